@@ -1,0 +1,100 @@
+"""What the columns of a version mean: named dims of state and action streams, cameras, rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from robot_foundry.normalization.space import ActionSpace, Dim
+from robot_foundry.runtime.errors import FoundryError, nearest
+
+
+@dataclass(frozen=True)
+class Camera:
+    """`name` is the source's own, `role` (primary, wrist_right, …) is what recipes ask for; sizes in px."""
+
+    name: str
+    role: str
+    height: int
+    width: int
+    encoding: str
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The dims of `state` and of each action stream, in column order, and what else a robot version holds.
+
+    `fps` is the nominal rate in Hz (None where episodes differ or nobody knows); `tool_frame` names the
+    mapping from the flange to the tool, or is 'unknown'.
+    """
+
+    state: tuple[Dim, ...]
+    streams: Mapping[str, tuple[Dim, ...]]
+    cameras: tuple[Camera, ...] = ()
+    embodiment: str = "unknown"
+    fps: float | None = None
+    tool_frame: str = "unknown"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", tuple(self.state))
+        streams = {name: tuple(self.streams[name]) for name in sorted(self.streams)}
+        object.__setattr__(self, "streams", streams)
+        object.__setattr__(self, "cameras", tuple(self.cameras))
+        roles = [camera.role for camera in self.cameras]
+        twice = sorted({role for role in roles if roles.count(role) > 1})
+        if twice:
+            raise FoundryError(f"two cameras have the role {', '.join(repr(role) for role in twice)}")
+
+    def state_space(self) -> ActionSpace:
+        return ActionSpace(self.state)
+
+    def space(self, stream: str) -> ActionSpace:
+        """The space of `stream` ('state' or an action stream); an unknown name raises FoundryError."""
+        if stream == "state":
+            return self.state_space()
+        if stream not in self.streams:
+            known = sorted(self.streams)
+            raise FoundryError(
+                f"there is no action stream '{stream}'{nearest(stream, known)} "
+                f"(streams: {', '.join(known) or 'none'})"
+            )
+        return ActionSpace(self.streams[stream])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "state": ActionSpace(self.state).to_json(),
+            "streams": {name: ActionSpace(dims).to_json() for name, dims in self.streams.items()},
+            "cameras": [asdict(camera) for camera in self.cameras],
+            "embodiment": self.embodiment,
+            "fps": None if self.fps is None else float(self.fps),
+            "tool_frame": self.tool_frame,
+        }
+
+    @classmethod
+    def from_json(cls, obj: Mapping[str, Any], where: str = "schema") -> Schema:
+        check_keys(obj, ("state", "streams", "cameras", "embodiment", "fps", "tool_frame"), where)
+        cameras = []
+        for entry in obj["cameras"]:
+            check_keys(entry, ("name", "role", "height", "width", "encoding"), f"a camera of {where}")
+            cameras.append(Camera(**entry))
+        return cls(
+            state=tuple(ActionSpace.from_json(obj["state"]).dims),
+            streams={name: tuple(ActionSpace.from_json(dims).dims) for name, dims in obj["streams"].items()},
+            cameras=tuple(cameras),
+            embodiment=obj["embodiment"],
+            fps=obj["fps"],
+            tool_frame=obj["tool_frame"],
+        )
+
+
+def check_keys(obj: Any, expected: Sequence[str], where: str) -> None:
+    """Refuse anything but a JSON object with exactly the keys `expected`."""
+    if not isinstance(obj, Mapping):
+        raise FoundryError(f"{where} is not a JSON object")
+    missing = sorted(set(expected) - set(obj))
+    unknown = sorted(set(obj) - set(expected))
+    if missing or unknown:
+        parts = [f"lacks {', '.join(missing)}"] if missing else []
+        parts += [f"has the unknown keys {', '.join(unknown)}"] if unknown else []
+        raise FoundryError(f"{where} {' and '.join(parts)}")

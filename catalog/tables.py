@@ -1,0 +1,212 @@
+"""The canonical tables of a version: column schemas, Arrow files, and a digest of their values.
+
+Legend: N rows, D dims.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.version import Version
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.storage import Storage
+
+
+class Flag(enum.IntFlag):
+    """Bits of `frames.flags`."""
+
+    NOOP = 1
+    INTERVENTION = 2
+    TERMINAL = 4
+    INVALID_ACTION = 8
+    INVALID_STATE = 16
+
+
+EPISODES_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),  # ordinal of the shard in the manifest
+        ("episode", pa.int32()),  # ordinal of the episode inside the shard
+        ("key", pa.string()),
+        ("id", pa.string()),  # the source's own name
+        ("row_start", pa.int64()),  # first row in the shard's frames table
+        ("num_frames", pa.int32()),
+        ("fps", pa.float64()),
+        ("duration_s", pa.float64()),
+        ("success", pa.bool_()),
+        ("source", pa.string()),
+    ]
+)
+ANNOTATIONS_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),  # episode key
+        ("start", pa.int32()),  # first frame
+        ("end", pa.int32()),  # frame after the last
+        ("kind", pa.string()),
+        ("text", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+LEAVES_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("column", pa.string()),  # state or action.<stream>
+        ("dim", pa.string()),
+        ("digest", pa.binary()),
+    ]
+)
+
+
+def frames_schema(state_dims: int, stream_dims: Mapping[str, int]) -> pa.Schema:
+    """Schema of a shard's frames table: one row a frame, in episode order, then frame order."""
+    return pa.schema(
+        [
+            ("episode", pa.int32()),
+            ("frame", pa.int32()),
+            ("timestamp", pa.float64()),
+            ("flags", pa.uint32()),
+            ("state", pa.list_(pa.float32(), state_dims)),
+            *((f"action.{name}", pa.list_(pa.float32(), dims)) for name, dims in sorted(stream_dims.items())),
+        ]
+    )
+
+
+def matrix_column(values_ND: NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """float32 [N, D] as a fixed-size-list column."""
+    values_ND = np.ascontiguousarray(values_ND, dtype=np.float32)
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(values_ND.reshape(-1)), type=pa.list_(pa.float32(), values_ND.shape[1])
+    )
+
+
+def frame_matrix(table: pa.Table, column: str) -> NDArray[np.float32]:
+    """A fixed-size-list column as float32 [N, D]; a view of the Arrow buffer where it is one chunk."""
+    chunked = table.column(column)
+    num_dims = chunked.type.list_size
+    if chunked.num_chunks == 0:
+        return np.zeros((0, num_dims), np.float32)
+    array = chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks()
+    return array.flatten().to_numpy(zero_copy_only=True).reshape(-1, num_dims)
+
+
+def write_table(table: pa.Table) -> bytes:
+    """`table` as an uncompressed Arrow IPC file of one record batch, without schema metadata."""
+    sink = pa.BufferOutputStream()
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_file(sink, plain.schema) as writer:
+        writer.write_table(plain)
+    return sink.getvalue().to_pybytes()
+
+
+def read_table(storage: Storage, path: str) -> pa.Table:
+    """The Arrow file at `path`, memory-mapped where the storage is local."""
+    local = storage.local_path(path)
+    try:
+        source = pa.memory_map(str(local)) if local is not None else pa.BufferReader(storage.read_bytes(path))
+        return pa.ipc.open_file(source).read_all()
+    except (pa.ArrowInvalid, FileNotFoundError) as error:
+        raise FoundryError(
+            f"table '{path}' of store {storage.url} cannot be read: {error}", hint="foundry-data validate"
+        ) from error
+
+
+def read_frames(store: Store, version: Version, shard_key: str) -> pa.Table:
+    """Canonical rows of one shard."""
+    return read_table(store.storage, store.frames(version.dataset, version.version_id, shard_key))
+
+
+def read_episodes(store: Store, version: Version) -> pa.Table:
+    """One row an episode, ordered by shard and episode."""
+    return read_table(store.storage, store.table(version.dataset, version.version_id, "episodes"))
+
+
+def read_annotations(store: Store, version: Version) -> pa.Table:
+    """Language and other labels of spans of frames."""
+    return read_table(store.storage, store.table(version.dataset, version.version_id, "annotations"))
+
+
+def read_leaves(store: Store, version: Version) -> pa.Table:
+    """One t-digest a shard, column and dim."""
+    return read_table(store.storage, store.table(version.dataset, version.version_id, "leaves"))
+
+
+def table_digest(table: pa.Table) -> str:
+    """32 hex digits that depend on the names, logical types and values of the columns, in order, alone.
+
+    Chunking, buffer padding and offsets, schema metadata, field nullability, validity bitmaps of columns
+    without nulls, and 32- or 64-bit string offsets have no influence. The digest is
+
+        digest_of({"columns": [{"name", "type", "sha256"}, …], "rows": N})
+
+    where `sha256` is over the column's bytes in row order: N validity bytes (1 valid, 0 null), then the payload:
+
+    - bool: one byte a row, 0 or 1; integers and floats: little-endian, at their width;
+    - string, binary: N int64 lengths (little-endian), then all bytes (UTF-8 for strings), concatenated;
+    - fixed_size_list: the column bytes (validity, payload) of its N·D child values.
+
+    A null holds zero bytes (value 0, length 0, all-zero list with valid children). Every NaN is the quiet NaN
+    with sign 0 and payload 0 (0x7fc00000, 0x7ff8000000000000); -0.0 and 0.0 differ. `type` is bool, int8 …
+    uint64, float32 (Arrow's "float"), float64, string, binary or fixed_size_list<child>[D].
+    """
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        hasher = hashlib.sha256()
+        array = column.combine_chunks()
+        if isinstance(array, pa.ChunkedArray):
+            array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
+        _hash_array(array, hasher, name)
+        columns.append({"name": name, "type": _type_name(column.type, name), "sha256": hasher.hexdigest()})
+    return digest_of({"columns": columns, "rows": table.num_rows})
+
+
+def _type_name(kind: pa.DataType, name: str) -> str:
+    if pa.types.is_fixed_size_list(kind):
+        return f"fixed_size_list<{_type_name(kind.value_type, name)}>[{kind.list_size}]"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "string"
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return "binary"
+    if pa.types.is_boolean(kind):
+        return "bool"
+    if pa.types.is_integer(kind):
+        return str(kind)
+    if pa.types.is_float32(kind) or pa.types.is_float64(kind):
+        return "float32" if pa.types.is_float32(kind) else "float64"
+    raise FoundryError(f"column '{name}' has type {kind}, which a canonical table cannot hold")
+
+
+def _hash_array(array: pa.Array, hasher: hashlib._Hash, name: str) -> None:
+    kind = array.type
+    valid_N = np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=np.uint8)
+    hasher.update(valid_N.tobytes())
+    if pa.types.is_fixed_size_list(kind):
+        if array.null_count:
+            zeros = pa.scalar([0] * kind.list_size, type=kind)
+            array = pc.if_else(array.is_valid(), array, zeros)
+        _hash_array(array.flatten(), hasher, name)
+    elif _type_name(kind, name) in ("string", "binary"):
+        payload = array.cast(pa.large_binary())
+        lengths_N = pc.fill_null(pc.binary_length(payload), 0).to_numpy(zero_copy_only=False)
+        hasher.update(lengths_N.astype("<i8").tobytes())
+        hasher.update(b"".join(value for value in payload.to_pylist() if value))
+    else:
+        hasher.update(_fixed_width_bytes(array))
+
+
+def _fixed_width_bytes(array: pa.Array) -> bytes:
+    kind = array.type
+    if array.null_count:
+        array = pc.fill_null(array, pa.scalar(False if pa.types.is_boolean(kind) else 0, type=kind))
+    values_N = array.to_numpy(zero_copy_only=False)
+    if values_N.dtype == np.bool_:
+        return values_N.astype(np.uint8).tobytes()
+    if values_N.dtype.kind == "f" and np.isnan(values_N).any():
+        values_N = np.where(np.isnan(values_N), values_N.dtype.type(np.nan), values_N)
+    return values_N.astype(values_N.dtype.newbyteorder("<")).tobytes()
