@@ -1,0 +1,25 @@
+"""robot_foundry: from raw robot logs to a trained policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robot_foundry.catalog.dataset import open
+    from robot_foundry.loader.load import load
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    # `import robot_foundry` must stay cheap: these two pull in pyarrow, and `load` also torch.
+    if name == "open":
+        from robot_foundry.catalog.dataset import open as open_dataset
+
+        return open_dataset
+    if name == "load":
+        from robot_foundry.loader.load import load as load_batches
+
+        return load_batches
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

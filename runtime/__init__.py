@@ -1,0 +1,1 @@
+"""What every layer stands on: errors, storage, hashing, keyed randomness, parallel map, progress."""

@@ -1,0 +1,60 @@
+"""Canonical JSON and the digests that name things: equal values give equal bytes, on any machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from robot_foundry.runtime.errors import FoundryError
+
+
+def canonical_json(obj: Any) -> bytes:
+    """UTF-8 JSON of `obj` with keys sorted by code point, no white space and no trailing newline.
+
+    Accepts None, bool, int, float, str, list, tuple (written as a list) and dict with str keys. Anything
+    else, NaN, infinities and lone surrogates raise `FoundryError` naming the place. Integers and floats
+    stay distinct (1 is not 1.0), and floats are written in the shortest form that reads back the same.
+    """
+    _check(obj, "$")
+    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8")
+
+
+def digest_of(obj: Any) -> str:
+    """32 hex digits: the first 128 bits of the SHA-256 of `canonical_json(obj)`."""
+    return sha256_hex(canonical_json(obj))[:32]
+
+
+def sha256_hex(data: bytes | bytearray | memoryview) -> str:
+    """64 hex digits: the SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check(obj: Any, where: str) -> None:
+    if obj is None or isinstance(obj, bool | int):
+        return
+    if isinstance(obj, float):
+        if not math.isfinite(obj):
+            raise FoundryError(f"canonical JSON cannot hold {obj} at {where}")
+    elif isinstance(obj, str):
+        _check_text(obj, where)
+    elif isinstance(obj, list | tuple):
+        for i, item in enumerate(obj):
+            _check(item, f"{where}[{i}]")
+    elif isinstance(obj, dict):
+        for name, item in obj.items():
+            if not isinstance(name, str):
+                raise FoundryError(f"canonical JSON needs text keys, got {name!r} at {where}")
+            _check_text(name, where)
+            _check(item, f"{where}.{name}")
+    else:
+        raise FoundryError(f"canonical JSON cannot hold a {type(obj).__name__} at {where}")
+
+
+def _check_text(text: str, where: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise FoundryError(f"canonical JSON cannot hold the lone surrogate in {text!r} at {where}") from None

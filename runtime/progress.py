@@ -1,0 +1,103 @@
+"""Progress of long work on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+LINE_INTERVAL_S = 10.0
+
+
+class Progress:
+    """Count `unit`s up to `total` (None if unknown) under a `label`; a context manager.
+
+    `bytes` and `errors` given to `advance` are shown as a rate and a count. `clock` gives seconds.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        unit: str,
+        label: str,
+        *,
+        stream: TextIO | None = None,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._unit, self._label = total, unit, label
+        self._stream = stream or sys.stderr
+        self._quiet, self._clock = quiet, clock
+        self._done = self._bytes = self._errors = 0
+        self._start = self._last_line = clock()
+        self._bar: RichProgress | None = None
+
+    def __enter__(self) -> Progress:
+        if not self._quiet and self._stream.isatty():
+            self._bar = _rich_bar(self._stream)
+            self._bar.add_task(self._label, total=self._total, counts="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._last_line > self._start:
+            self._print_line()
+
+    def advance(self, n: int = 1, bytes: int = 0, errors: int = 0) -> None:
+        """Count `n` more units done, `bytes` more bytes and `errors` more errors."""
+        self._done += n
+        self._bytes += bytes
+        self._errors += errors
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], advance=n, counts=self._counts())
+        elif not self._quiet and self._clock() - self._last_line >= LINE_INTERVAL_S:
+            self._last_line = self._clock()
+            self._print_line()
+
+    def _counts(self) -> str:
+        elapsed_s = max(self._clock() - self._start, 1e-9)
+        rate = self._done / elapsed_s
+        parts = [f"{rate:.3g} {self._unit}/s"]
+        if self._bytes:
+            parts.append(f"{self._bytes / elapsed_s / 1e6:.3g} MB/s")
+        if self._errors:
+            parts.append(f"{self._errors} failed")
+        if self._total is not None and 0 < self._done < self._total:
+            parts.append(f"{_duration((self._total - self._done) / rate)} left")
+        return ", ".join(parts)
+
+    def _print_line(self) -> None:
+        of_total = "" if self._total is None else f"/{self._total}"
+        print(f"{self._label}: {self._done}{of_total} {self._unit}, {self._counts()}", file=self._stream)
+        self._stream.flush()
+
+
+def _rich_bar(stream: TextIO) -> RichProgress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return RichProgress(
+        *columns, TextColumn("{task.fields[counts]}"), console=Console(file=stream), transient=True
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, whole_seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {whole_seconds:02d} s" if minutes else f"{whole_seconds} s"
