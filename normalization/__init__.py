@@ -1,0 +1,1 @@
+"""Rotations, poses, named spaces, action representations, statistics and normalisation (NumPy only)."""

@@ -1,0 +1,253 @@
+"""Action representations: absolute targets to and from what a policy predicts.
+
+Targets are absolute: poses in the robot base frame (m, rot6d), joint positions (rad), gripper opening.
+The reference is the state at the anchor step, the same for every step of the chunk:
+
+    relative_tool   inv(T_state) @ T_target: seen from the tool itself. A moved base frame changes nothing.
+    relative_base   p_target - p_state and R_target @ R_state^T: along and about the axes of the base.
+    delta           inv(T_previous) @ T_target, where previous is the step before, and first the state.
+    absolute        as it is.
+
+A pose is `ee_position` with `ee_rot6d` of one part. A part of which the action space has only one of the
+two keeps the other as it is in the state; a part with neither is left alone. Joints are absolute unless
+the representation says relative joints; then their difference to the state is taken (for `delta`, to the
+step before). Gripper, velocities, base and everything else stay absolute.
+
+Shape suffixes: B = any batch axes, T = steps, S = dims of the state, A = dims of the action.
+Computed in float64; the result has the floating dtype of the actions given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_foundry.normalization import pose
+from robot_foundry.normalization.rotation import matrix_to_rot6d, rot6d_to_matrix
+from robot_foundry.normalization.space import QUANTITIES, ActionSpace, Dim
+from robot_foundry.runtime.errors import FoundryError, nearest
+
+Array = NDArray[Any]
+RelativeKinds = Literal["relative_tool", "relative_base", "absolute", "delta"]
+KINDS: tuple[RelativeKinds, ...] = ("relative_tool", "relative_base", "absolute", "delta")
+_RELATIVE_JOINTS = "relative_joints"
+
+
+@dataclass(frozen=True)
+class Representation:
+    """How poses and joints are represented; written `relative_tool` or `relative_tool+relative_joints`."""
+
+    poses: RelativeKinds = "relative_tool"
+    relative_joints: bool = False
+
+    @classmethod
+    def parse(cls, text: str | Representation) -> Representation:
+        if isinstance(text, Representation):
+            return text
+        poses, plus, joints = text.partition("+")
+        known = [*KINDS, *(f"{kind}+{_RELATIVE_JOINTS}" for kind in KINDS)]
+        for kind in KINDS:
+            if poses == kind and (not plus or joints == _RELATIVE_JOINTS):
+                return cls(kind, bool(plus))
+        raise FoundryError(
+            f"no action representation '{text}'{nearest(text, known)}",
+            hint=f"one of {', '.join(KINDS)}, each with or without +{_RELATIVE_JOINTS}",
+        )
+
+    def __str__(self) -> str:
+        return f"{self.poses}+{_RELATIVE_JOINTS}" if self.relative_joints else self.poses
+
+
+def represented(action_space: ActionSpace, representation: str | Representation) -> ActionSpace:
+    """The action space with each dimension's representation set to what encode() makes of it."""
+    wanted = Representation.parse(representation)
+
+    def of(dim: Dim) -> str:
+        if dim.quantity in ("ee_position", "ee_rot6d"):
+            return wanted.poses
+        if dim.quantity == "joint_position" and wanted.relative_joints:
+            return "delta" if wanted.poses == "delta" else "relative"
+        return "absolute"
+
+    return ActionSpace(replace(dim, representation=of(dim)) for dim in action_space)
+
+
+def encode(
+    state_BS: Array,
+    target_BTA: Array,
+    state_space: ActionSpace,
+    action_space: ActionSpace,
+    representation: str | Representation,
+) -> Array:
+    """Absolute targets (..., T, A) -> actions (..., T, A) in the representation; the state is (..., S).
+
+    Raises FoundryError where the state lacks the reference that a part or a joint needs.
+    """
+    wanted = Representation.parse(representation)
+    action_BTA, target_BTA = _output_of(target_BTA), target_BTA.astype(np.float64, copy=False)
+    for part in _posed_parts(state_space, action_space, wanted):
+        anchor_B144 = part.anchor(state_BS)
+        target_BT44 = part.read(target_BTA, anchor_B144)
+        if wanted.poses == "relative_base":
+            encoded_BT44 = _minus_base(target_BT44, anchor_B144)
+        elif wanted.poses == "delta":
+            encoded_BT44 = pose.relative(_previous(target_BT44, anchor_B144), target_BT44)
+        else:
+            encoded_BT44 = pose.relative(anchor_B144, target_BT44)
+        part.write(action_BTA, encoded_BT44)
+    if wanted.relative_joints:
+        at, reference_B1J = _joint_reference(state_BS, state_space, action_space)
+        target_BTJ = target_BTA[..., at]
+        if wanted.poses == "delta":
+            reference_B1J = np.concatenate([reference_B1J, target_BTJ[..., :-1, :]], axis=-2)
+        action_BTA[..., at] = target_BTJ - reference_B1J
+    return action_BTA
+
+
+def decode(
+    state_BS: Array,
+    action_BTA: Array,
+    state_space: ActionSpace,
+    action_space: ActionSpace,
+    representation: str | Representation,
+) -> Array:
+    """Actions (..., T, A) in the representation -> absolute targets (..., T, A): the inverse of encode().
+
+    Rotations are made orthonormal on the way (rot6d_to_matrix), so any network output gives a valid pose.
+    """
+    wanted = Representation.parse(representation)
+    target_BTA, action_BTA = _output_of(action_BTA), action_BTA.astype(np.float64, copy=False)
+    for part in _posed_parts(state_space, action_space, wanted):
+        anchor_B144 = part.anchor(state_BS)
+        encoded_BT44 = part.read(action_BTA, np.eye(4))
+        if wanted.poses == "relative_base":
+            decoded_BT44 = _plus_base(encoded_BT44, anchor_B144)
+        elif wanted.poses == "delta":
+            decoded_BT44 = _accumulate(encoded_BT44, anchor_B144)
+        else:
+            decoded_BT44 = pose.compose(anchor_B144, encoded_BT44)
+        part.write(target_BTA, decoded_BT44)
+    if wanted.relative_joints:
+        at, reference_B1J = _joint_reference(state_BS, state_space, action_space)
+        action_BTJ = action_BTA[..., at]
+        if wanted.poses == "delta":
+            action_BTJ = np.cumsum(action_BTJ, axis=-2)
+        target_BTA[..., at] = action_BTJ + reference_B1J
+    return target_BTA
+
+
+@dataclass(frozen=True)
+class _PosedPart:
+    """Where the pose of one part lies: columns of the action and of the state, None where it has none."""
+
+    action_position: NDArray[np.intp] | None
+    action_rot6d: NDArray[np.intp] | None
+    state_position: NDArray[np.intp] | None
+    state_rot6d: NDArray[np.intp] | None
+
+    def anchor(self, state_BS: Array) -> Array:
+        state_B1S = state_BS[..., None, :].astype(np.float64, copy=False)
+        return _read(state_B1S, self.state_position, self.state_rot6d, np.eye(4))
+
+    def read(self, action_BTA: Array, otherwise_44: Array) -> Array:
+        return _read(action_BTA, self.action_position, self.action_rot6d, otherwise_44)
+
+    def write(self, action_BTA: Array, pose_BT44: Array) -> None:
+        if self.action_position is not None:
+            action_BTA[..., self.action_position] = pose.position(pose_BT44)
+        if self.action_rot6d is not None:
+            action_BTA[..., self.action_rot6d] = matrix_to_rot6d(pose.rotation(pose_BT44))
+
+
+def _read(
+    values_BTD: Array, position: NDArray[np.intp] | None, rot6d: NDArray[np.intp] | None, otherwise_44: Array
+) -> Array:
+    return pose.make(
+        pose.position(otherwise_44) if position is None else values_BTD[..., position],
+        pose.rotation(otherwise_44) if rot6d is None else rot6d_to_matrix(values_BTD[..., rot6d]),
+    )
+
+
+def _posed_parts(
+    state_space: ActionSpace, action_space: ActionSpace, wanted: Representation
+) -> Iterator[_PosedPart]:
+    if wanted.poses == "absolute":
+        return
+    for part in dict.fromkeys(dim.part for dim in action_space):
+        action_position = _columns(action_space, part, "ee_position")
+        action_rot6d = _columns(action_space, part, "ee_rot6d")
+        if action_position is None and action_rot6d is None:
+            continue
+        state_position = _columns(state_space, part, "ee_position")
+        state_rot6d = _columns(state_space, part, "ee_rot6d")
+        rotation_needed = action_rot6d is not None or wanted.poses != "relative_base"
+        for needed, found, quantity in (
+            (action_position is not None, state_position, "ee_position"),
+            (rotation_needed, state_rot6d, "ee_rot6d"),
+        ):
+            if needed and found is None:
+                raise FoundryError(
+                    f"'{part}' cannot be made {wanted.poses}: the state has no {part}.{quantity}",
+                    hint="choose the representation absolute"
+                    + ("" if action_rot6d is not None or quantity == "ee_position" else " or relative_base"),
+                )
+        yield _PosedPart(action_position, action_rot6d, state_position, state_rot6d)
+
+
+def _columns(space: ActionSpace, part: str, quantity: str) -> NDArray[np.intp] | None:
+    names = [f"{part}.{quantity}.{component}" for component in QUANTITIES[quantity].components or ()]
+    found = [name for name in names if name in space]
+    if not found:
+        return None
+    if len(found) < len(names):
+        missing = ", ".join(name for name in names if name not in space)
+        raise FoundryError(f"the space has {', '.join(found)}, not {missing}: a pose needs all of {quantity}")
+    return np.array([space.index(name) for name in names], np.intp)
+
+
+def _joint_reference(
+    state_BS: Array, state_space: ActionSpace, action_space: ActionSpace
+) -> tuple[list[int], Array]:
+    at = [i for i, dim in enumerate(action_space) if dim.quantity == "joint_position"]
+    missing = [action_space.dims[i].name for i in at if action_space.dims[i].name not in state_space]
+    if missing:
+        raise FoundryError(
+            f"'{missing[0]}' cannot be made relative: the state has no such joint",
+            hint=f"leave +{_RELATIVE_JOINTS} out of the representation",
+        )
+    columns = [state_space.index(action_space.dims[i].name) for i in at]
+    return at, state_BS[..., None, columns].astype(np.float64, copy=False)
+
+
+def _minus_base(target_BT44: Array, anchor_B144: Array) -> Array:
+    back_B133 = np.swapaxes(pose.rotation(anchor_B144), -1, -2)
+    moved_BT3 = pose.position(target_BT44) - pose.position(anchor_B144)
+    return pose.make(moved_BT3, pose.rotation(target_BT44) @ back_B133)
+
+
+def _plus_base(encoded_BT44: Array, anchor_B144: Array) -> Array:
+    moved_BT3 = pose.position(encoded_BT44) + pose.position(anchor_B144)
+    return pose.make(moved_BT3, pose.rotation(encoded_BT44) @ pose.rotation(anchor_B144))
+
+
+def _previous(target_BT44: Array, anchor_B144: Array) -> Array:
+    first_B144 = np.broadcast_to(anchor_B144, (*target_BT44.shape[:-3], 1, 4, 4))
+    return np.concatenate([first_B144, target_BT44[..., :-1, :, :]], axis=-3)
+
+
+def _accumulate(delta_BT44: Array, anchor_B144: Array) -> Array:
+    decoded_BT44 = np.empty_like(delta_BT44)
+    previous_B44 = anchor_B144[..., 0, :, :]
+    for t in range(delta_BT44.shape[-3]):
+        previous_B44 = pose.compose(previous_B44, delta_BT44[..., t, :, :])
+        decoded_BT44[..., t, :, :] = previous_B44
+    return decoded_BT44
+
+
+def _output_of(values_BTA: Array) -> Array:
+    dtype = values_BTA.dtype if np.issubdtype(values_BTA.dtype, np.floating) else np.dtype(np.float64)
+    return values_BTA.astype(dtype, copy=True)
