@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from robot_foundry.catalog.mixture import Mixture
+from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.schema import Camera, Schema, check_keys
 from robot_foundry.catalog.store import Store, check_id, check_name
 from robot_foundry.catalog.tables import table_digest

@@ -1,87 +1,46 @@
-"""Mixtures: exact shares of selections of versions, addressed by content.
+"""Making mixtures: weights and references in, one content-addressed `Mixture` out.
 
-A mixture holds no bytes: `Component`s name a version, a selection of its rows and a rational weight. Equal
-content has the equal id, however the weights were written down.
+However a mixture was written (inline, stored, nested, refs by tag or number), equal content has the equal id.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
-from typing import Any
 
-from robot_foundry.catalog.schema import check_keys
-from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.catalog.components import LANES, SPAN, Component, Mixture
+from robot_foundry.catalog.manifest import Manifest, commit, read_manifest
+from robot_foundry.catalog.refs import datasets, resolve
+from robot_foundry.catalog.schema import Schema
+from robot_foundry.catalog.selection import Selection, SelectionSpec
+from robot_foundry.catalog.store import Store, check_name
+from robot_foundry.catalog.version import Version
+from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-LANES = 64
-SPAN = 64
-_COMPONENT_KEYS = ("name", "dataset", "version_id", "weight", "selection", "num_samples")
+__all__ = [
+    "Component",
+    "Mixture",
+    "Spaces",
+    "as_mixture",
+    "commit_mixture",
+    "component_schema",
+    "component_selection",
+    "component_version",
+    "exact_weight",
+    "make_mixture",
+    "parse_weights",
+    "spaces",
+    "warnings_for",
+]
 
-
-@dataclass(frozen=True)
-class Component:
-    """A share of a mixture.
-
-    `weight` is an exact fraction in lowest terms ("3/5"); `selection` is the spec of a `Selection` (split,
-    val_fraction, …) and `num_samples` the rows it holds. `name` is the dataset's, or <dataset>@<12 hex> where
-    a mixture has two components of one dataset.
-    """
-
-    name: str
-    dataset: str
-    version_id: str
-    weight: str
-    selection: Mapping[str, Any]
-    num_samples: int
-
-    @property
-    def fraction(self) -> Fraction:
-        return Fraction(self.weight)
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Components whose weights sum to 1 exactly.
-
-    `lanes` canonical lanes deal the samples to ranks; a lane reads runs of `span` neighbouring samples. Both
-    are part of the order of samples, hence of the id.
-    """
-
-    components: tuple[Component, ...]
-    lanes: int = LANES
-    span: int = SPAN
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "components", tuple(self.components))
-        if not self.components:
-            raise FoundryError("a mixture needs at least one component")
-        if any(component.fraction <= 0 for component in self.components):
-            raise FoundryError("the weights of a mixture must be positive")
-        if sum(component.fraction for component in self.components) != 1:
-            raise FoundryError("the weights of a mixture must sum to 1")
-        if any(component.num_samples <= 0 for component in self.components):
-            raise FoundryError("every component of a mixture needs at least one sample")
-        if self.lanes < 1 or self.span < 1:
-            raise FoundryError(f"lanes and span must be at least 1, got {self.lanes} and {self.span}")
-
-    @cached_property
-    def id(self) -> str:
-        """32 hex digits of the content."""
-        return digest_of(self.to_json())
-
-    def to_json(self) -> dict[str, Any]:
-        components = [asdict(c) | {"selection": dict(c.selection)} for c in self.components]
-        return {"components": components, "lanes": self.lanes, "span": self.span}
-
-    @classmethod
-    def from_json(cls, obj: Mapping[str, Any]) -> Mixture:
-        check_keys(obj, ("components", "lanes", "span"), "mixture")
-        for entry in obj["components"]:
-            check_keys(entry, _COMPONENT_KEYS, "a component of the mixture")
-        return cls(tuple(Component(**entry) for entry in obj["components"]), obj["lanes"], obj["span"])
+Weight = str | int | float | Fraction
+Identity = tuple[str, str, bytes]  # dataset, version_id, canonical selection
+RATE_RATIO = 1.5
+REPEAT_RATIO = 10
 
 
 def parse_weights(text: str) -> dict[str, Fraction]:
@@ -108,3 +67,188 @@ def exact_weight(value: str | float | Fraction, ref: str) -> Fraction:
     if weight <= 0:
         raise UsageError(f"weight {value} of '{ref}' is not positive", hint=f"leave '{ref}' out instead")
     return weight
+
+
+def make_mixture(
+    store: Store,
+    weights: Mapping[str, Weight],
+    *,
+    split: str = "train",
+    val_fraction: str = "1/10",
+    where: str | None = None,
+    split_by: str = "episode",
+    gap: int | None = None,
+    lanes: int | None = None,
+    span: int | None = None,
+) -> Mixture:
+    """The mixture of the references in `weights`, scaled to sum to 1.
+
+    Selection options (see `SelectionSpec`) hold for datasets. A reference to a mixture is replaced by its
+    components, which keep their own options apart from `split`. Spaces that cannot be united raise
+    FoundryError.
+    """
+    if not weights:
+        raise UsageError("a mixture needs at least one REF=WEIGHT")
+    spec = SelectionSpec(split=split, val_fraction=val_fraction, where=where, split_by=split_by)
+    spec = spec if gap is None else replace(spec, gap=gap)
+    shares: dict[Identity, Fraction] = {}
+    inherited: set[tuple[int, int]] = set()
+    for ref, value in weights.items():
+        version = resolve(store, ref)
+        nested = read_manifest(store, version).mixture
+        if nested is None:
+            parts = {(version.dataset, version.version_id, _identity(spec)): Fraction(1)}
+        else:
+            inherited.add((nested.lanes, nested.span))
+            parts = _shares(nested, split)
+        for identity, fraction in parts.items():
+            shares[identity] = shares.get(identity, Fraction(0)) + exact_weight(value, ref) * fraction
+    known_lanes, known_span = inherited.pop() if len(inherited) == 1 else (LANES, SPAN)
+    mixture = Mixture(_components(store, shares), lanes or known_lanes, span or known_span)
+    spaces(store, mixture)
+    return mixture
+
+
+def as_mixture(
+    store: Store, ref_or_weights: str | Version | Mapping[str, Weight] | Mixture, *, split: str = "train"
+) -> Mixture:
+    """What a recipe or a caller may write, as a mixture over `split`.
+
+    A reference to a dataset or a mixture, weights as text ('sim=0.6,real=0.4') or mapping, or a Mixture.
+    """
+    if isinstance(ref_or_weights, Mixture):
+        shares = _shares(ref_or_weights, split)
+        return replace(ref_or_weights, components=_components(store, shares))
+    if isinstance(ref_or_weights, Version):
+        ref_or_weights = f"{ref_or_weights.dataset}@{ref_or_weights.version_id}"
+    if isinstance(ref_or_weights, str):
+        text = ref_or_weights
+        ref_or_weights = parse_weights(text) if "=" in text else {text: Fraction(1)}
+    return make_mixture(store, ref_or_weights, split=split)
+
+
+def commit_mixture(store: Store, mixture: Mixture, name: str) -> Version:
+    """Store `mixture` as the next version of `name` (or find it there already)."""
+    check_name(name)
+    if name in datasets(store) and read_manifest(store, resolve(store, name)).kind != "mixture":
+        raise FoundryError(f"'{name}' is a dataset; give the mixture another name", hint="foundry-data ls")
+    counts = {
+        "discovered": len(mixture.components),
+        "written": len(mixture.components),
+        "quarantined": 0,
+        "episodes": sum(component_selection(store, c).num_episodes for c in mixture.components),
+        "frames": sum(c.num_samples for c in mixture.components),
+        "bytes": 0,
+    }
+    manifest = Manifest(name, mixture.id, None, counts=counts, mixture=mixture, kind="mixture")
+    return commit(store, manifest)
+
+
+def component_version(store: Store, component: Component) -> Version:
+    return resolve(store, f"{component.dataset}@{component.version_id}")
+
+
+def component_schema(store: Store, component: Component) -> Schema:
+    """The schema of the version that the component names."""
+    schema = read_manifest(store, component_version(store, component)).schema
+    if schema is None:
+        raise FoundryError(f"component '{component.name}' is itself a mixture")
+    return schema
+
+
+def component_selection(store: Store, component: Component) -> Selection:
+    """The rows of the component; FoundryError when they are not the ones that the mixture was made with."""
+    selection = Selection.of(store, component_version(store, component), component.selection)
+    if selection.num_samples != component.num_samples:
+        raise FoundryError(
+            f"component '{component.name}' selects {selection.num_samples} rows of {selection.version}, "
+            f"the mixture was made with {component.num_samples}"
+        )
+    return selection
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """Unions over a mixture: of `state`, and of every action stream that all components have.
+
+    `schemas` are by component name. To scatter a component give its schema's embodiment.
+    """
+
+    state: ActionSpace
+    streams: Mapping[str, ActionSpace]
+    schemas: Mapping[str, Schema]
+
+
+def spaces(store: Store, mixture: Mixture) -> Spaces:
+    """The unions of a mixture; components that cannot be united raise FoundryError."""
+    schemas = {component.name: component_schema(store, component) for component in mixture.components}
+    embodiments = [schema.embodiment for schema in schemas.values()]
+    common = set.intersection(*(set(schema.streams) for schema in schemas.values()))
+    if not common:
+        listed = "; ".join(f"{name}: {', '.join(s.streams) or 'none'}" for name, s in schemas.items())
+        raise FoundryError(f"the components have no action stream in common ({listed})")
+
+    def union(stream: str) -> ActionSpace:
+        parts = [schema.space(stream) for schema in schemas.values()]
+        try:
+            return ActionSpace.union(*parts, embodiments=embodiments)
+        except FoundryError as error:
+            raise FoundryError(f"{', '.join(schemas)} cannot be mixed: in {stream}, {error}") from error
+
+    return Spaces(union("state"), {stream: union(stream) for stream in sorted(common)}, schemas)
+
+
+def warnings_for(
+    store: Store, mixture: Mixture, weights: Mapping[str, Fraction] | None = None
+) -> list[str]:
+    """What is allowed and probably not meant, one sentence each. `weights` are those that were asked for."""
+    found = []
+    total = sum((weights or {}).values(), Fraction(0))
+    if weights and total != 1:
+        found.append(f"the weights sum to {float(total):g}; they were scaled to sum to 1")
+    repeats = {c.name: c.fraction / c.num_samples for c in mixture.components}
+    most, least = max(repeats, key=lambda name: repeats[name]), min(repeats, key=lambda name: repeats[name])
+    if repeats[most] > REPEAT_RATIO * repeats[least]:
+        ratio = float(repeats[most] / repeats[least])
+        found.append(f"'{most}' is repeated {ratio:.1f} times while '{least}' is seen once")
+    schemas = {component.name: component_schema(store, component) for component in mixture.components}
+    rates = {name: schema.fps for name, schema in schemas.items() if schema.fps}
+    if rates and max(rates.values()) > RATE_RATIO * min(rates.values()):
+        listed = ", ".join(f"{name} {fps:g} Hz" for name, fps in rates.items())
+        found.append(f"the rates differ by more than {RATE_RATIO} times ({listed}): a step is not one time")
+    unknown = [name for name, schema in schemas.items() if schema.tool_frame == "unknown"]
+    if unknown and len(schemas) > 1:
+        found.append(f"the tool frame of {', '.join(unknown)} is unknown: poses of the tools may not agree")
+    return found
+
+
+def _shares(mixture: Mixture, split: str) -> dict[Identity, Fraction]:
+    """What each component contributes, with another split."""
+    shares: dict[Identity, Fraction] = {}
+    for component in mixture.components:
+        spec = replace(SelectionSpec.from_json(component.selection), split=split)
+        identity = (component.dataset, component.version_id, _identity(spec))
+        shares[identity] = shares.get(identity, Fraction(0)) + component.fraction
+    return shares
+
+
+def _identity(spec: SelectionSpec) -> bytes:
+    return canonical_json(spec.to_json())
+
+
+def _components(store: Store, shares: Mapping[Identity, Fraction]) -> tuple[Component, ...]:
+    """Components in canonical order, scaled to sum to 1, each with a name of its own."""
+    total = sum(shares.values(), Fraction(0))
+    components: list[Component] = []
+    for (dataset, version_id, spec), weight in sorted(shares.items()):
+        same_dataset = [other for other in shares if other[0] == dataset]
+        same_version = [other for other in same_dataset if other[1] == version_id]
+        name = dataset if len(same_dataset) == 1 else f"{dataset}@{version_id[:12]}"
+        if len(same_version) > 1:
+            name += f".{sorted(same_version).index((dataset, version_id, spec))}"
+        selected = Selection.of(store, resolve(store, f"{dataset}@{version_id}"), json.loads(spec))
+        share = str(weight / total)
+        components.append(
+            Component(name, dataset, version_id, share, selected.spec.to_json(), selected.num_samples)
+        )
+    return tuple(components)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
@@ -145,7 +146,8 @@ def table_digest(table: pa.Table) -> str:
 
         digest_of({"columns": [{"name", "type", "sha256"}, …], "rows": N})
 
-    where `sha256` is over the column's bytes in row order: N validity bytes (1 valid, 0 null), then the payload:
+    where `sha256` is over the column's bytes in row order: N validity bytes (1 valid, 0 null), then the
+    payload:
 
     - bool: one byte a row, 0 or 1; integers and floats: little-endian, at their width;
     - string, binary: N int64 lengths (little-endian), then all bytes (UTF-8 for strings), concatenated;

@@ -1,0 +1,62 @@
+"""DuckDB, opened so that it neither installs anything nor touches files that it was not given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from robot_foundry.runtime.errors import UsageError
+
+# Files of this storage version are readable by DuckDB 1.2 and later.
+STORAGE_VERSION = "v1.2.0"
+_OFFLINE: dict[str, Any] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+
+
+def connect(path: Path | None = None, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """A connection to the file `path`, or to a fresh in-memory database."""
+    if read_only and path is not None:
+        return duckdb.connect(str(path), read_only=True, config=_OFFLINE)
+    config = _OFFLINE | {"storage_compatibility_version": STORAGE_VERSION}
+    return duckdb.connect(":memory:" if path is None else str(path), config=config)
+
+
+def lock_down(connection: duckdb.DuckDBPyConnection) -> None:
+    """No statement of this connection can read or write files, or undo this."""
+    # Registered Arrow tables stay visible; names of Python variables never become tables.
+    connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def fetch(connection: duckdb.DuckDBPyConnection, sql: str, what: str) -> pa.Table:
+    """The rows of `sql` as one table; an SQL error raises UsageError that begins with `what`."""
+    try:
+        relation = connection.sql(sql)
+        if relation is None:
+            raise UsageError(f"{what}: this is not a query that returns rows")
+        return relation.to_arrow_table()
+    except duckdb.Error as error:
+        raise UsageError(f"{what}: {_first_lines(error)}") from error
+
+
+def query_tables(sql: str, tables: Mapping[str, pa.Table], what: str) -> pa.Table:
+    """`sql` over the Arrow `tables` alone."""
+    with connect() as connection:
+        for name, table in tables.items():
+            connection.register(name, table)
+        lock_down(connection)
+        return fetch(connection, sql, what)
+
+
+def _first_lines(error: duckdb.Error) -> str:
+    """DuckDB's message and its suggestions, without the excerpt of our own wrapping query."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    cut = next((i for i, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
+    return " ".join(line for line in lines[:cut] if line)

@@ -1,0 +1,131 @@
+"""References: how people name versions.
+
+    droid            the newest version        droid@v3         the third version
+    droid@2f9c41     the id begins so          droid:paper      the version tagged `paper`
+
+refs/<dataset>/v3 never changes; refs/<dataset>/<tag> moves when it is set again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from robot_foundry.catalog.store import Store, check_name
+from robot_foundry.catalog.version import Version
+from robot_foundry.runtime.canonical import canonical_json
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+
+_NUMBERED = re.compile(r"v([1-9][0-9]*)")
+_REF = re.compile(r"(?P<dataset>[^@:]+)(?:@(?P<at>[^@:]+)|:(?P<tag>[^@:]+))?")
+_PREFIX = re.compile(r"[0-9a-f]{4,32}")
+
+
+def datasets(store: Store) -> list[str]:
+    """Names that have at least one version, sorted."""
+    paths = (path.split("/") for path in store.storage.list("refs"))
+    return sorted({parts[1] for parts in paths if len(parts) == 3 and _NUMBERED.fullmatch(parts[2])})
+
+
+def versions(store: Store, dataset: str) -> list[Version]:
+    """All versions of `dataset`, oldest first."""
+    return [_read(store, dataset, f"v{seq}", seq) for seq in _numbers(store, dataset)]
+
+
+def tags(store: Store, dataset: str) -> dict[str, Version]:
+    """All tags of `dataset`, sorted by name."""
+    names = (path.rsplit("/", 1)[1] for path in store.storage.list(store.refs(dataset)))
+    return {name: _read(store, dataset, name) for name in sorted(names) if not _NUMBERED.fullmatch(name)}
+
+
+def resolve(store: Store, ref: str | Version) -> Version:
+    """The version that `ref` names; an unknown one raises FoundryError with the nearest and what there is."""
+    if isinstance(ref, Version):
+        return ref
+    match = _REF.fullmatch(ref)
+    if match is None:
+        raise UsageError(
+            f"'{ref}' is not a reference", hint="write NAME, NAME@v3, NAME@<id prefix> or NAME:tag"
+        )
+    dataset = match["dataset"]
+    numbers = _numbers(store, dataset) if re.fullmatch(r"[a-z0-9_-]{1,64}", dataset) else []
+    if not numbers:
+        raise _unknown_dataset(store, dataset)
+    if match["tag"]:
+        return _tagged(store, dataset, match["tag"])
+    if match["at"]:
+        return _at(store, dataset, match["at"], numbers)
+    return _read(store, dataset, f"v{numbers[-1]}", numbers[-1])
+
+
+def tag(store: Store, version: Version, name: str) -> None:
+    """Let `<dataset>:<name>` mean `version`, whatever it meant before."""
+    check_name(name, "tag")
+    if re.fullmatch(r"v[0-9]+", name):
+        raise UsageError(f"tag '{name}' looks like a version number")
+    content = {"version_id": version.version_id, "build_id": version.build_id, "seq": version.seq}
+    store.storage.write(store.ref(version.dataset, name), canonical_json(content))
+
+
+def _numbers(store: Store, dataset: str) -> list[int]:
+    names = (path.rsplit("/", 1)[1] for path in store.storage.list(store.refs(dataset)))
+    return sorted(int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name)))
+
+
+def _read(store: Store, dataset: str, name: str, seq: int | None = None) -> Version:
+    path = store.ref(dataset, name)
+    try:
+        content = json.loads(store.storage.read_bytes(path))
+        return Version(
+            dataset, content["seq"] if seq is None else seq, content["version_id"], content["build_id"]
+        )
+    except (ValueError, KeyError) as error:
+        raise FoundryError(f"reference {store.url}/{path} is damaged: {error!r}") from error
+
+
+def _unknown_dataset(store: Store, dataset: str) -> FoundryError:
+    known = datasets(store)
+    if not known:
+        return FoundryError(
+            f"there is no dataset '{dataset}': store {store.url} is empty", hint="foundry-data ingest --help"
+        )
+    listed = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
+    return FoundryError(
+        f"there is no dataset '{dataset}' in store {store.url}{nearest(dataset, known)} "
+        f"({len(known)} there: {listed})",
+        hint="foundry-data ls",
+    )
+
+
+def _tagged(store: Store, dataset: str, name: str) -> Version:
+    known = tags(store, dataset)
+    if name not in known:
+        raise FoundryError(
+            f"'{dataset}' has no tag '{name}'{nearest(name, known)} (tags: {', '.join(known) or 'none'})",
+            hint=f"foundry-data show {dataset}",
+        )
+    return known[name]
+
+
+def _at(store: Store, dataset: str, at: str, numbers: list[int]) -> Version:
+    match = _NUMBERED.fullmatch(at)
+    if match:
+        seq = int(match[1])
+        if seq not in numbers:
+            raise FoundryError(
+                f"'{dataset}' has no version v{seq} (there are v{numbers[0]} to v{numbers[-1]})",
+                hint=f"foundry-data show {dataset}",
+            )
+        return _read(store, dataset, at, seq)
+    if not _PREFIX.fullmatch(at):
+        raise UsageError(
+            f"'{dataset}@{at}' is not a reference: after '@' comes v<number> or 4 to 32 hex digits of an id",
+            hint=f"'{dataset}:{at}' names a tag",
+        )
+    found = [version for version in versions(store, dataset) if version.version_id.startswith(at)]
+    if len(found) != 1:
+        what = "no version" if not found else f"{len(found)} versions"
+        raise FoundryError(
+            f"'{dataset}' has {what} whose id begins with {at}", hint=f"foundry-data show {dataset}"
+        )
+    return found[0]

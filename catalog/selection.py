@@ -1,0 +1,215 @@
+"""Which rows of a version are used: a split, an optional SQL condition on episodes, as row ranges per shard.
+
+Legend: n samples, E episodes, R ranges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import read_annotations, read_episodes
+from robot_foundry.catalog.version import Version
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.keyed import key
+
+SPLITS = ("train", "val", "all")
+SPLIT_BY = ("episode", "time")
+DEFAULT_GAP = 16
+
+_INSTRUCTIONS = (
+    "SELECT key, first(text ORDER BY kind <> 'instruction', start, text) AS instruction "
+    "FROM annotations GROUP BY key"
+)
+
+
+@dataclass(frozen=True)
+class SelectionSpec:
+    """What to select; the same spec on the same version always gives the same rows.
+
+    `split_by` 'episode': an episode is val when the keyed hash of its key alone falls below `val_fraction`,
+    so it is on the same side in every version and mixture. If all selected episodes would be val, the one
+    with the greatest hash is train: train is never empty.
+    `split_by` 'time': the last `val_fraction` of every episode is val, and the `gap` frames before it belong
+    to neither split, so that no training chunk reaches into it (gap ≥ (horizon + history)·stride). An
+    episode too short to leave a frame on both sides is train. For datasets of few episodes.
+    `where` is an SQL condition over the columns of the episodes table and `instruction`, the first
+    annotation.
+    """
+
+    split: str = "train"
+    val_fraction: str = "1/10"
+    where: str | None = None
+    split_by: str = "episode"
+    gap: int = DEFAULT_GAP
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("split", self.split, SPLITS), ("split_by", self.split_by, SPLIT_BY)):
+            if value not in known:
+                listed = ", ".join(known)
+                raise UsageError(f"{name} '{value}' is none of {listed}{nearest(str(value), known)}")
+        try:
+            fraction = Fraction(str(self.val_fraction))
+        except (ValueError, ZeroDivisionError) as error:
+            raise UsageError(f"val_fraction '{self.val_fraction}' is not a number or fraction") from error
+        if not 0 <= fraction < 1:
+            raise UsageError(f"val_fraction {self.val_fraction} is not in [0, 1)")
+        if self.gap < 0:
+            raise UsageError(f"gap {self.gap} is negative")
+        object.__setattr__(self, "val_fraction", str(fraction))
+
+    @property
+    def fraction(self) -> Fraction:
+        return Fraction(self.val_fraction)
+
+    def to_json(self) -> dict[str, Any]:
+        """Only the keys that matter: what a split does not use does not enter an id."""
+        spec = asdict(self)
+        if self.split == "all":
+            spec = {"split": "all", "where": self.where}
+        elif self.split_by == "episode":
+            del spec["gap"]
+        return {name: value for name, value in spec.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, obj: Mapping[str, Any]) -> SelectionSpec:
+        known = [item.name for item in fields(cls)]
+        unknown = [f"'{name}'{nearest(name, known)}" for name in obj if name not in known]
+        if unknown:
+            raise UsageError(f"selection has the unknown keys {'; '.join(unknown)}")
+        return cls(**obj)
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The rows that a spec selects of a version. Samples count 0 … num_samples-1 in shard and row order."""
+
+    version: Version
+    spec: SelectionSpec
+    num_episodes: int
+    shard_R: NDArray[np.int32]
+    start_R: NDArray[np.int64]
+    stop_R: NDArray[np.int64]
+    _ends_R: NDArray[np.int64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ends_R", np.cumsum(self.stop_R - self.start_R))
+
+    @classmethod
+    def of(
+        cls, store: Store, version: Version, spec: SelectionSpec | Mapping[str, Any] | None = None
+    ) -> Selection:
+        """Select by `spec` or its JSON; None is the training split. Nothing selected raises FoundryError."""
+        if not isinstance(spec, SelectionSpec):
+            spec = SelectionSpec.from_json(spec or {})
+        episodes = read_episodes(store, version)
+        if spec.where is not None:
+            episodes = _filtered(episodes, read_annotations(store, version), spec.where)
+        shard_E = episodes["shard"].to_numpy()
+        start_E = episodes["row_start"].to_numpy()
+        length_E = episodes["num_frames"].to_numpy().astype(np.int64)
+        if not length_E.any():
+            condition = f" where {spec.where}" if spec.where is not None else ""
+            raise FoundryError(f"no frames of {version} are selected{condition}")
+        begin_E, end_E = _split(spec, episodes["key"].to_pylist(), length_E)
+        if not (end_E > begin_E).any():
+            raise _nothing_held_out(version, spec, len(length_E))
+        kept = end_E > begin_E
+        ranges = _joined(shard_E[kept], (start_E + begin_E)[kept], (start_E + end_E)[kept])
+        return cls(version, spec, int(kept.sum()), *ranges)
+
+    @property
+    def num_samples(self) -> int:
+        return int(self._ends_R[-1])
+
+    @cached_property
+    def id(self) -> str:
+        """32 hex digits of the version and the selected rows, however they were asked for."""
+        hasher = hashlib.sha256()
+        for array in (self.shard_R, self.start_R, self.stop_R):
+            hasher.update(array.astype("<i8").tobytes())
+        return digest_of({"version_id": self.version.version_id, "rows": hasher.hexdigest()})
+
+    def ranges(self) -> list[tuple[int, int, int]]:
+        """(shard ordinal, first row, row after the last) in order; ranges do not touch."""
+        columns = (self.shard_R, self.start_R, self.stop_R)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    def locate(self, sample_n: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Shard ordinal and row in that shard's frames table of each sample [n]."""
+        sample_n = np.asarray(sample_n, dtype=np.int64)
+        if sample_n.size and (sample_n.min() < 0 or sample_n.max() >= self.num_samples):
+            raise FoundryError(f"a sample lies outside 0 … {self.num_samples - 1} of {self.version}")
+        range_n = np.searchsorted(self._ends_R, sample_n, side="right")
+        from_end_n = self._ends_R[range_n] - sample_n
+        return self.shard_R[range_n], self.stop_R[range_n] - from_end_n
+
+
+def _split(
+    spec: SelectionSpec, keys: list[str], length_E: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last + 1 selected frame of each episode; equal where none is."""
+    begin_E, end_E = np.zeros_like(length_E), length_E.copy()
+    if spec.split == "all":
+        return begin_E, end_E
+    if spec.split_by == "time":
+        val_E = length_E * spec.fraction.numerator // spec.fraction.denominator
+        train_E = length_E - val_E - spec.gap
+        whole_E = (val_E < 1) | (train_E < 1)
+        if spec.split == "train":
+            return begin_E, np.where(whole_E, length_E, train_E)
+        return np.where(whole_E, length_E, length_E - val_E), end_E
+    hash_E = [key("split", name) for name in keys]
+    val_E = np.array([h * spec.fraction.denominator < spec.fraction.numerator << 64 for h in hash_E])
+    filled = [i for i in range(len(keys)) if length_E[i] > 0]
+    if all(val_E[filled]):
+        val_E[max(filled, key=lambda i: (hash_E[i], keys[i]))] = False
+    chosen_E = val_E if spec.split == "val" else ~val_E
+    return begin_E, np.where(chosen_E, end_E, 0)
+
+
+def _joined(
+    shard_R: NDArray[np.int32], start_R: NDArray[np.int64], stop_R: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """Sorted ranges, neighbours joined."""
+    order = np.lexsort((start_R, shard_R))
+    shard_R, start_R, stop_R = shard_R[order], start_R[order], stop_R[order]
+    fresh_R = np.ones(len(shard_R), dtype=bool)
+    fresh_R[1:] = (shard_R[1:] != shard_R[:-1]) | (start_R[1:] != stop_R[:-1])
+    last_R = np.append(fresh_R[1:], True)
+    return shard_R[fresh_R], start_R[fresh_R], stop_R[last_R]
+
+
+def _filtered(episodes: pa.Table, annotations: pa.Table, where: str) -> pa.Table:
+    from robot_foundry.catalog.duck import query_tables
+
+    numbered = episodes.append_column("_row", pa.array(np.arange(episodes.num_rows, dtype=np.int64)))
+    sql = (
+        f"SELECT _row FROM (SELECT e.*, i.instruction FROM episodes e LEFT JOIN ({_INSTRUCTIONS}) i "
+        f"USING (key)) WHERE (\n{where}\n) ORDER BY _row"
+    )
+    rows = query_tables(sql, {"episodes": numbered, "annotations": annotations}, f"where '{where}'")
+    return episodes.take(rows["_row"])
+
+
+def _nothing_held_out(version: Version, spec: SelectionSpec, episodes: int) -> FoundryError:
+    of = f"{version} has {episodes} episode{'s' if episodes != 1 else ''}"
+    if spec.split_by == "time":
+        return FoundryError(
+            f"the val split is empty: {of}, each too short to hold out {spec.val_fraction} of it "
+            f"after a gap of {spec.gap} frames"
+        )
+    return FoundryError(
+        f"the val split is empty: {of} and none falls into it at val_fraction {spec.val_fraction}",
+        hint="split_by 'time' holds out the end of every episode instead",
+    )
