@@ -1,0 +1,1 @@
+"""Shards: WebDataset tars with the same bytes for the same content, and the index that makes them seekable."""

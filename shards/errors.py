@@ -1,0 +1,21 @@
+"""Proven corruption of stored bytes: these errors, and no others, allow a reader to use a substitute."""
+
+from __future__ import annotations
+
+from robot_foundry.runtime.errors import FoundryError
+
+
+class CorruptData(FoundryError):
+    """The bytes are not what was written, or are not of their format. Reading them again will not help."""
+
+
+class CorruptMember(CorruptData):
+    """A member of a tar has the wrong checksum, or the tar ends inside it."""
+
+
+class CorruptImage(CorruptData):
+    """An encoded image is truncated, damaged, too large or not an image."""
+
+
+class CorruptArrays(CorruptData):
+    """An .npz file is damaged, or holds what is not a plain array."""

@@ -1,0 +1,118 @@
+"""Image codecs: JPEG through libjpeg-turbo (simplejpeg), PNG through Pillow. Pixels are uint8 RGB.
+
+Shapes: H height, W width, C = 3 channels. EXIF orientation is not applied; alpha is dropped.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.shards.errors import CorruptImage
+
+__all__ = ["CorruptImage", "codec_versions", "decode", "encode_jpeg", "probe"]
+
+MAX_PIXELS = 64 * 2**20
+# Below this, chroma at half resolution costs detail that a policy needs (a gripper is a few pixels wide).
+FULL_CHROMA_BELOW = 128
+_JPEG_MAGIC, _PNG_MAGIC = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+
+
+def encode_jpeg(rgb_HWC: NDArray[np.uint8], quality: int = 95) -> bytes:
+    """Baseline JPEG of uint8 RGB; chroma 4:4:4 if a side is under 128 pixels, else 4:2:0.
+
+    The bytes depend on the pixels, `quality` (1…100) and `codec_versions()` alone.
+    """
+    if rgb_HWC.dtype != np.uint8 or rgb_HWC.ndim != 3 or rgb_HWC.shape[2] != 3 or 0 in rgb_HWC.shape:
+        raise FoundryError(
+            f"cannot encode {rgb_HWC.dtype} of shape {rgb_HWC.shape}: an image is uint8 (H, W, 3)"
+        )
+    if not 1 <= quality <= 100:
+        raise FoundryError(f"JPEG quality {quality} is outside 1 to 100")
+    chroma = "444" if min(rgb_HWC.shape[:2]) < FULL_CHROMA_BELOW else "420"
+    pixels_HWC = np.ascontiguousarray(rgb_HWC)
+    return simplejpeg.encode_jpeg(pixels_HWC, quality, "RGB", colorsubsampling=chroma, fastdct=False)
+
+
+def decode(data: bytes, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3) of a JPEG or PNG; into `out`, if given, which must have just that shape.
+
+    The interpreter lock is released while decoding. CorruptImage for what is damaged, truncated, no image, or
+    above 64 Mi pixels; `out` then holds anything.
+    """
+    encoding, height, width = probe(data)
+    if out is not None and (
+        out.shape != (height, width, 3) or out.dtype != np.uint8 or not out.flags.c_contiguous
+    ):
+        raise FoundryError(
+            f"an image of {height} x {width} does not fit the {out.dtype} buffer of shape {out.shape}, "
+            "which must be C-contiguous uint8 of the same height and width"
+        )
+    if encoding == "png":
+        return _decode_png(data, out)
+    try:
+        # Exact DCT and upsampling: the fast ones differ by up to 30 levels and between machines.
+        pixels_HWC = simplejpeg.decode_jpeg(
+            data, "RGB", fastdct=False, fastupsample=False, buffer=out, strict=True
+        )
+    except ValueError as error:
+        raise CorruptImage(f"a JPEG of {len(data)} bytes is damaged: {error}") from error
+    return pixels_HWC if out is None else out
+
+
+def probe(data: bytes) -> tuple[str, int, int]:
+    """('jpg' or 'png', height, width) from the header alone; CorruptImage as in `decode`."""
+    if data[:8] == _PNG_MAGIC:
+        if len(data) < 33 or data[12:16] != b"IHDR":
+            raise CorruptImage("a PNG is cut off inside its header")
+        encoding, width, height = "png", int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    elif data[:3] == _JPEG_MAGIC:
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        except ValueError as error:
+            raise CorruptImage(f"a JPEG of {len(data)} bytes has a damaged header: {error}") from error
+        encoding = "jpg"
+    else:
+        raise CorruptImage(f"{len(data)} bytes that start with {data[:8].hex()!r} are neither JPEG nor PNG")
+    if not 0 < height * width <= MAX_PIXELS:
+        raise CorruptImage(f"an image of {height} x {width} pixels is outside 1 to {MAX_PIXELS} pixels")
+    return encoding, height, width
+
+
+@cache
+def codec_versions() -> dict[str, str]:
+    """Versions of all that decides the bytes of `encode_jpeg`; they enter a shard's key when it encodes."""
+    versions = {"simplejpeg": simplejpeg.__version__}
+    # The wheel links libjpeg-turbo statically and tells its version nowhere but in the library itself.
+    for library in Path(simplejpeg.__file__).parent.glob("_jpeg*"):
+        found = re.search(rb"libjpeg-turbo version ([0-9.]+)", library.read_bytes())
+        if found:
+            versions["libjpeg_turbo"] = found[1].decode()
+    return versions
+
+
+def _decode_png(data: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if image.mode.startswith("I"):
+                raise CorruptImage("a PNG has 16-bit gray pixels, which is not an RGB image")
+            image.load()
+            rgb = image if image.mode == "RGB" else image.convert("RGB")
+            pixels_HWC = np.array(rgb)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, EOFError) as error:
+        if isinstance(error, FoundryError):
+            raise
+        raise CorruptImage(f"a PNG of {len(data)} bytes is damaged: {error}") from error
+    if out is None:
+        return pixels_HWC
+    out[...] = pixels_HWC
+    return out

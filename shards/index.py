@@ -1,0 +1,127 @@
+"""The members table of a tar: where each member's bytes lie, derived from the tar alone.
+
+Columns: key, name (string), offset, size (uint64, of the payload in the tar), crc32c (uint32). The schema's
+metadata holds `format`, `tar_sha256` and `tar_bytes`. Rows are in tar order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.storage import Storage
+from robot_foundry.shards.headers import TarScan
+
+FORMAT = "robot_foundry.members.v1"
+FIELDS = [
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("name", pa.string(), nullable=False),
+    pa.field("offset", pa.uint64(), nullable=False),
+    pa.field("size", pa.uint64(), nullable=False),
+    pa.field("crc32c", pa.uint32(), nullable=False),
+]
+_BLOCK = 512
+
+
+@dataclass
+class MemberRows:
+    """The columns of a members table while it grows."""
+
+    columns: tuple[list[str], list[str], list[int], list[int], list[int]] = field(
+        default_factory=lambda: ([], [], [], [], [])
+    )
+
+    def append(self, key: str, name: str, offset: int, size: int, crc32c: int) -> None:
+        for column, value in zip(self.columns, (key, name, offset, size, crc32c), strict=True):
+            column.append(value)  # type: ignore[arg-type]
+
+
+def members_table(rows: MemberRows, tar_sha256: str, tar_bytes: int) -> pa.Table:
+    """The rows as an Arrow table; `tar_sha256` (64 hex digits) and `tar_bytes` describe the whole tar."""
+    metadata = {"format": FORMAT, "tar_sha256": tar_sha256, "tar_bytes": str(tar_bytes)}
+    arrays = [pa.array(column, f.type) for column, f in zip(rows.columns, FIELDS, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(FIELDS, metadata=metadata))
+
+
+def index_of_tar(fileobj: BinaryIO, where: str = "tar") -> pa.Table:
+    """The members table of a tar read from its start: the same table that its writer returned.
+
+    Any tar of uniquely named regular files can be indexed, whoever wrote it; `headers` says what is refused.
+    """
+    scan, rows, names = TarScan(fileobj, where), MemberRows(), set()
+    for member in scan:
+        if member.name in names:
+            raise FoundryError(f"{where} cannot be indexed: it has two members named {member.name!r}")
+        names.add(member.name)
+        rows.append(member.name.split(".")[0], member.name, member.offset, member.size, member.crc32c)
+    return members_table(rows, scan.sha256, scan.num_bytes)
+
+
+def tar_sha256(index: pa.Table) -> str:
+    """SHA-256 (64 hex digits) of the tar that the index was made from."""
+    return index.schema.metadata[b"tar_sha256"].decode()
+
+
+def tar_bytes(index: pa.Table) -> int:
+    """Size of the tar that the index was made from."""
+    return int(index.schema.metadata[b"tar_bytes"])
+
+
+def write_index(table: pa.Table) -> bytes:
+    """The table as one uncompressed Arrow IPC file, so that a reader can map it."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return sink.getvalue().to_pybytes()
+
+
+def read_index(storage: Storage, path: str) -> pa.Table:
+    """The members table at `path`, memory-mapped when local. FoundryError if it is damaged or of no use."""
+    local = storage.local_path(path)
+    where = str(local) if local else f"{storage.url}/{path}"
+    try:
+        if local and storage.exists(path):
+            source = pa.memory_map(str(local))
+        else:
+            source = pa.BufferReader(storage.read_bytes(path))
+        table = pa.ipc.open_file(source).read_all().combine_chunks()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, FoundryError):
+            raise
+        raise bad_index(where, f"is not a readable index: {error}") from error
+    _check(table, where)
+    return table
+
+
+def bad_index(where: str, what: str) -> FoundryError:
+    """An index that cannot be used; it can always be made anew from its tar."""
+    return FoundryError(f"{where} {what}", hint="foundry-data index makes it anew from the tar")
+
+
+def _check(table: pa.Table, where: str) -> None:
+    metadata = table.schema.metadata or {}
+    if metadata.get(b"format") != FORMAT.encode():
+        raise bad_index(where, f"has format {metadata.get(b'format')!r} in place of {FORMAT!r}")
+    if not table.schema.equals(pa.schema(FIELDS)) or any(column.null_count for column in table.columns):
+        raise bad_index(where, "does not have the columns of a members table")
+    if not (metadata.get(b"tar_bytes", b"").isdigit() and len(metadata.get(b"tar_sha256", b"")) == 64):
+        raise bad_index(where, "does not say which tar it belongs to")
+    end = tar_bytes(table)
+    offset_N, size_N = table["offset"].to_numpy(), table["size"].to_numpy()
+    # Bounded before they are added, in int64: hostile values near 2^64 would wrap around.
+    fits = end < 1 << 62 and bool((offset_N <= end).all() and (size_N <= end).all())
+    if not fits or not _in_order(offset_N.astype(np.int64), size_N.astype(np.int64), end):
+        raise bad_index(where, f"has members out of order or outside the {end} bytes of its tar")
+
+
+def _in_order(offset_N: NDArray[np.int64], size_N: NDArray[np.int64], end: int) -> bool:
+    """Whether every member lies after a header block, after the padded member before it, and inside the tar."""
+    after_N = offset_N + size_N
+    earliest_N = np.concatenate([[0], after_N + -after_N % _BLOCK])[:-1] + _BLOCK
+    return bool((offset_N >= earliest_N).all() and (after_N <= end).all())
