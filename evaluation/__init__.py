@@ -1,0 +1,1 @@
+"""Closed-loop evaluation: worlds, scripted experts, collection, rollouts and their intervals."""

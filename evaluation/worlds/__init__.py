@@ -1,0 +1,1 @@
+"""Worlds a policy can be rolled out in, by name."""
