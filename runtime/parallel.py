@@ -90,9 +90,7 @@ def _ray(workers: int, address: str | None) -> Iterator[Any]:
     if address is not None:
         ray.init(address=address, **quiet)
     else:
-        ray.init(
-            num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet
-        )
+        ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     try:
         yield ray
     finally:

@@ -1,0 +1,46 @@
+# A fresh machine needs python3 (3.11 to 3.13) and make; the rest is set up in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TYPING := .venv/typing/robot_foundry
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint soak bench clean
+
+demo: $(INSTALLED)  ## from simulated demonstrations to a success rate
+	$(BIN)/python examples/demo.py
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q -n 2
+
+lint: $(INSTALLED) $(TYPING)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+soak: $(INSTALLED)  ## minutes of work: long kill and resume runs
+	$(BIN)/python -m pytest -q -m soak
+
+bench: $(INSTALLED)  ## figures against other loaders, in one run
+	$(BIN)/python benchmarks/run.py
+
+clean:  ## caches and build outputs; never a store or a run
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "python 3.11 to 3.13 is needed; name one with: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+# mypy finds packages by folder name, and the root may be checked out under any.
+$(TYPING):
+	mkdir -p $(@D)
+	ln -sfn ../.. $@

@@ -1,0 +1,1 @@
+"""The command lines foundry-data, foundry-train and foundry-eval: parse, call, print."""

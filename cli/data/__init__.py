@@ -1,0 +1,1 @@
+"""Commands of foundry-data, one file each."""

@@ -1,0 +1,1 @@
+"""Commands of foundry-eval, one file each."""

@@ -1,0 +1,36 @@
+"""foundry-data: from raw logs to versions, and what is in them."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from robot_foundry import __version__
+from robot_foundry.cli.lazy import LazyCommand, LazyGroup
+from robot_foundry.cli.output import DEBUG_OPTION, run
+
+PROGRAM = "foundry-data"
+COMMANDS = {
+    "ingest": LazyCommand("robot_foundry.cli.data.ingest:command", "Make a dataset version from raw logs."),
+    "remap": LazyCommand(
+        "robot_foundry.cli.data.remap:command", "Make a version with a new mapping; reads no image."
+    ),
+    "ls": LazyCommand("robot_foundry.cli.data.ls:command", "List datasets and their versions."),
+    "show": LazyCommand("robot_foundry.cli.data.show:command", "Show what a version holds."),
+    "stats": LazyCommand("robot_foundry.cli.data.stats:command", "Show the statistics of every dim."),
+    "query": LazyCommand("robot_foundry.cli.data.query:command", "Query the catalogue with SQL."),
+    "mix": LazyCommand("robot_foundry.cli.data.mix:command", "Make a weighted mixture of datasets."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS)
+@click.option(DEBUG_OPTION, is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def group() -> None:
+    """Turn raw robot logs into immutable, versioned datasets, and look into them."""
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run(group, PROGRAM))

@@ -1,0 +1,36 @@
+"""foundry-eval: how well a policy does, with honest intervals."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from robot_foundry import __version__
+from robot_foundry.cli.lazy import LazyCommand, LazyGroup
+from robot_foundry.cli.output import DEBUG_OPTION, run
+
+PROGRAM = "foundry-eval"
+COMMANDS = {
+    "collect": LazyCommand(
+        "robot_foundry.cli.eval.collect:command", "Record demonstrations of a scripted expert."
+    ),
+    "rollout": LazyCommand(
+        "robot_foundry.cli.eval.rollout:command", "Run a policy in closed loop and count successes."
+    ),
+    "openloop": LazyCommand(
+        "robot_foundry.cli.eval.openloop:command", "Compare predicted actions with held-out episodes."
+    ),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS)
+@click.option(DEBUG_OPTION, is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def group() -> None:
+    """Evaluate policies, in closed loop and on held-out data."""
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run(group, PROGRAM))

@@ -1,0 +1,28 @@
+"""foundry-train: from a mixture of datasets to a trained policy."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from robot_foundry import __version__
+from robot_foundry.cli.lazy import LazyCommand, LazyGroup
+from robot_foundry.cli.output import DEBUG_OPTION, run
+
+PROGRAM = "foundry-train"
+COMMANDS = {
+    "vla": LazyCommand("robot_foundry.cli.train.vla:command", "Train a vision-language-action policy."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS)
+@click.option(DEBUG_OPTION, is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def group() -> None:
+    """Train policies; a run that was stopped resumes with the same command."""
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run(group, PROGRAM))

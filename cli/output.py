@@ -1,0 +1,139 @@
+"""What a command prints: results on stdout, everything else on stderr, and an exit code for every end."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import click
+
+from robot_foundry.runtime.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    FoundryError,
+)
+
+DEBUG_OPTION = "--debug"
+
+
+def emit(result: dict[str, Any], *, as_json: bool, text: str | Callable[[], str]) -> None:
+    """Print a command's result on stdout: one JSON object, or `text` for a reader.
+
+    In JSON, NaN and infinities become null, NumPy values plain ones and paths text.
+    """
+    if as_json:
+        click.echo(json.dumps(_plain(result), ensure_ascii=False, indent=2))
+    else:
+        click.echo(text if isinstance(text, str) else text())
+
+
+def note(message: str) -> None:
+    """Tell the user something that is not the result: a hint or a warning, on stderr."""
+    click.echo(message, err=True)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Plain text in aligned columns; columns that hold only numbers are aligned to the right."""
+    body = [list(row) for row in rows]
+    numeric = [all(isinstance(row[c], int | float) for row in body) for c in range(len(headers))]
+    cells = [list(headers), *([_cell(value) for value in row] for row in body)]
+    widths = [max(len(row[c]) for row in cells) for c in range(len(headers))]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in cells
+    )
+    return "\n".join(lines)
+
+
+def run(group: click.Group, program: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; errors become one sentence and a hint on stderr.
+
+    `--debug` may stand anywhere before a `--` and adds the traceback.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    args, debug = _take_debug(given)
+    try:
+        code = group.main(args, prog_name=program, standalone_mode=False)
+        # A closed pipe must show up here, where it is handled, not in the interpreter's shutdown.
+        sys.stdout.flush()
+        return code if isinstance(code, int) else EXIT_OK
+    except (KeyboardInterrupt, click.Abort):
+        resume = shlex.join([program, *given])
+        note(f"\nInterrupted. Nothing half-done is visible; to go on, run:\n  {resume}")
+        return EXIT_INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return EXIT_USAGE
+    except click.ClickException as error:
+        _print_debug(debug)
+        _print_error(error.format_message(), _usage_hint(error))
+        return error.exit_code
+    except FoundryError as error:
+        _print_debug(debug)
+        _print_error(error.message, error.hint)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough. Nothing may be written to stdout from here on.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except Exception as error:
+        _print_debug(debug)
+        hint = None if debug else f"run it again with {DEBUG_OPTION} to see where"
+        _print_error(f"unexpected {type(error).__name__}: {error}", hint)
+        return EXIT_FAILED
+
+
+def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [argument for argument in arguments[:end] if argument != DEBUG_OPTION]
+    return kept + arguments[end:], len(kept) < end
+
+
+def _print_debug(debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+
+
+def _print_error(message: str, hint: str | None) -> None:
+    note(f"Error: {message}")
+    if hint:
+        note(f"Hint: {hint}")
+
+
+def _usage_hint(error: click.ClickException) -> str | None:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path} --help" if context is not None else None
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return value

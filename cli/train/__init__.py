@@ -1,0 +1,1 @@
+"""Commands of foundry-train, one file each."""
