@@ -206,11 +206,11 @@ def _perpendicular(vector_3: Array) -> Array:
 
 
 def _dot(a_3: Array, b_3: Array) -> Array:
-    return np.einsum("...i,...i->...", a_3, b_3)
+    return np.asarray(np.einsum("...i,...i->...", a_3, b_3))
 
 
 def _norm(vector_n: Array) -> Array:
-    return np.sqrt(_dot(vector_n, vector_n))
+    return np.asarray(np.sqrt(_dot(vector_n, vector_n)))
 
 
 def _cross(a_3: Array, b_3: Array) -> Array:

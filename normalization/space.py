@@ -251,7 +251,8 @@ class ActionSpace:
                     )
             if not dim.shared:
                 merged[dim.name] = dim
-        return ActionSpace(sorted(merged.values(), key=_canonical_key))
+        ordered: list[Dim] = sorted(merged.values(), key=_canonical_key)
+        return ActionSpace(ordered)
 
     def indices_in(self, into: ActionSpace, embodiment: str | None = None) -> NDArray[np.intp]:
         """Where each dimension of this space lies in `into`; FoundryError names the first that is missing."""

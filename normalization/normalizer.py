@@ -1,0 +1,187 @@
+"""Scaling to and from the range a network learns in, dimension by dimension.
+
+Normalised is (x - centre) / scale, clipped. `rule` says how centre and scale came about:
+
+    percentiles   the low and high percentile (1 and 99) go to -1 and 1
+    range         min and max go to -1 and 1: grippers
+    narrow band   as range, because the percentiles span less than 1 % of it (a dimension that seldom moves)
+    identity      unchanged: rotations, whose columns must stay unit vectors
+    constant      min = max: 0 when normalised, and back to the constant
+    no data       0 both ways
+
+Works on NumPy arrays and torch tensors alike, in their own dtype and device, with the same numbers: only
+elementwise subtraction, multiplication and clipping. Shape suffix: D = dims of the space.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_foundry.normalization.digest import Digest
+from robot_foundry.normalization.space import ActionSpace, Dim
+from robot_foundry.normalization.statistics import Statistics
+from robot_foundry.runtime.errors import FoundryError
+
+_FORMAT = 1
+_NARROW = 0.01  # a percentile band below this share of the range gives way to the range
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How one dimension is scaled; `clipped` is the share of the fitted data beyond the clip."""
+
+    centre: float
+    scale: float
+    rule: str
+    clipped: float = 0.0
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """The scalings of a space, one for each of its dimensions."""
+
+    space: ActionSpace
+    scalings: tuple[Scaling, ...]
+    clip: float = 1.5
+    percentiles: tuple[float, float] = (1.0, 99.0)
+
+    @classmethod
+    def fit(
+        cls,
+        statistics: Statistics,
+        space: ActionSpace | None = None,
+        percentiles: tuple[float, float] = (1.0, 99.0),
+        clip: float = 1.5,
+    ) -> Normalizer:
+        """The scalings of `space` (default: that of the statistics).
+
+        Dimensions that the statistics lack have no data.
+
+        Raises FoundryError where a dimension's unit, kind or representation is not that of its statistics.
+        """
+        low, high = (float(q) for q in percentiles)
+        if not (0 <= low < high <= 100 and clip >= 1):
+            raise FoundryError(
+                f"percentiles {percentiles} and clip {clip}: need 0 <= low < high <= 100 and clip >= 1"
+            )
+        space = statistics.space if space is None else space
+        scalings = tuple(_scaling(_digest(statistics, dim), dim, (low, high), clip) for dim in space)
+        return cls(space, scalings, float(clip), (low, high))
+
+    def normalize(self, x: Any, mask: Any = None) -> Any:
+        """x (..., D) in robot units -> the same shape, about [-1, 1], clipped at ±clip.
+
+        `mask` is True where a dimension is real: (D,), the shape of x, or (leading axes of x…, D) such as
+        (B, D) for x (B, T, D). All else comes out exactly 0, whatever stands there, NaN included.
+        """
+        x = self._checked(x)
+        y = (x - _like(x, self._centre_D)) * _like(x, self._factor_D)
+        return self._masked(y.clip(-self.clip, self.clip), mask)
+
+    def denormalize(self, x: Any, mask: Any = None) -> Any:
+        """The inverse of normalize inside the clip; values beyond it are not clipped on the way back."""
+        x = self._checked(x)
+        return self._masked(x * _like(x, self._scale_D) + _like(x, self._centre_D), mask)
+
+    def _checked(self, x: Any) -> Any:
+        if tuple(x.shape[-1:]) != (len(self.space),):
+            raise FoundryError(f"values of shape {tuple(x.shape)} do not fit {len(self.space)} dimensions")
+        if isinstance(x, np.ndarray) and not np.issubdtype(x.dtype, np.floating):
+            return x.astype(np.float64)
+        return x
+
+    def _masked(self, y: Any, mask: Any) -> Any:
+        present = _like(y, self._present_D)
+        keep = present if isinstance(y, np.ndarray) else present.bool()
+        if mask is not None:
+            axes = (1,) * (y.ndim - mask.ndim)
+            keep = keep & mask.reshape(*mask.shape[:-1], *axes, mask.shape[-1])
+        # Not a product with the mask: 0 * NaN is NaN.
+        return np.where(keep, y, y.dtype.type(0)) if isinstance(y, np.ndarray) else y.masked_fill(~keep, 0.0)
+
+    @cached_property
+    def _centre_D(self) -> NDArray[np.float64]:
+        return np.array([scaling.centre for scaling in self.scalings], np.float64)
+
+    @cached_property
+    def _scale_D(self) -> NDArray[np.float64]:
+        return np.array([scaling.scale for scaling in self.scalings], np.float64)
+
+    @cached_property
+    def _factor_D(self) -> NDArray[np.float64]:
+        return np.array([1 / s.scale if s.scale else 0.0 for s in self.scalings], np.float64)
+
+    @cached_property
+    def _present_D(self) -> NDArray[np.bool_]:
+        return np.array([scaling.rule != "no data" for scaling in self.scalings], bool)
+
+    def to_json(self) -> str:
+        """Readable text; from_json gives back an equal Normalizer."""
+        dims = [
+            {**dim.to_json(), **asdict(scaling)}
+            for dim, scaling in zip(self.space, self.scalings, strict=True)
+        ]
+        data = {"format": _FORMAT, "percentiles": self.percentiles, "clip": self.clip, "dims": dims}
+        return json.dumps(data, indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Normalizer:
+        data: Mapping[str, Any] = json.loads(text)
+        if data.get("format") != _FORMAT:
+            raise FoundryError(f"a normalizer of format {data.get('format')!r}, this version reads {_FORMAT}")
+        own = Scaling.__dataclass_fields__
+        space = ActionSpace.from_json(
+            [{k: v for k, v in dim.items() if k not in own} for dim in data["dims"]]
+        )
+        scalings = tuple(Scaling(**{k: v for k, v in dim.items() if k in own}) for dim in data["dims"])
+        low, high = data["percentiles"]
+        return cls(space, scalings, data["clip"], (low, high))
+
+
+def _digest(statistics: Statistics, dim: Dim) -> Digest | None:
+    if dim.name not in statistics.space:
+        return None
+    found = statistics.space.dims[statistics.space.index(dim.name)]
+    for field in ("unit", "kind", "representation"):
+        ours, theirs = getattr(dim, field), getattr(found, field)
+        if ours != theirs:
+            raise FoundryError(f"'{dim.name}' has the {field} '{ours}', but its statistics are of '{theirs}'")
+    return statistics[dim.name]
+
+
+def _scaling(digest: Digest | None, dim: Dim, percentiles: tuple[float, float], clip: float) -> Scaling:
+    if digest is None or not digest.count:
+        return Scaling(0.0, 0.0, "no data")
+    if dim.kind == "rotation":
+        return Scaling(0.0, 1.0, "identity", _beyond(digest, -clip, clip))
+    if digest.min == digest.max:
+        return Scaling(digest.min, 0.0, "constant")
+    low, high = (float(value) for value in digest.percentile(percentiles))
+    rule = "percentiles"
+    if dim.kind == "gripper":
+        rule = "range"
+    elif high - low < _NARROW * (digest.max - digest.min):
+        rule = "narrow band"
+    if rule != "percentiles":
+        low, high = digest.min, digest.max
+    centre, scale = (low + high) / 2, (high - low) / 2
+    return Scaling(centre, scale, rule, _beyond(digest, centre - clip * scale, centre + clip * scale))
+
+
+def _beyond(digest: Digest, low: float, high: float) -> float:
+    below, above = digest.cdf(np.nextafter(low, -np.inf)), 1.0 - digest.cdf(high)
+    return float(below + above)
+
+
+def _like(x: Any, values_D: Any) -> Any:
+    """Numbers as an array of x's own type, dtype and device; booleans stay booleans in NumPy."""
+    if isinstance(x, np.ndarray):
+        return values_D if values_D.dtype == bool else values_D.astype(x.dtype)
+    return x.new_tensor(values_D)
