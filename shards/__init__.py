@@ -1,1 +1,1 @@
-"""Shards: WebDataset tars with the same bytes for the same content, and the index that makes them seekable."""
+"""Shards: WebDataset tars, the same bytes for the same content, and the index that makes them seekable."""

@@ -6,7 +6,7 @@ metadata holds `format`, `tar_sha256` and `tar_bytes`. Rows are in tar order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -27,24 +27,14 @@ FIELDS = [
 ]
 _BLOCK = 512
 
-
-@dataclass
-class MemberRows:
-    """The columns of a members table while it grows."""
-
-    columns: tuple[list[str], list[str], list[int], list[int], list[int]] = field(
-        default_factory=lambda: ([], [], [], [], [])
-    )
-
-    def append(self, key: str, name: str, offset: int, size: int, crc32c: int) -> None:
-        for column, value in zip(self.columns, (key, name, offset, size, crc32c), strict=True):
-            column.append(value)  # type: ignore[arg-type]
+MemberRow = tuple[str, str, int, int, int]  # in the order of FIELDS
 
 
-def members_table(rows: MemberRows, tar_sha256: str, tar_bytes: int) -> pa.Table:
+def members_table(rows: Sequence[MemberRow], tar_sha256: str, tar_bytes: int) -> pa.Table:
     """The rows as an Arrow table; `tar_sha256` (64 hex digits) and `tar_bytes` describe the whole tar."""
+    columns: list[tuple] = list(zip(*rows, strict=True)) or [()] * len(FIELDS)
     metadata = {"format": FORMAT, "tar_sha256": tar_sha256, "tar_bytes": str(tar_bytes)}
-    arrays = [pa.array(column, f.type) for column, f in zip(rows.columns, FIELDS, strict=True)]
+    arrays = [pa.array(column, f.type) for column, f in zip(columns, FIELDS, strict=True)]
     return pa.Table.from_arrays(arrays, schema=pa.schema(FIELDS, metadata=metadata))
 
 
@@ -53,12 +43,14 @@ def index_of_tar(fileobj: BinaryIO, where: str = "tar") -> pa.Table:
 
     Any tar of uniquely named regular files can be indexed, whoever wrote it; `headers` says what is refused.
     """
-    scan, rows, names = TarScan(fileobj, where), MemberRows(), set()
+    scan = TarScan(fileobj, where)
+    rows: list[MemberRow] = []
+    names: set[str] = set()
     for member in scan:
         if member.name in names:
             raise FoundryError(f"{where} cannot be indexed: it has two members named {member.name!r}")
         names.add(member.name)
-        rows.append(member.name.split(".")[0], member.name, member.offset, member.size, member.crc32c)
+        rows.append((member.name.split(".")[0], member.name, member.offset, member.size, member.crc32c))
     return members_table(rows, scan.sha256, scan.num_bytes)
 
 
@@ -121,7 +113,7 @@ def _check(table: pa.Table, where: str) -> None:
 
 
 def _in_order(offset_N: NDArray[np.int64], size_N: NDArray[np.int64], end: int) -> bool:
-    """Whether every member lies after a header block, after the padded member before it, and inside the tar."""
+    """Whether each member lies after the padded one before it and a header, and inside the tar."""
     after_N = offset_N + size_N
     earliest_N = np.concatenate([[0], after_N + -after_N % _BLOCK])[:-1] + _BLOCK
     return bool((offset_N >= earliest_N).all() and (after_N <= end).all())

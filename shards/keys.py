@@ -93,8 +93,8 @@ def parse(member: str) -> Member:
     found = _MEMBER.fullmatch(member)
     if not found or len(member) > MAX_NAME_BYTES:
         raise FoundryError(
-            f"{member!r} is not a member name: a key of 1 to 64 of the characters a-z, 0-9, '_' and '-', a dot "
-            f"and a suffix, {MAX_NAME_BYTES} characters at most in all"
+            f"{member!r} is not a member name: a key of 1 to 64 of the characters a-z, 0-9, '_' and '-', "
+            f"a dot and a suffix, {MAX_NAME_BYTES} characters at most in all"
         )
     key, suffix = found.groups()
     if suffix in (EPISODE_JSON, SOURCE_NPZ):

@@ -13,7 +13,7 @@ import google_crc32c
 import pyarrow as pa
 
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.index import MemberRows, members_table
+from robot_foundry.shards.index import MemberRow, members_table
 from robot_foundry.shards.keys import parse
 
 BLOCK = 512
@@ -40,7 +40,7 @@ class TarWriter:
         self._file = fileobj
         self._sha256 = hashlib.sha256()
         self._position = 0
-        self._rows = MemberRows()
+        self._rows: list[MemberRow] = []
         self._last_name = ""
 
     def add(self, name: str, data: bytes | bytearray | memoryview) -> None:
@@ -51,7 +51,7 @@ class TarWriter:
             raise FoundryError(f"tar member {name!r} {wrong}: members must be added in sorted order")
         payload = bytes(data)
         self._write(ustar_header(name, len(payload)))
-        self._rows.append(key, name, self._position, len(payload), google_crc32c.value(payload))
+        self._rows.append((key, name, self._position, len(payload), google_crc32c.value(payload)))
         self._write(payload)
         self._write(bytes(-len(payload) % BLOCK))
         self._last_name = name

@@ -1,0 +1,211 @@
+"""Reads members of a tar by their place in its index, from any thread, and checks every byte.
+
+Shapes: N frame rows of a shard, in the order (episode key, frame).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.storage import Storage
+from robot_foundry.shards.arrays import read_npz
+from robot_foundry.shards.errors import CorruptData, CorruptMember
+from robot_foundry.shards.index import bad_index, tar_bytes
+from robot_foundry.shards.keys import (
+    EPISODE_JSON,
+    FRAME_IMAGE,
+    episode_json_name,
+    source_name,
+)
+
+__all__ = ["CorruptData", "CorruptMember", "RobotShard", "ShardReader"]
+
+
+class ShardReader:
+    """Random access to the members of the tar at `tar_path`, whose members table is `index`.
+
+    Local tars are read with `pread` through one descriptor, opened at the first read; others by ranges. Safe
+    to share between threads. An index that was not made from a tar of this size raises FoundryError.
+    """
+
+    def __init__(self, storage: Storage, tar_path: str, index: pa.Table) -> None:
+        self.storage = storage
+        self.tar_path = tar_path
+        self.index = index
+        self._offset_M, self._size_M, self._crc32c_M = (
+            index[name].to_numpy() for name in ("offset", "size", "crc32c")
+        )
+        self._local = storage.local_path(tar_path)
+        self._file: _File | None = None
+        self._lock = Lock()
+        found, expected = storage.size(tar_path), tar_bytes(index)
+        if found != expected:
+            raise bad_index(
+                f"the index of {self.where}", f"is of a tar of {expected} bytes, but this one has {found}"
+            )
+
+    @property
+    def where(self) -> str:
+        """The tar, as errors name it."""
+        return f"{self.storage.url}/{self.tar_path}"
+
+    def __len__(self) -> int:
+        return len(self._offset_M)
+
+    def read(self, row: int) -> bytes:
+        """The bytes of the member at this row of the index; CorruptMember if they were not written so."""
+        offset, size = int(self._offset_M[row]), int(self._size_M[row])
+        if self._local is None:
+            data = self.storage.read_range(self.tar_path, offset, size)
+        else:
+            # A local reference: `close` in another thread cannot take the descriptor away in mid-read.
+            file = self._file or self._open(self._local)
+            data = file.read(offset, size)
+        if google_crc32c.value(data) != self._crc32c_M[row] or len(data) != size:
+            raise CorruptMember(f"member {self.name(row)!r} of {self.where} is damaged: its checksum differs")
+        return data
+
+    def name(self, row: int) -> str:
+        """The member's name."""
+        return self.index["name"][row].as_py()
+
+    def row(self, name: str) -> int:
+        """The member's row in the index; FoundryError if the shard has none of this name."""
+        found = self._rows.get(name)
+        if found is None:
+            raise FoundryError(f"{self.where} has no member {name!r}")
+        return found
+
+    def read_name(self, name: str) -> bytes:
+        """`read` of the member of this name."""
+        return self.read(self.row(name))
+
+    def close(self) -> None:
+        """Let go of the descriptor; a later read opens it again."""
+        self._file = None
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.index["name"].to_pylist())}
+
+    def _open(self, path: Path) -> _File:
+        with self._lock:
+            if self._file is None:
+                self._file = _File(path)
+            return self._file
+
+
+class _File:
+    """A descriptor that closes when nobody refers to it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`, or fewer at the end of the file."""
+        data = os.pread(self._descriptor, size, offset)
+        while len(data) < size:
+            more = os.pread(self._descriptor, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+class RobotShard:
+    """The episodes in a shard. Frame rows are ordered by episode key, then frame, as canonical tables are."""
+
+    def __init__(self, reader: ShardReader) -> None:
+        self.reader = reader
+
+    @cached_property
+    def episodes(self) -> list[str]:
+        """Episode keys, sorted as plain strings; the place in this list is the episode's ordinal."""
+        end = f".{EPISODE_JSON}"
+        names = self.reader.index["name"]
+        return sorted(name.removesuffix(end) for name in names.filter(pc.ends_with(names, end)).to_pylist())
+
+    @cached_property
+    def cameras(self) -> list[str]:
+        """Names of the cameras that any episode has, sorted."""
+        return sorted(self._images)
+
+    def episode_json(self, episode: str) -> dict[str, Any]:
+        """What `<episode>.episode.json` says."""
+        name = episode_json_name(episode)
+        try:
+            found = json.loads(self._read(episode, name))
+        except ValueError as error:
+            raise CorruptMember(f"member {name!r} of {self.reader.where} is not JSON: {error}") from error
+        frames = found.get("num_frames") if isinstance(found, dict) else None
+        if not isinstance(frames, int) or isinstance(frames, bool) or frames < 0:
+            raise CorruptMember(f"member {name!r} of {self.reader.where} has no count `num_frames`")
+        return found
+
+    def source(self, episode: str) -> dict[str, NDArray]:
+        """The untouched source arrays in `<episode>.source.npz`, by name, read-only."""
+        return read_npz(self._read(episode, source_name(episode)))
+
+    @cached_property
+    def row_starts(self) -> NDArray[np.int64]:
+        """First frame row of every episode, and the number of frame rows in the shard as the last value."""
+        counts = [self.episode_json(episode)["num_frames"] for episode in self.episodes]
+        return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+
+    def image_rows(self, camera: str) -> NDArray[np.int64]:
+        """int64 [N]: the index row of this camera's image for every frame row, -1 where there is none."""
+        rows_N = np.full(int(self.row_starts[-1]), -1, dtype=np.int64)
+        if camera in self._images:
+            member_rows, frame_rows = self._images[camera]
+            rows_N[frame_rows] = member_rows
+        return rows_N
+
+    @cached_property
+    def _images(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """For each camera the index rows of its images and, beside them, the frame rows they belong to."""
+        parts = pc.extract_regex(self.reader.index["name"].combine_chunks(), pattern=f"^(?:{FRAME_IMAGE})$")
+        member_rows = np.flatnonzero(parts.is_valid())
+        episodes, frames, cameras = (parts.drop_null().field(name) for name in ("episode", "frame", "camera"))
+        ordinals = pc.index_in(episodes, pa.array(self.episodes, pa.string()))
+        if ordinals.null_count:
+            stray = episodes.filter(ordinals.is_null())[0].as_py()
+            raise FoundryError(f"{self.reader.where} has images of {stray!r}, which has no {EPISODE_JSON}")
+        first_rows = self.row_starts[:-1][ordinals]
+        frame_rows = first_rows + frames.cast(pa.int64()).to_numpy()
+        beyond = np.flatnonzero(frame_rows >= self.row_starts[1:][ordinals])
+        if len(beyond):
+            name = self.reader.name(int(member_rows[beyond[0]]))
+            raise FoundryError(
+                f"{self.reader.where} has the image {name!r} of a frame that its episode lacks"
+            )
+        camera_M = cameras.dictionary_encode()
+        return {
+            camera: (member_rows[codes], frame_rows[codes])
+            for code, camera in enumerate(camera_M.dictionary.to_pylist())
+            for codes in [np.flatnonzero(camera_M.indices.to_numpy() == code)]
+        }
+
+    def _read(self, episode: str, name: str) -> bytes:
+        if episode not in self._ordinals:
+            raise FoundryError(f"{self.reader.where} has no episode {episode!r}")
+        return self.reader.read_name(name)
+
+    @cached_property
+    def _ordinals(self) -> dict[str, int]:
+        return {episode: ordinal for ordinal, episode in enumerate(self.episodes)}
