@@ -1,0 +1,268 @@
+"""The catalogue: SQL over a store's manifests, from a DuckDB file that can be thrown away at any time.
+
+The file is built whole beside its place, renamed into it and opened read-only; it is rebuilt when the listing
+of the store has changed. Rows of episodes, annotations, frames and runs never enter it: a query that names
+them reads the store's own files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from robot_foundry.catalog import duck, refs
+from robot_foundry.catalog.manifest import Manifest, read_manifest
+from robot_foundry.catalog.rows import annotation_rows, episode_rows, frame_rows
+from robot_foundry.catalog.store import Store, as_store
+from robot_foundry.catalog.version import Version
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError
+
+LAYOUT = 1
+_FILE = "catalog.duckdb"
+_INT, _TEXT, _FLOAT, _BOOL = pa.int64(), pa.string(), pa.float64(), pa.bool_()
+_VERSION = [("dataset", _TEXT), ("seq", _INT), ("version", _TEXT)]
+TABLES = {
+    "versions": pa.schema(
+        [
+            *_VERSION,
+            *(("version_id", _TEXT), ("build_id", _TEXT), ("kind", _TEXT), ("latest", _BOOL)),
+            *(("embodiment", _TEXT), ("fps", _FLOAT), ("tool_frame", _TEXT)),
+            *((name, _INT) for name in ("shards", "episodes", "frames", "bytes")),
+            *(("discovered", _INT), ("quarantined", _INT), ("provenance", _TEXT)),
+        ]
+    ),
+    "shards": pa.schema(
+        [
+            *_VERSION,
+            *(("shard", _INT), ("key", _TEXT), ("tar_sha256", _TEXT), ("bytes", _INT)),
+            *(("episodes", _INT), ("frames", _INT)),
+        ]
+    ),
+    "dims": pa.schema(
+        [
+            *_VERSION,
+            *(("stream", _TEXT), ("position", _INT), ("name", _TEXT), ("unit", _TEXT), ("kind", _TEXT)),
+            ("representation", _TEXT),
+        ]
+    ),
+    "cameras": pa.schema(
+        [
+            *_VERSION,
+            *(("name", _TEXT), ("role", _TEXT), ("height", _INT), ("width", _INT), ("encoding", _TEXT)),
+        ]
+    ),
+    "components": pa.schema(
+        [
+            *_VERSION,
+            *(("name", _TEXT), ("component", _TEXT), ("component_id", _TEXT), ("weight", _TEXT)),
+            *(("share", _FLOAT), ("selection", _TEXT), ("samples", _INT)),
+        ]
+    ),
+    "tags": pa.schema([("dataset", _TEXT), ("tag", _TEXT), ("seq", _INT), ("version_id", _TEXT)]),
+    "quarantine": pa.schema(
+        [*(("dataset", _TEXT), ("seq", _INT), ("build_id", _TEXT)), *(("unit", _TEXT), ("reason", _TEXT))]
+    ),
+}
+_DATASETS = """
+CREATE VIEW datasets AS
+SELECT dataset, seq, version, kind, version_id, build_id, embodiment, fps,
+       episodes, frames, bytes, quarantined,
+       (SELECT count(*) FROM versions o WHERE o.dataset = v.dataset) AS versions,
+       (SELECT list(tag ORDER BY tag) FROM tags t WHERE t.dataset = v.dataset) AS tags
+FROM versions v WHERE latest ORDER BY dataset
+"""
+_READERS: dict[str, Callable[[Store, Version], pa.Table]] = {
+    "frames": frame_rows,
+    "episodes": episode_rows,
+    "annotations": annotation_rows,
+}
+_RUNS = pa.schema([("id", _TEXT), ("record", _TEXT)])
+_IN_PLACE = re.compile(r"(frames|episodes|annotations)_([a-z0-9_-]{1,64}(?:@v[0-9]+)?)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A dataset or mixture, by its newest version."""
+
+    version: Version
+    kind: str
+    versions: int
+    episodes: int
+    frames: int
+    bytes: int
+    quarantined: int
+    tags: tuple[str, ...]
+
+
+class Catalog:
+    """Everything that is in a store.
+
+    Tables: datasets, versions, shards, dims, cameras, components, tags, quarantine. Read in place: episodes
+    and annotations (newest version of every dataset), runs, and frames_NAME, episodes_NAME, annotations_NAME
+    of one dataset, or of one version with "frames_NAME@v3" in double quotes.
+    """
+
+    def __init__(self, store: Store | str | os.PathLike[str] | None = None) -> None:
+        self.store = as_store(store)
+
+    def ls(self) -> list[Entry]:
+        """One entry a dataset or mixture, by name."""
+        entries = []
+        for row in self.sql("SELECT * FROM datasets ORDER BY dataset").to_pylist():
+            version = Version(row["dataset"], row["seq"], row["version_id"], row["build_id"])
+            counts = {k: row[k] for k in ("versions", "episodes", "frames", "bytes", "quarantined")}
+            entries.append(Entry(version, row["kind"], tags=tuple(row["tags"] or ()), **counts))
+        return entries
+
+    def resolve(self, ref: str) -> Version:
+        """The version that a reference names."""
+        return refs.resolve(self.store, ref)
+
+    def sql(self, query: str) -> pa.Table:
+        """The rows of a query. Nothing can be written and no other file read; errors raise UsageError."""
+        with duck.connect(refresh(self.store), read_only=True) as connection:
+            for name, table in self._in_place(query):
+                connection.register(name, table)
+            duck.lock_down(connection)
+            return duck.fetch(connection, query, "query")
+
+    def _in_place(self, query: str) -> Iterator[tuple[str, pa.Table]]:
+        """The tables of rows that `query` mentions."""
+        text = query.lower()
+        if re.search(r"\bruns\b", text):
+            yield "runs", _runs(self.store)
+        if not re.search(rf"\b({'|'.join(_READERS)})", text):
+            return
+        newest = [refs.resolve(self.store, name) for name in refs.datasets(self.store)]
+        robots = [version for version in newest if read_manifest(self.store, version).kind == "robot"]
+        for name in ("episodes", "annotations"):
+            if robots and re.search(rf"\b{name}\b", text):
+                yield name, pa.concat_tables([_READERS[name](self.store, version) for version in robots])
+        by_name = {version.dataset: version for version in robots}
+        for what, ref in sorted(set(_IN_PLACE.findall(text))):
+            with suppress(FoundryError):  # an alias may look like one of ours: SQL will say what it lacks
+                version = by_name[ref] if ref in by_name else refs.resolve(self.store, ref)
+                yield f"{what}_{ref}", _READERS[what](self.store, version)
+
+
+def refresh(store: Store) -> Path:
+    """The snapshot file, rebuilt when the store's listing is not the one that it was built from."""
+    path = _place(store)
+    fingerprint = _fingerprint(store)
+    if _stored_fingerprint(path) == fingerprint:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".tmp-{secrets.token_hex(8)}-{_FILE}")
+    try:
+        with duck.connect(beside) as connection:
+            for name, rows in _rows(store).items():
+                connection.register("incoming", pa.Table.from_pylist(rows, schema=TABLES[name]))
+                connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")
+                connection.unregister("incoming")
+            connection.execute(_DATASETS)
+            connection.execute("CREATE TABLE snapshot AS SELECT ? AS fingerprint", [fingerprint])
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def _place(store: Store) -> Path:
+    """In the store where it is a folder that can be written, else in the user's cache."""
+    local = store.storage.local_path(_FILE)
+    if local is not None and (os.access(local.parent, os.W_OK) or not local.parent.exists()):
+        return local
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "robot_foundry" / digest_of(store.url) / _FILE
+
+
+def _fingerprint(store: Store) -> str:
+    """Digest of all that a snapshot is made from: numbered refs and builds never change, tags do."""
+    paths = store.storage.list("refs")
+    moving = {p: store.storage.read_bytes(p).decode() for p in paths if not re.search(r"/v[0-9]+$", p)}
+    return digest_of([LAYOUT, paths, moving, store.storage.list("builds")])
+
+
+def _stored_fingerprint(path: Path) -> str | None:
+    import duckdb
+
+    if not path.exists():
+        return None
+    try:
+        with duck.connect(path, read_only=True) as connection:
+            row = connection.execute("SELECT fingerprint FROM snapshot").fetchone()
+    except duckdb.Error:  # damaged, or of another DuckDB: it is only a copy
+        return None
+    return row[0] if row else None
+
+
+def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+    for dataset in refs.datasets(store):
+        known = refs.versions(store, dataset)
+        for version in known:
+            manifest = read_manifest(store, version)
+            for name, entries in _version_rows(version, manifest, version == known[-1]).items():
+                rows[name] += entries
+        rows["tags"] += [
+            {"dataset": dataset, "tag": name, "seq": version.seq, "version_id": version.version_id}
+            for name, version in refs.tags(store, dataset).items()
+        ]
+    for path in store.storage.list("builds"):
+        record = json.loads(store.storage.read_bytes(path))
+        _, dataset, file = path.split("/")
+        build = {"dataset": dataset, "seq": record["seq"], "build_id": file.removesuffix(".json")}
+        rows["quarantine"] += [build | entry for entry in record["quarantined"]]
+    return rows
+
+
+def _version_rows(version: Version, manifest: Manifest, latest: bool) -> dict[str, list[dict[str, Any]]]:
+    same = {"dataset": version.dataset, "seq": version.seq, "version": str(version)}
+    counts = {k: manifest.counts[k] for k in ("episodes", "frames", "bytes", "discovered", "quarantined")}
+    ids = {"version_id": version.version_id, "build_id": version.build_id, "kind": manifest.kind}
+    provenance = json.dumps(dict(manifest.provenance), sort_keys=True)
+    head = same | ids | counts | {"latest": latest, "shards": len(manifest.shards), "provenance": provenance}
+    rows: dict[str, list[dict[str, Any]]] = {"versions": [head]}
+    if manifest.mixture is not None:
+        rows["components"] = [
+            same
+            | {"name": c.name, "component": c.dataset, "component_id": c.version_id, "weight": c.weight}
+            | {"share": float(c.fraction), "selection": json.dumps(dict(c.selection), sort_keys=True)}
+            | {"samples": c.num_samples}
+            for c in manifest.mixture.components
+        ]
+    if manifest.schema is not None:
+        schema = manifest.schema
+        head |= {"embodiment": schema.embodiment, "fps": schema.fps, "tool_frame": schema.tool_frame}
+        rows["cameras"] = [same | asdict(camera) for camera in schema.cameras]
+        rows["dims"] = [
+            same | {"stream": stream, "position": i} | dim.to_json()
+            for stream in ("state", *schema.streams)
+            for i, dim in enumerate(schema.space(stream))
+        ]
+    rows["shards"] = [
+        same
+        | {"shard": i, "key": s.key, "tar_sha256": s.tar_sha256, "bytes": s.tar_bytes}
+        | {"episodes": s.num_episodes, "frames": s.num_frames}
+        for i, s in enumerate(manifest.shards)
+    ]
+    return rows
+
+
+def _runs(store: Store) -> pa.Table:
+    paths = [path for path in store.storage.list("runs") if path.count("/") == 1 and path.endswith(".json")]
+    rows = [
+        {"id": path.split("/")[1].removesuffix(".json"), "record": store.storage.read_bytes(path).decode()}
+        for path in paths
+    ]
+    return pa.Table.from_pylist(rows, schema=_RUNS)
