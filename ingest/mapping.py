@@ -1,0 +1,214 @@
+"""From an episode's untouched source arrays to its canonical rows: float64 inside, float32 out.
+
+Legend: N frames, d columns of one quantity, D dims of the state or of a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_foundry.catalog.schema import Schema
+from robot_foundry.catalog.tables import Flag
+from robot_foundry.ingest.osc import controller
+from robot_foundry.ingest.quantities import GRIPPER, POSITION, ROTATION, canonical_name, kind_of
+from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.spec import Field, Mapping, Noop
+from robot_foundry.normalization import rotation
+from robot_foundry.normalization.space import ActionSpace, dims_for
+
+Array = NDArray[np.float64]
+# A stored rotation matrix further than this from orthonormal is no rotation.
+ORTHONORMAL_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """The rows of one episode. Rows that are flagged invalid hold zeros.
+
+    `state_ND` and `streams` (action stream -> [N, D]) are float32 in the schema's order of dims, `flags_N`
+    uint32, `timestamp_N` float64 seconds. `annotations` are (start, end, kind, text, source).
+    """
+
+    state_ND: NDArray[np.float32]
+    streams: MappingABC[str, NDArray[np.float32]]
+    flags_N: NDArray[np.uint32]
+    timestamp_N: Array
+    success: bool | None
+    annotations: tuple[tuple[int, int, str, str, str], ...]
+
+
+def canonical(
+    mapping: Mapping, schema: Schema, episode: MappingABC[str, Any], arrays: MappingABC[str, NDArray[Any]]
+) -> Canonical:
+    """Canonical rows of the episode with this episode.json and these source arrays; pure.
+
+    Refused if no row of it is valid, or if the mapping does not fit (ingest/resolve.py finds that before).
+    """
+    num_frames = int(episode["num_frames"])
+    state = {name: _absolute(field, name, episode, arrays, None) for name, field in mapping.state.items()}
+    actions = {
+        stream: {name: _absolute(field, name, episode, arrays, state) for name, field in fields.items()}
+        for stream, fields in mapping.actions.items()
+    }
+    state_ND, state_valid_N = _rows(state, ActionSpace(schema.state), num_frames)
+    flags_N = np.zeros(num_frames, np.uint32)
+    flags_N[-1] |= np.uint32(Flag.TERMINAL)
+    flags_N[~state_valid_N] |= np.uint32(Flag.INVALID_STATE)
+    streams, action_valid_N = {}, np.ones(num_frames, bool)
+    for stream, values in actions.items():
+        streams[stream], valid_N = _rows(values, ActionSpace(schema.streams[stream]), num_frames)
+        action_valid_N &= valid_N
+    flags_N[~action_valid_N] |= np.uint32(Flag.INVALID_ACTION)
+    if not (state_valid_N & action_valid_N).any():
+        raise Refused("no frame of it has a finite state and action")
+    flags_N[_idle(state, actions, mapping.noop)] |= np.uint32(Flag.NOOP)
+    state_ND[~state_valid_N] = 0.0
+    for values_ND in streams.values():
+        values_ND[~action_valid_N] = 0.0
+    return Canonical(
+        state_ND,
+        streams,
+        flags_N,
+        np.asarray(arrays["timestamp"], np.float64),
+        _success(mapping, episode, arrays),
+        _instructions(mapping, episode, num_frames),
+    )
+
+
+def columns(field: Field, array: NDArray[Any]) -> NDArray[Any]:
+    """The field's columns [N, d]; further axes of the array are flattened, row by row."""
+    rows_ND = array.reshape(len(array), -1)
+    return rows_ND if field.columns is None else rows_ND[:, slice(*field.columns)]
+
+
+def _absolute(
+    field: Field,
+    quantity: str,
+    episode: MappingABC[str, Any],
+    arrays: MappingABC[str, NDArray[Any]],
+    state: MappingABC[str, Array] | None,
+) -> Array:
+    """The quantity in absolute terms: positions [N, 3], rotations [N, 3, 3], gripper [N, 1], joints [N, d]."""
+    kind = kind_of(quantity)
+    start = None if state is None else state.get(quantity)
+    if field.kind == "next_state":
+        assert start is not None
+        return np.concatenate([start[1:], start[-1:]])
+    assert field.key is not None
+    values_Nd = columns(field, arrays[field.key]).astype(np.float64)
+    settings = field.parameters
+    if field.kind in ("osc", "delta"):
+        assert start is not None
+        if field.kind == "osc":
+            values_Nd, is_delta = controller(episode).target(values_Nd, field.columns)
+            if not is_delta:
+                return rotation.axis_angle_to_matrix(values_Nd) if kind == ROTATION else values_Nd
+        else:
+            clip = settings["clip"]
+            values_Nd = values_Nd if clip is None else np.clip(values_Nd, -clip, clip)
+            values_Nd = values_Nd * np.asarray(settings["scale"])
+        # In base axes: robosuite's goal_pos = pos + dpos and goal_rot = R(drot) @ rot.
+        return rotation.axis_angle_to_matrix(values_Nd) @ start if kind == ROTATION else start + values_Nd
+    if kind == ROTATION:
+        return _rotation(field, values_Nd)
+    if kind == GRIPPER:
+        if field.kind == "fingers":
+            values_Nd = values_Nd[:, :1] - values_Nd[:, 1:]
+        closed, opened = settings["closed"], settings["open"]
+        return np.clip((values_Nd - closed) / (opened - closed), 0.0, 1.0)
+    return values_Nd * np.asarray(settings["scale"])
+
+
+def _rotation(field: Field, values_Nd: Array) -> Array:
+    """Rotation matrices [N, 3, 3]; NaN where the source holds no rotation."""
+    settings = field.parameters
+    if field.kind == "quaternion":
+        return rotation.quaternion_to_matrix(values_Nd, order=settings["order"])
+    if field.kind == "axis_angle":
+        return rotation.axis_angle_to_matrix(values_Nd)
+    if field.kind == "euler":
+        angles_Nd = np.deg2rad(values_Nd) if settings["degrees"] else values_Nd
+        return rotation.euler_to_matrix(angles_Nd, settings["sequence"])
+    if field.kind == "rot6d_columns":
+        return rotation.rot6d_to_matrix(values_Nd)
+    if field.kind == "rot6d_rows":
+        return np.swapaxes(rotation.rot6d_to_matrix(values_Nd), -1, -2)
+    matrix_N33 = values_Nd.reshape(-1, 3, 3)
+    with np.errstate(invalid="ignore", over="ignore"):
+        error_N = np.abs(matrix_N33 @ np.swapaxes(matrix_N33, -1, -2) - np.eye(3)).max(axis=(1, 2))
+        is_rotation_N = (error_N < ORTHONORMAL_TOLERANCE) & (np.linalg.det(matrix_N33) > 0)
+    return np.where(is_rotation_N[:, None, None], matrix_N33, np.nan)
+
+
+def _rows(
+    values: MappingABC[str, Array], space: ActionSpace, num_frames: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Rows [N, D] of the space, and which of them are finite [N]."""
+    rows_ND = np.zeros((num_frames, len(space)), np.float32)
+    for quantity, values_Nd in values.items():
+        flat_Nd = rotation.matrix_to_rot6d(values_Nd) if kind_of(quantity) == ROTATION else values_Nd
+        at = ActionSpace(dims_for(canonical_name(quantity), count=flat_Nd.shape[1])).indices_in(space)
+        with np.errstate(over="ignore"):
+            rows_ND[:, at] = flat_Nd
+    return rows_ND, np.isfinite(rows_ND).all(axis=1)
+
+
+def _idle(
+    state: MappingABC[str, Array], actions: MappingABC[str, MappingABC[str, Array]], noop: Noop
+) -> NDArray[np.bool_]:
+    """Frames [N] after which nothing moves and at which no gripper command changes."""
+    limits = {POSITION: noop.position, ROTATION: noop.rotation, GRIPPER: noop.gripper}
+    num_frames = len(next(iter(state.values())))
+    idle_N = np.ones(num_frames, bool)
+    idle_N[-1] = False
+    for quantity, values in state.items():
+        kind = kind_of(quantity)
+        if quantity.endswith("joint_velocity"):
+            continue
+        if kind == ROTATION:
+            turned_N33 = values[1:] @ np.swapaxes(values[:-1], -1, -2)
+            moved_N = np.linalg.norm(rotation.matrix_to_axis_angle(turned_N33), axis=-1)
+        else:
+            moved_N = np.abs(np.diff(values, axis=0)).max(axis=1)
+        idle_N[:-1] &= moved_N < limits.get(str(kind), noop.joint)
+    for values_by_quantity in actions.values():
+        for quantity, values in values_by_quantity.items():
+            if kind_of(quantity) == GRIPPER:
+                idle_N[1:] &= np.abs(np.diff(values[:, 0])) < noop.gripper
+    return idle_N
+
+
+def _instructions(
+    mapping: Mapping, episode: MappingABC[str, Any], num_frames: int
+) -> tuple[tuple[int, int, str, str, str], ...]:
+    """The text of the first rule that gives one, over the whole episode."""
+    for rule in mapping.instruction:
+        if "attr" in rule:
+            text, source = episode["attributes"].get(rule["attr"]), f"attr:{rule['attr']}"
+        elif "by_env" in rule:
+            environment = episode["environment"].get("env_name")
+            text, source = rule["by_env"].get(environment), f"env:{environment}"
+        else:
+            text, source = rule["text"], "spec"
+        if isinstance(text, str) and text.strip():
+            return ((0, num_frames, "instruction", text.strip(), source),)
+    return ()
+
+
+def _success(
+    mapping: Mapping, episode: MappingABC[str, Any], arrays: MappingABC[str, NDArray[Any]]
+) -> bool | None:
+    """By the first rule that the episode has data for; None if there is none."""
+    for rule in mapping.success:
+        if "attr" in rule:
+            value = episode["attributes"].get(rule["attr"])
+            if isinstance(value, bool | int | float):
+                return bool(value)
+        elif rule["key"] in arrays and arrays[rule["key"]].size:
+            return bool(np.nanmax(arrays[rule["key"]]) >= rule["at_least"])
+    return None

@@ -1,0 +1,84 @@
+"""The quantities that a mapping may name, the forms that a source may hold them in, and each form's settings.
+
+A quantity is `<part>.<name>`, such as `right.ee_position`. Rotations are written `ee_rotation` here and stored
+as `ee_rot6d`, the first two columns of the matrix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+PARTS = ("right", "left", "base", "head", "torso")
+POSITION, ROTATION, GRIPPER, JOINT = "position", "rotation", "gripper", "joint"
+QUANTITIES = {
+    "ee_position": POSITION,
+    "ee_rotation": ROTATION,
+    "gripper_opening": GRIPPER,
+    "joint_position": JOINT,
+    "joint_velocity": JOINT,
+}
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Form:
+    """`width` is the number of columns it needs (None: any); `settings` maps each to its default."""
+
+    width: int | None
+    settings: dict[str, Any]
+    needs_state: bool = False
+    needs_key: bool = True
+
+
+_GRIP = {"closed": REQUIRED, "open": REQUIRED}
+_NEXT = Form(None, {}, needs_state=True, needs_key=False)
+# osc: robosuite's operational-space command, clipped and scaled as the controller in env_args says.
+# delta: a displacement in base axes of the state; rotations as axis-angle, applied from the left.
+FORMS: dict[str, dict[str, Form]] = {
+    POSITION: {
+        "value": Form(3, {"scale": 1.0}),
+        "osc": Form(3, {}, needs_state=True),
+        "delta": Form(3, {"scale": 1.0, "clip": None}, needs_state=True),
+        "next_state": _NEXT,
+    },
+    ROTATION: {
+        "quaternion": Form(4, {"order": REQUIRED}),
+        "axis_angle": Form(3, {}),
+        "euler": Form(3, {"sequence": REQUIRED, "degrees": False}),
+        "rot6d_columns": Form(6, {}),
+        "rot6d_rows": Form(6, {}),
+        "matrix": Form(9, {}),
+        "osc": Form(3, {}, needs_state=True),
+        "delta": Form(3, {"scale": 1.0, "clip": None}, needs_state=True),
+        "next_state": _NEXT,
+    },
+    GRIPPER: {
+        "value": Form(1, {"closed": 0.0, "open": 1.0}),
+        "fingers": Form(2, dict(_GRIP)),
+        "width": Form(1, dict(_GRIP)),
+        "command": Form(1, dict(_GRIP)),
+        "next_state": _NEXT,
+    },
+    JOINT: {
+        "value": Form(None, {"scale": 1.0}),
+        "delta": Form(None, {"scale": 1.0, "clip": None}, needs_state=True),
+        "next_state": _NEXT,
+    },
+}
+DEFAULT_FORM = {POSITION: "value", ROTATION: None, GRIPPER: None, JOINT: "value"}
+
+
+def kind_of(quantity: str) -> str | None:
+    """position, rotation, gripper or joint; None if there is no such quantity."""
+    part, _, name = quantity.partition(".")
+    return QUANTITIES.get(name) if part in PARTS else None
+
+
+def known_quantities() -> list[str]:
+    return [f"{part}.{name}" for part in PARTS for name in QUANTITIES]
+
+
+def canonical_name(quantity: str) -> str:
+    """The name of the quantity in the tables."""
+    return quantity.removesuffix("ee_rotation") + "ee_rot6d" if quantity.endswith("ee_rotation") else quantity

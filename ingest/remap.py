@@ -1,0 +1,132 @@
+"""A new version from the tars of another: a new mapping, the same bytes. No image is read, no tar written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from robot_foundry.catalog.manifest import Manifest, find_build, read_manifest
+from robot_foundry.catalog.refs import resolve as resolve_reference
+from robot_foundry.catalog.store import Store, as_store
+from robot_foundry.catalog.version import Version
+from robot_foundry.ingest.assemble import Request, assemble
+from robot_foundry.ingest.engine import Options, Report, report_of
+from robot_foundry.ingest.plan import INGEST_VERSION
+from robot_foundry.ingest.shard_tables import TABLES_VERSION
+from robot_foundry.ingest.shard_writer import Shard, survey
+from robot_foundry.ingest.spec import Mapping, Spec, load_spec, mapping_json, spec_from_json, with_overrides
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.runtime.parallel import unordered_map
+
+
+def remap(
+    reference: str | Version, mapping: Mapping | Spec, *, store: Store | str | os.PathLike[str] | None = None
+) -> Version:
+    """A version of the same dataset that shares every tar and has its tables by `mapping`."""
+    report = run(reference, mapping, store=store)
+    assert report.version is not None
+    return report.version
+
+
+def spec_of(
+    reference: str | Version,
+    spec: str | None,
+    overrides: Sequence[str],
+    *,
+    store: Store | str | os.PathLike[str] | None = None,
+) -> Spec:
+    """The spec of that name or file, else the version's own, with overrides, which may not touch the content."""
+    opened = as_store(store)
+    if spec is not None:
+        return load_spec(spec, overrides)
+    version = _version(opened, reference)
+    stored = read_manifest(opened, version).provenance.get("spec")
+    if stored is None:
+        raise UsageError(f"{version} does not say by which spec it was made", hint="give --spec")
+    for override in overrides:
+        if override.split(".")[0].split("=")[0] in ("content", "layout"):
+            raise UsageError(
+                f"override '{override}' is not of the mapping, and the content is in the tars already",
+                hint="foundry-data ingest makes new tars",
+            )
+    return spec_from_json(with_overrides(stored, overrides), str(version))
+
+
+def run(
+    reference: str | Version,
+    mapping: Mapping | Spec,
+    *,
+    store: Store | str | os.PathLike[str] | None = None,
+    options: Options = Options(),
+) -> Report:
+    """As `remap`, and tell what happened. Units that the tars lack stay quarantined for their old reason."""
+    opened = as_store(store)
+    version = _version(opened, reference)
+    base = read_manifest(opened, version)
+    if base.kind != "robot":
+        raise FoundryError(f"{version} is a {base.kind}, and only a robot dataset has a mapping")
+    new = mapping.mapping if isinstance(mapping, Spec) else mapping
+    build_id = _build_id(base, new)
+    known = find_build(opened, base.dataset, build_id)
+    if known is not None:
+        return report_of(known, read_manifest(opened, known), noop=True)
+    shards = _shards(opened, base, options)
+    held = {_unit(item.episode) for shard in shards for item in shard.episodes}
+    refused = tuple((entry.unit, entry.reason) for entry in base.quarantined if entry.unit not in held)
+    spec = {**dict(base.provenance.get("spec") or {}), "mapping": mapping_json(new)}
+    request = Request(
+        store=opened,
+        dataset=base.dataset,
+        build_id=build_id,
+        mapping=new,
+        provenance={
+            **base.provenance,
+            "spec": spec,
+            "remap_of": version.version_id,
+            **({} if options.created is None else {"created": options.created}),
+        },
+        discovered=base.counts["discovered"],
+        refused=refused,
+        max_errors=options.max_errors,
+        workers=options.workers,
+        ray_address=options.ray_address,
+    )
+    made = assemble(request, shards)
+    report = report_of(made.version, made.manifest, noop=False)
+    return replace(report, warnings=made.warnings)
+
+
+def _version(store: Store, reference: str | Version) -> Version:
+    return reference if isinstance(reference, Version) else resolve_reference(store, reference)
+
+
+def _build_id(base: Manifest, mapping: Mapping) -> str:
+    return digest_of(
+        {
+            "remap": [INGEST_VERSION, TABLES_VERSION],
+            "shards": [[shard.key, shard.tar_sha256] for shard in base.shards],
+            "quarantined": [entry.unit for entry in base.quarantined],
+            "mapping": mapping_json(mapping),
+        }
+    )
+
+
+def _shards(store: Store, base: Manifest, options: Options) -> list[Shard]:
+    read = partial(_survey, store, base.dataset)
+    keys = [shard.key for shard in base.shards]
+    found = dict(unordered_map(read, keys, workers=options.workers, ray_address=options.ray_address))
+    for index, entry in enumerate(base.shards):
+        if found[index].tar_sha256 != entry.tar_sha256:
+            raise FoundryError(f"shard {entry.key} of {base.dataset} is not the one that the version names")
+    return [found[index] for index in range(len(keys))]
+
+
+def _survey(store: Store, dataset: str, shard_key: str) -> Shard:
+    return survey(store, dataset, shard_key, (), reused=True)
+
+
+def _unit(episode: dict) -> str:
+    return f"{episode['source']['path']}#{episode['id']}"

@@ -1,0 +1,188 @@
+"""The canonical tables of one shard, computed from its tar's episode.json and source.npz alone.
+
+Results go to the store's cache, named by all that defines them, so that only what changed is computed again.
+
+Legend: N frames of the shard, D dims.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import Flag, frames_schema, matrix_column, table_digest, write_table
+from robot_foundry.ingest.mapping import Canonical, canonical
+from robot_foundry.ingest.resolve import Resolution
+from robot_foundry.ingest.shard_writer import open_shard
+from robot_foundry.ingest.sources import Refused
+from robot_foundry.ingest.spec import mapping_json
+from robot_foundry.normalization.digest import Digest
+from robot_foundry.runtime.canonical import canonical_json, digest_of
+
+TABLES_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TablesTask:
+    """What a worker needs to compute the tables of a shard. `problems` are those of its episodes."""
+
+    store: Store
+    dataset: str
+    shard_key: str
+    resolution: Resolution
+    problems: Mapping[str, str]
+
+    @property
+    def folder(self) -> str:
+        """Where the results lie in the cache."""
+        digest = digest_of(
+            {
+                "tables": TABLES_VERSION,
+                "mapping": mapping_json(self.resolution.mapping),
+                "schema": self.resolution.schema.to_json(),
+                "problems": dict(self.problems),
+            }
+        )
+        return f"cache/tables/{digest}/{self.shard_key}"
+
+    @property
+    def frames_path(self) -> str:
+        return f"{self.folder}.frames.arrow"
+
+
+@dataclass(frozen=True)
+class ShardTables:
+    """`episodes`, `annotations` and `leaves` are rows; `problems` maps episode keys to why they have none."""
+
+    frames_digest: str
+    episodes: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    leaves: list[dict[str, Any]]
+    problems: dict[str, str]
+
+
+def shard_tables(task: TablesTask) -> ShardTables:
+    """The shard's tables, computed if they are not in the cache. The frames table itself lies at frames_path."""
+    storage, path = task.store.storage, f"{task.folder}.json"
+    if storage.exists(path) and storage.exists(task.frames_path):
+        return _from_json(json.loads(storage.read_bytes(path)))
+    frames, tables = _compute(task)
+    storage.write(task.frames_path, write_table(frames))
+    storage.write(path, canonical_json(_to_json(tables)))
+    return tables
+
+
+def _compute(task: TablesTask) -> tuple[pa.Table, ShardTables]:
+    schema, problems = task.resolution.schema, dict(task.problems)
+    shard = open_shard(task.store, task.dataset, task.shard_key)
+    parts: list[pa.Table] = []
+    episodes, annotations = [], []
+    row_start = 0
+    for ordinal, key in enumerate(shard.episodes):
+        episode, rows = shard.episode_json(key), None
+        num_frames = int(episode["num_frames"])
+        if key not in problems:
+            try:
+                rows = canonical(task.resolution.mapping, schema, episode, shard.source(key))
+            except Refused as error:
+                problems[key] = error.message
+        # Rows of a frames table answer to the images of the tar one by one, so every episode has its rows.
+        parts.append(_frames(task.resolution, ordinal, rows or _blank(task.resolution, num_frames)))
+        if rows is not None:
+            episodes.append(_episode_row(ordinal, key, row_start, episode, rows))
+            annotations += [
+                dict(zip(("start", "end", "kind", "text", "source"), entry, strict=True), key=key)
+                for entry in rows.annotations
+            ]
+        row_start += num_frames
+    streams = {name: len(dims) for name, dims in schema.streams.items()}
+    empty = frames_schema(len(schema.state), streams).empty_table()
+    frames = pa.concat_tables([empty, *parts]).combine_chunks()
+    leaves = _leaves(task.resolution, frames, {row["episode"] for row in episodes})
+    return frames, ShardTables(table_digest(frames), episodes, annotations, leaves, problems)
+
+
+def _frames(resolution: Resolution, ordinal: int, rows: Canonical) -> pa.Table:
+    num_frames = len(rows.flags_N)
+    streams = resolution.schema.streams
+    return pa.Table.from_arrays(
+        [
+            pa.array(np.full(num_frames, ordinal, np.int32)),
+            pa.array(np.arange(num_frames, dtype=np.int32)),
+            pa.array(rows.timestamp_N),
+            pa.array(rows.flags_N),
+            matrix_column(rows.state_ND),
+            *(matrix_column(rows.streams[name]) for name in sorted(streams)),
+        ],
+        schema=frames_schema(len(resolution.schema.state), {name: len(dims) for name, dims in streams.items()}),
+    )
+
+
+def _blank(resolution: Resolution, num_frames: int) -> Canonical:
+    """Rows of an episode that the mapping cannot read: they belong to no episode and are flagged invalid."""
+    schema = resolution.schema
+    return Canonical(
+        np.zeros((num_frames, len(schema.state)), np.float32),
+        {name: np.zeros((num_frames, len(dims)), np.float32) for name, dims in schema.streams.items()},
+        np.full(num_frames, Flag.INVALID_STATE | Flag.INVALID_ACTION, np.uint32),
+        np.zeros(num_frames),
+        None,
+        (),
+    )
+
+
+def _episode_row(
+    ordinal: int, key: str, row_start: int, episode: Mapping[str, Any], rows: Canonical
+) -> dict[str, Any]:
+    return {
+        "episode": ordinal,
+        "key": key,
+        "id": episode["id"],
+        "row_start": row_start,
+        "num_frames": len(rows.flags_N),
+        "fps": float(episode["fps"]),
+        "duration_s": float(rows.timestamp_N[-1] - rows.timestamp_N[0] + 1.0 / float(episode["fps"])),
+        "success": rows.success,
+        "source": episode["source"]["path"],
+    }
+
+
+def _leaves(resolution: Resolution, frames: pa.Table, ordinals: set[int]) -> list[dict[str, Any]]:
+    """A t-digest of each dim over the shard's episodes; rows that are flagged invalid count as NaN."""
+    flags_N = frames["flags"].to_numpy()
+    of_episode_N = np.isin(frames["episode"].to_numpy(), sorted(ordinals))
+    schema = resolution.schema
+    columns = [("state", schema.state, Flag.INVALID_STATE)]
+    columns += [(f"action.{name}", dims, Flag.INVALID_ACTION) for name, dims in schema.streams.items()]
+    leaves = []
+    for column, dims, invalid in columns:
+        flat = frames[column].combine_chunks().flatten().to_numpy()
+        values_ND = flat.reshape(-1, len(dims))[of_episode_N].astype(np.float64)
+        values_ND[(flags_N[of_episode_N] & invalid) != 0] = np.nan
+        for d, dim in enumerate(dims):
+            digest = Digest.of(values_ND[:, d])
+            leaves.append({"column": column, "dim": dim.name, "digest": digest.to_bytes()})
+    return leaves
+
+
+def _to_json(tables: ShardTables) -> dict[str, Any]:
+    return {
+        "frames_digest": tables.frames_digest,
+        "episodes": tables.episodes,
+        "annotations": tables.annotations,
+        "leaves": [{**leaf, "digest": leaf["digest"].hex()} for leaf in tables.leaves],
+        "problems": tables.problems,
+    }
+
+
+def _from_json(values: dict[str, Any]) -> ShardTables:
+    leaves = [{**leaf, "digest": bytes.fromhex(leaf["digest"])} for leaf in values["leaves"]]
+    return ShardTables(
+        values["frames_digest"], values["episodes"], values["annotations"], leaves, values["problems"]
+    )

@@ -1,0 +1,218 @@
+"""What the HDF5 layouts share: opening with a clear refusal, attributes as JSON, arrays and image streams.
+
+Legend: N frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_foundry.ingest.sources.base import Camera, Refused
+from robot_foundry.runtime.errors import FoundryError
+
+SUFFIXES = (".hdf5", ".h5", ".hdf")
+MAGIC = b"\x89HDF\r\n\x1a\n"
+GIT_LFS = b"version https://git-lfs"
+LONGEST_TEXT = 1 << 16
+LONGEST_LIST = 256
+# A row of an array with more numbers than this is not low-dimensional (depth maps, point clouds).
+LARGEST_ROW = 4096
+BLOCK_BYTES = 64 * 1024 * 1024
+
+
+def claims(path: Path) -> bool:
+    """HDF5 by name, or by its first bytes."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[h5py.File]:
+    """The file, read-only. Refused says what it is instead of a readable HDF5 file."""
+    with path.open("rb") as raw:
+        head = raw.read(64)
+    if not head:
+        raise Refused("the file is empty")
+    if head.startswith(GIT_LFS):
+        raise Refused("the file is a Git LFS pointer and not the data, which `git lfs pull` would fetch")
+    if not h5py.is_hdf5(path):
+        raise Refused("the file is not HDF5")
+    try:
+        # No locking: sources lie on read-only and network file systems.
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise unreadable("the file", error) from error
+    with file:
+        yield file
+
+
+def unreadable(what: str, error: Exception) -> FoundryError:
+    """Refused for damaged content; an error that stops the run for an I/O error, which may pass."""
+    text = " ".join(str(error).split())
+    system = re.search(r"errno = ([1-9]\d*), error message = '([^']*)'", text)
+    if system:
+        return FoundryError(
+            f"{what} could not be read: {system[2]}", hint="run the same command again when the disk is back"
+        )
+    if "truncated file" in text:
+        eof, stored = re.search(r"eof = (\d+)", text), re.search(r"stored_eof = (\d+)", text)
+        sizes = f" at {eof[1]} of {stored[1]} bytes" if eof and stored else ""
+        return Refused(f"{what} is truncated{sizes}")
+    if "filter" in text or "plugin" in text:
+        return Refused(f"{what} is damaged or uses a filter that is not installed ({text})")
+    return Refused(f"{what} is damaged ({text})")
+
+
+def natural_order(name: str) -> tuple[Any, ...]:
+    """Sort key under which demo_2 comes before demo_10."""
+    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", name))
+
+
+def key_name(name: str) -> str:
+    """The name with its last number padded, so that sorted keys are in numeric order."""
+    return re.sub(r"(\d+)(?=\D*$)", lambda number: number[1].zfill(6), name)
+
+
+def describe_structure(file: h5py.File) -> str:
+    """Which known layout the file has, by its groups: robomimic, robosuite, aloha, droid or unknown."""
+    data = file.get("data")
+    if isinstance(data, h5py.Group):
+        demos = [demo for demo in data.values() if isinstance(demo, h5py.Group)]
+        if any(isinstance(demo.get("obs"), h5py.Group) for demo in demos):
+            return "robomimic"
+        if any("states" in demo for demo in demos):
+            return "robosuite"
+    if "observations/qpos" in file and "action" in file:
+        return "aloha"
+    if "action/cartesian_position" in file:
+        return "droid"
+    return "unknown"
+
+
+def attributes(attrs: h5py.AttributeManager) -> dict[str, Any]:
+    """HDF5 attributes as JSON values. Long texts (a scene's XML) and arrays become their sha256."""
+    values = {}
+    for name in sorted(attrs):
+        try:
+            values[name] = _json_value(attrs[name])
+        except (OSError, TypeError, ValueError) as error:
+            values[name] = {"unreadable": type(error).__name__}
+    return values
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, bytes | np.bytes_):
+        try:
+            value = bytes(value).decode("utf-8")
+        except UnicodeDecodeError:
+            return _hashed(bytes(value))
+    if isinstance(value, str):
+        data = value.encode("utf-8", "surrogateescape")
+        is_xml = value.lstrip().startswith("<")
+        clean = data.decode("utf-8", "replace") == value
+        return value if clean and not is_xml and len(data) <= LONGEST_TEXT else _hashed(data)
+    if isinstance(value, np.ndarray):
+        if value.size > LONGEST_LIST:
+            return {**_hashed(np.ascontiguousarray(value).tobytes()), "shape": list(value.shape)}
+        return [_json_value(item) for item in value.reshape(-1)]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else str(value)
+    if isinstance(value, h5py.Empty):
+        return None
+    return {"unreadable": type(value).__name__}
+
+
+def _hashed(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def json_attribute(values: Mapping[str, Any], name: str) -> Any:
+    """The attribute parsed as JSON; None if it is absent or is not JSON."""
+    try:
+        return json.loads(values[name])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def datasets(group: h5py.Group, skip_groups: tuple[str, ...] = ()) -> dict[str, h5py.Dataset]:
+    """All datasets beneath the group by path, sorted; top-level groups in `skip_groups` are passed over."""
+    found: dict[str, h5py.Dataset] = {}
+    for name in sorted(group):
+        item = group.get(name)  # None for a link that leads nowhere
+        if isinstance(item, h5py.Dataset):
+            found[name] = item
+        elif isinstance(item, h5py.Group) and name not in skip_groups:
+            found.update({f"{name}/{inner}": dataset for inner, dataset in datasets(item).items()})
+    return found
+
+
+def why_left_out(name: str, dataset: h5py.Dataset, skip: tuple[str, ...]) -> str | None:
+    """Why an array is not stored among the low-dimensional ones, or None."""
+    if any(fnmatch.fnmatchcase(name, pattern) for pattern in skip):
+        return "skipped by the spec"
+    if dataset.dtype.kind not in "biuf":
+        return f"its type is {dataset.dtype}"
+    if dataset.shape is None:
+        return "it is empty"
+    row = int(np.prod(dataset.shape[1:], dtype=np.int64))
+    if row > LARGEST_ROW:
+        return f"a row has {row} numbers"
+    return None
+
+
+def is_image(dataset: h5py.Dataset) -> bool:
+    """uint8 [N, H, W, 3] of at least 8 x 8 px."""
+    shape = dataset.shape
+    return (
+        shape is not None
+        and dataset.dtype == np.uint8
+        and len(shape) == 4
+        and shape[3] == 3
+        and min(shape[1:3]) >= 8
+    )
+
+
+def camera(array: str, dataset: h5py.Dataset) -> Camera:
+    """The camera of an image array: `obs/agentview_image` is `agentview`."""
+    name = re.sub(r"_(image|rgb)$", "", array.rsplit("/", 1)[-1].lower())
+    name = re.sub(r"[^a-z0-9_]", "_", name)[:40]
+    return Camera(name, array, int(dataset.shape[1]), int(dataset.shape[2]))
+
+
+def read_array(name: str, dataset: h5py.Dataset) -> NDArray[Any]:
+    try:
+        values: NDArray[Any] = dataset[()]
+    except (OSError, RuntimeError) as error:
+        raise unreadable(f"array '{name}'", error) from error
+    return values
+
+
+def stream(name: str, dataset: h5py.Dataset) -> Iterator[NDArray[np.uint8]]:
+    """The rows one by one. Memory holds one row of chunks at most, so that each chunk is unpacked once."""
+    num_frames = dataset.shape[0]
+    frame_bytes = int(np.prod(dataset.shape[1:], dtype=np.int64)) * dataset.dtype.itemsize
+    rows = dataset.chunks[0] if dataset.chunks else 1
+    rows = max(1, min(rows, BLOCK_BYTES // max(frame_bytes, 1)))
+    for start in range(0, num_frames, rows):
+        try:
+            block = dataset[start : start + rows]
+        except (OSError, RuntimeError) as error:
+            raise unreadable(f"array '{name}' near frame {start}", error) from error
+        yield from block

@@ -1,0 +1,223 @@
+"""A spec says how to read a source: `content` is what goes into the tars, `mapping` how tables follow from it.
+
+docs/specs.md lists every key. Reading a file is strict: every problem is reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingABC
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from robot_foundry.runtime.errors import UsageError, nearest
+
+SPEC_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How frames that are not compressed in the source are stored; `quality` is JPEG's 1…100."""
+
+    format: str = "jpeg"
+    quality: int = 95
+
+
+@dataclass(frozen=True)
+class Content:
+    """What goes into the tars.
+
+    `cameras` are source camera names, None for all. `resize` is (height, width) in px. `skip` are shell
+    patterns of arrays to leave out. `fps` overrides the source's rate in Hz; `default_fps` is used where the
+    source has none. `shard_bytes` is the size that the planner aims at.
+    """
+
+    cameras: tuple[str, ...] | None = None
+    encoding: Encoding = Encoding()
+    resize: tuple[int, int] | None = None
+    skip: tuple[str, ...] = ()
+    fps: float | None = None
+    default_fps: float = 20.0
+    shard_bytes: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where the numbers of one quantity are and what they mean.
+
+    `kind` is the YAML key `from`; `columns` is a half-open range (start, stop) of the array's columns.
+    The other values belong to some kinds only (ingest/quantities.py says which).
+    """
+
+    kind: str
+    key: str | None = None
+    columns: tuple[int, int] | None = None
+    optional: bool = False
+    parameters: MappingABC[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Noop:
+    """A frame is idle when the next state is nearer than all of these (m, rad, 0…1, rad)."""
+
+    position: float = 1e-4
+    rotation: float = 1e-3
+    gripper: float = 1e-3
+    joint: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How canonical tables follow from the source arrays.
+
+    `embodiment` may name an attribute of the episode (`embodiment_attr`) that overrides it. `cameras` maps
+    names to roles. `instruction` and `success` are rules, of which the first that applies counts. `state`
+    maps quantities such as `right.ee_position` to fields, `actions` streams to such maps.
+    """
+
+    embodiment: str
+    embodiment_attr: str | None = None
+    tool_frame: str = "unknown"
+    cameras: MappingABC[str, str] = field(default_factory=dict)
+    instruction: tuple[MappingABC[str, Any], ...] = ()
+    success: tuple[MappingABC[str, Any], ...] = ()
+    state: MappingABC[str, Field] = field(default_factory=dict)
+    actions: MappingABC[str, MappingABC[str, Field]] = field(default_factory=dict)
+    noop: Noop = Noop()
+
+
+@dataclass(frozen=True)
+class Spec:
+    """`layout` names the reader of the source (ingest/sources)."""
+
+    name: str
+    layout: str
+    content: Content
+    mapping: Mapping
+
+    def to_json(self) -> dict[str, Any]:
+        """Every key with its value; `spec_from_json` reads it back."""
+        return {
+            "name": self.name,
+            "layout": self.layout,
+            "content": content_json(self.content),
+            "mapping": mapping_json(self.mapping),
+        }
+
+
+def content_json(content: Content) -> dict[str, Any]:
+    return {
+        "cameras": "all" if content.cameras is None else list(content.cameras),
+        "encoding": {"format": content.encoding.format, "quality": content.encoding.quality},
+        "resize": None if content.resize is None else list(content.resize),
+        "skip": list(content.skip),
+        "fps": content.fps,
+        "default_fps": content.default_fps,
+        "shard_bytes": content.shard_bytes,
+    }
+
+
+def mapping_json(mapping: Mapping) -> dict[str, Any]:
+    embodiment: Any = mapping.embodiment
+    if mapping.embodiment_attr is not None:
+        embodiment = {"attr": mapping.embodiment_attr, "default": mapping.embodiment}
+    noop = mapping.noop
+    return {
+        "embodiment": embodiment,
+        "tool_frame": mapping.tool_frame,
+        "cameras": dict(mapping.cameras),
+        "instruction": [dict(rule) for rule in mapping.instruction],
+        "success": [dict(rule) for rule in mapping.success],
+        "state": {name: _field_json(value) for name, value in mapping.state.items()},
+        "actions": {
+            stream: {name: _field_json(value) for name, value in fields.items()}
+            for stream, fields in mapping.actions.items()
+        },
+        "noop": {
+            "position": noop.position,
+            "rotation": noop.rotation,
+            "gripper": noop.gripper,
+            "joint": noop.joint,
+        },
+    }
+
+
+def _field_json(value: Field) -> dict[str, Any]:
+    entries: dict[str, Any] = {"from": value.kind}
+    if value.key is not None:
+        entries["key"] = value.key
+    if value.columns is not None:
+        entries["columns"] = list(value.columns)
+    if value.optional:
+        entries["optional"] = True
+    for name, parameter in value.parameters.items():
+        entries[name] = list(parameter) if isinstance(parameter, tuple) else parameter
+    return entries
+
+
+def builtin_specs() -> list[str]:
+    """Names of the specs that come with the package."""
+    folder = resources.files("robot_foundry.ingest") / "specs"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
+    """The spec of that name or file, with `dotted.key=value` overrides (values are YAML; null removes)."""
+    text = str(name_or_path)
+    if text.endswith(SPEC_SUFFIXES):
+        path = Path(text)
+        if not path.is_file():
+            raise UsageError(f"there is no spec file {text}")
+        content = path.read_text(encoding="utf-8")
+    else:
+        known = builtin_specs()
+        if text not in known:
+            raise UsageError(
+                f"there is no spec '{text}'{nearest(text, known)} (specs: {', '.join(known)})",
+                hint="give one of these, or the path of your own .yaml (docs/specs.md)",
+            )
+        content = (resources.files("robot_foundry.ingest") / "specs" / f"{text}.yaml").read_text("utf-8")
+    return spec_from_json(with_overrides(parse_yaml(content, text), overrides), text)
+
+
+def spec_from_json(values: Any, where: str) -> Spec:
+    """Check and read a spec; `UsageError` lists every problem, each with the nearest valid key."""
+    from robot_foundry.ingest.spec_reader import read_spec
+
+    return read_spec(values, where)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """YAML 1.2 without tags; a key given twice is an error."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise UsageError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def with_overrides(values: Any, overrides: Sequence[str]) -> Any:
+    """A copy of the raw spec with each `dotted.key=value` set. Keys may hold dots themselves."""
+    for override in overrides:
+        path, separator, text = override.partition("=")
+        if not separator or not path:
+            raise UsageError(f"override '{override}' is not of the form key=value")
+        values = _set(values, path.split("."), parse_yaml(text, f"override '{override}'"), override)
+    return values
+
+
+def _set(values: Any, parts: list[str], value: Any, override: str) -> Any:
+    if not parts:
+        return value
+    if not isinstance(values, dict):
+        raise UsageError(f"override '{override}' goes through '{values}', which is not a section")
+    for length in range(len(parts), 0, -1):  # the longest key that is there
+        name = ".".join(parts[:length])
+        if name in values and (isinstance(values[name], dict) or length == len(parts)):
+            return {**values, name: _set(values[name], parts[length:], value, override)}
+    # A new key: all that is left, so that `state.right.ee_position` may be added; the reader checks it.
+    return {**values, ".".join(parts): value}
