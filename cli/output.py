@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import sys
 import traceback
@@ -14,13 +13,7 @@ from typing import Any
 
 import click
 
-from robot_foundry.runtime.errors import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_USAGE,
-    FoundryError,
-)
+from robot_foundry.runtime.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, FoundryError
 
 DEBUG_OPTION = "--debug"
 
@@ -66,8 +59,6 @@ def run(group: click.Group, program: str, arguments: Sequence[str] | None = None
     args, debug = _take_debug(given)
     try:
         code = group.main(args, prog_name=program, standalone_mode=False)
-        # A closed pipe must show up here, where it is handled, not in the interpreter's shutdown.
-        sys.stdout.flush()
         return code if isinstance(code, int) else EXIT_OK
     except (KeyboardInterrupt, click.Abort):
         resume = shlex.join([program, *given])
@@ -84,10 +75,6 @@ def run(group: click.Group, program: str, arguments: Sequence[str] | None = None
         _print_debug(debug)
         _print_error(error.message, error.hint)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough. Nothing may be written to stdout from here on.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
     except Exception as error:
         _print_debug(debug)
         hint = None if debug else f"run it again with {DEBUG_OPTION} to see where"

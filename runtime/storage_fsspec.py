@@ -16,7 +16,7 @@ _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 
 
 class FsspecStorage:
-    """See `Storage`. Credentials and endpoints come from the environment, as for the tools of the object store."""
+    """See `Storage`. Credentials and endpoints come from the environment, as for the store's own tools."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/") if not url.endswith("://") else url

@@ -1,0 +1,99 @@
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import robot_foundry
+
+ROOT = Path(__file__).parent.parent
+NOT_PACKAGED = {"tests", "examples", "benchmarks", "docs"}
+
+
+def tracked_files() -> list[Path]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    paths = [Path(name) for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if (ROOT / path).exists() and path.parts[0] not in NOT_PACKAGED]
+
+
+def test_the_packages_are_the_folders_with_python_files():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        packaged = tomllib.load(file)["tool"]["setuptools"]["packages"]
+    folders = {path.parent for path in tracked_files() if path.suffix == ".py"}
+
+    assert sorted(packaged) == sorted(".".join(("robot_foundry", *folder.parts)) for folder in folders)
+    assert [folder for folder in folders if not (ROOT / folder / "__init__.py").exists()] == []
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A wheel of the tracked files alone, so that nothing left in the checkout can slip into it."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for path in tracked_files():
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, source / path)
+    pip(["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(out), str(source)])
+    return next(out.glob("*.whl"))
+
+
+def pip(arguments: list[str]) -> None:
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-index"]
+    subprocess.run([sys.executable, "-m", "pip", arguments[0], *quiet, *arguments[1:]], check=True)
+
+
+def test_the_wheel_holds_every_module_and_data_file_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+
+    data = {"recipes", "ingest/specs"}
+    wanted = {
+        path.as_posix()
+        for path in tracked_files()
+        if path.suffix == ".py" or path.parent.as_posix() in data or path.name == "py.typed"
+    }
+    assert packed == {f"robot_foundry/{path}" for path in wanted}
+
+
+def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
+    site = tmp_path / "site"
+    pip(["install", "--no-deps", "--target", str(site), str(wheel)])
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+
+    for program in ("foundry-data", "foundry-train", "foundry-eval"):
+        shown = subprocess.run(
+            [sys.executable, str(site / "bin" / program), "--version"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown.stdout == f"{program} {robot_foundry.__version__}\n"
+    located = subprocess.run(
+        [sys.executable, "-c", "import robot_foundry.catalog as c; print(c.__file__)"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(located.stdout.strip()).is_relative_to(site)
+    assert sorted(path.name for path in site.iterdir() if path.name != "bin") == [
+        "robot_foundry",
+        f"robot_foundry-{robot_foundry.__version__}.dist-info",
+    ]
+
+
+def test_the_public_names_are_found_lazily():
+    code = "import sys, robot_foundry; print('torch' in sys.modules, robot_foundry.open, robot_foundry.load)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert shown.stdout.startswith("False <function open")
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        _ = robot_foundry.lod

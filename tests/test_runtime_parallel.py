@@ -1,0 +1,68 @@
+import os
+import signal
+from functools import partial
+
+import pytest
+
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.runtime.parallel import unordered_map
+
+
+class CountedItems:
+    """Counts how many items were taken, to see how far ahead the map runs."""
+
+    def __init__(self, items):
+        self.items, self.taken = items, 0
+
+    def __iter__(self):
+        for item in self.items:
+            self.taken += 1
+            yield item
+
+
+def test_inline_results_come_in_order_and_one_at_a_time():
+    items = CountedItems(range(10))
+    results = unordered_map(digest_of, items)
+
+    assert next(results) == (0, digest_of(0))
+    assert items.taken == 1
+    assert list(results) == [(i, digest_of(i)) for i in range(1, 10)]
+
+
+def test_no_items_give_no_results_and_negative_workers_are_refused():
+    assert list(unordered_map(digest_of, [], workers=0)) == []
+    with pytest.raises(UsageError, match="got -1"):
+        list(unordered_map(digest_of, [1], workers=-1))
+
+
+def test_ray_gives_the_inline_results_and_errors_though_a_worker_dies(tmp_path):
+    """One test, because starting Ray takes seconds; the inner map borrows the Ray that the outer started."""
+
+    def digest_but_die_once(folder, item):
+        if item == 3:
+            try:
+                (folder / "died").touch(exist_ok=False)
+            except FileExistsError:
+                return digest_of(item)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return digest_of(item)
+
+    def refuse(item):
+        raise FoundryError(f"item {item} is truncated", hint="copy it again")
+
+    items = CountedItems(range(30))
+    results = unordered_map(partial(digest_but_die_once, tmp_path), items, workers=2)
+    first = next(results)
+    assert items.taken == 4
+
+    with pytest.raises(FoundryError, match="item .* is truncated") as caught:
+        list(unordered_map(refuse, range(3), workers=2))
+    assert caught.value.hint == "copy it again"
+
+    assert sorted([first, *results]) == list(unordered_map(digest_of, range(30)))
+    assert (tmp_path / "died").exists()
+
+    import ray
+
+    assert not ray.is_initialized()

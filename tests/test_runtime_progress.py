@@ -1,0 +1,60 @@
+import io
+
+from robot_foundry.runtime.progress import Progress
+
+
+class Clock:
+    def __init__(self):
+        self.now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_off_a_terminal_a_plain_line_comes_every_ten_seconds_and_at_the_end():
+    clock, stream = Clock(), io.StringIO()
+    with Progress(100, "episodes", "ingest", stream=stream, clock=clock) as progress:
+        for _ in range(25):
+            clock.now_s += 1.0
+            progress.advance(2, bytes=4_000_000)
+        progress.advance(0, errors=3)
+        assert stream.getvalue().splitlines() == [
+            "ingest: 20/100 episodes, 2 episodes/s, 4 MB/s, 40 s left",
+            "ingest: 40/100 episodes, 2 episodes/s, 4 MB/s, 30 s left",
+        ]
+        clock.now_s += 975.0
+    assert stream.getvalue().splitlines()[-1] == (
+        "ingest: 50/100 episodes, 0.05 episodes/s, 0.1 MB/s, 3 failed, 16 min 40 s left"
+    )
+
+
+def test_short_work_says_nothing_and_an_unknown_total_has_no_end():
+    clock, stream = Clock(), io.StringIO()
+    with Progress(None, "rows", "scan", stream=stream, clock=clock) as progress:
+        progress.advance(5)
+        assert stream.getvalue() == ""
+        clock.now_s += 10.0
+        progress.advance(5)
+        assert stream.getvalue() == "scan: 10 rows, 1 rows/s\n"
+
+
+def test_quiet_prints_nothing_anywhere():
+    for stream in (io.StringIO(), Terminal()):
+        clock = Clock()
+        with Progress(2, "rows", "scan", stream=stream, quiet=True, clock=clock) as progress:
+            clock.now_s += 60.0
+            progress.advance(1)
+        assert stream.getvalue() == ""
+
+
+def test_on_a_terminal_a_bar_shows_label_and_counts():
+    stream = Terminal()
+    with Progress(4, "rows", "scan", stream=stream) as progress:
+        progress.advance(4)
+
+    assert "scan" in stream.getvalue() and "4/4" in stream.getvalue() and "rows/s" in stream.getvalue()
