@@ -238,8 +238,19 @@ def _moments(finite: Array) -> tuple[float, float]:
     if not finite.size:
         return math.nan, 0.0
     deviations = finite - finite[0]
-    mean = float(np.mean(deviations))
-    return float(finite[0] + mean), float(np.sum((deviations - mean) ** 2))
+    mean = _sum(deviations) / finite.size
+    return float(finite[0]) + mean, _sum((deviations - mean) ** 2)
+
+
+def _sum(values: Array) -> float:
+    """Pairwise by elementwise additions alone: np.sum's order, and so its last bit, varies with the CPU."""
+    while values.size > 1:
+        half = values.size // 2
+        folded = values[:half] + values[half : 2 * half]
+        if values.size % 2:
+            folded[0] += values[-1]
+        values = folded
+    return float(values[0])
 
 
 def _pooled_moments(digests: Sequence[Digest]) -> tuple[float, float]:

@@ -82,13 +82,16 @@ class Normalizer:
         (B, D) for x (B, T, D). All else comes out exactly 0, whatever stands there, NaN included.
         """
         x = self._checked(x)
-        y = (x - _like(x, self._centre_D)) * _like(x, self._factor_D)
+        with np.errstate(invalid="ignore", over="ignore"):  # masked entries may be anything
+            y = (x - _like(x, self._centre_D)) * _like(x, self._factor_D)
         return self._masked(y.clip(-self.clip, self.clip), mask)
 
     def denormalize(self, x: Any, mask: Any = None) -> Any:
         """The inverse of normalize inside the clip; values beyond it are not clipped on the way back."""
         x = self._checked(x)
-        return self._masked(x * _like(x, self._scale_D) + _like(x, self._centre_D), mask)
+        with np.errstate(invalid="ignore", over="ignore"):
+            y = x * _like(x, self._scale_D) + _like(x, self._centre_D)
+        return self._masked(y, mask)
 
     def _checked(self, x: Any) -> Any:
         if tuple(x.shape[-1:]) != (len(self.space),):

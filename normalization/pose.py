@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from robot_foundry.normalization.rotation import apply, multiply
 from robot_foundry.runtime.errors import FoundryError
 
 Array = NDArray[Any]
@@ -57,7 +58,7 @@ def relative(anchor: ArrayLike, target: ArrayLike) -> Array:
     anchor_44, target_44 = anchor_44.astype(np.float64, copy=False), target_44.astype(np.float64, copy=False)
     back_33 = np.swapaxes(anchor_44[..., :3, :3], -1, -2)
     moved_3 = target_44[..., :3, 3] - anchor_44[..., :3, 3]
-    seen_44 = make((back_33 @ moved_3[..., None])[..., 0], back_33 @ target_44[..., :3, :3])
+    seen_44 = make(apply(back_33, moved_3), multiply(back_33, target_44[..., :3, :3]))
     return seen_44.astype(dtype, copy=False)
 
 
@@ -66,7 +67,9 @@ def compose(a: ArrayLike, b: ArrayLike) -> Array:
     a_44, b_44 = _checked(a), _checked(b)
     dtype = _floating(a_44, b_44)
     a_44, b_44 = a_44.astype(np.float64, copy=False), b_44.astype(np.float64, copy=False)
-    return (a_44 @ b_44).astype(dtype, copy=False)
+    a_33 = a_44[..., :3, :3]
+    moved_3 = apply(a_33, b_44[..., :3, 3]) + a_44[..., :3, 3]
+    return make(moved_3, multiply(a_33, b_44[..., :3, :3])).astype(dtype, copy=False)
 
 
 def _checked(pose: ArrayLike) -> Array:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.normalization import pose
-from robot_foundry.normalization.rotation import matrix_to_rot6d, rot6d_to_matrix
+from robot_foundry.normalization.rotation import matrix_to_rot6d, multiply, rot6d_to_matrix
 from robot_foundry.normalization.space import QUANTITIES, ActionSpace, Dim
 from robot_foundry.runtime.errors import FoundryError, nearest
 
@@ -226,12 +226,12 @@ def _joint_reference(
 def _minus_base(target_BT44: Array, anchor_B144: Array) -> Array:
     back_B133 = np.swapaxes(pose.rotation(anchor_B144), -1, -2)
     moved_BT3 = pose.position(target_BT44) - pose.position(anchor_B144)
-    return pose.make(moved_BT3, pose.rotation(target_BT44) @ back_B133)
+    return pose.make(moved_BT3, multiply(pose.rotation(target_BT44), back_B133))
 
 
 def _plus_base(encoded_BT44: Array, anchor_B144: Array) -> Array:
     moved_BT3 = pose.position(encoded_BT44) + pose.position(anchor_B144)
-    return pose.make(moved_BT3, pose.rotation(encoded_BT44) @ pose.rotation(anchor_B144))
+    return pose.make(moved_BT3, multiply(pose.rotation(encoded_BT44), pose.rotation(anchor_B144)))
 
 
 def _previous(target_BT44: Array, anchor_B144: Array) -> Array:

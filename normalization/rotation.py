@@ -11,6 +11,8 @@ Conventions:
     Euler sequences are SciPy's: lower case ("xyz") is extrinsic, upper case ("XYZ") is intrinsic.
     axis_angle is the rotation vector, axis * angle in radians.
 NaN in gives NaN out, for that rotation only; nothing raises on values.
+
+Products are written out elementwise: matmul and einsum round differently from one CPU to the next.
 """
 
 from __future__ import annotations
@@ -28,6 +30,18 @@ QUATERNION_ORDERS = ("xyzw", "wxyz")
 # Below this sine of the angle between the two vectors of a rot6d, float32 rounding alone decides their plane.
 _COLLINEAR = 1e-6
 _ZERO = 1e-12
+
+
+def multiply(a: Array, b: Array) -> Array:
+    """a @ b of (..., 3, 3) matrices."""
+    columns = [a[..., :, k, None] * b[..., k, None, :] for k in range(3)]
+    return columns[0] + columns[1] + columns[2]
+
+
+def apply(matrix: Array, vector: Array) -> Array:
+    """matrix @ vector of (..., 3, 3) and (..., 3)."""
+    columns = [matrix[..., :, k] * vector[..., k, None] for k in range(3)]
+    return columns[0] + columns[1] + columns[2]
 
 
 def matrix_to_rot6d(matrix: ArrayLike) -> Array:
@@ -119,7 +133,7 @@ def euler_to_matrix(euler: ArrayLike, seq: str) -> Array:
         turns.reverse()
     matrix_33 = turns[0]
     for turn in turns[1:]:
-        matrix_33 = matrix_33 @ turn
+        matrix_33 = multiply(matrix_33, turn)
     return matrix_33.astype(dtype, copy=False)
 
 
@@ -205,8 +219,12 @@ def _perpendicular(vector_3: Array) -> Array:
     return axis_3 - along * vector_3
 
 
-def _dot(a_3: Array, b_3: Array) -> Array:
-    return np.asarray(np.einsum("...i,...i->...", a_3, b_3))
+def _dot(a_n: Array, b_n: Array) -> Array:
+    products = a_n * b_n
+    total = products[..., 0]
+    for k in range(1, products.shape[-1]):
+        total = total + products[..., k]
+    return np.asarray(total)
 
 
 def _norm(vector_n: Array) -> Array:

@@ -168,7 +168,9 @@ def dims_for(name: str, *, count: int | None = None, shared: bool | None = None)
         if count is None:
             raise FoundryError(f"'{name}' has as many components as the embodiment has joints: give count=")
         components = tuple(str(i) for i in range(count))
-    names = [f"{name}.{component}" for component in components] or [name]
+    elif not components:
+        return (Dim(name, quantity.unit, quantity.kind, shared=shared),)
+    names = [f"{name}.{component}" for component in components]
     return tuple(Dim(n, quantity.unit, quantity.kind, shared=shared) for n in names)
 
 

@@ -1,0 +1,206 @@
+"""Representations are inverted exactly and mean what they say."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from robot_foundry.normalization import pose
+from robot_foundry.normalization.representation import KINDS, Representation, decode, encode, represented
+from robot_foundry.normalization.rotation import matrix_to_rot6d, rot6d_to_matrix
+from robot_foundry.normalization.space import ActionSpace, dims_for
+from robot_foundry.runtime.errors import FoundryError
+
+ARM = ("ee_position", "ee_rot6d", "gripper_opening")
+TWO_ARMS = ActionSpace(
+    [
+        d
+        for part in ("right", "left")
+        for q in (*ARM, "joint_position")
+        for d in dims_for(f"{part}.{q}", count=7)
+    ]
+)
+ALL = [*KINDS, *(f"{kind}+relative_joints" for kind in KINDS)]
+
+
+def smooth_episode(seed, num_steps=1000, space=TWO_ARMS):
+    """Absolute targets (num_steps, D) of a random walk: centimetres and degrees a step."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(num_steps, len(space)))
+    for part in dict.fromkeys(dim.part for dim in space):
+        turns = Rotation.from_rotvec(rng.normal(0, 0.05, (num_steps, 3)))
+        walk = [Rotation.random(rng=rng)]
+        for turn in turns[1:]:
+            walk.append(walk[-1] * turn)
+        position = [space.index(f"{part}.ee_position.{c}") for c in "xyz"]
+        rot6d = [space.index(f"{part}.ee_rot6d.{i}") for i in range(6)]
+        values[:, position] = np.cumsum(rng.normal(0, 0.01, (num_steps, 3)), axis=0)
+        values[:, rot6d] = matrix_to_rot6d(Rotation.concatenate(walk).as_matrix())
+    return values
+
+
+def poses_of(values, part="right", space=TWO_ARMS):
+    position = [space.index(f"{part}.ee_position.{c}") for c in "xyz"]
+    rot6d = [space.index(f"{part}.ee_rot6d.{i}") for i in range(6)]
+    return pose.make(values[..., position], rot6d_to_matrix(values[..., rot6d]))
+
+
+@pytest.mark.parametrize("representation", ALL)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-6)])
+def test_decode_undoes_encode_over_a_thousand_steps(representation, dtype, tolerance):
+    episode = smooth_episode(0).astype(dtype)
+    anchors = np.arange(0, 984)
+    targets = episode[anchors[:, None] + np.arange(1, 17)]
+    states = episode[anchors]
+    actions = encode(states, targets, TWO_ARMS, TWO_ARMS, representation)
+    assert actions.dtype == dtype
+    back = decode(states, actions, TWO_ARMS, TWO_ARMS, representation)
+    assert np.abs(back - targets).max() <= tolerance * max(1, np.abs(targets).max())
+
+
+@pytest.mark.parametrize("representation", ["relative_tool", "relative_base"])
+def test_a_whole_episode_seen_from_its_first_state_comes_back(representation):
+    episode = smooth_episode(1).astype(np.float32)
+    actions = encode(episode[0], episode, TWO_ARMS, TWO_ARMS, representation)
+    back = decode(episode[0], actions, TWO_ARMS, TWO_ARMS, representation)
+    assert np.abs(back - episode).max() <= 1e-6
+
+
+def test_relative_tool_is_the_inverse_state_times_the_target():
+    episode = smooth_episode(2, 20)
+    actions = encode(episode[3], episode[4:], TWO_ARMS, TWO_ARMS, "relative_tool")
+    for part in ("right", "left"):
+        expected = np.linalg.inv(poses_of(episode, part)[3]) @ poses_of(episode, part)[4:]
+        np.testing.assert_allclose(poses_of(actions, part), expected, atol=1e-12)
+
+
+def test_relative_base_turns_and_moves_about_the_base_axes():
+    episode = smooth_episode(3, 20)
+    actions = encode(episode[3], episode[4:], TWO_ARMS, TWO_ARMS, "relative_base")
+    state, targets, found = poses_of(episode)[3], poses_of(episode)[4:], poses_of(actions)
+    np.testing.assert_allclose(
+        pose.position(found), pose.position(targets) - pose.position(state), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        pose.rotation(found) @ pose.rotation(state), pose.rotation(targets), atol=1e-12
+    )
+
+
+def test_delta_is_the_step_from_the_target_before():
+    episode = smooth_episode(4, 20)
+    actions = encode(episode[3], episode[4:], TWO_ARMS, TWO_ARMS, "delta+relative_joints")
+    expected = pose.relative(poses_of(episode)[3:-1], poses_of(episode)[4:])
+    np.testing.assert_allclose(poses_of(actions), expected, atol=1e-12)
+    joint = TWO_ARMS.index("left.joint_position.3")
+    np.testing.assert_allclose(actions[:, joint], np.diff(episode[3:, joint]), atol=1e-12)
+
+
+def test_joints_and_gripper_stay_absolute_unless_asked():
+    episode = smooth_episode(5, 20)
+    joints = [i for i, dim in enumerate(TWO_ARMS) if dim.kind == "joint"]
+    grippers = [i for i, dim in enumerate(TWO_ARMS) if dim.kind == "gripper"]
+    for kind in KINDS:
+        plain = encode(episode[0], episode[1:], TWO_ARMS, TWO_ARMS, kind)
+        np.testing.assert_array_equal(plain[:, joints + grippers], episode[1:, joints + grippers])
+        asked = encode(
+            episode[0], episode[1:], TWO_ARMS, TWO_ARMS, Representation(kind, relative_joints=True)
+        )
+        np.testing.assert_array_equal(asked[:, grippers], episode[1:, grippers])
+        if kind != "delta":
+            np.testing.assert_array_equal(asked[:, joints], episode[1:, joints] - episode[0, joints])
+
+
+def moved_base(values, base_44):
+    """The same motion recorded from another base frame."""
+    moved = values.copy()
+    for part in ("right", "left"):
+        seen = pose.compose(base_44, poses_of(values, part))
+        moved[:, [TWO_ARMS.index(f"{part}.ee_position.{c}") for c in "xyz"]] = pose.position(seen)
+        rot6d = matrix_to_rot6d(pose.rotation(seen))
+        moved[:, [TWO_ARMS.index(f"{part}.ee_rot6d.{i}") for i in range(6)]] = rot6d
+    return moved
+
+
+def test_moving_the_base_frame_leaves_relative_tool_unchanged():
+    episode = smooth_episode(6)
+    base = pose.make([0.56, -2.0, 0.912], Rotation.from_euler("xyz", [0.3, -1.2, 2.5]).as_matrix())
+    moved = moved_base(episode, base)
+    anchors = np.arange(0, 984)
+    windows = anchors[:, None] + np.arange(1, 17)
+    for kind, tolerance in (("relative_tool", 1e-12), ("delta", 1e-12)):
+        here = encode(episode[anchors], episode[windows], TWO_ARMS, TWO_ARMS, kind)
+        there = encode(moved[anchors], moved[windows], TWO_ARMS, TWO_ARMS, kind)
+        np.testing.assert_allclose(there, here, atol=tolerance)
+    here = encode(episode[anchors], episode[windows], TWO_ARMS, TWO_ARMS, "relative_base")
+    there = encode(moved[anchors], moved[windows], TWO_ARMS, TWO_ARMS, "relative_base")
+    assert np.abs(there - here).max() > 0.1
+
+
+def test_noise_decodes_to_valid_poses_and_zeros_are_harmless():
+    noise = np.random.default_rng(7).normal(size=(8, 16, len(TWO_ARMS)))
+    state = smooth_episode(8, 8)
+    rotations = pose.rotation(poses_of(decode(state, noise, TWO_ARMS, TWO_ARMS, "relative_tool")))
+    np.testing.assert_allclose(
+        rotations @ np.swapaxes(rotations, -1, -2), np.eye(3) + 0 * rotations, atol=1e-12
+    )
+    nothing = np.zeros_like(noise)
+    for kind in KINDS:
+        assert np.isfinite(encode(nothing[:, 0], nothing, TWO_ARMS, TWO_ARMS, kind)).all()
+        assert np.isfinite(decode(nothing[:, 0], nothing, TWO_ARMS, TWO_ARMS, kind)).all()
+
+
+def test_parts_that_a_space_lacks_are_left_alone():
+    joints_only = ActionSpace(
+        [*dims_for("right.joint_position", count=7), *dims_for("right.gripper_opening")]
+    )
+    targets = np.random.default_rng(9).normal(size=(4, 16, 8))
+    for kind in KINDS:
+        np.testing.assert_array_equal(encode(targets[:, 0], targets, joints_only, joints_only, kind), targets)
+    one_arm = ActionSpace(d for q in ARM for d in dims_for(f"left.{q}"))
+    episode = smooth_episode(10, 20)
+    part = one_arm.gather(episode, TWO_ARMS)
+    found = encode(episode[0], part[1:], TWO_ARMS, one_arm, "relative_tool")
+    whole = encode(episode[0], episode[1:], TWO_ARMS, TWO_ARMS, "relative_tool")
+    np.testing.assert_array_equal(found, one_arm.gather(whole, TWO_ARMS))
+
+
+@pytest.mark.parametrize("kind", ["relative_tool", "delta", "relative_base"])
+def test_position_only_actions_keep_the_orientation_of_the_state(kind):
+    position_only = ActionSpace(["right.ee_position"])
+    episode = smooth_episode(11, 20)
+    targets = position_only.gather(episode[1:], TWO_ARMS)
+    actions = encode(episode[0], targets, TWO_ARMS, position_only, kind)
+    back = decode(episode[0], actions, TWO_ARMS, position_only, kind)
+    np.testing.assert_allclose(back, targets, atol=1e-12)
+    first = pose.rotation(poses_of(episode))[0]
+    moved = targets[0] - episode[0, :3]
+    expected = moved if kind == "relative_base" else first.T @ moved
+    np.testing.assert_allclose(actions[0], expected, atol=1e-12)
+
+
+def test_a_missing_reference_is_named():
+    action, gripper = (
+        ActionSpace(["right.ee_position", "right.ee_rot6d"]),
+        ActionSpace(["right.gripper_opening"]),
+    )
+    with pytest.raises(FoundryError, match="right.ee_position"):
+        encode(np.zeros(1), np.zeros((2, 9)), gripper, action, "relative_tool")
+    joints = ActionSpace(dims_for("right.joint_position", count=2))
+    with pytest.raises(FoundryError, match="right.joint_position.0"):
+        encode(np.zeros(1), np.zeros((2, 2)), gripper, joints, "absolute+relative_joints")
+    with pytest.raises(FoundryError, match="right.ee_position.z"):
+        flat = ActionSpace(["right.ee_position.x", "right.ee_position.y"])
+        encode(np.zeros(2), np.zeros((2, 2)), flat, flat, "relative_base")
+    with pytest.raises(FoundryError, match="did you mean 'relative_tool'"):
+        Representation.parse("relativ_tool")
+
+
+@pytest.mark.parametrize("text", ALL)
+def test_represented_marks_each_dimension(text):
+    wanted = Representation.parse(text)
+    assert str(wanted) == text
+    space = represented(TWO_ARMS, text)
+    assert space.names == TWO_ARMS.names
+    marked = {dim.quantity: dim.representation for dim in space}
+    assert marked["ee_position"] == marked["ee_rot6d"] == wanted.poses
+    assert marked["gripper_opening"] == "absolute"
+    assert (marked["joint_position"] == "absolute") is not wanted.relative_joints
