@@ -5,6 +5,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,14 @@ def wheel(tmp_path_factory):
 
 def pip(arguments: list[str]) -> None:
     quiet = ["--quiet", "--disable-pip-version-check", "--no-index"]
-    subprocess.run([sys.executable, "-m", "pip", arguments[0], *quiet, *arguments[1:]], check=True)
+    python(["-m", "pip", arguments[0], *quiet, *arguments[1:]])
+
+
+def python(arguments: list[str], **where: Any) -> str:
+    """The output of a Python process that must succeed."""
+    ended = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **where)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 def test_the_wheel_holds_every_module_and_data_file_and_nothing_else(wheel):
@@ -66,24 +74,11 @@ def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(site)}
 
     for program in ("foundry-data", "foundry-train", "foundry-eval"):
-        shown = subprocess.run(
-            [sys.executable, str(site / "bin" / program), "--version"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert shown.stdout == f"{program} {robot_foundry.__version__}\n"
-    located = subprocess.run(
-        [sys.executable, "-c", "import robot_foundry.catalog as c; print(c.__file__)"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert Path(located.stdout.strip()).is_relative_to(site)
+        shown = python([str(site / "bin" / program), "--version"], cwd=tmp_path, env=environment)
+        assert shown == f"{program} {robot_foundry.__version__}\n"
+    code = "import robot_foundry.catalog as catalog; print(catalog.__file__)"
+    located = python(["-c", code], cwd=tmp_path, env=environment)
+    assert Path(located.strip()).is_relative_to(site)
     assert sorted(path.name for path in site.iterdir() if path.name != "bin") == [
         "robot_foundry",
         f"robot_foundry-{robot_foundry.__version__}.dist-info",
@@ -91,9 +86,14 @@ def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
 
 
 def test_the_public_names_are_found_lazily():
-    code = "import sys, robot_foundry; print('torch' in sys.modules, robot_foundry.open, robot_foundry.load)"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert shown.stdout.startswith("False <function open")
+    code = (
+        "import sys, robot_foundry as rf\n"
+        "print([name for name in ('numpy', 'pyarrow', 'torch') if name in sys.modules])\n"
+        "print(rf.open.__module__, rf.load.__module__)"
+    )
+    assert python(["-c", code]).splitlines() == [
+        "[]",
+        "robot_foundry.catalog.dataset robot_foundry.loader.load",
+    ]
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = robot_foundry.lod
