@@ -1,6 +1,6 @@
-"""Convex meshes of unit size, and everything on and over the table as coloured, placed meshes.
+"""Everything on and over the table as convex, coloured meshes, placed by the state of the world.
 
-Shape suffixes: V vertices, F faces, 3 = (x, y, z).
+Shape suffixes: P pieces, V vertices of all pieces, F faces of all pieces, 3 = (x, y, z).
 """
 
 from __future__ import annotations
@@ -8,16 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
-from robot_foundry.evaluation.worlds.tabletop.objects import SHAPES
+from robot_foundry.evaluation.worlds.tabletop.objects import Solid
 from robot_foundry.evaluation.worlds.tabletop.physics import FINGER_RADIUS, MAX_WIDTH, Arm, Physics
 from robot_foundry.evaluation.worlds.tabletop.variants import Colour, Look
 
 SIDES = 12
 SHOULDER_HEIGHT = 0.42
 SHOULDER_X = -0.42
+SHOULDER_Y = MappingProxyType({"right": -0.14, "left": 0.14})
+FOREARM_PARTS = 3
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,6 @@ class Mesh:
     vertices_V3: np.ndarray
     faces: tuple[tuple[int, ...], ...]
     normals_F3: np.ndarray
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One convex thing to draw: a mesh, or a sphere of radius `radius` where `mesh` is None."""
-
-    mesh: Mesh | None
-    position_3: np.ndarray
-    rotation_33: np.ndarray
-    scale_3: tuple[float, float, float]
-    colour: Colour
-    radius: float = 0.0
 
 
 def _mesh(vertices: Sequence[Sequence[float]], faces: Sequence[Sequence[int]]) -> Mesh:
@@ -77,59 +68,104 @@ PRISM = _prism()
 CONE = _cone()
 
 
-def solid_pieces(physics: Physics, look: Look) -> list[Piece]:
-    """The objects, one piece each."""
-    pieces = []
-    for i, solid in enumerate(physics.scene.solids):
-        size, colour = solid.size, look.palette[solid.colour]
-        tall = SHAPES[solid.shape].height * size
-        mesh, scale = {
-            "cube": (BOX, (size, size, size)),
-            "can": (PRISM, (size, size, tall)),
-            "cone": (CONE, (size, size, size)),
-            "ball": (None, (size, size, size)),
-        }[solid.shape]
-        pieces.append(
-            Piece(mesh, physics.centre_N3[i].copy(), physics.rotation_N33[i].copy(), scale, colour, size)
+@dataclass(frozen=True)
+class Pose:
+    """Where every piece is at one instant: position (P, 3), rotation (P, 3, 3), scale (P, 3)."""
+
+    position_P3: np.ndarray
+    rotation_P33: np.ndarray
+    scale_P3: np.ndarray
+
+
+class Model:
+    """The pieces of one episode: solids first, then of every arm two fingers, a palm and a forearm.
+
+    `mesh[p]` is None for a ball. Vertices and normals are in unit size and each piece's own frame;
+    `faces[p]` indexes into all vertices, `first_F` is a vertex of each face.
+    """
+
+    def __init__(self, physics: Physics, look: Look) -> None:
+        solids = physics.scene.solids
+        self.meshes: list[Mesh | None] = [_SOLIDS[solid.shape] for solid in solids]
+        self.colours: list[Colour] = [look.palette[solid.colour] for solid in solids]
+        self.owner: list[str | None] = [None] * len(solids)
+        for arm in physics.arms:
+            self.meshes += [BOX] * (3 + FOREARM_PARTS)
+            self.colours += (
+                [_brighter(look.arm, 1.5)] * 2 + [look.arm] + [_brighter(look.arm, 0.8)] * FOREARM_PARTS
+            )
+            self.owner += [None] * 2 + [arm.name] * (1 + FOREARM_PARTS)
+        self._solid_scale_N3 = np.array([_solid_scale(solid) for solid in solids])
+        self._concatenate()
+
+    def _concatenate(self) -> None:
+        drawn = [(p, mesh) for p, mesh in enumerate(self.meshes) if mesh is not None]
+        self.vertices_V3 = np.concatenate([mesh.vertices_V3 for _, mesh in drawn])
+        self.normals_F3 = np.concatenate([mesh.normals_F3 for _, mesh in drawn])
+        self.piece_of_V = np.concatenate([np.full(len(mesh.vertices_V3), p) for p, mesh in drawn])
+        self.piece_of_F = np.concatenate([np.full(len(mesh.faces), p) for p, mesh in drawn])
+        self.faces: list[list[tuple[int, tuple[int, ...]]]] = [[] for _ in self.meshes]
+        vertex = face = 0
+        first = []
+        for p, mesh in drawn:
+            for indices in mesh.faces:
+                self.faces[p].append((face, tuple(vertex + i for i in indices)))
+                first.append(vertex + indices[0])
+                face += 1
+            vertex += len(mesh.vertices_V3)
+        self.first_F = np.array(first)
+        self.colour_F3 = np.array([self.colours[p] for p in self.piece_of_F], dtype=np.float64)
+
+    def pose(self, physics: Physics) -> Pose:
+        """Where every piece is in the state `physics`."""
+        solids = len(physics.scene.solids)
+        count = len(self.meshes)
+        position_P3, rotation_P33, scale_P3 = (
+            np.empty((count, 3)),
+            np.empty((count, 3, 3)),
+            np.empty((count, 3)),
         )
-    return pieces
+        position_P3[:solids] = physics.centre_N3
+        rotation_P33[:solids] = physics.rotation_N33
+        scale_P3[:solids] = self._solid_scale_N3
+        start = solids
+        for arm in physics.arms:
+            part = slice(start, start + 3 + FOREARM_PARTS)
+            _place_arm(arm, position_P3[part], rotation_P33[part], scale_P3[part])
+            start = part.stop
+        return Pose(position_P3, rotation_P33, scale_P3)
 
 
-def _shaded(colour: Colour, gain: float) -> Colour:
+_SOLIDS: dict[str, Mesh | None] = {"cube": BOX, "can": PRISM, "cone": CONE, "ball": None}
+
+
+def _solid_scale(solid: Solid) -> tuple[float, float, float]:
+    # The cone's mesh has its slope built in, for its normals; the others are stretched to their height.
+    return solid.size, solid.size, solid.size if solid.shape == "cone" else solid.half_height
+
+
+def _brighter(colour: Colour, gain: float) -> Colour:
     r, g, b = (min(255, int(v * gain)) for v in colour)
     return r, g, b
 
 
-def finger_pieces(arm: Arm, look: Look) -> list[Piece]:
-    """The two fingers of an arm: light tips, so that their place and opening can be seen."""
-    rotation_33 = arm.rotation_33
-    pieces = []
-    for finger_3 in arm.fingers():
-        middle_3 = finger_3 - rotation_33[:, 2] * 0.028
-        pieces.append(
-            Piece(BOX, middle_3, rotation_33, (FINGER_RADIUS * 0.8, 0.010, 0.034), _shaded(look.arm, 1.5))
-        )
-    return pieces
-
-
-def body_pieces(arm: Arm, look: Look) -> list[Piece]:
-    """Palm and forearm of an arm. The forearm ends at a fixed shoulder behind the table."""
-    rotation_33, tip_3 = arm.rotation_33, arm.position_3
-    palm_3 = tip_3 - rotation_33[:, 2] * 0.072
-    pieces = [Piece(BOX, palm_3, rotation_33, (MAX_WIDTH * 0.5, 0.016, 0.011), look.arm)]
-    wrist_3 = tip_3 - rotation_33[:, 2] * 0.085
-    side = {"right": -0.14, "left": 0.14}[arm.name]
-    shoulder_3 = np.array([SHOULDER_X, side, SHOULDER_HEIGHT])
-    along_3 = shoulder_3 - wrist_3
-    length = float(np.linalg.norm(along_3))
-    axis_3 = along_3 / length
-    across_3 = np.cross(axis_3, [0.0, 0.0, 1.0])
-    across_3 = across_3 / max(1e-9, float(np.linalg.norm(across_3)))
-    frame_33 = np.stack([across_3, np.cross(axis_3, across_3), axis_3], axis=1)
-    parts = 3
-    for k in range(parts):
-        middle_3 = wrist_3 + along_3 * ((k + 0.5) / parts)
-        pieces.append(
-            Piece(BOX, middle_3, frame_33, (0.016, 0.016, length / parts / 2), _shaded(look.arm, 0.8))
-        )
-    return pieces
+def _place_arm(arm: Arm, position_P3: np.ndarray, rotation_P33: np.ndarray, scale_P3: np.ndarray) -> None:
+    """Fill in the pieces of one arm. The forearm ends at a fixed shoulder behind the table."""
+    tip_3, rotation_33 = arm.position_3, arm.rotation_33
+    back_3 = -rotation_33[:, 2]
+    rotation_P33[:3] = rotation_33
+    finger_a_3, finger_b_3 = arm.fingers()
+    position_P3[0], position_P3[1] = finger_a_3 + back_3 * 0.028, finger_b_3 + back_3 * 0.028
+    scale_P3[:2] = (FINGER_RADIUS * 0.8, 0.010, 0.034)
+    position_P3[2] = tip_3 + back_3 * 0.076
+    scale_P3[2] = (MAX_WIDTH * 0.42, 0.013, 0.010)
+    wrist_3 = tip_3 + back_3 * 0.082
+    along_3 = np.array([SHOULDER_X, SHOULDER_Y[arm.name], SHOULDER_HEIGHT]) - wrist_3
+    length = math.sqrt(float(along_3 @ along_3))
+    ax, ay, az = (along_3 / length).tolist()
+    level = math.hypot(ax, ay)
+    cx, cy = (ay / level, -ax / level) if level > 1e-9 else (1.0, 0.0)
+    rotation_P33[3:] = [[cx, -az * cy, ax], [cy, az * cx, ay], [0.0, ax * cy - ay * cx, az]]
+    fractions = (np.arange(FOREARM_PARTS) + 0.5) / FOREARM_PARTS
+    position_P3[3:] = wrist_3 + along_3 * fractions[:, None]
+    scale_P3[3:] = (0.016, 0.016, length / FOREARM_PARTS / 2)

@@ -1,62 +1,67 @@
 """A small software renderer: pinhole projection in NumPy, painter's algorithm in Pillow, no GL.
 
-Everything is convex, so hidden faces are those that look away and pieces are drawn from far to near.
-Drawn at twice the size and averaged down. Shape suffixes: V vertices, F faces, HWC image.
+Every piece is convex, so its hidden faces are those that look away, and pieces are drawn from far to near.
+Drawn at twice the size and averaged down.
+Shape suffixes: P pieces, V vertices, F faces, K corners of one polygon; HWC image; 3 = (x, y, z).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from robot_foundry.evaluation.worlds.tabletop.meshes import (
-    SIDES,
-    Piece,
-    body_pieces,
-    finger_pieces,
-    solid_pieces,
-)
-from robot_foundry.evaluation.worlds.tabletop.objects import TABLE_HALF, Scene
+from robot_foundry.evaluation.worlds.tabletop.meshes import SIDES, Model, Pose
+from robot_foundry.evaluation.worlds.tabletop.objects import TABLE_HALF, Mark
 from robot_foundry.evaluation.worlds.tabletop.physics import Arm, Physics
 from robot_foundry.evaluation.worlds.tabletop.variants import Camera, Colour, Look
 
 SUPERSAMPLE = 2
 NEAR = 0.02
 TABLE_EDGE = 0.03
-_CIRCLE = [(math.cos(2 * math.pi * k / SIDES), math.sin(2 * math.pi * k / SIDES)) for k in range(SIDES)]
-_SQUARE = [(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)]
+TABLE_SIDE = TABLE_HALF + 0.02
+SHADOW = 0.78
+_ANGLES = 2 * np.pi * np.arange(SIDES) / SIDES
+_CIRCLE_K2 = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+_SQUARE_K2 = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
+
+Outline = list[tuple[float, float]]
 
 
+@dataclass(frozen=True)
 class View:
-    """One camera at one instant, projecting points of the room onto the (supersampled) image plane."""
+    """A camera at one instant. Rows of `axes_33` are right, down, forward; `scale` and `centre` in pixels."""
 
-    def __init__(self, camera: Camera, arms: list[Arm], height: int, width: int) -> None:
-        self.eye_3, self.axes_33 = camera.placed(arms)
-        self.scale = 0.5 * min(height, width) * SUPERSAMPLE / math.tan(camera.fov / 2)
-        self.centre = (0.5 * width * SUPERSAMPLE, 0.5 * height * SUPERSAMPLE)
+    eye_3: np.ndarray
+    axes_33: np.ndarray
+    scale: float
+    centre: tuple[float, float]
 
     def seen(self, points_V3: np.ndarray) -> np.ndarray:
         """Room points (V, 3) in camera coordinates: right, down, forward."""
         return (points_V3 - self.eye_3) @ self.axes_33.T
 
-    def pixels(self, seen_V3: np.ndarray) -> list[tuple[float, float]]:
-        """Image points of a polygon in camera coordinates, clipped to what lies before the camera."""
-        if seen_V3[:, 2].min() < NEAR:
-            seen_V3 = _clip(seen_V3)
-            if len(seen_V3) < 3:
+    def project(self, seen_V3: np.ndarray) -> np.ndarray:
+        """Camera coordinates (V, 3), all before the camera, as image points (V, 2)."""
+        return seen_V3[:, :2] * (self.scale / seen_V3[:, 2:]) + self.centre
+
+    def outline(self, seen_K3: np.ndarray) -> Outline:
+        """The image of a polygon, clipped to what lies before the camera; empty if nothing does."""
+        if seen_K3[:, 2].min() < NEAR:
+            seen_K3 = _clip(seen_K3)
+            if len(seen_K3) < 3:
                 return []
-        flat_V2 = seen_V3[:, :2] * (self.scale / seen_V3[:, 2:]) + self.centre
-        return [(x, y) for x, y in flat_V2.tolist()]
+        return [(x, y) for x, y in self.project(seen_K3).tolist()]
 
 
-def _clip(polygon_V3: np.ndarray) -> np.ndarray:
+def _clip(polygon_K3: np.ndarray) -> np.ndarray:
     """The part of a polygon with forward >= NEAR (Sutherland and Hodgman 1974, one plane)."""
     kept = []
-    for k in range(len(polygon_V3)):
-        a_3, b_3 = polygon_V3[k - 1], polygon_V3[k]
+    for k in range(len(polygon_K3)):
+        a_3, b_3 = polygon_K3[k - 1], polygon_K3[k]
         if (a_3[2] >= NEAR) != (b_3[2] >= NEAR):
             kept.append(a_3 + (b_3 - a_3) * ((NEAR - a_3[2]) / (b_3[2] - a_3[2])))
         if b_3[2] >= NEAR:
@@ -64,149 +69,157 @@ def _clip(polygon_V3: np.ndarray) -> np.ndarray:
     return np.array(kept).reshape(-1, 3)
 
 
+def _lit(colour: Colour, look: Look, cosine: float) -> Colour:
+    gain = look.ambient + look.diffuse * max(0.0, cosine)
+    r, g, b = (min(255, int(v * gain)) for v in colour)
+    return r, g, b
+
+
+def _mixed(a: Colour, b: Colour) -> Colour:
+    r, g, b_ = ((x + y) // 2 for x, y in zip(a, b, strict=True))
+    return r, g, b_
+
+
 class Renderer:
-    """Draws one episode's table. Empty rooms seen by fixed cameras are drawn once and reused."""
+    """Draws one episode. The empty table seen by a fixed camera is drawn once and copied."""
 
     def __init__(
-        self, cameras: Mapping[str, Camera], look: Look, scene: Scene, height: int, width: int
+        self, cameras: Mapping[str, Camera], look: Look, physics: Physics, height: int, width: int
     ) -> None:
         self._cameras = cameras
         self._look = look
-        self._scene = scene
+        self._model = Model(physics, look)
         self._height, self._width = height, width
         light_3 = np.array(look.light)
         self._light_3 = light_3 / np.linalg.norm(light_3)
-        self._rooms: dict[str, Image.Image] = {}
+        self._axes = {role: camera.axes() for role, camera in cameras.items()}
+        self._empty: dict[str, tuple[View, Image.Image, Image.Image]] = {}
 
     def image(self, role: str, physics: Physics) -> np.ndarray:
-        """What the camera of `role` sees: uint8 (H, W, 3)."""
-        camera = self._cameras[role]
-        view = View(camera, physics.arms, self._height, self._width)
-        if camera.arm is None:
-            if role not in self._rooms:
-                self._rooms[role] = self._room(view)
-            picture = self._rooms[role].copy()
+        """What the camera of `role` sees in the state `physics`: uint8 (H, W, 3)."""
+        arm_name = self._cameras[role].arm
+        if arm_name is not None:
+            arm = next(arm for arm in physics.arms if arm.name == arm_name)
+            view, picture, dark = self._room(role, arm, physics.scene.marks)
         else:
-            picture = self._room(view)
-        draw = ImageDraw.Draw(picture)
-        pieces = solid_pieces(physics, self._look)
-        for arm in physics.arms:
-            pieces += finger_pieces(arm, self._look)
-            if camera.arm != arm.name:
-                pieces += body_pieces(arm, self._look)
-        self._shadows(draw, view, physics)
-        self._marks(draw, view)
-        self._pieces(draw, view, pieces)
+            if role not in self._empty:
+                self._empty[role] = self._room(role, None, physics.scene.marks)
+            view, picture, dark = self._empty[role]
+            picture = picture.copy()
+        picture.paste(dark, mask=self._shadows(view, physics, picture.size))
+        self._pieces(ImageDraw.Draw(picture), view, self._model.pose(physics), arm_name)
         return np.asarray(picture.reduce(SUPERSAMPLE))
 
-    def _lit(self, colour: Colour, cosine: float) -> Colour:
-        gain = self._look.ambient + self._look.diffuse * max(0.0, cosine)
-        r, g, b = (min(255, int(v * gain)) for v in colour)
-        return r, g, b
+    # -- the table -----------------------------------------------------------------------------------
 
-    def _flat(
-        self, draw: ImageDraw.ImageDraw, view: View, outline: list[tuple[float, float]], colour: Colour
-    ) -> None:
-        points_V3 = np.array([(x, y, 0.0) for x, y in outline])
-        pixels = view.pixels(view.seen(points_V3))
-        if pixels:
-            draw.polygon(pixels, fill=colour)
+    def _view(self, role: str, arm: Arm | None) -> View:
+        camera, axes_33 = self._cameras[role], self._axes[role]
+        eye_3 = np.array(camera.eye)
+        if arm is not None:
+            eye_3 = arm.position_3 + arm.rotation_33 @ eye_3
+            axes_33 = axes_33 @ arm.rotation_33.T
+        scale = 0.5 * min(self._height, self._width) * SUPERSAMPLE / math.tan(camera.fov / 2)
+        return View(
+            eye_3, axes_33, scale, (0.5 * self._width * SUPERSAMPLE, 0.5 * self._height * SUPERSAMPLE)
+        )
 
-    def _room(self, view: View) -> Image.Image:
+    def _room(
+        self, role: str, arm: Arm | None, marks: tuple[Mark, ...]
+    ) -> tuple[View, Image.Image, Image.Image]:
+        """The view of a camera, the empty table with its marks in it, and the same in shadow."""
+        view = self._view(role, arm)
         size = (self._width * SUPERSAMPLE, self._height * SUPERSAMPLE)
-        picture = Image.new("RGB", size, self._lit(self._look.floor, 0.6))
+        look, up = self._look, float(self._light_3[2])
+        picture = Image.new("RGB", size, _lit(look.floor, look, 0.6))
         draw = ImageDraw.Draw(picture)
-        top = self._lit(self._look.table, float(self._light_3[2]))
-        edge = self._lit(self._look.table, 0.1)
-        half = TABLE_HALF + 0.02
-        corners = [(x * half, y * half) for x, y in _SQUARE]
-        low_V3 = np.array([(x, y, -TABLE_EDGE) for x, y in corners])
-        pixels = view.pixels(view.seen(low_V3))
-        if pixels:
-            draw.polygon(pixels, fill=edge)
-        self._flat(draw, view, corners, top)
-        if self._look.grid:
+        top = _lit(look.table, look, up)
+        table_K2 = _SQUARE_K2 * TABLE_SIDE
+        _flat(draw, view, table_K2, _lit(look.table, look, 0.1), height=-TABLE_EDGE)
+        _flat(draw, view, table_K2, top)
+        if look.grid:
             line = (int(top[0] * 0.9), int(top[1] * 0.9), int(top[2] * 0.9))
-            for k in range(-2, 3):
-                at, thin = k * 0.12, 0.0018
-                self._flat(
-                    draw,
-                    view,
-                    [(at - thin, -half), (at + thin, -half), (at + thin, half), (at - thin, half)],
-                    line,
-                )
-                self._flat(
-                    draw,
-                    view,
-                    [(-half, at - thin), (-half, at + thin), (half, at + thin), (half, at - thin)],
-                    line,
-                )
-        return picture
-
-    def _shadows(self, draw: ImageDraw.ImageDraw, view: View, physics: Physics) -> None:
-        dark = self._lit(self._look.table, float(self._light_3[2]))
-        dark = (int(dark[0] * 0.78), int(dark[1] * 0.78), int(dark[2] * 0.78))
-        slope_2 = self._light_3[:2] / self._light_3[2]
-        casters = [(physics.centre_N3[i], physics.scene.solids[i].size) for i in range(len(physics.radius))]
-        casters += [(finger, 0.012) for arm in physics.arms for finger in arm.fingers()]
-        limit = TABLE_HALF + 0.02
-        for point_3, radius in casters:
-            x, y = point_3[:2] - slope_2 * point_3[2]
-            if abs(x) < limit and abs(y) < limit:
-                self._flat(draw, view, [(x + radius * c, y + radius * s) for c, s in _CIRCLE], dark)
-
-    def _marks(self, draw: ImageDraw.ImageDraw, view: View) -> None:
-        up = float(self._light_3[2])
-        for mark in self._scene.marks:
-            colour = self._lit(self._look.palette[mark.colour], up)
-            pale = tuple(
-                int(0.5 * c + 0.5 * t) for c, t in zip(colour, self._lit(self._look.table, up), strict=True)
+            for at in (-0.24, -0.12, 0.0, 0.12, 0.24):
+                along_K2 = _SQUARE_K2 * (0.0018, TABLE_SIDE) + (at, 0.0)
+                _flat(draw, view, along_K2, line)
+                _flat(draw, view, along_K2[:, ::-1], line)
+        for mark in marks:
+            colour = _lit(look.palette[mark.colour], look, up)
+            shape_K2 = (_CIRCLE_K2 if mark.shape == "plate" else _SQUARE_K2) * mark.radius
+            rim, inside = (
+                (colour, _mixed(colour, top)) if mark.shape == "plate" else (_mixed(colour, top), colour)
             )
-            outline = _CIRCLE if mark.shape == "plate" else _SQUARE
-            inner = (0.72, colour) if mark.shape == "zone" else (0.80, pale)
-            outer_colour = pale if mark.shape == "zone" else colour
-            for part, shade in ((1.0, outer_colour), inner):
-                ring = [
-                    (mark.x + part * mark.radius * a, mark.y + part * mark.radius * b) for a, b in outline
-                ]
-                self._flat(draw, view, ring, (shade[0], shade[1], shade[2]))
+            _flat(draw, view, shape_K2 + (mark.x, mark.y), rim)
+            _flat(draw, view, shape_K2 * 0.78 + (mark.x, mark.y), inside)
+        return view, picture, Image.blend(Image.new("RGB", size), picture, SHADOW)
 
-    def _pieces(self, draw: ImageDraw.ImageDraw, view: View, pieces: list[Piece]) -> None:
-        middles_N3 = np.stack([piece.position_3 for piece in pieces])
-        away_N = np.linalg.norm(middles_N3 - view.eye_3, axis=1)
-        for k in np.argsort(-away_N).tolist():
-            piece = pieces[k]
-            if piece.mesh is None:
-                self._sphere(draw, view, piece)
-            else:
-                self._mesh(draw, view, piece)
+    def _shadows(self, view: View, physics: Physics, size: tuple[int, int]) -> Image.Image:
+        """A mask of where solids and fingers keep the light from the table."""
+        mask = Image.new("1", size)
+        draw = ImageDraw.Draw(mask)
+        casters = [*physics.centre_N3, *(finger_3 for arm in physics.arms for finger_3 in arm.fingers())]
+        radii = [solid.size for solid in physics.scene.solids] + [0.012] * (2 * len(physics.arms))
+        caster_S3 = np.stack(casters)
+        centre_S2 = caster_S3[:, :2] - self._light_3[:2] / self._light_3[2] * caster_S3[:, 2:]
+        points_SK3 = np.zeros((len(casters), SIDES, 3))
+        points_SK3[..., :2] = np.array(radii)[:, None, None] * _CIRCLE_K2 + centre_S2[:, None]
+        seen_SK3 = view.seen(points_SK3)
+        before_S = (np.abs(centre_S2).max(axis=1) < TABLE_SIDE) & (seen_SK3[..., 2].min(axis=1) > NEAR)
+        outlines = view.project(seen_SK3[before_S].reshape(-1, 3)).reshape(-1, 2 * SIDES)
+        for outline in outlines.tolist():
+            draw.polygon(outline, fill=1)
+        return mask
 
-    def _mesh(self, draw: ImageDraw.ImageDraw, view: View, piece: Piece) -> None:
-        mesh = piece.mesh
-        assert mesh is not None
-        vertices_V3 = (mesh.vertices_V3 * piece.scale_3) @ piece.rotation_33.T + piece.position_3
-        normals_F3 = mesh.normals_F3 @ piece.rotation_33.T
+    # -- what stands on it and moves over it ---------------------------------------------------------
+
+    def _pieces(self, draw: ImageDraw.ImageDraw, view: View, pose: Pose, hidden: str | None) -> None:
+        """Draw all pieces but the palm and forearm of the arm `hidden`, on which the camera sits."""
+        model = self._model
+        piece_V = model.piece_of_V
+        local_V3 = model.vertices_V3 * pose.scale_P3[piece_V]
+        vertices_V3 = (
+            np.einsum("vij,vj->vi", pose.rotation_P33[piece_V], local_V3) + pose.position_P3[piece_V]
+        )
+        normals_F3 = np.einsum("fij,fj->fi", pose.rotation_P33[model.piece_of_F], model.normals_F3)
         seen_V3 = view.seen(vertices_V3)
-        cosines = (normals_F3 @ self._light_3).tolist()
-        first_F3 = vertices_V3[[face[0] for face in mesh.faces]]
-        facing = (np.einsum("fk,fk->f", normals_F3, view.eye_3 - first_F3) > 0.0).tolist()
-        whole = float(seen_V3[:, 2].min()) >= NEAR
-        pixels = view.pixels(seen_V3) if whole else []
-        for face, normal_cosine, visible in zip(mesh.faces, cosines, facing, strict=True):
-            if not visible:
-                continue
-            outline = [pixels[i] for i in face] if whole else view.pixels(seen_V3[list(face)])
-            if outline:
-                draw.polygon(outline, fill=self._lit(piece.colour, normal_cosine))
+        facing = (np.einsum("fk,fk->f", normals_F3, view.eye_3 - vertices_V3[model.first_F]) > 0.0).tolist()
+        gain_F = self._look.ambient + self._look.diffuse * np.maximum(0.0, normals_F3 @ self._light_3)
+        colours = np.minimum(255.0, model.colour_F3 * gain_F[:, None]).astype(int).tolist()
+        pixels = view.project(np.maximum(seen_V3, (-np.inf, -np.inf, NEAR))).tolist()
+        cut = set(piece_V[seen_V3[:, 2] < NEAR].tolist())
+        away_P3 = pose.position_P3 - view.eye_3
+        for p in np.argsort(-np.einsum("pk,pk->p", away_P3, away_P3)).tolist():
+            if model.meshes[p] is None:
+                self._ball(draw, view, pose.position_P3[p], float(pose.scale_P3[p, 0]), model.colours[p])
+            elif hidden is None or model.owner[p] != hidden:
+                for face, corners in model.faces[p]:
+                    if facing[face]:
+                        outline = (
+                            view.outline(seen_V3[list(corners)])
+                            if p in cut
+                            else [tuple(pixels[v]) for v in corners]
+                        )
+                        if outline:
+                            draw.polygon(outline, fill=tuple(colours[face]))
 
-    def _sphere(self, draw: ImageDraw.ImageDraw, view: View, piece: Piece) -> None:
-        right, down, forward = view.seen(piece.position_3[None])[0].tolist()
-        if forward < NEAR + piece.radius:
+    def _ball(
+        self, draw: ImageDraw.ImageDraw, view: View, centre_3: np.ndarray, radius: float, colour: Colour
+    ) -> None:
+        right, down, forward = view.seen(centre_3[None])[0].tolist()
+        if forward < NEAR + radius:
             return
-        x, y = right * view.scale / forward + view.centre[0], down * view.scale / forward + view.centre[1]
-        radius = piece.radius * view.scale / forward
+        zoom = view.scale / forward
+        x, y = right * zoom + view.centre[0], down * zoom + view.centre[1]
         toward_3 = view.axes_33 @ self._light_3
         for part, cosine in ((1.0, 0.0), (0.85, 0.45), (0.6, 0.8), (0.3, 1.1)):
-            shift = (1.0 - part) * 0.8 * radius
-            cx, cy, r = x + toward_3[0] * shift, y + toward_3[1] * shift, radius * part
-            draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=self._lit(piece.colour, cosine))
+            shift, r = (1.0 - part) * 0.8 * radius * zoom, radius * part * zoom
+            cx, cy = x + toward_3[0] * shift, y + toward_3[1] * shift
+            draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=_lit(colour, self._look, cosine))
+
+
+def _flat(
+    draw: ImageDraw.ImageDraw, view: View, shape_K2: np.ndarray, colour: Colour, height: float = 0.0
+) -> None:
+    points_K3 = np.concatenate([shape_K2, np.full((len(shape_K2), 1), height)], axis=1)
+    outline = view.outline(view.seen(points_K3))
+    if outline:
+        draw.polygon(outline, fill=colour)

@@ -27,7 +27,7 @@ from robot_foundry.evaluation.worlds.tabletop.objects import (
 from robot_foundry.evaluation.worlds.tabletop.physics import NOTHING, Physics
 from robot_foundry.runtime.errors import FoundryError, nearest
 
-SPREAD = 0.22
+SPREAD = 0.21
 GAP = 0.05
 ZONE_RADIUS = 0.06
 PUSH_CLEARANCE = 0.12
@@ -71,7 +71,7 @@ def _looks(rng: np.random.Generator, shapes: list[tuple[str, ...]]) -> list[tupl
         (
             str(rng.choice(allowed)),
             COLOURS[int(colours[i])],
-            float(rng.uniform(0.026, 0.031)),
+            float(rng.uniform(0.027, 0.032)),
             float(rng.uniform(-math.pi, math.pi)),
         )
         for i, allowed in enumerate(shapes)

@@ -14,7 +14,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-from robot_foundry.evaluation.worlds.tabletop.physics import Arm
 from robot_foundry.runtime.errors import FoundryError, nearest
 
 Colour = tuple[int, int, int]
@@ -35,17 +34,13 @@ class Camera:
     fov: float
     arm: str | None = None
 
-    def placed(self, arms: list[Arm]) -> tuple[np.ndarray, np.ndarray]:
-        """(eye (3,), axes (3, 3)); the rows of axes are the camera's right, down and forward in the room."""
-        eye_3, forward_3, up_3 = np.array(self.eye), np.array(self.look_at) - self.eye, np.array(self.up)
-        if self.arm is not None:
-            arm = next(arm for arm in arms if arm.name == self.arm)
-            eye_3 = arm.position_3 + arm.rotation_33 @ eye_3
-            forward_3, up_3 = arm.rotation_33 @ forward_3, arm.rotation_33 @ up_3
-        forward_3 = forward_3 / np.linalg.norm(forward_3)
-        right_3 = np.cross(forward_3, up_3)
+    def axes(self) -> np.ndarray:
+        """Rows: the camera's right, down and forward in the frame it is fixed to, (3, 3)."""
+        forward_3 = np.array(self.look_at) - self.eye
+        forward_3 /= np.linalg.norm(forward_3)
+        right_3 = np.cross(forward_3, self.up)
         right_3 /= np.linalg.norm(right_3)
-        return eye_3, np.stack([right_3, np.cross(forward_3, right_3), forward_3])
+        return np.stack([right_3, np.cross(forward_3, right_3), forward_3])
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ class Variant:
 
 
 def _wrist(arm: str, fov: float, back: float) -> Camera:
-    # Behind the fingers on their open side, looking between the fingertips; y of the tool points to the base's +x.
+    # Behind the fingers on their open side, looking between the fingertips; the tool's y points forward.
     return Camera((0.0, -0.065, -back), (0.0, 0.0, 0.03), (0.0, 1.0, 0.0), fov, arm)
 
 
@@ -103,7 +98,7 @@ _SIM = Variant(
     rotates=True,
     cameras=MappingProxyType(
         {
-            "primary": Camera((0.47, 0.0, 0.68), (0.03, 0.0, 0.0), (-1.0, 0.0, 0.0), math.radians(45)),
+            "primary": Camera((0.47, 0.0, 0.68), (0.03, 0.0, 0.0), (-1.0, 0.0, 0.0), math.radians(42)),
             "secondary": Camera((0.16, 0.62, 0.50), (0.0, 0.0, 0.03), (0.0, 0.0, 1.0), math.radians(50)),
             "wrist_right": _wrist("right", math.radians(80), 0.13),
             "wrist_left": _wrist("left", math.radians(80), 0.13),
@@ -120,7 +115,7 @@ _SIM = Variant(
                 "cyan": (26, 200, 210),
             }
         ),
-        table=(222, 218, 208),
+        table=(198, 201, 205),
         floor=(96, 100, 108),
         arm=(60, 62, 66),
         light=(0.25, 0.35, 1.0),
@@ -141,7 +136,7 @@ _REAL = Variant(
     rotates=False,
     cameras=MappingProxyType(
         {
-            "primary": Camera((0.46, -0.10, 0.66), (0.03, -0.01, 0.0), (-1.0, 0.0, 0.0), math.radians(52)),
+            "primary": Camera((0.46, -0.10, 0.66), (0.03, -0.01, 0.0), (-1.0, 0.0, 0.0), math.radians(48)),
             "secondary": Camera((0.05, -0.66, 0.46), (0.0, 0.0, 0.03), (0.0, 0.0, 1.0), math.radians(54)),
             "wrist_right": _wrist("right", math.radians(70), 0.15),
             "wrist_left": _wrist("left", math.radians(70), 0.15),

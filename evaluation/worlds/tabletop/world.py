@@ -115,8 +115,8 @@ class Tabletop(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.instruction = instruction(scene, self.goal, rng)
         self.physics = Physics(scene, self._start(scene, self.goal, rng))
         look_rng = generator("tabletop", "look", self.variant.name, self.seed)
-        cameras, look = self.variant.drawn(look_rng)
-        self._renderer = Renderer(cameras, look, scene, self.size, self.size)
+        self._cameras, self._look = self.variant.drawn(look_rng)
+        self._renderers: dict[int, Renderer] = {}
         self._past: deque[Physics] = deque(maxlen=self.variant.camera_latency + 1)
         self.time = 0
         self._remember()
@@ -162,12 +162,21 @@ class Tabletop(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def image(self, role: str) -> np.ndarray:
         """What the camera of `role` delivers now: uint8 (H, W, 3)."""
-        image_HWC = self._renderer.image(role, self._past[0])
+        image_HWC = self._renderer(self.size).image(role, self._past[0])
         if self.variant.image_noise > 0.0:
             rng = generator("tabletop", "image", role, self.seed, self.time)
             noise_HWC = rng.standard_normal(image_HWC.shape, dtype=np.float32) * self.variant.image_noise
             image_HWC = np.clip(image_HWC + noise_HWC, 0.0, 255.0).astype(np.uint8)
         return image_HWC
+
+    def picture(self, size: int) -> np.ndarray:
+        """The primary view as it is now, for people: without noise or latency, uint8 (size, size, 3)."""
+        return self._renderer(size).image("primary", self.physics)
+
+    def _renderer(self, size: int) -> Renderer:
+        if size not in self._renderers:
+            self._renderers[size] = Renderer(self._cameras, self._look, self.physics, size, size)
+        return self._renderers[size]
 
     def _remember(self) -> None:
         # Without latency the camera looks at the live state; only a late camera needs copies of the past.

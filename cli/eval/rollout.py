@@ -1,0 +1,97 @@
+"""foundry-eval rollout RUN: a policy in closed loop, counted with an interval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robot_foundry.cli.options import dry_run_option, json_option
+from robot_foundry.cli.output import emit
+from robot_foundry.runtime.errors import UsageError
+
+
+@click.command("rollout")
+@click.argument("run", required=False, type=click.Path(exists=True, file_okay=False))
+@click.option("--world", type=click.Choice(["tabletop"]), default="tabletop", show_default=True)
+@click.option("--task", required=True, help="Which task, such as reach_single.")
+@click.option("--variant", default="sim", show_default=True, help="Look and arm of the world: sim or real.")
+@click.option("--episodes", type=int, default=100, show_default=True, help="How many scenes.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides the scenes.")
+@click.option(
+    "--execute", type=int, default=8, show_default=True, help="Steps of a chunk executed before the next."
+)
+@click.option("--max-steps", type=int, help="Longest episode. [default: the task's]")
+@click.option(
+    "--size", type=int, default=64, show_default=True, help="Side of the rendered images in pixels."
+)
+@click.option("--blank", is_flag=True, help="Control: the policy sees black images.")
+@click.option(
+    "--shuffle-instructions", is_flag=True, help="Control: each scene gets another scene's instruction."
+)
+@click.option("--random", "random_control", is_flag=True, help="Control: random motion, no policy.")
+@click.option("--dataset", help="The dataset whose statistics and dims the policy uses, if it knows several.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the report and pictures."
+)
+@dry_run_option
+@json_option
+def command(
+    run: str | None,
+    world: str,
+    random_control: bool,
+    dataset: str | None,
+    device: str,
+    workers: int,
+    out: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Run the policy of RUN in closed loop on scenes that no demonstration has, and count its successes.
+
+    The same policy and seed give the same rollouts whatever --workers says.
+
+    \b
+    foundry-eval rollout runs/reach --task reach_single --episodes 100 --workers 4
+    foundry-eval rollout runs/reach --task reach_single --blank
+    foundry-eval rollout --random --task reach_single --out random
+    """
+    from robot_foundry.evaluation.actors import ActorSpec
+    from robot_foundry.evaluation.rollout import RolloutSpec, rollout, save
+    from robot_foundry.evaluation.worlds.tabletop.tasks import get_task
+    from robot_foundry.evaluation.worlds.tabletop.variants import get_variant
+
+    if random_control == (run is not None):
+        raise UsageError("give either the folder of a training run or --random")
+    get_task(settings["task"])
+    get_variant(settings["variant"])
+    spec = RolloutSpec(ActorSpec(run, device, dataset), **settings)
+    folder = out or _default_folder(run, spec.task, spec.variant, spec.condition)
+    if dry_run:
+        plan = {"world": world, "condition": spec.condition, "out": str(folder), **settings}
+        emit(
+            plan,
+            as_json=as_json,
+            text=f"would run {spec.episodes} scenes of {spec.task} and write to {folder}",
+        )
+        return
+    report = save(rollout(spec, workers=workers), folder)
+    low, high = report["interval_95"]
+    emit(
+        {**report, "out": str(folder)},
+        as_json=as_json,
+        text=f"{spec.task} ({spec.variant}), {spec.condition}: {report['successes']}/{report['trials']} = "
+        f"{report['rate']:.1%}, 95 % interval [{low:.1%}, {high:.1%}]\n{folder}/contact_sheet.png",
+    )
+
+
+def _default_folder(run: str | None, task: str, variant: str, condition: str) -> Path:
+    if run is None:
+        raise UsageError("--random belongs to no run: say where to write with --out")
+    return Path(run) / "rollouts" / f"{task}-{variant}-{condition}"
