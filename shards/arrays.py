@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import re
 import zipfile
 from collections.abc import Mapping
 
@@ -16,6 +18,11 @@ from robot_foundry.shards.errors import CorruptArrays
 __all__ = ["CorruptArrays", "read_npz", "write_npz"]
 
 _KINDS = "biufcSU"  # numbers and fixed-width text: nothing that holds references, fields or dates
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00[\x00-\xff]{2}"
+    rb"\{'descr': '([<|][%b][0-9]{1,9})', 'fortran_order': False, 'shape': \(([0-9, ]*)\), \} *\n"
+    % _KINDS.encode()
+)
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
@@ -28,7 +35,8 @@ def write_npz(arrays: Mapping[str, NDArray]) -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
-            _check_name(name)
+            if not _is_safe(name):
+                raise FoundryError(f"array name {name!r} is not allowed: use a relative path without '..'")
             entry = zipfile.ZipInfo(f"{name}.npy", _EARLIEST)
             entry.create_system, entry.external_attr = 3, 0o644 << 16
             archive.writestr(entry, _npy_bytes(name, arrays[name]))
@@ -38,17 +46,17 @@ def write_npz(arrays: Mapping[str, NDArray]) -> bytes:
 def read_npz(data: bytes) -> dict[str, NDArray]:
     """The arrays of `write_npz`, in order of name, as read-only views where possible.
 
-    What comes out is never larger than `data`. Damage, pickles, compression and dtypes that `write_npz`
-    refuses raise CorruptArrays.
+    What comes out is never larger than `data`. Damage, and all that `write_npz` does not write (pickles,
+    compression, other dtypes, unsafe names), raise CorruptArrays.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             # Entries that overlap, or are compressed, could expand without bound.
-            if sum(entry.file_size for entry in entries) > len(data) or any(e.compress_type for e in entries):
-                raise CorruptArrays("an .npz file is compressed or claims more bytes than it has")
+            if sum(entry.file_size for entry in entries) > len(data) or not all(map(_is_plain, entries)):
+                raise CorruptArrays("an .npz file is compressed, has comments or claims more than its bytes")
             return {_array_name(entry.filename): _read_npy(archive.read(entry)) for entry in entries}
-    except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError, OSError, SyntaxError, KeyError) as error:
+    except (zipfile.BadZipFile, ValueError, TypeError, RuntimeError, EOFError, OSError) as error:
         if isinstance(error, FoundryError):
             raise
         raise CorruptArrays(f"an .npz file is damaged: {error}") from error
@@ -68,33 +76,32 @@ def _npy_bytes(name: str, array: NDArray) -> bytes:
 
 
 def _read_npy(data: bytes) -> NDArray:
-    file = io.BytesIO(data)
-    if npy.read_magic(file) != (1, 0):
-        raise CorruptArrays("an .npz file holds an array of another version than 1.0")
-    shape, fortran_order, dtype = npy.read_array_header_1_0(file)
-    if fortran_order or dtype.kind not in _KINDS:
-        raise CorruptArrays(f"an .npz file holds an array of dtype {dtype} or order that is not allowed")
-    start = file.tell()
-    # `count` is exact in Python's integers, so that a hostile shape cannot wrap around.
-    count = 1
-    for length in shape:
-        count *= length
-    if count < 0 or count * dtype.itemsize != len(data) - start:
+    # NumPy's own parser of headers is lenient: it evaluates them, and guesses at what Python 2 wrote.
+    header = _HEADER.match(data)
+    if not header or header.end() != 10 + int.from_bytes(data[8:10], "little"):
+        raise CorruptArrays("an .npz file holds an array that is not plain, little-endian and in C order")
+    dtype = np.dtype(header[1].decode())
+    shape = tuple(int(length) for length in header[2].replace(b",", b" ").split())
+    count = math.prod(shape)
+    if not dtype.itemsize or count * dtype.itemsize != len(data) - header.end():
         raise CorruptArrays(f"an .npz file holds an array of shape {shape} that does not match its bytes")
-    if not count * dtype.itemsize:
+    if not count:
         return np.empty(shape, dtype)
-    return np.frombuffer(data, dtype, count, start).reshape(shape)
+    return np.frombuffer(data, dtype, count, header.end()).reshape(shape)
 
 
-def _check_name(name: str) -> None:
+def _is_plain(entry: zipfile.ZipInfo) -> bool:
+    # A comment or unknown extra field could swallow the entry after it; sizes above 2 GiB are a known one.
+    return not entry.compress_type and not entry.comment and entry.extra[:2] in (b"", b"\1\0")
+
+
+def _is_safe(name: str) -> bool:
     parts = name.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\\" in name or not name.isprintable():
-        raise FoundryError(f"array name {name!r} is not allowed: use a relative path without '..'")
+    return name.isprintable() and "\\" not in name and not any(part in ("", ".", "..") for part in parts)
 
 
 def _array_name(filename: str) -> str:
     name = filename.removesuffix(".npy")
-    _check_name(name)
-    if name == filename:
-        raise CorruptArrays(f"an .npz file holds {filename!r}, which is not an array")
+    if name == filename or not _is_safe(name):
+        raise CorruptArrays(f"an .npz file holds {filename!r}, which is not an array with a safe name")
     return name

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def codec_versions() -> dict[str, str]:
 def _decode_png(data: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     from PIL import Image
 
+    _check_png_chunks(data)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if image.mode.startswith("I"):
@@ -116,3 +118,14 @@ def _decode_png(data: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]
         return pixels_HWC
     out[...] = pixels_HWC
     return out
+
+
+def _check_png_chunks(data: bytes) -> None:
+    """Every chunk up to IEND is whole and has its checksum: Pillow does not look once it has the pixels."""
+    position, kind = len(_PNG_MAGIC), b""
+    while kind != b"IEND":
+        end = position + 12 + int.from_bytes(data[position : position + 4])
+        kind = data[position + 4 : position + 8]
+        if end > len(data) or zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+            raise CorruptImage(f"a PNG of {len(data)} bytes is damaged or cut off at byte {position}")
+        position = end

@@ -1,7 +1,8 @@
 """The members table of a tar: where each member's bytes lie, derived from the tar alone.
 
 Columns: key, name (string), offset, size (uint64, of the payload in the tar), crc32c (uint32). The schema's
-metadata holds `format`, `tar_sha256` and `tar_bytes`. Rows are in tar order.
+metadata holds `format`, `tar_sha256`, `tar_bytes` and `table_crc32c`, the checksum of all this, because Arrow
+has none. Rows are in tar order.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import BinaryIO
 
+import google_crc32c
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -33,8 +35,9 @@ MemberRow = tuple[str, str, int, int, int]  # in the order of FIELDS
 def members_table(rows: Sequence[MemberRow], tar_sha256: str, tar_bytes: int) -> pa.Table:
     """The rows as an Arrow table; `tar_sha256` (64 hex digits) and `tar_bytes` describe the whole tar."""
     columns: list[tuple] = list(zip(*rows, strict=True)) or [()] * len(FIELDS)
-    metadata = {"format": FORMAT, "tar_sha256": tar_sha256, "tar_bytes": str(tar_bytes)}
     arrays = [pa.array(column, f.type) for column, f in zip(columns, FIELDS, strict=True)]
+    metadata = {"format": FORMAT, "tar_sha256": tar_sha256, "tar_bytes": str(tar_bytes)}
+    metadata["table_crc32c"] = _table_crc32c(tar_sha256.encode(), str(tar_bytes).encode(), arrays)
     return pa.Table.from_arrays(arrays, schema=pa.schema(FIELDS, metadata=metadata))
 
 
@@ -104,6 +107,10 @@ def _check(table: pa.Table, where: str) -> None:
         raise bad_index(where, "does not have the columns of a members table")
     if not (metadata.get(b"tar_bytes", b"").isdigit() and len(metadata.get(b"tar_sha256", b"")) == 64):
         raise bad_index(where, "does not say which tar it belongs to")
+    arrays = [column.combine_chunks() for column in table.columns]
+    checksum = _table_crc32c(metadata[b"tar_sha256"], metadata[b"tar_bytes"], arrays)
+    if metadata.get(b"table_crc32c") != checksum.encode():
+        raise bad_index(where, "is damaged: its checksum differs")
     end = tar_bytes(table)
     offset_N, size_N = table["offset"].to_numpy(), table["size"].to_numpy()
     # Bounded before they are added, in int64: hostile values near 2^64 would wrap around.
@@ -117,3 +124,20 @@ def _in_order(offset_N: NDArray[np.int64], size_N: NDArray[np.int64], end: int) 
     after_N = offset_N + size_N
     earliest_N = np.concatenate([[0], after_N + -after_N % _BLOCK])[:-1] + _BLOCK
     return bool((offset_N >= earliest_N).all() and (after_N <= end).all())
+
+
+def _table_crc32c(tar_sha256: bytes, tar_bytes: bytes, columns: Sequence[pa.Array]) -> str:
+    """8 hex digits: CRC-32C over hash and size of the tar in ASCII, each with a line end, then the columns.
+
+    Of numbers their little-endian bytes; of text the int32 lengths, then the UTF-8.
+    """
+    crc = google_crc32c.value(b"%b\n%b\n" % (tar_sha256, tar_bytes))
+    for column in filter(len, columns):  # an empty one may lack its buffers
+        if pa.types.is_string(column.type):
+            _, offsets, payload = column.buffers()
+            offset_N = np.frombuffer(offsets, "<i4", len(column) + 1, 4 * column.offset)
+            crc = google_crc32c.extend(crc, np.diff(offset_N).tobytes())
+            crc = google_crc32c.extend(crc, bytes(payload or b"")[offset_N[0] : offset_N[-1]])
+        else:
+            crc = google_crc32c.extend(crc, column.to_numpy().tobytes())
+    return f"{crc:08x}"
