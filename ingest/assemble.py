@@ -20,8 +20,8 @@ from robot_foundry.catalog.tables import (
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.resolve import Resolution, resolve
 from robot_foundry.ingest.shard_tables import ShardTables, TablesTask, shard_tables
-from robot_foundry.ingest.shard_writer import Shard
 from robot_foundry.ingest.spec import Mapping as SpecMapping
+from robot_foundry.ingest.survey import Shard
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.parallel import unordered_map
@@ -56,7 +56,7 @@ class Assembled:
 
 
 def assemble(request: Request, shards: Sequence[Shard]) -> Assembled:
-    """Commit a version of these shards, in this order. Episodes that the mapping does not fit are quarantined."""
+    """Commit a version of these shards, in this order. Episodes that the mapping misfits are quarantined."""
     shards = [shard for shard in shards if shard.episodes]
     surveyed = [item for shard in shards for item in shard.episodes]
     if not surveyed:
@@ -66,8 +66,8 @@ def assemble(request: Request, shards: Sequence[Shard]) -> Assembled:
     tables = _all_tables(request, tasks)
     quarantined = [*request.refused]
     for shard, made in zip(shards, tables, strict=True):
-        names = {item.key: item.episode for item in shard.episodes}
-        quarantined += [(_unit_name(names[key]), reason) for key, reason in sorted(made.problems.items())]
+        units = {item.key: item.unit for item in shard.episodes}
+        quarantined += [(units[key], reason) for key, reason in sorted(made.problems.items())]
     check_errors(quarantined, request.max_errors)
     if len(quarantined) >= request.discovered:
         raise nothing_written(request.discovered, quarantined)
@@ -82,8 +82,8 @@ def check_errors(quarantined: Sequence[tuple[str, str]], max_errors: int | None)
     if max_errors is None or len(quarantined) <= max_errors:
         return
     raise FoundryError(
-        f"{_units(len(quarantined))} refused, {max_errors} allowed; no version was made: {_listed(quarantined)}",
-        hint="mend or remove them, or allow more with --max-errors; what is written already will be reused",
+        f"{_units(len(quarantined))} refused and {max_errors} allowed: {_listed(quarantined)}",
+        hint="mend or remove them, or allow more with --max-errors; what is written already is reused",
     )
 
 
@@ -100,10 +100,6 @@ def _listed(refused: Sequence[tuple[str, str]], most: int = 3) -> str:
     return shown if len(refused) <= most else f"{shown}; and {len(refused) - most} more"
 
 
-def _unit_name(episode: Mapping[str, Any]) -> str:
-    return f"{episode['source']['path']}#{episode['id']}"
-
-
 def _task(request: Request, shard: Shard, resolution: Resolution) -> TablesTask:
     keys = [item.key for item in shard.episodes]
     problems = {key: resolution.problems[key] for key in keys if key in resolution.problems}
@@ -111,9 +107,10 @@ def _task(request: Request, shard: Shard, resolution: Resolution) -> TablesTask:
 
 
 def _all_tables(request: Request, tasks: Sequence[TablesTask]) -> list[ShardTables]:
-    few = len(tasks) < SHARDS_WORTH_WORKERS
-    chosen = {} if few else {"workers": request.workers, "ray_address": request.ray_address}
-    made = dict(unordered_map(shard_tables, tasks, **chosen))
+    workers, ray_address = request.workers, request.ray_address
+    if len(tasks) < SHARDS_WORTH_WORKERS:
+        workers, ray_address = 0, None
+    made = dict(unordered_map(shard_tables, tasks, workers=workers, ray_address=ray_address))
     return [made[index] for index in range(len(tasks))]
 
 

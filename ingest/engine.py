@@ -19,9 +19,10 @@ from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothi
 from robot_foundry.ingest.plan import INGEST_VERSION, Group, plan
 from robot_foundry.ingest.scan import Listing, Source, find, fingerprints, list_units
 from robot_foundry.ingest.shard_tables import TABLES_VERSION
-from robot_foundry.ingest.shard_writer import Shard, ShardTask, codecs, write_shard
+from robot_foundry.ingest.shard_writer import ShardTask, codecs, write_shard
 from robot_foundry.ingest.sources import Layout, SourceFile, layout
 from robot_foundry.ingest.spec import Spec, load_spec
+from robot_foundry.ingest.survey import Shard
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.parallel import unordered_map
@@ -38,6 +39,9 @@ class Options:
     max_errors: int | None = None
     created: str | None = None
     quiet: bool = True
+
+
+DEFAULTS = Options()
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def run(
     *,
     store: Store | str | os.PathLike[str] | None = None,
     name: str,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     dry_run: bool = False,
 ) -> Report:
     """Ingest, and tell what happened. Bad units are quarantined by name; FoundryError if nothing is left.
@@ -116,7 +120,9 @@ def run(
     build_id = _build_id(spec, files, reader, options.limit)
     known = find_build(store, name, build_id)
     if known is not None:
-        return report_of(known, read_manifest(store, known), noop=True)
+        report = report_of(known, read_manifest(store, known), noop=True)
+        check_errors(report.quarantined, options.max_errors)
+        return report
     listing = list_units(files, spec, options.workers, options.ray_address, options.limit)
     check_errors(listing.refused, options.max_errors)
     if not listing.units:

@@ -93,7 +93,7 @@ def _absolute(
     arrays: MappingABC[str, NDArray[Any]],
     state: MappingABC[str, Array] | None,
 ) -> Array:
-    """The quantity in absolute terms: positions [N, 3], rotations [N, 3, 3], gripper [N, 1], joints [N, d]."""
+    """The quantity in absolute terms: position [N, 3], rotation [N, 3, 3], gripper [N, 1], joints [N, d]."""
     kind = kind_of(quantity)
     start = None if state is None else state.get(quantity)
     if field.kind == "next_state":
@@ -155,7 +155,7 @@ def _rows(
         at = ActionSpace(dims_for(canonical_name(quantity), count=flat_Nd.shape[1])).indices_in(space)
         with np.errstate(over="ignore"):
             rows_ND[:, at] = flat_Nd
-    return rows_ND, np.isfinite(rows_ND).all(axis=1)
+    return rows_ND, np.asarray(np.isfinite(rows_ND).all(axis=1))
 
 
 def _idle(

@@ -30,8 +30,8 @@ class Controller:
     output_max_6: Array
     is_delta: bool
 
-    def target(self, command_Nd: Array, columns: tuple[int, int] | None) -> tuple[Array, bool]:
-        """The command in m or rad, and whether it is a displacement. `columns` are the command's, of one arm."""
+    def target(self, command_Nd: Array, columns: tuple[int, int | None] | None) -> tuple[Array, bool]:
+        """The command in m or rad, and whether it is a displacement. `columns` say where it was taken."""
         if not self.is_delta:
             return command_Nd, False
         start = (columns or (0, command_Nd.shape[1]))[0]
@@ -55,7 +55,8 @@ def controller(episode: Mapping[str, Any]) -> Controller:
     limits = {}
     for name, default in (("input_min", -1), ("input_max", 1), ("output_min", None), ("output_max", None)):
         try:
-            limits[name] = np.broadcast_to(np.asarray(configuration.get(name, default), np.float64), POSE_COLUMNS)
+            stated = np.asarray(configuration.get(name, default), np.float64)
+            limits[name] = np.broadcast_to(stated, POSE_COLUMNS)
         except (TypeError, ValueError):
             raise Refused(f"the {name} of its controller is {configuration.get(name)!r}") from None
         if not np.isfinite(limits[name]).all():

@@ -1,8 +1,8 @@
 """Which episodes go into which shard: fixed before the work, and local, so that a new unit moves few others.
 
-Units keep the source's order. A shard ends after a unit whose own key says so, with the probability of its size
-over the target; and around a file with several episodes. So a unit that is added, or a whole file, changes only
-the shard that it falls into.
+Units keep the source's order. A shard ends after a unit whose own key says so, with the probability of its
+size over the target; and around a file with several episodes. So a unit that is added, or a whole file,
+changes only the shard that it falls into.
 """
 
 from __future__ import annotations
@@ -56,11 +56,12 @@ def _groups(units: Sequence[Unit], target_bytes: int) -> Iterator[list[Unit]]:
 
 
 def _shard_key(group: Sequence[Unit], content: Content, layout: Layout, codecs: dict[str, str]) -> str:
+    bytes_decided_by = {name: value for name, value in content_json(content).items() if name != "shard_bytes"}
     return digest_of(
         {
             "ingest": INGEST_VERSION,
             "layout": [layout.name, layout.version],
-            "content": {name: value for name, value in content_json(content).items() if name != "shard_bytes"},
+            "content": bytes_decided_by,
             "codecs": codecs,
             "units": [[unit.file.path, unit.episode, unit.file.sha256] for unit in group],
         }

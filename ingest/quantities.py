@@ -1,7 +1,7 @@
 """The quantities that a mapping may name, the forms that a source may hold them in, and each form's settings.
 
-A quantity is `<part>.<name>`, such as `right.ee_position`. Rotations are written `ee_rotation` here and stored
-as `ee_rot6d`, the first two columns of the matrix.
+A quantity is `<part>.<name>`, such as `right.ee_position`. Rotations are written `ee_rotation` here and
+stored as `ee_rot6d`, the first two columns of the matrix.
 """
 
 from __future__ import annotations

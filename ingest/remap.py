@@ -11,12 +11,12 @@ from robot_foundry.catalog.manifest import Manifest, find_build, read_manifest
 from robot_foundry.catalog.refs import resolve as resolve_reference
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.assemble import Request, assemble
-from robot_foundry.ingest.engine import Options, Report, report_of
+from robot_foundry.ingest.assemble import Request, assemble, check_errors
+from robot_foundry.ingest.engine import DEFAULTS, Options, Report, report_of
 from robot_foundry.ingest.plan import INGEST_VERSION
 from robot_foundry.ingest.shard_tables import TABLES_VERSION
-from robot_foundry.ingest.shard_writer import Shard, survey
 from robot_foundry.ingest.spec import Mapping, Spec, load_spec, mapping_json, spec_from_json, with_overrides
+from robot_foundry.ingest.survey import Shard, cached_survey, survey
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.parallel import unordered_map
@@ -38,7 +38,7 @@ def spec_of(
     *,
     store: Store | str | os.PathLike[str] | None = None,
 ) -> Spec:
-    """The spec of that name or file, else the version's own, with overrides, which may not touch the content."""
+    """The spec of that name or file, else the version's own, with overrides, which may not touch content."""
     opened = as_store(store)
     if spec is not None:
         return load_spec(spec, overrides)
@@ -60,7 +60,7 @@ def run(
     mapping: Mapping | Spec,
     *,
     store: Store | str | os.PathLike[str] | None = None,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
 ) -> Report:
     """As `remap`, and tell what happened. Units that the tars lack stay quarantined for their old reason."""
     opened = as_store(store)
@@ -72,9 +72,11 @@ def run(
     build_id = _build_id(base, new)
     known = find_build(opened, base.dataset, build_id)
     if known is not None:
-        return report_of(known, read_manifest(opened, known), noop=True)
+        report = report_of(known, read_manifest(opened, known), noop=True)
+        check_errors(report.quarantined, options.max_errors)
+        return report
     shards = _shards(opened, base, options)
-    held = {_unit(item.episode) for shard in shards for item in shard.episodes}
+    held = {item.unit for shard in shards for item in shard.episodes}
     refused = tuple((entry.unit, entry.reason) for entry in base.quarantined if entry.unit not in held)
     spec = {**dict(base.provenance.get("spec") or {}), "mapping": mapping_json(new)}
     request = Request(
@@ -125,8 +127,4 @@ def _shards(store: Store, base: Manifest, options: Options) -> list[Shard]:
 
 
 def _survey(store: Store, dataset: str, shard_key: str) -> Shard:
-    return survey(store, dataset, shard_key, (), reused=True)
-
-
-def _unit(episode: dict) -> str:
-    return f"{episode['source']['path']}#{episode['id']}"
+    return cached_survey(store, dataset, shard_key) or survey(store, dataset, shard_key)

@@ -6,33 +6,24 @@ It works on surveys (episode.json and the shapes of the source arrays), so it re
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping as MappingABC
+from collections.abc import Iterable
+from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, replace
-from typing import Any
+from math import prod
 
 from robot_foundry.catalog.schema import Camera, Schema
 from robot_foundry.ingest.osc import controller
-from robot_foundry.ingest.quantities import FORMS, JOINT, canonical_name, kind_of
+from robot_foundry.ingest.quantities import FORMS, JOINT, Form, canonical_name, kind_of
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping
+from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.normalization.space import ActionSpace, Dim, dims_for
 from robot_foundry.runtime.errors import FoundryError, nearest
-
-Shapes = MappingABC[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class Surveyed:
-    """What is known of an episode in a tar without reading its numbers."""
-
-    key: str
-    episode: MappingABC[str, Any]  # episode.json
-    shapes: Shapes  # of the arrays in source.npz
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """`mapping` has lost the optional fields that the schema is without; `problems` maps episode keys to reasons."""
+    """`mapping` is without the optional fields that are left out; `problems` maps episode keys to reasons."""
 
     mapping: Mapping
     schema: Schema
@@ -61,10 +52,13 @@ def resolve(mapping: Mapping, episodes: Iterable[Surveyed]) -> Resolution:
             name = _embodiment(mapping, item)
             widths, embodiment = widths or found, embodiment or name
             if name != embodiment:
-                raise Refused(f"its embodiment is {name}, the dataset's is {embodiment}: ingest it as its own")
+                raise Refused(
+                    f"its embodiment is {name}, the dataset's is {embodiment}: ingest it as its own"
+                )
             for quantity, width in found.items():
                 if width != widths[quantity]:
-                    raise Refused(f"its {quantity} has {width} columns, the dataset's has {widths[quantity]}")
+                    expected = widths[quantity]
+                    raise Refused(f"its {quantity} has {width} columns, the dataset's has {expected}")
         except Refused as error:
             problems[item.key] = error.message
     good = [item for item in surveyed if item.key not in problems]
@@ -103,7 +97,7 @@ def _without_absent(mapping: Mapping, surveyed: list[Surveyed]) -> tuple[Mapping
     }
     state = kept.pop("state")
     streams = {
-        name: {q: f for q, f in fields.items() if q in state or not FORMS[str(kind_of(q))][f.kind].needs_state}
+        name: {q: f for q, f in fields.items() if q in state or not _form(q, f).needs_state}
         for name, fields in kept.items()
     }
     if surveyed and not state:
@@ -118,20 +112,17 @@ def _all_fields(mapping: Mapping) -> Iterable[tuple[str, str, Field]]:
 
 
 def _widths(mapping: Mapping, item: Surveyed) -> dict[str, int]:
-    """Columns of each field by "<state or stream> <quantity>". Refused, with all that is wrong, if one fails."""
-    widths = {}
+    """Columns of each field by "<state or stream> <quantity>". Refused, with all that is wrong, if any is."""
+    widths: dict[str, int] = {}
     problems = []
     for where, quantity, field in _all_fields(mapping):
         try:
-            if field.key is None:
-                width = widths.get(f"state {quantity}", 0)
-            else:
-                width = _width(field, quantity, item)
-            widths[f"{where} {quantity}"] = width
+            from_state = widths.get(f"state {quantity}", 0)
+            widths[f"{where} {quantity}"] = from_state if field.key is None else _width(field, quantity, item)
         except (Refused, _Absent) as error:
             problems.append(f"{where}: {quantity} {error}")
     for where, quantity, field in _all_fields(mapping):
-        needs = FORMS[str(kind_of(quantity))][field.kind].needs_state
+        needs = _form(quantity, field).needs_state
         own, start = widths.get(f"{where} {quantity}"), widths.get(f"state {quantity}")
         if needs and kind_of(quantity) == JOINT and own is not None and own != start:
             problems.append(f"{where}: {quantity} has {own} columns and the state has {start}")
@@ -146,29 +137,29 @@ def _widths(mapping: Mapping, item: Surveyed) -> dict[str, int]:
 
 
 def _width(field: Field, quantity: str, item: Surveyed) -> int:
-    """Columns of the field in this episode. _Absent if it has no such array or columns, Refused if they misfit."""
-    shapes = item.shapes
-    if field.key not in shapes:
-        known = ", ".join(sorted(shapes))
-        raise _Absent(f"names the array '{field.key}'{nearest(str(field.key), shapes)} (arrays: {known})")
-    shape = shapes[field.key]
-    available = 1
-    for size in shape[1:]:
-        available *= size
+    """Columns of the field here. _Absent if the array or columns are not there, Refused if they misfit."""
+    shapes, key = item.shapes, str(field.key)
+    if key not in shapes:
+        raise _Absent(f"names the array '{key}'{nearest(key, shapes)} (arrays: {', '.join(sorted(shapes))})")
+    shape = shapes[key]
     if not shape or shape[0] != item.episode["num_frames"]:
-        raise Refused(f"'{field.key}' has {shape[0] if shape else 0} rows, not one a frame")
-    start, stop = field.columns or (0, available)
-    if stop > available:
-        raise _Absent(f"takes columns {start} to {stop - 1} of '{field.key}', which has {available}")
-    needed = FORMS[str(kind_of(quantity))][field.kind].width
-    if needed is not None and stop - start != needed:
-        raise Refused(f"needs {needed} columns as {field.kind}, '{field.key}' has {stop - start}")
-    if stop == start:
-        raise _Absent(f"finds no columns in '{field.key}'")
+        raise Refused(f"names '{key}', which has {shape[0] if shape else 0} rows, not one a frame")
+    available = prod(shape[1:])
+    start, stop = field.columns or (0, None)
+    taken = len(range(available)[start:stop])
+    if taken == 0 or taken < len(range(max(available, stop or 0))[start:stop]):
+        raise _Absent(f"takes the columns [{start}, {stop}] of '{key}', which has {available}")
+    needed = _form(quantity, field).width
+    if needed is not None and taken != needed:
+        raise Refused(f"needs {needed} columns as {field.kind}, and '{key}' gives {taken}")
     scale = field.parameters.get("scale")
-    if isinstance(scale, tuple) and len(scale) != stop - start:
-        raise Refused(f"has {len(scale)} numbers of scale for {stop - start} columns")
-    return stop - start
+    if isinstance(scale, tuple) and len(scale) != taken:
+        raise Refused(f"has {len(scale)} numbers of scale for {taken} columns")
+    return taken
+
+
+def _form(quantity: str, field: Field) -> Form:
+    return FORMS[str(kind_of(quantity))][field.kind]
 
 
 def _dims(fields: MappingABC[str, Field], where: str, widths: MappingABC[str, int]) -> tuple[Dim, ...]:

@@ -40,15 +40,17 @@ class Listing:
 
 
 def find(source: str | Path, reader: Layout) -> Source:
-    """The files of a file, a folder or a glob pattern. A file that is named itself is taken whatever it is."""
+    """The files of a file, a folder or a glob pattern. A file that is named is taken whatever it is."""
     text = str(source)
     path = Path(text).expanduser()
     if path.is_file():
         return Source(path.absolute().parent, (path.name,), 0)
     if path.is_dir():
-        found = [Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names]
+        found = [
+            Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names
+        ]
         claimed = [file for file in found if file.is_file() and reader.claims(file)]
-        return _source(path, claimed, len(found) - len(claimed), f"the folder {text} has no HDF5 file")
+        return _source(path, claimed, len(found) - len(claimed), f"the folder {text} holds no HDF5 file")
     if "://" in text:
         raise UsageError(f"{text} is not a local path", hint="copy the source to this machine, or mount it")
     if glob.has_magic(text):
@@ -80,12 +82,10 @@ def fingerprints(source: Source, cache: Storage, workers: int, ray_address: str 
     A hash is kept in the cache under the file's place, size and modification time, so that a second run reads
     no file.
     """
+    if len(source.paths) < FILES_WORTH_WORKERS:
+        workers, ray_address = 0, None
     hashing = partial(_fingerprint, source.root, cache)
-    files: dict[int, SourceFile] = {}
-    few = len(source.paths) < FILES_WORTH_WORKERS
-    chosen = {} if few else {"workers": workers, "ray_address": ray_address}
-    for index, file in unordered_map(hashing, source.paths, **chosen):
-        files[index] = file
+    files = dict(unordered_map(hashing, source.paths, workers=workers, ray_address=ray_address))
     return [files[index] for index in range(len(files))]
 
 
@@ -113,10 +113,10 @@ def list_units(
     files: Sequence[SourceFile], spec: Spec, workers: int, ray_address: str | None, limit: int | None
 ) -> Listing:
     """The units of all files, in their order; the first `limit` of them."""
+    if len(files) < FILES_WORTH_WORKERS:
+        workers, ray_address = 0, None
     listing = partial(_list_file, spec)
-    few = len(files) < FILES_WORTH_WORKERS
-    chosen = {} if few else {"workers": workers, "ray_address": ray_address}
-    by_file = dict(unordered_map(listing, files, **chosen))
+    by_file = dict(unordered_map(listing, files, workers=workers, ray_address=ray_address))
     units: list[Unit] = []
     refused: list[tuple[str, str]] = []
     for index in range(len(files)):
@@ -129,7 +129,7 @@ def list_units(
 
 def _list_file(spec: Spec, file: SourceFile) -> Listing:
     try:
-        units, refused = layout(spec.layout).list(file, spec.content)
+        units, refused = layout(spec.layout).list_units(file, spec.content)
     except Refused as error:
         return Listing((), ((file.path, error.message),))
     if not units and not refused:

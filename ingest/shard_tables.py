@@ -19,9 +19,9 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import Flag, frames_schema, matrix_column, table_digest, write_table
 from robot_foundry.ingest.mapping import Canonical, canonical
 from robot_foundry.ingest.resolve import Resolution
-from robot_foundry.ingest.shard_writer import open_shard
 from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.spec import mapping_json
+from robot_foundry.ingest.survey import open_shard
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 
@@ -68,7 +68,7 @@ class ShardTables:
 
 
 def shard_tables(task: TablesTask) -> ShardTables:
-    """The shard's tables, computed if they are not in the cache. The frames table itself lies at frames_path."""
+    """The shard's tables, computed if they are not cached. The frames table itself lies at frames_path."""
     storage, path = task.store.storage, f"{task.folder}.json"
     if storage.exists(path) and storage.exists(task.frames_path):
         return _from_json(json.loads(storage.read_bytes(path)))
@@ -110,7 +110,7 @@ def _compute(task: TablesTask) -> tuple[pa.Table, ShardTables]:
 
 def _frames(resolution: Resolution, ordinal: int, rows: Canonical) -> pa.Table:
     num_frames = len(rows.flags_N)
-    streams = resolution.schema.streams
+    streams = {name: len(dims) for name, dims in resolution.schema.streams.items()}
     return pa.Table.from_arrays(
         [
             pa.array(np.full(num_frames, ordinal, np.int32)),
@@ -120,7 +120,7 @@ def _frames(resolution: Resolution, ordinal: int, rows: Canonical) -> pa.Table:
             matrix_column(rows.state_ND),
             *(matrix_column(rows.streams[name]) for name in sorted(streams)),
         ],
-        schema=frames_schema(len(resolution.schema.state), {name: len(dims) for name, dims in streams.items()}),
+        schema=frames_schema(len(resolution.schema.state), streams),
     )
 
 

@@ -1,4 +1,4 @@
-"""Write one shard: its tar, episode by episode, then its survey, and the index last, which marks it whole.
+"""Write one shard: its tar, episode by episode, and the index last, which marks the shard whole.
 
 Legend: N frames, H W pixels.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.plan import Group
-from robot_foundry.ingest.resolve import Surveyed
 from robot_foundry.ingest.sources import Episode, Refused, Unit, layout
 from robot_foundry.ingest.spec import Content, Spec
+from robot_foundry.ingest.survey import Shard, cache_survey, cached_survey, survey
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.shards import images, keys
 from robot_foundry.shards.arrays import write_npz
-from robot_foundry.shards.index import read_index, tar_bytes, tar_sha256, write_index
-from robot_foundry.shards.reader import RobotShard, ShardReader
+from robot_foundry.shards.index import write_index
 from robot_foundry.shards.tar import TarWriter
 
 EPISODE_FORMAT = 1
@@ -40,22 +39,6 @@ class ShardTask:
     dataset: str
     spec: Spec
     group: Group
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A whole shard: what the tar holds, and (unit, reason) of the units that it does not hold."""
-
-    key: str
-    tar_sha256: str
-    tar_bytes: int
-    episodes: tuple[Surveyed, ...]
-    refused: tuple[tuple[str, str], ...]
-    reused: bool
-
-    @property
-    def num_frames(self) -> int:
-        return sum(int(item.episode["num_frames"]) for item in self.episodes)
 
 
 def codecs(content: Content, has_images: bool) -> dict[str, str]:
@@ -92,46 +75,27 @@ def write_shard(task: ShardTask) -> Shard:
                     tar.add(name, spool.read(size))
         summary = tar.close()
     kill_point("shard-tar-written")
-    # Why units were refused is told by the survey alone, so it is there before the index is.
-    storage.write(_refused_path(key), canonical_json([list(entry) for entry in refused]))
     storage.write(index_path, write_index(summary.members))
-    kill_point("shard-done")
-    return survey(task.store, task.dataset, key, tuple(refused), reused=False)
-
-
-def survey(
-    store: Store, dataset: str, shard_key: str, refused: tuple[tuple[str, str], ...], *, reused: bool
-) -> Shard:
-    """What a whole shard holds, read from its tar without any image."""
-    shard = open_shard(store, dataset, shard_key)
-    episodes = tuple(
-        Surveyed(key, shard.episode_json(key), {name: a.shape for name, a in shard.source(key).items()})
-        for key in shard.episodes
-    )
-    index = shard.reader.index
-    return Shard(shard_key, tar_sha256(index), tar_bytes(index), episodes, refused, reused)
-
-
-def open_shard(store: Store, dataset: str, shard_key: str) -> RobotShard:
-    index = read_index(store.storage, store.shard_index(dataset, shard_key))
-    return RobotShard(ShardReader(store.storage, store.shard_tar(dataset, shard_key), index))
+    return _surveyed(task, tuple(refused), reused=False)
 
 
 def _existing(task: ShardTask) -> Shard:
-    """A shard of an earlier run. Reasons of refusals are cached; if the cache is gone they are found again."""
-    storage, key = task.store.storage, task.group.shard_key
-    path = _refused_path(key)
-    if storage.exists(path):
-        entries = json.loads(storage.read_bytes(path))
-        refused = tuple((str(unit), str(reason)) for unit, reason in entries)
-        return survey(task.store, task.dataset, key, refused, reused=True)
-    found = survey(task.store, task.dataset, key, (), reused=True)
-    held = {item.key for item in found.episodes}
-    refused = tuple(
-        (unit.name, _reason(unit, task.spec)) for unit in task.group.units if unit.key not in held
-    )
-    storage.write(path, canonical_json([list(entry) for entry in refused]))
-    return survey(task.store, task.dataset, key, refused, reused=True)
+    """A shard of an earlier run. Reasons for refusals are cached; without the cache they are found anew."""
+    cached = cached_survey(task.store, task.dataset, task.group.shard_key)
+    if cached is not None:
+        return cached
+    held = {item.key for item in survey(task.store, task.dataset, task.group.shard_key).episodes}
+    missing = [unit for unit in task.group.units if unit.key not in held]
+    return _surveyed(task, tuple((unit.name, _reason(unit, task.spec)) for unit in missing), reused=True)
+
+
+def _surveyed(task: ShardTask, refused: tuple[tuple[str, str], ...], *, reused: bool) -> Shard:
+    """What the tar holds, read back from it, with the refusals; kept in the cache."""
+    found = survey(task.store, task.dataset, task.group.shard_key)
+    shard = replace(found, refused=refused, reused=reused)
+    cache_survey(task.store, shard)
+    kill_point("shard-done")
+    return shard
 
 
 def _reason(unit: Unit, spec: Spec) -> str:
@@ -144,10 +108,6 @@ def _reason(unit: Unit, spec: Spec) -> str:
         f"the shard that should hold {unit.name} was written without it, and now it can be read",
         hint="delete the shard's index in the store and run the same command again",
     )
-
-
-def _refused_path(shard_key: str) -> str:
-    return f"cache/refused/{shard_key}.json"
 
 
 def _members(unit: Unit, spec: Spec) -> Iterator[tuple[str, bytes]]:

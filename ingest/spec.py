@@ -1,4 +1,4 @@
-"""A spec says how to read a source: `content` is what goes into the tars, `mapping` how tables follow from it.
+"""A spec says how to read a source: `content` is what goes into the tars, `mapping` how tables follow.
 
 docs/specs.md lists every key. Reading a file is strict: every problem is reported at once.
 """
@@ -47,13 +47,13 @@ class Content:
 class Field:
     """Where the numbers of one quantity are and what they mean.
 
-    `kind` is the YAML key `from`; `columns` is a half-open range (start, stop) of the array's columns.
+    `kind` is the YAML key `from`; `columns` is (start, stop) as in a Python slice of the array's columns.
     The other values belong to some kinds only (ingest/quantities.py says which).
     """
 
     kind: str
     key: str | None = None
-    columns: tuple[int, int] | None = None
+    columns: tuple[int, int | None] | None = None
     optional: bool = False
     parameters: MappingABC[str, Any] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""Strict reading of a spec: every unknown key, missing key and wrong value is collected, then reported at once."""
+"""Strict reading of a spec: unknown keys, missing keys and wrong values are reported all at once."""
 
 from __future__ import annotations
 
@@ -187,8 +187,9 @@ def _field(section: _Section, kind: str, quantity: str, state: dict[str, Field] 
         },
     )
     section.close()
-    if field.columns and form.width and field.columns[1] - field.columns[0] != form.width:
-        section.report("columns", f"holds {field.columns[1] - field.columns[0]}, {name} needs {form.width}")
+    start, stop = field.columns or (0, None)
+    if form.width and stop is not None and start >= 0 and stop - start != form.width:
+        section.report("columns", f"holds {stop - start} columns, {name} needs {form.width}")
     if form.needs_state and state is not None and quantity not in state:
         section.report("from", f"{name} starts from the state, and mapping.state has no {quantity}")
     if "closed" in form.settings and field.parameters["closed"] == field.parameters["open"] is not None:
@@ -250,14 +251,16 @@ def _size(value: Any) -> tuple[int, int]:
     return check(value[0]), check(value[1])
 
 
-def _range(value: Any) -> tuple[int, int]:
-    if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"expected [start, stop], got {value!r}")
-    check = _integer(0, 1 << 20)
-    start, stop = check(value[0]), check(value[1])
-    if start >= stop:
-        raise ValueError(f"expected start < stop, got {value!r}")
-    return start, stop
+def _range(value: Any) -> tuple[int, int | None]:
+    expected = f"expected [start, stop] with start < stop, or [-count, null] for the last ones, got {value!r}"
+    if not isinstance(value, list) or len(value) != 2 or any(isinstance(item, bool) for item in value):
+        raise ValueError(expected)
+    start, stop = value
+    if isinstance(start, int) and isinstance(stop, int) and 0 <= start < stop:
+        return start, stop
+    if isinstance(start, int) and start < 0 and stop is None:
+        return start, None
+    raise ValueError(expected)
 
 
 def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -108,7 +108,7 @@ class Layout(Protocol):
         """Whether a file of a folder is one of this layout's; others are passed over."""
         ...
 
-    def list(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
+    def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         """The episodes in the file in the source's own order, and (unit name, reason) of each refused one.
 
         Raises Refused if the file as a whole cannot be read.

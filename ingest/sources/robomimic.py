@@ -18,18 +18,18 @@ from robot_foundry.ingest.sources import hdf5
 from robot_foundry.ingest.sources.base import Camera, Episode, Refused, SourceFile, Unit
 from robot_foundry.ingest.spec import Content
 from robot_foundry.runtime.errors import nearest
-from robot_foundry.shards.keys import episode_key
+from robot_foundry.shards.keys import MAX_FRAMES, episode_key
 
 NOT_READ = ("next_obs",)
 PER_FRAME = ("actions", "states", "rewards", "dones")
 # JPEG takes about this share of the raw bytes; only the planner uses it.
 ESTIMATED_COMPRESSION = 8
 OTHER_LAYOUT = {
-    "robomimic": "it holds observations: use `foundry-data ingest robomimic`",
+    "robomimic": "this file has obs: use `foundry-data ingest robomimic`",
     "robosuite": "this file has no obs, only states: use `foundry-data ingest robosuite`",
-    "aloha": "it is an ALOHA episode (observations/qpos and action), for which there is no reader",
-    "droid": "it is a DROID trajectory, for which there is no reader",
-    "unknown": "there is no group /data with demonstrations in it",
+    "aloha": "this is an ALOHA episode (observations/qpos and action), for which there is no reader",
+    "droid": "this is a DROID trajectory, for which there is no reader",
+    "unknown": "this file has no group /data with demonstrations of observations or states in it",
 }
 
 
@@ -54,7 +54,7 @@ class Robomimic:
     def claims(self, path: Path) -> bool:
         return hdf5.claims(path)
 
-    def list(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
+    def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         units: list[Unit] = []
         refused: list[tuple[str, str]] = []
         with hdf5.open_file(file.location) as opened:
@@ -111,7 +111,9 @@ class Robomimic:
             return dict(attributes)
         return {**attributes, "env_args": arguments, "env_name": arguments.get("env_name")}
 
-    def rate(self, attributes: Mapping[str, Any], arrays: Mapping[str, Any], content: Content) -> tuple[float, str]:
+    def rate(
+        self, attributes: Mapping[str, Any], arrays: Mapping[str, Any], content: Content
+    ) -> tuple[float, str]:
         """Frames a second, and where that is from."""
         if content.fps is not None:
             return content.fps, "spec"
@@ -125,7 +127,7 @@ class Robomimic:
     def _demos(self, file: h5py.File) -> list[str]:
         found = hdf5.describe_structure(file)
         if found != self.name:
-            raise Refused(f"the file does not have the {self.name} layout: {OTHER_LAYOUT[found]}")
+            raise Refused(OTHER_LAYOUT[found])
         data = file["data"]
         return sorted((n for n in data if isinstance(data.get(n), h5py.Group)), key=hdf5.natural_order)
 
@@ -159,6 +161,8 @@ def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset]) -> int:
     if not shape or shape[0] == 0:
         raise Refused("it has no frames")
     num_frames = int(shape[0])
+    if num_frames > MAX_FRAMES:
+        raise Refused(f"it has {num_frames} frames, and an episode holds {MAX_FRAMES} at most")
     for name, dataset in found.items():
         if (name in PER_FRAME or name.startswith("obs/")) and (dataset.shape or (0,))[0] != num_frames:
             length = (dataset.shape or (0,))[0]
@@ -190,5 +194,3 @@ def _timestamps(arrays: Mapping[str, Any], num_frames: int, fps: float) -> Any:
     if own.shape != (num_frames,) or not np.isfinite(own).all() or (np.diff(own) < 0).any():
         raise Refused("its array 'timestamp' is not one rising number of seconds a frame")
     return own.astype(np.float64)
-
-

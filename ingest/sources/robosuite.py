@@ -30,18 +30,20 @@ class Robosuite(Robomimic):
         return structure_of(demo, content)
 
     def environment(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """The file's attributes, with `env_info` parsed as `env_args.env_kwargs` and `env_name` of its own."""
+        """The file's attributes, with `env_info` parsed as `env_args.env_kwargs`, and `env_name`."""
         info = hdf5.json_attribute(attributes, "env_info")
         rest = {name: value for name, value in attributes.items() if name != "env_info"}
         settings = info if isinstance(info, dict) else {}
         name = attributes.get("env") or settings.get("env_name")
         return {**rest, "env_args": {"env_kwargs": settings}, "env_name": name}
 
-    def rate(self, attributes: Mapping[str, Any], arrays: Mapping[str, Any], content: Content) -> tuple[float, str]:
+    def rate(
+        self, attributes: Mapping[str, Any], arrays: Mapping[str, Any], content: Content
+    ) -> tuple[float, str]:
         """As stated, else by the simulated time in the first column of `states`."""
         fps, source = super().rate(attributes, arrays, content)
-        states = arrays.get("states")
-        if source != "default" or states is None or states.ndim != 2 or len(states) < 2 or not states.shape[1]:
+        states = arrays["states"]
+        if source != "default" or states.ndim != 2 or len(states) < 2 or states.shape[1] == 0:
             return fps, source
         step_s = float(np.median(np.diff(states[:, 0].astype(np.float64))))
         if not np.isfinite(step_s) or step_s <= 0:

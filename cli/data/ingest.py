@@ -1,0 +1,112 @@
+"""foundry-data ingest SPEC SOURCE: a version of a dataset from raw logs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from robot_foundry.cli.options import dry_run_option, json_option, store_option
+from robot_foundry.cli.output import emit, note
+
+if TYPE_CHECKING:
+    from robot_foundry.ingest.engine import Report
+
+MOST_LISTED = 20
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change the spec, e.g. mapping.state.right.gripper_opening.closed=0.08; null removes a key.",
+)
+
+
+@click.command("ingest")
+@click.argument("spec")
+@click.argument("source")
+@click.option("--as", "--name", "name", required=True, metavar="DATASET", help="Name of the dataset.")
+@store_option
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
+)
+@click.option("--ray-address", metavar="ADDRESS", help="A running Ray cluster to work on.")
+@click.option("--strict", is_flag=True, help="Fail if anything was refused; the same as --max-errors 0.")
+@click.option("--max-errors", type=click.IntRange(min=0), help="Fail if more units than this were refused.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take the first so many episodes only.")
+@set_option
+@dry_run_option
+@json_option
+def command(
+    spec: str,
+    source: str,
+    name: str,
+    store: str,
+    workers: int,
+    ray_address: str | None,
+    strict: bool,
+    max_errors: int | None,
+    limit: int | None,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make a version of DATASET from SOURCE (a file, a folder or a quoted glob) as SPEC says.
+
+    SPEC is robomimic, robosuite or tabletop, or the path of your own .yaml (docs/specs.md).
+    Running it again does only what is new. Units that cannot be read are named and left out.
+
+    \b
+    foundry-data ingest robomimic lift.hdf5 --as lift
+    foundry-data ingest my.yaml 'logs/2026-*/*.hdf5' --as kitchen --workers 8
+    """
+    from robot_foundry.ingest.engine import Options, run
+    from robot_foundry.ingest.spec import load_spec
+
+    options = Options(
+        workers=workers,
+        ray_address=ray_address,
+        limit=limit,
+        max_errors=0 if strict else max_errors,
+        created=now(),
+        quiet=False,
+    )
+    report = run(load_spec(spec, overrides), source, store=store, name=name, options=options, dry_run=dry_run)
+    show(report, as_json=as_json)
+
+
+def now() -> str:
+    """The time as a manifest's provenance tells it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def show(report: Report, *, as_json: bool) -> None:
+    """The report on stdout; warnings and what was quarantined on stderr."""
+    emit(report.to_json(), as_json=as_json, text=_text(report))
+    for warning in report.warnings:
+        note(f"Warning: {warning}")
+    if report.quarantined:
+        note(f"Warning: {len(report.quarantined)} of {report.discovered} units were left out:")
+        for unit, reason in report.quarantined[:MOST_LISTED]:
+            note(f"  {unit}: {reason}")
+        if len(report.quarantined) > MOST_LISTED:
+            note(f"  and {len(report.quarantined) - MOST_LISTED} more (--json lists all)")
+
+
+def _text(report: Report) -> str:
+    counts = (
+        f"{report.discovered} units discovered = {report.written} written + "
+        f"{len(report.quarantined)} quarantined"
+    )
+    if report.version is None:
+        return (
+            f"{report.dataset}: would write {report.shards_written} shards and reuse {report.shards_reused}, "
+            f"about {report.counts['bytes'] / 1e6:.1f} MB; {counts} (by their headers)"
+        )
+    size = f"{report.counts['bytes'] / 1e6:.1f} MB"
+    made = f"{report.version}: {report.counts['episodes']} episodes, {report.counts['frames']} frames, {size}"
+    if report.noop:
+        return f"{made}; nothing to do\n{counts}"
+    return f"{made}; {report.shards_written} shards written, {report.shards_reused} reused\n{counts}"
