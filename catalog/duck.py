@@ -19,12 +19,28 @@ _OFFLINE: dict[str, Any] = {
 }
 
 
-def connect(path: Path | None = None, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-    """A connection to the file `path`, or to a fresh in-memory database."""
-    if read_only and path is not None:
-        return duckdb.connect(str(path), read_only=True, config=_OFFLINE)
+def connect(path: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A connection that may write to the file `path`, or to a fresh in-memory database."""
     config = _OFFLINE | {"storage_compatibility_version": STORAGE_VERSION}
     return duckdb.connect(":memory:" if path is None else str(path), config=config)
+
+
+def attach(path: Path) -> duckdb.DuckDBPyConnection:
+    """A connection that reads the file `path`, which may be replaced while it is open.
+
+    DuckDB keeps one instance a path and process, with one set of settings: were the file opened itself,
+    threads would share each other's `lock_down`, and a replaced file would not be seen. So it is attached to
+    a database in memory.
+    """
+    connection = connect()
+    quoted = str(path).replace("'", "''")
+    try:
+        connection.execute(f"ATTACH '{quoted}' AS catalog (READ_ONLY)")
+        connection.execute("USE catalog")
+    except duckdb.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def lock_down(connection: duckdb.DuckDBPyConnection) -> None:

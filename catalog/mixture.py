@@ -198,9 +198,7 @@ def spaces(store: Store, mixture: Mixture) -> Spaces:
     return Spaces(union("state"), {stream: union(stream) for stream in sorted(common)}, schemas)
 
 
-def warnings_for(
-    store: Store, mixture: Mixture, weights: Mapping[str, Fraction] | None = None
-) -> list[str]:
+def warnings_for(store: Store, mixture: Mixture, weights: Mapping[str, Fraction] | None = None) -> list[str]:
     """What is allowed and probably not meant, one sentence each. `weights` are those that were asked for."""
     found = []
     total = sum((weights or {}).values(), Fraction(0))

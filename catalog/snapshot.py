@@ -12,11 +12,11 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from robot_foundry.catalog import duck, refs
@@ -25,7 +25,7 @@ from robot_foundry.catalog.rows import annotation_rows, episode_rows, frame_rows
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 
 LAYOUT = 1
 _FILE = "catalog.duckdb"
@@ -130,14 +130,19 @@ class Catalog:
 
     def sql(self, query: str) -> pa.Table:
         """The rows of a query. Nothing can be written and no other file read; errors raise UsageError."""
-        with duck.connect(refresh(self.store), read_only=True) as connection:
-            for name, table in self._in_place(query):
+        unknown: list[FoundryError] = []
+        with duck.attach(refresh(self.store)) as connection:
+            for name, table in self._in_place(query, unknown):
                 connection.register(name, table)
             duck.lock_down(connection)
-            return duck.fetch(connection, query, "query")
+            try:
+                return duck.fetch(connection, query, "query")
+            except UsageError as error:
+                # 'there is no dataset lfit, did you mean lift' says more than 'no table frames_lfit'
+                raise (unknown[0] if unknown else error) from error
 
-    def _in_place(self, query: str) -> Iterator[tuple[str, pa.Table]]:
-        """The tables of rows that `query` mentions."""
+    def _in_place(self, query: str, unknown: list[FoundryError]) -> Iterator[tuple[str, pa.Table]]:
+        """The tables of rows that `query` mentions; `unknown` collects names that may only look like one."""
         text = query.lower()
         if re.search(r"\bruns\b", text):
             yield "runs", _runs(self.store)
@@ -150,8 +155,12 @@ class Catalog:
                 yield name, pa.concat_tables([_READERS[name](self.store, version) for version in robots])
         by_name = {version.dataset: version for version in robots}
         for what, ref in sorted(set(_IN_PLACE.findall(text))):
-            with suppress(FoundryError):  # an alias may look like one of ours: SQL will say what it lacks
+            try:
                 version = by_name[ref] if ref in by_name else refs.resolve(self.store, ref)
+            except FoundryError as error:
+                unknown.append(error)
+                continue
+            if read_manifest(self.store, version).kind == "robot":
                 yield f"{what}_{ref}", _READERS[what](self.store, version)
 
 
@@ -194,12 +203,10 @@ def _fingerprint(store: Store) -> str:
 
 
 def _stored_fingerprint(path: Path) -> str | None:
-    import duckdb
-
     if not path.exists():
         return None
     try:
-        with duck.connect(path, read_only=True) as connection:
+        with duck.attach(path) as connection:
             row = connection.execute("SELECT fingerprint FROM snapshot").fetchone()
     except duckdb.Error:  # damaged, or of another DuckDB: it is only a copy
         return None

@@ -1,0 +1,58 @@
+"""foundry-data ls: what is in a store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from robot_foundry.catalog.snapshot import Catalog
+from robot_foundry.cli.options import json_option, store_option
+from robot_foundry.cli.output import emit, note, table
+
+HEADERS = ("version", "kind", "episodes", "frames", "size", "quarantined", "id")
+
+
+@click.command()
+@click.argument("dataset", required=False)
+@store_option
+@json_option
+def command(dataset: str | None, store: str, as_json: bool) -> None:
+    """List the datasets and mixtures of a store by their newest version, or all versions of DATASET."""
+    catalog = Catalog(store)
+    if dataset is None:
+        rows = catalog.sql("SELECT * FROM datasets ORDER BY dataset").to_pylist()
+    else:
+        version = catalog.resolve(dataset)
+        rows = [
+            row
+            for row in catalog.sql("SELECT * EXCLUDE provenance FROM versions ORDER BY seq").to_pylist()
+            if row["dataset"] == version.dataset
+        ]
+    key = "datasets" if dataset is None else "versions"
+    emit({"store": catalog.store.url, key: rows}, as_json=as_json, text=lambda: _text(rows))
+    if not rows:
+        note(f"Store {catalog.store.url} is empty.\nHint: foundry-data ingest --help")
+
+
+def _text(rows: list[dict[str, Any]]) -> str:
+    return table(
+        HEADERS,
+        [
+            (
+                *(row["version"], row["kind"], row["episodes"], row["frames"]),
+                *(size(row["bytes"]), row["quarantined"], row["version_id"][:12]),
+            )
+            for row in rows
+        ],
+    )
+
+
+def size(num_bytes: int) -> str:
+    """1536 → '1.5 KiB'."""
+    amount, unit = float(num_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"

@@ -1,0 +1,87 @@
+"""foundry-data query: SQL over a store."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from decimal import Decimal
+from typing import Any
+
+import click
+import pyarrow as pa
+
+from robot_foundry.catalog.snapshot import Catalog
+from robot_foundry.cli.options import json_option, store_option
+from robot_foundry.cli.output import emit, note, table
+
+MAX_ROWS = 100
+
+
+@click.command(no_args_is_help=True)
+@click.argument("sql")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
+)
+@click.option("--max-rows", default=MAX_ROWS, show_default=True, help="Rows that a table shows at most.")
+@store_option
+@json_option
+def command(sql: str, form: str, max_rows: int, store: str, as_json: bool) -> None:
+    """Query the catalogue with DuckDB's SQL. Nothing can be written.
+
+    \b
+    Tables
+      datasets                        newest version of every dataset and mixture
+      versions shards dims cameras    of every version: columns dataset, seq, version
+      components tags quarantine      of mixtures; names of versions; what ingest left out, and why
+      episodes annotations            rows of the newest version of every dataset
+      frames_NAME                     canonical rows of dataset NAME; state and action.STREAM are arrays
+      "frames_NAME@v3"                … of one version (also episodes_NAME, annotations_NAME)
+      runs                            training and evaluation records, as JSON text
+
+    \b
+    Examples
+      foundry-data query "FROM datasets"
+      foundry-data query "SELECT source, count(*) FROM episodes GROUP BY ALL"
+      foundry-data query "SELECT key, max(state[3]) FROM frames_lift GROUP BY key"
+    """
+    rows = Catalog(store).sql(sql)
+    if as_json or form == "json":
+        emit({"columns": rows.column_names, "rows": _plain(rows.to_pylist())}, as_json=True, text="")
+    elif form == "csv":
+        click.echo(_csv(rows), nl=False)
+    else:
+        shown = rows.slice(0, max_rows)
+        click.echo(table(shown.column_names, _cells(shown)))
+        if shown.num_rows < rows.num_rows:
+            note(f"{rows.num_rows - shown.num_rows:,} more rows; see --max-rows and --format csv")
+
+
+def _csv(rows: pa.Table) -> str:
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(rows.column_names)
+    writer.writerows(_cells(rows))
+    return sink.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: exact decimals as numbers, bytes as hex, dates and the like as text."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Decimal):
+        return float(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _cells(rows: pa.Table) -> list[list[Any]]:
+    """Plain values, nested ones as JSON text."""
+    columns = [column.to_pylist() for column in rows.columns]
+    return [
+        [json.dumps(_plain(v)) if isinstance(v, list | dict) else _plain(v) for v in row]
+        for row in zip(*columns, strict=True)
+    ]

@@ -1,0 +1,106 @@
+"""foundry-data show: all that one version says of itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from robot_foundry.catalog.manifest import Manifest, read_manifest
+from robot_foundry.catalog.mixture import Mixture, spaces
+from robot_foundry.catalog.refs import resolve, tags
+from robot_foundry.catalog.schema import Schema
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import read_annotations, read_episodes
+from robot_foundry.catalog.version import Version
+from robot_foundry.cli.data.ls import size
+from robot_foundry.cli.data.mix import component_rows, mask_tables
+from robot_foundry.cli.options import json_option, store_option
+from robot_foundry.cli.output import emit, table
+
+SHOWN = 5
+
+
+@click.command()
+@click.argument("ref")
+@store_option
+@json_option
+def command(ref: str, store: str, as_json: bool) -> None:
+    """Show a version: NAME, NAME@v3, NAME@<id prefix> or NAME:tag."""
+    opened = Store(store)
+    version = resolve(opened, ref)
+    manifest = read_manifest(opened, version)
+    result = json.loads(manifest.to_json()) | {"version": str(version), "seq": version.seq}
+    result["tags"] = [name for name, tagged in tags(opened, version.dataset).items() if tagged == version]
+    if manifest.schema is not None:
+        result["episodes"] = _episodes(opened, version)
+    emit(result, as_json=as_json, text=lambda: _text(opened, version, manifest, result))
+
+
+def _episodes(store: Store, version: Version) -> dict[str, Any]:
+    """Lengths, rates, successes and instructions."""
+    episodes = read_episodes(store, version)
+    lengths = sorted(episodes["num_frames"].to_pylist())
+    texts: dict[str, int] = {}
+    for text in read_annotations(store, version)["text"].to_pylist():
+        texts[text] = texts.get(text, 0) + 1
+    return {
+        "frames_min": lengths[0] if lengths else 0,
+        "frames_median": lengths[len(lengths) // 2] if lengths else 0,
+        "frames_max": lengths[-1] if lengths else 0,
+        "fps": sorted(set(episodes["fps"].to_pylist())),
+        "successes": sum(value is True for value in episodes["success"].to_pylist()),
+        "instructions": dict(sorted(texts.items(), key=lambda item: (-item[1], item[0]))),
+    }
+
+
+def _text(store: Store, version: Version, manifest: Manifest, result: dict[str, Any]) -> str:
+    lines = [
+        f"{version}  {manifest.kind}  id {version.version_id}  build {version.build_id}",
+        *([f"tags         {', '.join(result['tags'])}"] if result["tags"] else []),
+        *(f"{name:<12} {value}" for name, value in sorted(manifest.provenance.items())),
+    ]
+    if manifest.schema is not None:
+        lines += _robot_lines(manifest, manifest.schema, result["episodes"])
+    if manifest.mixture is not None:
+        lines += _mixture_lines(store, manifest.mixture)
+    return "\n".join(lines)
+
+
+def _robot_lines(manifest: Manifest, schema: Schema, episodes: dict[str, Any]) -> list[str]:
+    counts = manifest.counts
+    rate = "unknown rate" if schema.fps is None else f"{schema.fps:g} Hz"
+    lines = [
+        f"embodiment   {schema.embodiment}, tool frame {schema.tool_frame}, {rate}",
+        f"episodes     {counts['episodes']:,} of {episodes['frames_min']} to {episodes['frames_max']} frames "
+        f"(median {episodes['frames_median']}), {episodes['successes']:,} marked successful",
+        f"frames       {counts['frames']:,} in {len(manifest.shards)} shards, {size(counts['bytes'])}",
+        f"units        {counts['discovered']:,} found, {counts['written']:,} written, "
+        f"{counts['quarantined']:,} quarantined",
+    ]
+    lines += [f"             {entry.unit}: {entry.reason}" for entry in manifest.quarantined[:SHOWN]]
+    lines += _more(len(manifest.quarantined))
+    instructions = list(episodes["instructions"].items())
+    lines += [f"instruction  {text!r} × {count:,}" for text, count in instructions[:SHOWN]]
+    lines += _more(len(instructions))
+    lines += [
+        f"camera       {c.role}: {c.name}, {c.height} × {c.width}, {c.encoding}" for c in schema.cameras
+    ]
+    streams = ("state", *schema.streams)
+    dims = [(stream, dim.name, dim.unit, dim.kind) for stream in streams for dim in schema.space(stream)]
+    return [*lines, "", table(("stream", "dim", "unit", "kind"), dims)]
+
+
+def _mixture_lines(store: Store, mixture: Mixture) -> list[str]:
+    united = spaces(store, mixture)
+    headers, rows = component_rows(store, mixture)
+    return [
+        f"mixture      {mixture.id}, {mixture.lanes} lanes, spans of {mixture.span}",
+        *("", table(headers, rows)),
+        *("", mask_tables(mixture, united)),
+    ]
+
+
+def _more(count: int) -> list[str]:
+    return [f"             … and {count - SHOWN:,} more (see --json)"] if count > SHOWN else []

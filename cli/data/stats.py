@@ -1,0 +1,117 @@
+"""foundry-data stats: the distribution of every dim."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import numpy as np
+
+from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.mixture import as_mixture
+from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.statistics import representation_statistics, version_statistics
+from robot_foundry.catalog.store import Store
+from robot_foundry.cli.options import json_option, store_option
+from robot_foundry.cli.output import emit, table
+from robot_foundry.normalization.digest import Digest
+from robot_foundry.normalization.statistics import Statistics
+from robot_foundry.runtime.errors import UsageError
+
+HEADERS = ("stream", "dim", "unit", "count", "mean", "std", "min", "p1", "p50", "p99", "max", "bad", "shape")
+BARS, BINS = " ▁▂▃▄▅▆▇█", 16
+
+
+@click.command()
+@click.argument("ref")
+@click.option("--stream", help="'state' or an action stream; without it, all (with -r: next_state).")
+@click.option(
+    "-r",
+    "--representation",
+    help="Of training chunks: relative_tool, relative_base, absolute or delta. Uses the training split.",
+)
+@click.option("--horizon", default=16, show_default=True, help="With -r: steps of a chunk.")
+@click.option("--stride", default=1, show_default=True, help="With -r: frames from one step to the next.")
+@click.option("--workers", default=0, show_default=True, help="With -r: processes; the result is the same.")
+@store_option
+@json_option
+def command(
+    ref: str,
+    stream: str | None,
+    representation: str | None,
+    horizon: int,
+    stride: int,
+    workers: int,
+    store: str,
+    as_json: bool,
+) -> None:
+    """Show count, moments, percentiles and shape of every dim of a version, or of a mixture (with -r).
+
+    `bad` counts values that are not finite. `shape` is a histogram from p1 to p99.
+    """
+    opened = Store(store)
+    if representation is None:
+        found = _absolute(opened, ref, stream)
+    else:
+        mixture = as_mixture(opened, ref)
+        state, action = representation_statistics(
+            opened,
+            mixture,
+            stream=stream or "next_state",
+            representation=representation,
+            horizon=horizon,
+            stride=stride,
+            workers=workers,
+            quiet=False,
+        )
+        found = {"state": state, stream or "next_state": action}
+    rows = [
+        _row(name, dim.name, dim.unit, digest)
+        for name, statistics in found.items()
+        for dim, digest in zip(statistics.space, statistics.digests, strict=True)
+    ]
+    emit(
+        {"ref": ref, "representation": representation, "dims": rows},
+        as_json=as_json,
+        text=lambda: table(HEADERS, [[row[header] for header in HEADERS] for row in rows]),
+    )
+
+
+def _absolute(store: Store, ref: str, stream: str | None) -> dict[str, Statistics]:
+    version = resolve(store, ref)
+    schema = read_manifest(store, version).schema
+    if schema is None:
+        raise UsageError(f"{version} is a mixture", hint=f"foundry-data stats {ref} -r relative_tool")
+    return {
+        name: version_statistics(store, version, name)
+        for name in ([stream] if stream else ["state", *schema.streams])
+    }
+
+
+def _row(stream: str, dim: str, unit: str, digest: Digest) -> dict[str, Any]:
+    p1, p50, p99 = digest.percentile([1, 50, 99])
+    return {
+        "stream": stream,
+        "dim": dim,
+        "unit": unit,
+        "count": digest.count,
+        "mean": digest.mean,
+        "std": digest.std,
+        "min": digest.min,
+        "p1": float(p1),
+        "p50": float(p50),
+        "p99": float(p99),
+        "max": digest.max,
+        "bad": digest.num_nan + digest.num_posinf + digest.num_neginf,
+        "shape": _shape(digest, float(p1), float(p99)),
+    }
+
+
+def _shape(digest: Digest, low: float, high: float) -> str:
+    if not digest.count or low == high:
+        return ""
+    shares = np.diff(digest.cdf(np.linspace(low, high, BINS + 1)))
+    # What lies at the lowest edge itself belongs to the first bin.
+    shares[0] += digest.cdf(low) - digest.cdf(np.nextafter(low, -np.inf))
+    levels = np.ceil(shares / shares.max() * (len(BARS) - 1)).astype(int)
+    return "".join(BARS[level] for level in levels)
