@@ -37,7 +37,8 @@ class Interleave:
         denominator = lcm(*(weight.denominator for weight in weights))
         if denominator > MAX_DENOMINATOR:
             raise FoundryError(
-                f"the weights of the mixture have the common denominator {denominator}, above {MAX_DENOMINATOR}",
+                f"the weights of the mixture have the common denominator {denominator}, "
+                f"above {MAX_DENOMINATOR}",
                 hint="round the weights, for example to three decimals",
             )
         rest = Fraction(1)

@@ -1,10 +1,10 @@
-"""The order of samples: which sample of which dataset stands at position k, a pure function of (mixture, seed, k).
+"""The order of samples: what stands at position k, a pure function of (mixture, seed, k).
 
 Position k belongs to optimiser step k // global_batch and to lane k mod lanes. docs/order.md states the
 algorithm in full. In short: `Interleave` gives the dataset and its ordinal j; j // num_samples is the epoch,
-which holds every sample exactly once; a small dataset permutes its epoch as one; any other cuts the epoch into
-blocks and deals each block's ordinals to lanes, a contiguous chunk a lane, so that neighbouring lanes walk
-through whole spans of neighbouring samples however the lanes are shared between ranks.
+which holds every sample exactly once; a small dataset permutes its epoch as one; any other cuts the epoch
+into blocks and deals each block's ordinals to lanes, a contiguous chunk a lane, so that neighbouring lanes
+walk through whole spans of neighbouring samples however the lanes are shared between ranks.
 
 Legend: n positions (m, w: some of them), D components, q ordinals of a block, C lanes.
 """
@@ -25,11 +25,10 @@ from robot_foundry.runtime.keyed import key, mix64
 
 ORDER_VERSION = 1
 SPANS_PER_CHUNK = 16
-MAX_SAMPLES = 2**38
 MAX_LANES = 2**16
 
-_EPOCH, _ROTATION, _SPAN, _BLOCK, _LANE = (
-    key("order", ORDER_VERSION, use) for use in ("epoch", "rotation", "span", "block", "lane")
+_EPOCH, _ROTATION, _SPAN, _BLOCK, _CHUNK = (
+    key("order", ORDER_VERSION, use) for use in ("epoch", "rotation", "span", "block", "chunk")
 )
 
 
@@ -52,10 +51,11 @@ class Order:
     def __init__(self, mixture: Mixture, *, seed: int) -> None:
         components = mixture.components
         largest = max(component.num_samples for component in components)
-        if largest > MAX_SAMPLES or mixture.lanes > MAX_LANES:
+        # Places times blocks must fit 64 bits.
+        if largest**2 > 2**62 * mixture.lanes * mixture.span or mixture.lanes > MAX_LANES:
             raise FoundryError(
-                f"an order takes up to {MAX_SAMPLES} samples a dataset and {MAX_LANES} lanes, "
-                f"not {largest} and {mixture.lanes}"
+                f"an order of {largest} samples over {mixture.lanes} lanes in spans of {mixture.span} "
+                "is too large"
             )
         self._lanes, self._span = mixture.lanes, mixture.span
         self._interleave = Interleave([component.fraction for component in components])
@@ -120,11 +120,12 @@ class Order:
                 slot_n[rows] = dealt.slot_q[place_n[rows] - first_n[rows]]
                 chunk_n[rows] = dealt.chunk_C1[lane_n[rows]]
                 length_n[rows] = dealt.chunk_C1[lane_n[rows] + 1] - chunk_n[rows]
-        block_key_n = mix64(mix64(key_n, _BLOCK) ^ block_n.astype(np.uint64), _LANE) ^ lane_n.astype(np.uint64)
-        return first_n + chunk_n + permute(slot_n - chunk_n, length_n, block_key_n)
+        which_chunk_n = (block_n * self._lanes + lane_n).astype(np.uint64)
+        chunk_key_n = mix64(mix64(key_n, _BLOCK) ^ which_chunk_n, _CHUNK)
+        return first_n + chunk_n + permute(slot_n - chunk_n, length_n, chunk_key_n)
 
     def _deal(self, i: int, which: int) -> _Block:
-        """Deal block `which` (counted through all epochs) of component i to the lanes its positions lie in."""
+        """Deal block `which` (counted through all epochs) of component i to the lanes of its positions."""
         size, num_blocks = int(self._size_D[i]), int(self._num_blocks_D[i])
         epoch, block = divmod(which, num_blocks)
         first, end = (epoch * size + b * size // num_blocks for b in (block, block + 1))

@@ -1,0 +1,275 @@
+"""`load`: batches of a dataset or a mixture, the same for every number of ranks, threads and restarts.
+
+Legend: G rows of a global batch, B rows of this rank, C lanes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_foundry.catalog.mixture import Mixture, Spaces, as_mixture, spaces
+from robot_foundry.catalog.statistics import representation_statistics, represented_union
+from robot_foundry.catalog.store import Store, as_store
+from robot_foundry.loader.batch import Batch
+from robot_foundry.loader.order import ORDER_VERSION, Order
+from robot_foundry.loader.reader import Reader, Substitution
+from robot_foundry.loader.source import OpenShards, Source
+from robot_foundry.loader.window import WindowSpec
+from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.normalization.statistics import Statistics
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+
+MAX_SUBSTITUTIONS = 100
+PREFETCHED_BATCHES = 2
+_PLANNED_POSITIONS = 8192  # the order costs least in long runs; what is planned ahead has no other effect
+
+__all__ = ["Batch", "Loader", "WindowSpec", "load"]
+
+
+def load(
+    ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
+    window: WindowSpec | None = None,
+    *,
+    seed: int,
+    global_batch: int,
+    rank: int = 0,
+    world: int = 1,
+    threads: int = 1,
+    store: Store | str | os.PathLike[str] | None = None,
+    split: str = "train",
+    max_substitutions: int = MAX_SUBSTITUTIONS,
+) -> Loader:
+    """Batches of a dataset, of a stored mixture ('lift', 'lift@v3'), of weights, or of a Mixture.
+
+    Weights are a mapping {'sim': 0.6, 'real': 0.4} or text 'sim=0.6,real=0.4'. `global_batch` rows make an
+    optimiser step; rank `rank` of `world` iterates its share of them. `threads` decode and read ahead; 0
+    reads in the caller's thread. Corrupt samples are substituted and recorded, up to `max_substitutions`.
+    """
+    opened = as_store(store)
+    mixture = as_mixture(opened, ref_or_weights, split=split)
+    return Loader(
+        opened,
+        mixture,
+        window or WindowSpec(),
+        seed=seed,
+        global_batch=global_batch,
+        rank=rank,
+        world=world,
+        threads=threads,
+        max_substitutions=max_substitutions,
+    )
+
+
+class Loader:
+    """Iterates this rank's rows of the global batches b, b + 1, … and never ends; `batch(b)` reads any one.
+
+    spaces          (state, action): the unions that the dims of a batch are named by
+    dataset_spaces  the same of each component, by its name
+    embodiments     what `Batch.embodiment_B` numbers
+    substitutions   what was replaced for corruption in the batches given out so far
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        mixture: Mixture,
+        window: WindowSpec,
+        *,
+        seed: int,
+        global_batch: int,
+        rank: int = 0,
+        world: int = 1,
+        threads: int = 1,
+        max_substitutions: int = MAX_SUBSTITUTIONS,
+    ) -> None:
+        _check_topology(global_batch, rank, world, threads)
+        self.store, self.mixture, self.window = store, mixture, window
+        self.seed, self.global_batch, self.rank, self.world = seed, global_batch, rank, world
+        unions = spaces(store, mixture)
+        shards = OpenShards()
+        sources = [Source(store, c, i, window, shards) for i, c in enumerate(mixture.components)]
+        action = represented_union(unions.schemas, window.stream, window.representation)
+        self.spaces: tuple[ActionSpace, ActionSpace] = (unions.state, action)
+        self.dataset_spaces = {s.component.name: (s.state_space, s.action_space) for s in sources}
+        self.embodiments = tuple(sorted({schema.embodiment for schema in unions.schemas.values()}))
+        self._order = Order(mixture, seed=seed)
+        self._reader = Reader(
+            sources,
+            window,
+            *self.spaces,
+            _image_sizes(unions, window),
+            [self.embodiments.index(source.schema.embodiment) for source in sources],
+            seed=seed,
+            threads=threads,
+        )
+        self._max_substitutions = max_substitutions
+        self._substitutions: dict[int, Substitution] = {}
+        self._plan = lru_cache(maxsize=4)(self._plan_run)
+        self._next = 0
+        self._ahead: deque[Future[tuple[Batch, list[Substitution]]]] = deque()
+        self._builder = ThreadPoolExecutor(1, "batches") if threads else None
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._builder is None:
+            batch = self.batch(self._next)
+        else:
+            while len(self._ahead) <= PREFETCHED_BATCHES:
+                self._ahead.append(self._builder.submit(self._build, self._next + len(self._ahead)))
+            batch = self._give(*self._ahead[0].result())
+            self._ahead.popleft()
+        self._next += 1
+        return batch
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def batch(self, b: int) -> Batch:
+        """This rank's rows of global batch b: a pure function of (mixture, window, seed, global batch, b)."""
+        return self._give(*self._build(b))
+
+    def positions(self, b: int) -> NDArray[np.int64]:
+        """The positions k of this rank's rows of global batch b, ascending.
+
+        Where world divides C and C divides the global batch, a rank owns a range of lanes (k mod C), so that
+        it alone reads their spans; otherwise a contiguous part of the batch.
+        """
+        lanes, share = self.mixture.lanes, self.global_batch // self.world
+        if lanes % self.world == 0 and self.global_batch % lanes == 0:
+            width = lanes // self.world
+            lane_b = np.arange(self.rank * width, (self.rank + 1) * width, dtype=np.int64)
+            offset_B = (np.arange(0, self.global_batch, lanes)[:, None] + lane_b).reshape(-1)
+        else:
+            offset_B = np.arange(self.rank * share, (self.rank + 1) * share, dtype=np.int64)
+        return b * self.global_batch + offset_B
+
+    @property
+    def substitutions(self) -> tuple[Substitution, ...]:
+        return tuple(self._substitutions.values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on with the batch after the last one given out."""
+        return self._identity() | {"b": self._next, "global_batch": self.global_batch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`; FoundryError if it belongs to another order of samples."""
+        own = self._identity()
+        missing = [name for name in ("b", *own) if name not in state]
+        if missing:
+            raise FoundryError(f"the loader state lacks {', '.join(missing)}")
+        own["global_batch"] = self.global_batch
+        other = [
+            f"{name} {state[name]} (here {value})"
+            for name, value in own.items()
+            if state.get(name, value) != value
+        ]
+        if unlike:
+            raise FoundryError(
+                f"the loader state belongs to another order of samples: it has {', '.join(other)}",
+                hint="resume with the data, seed and global batch of the run, or start a new run",
+            )
+        self._drop_prefetched()
+        self._next = int(state["b"])
+
+    def normalizer_statistics(self) -> tuple[Statistics, Statistics]:
+        """(state, action) statistics over `spaces` of the training split, as batches hold them; cached."""
+        window = self.window
+        return representation_statistics(
+            self.store,
+            self.mixture,
+            stream=window.stream,
+            representation=window.representation,
+            horizon=window.horizon,
+            stride=window.stride,
+        )
+
+    def close(self) -> None:
+        """End the threads; the loader gives no more batches."""
+        self._drop_prefetched()
+        if self._builder is not None:
+            self._builder.shutdown()
+        self._reader.close()
+
+    def _identity(self) -> dict[str, Any]:
+        return {"seed": self.seed, "mixture_id": self.mixture.id, "order_version": ORDER_VERSION}
+
+    def _build(self, b: int) -> tuple[Batch, list[Substitution]]:
+        run, place = divmod(b, self._batches_per_run)
+        k_nB, dataset_nB, sample_nB = self._plan(run)
+        return self._reader.read(b, k_nB[place], dataset_nB[place], sample_nB[place])
+
+    @property
+    def _batches_per_run(self) -> int:
+        return max(1, _PLANNED_POSITIONS * self.world // self.global_batch)
+
+    def _plan_run(self, run: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+        """Positions, components and samples of a run of n batches, each [n, B]."""
+        first = run * self._batches_per_run
+        k_nB = np.stack([self.positions(b) for b in range(first, first + self._batches_per_run)])
+        dataset_n, _, sample_n = self._order.at(k_nB.reshape(-1))
+        return k_nB, dataset_n.reshape(k_nB.shape), sample_n.reshape(k_nB.shape)
+
+    def _give(self, batch: Batch, substitutions: list[Substitution]) -> Batch:
+        self._substitutions.update({item.k: item for item in substitutions})
+        if len(self._substitutions) > self._max_substitutions:
+            last = list(self._substitutions.values())[-1]
+            raise FoundryError(
+                f"{len(self._substitutions)} samples were corrupt, above the limit of "
+                f"{self._max_substitutions}; the last, sample {last.sample} of '{last.dataset}': "
+                f"{last.reason}",
+                hint="foundry-data validate",
+            )
+        return batch
+
+    def _drop_prefetched(self) -> None:
+        for future in self._ahead:
+            future.cancel()
+        self._ahead.clear()
+
+
+def _check_topology(global_batch: int, rank: int, world: int, threads: int) -> None:
+    problems = []
+    if global_batch < 1 or world < 1 or global_batch % world:
+        problems.append(f"global_batch {global_batch} cannot be shared equally by {world} ranks")
+    if not 0 <= rank < world:
+        problems.append(f"rank {rank} is not in 0 … {world - 1}")
+    if threads < 0:
+        problems.append(f"threads {threads} is negative")
+    if problems:
+        raise UsageError("; ".join(problems))
+
+
+def _image_sizes(unions: Spaces, window: WindowSpec) -> dict[str, tuple[int, int]]:
+    """(height, width) of each role of the window: what it asks for, or else what all datasets store."""
+    cameras = [camera for schema in unions.schemas.values() for camera in schema.cameras]
+    known = sorted({camera.role for camera in cameras})
+    found: dict[str, tuple[int, int]] = {}
+    for role in window.cameras:
+        sizes = sorted({(camera.height, camera.width) for camera in cameras if camera.role == role})
+        if not sizes:
+            raise FoundryError(
+                f"no dataset has a camera with the role '{role}'{nearest(role, known)} "
+                f"(roles: {', '.join(known) or 'none'})"
+            )
+        if window.image is None and len(sizes) > 1:
+            listed = ", ".join(f"{height} x {width}" for height, width in sizes)
+            raise FoundryError(
+                f"images of '{role}' are stored in unlike sizes ({listed})",
+                hint="give the window an image size",
+            )
+        found[role] = window.image or sizes[0]
+    return found

@@ -1,0 +1,157 @@
+"""One component of a mixture, opened to read windows from: its tables and the images in its tars.
+
+Legend: n anchors, H history, T horizon, S state dims, A action dims, E episodes, R rows of a shard.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.mixture import Component, component_schema, component_selection
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import frame_matrix, read_annotations, read_episodes, read_frames
+from robot_foundry.loader.instructions import Instructions
+from robot_foundry.loader.window import Frames, Window, WindowSpec, windows
+from robot_foundry.normalization.representation import encode, represented
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.shards.index import read_index
+from robot_foundry.shards.reader import RobotShard, ShardReader
+
+# Each takes up to three file descriptors, of the 1024 that a process usually may hold.
+MAX_OPEN_SHARDS = 256
+
+
+@dataclass(frozen=True)
+class OpenShard:
+    """The mapped rows of a shard; `member_row_R` gives each row's image in the tar by role, -1 where none."""
+
+    frames: Frames
+    reader: ShardReader | None
+    member_row_R: Mapping[str, NDArray[np.int64]]
+
+
+class OpenShards:
+    """The shards in use by all sources of a loader, least recently used closed first. Thread-safe."""
+
+    def __init__(self, limit: int = MAX_OPEN_SHARDS) -> None:
+        self._limit, self._lock = limit, Lock()
+        self._open: OrderedDict[tuple[int, int], OpenShard] = OrderedDict()
+
+    def get(self, key: tuple[int, int], opener: Callable[[], OpenShard]) -> OpenShard:
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = opener()
+                if len(self._open) > self._limit:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(key)
+            return self._open[key]
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Where the samples of one source lie: shard, row, and the bounds of the row's episode in that shard."""
+
+    shard_n: NDArray[np.int32]
+    row_n: NDArray[np.int64]
+    start_n: NDArray[np.int64]
+    end_n: NDArray[np.int64]
+    episode_n: NDArray[np.int64]
+
+
+class Source:
+    """The selected rows of one version. A part of the window that it cannot give raises FoundryError here."""
+
+    def __init__(
+        self, store: Store, component: Component, number: int, spec: WindowSpec, shards: OpenShards
+    ) -> None:
+        self.component, self.number, self.spec = component, number, spec
+        self.schema = component_schema(store, component)
+        self.state_space = self.schema.state_space()
+        self.target_space = self.schema.space(spec.stream)
+        self.action_space = represented(self.target_space, spec.representation)
+        self._store, self._shards = store, shards
+        self._selection = component_selection(store, component)
+        self._entries = read_manifest(store, self._selection.version).shards
+        self._roles = {c.role: c.name for c in self.schema.cameras if c.role in spec.cameras}
+        self._read_episodes()
+        self._check_representation()
+
+    def anchors(self, sample_n: NDArray[np.int64]) -> Anchors:
+        """Where the samples [n] of the selection lie."""
+        shard_n, row_n = self._selection.locate(sample_n)
+        first_n = self._shard_first[shard_n]
+        episode_n = np.searchsorted(self._episode_start_E, first_n + row_n, side="right") - 1
+        start_n = self._episode_start_E[episode_n] - first_n
+        return Anchors(shard_n, row_n, start_n, start_n + self._length_E[episode_n], episode_n)
+
+    def shard(self, ordinal: int) -> OpenShard:
+        """The opened shard. CorruptMember if what a tar says of its episodes is damaged."""
+        return self._shards.get((self.number, ordinal), lambda: self._open(ordinal))
+
+    def windows(self, shard: OpenShard, anchors: Anchors, rows: NDArray[np.intp]) -> Window:
+        """The windows of those anchors (`rows` of n) that lie in `shard`."""
+        return windows(
+            shard.frames, anchors.row_n[rows], anchors.start_n[rows], anchors.end_n[rows], self.spec
+        )
+
+    def dt(self, anchors: Anchors) -> NDArray[np.float32]:
+        """Seconds between the steps of each window [n], 0 where the episode's rate is unknown."""
+        return self._dt_E[anchors.episode_n]
+
+    def instruction(self, anchors: Anchors, k_n: NDArray[np.int64], seed: int) -> list[str]:
+        return self._instructions.at(anchors.episode_n, anchors.row_n - anchors.start_n, k_n, seed)
+
+    def _read_episodes(self) -> None:
+        version = self._selection.version
+        episodes = read_episodes(self._store, version)
+        counts = np.array([entry.num_frames for entry in self._entries], np.int64)
+        self._shard_first = np.cumsum(counts) - counts
+        shard_E = episodes["shard"].to_numpy()
+        # Episodes are ordered by shard and row, so that one ascending number finds them.
+        self._episode_start_E = self._shard_first[shard_E] + episodes["row_start"].to_numpy()
+        self._length_E = episodes["num_frames"].to_numpy().astype(np.int64)
+        fps_E = episodes["fps"].to_numpy()
+        known_E = np.isfinite(fps_E) & (fps_E > 0)
+        dt_E = np.divide(self.spec.stride, fps_E, out=np.zeros(len(fps_E)), where=known_E)
+        self._dt_E = dt_E.astype(np.float32)
+        self._instructions = Instructions(read_annotations(self._store, version), episodes["key"])
+
+    def _check_representation(self) -> None:
+        try:
+            encode(
+                np.zeros((0, len(self.state_space)), np.float32),
+                np.zeros((0, 1, len(self.target_space)), np.float32),
+                self.state_space,
+                self.target_space,
+                self.spec.representation,
+            )
+        except FoundryError as error:
+            raise FoundryError(f"'{self.component.name}', stream '{self.spec.stream}': {error}") from error
+
+    def _open(self, ordinal: int) -> OpenShard:
+        store, version, key = self._store, self._selection.version, self._entries[ordinal].key
+        table = read_frames(store, version, key)
+        frames = Frames(
+            frame_matrix(table, "state"),
+            frame_matrix(table, f"action.{self.spec.stream}"),
+            table["flags"].to_numpy(),
+        )
+        if not self._roles:
+            return OpenShard(frames, None, {})
+        index = read_index(store.storage, store.shard_index(version.dataset, key))
+        reader = ShardReader(store.storage, store.shard_tar(version.dataset, key), index)
+        shard = RobotShard(reader)
+        member_row_R = {role: shard.image_rows(camera) for role, camera in self._roles.items()}
+        if any(len(rows) != table.num_rows for rows in member_row_R.values()):
+            raise FoundryError(
+                f"{reader.where} has another number of frames than its table in {version}",
+                hint="foundry-data validate",
+            )
+        return OpenShard(frames, reader, member_row_R)
