@@ -20,6 +20,7 @@ from robot_foundry.runtime.errors import FoundryError
 
 Array = NDArray[Any]
 _FORMAT = 1
+_EMPTY = Digest.of(())
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Statistics:
 
     @classmethod
     def empty(cls, space: ActionSpace) -> Statistics:
-        return cls(space, (Digest.of(()),) * len(space))
+        return cls(space, (_EMPTY,) * len(space))
 
     @classmethod
     def merge_all(cls, statistics: Iterable[Statistics]) -> Statistics:
@@ -69,7 +70,7 @@ class Statistics:
 
     def into(self, space: ActionSpace, *, embodiment: str | None = None) -> Statistics:
         """These statistics over a union that holds this space; its other dimensions have no data."""
-        digests = [Digest.of(())] * len(space)
+        digests = [_EMPTY] * len(space)
         for digest, at in zip(self.digests, self.space.indices_in(space, embodiment), strict=True):
             digests[at] = digest
         return Statistics(space, tuple(digests))

@@ -167,7 +167,7 @@ values_1 = arrays(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(values_1, max_size=6), st.randoms(use_true_random=False))
 def test_merge_laws(parts, random):
     leaves = [Digest.of(part) for part in parts]
@@ -189,7 +189,7 @@ def test_merge_laws(parts, random):
         assert set(merged.percentile(np.linspace(0, 100, 33))) <= set(finite)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32), st.integers(EXACT_VALUES, 20_000), st.sampled_from([0, 2, 17]))
 def test_percentiles_and_shares_are_monotone_and_agree(seed, count, decimals):
     values = np.round(np.random.default_rng(seed).standard_t(2, count), decimals)

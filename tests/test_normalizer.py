@@ -109,7 +109,7 @@ def test_outliers_are_clipped_and_their_share_is_known(normalizer):
 masks = st.lists(st.booleans(), min_size=len(SPACE), max_size=len(SPACE))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(masks, st.integers(0, 2**32), st.sampled_from([np.float32, np.float64]))
 def test_denormalize_undoes_normalize_inside_the_band(normalizer, mask, seed, dtype):
     rows = robot_rows(seed, 50).astype(dtype)

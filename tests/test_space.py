@@ -81,7 +81,7 @@ def test_one_name_with_two_meanings_is_refused(other):
         ActionSpace.union(arm(), ActionSpace([other]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(spaces(), spaces(), spaces())
 def test_union_laws(a, b, c):
     union = ActionSpace.union(a, b, c)
@@ -102,7 +102,7 @@ def test_union_keeps_the_natural_order_of_arms():
     assert union == ActionSpace(natural)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(spaces(), spaces(), st.sampled_from([(), (4,), (2, 3)]), st.integers(0, 2**32))
 def test_gather_undoes_scatter(space, other, batch, seed):
     union = ActionSpace.union(space, other)
