@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from robot_foundry.cli.options import dry_run_option, json_option, store_option
 from robot_foundry.cli.output import emit, note
+from robot_foundry.cli.pointer import pointer_option, write_pointer
 
 if TYPE_CHECKING:
     from robot_foundry.ingest.engine import Report
@@ -37,6 +39,7 @@ set_option = click.option(
 @click.option("--max-errors", type=click.IntRange(min=0), help="Fail if more units than this were refused.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take the first so many episodes only.")
 @set_option
+@pointer_option
 @dry_run_option
 @json_option
 def command(
@@ -50,6 +53,7 @@ def command(
     max_errors: int | None,
     limit: int | None,
     overrides: tuple[str, ...],
+    pointer: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -74,6 +78,8 @@ def command(
         quiet=False,
     )
     report = run(load_spec(spec, overrides), source, store=store, name=name, options=options, dry_run=dry_run)
+    if pointer is not None and report.version is not None:
+        write_pointer(pointer, report.version, report.counts)
     show(report, as_json=as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,6 +21,8 @@ from robot_foundry.catalog.selection import DEFAULT_GAP, SPLIT_BY, SPLITS
 from robot_foundry.catalog.store import Store, check_name
 from robot_foundry.cli.options import dry_run_option, json_option, store_option
 from robot_foundry.cli.output import emit, note, table
+from robot_foundry.cli.pointer import pointer_option, write_pointer
+from robot_foundry.runtime.errors import UsageError
 
 DRAWS = 1_000_000
 HAS, LACKS = "x", "."
@@ -45,6 +48,7 @@ HAS, LACKS = "x", "."
 @click.option(
     "--where", metavar="SQL", help="Condition on episodes: \"success AND instruction LIKE '%cup%'\"."
 )
+@pointer_option
 @dry_run_option
 @store_option
 @json_option
@@ -56,6 +60,7 @@ def command(
     split_by: str,
     gap: int,
     where: str | None,
+    pointer: Path | None,
     dry_run: bool,
     store: str,
     as_json: bool,
@@ -65,6 +70,8 @@ def command(
     Without --as nothing is stored: equal content has the equal id, and a recipe may hold the same weights
     inline. A mixture in REF is replaced by its components.
     """
+    if pointer is not None and name is None:
+        raise UsageError("a pointer names a stored mixture", hint="add --as NAME")
     opened = Store(store)
     if name is not None:
         check_name(name, "name")
@@ -75,6 +82,8 @@ def command(
     united = spaces(opened, mixture)
     warnings = warnings_for(opened, mixture, shares)
     version = commit_mixture(opened, mixture, name) if name is not None and not dry_run else None
+    if pointer is not None and version is not None:
+        write_pointer(pointer, version, {c.name: c.num_samples for c in mixture.components})
     result = {
         "id": mixture.id,
         "version": None if version is None else str(version),
