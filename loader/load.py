@@ -172,14 +172,11 @@ class Loader:
         if missing:
             raise FoundryError(f"the loader state lacks {', '.join(missing)}")
         own["global_batch"] = self.global_batch
-        other = [
-            f"{name} {state[name]} (here {value})"
-            for name, value in own.items()
-            if state.get(name, value) != value
-        ]
+        unlike = [name for name, value in own.items() if state.get(name, value) != value]
         if unlike:
+            listed = ", ".join(f"{name} {state[name]} (here {own[name]})" for name in unlike)
             raise FoundryError(
-                f"the loader state belongs to another order of samples: it has {', '.join(other)}",
+                f"the loader state belongs to another order of samples: it has {listed}",
                 hint="resume with the data, seed and global batch of the run, or start a new run",
             )
         self._drop_prefetched()
