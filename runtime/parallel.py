@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from robot_foundry.runtime.cluster import check_nodes
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 Item = TypeVar("Item")
@@ -87,11 +88,15 @@ def _ray(workers: int, address: str | None) -> Iterator[Any]:
         yield ray
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address is not None:
-        ray.init(address=address, **quiet)
+    if address is None:
+        # "local" even where RAY_ADDRESS names a cluster: only the caller sends work elsewhere.
+        local = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        ray.init(address="local", **local, **quiet)
     else:
-        ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+        ray.init(address=address, **quiet)
     try:
+        if address is not None:
+            check_nodes(ray)
         yield ray
     finally:
         ray.shutdown()

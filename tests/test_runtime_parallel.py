@@ -66,3 +66,19 @@ def test_ray_gives_the_inline_results_and_errors_though_a_worker_dies(tmp_path):
     import ray
 
     assert not ray.is_initialized()
+
+
+def test_a_cluster_is_used_if_its_nodes_have_the_same_packages(monkeypatch):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        expected = list(unordered_map(digest_of, range(5)))
+        assert sorted(unordered_map(digest_of, range(5), ray_address=cluster.address)) == expected
+
+        monkeypatch.setattr("platform.python_version", lambda: "3.10.0")
+        with pytest.raises(FoundryError, match="has python 3.*, not 3.10.0") as caught:
+            list(unordered_map(digest_of, range(5), ray_address=cluster.address))
+        assert "same robot-foundry wheel" in caught.value.hint
+    finally:
+        cluster.shutdown()
