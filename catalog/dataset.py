@@ -80,12 +80,7 @@ class Dataset:
 
     def frames(self) -> pa.Table:
         """The canonical rows of this split, without images; row i is `dataset[i]`."""
-        frames = frame_rows(self.store, self.version)
-        if self.selection.num_samples == frames.num_rows:
-            return frames
-        first = np.cumsum([0, *(entry.num_frames for entry in self.manifest.shards)])
-        parts = [frames.slice(first[s] + start, stop - start) for s, start, stop in self.selection.ranges()]
-        return pa.concat_tables(parts)
+        return frame_rows(self.store, self.version, self.selection)
 
     def space(self, stream: str = "state") -> ActionSpace:
         """The named dims of `state` or of an action stream."""

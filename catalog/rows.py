@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import read_annotations, read_episodes, read_frames
 from robot_foundry.catalog.version import Version
@@ -21,18 +22,25 @@ def annotation_rows(store: Store, version: Version) -> pa.Table:
     return _named(read_annotations(store, version), version)
 
 
-def frame_rows(store: Store, version: Version) -> pa.Table:
-    """The frames of all shards, behind columns `shard` (ordinal) and `key` (of the episode)."""
-    episodes = read_episodes(store, version)
-    shard_E = episodes["shard"].to_numpy()
-    tables = []
-    for ordinal, entry in enumerate(read_manifest(store, version).shards):
-        frames = read_frames(store, version, entry.key)
-        keys = episodes["key"].filter(pa.array(shard_E == ordinal)).combine_chunks()
-        key_column = pa.DictionaryArray.from_arrays(frames["episode"].combine_chunks(), keys)
+def frame_rows(store: Store, version: Version, selection: Selection | None = None) -> pa.Table:
+    """The frames of a selection (None: of all episodes), behind columns `shard` (ordinal) and `key` (of the
+    episode). Rows of episodes that were quarantined are in no selection."""
+    selection = selection or Selection.of(store, version, SelectionSpec(split="all"))
+    keys = {
+        (row["shard"], row["episode"]): row["key"]
+        for row in read_episodes(store, version).select(["shard", "episode", "key"]).to_pylist()
+    }
+    shards = read_manifest(store, version).shards
+    tables: dict[int, pa.Table] = {}
+    for ordinal in sorted(set(selection.shard_R.tolist())):
+        frames = read_frames(store, version, shards[ordinal].key)
+        last = max(episode for shard, episode in keys if shard == ordinal)
+        names = pa.array([keys.get((ordinal, episode), "") for episode in range(last + 1)], pa.string())
+        episode_N = np.minimum(frames["episode"].to_numpy(), last)
+        key_column = pa.DictionaryArray.from_arrays(pa.array(episode_N), names)
         shard_column = pa.array(np.full(frames.num_rows, ordinal, np.int32))
-        tables.append(frames.add_column(0, "key", key_column).add_column(0, "shard", shard_column))
-    return pa.concat_tables(tables)
+        tables[ordinal] = frames.add_column(0, "key", key_column).add_column(0, "shard", shard_column)
+    return pa.concat_tables([tables[s].slice(start, stop - start) for s, start, stop in selection.ranges()])
 
 
 def _named(table: pa.Table, version: Version) -> pa.Table:

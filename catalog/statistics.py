@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import version as package_version
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Component, Mixture
@@ -149,9 +150,11 @@ def _tasks(store: Store, component: Component, window: _Window) -> Iterator[_Tas
         if not ranges:
             continue
         row_N = np.concatenate([np.arange(start, stop) for start, stop in ranges])
-        first_E = np.sort(episodes["row_start"].to_numpy()[shard_E == ordinal])
+        # Ends are not the next starts: rows of episodes that were quarantined may lie between.
+        here = episodes.filter(pa.array(shard_E == ordinal)).sort_by("row_start")
+        first_E = here["row_start"].to_numpy()
+        end_E = first_E + here["num_frames"].to_numpy()
         episode_N = np.searchsorted(first_E, row_N, side="right") - 1
-        end_E = np.append(first_E[1:], entry.num_frames)
         bounds = (first_E[episode_N], end_E[episode_N])
         yield _Task(store, selection.version, schema, entry.key, window, row_N, *bounds)
 

@@ -48,10 +48,13 @@ def make_version(
     embodiment: str = "panda",
     fps: float = 20.0,
     images: bool = False,
+    left_out: Sequence[tuple[int, int]] = (),
 ) -> Version:
     """`lengths` holds the frames of each episode of each shard.
 
-    The last row of every episode is TERMINAL; row 1 of the first has an invalid action.
+    The last row of every episode is TERMINAL; rows 1 and 2 of the first have an invalid action and state, all
+    zero. Of the episodes `left_out` (shard, episode) only the rows are there, as ingest leaves those that a
+    mapping cannot read.
     """
     rng = np.random.default_rng(seed)
     state_space, action_space = ActionSpace(state), ActionSpace(action)
@@ -66,6 +69,8 @@ def make_version(
         table = pa.concat_tables(frames)
         starts = np.cumsum([0, *counts])
         for i, (key, count) in enumerate(zip(keys, counts, strict=True)):
+            if (ordinal, i) in left_out:
+                continue
             episodes.append(
                 {"shard": ordinal, "episode": i, "key": key, "id": f"demo_{i}", "row_start": int(starts[i])}
                 | {"num_frames": count, "fps": fps, "duration_s": count / fps, "success": i % 2 == 0}
@@ -94,8 +99,11 @@ def make_version(
         tuple(shards),
         {path: table_digest(table) for path, table in tables.items()},
         dict.fromkeys(COUNTS, 0)
-        | {"discovered": number + 1, "written": number, "quarantined": 1, "episodes": number}
-        | {"frames": sum(map(sum, lengths)), "bytes": sum(shard.tar_bytes for shard in shards)},
+        | {"discovered": number + 1, "written": number, "quarantined": 1, "episodes": len(episodes)}
+        | {
+            "frames": sum(row["num_frames"] for row in episodes),
+            "bytes": sum(shard.tar_bytes for shard in shards),
+        },
         {"source": f"{name}.hdf5", "spec": "robomimic"},
         quarantined=(Quarantined(f"{name}.hdf5#demo_9", "no actions"),),
     )
@@ -110,7 +118,7 @@ def _frames(
     flags = np.zeros(n, np.uint32)
     flags[-1] = Flag.TERMINAL
     if first:
-        flags[1] = Flag.INVALID_ACTION
+        flags[1], flags[2] = Flag.INVALID_ACTION, Flag.INVALID_STATE
     columns = {
         "episode": pa.array(np.full(n, episode, np.int32)),
         "frame": pa.array(np.arange(n, dtype=np.int32)),
@@ -123,6 +131,7 @@ def _frames(
         for i in range(6):
             if f"right.ee_rot6d.{i}" in space:
                 values[:, space.index(f"right.ee_rot6d.{i}")] = rotation[:, i]
+        values[(flags & (Flag.INVALID_STATE if column == "state" else Flag.INVALID_ACTION)) != 0] = 0
         columns[column] = matrix_column(values.astype(np.float32))
     return pa.table(columns)
 

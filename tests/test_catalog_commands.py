@@ -36,6 +36,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     joints = [*POSE, *dims_for("right.joint_position", count=2)]
     make_version(store, "real", [[40, 20]], seed=2, fps=50.0, embodiment="ur5", state=joints)
     inches = [Dim("right.ee_position.x", "in", "position")]
+    make_version(
+        store, "gaps", [[5, 4, 3, 6], [4, 2]], seed=6, images=True, left_out=[(0, 1), (0, 3), (1, 0)]
+    )
     make_version(store, "inches", [[9]], seed=5, state=inches, action=inches)
     tag(store, resolve(store, "sim@v1"), "paper")
     commit_mixture(store, as_mixture(store, {"sim": 1, "real": 1}), "blend")
@@ -77,17 +80,32 @@ def test_dataset_of_one_split(store: Store) -> None:
         robot_foundry.open("blend", store)
 
 
+def test_rows_of_quarantined_episodes_are_not_seen(store: Store) -> None:
+    dataset = robot_foundry.open("gaps", store)
+    frames = dataset.frames()
+    assert len(dataset) == frames.num_rows == dataset.manifest.counts["frames"] == 10
+    keys = dataset.episodes()["key"].to_pylist()
+    assert frames["key"].to_pylist() == [keys[0]] * 5 + [keys[1]] * 3 + [keys[2]] * 2
+    for i, frame in enumerate(dataset):
+        assert frame["key"] == frames["key"][i].as_py() and frame["frame"] == frames["frame"][i].as_py()
+        np.testing.assert_array_equal(frame["state"], np.array(frames["state"][i].as_py(), np.float32))
+        assert int(frame["image.primary"].mean()) % 10 == frame["frame"]
+    assert Catalog(store).sql("SELECT count(*), count(DISTINCT key) FROM frames_gaps").to_pylist() == [
+        {"count_star()": 10, 'count(DISTINCT "key")': 3}
+    ]
+
+
 def test_catalog_lists_and_answers(store: Store) -> None:
     catalog = Catalog(store)
     listed = {entry.version.dataset: entry for entry in catalog.ls()}
-    assert sorted(listed) == ["blend", "inches", "real", "sim"]
+    assert sorted(listed) == ["blend", "gaps", "inches", "real", "sim"]
     assert (listed["sim"].versions, listed["sim"].episodes, listed["sim"].tags) == (2, 6, ("paper",))
     assert listed["sim"].version == catalog.resolve("sim") == resolve(store, "sim@v2")
 
     def one(query: str) -> object:
         return catalog.sql(query).column(0)[0].as_py()
 
-    assert one("SELECT count(*) FROM versions") == 5
+    assert one("SELECT count(*) FROM versions") == 6
     assert one("SELECT sum(frames) FROM shards WHERE version = 'sim@v2'") == 27
     assert one("SELECT count(*) FROM episodes WHERE dataset = 'sim'") == 6
     assert one("SELECT count(*) FROM FRAMES_sim") == 27
@@ -136,7 +154,7 @@ def test_threads_may_query_at_once(store: Store) -> None:
     catalog = Catalog(store)
     with ThreadPoolExecutor(4) as pool:
         counts = pool.map(lambda _: catalog.sql("FROM episodes").num_rows, range(8))
-    assert set(counts) == {9}
+    assert set(counts) == {12}
 
 
 def test_snapshot_follows_the_listing_and_can_be_lost(tmp_path: Path) -> None:
@@ -184,7 +202,13 @@ def test_ls(shell: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     code, out, _ = shell("ls")
     assert code == 0 and "sim@v2" in out and "sim@v1" not in out
     assert [row["version"] for row in shell.json("ls", "sim")["versions"]] == ["sim@v1", "sim@v2"]
-    assert {row["dataset"] for row in shell.json("ls")["datasets"]} == {"blend", "inches", "real", "sim"}
+    assert {row["dataset"] for row in shell.json("ls")["datasets"]} == {
+        "blend",
+        "gaps",
+        "inches",
+        "real",
+        "sim",
+    }
     code, _, err = shell("ls", "smi")
     assert code == 1 and "did you mean 'sim'" in err and "Hint: foundry-data ls" in err
     code, out, err = Shell(Store(tmp_path / "none"), capsys)("ls")
@@ -225,7 +249,7 @@ def test_query(shell: Shell) -> None:
     )
     assert code == 0
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert len(rows) == 9 and {row["tags"] for row in rows} == {"", '["paper"]'}
+    assert len(rows) == 12 and {row["tags"] for row in rows} == {"", '["paper"]'}
     found = shell.json("query", "SELECT 1.5 AS x, DATE '2026-01-02' AS d, 'a'::BLOB AS b, [1] AS l")
     assert found["rows"] == [{"x": 1.5, "d": "2026-01-02", "b": "61", "l": [1]}]
     code, out, err = shell("query", "SELECT frame FROM frames_sim ORDER BY frame", "--max-rows", "2")

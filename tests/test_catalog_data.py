@@ -27,7 +27,7 @@ from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.statistics import representation_statistics, version_statistics
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import frame_matrix, read_episodes, read_frames
+from robot_foundry.catalog.tables import Flag, frame_matrix, read_episodes, read_frames
 from robot_foundry.normalization.rotation import rot6d_to_matrix
 from robot_foundry.normalization.space import Dim, dims_for
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -41,6 +41,7 @@ MANY = [[5, 4, 3], [2, 6], [7, 1, 1, 8]]
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("store"))
     make_version(store, "sim", MANY, seed=1)
+    make_version(store, "gaps", [[5, 4, 3, 6], [4, 2]], seed=6, left_out=[(0, 1), (0, 3), (1, 0)])
     make_version(store, "real", [[40], [30, 20]], seed=2, fps=15.0)
     make_version(store, "one", [[200]], seed=3)
     joints = [*POSE, *dims_for("right.joint_position", count=2)]
@@ -242,7 +243,7 @@ def test_version_statistics_are_those_of_the_rows(store: Store) -> None:
 def test_chunk_statistics_against_a_loop(store: Store) -> None:
     """Second source: every window written out, inv(T_state) · T_target by plain matrices."""
     horizon, stride = 4, 2
-    mixture = as_mixture(store, {"sim": 1, "real": 1})
+    mixture = as_mixture(store, {"sim": 1, "real": 1, "gaps": 1})
     state, action = representation_statistics(store, mixture, horizon=horizon, stride=stride)
     expected_state, expected_action = [], []
     for component in mixture.components:
@@ -255,14 +256,16 @@ def test_chunk_statistics_against_a_loop(store: Store) -> None:
             targets = frame_matrix(table, "action.next_state").astype(float)
             for t in range(start, stop):
                 episode = next(
-                    e
-                    for e in episodes
-                    if e["shard"] == shard and 0 <= t - e["row_start"] < e["num_frames"]
+                    e for e in episodes if e["shard"] == shard and 0 <= t - e["row_start"] < e["num_frames"]
                 )
+                if table["flags"][t].as_py() & Flag.INVALID_STATE:
+                    continue
                 expected_state.append(states[t])
                 for k in range(horizon):
                     row = t + k * stride
-                    if row >= episode["row_start"] + episode["num_frames"] or table["flags"][row].as_py() & 8:
+                    if row >= episode["row_start"] + episode["num_frames"]:
+                        continue
+                    if table["flags"][row].as_py() & Flag.INVALID_ACTION:
                         continue
                     turn = rot6d_to_matrix(states[t, 3:9]).T
                     goal = turn @ rot6d_to_matrix(targets[row, 3:9])
@@ -290,7 +293,8 @@ def test_chunk_statistics_are_cached_and_repeatable(store: Store, tmp_path: Path
     # Dims that one component lacks hold the values of the other alone.
     names, counts = first[0].space.names, first[0].counts
     samples = {c.name: c.num_samples for c in mixture.components}
-    assert counts[names.index("ur5:right.joint_position.0")] == samples["joints"]
-    assert counts[names.index("right.ee_position.x")] == sum(samples.values())
+    # One row of each has an invalid state; that of sim is in the val split.
+    assert counts[names.index("ur5:right.joint_position.0")] == samples["joints"] - 1
+    assert counts[names.index("right.ee_position.x")] == sum(samples.values()) - 1
     with pytest.raises(FoundryError, match="did you mean 'next_state'"):
         representation_statistics(store, mixture, stream="nextstate")
