@@ -100,6 +100,18 @@ def test_tar_of_the_system_reads_it(tmp_path: Path) -> None:
     assert {name: (tmp_path / name).read_bytes() for name in EXAMPLE} == EXAMPLE
 
 
+def test_gnu_tar_writes_the_same_bytes(tmp_path: Path) -> None:
+    if "GNU tar" not in subprocess.run(["tar", "--version"], capture_output=True, text=True).stdout:
+        pytest.skip("this system's tar is not GNU tar")
+    for name, data in EXAMPLE.items():
+        (tmp_path / name).write_bytes(data)
+    options = ["--format=ustar", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "--mode=0644"]
+    made = subprocess.run(
+        ["tar", *options, "-cf", "-", *sorted(EXAMPLE)], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert made.stdout == written(EXAMPLE)[0]
+
+
 def test_webdataset_groups_members_by_key(tmp_path: Path) -> None:
     members = {
         f"{episode}-{frame:06d}.{camera}.jpg": f"{episode}{frame}{camera}".encode()
