@@ -90,7 +90,11 @@ def _ray(workers: int, address: str | None) -> Iterator[Any]:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         # "local" even where RAY_ADDRESS names a cluster: only the caller sends work elsewhere.
-        local = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        local: dict[str, Any] = {
+            "num_cpus": workers,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
         ray.init(address="local", **local, **quiet)
     else:
         ray.init(address=address, **quiet)
