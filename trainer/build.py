@@ -1,0 +1,213 @@
+"""From a configuration and a store to what a run works on: spaces, normalisers, model, inputs of batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.mixture import spaces
+from robot_foundry.catalog.statistics import representation_statistics, represented_union
+from robot_foundry.catalog.store import Store
+from robot_foundry.loader.batch import Batch
+from robot_foundry.normalization.normalizer import Normalizer
+from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.runtime.keyed import key
+from robot_foundry.trainer.config import Config
+from robot_foundry.trainer.models.inputs import Inputs, Scales, build_draws, build_inputs
+from robot_foundry.trainer.models.tokenizer import ByteTokenizer
+from robot_foundry.trainer.models.vla import VLA, Geometry, VLAConfig
+
+
+@dataclass(frozen=True)
+class DatasetSpaces:
+    """One dataset of the mixture: its own dims (targets are absolute), rate, and cameras by role."""
+
+    name: str
+    embodiment: str
+    fps: float | None
+    state: ActionSpace
+    action: ActionSpace
+    cameras: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """The unions that a model works in, and each dataset's own spaces in the order of the batches' index."""
+
+    state: ActionSpace
+    action: ActionSpace  # represented
+    datasets: tuple[DatasetSpaces, ...]
+
+    def dataset(self, name: str | None) -> int:
+        """Index of a dataset by name; the name may be left out where there is only one."""
+        names = [dataset.name for dataset in self.datasets]
+        if name is None and len(names) == 1:
+            return 0
+        if name in names:
+            return names.index(name)
+        listed = ", ".join(names)
+        if name is None:
+            raise FoundryError(
+                f"the policy was trained on {len(names)} datasets: say which one", hint=f"one of {listed}"
+            )
+        raise FoundryError(
+            f"the policy was not trained on '{name}'{nearest(name, names)} (datasets: {listed})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        datasets = [
+            {**{k: getattr(d, k) for k in ("name", "embodiment", "fps")}, "cameras": list(d.cameras),
+             "state": d.state.to_json(), "action": d.action.to_json()}
+            for d in self.datasets
+        ]  # fmt: skip
+        return {"state": self.state.to_json(), "action": self.action.to_json(), "datasets": datasets}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Spaces:
+        space = ActionSpace.from_json
+        datasets = tuple(
+            DatasetSpaces(
+                d["name"],
+                d["embodiment"],
+                d["fps"],
+                space(d["state"]),
+                space(d["action"]),
+                tuple(d["cameras"]),
+            )
+            for d in value["datasets"]
+        )
+        return cls(space(value["state"]), space(value["action"]), datasets)
+
+
+def mixture_spaces(store: Store, mixture: Mixture, config: Config) -> Spaces:
+    """The spaces of a mixture under the window of a configuration."""
+    window = config.data.window
+    unions = spaces(store, mixture)
+    datasets = tuple(
+        DatasetSpaces(
+            component.name,
+            schema.embodiment,
+            schema.fps,
+            schema.state_space(),
+            schema.space(window.stream),
+            tuple(camera.role for camera in schema.cameras),
+        )
+        for component in mixture.components
+        for schema in (unions.schemas[component.name],)
+    )
+    known = sorted({role for dataset in datasets for role in dataset.cameras})
+    for role in window.cameras:
+        if role not in known:
+            raise FoundryError(
+                f"no dataset of the mixture has a camera '{role}'{nearest(role, known)}",
+                hint=f"data.window.cameras may name {', '.join(known)}"
+                if known
+                else "the datasets have no cameras",
+            )
+    action = represented_union(unions.schemas, window.stream, window.representation)
+    return Spaces(unions.state, action, datasets)
+
+
+def fit_scales(
+    store: Store, mixture: Mixture, config: Config, spaces: Spaces, *, quiet: bool = True
+) -> Scales:
+    """Normalisers from the training split: one pair, or with `per_dataset` one for each dataset."""
+    window, data = config.data.window, config.data
+    if data.normalization == "merged":
+        groups: list[tuple[Mixture, str | None]] = [(mixture, None)]
+    else:
+        groups = [
+            (replace(mixture, components=(replace(component, weight="1"),)), dataset.embodiment)
+            for component, dataset in zip(mixture.components, spaces.datasets, strict=True)
+        ]
+    states: list[Normalizer] = []
+    actions: list[Normalizer] = []
+    for group, embodiment in groups:
+        state, action = representation_statistics(
+            store, group, stream=window.stream, representation=window.representation, horizon=window.horizon,
+            stride=window.stride, quiet=quiet,
+        )  # fmt: skip
+        for found, statistics, union in ((states, state, spaces.state), (actions, action, spaces.action)):
+            found.append(
+                Normalizer.fit(
+                    statistics.into(union, embodiment=embodiment),
+                    percentiles=data.percentiles,
+                    clip=data.clip,
+                )
+            )
+    return Scales(tuple(states), tuple(actions))
+
+
+def scales_to_json(scales: Scales) -> dict[str, Any]:
+    return {name: [json.loads(n.to_json()) for n in getattr(scales, name)] for name in ("state", "action")}
+
+
+def scales_from_json(value: Mapping[str, Any]) -> Scales:
+    def read(name: str) -> tuple[Normalizer, ...]:
+        return tuple(Normalizer.from_json(json.dumps(item)) for item in value[name])
+
+    return Scales(read("state"), read("action"))
+
+
+def geometry(config: Config, spaces: Spaces) -> Geometry:
+    window = config.data.window
+    assert window.image is not None
+    return Geometry(len(spaces.state), len(spaces.action), window.history, window.horizon, window.image)
+
+
+def build_model(config: VLAConfig, geometry: Geometry, seed: int) -> VLA:
+    """A model on the CPU whose initial weights depend on the arguments alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key("init", seed) >> 1)
+        return VLA(config, geometry)
+
+
+def count_parameters(config: VLAConfig, geometry: Geometry) -> dict[str, int]:
+    """Parameters of each part, without allocating them."""
+    with torch.device("meta"):
+        model = VLA(config, geometry)
+    parts = {
+        "vision": model.backbone.vision,
+        "projector": model.backbone.projector,
+        "decoder": model.backbone.decoder,
+        "taps": torch.nn.ModuleList([model.tap_norms, model.tap_projections]),
+        "head": model.head,
+        "total": model,
+    }
+    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+
+
+def input_maker(
+    config: Config, spaces: Spaces, scales: Scales, device: torch.device
+) -> Callable[[Batch], Inputs]:
+    """The function from a batch to training inputs on the device, noise and times keyed by (seed, k)."""
+    tokenizer = ByteTokenizer(config.model.text_length)
+    sizes = geometry(config, spaces)
+
+    def prepare(batch: Batch) -> Inputs:
+        inputs = build_inputs(
+            batch, scales=scales, tokenizer=tokenizer, roles=config.data.window.cameras, targets=True
+        )
+        draws = build_draws(
+            batch.k_B,
+            config.seed,
+            draws=config.model.draws,
+            density=config.model.density,
+            state_noise=config.model.state_noise,
+            state_shape=(sizes.history, sizes.state_dims),
+            action_shape=(sizes.horizon, sizes.action_dims),
+        )
+        return replace(inputs, draws=draws).to(device)
+
+    return prepare
+
+
+def mixture_rows(mixture: Mixture) -> list[dict[str, Any]]:
+    """The mixture as a table: what, which version, its exact weight and size."""
+    return [asdict(component) | {"selection": dict(component.selection)} for component in mixture.components]

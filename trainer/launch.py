@@ -1,0 +1,64 @@
+"""Several ranks on this machine without a launcher: each is the same command in its own process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from datetime import timedelta
+
+from torch.distributed import TCPStore
+
+from robot_foundry.trainer.signals import STOPPING
+
+POLL_S = 0.5
+
+
+def run_ranks(command: Sequence[str], size: int) -> int:
+    """Run `command` as ranks 0 … size-1 and return the exit code of the first that failed, or 0.
+
+    Signals that stop a run are passed on. When one rank fails the others are ended.
+    """
+    # The store takes a free port and lives here, so that no rank has to guess one.
+    store = TCPStore("127.0.0.1", 0, None, True, timedelta(minutes=5), wait_for_workers=False)
+    shared = {
+        "WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    ranks = [
+        subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(i), "LOCAL_RANK": str(i)})
+        for i in range(size)
+    ]
+
+    def forward(number: int, frame: object) -> None:
+        for rank in ranks:
+            rank.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in STOPPING}
+    try:
+        return _wait(ranks)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
+
+
+def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Wait for all ranks, or for the first that fails otherwise than by a requested stop."""
+    waiting = list(ranks)
+    while waiting:
+        try:
+            waiting[0].wait(POLL_S)
+        except subprocess.TimeoutExpired:
+            pass
+        codes = [rank.poll() for rank in ranks]
+        failed = [code for code in codes if code is not None and code not in (0, 75)]
+        if failed:
+            return failed[0] if failed[0] > 0 else 128 - failed[0]
+        waiting = [rank for rank, code in zip(ranks, codes, strict=True) if code is None]
+    return max(rank.returncode for rank in ranks)

@@ -1,0 +1,130 @@
+"""The training loop. It knows no modality: a batch becomes named losses, each a sum and a count."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.killpoint import kill_point
+from robot_foundry.trainer.meters import Meters, Sink
+from robot_foundry.trainer.optim import Ema, Optimizers
+from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.signals import StopFlag
+
+Losses = dict[str, tuple[Tensor, Tensor]]
+
+
+class Batch(Protocol):
+    """What the loop asks of a batch: rows, host-side counts by loss name, and slices of itself."""
+
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+    def __len__(self) -> int: ...
+    def rows(self, rows: slice) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Lengths and intervals, in optimiser steps."""
+
+    num_steps: int
+    global_batch: int
+    accumulate: int
+    log_every: int
+    save_every: int
+    eval_every: int | None
+    clip: float
+    precision: str
+    schedule: Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of. `model` is the wrapped one; `prepare` makes its arguments of a batch."""
+
+    world: World
+    model: nn.Module
+    optimizers: Optimizers
+    ema: Ema | None
+    prepare: Callable[[Any], Any]
+    meters: Meters
+    sink: Sink
+    save: Callable[[int], None]
+    evaluate: Callable[[], dict[str, float]]
+    advance: Callable[[], None]
+
+
+def train(parts: Parts, plan: Plan, batches: Iterator[Batch], start: int, stop: StopFlag) -> int:
+    """Run optimiser steps `start` … `num_steps`-1; returns the step reached, less when a stop was requested.
+
+    A checkpoint is written at each interval, at the end and at a stop.
+    """
+    for step in range(start, plan.num_steps):
+        begin = time.perf_counter()
+        batch = next(batches)
+        parts.meters.waited(time.perf_counter() - begin)
+        counts, stopped = parts.world.agree(batch.counts, stop.requested is not None)
+        if stopped:
+            if parts.meters.pending:
+                parts.sink.write(parts.meters.record(step))
+            parts.save(step)
+            return step
+        finite, norm = gradients(parts, plan, batch, counts)
+        parts.optimizers.step(finite, plan.schedule(step))
+        if parts.ema is not None:
+            parts.ema.update(step)
+        parts.meters.step(samples=plan.global_batch, counts=batch.counts, norm=norm, finite=finite)
+        parts.advance()
+        kill_point("train-step")
+        report(parts, plan, step + 1)
+    return plan.num_steps
+
+
+def gradients(parts: Parts, plan: Plan, batch: Batch, counts: Mapping[str, int]) -> tuple[Tensor, Tensor]:
+    """Accumulate the clipped gradient of Σ sum / global count; returns whether it is finite, and its norm."""
+    parts.optimizers.zero_grad()
+    for i, part in enumerate(microbatches(batch, plan.accumulate)):
+        with parts.world.grad_sync(parts.model, on=i == plan.accumulate - 1):
+            with autocast(parts.world, plan.precision):
+                losses: Losses = parts.model(parts.prepare(part))
+            # Gradients are means over ranks, so each rank's share is scaled up by their number.
+            share = torch.stack([total / max(counts[name], 1) for name, (total, _) in losses.items()]).sum()
+            (share * parts.world.size).backward()
+        parts.meters.losses(losses)
+    norm = torch.nn.utils.clip_grad_norm_(parts.model.parameters(), plan.clip)
+    return torch.isfinite(norm), norm
+
+
+def report(parts: Parts, plan: Plan, done: int) -> None:
+    """Records, held-out losses and checkpoints that are due after `done` steps."""
+    last = done == plan.num_steps
+    saving = last or done % plan.save_every == 0
+    if saving or done % plan.log_every == 0:
+        parts.sink.write(parts.meters.record(done, lr=parts.optimizers.lr))
+    if last or (plan.eval_every is not None and done % plan.eval_every == 0):
+        held_out = parts.evaluate()
+        if held_out:
+            parts.sink.write({"step": done, **held_out})
+    if saving:
+        parts.save(done)
+
+
+def microbatches(batch: Batch, number: int) -> Iterator[Batch]:
+    """`number` equal slices of the rank's rows."""
+    size, rest = divmod(len(batch), number)
+    if rest:
+        raise FoundryError(
+            f"the {len(batch)} samples of a rank do not divide into run.accumulate={number} microbatches",
+            hint="choose data.global_batch as a multiple of ranks × run.accumulate",
+        )
+    return (batch.rows(slice(i * size, (i + 1) * size)) for i in range(number))
+
+
+def autocast(world: World, precision: str) -> torch.autocast:
+    return torch.autocast(world.device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,170 @@
+"""What a run reports while it runs: metrics.jsonl always, TensorBoard where it is installed.
+
+Sums stay on the device until a record is written: that is the only time the host waits for the device.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.parallel import World
+
+METRICS = "metrics.jsonl"
+
+
+class Sink:
+    """Records of the main rank: one JSON object a line, and TensorBoard scalars. What is not finite is null.
+
+    Records after step `resumed` are dropped first: they are of a run that was cut off, and come again.
+    """
+
+    def __init__(self, run_dir: Path, resumed: int, world: World) -> None:
+        self._file = self._board = None
+        if world.is_main:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            _truncate(run_dir / METRICS, resumed)
+            self._file = (run_dir / METRICS).open("a", encoding="utf-8")
+            self._board = _tensorboard(run_dir / "tensorboard", resumed)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        if self._file is None:
+            return
+        finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
+        self._file.write(json.dumps(finite, allow_nan=False) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in finite.items():
+                if name != "step" and value is not None:
+                    self._board.add_scalar(name, value, record["step"])
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The records of a run; a last line that was cut off is left out."""
+    path = run_dir / METRICS
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def _truncate(path: Path, step: int) -> None:
+    kept = [json.dumps(record) + "\n" for record in read_metrics(path.parent) if record["step"] <= step]
+    partial = path.with_suffix(".tmp")
+    partial.write_text("".join(kept), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _tensorboard(folder: Path, resumed: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=resumed + 1)
+
+
+class Meters:
+    """Means since the last record, rates, and the checks that need the device's numbers."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        skipped: int,
+        streak: int,
+        max_streak: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._world, self._clock, self._max_streak = world, clock, max_streak
+        self._skipped = torch.tensor(skipped, device=world.device)
+        self._streak = torch.tensor(streak, device=world.device)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._device_counts: dict[str, Tensor] = {}
+        self._host_counts: dict[str, int] = {}
+        self._norm: Tensor | None = None
+        self._samples, self._waited, self._start = 0, 0.0, self._clock()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a step was taken since the last record."""
+        return self._samples > 0
+
+    def waited(self, seconds: float) -> None:
+        """Time spent waiting for data."""
+        self._waited += seconds
+
+    def losses(self, losses: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """The result of one microbatch of this rank."""
+        for name, (loss_sum, count) in losses.items():
+            self._sums[name] = self._sums.get(name, 0) + loss_sum.detach().double()
+            self._device_counts[name] = self._device_counts.get(name, 0) + count.detach()
+
+    def step(self, *, samples: int, counts: Mapping[str, int], norm: Tensor, finite: Tensor) -> None:
+        """An optimiser step over `samples` samples with this rank's `counts`."""
+        for name, count in counts.items():
+            self._host_counts[name] = self._host_counts.get(name, 0) + count
+        self._samples += samples
+        self._norm = norm
+        self._skipped += ~finite
+        self._streak = (self._streak + 1) * ~finite
+
+    def state(self) -> dict[str, int]:
+        return {"skipped": int(self._skipped), "streak": int(self._streak)}
+
+    def record(self, step: int, **extra: float) -> dict[str, Any]:
+        """Everything since the last record; all ranks call this at the same steps.
+
+        Raises FoundryError where too many steps in a row were not finite, or a model's counts are not those
+        of the batches.
+        """
+        for name, count in self._host_counts.items():
+            if int(self._device_counts[name]) != count:
+                raise FoundryError(
+                    f"the model counted {int(self._device_counts[name])} of '{name}', the batches {count}"
+                )
+        names = sorted(self._sums)
+        local = [float(self._sums[name]) for name in names] + [
+            float(self._host_counts[name]) for name in names
+        ]
+        total = self._world.sum(torch.tensor(local, dtype=torch.float64)).tolist()
+        seconds = max(self._clock() - self._start, 1e-9)
+        loss = {f"loss/{name}": total[i] / max(total[len(names) + i], 1) for i, name in enumerate(names)}
+        record = {
+            "step": step,
+            "loss": sum(loss.values()),
+            **loss,
+            **extra,
+            "grad_norm": float("nan") if self._norm is None else float(self._norm),
+            "skipped": int(self._skipped),
+            "samples_per_s": self._samples / seconds,
+            "data_wait": self._waited / seconds,
+        }
+        streak = int(self._streak)
+        if streak >= self._max_streak:
+            raise FoundryError(
+                f"the last {streak} steps before step {step} had a gradient that is not finite",
+                hint="lower optim.lr, or look at the data of these steps",
+            )
+        self._reset()
+        return record

@@ -1,0 +1,44 @@
+"""Byte-level tokenizer: UTF-8 bytes are their own ids, so it needs no vocabulary file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from robot_foundry.runtime.canonical import canonical_json
+from robot_foundry.runtime.errors import FoundryError
+
+PAD, OBS = 256, 257
+VOCABULARY = 258
+
+
+class ByteTokenizer:
+    """Instructions to padded token rows that end in `<obs>`."""
+
+    def __init__(self, max_length: int) -> None:
+        self.max_length = max_length  # bytes kept of an instruction
+
+    def encode(self, text: str) -> list[int]:
+        """Bytes of `text`, cut to the longest prefix of whole characters within `max_length`."""
+        return list(text.encode()[: self.max_length].decode(errors="ignore").encode())
+
+    def rows(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Token rows int64 [B, S] = text, `<obs>`, padding; and the index int64 [B] of `<obs>` in each."""
+        encoded = [[*self.encode(text), OBS] for text in texts]
+        rows = np.full((len(encoded), max(map(len, encoded))), PAD, np.int64)
+        for row, ids in zip(rows, encoded, strict=True):
+            row[: len(ids)] = ids
+        return rows, np.array([len(ids) - 1 for ids in encoded], np.int64)
+
+    def to_json(self) -> dict[str, object]:
+        return {"type": "byte", "max_length": self.max_length, "special": {"<pad>": PAD, "<obs>": OBS}}
+
+    @classmethod
+    def from_json(cls, value: dict[str, object]) -> ByteTokenizer:
+        max_length = value.get("max_length")
+        if not isinstance(max_length, int) or canonical_json(cls(max_length).to_json()) != canonical_json(
+            value
+        ):
+            raise FoundryError(f"tokenizer.json describes no byte tokenizer: {value}.")
+        return cls(max_length)

@@ -1,0 +1,108 @@
+"""Vision-language-action model: VLM read at `<obs>` → flow transformer → action velocity.
+
+Shapes: B batch, N noise draws a sample, V views, T chunk steps, A action dims, H history, D state dims,
+K condition tokens, C condition width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from robot_foundry.trainer.models.attention import init_linears
+from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
+from robot_foundry.trainer.models.inputs import Inputs
+from robot_foundry.trainer.models.vlm import VLM, VLMConfig
+
+
+@dataclass(frozen=True)
+class VLAConfig:
+    """A vision-language backbone, the layers read from it, and a flow transformer."""
+
+    backbone: VLMConfig = field(default_factory=VLMConfig)
+    taps: int = 4  # hidden states of that many last layers, read at `<obs>`
+    tap_width: int = 2048  # channels kept of each; a projection joins where the decoder's width differs
+    head: FlowConfig = field(default_factory=FlowConfig)
+    text_length: int = 64  # bytes kept of an instruction
+    draws: int = 8  # noise draws a sample and backbone pass
+    density: str = "beta"  # of the training times: beta | uniform | logit_normal
+    state_noise: float = 0.05  # std added to the normalised state while training
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes that the data decides."""
+
+    state_dims: int
+    action_dims: int
+    history: int
+    horizon: int
+    image: tuple[int, int]  # height, width in pixels
+
+
+class VLA(nn.Module):
+    """See the module's own words; `forward` is the training loss, `sample` the inference."""
+
+    def __init__(self, config: VLAConfig, geometry: Geometry) -> None:
+        super().__init__()
+        self.config = config
+        width = config.backbone.decoder.width
+        self.backbone = VLM(config.backbone, geometry.image)
+        self.tap_norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-6) for _ in range(config.taps))
+        self.tap_projections = nn.ModuleList(
+            nn.Identity() if width == config.tap_width else nn.Linear(width, config.tap_width, bias=False)
+            for _ in range(config.taps)
+        )
+        init_linears(self.tap_projections, 1)
+        self.head = FlowHead(
+            config.head,
+            condition=config.taps * config.tap_width,
+            state_dims=geometry.state_dims,
+            history=geometry.history,
+            action_dims=geometry.action_dims,
+            horizon=geometry.horizon,
+        )
+
+    def condition(self, inputs: Inputs) -> Tensor:
+        """Condition tokens [B, K, C]: the last layers at `<obs>`, each normalised, side by side; K = 1."""
+        taps = self.backbone.observe(
+            inputs.image_BVHWC, inputs.view_mask_BV, inputs.token_BS, inputs.obs_B, self.config.taps
+        )
+        parts = [
+            projection(norm(tap))
+            for tap, norm, projection in zip(taps, self.tap_norms, self.tap_projections, strict=True)
+        ]
+        return torch.cat(parts, dim=-1)[:, None]
+
+    def forward(self, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
+        """Sum over real entries of the squared velocity error, averaged over the draws, and their number."""
+        action, draws = inputs.targets, inputs.draws
+        if action is None or draws is None:
+            raise ValueError("training inputs need targets and draws")
+        state_BHD = inputs.state_BHD + draws.state_noise_BHD
+        prefix_BPW = self.head.prefix(self.condition(inputs), state_BHD, inputs.state_mask_BHD)
+        num_draws = draws.noise_BNTA.shape[1]
+
+        def repeat(x: Tensor) -> Tensor:
+            return x.repeat_interleave(num_draws, dim=0)
+
+        mask = repeat(action.mask_BTA)
+        target = torch.where(mask, repeat(action.value_BTA), 0)
+        noise = torch.where(mask, draws.noise_BNTA.flatten(0, 1), 0)
+        t = draws.time_BN.reshape(-1, 1)
+        x_t, velocity = interpolate(target, noise, t)
+        error = self.head(x_t, t, repeat(prefix_BPW), mask).float() - velocity
+        square = torch.where(mask, error.square(), 0) * repeat(action.weight_B)[:, None, None]
+        return {"action": (square.sum() / num_draws, action.mask_BTA.sum())}
+
+    def sample(self, inputs: Inputs, noise_BTA: Tensor, mask_BTA: Tensor, steps: int = 10) -> Tensor:
+        """Normalised action chunks [B, T, A] integrated from the given noise; 0 where masked."""
+        prefix_BPW = self.head.prefix(self.condition(inputs), inputs.state_BHD, inputs.state_mask_BHD)
+
+        def velocity(x_BTA: Tensor, t: float) -> Tensor:
+            time = torch.full((len(x_BTA), 1), t, device=x_BTA.device)
+            return self.head(x_BTA, time, prefix_BPW, mask_BTA).float()
+
+        return sample(velocity, noise_BTA, mask_BTA, steps)

@@ -1,0 +1,73 @@
+"""Vision-language backbone: pictures and text in one causal sequence, read out at the `<obs>` token.
+
+Sequence: [image tokens of view 0, view 1, … | text bytes | <obs> | padding].
+Shapes: B batch, V views (cameras × history), H W pixels, P tokens a view, S text tokens, L sequence, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from robot_foundry.trainer.models.attention import attention_bias, init_linears
+from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
+from robot_foundry.trainer.models.vit import ViT, ViTConfig, space_to_depth
+
+
+@dataclass(frozen=True)
+class VLMConfig:
+    """A vision transformer joined to a decoder."""
+
+    vision: ViTConfig = field(default_factory=ViTConfig)
+    shuffle: int = 2  # space-to-depth factor: shuffle² patches become one image token
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+
+class VLM(nn.Module):
+    """ViT → space to depth → projector → image tokens before the text of a causal decoder."""
+
+    def __init__(self, config: VLMConfig, image: tuple[int, int]) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = ViT(config.vision, image)
+        self.projector = nn.Linear(config.shuffle**2 * config.vision.width, config.decoder.width, bias=False)
+        self.decoder = Decoder(config.decoder)
+        init_linears(self.projector, 1)
+
+    def image_tokens(self, image_BVHWC: Tensor) -> Tensor:
+        """uint8 pictures to image tokens [B, V·P, D]."""
+        views = image_BVHWC.shape[1]
+        patches = self.vision(image_BVHWC.flatten(0, 1))
+        merged = space_to_depth(patches, self.vision.rows, self.vision.columns, self.config.shuffle)
+        return self.projector(merged).unflatten(0, (-1, views)).flatten(1, 2)
+
+    def observe(
+        self, image_BVHWC: Tensor, view_mask_BV: Tensor, token_BS: Tensor, obs_B: Tensor, taps: int
+    ) -> list[Tensor]:
+        """Hidden states [B, D] at the `<obs>` token after each of the last `taps` layers.
+
+        Args:
+            image_BVHWC: uint8 pictures; those of absent views may hold anything.
+            view_mask_BV: which views are present; tokens of absent ones are attended by none.
+            token_BS: text, `<obs>`, padding.
+            obs_B: index of `<obs>` in `token_BS`; what lies beyond it is attended by none.
+        """
+        image_BVHWC = torch.where(view_mask_BV[:, :, None, None, None], image_BVHWC, 0)
+        image_BPD = self.image_tokens(image_BVHWC)
+        x_BLD = torch.cat((image_BPD, self.decoder.embedding(token_BS).to(image_BPD.dtype)), dim=1)
+        image_length = image_BPD.shape[1]
+        seen_BP = view_mask_BV.repeat_interleave(image_length // view_mask_BV.shape[1], dim=1)
+        read_BS = torch.arange(token_BS.shape[1], device=obs_B.device) <= obs_B[:, None]
+        bias = causal_bias(torch.cat((seen_BP, read_BS), dim=1))
+        row_B = torch.arange(len(obs_B), device=obs_B.device)
+        return [hidden[row_B, image_length + obs_B] for hidden in self.decoder(x_BLD, bias, taps)]
+
+
+def causal_bias(present_BL: Tensor) -> Tensor:
+    """Causal attention bias [B, 1, L, L] in which absent positions are attended by themselves alone."""
+    length = present_BL.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=present_BL.device).tril()
+    itself = torch.eye(length, dtype=torch.bool, device=present_BL.device)
+    return attention_bias((causal & present_BL[:, None, None, :]) | itself)

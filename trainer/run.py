@@ -1,0 +1,329 @@
+"""A whole training run: resolve the mixture, resume or start, train, and leave checkpoints behind."""
+
+from __future__ import annotations
+
+import json
+import platform
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.mixture import make_mixture, parse_weights, warnings_for
+from robot_foundry.catalog.store import Store, as_store
+from robot_foundry.loader.load import Loader, load
+from robot_foundry.loader.order import ORDER_VERSION
+from robot_foundry.runtime.errors import FoundryError, Preempted
+from robot_foundry.runtime.progress import Progress
+from robot_foundry.trainer import checkpoint
+from robot_foundry.trainer.build import (
+    Spaces,
+    build_model,
+    fit_scales,
+    geometry,
+    input_maker,
+    mixture_spaces,
+    scales_from_json,
+    scales_to_json,
+)
+from robot_foundry.trainer.config import Config
+from robot_foundry.trainer.loop import Parts, Plan, autocast, train
+from robot_foundry.trainer.meters import Meters, Sink, read_metrics
+from robot_foundry.trainer.models.inputs import Scales
+from robot_foundry.trainer.models.tokenizer import ByteTokenizer
+from robot_foundry.trainer.optim import Ema, Optimizers
+from robot_foundry.trainer.parallel import World, numerics, world
+from robot_foundry.trainer.recipe import decisive, default_dir, resolved, write_yaml
+from robot_foundry.trainer.schedule import multiplier
+from robot_foundry.trainer.signals import StopFlag
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a finished run stands. Losses are per number of a chunk; None where nothing was measured."""
+
+    run_dir: Path
+    checkpoint: Path
+    step: int
+    resumed_from: int
+    loss: float | None
+    held_out_loss: float | None
+    samples_per_s: float | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained on, resolved against the store."""
+
+    config: Config
+    store: Store
+    mixture: Mixture
+    spaces: Spaces
+    notes: tuple[str, ...]
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.config.run.dir or default_dir(self.config, self.mixture.id))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a checkpoint to be continued."""
+        return {
+            "mixture": self.mixture.id,
+            "order_version": ORDER_VERSION,
+            **json.loads(json.dumps(decisive(self.config))),
+        }
+
+
+def resolve_job(config: Config) -> Job:
+    """Find the mixture and its spaces; reads the store, writes nothing."""
+    store = as_store(config.data.store)
+    data, window = config.data, config.data.window
+    assert data.mix is not None
+    weights = parse_weights(data.mix) if "=" in data.mix else {data.mix: Fraction(1)}
+    mixture = make_mixture(
+        store,
+        weights,
+        split_by=data.split_by,
+        val_fraction=data.val_fraction,
+        gap=(window.horizon + window.history) * window.stride,
+    )
+    spaces = mixture_spaces(store, mixture, config)
+    return Job(config, store, mixture, spaces, tuple(warnings_for(store, mixture, weights)))
+
+
+def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
+    """Train to the end, or from where the run's folder stands. Every rank calls this.
+
+    Raises Preempted after a checkpoint when SIGTERM or SIGUSR2 asked for it, KeyboardInterrupt on Ctrl-C.
+    """
+    config = job.config
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopFlag())
+        stack.enter_context(numerics(config.run.determinism))
+        peers = stack.enter_context(world(config.run.device))
+        resumed = checkpoint.latest(job.run_dir)
+        state = _resumable(resumed, job) if resumed else {"step": 0, "skipped": 0, "streak": 0}
+        peers.barrier()
+        scales = _scales(job, resumed, peers, quiet)
+        model = build_model(config.model, geometry(config, job.spaces), config.seed).to(peers.device)
+        optimizers = Optimizers(model, config.optim)
+        ema = (
+            Ema(model, power=config.optim.ema_power, maximum=config.optim.ema_max)
+            if config.optim.ema_max
+            else None
+        )
+        tensors = dict(_tensors(model, optimizers, ema))
+        if resumed:
+            checkpoint.load(resumed, tensors)
+        sink = Sink(job.run_dir, state["step"], peers)
+        stack.callback(sink.close)
+        meters = Meters(
+            peers, skipped=state["skipped"], streak=state["streak"], max_streak=config.run.max_skipped
+        )
+        prepare = input_maker(config, job.spaces, scales, peers.device)
+        loader = stack.enter_context(_loader(job, peers, "train"))
+        held_out, note = _held_out(job, peers)
+        if held_out is not None:
+            stack.enter_context(held_out)
+        files = checkpoint_files(job, scales)
+        remaining = config.num_steps - state["step"]
+        progress = stack.enter_context(
+            Progress(remaining, "steps", "train", quiet=quiet or not peers.is_main or remaining < 1)
+        )
+
+        def save(step: int) -> None:
+            written = {"step": step, "identity": job.identity, **meters.state()}
+            checkpoint.save(job.run_dir, written, tensors, files, peers)
+            if peers.is_main:
+                checkpoint.retain(
+                    job.run_dir, keep_last=config.run.keep_last, keep_every=config.run.keep_every
+                )
+
+        weights = ema.weights if ema else dict(model.named_parameters())
+        parts = Parts(
+            world=peers,
+            model=peers.wrap(model),
+            optimizers=optimizers,
+            ema=ema,
+            prepare=prepare,
+            meters=meters,
+            sink=sink,
+            save=save,
+            evaluate=partial(evaluate, model, weights, held_out, prepare, peers, config),
+            advance=progress.advance,
+        )
+        reached = train(parts, _plan(config), _batches(loader, state["step"]), state["step"], stop)
+        peers.barrier()
+        if reached < config.num_steps:
+            raise _stopped(stop, reached, config.num_steps, peers)
+        return _outcome(job, reached, state["step"], note)
+
+
+def evaluate(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    held_out: Loader | None,
+    prepare: Callable[[Any], Any],
+    peers: World,
+    config: Config,
+) -> dict[str, float]:
+    """Losses of `weights` on the first held-out samples, the same noise every time; {} without any."""
+    if held_out is None:
+        return {}
+    batches = -(-config.run.eval_samples // config.data.global_batch)
+    sums: dict[str, Tensor] = {}
+    with torch.no_grad(), autocast(peers, config.run.precision):
+        for b in range(batches):
+            for name, pair in functional_call(model, dict(weights), (prepare(held_out.batch(b)),)).items():
+                sums[name] = sums.get(name, 0) + torch.stack([value.double() for value in pair]).cpu()
+    means = {}
+    for name in sorted(sums):
+        total, count = peers.sum(sums[name]).tolist()
+        means[f"held_out/{name}"] = total / max(count, 1)
+    return {"held_out": sum(means.values()), **means}
+
+
+def checkpoint_files(job: Job, scales: Scales) -> dict[str, str]:
+    """The readable files of a checkpoint: all that a policy needs besides weights."""
+    lineage = {
+        "mixture_id": job.mixture.id,
+        "mixture": job.mixture.to_json(),
+        "store": job.store.url,
+        "seed": job.config.seed,
+        "order_version": ORDER_VERSION,
+        "packages": {name: package_version(name) for name in ("robot-foundry", "torch", "numpy")},
+        "python": platform.python_version(),
+    }
+    values = {
+        "normalizer.json": scales_to_json(scales),
+        "tokenizer.json": ByteTokenizer(job.config.model.text_length).to_json(),
+        "spaces.json": job.spaces.to_json(),
+        "lineage.json": lineage,
+    }
+    texts = {name: json.dumps(value, indent=1, allow_nan=False) for name, value in values.items()}
+    return {"config.yaml": write_yaml(resolved(job.config)), **texts}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Each leaf in which two nested mappings differ, as `path is … there and … here`."""
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{path}{name}.")
+        elif old != new:
+            yield f"{path}{name} is {old!r} there and {new!r} here"
+
+
+def _resumable(resumed: Path, job: Job) -> dict[str, Any]:
+    state = checkpoint.read_json(resumed, checkpoint.STATE)
+    found = list(differences(state["identity"], job.identity))
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise FoundryError(
+            f"{job.run_dir} cannot be resumed: {found[0]}{more}",
+            hint="train elsewhere (run.dir=…), or with the settings in its config.yaml",
+        )
+    if state["step"] > job.config.num_steps:
+        raise FoundryError(
+            f"{job.run_dir} is at step {state['step']} already, beyond the {job.config.num_steps} asked"
+        )
+    return state
+
+
+def _scales(job: Job, resumed: Path | None, peers: World, quiet: bool) -> Scales:
+    """Fitted by the main rank first, so that the others find its statistics in the store's cache."""
+    if resumed:
+        return scales_from_json(checkpoint.read_json(resumed, "normalizer.json"))
+    if not peers.is_main:
+        peers.barrier()
+    scales = fit_scales(job.store, job.mixture, job.config, job.spaces, quiet=quiet or not peers.is_main)
+    if peers.is_main:
+        peers.barrier()
+    return scales
+
+
+def _tensors(model: nn.Module, optimizers: Optimizers, ema: Ema | None) -> Iterator[tuple[str, Tensor]]:
+    for name, parameter in model.named_parameters():
+        yield f"model/{name}", parameter.detach()
+    for name, tensor in optimizers.tensors():
+        yield f"optim/{name}", tensor
+    for name, tensor in (ema.weights if ema else {}).items():
+        yield f"ema/{name}", tensor
+
+
+def _loader(job: Job, peers: World, split: str) -> Loader:
+    data = job.config.data
+    return load(
+        job.mixture, data.window, seed=job.config.seed, global_batch=data.global_batch, rank=peers.rank,
+        world=peers.size, threads=data.threads, store=job.store, split=split,
+    )  # fmt: skip
+
+
+def _held_out(job: Job, peers: World) -> tuple[Loader | None, tuple[str, ...]]:
+    try:
+        return _loader(job, peers, "val"), ()
+    except FoundryError as error:
+        return None, (f"no held-out loss: {error}",)
+
+
+def _batches(loader: Loader, start: int) -> Iterator[Any]:
+    loader.load_state_dict({**loader.state_dict(), "b": start})
+    return iter(loader)
+
+
+def _plan(config: Config) -> Plan:
+    optim = config.optim
+    return Plan(
+        num_steps=config.num_steps,
+        global_batch=config.data.global_batch,
+        accumulate=config.run.accumulate,
+        log_every=config.run.log_every,
+        save_every=config.run.save_every,
+        eval_every=config.run.eval_every,
+        clip=optim.clip,
+        precision=config.run.precision,
+        schedule=partial(multiplier, total=config.num_steps, kind=optim.schedule, warmup=optim.warmup),
+    )
+
+
+def _stopped(stop: StopFlag, reached: int, steps: int, peers: World) -> BaseException:
+    if not peers.is_main:
+        return SystemExit(Preempted.exit_code)
+    if stop.requested == signal.SIGINT:
+        return KeyboardInterrupt()
+    why = f" by {stop.requested.name}" if stop.requested else ""
+    return Preempted(
+        f"stopped{why} at step {reached} of {steps}; its checkpoint is written",
+        hint="the same command goes on from there",
+    )
+
+
+def _outcome(job: Job, reached: int, resumed_from: int, notes: tuple[str, ...]) -> Outcome:
+    records = read_metrics(job.run_dir)
+    losses = [record["loss"] for record in records if "loss" in record]
+    rates = [record["samples_per_s"] for record in records if "samples_per_s" in record]
+    held_out = [record["held_out"] for record in records if "held_out" in record]
+    final = checkpoint.latest(job.run_dir)
+    assert final is not None
+    return Outcome(
+        run_dir=job.run_dir,
+        checkpoint=final,
+        step=reached,
+        resumed_from=resumed_from,
+        loss=losses[-1] if losses else None,
+        held_out_loss=held_out[-1] if held_out else None,
+        samples_per_s=rates[-1] if rates else None,
+        notes=(*job.notes, *notes),
+    )
