@@ -140,7 +140,7 @@ class Manifest:
             found = obj.get("format") if isinstance(obj, dict) else None
             raise FoundryError(
                 f"{where} has format {found!r}, this robot_foundry reads format {FORMAT}",
-                hint="pip install --upgrade robot_foundry",
+                hint="pip install --upgrade robot-foundry",
             )
         check_keys(obj, _KEYS, where)
         for entry in obj["shards"]:

@@ -23,21 +23,23 @@ def annotation_rows(store: Store, version: Version) -> pa.Table:
 
 
 def frame_rows(store: Store, version: Version, selection: Selection | None = None) -> pa.Table:
-    """The frames of a selection (None: of all episodes), behind columns `shard` (ordinal) and `key` (of the
-    episode). Rows of episodes that were quarantined are in no selection."""
+    """The frames of a selection (None: of all episodes), behind `shard` (ordinal) and `key` (of the episode).
+
+    Rows of episodes that were quarantined are in no selection.
+    """
     selection = selection or Selection.of(store, version, SelectionSpec(split="all"))
-    keys = {
-        (row["shard"], row["episode"]): row["key"]
-        for row in read_episodes(store, version).select(["shard", "episode", "key"]).to_pylist()
-    }
+    episodes = read_episodes(store, version)
+    shard_E, ordinal_E = episodes["shard"].to_numpy(), episodes["episode"].to_numpy()
+    keys = episodes["key"].combine_chunks()
     shards = read_manifest(store, version).shards
     tables: dict[int, pa.Table] = {}
-    for ordinal in sorted(set(selection.shard_R.tolist())):
+    for ordinal in np.unique(selection.shard_R).tolist():
         frames = read_frames(store, version, shards[ordinal].key)
-        last = max(episode for shard, episode in keys if shard == ordinal)
-        names = pa.array([keys.get((ordinal, episode), "") for episode in range(last + 1)], pa.string())
-        episode_N = np.minimum(frames["episode"].to_numpy(), last)
-        key_column = pa.DictionaryArray.from_arrays(pa.array(episode_N), names)
+        here = np.flatnonzero(shard_E == ordinal)
+        place_N = np.searchsorted(ordinal_E[here], frames["episode"].to_numpy()).astype(np.int32)
+        key_column = pa.DictionaryArray.from_arrays(
+            pa.array(np.minimum(place_N, len(here) - 1)), keys.take(pa.array(here))
+        )
         shard_column = pa.array(np.full(frames.num_rows, ordinal, np.int32))
         tables[ordinal] = frames.add_column(0, "key", key_column).add_column(0, "shard", shard_column)
     return pa.concat_tables([tables[s].slice(start, stop - start) for s, start, stop in selection.ranges()])

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Component, Mixture
@@ -89,26 +91,18 @@ def representation_statistics(
         cached = json.loads(store.storage.read_bytes(cache))
         return Statistics.from_json(cached["state"]), Statistics.from_json(cached["action"])
 
-    tasks = [
-        task
-        for component in mixture.components
-        for task in _tasks(store, component, _Window(stream, str(wanted), horizon, stride))
-    ]
-    leaves: list[tuple[Statistics, Statistics]] = []
+    window = _Window(stream, str(wanted), horizon, stride)
+    tasks = [task for component in mixture.components for task in _tasks(store, component, window)]
+    states, actions = [], []
     with Progress(len(tasks), "shards", "statistics", quiet=quiet) as progress:
-        for index, found in unordered_map(_shard_leaves, tasks, workers=workers):
+        for index, leaves in unordered_map(_shard_leaves, tasks, workers=workers):
             embodiment = tasks[index].schema.embodiment
-            for state, action in found:
-                leaves.append(
-                    (
-                        state.into(unions.state, embodiment=embodiment),
-                        action.into(action_union, embodiment=embodiment),
-                    )
-                )
+            states += [state.into(unions.state, embodiment=embodiment) for state, _ in leaves]
+            actions += [action.into(action_union, embodiment=embodiment) for _, action in leaves]
             progress.advance()
-    states, actions = zip(*leaves, strict=True)
     state, action = Statistics.merge_all(states), Statistics.merge_all(actions)
-    store.storage.write(cache, canonical_json({"state": state.to_json(), "action": action.to_json()}))
+    with suppress(OSError):  # the store may be one that this user can only read
+        store.storage.write(cache, canonical_json({"state": state.to_json(), "action": action.to_json()}))
     return state, action
 
 
@@ -128,35 +122,31 @@ class _Window:
 
 @dataclass(frozen=True)
 class _Task:
-    """One shard of a component; `row_N` are the anchors, `start_N` and `end_N` bound their episodes."""
+    """One shard of a component: ranges of anchor rows, and the first and last + 1 row of its episodes."""
 
     store: Store
     version: Version
     schema: Schema
     shard_key: str
     window: _Window
-    row_N: NDArray[np.int64]
-    start_N: NDArray[np.int64]
-    end_N: NDArray[np.int64]
+    ranges: list[tuple[int, int]]
+    first_E: NDArray[np.int64]
+    end_E: NDArray[np.int64]
 
 
 def _tasks(store: Store, component: Component, window: _Window) -> Iterator[_Task]:
     selection = component_selection(store, component)
-    schema = component_schema(store, component)
-    episodes = read_episodes(store, selection.version)
+    version, schema = selection.version, component_schema(store, component)
+    shards = read_manifest(store, version).shards
+    episodes = read_episodes(store, version)
     shard_E = episodes["shard"].to_numpy()
-    for ordinal, entry in enumerate(read_manifest(store, selection.version).shards):
-        ranges = [(start, stop) for shard, start, stop in selection.ranges() if shard == ordinal]
-        if not ranges:
-            continue
-        row_N = np.concatenate([np.arange(start, stop) for start, stop in ranges])
-        # Ends are not the next starts: rows of episodes that were quarantined may lie between.
-        here = episodes.filter(pa.array(shard_E == ordinal)).sort_by("row_start")
-        first_E = here["row_start"].to_numpy()
-        end_E = first_E + here["num_frames"].to_numpy()
-        episode_N = np.searchsorted(first_E, row_N, side="right") - 1
-        bounds = (first_E[episode_N], end_E[episode_N])
-        yield _Task(store, selection.version, schema, entry.key, window, row_N, *bounds)
+    first_E = episodes["row_start"].to_numpy()
+    # Ends are not the next starts: rows of episodes that were quarantined may lie between.
+    end_E = first_E + episodes["num_frames"].to_numpy()
+    for ordinal, group in groupby(selection.ranges(), key=itemgetter(0)):
+        ranges = [(start, stop) for _, start, stop in group]
+        here = shard_E == ordinal
+        yield _Task(store, version, schema, shards[ordinal].key, window, ranges, first_E[here], end_E[here])
 
 
 def _shard_leaves(task: _Task) -> list[tuple[Statistics, Statistics]]:
@@ -168,14 +158,14 @@ def _shard_leaves(task: _Task) -> list[tuple[Statistics, Statistics]]:
     state_RS = frame_matrix(table, "state")
     target_RA = frame_matrix(table, f"action.{window.stream}")
     flags_R = table["flags"].to_numpy()
+    anchor_R = np.concatenate([np.arange(start, stop) for start, stop in task.ranges])
     leaves = []
-    for begin in range(0, len(task.row_N), BLOCK_ROWS):
-        block = slice(begin, begin + BLOCK_ROWS)
-        row_N = task.row_N[block]
+    for begin in range(0, len(anchor_R), BLOCK_ROWS):
+        row_N = anchor_R[begin : begin + BLOCK_ROWS]
+        episode_N = np.searchsorted(task.first_E, row_N, side="right") - 1
+        bounds_N = task.first_E[episode_N], task.end_E[episode_N]
+        row_NT, inside_NT = chunk_rows(row_N, *bounds_N, window.horizon, window.stride)
         anchored_N = (flags_R[row_N] & Flag.INVALID_STATE) == 0
-        row_NT, inside_NT = chunk_rows(
-            row_N, task.start_N[block], task.end_N[block], window.horizon, window.stride
-        )
         valid_NT = inside_NT & anchored_N[:, None] & ((flags_R[row_NT] & Flag.INVALID_ACTION) == 0)
         state_NS = state_RS[row_N]
         action_NTA = encode(state_NS, target_RA[row_NT], state_space, action_space, window.representation)

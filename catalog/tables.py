@@ -113,9 +113,7 @@ def read_table(storage: Storage, path: str) -> pa.Table:
         source = pa.memory_map(str(local)) if local is not None else pa.BufferReader(storage.read_bytes(path))
         return pa.ipc.open_file(source).read_all()
     except (pa.ArrowInvalid, FileNotFoundError) as error:
-        raise FoundryError(
-            f"table '{path}' of store {storage.url} cannot be read: {error}", hint="foundry-data validate"
-        ) from error
+        raise FoundryError(f"table '{path}' of store {storage.url} cannot be read: {error}") from error
 
 
 def read_frames(store: Store, version: Version, shard_key: str) -> pa.Table:
