@@ -101,6 +101,20 @@ def _ray(workers: int, address: str | None) -> Iterator[Any]:
     try:
         if address is not None:
             check_nodes(ray)
-        yield ray
+        with _messages_on_stderr():
+            yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _messages_on_stderr() -> Iterator[None]:
+    """Ray prints a worker's death to stdout, which belongs to results, and has no setting for it."""
+    from ray._private import worker
+
+    original = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda data, **how: original({**data, "is_err": True}, **how)
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = original

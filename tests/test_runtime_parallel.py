@@ -36,7 +36,7 @@ def test_no_items_give_no_results_and_negative_workers_are_refused():
         list(unordered_map(digest_of, [1], workers=-1))
 
 
-def test_ray_gives_the_inline_results_and_errors_though_a_worker_dies(tmp_path):
+def test_ray_gives_the_inline_results_and_errors_though_a_worker_dies(tmp_path, capfd):
     """One test, because starting Ray takes seconds; the inner map borrows the Ray that the outer started."""
 
     def digest_but_die_once(folder, item):
@@ -62,6 +62,10 @@ def test_ray_gives_the_inline_results_and_errors_though_a_worker_dies(tmp_path):
 
     assert sorted([first, *results]) == list(unordered_map(digest_of, range(30)))
     assert (tmp_path / "died").exists()
+
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "worker died" in shown.err
 
     import ray
 
