@@ -142,12 +142,22 @@ class Manifest:
                 f"{where} has format {found!r}, this robot_foundry reads format {FORMAT}",
                 hint="pip install --upgrade robot-foundry",
             )
+        try:
+            manifest = cls._decoded(obj, where)
+        except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise FoundryError(f"{where} is damaged: {error}") from error
+        if manifest.version_id != obj["version_id"]:
+            raise FoundryError(f"{where} says version {obj['version_id']} but holds {manifest.version_id}")
+        return manifest
+
+    @classmethod
+    def _decoded(cls, obj: Mapping[str, Any], where: str) -> Manifest:
         check_keys(obj, _KEYS, where)
         for entry in obj["shards"]:
             check_keys(entry, _SHARD_KEYS, f"a shard of {where}")
         for entry in obj["quarantined"]:
             check_keys(entry, ("unit", "reason"), f"a quarantined unit of {where}")
-        manifest = cls(
+        return cls(
             dataset=obj["dataset"],
             build_id=obj["build_id"],
             schema=None if obj["schema"] is None else Schema.from_json(obj["schema"], f"schema of {where}"),
@@ -159,9 +169,6 @@ class Manifest:
             quarantined=tuple(Quarantined(**entry) for entry in obj["quarantined"]),
             kind=obj["kind"],
         )
-        if manifest.version_id != obj["version_id"]:
-            raise FoundryError(f"{where} says version {obj['version_id']} but holds {manifest.version_id}")
-        return manifest
 
 
 def read_manifest(store: Store, version: Version) -> Manifest:

@@ -178,6 +178,18 @@ def test_snapshot_follows_the_listing_and_can_be_lost(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "store").iterdir() if p.name.startswith(".tmp")] == []
 
 
+def test_an_object_store_works_like_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    store = Store(f"memory://{tmp_path.name}")
+    version = make_version(store, "sim", [[3, 2]], images=True)
+    assert [entry.version for entry in Catalog(store).ls()] == [version]
+    assert Catalog(store).sql("FROM frames_sim").num_rows == 5
+    dataset = robot_foundry.open("sim", store)
+    assert dataset[4]["image.primary"].shape == (16, 24, 3)
+    assert as_mixture(store, "sim").components[0].num_samples > 0
+    assert list(tmp_path.rglob("catalog.duckdb"))
+
+
 class Shell:
     def __init__(self, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
         self.store, self.capsys = store, capsys

@@ -69,9 +69,15 @@ def test_manifest_round_trip_is_exact_and_strict() -> None:
         ({"surprise": 1}, "unknown keys surprise"),
         ({"version_id": "0" * 32}, "but holds"),
         ({"kind": "robots"}, "robots"),
+        ({"shards": 5}, "damaged"),
+        ({"schema": {"state": []}}, "lacks cameras"),
+        ({"tables": []}, "tables of 'lift' is not a JSON object"),
     ):
         with pytest.raises(FoundryError, match=message):
             Manifest.from_json(json.dumps(obj | change).encode())
+    for data in (b"", b"[]", b"{}"):
+        with pytest.raises(FoundryError, match="is not JSON|has format None"):
+            Manifest.from_json(data)
     del obj["tables"]["leaves"]
     with pytest.raises(FoundryError, match="lacks leaves"):
         Manifest.from_json(json.dumps(obj).encode())

@@ -59,7 +59,7 @@ def _text(store: Store, version: Version, manifest: Manifest, result: dict[str, 
     lines = [
         f"{version}  {manifest.kind}  id {version.version_id}  build {version.build_id}",
         *([f"tags         {', '.join(result['tags'])}"] if result["tags"] else []),
-        *(f"{name:<12} {value}" for name, value in sorted(manifest.provenance.items())),
+        *(f"{name:<12} {_brief(value)}" for name, value in sorted(manifest.provenance.items())),
     ]
     if manifest.schema is not None:
         lines += _robot_lines(manifest, manifest.schema, result["episodes"])
@@ -100,6 +100,14 @@ def _mixture_lines(store: Store, mixture: Mixture) -> list[str]:
         *("", table(headers, rows)),
         *("", mask_tables(mixture, united)),
     ]
+
+
+def _brief(value: Any) -> str:
+    """A record of provenance in one line; what is nested in it is in --json."""
+    if not isinstance(value, dict):
+        return str(value)
+    plain = {key: item for key, item in value.items() if item is not None}
+    return ", ".join(f"{key} {item}" for key, item in plain.items() if not isinstance(item, dict | list))
 
 
 def _more(count: int) -> list[str]:
