@@ -198,10 +198,10 @@ def spaces(store: Store, mixture: Mixture) -> Spaces:
     return Spaces(union("state"), {stream: union(stream) for stream in sorted(common)}, schemas)
 
 
-def warnings_for(store: Store, mixture: Mixture, weights: Mapping[str, Fraction] | None = None) -> list[str]:
+def warnings_for(store: Store, mixture: Mixture, weights: Mapping[str, Weight] | None = None) -> list[str]:
     """What is allowed and probably not meant, one sentence each. `weights` are those that were asked for."""
     found = []
-    total = sum((weights or {}).values(), Fraction(0))
+    total = sum((exact_weight(value, ref) for ref, value in (weights or {}).items()), Fraction(0))
     if weights and total != 1:
         found.append(f"the weights sum to {float(total):g}; they were scaled to sum to 1")
     repeats = {c.name: c.fraction / c.num_samples for c in mixture.components}
