@@ -25,7 +25,7 @@ soak: $(INSTALLED)  ## minutes of work: long kill and resume runs
 	$(BIN)/python -m pytest -q -m soak
 
 bench: $(INSTALLED)  ## figures against other loaders, in one run
-	$(BIN)/python benchmarks/run.py
+	set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
 
 clean:  ## caches and build outputs; never a store or a run
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
