@@ -16,6 +16,7 @@ COMMANDS = {
     "remap": LazyCommand(
         "robot_foundry.cli.data.remap:command", "Make a version with a new mapping; reads no image."
     ),
+    "index": LazyCommand("robot_foundry.cli.data.index:command", "Index WebDataset tars where they lie."),
     "ls": LazyCommand("robot_foundry.cli.data.ls:command", "List datasets and their versions."),
     "show": LazyCommand("robot_foundry.cli.data.show:command", "Show what a version holds."),
     "stats": LazyCommand("robot_foundry.cli.data.stats:command", "Show the statistics of every dim."),

@@ -96,7 +96,7 @@ def read_index(storage: Storage, path: str) -> pa.Table:
 
 def bad_index(where: str, what: str) -> FoundryError:
     """An index that cannot be used; it can always be made anew from its tar."""
-    return FoundryError(f"{where} {what}", hint="foundry-data index makes it anew from the tar")
+    return FoundryError(f"{where} {what}", hint="foundry-data index TAR makes it anew")
 
 
 def _check(table: pa.Table, where: str) -> None:

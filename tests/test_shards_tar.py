@@ -15,7 +15,7 @@ import google_crc32c
 import pyarrow as pa
 import pytest
 import webdataset
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.runtime.errors import FoundryError
@@ -66,6 +66,7 @@ EXAMPLE = {
 }
 
 
+@settings(max_examples=40)
 @given(MEMBERS)
 def test_every_reader_finds_what_was_written(members: dict[str, bytes]) -> None:
     data, summary = written(members)
@@ -85,6 +86,7 @@ def test_every_reader_finds_what_was_written(members: dict[str, bytes]) -> None:
         assert row["key"] == row["name"].split(".")[0]
 
 
+@settings(max_examples=40)
 @given(MEMBERS)
 def test_the_index_is_derived_from_the_tar_alone(members: dict[str, bytes]) -> None:
     data, summary = written(members)
@@ -239,6 +241,7 @@ def test_arbitrary_bytes_after_a_valid_header_never_crash(data: bytes) -> None:
             index_of_tar(io.BytesIO(bytes(header) + data + bytes(-len(data) % 512 + 1024)))
 
 
+@settings(max_examples=40)
 @given(MEMBERS)
 def test_an_index_survives_storage(members: dict[str, bytes]) -> None:
     table = written(members)[1].members
