@@ -1,6 +1,6 @@
 """`load`: batches of a dataset or a mixture, the same for every number of ranks, threads and restarts.
 
-Legend: G rows of a global batch, B rows of this rank, C lanes.
+Legend: B rows of this rank, C lanes, n batches that are planned at once.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ class Loader:
         self._max_substitutions = max_substitutions
         self._substitutions: dict[int, Substitution] = {}
         self._plan = lru_cache(maxsize=4)(self._plan_run)
+        self._offset_B = _offsets(mixture.lanes, global_batch, rank, world)
         self._next = 0
         self._ahead: deque[Future[tuple[Batch, list[Substitution]]]] = deque()
         self._builder = ThreadPoolExecutor(1, "batches") if threads else None
@@ -148,14 +149,7 @@ class Loader:
         Where world divides C and C divides the global batch, a rank owns a range of lanes (k mod C), so that
         it alone reads their spans; otherwise a contiguous part of the batch.
         """
-        lanes, share = self.mixture.lanes, self.global_batch // self.world
-        if lanes % self.world == 0 and self.global_batch % lanes == 0:
-            width = lanes // self.world
-            lane_b = np.arange(self.rank * width, (self.rank + 1) * width, dtype=np.int64)
-            offset_B = (np.arange(0, self.global_batch, lanes)[:, None] + lane_b).reshape(-1)
-        else:
-            offset_B = np.arange(self.rank * share, (self.rank + 1) * share, dtype=np.int64)
-        return b * self.global_batch + offset_B
+        return b * self.global_batch + self._offset_B
 
     @property
     def substitutions(self) -> tuple[Substitution, ...]:
@@ -216,7 +210,8 @@ class Loader:
     def _plan_run(self, run: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
         """Positions, components and samples of a run of n batches, each [n, B]."""
         first = run * self._batches_per_run
-        k_nB = np.stack([self.positions(b) for b in range(first, first + self._batches_per_run)])
+        b_n = np.arange(first, first + self._batches_per_run, dtype=np.int64)
+        k_nB = b_n[:, None] * self.global_batch + self._offset_B
         dataset_n, _, sample_n = self._order.at(k_nB.reshape(-1))
         return k_nB, dataset_n.reshape(k_nB.shape), sample_n.reshape(k_nB.shape)
 
@@ -248,6 +243,16 @@ def _check_topology(global_batch: int, rank: int, world: int, threads: int) -> N
         problems.append(f"threads {threads} is negative")
     if problems:
         raise UsageError("; ".join(problems))
+
+
+def _offsets(lanes: int, global_batch: int, rank: int, world: int) -> NDArray[np.int64]:
+    """Where the rows of a rank lie in a global batch, ascending."""
+    if lanes % world == 0 and global_batch % lanes == 0:
+        width = lanes // world
+        lane_c = np.arange(rank * width, (rank + 1) * width, dtype=np.int64)
+        return (np.arange(0, global_batch, lanes, dtype=np.int64)[:, None] + lane_c).reshape(-1)
+    share = global_batch // world
+    return np.arange(rank * share, (rank + 1) * share, dtype=np.int64)
 
 
 def _image_sizes(unions: Spaces, window: WindowSpec) -> dict[str, tuple[int, int]]:
