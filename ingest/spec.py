@@ -179,7 +179,8 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
                 hint="give one of these, or the path of your own .yaml (docs/specs.md)",
             )
         content = (resources.files("robot_foundry.ingest") / "specs" / f"{text}.yaml").read_text("utf-8")
-    return spec_from_json(with_overrides(parse_yaml(content, text), overrides), text)
+    spec = spec_from_json(parse_yaml(content, text), text)
+    return spec_from_json(with_overrides(spec.to_json(), overrides), text) if overrides else spec
 
 
 def spec_from_json(values: Any, where: str) -> Spec:
@@ -200,24 +201,22 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UsageError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def with_overrides(values: Any, overrides: Sequence[str]) -> Any:
-    """A copy of the raw spec with each `dotted.key=value` set. Keys may hold dots themselves."""
+def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of `Spec.to_json()` with each `dotted.key=value` set. Names in it may hold dots themselves."""
     for override in overrides:
         path, separator, text = override.partition("=")
         if not separator or not path:
             raise UsageError(f"override '{override}' is not of the form key=value")
-        values = _set(values, path.split("."), parse_yaml(text, f"override '{override}'"), override)
+        values = _set(values, path.split("."), parse_yaml(text, f"override '{override}'"))
     return values
 
 
-def _set(values: Any, parts: list[str], value: Any, override: str) -> Any:
-    if not parts:
-        return value
-    if not isinstance(values, dict):
-        raise UsageError(f"override '{override}' goes through '{values}', which is not a section")
-    for length in range(len(parts), 0, -1):  # the longest key that is there
-        name = ".".join(parts[:length])
-        if name in values and (isinstance(values[name], dict) or length == len(parts)):
-            return {**values, name: _set(values[name], parts[length:], value, override)}
-    # A new key: all that is left, so that `state.right.ee_position` may be added; the reader checks it.
+def _set(values: dict[str, Any], parts: list[str], value: Any) -> dict[str, Any]:
+    for length in range(len(parts), 0, -1):  # the longest name that is there
+        name, rest = ".".join(parts[:length]), parts[length:]
+        if name in values and not rest:
+            return {**values, name: value}
+        if isinstance(values.get(name), dict):
+            return {**values, name: _set(values[name], rest, value)}
+    # A name that is not there yet, such as a quantity of the state; the reader says if it may not be.
     return {**values, ".".join(parts): value}

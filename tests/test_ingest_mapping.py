@@ -1,0 +1,343 @@
+"""Canonical rows against SciPy, form by form. Legend: N frames."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from robot_foundry.catalog.tables import Flag
+from robot_foundry.ingest.mapping import canonical
+from robot_foundry.ingest.resolve import resolve
+from robot_foundry.ingest.sources import Refused
+from robot_foundry.ingest.spec import spec_from_json
+from robot_foundry.ingest.survey import Surveyed
+from robot_foundry.runtime.errors import FoundryError
+
+OSC = {"type": "OSC_POSE", "input_max": 1, "input_min": -1, "control_delta": True}
+LIMITS = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
+POSITION = {"right.ee_position": {"key": "p"}}
+
+
+def spec_of(state, actions=None, **mapping):
+    values = {"embodiment": "arm", "state": state, "actions": actions or {}, **mapping}
+    return spec_from_json({"layout": "robomimic", "mapping": values}, "test")
+
+
+def episode_of(arrays, *, environment=None, attributes=None):
+    return {
+        "id": "demo_0",
+        "source": {"path": "f.hdf5"},
+        "num_frames": len(next(iter(arrays.values()))),
+        "fps": 20.0,
+        "cameras": {},
+        "attributes": attributes or {},
+        "environment": environment or {},
+    }
+
+
+def survey_of(arrays, key="demo-0", **episode):
+    return Surveyed(key, episode_of(arrays, **episode), {name: a.shape for name, a in arrays.items()})
+
+
+def rows_of(spec, arrays, **episode):
+    """The canonical rows of one episode, and the names of the dims of state and streams."""
+    item = survey_of(arrays, **episode)
+    found = resolve(spec.mapping, [item])
+    assert not found.problems, found.problems
+    timed = {**arrays, "timestamp": np.arange(item.episode["num_frames"]) / 20.0}
+    return canonical(found.mapping, found.schema, item.episode, timed), found.schema
+
+
+def rot6d(rotation):
+    """The first two columns, from SciPy's matrices."""
+    return np.concatenate([rotation.as_matrix()[:, :, 0], rotation.as_matrix()[:, :, 1]], axis=1)
+
+
+def rotations(seed, n=6):
+    return Rotation.random(n, random_state=seed)
+
+
+@pytest.mark.parametrize(
+    ("field", "of"),
+    [
+        ({"from": "quaternion", "order": "xyzw"}, lambda r: 3.0 * r.as_quat()),
+        ({"from": "quaternion", "order": "wxyz"}, lambda r: -np.roll(r.as_quat(), 1, axis=1)),
+        ({"from": "axis_angle"}, lambda r: r.as_rotvec()),
+        ({"from": "euler", "sequence": "xyz"}, lambda r: r.as_euler("xyz")),
+        ({"from": "euler", "sequence": "XYZ"}, lambda r: r.as_euler("XYZ")),
+        ({"from": "euler", "sequence": "zyx", "degrees": True}, lambda r: r.as_euler("zyx", degrees=True)),
+        ({"from": "rot6d_columns"}, rot6d),
+        ({"from": "rot6d_rows"}, lambda r: r.as_matrix()[:, :2, :].reshape(-1, 6)),
+        ({"from": "matrix"}, lambda r: r.as_matrix()),
+        ({"from": "matrix"}, lambda r: r.as_matrix().reshape(-1, 9)),
+    ],
+)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_every_form_of_a_rotation_gives_the_first_two_columns(field, of, seed):
+    turned = rotations(seed)
+    rows, schema = rows_of(spec_of({"right.ee_rotation": {"key": "r", **field}}), {"r": of(turned)})
+    assert [dim.name for dim in schema.state] == [f"right.ee_rot6d.{i}" for i in range(6)]
+    np.testing.assert_allclose(rows.state_ND, rot6d(turned), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "expected"),
+    [
+        ({"from": "fingers", "closed": 0, "open": 0.08}, [[0.04, -0.04], [0.01, -0.03], [0, 0]], [1, 0.5, 0]),
+        ({"from": "width", "closed": 0.01, "open": 0.11}, [[0.11], [0.06], [0.0]], [1, 0.5, 0]),
+        ({"from": "command", "closed": 1, "open": -1}, [[-1.0], [1.0], [0.5]], [1, 0, 0.25]),
+        ({"from": "value"}, [[0.25], [1.5], [-0.5]], [0.25, 1, 0]),
+        ({"from": "value", "closed": 1, "open": 0}, [[0.25], [1.5], [-0.5]], [0.75, 0, 1]),
+    ],
+)
+def test_a_gripper_is_0_closed_to_1_open_whatever_its_form(field, values, expected):
+    spec = spec_of({"right.gripper_opening": {"key": "g", **field}})
+    rows, _ = rows_of(spec, {"g": np.array(values)})
+    np.testing.assert_allclose(rows.state_ND[:, 0], expected, atol=1e-7)
+    flat, _ = rows_of(spec, {"g": np.array(values)[:, 0]}) if len(values[0]) == 1 else (rows, None)
+    np.testing.assert_array_equal(flat.state_ND, rows.state_ND)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), reach=st.floats(0.1, 4.0))
+def test_an_osc_command_is_clipped_scaled_and_applied_in_base_axes(seed, reach):
+    rng = np.random.default_rng(seed)
+    turned, position_N3 = rotations(seed), rng.normal(size=(6, 3))
+    action_N7 = rng.uniform(-reach, reach, (6, 7))
+    spec = spec_of(
+        {
+            "right.ee_position": {"key": "p"},
+            "right.ee_rotation": {"key": "q", "from": "quaternion", "order": "xyzw"},
+        },
+        {
+            "command": {
+                "right.ee_position": {"key": "a", "columns": [0, 3], "from": "osc"},
+                "right.ee_rotation": {"key": "a", "columns": [3, 6], "from": "osc"},
+            }
+        },
+    )
+    config = {**OSC, "output_max": LIMITS, "output_min": [-x for x in LIMITS]}
+    environment = {"env_args": {"env_kwargs": {"controller_configs": config}}}
+    arrays = {"p": position_N3, "q": turned.as_quat(), "a": action_N7}
+    rows, schema = rows_of(spec, arrays, environment=environment)
+
+    clipped_N7 = np.clip(action_N7, -1, 1)
+    target_N3 = position_N3 + 0.05 * clipped_N7[:, :3]
+    target = Rotation.from_rotvec(0.5 * clipped_N7[:, 3:6]) * turned
+    names = [dim.name for dim in schema.streams["command"]]
+    assert names[:3] == [f"right.ee_position.{axis}" for axis in "xyz"]
+    np.testing.assert_allclose(rows.streams["command"][:, :3], target_N3, atol=1e-6)
+    np.testing.assert_allclose(rows.streams["command"][:, 3:], rot6d(target), atol=2e-6)
+
+    # control_delta false: the same numbers are absolute, and nothing is clipped.
+    config["control_delta"] = False
+    rows, _ = rows_of(spec, arrays, environment=environment)
+    np.testing.assert_allclose(rows.streams["command"][:, :3], action_N7[:, :3], atol=1e-6)
+    np.testing.assert_allclose(
+        rows.streams["command"][:, 3:], rot6d(Rotation.from_rotvec(action_N7[:, 3:6])), atol=2e-6
+    )
+
+
+def test_osc_limits_need_not_be_symmetric():
+    """robosuite's scale_action: (clip(a) - mid of input) * (output range / input range) + mid of output."""
+    config = {**OSC, "input_max": 2, "input_min": 0, "output_max": [0.3] * 6, "output_min": [-0.1] * 6}
+    spec = spec_of(POSITION, {"command": {"right.ee_position": {"key": "a", "from": "osc"}}})
+    arrays = {"p": np.zeros((3, 3)), "a": np.array([[-1.0, 0, 0.5], [1, 1.5, 2], [9, 2, 1]])}
+    environment = {"env_args": {"env_kwargs": {"controller_configs": config}}}
+    rows, _ = rows_of(spec, arrays, environment=environment)
+    expected = np.clip(arrays["a"], 0, 2) * 0.2 - 0.1
+    np.testing.assert_allclose(rows.streams["command"], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (None, "no controller_configs"),
+        ({**OSC, "type": "JOINT_VELOCITY"}, "its controller is 'JOINT_VELOCITY' and not OSC_POSE"),
+        ({**OSC, "output_min": LIMITS}, "its controller has no output_max"),
+        ({**OSC, "output_min": LIMITS, "output_max": "big"}, "the output_max of its controller is 'big'"),
+        ({**OSC, "input_max": -1, "output_min": 0, "output_max": 1}, "not above input_min"),
+    ],
+)
+def test_another_controller_is_refused_by_name(config, expected):
+    spec = spec_of(POSITION, {"command": {"right.ee_position": {"key": "a", "from": "osc"}}})
+    environment = {"env_args": {"env_kwargs": {"controller_configs": config}}}
+    item = survey_of({"p": np.zeros((2, 3)), "a": np.zeros((2, 3))}, environment=environment)
+    assert expected in resolve(spec.mapping, [item]).problems["demo-0"]
+
+
+def test_deltas_and_scales_are_explicit_without_a_controller():
+    spec = spec_of(
+        {"right.ee_position": {"key": "p", "scale": 0.001}, "right.joint_position": {"key": "j"}},
+        {
+            "command": {
+                "right.ee_position": {"key": "a", "from": "delta", "clip": 2, "scale": [1, 10, 100]},
+                "right.joint_position": {"key": "v", "from": "delta", "scale": 0.5},
+            }
+        },
+    )
+    arrays = {
+        "p": np.array([[1000.0, 2000, 3000]]),
+        "j": np.array([[1.0, 2]]),
+        "a": np.array([[1.0, -3, 2]]),
+        "v": np.array([[2.0, 4]]),
+    }
+    rows, schema = rows_of(spec, arrays)
+    assert [dim.name for dim in schema.state][-2:] == ["right.joint_position.0", "right.joint_position.1"]
+    np.testing.assert_allclose(rows.state_ND, [[1, 2, 3, 1, 2]])
+    np.testing.assert_allclose(rows.streams["command"], [[2, -18, 203, 2, 4]])
+
+
+def test_next_state_is_the_state_one_row_later_and_the_last_row_repeats():
+    position_N3 = np.arange(15.0).reshape(5, 3)
+    spec = spec_of(
+        {**POSITION, "right.gripper_opening": {"key": "g", "from": "value"}},
+        {
+            "next_state": {
+                "right.ee_position": {"from": "next_state"},
+                "right.gripper_opening": {"key": "a", "columns": [-1, None], "from": "value"},
+            }
+        },
+    )
+    arrays = {"p": position_N3, "g": np.zeros(5), "a": np.c_[np.zeros((5, 3)), np.linspace(0, 1, 5)]}
+    rows, _ = rows_of(spec, arrays)
+    np.testing.assert_array_equal(rows.streams["next_state"][:, :3], position_N3[[1, 2, 3, 4, 4]])
+    np.testing.assert_allclose(rows.streams["next_state"][:, 3], np.linspace(0, 1, 5))
+    assert [bool(flag & Flag.TERMINAL) for flag in rows.flags_N] == [False] * 4 + [True]
+
+
+def test_rows_without_a_pose_are_flagged_and_hold_zeros():
+    turned = rotations(0, 8)
+    quaternion_N4, position_N3 = turned.as_quat(), np.ones((8, 3))
+    quaternion_N4[2] = 0.0
+    position_N3[5] = np.nan
+    spec = spec_of(
+        {**POSITION, "right.ee_rotation": {"key": "q", "from": "quaternion", "order": "xyzw"}},
+        {"next_state": {"right.ee_position": {"from": "next_state"}}},
+    )
+    rows, _ = rows_of(spec, {"p": position_N3, "q": quaternion_N4})
+    assert [n for n in range(8) if rows.flags_N[n] & Flag.INVALID_STATE] == [2, 5]
+    assert [n for n in range(8) if rows.flags_N[n] & Flag.INVALID_ACTION] == [4]
+    assert not rows.state_ND[[2, 5]].any() and not rows.streams["next_state"][4].any()
+    assert np.isfinite(rows.state_ND).all() and rows.state_ND[[0, 1, 3, 4, 6, 7]].any(axis=1).all()
+
+    with pytest.raises(Refused, match="no frame of it has a finite state and action"):
+        rows_of(spec, {"p": np.full((8, 3), np.inf), "q": quaternion_N4})
+
+
+def test_a_stored_matrix_that_is_no_rotation_is_invalid():
+    matrix_N33 = rotations(3, 4).as_matrix()
+    matrix_N33[1] *= 1.1
+    matrix_N33[2, :, 0] *= -1
+    rows, _ = rows_of(spec_of({"right.ee_rotation": {"key": "m", "from": "matrix"}}), {"m": matrix_N33})
+    assert [bool(flag & Flag.INVALID_STATE) for flag in rows.flags_N] == [False, True, True, False]
+
+
+def test_idle_frames_are_flagged_by_pose_joints_and_gripper_command():
+    position_N3 = np.zeros((7, 3))
+    position_N3[3:, 0] = 0.01
+    angle_N = np.array([0, 0, 0, 0, 0, 0.1, 0.1])
+    quaternion_N4 = Rotation.from_euler("z", angle_N[:, None]).as_quat()
+    opening_N = np.array([1, 1, 1, 1, 0, 0, 0.0])
+    spec = spec_of(
+        {**POSITION, "right.ee_rotation": {"key": "q", "from": "quaternion", "order": "xyzw"}},
+        {
+            "command": {
+                "right.ee_position": {"from": "next_state"},
+                "right.gripper_opening": {"key": "a", "from": "value"},
+            }
+        },
+    )
+    rows, _ = rows_of(spec, {"p": position_N3, "q": quaternion_N4, "a": opening_N})
+    # 2 moves, 3 is still, at 4 the gripper command changes and then it turns, 6 is the last.
+    assert [bool(flag & Flag.NOOP) for flag in rows.flags_N] == [True, True, False, True, False, True, False]
+
+
+def test_instruction_and_success_come_from_the_first_rule_that_applies():
+    rules = {
+        "instruction": [{"attr": "task"}, {"by_env": {"Lift": "lift it"}}, {"text": "do it"}],
+        "success": [{"attr": "success"}, {"key": "r", "at_least": 0.5}],
+    }
+    spec, arrays = spec_of(POSITION, **rules), {"p": np.zeros((4, 3))}
+
+    def told(**episode):
+        rows, _ = rows_of(spec, {**arrays, **episode.pop("arrays", {})}, **episode)
+        return rows.annotations[0][3:], rows.success
+
+    assert told() == (("do it", "spec"), None)
+    assert told(environment={"env_name": "Lift"}, arrays={"r": np.zeros(4)}) == (("lift it", "env:Lift"), False)
+    attributes = {"task": " stack ", "success": False}
+    assert told(attributes=attributes, arrays={"r": np.ones(4)}) == (("stack", "attr:task"), False)
+    assert told(attributes={"task": ""}, arrays={"r": np.array([0, 0, 1, 0])}) == (("do it", "spec"), True)
+    rows, _ = rows_of(spec, arrays)
+    assert rows.annotations[0][:3] == (0, 4, "instruction")
+
+
+def test_what_does_not_fit_is_named_with_what_there_is():
+    spec = spec_of(
+        {
+            "right.ee_position": {"key": "obs/eef_pos"},
+            "right.ee_rotation": {"key": "obs/rot", "from": "quaternion", "order": "xyzw"},
+            "right.gripper_opening": {"key": "obs/grip", "columns": [1, 2], "from": "value"},
+        }
+    )
+    arrays = {"obs/eef_poz": np.zeros((2, 3)), "obs/rot": np.zeros((2, 3)), "obs/grip": np.zeros((2, 1))}
+    problem = resolve(spec.mapping, [survey_of(arrays)]).problems["demo-0"]
+    assert "right.ee_position names the array 'obs/eef_pos', did you mean 'obs/eef_poz'?" in problem
+    assert "(arrays: obs/eef_poz, obs/grip, obs/rot)" in problem
+    assert "right.ee_rotation needs 4 columns as quaternion, and 'obs/rot' gives 3" in problem
+    assert "right.gripper_opening takes the columns [1, 2] of 'obs/grip', which has 1" in problem
+
+
+def test_an_optional_quantity_is_for_all_episodes_or_for_none():
+    spec = spec_of(
+        {**POSITION, "right.joint_position": {"key": "j", "optional": True}},
+        {"next_state": {"right.joint_position": {"from": "next_state"}}},
+    )
+    with_joints = survey_of({"p": np.zeros((2, 3)), "j": np.zeros((2, 7))}, key="a")
+    without = survey_of({"p": np.zeros((2, 3))}, key="b")
+
+    found = resolve(spec.mapping, [with_joints])
+    assert len(found.schema.state) == 10 and len(found.schema.streams["next_state"]) == 7
+    assert not found.warnings
+    found = resolve(spec.mapping, [without])
+    assert len(found.schema.state) == 3 and not found.schema.streams and not found.warnings
+    found = resolve(spec.mapping, [with_joints, without])
+    assert len(found.schema.state) == 3 and not found.problems
+    assert "right.joint_position of state is left out: 1 of 2 episodes lack it" in found.warnings[0]
+    only = spec_of({"right.joint_position": {"key": "j", "optional": True}})
+    with pytest.raises(FoundryError, match="no quantity of the mapping's state is in the source"):
+        resolve(only.mapping, [without])
+
+
+def test_joints_and_embodiment_are_one_for_a_dataset():
+    spec = spec_of(
+        {"right.joint_position": {"key": "j"}}, embodiment={"attr": "embodiment", "default": "panda"}
+    )
+    surveyed = [
+        survey_of({"j": np.zeros((2, 7))}, key="a"),
+        survey_of({"j": np.zeros((2, 6))}, key="b"),
+        survey_of({"j": np.zeros((2, 7))}, key="c", attributes={"embodiment": "ur5"}),
+    ]
+    found = resolve(spec.mapping, surveyed)
+    assert (found.schema.embodiment, len(found.schema.state)) == ("panda", 7)
+    assert found.problems["b"] == "its state right.joint_position has 6 columns, the dataset's has 7"
+    assert found.problems["c"].startswith("its embodiment is ur5, the dataset's is panda")
+
+
+def test_values_are_float32_of_float64_arithmetic():
+    """A pose far from the origin keeps its digits until it is stored."""
+    position_N3 = np.full((2, 3), 1e4 + 1 / 3)
+    spec = spec_of(
+        {"right.ee_position": {"key": "p"}},
+        {"command": {"right.ee_position": {"key": "a", "from": "delta", "scale": 1e-4}}},
+    )
+    rows, _ = rows_of(spec, {"p": position_N3, "a": np.full((2, 3), 2, np.float32)})
+    assert rows.streams["command"][0, 0] == np.float32(1e4 + 1 / 3 + 2e-4)
+    assert math.isclose(rows.timestamp_N[1], 0.05)
