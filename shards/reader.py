@@ -65,17 +65,16 @@ class ShardReader:
         return len(self._offset_M)
 
     def read(self, row: int) -> bytes:
-        """The bytes of the member at this row of the index; CorruptMember if they were not written so."""
-        offset, size = int(self._offset_M[row]), int(self._size_M[row])
-        if self._local is None:
-            data = self.storage.read_range(self.tar_path, offset, size)
-        else:
-            # A local reference: `close` in another thread cannot take the descriptor away in mid-read.
-            file = self._file or self._open(self._local)
-            data = file.read(offset, size)
-        if google_crc32c.value(data) != self._crc32c_M[row] or len(data) != size:
-            raise CorruptMember(f"member {self.name(row)!r} of {self.where} is damaged: its checksum differs")
-        return data
+        """The bytes of the member at this row of the index.
+
+        CorruptMember if they are not what was written, and were not when they were fetched a second time.
+        """
+        offset, size, crc32c = int(self._offset_M[row]), int(self._size_M[row]), self._crc32c_M[row]
+        for _ in range(2):
+            data = self._fetch(offset, size)
+            if google_crc32c.value(data) == crc32c and len(data) == size:
+                return data
+        raise CorruptMember(f"member {self.name(row)!r} of {self.where} is damaged: its checksum differs")
 
     def name(self, row: int) -> str:
         """The member's name."""
@@ -99,6 +98,13 @@ class ShardReader:
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.index["name"].to_pylist())}
+
+    def _fetch(self, offset: int, size: int) -> bytes:
+        if self._local is None:
+            return self.storage.read_range(self.tar_path, offset, size)
+        # A local reference: `close` in another thread cannot take the descriptor away in mid-read.
+        file = self._file or self._open(self._local)
+        return file.read(offset, size)
 
     def _open(self, path: Path) -> _File:
         with self._lock:
