@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from robot_foundry.evaluation.worlds.tabletop.commands import canonical_to_commands, encode_targets
 from robot_foundry.evaluation.worlds.tabletop.physics import HOME_ROTATION_33, Target
+from robot_foundry.evaluation.worlds.tabletop.world import CONTROL_HZ
 from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 
 RANDOM_CHUNK = 16
@@ -25,12 +27,12 @@ RANDOM_STEP = 0.028
 class Situation:
     """All that an actor is told when it must act.
 
-    images (S, H, W, 3) uint8 by role, oldest first; state_D over `space`; `seed` keys whatever the actor
-    draws. `arms` and `rotates` say which commands the robot takes.
+    images (S, H, W, 3) uint8 by role and state_SD over `space`, oldest first; `seed` keys whatever the
+    actor draws. `arms` and `rotates` say which commands the robot takes.
     """
 
     images: dict[str, np.ndarray]
-    state_D: np.ndarray
+    state_SD: np.ndarray
     space: ActionSpace
     instruction: str
     arms: tuple[str, ...]
@@ -66,6 +68,52 @@ def _policy_actor(spec: ActorSpec) -> Actor:
     return PolicyActor(spec.run, spec.device, spec.dataset)
 
 
+class PolicyActor:
+    """A trained policy from its checkpoint or run folder; one batch for all situations it is given."""
+
+    def __init__(self, run: str, device: str, dataset: str | None) -> None:
+        from robot_foundry.policy.policy import Policy
+
+        self._policy = Policy.load(run, device)
+        self._dataset = dataset
+        self._own = self._policy.spaces.datasets[self._policy.spaces.dataset(dataset)]
+        self.roles = self._policy.roles
+        self.history = self._policy.history
+        if self._policy.config.data.window.stride != 1:
+            raise FoundryError(
+                f"the policy in {run} plans with a stride of {self._policy.config.data.window.stride} steps, "
+                "a rollout executes every step",
+                hint="train it with data.window.stride=1",
+            )
+        if self._own.fps is not None and abs(self._own.fps - CONTROL_HZ) > 1e-6 * CONTROL_HZ:
+            raise FoundryError(
+                f"the policy in {run} learned at {self._own.fps:g} Hz, the tabletop runs at {CONTROL_HZ} Hz"
+            )
+
+    def act(self, situations: Sequence[Situation]) -> list[np.ndarray]:
+        observations = [
+            {"images": situation.images, "state": self._state(situation)} for situation in situations
+        ]
+        chunks = self._policy.act_batch(
+            observations,
+            [situation.instruction for situation in situations],
+            seeds=[situation.seed for situation in situations],
+            dataset=self._dataset,
+        )
+        return [
+            canonical_to_commands(chunk.values_TA, chunk.space, situation.arms, situation.rotates)
+            for chunk, situation in zip(chunks, situations, strict=True)
+        ]
+
+    def _state(self, situation: Situation) -> np.ndarray:
+        """The state (S, d) in the policy's own dims; NaN, which it masks, for what this robot has not."""
+        own_Sd = np.full((len(situation.state_SD), len(self._own.state)), np.nan)
+        for column, name in enumerate(self._own.state.names):
+            if name in situation.space:
+                own_Sd[:, column] = situation.state_SD[:, situation.space.index(name)]
+        return own_Sd
+
+
 class RandomActor:
     """Moves straight to a point drawn uniformly over the table, chunk after chunk, seeing nothing."""
 
@@ -79,16 +127,13 @@ class RandomActor:
         rng = generator("tabletop", "random", situation.seed)
         chunks = []
         for arm in situation.arms:
-            start_3 = np.array(
-                [situation.state_D[situation.space.index(f"{arm}.ee_position.{axis}")] for axis in "xyz"]
-            )
+            columns = [situation.space.index(f"{arm}.ee_position.{axis}") for axis in "xyz"]
+            start_3 = situation.state_SD[-1, columns]
             goal_3 = rng.uniform((-0.25, -0.25, 0.01), (0.25, 0.25, 0.15))
             opening = float(rng.uniform())
             distance = float(np.linalg.norm(goal_3 - start_3))
-            rows = []
-            for k in range(RANDOM_CHUNK):
-                part = min(1.0, (k + 1) * RANDOM_STEP / max(distance, 1e-9))
-                target = Target(start_3 + (goal_3 - start_3) * part, HOME_ROTATION_33, opening)
-                rows.append(encode_targets([target], situation.rotates))
-            chunks.append(np.stack(rows))
+            parts_T = np.minimum(1.0, np.arange(1, RANDOM_CHUNK + 1) * RANDOM_STEP / max(distance, 1e-9))
+            points_T3 = start_3 + (goal_3 - start_3) * parts_T[:, None]
+            targets_T = [(Target(point_3, HOME_ROTATION_33, opening),) for point_3 in points_T3]
+            chunks.append(encode_targets(targets_T, situation.rotates))
         return np.concatenate(chunks, axis=1)

@@ -28,6 +28,7 @@ from robot_foundry import __version__
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.worlds.tabletop.commands import encode_targets
 from robot_foundry.evaluation.worlds.tabletop.experts import Expert, HandNoise
+from robot_foundry.evaluation.worlds.tabletop.physics import Arm, Target
 from robot_foundry.evaluation.worlds.tabletop.tasks import Outcome
 from robot_foundry.evaluation.worlds.tabletop.world import CONTROL_HZ, Tabletop
 from robot_foundry.normalization.rotation import matrix_to_quaternion
@@ -94,27 +95,34 @@ def demonstrate(world: Tabletop, seed: int) -> dict[str, np.ndarray]:
     rng = generator("tabletop", "hand", variant.name, seed)
     expert = Expert(world.task, world.goal, variant.rotates, float(rng.uniform(SLOWEST, FASTEST)))
     noise = HandNoise(rng, rotates=variant.rotates)
-    rows: dict[str, list[np.ndarray]] = {}
+    commands: list[tuple[Target, ...]] = []
+    measured: list[list[Arm]] = []
+    images: dict[str, list[np.ndarray]] = {role: [] for role in world.cameras}
     dwell = 0
     while dwell < DWELL_STEPS and world.time < world.task.max_steps:
-        targets = expert.command(world.physics)
-        rows.setdefault("actions", []).append(encode_targets(targets, variant.rotates))
-        for name, value in _observed(world):
-            rows.setdefault(name, []).append(value)
-        world.advance(noise.apply(targets))
+        commands.append(expert.command(world.physics))
+        measured.append(world.measured())
+        for role, frames in images.items():
+            frames.append(world.image(role))
+        world.advance(noise.apply(commands[-1]))
         dwell += expert.done(world.physics)
-    return {name: np.stack(values) for name, values in rows.items()}
+    return {
+        "actions": encode_targets(commands, variant.rotates),
+        **_robot(measured),
+        **{f"obs/{CAMERA_NAMES[role]}_image": np.stack(frames) for role, frames in images.items()},
+    }
 
 
-def _observed(world: Tabletop) -> Iterator[tuple[str, np.ndarray]]:
-    arms = world.measured()
-    for arm in arms:
-        prefix = "obs/" if len(arms) == 1 else f"obs/{arm.name}_"
-        yield f"{prefix}eef_pos", arm.position_3
-        yield f"{prefix}eef_quat", matrix_to_quaternion(arm.rotation_33, order="xyzw")
-        yield f"{prefix}gripper", np.array([arm.opening])
-    for role in world.cameras:
-        yield f"obs/{CAMERA_NAMES[role]}_image", world.image(role)
+def _robot(measured: list[list[Arm]]) -> dict[str, np.ndarray]:
+    arrays = {}
+    for index, first in enumerate(measured[0]):
+        arm_N = [arms[index] for arms in measured]
+        prefix = "obs/" if len(measured[0]) == 1 else f"obs/{first.name}_"
+        arrays[f"{prefix}eef_pos"] = np.stack([arm.position_3 for arm in arm_N])
+        rotation_N33 = np.stack([arm.rotation_33 for arm in arm_N])
+        arrays[f"{prefix}eef_quat"] = matrix_to_quaternion(rotation_N33, order="xyzw")
+        arrays[f"{prefix}gripper"] = np.array([[arm.opening] for arm in arm_N])
+    return arrays
 
 
 def _record(item: tuple[Request, range]) -> list[Demonstration]:

@@ -62,6 +62,6 @@ def save_gif(film: Film, path: Path, zoom: int = 2) -> None:
         page = Image.new("RGB", (width * zoom, height * zoom + CAPTION), WHITE)
         page.paste(Image.fromarray(frame_HWC).resize((width * zoom, height * zoom)), (0, CAPTION))
         ImageDraw.Draw(page).text((3, 2), film.caption, fill=BLACK, font=font)
-        pages.append(page)
+        pages.append(page.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
     durations = [FRAME_MS] * (len(pages) - 1) + [LAST_FRAME_MS]
     pages[0].save(path, save_all=True, append_images=pages[1:], duration=durations, loop=0)

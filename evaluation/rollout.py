@@ -149,7 +149,7 @@ def rollout(spec: RolloutSpec, *, workers: int = 0, quiet: bool = False) -> Roll
 
 
 def save(result: Rollout, out: Path) -> dict[str, Any]:
-    """Write `rollout.json`, `contact_sheet.png` and GIFs of first successes and failures to the folder `out`."""
+    """Write `rollout.json`, `contact_sheet.png` and a few GIFs of each outcome to the folder `out`."""
     films = [episode.film for episode in result.episodes if episode.film is not None]
     out.mkdir(parents=True, exist_ok=True)
     contact_sheet(films).save(out / "contact_sheet.png")
@@ -179,7 +179,8 @@ class _Scene:
         self.limit = spec.max_steps or self.world.task.max_steps
         self.outcome = Outcome.RUNNING
         self.film: list[np.ndarray] | None = [] if index < min(FILMED, spec.episodes) else None
-        self._seen: deque[dict[str, np.ndarray]] = deque(maxlen=actor.history)
+        self._history = actor.history
+        self._seen: deque[tuple[dict[str, np.ndarray], np.ndarray]] = deque(maxlen=actor.history)
         self._look()
         self._shoot()
 
@@ -202,30 +203,29 @@ class _Scene:
         images = {role: self.world.image(role) for role in self.world.cameras}
         if self.spec.blank:
             images = {role: np.zeros_like(image_HWC) for role, image_HWC in images.items()}
-        self._seen.append(images)
+        self._seen.append((images, self.world.state()))
 
     def _shoot(self) -> None:
         if self.film is not None:
             self.film.append(self.world.picture(FILM_SIZE))
 
     def situation(self) -> Situation:
-        seen = list(self._seen)
-        missing = (self._seen.maxlen or 1) - len(seen)
-        seen = [seen[0]] * missing + seen
-        images = {role: np.stack([instant[role] for instant in seen]) for role in self.world.cameras}
+        seen = [self._seen[0]] * (self._history - len(self._seen)) + list(self._seen)
+        images = {role: np.stack([images[role] for images, _ in seen]) for role in self.world.cameras}
+        state_SD = np.stack([state_D for _, state_D in seen])
         arms, rotates = self.world.task.arms, self.world.variant.rotates
         seed = key("rollout", self.spec.seed, self.index, self.world.time) >> 1
-        return Situation(images, self.world.state(), self.world.state_space, self.told, arms, rotates, seed)
+        return Situation(images, state_SD, self.world.state_space, self.told, arms, rotates, seed)
 
     def execute(self, chunk_TC: np.ndarray) -> None:
         """Execute the first steps of a chunk; render only what the actor will be shown."""
-        steps = min(self.spec.execute, len(chunk_TC))
-        for k in range(steps):
+        part_TC = chunk_TC[: self.spec.execute]
+        targets_T = decode_targets(part_TC, self.world.physics.arms, self.world.variant.rotates)
+        for left, targets in zip(range(len(targets_T) - 1, -1, -1), targets_T, strict=True):
             if not self.running:
                 return
-            physics, rotates = self.world.physics, self.world.variant.rotates
-            self.outcome = self.world.advance(decode_targets(chunk_TC[k], physics.arms, rotates))
-            if steps - 1 - k < (self._seen.maxlen or 1):
+            self.outcome = self.world.advance(targets)
+            if left < self._history:
                 self._look()
             self._shoot()
 

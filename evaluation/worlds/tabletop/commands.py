@@ -43,26 +43,29 @@ def action_space(arms: Sequence[str], rotates: bool) -> ActionSpace:
     return ActionSpace([f"{arm}.{quantity}" for arm in arms for quantity in quantities])
 
 
-def encode_targets(targets: Sequence[Target], rotates: bool) -> np.ndarray:
-    """Targets as one command (C,)."""
-    parts = []
-    for target in targets:
-        parts.append(target.position_3)
+def encode_targets(targets_T: Sequence[tuple[Target, ...]], rotates: bool) -> np.ndarray:
+    """The targets of T steps as commands (T, C)."""
+    columns = []
+    for index in range(len(targets_T[0])):
+        arm_T = [targets[index] for targets in targets_T]
+        columns.append(np.stack([target.position_3 for target in arm_T]))
         if rotates:
-            parts.append(matrix_to_axis_angle(target.rotation_33))
-        parts.append(np.array([target.opening]))
-    return np.concatenate(parts)
+            columns.append(matrix_to_axis_angle(np.stack([target.rotation_33 for target in arm_T])))
+        columns.append(np.array([[target.opening] for target in arm_T]))
+    return np.concatenate(columns, axis=1)
 
 
-def decode_targets(command_C: np.ndarray, arms: Sequence[Arm], rotates: bool) -> tuple[Target, ...]:
-    """One command (C,) as targets. Arms that cannot turn keep the rotation they have."""
+def decode_targets(command_TC: np.ndarray, arms: Sequence[Arm], rotates: bool) -> list[tuple[Target, ...]]:
+    """Commands (T, C) as the targets of T steps. Arms that cannot turn keep the rotation they have."""
     size = command_size(rotates)
-    targets = []
+    per_arm = []
     for index, arm in enumerate(arms):
-        part = command_C[index * size : (index + 1) * size]
-        rotation_33 = axis_angle_to_matrix(part[3:6]) if rotates else arm.rotation_33
-        targets.append(Target(part[:3], rotation_33, float(part[-1])))
-    return tuple(targets)
+        part_TC = command_TC[:, index * size : (index + 1) * size]
+        turned_T33 = axis_angle_to_matrix(part_TC[:, 3:6]) if rotates else [arm.rotation_33] * len(part_TC)
+        per_arm.append(
+            [Target(row[:3], turned, float(row[-1])) for row, turned in zip(part_TC, turned_T33, strict=True)]
+        )
+    return list(zip(*per_arm, strict=True))
 
 
 def canonical_to_commands(

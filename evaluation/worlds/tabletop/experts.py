@@ -179,7 +179,7 @@ class Expert:
 
     def _take(self, physics: Physics, taker: Arm, i: int, lean: float) -> Target:
         near = math.dist(taker.position_3, physics.centre_N3[i]) < ALIGNED
-        return self._target(taker, physics.centre_N3[i], 0.0 if near else 1.0, lean)
+        return self._target(taker, physics.centre_N3[i].copy(), 0.0 if near else 1.0, lean)
 
 
 class HandNoise:

@@ -28,9 +28,9 @@ FINGER_LENGTH = 0.06
 REACH_LOW_3 = np.array([-0.38, -0.38, 0.008])
 REACH_HIGH_3 = np.array([0.38, 0.38, 0.45])
 SUBSTEPS = 4
-GRASP_DEPTH = 0.016
-# A pushed object sticks to the finger while the push lies within the friction cone (mu = 0.75).
-STICK_COSINE = 0.8
+GRASP_DEPTH = 0.024
+# A pushed object sticks to the finger while the push lies within the friction cone (rubber tips: mu = 1.3).
+STICK_COSINE = 0.6
 NOTHING = -1
 
 
@@ -218,9 +218,7 @@ class Physics:
         self._shift(i, dx, dy, frozenset((i,)))
 
     def _shift(self, i: int, dx: float, dy: float, pushing: frozenset[int]) -> None:
-        limit = TABLE_HALF - self.radius[i] * 0.5
-        x = min(limit, max(-limit, float(self.centre_N3[i, 0]) + dx))
-        y = min(limit, max(-limit, float(self.centre_N3[i, 1]) + dy))
+        x, y = self._on_table(i, float(self.centre_N3[i, 0]) + dx, float(self.centre_N3[i, 1]) + dy)
         moved = (x - float(self.centre_N3[i, 0]), y - float(self.centre_N3[i, 1]))
         self.centre_N3[i, 0], self.centre_N3[i, 1] = x, y
         for j in range(len(self.radius)):
@@ -237,6 +235,11 @@ class Physics:
                 if 1e-9 < distance < contact:
                     scale = (contact - distance) / distance
                     self._shift(j, vx * scale, vy * scale, pushing | {j})
+
+    def _on_table(self, i: int, x: float, y: float) -> tuple[float, float]:
+        """The nearest place on the table: a rim keeps objects from falling off it."""
+        limit = TABLE_HALF - self.radius[i] * 0.5
+        return min(limit, max(-limit, x)), min(limit, max(-limit, y))
 
     # -- grasping ------------------------------------------------------------------------------------
 
@@ -324,7 +327,7 @@ class Physics:
             self.support[i] = max(below, key=self.top)
             self.centre_N3[i, 2] = self.top(self.support[i]) + self.half_height[i]
             return
-        self.centre_N3[i, 2] = self.half_height[i]
+        self.centre_N3[i] = (*self._on_table(i, x, y), self.half_height[i])
         for j in range(len(self.radius)):
             if j != i and not self.holders[j] and self.support[j] == NOTHING:
                 self._push(i, self.centre_N3[j], self.radius[j], np.zeros(3))

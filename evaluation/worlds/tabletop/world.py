@@ -127,7 +127,8 @@ class Tabletop(gymnasium.Env[dict[str, Any], np.ndarray]):
         command_C = np.asarray(action, dtype=np.float64)
         if command_C.shape != self.action_space.shape or not np.isfinite(command_C).all():
             raise FoundryError(f"a command is {self.action_space.shape} finite numbers, got {command_C}")
-        outcome = self.advance(decode_targets(command_C, self.physics.arms, self.variant.rotates))
+        (targets,) = decode_targets(command_C[None], self.physics.arms, self.variant.rotates)
+        outcome = self.advance(targets)
         over = outcome is not Outcome.RUNNING
         truncated = not over and self.time >= self.task.max_steps
         return self.observe(), float(outcome is Outcome.SUCCESS), over, truncated, self._info(outcome)
@@ -180,7 +181,8 @@ class Tabletop(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def _remember(self) -> None:
         # Without latency the camera looks at the live state; only a late camera needs copies of the past.
-        self._past.append(self.physics if self.variant.camera_latency == 0 else deepcopy(self.physics))
+        late = self.variant.camera_latency > 0 and bool(self.cameras)
+        self._past.append(deepcopy(self.physics) if late else self.physics)
 
     def _info(self, outcome: Outcome) -> dict[str, Any]:
         return {"instruction": self.instruction, "seed": self.seed, "outcome": outcome.value}

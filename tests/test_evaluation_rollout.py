@@ -1,0 +1,252 @@
+"""Closed-loop rollouts: counting, controls, pictures, and the same result whatever the processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.stats import binom, binomtest
+
+from robot_foundry.cli.foundry_eval import group
+from robot_foundry.cli.output import run
+from robot_foundry.evaluation.actors import Actor, ActorSpec, Situation
+from robot_foundry.evaluation.collection import Request, collect
+from robot_foundry.evaluation.intervals import clopper_pearson
+from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout, save
+from robot_foundry.evaluation.seeds import scene_seed
+from robot_foundry.evaluation.worlds.tabletop.commands import encode_targets
+from robot_foundry.evaluation.worlds.tabletop.experts import Expert
+from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
+from robot_foundry.runtime.errors import FoundryError
+
+RANDOM = ActorSpec(run=None)
+
+
+@dataclass(frozen=True)
+class ScriptedSpec(ActorSpec):
+    """An actor that knows its scenes: it replays the expert from the start, told apart by `told`."""
+
+    run: str | None = None
+    seed: int = 0
+    task: str = "reach_pair"
+    history: int = 2
+
+    def build(self) -> Actor:
+        return Scripted(self)
+
+
+class Scripted:
+    roles = ("primary",)
+
+    def __init__(self, spec: ScriptedSpec) -> None:
+        self.spec, self.history = spec, spec.history
+        self.plans: dict[bytes, np.ndarray] = {}
+        self.seen: list[Situation] = []
+        for index in range(4 * GROUP):
+            world = Tabletop(spec.task, cameras=())
+            world.reset(seed=scene_seed("rollout", spec.seed, index))
+            start = world.state().tobytes()
+            expert = Expert(world.task, world.goal)
+            steps = []
+            while not expert.done(world.physics):
+                steps.append(expert.command(world.physics))
+                world.advance(steps[-1])
+            self.plans[start] = encode_targets(steps, True)
+
+    def act(self, situations: Sequence[Situation]) -> list[np.ndarray]:
+        self.seen += situations
+        return [self.plans[situation.state_SD[-1].tobytes()] for situation in situations]
+
+
+@pytest.mark.parametrize(
+    "successes,trials", [(0, 10), (10, 10), (1, 1), (0, 1), (81, 100), (243, 300), (3, 7)]
+)
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+def test_interval_agrees_with_scipys_exact_test(successes: int, trials: int, confidence: float) -> None:
+    interval = binomtest(successes, trials).proportion_ci(confidence, method="exact")
+    assert clopper_pearson(successes, trials, confidence) == pytest.approx(
+        (interval.low, interval.high), abs=1e-9
+    )
+
+
+@given(trials=st.integers(1, 60), rate=st.floats(0.01, 0.99))
+def test_interval_covers_the_true_rate_often_enough(trials: int, rate: float) -> None:
+    """Its law: over all outcomes the interval holds the true rate with at least its confidence."""
+    covered = 0.0
+    for successes in range(trials + 1):
+        low, high = clopper_pearson(successes, trials)
+        covered += float(binom.pmf(successes, trials, rate)) if low <= rate <= high else 0.0
+    assert covered >= 0.95 - 1e-9
+
+
+def test_impossible_counts_are_refused() -> None:
+    for arguments in ((5, 4, 0.95), (-1, 4, 0.95), (1, 4, 1.0)):
+        with pytest.raises(FoundryError):
+            clopper_pearson(*arguments)
+    assert clopper_pearson(0, 0) == (0.0, 1.0)
+
+
+def test_a_right_plan_succeeds_and_a_scene_does_not_depend_on_how_many_there_are() -> None:
+    spec = RolloutSpec(ScriptedSpec(), "reach_pair", episodes=11, execute=40)
+    result = rollout(spec, quiet=True)
+    assert result.successes == 11
+    assert [episode.index for episode in result.episodes] == list(range(11))
+    assert [episode.seed for episode in result.episodes] == [scene_seed("rollout", 0, i) for i in range(11)]
+    fewer = rollout(replace(spec, episodes=5), quiet=True)
+    assert fewer.episodes == result.episodes[:5]
+
+
+def test_the_wrong_object_fails_and_stops_the_episode() -> None:
+    """Plans for the right scenes, judged on others: the arm goes elsewhere, some touch the wrong object."""
+    result = rollout(RolloutSpec(RANDOM, "reach", episodes=48), quiet=True)
+    outcomes = {episode.outcome for episode in result.episodes}
+    assert outcomes == {"success", "failure", "running"}
+    report = result.to_json()
+    assert sum(report["outcomes"].values()) == report["trials"] == 48
+    assert report["rate"] < 0.35
+    assert all(episode.steps == 32 for episode in result.episodes if episode.outcome == "running")
+    assert all(episode.steps <= 32 for episode in result.episodes)
+
+
+def one_scene(spec: RolloutSpec) -> tuple[list[Situation], RolloutSpec]:
+    """The situations that an actor sees while it runs `spec`."""
+    scripted = Scripted(spec.actor)
+
+    @dataclass(frozen=True)
+    class Watched(ScriptedSpec):
+        def build(self) -> Actor:
+            return scripted
+
+    rollout(replace(spec, actor=Watched(**vars(spec.actor))), quiet=True)
+    return scripted.seen, spec
+
+
+def test_what_the_actor_is_shown() -> None:
+    situations, _ = one_scene(RolloutSpec(ScriptedSpec(), "reach_pair", episodes=GROUP, execute=40))
+    assert len(situations) == GROUP
+    for situation in situations:
+        images = situation.images["primary"]
+        assert (images.shape, images.dtype) == ((2, 64, 64, 3), np.uint8)
+        np.testing.assert_array_equal(images[0], images[1])  # before the first step there is no past
+        assert images.std() > 10
+    assert len({situation.seed for situation in situations}) == GROUP
+
+
+def test_blank_takes_the_pictures_and_shuffle_the_words() -> None:
+    spec = RolloutSpec(ScriptedSpec(), "reach_pair", episodes=GROUP, execute=40)
+    blank, _ = one_scene(replace(spec, blank=True))
+    assert all(not situation.images["primary"].any() for situation in blank)
+    shuffled = rollout(replace(spec, shuffle_instructions=True), quiet=True)
+    world = Tabletop("reach_pair", cameras=())
+    for episode in shuffled.episodes:
+        world.reset(seed=episode.seed)
+        assert world.instruction == episode.asked != episode.told
+        colour = world.physics.scene.solids[world.goal.target].colour
+        assert colour in episode.asked and colour not in episode.told
+    assert shuffled.spec.condition == "policy-shuffled" or shuffled.spec.condition == "random-shuffled"
+
+
+def test_history_shows_consecutive_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = RolloutSpec(ScriptedSpec(history=3), "reach_pair", episodes=1, execute=40)
+    scripted = Scripted(spec.actor)
+    chunks = iter(range(1000))
+
+    class Stepping(Scripted):
+        def __init__(self) -> None:
+            self.history, self.seen = 3, []
+
+        def act(self, situations: Sequence[Situation]) -> list[np.ndarray]:
+            self.seen += situations
+            next(chunks)
+            return [next(iter(scripted.plans.values()))[:4] for _ in situations]
+
+    stepping = Stepping()
+
+    @dataclass(frozen=True)
+    class Spec(ScriptedSpec):
+        def build(self) -> Actor:
+            return stepping
+
+    rollout(replace(spec, actor=Spec(history=3), execute=4), quiet=True)
+    later = [situation for situation in stepping.seen if (situation.images["primary"][0] != 0).any()][GROUP:]
+    moving = [s for s in later if (s.images["primary"][0] != s.images["primary"][2]).any()]
+    assert moving
+    for situation in moving[:4]:
+        images = situation.images["primary"]
+        assert images.shape[0] == 3
+        assert (images[1] != images[2]).any() or (images[0] != images[1]).any()
+
+
+def test_report_and_pictures(tmp_path: Path) -> None:
+    result = rollout(RolloutSpec(RANDOM, "reach", episodes=16, seed=4), quiet=True)
+    report = save(result, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "rollout.json").read_text()) == json.loads(json.dumps(report))
+    assert set(report["files"]) == {path.name for path in (tmp_path / "out").iterdir()}
+    assert [scene["seed"] for scene in report["scenes"]] == [scene_seed("rollout", 4, i) for i in range(16)]
+    low, high = report["interval_95"]
+    assert low <= report["rate"] <= high
+    with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
+        assert sheet.width > 1000 and sheet.height > 600
+        assert len(sheet.convert("RGB").getcolors(2**24)) > 500
+    gifs = [name for name in report["files"] if name.endswith(".gif")]
+    assert gifs
+    for name in gifs:
+        with Image.open(tmp_path / "out" / name) as film:
+            scene = report["scenes"][int(name.split("_")[1])]
+            # Pillow joins equal pages: an arm that stands still makes fewer of them.
+            assert 1 < film.n_frames <= scene["steps"] + 1
+            assert ("success" in name) == (scene["outcome"] == "success")
+
+
+@pytest.fixture(scope="module")
+def two_processes() -> Iterator[None]:
+    """One Ray for all tests of this module, because starting it takes seconds."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**28)
+    yield
+    ray.shutdown()
+
+
+def test_processes_change_nothing(two_processes: None, tmp_path: Path) -> None:
+    spec = RolloutSpec(RANDOM, "reach_pair", episodes=20, seed=1)
+    assert rollout(spec, workers=2, quiet=True).episodes == rollout(spec, quiet=True).episodes
+    request = Request("reach_single", "real", 20, seed=5, cameras=("primary",), size=16)
+    files = [tmp_path / "inline.hdf5", tmp_path / "ray.hdf5"]
+    for path, workers in zip(files, (0, 2), strict=True):
+        collect(request, path, workers=workers, quiet=True)
+    import h5py
+
+    with h5py.File(files[0]) as a, h5py.File(files[1]) as b:
+        assert list(a["data"]) == list(b["data"])
+        for name, group_a in a["data"].items():
+            assert dict(group_a.attrs) == dict(b["data"][name].attrs)
+            for dataset in ("actions", "obs/eef_pos", "obs/front_image"):
+                np.testing.assert_array_equal(group_a[dataset], b["data"][name][dataset])
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["rollout", "--random", "--task", "reach_single", "--episodes", "9", "--json"]
+    assert run(group, "foundry-eval", line) == 2
+    assert "--out" in capsys.readouterr().err
+    line += ["--out", str(tmp_path / "out")]
+    assert run(group, "foundry-eval", [*line, "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["episodes"] == 9
+    assert not (tmp_path / "out").exists()
+    assert run(group, "foundry-eval", line) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["trials"] == 9 and printed["condition"] == "random"
+    for wrong, code, said in (
+        (["rollout", "--task", "reach"], 2, "--random"),
+        ([*line, "--episodes", "0"], 1, "episodes must be at least 1"),
+        ([*line, "--variant", "reel"], 1, "did you mean 'real'"),
+    ):
+        assert run(group, "foundry-eval", wrong) == code
+        assert said in capsys.readouterr().err
