@@ -76,9 +76,19 @@ class Batch:
             **{name: getattr(self, name)[rows] for name in _ROW_ARRAYS},
         )
 
+    def copied(self, step: int, image_sizes: Mapping[str, tuple[int, int]]) -> Batch:
+        """A copy as that step's batch, with pixels of (height, width) by role still to be filled in place."""
+        shape_BH = self.state_BHD.shape[:2]
+        return replace(
+            self,
+            step=step,
+            images={role: np.empty((*shape_BH, *size, 3), np.uint8) for role, size in image_sizes.items()},
+            image_mask={role: np.zeros(shape_BH, bool) for role in image_sizes},
+            **{name: getattr(self, name).copy() for name in _ROW_ARRAYS},
+        )
+
 
 def allocate(
-    step: int,
     k_B: NDArray[np.int64],
     dataset_B: NDArray[np.int32],
     *,
@@ -86,18 +96,17 @@ def allocate(
     horizon: int,
     state_dims: int,
     action_dims: int,
-    images: Mapping[str, tuple[int, int]],
 ) -> Batch:
-    """A batch whose arrays are still to be filled in place; `images` gives height and width of each role."""
+    """A batch without images, of which all but k, dataset and weight is still to be filled in place."""
     B, H, T = len(k_B), history, horizon
     return Batch(
-        step=step,
+        step=0,
         k_B=k_B,
         dataset_B=dataset_B,
         embodiment_B=np.zeros(B, np.int32),
         dt_B=np.zeros(B, np.float32),
-        images={role: np.empty((B, H, *size, 3), np.uint8) for role, size in images.items()},
-        image_mask={role: np.zeros((B, H), bool) for role in images},
+        images={},
+        image_mask={},
         instruction=(),
         state_BHD=np.zeros((B, H, state_dims), np.float32),
         state_mask_BD=np.zeros((B, state_dims), bool),

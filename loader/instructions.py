@@ -23,24 +23,22 @@ class Instructions:
         episode_M = pc.index_in(found["key"], episode_keys.combine_chunks())
         found = found.append_column("_episode", episode_M).filter(pc.is_valid(episode_M))
         found = found.sort_by([("_episode", "ascending"), ("start", "ascending"), ("text", "ascending")])
-        self._start_M, self._end_M = found["start"].to_numpy(), found["end"].to_numpy()
-        self._text_M = found["text"]
-        num_episodes = len(episode_keys)
-        self._first_E1 = np.searchsorted(found["_episode"].to_numpy(), np.arange(num_episodes + 1))
+        # Plain lists: most episodes have one annotation, which numpy would take longer to look at.
+        self._start_M, self._end_M = found["start"].to_pylist(), found["end"].to_pylist()
+        text_M = found["text"].combine_chunks().dictionary_encode()
+        self._texts, self._text_M = text_M.dictionary.to_pylist(), text_M.indices.to_pylist()
+        bounds = np.arange(len(episode_keys) + 1)
+        self._first_E1 = np.searchsorted(found["_episode"].to_numpy(), bounds).tolist()
 
     def at(
         self, episode_n: NDArray[np.int64], frame_n: NDArray[np.int64], k_n: NDArray[np.int64], seed: int
     ) -> list[str]:
         """The text of each anchor: one that covers its frame, chosen by (seed, k); '' if none does."""
         choice_n = uniform(key("instruction", seed), k_n)
-        return [
-            self._choose(int(episode), int(frame), float(choice))
-            for episode, frame, choice in zip(episode_n, frame_n, choice_n, strict=True)
-        ]
+        asked = zip(episode_n.tolist(), frame_n.tolist(), choice_n.tolist(), strict=True)
+        return [self._choose(*one) for one in asked]
 
     def _choose(self, episode: int, frame: int, choice: float) -> str:
-        span = slice(self._first_E1[episode], self._first_E1[episode + 1])
-        (covering,) = np.nonzero((self._start_M[span] <= frame) & (frame < self._end_M[span]))
-        if not covering.size:
-            return ""
-        return str(self._text_M[int(span.start + covering[int(choice * covering.size)])])
+        span = range(self._first_E1[episode], self._first_E1[episode + 1])
+        covering = [m for m in span if self._start_M[m] <= frame < self._end_M[m]]
+        return self._texts[self._text_M[covering[int(choice * len(covering))]]] if covering else ""

@@ -21,7 +21,7 @@ from robot_foundry.catalog.statistics import representation_statistics, represen
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.loader.batch import Batch
 from robot_foundry.loader.order import ORDER_VERSION, Order
-from robot_foundry.loader.reader import Reader, Substitution
+from robot_foundry.loader.reader import Draft, Reader, Substitution
 from robot_foundry.loader.source import OpenShards, Source
 from robot_foundry.loader.window import WindowSpec
 from robot_foundry.normalization.space import ActionSpace
@@ -30,7 +30,8 @@ from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 MAX_SUBSTITUTIONS = 100
 PREFETCHED_BATCHES = 2
-_PLANNED_POSITIONS = 8192  # the order costs least in long runs; what is planned ahead has no other effect
+# The order and low-dim windows cost least for many rows at once; what is made ahead has no other effect.
+_PLANNED_ROWS, _DRAFTED_ROWS = 8192, 256
 
 __all__ = ["Batch", "Loader", "WindowSpec", "load"]
 
@@ -113,7 +114,10 @@ class Loader:
         )
         self._max_substitutions = max_substitutions
         self._substitutions: dict[int, Substitution] = {}
+        self._batches_per_plan = max(1, _PLANNED_ROWS * world // global_batch)
+        self._batches_per_draft = max(1, _DRAFTED_ROWS * world // global_batch)
         self._plan = lru_cache(maxsize=4)(self._plan_run)
+        self._draft = lru_cache(maxsize=2)(self._draft_run)
         self._offset_B = _offsets(mixture.lanes, global_batch, rank, world)
         self._next = 0
         self._ahead: deque[Future[tuple[Batch, list[Substitution]]]] = deque()
@@ -199,18 +203,27 @@ class Loader:
         return {"seed": self.seed, "mixture_id": self.mixture.id, "order_version": ORDER_VERSION}
 
     def _build(self, b: int) -> tuple[Batch, list[Substitution]]:
-        run, place = divmod(b, self._batches_per_run)
-        k_nB, dataset_nB, sample_nB = self._plan(run)
-        return self._reader.read(b, k_nB[place], dataset_nB[place], sample_nB[place])
+        run, place = divmod(b, self._batches_per_draft)
+        draft = self._draft(run)
+        _, _, sample_B = self._samples(b)
+        first = place * len(sample_B)
+        return self._reader.finish(draft, range(first, first + len(sample_B)), b, sample_B)
 
-    @property
-    def _batches_per_run(self) -> int:
-        return max(1, _PLANNED_POSITIONS * self.world // self.global_batch)
+    def _samples(self, b: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+        """Positions, components and samples of this rank's rows of global batch b, each [B]."""
+        run, place = divmod(b, self._batches_per_plan)
+        k_nB, dataset_nB, sample_nB = self._plan(run)
+        return k_nB[place], dataset_nB[place], sample_nB[place]
+
+    def _draft_run(self, run: int) -> Draft:
+        first = run * self._batches_per_draft
+        parts = [self._samples(b) for b in range(first, first + self._batches_per_draft)]
+        k_n, dataset_n, sample_n = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return self._reader.draft(k_n, dataset_n, sample_n)
 
     def _plan_run(self, run: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-        """Positions, components and samples of a run of n batches, each [n, B]."""
-        first = run * self._batches_per_run
-        b_n = np.arange(first, first + self._batches_per_run, dtype=np.int64)
+        first = run * self._batches_per_plan
+        b_n = np.arange(first, first + self._batches_per_plan, dtype=np.int64)
         k_nB = b_n[:, None] * self.global_batch + self._offset_B
         dataset_n, _, sample_n = self._order.at(k_nB.reshape(-1))
         return k_nB, dataset_n.reshape(k_nB.shape), sample_n.reshape(k_nB.shape)

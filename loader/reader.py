@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.loader.batch import Batch, allocate
 from robot_foundry.loader.source import OpenShard, Source
-from robot_foundry.loader.window import Window, WindowSpec, encode_actions
+from robot_foundry.loader.window import Window, WindowSpec, encode_actions, windows
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key, uniform
@@ -45,20 +45,29 @@ class Substitution:
 
 @dataclass(frozen=True)
 class _RowImages:
-    """The images of batch row `row`: those of the table rows `row_H` of the shard."""
+    """The images of one row: those of the table rows `row_H` of the shard."""
 
-    row: int
     shard: OpenShard
     row_H: NDArray[np.int64]
 
 
 @dataclass
-class _Draft:
-    """A batch in the making, and the rows of it that met corruption."""
+class Draft:
+    """Rows in the making: all but their pixels, what images they need, and which met corruption."""
 
     batch: Batch
     instruction: list[str]
+    images: dict[int, _RowImages]
     failed: dict[int, CorruptData]
+
+    def part(self, rows: range, step: int, image_sizes: Mapping[str, tuple[int, int]]) -> Draft:
+        """Some of the rows as a draft of their own, with room for the pixels."""
+        return Draft(
+            self.batch.rows(slice(rows.start, rows.stop)).copied(step, image_sizes),
+            self.instruction[rows.start : rows.stop],
+            {row - rows.start: self.images[row] for row in rows if row in self.images},
+            {row - rows.start: self.failed[row] for row in rows if row in self.failed},
+        )
 
 
 class Reader:
@@ -92,39 +101,47 @@ class Reader:
         ]
         self._pool = ThreadPoolExecutor(threads, "decode") if threads else None
 
-    def read(
-        self, step: int, k_B: NDArray[np.int64], dataset_B: NDArray[np.int32], sample_B: NDArray[np.int64]
-    ) -> tuple[Batch, list[Substitution]]:
-        """The batch of these samples, and what had to be substituted in it."""
+    def draft(
+        self, k_n: NDArray[np.int64], dataset_n: NDArray[np.int32], sample_n: NDArray[np.int64]
+    ) -> Draft:
+        """The low-dim part of these samples; it costs least for hundreds of rows at once."""
         batch = allocate(
-            step,
-            k_B,
-            dataset_B,
+            k_n,
+            dataset_n,
             history=self._spec.history,
             horizon=self._spec.horizon,
             state_dims=len(self._state),
             action_dims=len(self._action),
-            images=self._image_sizes,
         )
-        draft = _Draft(batch, [""] * len(batch), {})
-        self._decode(draft, self._fill(draft, np.arange(len(batch)), sample_B))
-        substitutions = [self._substitute(draft, row, int(sample_B[row])) for row in sorted(draft.failed)]
-        return replace(batch, instruction=tuple(draft.instruction)), substitutions
+        draft = Draft(batch, [""] * len(batch), {}, {})
+        self._fill(draft, np.arange(len(batch)), sample_n)
+        return draft
+
+    def finish(
+        self, draft: Draft, rows: range, step: int, sample_B: NDArray[np.int64]
+    ) -> tuple[Batch, list[Substitution]]:
+        """The batch of some rows of a draft, with its images, and what had to be substituted in it."""
+        part = draft.part(rows, step, self._image_sizes)
+        self._decode(part, sorted(part.images))
+        substitutions = [self._substitute(part, row, int(sample_B[row])) for row in sorted(part.failed)]
+        return replace(part.batch, instruction=tuple(part.instruction)), substitutions
 
     def close(self) -> None:
         """End the threads."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def _substitute(self, draft: _Draft, row: int, sample: int) -> Substitution:
+    def _substitute(self, draft: Draft, row: int, sample: int) -> Substitution:
         reason = draft.failed[row]
-        source, k_1 = self._sources[draft.batch.dataset_B[row]], draft.batch.k_B[row : row + 1]
-        component = source.component
+        component = self._sources[draft.batch.dataset_B[row]].component
+        k_1 = draft.batch.k_B[row : row + 1]
         for attempt in range(1, MAX_ATTEMPTS + 1):
             chosen = uniform(key("substitute", self._seed, attempt, component.name), k_1)[0]
             substitute = int(chosen * component.num_samples)
             del draft.failed[row]
-            self._decode(draft, self._fill(draft, np.array([row]), np.array([substitute])))
+            self._fill(draft, np.array([row]), np.array([substitute]))
+            if row not in draft.failed:
+                self._decode(draft, [row])
             if row not in draft.failed:
                 return Substitution(int(k_1[0]), component.name, sample, substitute, str(reason))
         raise FoundryError(
@@ -133,45 +150,36 @@ class Reader:
             hint="foundry-data validate",
         )
 
-    def _fill(self, draft: _Draft, row_n: NDArray[np.intp], sample_n: NDArray[np.int64]) -> list[_RowImages]:
-        """Write all but the images of the batch rows `row_n`; say which images they need."""
+    def _fill(self, draft: Draft, row_n: NDArray[np.intp], sample_n: NDArray[np.int64]) -> None:
+        """Write all but the pixels of the rows `row_n`."""
         dataset_n = draft.batch.dataset_B[row_n]
-        images: list[_RowImages] = []
         for number in np.unique(dataset_n):
-            of_source = dataset_n == number
-            images += self._fill_source(draft, self._sources[number], row_n[of_source], sample_n[of_source])
-        return images
+            own = dataset_n == number
+            self._fill_source(draft, self._sources[number], row_n[own], sample_n[own])
 
     def _fill_source(
-        self, draft: _Draft, source: Source, row_n: NDArray[np.intp], sample_n: NDArray[np.int64]
-    ) -> list[_RowImages]:
-        batch = draft.batch
-        anchors = source.anchors(sample_n)
+        self, draft: Draft, source: Source, row_n: NDArray[np.intp], sample_n: NDArray[np.int64]
+    ) -> None:
+        batch, anchors = draft.batch, source.anchors(sample_n)
+        shards: dict[int, OpenShard] = {}
+        for ordinal in np.unique(anchors.shard_n).tolist():
+            try:
+                shards[ordinal] = _twice(partial(source.shard, ordinal))
+            except CorruptData as error:
+                lost_m = row_n[anchors.shard_n == ordinal]
+                draft.failed.update(dict.fromkeys(lost_m.tolist(), error))
+        if not shards:
+            return
+        window = windows(anchors, {ordinal: shard.frames for ordinal, shard in shards.items()}, self._spec)
+        self._scatter(batch, source, row_n, window)
         batch.embodiment_B[row_n] = self._embodiment_D[source.number]
         batch.dt_B[row_n] = source.dt(anchors)
         texts = source.instruction(anchors, batch.k_B[row_n], self._seed)
-        for row, text in zip(row_n, texts, strict=True):
+        needs = zip(row_n.tolist(), texts, anchors.shard_n.tolist(), window.row_nH, strict=True)
+        for row, text, ordinal, row_H in needs:
             draft.instruction[row] = text
-        filled: list[NDArray[np.intp]] = []
-        parts: list[Window] = []
-        images: list[_RowImages] = []
-        for ordinal in np.unique(anchors.shard_n):
-            (here,) = np.nonzero(anchors.shard_n == ordinal)
-            try:
-                shard = _twice(partial(source.shard, int(ordinal)))
-            except CorruptData as error:
-                draft.failed.update(dict.fromkeys(row_n[here].tolist(), error))
-                continue
-            window = source.windows(shard, anchors, here)
-            filled.append(row_n[here])
-            parts.append(window)
-            images += [
-                _RowImages(int(row), shard, row_H)
-                for row, row_H in zip(row_n[here], window.row_nH, strict=True)
-            ]
-        if parts:
-            self._scatter(batch, source, np.concatenate(filled), Window.concatenated(parts))
-        return images
+            if ordinal in shards:
+                draft.images[row] = _RowImages(shards[ordinal], row_H)
 
     def _scatter(self, batch: Batch, source: Source, row_n: NDArray[np.intp], window: Window) -> None:
         state_at_S, action_at_A = self._at[source.number]
@@ -185,14 +193,16 @@ class Reader:
         batch.action_BTA[row_n[:, None, None], steps_T1, action_at_A] = action_nTA
         batch.action_dim_mask_BA[row_n[:, None], action_at_A] = True
 
-    def _decode(self, draft: _Draft, images: list[_RowImages]) -> None:
+    def _decode(self, draft: Draft, rows: Sequence[int]) -> None:
         """Read the images of rows; those that meet corruption are noted in the draft."""
-        if self._pool is None or len(images) < 2:
-            draft.failed.update(_read_rows(draft.batch, images))
+        if not draft.batch.images:
             return
-        size = -(-len(images) // (self._threads * _CHUNKS_PER_THREAD))
-        chunks = [images[begin : begin + size] for begin in range(0, len(images), size)]
-        for failed in self._pool.map(lambda chunk: _read_rows(draft.batch, chunk), chunks):
+        if self._pool is None or len(rows) < 2:
+            draft.failed.update(_read_rows(draft, rows))
+            return
+        size = -(-len(rows) // (self._threads * _CHUNKS_PER_THREAD))
+        chunks = [rows[begin : begin + size] for begin in range(0, len(rows), size)]
+        for failed in self._pool.map(partial(_read_rows, draft), chunks):
             draft.failed.update(failed)
 
 
@@ -204,14 +214,16 @@ def _twice(call: Callable[[], T]) -> T:
         return call()
 
 
-def _read_rows(batch: Batch, images: Sequence[_RowImages]) -> dict[int, CorruptData]:
+def _read_rows(draft: Draft, rows: Sequence[int]) -> dict[int, CorruptData]:
     failed: dict[int, CorruptData] = {}
-    for item in images:
+    for row in rows:
+        item = draft.images[row]
         try:
-            for role, pixels_BHhw3 in batch.images.items():
-                batch.image_mask[role][item.row] = _read_history(item, role, pixels_BHhw3[item.row])
+            for role, pixels_BHhw3 in draft.batch.images.items():
+                draft.batch.image_mask[role][row] = _read_history(item, role, pixels_BHhw3[row])
         except CorruptData as error:
-            failed[item.row] = error
+            failed[row] = error
+        item.shard.close_if_retired()
     return failed
 
 
@@ -222,13 +234,13 @@ def _read_history(item: _RowImages, role: str, out_Hhw3: NDArray[np.uint8]) -> N
         out_Hhw3[...] = 0
         return np.zeros(len(out_Hhw3), np.bool_)
     member_H = member_row_R[item.row_H]
-    for h, member in enumerate(member_H):
+    for h, member in enumerate(member_H.tolist()):
         if member < 0:
             out_Hhw3[h] = 0
         elif h and member == member_H[h - 1]:
             out_Hhw3[h] = out_Hhw3[h - 1]
         else:
-            _twice(partial(_read_image, reader, int(member), out_Hhw3[h]))
+            _twice(partial(_read_image, reader, member, out_Hhw3[h]))
     return member_H >= 0
 
 

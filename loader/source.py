@@ -1,6 +1,6 @@
 """One component of a mixture, opened to read windows from: its tables and the images in its tars.
 
-Legend: n anchors, H history, T horizon, S state dims, A action dims, E episodes, R rows of a shard.
+Legend: n anchors, E episodes, R rows of a shard.
 """
 
 from __future__ import annotations
@@ -18,27 +18,38 @@ from robot_foundry.catalog.mixture import Component, component_schema, component
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import frame_matrix, read_annotations, read_episodes, read_frames
 from robot_foundry.loader.instructions import Instructions
-from robot_foundry.loader.window import Frames, Window, WindowSpec, windows
+from robot_foundry.loader.window import Anchors, Frames, WindowSpec
 from robot_foundry.normalization.representation import encode, represented
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.index import read_index
 from robot_foundry.shards.reader import RobotShard, ShardReader
 
-# Each takes up to three file descriptors, of the 1024 that a process usually may hold.
-MAX_OPEN_SHARDS = 256
+MAX_OPEN_SHARDS = 256  # each holds a file descriptor, of the 1024 that a process usually may have
 
 
-@dataclass(frozen=True)
+@dataclass
 class OpenShard:
-    """The mapped rows of a shard; `member_row_R` gives each row's image in the tar by role, -1 where none."""
+    """The mapped rows of a shard; `member_row_R` gives each row's image in the tar by role, -1 where none.
+
+    A retired shard works as before, but whoever still reads from it closes its reader afterwards.
+    """
 
     frames: Frames
     reader: ShardReader | None
     member_row_R: Mapping[str, NDArray[np.int64]]
+    retired: bool = False
+
+    def retire(self) -> None:
+        self.retired = True
+        self.close_if_retired()
+
+    def close_if_retired(self) -> None:
+        if self.retired and self.reader is not None:
+            self.reader.close()
 
 
 class OpenShards:
-    """The shards in use by all sources of a loader, least recently used closed first. Thread-safe."""
+    """The shards in use by all sources of a loader; the least recently used retire. Thread-safe."""
 
     def __init__(self, limit: int = MAX_OPEN_SHARDS) -> None:
         self._limit, self._lock = limit, Lock()
@@ -49,20 +60,9 @@ class OpenShards:
             if key not in self._open:
                 self._open[key] = opener()
                 if len(self._open) > self._limit:
-                    self._open.popitem(last=False)
+                    self._open.popitem(last=False)[1].retire()
             self._open.move_to_end(key)
             return self._open[key]
-
-
-@dataclass(frozen=True)
-class Anchors:
-    """Where the samples of one source lie: shard, row, and the bounds of the row's episode in that shard."""
-
-    shard_n: NDArray[np.int32]
-    row_n: NDArray[np.int64]
-    start_n: NDArray[np.int64]
-    end_n: NDArray[np.int64]
-    episode_n: NDArray[np.int64]
 
 
 class Source:
@@ -94,12 +94,6 @@ class Source:
     def shard(self, ordinal: int) -> OpenShard:
         """The opened shard. CorruptMember if what a tar says of its episodes is damaged."""
         return self._shards.get((self.number, ordinal), lambda: self._open(ordinal))
-
-    def windows(self, shard: OpenShard, anchors: Anchors, rows: NDArray[np.intp]) -> Window:
-        """The windows of those anchors (`rows` of n) that lie in `shard`."""
-        return windows(
-            shard.frames, anchors.row_n[rows], anchors.start_n[rows], anchors.end_n[rows], self.spec
-        )
 
     def dt(self, anchors: Anchors) -> NDArray[np.float32]:
         """Seconds between the steps of each window [n], 0 where the episode's rate is unknown."""

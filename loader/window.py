@@ -1,12 +1,12 @@
 """What a policy sees and predicts at one anchor frame.
 
-Legend: n anchors (of one shard), H history, T horizon, R rows of the shard, S state dims, A action dims.
+Legend: n anchors (of one dataset), H history, T horizon, R rows of the shard, S state dims, A action dims.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,33 +83,44 @@ class Window:
     inside_nT: NDArray[np.bool_]
     usable_nT: NDArray[np.bool_]
 
-    @staticmethod
-    def concatenated(parts: Sequence[Window]) -> Window:
-        """The anchors of all parts, in order."""
-        names = [field.name for field in fields(Window)]
-        return Window(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+@dataclass(frozen=True)
+class Anchors:
+    """Rows `row_n` of the shards `shard_n`; their episodes are the rows `start_n` to `end_n` (exclusive), and
+    `episode_n` numbers these through all shards."""
+
+    shard_n: NDArray[np.int32]
+    row_n: NDArray[np.int64]
+    start_n: NDArray[np.int64]
+    end_n: NDArray[np.int64]
+    episode_n: NDArray[np.int64]
 
 
-def windows(
-    frames: Frames,
-    row_n: NDArray[np.int64],
-    start_n: NDArray[np.int64],
-    end_n: NDArray[np.int64],
-    spec: WindowSpec,
-) -> Window:
-    """The windows at the anchors `row_n`, whose episodes are the rows `start_n` to `end_n` (exclusive)."""
-    row_nH, _ = history_rows(row_n, start_n, spec.history, spec.stride)
-    row_nT, inside_nT = chunk_rows(row_n, start_n, end_n, spec.horizon, spec.stride)
-    state_nHS = frames.state_RS[row_nH]
-    state_ok_nH = (frames.flags_R[row_nH] & Flag.INVALID_STATE) == 0
-    usable_nT = (frames.flags_R[row_nT] & Flag.INVALID_ACTION) == 0
+def windows(anchors: Anchors, frames: Mapping[int, Frames], spec: WindowSpec) -> Window:
+    """The windows at the anchors, from `frames` by shard (at least one).
+
+    Those of a shard that is not there are zeros and unusable.
+    """
+    n, some = len(anchors.row_n), next(iter(frames.values()))
+    row_nH, _ = history_rows(anchors.row_n, anchors.start_n, spec.history, spec.stride)
+    row_nT, inside_nT = chunk_rows(anchors.row_n, anchors.start_n, anchors.end_n, spec.horizon, spec.stride)
+    state_nHS = np.zeros((n, spec.history, some.state_RS.shape[1]), np.float32)
+    target_nTA = np.zeros((n, spec.horizon, some.target_RA.shape[1]), np.float32)
+    flags_nH = np.full((n, spec.history), Flag.INVALID_STATE, np.uint32)
+    flags_nT = np.full((n, spec.horizon), Flag.INVALID_ACTION, np.uint32)
+    for shard, part in frames.items():
+        (here,) = np.nonzero(anchors.shard_n == shard)
+        state_nHS[here], flags_nH[here] = part.state_RS[row_nH[here]], part.flags_R[row_nH[here]]
+        target_nTA[here], flags_nT[here] = part.target_RA[row_nT[here]], part.flags_R[row_nT[here]]
+    state_ok_nH = (flags_nH & Flag.INVALID_STATE) == 0
+    usable_nT = (flags_nT & Flag.INVALID_ACTION) == 0
     if Representation.parse(spec.representation).poses == "delta":
         usable_nT[:, 1:] &= usable_nT[:, :-1].copy()  # a step is seen from the one before it
     return Window(
         row_nH=row_nH,
         state_nHS=state_nHS,
         state_mask_nS=(np.isfinite(state_nHS) & state_ok_nH[..., None]).all(axis=1),
-        target_nTA=frames.target_RA[row_nT],
+        target_nTA=target_nTA,
         inside_nT=inside_nT,
         usable_nT=usable_nT & state_ok_nH[:, -1:],
     )

@@ -6,7 +6,7 @@ Every pixel, state and target tells the dataset, episode and frame it belongs to
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ from robot_foundry.shards.images import encode_jpeg
 from robot_foundry.shards.index import write_index
 from robot_foundry.shards.tar import TarWriter
 
+Encode = Callable[[np.random.Generator, int, int], bytes]
 POSE = ["right.ee_position", "right.ee_rot6d", "right.gripper_opening"]
 
 
@@ -73,12 +74,13 @@ def write_version(
     flaws: bool = True,
     garbage: float = 1e6,
     state: Sequence[str] = POSE,
+    encode: Encode | None = None,
 ) -> Written:
     """`shards` holds the frames of every episode of every shard; `cameras` the (height, width) of each role.
 
     With flaws: in every episode of at least 9 frames, frame 3 has an invalid state and frame 5 an invalid
     action, both of the value `garbage`, frame 7 a NaN in its target, and frame 6 no image of the first
-    camera.
+    camera. `encode` makes the JPEG of a frame; without it frames are ramps of colour.
     """
     cameras = cameras or {}
     more = dims_for("right.joint_velocity", count=joints) if joints else ()
@@ -91,7 +93,9 @@ def write_version(
         made = []
         for i, length in enumerate(lengths):
             rng = generator("fixture", name, ordinal, i)
-            episode = _episode(f"ep{ordinal}{i}-{name}", rng, length, len(full_space), cameras)
+            episode = _episode(
+                f"ep{ordinal}{i}-{name}", rng, length, len(full_space), cameras, encode or _ramp
+            )
             if flaws and length >= 9:
                 _spoil(episode, garbage)
             episode.state = state_space.gather(episode.state, full_space)
@@ -146,22 +150,25 @@ def _episode(
     length: int,
     state_dims: int,
     cameras: Mapping[str, tuple[int, int]],
+    encode: Encode,
 ) -> Episode:
     state = _values(rng, length, state_dims)
     target = np.concatenate([state[1:, :10], state[-1:, :10]])
     target[:, 9] = rng.uniform(size=length)
     flags = np.zeros(length, np.uint32)
-    images: dict[str, list[bytes | None]] = {}
-    for role, (height, width) in cameras.items():
-        colours = rng.integers(0, 255, (length, 3, 1, 3))
-        ramp = np.linspace(0, 1, width)[:, None]
-        images[role] = [
-            encode_jpeg((c[0] * ramp + c[1] * (1 - ramp)).astype(np.uint8)[None].repeat(height, 0))
-            for c in colours
-        ]
+    images: dict[str, list[bytes | None]] = {
+        role: [encode(rng, *size) for _ in range(length)] for role, size in cameras.items()
+    }
     half = length // 2
     notes = [(0, length, f"lift {key}"), (0, half, f"start {key}")] if half else []
     return Episode(key, state, target, flags, images, notes)
+
+
+def _ramp(rng: np.random.Generator, height: int, width: int) -> bytes:
+    left_3, right_3 = rng.integers(0, 255, (2, 3))
+    ramp = np.linspace(0, 1, width)[:, None]
+    line = (left_3 * ramp + right_3 * (1 - ramp)).astype(np.uint8)
+    return encode_jpeg(line[None].repeat(height, 0))
 
 
 def _spoil(episode: Episode, garbage: float) -> None:
