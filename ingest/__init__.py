@@ -13,7 +13,7 @@ def __getattr__(name: str) -> Any:
 
         return ingest
     if name == "remap":
-        from robot_foundry.ingest.remap import remap
+        from robot_foundry.ingest.remapping import remap
 
         return remap
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

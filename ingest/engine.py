@@ -236,5 +236,8 @@ def _source_warnings(found: Source, manifest: Manifest, spec: Spec) -> list[str]
         if camera.name not in spec.mapping.cameras
     ]
     if found.num_ignored:
-        warnings.append(f"{found.num_ignored} files of the folder are not HDF5 and were passed over")
+        files = "1 file of the folder is not HDF5 and was passed over"
+        if found.num_ignored > 1:
+            files = f"{found.num_ignored} files of the folder are not HDF5 and were passed over"
+        warnings.append(files)
     return warnings

@@ -271,7 +271,10 @@ def test_instruction_and_success_come_from_the_first_rule_that_applies():
         return rows.annotations[0][3:], rows.success
 
     assert told() == (("do it", "spec"), None)
-    assert told(environment={"env_name": "Lift"}, arrays={"r": np.zeros(4)}) == (("lift it", "env:Lift"), False)
+    assert told(environment={"env_name": "Lift"}, arrays={"r": np.zeros(4)}) == (
+        ("lift it", "env:Lift"),
+        False,
+    )
     attributes = {"task": " stack ", "success": False}
     assert told(attributes=attributes, arrays={"r": np.ones(4)}) == (("stack", "attr:task"), False)
     assert told(attributes={"task": ""}, arrays={"r": np.array([0, 0, 1, 0])}) == (("do it", "spec"), True)

@@ -154,7 +154,9 @@ def test_episode_annotation_and_schema_of_the_sample(lift):
 def test_raw_robosuite_gives_joints_and_the_other_layout_is_named(tmp_path):
     report = run("robosuite", sample("hdf5"), store=tmp_path, name="raw")
     assert (report.discovered, report.written) == (5, 4)
-    assert report.quarantined == ((Path(LIFT).name, "this file has obs: use `foundry-data ingest robomimic`"),)
+    assert report.quarantined == (
+        (Path(LIFT).name, "this file has obs: use `foundry-data ingest robomimic`"),
+    )
     manifest, folder = manifest_of(tmp_path, report)
     assert manifest["schema"]["cameras"] == [] and manifest["schema"]["fps"] == 20.0
     episodes = table(folder / "episodes.arrow")
@@ -202,7 +204,10 @@ def test_files_of_other_layouts_are_refused_by_what_they_are(tmp_path):
     for path, expected in (
         ("hdf5_aloha/episode_0.hdf5", "this is an ALOHA episode"),
         ("droid_raw/LAB/success/2023-11-14/*/trajectory.h5", "this is a DROID trajectory"),
-        ("hdf5/robosuite141_lift_demo.hdf5", "this file has no obs, only states: use `foundry-data ingest rob"),
+        (
+            "hdf5/robosuite141_lift_demo.hdf5",
+            "this file has no obs, only states: use `foundry-data ingest rob",
+        ),
         ("ros1/rosbagjs_example.bag", "the file is not HDF5"),
     ):
         with pytest.raises(FoundryError, match="nothing was written, 1 unit was refused") as caught:

@@ -27,7 +27,9 @@ def test_defaults_are_written_out_and_the_order_of_keys_has_no_meaning(tmp_path)
     spec = spec_from_json(parse_yaml(MINIMAL, "m"), "m")
     said = spec.to_json()
     assert said["content"]["encoding"] == {"format": "jpeg", "quality": 95}
-    assert said["mapping"]["state"] == {"right.ee_position": {"from": "value", "key": "obs/pos", "scale": 1.0}}
+    assert said["mapping"]["state"] == {
+        "right.ee_position": {"from": "value", "key": "obs/pos", "scale": 1.0}
+    }
 
     lines = MINIMAL.strip().splitlines()
     (tmp_path / "mine.yaml").write_text("\n".join([*lines[1:], lines[0], "name: m"]))
@@ -119,7 +121,9 @@ def test_overrides_reach_keys_that_hold_dots_and_null_removes():
 
 
 def test_an_unknown_spec_names_the_nearest_and_all():
-    with pytest.raises(UsageError, match=r"no spec 'robomimc', did you mean 'robomimic'\? \(specs: robomimic,"):
+    with pytest.raises(
+        UsageError, match=r"no spec 'robomimc', did you mean 'robomimic'\? \(specs: robomimic,"
+    ):
         load_spec("robomimc")
     with pytest.raises(UsageError, match="no spec file mine.yaml"):
         load_spec("mine.yaml")

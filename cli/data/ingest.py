@@ -94,7 +94,7 @@ def show(report: Report, *, as_json: bool) -> None:
     for warning in report.warnings:
         note(f"Warning: {warning}")
     if report.quarantined:
-        note(f"Warning: {len(report.quarantined)} of {report.discovered} units were left out:")
+        note(f"Warning: {len(report.quarantined)} of {_count(report.discovered, 'unit')} left out:")
         for unit, reason in report.quarantined[:MOST_LISTED]:
             note(f"  {unit}: {reason}")
         if len(report.quarantined) > MOST_LISTED:
@@ -102,17 +102,21 @@ def show(report: Report, *, as_json: bool) -> None:
 
 
 def _text(report: Report) -> str:
-    counts = (
-        f"{report.discovered} units discovered = {report.written} written + "
-        f"{len(report.quarantined)} quarantined"
-    )
+    discovered, quarantined = _count(report.discovered, "unit"), len(report.quarantined)
+    counts = f"{discovered} discovered = {report.written} written + {quarantined} quarantined"
+    written, size = _count(report.shards_written, "shard"), _size(report.counts["bytes"])
     if report.version is None:
-        return (
-            f"{report.dataset}: would write {report.shards_written} shards and reuse {report.shards_reused}, "
-            f"about {report.counts['bytes'] / 1e6:.1f} MB; {counts} (by their headers)"
-        )
-    size = f"{report.counts['bytes'] / 1e6:.1f} MB"
-    made = f"{report.version}: {report.counts['episodes']} episodes, {report.counts['frames']} frames, {size}"
-    if report.noop:
-        return f"{made}; nothing to do\n{counts}"
-    return f"{made}; {report.shards_written} shards written, {report.shards_reused} reused\n{counts}"
+        planned = f"would write {written} and reuse {report.shards_reused}, about {size}"
+        return f"{report.dataset}: {planned}\n{counts} (by their headers)"
+    frames = _count(report.counts["frames"], "frame")
+    made = f"{report.version}: {_count(report.counts['episodes'], 'episode')}, {frames}, {size}"
+    done = "nothing to do" if report.noop else f"{written} written, {report.shards_reused} reused"
+    return f"{made}; {done}\n{counts}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.1f} kB"

@@ -39,7 +39,7 @@ def command(
     foundry-data remap lift --set mapping.state.right.gripper_opening.open=0.085
     """
     from robot_foundry.ingest.engine import Options
-    from robot_foundry.ingest.remap import run, spec_of
+    from robot_foundry.ingest.remapping import run, spec_of
 
     if spec is None and not overrides:
         raise UsageError("there is nothing to change", hint="give --spec or --set")
