@@ -78,17 +78,16 @@ class Batch:
 
     def copied(self, step: int, image_sizes: Mapping[str, tuple[int, int]]) -> Batch:
         """A copy as that step's batch, with pixels of (height, width) by role still to be filled in place."""
-        shape_BH = self.state_BHD.shape[:2]
         return replace(
             self,
             step=step,
-            images={role: np.empty((*shape_BH, *size, 3), np.uint8) for role, size in image_sizes.items()},
-            image_mask={role: np.zeros(shape_BH, bool) for role in image_sizes},
+            **_images(self.state_BHD.shape[:2], image_sizes),
             **{name: getattr(self, name).copy() for name in _ROW_ARRAYS},
         )
 
 
 def allocate(
+    step: int,
     k_B: NDArray[np.int64],
     dataset_B: NDArray[np.int32],
     *,
@@ -96,17 +95,16 @@ def allocate(
     horizon: int,
     state_dims: int,
     action_dims: int,
+    images: Mapping[str, tuple[int, int]],
 ) -> Batch:
-    """A batch without images, of which all but k, dataset and weight is still to be filled in place."""
+    """A batch whose arrays are still to be filled in place; `images` gives (height, width) of each role."""
     B, H, T = len(k_B), history, horizon
     return Batch(
-        step=0,
+        step=step,
         k_B=k_B,
         dataset_B=dataset_B,
         embodiment_B=np.zeros(B, np.int32),
         dt_B=np.zeros(B, np.float32),
-        images={},
-        image_mask={},
         instruction=(),
         state_BHD=np.zeros((B, H, state_dims), np.float32),
         state_mask_BD=np.zeros((B, state_dims), bool),
@@ -114,4 +112,12 @@ def allocate(
         action_dim_mask_BA=np.zeros((B, action_dims), bool),
         step_mask_BT=np.zeros((B, T), bool),
         weight_B=np.ones(B, np.float32),
+        **_images((B, H), images),
     )
+
+
+def _images(shape_BH: tuple[int, int], sizes: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, NDArray]]:
+    return {
+        "images": {role: np.empty((*shape_BH, *size, 3), np.uint8) for role, size in sizes.items()},
+        "image_mask": {role: np.zeros(shape_BH, bool) for role in sizes},
+    }

@@ -106,12 +106,14 @@ class Reader:
     ) -> Draft:
         """The low-dim part of these samples; it costs least for hundreds of rows at once."""
         batch = allocate(
+            0,
             k_n,
             dataset_n,
             history=self._spec.history,
             horizon=self._spec.horizon,
             state_dims=len(self._state),
             action_dims=len(self._action),
+            images={},
         )
         draft = Draft(batch, [""] * len(batch), {}, {})
         self._fill(draft, np.arange(len(batch)), sample_n)
