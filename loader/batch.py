@@ -78,10 +78,12 @@ class Batch:
 
     def copied(self, step: int, image_sizes: Mapping[str, tuple[int, int]]) -> Batch:
         """A copy as that step's batch, with pixels of (height, width) by role still to be filled in place."""
+        images, image_mask = _images(len(self), self.state_BHD.shape[1], image_sizes)
         return replace(
             self,
             step=step,
-            **_images(self.state_BHD.shape[:2], image_sizes),
+            images=images,
+            image_mask=image_mask,
             **{name: getattr(self, name).copy() for name in _ROW_ARRAYS},
         )
 
@@ -99,12 +101,15 @@ def allocate(
 ) -> Batch:
     """A batch whose arrays are still to be filled in place; `images` gives (height, width) of each role."""
     B, H, T = len(k_B), history, horizon
+    pixels, image_mask = _images(B, H, images)
     return Batch(
         step=step,
         k_B=k_B,
         dataset_B=dataset_B,
         embodiment_B=np.zeros(B, np.int32),
         dt_B=np.zeros(B, np.float32),
+        images=pixels,
+        image_mask=image_mask,
         instruction=(),
         state_BHD=np.zeros((B, H, state_dims), np.float32),
         state_mask_BD=np.zeros((B, state_dims), bool),
@@ -112,12 +117,11 @@ def allocate(
         action_dim_mask_BA=np.zeros((B, action_dims), bool),
         step_mask_BT=np.zeros((B, T), bool),
         weight_B=np.ones(B, np.float32),
-        **_images((B, H), images),
     )
 
 
-def _images(shape_BH: tuple[int, int], sizes: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, NDArray]]:
-    return {
-        "images": {role: np.empty((*shape_BH, *size, 3), np.uint8) for role, size in sizes.items()},
-        "image_mask": {role: np.zeros(shape_BH, bool) for role in sizes},
-    }
+def _images(
+    B: int, H: int, sizes: Mapping[str, tuple[int, int]]
+) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.bool_]]]:
+    pixels = {role: np.empty((B, H, *size, 3), np.uint8) for role, size in sizes.items()}
+    return pixels, {role: np.zeros((B, H), bool) for role in sizes}
