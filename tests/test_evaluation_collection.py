@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+import robot_foundry
+from robot_foundry.catalog.tables import frame_matrix
 from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
 from robot_foundry.evaluation import collection
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
+from robot_foundry.ingest.engine import ingest
 from robot_foundry.runtime.errors import FoundryError
 
 
@@ -97,6 +100,25 @@ def test_real_records_four_numbers_and_two_arms_record_both(tmp_path: Path) -> N
         assert both["actions"].shape[1] == 14 and both.attrs["embodiment"] == "tabletop_sim_two_arms"
         assert {"right_eef_pos", "left_eef_pos", "wrist_left_image"} <= set(both["obs"])
         assert "eef_pos" not in both["obs"]  # a one-arm mapping must fail, not read half of the robot
+
+
+def test_the_documented_spec_reads_two_arms_and_the_one_arm_spec_refuses_them(tmp_path: Path) -> None:
+    documentation = (Path(__file__).parent.parent / "docs" / "tabletop.md").read_text(encoding="utf-8")
+    spec = tmp_path / "two_arms.yaml"
+    spec.write_text(documentation.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    made = collect(Request("handover", "sim", 2, seed=0, size=16), tmp_path / "two.hdf5", quiet=True)
+    version = ingest(str(spec), made.path, store=tmp_path / "store", name="two")
+    frames = robot_foundry.open(str(version), store=tmp_path / "store").frames()
+    assert frames.num_rows == made.frames
+    with h5py.File(made.path) as file:
+        first = file["data/demo_0"]
+        states = frame_matrix(frames, "state")
+        starts = [states[row] for row in np.flatnonzero(frames["frame"].to_numpy() == 0)]
+        expected = np.concatenate([first[f"obs/{arm}_eef_pos"][0] for arm in ("right", "left")])
+        positions = [start[[0, 1, 2, 10, 11, 12]] for start in starts]
+        assert min(np.abs(position - expected).max() for position in positions) < 1e-6
+    with pytest.raises(FoundryError, match="right.ee_position names the array 'obs/eef_pos'"):
+        ingest("tabletop", made.path, store=tmp_path / "store", name="one")
 
 
 def test_more_episodes_begin_with_the_same_ones_and_another_seed_differs(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from robot_foundry.evaluation.worlds.tabletop.physics import (
     turn,
     turned_towards,
 )
-from robot_foundry.evaluation.worlds.tabletop.tasks import TASKS
+from robot_foundry.evaluation.worlds.tabletop.tasks import TASKS, Goal, Outcome
 
 
 def table(*solids: Solid, tip: tuple[float, float, float] = (0.0, 0.0, 0.2), opening: float = 0.0) -> Physics:
@@ -151,6 +151,39 @@ def test_a_load_is_not_pressed_through_what_is_below() -> None:
     bottom = physics.centre_N3[0, 2] - physics.half_height[0]
     assert bottom >= physics.top(1) - 1e-9
     np.testing.assert_array_equal(physics.centre_N3[1, :2], [0.15, 0.0])
+
+
+def test_a_handover_needs_both_hands() -> None:
+    """The taker that picks the object from the table itself has not been handed anything."""
+    task = TASKS["handover"]
+    for picker, passed in ((1, Outcome.RUNNING), (0, Outcome.SUCCESS)):
+        arms = [Arm(name, np.array([0.0, 0.2, 0.03]), HOME_ROTATION_33, 1.0) for name in task.arms]
+        arms[picker].position_3 = np.array([0.0, 0.0, 0.03])
+        physics = Physics(Scene((CUBE,)), arms)
+
+        def both(x: float, z: float, openings: tuple[float, float], physics: Physics = physics) -> None:
+            here = [Target(arm.position_3, HOME_ROTATION_33, 0.0) for arm in physics.arms]
+            for _ in range(12):
+                physics.step(
+                    [
+                        Target(np.array([x, 0.0, z]), HOME_ROTATION_33, opening) if opening >= 0 else stay
+                        for opening, stay in zip(openings, here, strict=True)
+                    ]
+                )
+
+        if picker == 0:
+            both(0.0, 0.03, (0.0, -1.0))
+            both(0.0, 0.2, (0.0, -1.0))
+            arms[1].opening = 1.0
+            both(0.0, 0.2, (0.0, 1.0))
+            both(0.0, 0.2, (0.0, 0.0))
+            both(0.0, 0.2, (1.0, 0.0))
+            both(0.2, 0.3, (1.0, -1.0))
+        else:
+            both(0.0, 0.03, (-1.0, 0.0))
+            both(0.0, 0.2, (-1.0, 0.0))
+        assert physics.arms[1].held == 0 and physics.arms[0].held == NOTHING
+        assert task.judge(physics, Goal("handover", 0, giver=0, taker=1), False) is passed
 
 
 @settings(max_examples=25, deadline=None)

@@ -16,7 +16,7 @@ from scipy.stats import binom, binomtest
 
 from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
-from robot_foundry.evaluation.actors import Actor, ActorSpec, Situation
+from robot_foundry.evaluation.actors import Actor, ActorSpec, RandomActor, Situation
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout, save
@@ -31,7 +31,7 @@ RANDOM = ActorSpec(run=None)
 
 @dataclass(frozen=True)
 class ScriptedSpec(ActorSpec):
-    """An actor that knows its scenes: it replays the expert from the start, told apart by `told`."""
+    """An actor that knows its scenes by their starting state and answers with the expert's whole plan."""
 
     run: str | None = None
     seed: int = 0
@@ -104,7 +104,7 @@ def test_a_right_plan_succeeds_and_a_scene_does_not_depend_on_how_many_there_are
 
 
 def test_the_wrong_object_fails_and_stops_the_episode() -> None:
-    """Plans for the right scenes, judged on others: the arm goes elsewhere, some touch the wrong object."""
+    """Random motion among several objects ends in all three ways, and all are counted."""
     result = rollout(RolloutSpec(RANDOM, "reach", episodes=48), quiet=True)
     outcomes = {episode.outcome for episode in result.episodes}
     assert outcomes == {"success", "failure", "running"}
@@ -115,21 +115,21 @@ def test_the_wrong_object_fails_and_stops_the_episode() -> None:
     assert all(episode.steps <= 32 for episode in result.episodes)
 
 
-def one_scene(spec: RolloutSpec) -> tuple[list[Situation], RolloutSpec]:
-    """The situations that an actor sees while it runs `spec`."""
-    scripted = Scripted(spec.actor)
+def situations_of(spec: RolloutSpec) -> list[Situation]:
+    """The situations that an actor meets while it runs `spec`."""
+    scripted = Scripted(ScriptedSpec())
 
     @dataclass(frozen=True)
-    class Watched(ScriptedSpec):
+    class Watched(ActorSpec):
         def build(self) -> Actor:
             return scripted
 
-    rollout(replace(spec, actor=Watched(**vars(spec.actor))), quiet=True)
-    return scripted.seen, spec
+    rollout(replace(spec, actor=Watched(None)), quiet=True)
+    return scripted.seen
 
 
 def test_what_the_actor_is_shown() -> None:
-    situations, _ = one_scene(RolloutSpec(ScriptedSpec(), "reach_pair", episodes=GROUP, execute=40))
+    situations = situations_of(RolloutSpec(ScriptedSpec(), "reach_pair", episodes=GROUP, execute=40))
     assert len(situations) == GROUP
     for situation in situations:
         images = situation.images["primary"]
@@ -141,7 +141,7 @@ def test_what_the_actor_is_shown() -> None:
 
 def test_blank_takes_the_pictures_and_shuffle_the_words() -> None:
     spec = RolloutSpec(ScriptedSpec(), "reach_pair", episodes=GROUP, execute=40)
-    blank, _ = one_scene(replace(spec, blank=True))
+    blank = situations_of(replace(spec, blank=True))
     assert all(not situation.images["primary"].any() for situation in blank)
     shuffled = rollout(replace(spec, shuffle_instructions=True), quiet=True)
     world = Tabletop("reach_pair", cameras=())
@@ -150,38 +150,40 @@ def test_blank_takes_the_pictures_and_shuffle_the_words() -> None:
         assert world.instruction == episode.asked != episode.told
         colour = world.physics.scene.solids[world.goal.target].colour
         assert colour in episode.asked and colour not in episode.told
-    assert shuffled.spec.condition == "policy-shuffled" or shuffled.spec.condition == "random-shuffled"
+    assert replace(spec, actor=ActorSpec("run"), blank=True).condition == "policy-blank"
 
 
-def test_history_shows_consecutive_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = RolloutSpec(ScriptedSpec(history=3), "reach_pair", episodes=1, execute=40)
-    scripted = Scripted(spec.actor)
-    chunks = iter(range(1000))
+def test_the_history_is_what_the_world_showed_step_by_step() -> None:
+    """Against a second run of the first scene, stepped one by one and rendered at every step."""
+    watched: list[tuple[Situation, np.ndarray]] = []
 
-    class Stepping(Scripted):
-        def __init__(self) -> None:
-            self.history, self.seen = 3, []
+    class Watched(RandomActor):
+        roles = ("primary", "wrist_right")
+        history = 3
 
         def act(self, situations: Sequence[Situation]) -> list[np.ndarray]:
-            self.seen += situations
-            next(chunks)
-            return [next(iter(scripted.plans.values()))[:4] for _ in situations]
-
-    stepping = Stepping()
+            chunks = super().act(situations)
+            watched.append((situations[0], chunks[0]))
+            return chunks
 
     @dataclass(frozen=True)
-    class Spec(ScriptedSpec):
+    class WatchedSpec(ActorSpec):
         def build(self) -> Actor:
-            return stepping
+            return Watched()
 
-    rollout(replace(spec, actor=Spec(history=3), execute=4), quiet=True)
-    later = [situation for situation in stepping.seen if (situation.images["primary"][0] != 0).any()][GROUP:]
-    moving = [s for s in later if (s.images["primary"][0] != s.images["primary"][2]).any()]
-    assert moving
-    for situation in moving[:4]:
-        images = situation.images["primary"]
-        assert images.shape[0] == 3
-        assert (images[1] != images[2]).any() or (images[0] != images[1]).any()
+    spec = RolloutSpec(WatchedSpec(None), "reach_single", "real", episodes=1, execute=5, max_steps=15)
+    episode = rollout(spec, quiet=True).episodes[0]
+    assert (episode.outcome, episode.steps) == ("running", 15)
+    world = Tabletop("reach_single", variant="real", cameras=("primary", "wrist_right"))
+    observation, _ = world.reset(seed=episode.seed)
+    seen = [observation] * 3
+    for situation, chunk in watched[:3]:
+        for moment in range(3):
+            np.testing.assert_array_equal(situation.state_SD[moment], seen[moment - 3]["state"])
+            for role, image in seen[moment - 3]["images"].items():
+                np.testing.assert_array_equal(situation.images[role][moment], image)
+        seen += [world.step(command)[0] for command in chunk[:5]]
+    assert (watched[1][0].images["primary"][0] != watched[1][0].images["primary"][2]).any()
 
 
 def test_report_and_pictures(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ class Physics:
         self.half_height = [s.half_height for s in solids]
         self.support = [NOTHING] * len(solids)
         self.holders: list[list[int]] = [[] for _ in solids]
+        self.grasps: list[list[int]] = [[] for _ in solids]  # the arms that took hold of it, in order
 
     # -- questions -----------------------------------------------------------------------------------
 
@@ -278,6 +279,7 @@ class Physics:
         if not self.holders[i]:
             self._centre_between(arm, i)
         self.holders[i].append(index)
+        self.grasps[i].append(index)
         self.support[i] = NOTHING
         self._attach(arm, i)
         for j in range(len(self.radius)):

@@ -186,6 +186,7 @@ def _judge_stack(physics: Physics, goal: Goal, strict: bool) -> Outcome:
 def _judge_handover(physics: Physics, goal: Goal, strict: bool) -> Outcome:
     giver, taker = physics.arms[goal.giver], physics.arms[goal.taker]
     passed = taker.held == goal.target and giver.held == NOTHING
+    passed = passed and goal.giver in physics.grasps[goal.target]  # taken from the arm, not from the table
     apart = math.dist(giver.position_3, taker.position_3) >= (0.14 if strict else 0.10)
     lifted = physics.centre_N3[goal.target, 2] > 0.08
     return Outcome.SUCCESS if passed and apart and lifted else Outcome.RUNNING
