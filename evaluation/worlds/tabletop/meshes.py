@@ -50,7 +50,9 @@ def _ring(z: float, radius: float) -> list[tuple[float, float, float]]:
 
 
 def _prism() -> Mesh:
-    sides = [(k, (k + 1) % SIDES, SIDES + (k + 1) % SIDES, SIDES + k) for k in range(SIDES)]
+    sides: list[tuple[int, ...]] = [
+        (k, (k + 1) % SIDES, SIDES + (k + 1) % SIDES, SIDES + k) for k in range(SIDES)
+    ]
     caps = [tuple(range(SIDES)), tuple(range(SIDES, 2 * SIDES))]
     return _mesh(_ring(-1.0, 1.0) + _ring(1.0, 1.0), sides + caps)
 

@@ -98,7 +98,9 @@ class Tabletop(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def _observations(self) -> gymnasium.spaces.Dict:
         shape = (self.size, self.size, 3)
-        images = {role: gymnasium.spaces.Box(0, 255, shape, np.uint8) for role in self.cameras}
+        images: dict[str, gymnasium.Space[Any]] = {
+            role: gymnasium.spaces.Box(0, 255, shape, np.uint8) for role in self.cameras
+        }
         state = gymnasium.spaces.Box(-np.inf, np.inf, (len(self.state_space),), np.float64)
         return gymnasium.spaces.Dict({"state": state, "images": gymnasium.spaces.Dict(images)})
 
@@ -133,7 +135,7 @@ class Tabletop(gymnasium.Env[dict[str, Any], np.ndarray]):
         truncated = not over and self.time >= self.task.max_steps
         return self.observe(), float(outcome is Outcome.SUCCESS), over, truncated, self._info(outcome)
 
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> np.ndarray:
         return self.image("primary")
 
     # -- what collection and rollouts use, without images on every step ------------------------------
