@@ -96,8 +96,8 @@ class Loader:
         self.store, self.mixture, self.window = store, mixture, window
         self.seed, self.global_batch, self.rank, self.world = seed, global_batch, rank, world
         unions = spaces(store, mixture)
-        shards = OpenShards()
-        sources = [Source(store, c, i, window, shards) for i, c in enumerate(mixture.components)]
+        self._shards = OpenShards()
+        sources = [Source(store, c, i, window, self._shards) for i, c in enumerate(mixture.components)]
         action = represented_union(unions.schemas, window.stream, window.representation)
         self.spaces: tuple[ActionSpace, ActionSpace] = (unions.state, action)
         self.dataset_spaces = {s.component.name: (s.state_space, s.action_space) for s in sources}
@@ -193,11 +193,13 @@ class Loader:
         )
 
     def close(self) -> None:
-        """End the threads; the loader gives no more batches."""
+        """End the threads and let go of the files; the loader gives no more batches."""
         self._drop_prefetched()
         if self._builder is not None:
             self._builder.shutdown()
         self._reader.close()
+        self._draft.cache_clear()
+        self._shards.close()
 
     def _identity(self) -> dict[str, Any]:
         return {"seed": self.seed, "mixture_id": self.mixture.id, "order_version": ORDER_VERSION}

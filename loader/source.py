@@ -64,6 +64,11 @@ class OpenShards:
             self._open.move_to_end(key)
             return self._open[key]
 
+    def close(self) -> None:
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].retire()
+
 
 class Source:
     """The selected rows of one version. A part of the window that it cannot give raises FoundryError here."""

@@ -1,5 +1,6 @@
 import io
 import runpy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import Flag
 from robot_foundry.loader.batch import Batch
 from robot_foundry.loader.load import Loader, WindowSpec, load
+from robot_foundry.loader.source import OpenShards
 from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.reader import ShardReader
@@ -140,19 +142,23 @@ def reference(episode, frame, schema, window, spaces):
     state_mask[at] = not any(episode.flags[row] & Flag.INVALID_STATE for row in rows)
     state *= state_mask
     action, step_mask = np.zeros((window.horizon, len(action_space))), np.zeros(window.horizon, bool)
+    anchored = not episode.flags[frame] & Flag.INVALID_STATE
+    seen_from, seen_from_ok = episode.state[frame, :10], anchored
     for step in range(window.horizon):
-        row = frame + step * window.stride
-        target = episode.target[min(row, len(episode.flags) - 1)]
-        flags = episode.flags[min(row, len(episode.flags) - 1)] & Flag.INVALID_ACTION
-        usable = np.isfinite(target).all() and not flags and not episode.flags[frame] & Flag.INVALID_STATE
+        row = min(frame + step * window.stride, len(episode.flags) - 1)
+        target = episode.target[row]
+        target_ok = np.isfinite(target).all() and not episode.flags[row] & Flag.INVALID_ACTION
+        usable = anchored and seen_from_ok and target_ok
         if usable:
-            anchor = pose_of(episode.state[frame])
+            origin, frame_of_reference = pose_of(seen_from)
             position, rotation = pose_of(target)
-            relative = (anchor[1].inv() * rotation).as_matrix()
-            action[step, :3] = anchor[1].inv().apply(position - anchor[0])
+            relative = (frame_of_reference.inv() * rotation).as_matrix()
+            action[step, :3] = frame_of_reference.inv().apply(position - origin)
             action[step, 3:9] = relative[:, :2].T.reshape(-1)
             action[step, 9] = target[9]
-        step_mask[step] = usable and row < len(episode.flags)
+        step_mask[step] = usable and frame + step * window.stride < len(episode.flags)
+        if window.representation == "delta":
+            seen_from, seen_from_ok = target, target_ok
     images, masks = {}, {}
     for role in window.cameras:
         stored = episode.images.get(role, [None] * len(episode.flags))
@@ -181,8 +187,12 @@ def picture(data, size):
 
 @pytest.mark.parametrize(
     "window",
-    [WINDOW, WindowSpec(horizon=4, history=3, stride=2, image=(16, 16))],
-    ids=["plain", "strided"],
+    [
+        WINDOW,
+        WindowSpec(horizon=4, history=3, stride=2, image=(16, 16)),
+        WindowSpec(representation="delta", cameras=()),
+    ],
+    ids=["plain", "strided", "delta"],
 )
 def test_windows_are_those_of_the_stored_episodes(written, window):
     store, made = written
@@ -211,6 +221,43 @@ def test_windows_are_those_of_the_stored_episodes(written, window):
                 seen[names[dataset[i]]] += 1
             assert batch.counts["action"] == batch.step_mask_BT.sum() * 10
     assert all(count >= len(made[name].rows()) for name, count in seen.items())
+
+
+def test_what_is_done_to_a_batch_stays_in_it(written):
+    store, _ = written
+    with open_loader(store) as loader:
+        batch = loader.batch(0)
+        expected = contents([batch])
+        for values in (
+            batch.state_BHD,
+            batch.action_BTA,
+            batch.step_mask_BT,
+            batch.k_B,
+            *batch.images.values(),
+        ):
+            values[...] = 1
+        assert contents([loader.batch(0)]) == expected
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+@pytest.mark.parametrize("threads", [0, 2])
+def test_few_descriptors_serve_many_shards(tmp_path, monkeypatch, threads):
+    store = Store(tmp_path)
+    FIXTURES["write_version"](store, "sim", [[6]] * 12, cameras={"primary": (16, 16)})
+    options = {"ref": "sim", "window": WindowSpec(), "global_batch": 72, "threads": threads}
+    with open_loader(store, **options) as loader:
+        expected = contents([loader.batch(0)])
+        assert open_tars(tmp_path) == 12
+    assert open_tars(tmp_path) == 0
+    monkeypatch.setattr("robot_foundry.loader.load.OpenShards", partial(OpenShards, limit=2))
+    with open_loader(store, **options) as loader:
+        assert contents([loader.batch(0)]) == expected
+        assert open_tars(tmp_path) <= 2
+
+
+def open_tars(folder: Path) -> int:
+    links = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sum(link.is_relative_to(folder) and link.suffix == ".tar" for link in links)
 
 
 def test_several_instructions_take_turns_by_position(written):
