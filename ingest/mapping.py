@@ -49,6 +49,14 @@ def canonical(
 
     Refused if no row of it is valid, or if the mapping does not fit (ingest/resolve.py finds that before).
     """
+    # A hostile or broken number becomes a row that is not finite, and is flagged.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _canonical(mapping, schema, episode, arrays)
+
+
+def _canonical(
+    mapping: Mapping, schema: Schema, episode: MappingABC[str, Any], arrays: MappingABC[str, NDArray[Any]]
+) -> Canonical:
     num_frames = int(episode["num_frames"])
     state = {name: _absolute(field, name, episode, arrays, None) for name, field in mapping.state.items()}
     actions = {
@@ -139,9 +147,8 @@ def _rotation(field: Field, values_Nd: Array) -> Array:
     if field.kind == "rot6d_rows":
         return np.swapaxes(rotation.rot6d_to_matrix(values_Nd), -1, -2)
     matrix_N33 = values_Nd.reshape(-1, 3, 3)
-    with np.errstate(invalid="ignore", over="ignore"):
-        error_N = np.abs(matrix_N33 @ np.swapaxes(matrix_N33, -1, -2) - np.eye(3)).max(axis=(1, 2))
-        is_rotation_N = (error_N < ORTHONORMAL_TOLERANCE) & (np.linalg.det(matrix_N33) > 0)
+    error_N = np.abs(matrix_N33 @ np.swapaxes(matrix_N33, -1, -2) - np.eye(3)).max(axis=(1, 2))
+    is_rotation_N = (error_N < ORTHONORMAL_TOLERANCE) & (np.linalg.det(matrix_N33) > 0)
     return np.where(is_rotation_N[:, None, None], matrix_N33, np.nan)
 
 
@@ -153,8 +160,7 @@ def _rows(
     for quantity, values_Nd in values.items():
         flat_Nd = rotation.matrix_to_rot6d(values_Nd) if kind_of(quantity) == ROTATION else values_Nd
         at = ActionSpace(dims_for(canonical_name(quantity), count=flat_Nd.shape[1])).indices_in(space)
-        with np.errstate(over="ignore"):
-            rows_ND[:, at] = flat_Nd
+        rows_ND[:, at] = flat_Nd
     return rows_ND, np.asarray(np.isfinite(rows_ND).all(axis=1))
 
 
@@ -192,7 +198,7 @@ def _instructions(
             text, source = episode["attributes"].get(rule["attr"]), f"attr:{rule['attr']}"
         elif "by_env" in rule:
             environment = episode["environment"].get("env_name")
-            text, source = rule["by_env"].get(environment), f"env:{environment}"
+            text, source = rule["by_env"].get(str(environment)), f"env:{environment}"
         else:
             text, source = rule["text"], "spec"
         if isinstance(text, str) and text.strip():

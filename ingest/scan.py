@@ -64,6 +64,11 @@ def _source(root: Path, files: Iterable[Path], num_ignored: int, if_none: str) -
     paths = sorted(file.relative_to(root).as_posix() for file in files)
     if not paths:
         raise UsageError(if_none)
+    for path in paths:
+        if not path.isprintable():
+            raise UsageError(
+                f"the file name {path!r} holds characters that cannot be printed: rename the file"
+            )
     return Source(root.absolute(), tuple(paths), num_ignored)
 
 

@@ -5,7 +5,7 @@ Legend: N frames, H W pixels.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from tempfile import SpooledTemporaryFile
@@ -153,9 +153,15 @@ def episode_json(unit: Unit, episode: Episode, spec: Spec) -> dict[str, Any]:
     }
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON that came from a file may hold NaN, which canonical JSON refuses: it becomes its name."""
-    return json.loads(json.dumps(values), parse_constant=str)
+def _plain(value: Any) -> Any:
+    """JSON from a file without what canonical JSON refuses: NaN becomes its name, half characters escapes."""
+    if isinstance(value, Mapping):
+        return {_plain(str(name)): _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _resized(picture_HWC: NDArray[np.uint8], content: Content) -> NDArray[np.uint8]:

@@ -390,6 +390,33 @@ def test_content_settings_reach_the_tar(tmp_path):
         ingest(tmp_path / "a.hdf5", tmp_path / "s", overrides=["content.cameras=[agentvie]"])
 
 
+def test_files_that_point_elsewhere_or_at_themselves_are_refused(tmp_path):
+    """What lies in another file was not hashed, and a link may point at anything on the machine."""
+    make(tmp_path / "other.hdf5", episodes=1, frames=3, size=16)
+    make(tmp_path / "a.hdf5", episodes=6, frames=3, size=16)
+    with h5py.File(tmp_path / "a.hdf5", "r+") as file:
+        data = file["data"]
+        data.attrs["env_args"] = json.dumps({"env_name": "\ud800", **json.loads(data.attrs["env_args"])})
+        data["linked"] = h5py.ExternalLink("other.hdf5", "/data/demo_0")
+        data["demo_0/obs/linked"] = h5py.ExternalLink("other.hdf5", "/data/demo_0/actions")
+        data["demo_1"].create_dataset("raw", (3, 2), "f4", external=[("other.hdf5", 0, 24)])
+        data["demo_2/extra"] = data["demo_2"]
+        data["demo_3/extra"] = h5py.SoftLink("/nowhere")
+        del data["demo_4/actions"]
+        data["demo_4/actions"] = h5py.SoftLink("/data/demo_4/obs")
+        data["demo_5"].create_dataset("timestamp", data=[0.0, 0.2, 0.1])
+    report = ingest(tmp_path / "a.hdf5", tmp_path / "s", overrides=[])
+    assert dict(report.quarantined) == {
+        "a.hdf5#linked": "'linked' lies in another file: ingest that file itself",
+        "a.hdf5#demo_0": "'linked' lies in another file: ingest that file itself",
+        "a.hdf5#demo_1": "the numbers of 'raw' lie in another file, which is not read",
+        "a.hdf5#demo_2": "its groups are nested more than 16 deep, or form a circle",
+        "a.hdf5#demo_4": "it has no array 'actions' (it has dones, obs, rewards)",
+        "a.hdf5#demo_5": "its array 'timestamp' is not rising seconds, one a frame; skip it in the spec",
+    }
+    assert report.written == 1
+
+
 def test_no_gripper_is_no_error(tmp_path):
     make(tmp_path / "wipe.hdf5", episodes=1, frames=4, size=16, gripper=False)
     report = ingest(tmp_path / "wipe.hdf5", tmp_path / "s")

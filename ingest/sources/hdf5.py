@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Camera, Refused
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.shards.images import MAX_PIXELS
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -29,6 +30,9 @@ LONGEST_LIST = 256
 # A row of an array with more numbers than this is not low-dimensional (depth maps, point clouds).
 LARGEST_ROW = 4096
 BLOCK_BYTES = 64 * 1024 * 1024
+DEEPEST = 16
+# What h5py raises on damaged files.
+ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
 def claims(path: Path) -> bool:
@@ -86,15 +90,35 @@ def key_name(name: str) -> str:
     return re.sub(r"(\d+)(?=\D*$)", lambda number: number[1].zfill(6), name)
 
 
+def groups(file: h5py.File) -> list[str]:
+    """Names of the groups in /data, in numeric order; damaged ones too, to be refused by name."""
+    data = child(file, "data")
+    if not isinstance(data, h5py.Group):
+        return []
+    return sorted((str(name) for name in data if not _is_dataset(data, name)), key=natural_order)
+
+
+def _is_dataset(group: h5py.Group, name: str) -> bool:
+    try:
+        return isinstance(child(group, name), h5py.Dataset)
+    except (Refused, *ERRORS):
+        return False
+
+
+def _holds(file: h5py.File, demo: str, name: str) -> bool:
+    try:
+        return name in file["data"][demo]
+    except ERRORS:
+        return False
+
+
 def describe_structure(file: h5py.File) -> str:
     """Which known layout the file has, by its groups: robomimic, robosuite, aloha, droid or unknown."""
-    data = file.get("data")
-    if isinstance(data, h5py.Group):
-        demos = [demo for demo in data.values() if isinstance(demo, h5py.Group)]
-        if any(isinstance(demo.get("obs"), h5py.Group) for demo in demos):
-            return "robomimic"
-        if any("states" in demo for demo in demos):
-            return "robosuite"
+    demos = groups(file)
+    if any(_holds(file, demo, "obs") for demo in demos):
+        return "robomimic"
+    if any(_holds(file, demo, "states") for demo in demos):
+        return "robosuite"
     if "observations/qpos" in file and "action" in file:
         return "aloha"
     if "action/cartesian_position" in file:
@@ -105,10 +129,14 @@ def describe_structure(file: h5py.File) -> str:
 def attributes(attrs: h5py.AttributeManager) -> dict[str, Any]:
     """HDF5 attributes as JSON values. Long texts (a scene's XML) and arrays become their sha256."""
     values = {}
-    for name in sorted(attrs):
+    try:
+        names = sorted(attrs)
+    except ERRORS as error:
+        raise unreadable("the list of attributes", error) from error
+    for name in names:
         try:
             values[name] = _json_value(attrs[name])
-        except (OSError, TypeError, ValueError) as error:
+        except ERRORS as error:
             values[name] = {"unreadable": type(error).__name__}
     return values
 
@@ -147,19 +175,37 @@ def json_attribute(values: Mapping[str, Any], name: str) -> Any:
     """The attribute parsed as JSON; None if it is absent or is not JSON."""
     try:
         return json.loads(values[name])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
-def datasets(group: h5py.Group, skip_groups: tuple[str, ...] = ()) -> dict[str, h5py.Dataset]:
+def child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+    """What lies under the name; None if nothing does. Refused if it lies in another file.
+
+    Nobody hashed that file, and a hostile one could point anywhere on this machine.
+    """
+    if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+        raise Refused(f"'{name}' lies in another file: ingest that file itself")
+    item = group.get(name)
+    if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+        raise Refused(f"the numbers of '{name}' lie in another file, which is not read")
+    return item
+
+
+def datasets(group: h5py.Group, skip_groups: tuple[str, ...] = (), depth: int = 0) -> dict[str, h5py.Dataset]:
     """All datasets beneath the group by path, sorted; top-level groups in `skip_groups` are passed over."""
+    if depth > DEEPEST:
+        raise Refused(f"its groups are nested more than {DEEPEST} deep, or form a circle")
     found: dict[str, h5py.Dataset] = {}
     for name in sorted(group):
-        item = group.get(name)  # None for a link that leads nowhere
+        if name in skip_groups:
+            continue
+        item = child(group, name)
         if isinstance(item, h5py.Dataset):
             found[name] = item
-        elif isinstance(item, h5py.Group) and name not in skip_groups:
-            found.update({f"{name}/{inner}": dataset for inner, dataset in datasets(item).items()})
+        elif isinstance(item, h5py.Group):
+            below = datasets(item, depth=depth + 1)
+            found.update({f"{name}/{inner}": dataset for inner, dataset in below.items()})
     return found
 
 
@@ -167,6 +213,8 @@ def why_left_out(name: str, dataset: h5py.Dataset, skip: tuple[str, ...]) -> str
     """Why an array is not stored among the low-dimensional ones, or None."""
     if any(fnmatch.fnmatchcase(name, pattern) for pattern in skip):
         return "skipped by the spec"
+    if not name.isprintable() or "\\" in name:
+        return "its name is not allowed"
     if dataset.dtype.kind not in "biuf":
         return f"its type is {dataset.dtype}"
     if dataset.shape is None:
@@ -186,6 +234,7 @@ def is_image(dataset: h5py.Dataset) -> bool:
         and len(shape) == 4
         and shape[3] == 3
         and min(shape[1:3]) >= 8
+        and shape[1] * shape[2] <= MAX_PIXELS
     )
 
 
@@ -199,7 +248,7 @@ def camera(array: str, dataset: h5py.Dataset) -> Camera:
 def read_array(name: str, dataset: h5py.Dataset) -> NDArray[Any]:
     try:
         values: NDArray[Any] = dataset[()]
-    except (OSError, RuntimeError) as error:
+    except ERRORS as error:
         raise unreadable(f"array '{name}'", error) from error
     return values
 
@@ -213,6 +262,6 @@ def stream(name: str, dataset: h5py.Dataset) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, num_frames, rows):
         try:
             block = dataset[start : start + rows]
-        except (OSError, RuntimeError) as error:
+        except ERRORS as error:
             raise unreadable(f"array '{name}' near frame {start}", error) from error
         yield from block

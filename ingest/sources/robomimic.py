@@ -24,6 +24,8 @@ NOT_READ = ("next_obs",)
 PER_FRAME = ("actions", "states", "rewards", "dones")
 # JPEG takes about this share of the raw bytes; only the planner uses it.
 ESTIMATED_COMPRESSION = 8
+# They are held in memory at once.
+MOST_LOW_DIM_BYTES = 1 << 30
 OTHER_LAYOUT = {
     "robomimic": "this file has obs: use `foundry-data ingest robomimic`",
     "robosuite": "this file has no obs, only states: use `foundry-data ingest robosuite`",
@@ -60,29 +62,25 @@ class Robomimic:
         with hdf5.open_file(file.location) as opened:
             try:
                 names = self._demos(opened)
-                for name in names:
-                    try:
-                        structure = self.structure(opened["data"][name], content)
-                    except Refused as error:
-                        refused.append((f"{file.path}#{name}", error.message))
-                        continue
-                    key = episode_key(file.path, hdf5.key_name(name))
-                    units.append(Unit(file, name, key, structure.num_bytes, len(names) == 1))
-            except (OSError, RuntimeError, KeyError) as error:
+            except hdf5.ERRORS as error:
                 raise hdf5.unreadable("the file", error) from error
+            for name in names:
+                try:
+                    structure = self._structure(opened, name, content)
+                except Refused as error:
+                    refused.append((f"{file.path}#{name}", error.message))
+                    continue
+                key = episode_key(file.path, hdf5.key_name(name))
+                units.append(Unit(file, name, key, structure.num_bytes, len(names) == 1))
         return units, refused
 
     @contextmanager
     def open(self, unit: Unit, content: Content) -> Iterator[Episode]:
         unit.file.check_unchanged()
         with hdf5.open_file(unit.file.location) as opened:
-            try:
-                demo = opened["data"][unit.episode]
-                structure = self.structure(demo, content)
-                environment = hdf5.attributes(opened["data"].attrs)
-                arrays = {name: hdf5.read_array(name, demo[name]) for name in structure.arrays}
-            except (OSError, RuntimeError, KeyError) as error:
-                raise hdf5.unreadable("the demonstration", error) from error
+            structure = self._structure(opened, unit.episode, content)
+            demo, environment = opened["data"][unit.episode], hdf5.attributes(opened["data"].attrs)
+            arrays = {name: hdf5.read_array(name, demo[name]) for name in structure.arrays}
             fps, fps_source = self.rate(environment, arrays, content)
             streams = [hdf5.stream(camera.array, demo[camera.array]) for camera in structure.cameras]
             yield Episode(
@@ -98,9 +96,18 @@ class Robomimic:
                 frames=zip(*streams, strict=True) if streams else iter(()),
             )
 
+    def _structure(self, file: h5py.File, name: str, content: Content) -> Structure:
+        try:
+            demo = hdf5.child(file["data"], name)
+            if not isinstance(demo, h5py.Group):
+                raise Refused("it is not a group")
+            return self.structure(demo, content)
+        except hdf5.ERRORS as error:
+            raise hdf5.unreadable("the demonstration", error) from error
+
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
         """What is taken of the demonstration. Refused if it cannot be used."""
-        if not isinstance(demo.get("obs"), h5py.Group):
+        if not isinstance(hdf5.child(demo, "obs"), h5py.Group):
             raise Refused("it has no group obs")
         return structure_of(demo, content)
 
@@ -128,14 +135,14 @@ class Robomimic:
         found = hdf5.describe_structure(file)
         if found != self.name:
             raise Refused(OTHER_LAYOUT[found])
-        data = file["data"]
-        return sorted((n for n in data if isinstance(data.get(n), h5py.Group)), key=hdf5.natural_order)
+        return hdf5.groups(file)
 
 
 def structure_of(demo: h5py.Group, content: Content) -> Structure:
     """What is taken of a demonstration with actions. Refused if it cannot be used."""
-    if not isinstance(demo.get("actions"), h5py.Dataset):
-        raise Refused(f"it has no array 'actions' (it has {', '.join(sorted(demo)) or 'nothing'})")
+    if not isinstance(hdf5.child(demo, "actions"), h5py.Dataset):
+        others = ", ".join(sorted(name for name in demo if name != "actions"))
+        raise Refused(f"it has no array 'actions' (it has {others or 'nothing'})")
     found = hdf5.datasets(demo, NOT_READ)
     num_frames = _num_frames(demo, found)
     images, arrays, left_out = [], [], {}
@@ -150,6 +157,8 @@ def structure_of(demo: h5py.Group, content: Content) -> Structure:
     left_out.update({c.array: "not among the spec's cameras" for c in images if c not in cameras})
     pixels = num_frames * sum(c.height * c.width for c in cameras)
     low_dim_bytes = sum(found[name].size * found[name].dtype.itemsize for name in arrays)
+    if low_dim_bytes > MOST_LOW_DIM_BYTES:
+        raise Refused(f"its arrays beside the images take {low_dim_bytes} bytes; skip some in the spec")
     return Structure(
         num_frames, cameras, tuple(arrays), left_out, pixels * 3 // ESTIMATED_COMPRESSION + low_dim_bytes
     )
@@ -167,9 +176,9 @@ def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset]) -> int:
         if (name in PER_FRAME or name.startswith("obs/")) and (dataset.shape or (0,))[0] != num_frames:
             length = (dataset.shape or (0,))[0]
             raise Refused(f"its lengths disagree: actions has {num_frames} frames, {name} has {length}")
-    stated = demo.attrs.get("num_samples")
-    if stated is not None and int(stated) != num_frames:
-        raise Refused(f"its lengths disagree: num_samples is {int(stated)}, actions has {num_frames} frames")
+    stated = hdf5.attributes(demo.attrs).get("num_samples", num_frames)
+    if stated != num_frames:
+        raise Refused(f"its lengths disagree: num_samples is {stated}, actions has {num_frames} frames")
     return num_frames
 
 
@@ -191,6 +200,7 @@ def _timestamps(arrays: Mapping[str, Any], num_frames: int, fps: float) -> Any:
     own = arrays.get("timestamp")
     if own is None:
         return np.arange(num_frames, dtype=np.float64) / fps
-    if own.shape != (num_frames,) or not np.isfinite(own).all() or (np.diff(own) < 0).any():
-        raise Refused("its array 'timestamp' is not one rising number of seconds a frame")
+    is_time = own.dtype.kind == "f" and own.shape == (num_frames,)
+    if not is_time or not np.isfinite(own).all() or (np.diff(own) < 0).any():
+        raise Refused("its array 'timestamp' is not rising seconds, one a frame; skip it in the spec")
     return own.astype(np.float64)

@@ -25,7 +25,7 @@ class Robosuite(Robomimic):
     has_images = False
 
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
-        if not isinstance(demo.get("states"), h5py.Dataset):
+        if not isinstance(hdf5.child(demo, "states"), h5py.Dataset):
             raise Refused(f"it has no array 'states' (it has {', '.join(sorted(demo)) or 'nothing'})")
         return structure_of(demo, content)
 
