@@ -6,8 +6,9 @@ Shape suffixes: T steps of a chunk, C numbers of a command, D state dims, S hist
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -56,6 +57,14 @@ class ActorSpec:
     run: str | None
     device: str = "cpu"
     dataset: str | None = None
+
+    def pinned(self) -> ActorSpec:
+        """The same with the very checkpoint: a training run that goes on must not change it midway."""
+        if self.run is None:
+            return self
+        from robot_foundry.trainer import checkpoint
+
+        return replace(self, run=str(checkpoint.find(Path(self.run))))
 
     def build(self) -> Actor:
         return RandomActor() if self.run is None else _policy_actor(self)

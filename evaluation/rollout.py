@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,7 @@ class Rollout:
 def rollout(spec: RolloutSpec, *, workers: int = 0, quiet: bool = False) -> Rollout:
     """Run `spec.episodes` scenes and count. `workers` processes share the groups; 0 and 1 run inline."""
     started = time.perf_counter()
+    spec = replace(spec, actor=spec.actor.pinned())
     groups = range(0, spec.episodes, GROUP)
     done: dict[int, list[Episode]] = {}
     processes = 0 if workers == 1 else workers

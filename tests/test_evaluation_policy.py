@@ -1,0 +1,139 @@
+"""A trained policy in closed loop: from recording to rollout, the same with one process and with several."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import ray
+
+from robot_foundry.cli.foundry_eval import group
+from robot_foundry.cli.output import run
+from robot_foundry.evaluation.actors import ActorSpec, Situation
+from robot_foundry.evaluation.collection import Request, collect
+from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout
+from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
+from robot_foundry.ingest.engine import ingest
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.recipe import read_recipe
+from robot_foundry.trainer.run import resolve_job, run_vla
+
+TINY = runpy.run_path(str(Path(__file__).with_name("trainer_runs.py")))["TINY"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a recording of each variant and two runs of a few steps: `both` and `strided`."""
+    root = tmp_path_factory.mktemp("policy")
+    for variant in ("sim", "real"):
+        made = collect(
+            Request("reach_pair", variant, 8, seed=0, cameras=("primary",), size=32),
+            root / f"{variant}.hdf5",
+            quiet=True,
+        )
+        ingest("tabletop", made.path, store=root / "store", name=variant)
+    shared = [*TINY, f"data.store={root / 'store'}", "data.window.stream=command"]
+    for name, overrides in (
+        ("both", ["data.mix=sim=0.5,real=0.5", "data.window.history=2"]),
+        ("strided", ["data.mix=sim", "data.window.stride=2", "run.steps=1"]),
+    ):
+        run_vla(resolve_job(read_recipe(None, [*shared, f"run.dir={root / name}", *overrides])), quiet=True)
+    return root
+
+
+@pytest.fixture(scope="module")
+def two_processes() -> Iterator[None]:
+    """One Ray for all tests of this module, because starting it takes seconds."""
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**28)
+    yield
+    ray.shutdown()
+
+
+def test_processes_change_nothing(two_processes: None, folder: Path, tmp_path: Path) -> None:
+    """Rollouts of a policy, and recordings: equal with two processes and inline."""
+    spec = RolloutSpec(
+        ActorSpec(str(folder / "both"), dataset="sim"),
+        "reach_pair",
+        episodes=GROUP + 3,
+        size=32,
+        max_steps=10,
+    )
+    inline, parallel = rollout(spec, quiet=True), rollout(spec, workers=2, quiet=True)
+    assert inline.episodes == parallel.episodes
+    for one, other in zip(inline.episodes, parallel.episodes, strict=True):
+        assert one.film is not None and other.film is not None
+        for frame, again in zip(one.film.frames, other.film.frames, strict=True):
+            np.testing.assert_array_equal(frame, again)
+    request = Request("reach_single", "real", 20, seed=5, cameras=("primary",), size=16)
+    files = [tmp_path / "inline.hdf5", tmp_path / "ray.hdf5"]
+    for path, workers in zip(files, (0, 2), strict=True):
+        collect(request, path, workers=workers, quiet=True)
+    with h5py.File(files[0]) as a, h5py.File(files[1]) as b:
+        assert list(a["data"]) == list(b["data"])
+        for name, demonstration in a["data"].items():
+            assert dict(demonstration.attrs) == dict(b["data"][name].attrs)
+            for dataset in ("actions", "obs/eef_pos", "obs/front_image"):
+                np.testing.assert_array_equal(demonstration[dataset], b["data"][name][dataset])
+
+
+def test_one_policy_drives_both_arms(folder: Path) -> None:
+    """Trained on both, it commands 7 numbers in one world and 4 in the other; pictures and words reach it."""
+    for variant, numbers in (("sim", 7), ("real", 4)):
+        actor = ActorSpec(str(folder / "both"), dataset=variant).build()
+        world = Tabletop("reach_pair", variant=variant, cameras=actor.roles, size=32)
+        observation, _ = world.reset(seed=0)
+        images = {role: np.stack([image] * 2) for role, image in observation["images"].items()}
+        seen = Situation(
+            images,
+            np.stack([observation["state"]] * 2),
+            world.state_space,
+            world.instruction,
+            world.task.arms,
+            world.variant.rotates,
+            seed=1,
+        )
+        blank = replace(seen, images={role: np.zeros_like(image) for role, image in images.items()})
+        told = replace(seen, instruction="go away")
+        chunk, without_pictures, other_words, again = actor.act([seen, blank, told, seen])
+        assert chunk.shape == (4, numbers)
+        np.testing.assert_array_equal(chunk, again)
+        for other in (without_pictures, other_words):
+            assert (chunk != other).any()
+        spec = RolloutSpec(
+            ActorSpec(str(folder / "both"), dataset=variant),
+            "reach_pair",
+            variant,
+            episodes=1,
+            size=32,
+            max_steps=4,
+        )
+        film = rollout(spec, quiet=True).episodes[0].film
+        assert film is not None and (film.frames[-1] != film.frames[0]).any()
+
+
+def test_the_command_line_runs_a_policy(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["rollout", str(folder / "both"), "--task", "reach_pair", "--dataset", "sim", "--size", "32"]
+    line += ["--episodes", "3", "--max-steps", "4", "--execute", "2", "--json"]
+    assert run(group, "foundry-eval", line) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["trials"] == 3 and report["condition"] == "policy"
+    assert Path(report["run"]) == folder / "both" / "checkpoints" / "step-00000006"  # which one it was
+    assert Path(report["out"]) == folder / "both" / "rollouts" / "reach_pair-sim-policy"
+    assert (folder / "both" / "rollouts" / "reach_pair-sim-policy" / "contact_sheet.png").is_file()
+
+
+def test_what_a_policy_cannot_do_is_said(folder: Path) -> None:
+    for run_name, dataset, said in (("both", "simm", "did you mean 'sim'"), ("strided", None, "stride of 2")):
+        spec = RolloutSpec(
+            ActorSpec(str(folder / run_name), dataset=dataset), "reach_pair", episodes=1, size=32
+        )
+        with pytest.raises(FoundryError, match=said):
+            rollout(spec, quiet=True)
