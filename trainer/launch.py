@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 from collections.abc import Sequence
 from datetime import timedelta
 
-from torch.distributed import TCPStore
+from torch._C._distributed_c10d import TCPStore
 
 from robot_foundry.trainer.signals import STOPPING
 
@@ -52,10 +53,8 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:
     """Wait for all ranks, or for the first that fails otherwise than by a requested stop."""
     waiting = list(ranks)
     while waiting:
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             waiting[0].wait(POLL_S)
-        except subprocess.TimeoutExpired:
-            pass
         codes = [rank.poll() for rank in ranks]
         failed = [code for code in codes if code is not None and code not in (0, 75)]
         if failed:

@@ -128,10 +128,10 @@ def _override(text: str) -> dict[str, Any]:
 
 
 def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`; a preset's name under single overrides becomes the preset they start from."""
+    """`over` on top of `base`; a preset named in `over` starts afresh, one named in `base` is added to."""
     merged = dict(base)
     for name, value in over.items():
-        below = merged.get(name)
+        below = None if isinstance(value, Mapping) and "preset" in value else merged.get(name)
         if isinstance(value, Mapping) and isinstance(below, str):
             below = {"preset": below}
         if isinstance(value, Mapping) and isinstance(below, Mapping) and name != "mix":

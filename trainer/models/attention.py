@@ -127,6 +127,6 @@ def init_linears(module: nn.Module, depth: int) -> None:
             std = child.in_features**-0.5
             if name.endswith(("attention.out", "mlp.down")):
                 std /= (2 * depth) ** 0.5
-            nn.init.trunc_normal_(child.weight, std=std, a=-3 * std, b=3 * std)
+            nn.init.normal_(child.weight, std=std)
             if child.bias is not None:
                 nn.init.zeros_(child.bias)

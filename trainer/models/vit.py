@@ -102,7 +102,7 @@ class ViT(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 module.bias.data.zero_()  # type: ignore[union-attr]
         if config.position == "learned":
-            nn.init.trunc_normal_(self.position, std=0.02)
+            nn.init.normal_(self.position, std=0.02)
 
     def forward(self, image_NHWC: Tensor) -> Tensor:
         """uint8 pictures [N, H, W, 3] to tokens [N, P, D]."""

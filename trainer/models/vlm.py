@@ -55,8 +55,8 @@ class VLM(nn.Module):
             obs_B: index of `<obs>` in `token_BS`; what lies beyond it is attended by none.
         """
         image_BVHWC = torch.where(view_mask_BV[:, :, None, None, None], image_BVHWC, 0)
-        image_BPD = self.image_tokens(image_BVHWC)
-        x_BLD = torch.cat((image_BPD, self.decoder.embedding(token_BS).to(image_BPD.dtype)), dim=1)
+        image_BPD = self.image_tokens(image_BVHWC).float()
+        x_BLD = torch.cat((image_BPD, self.decoder.embedding(token_BS)), dim=1)
         image_length = image_BPD.shape[1]
         seen_BP = view_mask_BV.repeat_interleave(image_length // view_mask_BV.shape[1], dim=1)
         read_BS = torch.arange(token_BS.shape[1], device=obs_B.device) <= obs_B[:, None]

@@ -1,0 +1,75 @@
+"""What a robot or a simulator reports, checked and brought into the form of the loader's batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.runtime.errors import FoundryError, nearest
+
+
+def state_array(state: Any, space: ActionSpace, history: int) -> NDArray[np.float32]:
+    """A state by name or as an array [d] or [H, d], as float32 [H, d]; one moment is repeated."""
+    if isinstance(state, Mapping):
+        for name in state:
+            if name not in space.names:
+                raise FoundryError(f"the state has no '{name}'{nearest(str(name), space.names)}")
+        missing = [name for name in space.names if name not in state]
+        if missing:
+            raise FoundryError(
+                f"the observed state lacks {', '.join(missing)}",
+                hint="give NaN for what is not known",
+            )
+        state = [state[name] for name in space.names]
+    if state is None:
+        raise FoundryError(f"the observation has no state; it needs {', '.join(space.names)}")
+    values = np.asarray(state, np.float32)
+    if values.shape == (len(space),):
+        values = np.repeat(values[None], history, axis=0)
+    if values.shape != (history, len(space)):
+        raise FoundryError(
+            f"a state of shape {values.shape} is neither ({len(space)},) nor ({history}, {len(space)})"
+        )
+    return values
+
+
+def image_arrays(
+    pictures: Sequence[Mapping[str, Any]], roles: Sequence[str], history: int, size: tuple[int, int]
+) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.bool_]]]:
+    """Pictures by role [B, H, h, w, 3], resized as the loader does, and which are there [B, H]."""
+    images = {role: np.zeros((len(pictures), history, *size, 3), np.uint8) for role in roles}
+    masks = {role: np.zeros((len(pictures), history), np.bool_) for role in roles}
+    for row, given in enumerate(pictures):
+        for role, picture in given.items():
+            if role not in images:
+                near = nearest(role, images)
+                raise FoundryError(f"the policy has no camera '{role}'{near} (it sees {', '.join(roles)})")
+            for out, moment in zip(images[role][row], _moments(picture, role, history), strict=True):
+                out[...] = _resized(moment, size)
+            masks[role][row] = True
+    return images, masks
+
+
+def _moments(picture: Any, role: str, history: int) -> NDArray[np.uint8]:
+    """[H, h, w, 3] of a picture; one moment is repeated."""
+    pixels = np.asarray(picture)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
+        raise FoundryError(
+            f"the image '{role}' is {pixels.dtype} {list(pixels.shape)}, not uint8 [height, width, 3]"
+        )
+    moments = pixels if pixels.ndim == 4 else np.repeat(pixels[None], history, axis=0)
+    if len(moments) != history:
+        raise FoundryError(f"the image '{role}' has {len(moments)} moments, the policy sees {history}")
+    return moments
+
+
+def _resized(pixels: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    if pixels.shape[:2] == size:
+        return pixels
+    height, width = size
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))

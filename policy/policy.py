@@ -1,0 +1,197 @@
+"""A trained policy in a process of its own choosing: it needs its checkpoint folder and nothing else.
+
+Shapes: B observations, H history, h × w pixels, T steps, d dims of a dataset, D and A dims of the unions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robot_foundry.loader.batch import Batch, allocate
+from robot_foundry.normalization.representation import decode, represented
+from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.policy.observe import image_arrays, state_array
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.keyed import generator
+from robot_foundry.trainer import checkpoint
+from robot_foundry.trainer.build import DatasetSpaces, Spaces, build_model, geometry, scales_from_json
+from robot_foundry.trainer.config import Config
+from robot_foundry.trainer.models.inputs import Scales, build_inputs
+from robot_foundry.trainer.models.tokenizer import ByteTokenizer
+from robot_foundry.trainer.models.vla import VLA
+from robot_foundry.trainer.recipe import from_resolved, read_yaml
+
+Observation = Mapping[str, Any]
+FloatArray = NDArray[np.float64]
+EULER_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Actions:
+    """A chunk of absolute targets in robot units.
+
+    `values_TA` [T, A] over `space`; step s is meant for s · `dt` seconds after the observation (None: the
+    dataset's rate is unknown).
+    """
+
+    values_TA: FloatArray
+    space: ActionSpace
+    dt: float | None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Answers observations with action chunks.
+
+    An observation is {"images": {role: uint8 [h, w, 3] or [H, h, w, 3], oldest first}, "state": {dim: value}
+    or array [d] or [H, d] over the dataset's state space}. A camera that is absent, or a state value that is
+    NaN, is masked; a history that is not given repeats the one observation, as at the start of an episode.
+    """
+
+    config: Config
+    spaces: Spaces
+    scales: Scales
+    tokenizer: ByteTokenizer
+    model: VLA
+    lineage: Mapping[str, Any]
+    device: torch.device
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> Policy:
+        """The policy in a checkpoint folder, or in the latest checkpoint of a run: its averaged weights."""
+        source = checkpoint.find(Path(folder))
+        config_text = (source / "config.yaml").read_text(encoding="utf-8")
+        config = from_resolved(read_yaml(config_text, str(source / "config.yaml")))
+        spaces = Spaces.from_json(checkpoint.read_json(source, "spaces.json"))
+        model = build_model(config.model, geometry(config, spaces), seed=0)
+        kind = "ema" if config.optim.ema_max else "model"
+        checkpoint.load(source, {f"{kind}/{name}": p.detach() for name, p in model.named_parameters()})
+        return cls(
+            config,
+            spaces,
+            scales_from_json(checkpoint.read_json(source, "normalizer.json")),
+            ByteTokenizer.from_json(checkpoint.read_json(source, "tokenizer.json")),
+            model.to(device).eval(),
+            checkpoint.read_json(source, "lineage.json"),
+            torch.device(device),
+        )
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The cameras that the policy looks at."""
+        return self.config.data.window.cameras
+
+    @property
+    def history(self) -> int:
+        return self.config.data.window.history
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets it was trained on, each with dims of its own."""
+        return tuple(dataset.name for dataset in self.spaces.datasets)
+
+    def act(
+        self, observation: Observation, instruction: str, *, seed: int, dataset: str | None = None
+    ) -> Actions:
+        """The chunk for one observation; equal arguments give the equal chunk.
+
+        `dataset` says whose dims the state has and the actions shall have; it may be left out if the policy
+        knows only one.
+        """
+        return self.act_batch([observation], [instruction], seeds=[seed], dataset=dataset)[0]
+
+    def act_batch(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        dataset: str | None = None,
+    ) -> list[Actions]:
+        """Chunks for many observations at once: those of `act` with each seed, up to rounding."""
+        if not len(observations) == len(instructions) == len(seeds):
+            raise FoundryError(
+                f"{len(observations)} observations, {len(instructions)} instructions, {len(seeds)} seeds"
+            )
+        number = self.spaces.dataset(dataset)
+        batch = self.observe(observations, instructions, number)
+        values_BTA = self.decode(batch, self.predict(batch, seeds))
+        own, window = self.spaces.datasets[number], self.config.data.window
+        dt = window.stride / own.fps if own.fps else None
+        return [Actions(values_TA, own.action, dt) for values_TA in values_BTA]
+
+    def observe(self, observations: Sequence[Observation], instructions: Sequence[str], number: int) -> Batch:
+        """Observations of one dataset as a batch of the loader; of the targets it holds the dims alone."""
+        own, window = self.spaces.datasets[number], self.config.data.window
+        assert window.image is not None
+        batch = allocate(
+            0,
+            np.zeros(len(observations), np.int64),
+            np.full(len(observations), number, np.int32),
+            history=window.history,
+            horizon=window.horizon,
+            state_dims=len(self.spaces.state),
+            action_dims=len(self.spaces.action),
+            images={},
+        )
+        states = [state_array(item.get("state"), own.state, self.history) for item in observations]
+        state_BHd = np.stack(states)
+        known_Bd = np.logical_and.reduce(np.isfinite(state_BHd), axis=1)
+        for known_d in known_Bd:
+            self._check_references(own, known_d)
+        at_d = own.state.indices_in(self.spaces.state, own.embodiment)
+        batch.state_BHD[..., at_d] = np.where(known_Bd[:, None], state_BHd, 0)
+        batch.state_mask_BD[:, at_d] = known_Bd
+        batch.action_dim_mask_BA[:, own.action.indices_in(self.spaces.action, own.embodiment)] = True
+        batch.step_mask_BT[:] = True
+        pictures = [item.get("images") or {} for item in observations]
+        images, masks = image_arrays(pictures, window.cameras, self.history, window.image)
+        return replace(batch, images=images, image_mask=masks, instruction=tuple(instructions))
+
+    @torch.inference_mode()
+    def predict(self, batch: Batch, seeds: Sequence[int]) -> FloatArray:
+        """Denormalised chunks [B, T, A] over the union, still in the representation of the window."""
+        inputs = build_inputs(
+            batch, scales=self.scales, tokenizer=self.tokenizer, roles=self.roles, targets=False
+        )
+        shape = batch.action_BTA.shape[1:]
+        noise = [generator("policy", int(seed)).standard_normal(shape, dtype=np.float32) for seed in seeds]
+        mask_BTA = np.repeat(batch.action_dim_mask_BA[:, None], shape[0], axis=1)
+        sampled = self.model.sample(
+            inputs.to(self.device),
+            torch.from_numpy(np.stack(noise)).to(self.device),
+            torch.from_numpy(mask_BTA).to(self.device),
+            EULER_STEPS,
+        )
+        action_BTA = sampled.double().cpu().numpy()
+        return self.scales.denormalize_action(action_BTA, mask_BTA, batch.dataset_B)
+
+    def decode(self, batch: Batch, action_BTA: FloatArray) -> list[FloatArray]:
+        """Absolute targets [T, d] of each row, in the dims of its dataset, from chunks over the union."""
+        return [
+            self._decode_row(self.spaces.datasets[number], batch.state_BHD[row, -1], action_BTA[row])
+            for row, number in enumerate(batch.dataset_B)
+        ]
+
+    def _decode_row(self, own: DatasetSpaces, state_D: NDArray[Any], action_TA: NDArray[Any]) -> FloatArray:
+        state_d = own.state.gather(state_D.astype(np.float64), self.spaces.state, embodiment=own.embodiment)
+        action_Td = own.action.gather(
+            action_TA.astype(np.float64), self.spaces.action, embodiment=own.embodiment
+        )
+        return decode(state_d, action_Td, own.state, own.action, self.config.data.window.representation)
+
+    def _check_references(self, own: DatasetSpaces, known_d: NDArray[np.bool_]) -> None:
+        """What targets are relative to must be known."""
+        actions = represented(own.action, self.config.data.window.representation)
+        for name, known in zip(own.state.names, known_d, strict=True):
+            if not known and name in actions:
+                representation = actions.dims[actions.index(name)].representation
+                if representation != "absolute":
+                    raise FoundryError(f"{name} must be known: the actions are {representation} to it")

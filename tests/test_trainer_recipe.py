@@ -1,0 +1,215 @@
+"""Recipes: layers, presets, every problem at once, and the command line over them."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.cli.foundry_train import group
+from robot_foundry.cli.output import run
+from robot_foundry.runtime.errors import UsageError
+from robot_foundry.trainer.models.presets import DECODERS, FLOWS
+from robot_foundry.trainer.recipe import (
+    PACKAGED,
+    decisive,
+    default_dir,
+    from_resolved,
+    read_recipe,
+    resolved,
+    write_yaml,
+)
+from robot_foundry.trainer.schedule import multiplier
+
+h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return h.make_store(tmp_path_factory.mktemp("store"))
+
+
+def problems(*overrides: str, recipe: Path | None = None) -> list[str]:
+    with pytest.raises(UsageError) as caught:
+        read_recipe(recipe, overrides)
+    title, *lines = str(caught.value).splitlines()
+    assert f"{len(lines)} problem" in title
+    return [line.strip() for line in lines]
+
+
+def test_every_packaged_recipe_needs_only_data() -> None:
+    names = [path.stem for path in PACKAGED.glob("*.yaml")]
+    assert "vla_tiny" in names
+    for name in names:
+        assert read_recipe(name, ["data.mix=lift"]).name == name
+        assert [line.split(":")[0] for line in problems(recipe=PACKAGED / f"{name}.yaml")] == ["data.mix"]
+
+
+def test_all_problems_come_at_once_with_the_nearest_key() -> None:
+    found = problems(
+        "data.mixx=lift", "model.head.dept=2", "model.head.width=100", "model.backbone.decoder.heads=3",
+        "run.stpes=3", "optim.lr=fast", "optim.optimizer=adam", "data.percentiles=[1]", "seed=true",
+        "data.window.horizon=0", "data.global_batch=30", "run.accumulate=4",
+    )  # fmt: skip
+    text = "\n".join(found)
+    for expected in (
+        "data.mixx: is not a key, did you mean 'mix'?",
+        "model.head.dept: is not a key, did you mean 'depth'?",
+        "model.backbone.decoder.width: 128 is no multiple of heads (3)",
+        "run.stpes: is not a key, did you mean 'steps'?",
+        "optim.lr: needs a number, not 'fast'",
+        "optim.optimizer: 'adam' is none of adamw, muon, did you mean 'adamw'?",
+        "data.percentiles: needs a list of 2 × a number, not [1]",
+        "seed: needs a whole number, not True",
+        "data.window: window: horizon 0 is below 1",
+        "data.global_batch: 30 is no multiple of run.accumulate (4)",
+        "data.mix: is missing",
+    ):
+        assert expected in text
+    # A width of 100 is fine for 4 heads; 3 heads divide neither the width nor among the 4 key heads.
+    assert len(found) == 12 and "model.backbone.decoder.heads: 3 is no multiple of kv_heads (4)" in text
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model=vla_tinny", "model: there is no preset 'vla_tinny', did you mean 'vla_tiny'?"),
+        ("model.head=3", "model.head: needs keys of its own, not 3"),
+        ("data=lift", "data: needs keys of its own, not 'lift'"),
+        ("data.window.cameras=primary", "data.window.cameras: needs a list of text, not 'primary'"),
+        ("data.mix=3", "data.mix: needs text or null, not 3"),
+        ("data.window.image=[60, 64]", "data.window.image height: 60 is no multiple of"),
+        ("data.window.representation=relativ_tool", "did you mean 'relative_tool'?"),
+        ("model.taps=5", "model.taps: 5 layers cannot be read from a decoder of depth 4"),
+        ("model.backbone.decoder.vocabulary=256", "vocabulary: must be at least 258, not 256"),
+        ("model.backbone.vision.patch=6", "a conv stem needs a power of two, not 6"),
+        ("run.samples=null", "run: give the length as either run.steps or run.samples"),
+        ("optim.betas=[0.9, 1.0]", "optim.betas: must lie in [0, 1)"),
+    ],
+)
+def test_each_kind_of_problem_is_one_line(override: str, expected: str) -> None:
+    found = problems("data.mix=lift", override) if not override.startswith("data") else problems(override)
+    assert any(expected in line for line in found), found
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no recipe 'vla_tinny', did you mean 'vla_tiny'"):
+        read_recipe("vla_tinny")
+    with pytest.raises(UsageError, match="'run' is not key=value"):
+        read_recipe(None, ["run"])
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1")
+    with pytest.raises(UsageError, match="is no valid YAML"):
+        read_recipe(broken)
+    tagged = tmp_path / "tagged.yaml"
+    tagged.write_text("seed: !!python/object/apply:os.getcwd []")
+    with pytest.raises(UsageError, match="is no valid YAML"):
+        read_recipe(tagged)
+
+
+def test_layers_and_presets() -> None:
+    config = read_recipe(None, ["data.mix={sim: 0.6, real: 0.4}", "model.head.depth=2", "run.steps=7"])
+    assert config.data.mix == "sim=0.6,real=0.4"
+    assert (config.num_steps, config.run.samples) == (7, None)
+    assert config.model.head == h.replace(FLOWS["flow_tiny"], depth=2)
+    assert read_recipe(None, ["data.mix=sim=0.6,real=0.4"]).data.mix == "sim=0.6,real=0.4"
+    larger = read_recipe(
+        None, ["data.mix=a", "model.backbone.decoder=llm_100m", "model.head.preset=flow_100m"]
+    )
+    assert larger.model.backbone.decoder == DECODERS["llm_100m"]
+    assert larger.model.head == FLOWS["flow_100m"]
+    assert read_recipe(None, ["data.mix=a", "data.global_batch=30", "run.samples=64"]).num_steps == 3
+
+
+def test_the_resolved_configuration_reads_back_equal() -> None:
+    config = read_recipe(None, ["data.mix=lift", "optim.lr=1e-3", "run.keep_every=100"])
+    assert config.optim.lr == 0.001
+    text = write_yaml(resolved(config))
+    assert from_resolved(yaml.safe_load(text)) == config
+    assert list(yaml.safe_load(text)) == ["name", "seed", "data", "model", "optim", "run"]
+
+
+def test_what_does_not_decide_weights_does_not_decide_the_folder() -> None:
+    base = read_recipe(None, ["data.mix=lift"])
+    same = read_recipe(
+        None, ["data.mix=lift@v1", "run.steps=5", "run.log_every=3", "data.threads=2", "run.dir=x"]
+    )
+    other = read_recipe(None, ["data.mix=lift", "optim.lr=0.1"])
+    assert decisive(base) == decisive(same) != decisive(other)
+    assert default_dir(base, "m") == default_dir(same, "m") != default_dir(other, "m")
+    assert default_dir(base, "m") != default_dir(base, "n")
+
+
+@given(st.integers(1, 500), st.floats(0, 0.5))
+def test_schedules_rise_then_fall_to_almost_nothing(total: int, warmup: float) -> None:
+    rates = [multiplier(step, total, kind="cosine", warmup=warmup) for step in range(total)]
+    rise = round(warmup * total)
+    assert all(0 < rate <= 1 for rate in rates)
+    assert rates[:rise] == sorted(rates[:rise]) and rates[rise:] == sorted(rates[rise:], reverse=True)
+    assert multiplier(total, total, kind="cosine", warmup=warmup) == pytest.approx(0, abs=1e-9)
+    assert multiplier(total - 1, total, kind="constant", warmup=0) == 1
+
+
+def foundry(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = run(group, "foundry-train", arguments)
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_dry_run_says_what_would_be_trained_and_writes_nothing(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ("vla", "data.mix=lift=1,seven=3", "--store", store.url, "run.samples=640", "--dry-run")
+    code, out, err = foundry(capsys, *arguments)
+    assert code == 0 and "recipe: vla_tiny (packaged)" in err and "weights sum to 4" in err
+    assert "20 steps of 32 samples, into runs/vla_tiny-" in out and "config" not in out.splitlines()[0]
+    code, out, _ = foundry(capsys, *arguments, "--json")
+    plan = json.loads(out)
+    assert plan["parameters"]["vision"] == 276_720
+    assert [(row["name"], row["weight"]) for row in plan["mixture"]] == [("lift", "1/4"), ("seven", "3/4")]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (("data.mix=lifft",), 1, "did you mean 'lift'?"),
+        (
+            ("data.mix=lift", "data.window.cameras=[wrist]"),
+            1,
+            "no dataset of the mixture has a camera 'wrist'",
+        ),
+        (("data.mix=lift", "run.stepz=1"), 2, "run.stepz: is not a key, did you mean 'steps'?"),
+        (("nothing.yaml",), 2, "there is no recipe 'nothing.yaml'"),
+    ],
+)
+def test_mistakes_end_with_one_sentence(
+    store: Store, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, expected: str
+) -> None:
+    found, out, err = foundry(capsys, "vla", *arguments, "--store", store.url)
+    assert (found, out) == (code, "") and expected in err and "Traceback" not in err
+
+
+def test_a_run_ends_with_its_losses_and_the_next_command(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("vla", *h.TINY, "data.mix=lift", f"run.dir={tmp_path}", "run.steps=2", "--store", store.url)
+    code, out, err = foundry(capsys, *arguments)
+    assert code == 0, err
+    for expected in ("final loss", "held-out loss", "step-00000002", f"foundry-eval openloop {tmp_path}"):
+        assert expected in out
+    code, out, _ = foundry(capsys, *arguments, "--json")
+    again = json.loads(out)
+    assert (again["resumed_from"], again["step"]) == (2, 2) and again["held_out_loss"] > 0
+    files = sorted(path.name for path in (tmp_path / "checkpoints/step-00000002").iterdir())
+    expected_files = ["config.yaml", "lineage.json", "normalizer.json", "spaces.json", "state.json"]
+    assert [name for name in files if name.endswith(("json", "yaml"))] == [*expected_files, "tokenizer.json"]

@@ -1,0 +1,234 @@
+"""A run that was killed, stopped or continued elsewhere ends as the run that nothing disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.runtime.errors import FoundryError, Preempted
+from robot_foundry.trainer import checkpoint
+from robot_foundry.trainer.launch import run_ranks
+
+SCRIPT = Path(__file__).with_name("trainer_runs.py")
+h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return h.make_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def ranks(store: Store, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """All runs that need processes of their own, in one process tree."""
+    root = tmp_path_factory.mktemp("runs")
+
+    def phase(size: int, name: str, kill: str | None = None, *more: str) -> dict[str, Any]:
+        where = ("data.mix=lift", f"data.store={store.url}", f"run.dir={root / name}")
+        return {"size": size, "arguments": ["vla", *h.TINY, *where, *more], "kill": kill}
+
+    phases = [
+        phase(1, "killed", "train-step:5"),
+        phase(1, "unnamed", "checkpoint-written-not-renamed:2"),
+        phase(2, "two"),
+        phase(2, "two-killed", "train-step:3"),
+        phase(2, "two-killed"),
+        phase(2, "two-short", None, "run.steps=2", "run.accumulate=2"),
+    ]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), json.dumps(phases)], capture_output=True, text=True, check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return SimpleNamespace(root=root, codes=json.loads(done.stdout.splitlines()[-1]), text=done.stderr)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return h.run(store, tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_a_killed_run_ends_bit_for_bit_like_one_never_killed(
+    store: Store, ranks: SimpleNamespace, undisturbed: Any
+) -> None:
+    assert ranks.codes[0] == [KILLED], ranks.text
+    killed = ranks.root / "killed"
+    assert checkpoint.latest(killed).name == "step-00000004"
+    outcome = h.run(store, killed)
+    assert outcome.resumed_from == 4
+    assert h.differing(outcome.checkpoint, undisturbed.checkpoint) == []
+    assert h.records(killed) == h.records(undisturbed.run_dir)
+
+
+def test_a_checkpoint_killed_before_its_rename_does_not_exist(
+    store: Store, ranks: SimpleNamespace, undisturbed: Any
+) -> None:
+    assert ranks.codes[1] == [KILLED], ranks.text
+    run_dir = ranks.root / "unnamed"
+    assert [path.name for path in sorted((run_dir / "checkpoints").iterdir())] == [
+        "step-00000002",
+        "step-00000004.tmp",
+    ]
+    outcome = h.run(store, run_dir)
+    assert outcome.resumed_from == 2
+    assert h.differing(outcome.checkpoint, undisturbed.checkpoint) == []
+    assert not list((run_dir / "checkpoints").glob("*.tmp"))
+
+
+def test_two_killed_ranks_end_bit_for_bit_like_two_never_killed(ranks: SimpleNamespace) -> None:
+    assert ranks.codes[2:5] == [[0, 0], [KILLED, KILLED], [0, 0]], ranks.text
+    whole, resumed = (checkpoint.latest(ranks.root / name) for name in ("two", "two-killed"))
+    assert h.differing(whole, resumed) == []
+    assert h.records(ranks.root / "two") == h.records(ranks.root / "two-killed")
+
+
+def test_ranks_and_microbatches_change_rounding_alone(
+    store: Store, ranks: SimpleNamespace, tmp_path: Path
+) -> None:
+    assert ranks.codes[5] == [0, 0], ranks.text
+    whole = h.run(store, tmp_path / "1", "run.steps=2")
+    runs = [h.run(store, tmp_path / n, "run.steps=2", f"run.accumulate={n}").run_dir for n in "24"]
+    for run_dir in (*runs, ranks.root / "two-short"):
+        other = checkpoint.latest(run_dir)
+        # The first moment is linear in the gradients; of the two steps the second reaches every weight.
+        assert h.largest_difference(whole.checkpoint, other, "/exp_avg") < 1e-6
+        ours, theirs = ([r["loss"] for r in h.records(d) if "loss" in r] for d in (whole.run_dir, run_dir))
+        assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_stop_request_saves_and_the_same_command_goes_on(
+    store: Store, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    job = h.resolve_job(h.tiny(store, tmp_path))
+    _signal_at_step(monkeypatch, 3, number)
+    with pytest.raises(Preempted, match=f"stopped by {number.name} at step 3 of 6"):
+        h.run_vla(job, quiet=True)
+    assert checkpoint.latest(tmp_path).name == "step-00000003"
+    outcome = h.run_vla(job, quiet=True)
+    assert (outcome.resumed_from, outcome.step) == (3, 6)
+    assert h.differing(outcome.checkpoint, undisturbed.checkpoint) == []
+
+
+def test_ctrl_c_saves_before_it_interrupts(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _signal_at_step(monkeypatch, 1, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        h.run(store, tmp_path)
+    assert checkpoint.latest(tmp_path).name == "step-00000001"
+
+
+def _signal_at_step(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals) -> None:
+    hits = []
+
+    def kill_point(name: str) -> None:
+        hits.append(name)
+        if len(hits) == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("robot_foundry.trainer.loop.kill_point", kill_point)
+
+
+def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(store: Store, tmp_path: Path) -> None:
+    h.run(store, tmp_path, "run.steps=2")
+    before = h.records(tmp_path)
+    again = h.run(store, tmp_path, "run.steps=2")
+    assert (again.resumed_from, again.step, h.records(tmp_path)) == (2, 2, before)
+    assert h.run(store, tmp_path, "run.steps=3").resumed_from == 2
+    with pytest.raises(FoundryError, match="at step 3 already, beyond the 1 asked"):
+        h.run(store, tmp_path, "run.steps=1")
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("seed=1", "seed is 0 there and 1 here"),
+        ("data.mix=seven", "mixture is "),
+        ("model.head.depth=2", "model.head.depth is 1 there and 2 here"),
+        ("optim.lr=0.1", "optim.lr is 0.002 there and 0.1 here"),
+        ("data.window.horizon=5", "data.window.horizon is 4 there and 5 here"),
+    ],
+)
+def test_another_run_is_not_resumed(store: Store, undisturbed: Any, override: str, named: str) -> None:
+    with pytest.raises(FoundryError, match=named) as caught:
+        h.run(store, undisturbed.run_dir, override)
+    assert "run.dir=" in caught.value.hint
+
+
+def test_only_what_was_asked_is_kept(store: Store, tmp_path: Path) -> None:
+    h.run(store, tmp_path, "run.save_every=1", "run.keep_last=2", "run.keep_every=3")
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step-00000003", "step-00000005", "step-00000006"]
+
+
+def test_metrics_after_the_resumed_step_and_half_lines_are_dropped(store: Store, tmp_path: Path) -> None:
+    h.run(store, tmp_path, "run.steps=2")
+    before = h.records(tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "loss": 1.0}\n{"step": 4, "lo')
+    h.run(store, tmp_path, "run.steps=2")
+    assert h.records(tmp_path) == before
+
+
+class _Payload:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, (str(self.path),))
+
+
+def test_metadata_that_would_run_code_is_refused(undisturbed: Any, tmp_path: Path) -> None:
+    target = tmp_path / "pwned"
+    metadata = undisturbed.checkpoint / ".metadata"
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(_Payload(target)))
+    pickle.loads(metadata.read_bytes())  # the real one is a pickle that anyone would load
+    with pytest.raises(FoundryError, match="is refused: it asks for posix.mkdir"):
+        checkpoint.load(tmp_path, {})
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("path", ["../other/__0_0.distcp", "/etc/passwd"])
+def test_metadata_that_points_out_of_its_folder_is_refused(
+    undisturbed: Any, tmp_path: Path, path: str
+) -> None:
+    metadata = pickle.loads((undisturbed.checkpoint / ".metadata").read_bytes())
+    for info in metadata.storage_data.values():
+        info.relative_path = path
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(metadata))
+    with pytest.raises(FoundryError, match="it points to"):
+        checkpoint.load(tmp_path, {})
+
+
+def test_damaged_and_unfitting_checkpoints_are_named(undisturbed: Any, tmp_path: Path) -> None:
+    (tmp_path / ".metadata").write_bytes(b"\x80\x04")
+    with pytest.raises(FoundryError, match=r"\.metadata is refused"):
+        checkpoint.load(tmp_path, {})
+    with pytest.raises(FoundryError, match=r"has no model/nothing, the model needs \(3,\)"):
+        checkpoint.load(undisturbed.checkpoint, {"model/nothing": h.noise(3)})
+    with pytest.raises(FoundryError, match="holds no complete checkpoint"):
+        checkpoint.find(tmp_path)
+
+
+def test_run_ranks_gives_each_its_rank_and_returns_the_first_failure(tmp_path: Path) -> None:
+    code = "import os, pathlib, sys; rank = os.environ['RANK'];"
+    text = "os.environ['WORLD_SIZE'] + os.environ['MASTER_PORT']"
+    write = f"pathlib.Path({str(tmp_path)!r}, rank).write_text({text})"
+    assert run_ranks([sys.executable, "-c", code + write], 2) == 0
+    first, second = ((tmp_path / name).read_text() for name in "01")
+    assert first == second and first.startswith("2")
+    hang = "import time; time.sleep(60) if rank == '0' else sys.exit(3)"
+    assert run_ranks([sys.executable, "-c", code + hang], 2) == 3
+    assert run_ranks([sys.executable, "-c", code + "sys.exit(75)"], 2) == 75

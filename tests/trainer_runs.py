@@ -1,0 +1,145 @@
+"""Shrunk training runs on small stores, for tests. Loaded with runpy, or run as ranks: see `main`."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.trainer import checkpoint
+from robot_foundry.trainer.config import Config
+from robot_foundry.trainer.meters import read_metrics
+from robot_foundry.trainer.recipe import read_recipe
+from robot_foundry.trainer.run import Outcome, resolve_job, run_vla
+
+TINY = (
+    "data.window.image=[16, 16]",
+    "data.window.horizon=4",
+    "data.global_batch=8",
+    "model.backbone.vision={patch: 4, width: 16, depth: 1, heads: 2, mlp_hidden: 32}",
+    "model.backbone.decoder={width: 16, depth: 2, heads: 2, kv_heads: 1, mlp_hidden: 32}",
+    "model.head={width: 16, depth: 1, heads: 2, mlp_hidden: 32}",
+    "model.taps=2",
+    "model.tap_width=16",
+    "model.draws=2",
+    "run.steps=6",
+    "run.save_every=2",
+    "run.log_every=1",
+    "run.eval_samples=8",
+)
+stores = runpy.run_path(str(Path(__file__).with_name("catalog_stores.py")))
+POSE = stores["POSE"]
+__all__ = ["replace"]
+
+
+def make_store(path: Path) -> Store:
+    """A store with 'lift' (pose, camera) and two robots whose joints are their own: 'seven' and 'six'."""
+    store = Store(path)
+    stores["make_version"](store, "lift", [[12, 15], [9, 14, 11]], images=True)
+    for name, joints in (("seven", 7), ("six", 6)):
+        dims = [*POSE, *(f"right.joint_position.{i}" for i in range(joints))]
+        stores["make_version"](
+            store, name, [[10, 12, 11], [13, 9, 14]], state=dims, action=dims, embodiment=name,
+            images=name == "seven",
+        )  # fmt: skip
+    return store
+
+
+def tiny(store: Store, run_dir: Path | str, *overrides: str) -> Config:
+    return read_recipe(
+        None, [*TINY, "data.mix=lift", f"data.store={store.url}", f"run.dir={run_dir}", *overrides]
+    )
+
+
+def run(store: Store, run_dir: Path, *overrides: str) -> Outcome:
+    return run_vla(resolve_job(tiny(store, run_dir, *overrides)), quiet=True)
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint."""
+    stored = checkpoint.SafeReader(folder).read_metadata().state_dict_metadata
+    found = {name: torch.full(tuple(item.size), torch.nan) for name, item in stored.items()}
+    checkpoint.load(folder, found)
+    return found
+
+
+def differing(a: Path, b: Path) -> list[str]:
+    """Names of the tensors whose bits differ between two checkpoints."""
+    ours, theirs = tensors(a), tensors(b)
+    assert ours.keys() == theirs.keys() and len(ours) > 100
+    return [name for name in ours if ours[name].numpy().tobytes() != theirs[name].numpy().tobytes()]
+
+
+def records(run_dir: Path) -> list[dict[str, Any]]:
+    """The metrics of a run without those that measure time."""
+    return [
+        {name: value for name, value in record.items() if name not in ("samples_per_s", "data_wait")}
+        for record in read_metrics(run_dir)
+    ]
+
+
+def largest_difference(a: Path, b: Path, suffix: str) -> float:
+    """Greatest difference between tensors of two checkpoints, relative to the greatest value of each."""
+    ours, theirs = tensors(a), tensors(b)
+    return max(
+        float((ours[name] - theirs[name]).abs().max() / ours[name].abs().max().clamp_min(1e-12))
+        for name in ours
+        if name.endswith(suffix)
+    )
+
+
+def main(phases: list[dict[str, Any]]) -> list[list[int]]:
+    """Run each phase as forked ranks, one phase after the other; exit codes (negative: signals) of the ranks.
+
+    A phase is {"size", "arguments" of foundry-train, "kill": a kill point or None}. Forking spares each rank
+    the import of torch.
+    """
+    import torch._dynamo  # noqa: F401  (imported by the optimiser otherwise, in each rank)
+    from torch._C._distributed_c10d import TCPStore
+
+    codes = []
+    for phase in phases:
+        server = TCPStore("127.0.0.1", 0, None, True, timedelta(minutes=2), wait_for_workers=False)
+        shared = {
+            "WORLD_SIZE": str(phase["size"]),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(server.port),
+        }
+        shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "FOUNDRY_KILL_AT": phase.get("kill") or "none"}
+        pids = [_fork(phase["arguments"], {**shared, "RANK": str(rank)}) for rank in range(phase["size"])]
+        codes.append([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids])
+    return codes
+
+
+def _fork(arguments: list[str], environment: dict[str, str]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    os.environ.update(environment)
+    sys.argv = ["foundry-train", *arguments]
+    code: Any = 1
+    try:
+        runpy.run_module("robot_foundry.cli.foundry_train", run_name="foundry_train")["main"]()
+    except SystemExit as done:
+        code = done.code
+    finally:
+        sys.stdout.flush()
+        os._exit(code or 0)
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
+
+
+if __name__ == "__main__":
+    result = main(json.loads(sys.argv[1]))
+    print("\n" + json.dumps(result))
