@@ -17,7 +17,7 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
 from robot_foundry.loader.load import load
-from robot_foundry.normalization.rotation import matrix_to_rot6d, rot6d_to_matrix
+from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.openloop import chunk_errors, openloop
 from robot_foundry.policy.policy import Policy
@@ -85,10 +85,8 @@ def test_targets_move_with_the_robot(trained: Path) -> None:
     first, second = policy.decode(batch, action)
     for row, target in enumerate((first, second)):
         state = batch.state_BHD[row, -1].astype(np.float64)
-        rotation = matrix_to_rot6d(rot6d_to_matrix(state[3:9]))
-        assert np.allclose(
-            rot6d_to_matrix(rotation).T @ (target[0, :3] - state[:3]), action[0, 0, :3], atol=1e-6
-        )
+        in_tool_frame = rot6d_to_matrix(state[3:9]).T @ (target[0, :3] - state[:3])
+        assert np.allclose(in_tool_frame, action[0, 0, :3], atol=1e-6)
     assert np.allclose(first[:, 9], second[:, 9])
     columns = first[:, 3:9].reshape(-1, 2, 3)
     assert np.allclose(columns @ columns.swapaxes(1, 2), np.eye(2), atol=1e-9)
