@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 COLUMNS = 5
 CAPTION = 18
+CHARACTER = 7
 BORDER = 3
 FRAME_MS = 100
 LAST_FRAME_MS = 1000
@@ -57,11 +59,13 @@ def save_gif(film: Film, path: Path, zoom: int = 2) -> None:
     """The whole film, ten frames a second, with its caption, resting on the last frame."""
     height, width = film.frames[0].shape[:2]
     font = ImageFont.load_default(12)
+    lines = textwrap.wrap(film.caption, width * zoom // CHARACTER)
+    above = CAPTION * len(lines)
     pages = []
     for frame_HWC in film.frames:
-        page = Image.new("RGB", (width * zoom, height * zoom + CAPTION), WHITE)
-        page.paste(Image.fromarray(frame_HWC).resize((width * zoom, height * zoom)), (0, CAPTION))
-        ImageDraw.Draw(page).text((3, 2), film.caption, fill=BLACK, font=font)
+        page = Image.new("RGB", (width * zoom, height * zoom + above), WHITE)
+        page.paste(Image.fromarray(frame_HWC).resize((width * zoom, height * zoom)), (0, above))
+        ImageDraw.Draw(page).text((3, 2), "\n".join(lines), fill=BLACK, font=font)
         pages.append(page.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
     durations = [FRAME_MS] * (len(pages) - 1) + [LAST_FRAME_MS]
     pages[0].save(path, save_all=True, append_images=pages[1:], duration=durations, loop=0)
