@@ -17,6 +17,7 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run
 from robot_foundry.runtime.errors import UsageError
+from robot_foundry.trainer import checkpoint
 from robot_foundry.trainer.models.presets import DECODERS, FLOWS
 from robot_foundry.trainer.recipe import (
     PACKAGED,
@@ -202,13 +203,17 @@ def test_mistakes_end_with_one_sentence(
 def test_a_run_ends_with_its_losses_and_the_next_command(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pointer = tmp_path / "versions" / "policy.json"
     arguments = ("vla", *h.TINY, "data.mix=lift", f"run.dir={tmp_path}", "run.steps=2", "--store", store.url)
+    arguments += ("--pointer", str(pointer))
     code, out, err = foundry(capsys, *arguments)
     assert code == 0, err
     for expected in ("final loss", "held-out loss", "step-00000002", f"foundry-eval openloop {tmp_path}"):
         assert expected in out
     code, out, _ = foundry(capsys, *arguments, "--json")
     again = json.loads(out)
+    assert checkpoint.find(pointer) == tmp_path / "checkpoints" / "step-00000002"
+    assert json.loads(pointer.read_text())["weights"] == again["weights"]
     assert (again["resumed_from"], again["step"]) == (2, 2) and again["held_out_loss"] > 0
     files = sorted(path.name for path in (tmp_path / "checkpoints/step-00000002").iterdir())
     expected_files = ["config.yaml", "lineage.json", "normalizer.json", "spaces.json", "state.json"]

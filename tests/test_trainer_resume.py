@@ -68,6 +68,7 @@ def test_a_killed_run_ends_bit_for_bit_like_one_never_killed(
     outcome = h.run(store, killed)
     assert outcome.resumed_from == 4
     assert h.differing(outcome.checkpoint, undisturbed.checkpoint) == []
+    assert outcome.weights == undisturbed.weights
     assert h.records(killed) == h.records(undisturbed.run_dir)
 
 

@@ -97,7 +97,9 @@ def complete(run_dir: Path) -> dict[int, Path]:
 
 
 def find(path: Path) -> Path:
-    """The checkpoint meant by `path`: the folder itself, or the latest one of a run."""
+    """The checkpoint meant by `path`: the folder itself, the latest of a run, or what a pointer file names."""
+    if path.is_file():
+        path = _pointed(path)
     if (path / STATE).is_file():
         return path
     found = latest(path)
@@ -105,6 +107,22 @@ def find(path: Path) -> Path:
         what = "holds no complete checkpoint" if path.is_dir() else "does not exist"
         raise FoundryError(f"{path} {what}", hint="foundry-train vla writes one under RUN/checkpoints")
     return found
+
+
+def write_pointer(path: Path, checkpoint: Path, **facts: str | int) -> None:
+    """Name `checkpoint` in a few lines of JSON, for git and pipeline tools; equal runs give equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"checkpoint": checkpoint.as_posix(), **facts}
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _pointed(pointer: Path) -> Path:
+    try:
+        return Path(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FoundryError(
+            f"{pointer} names no checkpoint", hint="foundry-train vla --pointer FILE writes one that does"
+        ) from error
 
 
 def read_json(checkpoint: Path, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import signal
@@ -56,6 +57,7 @@ class Outcome:
     checkpoint: Path
     step: int
     resumed_from: int
+    weights: str  # SHA-256 of all parameters, not averaged
     loss: float | None
     held_out_loss: float | None
     samples_per_s: float | None
@@ -168,7 +170,7 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
         peers.barrier()
         if reached < config.num_steps:
             raise _stopped(stop, reached, config.num_steps, peers)
-        return _outcome(job, reached, state["step"], note)
+        return _outcome(job, reached, state["step"], weights_digest(model), note)
 
 
 def evaluate(
@@ -310,7 +312,16 @@ def _stopped(stop: StopFlag, reached: int, steps: int, peers: World) -> BaseExce
     )
 
 
-def _outcome(job: Job, reached: int, resumed_from: int, notes: tuple[str, ...]) -> Outcome:
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of every parameter's name and bits: equal for equal weights."""
+    hasher = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        hasher.update(name.encode())
+        hasher.update(parameter.detach().cpu().numpy().tobytes())
+    return hasher.hexdigest()
+
+
+def _outcome(job: Job, reached: int, resumed_from: int, weights: str, notes: tuple[str, ...]) -> Outcome:
     records = read_metrics(job.run_dir)
     losses = [record["loss"] for record in records if "loss" in record]
     rates = [record["samples_per_s"] for record in records if "samples_per_s" in record]
@@ -322,6 +333,7 @@ def _outcome(job: Job, reached: int, resumed_from: int, notes: tuple[str, ...]) 
         checkpoint=final,
         step=reached,
         resumed_from=resumed_from,
+        weights=weights,
         loss=losses[-1] if losses else None,
         held_out_loss=held_out[-1] if held_out else None,
         samples_per_s=rates[-1] if rates else None,

@@ -15,7 +15,7 @@ HEADERS = ("position mm", "rotation deg", "gripper right", "joints rad")
 
 
 @click.command(name="openloop")
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--store",
     envvar="FOUNDRY_STORE",
@@ -33,8 +33,9 @@ def command(
 ) -> None:
     """Compare chunks of the policy RUN with demonstrated ones.
 
-    RUN is a run's folder or a checkpoint. Errors are means over the steps of all chunks, beside those of a
-    robot that holds still. A small error does not show that the policy looks: see `foundry-eval rollout`.
+    RUN is a run's folder, a checkpoint or a pointer file. Errors are means over the steps of all chunks,
+    beside those of a robot that holds still. A small error does not show that the policy looks: see
+    `foundry-eval rollout`.
     """
     from robot_foundry.catalog.store import as_store
     from robot_foundry.policy.openloop import openloop

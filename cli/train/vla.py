@@ -27,9 +27,22 @@ if TYPE_CHECKING:
     help="Where datasets live: the same as data.store=…  [default: ./store]",
 )
 @click.option("--nproc", type=click.IntRange(1), default=1, show_default=True, help="Ranks on this machine.")
+@click.option(
+    "--pointer",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write a small JSON file that names the checkpoint, for git and dvc.",
+)
 @dry_run_option
 @json_option
-def command(arguments: tuple[str, ...], store: str | None, nproc: int, dry_run: bool, as_json: bool) -> None:
+def command(
+    arguments: tuple[str, ...],
+    store: str | None,
+    nproc: int,
+    pointer: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Train a vision-language-action policy.
 
     RECIPE is a YAML file or the name of a packaged recipe (default: vla_tiny). KEY=VALUE sets one of its
@@ -55,7 +68,7 @@ def command(arguments: tuple[str, ...], store: str | None, nproc: int, dry_run: 
     if dry_run:
         _emit_plan(config, job, as_json)
         return
-    _train(job, as_json, is_main)
+    _train(job, pointer, as_json, is_main)
 
 
 def _split(arguments: tuple[str, ...]) -> tuple[str | None, list[str]]:
@@ -106,13 +119,16 @@ def _emit_plan(config: Config, job: Job, as_json: bool) -> None:
     emit(result, as_json=as_json, text=text)
 
 
-def _train(job: Job, as_json: bool, is_main: bool) -> None:
+def _train(job: Job, pointer: Path | None, as_json: bool, is_main: bool) -> None:
+    from robot_foundry.trainer.checkpoint import write_pointer
     from robot_foundry.trainer.run import run_vla
 
     if is_main:
         note(f"run: {job.run_dir} ({job.config.num_steps} steps)")
     outcome = run_vla(job)
     if is_main:
+        if pointer is not None:
+            write_pointer(pointer, outcome.checkpoint, step=outcome.step, weights=outcome.weights)
         _emit_outcome(outcome, as_json)
 
 
@@ -125,6 +141,7 @@ def _emit_outcome(outcome: Outcome, as_json: bool) -> None:
         "checkpoint": outcome.checkpoint,
         "step": outcome.step,
         "resumed_from": outcome.resumed_from,
+        "weights": outcome.weights,
         "loss": outcome.loss,
         "held_out_loss": outcome.held_out_loss,
         "samples_per_s": outcome.samples_per_s,
