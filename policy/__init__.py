@@ -1,1 +1,5 @@
 """Trained policies: from an observation in robot units to a chunk of targets in robot units."""
+
+from robot_foundry.policy.policy import Policy
+
+__all__ = ["Policy"]
