@@ -1,5 +1,5 @@
 """Trained policies: from an observation in robot units to a chunk of targets in robot units."""
 
-from robot_foundry.policy.policy import Policy
+from robot_foundry.policy.policy import Actions, Policy
 
-__all__ = ["Policy"]
+__all__ = ["Actions", "Policy"]

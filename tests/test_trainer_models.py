@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robot_foundry.trainer.build import build_model
-from robot_foundry.trainer.models.attention import attend, attention_bias
+from robot_foundry.trainer.models.attention import Block, attend, attention_bias, rope_tables
 from robot_foundry.trainer.models.decoder import Decoder
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample, time_of
 from robot_foundry.trainer.models.inputs import Draws, Inputs, Targets, build_draws
@@ -25,7 +25,7 @@ from robot_foundry.trainer.models.presets import DECODERS, FLOWS, VITS, VLAS, VL
 from robot_foundry.trainer.models.tokenizer import OBS, PAD, ByteTokenizer
 from robot_foundry.trainer.models.vit import ViT, space_to_depth
 from robot_foundry.trainer.models.vla import VLA, Geometry
-from robot_foundry.trainer.models.vlm import VLM
+from robot_foundry.trainer.models.vlm import VLM, causal_bias
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 
@@ -338,3 +338,12 @@ def test_per_step_times_equal_one_time_where_they_agree(model: VLA) -> None:
         assert not torch.allclose(
             model.head(x, t, prefix, mask), model.head(x, early, prefix, mask), atol=1e-3
         )
+
+
+def test_reading_one_position_is_the_whole_block_there() -> None:
+    block = Block(16, 4, 2, 32, "swiglu", norm=torch.nn.RMSNorm, bias=False)
+    x, at = h.noise(3, 7, 16), torch.tensor([6, 0, 3])
+    bias = causal_bias(torch.tensor([[True] * 7, [True] * 7, [True, False] + [True] * 5]))
+    rope = rope_tables(7, 4, 100.0, x.device)
+    whole, read = block(x, bias, rope), block(x, bias, rope, at)
+    assert torch.allclose(read[:, 0], whole[torch.arange(3), at], atol=1e-6)

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group
@@ -134,8 +134,8 @@ def test_the_resolved_configuration_reads_back_equal() -> None:
     config = read_recipe(None, ["data.mix=lift", "optim.lr=1e-3", "run.keep_every=100"])
     assert config.optim.lr == 0.001
     text = write_yaml(resolved(config))
-    assert from_resolved(yaml.safe_load(text)) == config
-    assert list(yaml.safe_load(text)) == ["name", "seed", "data", "model", "optim", "run"]
+    assert from_resolved(YAML(typ="safe").load(text)) == config
+    assert list(YAML(typ="safe").load(text)) == ["name", "seed", "data", "model", "optim", "run"]
 
 
 def test_what_does_not_decide_weights_does_not_decide_the_folder() -> None:

@@ -97,7 +97,7 @@ def complete(run_dir: Path) -> dict[int, Path]:
 
 
 def find(path: Path) -> Path:
-    """The checkpoint meant by `path`: the folder itself, the latest of a run, or what a pointer file names."""
+    """The checkpoint meant by `path`: the folder itself, the latest of a run, or what a pointer names."""
     if path.is_file():
         path = _pointed(path)
     if (path / STATE).is_file():

@@ -19,7 +19,8 @@ POLL_S = 0.5
 def run_ranks(command: Sequence[str], size: int) -> int:
     """Run `command` as ranks 0 … size-1 and return the exit code of the first that failed, or 0.
 
-    Signals that stop a run are passed on. When one rank fails the others are ended.
+    Signals that stop a run are passed on, a hang-up as SIGTERM. When one rank fails the others are ended. The
+    ranks share the cores unless OMP_NUM_THREADS says how many threads each may have.
     """
     # The store takes a free port and lives here, so that no rank has to guess one.
     store = TCPStore("127.0.0.1", 0, None, True, timedelta(minutes=5), wait_for_workers=False)
@@ -28,17 +29,23 @@ def run_ranks(command: Sequence[str], size: int) -> int:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // size)),
     }
+    # Sessions of their own: what the terminal sends to its whole group would reach them twice.
     ranks = [
-        subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(i), "LOCAL_RANK": str(i)})
+        subprocess.Popen(
+            command,
+            env={**os.environ, **shared, "RANK": str(i), "LOCAL_RANK": str(i)},
+            start_new_session=True,
+        )
         for i in range(size)
     ]
 
     def forward(number: int, frame: object) -> None:
         for rank in ranks:
-            rank.send_signal(number)
+            rank.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
-    before = {number: signal.signal(number, forward) for number in STOPPING}
+    before = {number: signal.signal(number, forward) for number in (*STOPPING, signal.SIGHUP)}
     try:
         return _wait(ranks)
     finally:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.config import OptimConfig
+from robot_foundry.trainer.muon import Muon
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict], list[dict]]:
@@ -36,7 +36,7 @@ class Optimizers:
         adamw, muon = parameter_groups(model, config)
         self._names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
         self._adamw = torch.optim.AdamW(adamw, betas=config.betas, fused=True)
-        self._muon = _muon(muon) if muon else None
+        self._muon = Muon(muon) if muon else None
         for parameter in _parameters(self._adamw):
             self._adamw.state[parameter] = {
                 "step": torch.zeros((), device=parameter.device),
@@ -80,14 +80,6 @@ class Optimizers:
             for parameter, state in optimizer.state.items():
                 for key, value in state.items():
                     yield f"{self._names[parameter]}/{key}", value
-
-
-def _muon(groups: list[dict]) -> torch.optim.Optimizer:
-    if not hasattr(torch.optim, "Muon"):
-        raise FoundryError(
-            f"torch {torch.__version__} has no Muon", hint="optim.optimizer=adamw, or torch 2.9"
-        )
-    return torch.optim.Muon(groups)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

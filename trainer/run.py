@@ -202,7 +202,7 @@ def checkpoint_files(job: Job, scales: Scales) -> dict[str, str]:
     lineage = {
         "mixture_id": job.mixture.id,
         "mixture": job.mixture.to_json(),
-        "store": job.store.url,
+        "store": job.store.url if "://" in job.store.url else str(Path(job.store.url).resolve()),
         "seed": job.config.seed,
         "order_version": ORDER_VERSION,
         "packages": {name: package_version(name) for name in ("robot-foundry", "torch", "numpy")},

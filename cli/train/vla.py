@@ -13,11 +13,10 @@ from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import emit, note, table
 
 if TYPE_CHECKING:
-    from robot_foundry.trainer.config import Config
     from robot_foundry.trainer.run import Job, Outcome
 
 
-@click.command(name="vla", context_settings={"ignore_unknown_options": False})
+@click.command(name="vla")
 @click.argument("arguments", nargs=-1, metavar="[RECIPE] [KEY=VALUE]...")
 @click.option(
     "--store",
@@ -53,22 +52,21 @@ def command(
     from robot_foundry.trainer.run import resolve_job
 
     recipe, overrides = _split(arguments)
-    is_main = int(os.environ.get("RANK", 0)) == 0
-    if recipe is None and is_main:
-        note(f"recipe: {DEFAULT} (packaged)")
     if store is not None and not any(item.startswith("data.store=") for item in overrides):
         overrides = [f"data.store={store}", *overrides]
-    config = read_recipe(recipe, overrides)
+    job = resolve_job(read_recipe(recipe, overrides))
     if nproc > 1 and "RANK" not in os.environ and not dry_run:
         _launch(nproc)
-    job = resolve_job(config)
+    is_main = int(os.environ.get("RANK", 0)) == 0
     if is_main:
+        if recipe is None:
+            note(f"recipe: {DEFAULT} (packaged)")
         for warning in job.notes:
             note(f"Warning: {warning}")
     if dry_run:
-        _emit_plan(config, job, as_json)
-        return
-    _train(job, pointer, as_json, is_main)
+        _emit_plan(job, as_json)
+    else:
+        _train(job, pointer, as_json, is_main)
 
 
 def _split(arguments: tuple[str, ...]) -> tuple[str | None, list[str]]:
@@ -85,10 +83,11 @@ def _launch(nproc: int) -> None:
     sys.exit(run_ranks([sys.executable, "-c", program, *sys.argv[1:]], nproc))
 
 
-def _emit_plan(config: Config, job: Job, as_json: bool) -> None:
+def _emit_plan(job: Job, as_json: bool) -> None:
     from robot_foundry.trainer.build import count_parameters, geometry, mixture_rows
     from robot_foundry.trainer.recipe import resolved, write_yaml
 
+    config = job.config
     parameters = count_parameters(config.model, geometry(config, job.spaces))
     rows = mixture_rows(job.mixture)
     result: dict[str, Any] = {

@@ -62,18 +62,34 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(width, kv_heads * self.head_width, bias=bias)
         self.out = nn.Linear(width, width, bias=bias)
 
-    def forward(self, x_BSD: Tensor, bias: Tensor | None, rope: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(
+        self,
+        x_BSD: Tensor,
+        bias: Tensor | None,
+        rope: tuple[Tensor, Tensor] | None,
+        at_B: Tensor | None = None,
+    ) -> Tensor:
+        """Attended values [B, S, D]; with `at_B` only those of one position a row, [B, 1, D]."""
+
         def split(y: Tensor, heads: int) -> Tensor:
             return y.unflatten(-1, (heads, self.head_width)).transpose(1, 2)
 
-        q = split(self.query(x_BSD), self.heads)
+        q = split(self.query(x_BSD if at_B is None else pick(x_BSD, at_B)), self.heads)
         k = split(self.key(x_BSD), self.kv_heads)
         v = split(self.value(x_BSD), self.kv_heads)
         if rope is not None:
-            q, k = rotate(q, rope), rotate(k, rope)
+            here = rope if at_B is None else (rope[0][at_B, None, None], rope[1][at_B, None, None])
+            q, k = rotate(q, here), rotate(k, rope)
+        if bias is not None and at_B is not None:
+            bias = pick(bias.transpose(1, 2), at_B).transpose(1, 2)
         if self.kv_heads != self.heads:
             k, v = (y.repeat_interleave(self.heads // self.kv_heads, dim=1) for y in (k, v))
         return self.out(attend(q, k, v, bias).transpose(1, 2).flatten(2))
+
+
+def pick(x_BSD: Tensor, at_B: Tensor) -> Tensor:
+    """One position of each row, [B, 1, …]."""
+    return x_BSD[torch.arange(len(at_B), device=at_B.device), at_B][:, None]
 
 
 class Mlp(nn.Module):
@@ -114,9 +130,15 @@ class Block(nn.Module):
         self.mlp = Mlp(width, hidden, mlp, bias)
 
     def forward(
-        self, x_BSD: Tensor, bias: Tensor | None = None, rope: tuple[Tensor, Tensor] | None = None
+        self,
+        x_BSD: Tensor,
+        bias: Tensor | None = None,
+        rope: tuple[Tensor, Tensor] | None = None,
+        at_B: Tensor | None = None,
     ) -> Tensor:
-        x_BSD = x_BSD + self.attention(self.attention_norm(x_BSD), bias, rope)
+        """The block's output [B, S, D]; with `at_B` only at one position a row, [B, 1, D], for less work."""
+        attended = self.attention(self.attention_norm(x_BSD), bias, rope, at_B)
+        x_BSD = (x_BSD if at_B is None else pick(x_BSD, at_B)) + attended
         return x_BSD + self.mlp(self.mlp_norm(x_BSD))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import Block, init_linears, rope_tables
+from robot_foundry.trainer.models.attention import Block, init_linears, pick, rope_tables
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,17 @@ class Decoder(nn.Module):
         init_linears(self, config.depth)
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
 
-    def forward(self, x_BSD: Tensor, bias_B1SS: Tensor, taps: int) -> list[Tensor]:
-        """Embedded tokens to the hidden states after each of the last `taps` layers, [B, S, D] each.
+    def forward(self, x_BSD: Tensor, bias_B1SS: Tensor, at_B: Tensor, taps: int) -> list[Tensor]:
+        """Embedded tokens to the hidden states [B, D] at one position a row, after the last `taps` layers.
 
         The last one has passed the final norm, the others are the bare residual stream, as is usual.
         """
         config = self.config
         rope = rope_tables(x_BSD.shape[1], config.width // config.heads, config.rope_theta, x_BSD.device)
         hidden: list[Tensor] = []
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x_BSD = block(x_BSD, bias_B1SS, rope)
             hidden.append(x_BSD)
-        return [*hidden[-taps:-1], self.norm(x_BSD)]
+        read = [pick(h_BSD, at_B)[:, 0] for h_BSD in hidden[len(hidden) - (taps - 1) :]]
+        return [*read, self.norm(last(x_BSD, bias_B1SS, rope, at_B))[:, 0]]

@@ -61,8 +61,7 @@ class VLM(nn.Module):
         seen_BP = view_mask_BV.repeat_interleave(image_length // view_mask_BV.shape[1], dim=1)
         read_BS = torch.arange(token_BS.shape[1], device=obs_B.device) <= obs_B[:, None]
         bias = causal_bias(torch.cat((seen_BP, read_BS), dim=1))
-        row_B = torch.arange(len(obs_B), device=obs_B.device)
-        return [hidden[row_B, image_length + obs_B] for hidden in self.decoder(x_BLD, bias, taps)]
+        return self.decoder(x_BLD, bias, image_length + obs_B, taps)
 
 
 def causal_bias(present_BL: Tensor) -> Tensor:

@@ -1,0 +1,52 @@
+"""Muon: momentum whose matrices are made nearly orthogonal before they are applied.
+
+K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). torch.optim.Muon computes in
+bfloat16 whatever the device, which a CPU without matrix units for it emulates at a twentieth of the speed;
+here a CPU computes in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOMENTUM = 0.95
+ITERATIONS = 5
+# Of the quintic that drives all singular values near 1 in five iterations (same source).
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+
+
+class Muon(torch.optim.Optimizer):
+    """For 2-D weights. Groups take `lr` and decoupled `weight_decay`."""
+
+    def __init__(self, params: Iterable[Any], lr: float = 0.02, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update with Nesterov momentum; a parameter without a gradient stays."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                momentum = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+                momentum.lerp_(parameter.grad, 1 - MOMENTUM)
+                update = orthogonal(parameter.grad.lerp(momentum, MOMENTUM))
+                rows, columns = parameter.shape
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+
+
+def orthogonal(gradient: Tensor) -> Tensor:
+    """The matrix with the gradient's singular vectors and singular values near 1, by Newton-Schulz."""
+    x = gradient.bfloat16() if gradient.is_cuda else gradient.float()
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    x = x / (x.norm() + 1e-7)
+    for _ in range(ITERATIONS):
+        square = x @ x.T
+        x = _A * x + (_B * square + _C * square @ square) @ x
+    return (x.T if tall else x).to(gradient.dtype)
