@@ -1,8 +1,8 @@
 """Muon: momentum whose matrices are made nearly orthogonal before they are applied.
 
-K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). torch.optim.Muon computes in
-bfloat16 whatever the device, which a CPU without matrix units for it emulates at a twentieth of the speed;
-here a CPU computes in float32.
+K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). torch.optim.Muon computes
+in bfloat16 whatever the device, which a CPU without matrix units for it emulates at a twentieth of the
+speed; here a CPU computes in float32.
 """
 
 from __future__ import annotations
