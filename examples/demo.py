@@ -1,4 +1,4 @@
-"""The main job, end to end: demonstrations → shards → mixture → policy → success rates. `make demo` runs this.
+"""The main job: demonstrations, shards, a mixture, a policy, success rates. `make demo` runs this.
 
 The steps are the stages of dvc.yaml; what is done is not done again, and a run that was killed goes on.
 """
@@ -43,7 +43,8 @@ def success_table() -> str:
         for task in TASKS:
             report = read(f"{control}/{task}/rollout.json")
             low, high = report["interval_95"]
-            cells.append(f"{report['successes']:>3}/{report['trials']} = {report['rate']:.0%} [{low:.0%}, {high:.0%}]")
+            counts = f"{report['successes']}/{report['trials']}"
+            cells.append(f"{counts} = {report['rate']:.0%} [{low:.0%}, {high:.0%}]")
         lines.append(f"{title:32}" + "".join(f"{cell:>34}" for cell in cells))
     return "\n".join(lines)
 

@@ -25,8 +25,9 @@ def train(mixture: str, run: Path, *, kill: bool = False) -> dict:
     if kill:
         env["FOUNDRY_KILL_AT"] = f"train-step:{KILL_AFTER}"
     settings = [f"run.steps={STEPS}", f"run.save_every={SAVE_EVERY}", "run.eval_samples=32"]
+    command = ["foundry-train", "vla", f"data.mix={mixture}", f"run.dir={run}", "--nproc", "2", "--json"]
     done = subprocess.run(
-        ["foundry-train", "vla", f"data.mix={mixture}", f"run.dir={run}", *settings, "--nproc", "2", "--json"],
+        [*command, *settings],
         env=env,
         stdout=subprocess.PIPE,
         text=True,

@@ -46,9 +46,9 @@ def test_the_readme_works_on_a_made_file(tmp_path: Path) -> None:
     follow(tmp_path)
 
 
-@pytest.mark.skipif("FOUNDRY_SAMPLES" not in os.environ, reason="FOUNDRY_SAMPLES is not set: no real files")
+@pytest.mark.skipif("FOUNDRY_SAMPLES" not in os.environ, reason="FOUNDRY_SAMPLES is not set")
 def test_the_readme_works_on_real_files(tmp_path: Path) -> None:
-    """The same commands on human demonstrations, then the mixture of two kinds of robot data that it names."""
+    """The same commands on human demonstrations, then the mixture of two robots that it names."""
     samples = Path(os.environ["FOUNDRY_SAMPLES"])
     shutil.copy(samples / REAL, tmp_path / "lift.hdf5")
     shutil.copy(samples / RAW, tmp_path / "demo.hdf5")
