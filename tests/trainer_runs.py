@@ -87,7 +87,7 @@ def records(run_dir: Path) -> list[dict[str, Any]]:
     ]
 
 
-def largest_difference(a: Path, b: Path, suffix: str) -> float:
+def largest_difference(a: Path, b: Path, suffix: str | tuple[str, ...]) -> float:
     """Greatest difference between tensors of two checkpoints, relative to the greatest value of each."""
     ours, theirs = tensors(a), tensors(b)
     return max(
