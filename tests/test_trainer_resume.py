@@ -9,6 +9,8 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -234,3 +236,25 @@ def test_run_ranks_gives_each_its_rank_and_returns_the_first_failure(tmp_path: P
     hang = "import time; time.sleep(60) if rank == '0' else sys.exit(3)"
     assert run_ranks([sys.executable, "-c", code + hang], 2) == 3
     assert run_ranks([sys.executable, "-c", code + "sys.exit(75)"], 2) == 75
+
+
+def test_run_ranks_passes_a_stop_on_once(tmp_path: Path) -> None:
+    """Each rank counts its signals for a moment after the first, as Ctrl-C twice means at once."""
+    code = (
+        "import os, pathlib, signal, sys, time; seen = [];"
+        "signal.signal(signal.SIGINT, lambda *_: seen.append(1));"
+        f"pathlib.Path({str(tmp_path)!r}, os.environ['RANK']).touch();"
+        "[time.sleep(0.01) for _ in iter(lambda: bool(seen), True)];"
+        "[signal.sigtimedwait([], 0.1) for _ in range(3)];"
+        "sys.exit(75 if len(seen) == 1 else 1)"
+    )
+
+    def interrupt() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    assert run_ranks([sys.executable, "-c", code], 2) == 75
+    sender.join()
