@@ -32,6 +32,7 @@ CARRY_HEIGHT = 0.15
 ALIGNED = 0.006
 HANDOVER_3 = np.array([0.0, 0.0, 0.20])
 LEAN = 0.55
+GRIP_STEPS = 5
 X_AXIS_3 = np.array([1.0, 0.0, 0.0])
 
 
@@ -185,7 +186,8 @@ class Expert:
 class HandNoise:
     """Noise on executed commands: a steady tremor and now and then a burst that drifts off one way.
 
-    `rng` alone decides it. Bursts start with probability `burst` a step and last 2–4 steps.
+    `rng` alone decides it. Bursts start with probability `burst` a step and last 2–4 steps; a hand that
+    begins to close or open its gripper holds steady until that is done.
     """
 
     def __init__(
@@ -196,11 +198,17 @@ class HandNoise:
         self._burst = burst
         self._rotates = rotates
         self._left = 0
+        self._steady = 0
+        self._openings: tuple[float, ...] | None = None
         self._drift_3 = np.zeros(3)
         self._twist_3 = np.zeros(3)
 
     def apply(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
-        if self._left == 0 and self._rng.random() < self._burst:
+        openings = tuple(target.opening for target in targets)
+        if self._openings not in (None, openings):
+            self._left, self._steady = 0, GRIP_STEPS
+        self._openings, self._steady = openings, max(0, self._steady - 1)
+        if self._left == 0 and self._steady == 0 and self._rng.random() < self._burst:
             self._left = int(self._rng.integers(2, 5))
             self._drift_3 = self._rng.normal(0.0, 0.011, 3)
             self._twist_3 = self._rng.normal(0.0, 0.05, 3)
