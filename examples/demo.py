@@ -55,9 +55,8 @@ def main() -> int:
     for name in ("sim", "real"):
         run(f"foundry-data ingest robomimic reach.hdf5 --as {name} --pointer versions/{name}.json")
     run(f"foundry-data mix --weights {SHARES} --as demo --pointer versions/demo.json")
-    run(
-        f"foundry-train vla data.mix=demo run.samples={SAMPLES} run.dir=runs/policy run.save_every=50 --nproc 2"
-    )
+    settings = f"run.samples={SAMPLES} run.save_every=50 run.dir=runs/policy"
+    run(f"foundry-train vla data.mix=demo {settings} --nproc 2")
     print(f"\nTraining loss by step   {losses()}")
     run("foundry-eval openloop runs/policy --samples 256")
     if not (DEMO / "resume.json").exists():
