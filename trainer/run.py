@@ -337,5 +337,5 @@ def _outcome(job: Job, reached: int, resumed_from: int, weights: str, notes: tup
         loss=losses[-1] if losses else None,
         held_out_loss=held_out[-1] if held_out else None,
         samples_per_s=rates[-1] if rates else None,
-        notes=(*job.notes, *notes),
+        notes=notes,
     )
