@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
@@ -218,10 +219,8 @@ def _dry_report(store: Store, name: str, listing: Listing, groups: Sequence[Grou
 
 
 def _provenance(spec: Spec, source: str | Path, found: Source, options: Options) -> dict[str, Any]:
-    from robot_foundry import __version__
-
     provenance = {
-        "tool": f"robot_foundry {__version__}",
+        "tool": f"robot_foundry {package_version('robot-foundry')}",
         "spec": spec.to_json(),
         "source": {"path": str(source), "files": len(found.paths), "ignored_files": found.num_ignored},
     }
