@@ -20,11 +20,12 @@ DEMO = ROOT / "runs" / "demo"
 MAKE, PROVE = ROOT / "examples" / "make_robomimic.py", ROOT / "examples" / "prove_resume.py"
 SAMPLES = 9600
 SHARES = "sim=0.6,real=0.4"
-# One thread a process: two ranks share two cores.
+# One thread a process, as two ranks share two cores; and a store of the demo's own.
 ENVIRONMENT = {
     **os.environ,
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     "OMP_NUM_THREADS": "1",
+    "FOUNDRY_STORE": "store",
 }
 
 
@@ -64,7 +65,7 @@ def main() -> int:
     resume = json.loads((DEMO / "resume.json").read_text(encoding="utf-8"))
     print(
         f"\nWeights after {resume['steps']} steps on two ranks, SHA-256 over every parameter:\n"
-        f"  never killed                                {resume['undisturbed_weights']}\n"
+        f"  never killed                                  {resume['undisturbed_weights']}\n"
         f"  SIGKILL after step {resume['killed_after_step']}, resumed from step "
         f"{resume['resumed_from_step']}   {resume['resumed_weights']}"
     )
