@@ -38,6 +38,7 @@ class Options:
     ray_address: str | None = None
     limit: int | None = None
     max_errors: int | None = None
+    fingerprint: str = "auto"
     created: str | None = None
     quiet: bool = True
 
@@ -117,7 +118,7 @@ def run(
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"limit must be 1 or more, got {options.limit}")
     found = find(source, reader)
-    files = fingerprints(found, store.storage, options.workers, options.ray_address)
+    files = fingerprints(found, store.storage, options.workers, options.ray_address, options.fingerprint)
     build_id = _build_id(spec, files, reader, options.limit)
     known = find_build(store, name, build_id)
     if known is not None:
@@ -179,7 +180,7 @@ def _build_id(spec: Spec, files: Sequence[SourceFile], reader: Layout, limit: in
             "layout": [reader.name, reader.version],
             "codecs": codecs(spec.content, reader.has_images),
             "spec": spec.to_json(),
-            "files": [[file.path, file.sha256] for file in files],
+            "files": [[file.path, file.fingerprint] for file in files],
             "limit": limit,
         }
     )
@@ -222,7 +223,7 @@ def _provenance(spec: Spec, source: str | Path, found: Source, options: Options)
     provenance = {
         "tool": f"robot_foundry {package_version('robot-foundry')}",
         "spec": spec.to_json(),
-        "source": {"path": str(source), "files": len(found.paths), "ignored_files": found.num_ignored},
+        "source": {"path": str(source), "files": len(found.files), "ignored_files": found.num_ignored},
     }
     return provenance if options.created is None else {**provenance, "created": options.created}
 
@@ -235,8 +236,6 @@ def _source_warnings(found: Source, manifest: Manifest, spec: Spec) -> list[str]
         if camera.name not in spec.mapping.cameras
     ]
     if found.num_ignored:
-        files = "1 file of the folder is not HDF5 and was passed over"
-        if found.num_ignored > 1:
-            files = f"{found.num_ignored} files of the folder are not HDF5 and were passed over"
-        warnings.append(files)
+        count = "1 file" if found.num_ignored == 1 else f"{found.num_ignored} files"
+        warnings.append(f"passed over {count} that the layout {spec.layout} does not read")
     return warnings

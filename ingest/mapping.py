@@ -84,7 +84,7 @@ def _canonical(
         flags_N,
         np.asarray(arrays["timestamp"], np.float64),
         _success(mapping, episode, arrays),
-        _instructions(mapping, episode, num_frames),
+        _annotations(mapping, episode, num_frames),
     )
 
 
@@ -187,6 +187,19 @@ def _idle(
             if kind_of(quantity) == GRIPPER:
                 idle_N[1:] &= np.abs(np.diff(values[:, 0])) < noop.gripper
     return idle_N
+
+
+def _annotations(
+    mapping: Mapping, episode: MappingABC[str, Any], num_frames: int
+) -> tuple[tuple[int, int, str, str, str], ...]:
+    """What the source says of spans of frames; the rules are for an instruction where it says none."""
+    told = tuple(
+        (int(start), min(int(end), num_frames), str(kind), str(text), "steps")
+        for start, end, kind, text in episode.get("annotations", ())
+    )
+    if any(kind == "instruction" for _, _, kind, _, _ in told):
+        return told
+    return (*_instructions(mapping, episode, num_frames), *told)
 
 
 def _instructions(

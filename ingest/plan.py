@@ -63,6 +63,6 @@ def _shard_key(group: Sequence[Unit], content: Content, layout: Layout, codecs: 
             "layout": [layout.name, layout.version],
             "content": bytes_decided_by,
             "codecs": codecs,
-            "units": [[unit.file.path, unit.episode, unit.file.sha256] for unit in group],
+            "units": [[unit.file.path, unit.episode, unit.file.fingerprint] for unit in group],
         }
     )

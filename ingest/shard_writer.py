@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.plan import Group
-from robot_foundry.ingest.sources import Episode, Refused, Unit, layout
+from robot_foundry.ingest.sources import Encoded, Episode, Refused, Unit, layout
 from robot_foundry.ingest.spec import Content, Spec
 from robot_foundry.ingest.survey import Shard, cache_survey, cached_survey, survey
 from robot_foundry.runtime.canonical import canonical_json
@@ -28,6 +28,7 @@ from robot_foundry.shards.index import write_index
 from robot_foundry.shards.tar import TarWriter
 
 EPISODE_FORMAT = 1
+SUFFIXES = {"jpeg": "jpg", "png": "png"}
 SPOOL_BYTES = 64 * 1024 * 1024
 
 
@@ -116,9 +117,10 @@ def _members(unit: Unit, spec: Spec) -> Iterator[tuple[str, bytes]]:
     with layout(spec.layout).open(unit, content) as episode:
         count = 0
         for frame, pictures in enumerate(episode.frames):
-            for camera, picture_HWC in zip(episode.cameras, pictures, strict=True):
-                data = images.encode_jpeg(_resized(picture_HWC, content), content.encoding.quality)
-                yield keys.image_name(unit.key, frame, camera.name), data
+            for camera, picture in zip(episode.cameras, pictures, strict=True):
+                if picture is not None:
+                    data, suffix = _stored(picture, content)
+                    yield keys.image_name(unit.key, frame, camera.name, suffix), data
             count += 1
         if episode.cameras and count != episode.num_frames:
             raise Refused(f"its images end at frame {count} of {episode.num_frames}")
@@ -138,10 +140,15 @@ def episode_json(unit: Unit, episode: Episode, spec: Spec) -> dict[str, Any]:
         }
         for camera in episode.cameras
     }
+    source: dict[str, Any] = {"path": unit.file.path, "sha256": unit.file.sha256, "layout": spec.layout}
+    if unit.file.companions:
+        source["companions"] = {file.path: file.sha256 for file in unit.file.companions}
+    told = {"annotations": [list(entry) for entry in episode.steps_text]} if episode.steps_text else {}
     return {
         "format": EPISODE_FORMAT,
         "id": unit.episode,
-        "source": {"path": unit.file.path, "sha256": unit.file.sha256, "layout": spec.layout},
+        "source": source,
+        **told,
         "num_frames": episode.num_frames,
         "fps": episode.fps,
         "fps_source": episode.fps_source,
@@ -162,6 +169,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _stored(picture: NDArray[np.uint8] | Encoded, content: Content) -> tuple[bytes, str]:
+    """The image as it goes into the tar, and the suffix of its name."""
+    if isinstance(picture, Encoded):
+        if content.resize is None:
+            return picture.data, SUFFIXES[picture.format]
+        picture = images.decode(picture.data)
+    return images.encode_jpeg(_resized(picture, content), content.encoding.quality), "jpg"
 
 
 def _resized(picture_HWC: NDArray[np.uint8], content: Content) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -90,18 +90,27 @@ class Mapping:
 
 @dataclass(frozen=True)
 class Spec:
-    """`layout` names the reader of the source (ingest/sources)."""
+    """`layout` names the reader of the source (ingest/sources).
+
+    `forms` are other specs for the same dataset in another layout, by name or path; `locations` are where the
+    dataset may lie, with `$NAME` for environment variables. `overrides` were applied and are for forms too.
+    """
 
     name: str
     layout: str
     content: Content
     mapping: Mapping
+    forms: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = field(default=(), compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Every key with its value; `spec_from_json` reads it back."""
+        optional = {"forms": list(self.forms), "locations": list(self.locations)}
         return {
             "name": self.name,
             "layout": self.layout,
+            **{name: entries for name, entries in optional.items() if entries},
             "content": content_json(self.content),
             "mapping": mapping_json(self.mapping),
         }
@@ -180,7 +189,10 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
             )
         content = (resources.files("robot_foundry.ingest") / "specs" / f"{text}.yaml").read_text("utf-8")
     spec = spec_from_json(parse_yaml(content, text), text)
-    return spec_from_json(with_overrides(spec.to_json(), overrides), text) if overrides else spec
+    if not overrides:
+        return spec
+    changed = spec_from_json(with_overrides(spec.to_json(), overrides), text)
+    return replace(changed, overrides=tuple(overrides))
 
 
 def spec_from_json(values: Any, where: str) -> Spec:

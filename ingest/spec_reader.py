@@ -25,6 +25,8 @@ def read_spec(values: Any, where: str) -> Spec:
         layout=top.take("layout", _choice(LAYOUTS), REQUIRED),
         content=_content(top.section("content")),
         mapping=_mapping(top.section("mapping", required=True)),
+        forms=top.take("forms", _texts, ()),
+        locations=top.take("locations", _texts, ()),
     )
     top.close()
     if problems:

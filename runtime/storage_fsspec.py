@@ -20,7 +20,7 @@ class FsspecStorage:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/") if not url.endswith("://") else url
-        self._files, self._root = _open_filesystem(self._url)
+        self._files, self._root = open_filesystem(self._url)
 
     def __repr__(self) -> str:
         return f"FsspecStorage({self.url!r})"
@@ -96,7 +96,8 @@ class FsspecStorage:
             raise MissingFileError(f"there is no object {self._url}/{path}") from None
 
 
-def _open_filesystem(url: str) -> tuple[Any, str]:
+def open_filesystem(url: str) -> tuple[Any, str]:
+    """The fsspec file system of the URL, and the path in it without a final slash."""
     import fsspec
 
     scheme = url.partition("://")[0]

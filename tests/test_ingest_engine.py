@@ -238,7 +238,7 @@ def test_bad_units_are_quarantined_by_name_and_the_rest_goes_on(tmp_path):
         ("good.hdf5", "demo_1", 6),
         ("mixed.hdf5", "demo_7", 6),
     ]
-    assert report.warnings == ("1 file of the folder is not HDF5 and was passed over",)
+    assert report.warnings == ("passed over 1 file that the layout robomimic does not read",)
     folder = tmp_path / "store" / "datasets" / "reach" / report.version.version_id
     manifest = json.loads((folder / "manifest.json").read_text())
     counts = manifest["counts"]
@@ -310,11 +310,14 @@ def test_when_nothing_is_left_the_run_fails_with_the_reasons(tmp_path):
         ingest(tmp_path / "a.hdf5", tmp_path / "s", overrides=["mapping.state.right.ee_position.key=obs/x"])
     with pytest.raises(UsageError, match="there is no file or folder"):
         ingest(tmp_path / "missing.hdf5", tmp_path / "store")
-    with pytest.raises(UsageError, match="holds no HDF5 file"):
+    with pytest.raises(UsageError, match="or nothing is in it"):
         (tmp_path / "none").mkdir()
         ingest(tmp_path / "none", tmp_path / "store")
-    with pytest.raises(UsageError, match="is not a local path"):
-        ingest("s3://bucket/a.hdf5", tmp_path / "store")
+    (tmp_path / "none" / "notes.txt").touch()
+    with pytest.raises(UsageError, match="holds no file of the layout robomimic"):
+        ingest(tmp_path / "none", tmp_path / "store")
+    with pytest.raises(UsageError, match="unknown scheme 's4'"):
+        ingest("s4://bucket/a.hdf5", tmp_path / "store")
     assert not (tmp_path / "store" / "refs").exists()
 
 
@@ -445,7 +448,7 @@ def units(sizes, alone=True):
     """Units of one file each, or all of one file."""
     paths = [f"{i}.hdf5" if alone else "all.hdf5" for i in range(len(sizes))]
     return [
-        Unit(SourceFile("/", path, 1, 1, f"{i:064d}"), f"e{i}", f"e-{i}", size, alone)
+        Unit(SourceFile("/", path, 1, "1", f"{i:064d}"), f"e{i}", f"e-{i}", size, alone)
         for i, (path, size) in enumerate(zip(paths, sizes, strict=True))
     ]
 

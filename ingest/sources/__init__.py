@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from robot_foundry.ingest.sources.base import Camera, Episode, Layout, Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.base import (
+    Camera,
+    Encoded,
+    Episode,
+    Layout,
+    Picture,
+    Refused,
+    SourceFile,
+    Unit,
+)
 
-__all__ = ["Camera", "Episode", "Layout", "Refused", "SourceFile", "Unit", "layout"]
+__all__ = [
+    "Camera",
+    "Encoded",
+    "Episode",
+    "Layout",
+    "Picture",
+    "Refused",
+    "SourceFile",
+    "Unit",
+    "layout",
+]
 
 
 def layout(name: str) -> Layout:

@@ -5,17 +5,23 @@ Legend: N frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.spec import Content
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime import files
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError, MissingFileError
+
+# Before a fingerprint that an object store gave, where the content was not read.
+STORE_CHECKSUM = "etag:"
 
 
 class Refused(FoundryError):
@@ -24,28 +30,91 @@ class Refused(FoundryError):
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of the source: `path` is relative to `root` and '/'-separated, `sha256` is of its content.
+    """A file of the source: `path` is '/'-separated and relative to `root`, a local folder or an fsspec URL.
 
-    `size` and `modified_ns` are what it had when it was hashed.
+    `size` and `stamp` (mtime in ns, or the ETag of an object) are what it had when it was looked at. `sha256`
+    is of its content, or `etag:…` for an object that was not read yet. `companions` are files that are read
+    together with it, under the same root.
     """
 
     root: str
     path: str
     size: int
-    modified_ns: int
+    stamp: str
     sha256: str
+    companions: tuple[SourceFile, ...] = ()
 
     @property
-    def location(self) -> Path:
-        return Path(self.root) / self.path
+    def fingerprint(self) -> str:
+        """What is known of the content of the file and its companions."""
+        if not self.companions:
+            return self.sha256
+        return digest_of([self.sha256, [[file.path, file.sha256] for file in self.companions]])
+
+    @property
+    def is_remote(self) -> bool:
+        return files.is_remote(self.root)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size with the companions."""
+        return self.size + sum(file.size for file in self.companions)
+
+    @contextmanager
+    def local(self) -> Iterator[Path]:
+        """A local path of the file, with its companions at their relative places beside it.
+
+        A remote file is copied, and the copy removed afterwards. FoundryError if the file has changed.
+        """
+        with self.at_hand() as file:
+            yield Path(file.root, file.path)
+
+    @contextmanager
+    def at_hand(self) -> Iterator[SourceFile]:
+        """The file itself if it is local, else a temporary local copy, whose `sha256` is of its content."""
+        if self.is_remote:
+            with TemporaryDirectory(prefix="robot-foundry-") as folder:
+                yield self._copied(Path(folder))
+            return
+        self.check_unchanged()
+        try:
+            yield self
+        except Refused:
+            self.check_unchanged()  # a file that is still being written looks damaged
+            raise
+        self.check_unchanged()
 
     def check_unchanged(self) -> None:
-        """FoundryError if the file is no longer the one that was hashed."""
-        status = self.location.stat()
-        if (status.st_size, status.st_mtime_ns) != (self.size, self.modified_ns):
-            raise FoundryError(
-                f"{self.path} changed while it was ingested", hint="run the same command when it is complete"
-            )
+        """FoundryError if the file or a companion is no longer the one that was looked at."""
+        for file in (self, *self.companions):
+            try:
+                found = files.status(file.root, file.path)
+            except MissingFileError:
+                raise _changed(file, "was removed") from None
+            if (found.size, found.stamp) != (file.size, file.stamp):
+                raise _changed(file, "changed")
+
+    def _copied(self, folder: Path) -> SourceFile:
+        sha256 = files.download(self.root, self.path, folder / self.path)
+        self_only = replace(self, companions=())
+        self_only.check_unchanged()
+        if not self.sha256.startswith(STORE_CHECKSUM) and sha256 != self.sha256:
+            raise _changed(self, "changed")
+        copied = files.status(str(folder), self.path)
+        return SourceFile(
+            root=str(folder),
+            path=self.path,
+            size=copied.size,
+            stamp=copied.stamp,
+            sha256=sha256,
+            companions=tuple(companion._copied(folder) for companion in self.companions),
+        )
+
+
+def _changed(file: SourceFile, how: str) -> FoundryError:
+    return FoundryError(
+        f"{file.path} {how} while it was ingested", hint="run the same command when it is complete"
+    )
 
 
 @dataclass(frozen=True)
@@ -53,7 +122,7 @@ class Unit:
     """One episode of a source.
 
     `key` names it in the tar, `num_bytes` is what it will take there, by estimate. `alone` is False for an
-    episode in a file that holds several.
+    episode in a file that holds several. `num_frames` is None where only reading tells.
     """
 
     file: SourceFile
@@ -61,6 +130,7 @@ class Unit:
     key: str
     num_bytes: int
     alone: bool
+    num_frames: int | None = None
 
     @property
     def name(self) -> str:
@@ -78,11 +148,24 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """An image as the source holds it; `format` is jpeg or png. It goes into the tar untouched."""
+
+    data: bytes
+    format: str
+
+
+# Pixels uint8 RGB [H, W, 3]; or what the source holds; or None where the camera has no image at that frame.
+Picture = NDArray[np.uint8] | Encoded | None
+
+
+@dataclass(frozen=True)
 class Episode:
     """One open episode. `arrays` are the low-dimensional arrays as they are; images come from `frames`.
 
     `attributes` belong to the episode, `environment` to its file; both hold JSON values. `left_out` says for
     each array that is not taken why. `start_ns` is the time of the first frame since the epoch, if known.
+    `steps_text` is language of spans of frames: (start, end (exclusive), kind, text).
     """
 
     num_frames: int
@@ -94,19 +177,27 @@ class Episode:
     attributes: Mapping[str, Any]
     environment: Mapping[str, Any]
     left_out: Mapping[str, str]
-    frames: Iterator[Sequence[NDArray[np.uint8]]]  # of each frame, the image of each camera, uint8 [H, W, 3]
+    frames: Iterator[Sequence[Picture]]  # of each frame, the image of each camera
+    steps_text: Sequence[tuple[int, int, str, str]] = ()
 
 
 class Layout(Protocol):
-    """`version` is raised whenever the reader takes other bytes from the same source."""
+    """`version` is raised whenever the reader takes other bytes from the same source.
+
+    `has_images` is False for a layout that never has any.
+    """
 
     name: str
     version: int
     has_images: bool
 
-    def claims(self, path: Path) -> bool:
-        """Whether a file of a folder is one of this layout's; others are passed over."""
+    def claims(self, path: str) -> bool:
+        """Whether a file of a folder is one of this layout's, by its relative path alone."""
         ...
+
+    def companions(self, path: str, listed: Collection[str]) -> tuple[str, ...]:
+        """Which of the `listed` relative paths are read together with the file that is claimed."""
+        return ()
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         """The episodes in the file in the source's own order, and (unit name, reason) of each refused one.

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
 from robot_foundry.ingest.sources import hdf5
-from robot_foundry.ingest.sources.base import Camera, Episode, Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.base import Camera, Episode, Layout, Refused, SourceFile, Unit
 from robot_foundry.ingest.spec import Content
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.keys import MAX_FRAMES, episode_key
@@ -46,20 +45,20 @@ class Structure:
     num_bytes: int
 
 
-class Robomimic:
+class Robomimic(Layout):
     """See `Layout`."""
 
     name = "robomimic"
     version = 1
     has_images = True
 
-    def claims(self, path: Path) -> bool:
+    def claims(self, path: str) -> bool:
         return hdf5.claims(path)
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         units: list[Unit] = []
         refused: list[tuple[str, str]] = []
-        with hdf5.open_file(file.location) as opened:
+        with file.local() as path, hdf5.open_file(path) as opened:
             try:
                 names = self._demos(opened)
             except hdf5.ERRORS as error:
@@ -71,13 +70,14 @@ class Robomimic:
                     refused.append((f"{file.path}#{name}", error.message))
                     continue
                 key = episode_key(file.path, hdf5.key_name(name))
-                units.append(Unit(file, name, key, structure.num_bytes, len(names) == 1))
+                units.append(
+                    Unit(file, name, key, structure.num_bytes, len(names) == 1, structure.num_frames)
+                )
         return units, refused
 
     @contextmanager
     def open(self, unit: Unit, content: Content) -> Iterator[Episode]:
-        unit.file.check_unchanged()
-        with hdf5.open_file(unit.file.location) as opened:
+        with unit.file.local() as path, hdf5.open_file(path) as opened:
             structure = self._structure(opened, unit.episode, content)
             demo, environment = opened["data"][unit.episode], hdf5.attributes(opened["data"].attrs)
             arrays = {name: hdf5.read_array(name, demo[name]) for name in structure.arrays}

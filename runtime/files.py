@@ -1,0 +1,141 @@
+"""Files that are only read: those of a source, in a local folder or beneath an fsspec URL.
+
+A root is an absolute folder or a URL such as `s3://bucket/folder`. Paths are relative to it, '/'-separated.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robot_foundry.runtime.errors import FoundryError, MissingFileError, UsageError, nearest
+from robot_foundry.runtime.storage import OBJECT_STORES, checked_path
+from robot_foundry.runtime.storage_fsspec import open_filesystem
+
+BLOCK_BYTES = 4 * 1024 * 1024
+# What object stores call the checksum of an object, or the time of its last change where there is none.
+STAMPS = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "created")
+
+
+@dataclass(frozen=True)
+class FileStatus:
+    """`stamp` changes when the content does: the ETag of an object, mtime in ns of a local file."""
+
+    path: str
+    size: int
+    stamp: str
+
+
+def is_remote(place: str) -> bool:
+    return "://" in place
+
+
+def check_scheme(url: str) -> None:
+    """UsageError if files at this URL cannot be read."""
+    scheme = url.partition("://")[0]
+    if scheme not in OBJECT_STORES:
+        raise UsageError(
+            f"{url} has the unknown scheme {scheme!r}{nearest(scheme, OBJECT_STORES)}",
+            hint="use a local path, s3://bucket/folder or gs://bucket/folder",
+        )
+
+
+def status(root: str, path: str) -> FileStatus:
+    """The file's size and stamp; MissingFileError if it is not there."""
+    try:
+        if not is_remote(root):
+            found = os.stat(Path(root, path))
+            return FileStatus(path, found.st_size, str(found.st_mtime_ns))
+        files, base = open_filesystem(root)
+        return _remote_status(path, files.info(f"{base}/{checked_path(path)}"))
+    except FileNotFoundError:
+        raise MissingFileError(f"there is no file {root}/{path}") from None
+
+
+def is_file(place: str) -> bool:
+    """Whether a file, or an object, is at this path or URL."""
+    if not is_remote(place):
+        return Path(place).is_file()
+    files, path = open_filesystem(place)
+    return bool(files.isfile(path))
+
+
+def walk(root: str) -> Iterator[FileStatus]:
+    """All files beneath the root, in no certain order; links are followed."""
+    if is_remote(root):
+        files, base = open_filesystem(root)
+        yield from _remote(files.find(base, detail=True), base)
+        return
+    for folder, _, names in os.walk(root, followlinks=True):
+        for name in names:
+            place = Path(folder, name)
+            if place.is_file():
+                yield status(root, place.relative_to(root).as_posix())
+
+
+def matching(root: str, pattern: str) -> Iterator[FileStatus]:
+    """The files beneath the root that match the glob `pattern` (`**` crosses folders)."""
+    if is_remote(root):
+        files, base = open_filesystem(root)
+        yield from _remote(files.glob(f"{base}/{pattern}", detail=True), base)
+        return
+    for name in glob.glob(pattern, root_dir=root, recursive=True):
+        if Path(root, name).is_file():
+            yield status(root, Path(name).as_posix())
+
+
+def read_bytes(root: str, path: str) -> bytes:
+    """The whole file, for small ones."""
+    if not is_remote(root):
+        return Path(root, path).read_bytes()
+    files, base = open_filesystem(root)
+    return bytes(files.cat_file(f"{base}/{checked_path(path)}"))
+
+
+def sha256(root: str, path: str) -> str:
+    """The SHA-256 of the content, 64 hex digits; the file is read once, in blocks."""
+    if not is_remote(root):
+        with Path(root, path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return _read_through(root, path, None)
+
+
+def download(root: str, path: str, target: Path) -> str:
+    """Copy a remote file to the local `target`, and return the SHA-256 of what was copied."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return _read_through(root, path, target)
+
+
+def _read_through(root: str, path: str, target: Path | None) -> str:
+    files, base = open_filesystem(root)
+    digest = hashlib.sha256()
+    with (
+        files.open(
+            f"{base}/{checked_path(path)}", "rb", block_size=BLOCK_BYTES, cache_type="readahead"
+        ) as source,
+        open(target or os.devnull, "wb") as copy,
+    ):
+        while block := source.read(BLOCK_BYTES):
+            digest.update(block)
+            copy.write(block)
+    return digest.hexdigest()
+
+
+def _remote(found: dict[str, dict[str, Any]], base: str) -> Iterator[FileStatus]:
+    for place, info in found.items():
+        if info.get("type") == "file" and not place.endswith("/"):
+            yield _remote_status(place[len(base) :].lstrip("/"), info)
+
+
+def _remote_status(path: str, info: dict[str, Any]) -> FileStatus:
+    stamp = next((str(info[name]).strip('"') for name in STAMPS if info.get(name) is not None), None)
+    if stamp is None:
+        raise FoundryError(
+            f"{path} has neither checksum nor time of change, so a change of it would go unseen"
+        )
+    return FileStatus(path, int(info["size"]), stamp)
