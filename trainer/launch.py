@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -14,6 +16,8 @@ from torch._C._distributed_c10d import TCPStore
 from robot_foundry.trainer.signals import STOPPING
 
 POLL_S = 0.5
+_LAUNCHER = "FOUNDRY_LAUNCHER"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def run_ranks(command: Sequence[str], size: int) -> int:
@@ -29,6 +33,7 @@ def run_ranks(command: Sequence[str], size: int) -> int:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
+        _LAUNCHER: str(os.getpid()),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // size)),
     }
     # Sessions of their own: what the terminal sends to its whole group would reach them twice.
@@ -54,6 +59,19 @@ def run_ranks(command: Sequence[str], size: int) -> int:
         for rank in ranks:
             rank.kill()
             rank.wait()
+
+
+def end_with_launcher() -> None:
+    """In a rank that `run_ranks` started: end when the launcher does, however it ends. Linux only.
+
+    A rank that outlived a killed launcher would go on writing the run that the same command resumes.
+    """
+    launcher = os.environ.get(_LAUNCHER)
+    if launcher is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != int(launcher):  # it ended before that was asked
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -108,10 +110,13 @@ def resolve_job(config: Config) -> Job:
 def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
     """Train to the end, or from where the run's folder stands. Every rank calls this.
 
-    Raises Preempted after a checkpoint when SIGTERM or SIGUSR2 asked for it, KeyboardInterrupt on Ctrl-C.
+    One process at a time trains a folder: FoundryError if another one does. Raises Preempted after a
+    checkpoint when SIGTERM or SIGUSR2 asked for it, KeyboardInterrupt on Ctrl-C.
     """
     config = job.config
     with ExitStack() as stack:
+        if int(os.environ.get("RANK", 0)) == 0:
+            stack.enter_context(_sole_writer(job.run_dir))
         stop = stack.enter_context(StopFlag())
         stack.enter_context(numerics(config.run.determinism))
         peers = stack.enter_context(world(config.run.device))
@@ -171,6 +176,18 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
         if reached < config.num_steps:
             raise _stopped(stop, reached, config.num_steps, peers)
         return _outcome(job, reached, state["step"], weights_digest(model), note)
+
+
+def _sole_writer(run_dir: Path) -> filelock.AcquireReturnProxy:
+    """Hold the run's folder. The system lets go of it when this process ends, however it ends."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        return filelock.FileLock(run_dir / ".lock", timeout=0).acquire()
+    except filelock.Timeout:
+        raise FoundryError(
+            f"another process is training {run_dir}",
+            hint="wait for it, end it, or train elsewhere with run.dir=…",
+        ) from None
 
 
 def evaluate(

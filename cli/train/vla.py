@@ -13,7 +13,8 @@ from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import emit, note, table
 
 if TYPE_CHECKING:
-    from robot_foundry.trainer.run import Job, Outcome
+    from robot_foundry.trainer.job import Job
+    from robot_foundry.trainer.run import Outcome
 
 
 @click.command(name="vla")
@@ -48,8 +49,8 @@ def command(
     keys, such as data.mix=lift, data.mix=sim=0.6,real=0.4 or run.steps=200. The same command goes on from
     the last checkpoint. Under torchrun every process is a rank.
     """
+    from robot_foundry.trainer.job import resolve_job
     from robot_foundry.trainer.recipe import DEFAULT, read_recipe
-    from robot_foundry.trainer.run import resolve_job
 
     recipe, overrides = _split(arguments)
     if store is not None and not any(item.startswith("data.store=") for item in overrides):
@@ -79,16 +80,23 @@ def _split(arguments: tuple[str, ...]) -> tuple[str | None, list[str]]:
 def _launch(nproc: int) -> None:
     from robot_foundry.trainer.launch import run_ranks
 
-    program = "from robot_foundry.cli.foundry_train import main; main()"
+    program = (
+        "from robot_foundry.trainer.launch import end_with_launcher; end_with_launcher(); "
+        "from robot_foundry.cli.foundry_train import main; main()"
+    )
     sys.exit(run_ranks([sys.executable, "-c", program, *sys.argv[1:]], nproc))
 
 
 def _emit_plan(job: Job, as_json: bool) -> None:
-    from robot_foundry.trainer.build import count_parameters, geometry, mixture_rows
+    from robot_foundry.normalization.report import HEADERS, as_text
+    from robot_foundry.trainer.build import count_parameters, geometry, mixture_rows, scales_report
+    from robot_foundry.trainer.job import check_origin, first_scales
     from robot_foundry.trainer.recipe import resolved, write_yaml
 
     config = job.config
     parameters = count_parameters(config.model, geometry(config, job.spaces))
+    check_origin(job)
+    dims = scales_report(first_scales(job, quiet=False), job.spaces)
     rows = mixture_rows(job.mixture)
     result: dict[str, Any] = {
         "config": resolved(config),
@@ -97,6 +105,8 @@ def _emit_plan(job: Job, as_json: bool) -> None:
         "parameters": parameters,
         "mixture_id": job.mixture.id,
         "mixture": rows,
+        "normalizer": dims,
+        "init": job.origin.to_json() if job.origin else None,
     }
     samples = config.num_steps * config.data.global_batch
     listed = [
@@ -111,6 +121,7 @@ def _emit_plan(job: Job, as_json: bool) -> None:
             write_yaml(resolved(config)).rstrip(),
             table(("part", "parameters"), parameters.items()),
             table(headers, listed),
+            as_text(dims, ("of", "dataset", *HEADERS)),
             f"{config.num_steps} steps of {config.data.global_batch} samples, into {job.run_dir}",
         ]
         return "\n\n".join(parts)
