@@ -16,8 +16,8 @@ elementwise subtraction, multiplication and clipping. Shape suffix: D = dims of 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -31,16 +31,25 @@ from robot_foundry.runtime.errors import FoundryError
 
 _FORMAT = 1
 _NARROW = 0.01  # a percentile band below this share of the range gives way to the range
+_DISCRETE = 32  # at most so many distinct values, each seen 8 times on average, make a discrete dimension
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """How one dimension is scaled; `clipped` is the share of the fitted data beyond the clip."""
+    """How one dimension is scaled.
+
+    `clipped` is the share of the fitted data beyond the clip, `levels` the number of distinct values where
+    they are so few that the dimension is discrete.
+    """
 
     centre: float
     scale: float
     rule: str
     clipped: float = 0.0
+    levels: int | None = None
+
+
+_NO_DATA = Scaling(0.0, 0.0, "no data")
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,12 @@ class Normalizer:
         space = statistics.space if space is None else space
         scalings = tuple(_scaling(_digest(statistics, dim), dim, (low, high), clip) for dim in space)
         return cls(space, scalings, float(clip), (low, high))
+
+    def onto(self, space: ActionSpace, at: Sequence[int | None]) -> Normalizer:
+        """These scalings for another space: its dimension i is at[i] of this one, or has no data (None)."""
+        return replace(
+            self, space=space, scalings=tuple(_NO_DATA if i is None else self.scalings[i] for i in at)
+        )
 
     def normalize(self, x: Any, mask: Any = None) -> Any:
         """x (..., D) in robot units -> the same shape, about [-1, 1], clipped at ±clip.
@@ -161,11 +176,11 @@ def _digest(statistics: Statistics, dim: Dim) -> Digest | None:
 
 def _scaling(digest: Digest | None, dim: Dim, percentiles: tuple[float, float], clip: float) -> Scaling:
     if digest is None or not digest.count:
-        return Scaling(0.0, 0.0, "no data")
+        return _NO_DATA
     if dim.kind == "rotation":
         return Scaling(0.0, 1.0, "identity", _beyond(digest, -clip, clip))
     if digest.min == digest.max:
-        return Scaling(digest.min, 0.0, "constant")
+        return Scaling(digest.min, 0.0, "constant", levels=1)
     low, high = (float(value) for value in digest.percentile(percentiles))
     rule = "percentiles"
     if dim.kind == "gripper":
@@ -175,7 +190,13 @@ def _scaling(digest: Digest | None, dim: Dim, percentiles: tuple[float, float], 
     if rule != "percentiles":
         low, high = digest.min, digest.max
     centre, scale = (low + high) / 2, (high - low) / 2
-    return Scaling(centre, scale, rule, _beyond(digest, centre - clip * scale, centre + clip * scale))
+    beyond = _beyond(digest, centre - clip * scale, centre + clip * scale)
+    return Scaling(centre, scale, rule, beyond, _levels(digest))
+
+
+def _levels(digest: Digest) -> int | None:
+    distinct = len(digest.values)
+    return distinct if digest.is_exact and distinct <= min(_DISCRETE, digest.count // 8) else None
 
 
 def _beyond(digest: Digest, low: float, high: float) -> float:

@@ -21,8 +21,9 @@ from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout
 from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.job import resolve_job
 from robot_foundry.trainer.recipe import read_recipe
-from robot_foundry.trainer.run import resolve_job, run_vla
+from robot_foundry.trainer.run import run_vla
 
 TINY = runpy.run_path(str(Path(__file__).with_name("trainer_runs.py")))["TINY"]
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.normalization.normalizer import Normalizer
+from robot_foundry.normalization.report import HEADERS, as_text, report
 from robot_foundry.normalization.representation import represented
 from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d
 from robot_foundry.normalization.space import ActionSpace, dims_for
@@ -123,6 +124,41 @@ def test_denormalize_undoes_normalize_inside_the_band(normalizer, mask, seed, dt
     inside = real & (np.abs(normalized) < 1.5)
     tolerance = 1e-5 * np.maximum(1, np.abs(rows[inside]))
     assert (np.abs(back - rows)[inside] <= tolerance).all()
+
+
+def test_the_report_says_what_deserves_a_look(statistics, normalizer):
+    rows = {row["dim"]: row for row in report(normalizer)}
+    assert list(rows) == list(SPACE.names)
+    x = rows["right.ee_position.x"]
+    low, high = statistics["right.ee_position.x"].percentile([1, 99])
+    assert (x["at_minus_1"], x["at_1"]) == pytest.approx((low, high)) and x["note"] == ""
+    assert 0 < x["clipped_percent"] < 1 and x["unit"] == "m"
+    assert rows["right.gripper_opening"]["note"] == "discrete: 2 values"
+    assert rows["right.joint_position.0"]["note"] == "constant 0.3: the policy cannot move it"
+    assert rows["right.joint_position.0"]["at_1"] is None
+    assert "near-constant" in rows["right.joint_position.1"]["note"]
+    assert "no data" in rows["base.linear_velocity.y"]["note"]
+    assert rows["right.ee_rot6d.0"]["rule"] == "identity" and rows["right.ee_rot6d.0"]["note"] == ""
+    tails = np.random.default_rng(8).standard_t(3, (20_000, 1))
+    wide = Normalizer.fit(Statistics.of(tails, None, ActionSpace(["right.height"])), percentiles=(5, 95))
+    assert report(wide)[0]["note"] == "much is clipped" and report(wide)[0]["clipped_percent"] > 1
+
+    lines = as_text(report(normalizer)).splitlines()
+    assert len(lines) == 1 + len(SPACE) and lines[0].split() == list(HEADERS)
+    assert lines[1 + GRIPPER].split() == [
+        *("right.gripper_opening", "1", "absolute", "range", "0", "1", "0", "discrete:", "2", "values")
+    ]
+
+
+def test_scalings_for_another_space_go_by_index(normalizer):
+    space = ActionSpace(["base.linear_velocity.x", "right.gripper_opening", "right.height"])
+    onto = normalizer.onto(space, [SPACE.index("base.linear_velocity.x"), GRIPPER, None])
+    rows = np.array([[0.4, 1.0, 7.0]])
+    full = np.zeros((1, len(SPACE)))
+    full[:, [SPACE.index("base.linear_velocity.x"), GRIPPER]] = 0.4, 1.0
+    expected = normalizer.normalize(full)[:, [SPACE.index("base.linear_velocity.x"), GRIPPER]]
+    np.testing.assert_array_equal(onto.normalize(rows), [[*expected[0], 0.0]])
+    assert onto.clip == normalizer.clip and Normalizer.from_json(onto.to_json()) == onto
 
 
 def test_a_mask_for_each_row_of_a_batch_covers_its_steps(normalizer):

@@ -135,7 +135,7 @@ def test_the_resolved_configuration_reads_back_equal() -> None:
     assert config.optim.lr == 0.001
     text = write_yaml(resolved(config))
     assert from_resolved(YAML(typ="safe").load(text)) == config
-    assert list(YAML(typ="safe").load(text)) == ["name", "seed", "data", "model", "optim", "run"]
+    assert list(YAML(typ="safe").load(text)) == ["name", "seed", "data", "model", "init", "optim", "run"]
 
 
 def test_what_does_not_decide_weights_does_not_decide_the_folder() -> None:

@@ -17,9 +17,10 @@ import torch
 from robot_foundry.catalog.store import Store
 from robot_foundry.trainer import checkpoint
 from robot_foundry.trainer.config import Config
+from robot_foundry.trainer.job import resolve_job
 from robot_foundry.trainer.meters import read_metrics
 from robot_foundry.trainer.recipe import read_recipe
-from robot_foundry.trainer.run import Outcome, resolve_job, run_vla
+from robot_foundry.trainer.run import Outcome, run_vla
 
 TINY = (
     "data.window.image=[16, 16]",

@@ -15,6 +15,7 @@ from robot_foundry.catalog.statistics import representation_statistics, represen
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.batch import Batch
 from robot_foundry.normalization.normalizer import Normalizer
+from robot_foundry.normalization.report import report
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError, nearest
 from robot_foundry.runtime.keyed import key
@@ -142,6 +143,22 @@ def fit_scales(
                 )
             )
     return Scales(tuple(states), tuple(actions))
+
+
+def scales_report(scales: Scales, spaces: Spaces) -> list[dict[str, Any]]:
+    """Rows of `normalization.report`, each with what it is `of` (state, action) and for which `dataset`."""
+    rows = []
+    for of in ("state", "action"):
+        normalizers: tuple[Normalizer, ...] = getattr(scales, of)
+        for index, normalizer in enumerate(normalizers):
+            own = spaces.datasets[index] if len(normalizers) > 1 else None
+            union: ActionSpace = getattr(spaces, of)
+            names = union.names if own is None else [
+                union.names[i] for i in getattr(own, of).indices_in(union, own.embodiment)
+            ]  # fmt: skip
+            head = {"of": of, "dataset": "all" if own is None else own.name}
+            rows += [{**head, **row} for row in report(normalizer) if row["dim"] in names]
+    return rows
 
 
 def scales_to_json(scales: Scales) -> dict[str, Any]:

@@ -166,14 +166,19 @@ def save(
     return final
 
 
+def shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a checkpoint."""
+    stored = SafeReader(checkpoint).read_metadata().state_dict_metadata
+    return {name: tuple(item.size) for name, item in stored.items() if hasattr(item, "size")}
+
+
 def load(checkpoint: Path, tensors: Mapping[str, Tensor]) -> None:
     """Fill `tensors` in place from the checkpoint; a missing or misshapen one raises FoundryError."""
-    reader = SafeReader(checkpoint)
-    stored = reader.read_metadata().state_dict_metadata
+    reader, stored = SafeReader(checkpoint), shapes(checkpoint)
     for name, tensor in tensors.items():
-        size = getattr(stored.get(name), "size", None)
+        size = stored.get(name)
         if size != tensor.shape:
-            have = "has no" if size is None else f"has {tuple(size)} for"
+            have = "has no" if size is None else f"has {size} for"
             raise FoundryError(f"{checkpoint} {have} {name}, the model needs {tuple(tensor.shape)}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")

@@ -23,6 +23,7 @@ SCHEDULES = ("cosine", "constant")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("fp32", "bf16")
 DETERMINISMS = ("strict", "fast")
+KEEP, REFIT = "keep", "refit"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ class DataConfig:
     normalization: str = "merged"  # merged: one scale for the mixture | per_dataset
     percentiles: tuple[float, float] = (1.0, 99.0)  # mapped to -1 and 1
     clip: float = 1.5  # normalised targets are clipped at ±clip
+
+
+@dataclass(frozen=True)
+class InitConfig:
+    """Where the first weights come from. Without `weights` they are random, keyed by the seed."""
+
+    weights: str | None = None  # a run, checkpoint folder or pointer file; averaged weights if it has them
+    only: tuple[str, ...] = ()  # names of parameters, or how they begin (backbone, head.blocks); () is all
+    normalizer: str = REFIT  # refit: statistics of this mixture | keep: those of the run that `weights` names
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,7 @@ class Config:
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     model: VLAConfig = field(default_factory=VLAConfig)
+    init: InitConfig = field(default_factory=InitConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
@@ -102,6 +113,7 @@ def problems(config: Config) -> Iterator[str]:
     """One line for every value that is out of range or does not fit another."""
     yield from _data_problems(config.data)
     yield from _model_problems(config.model, config.data.window.image)
+    yield from _init_problems(config.init)
     yield from _optim_problems(config.optim)
     yield from _run_problems(config.run, config.data.global_batch)
 
@@ -187,6 +199,12 @@ def _vit_problems(vision: ViTConfig) -> Iterator[str]:
             yield f"{path}.patch: a conv stem needs a power of two, not {vision.patch}"
         else:
             yield from _multiple(f"{path}.width", vision.width, vision.patch // 2, "what its conv stem needs")
+
+
+def _init_problems(init: InitConfig) -> Iterator[str]:
+    yield from _choice("init.normalizer", init.normalizer, (KEEP, REFIT))
+    if init.weights is None and init != InitConfig():
+        yield "init.weights: is missing; init.only and init.normalizer need a run to start from"
 
 
 def _optim_problems(optim: OptimConfig) -> Iterator[str]:

@@ -102,6 +102,8 @@ def decisive(config: Config) -> dict[str, Any]:
     del values["run"], values["name"]
     for name in ("store", "threads", "mix", "split_by", "val_fraction"):  # the mixture's id stands for these
         del values["data"][name]
+    if config.init.weights is None:
+        del values["init"]
     return values
 
 

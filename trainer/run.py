@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import platform
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
-from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +17,23 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.mixture import make_mixture, parse_weights, warnings_for
-from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.loader.load import Loader, load
-from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.runtime.errors import FoundryError, Preempted
 from robot_foundry.runtime.progress import Progress
 from robot_foundry.trainer import checkpoint
 from robot_foundry.trainer.build import (
-    Spaces,
     build_model,
-    fit_scales,
     geometry,
     input_maker,
-    mixture_spaces,
     scales_from_json,
-    scales_to_json,
 )
 from robot_foundry.trainer.config import Config
+from robot_foundry.trainer.job import Job, checkpoint_files, first_scales
 from robot_foundry.trainer.loop import Parts, Plan, autocast, train
 from robot_foundry.trainer.meters import Meters, Sink, read_metrics
 from robot_foundry.trainer.models.inputs import Scales
-from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.optim import Ema, Optimizers
 from robot_foundry.trainer.parallel import World, numerics, world
-from robot_foundry.trainer.recipe import decisive, default_dir, resolved, write_yaml
 from robot_foundry.trainer.schedule import multiplier
 from robot_foundry.trainer.signals import StopFlag
 
@@ -66,47 +53,6 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is trained on, resolved against the store."""
-
-    config: Config
-    store: Store
-    mixture: Mixture
-    spaces: Spaces
-    notes: tuple[str, ...]
-
-    @property
-    def run_dir(self) -> Path:
-        return Path(self.config.run.dir or default_dir(self.config, self.mixture.id))
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What must be equal for a checkpoint to be continued."""
-        return {
-            "mixture": self.mixture.id,
-            "order_version": ORDER_VERSION,
-            **json.loads(json.dumps(decisive(self.config))),
-        }
-
-
-def resolve_job(config: Config) -> Job:
-    """Find the mixture and its spaces; reads the store, writes nothing."""
-    store = as_store(config.data.store)
-    data, window = config.data, config.data.window
-    assert data.mix is not None
-    weights = parse_weights(data.mix) if "=" in data.mix else {data.mix: Fraction(1)}
-    mixture = make_mixture(
-        store,
-        weights,
-        split_by=data.split_by,
-        val_fraction=data.val_fraction,
-        gap=(window.horizon + window.history) * window.stride,
-    )
-    spaces = mixture_spaces(store, mixture, config)
-    return Job(config, store, mixture, spaces, tuple(warnings_for(store, mixture, weights)))
-
-
 def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
     """Train to the end, or from where the run's folder stands. Every rank calls this.
 
@@ -124,7 +70,11 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
         state = _resumable(resumed, job) if resumed else {"step": 0, "skipped": 0, "streak": 0}
         peers.barrier()
         scales = _scales(job, resumed, peers, quiet)
-        model = build_model(config.model, geometry(config, job.spaces), config.seed).to(peers.device)
+        model = build_model(config.model, geometry(config, job.spaces), config.seed)
+        fresh: tuple[str, ...] = ()
+        if job.origin is not None and not resumed:
+            fresh = job.origin.load_weights(model, job.spaces, config.init.only)
+        model.to(peers.device)
         optimizers = Optimizers(model, config.optim)
         ema = (
             Ema(model, power=config.optim.ema_power, maximum=config.optim.ema_max)
@@ -144,14 +94,15 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
         held_out, note = _held_out(job, peers)
         if held_out is not None:
             stack.enter_context(held_out)
-        files = checkpoint_files(job, scales)
+        identity = state.get("identity", job.identity)
+        files = checkpoint_files(job, scales, resumed)
         remaining = config.num_steps - state["step"]
         progress = stack.enter_context(
             Progress(remaining, "steps", "train", quiet=quiet or not peers.is_main or remaining < 1)
         )
 
         def save(step: int) -> None:
-            written = {"step": step, "identity": job.identity, **meters.state()}
+            written = {"step": step, "identity": identity, **meters.state()}
             checkpoint.save(job.run_dir, written, tensors, files, peers)
             if peers.is_main:
                 checkpoint.retain(
@@ -175,7 +126,7 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
         peers.barrier()
         if reached < config.num_steps:
             raise _stopped(stop, reached, config.num_steps, peers)
-        return _outcome(job, reached, state["step"], weights_digest(model), note)
+        return _outcome(job, reached, state["step"], weights_digest(model), (*fresh, *note))
 
 
 def _sole_writer(run_dir: Path) -> filelock.AcquireReturnProxy:
@@ -214,27 +165,6 @@ def evaluate(
     return {"held_out": sum(means.values()), **means}
 
 
-def checkpoint_files(job: Job, scales: Scales) -> dict[str, str]:
-    """The readable files of a checkpoint: all that a policy needs besides weights."""
-    lineage = {
-        "mixture_id": job.mixture.id,
-        "mixture": job.mixture.to_json(),
-        "store": job.store.url if "://" in job.store.url else str(Path(job.store.url).resolve()),
-        "seed": job.config.seed,
-        "order_version": ORDER_VERSION,
-        "packages": {name: package_version(name) for name in ("robot-foundry", "torch", "numpy")},
-        "python": platform.python_version(),
-    }
-    values = {
-        "normalizer.json": scales_to_json(scales),
-        "tokenizer.json": ByteTokenizer(job.config.model.text_length).to_json(),
-        "spaces.json": job.spaces.to_json(),
-        "lineage.json": lineage,
-    }
-    texts = {name: json.dumps(value, indent=1, allow_nan=False) for name, value in values.items()}
-    return {"config.yaml": write_yaml(resolved(job.config)), **texts}
-
-
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[str]:
     """Each leaf in which two nested mappings differ, as `path is … there and … here`."""
     for name in dict.fromkeys([*before, *now]):
@@ -247,7 +177,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "
 
 def _resumable(resumed: Path, job: Job) -> dict[str, Any]:
     state = checkpoint.read_json(resumed, checkpoint.STATE)
-    found = list(differences(state["identity"], job.identity))
+    before = dict(state["identity"])
+    if job.origin is None and job.config.init.weights is not None:
+        del before["origin"]  # it is gone, and no longer needed
+    found = list(differences(before, job.identity))
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise FoundryError(
@@ -267,7 +200,7 @@ def _scales(job: Job, resumed: Path | None, peers: World, quiet: bool) -> Scales
         return scales_from_json(checkpoint.read_json(resumed, "normalizer.json"))
     if not peers.is_main:
         peers.barrier()
-    scales = fit_scales(job.store, job.mixture, job.config, job.spaces, quiet=quiet or not peers.is_main)
+    scales = first_scales(job, quiet=quiet or not peers.is_main)
     if peers.is_main:
         peers.barrier()
     return scales

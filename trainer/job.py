@@ -1,0 +1,130 @@
+"""What a run is trained on, resolved against the store, and what its checkpoints say about it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.mixture import make_mixture, parse_weights, warnings_for
+from robot_foundry.catalog.store import Store, as_store
+from robot_foundry.loader.order import ORDER_VERSION
+from robot_foundry.normalization.report import HEADERS, as_text
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer import checkpoint
+from robot_foundry.trainer.build import (
+    Spaces,
+    build_model,
+    fit_scales,
+    geometry,
+    mixture_spaces,
+    scales_report,
+    scales_to_json,
+)
+from robot_foundry.trainer.config import KEEP, Config
+from robot_foundry.trainer.models.inputs import Scales
+from robot_foundry.trainer.models.tokenizer import ByteTokenizer
+from robot_foundry.trainer.origin import Origin
+from robot_foundry.trainer.recipe import decisive, default_dir, resolved, write_yaml
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained on, resolved against the store."""
+
+    config: Config
+    store: Store
+    mixture: Mixture
+    spaces: Spaces
+    notes: tuple[str, ...]
+    origin: Origin | None = None  # what its first weights come from
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.config.run.dir or default_dir(self.config, self.mixture.id))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a checkpoint to be continued."""
+        return {
+            "mixture": self.mixture.id,
+            "order_version": ORDER_VERSION,
+            **({} if self.origin is None else {"origin": self.origin.id}),
+            **json.loads(json.dumps(decisive(self.config))),
+        }
+
+
+def resolve_job(config: Config) -> Job:
+    """Find the mixture and its spaces; reads the store, writes nothing."""
+    store = as_store(config.data.store)
+    data, window = config.data, config.data.window
+    assert data.mix is not None
+    weights = parse_weights(data.mix) if "=" in data.mix else {data.mix: Fraction(1)}
+    mixture = make_mixture(
+        store,
+        weights,
+        split_by=data.split_by,
+        val_fraction=data.val_fraction,
+        gap=(window.horizon + window.history) * window.stride,
+    )
+    spaces = mixture_spaces(store, mixture, config)
+    job = Job(config, store, mixture, spaces, tuple(warnings_for(store, mixture, weights)))
+    return (
+        job if config.init.weights is None else replace(job, origin=_origin(config.init.weights, job.run_dir))
+    )
+
+
+def check_origin(job: Job) -> None:
+    """FoundryError where the weights that the run starts from do not fit its model; allocates nothing."""
+    if job.origin is not None:
+        with torch.device("meta"):
+            model = build_model(job.config.model, geometry(job.config, job.spaces), job.config.seed)
+        job.origin.check(model, job.spaces, job.config.init.only)
+
+
+def first_scales(job: Job, *, quiet: bool = True) -> Scales:
+    """The normalisers of a run that starts: fitted to its training split, or kept from its origin."""
+    if job.origin is not None and job.config.init.normalizer == KEEP:
+        return job.origin.keep_scales(job.spaces, job.config.data.normalization)
+    return fit_scales(job.store, job.mixture, job.config, job.spaces, quiet=quiet)
+
+
+def checkpoint_files(job: Job, scales: Scales, resumed: Path | None = None) -> dict[str, str]:
+    """The readable files of a checkpoint: all that a policy needs besides weights."""
+    origin = job.origin.to_json() if job.origin else None
+    lineage = {
+        "init": checkpoint.read_json(resumed, "lineage.json").get("init") if resumed else origin,
+        "mixture_id": job.mixture.id,
+        "mixture": job.mixture.to_json(),
+        "store": job.store.url if "://" in job.store.url else str(Path(job.store.url).resolve()),
+        "seed": job.config.seed,
+        "order_version": ORDER_VERSION,
+        "packages": {name: package_version(name) for name in ("robot-foundry", "torch", "numpy")},
+        "python": platform.python_version(),
+    }
+    values = {
+        "normalizer.json": scales_to_json(scales),
+        "tokenizer.json": ByteTokenizer(job.config.model.text_length).to_json(),
+        "spaces.json": job.spaces.to_json(),
+        "lineage.json": lineage,
+    }
+    texts = {name: json.dumps(value, indent=1, allow_nan=False) for name, value in values.items()}
+    report = as_text(scales_report(scales, job.spaces), ("of", "dataset", *HEADERS))
+    return {"config.yaml": write_yaml(resolved(job.config)), "normalizer.txt": f"{report}\n", **texts}
+
+
+def _origin(where: str, run_dir: Path) -> Origin | None:
+    """What a run starts from; one that has checkpoints of its own needs it no more, so it may be gone."""
+    try:
+        return Origin.find(where)
+    except FoundryError:
+        if checkpoint.latest(run_dir) is None:
+            raise
+        return None

@@ -1,0 +1,229 @@
+"""Starting a run from the weights of another: parameters by name, and input and output dims by theirs.
+
+A run that is trained on other robots works in another union of dims, so the columns of a few parameters mean
+other things. They are moved by dim name: dims that the old run knows take its columns, new ones keep their
+fresh weights. Normalisers are fitted anew or kept (docs/training.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robot_foundry.normalization.normalizer import Normalizer
+from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.trainer import checkpoint
+from robot_foundry.trainer.build import Spaces, scales_from_json
+from robot_foundry.trainer.models.inputs import Scales
+
+# Parameters with an axis of dims: of which union, which axis, how often the dims repeat on it (value, mask).
+DIM_AXES: Mapping[str, tuple[str, int, int]] = {
+    "head.state_in.weight": ("state", 1, 2),
+    "head.action_in.weight": ("action", 1, 2),
+    "head.action_out.weight": ("action", 0, 1),
+}
+UNIONS = ("state", "action")
+Columns = Sequence[int | None]  # for each dim of a new union its place in the old one
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A finished checkpoint that another run starts from; `state` is its state.json."""
+
+    folder: Path
+    state: Mapping[str, Any]
+    spaces: Spaces
+    scales: Scales
+
+    @classmethod
+    def find(cls, where: str) -> Origin:
+        """The checkpoint meant by `where`: a run, a checkpoint folder or a pointer file."""
+        folder = checkpoint.find(Path(where))
+        return cls(
+            folder,
+            checkpoint.read_json(folder, checkpoint.STATE),
+            Spaces.from_json(checkpoint.read_json(folder, "spaces.json")),
+            scales_from_json(checkpoint.read_json(folder, "normalizer.json")),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What a run says about where it came from."""
+        identity = self.state["identity"]
+        where = {"checkpoint": self.folder.as_posix(), "step": self.state["step"], "id": self.id}
+        return {**where, "mixture_id": identity["mixture"]}
+
+    @property
+    def id(self) -> str:
+        """Equal for checkpoints of equal weights: those of one identity at one step."""
+        return digest_of({"identity": self.state["identity"], "step": self.state["step"]})
+
+    def check(self, model: nn.Module, spaces: Spaces, only: Sequence[str] = ()) -> None:
+        """FoundryError that lists all that keeps `load_weights` from filling `model` (meta tensors will do).
+
+        That is every parameter that one side lacks, every shape that differs but for the number of dims, and
+        every dim that means something else there.
+        """
+        every = [name for name, _ in model.named_parameters()]
+        problems = [
+            f"init.only: no parameter begins with '{word}'{nearest(word, _beginnings(every))}"
+            for word in only
+            if not any(_chosen(name, (word,)) for name in every)
+        ]
+        wanted, stored = _wanted(model, only), self._stored()[1]
+        problems += _misfits(wanted, {name: s for name, s in stored.items() if _chosen(name, only)})
+        if DIM_AXES.keys() & wanted.keys():
+            problems += [line for union in UNIONS for line in self._changed(union, spaces)]
+        if problems:
+            listed = "".join(f"\n  {line}" for line in problems)
+            raise FoundryError(
+                f"the weights of {self.folder} do not fit this model:{listed}",
+                hint="set model and data.window as there, or say in init.only which parameters to take",
+            )
+
+    def load_weights(self, model: nn.Module, spaces: Spaces, only: Sequence[str] = ()) -> tuple[str, ...]:
+        """Fill the parameters of `model` that `only` names (all, if it is empty) with the averaged weights.
+
+        Returns notes about dims that start fresh. Raises what `check` raises, before anything is filled.
+        """
+        self.check(model, spaces, only)
+        kind, stored = self._stored()
+        wanted = _wanted(model, only)
+        columns = {union: self._columns(union, spaces) for union in UNIONS}
+        moved = {name: torch.empty(stored[name]) for name in wanted if name in DIM_AXES}
+        checkpoint.load(
+            self.folder, {f"{kind}/{name}": moved.get(name, tensor) for name, tensor in wanted.items()}
+        )
+        for name, old in moved.items():
+            _move(old, wanted[name], name, columns)
+        return tuple(self._fresh(columns, spaces)) if moved else ()
+
+    def keep_scales(self, spaces: Spaces, normalization: str) -> Scales:
+        """Its normalisers over the unions of this run; dims of other datasets have no data in them.
+
+        Raises FoundryError where dims have no statistics there, or where the scope is not the same.
+        """
+        there = self.state["identity"]["data"]["normalization"]
+        if normalization != there:
+            raise FoundryError(
+                f"the normaliser of {self.folder} is {there}, it cannot be kept as {normalization}",
+                hint=f"data.normalization={there}, or init.normalizer=refit",
+            )
+        kept: dict[str, list[Normalizer]] = {union: [] for union in UNIONS}
+        lacking: list[str] = []
+        for index, needed in self._scopes(spaces, normalization):
+            for union in UNIONS:
+                normalizer = getattr(self.scales, union)[index]
+                columns = [
+                    at if at is not None and normalizer.scalings[at].rule != "no data" else None
+                    for at in self._columns(union, spaces)
+                ]
+                space: ActionSpace = getattr(spaces, union)
+                lacking += [f"no {union} {space.names[i]}" for i in needed[union] if columns[i] is None]
+                kept[union].append(normalizer.onto(space, columns))
+        lacking += [line for union in UNIONS for line in self._changed(union, spaces)]
+        if lacking:
+            raise FoundryError(
+                f"the normaliser of {self.folder} cannot be kept: {', '.join(dict.fromkeys(lacking))}",
+                hint="init.normalizer=refit fits one to this mixture",
+            )
+        return Scales(tuple(kept["state"]), tuple(kept["action"]))
+
+    def _scopes(
+        self, spaces: Spaces, normalization: str
+    ) -> Iterator[tuple[int, Mapping[str, Collection[int]]]]:
+        """For each normaliser of this run, the old one's index and the dims that it must have."""
+        if normalization == "merged":
+            yield 0, {union: range(len(getattr(spaces, union))) for union in UNIONS}
+            return
+        for own in spaces.datasets:
+            yield (
+                self.spaces.dataset(own.name),
+                {
+                    "state": own.state.indices_in(spaces.state, own.embodiment).tolist(),
+                    "action": own.action.indices_in(spaces.action, own.embodiment).tolist(),
+                },
+            )
+
+    def _stored(self) -> tuple[str, dict[str, tuple[int, ...]]]:
+        """Which weights to take, averaged ones where there are, and their shapes by parameter."""
+        shapes = checkpoint.shapes(self.folder)
+        kind = "ema" if any(name.startswith("ema/") for name in shapes) else "model"
+        return kind, {n.removeprefix(f"{kind}/"): s for n, s in shapes.items() if n.startswith(f"{kind}/")}
+
+    def _columns(self, union: str, spaces: Spaces) -> Columns:
+        known = {name: i for i, name in enumerate(_full_names(union, self.spaces))}
+        return [known.get(name) for name in _full_names(union, spaces)]
+
+    def _changed(self, union: str, spaces: Spaces) -> Iterator[str]:
+        """Dims of one name and two meanings."""
+        before: ActionSpace = getattr(self.spaces, union)
+        for dim, at in zip(getattr(spaces, union), self._columns(union, spaces), strict=True):
+            if at is None:
+                continue
+            for field in ("unit", "kind", "representation"):
+                old, new = getattr(before.dims[at], field), getattr(dim, field)
+                if old != new:
+                    yield f"{union} {dim.name} has the {field} {old} there and {new} here"
+
+    def _fresh(self, columns: Mapping[str, Columns], spaces: Spaces) -> Iterator[str]:
+        for union, places in columns.items():
+            names = getattr(spaces, union).names
+            fresh = [name for name, at in zip(names, places, strict=True) if at is None]
+            if fresh:
+                yield f"{union} dims that {self.folder} does not know start fresh: {', '.join(fresh)}"
+
+
+def _full_names(union: str, spaces: Spaces) -> list[str]:
+    """Names of a union's dims, unshared ones with their embodiment even where there is but one."""
+    embodiments = {dataset.embodiment for dataset in spaces.datasets}
+    space: ActionSpace = getattr(spaces, union)
+    return list((space.qualified(embodiments.pop()) if len(embodiments) == 1 else space).names)
+
+
+def _wanted(model: nn.Module, only: Sequence[str]) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if _chosen(name, only)}
+
+
+def _chosen(name: str, only: Sequence[str]) -> bool:
+    return not only or any(name == word or name.startswith(f"{word}.") for word in only)
+
+
+def _beginnings(names: Collection[str]) -> list[str]:
+    parts = [name.split(".") for name in names]
+    return list(dict.fromkeys(".".join(words[:n]) for words in parts for n in range(1, len(words) + 1)))
+
+
+def _misfits(wanted: Mapping[str, Tensor], stored: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
+    """One line for each parameter of one side alone, or of another shape along any axis but that of dims."""
+    for name, tensor in wanted.items():
+        there, here = stored.get(name), tuple(tensor.shape)
+        if there is None:
+            yield f"{name} is not there"
+            continue
+        expected = list(here)
+        if name in DIM_AXES and len(there) == len(here):
+            axis = DIM_AXES[name][1]
+            expected[axis] = there[axis]
+        if there != tuple(expected):
+            yield f"{name} is {there} there and {here} here"
+    yield from (f"{name} is there alone" for name in stored if name not in wanted)
+
+
+def _move(old: Tensor, new: Tensor, name: str, columns: Mapping[str, Columns]) -> None:
+    """Copy the columns of known dims; `new` keeps those of dims that the old union lacks."""
+    union, axis, repeats = DIM_AXES[name]
+    places = columns[union]
+    to = [i for i, at in enumerate(places) if at is not None]
+    source = [at for at in places if at is not None]
+    old_dims = old.shape[axis] // repeats
+    for block in range(repeats):
+        index_to = torch.tensor([block * len(places) + i for i in to], dtype=torch.long)
+        index_from = torch.tensor([block * old_dims + at for at in source], dtype=torch.long)
+        new.index_copy_(axis, index_to, old.index_select(axis, index_from))
