@@ -1,0 +1,156 @@
+"""The data checks: what in states, actions, clocks and images is probably not what its spec says.
+
+Pure judgement of `Evidence` (measures.py) and `Statistics`; used alike when a version is made and when it is
+validated. Each `Finding` says what and where, a number, the likely cause, and the override that would mend
+it. docs/checks.md lists the checks; every threshold is a constant here, in checks_motion.py
+or where it is measured, with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from robot_foundry.normalization import checks_motion as motion
+from robot_foundry.normalization.evidence import Evidence, Tally
+from robot_foundry.normalization.finding import Finding, with_examples
+from robot_foundry.normalization.normalizer import Normalizer
+from robot_foundry.normalization.remedies import Remedy
+from robot_foundry.normalization.statistics import Statistics
+
+# A change of what is found where the data are the same.
+VERSION = 1
+
+# By construction 2 % lie outside the 1 … 99 % band; beyond 1.5 bands a gaussian has 0.05 %.
+CLIPPED_SHARE = 0.01
+# One row in a hundred without a finite value is more than a dropped message now and then.
+INVALID_SHARE = 0.01
+
+
+def findings(
+    evidence: Evidence,
+    statistics: Mapping[str, Statistics] | None = None,
+    mapping: Mapping[str, Any] | None = None,
+) -> list[Finding]:
+    """What is probably wrong in the dataset, in a fixed order.
+
+    `statistics` are of the columns (`state`, `action.<stream>`) in absolute terms. `mapping` is that of the
+    spec as JSON; with it overrides can be told in full.
+    """
+    remedy = Remedy(mapping or {})
+    of_motion = (motion.gripper, motion.opening, motion.stuck, motion.rotations, motion.poses)
+    of_scale = (motion.lags, motion.scales, motion.magnitudes, motion.velocities)
+    found = [finding for check in (*of_motion, *of_scale) for finding in check(evidence, remedy)]
+    return [*found, *_clock(evidence), *_frozen(evidence), *_cameras(evidence), *_spread(statistics or {})]
+
+
+def _clock(evidence: Evidence) -> Iterator[Finding]:
+    judged: dict[str, tuple[str, Callable[[Tally], str], str]] = {
+        "rate": (
+            "rate",
+            lambda t: (
+                f"the timestamps run at {t.low:.4g} … {t.high:.4g} Hz, the declared rate is "
+                f"{t.sums[1] / t.sums[0]:.4g} Hz"
+            ),
+            "give the rate of the recording in the source, or see that timestamps are in seconds",
+        ),
+        "backward": (
+            "rate",
+            lambda t: f"{int(t.sums[0]):,} timestamps are not later than the one before",
+            "sort the recording by its own clock, or take the time of receipt",
+        ),
+        "gaps": (
+            "gaps",
+            lambda t: (
+                f"{int(t.sums[1]):,} frames are missing among {int(t.sums[0]):,} intervals; the longest gap "
+                f"is {t.high:.3g} s"
+            ),
+            "leave these episodes out, or cut them at the gaps: an action across a gap is a longer one",
+        ),
+        "jitter": (
+            "jitter",
+            lambda t: f"one interval in twenty differs from the period by {t.high:.2f} periods or more",
+            "resample, or train at a lower rate: which image belongs to which state is uncertain",
+        ),
+    }
+    for measure, (check, say, remedy) in judged.items():
+        for _, _, tally in evidence.of(measure):
+            if tally.episodes:
+                worst = tally.worst[0][0]
+                yield with_examples(Finding(check, "timestamp", say(tally), worst, remedy), tally)
+
+
+def _frozen(evidence: Evidence) -> Iterator[Finding]:
+    quantities = {target for _, target, tally in evidence.of("frozen") if tally.episodes}
+    for _, target, tally in evidence.of("frozen"):
+        # A whole quantity that is frozen says more than each of its dims.
+        if tally.episodes and target.rpartition(".")[0] not in quantities:
+            yield with_examples(
+                Finding(
+                    "frozen",
+                    f"state {target}",
+                    f"{target} of the state keeps its exact value for up to {tally.worst[0][0]:.3g} s "
+                    f"while the arm moves, in {tally.episodes} of {int(tally.sums[0])} episodes",
+                    tally.worst[0][0],
+                    "leave these episodes out (--where); a reading was not updated",
+                ),
+                tally,
+            )
+    for _, target, tally in evidence.of("still"):
+        if tally.episodes and target not in quantities and target.rpartition(".")[0] not in quantities:
+            yield with_examples(
+                Finding(
+                    "frozen",
+                    f"state {target}",
+                    f"{target} of the state never changes in {tally.episodes} of {int(tally.sums[0])} "
+                    "episodes while the other joints move",
+                    tally.episodes / tally.sums[0],
+                    "see that the column is the joint's; a joint that is locked may stay",
+                ),
+                tally,
+            )
+
+
+def _cameras(evidence: Evidence) -> Iterator[Finding]:
+    for _, camera, tally in evidence.of("camera"):
+        if tally.episodes:
+            yield with_examples(
+                Finding(
+                    "frozen_camera",
+                    f"camera {camera}",
+                    f"camera {camera} gives the same image for up to {tally.worst[0][0]:.3g} s while an arm "
+                    f"moves, in {tally.episodes} of {int(tally.sums[0])} episodes",
+                    tally.worst[0][0],
+                    "leave these episodes out (--where), or the camera (content.cameras)",
+                ),
+                tally,
+            )
+
+
+def _spread(statistics: Mapping[str, Statistics]) -> Iterator[Finding]:
+    """What normalisation would clip, and rows that hold nothing."""
+    for column, of_column in statistics.items():
+        normalizer = Normalizer.fit(of_column)
+        low, high = normalizer.percentiles
+        for dim, scaling in zip(of_column.space, normalizer.scalings, strict=True):
+            if scaling.clipped > CLIPPED_SHARE:
+                yield Finding(
+                    "outside_band",
+                    f"{column} {dim.name}",
+                    f"{scaling.clipped:.1%} of {dim.name} of {column} lies beyond {normalizer.clip:g} times "
+                    f"its band of {low:g} … {high:g} % and would be clipped",
+                    scaling.clipped,
+                    "look at its distribution: foundry-data stats REF --plot FILE",
+                )
+        # All dims of a row are invalid together.
+        bad, total = max(
+            ((d.num_nan + d.num_posinf + d.num_neginf, d.count) for d in of_column.digests), default=(0, 0)
+        )
+        if bad > INVALID_SHARE * (bad + total):
+            yield Finding(
+                "invalid_rows",
+                column,
+                f"{bad / (bad + total):.1%} of the rows of {column} hold no finite values",
+                bad / (bad + total),
+                "leave them to the masks, or see which key holds NaN: frames whose flags have 8 or 16 set",
+            )

@@ -1,0 +1,310 @@
+"""Checks of grippers, rotations, lags, scales and magnitudes; see checks.py.
+
+Shape suffixes: L = lags.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from robot_foundry.normalization import measures
+from robot_foundry.normalization.evidence import Array, Evidence, Tally
+from robot_foundry.normalization.finding import Finding, listed, with_examples
+from robot_foundry.normalization.remedies import Remedy, near_unit, nearest_unit
+
+# With less than a second of rows nothing can be said about a correlation.
+FEWEST_ROWS = 20
+# A right command correlates with the opening half a second later at +0.8 or more in every recording that was
+# tried, and an unused gripper at about 0: -0.3 is neither.
+AGAINST = -0.3
+# Less variance than this (of an opening, 0 … 1) is noise of the sensor.
+LEAST_GRIPPER_VARIANCE = 1e-3
+# A correlation below this does not tell a lag or a scale from chance.
+FOLLOWS = 0.5
+# A robot's controller takes a step or two, and slow ones 0.1 s; what is later by both was recorded late.
+LATE_FRAMES, LATE_S = 3, 0.1
+# The least unit mistake is 10 (cm for dm), the usual ones 57.3 (degrees) and 1000 (mm); gains of real
+# controllers were 0.7 to 1.7.
+SCALE_RATIO = 5.0
+# OSC commands turn by at most 0.5 rad about each axis, and on average by far less.
+APART_RAD = 0.6
+# Mean resultant length of the relative rotation above which the disagreement is one constant rotation.
+CONSTANT_OFFSET = 0.95
+
+
+def gripper(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    for measure, other in (("gripper", "the opening that follows"), ("gripper_streams", "action.next_state")):
+        for column, dim, tally in evidence.of(measure):
+            correlations = [_correlation(m, LEAST_GRIPPER_VARIANCE) for m in _rows_of(tally, 6)]
+            strongest = max(correlations, key=abs, default=0.0)
+            if strongest < AGAINST:
+                rows = int(tally.sums[0])
+                yield Finding(
+                    "gripper_polarity",
+                    f"{column} {dim}",
+                    f"{dim} of {column} goes against {other} (correlation {strongest:.2f}, {rows:,} frames), "
+                    "so one of the two has closed and open swapped",
+                    strongest,
+                    "swap closed and open of the one that is wrong; look at an image of a closed gripper",
+                    remedy.swapped_gripper(column, dim),
+                )
+
+
+def opening(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    for column, dim, tally in evidence.of("opening"):
+        if tally.episodes:
+            yield with_examples(
+                Finding(
+                    "gripper_range",
+                    f"{column} {dim}",
+                    f"{dim} of {column} lies outside 0 … 1 in {int(tally.sums[1]):,} frames "
+                    f"({tally.low:.3g} … {tally.high:.3g}), so closed and open are not the ends of its range",
+                    max(-tally.low, tally.high),
+                    "give the values of a closed and an open gripper as closed and open",
+                ),
+                tally,
+            )
+
+
+def stuck(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    for column, dim, tally in evidence.of("stuck"):
+        # A gripper that holds or is blocked may not move for an episode; one that never moves is not read.
+        if tally.episodes and tally.episodes * 2 > tally.sums[0]:
+            yield with_examples(
+                Finding(
+                    "frozen",
+                    f"state {dim}",
+                    f"{dim} of the state is constant in {tally.episodes} of {int(tally.sums[0])} episodes "
+                    f"while {column} moves it by {tally.worst[0][0]:.2g}",
+                    tally.worst[0][0],
+                    "see that the key, and the values of closed and open, are those of the gripper's sensor",
+                ),
+                tally,
+            )
+
+
+def rotations(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    for column, part, tally in evidence.of("orthonormal"):
+        if tally.episodes:
+            yield with_examples(
+                Finding(
+                    "rotation_orthonormal",
+                    f"{column} {part}.ee_rot6d",
+                    f"{part}.ee_rot6d of {column} is not two orthonormal columns in {int(tally.sums[1]):,} "
+                    f"of {int(tally.sums[0]):,} frames",
+                    tally.sums[1] / max(tally.sums[0], 1.0),
+                    "rot6d is the first two columns of a matrix: see that columns and their order are right",
+                    remedy.other_rotation(column, part),
+                ),
+                tally,
+            )
+    for column, part, tally in evidence.of("turns"):
+        if tally.episodes:
+            yield with_examples(
+                Finding(
+                    "rotation_jump",
+                    f"{column} {part}.ee_rot6d",
+                    f"{part}.ee_rot6d of {column} jumps {int(tally.sums[1]):,} times, by up to "
+                    f"{tally.high:.2f} rad in one step, and no arm turns so fast",
+                    tally.high,
+                    "degrees read as radians, a wrong Euler sequence or a wrong reading of rot6d do this, "
+                    "and two episodes in one",
+                    remedy.other_rotation(column, part),
+                ),
+                tally,
+            )
+
+
+def poses(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    for column, part, tally in evidence.of("pose"):
+        count, angle = tally.sums[:2]
+        if count < FEWEST_ROWS or angle / count <= APART_RAD:
+            continue
+        resultant = float(np.linalg.norm(tally.sums[2:])) / (math.sqrt(3.0) * count)
+        constant = resultant > CONSTANT_OFFSET
+        cause = (
+            "always by the same rotation, so they are of two tool frames"
+            if constant
+            else "by ever other rotations, so one has another order, sequence or frame"
+        )
+        yield Finding(
+            "rotation_agreement",
+            f"{column} {part}.ee_rot6d",
+            f"{part}.ee_rot6d of {column} and of the state it leads to are {angle / count:.2f} rad apart on "
+            f"average, {cause}",
+            angle / count,
+            "correct the convention of one of the two (quaternion order, Euler sequence, rows or columns)",
+            () if constant else (*remedy.other_rotation("state", part), *remedy.other_rotation(column, part)),
+        )
+
+
+@dataclass(frozen=True)
+class Following:
+    """How the state follows an action: `lag` in frames (0: it is there at the next frame), the `correlation`
+    at that lag, the `gain` of the step that is made over the one that is asked, and the period in seconds."""
+
+    lag: int
+    correlation: float
+    gain: float
+    period_s: float
+
+
+def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
+    """By (column, quantity): best lag by cross-correlation, gain by least squares at that lag.
+
+    Nothing where one of the two does not move.
+    """
+    found = {}
+    lags_L = np.array(measures.LAGS)
+    for column, quantity, tally in evidence.of("follow"):
+        products = np.array(tally.sums[:-2]).reshape(2, len(lags_L), 3)
+        frames, seconds = tally.sums[-2:]
+        size = np.sqrt(products[..., 1] * products[..., 2])
+        correlations = np.divide(products[..., 0], size, out=np.zeros_like(size), where=size > 0)
+        # A robot answers later than it is asked: only targets themselves, not displacements, can be late.
+        correlations[1, lags_L < 0] = 0.0
+        if frames < FEWEST_ROWS or not size.any():
+            continue
+        kind, best = np.unravel_index(int(correlations.argmax()), correlations.shape)
+        product, asked, _ = products[1, best]
+        gain = product / asked if asked > 0 else 0.0
+        found[column, quantity] = Following(
+            int(lags_L[best]), float(correlations[kind, best]), float(gain), seconds / frames
+        )
+    return found
+
+
+def lags(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    for (column, quantity), follow in following(evidence).items():
+        if follow.correlation < FOLLOWS:
+            continue
+        where, lag_s = f"{column} {quantity}", follow.lag * follow.period_s
+        if follow.lag >= LATE_FRAMES and lag_s >= LATE_S:
+            yield Finding(
+                "lag",
+                where,
+                f"the state reaches {quantity} of {column} {follow.lag} frames ({lag_s:.2g} s) after the "
+                f"next one (correlation {follow.correlation:.2f})",
+                follow.lag,
+                "see that actions and states are of one clock; else train on the stream next_state",
+            )
+        elif follow.lag < 0:
+            yield Finding(
+                "lag",
+                where,
+                f"{quantity} of {column} is what the state was {-1 - follow.lag} frames before, so it asks "
+                f"for nothing (correlation {follow.correlation:.2f})",
+                follow.lag,
+                "see that this key is the target and not a reading; else train on the stream next_state",
+            )
+        elif follow.gain > SCALE_RATIO:
+            yield Finding(
+                "scale",
+                where,
+                f"the state moves {follow.gain:.3g} times as far as {quantity} of {column} asks"
+                f"{near_unit(follow.gain)}",
+                follow.gain,
+                "correct the scale of the command, or of the state",
+                remedy.scaled(column, quantity, follow.gain),
+            )
+
+
+def scales(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    """Levels, dim by dim: one joint in degrees among radians is found too."""
+    yield from _ratios(
+        evidence,
+        "scale",
+        lambda column, dims, gain: (
+            f"the state moves {gain:.3g} times as far as {dims} of {column}{near_unit(gain)}"
+        ),
+        lambda column, quantity, gain, dims: remedy.scaled(column, quantity, gain, dims),
+    )
+
+
+def velocities(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    yield from _ratios(
+        evidence,
+        "velocity",
+        lambda _, dims, gain: (
+            f"what moves changes {gain:.3g} times as fast as {dims} says{near_unit(gain)}, so one of the two "
+            "is in another unit"
+        ),
+        lambda column, quantity, gain, dims: remedy.scaled(column, quantity, gain, dims),
+    )
+
+
+def _ratios(
+    evidence: Evidence,
+    measure: str,
+    say: Callable[[str, str, float], str],
+    override: Callable[[str, str, float, Sequence[str]], tuple[str, ...]],
+) -> Iterator[Finding]:
+    """A finding for each quantity of which dims have a slope far from 1."""
+    grouped: dict[tuple[str, str, str], list[tuple[str, float]]] = defaultdict(list)
+    for column, dim, tally in evidence.of(measure):
+        count, _, _, xx, _, xy = tally.sums
+        if count < FEWEST_ROWS or _correlation(np.array(tally.sums), 0.0) < FOLLOWS:
+            continue
+        gain = xy / xx
+        if not 1 / SCALE_RATIO <= gain <= SCALE_RATIO:
+            grouped[column, dim.rpartition(".")[0], nearest_unit(gain)].append((dim, gain))
+    for (column, quantity, _), dims in sorted(grouped.items()):
+        gain = float(np.median([gain for _, gain in dims]))
+        names = [dim for dim, _ in dims]
+        yield Finding(
+            "scale" if measure == "scale" else "velocity_unit",
+            f"{column} {quantity}",
+            say(column, listed(names), gain),
+            gain,
+            "correct the scale of the one whose unit is not the one of its name",
+            override(column, quantity, gain, names),
+        )
+
+
+def magnitudes(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    grouped: dict[tuple[str, str], list[tuple[str, Tally]]] = defaultdict(list)
+    for column, dim, tally in evidence.of("magnitude"):
+        if tally.episodes:
+            grouped[column, dim.rpartition(".")[0]].append((dim, tally))
+    for (column, quantity), dims in sorted(grouped.items()):
+        low, high = min(t.low for _, t in dims), max(t.high for _, t in dims)
+        worst = Tally.merge_all([replace(tally, sums=()) for _, tally in dims])
+        most = max((tally.episodes for _, tally in dims), default=0)
+        names = [dim for dim, _ in dims]
+        in_angles = "joint" in quantity
+        cause = "degrees for radians" if in_angles else "millimetres for metres"
+        yield replace(
+            with_examples(
+                Finding(
+                    "magnitude",
+                    f"{column} {quantity}",
+                    f"{listed(names)} of {column} goes from {low:.4g} to {high:.4g}, where no robot goes: "
+                    f"{cause}, or another key",
+                    max(-low, high),
+                    "give the scale that makes it metres or radians",
+                    remedy.scaled(column, quantity, math.pi / 180 if in_angles else 1e-3, names),
+                ),
+                worst,
+            ),
+            num_episodes=most,
+        )
+
+
+def _correlation(moments: Array, least_variance: float) -> float:
+    """Pearson's r of pooled (n, Σx, Σy, Σxx, Σyy, Σxy); 0 where one of them does not vary."""
+    n, x, y, xx, yy, xy = (float(value) for value in moments)
+    if n < FEWEST_ROWS:
+        return 0.0
+    variance_x, variance_y = xx / n - (x / n) ** 2, yy / n - (y / n) ** 2
+    if min(variance_x, variance_y) <= max(least_variance, 1e-12 * max(xx, yy) / n):
+        return 0.0
+    return (xy / n - x * y / n**2) / math.sqrt(variance_x * variance_y)
+
+
+def _rows_of(tally: Tally, width: int) -> Array:
+    return np.array(tally.sums).reshape(-1, width)

@@ -1,0 +1,46 @@
+"""What a check says: one sentence, where, a number, and what would mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from robot_foundry.normalization.evidence import Tally
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is probably wrong.
+
+    `check` is the name in docs/checks.md, `where` the column and dim, `value` the number that was judged.
+    `overrides` are KEY=VALUE settings of a spec that would mend it, where one can be told; `episodes` are
+    examples of the `num_episodes` episodes that look wrong by themselves (none: only all together do).
+    """
+
+    check: str
+    where: str
+    message: str
+    value: float
+    remedy: str
+    overrides: tuple[str, ...] = ()
+    episodes: tuple[str, ...] = ()
+    num_episodes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        # Four digits: sums of floats differ in their last bits between processors.
+        return {**asdict(self), "value": float(f"{self.value:.4g}")}
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def with_examples(finding: Finding, tally: Tally) -> Finding:
+    return replace(
+        finding, episodes=tuple(dict.fromkeys(key for _, key in tally.worst)), num_episodes=tally.episodes
+    )
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
