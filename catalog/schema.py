@@ -1,13 +1,22 @@
-"""What the columns of a version mean: named dims of state and action streams, cameras, rate."""
+"""What the columns of a version mean: named dims of state and action streams, cameras, rate.
+
+The names are those of docs/actions.md; what breaks the scheme is refused here, before it is written or mixed.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from robot_foundry.normalization.space import ActionSpace, Dim
+from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment
+from robot_foundry.normalization.tool_frame import check_tool_frame
 from robot_foundry.runtime.errors import FoundryError, nearest
+
+# Roles that recipes know; another one is a name of its own, in lower-case letters, digits and _.
+CAMERA_ROLES = ("primary", "secondary", "tertiary", "wrist_right", "wrist_left", "head", "base")
+_WORD = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -25,8 +34,8 @@ class Camera:
 class Schema:
     """The dims of `state` and of each action stream, in column order, and what else a robot version holds.
 
-    `fps` is the nominal rate in Hz (None where episodes differ or nobody knows); `tool_frame` names the
-    mapping from the flange to the tool, or is 'unknown'.
+    `fps` is the nominal rate in Hz (None where episodes differ or nobody knows); `tool_frame` names the frame
+    of the tool that poses are of: 'canonical', 'unknown', or one of the dataset's own.
     """
 
     state: tuple[Dim, ...]
@@ -45,6 +54,18 @@ class Schema:
         twice = sorted({role for role in roles if roles.count(role) > 1})
         if twice:
             raise FoundryError(f"two cameras have the role {', '.join(repr(role) for role in twice)}")
+        for name in streams:
+            if name == "state" or not _WORD.fullmatch(name):
+                raise FoundryError(f"'{name}' is no name of an action stream, such as command or next_state")
+        for camera in self.cameras:
+            if not _WORD.fullmatch(camera.role):
+                raise FoundryError(
+                    f"camera '{camera.name}': '{camera.role}' is no role such as primary"
+                    f"{nearest(camera.role, CAMERA_ROLES)}",
+                    hint=f"mapping.cameras of a spec gives it one: {camera.name}: primary",
+                )
+        check_embodiment(self.embodiment)
+        check_tool_frame(self.tool_frame)
 
     def state_space(self) -> ActionSpace:
         return ActionSpace(self.state)

@@ -17,7 +17,8 @@ from robot_foundry.ingest.quantities import FORMS, JOINT, Form, canonical_name, 
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping
 from robot_foundry.ingest.survey import Surveyed
-from robot_foundry.normalization.space import ActionSpace, Dim, dims_for
+from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment, dims_for
+from robot_foundry.normalization.tool_frame import CANONICAL, ToolFrame
 from robot_foundry.runtime.errors import FoundryError, nearest
 
 
@@ -68,7 +69,7 @@ def resolve(mapping: Mapping, episodes: Iterable[Surveyed]) -> Resolution:
         cameras=_cameras(mapping, good),
         embodiment=embodiment or mapping.embodiment,
         fps=_common(item.episode["fps"] for item in good),
-        tool_frame=mapping.tool_frame,
+        tool_frame=CANONICAL if isinstance(mapping.tool_frame, ToolFrame) else mapping.tool_frame,
     )
     return Resolution(mapping, schema, problems, tuple(warnings))
 
@@ -174,7 +175,12 @@ def _dims(fields: MappingABC[str, Field], where: str, widths: MappingABC[str, in
 
 def _embodiment(mapping: Mapping, item: Surveyed) -> str:
     stated = item.episode["attributes"].get(mapping.embodiment_attr) if mapping.embodiment_attr else None
-    return stated if isinstance(stated, str) and stated else mapping.embodiment
+    if not (isinstance(stated, str) and stated):
+        return mapping.embodiment
+    try:
+        return check_embodiment(stated)
+    except FoundryError as error:
+        raise Refused(error.message) from error
 
 
 def _cameras(mapping: Mapping, episodes: list[Surveyed]) -> tuple[Camera, ...]:

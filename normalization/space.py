@@ -3,6 +3,7 @@
 A dimension is named `<part>.<quantity>` or `<part>.<quantity>.<component>`: `right.ee_position.x`,
 `right.joint_position.0`, `right.gripper_opening`. In the union of several embodiments a dimension that
 means something on one of them only is qualified as `<embodiment>:<name>`. docs/actions.md lists the scheme.
+A quantity of the scheme has its unit, kind, components and representations; names beyond it are free.
 
 Shape suffixes: d = dims of this space, D = dims of another.
 """
@@ -23,39 +24,49 @@ Array = NDArray[Any]
 
 KINDS = ("position", "rotation", "joint", "velocity", "gripper", "base", "other")
 REPRESENTATIONS = ("absolute", "relative_tool", "relative_base", "delta", "relative")
-PARTS = ("right", "left", "right_hand", "left_hand", "torso", "head", "base")
+PARTS = ("right", "left", "right_hand", "left_hand", "torso", "head", "base", "right_leg", "left_leg")
+_EMBODIMENT = "[a-z0-9][a-z0-9_-]*"
 _NAME = re.compile(
-    r"(?:(?P<embodiment>[a-z0-9][a-z0-9_-]*):)?"
+    rf"(?:(?P<embodiment>{_EMBODIMENT}):)?"
     r"(?P<part>[a-z][a-z0-9_]*)\.(?P<quantity>[a-z][a-z0-9_]*)(?:\.(?P<component>[a-z0-9_]+))?"
 )
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a quantity is made of; `components` is None where the embodiment decides how many there are."""
+    """What a quantity is made of.
+
+    `components` is None where the embodiment decides how many there are: 0, 1, …; `linear_unit` is the other
+    unit that a joint may have, where it slides; `relative` are the representations beside absolute.
+    """
 
     unit: str
     kind: str
     components: tuple[str, ...] | None = ()
+    linear_unit: str | None = None
+    relative: tuple[str, ...] = ()
 
 
 _XYZ = ("x", "y", "z")
+_OF_POSES = ("relative_tool", "relative_base", "delta")
+_OF_JOINTS = ("relative", "delta")
 QUANTITIES: Mapping[str, Quantity] = {
-    "ee_position": Quantity("m", "position", _XYZ),
-    "ee_rot6d": Quantity("1", "rotation", tuple("012345")),
+    "ee_position": Quantity("m", "position", _XYZ, relative=_OF_POSES),
+    "ee_rot6d": Quantity("1", "rotation", tuple("012345"), relative=_OF_POSES),
     "position": Quantity("m", "base", ("x", "y")),
     "yaw": Quantity("rad", "base"),
     "height": Quantity("m", "joint"),
-    "joint_position": Quantity("rad", "joint", None),
+    "joint_position": Quantity("rad", "joint", None, "m", _OF_JOINTS),
     "gripper_opening": Quantity("1", "gripper"),
     "ee_linear_velocity": Quantity("m/s", "velocity", _XYZ),
     "ee_angular_velocity": Quantity("rad/s", "velocity", _XYZ),
     "linear_velocity": Quantity("m/s", "base", ("x", "y")),
     "yaw_velocity": Quantity("rad/s", "base"),
-    "joint_velocity": Quantity("rad/s", "velocity", None),
-    "joint_effort": Quantity("N*m", "other", None),
+    "joint_velocity": Quantity("rad/s", "velocity", None, "m/s"),
+    "joint_effort": Quantity("N*m", "other", None, "N"),
     "ee_force": Quantity("N", "other", _XYZ),
     "ee_torque": Quantity("N*m", "other", _XYZ),
+    "gripper_force": Quantity("N", "other"),
 }
 
 
@@ -95,6 +106,8 @@ class Dim:
                 )
         if not self.unit:
             raise FoundryError(f"dimension '{self.name}' has no unit (write '1' for a pure number)")
+        if self.quantity in QUANTITIES:
+            _check_scheme(self, QUANTITIES[self.quantity])
         if self.shared is None:
             of_one_robot = self.kind == "joint" or self.quantity.startswith("joint_")
             object.__setattr__(self, "shared", not of_one_robot)
@@ -145,6 +158,37 @@ class Dim:
         return cls(**data)
 
 
+def _check_scheme(dim: Dim, quantity: Quantity) -> None:
+    """A name of the scheme means what the scheme says; FoundryError says how else to name it."""
+    where, component = f"dimension '{dim.name}'", dim.component or ""
+    known = quantity.components
+    if not component.isdecimal() if known is None else component not in (known or ("",)):
+        listed = "0, 1, …" if known is None else ", ".join(known)
+        raise FoundryError(
+            f"{where}: {dim.quantity} has " + (f"the components {listed}" if listed else "no components")
+        )
+    units = [unit for unit in (quantity.unit, quantity.linear_unit) if unit is not None]
+    for label, value, allowed in (
+        ("unit", dim.unit, units),
+        ("kind", dim.kind, [quantity.kind]),
+        ("representation", dim.representation, ["absolute", *quantity.relative]),
+    ):
+        if value not in allowed:
+            raise FoundryError(
+                f"{where}: the {label} of {dim.quantity} is {' or '.join(allowed)}, not '{value}'",
+                hint=f"convert it, or give what is not {dim.quantity} a name of its own",
+            )
+
+
+def check_embodiment(name: str) -> str:
+    """The name, if it is one of an embodiment: it qualifies names of dimensions in unions."""
+    if not re.fullmatch(_EMBODIMENT, name):
+        raise FoundryError(
+            f"'{name}' is no name of an embodiment: lower-case letters, digits, _ and -, such as panda"
+        )
+    return name
+
+
 def dims_for(name: str, *, count: int | None = None, shared: bool | None = None) -> tuple[Dim, ...]:
     """The dimensions of `<part>.<quantity>`, or the one of a full name, with unit and kind from QUANTITIES.
 
@@ -160,9 +204,6 @@ def dims_for(name: str, *, count: int | None = None, shared: bool | None = None)
         )
     components = quantity.components
     if match["component"] is not None:
-        if components is not None and match["component"] not in components:
-            known = f"the components {', '.join(components)}" if components else "no components"
-            raise FoundryError(f"'{name}': {match['quantity']} has {known}")
         return (Dim(name, quantity.unit, quantity.kind, shared=shared),)
     if components is None:
         if count is None:

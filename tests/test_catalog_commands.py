@@ -35,11 +35,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     make_version(store, "sim", [[5, 4], [3, 6, 2], [7]], seed=1, images=True)
     joints = [*POSE, *dims_for("right.joint_position", count=2)]
     make_version(store, "real", [[40, 20]], seed=2, fps=50.0, embodiment="ur5", state=joints)
-    inches = [Dim("right.ee_position.x", "in", "position")]
+    steps = [Dim("right.ee_position.x", "m", "position", "delta")]
     make_version(
         store, "gaps", [[5, 4, 3, 6], [4, 2]], seed=6, images=True, left_out=[(0, 1), (0, 3), (1, 0)]
     )
-    make_version(store, "inches", [[9]], seed=5, state=inches, action=inches)
+    make_version(store, "steps", [[9]], seed=5, state=steps, action=steps)
     tag(store, resolve(store, "sim@v1"), "paper")
     commit_mixture(store, as_mixture(store, {"sim": 1, "real": 1}), "blend")
     return store
@@ -98,7 +98,7 @@ def test_rows_of_quarantined_episodes_are_not_seen(store: Store) -> None:
 def test_catalog_lists_and_answers(store: Store) -> None:
     catalog = Catalog(store)
     listed = {entry.version.dataset: entry for entry in catalog.ls()}
-    assert sorted(listed) == ["blend", "gaps", "inches", "real", "sim"]
+    assert sorted(listed) == ["blend", "gaps", "real", "sim", "steps"]
     assert (listed["sim"].versions, listed["sim"].episodes, listed["sim"].tags) == (2, 6, ("paper",))
     assert listed["sim"].version == catalog.resolve("sim") == resolve(store, "sim@v2")
 
@@ -217,9 +217,9 @@ def test_ls(shell: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert {row["dataset"] for row in shell.json("ls")["datasets"]} == {
         "blend",
         "gaps",
-        "inches",
         "real",
         "sim",
+        "steps",
     }
     code, _, err = shell("ls", "smi")
     assert code == 1 and "did you mean 'sim'" in err and "Hint: foundry-data ls" in err
@@ -290,7 +290,7 @@ def test_mix(shell: Shell, store: Store) -> None:
     )
 
     for arguments, code, message in (
-        (("--weights", "sim=1,inches=1"), 1, "'right.ee_position.x' has the unit"),
+        (("--weights", "sim=1,steps=1"), 1, "'right.ee_position.x' has the representation"),
         (("--weights", "sim=1,reel=1"), 1, "did you mean 'real'"),
         (("--weights", "sim"), 2, "not REF=WEIGHT"),
         (("--weights", "sim=1", "--as", "real"), 1, "'real' is a dataset"),

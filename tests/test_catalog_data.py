@@ -46,8 +46,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     make_version(store, "one", [[200]], seed=3)
     joints = [*POSE, *dims_for("right.joint_position", count=2)]
     make_version(store, "joints", [[20, 20]], seed=4, state=joints, embodiment="ur5")
-    grams = [Dim("right.ee_position.x", "mm", "position")]
-    make_version(store, "millimetres", [[9]], seed=5, state=grams, action=grams)
+    steps = [Dim("right.ee_position.x", "m", "position", "delta")]
+    make_version(store, "steps", [[9]], seed=5, state=steps, action=steps)
     return store
 
 
@@ -201,8 +201,8 @@ def test_spaces_of_a_mixture(store: Store) -> None:
     union = spaces(store, as_mixture(store, {"sim": 1, "joints": 1}))
     assert "ur5:right.joint_position.1" in union.state.names and len(union.state) == 12
     assert list(union.streams) == ["next_state"] and len(union.streams["next_state"]) == 10
-    with pytest.raises(FoundryError, match="cannot be mixed.*right.ee_position.x.*unit"):
-        as_mixture(store, {"sim": 1, "millimetres": 1})
+    with pytest.raises(FoundryError, match="cannot be mixed.*right.ee_position.x.*representation"):
+        as_mixture(store, {"sim": 1, "steps": 1})
 
 
 def test_warnings_and_refusals(store: Store) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robot_foundry.normalization.space import QUANTITIES, ActionSpace, Dim, dims_for
+from robot_foundry.normalization.space import QUANTITIES, ActionSpace, Dim, check_embodiment, dims_for
 from robot_foundry.runtime.errors import FoundryError
 
 ARM = ("ee_position", "ee_rot6d", "gripper_opening")
@@ -53,7 +53,7 @@ def test_only_joints_belong_to_one_embodiment():
         (lambda: Dim("right.ee_position.x", "m", "position", "relativ_tool"), "did you mean 'relative_tool'"),
         (lambda: Dim("right.ee_position.x", "", "position"), "no unit"),
         (lambda: dims_for("right.ee_positon"), "did you mean 'ee_position'"),
-        (lambda: dims_for("right.ee_position.w"), "components x, y, z"),
+        (lambda: dims_for("right.ee_position.w"), "the components x, y, z"),
         (lambda: dims_for("right.joint_position"), "give count="),
         (lambda: ActionSpace(["right.gripper_opening"] * 2), "appears twice"),
         (lambda: arm().index("right.ee_position.w"), "did you mean"),
@@ -69,16 +69,56 @@ def test_what_is_wrong_is_named(make, message):
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("one", "other", "field"),
     [
-        Dim("right.ee_position.x", "cm", "position"),
-        Dim("right.ee_position.x", "m", "other"),
-        Dim("right.ee_position.x", "m", "position", "relative_tool"),
+        (Dim("right.suction", "Pa", "other"), Dim("right.suction", "bar", "other"), "unit"),
+        (Dim("right.suction", "1", "other"), Dim("right.suction", "1", "gripper"), "kind"),
+        (arm().dims[0], Dim("right.ee_position.x", "m", "position", "relative_tool"), "representation"),
+        (
+            Dim("base.joint_position.0", "rad", "joint"),
+            Dim("base.joint_position.0", "m", "joint"),
+            "unit",
+        ),
     ],
 )
-def test_one_name_with_two_meanings_is_refused(other):
-    with pytest.raises(FoundryError, match="right.ee_position.x"):
-        ActionSpace.union(arm(), ActionSpace([other]))
+def test_one_name_with_two_meanings_is_refused(one, other, field):
+    with pytest.raises(FoundryError, match=f"'{one.name}' has the {field} '.*' in one space and '.*' in"):
+        ActionSpace.union(ActionSpace([one]), ActionSpace([other]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Dim("right.ee_position.x", "cm", "position"), "the unit of ee_position is m, not 'cm'"),
+        (
+            lambda: Dim("right.ee_position.x", "m", "other"),
+            "the kind of ee_position is position, not 'other'",
+        ),
+        (lambda: Dim("right.ee_position.w", "m", "position"), "ee_position has the components x, y, z"),
+        (lambda: Dim("right.ee_position", "m", "position"), "ee_position has the components x, y, z"),
+        (lambda: Dim("right.gripper_opening.0", "1", "gripper"), "gripper_opening has no components"),
+        (lambda: Dim("right.joint_position.x", "rad", "joint"), "joint_position has the components 0, 1, …"),
+        (lambda: Dim("right.joint_position.0", "deg", "joint"), "of joint_position is rad or m, not 'deg'"),
+        (
+            lambda: Dim("right.gripper_opening", "1", "gripper", "delta"),
+            "of gripper_opening is absolute, not",
+        ),
+        (
+            lambda: Dim("right.joint_position.0", "rad", "joint", "relative_tool"),
+            "representation of joint_position is absolute or relative or delta",
+        ),
+        (lambda: check_embodiment("Franka Panda"), "'Franka Panda' is no name of an embodiment"),
+    ],
+)
+def test_a_name_of_the_scheme_means_what_the_scheme_says(make, message):
+    with pytest.raises(FoundryError, match=message):
+        make()
+
+
+def test_names_beyond_the_scheme_are_free():
+    assert Dim("right.suction_pressure", "Pa", "other").shared
+    assert Dim("gantry.joint_position.0", "m", "joint").unit == "m"
+    assert Dim("tail.wag.fast", "1", "other", "delta").component == "fast"
 
 
 @settings(max_examples=60, deadline=None)
