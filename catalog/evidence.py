@@ -64,5 +64,7 @@ def fingerprints(schema: Schema, shard: RobotShard) -> dict[str, NDArray[np.int6
     found = {}
     for camera in schema.cameras:
         rows_N = shard.image_rows(camera.name)
-        found[camera.name] = np.where(rows_N >= 0, of_member[rows_N], -1)
+        # Images in the further tars of a long episode are left out.
+        here_N = (rows_N >= 0) & (rows_N < len(of_member))
+        found[camera.name] = np.where(here_N, of_member[np.where(here_N, rows_N, 0)], -1)
     return found

@@ -20,6 +20,10 @@ COMMANDS = {
     "ls": LazyCommand("robot_foundry.cli.data.ls:command", "List datasets and their versions."),
     "show": LazyCommand("robot_foundry.cli.data.show:command", "Show what a version holds."),
     "stats": LazyCommand("robot_foundry.cli.data.stats:command", "Show the statistics of every dim."),
+    "validate": LazyCommand(
+        "robot_foundry.cli.data.validate:command",
+        "Find damage of a version, and doubtful data.",
+    ),
     "query": LazyCommand("robot_foundry.cli.data.query:command", "Query the catalogue with SQL."),
     "mix": LazyCommand("robot_foundry.cli.data.mix:command", "Make a weighted mixture of datasets."),
 }

@@ -13,15 +13,16 @@ from robot_foundry.normalization.evidence import Tally
 class Finding:
     """One thing that is probably wrong.
 
-    `check` is the name in docs/checks.md, `where` the column and dim, `value` the number that was judged.
-    `overrides` are KEY=VALUE settings of a spec that would mend it, where one can be told; `episodes` are
-    examples of the `num_episodes` episodes that look wrong by themselves (none: only all together do).
+    `check` is the name in docs/checks.md, `where` the column and dim, `value` the number that was judged, if
+    one was. `remedy` says what to do, `overrides` are KEY=VALUE settings of a spec that would mend it, where
+    they can be told. `episodes` are examples of the `num_episodes` episodes that look wrong by themselves
+    (none: only all together do).
     """
 
     check: str
     where: str
     message: str
-    value: float
+    value: float | None
     remedy: str
     overrides: tuple[str, ...] = ()
     episodes: tuple[str, ...] = ()
@@ -29,7 +30,13 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         # Four digits: sums of floats differ in their last bits between processors.
-        return {**asdict(self), "value": float(f"{self.value:.4g}")}
+        value = None if self.value is None else float(f"{self.value:.4g}")
+        return {
+            **asdict(self),
+            "value": value,
+            "overrides": list(self.overrides),
+            "episodes": list(self.episodes),
+        }
 
     def __str__(self) -> str:
         return self.message

@@ -1,0 +1,32 @@
+"""The leaves of a shard: the t-digest of every dim over its episodes, from its frames table alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from robot_foundry.catalog.schema import Schema
+from robot_foundry.catalog.tables import Flag, frame_matrix
+from robot_foundry.normalization.digest import Digest
+
+
+def shard_leaves(schema: Schema, frames: pa.Table, ordinals: Collection[int]) -> list[dict[str, Any]]:
+    """Rows of the leaves table without `shard`, over the episodes with these ordinals.
+
+    Values in rows that are flagged invalid count as NaN.
+    """
+    flags_N = frames["flags"].to_numpy()
+    of_episode_N = np.isin(frames["episode"].to_numpy(), sorted(ordinals))
+    columns = [("state", schema.state, Flag.INVALID_STATE)]
+    columns += [(f"action.{name}", dims, Flag.INVALID_ACTION) for name, dims in schema.streams.items()]
+    leaves = []
+    for column, dims, invalid in columns:
+        values_ND = frame_matrix(frames, column)[of_episode_N].astype(np.float64)
+        values_ND[(flags_N[of_episode_N] & invalid) != 0] = np.nan
+        for d, dim in enumerate(dims):
+            digest = Digest.of(values_ND[:, d])
+            leaves.append({"column": column, "dim": dim.name, "digest": digest.to_bytes()})
+    return leaves

@@ -1,0 +1,245 @@
+"""Validate a version: that every byte is what its manifest names, that all counts agree, and that the data
+are plausible.
+
+Shallow: manifest, refs and build; every tar's size, index and some headers; every table's digest; episodes,
+windows, annotations and leaves against the tables; the data checks. Deep: also every byte of every tar, and
+every image decoded. Nothing is taken from the cache. The result is the same for any number of workers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from robot_foundry.catalog.manifest import Manifest, read_manifest
+from robot_foundry.catalog.mixture import component_selection, component_version, spaces
+from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.store import Store, as_store
+from robot_foundry.catalog.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, LEAVES_SCHEMA
+from robot_foundry.catalog.validation_shards import ShardResult, ShardTask, validate_shard
+from robot_foundry.catalog.validation_tables import AGAIN, Fault, checked_table
+from robot_foundry.catalog.version import Version
+from robot_foundry.normalization.checks import findings as data_findings
+from robot_foundry.normalization.digest import Digest
+from robot_foundry.normalization.evidence import Evidence
+from robot_foundry.normalization.finding import Finding
+from robot_foundry.normalization.statistics import Statistics
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.parallel import unordered_map
+from robot_foundry.runtime.progress import Progress
+
+_SCHEMAS = {"episodes": EPISODES_SCHEMA, "annotations": ANNOTATIONS_SCHEMA, "leaves": LEAVES_SCHEMA}
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was looked at and what was found. `damage` is of the store, `doubts` are of the data."""
+
+    version: Version
+    checked: Mapping[str, int]
+    damage: tuple[Finding, ...]
+    doubts: tuple[Finding, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return (*self.damage, *self.doubts)
+
+
+def validate(
+    reference: str | Version,
+    *,
+    store: Store | str | os.PathLike[str] | None = None,
+    deep: bool = False,
+    workers: int = 0,
+    quiet: bool = True,
+) -> list[Validation]:
+    """The version that `reference` names; of a mixture, itself and then each of its components' versions.
+
+    Raises FoundryError only where the reference names nothing.
+    """
+    opened = as_store(store)
+    version = resolve(opened, reference)
+    manifest, damage = _manifest(opened, version)
+    if manifest is None or manifest.mixture is None:
+        return [_validate(opened, version, manifest, damage, deep, workers, quiet)]
+    damage += _mixture(opened, version, manifest)
+    done = [Validation(version, {"components": len(manifest.mixture.components)}, tuple(damage), ())]
+    for component in dict.fromkeys((c.dataset, c.version_id) for c in manifest.mixture.components):
+        try:
+            part = resolve(opened, "{}@{}".format(*component))
+        except FoundryError:
+            continue  # said above
+        found, faults = _manifest(opened, part)
+        done.append(_validate(opened, part, found, faults, deep, workers, quiet))
+    return done
+
+
+def _manifest(store: Store, version: Version) -> tuple[Manifest | None, list[Finding]]:
+    """The manifest, and what is wrong with it and with what points at it."""
+    found: list[Finding] = []
+    fault = Fault(store, version, found)
+    path = store.manifest(version.dataset, version.version_id)
+    try:
+        manifest = read_manifest(store, version)
+    except FoundryError as error:
+        build = f"{store.url}/{store.build(version.dataset, version.build_id)}"
+        remedy = f"delete it and {build}, then {AGAIN}"
+        fault.add("manifest", f"{store.url}/{path}", error.message, remedy)
+        return None, found
+    if (manifest.dataset, manifest.version_id) != (version.dataset, version.version_id):
+        other = f"{manifest.dataset} {manifest.version_id}"
+        fault.manifest("manifest", f"its folder holds the manifest of {other}")
+    if manifest.to_json() != store.storage.read_bytes(path):
+        fault.manifest("manifest", "its manifest.json is not canonical JSON, so somebody edited it")
+    build = store.build(version.dataset, manifest.build_id)
+    if store.storage.exists(build):
+        with fault.caught("manifest", build):
+            record = json.loads(store.storage.read_bytes(build))
+            if record["version_id"] != manifest.version_id or record["counts"] != dict(manifest.counts):
+                fault.manifest("manifest", f"its counts are not those of the build {manifest.build_id}")
+    return manifest, found
+
+
+def _mixture(store: Store, version: Version, manifest: Manifest) -> list[Finding]:
+    """Whether every component is there and still selects what the mixture was made with."""
+    assert manifest.mixture is not None
+    found: list[Finding] = []
+    fault = Fault(store, version, found)
+    again = f"foundry-data mix --weights … --as {version.dataset} makes it anew"
+    for component in manifest.mixture.components:
+        try:
+            component_version(store, component)
+            component_selection(store, component)
+        except FoundryError as error:
+            fault.add("mixture", component.name, f"{version}: {error.message}", again)
+    if not found:
+        try:
+            spaces(store, manifest.mixture)
+        except FoundryError as error:
+            fault.add("mixture", str(version), f"{version}: {error.message}", again)
+    return found
+
+
+def _validate(
+    store: Store,
+    version: Version,
+    manifest: Manifest | None,
+    damage: list[Finding],
+    deep: bool,
+    workers: int,
+    quiet: bool,
+) -> Validation:
+    if manifest is None or manifest.schema is None:
+        return Validation(version, {}, tuple(damage), ())
+    fault = Fault(store, version, damage)
+    tables = {
+        name: checked_table(store, version, name, manifest.tables[name], schema, fault)
+        for name, schema in _SCHEMAS.items()
+    }
+    _counts(manifest, tables, fault)
+    rows = {name: None if table is None else table.to_pylist() for name, table in tables.items()}
+    tasks = [_task(store, version, manifest, ordinal, rows, deep) for ordinal in range(len(manifest.shards))]
+    results: dict[int, ShardResult] = {}
+    with Progress(len(tasks), "shards", f"validate {version}", quiet=quiet) as progress:
+        for index, result in unordered_map(validate_shard, tasks, workers=workers):
+            results[index] = result
+            progress.advance(bytes=tasks[index].entry.tar_bytes if deep else 0, errors=len(result.findings))
+    done = [results[index] for index in range(len(tasks))]
+    checked = {
+        "shards": len(tasks),
+        "episodes": manifest.counts["episodes"],
+        "frames": manifest.counts["frames"],
+        "members": sum(result.members for result in done),
+        "images_decoded": sum(result.images for result in done),
+        "tables": len(tasks) + len(_SCHEMAS),
+    }
+    damage += [finding for result in done for finding in result.findings]
+    evidence = Evidence.merge_all(r.evidence for r in done if r.evidence is not None)
+    return Validation(version, checked, tuple(damage), _doubts(manifest, version, evidence, rows["leaves"]))
+
+
+def _task(
+    store: Store,
+    version: Version,
+    manifest: Manifest,
+    ordinal: int,
+    rows: Mapping[str, list[dict[str, Any]] | None],
+    deep: bool,
+) -> ShardTask:
+    def of_shard(name: str) -> list[dict[str, Any]] | None:
+        table = rows[name]
+        return None if table is None else [row for row in table if row["shard"] == ordinal]
+
+    entry = manifest.shards[ordinal]
+    assert manifest.schema is not None
+    digest = manifest.tables[f"frames/{entry.key}"]
+    return ShardTask(
+        store, version, manifest.schema, entry, digest, of_shard("episodes"), of_shard("leaves"), deep
+    )
+
+
+def _counts(manifest: Manifest, tables: Mapping[str, pa.Table | None], fault: Fault) -> None:
+    """Units, episodes, frames and bytes add up, keys are there once, annotations lie in their episodes."""
+    counts, episodes, annotations = manifest.counts, tables["episodes"], tables["annotations"]
+    expected = {
+        "discovered": counts["written"] + counts["quarantined"],
+        "quarantined": len(manifest.quarantined),
+        "bytes": sum(shard.tar_bytes for shard in manifest.shards),
+    }
+    rows = [] if episodes is None else episodes.to_pylist()
+    if episodes is not None:
+        expected |= {"episodes": len(rows), "frames": sum(row["num_frames"] for row in rows)}
+    for name, number in expected.items():
+        if counts[name] != number:
+            fault.manifest("counts", f"the manifest counts {counts[name]:,} {name}, there are {number:,}")
+    if episodes is None:
+        return
+    for key, times in Counter(row["key"] for row in rows).items():
+        if times > 1:
+            fault.manifest("episodes", f"episode {key} is there {times} times")
+    strays = [row["key"] for row in rows if not 0 <= row["shard"] < len(manifest.shards)]
+    if strays:
+        fault.manifest("episodes", f"episode {strays[0]} is of a shard that the manifest lacks")
+    lengths = {row["key"]: row["num_frames"] for row in rows}
+    for row in _wrong_annotations(annotations, lengths)[:1]:
+        span = f"{row['start']} … {row['end']}"
+        fault.manifest(
+            "annotations", f"an annotation of episode {row['key']} spans the frames {span}, which it lacks"
+        )
+
+
+def _wrong_annotations(table: pa.Table | None, lengths: Mapping[str, int]) -> list[dict[str, Any]]:
+    rows: Iterable[dict[str, Any]] = () if table is None else table.to_pylist()
+    return [row for row in rows if not 0 <= row["start"] < row["end"] <= lengths.get(row["key"], -1)]
+
+
+def _doubts(
+    manifest: Manifest, version: Version, evidence: Evidence, leaves: Sequence[Mapping[str, Any]] | None
+) -> tuple[Finding, ...]:
+    """The data checks, with the name of the dataset before each."""
+    statistics = {} if leaves is None else _statistics(manifest, leaves)
+    spec = manifest.provenance.get("spec")
+    mapping = spec.get("mapping") if isinstance(spec, Mapping) else None
+    found = data_findings(evidence, statistics, mapping)
+    return tuple(replace(finding, message=f"{version}: {finding.message}") for finding in found)
+
+
+def _statistics(manifest: Manifest, leaves: Sequence[Mapping[str, Any]]) -> dict[str, Statistics]:
+    """By column, from the rows of the leaves table."""
+    assert manifest.schema is not None
+    found = {}
+    for stream in ("state", *manifest.schema.streams):
+        column = stream if stream == "state" else f"action.{stream}"
+        space = manifest.schema.space(stream)
+        of_dim: dict[str, list[Digest]] = {name: [] for name in space.names}
+        for row in leaves:
+            if row["column"] == column and row["dim"] in of_dim:
+                of_dim[row["dim"]].append(Digest.from_bytes(row["digest"]))
+        found[column] = Statistics(space, tuple(Digest.merge_all(of_dim[name]) for name in space.names))
+    return found

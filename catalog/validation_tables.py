@@ -1,0 +1,90 @@
+"""Damage of a version as findings: what, where, and the next command; and tables read with every doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import read_table, table_digest
+from robot_foundry.catalog.version import Version
+from robot_foundry.normalization.finding import Finding
+from robot_foundry.runtime.errors import FoundryError
+
+AGAIN = "run the same foundry-data ingest again"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Adds findings of one version to `found`."""
+
+    store: Store
+    version: Version
+    found: list[Finding]
+
+    def add(self, check: str, where: str, message: str, remedy: str) -> None:
+        self.found.append(Finding(check, where, message, None, remedy))
+
+    def shard(self, check: str, tar: str, what: str) -> None:
+        """A tar that is not what was written: it can be made anew from the source."""
+        where = f"{self.store.url}/{tar}"
+        index = tar.removesuffix(".tar") + ".index.arrow"
+        self.add(
+            check,
+            where,
+            f"{where} {what}",
+            f"delete it, {self.store.url}/{index} and {self._build}, then {AGAIN}",
+        )
+
+    def index(self, index: str, what: str, tar: str) -> None:
+        where = f"{self.store.url}/{index}"
+        self.add("index", where, f"{where} {what}", f"foundry-data index {tar}")
+
+    def table(self, name: str, what: str) -> None:
+        path = self.store.table(self.version.dataset, self.version.version_id, name)
+        where = f"{self.store.url}/{path}"
+        self.add("tables", where, f"{where} {what}", self._again)
+
+    def manifest(self, check: str, what: str) -> None:
+        self.add(check, str(self.version), f"{self.version}: {what}", self._again)
+
+    @contextmanager
+    def caught(self, check: str, path: str) -> Iterator[None]:
+        """What is raised on the way, as a finding."""
+        try:
+            yield
+        except (FoundryError, pa.ArrowException, OSError, ValueError, KeyError) as error:
+            where = f"{self.store.url}/{path}"
+            self.add(check, where, f"{where} cannot be read: {error}", self._again)
+
+    @property
+    def _build(self) -> str:
+        return f"{self.store.url}/{self.store.build(self.version.dataset, self.version.build_id)}"
+
+    @property
+    def _again(self) -> str:
+        return f"delete {self._build}, then {AGAIN}: it writes the tables anew"
+
+
+def checked_table(
+    store: Store, version: Version, name: str, digest: str, schema: pa.Schema, fault: Fault
+) -> pa.Table | None:
+    """The table if it has this schema and these values; else a finding and None."""
+    try:
+        table = read_table(store.storage, store.table(version.dataset, version.version_id, name))
+        # Before anything follows an offset of an untrusted buffer.
+        table.validate(full=True)
+    except (FoundryError, pa.ArrowException, OSError, ValueError) as error:
+        said = error.message if isinstance(error, FoundryError) else str(error)
+        fault.table(name, f"is damaged: {said}")
+        return None
+    if table.schema.names != schema.names or table.schema.types != schema.types:
+        fault.table(name, "does not have the columns of its kind")
+        return None
+    if table_digest(table) != digest:
+        fault.table(name, "has other values than the manifest names")
+        return None
+    return table
