@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 from robot_foundry.runtime.storage import Storage
 
 
@@ -29,6 +29,20 @@ class Flag(enum.IntFlag):
     TERMINAL = 4
     INVALID_ACTION = 8
     INVALID_STATE = 16
+    HELD_IMAGE = 32  # a camera of the episode shows the image of an earlier frame, or none
+
+
+FLAGS = tuple(str(flag.name).lower() for flag in Flag)
+
+
+def flag_named(*names: str) -> Flag:
+    """The bits of flags by name, such as 'noop'."""
+    bits = Flag(0)
+    for name in names:
+        if name not in FLAGS:
+            raise UsageError(f"there is no flag '{name}'{nearest(name, FLAGS)} (flags: {', '.join(FLAGS)})")
+        bits |= Flag[name.upper()]
+    return bits
 
 
 EPISODES_SCHEMA = pa.schema(

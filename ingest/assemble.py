@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from robot_foundry.catalog.manifest import Manifest, Quarantined, ShardEntry, commit
+from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import (
     ANNOTATIONS_SCHEMA,
     EPISODES_SCHEMA,
     LEAVES_SCHEMA,
+    frames_schema,
     table_digest,
     write_table,
 )
@@ -24,7 +28,7 @@ from robot_foundry.ingest.spec import Mapping as SpecMapping
 from robot_foundry.ingest.survey import Shard
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
-from robot_foundry.runtime.parallel import unordered_map
+from robot_foundry.runtime.parallel import Workers
 
 # Tables take milliseconds a shard; fewer shards than this are not worth starting workers.
 SHARDS_WORTH_WORKERS = 64
@@ -42,8 +46,6 @@ class Request:
     discovered: int
     refused: tuple[tuple[str, str], ...]  # units that no tar holds, with the reason
     max_errors: int | None
-    workers: int = 0
-    ray_address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,29 @@ class Assembled:
     warnings: tuple[str, ...]
 
 
-def assemble(request: Request, shards: Sequence[Shard]) -> Assembled:
+@dataclass(frozen=True)
+class _Tables:
+    """The tables of one shard as they are kept for the version, in few bytes."""
+
+    frames_digest: str
+    frames_path: str
+    episodes: pa.Table
+    annotations: pa.Table
+    leaves: pa.Table
+    problems: Mapping[str, str]
+
+
+def assemble(request: Request, shards: Sequence[Shard], workers: Workers) -> Assembled:
     """Commit a version of these shards, in this order. Episodes that the mapping misfits are quarantined."""
     shards = [shard for shard in shards if shard.episodes]
     surveyed = [item for shard in shards for item in shard.episodes]
     if not surveyed:
         raise nothing_written(request.discovered, request.refused)
     resolution = resolve(request.mapping, surveyed)
-    tasks = [_task(request, shard, resolution) for shard in shards]
-    tables = _all_tables(request, tasks)
+    entries = _entries(shards)
+    tables = _all_tables(
+        request, shards, resolution, {entry.key: i for i, entry in enumerate(entries)}, workers
+    )
     quarantined = [*request.refused]
     for shard, made in zip(shards, tables, strict=True):
         units = {item.key: item.unit for item in shard.episodes}
@@ -71,8 +87,9 @@ def assemble(request: Request, shards: Sequence[Shard]) -> Assembled:
     check_errors(quarantined, request.max_errors)
     if len(quarantined) >= request.discovered:
         raise nothing_written(request.discovered, quarantined)
-    manifest = _manifest(request, resolution, shards, tables, quarantined)
-    _write(request.store, manifest, tasks, tables)
+    frames = _frames(entries, dict(zip((shard.key for shard in shards), tables, strict=True)), resolution)
+    manifest = _manifest(request, resolution, entries, frames, tables, quarantined)
+    _write(request.store, manifest, frames, tables, workers)
     kill_point("tables-done")
     return Assembled(commit(request.store, manifest), manifest, resolution.warnings)
 
@@ -106,62 +123,127 @@ def _task(request: Request, shard: Shard, resolution: Resolution) -> TablesTask:
     return TablesTask(request.store, request.dataset, shard.key, resolution, problems)
 
 
-def _all_tables(request: Request, tasks: Sequence[TablesTask]) -> list[ShardTables]:
-    workers, ray_address = request.workers, request.ray_address
-    if len(tasks) < SHARDS_WORTH_WORKERS:
-        workers, ray_address = 0, None
-    made = dict(unordered_map(shard_tables, tasks, workers=workers, ray_address=ray_address))
-    return [made[index] for index in range(len(tasks))]
+def _entries(shards: Sequence[Shard]) -> list[ShardEntry]:
+    """The tars of the version: every shard, followed by its segments, which have no rows of their own."""
+    entries = []
+    for shard in shards:
+        entries.append(
+            ShardEntry(shard.key, shard.tar_sha256, shard.tar_bytes, len(shard.episodes), shard.num_frames)
+        )
+        entries += [ShardEntry(tar.key, tar.sha256, tar.num_bytes, 0, 0) for tar in shard.segments]
+    return entries
+
+
+def _all_tables(
+    request: Request,
+    shards: Sequence[Shard],
+    resolution: Resolution,
+    ordinals: Mapping[str, int],
+    workers: Workers,
+) -> list[_Tables]:
+    tasks = (_task(request, shard, resolution) for shard in shards)
+    made: dict[int, _Tables] = {}
+    for index, tables in workers.map(shard_tables, tasks, inline=len(shards) < SHARDS_WORTH_WORKERS):
+        path = _task(request, shards[index], resolution).frames_path
+        made[index] = _kept(tables, path, ordinals[shards[index].key])
+    return [made[index] for index in range(len(shards))]
+
+
+def _kept(tables: ShardTables, frames_path: str, ordinal: int) -> _Tables:
+    def table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+        return pa.Table.from_pylist([{"shard": ordinal, **row} for row in rows], schema=schema)
+
+    return _Tables(
+        tables.frames_digest,
+        frames_path,
+        table(tables.episodes, EPISODES_SCHEMA),
+        table(tables.annotations, ANNOTATIONS_SCHEMA),
+        table(tables.leaves, LEAVES_SCHEMA),
+        tables.problems,
+    )
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """A frames table of the version: where it lies in the cache, or, for a segment, that it is empty."""
+
+    shard_key: str
+    digest: str
+    path: str | None
+
+
+def _frames(
+    entries: Sequence[ShardEntry], tables: Mapping[str, _Tables], resolution: Resolution
+) -> list[_Frames]:
+    empty = table_digest(_empty_frames(resolution.schema))
+    return [
+        _Frames(entry.key, tables[entry.key].frames_digest, tables[entry.key].frames_path)
+        if entry.key in tables
+        else _Frames(entry.key, empty, None)
+        for entry in entries
+    ]
+
+
+def _empty_frames(schema: Schema) -> pa.Table:
+    streams = {name: len(dims) for name, dims in schema.streams.items()}
+    return frames_schema(len(schema.state), streams).empty_table()
 
 
 def _manifest(
     request: Request,
     resolution: Resolution,
-    shards: Sequence[Shard],
-    tables: Sequence[ShardTables],
+    entries: Sequence[ShardEntry],
+    frames: Sequence[_Frames],
+    tables: Sequence[_Tables],
     quarantined: Sequence[tuple[str, str]],
 ) -> Manifest:
-    digests = {name: table_digest(table) for name, table in _small_tables(tables).items()}
-    digests |= {f"frames/{s.key}": made.frames_digest for s, made in zip(shards, tables, strict=True)}
-    episodes = [row for made in tables for row in made.episodes]
+    small = _small_tables(tables)
+    digests = {name: table_digest(table) for name, table in small.items()}
+    digests |= {f"frames/{item.shard_key}": item.digest for item in frames}
     return Manifest(
         dataset=request.dataset,
         build_id=request.build_id,
         schema=resolution.schema,
-        shards=tuple(
-            ShardEntry(s.key, s.tar_sha256, s.tar_bytes, len(s.episodes), s.num_frames) for s in shards
-        ),
+        shards=tuple(entries),
         tables=digests,
         counts={
             "discovered": request.discovered,
             "written": request.discovered - len(quarantined),
             "quarantined": len(quarantined),
-            "episodes": len(episodes),
-            "frames": sum(row["num_frames"] for row in episodes),
-            "bytes": sum(shard.tar_bytes for shard in shards),
+            "episodes": small["episodes"].num_rows,
+            "frames": pc.sum(small["episodes"]["num_frames"]).as_py() or 0,
+            "bytes": sum(entry.tar_bytes for entry in entries),
         },
         provenance=request.provenance,
         quarantined=tuple(Quarantined(unit, reason) for unit, reason in quarantined),
     )
 
 
-def _small_tables(tables: Sequence[ShardTables]) -> dict[str, pa.Table]:
+def _small_tables(tables: Sequence[_Tables]) -> dict[str, pa.Table]:
     """The tables that a version has one of."""
-    episodes = [{"shard": i, **row} for i, made in enumerate(tables) for row in made.episodes]
-    annotations = [row for made in tables for row in made.annotations]
-    leaves = [{"shard": i, **row} for i, made in enumerate(tables) for row in made.leaves]
     return {
-        "episodes": pa.Table.from_pylist(episodes, schema=EPISODES_SCHEMA),
-        "annotations": pa.Table.from_pylist(annotations, schema=ANNOTATIONS_SCHEMA),
-        "leaves": pa.Table.from_pylist(leaves, schema=LEAVES_SCHEMA),
+        "episodes": pa.concat_tables([EPISODES_SCHEMA.empty_table(), *(made.episodes for made in tables)]),
+        "annotations": pa.concat_tables(
+            [ANNOTATIONS_SCHEMA.empty_table(), *(made.annotations for made in tables)]
+        ),
+        "leaves": pa.concat_tables([LEAVES_SCHEMA.empty_table(), *(made.leaves for made in tables)]),
     }
 
 
 def _write(
-    store: Store, manifest: Manifest, tasks: Sequence[TablesTask], tables: Sequence[ShardTables]
+    store: Store, manifest: Manifest, frames: Sequence[_Frames], tables: Sequence[_Tables], workers: Workers
 ) -> None:
-    dataset, version_id, storage = manifest.dataset, manifest.version_id, store.storage
-    for task in tasks:
-        storage.write(store.frames(dataset, version_id, task.shard_key), storage.read_bytes(task.frames_path))
+    assert manifest.schema is not None
+    place = partial(_place, store, manifest.dataset, manifest.version_id, manifest.schema)
+    for _ in workers.map(place, frames, inline=len(frames) < SHARDS_WORTH_WORKERS):
+        pass
     for name, table in _small_tables(tables).items():
-        storage.write(store.table(dataset, version_id, name), write_table(table))
+        path = store.table(manifest.dataset, manifest.version_id, name)
+        store.storage.write(path, write_table(table))
+
+
+def _place(store: Store, dataset: str, version_id: str, schema: Schema, frames: _Frames) -> None:
+    """Put a frames table where the version has it."""
+    storage = store.storage
+    data = write_table(_empty_frames(schema)) if frames.path is None else storage.read_bytes(frames.path)
+    storage.write(store.frames(dataset, version_id, frames.shard_key), data)

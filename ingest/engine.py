@@ -7,7 +7,9 @@ and a version is there when its manifest is.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -18,21 +20,26 @@ from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
 from robot_foundry.ingest.plan import INGEST_VERSION, Group, plan
-from robot_foundry.ingest.scan import Listing, Source, find, fingerprints, list_units
+from robot_foundry.ingest.preview import Preview, preview
+from robot_foundry.ingest.scan import Listing, Source, choose, fingerprints, first_units, list_units
 from robot_foundry.ingest.shard_tables import TABLES_VERSION
-from robot_foundry.ingest.shard_writer import ShardTask, codecs, write_shard
-from robot_foundry.ingest.sources import Layout, SourceFile, layout
+from robot_foundry.ingest.shard_writer import ShardTask, codecs, write_shards
+from robot_foundry.ingest.sources import SourceFile, layout
 from robot_foundry.ingest.spec import Spec, load_spec
-from robot_foundry.ingest.survey import Shard
+from robot_foundry.ingest.survey import Interned, Shard
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.runtime.parallel import unordered_map
+from robot_foundry.runtime.files import is_remote
+from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run; nothing here changes what is written, except `limit`, which takes the first units only."""
+    """How to run; nothing here changes what is written, except `limit`, which takes the first units only.
+
+    `fingerprint` says by what a remote file is known: auto is its store's checksum, full is its content.
+    """
 
     workers: int = 0
     ray_address: str | None = None
@@ -50,7 +57,8 @@ DEFAULTS = Options()
 class Report:
     """What a run did. `discovered` = `written` + len(`quarantined`); `version` is None for a dry run.
 
-    `noop` says that the version was there already. `shards_written` is what a dry run would write.
+    `noop` says that the version was there already. `shards_written` is what a dry run would write, and
+    `preview` what it would make.
     """
 
     dataset: str
@@ -63,6 +71,8 @@ class Report:
     noop: bool
     counts: dict[str, int]
     warnings: tuple[str, ...] = ()
+    build_id: str | None = None
+    preview: Preview | None = None
 
     def to_json(self) -> dict[str, Any]:
         version = self.version
@@ -70,7 +80,7 @@ class Report:
             "dataset": self.dataset,
             "version": None if version is None else str(version),
             "version_id": None if version is None else version.version_id,
-            "build_id": None if version is None else version.build_id,
+            "build_id": self.build_id if version is None else version.build_id,
             "discovered": self.discovered,
             "written": self.written,
             "quarantined": [{"unit": unit, "reason": reason} for unit, reason in self.quarantined],
@@ -81,6 +91,7 @@ class Report:
             "frames": self.counts.get("frames", 0),
             "bytes": self.counts.get("bytes", 0),
             "warnings": list(self.warnings),
+            **({} if self.preview is None else {"preview": self.preview.to_json()}),
         }
 
 
@@ -112,48 +123,96 @@ def run(
 
     With `max_errors` the run fails, and commits nothing, when more units than that are refused.
     """
-    spec = load_spec(spec) if isinstance(spec, str) else spec
-    store, reader = as_store(store), layout(spec.layout)
-    check_name(name)
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"limit must be 1 or more, got {options.limit}")
-    found = find(source, reader)
-    files = fingerprints(found, store.storage, options.workers, options.ray_address, options.fingerprint)
-    build_id = _build_id(spec, files, reader, options.limit)
-    known = find_build(store, name, build_id)
-    if known is not None:
-        report = report_of(known, read_manifest(store, known), noop=True)
-        check_errors(report.quarantined, options.max_errors)
-        return report
-    listing = list_units(files, spec, options.workers, options.ray_address, options.limit)
-    check_errors(listing.refused, options.max_errors)
-    if not listing.units:
-        raise nothing_written(len(listing.refused), listing.refused)
-    groups = plan(listing.units, spec.content, reader, codecs(spec.content, reader.has_images))
-    if dry_run:
-        return _dry_report(store, name, listing, groups)
-    shards = _write_shards(store, name, spec, groups, listing, options)
-    refused = (*listing.refused, *(entry for shard in shards for entry in shard.refused))
+    check_name(name)
+    spec, found = choose(source, load_spec(spec) if isinstance(spec, str) else spec)
+    with Workers(options.workers, options.ray_address) as workers:
+        job = _Job(as_store(store), name, spec, str(source), found, options, workers)
+        return _run(job, dry_run=dry_run)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run."""
+
+    store: Store
+    dataset: str
+    spec: Spec
+    source: str
+    found: Source
+    options: Options
+    workers: Workers
+
+
+def _run(job: _Job, *, dry_run: bool) -> Report:
+    with ExitStack() as until_done:
+        if job.options.ray_address is not None:
+            until_done.enter_context(_seen_by_all(job))
+        files, listing = _look(job)
+        build_id = _build_id(job.spec, files, job.options.limit)
+        known = find_build(job.store, job.dataset, build_id)
+        if known is not None:
+            report = report_of(known, read_manifest(job.store, known), noop=True)
+            check_errors(report.quarantined, job.options.max_errors)
+            return report
+        if listing is None:
+            listing = list_units(files, job.spec, job.workers, quiet=job.options.quiet)
+        check_errors(listing.refused, job.options.max_errors)
+        if not listing.units:
+            raise nothing_written(len(listing.refused), listing.refused)
+        reader = layout(job.spec.layout)
+        groups = plan(listing.units, job.spec.content, reader, codecs(job.spec.content, reader.has_images))
+        if dry_run:
+            return _dry_report(job, files, listing, groups, build_id)
+        return _commit(job, build_id, listing, _write_shards(job, groups, listing))
+
+
+@contextmanager
+def _seen_by_all(job: _Job) -> Iterator[None]:
+    """Have the nodes of a cluster checked for a local source and a local store before they work."""
+    first, probe = job.found.files[0].status, f"cache/probes/{secrets.token_hex(8)}"
+    if not is_remote(job.found.root):
+        job.workers.require({str(Path(job.found.root, first.path)): first.size})
+    local = job.store.storage.local_path(probe)
+    if local is None:
+        yield
+        return
+    job.store.storage.write(probe, b"probe")
+    job.workers.require({str(local): len(b"probe")})
+    try:
+        yield
+    finally:
+        job.store.storage.delete(probe)
+
+
+def _look(job: _Job) -> tuple[list[SourceFile], Listing | None]:
+    """The files with their fingerprints; with a limit those of the first units only, and these units."""
+    cache, options = job.store.storage, job.options
+    if options.limit is not None:
+        return first_units(job.found, job.spec, cache, options.limit, options.fingerprint)
+    files = fingerprints(job.found, cache, job.workers, options.fingerprint, quiet=options.quiet)
+    return files, None
+
+
+def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard]) -> Report:
     request = Request(
-        store=store,
-        dataset=name,
+        store=job.store,
+        dataset=job.dataset,
         build_id=build_id,
-        mapping=spec.mapping,
-        provenance=_provenance(spec, source, found, options),
+        mapping=job.spec.mapping,
+        provenance=_provenance(job),
         discovered=len(listing.units) + len(listing.refused),
-        refused=refused,
-        max_errors=options.max_errors,
-        workers=options.workers,
-        ray_address=options.ray_address,
+        refused=(*listing.refused, *(entry for shard in shards for entry in shard.refused)),
+        max_errors=job.options.max_errors,
     )
-    made = assemble(request, shards)
-    report = report_of(made.version, made.manifest, noop=False)
+    made = assemble(request, shards, job.workers)
     reused = sum(shard.reused for shard in shards)
     return replace(
-        report,
+        report_of(made.version, made.manifest, noop=False),
         shards_written=len(shards) - reused,
         shards_reused=reused,
-        warnings=(*made.warnings, *_source_warnings(found, made.manifest, spec)),
+        warnings=(*made.warnings, *_source_warnings(job, made.manifest)),
     )
 
 
@@ -172,42 +231,60 @@ def report_of(version: Version, manifest: Manifest, *, noop: bool) -> Report:
     )
 
 
-def _build_id(spec: Spec, files: Sequence[SourceFile], reader: Layout, limit: int | None) -> str:
+def _build_id(spec: Spec, files: Sequence[SourceFile], limit: int | None) -> str:
     """The name of the request: everything that decides what comes out."""
+    reader = layout(spec.layout)
+    # Where a dataset may lie, and in which other forms, decides nothing once it was found in this one.
+    told = {name: value for name, value in spec.to_json().items() if name not in ("forms", "locations")}
     return digest_of(
         {
             "ingest": [INGEST_VERSION, TABLES_VERSION],
             "layout": [reader.name, reader.version],
             "codecs": codecs(spec.content, reader.has_images),
-            "spec": spec.to_json(),
+            "spec": told,
             "files": [[file.path, file.fingerprint] for file in files],
             "limit": limit,
         }
     )
 
 
-def _write_shards(
-    store: Store, name: str, spec: Spec, groups: Sequence[Group], listing: Listing, options: Options
-) -> list[Shard]:
+def _write_shards(job: _Job, groups: Sequence[Group], listing: Listing) -> list[Shard]:
     """All shards, in the plan's order."""
-    tasks = [ShardTask(store, name, spec, group) for group in groups]
-    refused = list(listing.refused)
-    shards: dict[int, Shard] = {}
-    with Progress(len(listing.units), "episodes", f"ingest {name}", quiet=options.quiet) as progress:
-        for index, shard in unordered_map(
-            write_shard, tasks, workers=options.workers, ray_address=options.ray_address
-        ):
-            shards[index] = shard
-            refused += shard.refused
-            progress.advance(len(groups[index].units), bytes=shard.tar_bytes, errors=len(shard.refused))
-            check_errors(refused, options.max_errors)
-    return [shards[index] for index in range(len(groups))]
+    batches = _batches(groups)
+    tasks = ([ShardTask(job.store, job.dataset, job.spec, group) for group in batch] for batch in batches)
+    refused, pool = list(listing.refused), Interned()
+    shards: dict[str, Shard] = {}
+    label = f"ingest {job.dataset}"
+    with Progress(len(listing.units), "episodes", label, quiet=job.options.quiet) as progress:
+        for index, made in job.workers.map(write_shards, tasks):
+            for group, shard in zip(batches[index], made, strict=True):
+                shards[shard.key] = pool.shard(shard)
+                refused += shard.refused
+                progress.advance(len(group.units), bytes=shard.num_bytes, errors=len(shard.refused))
+            check_errors(refused, job.options.max_errors)
+    return [shards[group.shard_key] for group in groups]
 
 
-def _dry_report(store: Store, name: str, listing: Listing, groups: Sequence[Group]) -> Report:
-    reused = sum(store.storage.exists(store.shard_index(name, group.shard_key)) for group in groups)
+def _batches(groups: Sequence[Group]) -> list[list[Group]]:
+    """What one worker does in one go: the shards of one remote file together, so that it is fetched once."""
+    batches: list[list[Group]] = []
+    for group in groups:
+        file = group.units[0].file
+        if batches and file.is_remote and batches[-1][-1].units[-1].file == file:
+            batches[-1].append(group)
+        else:
+            batches.append([group])
+    return batches
+
+
+def _dry_report(
+    job: _Job, files: Sequence[SourceFile], listing: Listing, groups: Sequence[Group], build_id: str
+) -> Report:
+    exists, index = job.store.storage.exists, job.store.shard_index
+    reused = sum(exists(index(job.dataset, group.shard_key)) for group in groups)
+    expected = preview(job.spec, listing.units, sum(file.num_bytes for file in files))
     return Report(
-        dataset=name,
+        dataset=job.dataset,
         version=None,
         discovered=len(listing.units) + len(listing.refused),
         written=len(listing.units),
@@ -215,27 +292,36 @@ def _dry_report(store: Store, name: str, listing: Listing, groups: Sequence[Grou
         shards_written=len(groups) - reused,
         shards_reused=reused,
         noop=False,
-        counts={"episodes": len(listing.units), "bytes": sum(group.num_bytes for group in groups)},
+        counts={
+            "episodes": len(listing.units),
+            "frames": expected.frames or 0,
+            "bytes": expected.stored_bytes,
+        },
+        warnings=expected.warnings,
+        build_id=build_id,
+        preview=expected,
     )
 
 
-def _provenance(spec: Spec, source: str | Path, found: Source, options: Options) -> dict[str, Any]:
+def _provenance(job: _Job) -> dict[str, Any]:
+    found, created = job.found, job.options.created
     provenance = {
         "tool": f"robot_foundry {package_version('robot-foundry')}",
-        "spec": spec.to_json(),
-        "source": {"path": str(source), "files": len(found.files), "ignored_files": found.num_ignored},
+        "spec": job.spec.to_json(),
+        "source": {"path": job.source, "files": len(found.files), "ignored_files": found.num_ignored},
     }
-    return provenance if options.created is None else {**provenance, "created": options.created}
+    return provenance if created is None else {**provenance, "created": created}
 
 
-def _source_warnings(found: Source, manifest: Manifest, spec: Spec) -> list[str]:
+def _source_warnings(job: _Job, manifest: Manifest) -> list[str]:
     assert manifest.schema is not None
     warnings = [
         f"camera '{camera.name}' has no role in the mapping, so its name is its role"
         for camera in manifest.schema.cameras
-        if camera.name not in spec.mapping.cameras
+        if camera.name not in job.spec.mapping.cameras
     ]
-    if found.num_ignored:
-        count = "1 file" if found.num_ignored == 1 else f"{found.num_ignored} files"
-        warnings.append(f"passed over {count} that the layout {spec.layout} does not read")
+    num_ignored = job.found.num_ignored
+    if num_ignored:
+        count = "1 file" if num_ignored == 1 else f"{num_ignored} files"
+        warnings.append(f"passed over {count} that the layout {job.spec.layout} does not read")
     return warnings

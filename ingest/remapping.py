@@ -16,10 +16,10 @@ from robot_foundry.ingest.engine import DEFAULTS, Options, Report, report_of
 from robot_foundry.ingest.plan import INGEST_VERSION
 from robot_foundry.ingest.shard_tables import TABLES_VERSION
 from robot_foundry.ingest.spec import Mapping, Spec, load_spec, mapping_json, spec_from_json, with_overrides
-from robot_foundry.ingest.survey import Shard, cached_survey, survey
+from robot_foundry.ingest.survey import Interned, Shard, cached_survey, survey
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
-from robot_foundry.runtime.parallel import unordered_map
+from robot_foundry.runtime.parallel import Workers
 
 
 def remap(
@@ -75,7 +75,20 @@ def run(
         report = report_of(known, read_manifest(opened, known), noop=True)
         check_errors(report.quarantined, options.max_errors)
         return report
-    shards = _shards(opened, base, options)
+    with Workers(options.workers, options.ray_address) as workers:
+        return _remap(opened, version, base, new, build_id, options, workers)
+
+
+def _remap(
+    opened: Store,
+    version: Version,
+    base: Manifest,
+    new: Mapping,
+    build_id: str,
+    options: Options,
+    workers: Workers,
+) -> Report:
+    shards = _shards(opened, base, workers)
     held = {item.unit for shard in shards for item in shard.episodes}
     refused = tuple((entry.unit, entry.reason) for entry in base.quarantined if entry.unit not in held)
     spec = {**dict(base.provenance.get("spec") or {}), "mapping": mapping_json(new)}
@@ -93,10 +106,8 @@ def run(
         discovered=base.counts["discovered"],
         refused=refused,
         max_errors=options.max_errors,
-        workers=options.workers,
-        ray_address=options.ray_address,
     )
-    made = assemble(request, shards)
+    made = assemble(request, shards, workers)
     report = report_of(made.version, made.manifest, noop=False)
     return replace(report, warnings=made.warnings)
 
@@ -116,10 +127,11 @@ def _build_id(base: Manifest, mapping: Mapping) -> str:
     )
 
 
-def _shards(store: Store, base: Manifest, options: Options) -> list[Shard]:
+def _shards(store: Store, base: Manifest, workers: Workers) -> list[Shard]:
     read = partial(_survey, store, base.dataset)
     keys = [shard.key for shard in base.shards]
-    found = dict(unordered_map(read, keys, workers=options.workers, ray_address=options.ray_address))
+    pool = Interned()
+    found = {index: pool.shard(shard) for index, shard in workers.map(read, keys)}
     for index, entry in enumerate(base.shards):
         if found[index].tar_sha256 != entry.tar_sha256:
             raise FoundryError(f"shard {entry.key} of {base.dataset} is not the one that the version names")

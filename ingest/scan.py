@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Unit, layout
 from robot_foundry.ingest.sources.base import STORE_CHECKSUM
-from robot_foundry.ingest.spec import Spec
+from robot_foundry.ingest.spec import Spec, load_spec
 from robot_foundry.runtime import files
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import FileStatus
-from robot_foundry.runtime.parallel import unordered_map
+from robot_foundry.runtime.parallel import Workers
+from robot_foundry.runtime.progress import Progress
 from robot_foundry.runtime.storage import Storage
 
 # Starting workers takes seconds; fewer files than this are looked at here.
@@ -75,11 +76,36 @@ class _Siblings(Collection[str]):
         return len(self.by_path)
 
 
-def find(source: str | Path, reader: Layout) -> Source:
-    """The files of a file, a folder or a glob pattern, local or in an object store.
+@dataclass(frozen=True)
+class _Listed:
+    """What was found at a place. `named` says that the user gave this one file or pattern."""
 
-    A file that is named is taken whatever it is.
+    root: str
+    files: Sequence[FileStatus]
+    siblings: _Siblings
+    named: bool
+
+
+def choose(source: str | Path, spec: Spec) -> tuple[Spec, Source]:
+    """The first of the spec and its forms whose layout has a file in the source, and those files.
+
+    A single file or a pattern is taken whatever its name if there is one form only.
     """
+    listed = _listed(source)
+    forms = [spec, *(load_spec(form, spec.overrides) for form in spec.forms)]
+    for form in forms:
+        reader = layout(form.layout)
+        claimed = [file for file in listed.files if reader.claims(file.path)]
+        if listed.named and len(forms) == 1:
+            claimed = list(listed.files)
+        if claimed:
+            return form, _source(listed, claimed, reader)
+    layouts = " or ".join(dict.fromkeys(form.layout for form in forms))
+    raise UsageError(f"the folder {source} holds no file of the layout {layouts}")
+
+
+def _listed(source: str | Path) -> _Listed:
+    """The files of a file, a folder or a glob pattern, local or in an object store."""
     text = str(source)
     if files.is_remote(text):
         files.check_scheme(text)
@@ -88,40 +114,33 @@ def find(source: str | Path, reader: Layout) -> Source:
         place = str(Path(text).expanduser().absolute())
     if files.is_file(place):
         root, _, name = place.rpartition("/")
-        return _source(root or "/", [files.status(root or "/", name)], reader, 0, text)
+        root = root or "/"
+        return _Listed(root, [files.status(root, name)], _Siblings(root), named=True)
     if glob.has_magic(place):
         root, pattern = _before_magic(place)
-        return _source(root, files.matching(root, pattern), reader, 0, f"no file matches {text}")
+        found = list(files.matching(root, pattern))
+        if not found:
+            raise UsageError(f"no file matches {text}")
+        return _Listed(root, found, _Siblings(root), named=True)
     siblings = _Siblings(place)
     if not siblings:
         raise UsageError(f"there is no file or folder {text}, or nothing is in it")
-    claimed = [file for path, file in siblings.by_path.items() if reader.claims(path)]
-    if_none = f"the folder {text} holds no file of the layout {reader.name}"
-    return _source(place, claimed, reader, len(siblings), if_none, siblings)
+    return _Listed(place, list(siblings.by_path.values()), siblings, named=False)
 
 
-def _source(
-    root: str,
-    claimed: Iterable[FileStatus],
-    reader: Layout,
-    num_listed: int,
-    if_none: str,
-    siblings: _Siblings | None = None,
-) -> Source:
+def _source(listed: _Listed, claimed: Sequence[FileStatus], reader: Layout) -> Source:
     """The claimed files, sorted, with their companions among their siblings."""
-    siblings = siblings or _Siblings(root)
     found = []
     for status in sorted(claimed, key=lambda file: file.path):
         if not status.path.isprintable():
             raise UsageError(
                 f"the file name {status.path!r} holds characters that cannot be printed: rename the file"
             )
-        names = sorted(reader.companions(status.path, siblings))
-        found.append(Found(status, tuple(siblings.by_path[name] for name in names)))
-    if not found:
-        raise UsageError(if_none)
+        names = sorted(reader.companions(status.path, listed.siblings))
+        found.append(Found(status, tuple(listed.siblings.by_path[name] for name in names)))
     taken = {file.path for entry in found for file in (entry.status, *entry.companions)}
-    return Source(root, tuple(found), max(0, num_listed - len(taken)))
+    num_ignored = sum(file.path not in taken for file in listed.files)
+    return Source(listed.root, tuple(found), num_ignored)
 
 
 def _before_magic(place: str) -> tuple[str, str]:
@@ -132,7 +151,7 @@ def _before_magic(place: str) -> tuple[str, str]:
 
 
 def fingerprints(
-    source: Source, cache: Storage, workers: int, ray_address: str | None, how: str = "auto"
+    source: Source, cache: Storage, workers: Workers, how: str = "auto", *, quiet: bool = True
 ) -> list[SourceFile]:
     """Every file with its fingerprint: the SHA-256 of its content, or the checksum of its object store.
 
@@ -146,13 +165,13 @@ def fingerprints(
     if files.is_remote(source.root) and how == "auto":
         hashes = {path: f"{STORE_CHECKSUM}{statuses[path].stamp}:{statuses[path].size}" for path in paths}
     else:
-        if len(paths) < FILES_WORTH_WORKERS:
-            workers, ray_address = 0, None
-        hashing = partial(_sha256, source.root, cache)
-        results = unordered_map(
-            hashing, (statuses[path] for path in paths), workers=workers, ray_address=ray_address
-        )
-        hashes = {paths[index]: sha256 for index, sha256 in results}
+        hashing, hashes = partial(_sha256, source.root, cache), {}
+        files_in_order = (statuses[path] for path in paths)
+        with Progress(len(paths), "files", "fingerprint", quiet=quiet) as progress:
+            few = len(paths) < FILES_WORTH_WORKERS
+            for index, sha256 in workers.map(hashing, files_in_order, inline=few):
+                hashes[paths[index]] = sha256
+                progress.advance(bytes=statuses[paths[index]].size)
 
     def file_of(status: FileStatus, companions: tuple[SourceFile, ...] = ()) -> SourceFile:
         path = status.path
@@ -174,24 +193,37 @@ def _sha256(root: str, cache: Storage, status: FileStatus) -> str:
     return sha256
 
 
-def list_units(
-    found: Sequence[SourceFile], spec: Spec, workers: int, ray_address: str | None, limit: int | None
-) -> Listing:
-    """The units of all files, in their order; the first `limit` of them."""
-    if len(found) < FILES_WORTH_WORKERS:
-        workers, ray_address = 0, None
-    listing = partial(_list_file, spec)
-    by_file = dict(unordered_map(listing, found, workers=workers, ray_address=ray_address))
+def list_units(found: Sequence[SourceFile], spec: Spec, workers: Workers, *, quiet: bool = True) -> Listing:
+    """The units of all files, in their order."""
+    listing, by_file = partial(_list_file, spec), {}
+    with Progress(len(found), "files", "list", quiet=quiet) as progress:
+        for index, listed in workers.map(listing, found, inline=len(found) < FILES_WORTH_WORKERS):
+            by_file[index] = listed
+            progress.advance(errors=len(listed.refused))
+    in_order = [by_file[index] for index in range(len(found))]
+    return Listing(
+        tuple(unit for listed in in_order for unit in listed.units),
+        tuple(entry for listed in in_order for entry in listed.refused),
+    )
+
+
+def first_units(
+    source: Source, spec: Spec, cache: Storage, limit: int, how: str = "auto"
+) -> tuple[list[SourceFile], Listing]:
+    """The first `limit` units, and the files in which they are; no other file is read."""
+    files_read: list[SourceFile] = []
     units: list[Unit] = []
     refused: list[tuple[str, str]] = []
-    for index in range(len(found)):
-        if limit is not None and len(units) >= limit:
+    here = Workers()
+    for found in source.files:
+        if len(units) >= limit:
             break
-        units += by_file[index].units
-        refused += by_file[index].refused
-    if limit is not None:
-        units = units[:limit]
-    return Listing(tuple(units), tuple(refused))
+        file = fingerprints(replace(source, files=(found,)), cache, here, how)
+        listed = list_units(file, spec, here)
+        files_read += file
+        units += listed.units
+        refused += listed.refused
+    return files_read, Listing(tuple(units[:limit]), tuple(refused))
 
 
 def _list_file(spec: Spec, file: SourceFile) -> Listing:

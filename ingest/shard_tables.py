@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import Flag, frames_schema, matrix_column, table_digest, write_table
 from robot_foundry.ingest.mapping import Canonical, canonical
 from robot_foundry.ingest.resolve import Resolution
 from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.spec import mapping_json
-from robot_foundry.ingest.survey import open_shard
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 
@@ -80,7 +81,8 @@ def shard_tables(task: TablesTask) -> ShardTables:
 
 def _compute(task: TablesTask) -> tuple[pa.Table, ShardTables]:
     schema, problems = task.resolution.schema, dict(task.problems)
-    shard = open_shard(task.store, task.dataset, task.shard_key)
+    shard = open_robot_shard(task.store, task.dataset, task.shard_key)
+    image_rows = {camera: shard.image_rows(camera) for camera in shard.cameras}
     parts: list[pa.Table] = []
     episodes, annotations = [], []
     row_start = 0
@@ -93,7 +95,10 @@ def _compute(task: TablesTask) -> tuple[pa.Table, ShardTables]:
             except Refused as error:
                 problems[key] = error.message
         # Rows of a frames table answer to the images of the tar one by one, so every episode has its rows.
-        parts.append(_frames(task.resolution, ordinal, rows or _blank(task.resolution, num_frames)))
+        own = slice(row_start, row_start + num_frames)
+        held_N = _held_images(episode["cameras"], image_rows, own)
+        rows_or_blank = rows or _blank(task.resolution, num_frames)
+        parts.append(_frames(task.resolution, ordinal, rows_or_blank, held_N))
         if rows is not None:
             episodes.append(_episode_row(ordinal, key, row_start, episode, rows))
             annotations += [
@@ -108,7 +113,18 @@ def _compute(task: TablesTask) -> tuple[pa.Table, ShardTables]:
     return frames, ShardTables(table_digest(frames), episodes, annotations, leaves, problems)
 
 
-def _frames(resolution: Resolution, ordinal: int, rows: Canonical) -> pa.Table:
+def _held_images(
+    cameras: Mapping[str, Mapping[str, Any]], image_rows: Mapping[str, NDArray[np.int64]], own: slice
+) -> NDArray[np.uint32]:
+    """uint32 [N]: the flag where one of the episode's cameras has no image of its own."""
+    lacks_N = np.zeros(own.stop - own.start, bool)
+    for name, camera in cameras.items():
+        lacks_N |= image_rows[name][own] < 0 if name in image_rows else True
+        lacks_N[camera.get("held", [])] = True
+    return np.where(lacks_N, np.uint32(Flag.HELD_IMAGE), np.uint32(0))
+
+
+def _frames(resolution: Resolution, ordinal: int, rows: Canonical, held_N: NDArray[np.uint32]) -> pa.Table:
     num_frames = len(rows.flags_N)
     streams = {name: len(dims) for name, dims in resolution.schema.streams.items()}
     return pa.Table.from_arrays(
@@ -116,7 +132,7 @@ def _frames(resolution: Resolution, ordinal: int, rows: Canonical) -> pa.Table:
             pa.array(np.full(num_frames, ordinal, np.int32)),
             pa.array(np.arange(num_frames, dtype=np.int32)),
             pa.array(rows.timestamp_N),
-            pa.array(rows.flags_N),
+            pa.array(rows.flags_N | held_N),
             matrix_column(rows.state_ND),
             *(matrix_column(rows.streams[name]) for name in sorted(streams)),
         ],

@@ -6,17 +6,20 @@ Legend: N frames, H W pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from tempfile import SpooledTemporaryFile
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.plan import Group
-from robot_foundry.ingest.sources import Encoded, Episode, Refused, Unit, layout
+from robot_foundry.ingest.sources import Encoded, Episode, Picture, Refused, SourceFile, Unit, layout
 from robot_foundry.ingest.spec import Content, Spec
 from robot_foundry.ingest.survey import Shard, cache_survey, cached_survey, survey
 from robot_foundry.runtime.canonical import canonical_json
@@ -25,6 +28,7 @@ from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.shards import images, keys
 from robot_foundry.shards.arrays import write_npz
 from robot_foundry.shards.index import write_index
+from robot_foundry.shards.segments import Segment
 from robot_foundry.shards.tar import TarWriter
 
 EPISODE_FORMAT = 1
@@ -41,6 +45,13 @@ class ShardTask:
     spec: Spec
     group: Group
 
+    @property
+    def segment_keys(self) -> tuple[str, ...]:
+        return tuple(segment.shard_key for segment in self.group.segments)
+
+    def index_path(self, shard_key: str) -> str:
+        return self.store.shard_index(self.dataset, shard_key)
+
 
 def codecs(content: Content, has_images: bool) -> dict[str, str]:
     """Versions of what decides the bytes of re-encoded images."""
@@ -54,40 +65,81 @@ def codecs(content: Content, has_images: bool) -> dict[str, str]:
     return versions
 
 
-def write_shard(task: ShardTask) -> Shard:
-    """The shard, written now if its index is not there yet. The same task gives the same bytes anywhere."""
+def write_shards(tasks: Sequence[ShardTask]) -> list[Shard]:
+    """The shards, written now if their index is not there yet. The same task gives the same bytes anywhere.
+
+    A remote file is fetched once for all units that follow each other in it.
+    """
+    with _AtHand() as at_hand:
+        return [_write_shard(task, at_hand) for task in tasks]
+
+
+class _AtHand:
+    """Keeps the file of the last unit on this machine while units of the same file follow."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._file: SourceFile | None = None
+        self._local: SourceFile | None = None
+
+    def __enter__(self) -> _AtHand:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def unit(self, unit: Unit) -> Unit:
+        """The unit in a local file."""
+        if not unit.file.is_remote:
+            return unit
+        if self._file != unit.file or self._local is None:
+            self._stack.close()
+            self._file, self._local = unit.file, self._stack.enter_context(unit.file.at_hand())
+        return replace(unit, file=self._local)
+
+
+def _write_shard(task: ShardTask, at_hand: _AtHand) -> Shard:
     storage, key = task.store.storage, task.group.shard_key
-    index_path = task.store.shard_index(task.dataset, key)
-    if storage.exists(index_path):
-        return _existing(task)
+    if all(storage.exists(task.index_path(part)) for part in (key, *task.segment_keys)):
+        return _existing(task, at_hand)
     refused = []
-    with storage.writer(task.store.shard_tar(task.dataset, key)) as file:
-        tar = TarWriter(file)
+    with _tar(task, key) as tar:
         for unit in task.group.units:
             # An episode may fail at its last frame; only whole ones reach the tar.
             with SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
                 try:
-                    sizes = [(name, spool.write(data)) for name, data in _members(unit, task.spec)]
+                    members = _spool(at_hand.unit(unit), task, spool)
                 except Refused as error:
                     refused.append((unit.name, error.message))
                     continue
                 spool.seek(0)
-                for name, size in sizes:
+                for name, size in members:
                     tar.add(name, spool.read(size))
-        summary = tar.close()
-    kill_point("shard-tar-written")
-    storage.write(index_path, write_index(summary.members))
     return _surveyed(task, tuple(refused), reused=False)
 
 
-def _existing(task: ShardTask) -> Shard:
+@contextmanager
+def _tar(task: ShardTask, shard_key: str) -> Iterator[TarWriter]:
+    """A tar to write, which is there with its index if all went well, and else not at all."""
+    storage = task.store.storage
+    with storage.writer(task.store.shard_tar(task.dataset, shard_key)) as file:
+        tar = TarWriter(file)
+        yield tar
+        summary = tar.close()
+    kill_point("shard-tar-written")
+    storage.write(task.index_path(shard_key), write_index(summary.members))
+
+
+def _existing(task: ShardTask, at_hand: _AtHand) -> Shard:
     """A shard of an earlier run. Reasons for refusals are cached; without the cache they are found anew."""
     cached = cached_survey(task.store, task.dataset, task.group.shard_key)
     if cached is not None:
         return cached
     held = {item.key for item in survey(task.store, task.dataset, task.group.shard_key).episodes}
     missing = [unit for unit in task.group.units if unit.key not in held]
-    return _surveyed(task, tuple((unit.name, _reason(unit, task.spec)) for unit in missing), reused=True)
+    return _surveyed(
+        task, tuple((unit.name, _reason(at_hand.unit(unit), task)) for unit in missing), reused=True
+    )
 
 
 def _surveyed(task: ShardTask, refused: tuple[tuple[str, str], ...], *, reused: bool) -> Shard:
@@ -99,10 +151,10 @@ def _surveyed(task: ShardTask, refused: tuple[tuple[str, str], ...], *, reused: 
     return shard
 
 
-def _reason(unit: Unit, spec: Spec) -> str:
+def _reason(unit: Unit, task: ShardTask) -> str:
     try:
-        for _ in _members(unit, spec):
-            pass
+        with open(os.devnull, "wb") as nowhere:
+            _spool(unit, task, nowhere)
     except Refused as error:
         return error.message
     raise FoundryError(
@@ -111,24 +163,81 @@ def _reason(unit: Unit, spec: Spec) -> str:
     )
 
 
-def _members(unit: Unit, spec: Spec) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the episode's members, in the tar's order."""
-    content = spec.content
-    with layout(spec.layout).open(unit, content) as episode:
-        count = 0
-        for frame, pictures in enumerate(episode.frames):
-            for camera, picture in zip(episode.cameras, pictures, strict=True):
-                if picture is not None:
-                    data, suffix = _stored(picture, content)
-                    yield keys.image_name(unit.key, frame, camera.name, suffix), data
-            count += 1
-        if episode.cameras and count != episode.num_frames:
-            raise Refused(f"its images end at frame {count} of {episode.num_frames}")
-        yield keys.episode_json_name(unit.key), canonical_json(episode_json(unit, episode, spec))
-        yield keys.source_name(unit.key), write_npz(episode.arrays)
+def _spool(unit: Unit, task: ShardTask, spool: IO[bytes]) -> list[tuple[str, int]]:
+    """Write the episode's members to `spool` in the tar's order, its segments to their own tars.
+
+    Returns names and sizes. Refused, here at any frame, leaves whole segments behind that no version names.
+    """
+    segments, written = task.group.segments, []
+
+    def add(name: str, data: bytes) -> None:
+        written.append((name, len(data)))
+        spool.write(data)
+
+    with layout(task.spec.layout).open(unit, task.spec.content) as episode:
+        frames = enumerate(episode.frames)
+        last = segments[0].start if segments else episode.num_frames
+        count = _add_images(add, unit, task, episode, islice(frames, last))
+        _check_count(count, last if episode.cameras else 0, 0, episode)
+        for segment in segments:
+            own = islice(frames, segment.end - segment.start)
+            _write_segment(unit, task, segment, episode, own)
+        if next(frames, None) is not None:
+            raise Refused(f"it has more images than its {episode.num_frames} frames")
+        add(
+            keys.episode_json_name(unit.key), canonical_json(episode_json(unit, episode, task.spec, segments))
+        )
+        add(keys.source_name(unit.key), write_npz(episode.arrays))
+    return written
 
 
-def episode_json(unit: Unit, episode: Episode, spec: Spec) -> dict[str, Any]:
+def _add_images(
+    add: Callable[[str, bytes], None],
+    unit: Unit,
+    task: ShardTask,
+    episode: Episode,
+    frames: Iterable[tuple[int, Sequence[Picture]]],
+) -> int:
+    """Add the images of these frames, and return how many frames there were."""
+    count = 0
+    for frame, pictures in frames:
+        count += 1
+        for camera, suffix, data in stored_images(pictures, episode, task.spec.content):
+            add(keys.image_name(unit.key, frame, camera, suffix), data)
+    return count
+
+
+def _write_segment(
+    unit: Unit,
+    task: ShardTask,
+    segment: Segment,
+    episode: Episode,
+    frames: Iterator[tuple[int, Sequence[Picture]]],
+) -> None:
+    """The tar of a segment from its frames, which are passed over if it is there already."""
+    wanted = segment.end - segment.start if episode.cameras else 0
+    if task.store.storage.exists(task.index_path(segment.shard_key)):
+        count = sum(1 for _ in frames)
+        _check_count(count, wanted, segment.start, episode)
+        return
+    with _tar(task, segment.shard_key) as tar:
+        count = _add_images(tar.add, unit, task, episode, frames)
+        _check_count(count, wanted, segment.start, episode)
+        told = {
+            "format": EPISODE_FORMAT,
+            "head": task.group.shard_key,
+            "start": segment.start,
+            "end": segment.end,
+        }
+        tar.add(keys.segment_json_name(unit.key), canonical_json(told))
+
+
+def _check_count(count: int, wanted: int, start: int, episode: Episode) -> None:
+    if count < wanted:
+        raise Refused(f"its images end at frame {start + count} of {episode.num_frames}")
+
+
+def episode_json(unit: Unit, episode: Episode, spec: Spec, segments: Sequence[Segment]) -> dict[str, Any]:
     """What the tar says about an episode beside its arrays and images."""
     size = spec.content.resize
     cameras = {
@@ -143,7 +252,13 @@ def episode_json(unit: Unit, episode: Episode, spec: Spec) -> dict[str, Any]:
     source: dict[str, Any] = {"path": unit.file.path, "sha256": unit.file.sha256, "layout": spec.layout}
     if unit.file.companions:
         source["companions"] = {file.path: file.sha256 for file in unit.file.companions}
-    told = {"annotations": [list(entry) for entry in episode.steps_text]} if episode.steps_text else {}
+    told: dict[str, Any] = {}
+    if episode.steps_text:
+        told["annotations"] = [list(entry) for entry in episode.steps_text]
+    if segments:
+        told["segments"] = [
+            {"shard": segment.shard_key, "start": segment.start, "end": segment.end} for segment in segments
+        ]
     return {
         "format": EPISODE_FORMAT,
         "id": unit.episode,
@@ -169,6 +284,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def stored_images(
+    pictures: Sequence[Picture], episode: Episode, content: Content
+) -> Iterator[tuple[str, str, bytes]]:
+    """Camera, suffix and bytes of each image of a frame as they go into the tar."""
+    for camera, picture in zip(episode.cameras, pictures, strict=True):
+        if picture is not None:
+            data, suffix = _stored(picture, content)
+            yield camera.name, suffix, data
 
 
 def _stored(picture: NDArray[np.uint8] | Encoded, content: Content) -> tuple[bytes, str]:

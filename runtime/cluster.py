@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -34,29 +37,74 @@ def package_versions() -> dict[str, str]:
 
 def check_nodes(ray: Any) -> None:
     """`FoundryError` naming every node and package that differ from this process."""
+    expected = package_versions()
+    problems = []
+    for host, found in _on_every_node(ray, package_versions):
+        if isinstance(found, str):
+            problems.append(f"{host} cannot run robot_foundry ({found})")
+        else:
+            problems += _differences(host, found, expected)
+    if problems:
+        raise _not_the_same(problems)
+
+
+def check_worker(expected: Mapping[str, str]) -> None:
+    """As `check_nodes`, for the process that this runs in: its node may have joined later."""
+    problems = _differences(platform.node(), _own_versions(), expected)
+    if problems:
+        raise _not_the_same(problems)
+
+
+def check_files(ray: Any, sizes: Mapping[str, int]) -> None:
+    """`FoundryError` naming the nodes that do not see these local files as they are here."""
+
+    def unseen() -> list[str]:
+        return [
+            path for path, size in sizes.items() if not os.path.isfile(path) or os.path.getsize(path) != size
+        ]
+
+    blind = [f"{host} ({found})" for host, found in _on_every_node(ray, unseen) if found]
+    if blind:
+        raise FoundryError(
+            f"nodes of the Ray cluster do not see local files of the source or store: {', '.join(blind)}",
+            hint="use a folder that all nodes share, or an object store (s3://…, gs://…)",
+        )
+
+
+def _on_every_node(ray: Any, fn: Callable[[], Any]) -> list[tuple[str, Any]]:
+    """(host, result) of each node; a text that says why where it could not be run."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    probe = ray.remote(num_cpus=0, max_retries=0)(package_versions)
-    answers = []
+    probe = ray.remote(num_cpus=0, max_retries=0)(fn)
+    asked = []
     for node in ray.nodes():
         if node["Alive"]:
             here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            answers.append((node["NodeManagerHostname"], probe.options(scheduling_strategy=here).remote()))
-    expected = package_versions()
-    problems = []
-    for host, answer in answers:
+            asked.append((node["NodeManagerHostname"], probe.options(scheduling_strategy=here).remote()))
+    answers = []
+    for host, answer in asked:
         try:
-            found = ray.get(answer)
+            answers.append((host, ray.get(answer)))
         except ray.exceptions.RayError as error:
-            problems.append(f"{host} cannot run robot_foundry ({str(error).strip().splitlines()[-1]})")
-            continue
-        problems += [
-            f"{host} has {name} {found[name]}, not {wanted}"
-            for name, wanted in expected.items()
-            if found[name] != wanted
-        ]
-    if problems:
-        raise FoundryError(
-            f"nodes of the Ray cluster would not give the same bytes: {'; '.join(problems)}",
-            hint="install the same robot-foundry wheel and package versions on every node",
-        )
+            answers.append((host, str(error).strip().splitlines()[-1]))
+    return answers
+
+
+def _differences(host: str, found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+    return [
+        f"{host} has {name} {found[name]}, not {wanted}"
+        for name, wanted in expected.items()
+        if found[name] != wanted
+    ]
+
+
+def _not_the_same(problems: list[str]) -> FoundryError:
+    return FoundryError(
+        f"nodes of the Ray cluster would not give the same bytes: {'; '.join(problems)}",
+        hint="install the same robot-foundry wheel and package versions on every node",
+    )
+
+
+@cache
+def _own_versions() -> dict[str, str]:
+    return package_versions()

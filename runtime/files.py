@@ -9,6 +9,7 @@ import glob
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def walk(root: str) -> Iterator[FileStatus]:
     """All files beneath the root, in no certain order; links are followed."""
     if is_remote(root):
         files, base = open_filesystem(root)
-        yield from _remote(files.find(base, detail=True), base)
+        with suppress(FileNotFoundError):  # no such bucket
+            yield from _remote(files.find(base, detail=True), base)
         return
     for folder, _, names in os.walk(root, followlinks=True):
         for name in names:

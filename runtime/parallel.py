@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
-from robot_foundry.runtime.cluster import check_nodes
+from robot_foundry.runtime.cluster import check_files, check_nodes, check_worker, package_versions
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 Item = TypeVar("Item")
@@ -19,6 +19,59 @@ CRASH_RETRIES = 3
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 
 
+class Workers:
+    """Where the phases of a piece of work run: in this process, or on one Ray session that all of them share.
+
+    `workers=0` without `ray_address` is inline. Ray starts at the first `map`, so finding that nothing is
+    to be done costs no start, and stops at the end of the context if it was started here.
+    """
+
+    def __init__(self, workers: int = 0, ray_address: str | None = None) -> None:
+        if workers < 0:
+            raise UsageError(f"workers must be 0 or more, got {workers}")
+        self._workers, self._address = workers, ray_address
+        self._session = ExitStack()
+        self._ray: Any = None
+        self._required: dict[str, int] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+        self._ray = None
+
+    @property
+    def inline(self) -> bool:
+        return self._workers == 0 and self._address is None
+
+    def require(self, files: Mapping[str, int]) -> None:
+        """Local files, path and size, that every node of a cluster must see, or the next `map` fails."""
+        if self._address is not None:
+            self._required.update(files)
+
+    def map(
+        self, fn: Callable[[Item], Result], items: Iterable[Item], *, inline: bool = False
+    ) -> Iterator[tuple[int, Result]]:
+        """Yield `(index of the item, fn(item))` as results come; in order if inline, which may be asked for.
+
+        On workers `fn` and the items must pickle; at most two items a worker are in flight, so `items` may be
+        long and lazy. The first exception of `fn` is raised here and ends the map. The item of a worker or
+        node that dies is tried again elsewhere, three times.
+        """
+        if inline or self.inline:
+            yield from ((i, fn(item)) for i, item in enumerate(items))
+            return
+        if self._ray is None:
+            self._ray = self._session.enter_context(_ray(self._workers, self._address))
+        if self._required:
+            check_files(self._ray, self._required)
+            self._required = {}
+        workers = self._workers or int(self._ray.cluster_resources().get("CPU", 1))
+        expected = None if self._address is None else package_versions()
+        yield from _ray_map(self._ray, fn, items, workers, expected)
+
+
 def unordered_map(
     fn: Callable[[Item], Result],
     items: Iterable[Item],
@@ -26,26 +79,26 @@ def unordered_map(
     workers: int = 0,
     ray_address: str | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Yield `(index of the item, fn(item))` as results come.
-
-    `workers=0` without `ray_address` runs inline and in order. Else `fn` and the items must pickle; at most
-    two items a worker are in flight, so `items` may be long and lazy. The first exception of `fn` is raised
-    here and ends the map. A worker that dies is replaced and its item tried again, three times.
-    """
-    if workers < 0:
-        raise UsageError(f"workers must be 0 or more, got {workers}")
-    if workers == 0 and ray_address is None:
-        yield from ((i, fn(item)) for i, item in enumerate(items))
-        return
-    with _ray(workers, ray_address) as ray:
-        yield from _ray_map(ray, fn, items, workers or int(ray.cluster_resources().get("CPU", 1)))
+    """`Workers.map` of one phase alone."""
+    with Workers(workers, ray_address) as pool:
+        yield from pool.map(fn, items)
 
 
 def _ray_map(
-    ray: Any, fn: Callable[[Item], Result], items: Iterable[Item], workers: int
+    ray: Any,
+    fn: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    expected: dict[str, str] | None,
 ) -> Iterator[tuple[int, Result]]:
     # A closure, because Ray takes plain functions only and `fn` may be a partial or a bound method.
-    call = ray.remote(num_cpus=1, max_retries=CRASH_RETRIES)(lambda item: fn(item))
+    def work(item: Item) -> Result:
+        if expected is not None:
+            check_worker(expected)
+        return fn(item)
+
+    # Spread, or the first nodes of a cluster would take all the work that fits their processors.
+    call = ray.remote(num_cpus=1, max_retries=CRASH_RETRIES, scheduling_strategy="SPREAD")(work)
     pending: dict[Any, int] = {}
     waiting = enumerate(items)
     try:
@@ -70,7 +123,7 @@ def _result(ray: Any, reference: Any, index: int) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+    except ray.exceptions.RayError as error:  # it died, with its node or alone, or its result was lost
         raise FoundryError(
             f"the worker process died {CRASH_RETRIES + 1} times on item {index}",
             hint="it may be short of memory: try fewer --workers",

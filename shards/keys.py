@@ -5,6 +5,7 @@ Members of a robot shard, in plain string order ('-' sorts before '.'):
     <episode>-000042.<camera>.jpg     one image of one frame
     <episode>.episode.json            what is known of the episode
     <episode>.source.npz              its low-dimensional source arrays, untouched
+    <episode>.segment.json            in place of both where the shard holds later images of a long episode
 
 Every name fits the 100 bytes of a tar header: an episode key made here has at most 45 characters.
 """
@@ -24,7 +25,7 @@ IMAGE_ENCODINGS = ("jpg", "png")
 FRAME_IMAGE = (
     rf"(?P<episode>[a-z0-9_-]{{1,57}})-(?P<frame>[0-9]{{6}})\.(?P<camera>{CAMERA})\.(?P<encoding>jpg|png)"
 )
-EPISODE_JSON, SOURCE_NPZ = "episode.json", "source.npz"
+EPISODE_JSON, SOURCE_NPZ, SEGMENT_JSON = "episode.json", "source.npz", "segment.json"
 MAX_FRAMES = 1_000_000
 MAX_NAME_BYTES = 100
 
@@ -88,6 +89,11 @@ def source_name(episode: str) -> str:
     return f"{_checked_episode(episode)}.{SOURCE_NPZ}"
 
 
+def segment_json_name(episode: str) -> str:
+    """'<episode>.segment.json'."""
+    return f"{_checked_episode(episode)}.{SEGMENT_JSON}"
+
+
 def parse(member: str) -> Member:
     """The parts of a member name; a name outside the grammar or over 100 bytes raises FoundryError."""
     found = _MEMBER.fullmatch(member)
@@ -97,7 +103,7 @@ def parse(member: str) -> Member:
             f"a dot and a suffix, {MAX_NAME_BYTES} characters at most in all"
         )
     key, suffix = found.groups()
-    if suffix in (EPISODE_JSON, SOURCE_NPZ):
+    if suffix in (EPISODE_JSON, SOURCE_NPZ, SEGMENT_JSON):
         return Member(key, _checked_episode(key), None, None, suffix)
     image = _FRAME_IMAGE.fullmatch(member)
     if image:

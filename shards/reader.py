@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -23,12 +24,8 @@ from robot_foundry.runtime.storage import Storage
 from robot_foundry.shards.arrays import read_npz
 from robot_foundry.shards.errors import CorruptData, CorruptMember
 from robot_foundry.shards.index import bad_index, tar_bytes
-from robot_foundry.shards.keys import (
-    EPISODE_JSON,
-    FRAME_IMAGE,
-    episode_json_name,
-    source_name,
-)
+from robot_foundry.shards.keys import EPISODE_JSON, FRAME_IMAGE, episode_json_name, source_name
+from robot_foundry.shards.segments import JoinedReader, Segment, segments_of
 
 __all__ = ["CorruptData", "CorruptMember", "RobotShard", "ShardReader"]
 
@@ -135,10 +132,15 @@ class _File:
 
 
 class RobotShard:
-    """The episodes in a shard. Frame rows are ordered by episode key, then frame, as canonical tables are."""
+    """The episodes in a shard. Frame rows are ordered by episode key, then frame, as canonical tables are.
 
-    def __init__(self, reader: ShardReader) -> None:
+    `open_segment` gives the reader of another shard by its key: of those with the later images of an episode
+    that is too long for one tar. Without it the images of such episodes cannot be found.
+    """
+
+    def __init__(self, reader: ShardReader, open_segment: Callable[[str], ShardReader] | None = None) -> None:
         self.reader = reader
+        self._open_segment = open_segment
 
     @cached_property
     def episodes(self) -> list[str]:
@@ -171,11 +173,24 @@ class RobotShard:
     @cached_property
     def row_starts(self) -> NDArray[np.int64]:
         """First frame row of every episode, and the number of frame rows in the shard as the last value."""
-        counts = [self.episode_json(episode)["num_frames"] for episode in self.episodes]
+        counts = [num_frames for num_frames, _ in self._extents]
         return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
+    @cached_property
+    def segments(self) -> list[tuple[int, Segment]]:
+        """Shards that hold later images of the episodes with these ordinals."""
+        return [
+            (ordinal, segment) for ordinal, (_, segments) in enumerate(self._extents) for segment in segments
+        ]
+
+    @cached_property
+    def images(self) -> ShardReader | JoinedReader:
+        """Reads the rows that `image_rows` gives."""
+        readers = [reader for reader, _ in self._image_readers]
+        return self.reader if len(readers) == 1 else JoinedReader(readers)
+
     def image_rows(self, camera: str) -> NDArray[np.int64]:
-        """int64 [N]: the index row of this camera's image for every frame row, -1 where there is none."""
+        """int64 [N]: the row in `images` of this camera's image for every frame row, -1 where none is."""
         rows_N = np.full(int(self.row_starts[-1]), -1, dtype=np.int64)
         if camera in self._images:
             member_rows, frame_rows = self._images[camera]
@@ -183,23 +198,50 @@ class RobotShard:
         return rows_N
 
     @cached_property
+    def _image_readers(self) -> list[tuple[ShardReader, tuple[int, Segment] | None]]:
+        """The shard itself, then its segments."""
+        if self.segments and self._open_segment is None:
+            raise FoundryError(f"{self.reader.where} has an episode with images in other shards")
+        opened = [
+            (self._open_segment(part[1].shard_key), part) for part in self.segments if self._open_segment
+        ]
+        return [(self.reader, None), *opened]
+
+    @cached_property
     def _images(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """For each camera the index rows of its images and, beside them, the frame rows they belong to."""
-        parts = pc.extract_regex(self.reader.index["name"].combine_chunks(), pattern=f"^(?:{FRAME_IMAGE})$")
+        """For each camera the rows of its images in `images`, and the frame rows they belong to."""
+        found: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
+        start = 0
+        for reader, part in self._image_readers:
+            for camera, (member_rows, frame_rows) in self._images_in(reader, part).items():
+                found.setdefault(camera, []).append((member_rows + start, frame_rows))
+            start += len(reader)
+        return {
+            camera: (np.concatenate([m for m, _ in parts]), np.concatenate([f for _, f in parts]))
+            for camera, parts in found.items()
+        }
+
+    def _images_in(
+        self, reader: ShardReader, part: tuple[int, Segment] | None
+    ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """For each camera the index rows of its images in one tar, and the frame rows they belong to."""
+        parts = pc.extract_regex(reader.index["name"].combine_chunks(), pattern=f"^(?:{FRAME_IMAGE})$")
         member_rows = np.flatnonzero(parts.is_valid())
         episodes, frames, cameras = (parts.drop_null().field(name) for name in ("episode", "frame", "camera"))
         ordinals = pc.index_in(episodes, pa.array(self.episodes, pa.string()))
         if ordinals.null_count:
             stray = episodes.filter(ordinals.is_null())[0].as_py()
-            raise FoundryError(f"{self.reader.where} has images of {stray!r}, which has no {EPISODE_JSON}")
-        first_rows = self.row_starts[:-1][ordinals]
+            raise FoundryError(f"{reader.where} has images of {stray!r}, which has no {EPISODE_JSON}")
+        first_rows, end_rows = self.row_starts[:-1][ordinals], self.row_starts[1:][ordinals]
         frame_rows = first_rows + frames.cast(pa.int64()).to_numpy()
-        beyond = np.flatnonzero(frame_rows >= self.row_starts[1:][ordinals])
-        if len(beyond):
-            name = self.reader.name(int(member_rows[beyond[0]]))
-            raise FoundryError(
-                f"{self.reader.where} has the image {name!r} of a frame that its episode lacks"
-            )
+        outside = frame_rows >= end_rows
+        if part is not None:
+            start_row = self.row_starts[part[0]]
+            outside |= frame_rows < start_row + part[1].start
+            outside |= frame_rows >= start_row + part[1].end
+        if outside.any():
+            name = reader.name(int(member_rows[np.flatnonzero(outside)[0]]))
+            raise FoundryError(f"{reader.where} has the image {name!r} of a frame that its episode lacks")
         camera_M = cameras.dictionary_encode()
         return {
             camera: (member_rows[codes], frame_rows[codes])
@@ -211,6 +253,12 @@ class RobotShard:
         if episode not in self._ordinals:
             raise FoundryError(f"{self.reader.where} has no episode {episode!r}")
         return self.reader.read_name(name)
+
+    @cached_property
+    def _extents(self) -> list[tuple[int, list[Segment]]]:
+        """Frames and segments of every episode."""
+        told = (self.episode_json(episode) for episode in self.episodes)
+        return [(episode["num_frames"], segments_of(episode, self.reader.where)) for episode in told]
 
     @cached_property
     def _ordinals(self) -> dict[str, int]:

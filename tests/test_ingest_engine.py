@@ -264,8 +264,8 @@ def test_rows_of_an_unusable_episode_stay_in_step_with_the_images(tmp_path):
     """demo_4 is in the tar with its images; its rows must be there, flagged, or later rows would slip."""
     import pyarrow as pa
 
+    from robot_foundry.catalog.opening import open_robot_shard
     from robot_foundry.catalog.store import Store
-    from robot_foundry.ingest.survey import open_shard
 
     damaged_sources(tmp_path / "source")
     report = ingest(tmp_path / "source" / "mixed.hdf5", tmp_path / "store", overrides=[])
@@ -273,7 +273,7 @@ def test_rows_of_an_unusable_episode_stay_in_step_with_the_images(tmp_path):
     (path,) = (folder / "frames").iterdir()
     rows = pa.ipc.open_file(path).read_all()
     episode = pa.ipc.open_file(folder / "episodes.arrow").read_all().to_pylist()[0]
-    shard = open_shard(Store(tmp_path / "store"), "reach", path.stem)
+    shard = open_robot_shard(Store(tmp_path / "store"), "reach", path.stem)
     assert rows.num_rows == int(shard.row_starts[-1])
     assert shard.episodes[episode["episode"]] == episode["key"]
     assert shard.row_starts[episode["episode"]] == episode["row_start"]
@@ -327,8 +327,8 @@ def test_a_file_that_changes_under_way_stops_the_run(source, tmp_path, monkeypat
     copied = shutil.copytree(source, tmp_path / "source")
     listed = engine.list_units
 
-    def list_then_write(*arguments):
-        result = listed(*arguments)
+    def list_then_write(*arguments, **options):
+        result = listed(*arguments, **options)
         with (copied / "part_1.hdf5").open("ab") as file:
             file.write(b"more")
         return result
@@ -354,8 +354,8 @@ def test_a_glob_a_limit_and_a_dry_run(source, tmp_path):
 
 
 def test_content_settings_reach_the_tar(tmp_path):
+    from robot_foundry.catalog.opening import open_robot_shard
     from robot_foundry.catalog.store import Store
-    from robot_foundry.ingest.survey import open_shard
     from robot_foundry.shards.images import probe
 
     make(tmp_path / "a.hdf5", episodes=1, frames=3, size=24)
@@ -375,7 +375,7 @@ def test_content_settings_reach_the_tar(tmp_path):
     ]
     report = ingest(tmp_path / "a.hdf5", tmp_path / "s", overrides=overrides)
     (tar,) = (tmp_path / "s" / "shards" / "reach").glob("*.tar")
-    shard = open_shard(Store(tmp_path / "s"), "reach", tar.stem)
+    shard = open_robot_shard(Store(tmp_path / "s"), "reach", tar.stem)
     assert shard.cameras == ["agentview"]
     assert probe(shard.reader.read(int(shard.image_rows("agentview")[0]))) == ("jpg", 12, 16)
     episode = shard.episode_json(shard.episodes[0])

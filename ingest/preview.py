@@ -1,0 +1,94 @@
+"""What an ingest would make, from the headers of all units and the first frames of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from robot_foundry.catalog.schema import Schema
+from robot_foundry.ingest.resolve import resolve
+from robot_foundry.ingest.shard_writer import episode_json, stored_images
+from robot_foundry.ingest.sources import Refused, Unit, layout
+from robot_foundry.ingest.spec import Spec
+from robot_foundry.ingest.survey import Surveyed
+from robot_foundry.runtime.errors import FoundryError
+
+SAMPLED_FRAMES = 16
+# Above this multiple of the source's bytes the user is told before the disk is full.
+WORTH_A_WARNING = 2.0
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run is expected to make. `frames` is None where the listing does not tell.
+
+    `growth` is stored over source bytes: video, which compresses from frame to frame, grows when each frame
+    is stored by itself. `schema` is by the first readable unit, `sampled`; None if the mapping does not fit.
+    """
+
+    episodes: int
+    frames: int | None
+    source_bytes: int
+    stored_bytes: int
+    schema: Schema | None
+    sampled: str | None
+    warnings: tuple[str, ...]
+
+    @property
+    def growth(self) -> float:
+        return self.stored_bytes / max(self.source_bytes, 1)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "frames": self.frames,
+            "source_bytes": self.source_bytes,
+            "stored_bytes": self.stored_bytes,
+            "growth": self.growth,
+            "sampled": self.sampled,
+            "schema": None if self.schema is None else self.schema.to_json(),
+        }
+
+
+def preview(spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
+    """Open the first unit that can be read, fit the mapping to it, and encode some of its frames."""
+    planned = sum(unit.num_bytes for unit in units)
+    lengths = [unit.num_frames for unit in units]
+    frames = None if None in lengths else sum(length or 0 for length in lengths)
+    for unit in units[:SAMPLED_FRAMES]:
+        try:
+            schema, stored, problems = _sample(spec, unit)
+        except Refused:
+            continue
+        scale = stored / max(unit.num_bytes, 1)
+        made = Preview(len(units), frames, source_bytes, round(planned * scale), schema, unit.name, problems)
+        return made if made.growth < WORTH_A_WARNING else _warned(made)
+    return Preview(len(units), frames, source_bytes, planned, None, None, ())
+
+
+def _warned(made: Preview) -> Preview:
+    grows = (
+        f"the dataset will take about {made.growth:.1f} times the {made.source_bytes / 1e9:.2f} GB of its "
+        "source; content.resize or a lower quality makes it smaller"
+    )
+    return Preview(**{**vars(made), "warnings": (*made.warnings, grows)})
+
+
+def _sample(spec: Spec, unit: Unit) -> tuple[Schema | None, int, tuple[str, ...]]:
+    """The schema by this unit alone, the bytes that it will take, and why the mapping does not fit it."""
+    with layout(spec.layout).open(unit, spec.content) as episode:
+        images, count = 0, 0
+        for pictures in islice(episode.frames, SAMPLED_FRAMES):
+            images += sum(len(data) for _, _, data in stored_images(pictures, episode, spec.content))
+            count += 1
+        low_dim = sum(array.nbytes for array in episode.arrays.values())
+        stored = round(images / max(count, 1) * episode.num_frames) + low_dim
+        shapes = {name: array.shape for name, array in episode.arrays.items()}
+        surveyed = Surveyed(unit.key, episode_json(unit, episode, spec, ()), shapes)
+    try:
+        found = resolve(spec.mapping, [surveyed])
+    except FoundryError as error:
+        return None, stored, (f"{unit.name}: {error.message}",)
+    problems = tuple(f"{unit.name}: {reason}" for reason in found.problems.values())
+    return None if problems else found.schema, stored, problems
