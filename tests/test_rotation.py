@@ -14,6 +14,7 @@ from robot_foundry.runtime.errors import FoundryError
 NUM_RANDOM = 100_000
 NEAR_PI = (np.pi - 1e-3, np.pi - 1e-6, np.pi - 1e-9, np.pi - 1e-13, np.pi)
 NEAR_IDENTITY = (0.0, 1e-300, 1e-13, 1e-9, 1e-6, 1e-3)
+NEAR = (*NEAR_IDENTITY, *NEAR_PI)
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-6}
 
 
@@ -76,23 +77,38 @@ def test_quaternions_and_rotation_vectors_are_the_canonical_ones():
 
 @pytest.mark.parametrize("seq", ["xyz", "zyx", "XYZ", "ZYX", "xzy", "YXZ", "zxz", "XYX", "z", "Y", "xy"])
 def test_euler_sequences_are_scipys(seq):
-    angles = np.random.default_rng(4).uniform(-4, 4, (2000, len(seq)))
-    expected = Rotation.from_euler(seq, angles).as_matrix().reshape(2000, 3, 3)
+    rng = np.random.default_rng(4)
+    signs = rng.choice([-1.0, 1.0], (len(NEAR), 1000, len(seq)))
+    near = (np.array(NEAR)[:, None, None] * signs).reshape(-1, len(seq))  # about the identity and half turns
+    angles = np.concatenate([rng.uniform(-np.pi, np.pi, (NUM_RANDOM, len(seq))), near])
+    expected = Rotation.from_euler(seq, angles).as_matrix().reshape(-1, 3, 3)
     assert error(rot.euler_to_matrix(angles, seq), expected) < 1e-12
     assert error(rot.euler_to_matrix(angles.astype(np.float32), seq), expected) < 1e-6
 
 
-@pytest.mark.parametrize("batch", [(), (1,), (0,), (2, 3, 4)])
-def test_any_batch_shape(batch):
-    rng = np.random.default_rng(5)
-    assert rot.rot6d_to_matrix(rng.normal(size=(*batch, 6))).shape == (*batch, 3, 3)
-    matrix = rot.axis_angle_to_matrix(rng.normal(size=(*batch, 3)))
-    assert matrix.shape == (*batch, 3, 3)
-    assert rot.matrix_to_rot6d(matrix).shape == (*batch, 6)
-    assert rot.matrix_to_quaternion(matrix).shape == (*batch, 4)
-    assert rot.matrix_to_axis_angle(matrix).shape == (*batch, 3)
-    assert rot.euler_to_matrix(rng.normal(size=(*batch, 3)), "xyz").shape == (*batch, 3, 3)
-    assert pose.make(rng.normal(size=(*batch, 3)), matrix).shape == (*batch, 4, 4)
+@pytest.mark.parametrize("batch", [(), (1,), (0,), (2, 3, 4), (5, 0, 2), (1, 1, 1, 7)])
+@pytest.mark.parametrize(
+    ("convert", "into", "out"),
+    [
+        (rot.rot6d_to_matrix, (6,), (3, 3)),
+        (rot.quaternion_to_matrix, (4,), (3, 3)),
+        (rot.axis_angle_to_matrix, (3,), (3, 3)),
+        (lambda e: rot.euler_to_matrix(e, "xyz"), (3,), (3, 3)),
+        (rot.matrix_to_rot6d, (3, 3), (6,)),
+        (rot.matrix_to_quaternion, (3, 3), (4,)),
+        (rot.matrix_to_axis_angle, (3, 3), (3,)),
+        (lambda r: pose.make(r[..., 0], r), (3, 3), (4, 4)),
+    ],
+)
+def test_any_batch_shape(batch, convert, into, out):
+    """A batch of any shape is its rows one by one."""
+    values = np.random.default_rng(5).normal(size=(*batch, *into))
+    if into == (3, 3):
+        values = rot.rot6d_to_matrix(values.reshape(*batch, 9)[..., :6])
+    found = convert(values)
+    assert found.shape == (*batch, *out)
+    rows = [convert(row) for row in values.reshape(-1, *into)]
+    np.testing.assert_array_equal(found.reshape(-1, *out), np.array(rows).reshape(-1, *out))
 
 
 component = st.floats(-1e30, 1e30) | st.sampled_from([0.0, 1.0, -1.0, 1e-13, 1e-30])
@@ -106,6 +122,16 @@ def test_any_finite_rot6d_is_a_rotation(rot6d):
         tolerance = 1e-12 if vectors.dtype == np.float64 else 1e-6
         assert error(matrix @ matrix.T, np.eye(3)) < tolerance
         assert abs(np.linalg.det(matrix) - 1) < tolerance
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_gram_schmidt_of_noise_is_a_rotation(dtype):
+    noise = np.random.default_rng(11).normal(size=(NUM_RANDOM, 6)).astype(dtype)
+    matrix = rot.rot6d_to_matrix(noise).astype(np.float64)
+    assert error(matrix @ matrix.swapaxes(1, 2), np.eye(3)) <= TOLERANCE[dtype]
+    assert error(np.linalg.det(matrix), 1.0) <= TOLERANCE[dtype]
+    direction = noise[:, :3] / np.linalg.norm(noise[:, :3], axis=1, keepdims=True)
+    assert error(matrix[:, :, 0], direction) <= TOLERANCE[dtype]
 
 
 def test_degenerate_rot6d_falls_back_as_documented():
