@@ -7,6 +7,8 @@ import signal
 from collections import Counter
 
 ENVIRONMENT = "FOUNDRY_KILL_AT"
+# Kill the parent first: that of a Ray worker is the raylet, and with it the node dies.
+WITH_PARENT = "FOUNDRY_KILL_PARENT"
 _hits: Counter[str] = Counter()
 
 
@@ -18,4 +20,6 @@ def kill_point(name: str) -> None:
     _hits[name] += 1
     wanted_name, _, wanted_hit = wanted.partition(":")
     if wanted_name == name and _hits[name] == int(wanted_hit or "1"):
+        if WITH_PARENT in os.environ:
+            os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,189 @@
+"""Ingest on a cluster and in an object store: the same bytes as inline on one disk."""
+
+from __future__ import annotations
+
+import runpy
+import signal
+import uuid
+from pathlib import Path
+
+import pytest
+
+from robot_foundry.ingest.engine import Options, run
+from robot_foundry.ingest.spec import load_spec
+from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.runtime.killpoint import ENVIRONMENT, WITH_PARENT
+from robot_foundry.runtime.parallel import Workers
+from robot_foundry.runtime.storage import open_storage
+
+make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
+KEPT = ("shards/", "datasets/", "refs/")
+SMALL_SHARDS = ["content.shard_bytes=20000"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Four files of three demonstrations, and one of one."""
+    folder = tmp_path_factory.mktemp("source")
+    for i in range(4):
+        make(folder / f"part_{i}.hdf5", seed=i, episodes=3, frames=6, size=16)
+    make(folder / "last.hdf5", seed=9, episodes=1, frames=6, size=16)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inline(source, tmp_path_factory):
+    """A store that was written in this process."""
+    store = tmp_path_factory.mktemp("inline")
+    ingest(source, store)
+    return store
+
+
+def ingest(source, store, overrides=SMALL_SHARDS, **options):
+    return run(
+        load_spec("robomimic", overrides), source, store=store, name="reach", options=Options(**options)
+    )
+
+
+def content(store):
+    """Bytes of all that a store keeps, but for the files that say where the source was."""
+    storage = open_storage(store)
+    return {
+        path: storage.read_bytes(path)
+        for path in storage.list()
+        if path.startswith(KEPT) and not path.endswith("manifest.json")
+    }
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Three nodes on this machine, which soon notice when another is gone."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    soon = {
+        "health_check_initial_delay_ms": 0,
+        "health_check_period_ms": 200,
+        "health_check_timeout_ms": 1000,
+        "health_check_failure_threshold": 3,
+    }
+    node = {"num_cpus": 1, "object_store_memory": 1 << 27}
+    made = Cluster(
+        initialize_head=True, head_node_args={**node, "include_dashboard": False, "_system_config": soon}
+    )
+    for _ in range(2):
+        made.add_node(**node)
+    yield made
+    made.shutdown()
+
+
+def test_three_nodes_give_the_bytes_of_one_process(source, inline, cluster, tmp_path):
+    report = ingest(source, tmp_path, ray_address=cluster.address)
+    assert report.written == 13 and report.shards_written >= 5
+    assert content(tmp_path) == content(inline)
+
+
+def test_a_node_that_dies_in_the_middle_changes_nothing(source, inline, cluster, tmp_path):
+    dying = {ENVIRONMENT: "shard-tar-written", WITH_PARENT: "1"}
+    node = cluster.add_node(num_cpus=2, object_store_memory=1 << 27, env_vars=dying)
+    report = ingest(source, tmp_path, ray_address=cluster.address)
+    assert node.all_processes["raylet"][0].process.wait(timeout=10) == -signal.SIGKILL
+    cluster.remove_node(node)
+    assert report.written == 13 and not report.quarantined
+    assert content(tmp_path) == content(inline)
+
+
+def test_nodes_that_do_not_see_a_local_file_are_refused(cluster, tmp_path):
+    (tmp_path / "seen").write_bytes(b"here")
+    with Workers(ray_address=cluster.address) as workers:
+        workers.require({str(tmp_path / "seen"): 4})
+        assert dict(workers.map(len, ["a"])) == {0: 1}
+        workers.require({str(tmp_path / "elsewhere"): 4})
+        with pytest.raises(FoundryError, match="do not see local files .*elsewhere") as caught:
+            list(workers.map(len, ["a"]))
+    assert "all nodes share" in caught.value.hint
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """A bucket of an S3 server in this process."""
+    moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    s3fs = pytest.importorskip("s3fs")
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        name = f"bucket-{uuid.uuid4().hex}"
+        s3fs.S3FileSystem().mkdir(name)
+        yield f"s3://{name}"
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def remote_source(source, bucket):
+    storage = open_storage(f"{bucket}/logs")
+    for path in source.iterdir():
+        storage.write(path.name, path.read_bytes())
+    storage.write("notes.txt", b"passed over")
+    return f"{bucket}/logs"
+
+
+def test_a_source_and_store_in_s3_give_the_bytes_of_one_disk(remote_source, inline, bucket):
+    """Known by content, all is equal; known by ETag, tars are, under other names, and so the version."""
+    report = ingest(remote_source, f"{bucket}/full", fingerprint="full")
+    assert content(f"{bucket}/full") == content(inline)
+    assert report.warnings == ("passed over 1 file that the layout robomimic does not read",)
+
+    quick = ingest(remote_source, f"{bucket}/quick")
+    assert quick.version.version_id == report.version.version_id
+    assert ends(content(f"{bucket}/quick"), ".tar") == ends(content(inline), ".tar")
+    assert ingest(remote_source, f"{bucket}/quick").noop
+    with pytest.raises(UsageError, match="fingerprint is auto or full, got 'quick'"):
+        ingest(remote_source, f"{bucket}/quick", fingerprint="quick")
+
+
+def ends(files, suffix):
+    return sorted(data for path, data in files.items() if path.endswith(suffix))
+
+
+def test_only_what_changed_in_s3_is_read_again(remote_source, source, bucket, tmp_path):
+    pattern = f"{remote_source}/part_[01]*"
+    assert ingest(pattern, tmp_path).written == 6
+    storage = open_storage(remote_source)
+    make(tmp_path / "new.hdf5", seed=77, episodes=2, frames=6, size=16)
+    storage.write("part_1.hdf5", (tmp_path / "new.hdf5").read_bytes())
+    try:
+        report = ingest(pattern, tmp_path)
+        assert (report.written, report.noop) == (5, False)
+        assert report.shards_reused >= 1 and report.shards_written >= 1
+        assert ingest(f"{remote_source}/part_0.hdf5", tmp_path).written == 3
+    finally:
+        storage.write("part_1.hdf5", (source / "part_1.hdf5").read_bytes())
+
+
+def test_an_object_that_is_replaced_under_way_stops_the_run(remote_source, source, tmp_path, monkeypatch):
+    from robot_foundry.ingest import engine
+
+    storage, listed = open_storage(remote_source), engine.list_units
+
+    def list_then_replace(*arguments, **options):
+        result = listed(*arguments, **options)
+        storage.write("part_2.hdf5", (source / "part_3.hdf5").read_bytes())
+        return result
+
+    monkeypatch.setattr(engine, "list_units", list_then_replace)
+    try:
+        with pytest.raises(FoundryError, match=r"part_2.hdf5 changed while it was ingested"):
+            ingest(remote_source, tmp_path)
+    finally:
+        storage.write("part_2.hdf5", (source / "part_2.hdf5").read_bytes())
+
+
+def test_a_bucket_that_is_not_there_is_named(bucket, tmp_path):
+    with pytest.raises(UsageError, match="no file or folder s3://no-such-bucket-here/x"):
+        ingest("s3://no-such-bucket-here/x", tmp_path)
