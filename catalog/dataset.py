@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.manifest import Manifest, read_manifest
 from robot_foundry.catalog.mixture import make_mixture
+from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.rows import episode_rows, frame_rows
 from robot_foundry.catalog.schema import Schema
@@ -25,8 +26,6 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.images import decode
-from robot_foundry.shards.index import read_index
-from robot_foundry.shards.reader import RobotShard, ShardReader
 
 _OPEN_SHARDS = 16
 
@@ -91,8 +90,9 @@ class Dataset:
         representation: str | None = None,
         *,
         stream: str = "next_state",
-        horizon: int = 16,
-        stride: int = 1,
+        horizon: int | str = 16,
+        stride: int | str = 1,
+        control_hz: float | None = None,
     ) -> Statistics:
         """The distribution of every dim of `stream`.
 
@@ -103,7 +103,13 @@ class Dataset:
             return version_statistics(self.store, self.version, stream)
         mixture = make_mixture(self.store, {f"{self.version.dataset}@{self.version.version_id}": 1})
         _, action = representation_statistics(
-            self.store, mixture, stream=stream, representation=representation, horizon=horizon, stride=stride
+            self.store,
+            mixture,
+            stream=stream,
+            representation=representation,
+            horizon=horizon,
+            stride=stride,
+            control_hz=control_hz,
         )
         return action
 
@@ -121,9 +127,8 @@ class _OpenShard:
     """The mapped tables of one shard and its image bytes."""
 
     def __init__(self, store: Store, version: Version, schema: Schema, key: str) -> None:
-        tar, index = store.shard_tar(version.dataset, key), store.shard_index(version.dataset, key)
-        self._reader = ShardReader(store.storage, tar, read_index(store.storage, index))
-        shard = RobotShard(self._reader)
+        shard = open_robot_shard(store, version.dataset, key)
+        self._images = shard.images
         self._episodes = list(shard.episodes)
         self._image_rows: Mapping[str, NDArray[np.int64]] = {
             camera.role: shard.image_rows(camera.name) for camera in schema.cameras
@@ -138,7 +143,7 @@ class _OpenShard:
         frame: dict[str, Any] = {name: matrix[row].copy() for name, matrix in self._matrices.items()}
         for role, rows in self._image_rows.items():
             if rows[row] >= 0:
-                frame[f"image.{role}"] = decode(self._reader.read(int(rows[row])))
+                frame[f"image.{role}"] = decode(self._images.read(int(rows[row])))
         for name, kind in (("timestamp", np.float64), ("flags", np.uint32), ("frame", np.int32)):
             frame[name] = kind(self._table[name][row].as_py())
         frame["key"] = self._episodes[self._table["episode"][row].as_py()]

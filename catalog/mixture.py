@@ -6,9 +6,12 @@ However a mixture was written (inline, stored, nested, refs by tag or number), e
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
+
+import numpy as np
 
 from robot_foundry.catalog.components import LANES, SPAN, Component, Mixture
 from robot_foundry.catalog.manifest import Manifest, commit, read_manifest
@@ -16,8 +19,11 @@ from robot_foundry.catalog.refs import datasets, resolve
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.store import Store, check_name
+from robot_foundry.catalog.tables import read_episodes
+from robot_foundry.catalog.timing import Timing, episode_rates
 from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.normalization.tool_frame import tool_frame_warnings
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
@@ -27,6 +33,7 @@ __all__ = [
     "Spaces",
     "as_mixture",
     "commit_mixture",
+    "component_rates",
     "component_schema",
     "component_selection",
     "component_version",
@@ -35,6 +42,7 @@ __all__ = [
     "parse_weights",
     "spaces",
     "warnings_for",
+    "window_rows",
 ]
 
 Weight = str | int | float | Fraction
@@ -78,18 +86,20 @@ def make_mixture(
     where: str | None = None,
     split_by: str = "episode",
     gap: int | None = None,
+    skip: Sequence[str] = (),
     lanes: int | None = None,
     span: int | None = None,
 ) -> Mixture:
     """The mixture of the references in `weights`, scaled to sum to 1.
 
     Selection options (see `SelectionSpec`) hold for datasets. A reference to a mixture is replaced by its
-    components, which keep their own options apart from `split`. Spaces that cannot be united raise
-    FoundryError.
+    components, which keep their own options apart from `split`; what they skip is added to. Spaces that
+    cannot be united raise FoundryError.
     """
     if not weights:
         raise UsageError("a mixture needs at least one REF=WEIGHT")
     spec = SelectionSpec(split=split, val_fraction=val_fraction, where=where, split_by=split_by)
+    spec = replace(spec, skip=tuple(skip))
     spec = spec if gap is None else replace(spec, gap=gap)
     shares: dict[Identity, Fraction] = {}
     inherited: set[tuple[int, int]] = set()
@@ -100,7 +110,7 @@ def make_mixture(
             parts = {(version.dataset, version.version_id, _identity(spec)): Fraction(1)}
         else:
             inherited.add((nested.lanes, nested.span))
-            parts = _shares(nested, split)
+            parts = _shares(nested, split, skip)
         for identity, fraction in parts.items():
             shares[identity] = shares.get(identity, Fraction(0)) + exact_weight(value, ref) * fraction
     known_lanes, known_span = inherited.pop() if len(inherited) == 1 else (LANES, SPAN)
@@ -110,21 +120,25 @@ def make_mixture(
 
 
 def as_mixture(
-    store: Store, ref_or_weights: str | Version | Mapping[str, Weight] | Mixture, *, split: str = "train"
+    store: Store,
+    ref_or_weights: str | Version | Mapping[str, Weight] | Mixture,
+    *,
+    split: str = "train",
+    skip: Sequence[str] = (),
 ) -> Mixture:
-    """What a recipe or a caller may write, as a mixture over `split`.
+    """What a recipe or a caller may write, as a mixture over `split` without frames flagged `skip`.
 
     A reference to a dataset or a mixture, weights as text ('sim=0.6,real=0.4') or mapping, or a Mixture.
     """
     if isinstance(ref_or_weights, Mixture):
-        shares = _shares(ref_or_weights, split)
+        shares = _shares(ref_or_weights, split, skip)
         return replace(ref_or_weights, components=_components(store, shares))
     if isinstance(ref_or_weights, Version):
         ref_or_weights = f"{ref_or_weights.dataset}@{ref_or_weights.version_id}"
     if isinstance(ref_or_weights, str):
         text = ref_or_weights
         ref_or_weights = parse_weights(text) if "=" in text else {text: Fraction(1)}
-    return make_mixture(store, ref_or_weights, split=split)
+    return make_mixture(store, ref_or_weights, split=split, skip=skip)
 
 
 def commit_mixture(store: Store, mixture: Mixture, name: str) -> Version:
@@ -198,8 +212,37 @@ def spaces(store: Store, mixture: Mixture) -> Spaces:
     return Spaces(union("state"), {stream: union(stream) for stream in sorted(common)}, schemas)
 
 
-def warnings_for(store: Store, mixture: Mixture, weights: Mapping[str, Weight] | None = None) -> list[str]:
-    """What is allowed and probably not meant, one sentence each. `weights` are those that were asked for."""
+def component_rates(store: Store, component: Component) -> tuple[float, float] | None:
+    """The least and the greatest rate of its episodes in Hz, None where no episode's is known."""
+    nominal = component_schema(store, component).fps
+    if nominal:
+        return nominal, nominal
+    rate_E = episode_rates(read_episodes(store, component_version(store, component)))
+    rate_E = rate_E[np.isfinite(rate_E)]
+    return (float(rate_E.min()), float(rate_E.max())) if rate_E.size else None
+
+
+def window_rows(store: Store, mixture: Mixture, timing: Timing) -> int:
+    """Rows from the oldest observation of a window to its last target, the most of any dataset."""
+    most = 0
+    for component in mixture.components:
+        steps = timing.steps(component_schema(store, component).fps, component.name)
+        step = float(steps.rows((component_rates(store, component) or (0.0, 0.0))[1]))
+        most = max(most, ceil((steps.horizon + steps.history) * step - 1e-6))
+    return most
+
+
+def warnings_for(
+    store: Store,
+    mixture: Mixture,
+    weights: Mapping[str, Weight] | None = None,
+    *,
+    one_step_time: bool = False,
+) -> list[str]:
+    """What is allowed and probably not meant, one sentence each. `weights` are those that were asked for.
+
+    `one_step_time` says that steps will be one time in all datasets, so that unlike rates do no harm.
+    """
     found = []
     total = sum((exact_weight(value, ref) for ref, value in (weights or {}).items()), Fraction(0))
     if weights and total != 1:
@@ -210,21 +253,28 @@ def warnings_for(store: Store, mixture: Mixture, weights: Mapping[str, Weight] |
         ratio = float(repeats[most] / repeats[least])
         found.append(f"'{most}' is repeated {ratio:.1f} times while '{least}' is seen once")
     schemas = {component.name: component_schema(store, component) for component in mixture.components}
-    rates = {name: schema.fps for name, schema in schemas.items() if schema.fps}
-    if rates and max(rates.values()) > RATE_RATIO * min(rates.values()):
-        listed = ", ".join(f"{name} {fps:g} Hz" for name, fps in rates.items())
-        found.append(f"the rates differ by more than {RATE_RATIO} times ({listed}): a step is not one time")
-    unknown = [name for name, schema in schemas.items() if schema.tool_frame == "unknown"]
-    if unknown and len(schemas) > 1:
-        found.append(f"the tool frame of {', '.join(unknown)} is unknown: poses of the tools may not agree")
-    return found
+    known = {component.name: component_rates(store, component) for component in mixture.components}
+    rates = {name: found for name, found in known.items() if found}
+    bounds = [rate for pair in rates.values() for rate in pair]
+    if not one_step_time and bounds and max(bounds) > RATE_RATIO * min(bounds):
+        listed = ", ".join(f"{name} {_hertz(*pair)}" for name, pair in rates.items())
+        found.append(
+            f"the rates differ by more than {RATE_RATIO} times ({listed}): a step is not one time; "
+            "training with data.window.control_hz makes it one"
+        )
+    return found + tool_frame_warnings([(name, schema.tool_frame) for name, schema in schemas.items()])
 
 
-def _shares(mixture: Mixture, split: str) -> dict[Identity, Fraction]:
-    """What each component contributes, with another split."""
+def _hertz(least: float, greatest: float) -> str:
+    return f"{least:g} Hz" if least == greatest else f"{least:g} to {greatest:g} Hz"
+
+
+def _shares(mixture: Mixture, split: str, skip: Sequence[str]) -> dict[Identity, Fraction]:
+    """What each component contributes, with another split and more that it skips."""
     shares: dict[Identity, Fraction] = {}
     for component in mixture.components:
-        spec = replace(SelectionSpec.from_json(component.selection), split=split)
+        spec = SelectionSpec.from_json(component.selection)
+        spec = replace(spec, split=split, skip=(*spec.skip, *skip))
         identity = (component.dataset, component.version_id, _identity(spec))
         shares[identity] = shares.get(identity, Fraction(0)) + component.fraction
     return shares

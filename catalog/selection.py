@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import read_annotations, read_episodes
+from robot_foundry.catalog.tables import Flag, flag_named, read_annotations, read_episodes, read_frames
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
@@ -45,6 +46,8 @@ class SelectionSpec:
     episode too short to leave a frame on both sides is train. For datasets of few episodes.
     `where` is an SQL condition over the columns of the episodes table and `instruction`, the first
     annotation.
+    `skip` are flags (`noop`, `intervention`, …): frames that have one of them are not selected. They are
+    still seen and predicted from their neighbours.
     """
 
     split: str = "train"
@@ -52,8 +55,11 @@ class SelectionSpec:
     where: str | None = None
     split_by: str = "episode"
     gap: int = DEFAULT_GAP
+    skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "skip", tuple(sorted(set(self.skip))))
+        flag_named(*self.skip)
         for name, value, known in (("split", self.split, SPLITS), ("split_by", self.split_by, SPLIT_BY)):
             if value not in known:
                 listed = ", ".join(known)
@@ -76,9 +82,10 @@ class SelectionSpec:
         """Only the keys that matter: what a split does not use does not enter an id."""
         spec = asdict(self)
         if self.split == "all":
-            spec = {"split": "all", "where": self.where}
+            spec = {"split": "all", "where": self.where, "skip": self.skip}
         elif self.split_by == "episode":
             del spec["gap"]
+        spec["skip"] = list(self.skip) or None
         return {name: value for name, value in spec.items() if value is not None}
 
     @classmethod
@@ -125,8 +132,14 @@ class Selection:
         if not (end_E > begin_E).any():
             raise _nothing_held_out(version, spec, len(length_E))
         kept = end_E > begin_E
-        ranges = _joined(shard_E[kept], (start_E + begin_E)[kept], (start_E + end_E)[kept])
-        return cls(version, spec, int(kept.sum()), *ranges)
+        spans = shard_E[kept], (start_E + begin_E)[kept], (start_E + end_E)[kept]
+        num_episodes = int(kept.sum())
+        if spec.skip:
+            spans, num_episodes = _unflagged(store, version, flag_named(*spec.skip), spans)
+            if not num_episodes:
+                listed = " or ".join(spec.skip)
+                raise FoundryError(f"no frame of {version} is left: all that are selected are {listed}")
+        return cls(version, spec, num_episodes, *_joined(*spans))
 
     @property
     def num_samples(self) -> int:
@@ -176,6 +189,26 @@ def _split(
         val_E[max(filled, key=lambda i: (hash_E[i], keys[i]))] = False
     chosen_E = val_E if spec.split == "val" else ~val_E
     return begin_E, np.where(chosen_E, end_E, 0)
+
+
+Spans = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]  # shard, first row, row after the last
+
+
+def _unflagged(store: Store, version: Version, flags: Flag, spans: Spans) -> tuple[Spans, int]:
+    """The parts of spans of rows that have none of the flags, and how many of the spans have such a part."""
+    entries = read_manifest(store, version).shards
+    pieces: list[tuple[int, int, int]] = []
+    num_spans, flagged_R, opened = 0, np.zeros(0, bool), -1
+    for shard, start, stop in zip(*(column.tolist() for column in spans), strict=True):
+        if shard != opened:  # episodes, and so spans, are in the order of shards
+            table, opened = read_frames(store, version, entries[shard].key), shard
+            flagged_R = (table["flags"].to_numpy() & int(flags)) != 0
+        padded = np.concatenate([[True], flagged_R[start:stop], [True]])
+        edges = start + np.flatnonzero(padded[1:] != padded[:-1])
+        pieces += [(shard, *pair) for pair in edges.reshape(-1, 2).tolist()]
+        num_spans += bool(len(edges))
+    columns = np.array(pieces, np.int64).reshape(-1, 3).T
+    return (columns[0].astype(np.int32), columns[1], columns[2]), num_spans
 
 
 def _joined(

@@ -9,35 +9,46 @@ Legend: N selected rows, T steps of the horizon, S state dims, A action dims, E 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from itertools import groupby
+from math import gcd
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.components import Component, Mixture
+from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.mixture import as_mixture, component_schema, component_selection, spaces
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import Flag, frame_matrix, read_episodes, read_frames, read_leaves
+from robot_foundry.catalog.tables import (
+    Flag,
+    flag_named,
+    frame_matrix,
+    read_episodes,
+    read_frames,
+    read_leaves,
+)
+from robot_foundry.catalog.timing import Steps, Timing, episode_rates
 from robot_foundry.catalog.version import Version
-from robot_foundry.catalog.windows import chunk_rows
+from robot_foundry.catalog.windows import Anchors, Frames, WindowPlan, encoded, windows
 from robot_foundry.normalization.digest import Digest
-from robot_foundry.normalization.representation import Representation, encode, represented
+from robot_foundry.normalization.representation import Representation, represented
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.canonical import canonical_json, digest_of
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 from robot_foundry.runtime.parallel import unordered_map
 from robot_foundry.runtime.progress import Progress
 
-FORMAT = 1
+FORMAT = 2
 BLOCK_ROWS = 4096
+WEIGHTINGS = ("count", "mixture")
 
 
 def version_statistics(store: Store, version: Version, stream: str) -> Statistics:
@@ -54,56 +65,103 @@ def version_statistics(store: Store, version: Version, stream: str) -> Statistic
     return Statistics(space, tuple(Digest.merge_all(leaves[name]) for name in space.names))
 
 
+@dataclass(frozen=True)
+class ChunkStatistics:
+    """Over the unions of a mixture: absolute states, encoded chunks, and these by offset, if asked for.
+
+    `offsets` has one entry for each step of the horizon, the longest that a dataset of the mixture has.
+    """
+
+    state: Statistics
+    action: Statistics
+    offsets: tuple[Statistics, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        offsets = [statistics.to_json() for statistics in self.offsets]
+        return {"state": self.state.to_json(), "action": self.action.to_json(), "offsets": offsets}
+
+    @classmethod
+    def from_json(cls, obj: Mapping[str, Any]) -> ChunkStatistics:
+        read = Statistics.from_json
+        return cls(read(obj["state"]), read(obj["action"]), tuple(read(text) for text in obj["offsets"]))
+
+
 def representation_statistics(
+    store: Store, mixture: Mixture, **options: Any
+) -> tuple[Statistics, Statistics]:
+    """(state, action) of `chunk_statistics`, which has the options: all offsets of a chunk pooled."""
+    found = chunk_statistics(store, mixture, **options)
+    return found.state, found.action
+
+
+def chunk_statistics(
     store: Store,
     mixture: Mixture,
     *,
     stream: str = "next_state",
     representation: str = "relative_tool",
-    horizon: int = 16,
-    stride: int = 1,
+    horizon: int | str = 16,
+    stride: int | str = 1,
+    control_hz: float | None = None,
+    masked: Sequence[str] = (),
+    per_offset: bool = False,
+    weighting: str = "count",
     workers: int = 0,
     quiet: bool = True,
-) -> tuple[Statistics, Statistics]:
+) -> ChunkStatistics:
     """Statistics of the states and of the encoded chunks of the training split of `mixture`, over its unions.
 
-    States are absolute; chunks are those of the loader, all offsets pooled: anchor t, targets in rows t,
-    t+stride, … of `stream` (see `windows`). Left out are steps past the end of the episode, rows flagged
-    invalid, anchors whose state is flagged invalid, and (counted in the digests) values that are not finite.
-    Every row counts once, whatever the weights. Cached in the store, keyed by all that defines them.
+    States are absolute and of the anchors; chunks are those of the loader (`windows` makes both). Left out
+    are steps past the end of the episode, rows flagged invalid or with a flag of `masked`, anchors whose
+    state is flagged invalid, and (counted in the digests) values that are not finite.
+
+    `weighting` 'count': every row counts once. 'mixture': rows count as often as the weights draw them, by
+    leaves scaled to whole multiples (`Digest.scaled`); a dataset's weight is met to 1e-4 of itself or better,
+    and `count` is in such multiples. Cached in the store, keyed by all that defines them.
     """
+    if weighting not in WEIGHTINGS:
+        known = ", ".join(WEIGHTINGS)
+        raise UsageError(f"weighting '{weighting}' is none of {known}{nearest(weighting, WEIGHTINGS)}")
     mixture = as_mixture(store, mixture, split="train")
-    wanted = Representation.parse(representation)
     unions = spaces(store, mixture)
     if stream not in unions.streams:
         for schema in unions.schemas.values():
             schema.space(stream)
-    action_union = represented_union(unions.schemas, stream, str(wanted))
+    timing = Timing(horizon, 1, stride, control_hz)
+    wanted = _Wanted(
+        stream, str(Representation.parse(representation)), timing, flag_named(*masked), per_offset
+    )
+    action_union = represented_union(unions.schemas, stream, wanted.representation)
     identity = {
         "format": FORMAT,
         "digests": package_version("fastdigest"),
         "rows": [[c.version_id, component_selection(store, c).id] for c in mixture.components],
         "spaces": [unions.state.to_json(), action_union.to_json()],
-        "window": [stream, str(wanted), horizon, stride],
+        "window": [
+            stream,
+            wanted.representation,
+            horizon,
+            stride,
+            control_hz,
+            int(wanted.masked),
+            per_offset,
+        ],
     }
-    cache = store.statistics_cache(digest_of(identity))
-    if store.storage.exists(cache):
-        cached = json.loads(store.storage.read_bytes(cache))
-        return Statistics.from_json(cached["state"]), Statistics.from_json(cached["action"])
-
-    window = _Window(stream, str(wanted), horizon, stride)
-    tasks = [task for component in mixture.components for task in _tasks(store, component, window)]
-    states, actions = [], []
-    with Progress(len(tasks), "shards", "statistics", quiet=quiet) as progress:
-        for index, leaves in unordered_map(_shard_leaves, tasks, workers=workers):
-            embodiment = tasks[index].schema.embodiment
-            states += [state.into(unions.state, embodiment=embodiment) for state, _ in leaves]
-            actions += [action.into(action_union, embodiment=embodiment) for _, action in leaves]
-            progress.advance()
-    state, action = Statistics.merge_all(states), Statistics.merge_all(actions)
-    with suppress(OSError):  # the store may be one that this user can only read
-        store.storage.write(cache, canonical_json({"state": state.to_json(), "action": action.to_json()}))
-    return state, action
+    weights = {"count": None, "mixture": [component.weight for component in mixture.components]}
+    caches = {
+        kind: store.statistics_cache(digest_of({**identity, "weights": weights[kind]})) for kind in WEIGHTINGS
+    }
+    if store.storage.exists(caches[weighting]):
+        return ChunkStatistics.from_json(json.loads(store.storage.read_bytes(caches[weighting])))
+    leaves = _leaves(store, mixture, wanted, (unions.state, action_union), workers=workers, quiet=quiet)
+    multiples = _multiples(mixture, len(leaves[0].action))
+    found = {}
+    for kind in dict.fromkeys(("count", weighting)):  # the plain one costs little once the leaves are there
+        times = multiples if kind == "mixture" else [1] * len(mixture.components)
+        found[kind] = _merged(leaves, times)
+        with suppress(OSError):  # the store may be one that this user can only read
+            store.storage.write(caches[kind], canonical_json(found[kind].to_json()))
+    return found[weighting]
 
 
 def represented_union(schemas: Mapping[str, Schema], stream: str, representation: str) -> ActionSpace:
@@ -113,66 +171,171 @@ def represented_union(schemas: Mapping[str, Schema], stream: str, representation
 
 
 @dataclass(frozen=True)
-class _Window:
+class _Wanted:
     stream: str
     representation: str
-    horizon: int
-    stride: int
+    timing: Timing
+    masked: Flag
+    per_offset: bool
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """Statistics of a block of anchors of component number `component`: all offsets, then each if wanted."""
+
+    component: int
+    state: Statistics
+    action: tuple[Statistics, ...]
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One shard of a component: ranges of anchor rows, and the first and last + 1 row of its episodes."""
+    """One shard of a component: ranges of anchor rows, and of its episodes the first and last + 1 row and the
+    rows from one step to the next."""
 
     store: Store
     version: Version
-    schema: Schema
+    stream: str
     shard_key: str
-    window: _Window
+    component: int
+    embodiment: str
+    plan: WindowPlan
+    per_offset: bool
     ranges: list[tuple[int, int]]
     first_E: NDArray[np.int64]
     end_E: NDArray[np.int64]
+    step_E: NDArray[np.float64]
 
 
-def _tasks(store: Store, component: Component, window: _Window) -> Iterator[_Task]:
-    selection = component_selection(store, component)
-    version, schema = selection.version, component_schema(store, component)
+def _leaves(
+    store: Store,
+    mixture: Mixture,
+    wanted: _Wanted,
+    unions: tuple[ActionSpace, ActionSpace],
+    *,
+    workers: int,
+    quiet: bool,
+) -> list[_Leaf]:
+    """The leaves of all components over the unions, in no certain order."""
+    schemas = [component_schema(store, component) for component in mixture.components]
+    steps = [
+        wanted.timing.steps(schema.fps, component.name)
+        for component, schema in zip(mixture.components, schemas, strict=True)
+    ]
+    longest = max(item.horizon for item in steps)
+    tasks = [
+        task
+        for number, schema in enumerate(schemas)
+        for task in _tasks(store, mixture, number, schema, wanted, steps[number], longest)
+    ]
+    found = []
+    with Progress(len(tasks), "shards", "statistics", quiet=quiet) as progress:
+        for index, leaves in unordered_map(_shard_leaves, tasks, workers=workers):
+            embodiment = tasks[index].embodiment
+            for leaf in leaves:
+                state = leaf.state.into(unions[0], embodiment=embodiment)
+                action = tuple(part.into(unions[1], embodiment=embodiment) for part in leaf.action)
+                found.append(_Leaf(leaf.component, state, action))
+            progress.advance()
+    return found
+
+
+def _multiples(mixture: Mixture, values: int) -> list[int]:
+    """How often a sample of each component counts: weight / samples, as whole numbers.
+
+    They are as large as lets all counts, of up to `values` numbers a sample and dim, stay below 2^53.
+    """
+    shares = [component.fraction / component.num_samples for component in mixture.components]
+    times = [max(1, round(share * ((1 << 52) // values))) for share in shares]
+    common = gcd(*times)
+    return [number // common for number in times]
+
+
+def _merged(leaves: list[_Leaf], times: list[int]) -> ChunkStatistics:
+    """One flat merge of all leaves, those of component i scaled by times[i]."""
+    state = Statistics.merge_all(leaf.state.scaled(times[leaf.component]) for leaf in leaves)
+    columns = zip(*(leaf.action for leaf in leaves), strict=True)
+    scales = [times[leaf.component] for leaf in leaves]
+    action, *offsets = (
+        Statistics.merge_all(part.scaled(number) for part, number in zip(column, scales, strict=True))
+        for column in columns
+    )
+    return ChunkStatistics(state, action, tuple(offsets))
+
+
+def _tasks(
+    store: Store,
+    mixture: Mixture,
+    number: int,
+    schema: Schema,
+    wanted: _Wanted,
+    steps: Steps,
+    horizon: int,
+) -> Iterator[_Task]:
+    selection = component_selection(store, mixture.components[number])
+    version = selection.version
     shards = read_manifest(store, version).shards
     episodes = read_episodes(store, version)
+    plan = WindowPlan(
+        schema.state_space(),
+        schema.space(wanted.stream),
+        wanted.representation,
+        steps,
+        horizon,
+        1,
+        wanted.masked,
+    )
     shard_E = episodes["shard"].to_numpy()
     first_E = episodes["row_start"].to_numpy()
     # Ends are not the next starts: rows of episodes that were quarantined may lie between.
     end_E = first_E + episodes["num_frames"].to_numpy()
+    step_E = steps.rows(episode_rates(episodes))
     for ordinal, group in groupby(selection.ranges(), key=itemgetter(0)):
         ranges = [(start, stop) for _, start, stop in group]
         here = shard_E == ordinal
-        yield _Task(store, version, schema, shards[ordinal].key, window, ranges, first_E[here], end_E[here])
+        yield _Task(
+            store,
+            version,
+            wanted.stream,
+            shards[ordinal].key,
+            number,
+            schema.embodiment,
+            plan,
+            wanted.per_offset,
+            ranges,
+            first_E[here],
+            end_E[here],
+            step_E[here],
+        )
 
 
-def _shard_leaves(task: _Task) -> list[tuple[Statistics, Statistics]]:
-    """(state, action) statistics of blocks of anchors, over the spaces of the component."""
-    window, schema = task.window, task.schema
-    state_space, action_space = schema.state_space(), schema.space(window.stream)
-    encoded_space = represented(action_space, window.representation)
+def _shard_leaves(task: _Task) -> list[_Leaf]:
+    """Statistics of blocks of anchors, over the spaces of the component."""
+    plan = task.plan
+    space = represented(plan.target, plan.representation)
     table = read_frames(task.store, task.version, task.shard_key)
-    state_RS = frame_matrix(table, "state")
-    target_RA = frame_matrix(table, f"action.{window.stream}")
-    flags_R = table["flags"].to_numpy()
+    frames = Frames(
+        frame_matrix(table, "state"),
+        frame_matrix(table, f"action.{task.stream}"),
+        table["flags"].to_numpy(),
+    )
     anchor_R = np.concatenate([np.arange(start, stop) for start, stop in task.ranges])
     leaves = []
     for begin in range(0, len(anchor_R), BLOCK_ROWS):
         row_N = anchor_R[begin : begin + BLOCK_ROWS]
         episode_N = np.searchsorted(task.first_E, row_N, side="right") - 1
         bounds_N = task.first_E[episode_N], task.end_E[episode_N]
-        row_NT, inside_NT = chunk_rows(row_N, *bounds_N, window.horizon, window.stride)
-        anchored_N = (flags_R[row_N] & Flag.INVALID_STATE) == 0
-        valid_NT = inside_NT & anchored_N[:, None] & ((flags_R[row_NT] & Flag.INVALID_ACTION) == 0)
-        state_NS = state_RS[row_N]
-        action_NTA = encode(state_NS, target_RA[row_NT], state_space, action_space, window.representation)
+        anchors = Anchors(np.zeros(len(row_N), np.int32), row_N, *bounds_N, episode_N, task.step_E[episode_N])
+        window = windows(anchors, {0: frames}, plan)
+        action_NTA, counted_NT1 = encoded(window, plan), window.counted_nT[..., None]
+        anchored_N1 = (window.flags_n & Flag.INVALID_STATE)[:, None] == 0
+        offsets = range(plan.horizon) if task.per_offset else ()
+        parts = [Statistics.of(action_NTA[:, t], counted_NT1[:, t], space) for t in offsets]
         leaves.append(
-            (
-                Statistics.of(state_NS, anchored_N[:, None], state_space),
-                Statistics.of(action_NTA, valid_NT[..., None], encoded_space),
+            _Leaf(
+                task.component,
+                Statistics.of(window.state_nHS[:, -1], anchored_N1, plan.state),
+                (Statistics.of(action_NTA, counted_NT1, space), *parts),
             )
         )
     return leaves

@@ -27,13 +27,14 @@ class Batch:
     step               optimiser step b
     k_B                position of each row in the order, k // global_batch = b
     dataset_B          component number in the mixture; embodiment_B number in `Loader.embodiments`
-    dt_B               seconds between steps of the window (stride / fps), 0 where the rate is unknown
+    dt_B               seconds between steps of the window, 0 where the rate is unknown
     images             by role, uint8 [B, H, h, w, 3], oldest first; zero where `image_mask` [B, H] is False,
                        that is where the dataset has no such camera or the frame has no image of it
     instruction        one text a row, '' where there is none
     state_BHD          absolute canonical values, the anchor last; 0 where `state_mask_BD` is False
     action_BTA         in the window's representation, not normalised; 0 where `action_dim_mask_BA` is False
-                       or the step is not usable. Past the end of the episode it keeps the last target
+                       or the step is not usable. Past the end of the episode, or of the dataset's own
+                       horizon, it keeps the last target
     action_dim_mask_BA which dims the row's dataset has
     step_mask_BT       which steps count
     weight_B           weight of the row in the loss

@@ -56,11 +56,12 @@ def load(
     reads in the caller's thread. Corrupt samples are substituted and recorded, up to `max_substitutions`.
     """
     opened = as_store(store)
-    mixture = as_mixture(opened, ref_or_weights, split=split)
+    window = window or WindowSpec()
+    mixture = as_mixture(opened, ref_or_weights, split=split, skip=window.skipped)
     return Loader(
         opened,
         mixture,
-        window or WindowSpec(),
+        window,
         seed=seed,
         global_batch=global_batch,
         rank=rank,
@@ -190,6 +191,8 @@ class Loader:
             representation=window.representation,
             horizon=window.horizon,
             stride=window.stride,
+            control_hz=window.control_hz,
+            masked=window.masked,
         )
 
     def close(self) -> None:

@@ -17,15 +17,18 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.catalog.tables import flag_named
+from robot_foundry.catalog.windows import Window, WindowPlan, encode_actions, windows
 from robot_foundry.loader.batch import Batch, allocate
 from robot_foundry.loader.source import OpenShard, Source
-from robot_foundry.loader.window import Window, WindowSpec, encode_actions, windows
+from robot_foundry.loader.window import WindowSpec
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key, uniform
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.images import decode, probe
 from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.segments import JoinedReader
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 16
@@ -92,6 +95,9 @@ class Reader:
         self._sources, self._spec, self._seed, self._threads = sources, spec, seed, threads
         self._state, self._action = state, action
         self._image_sizes, self._embodiment_D = image_sizes, embodiment_D
+        self._horizon = max(source.steps.horizon for source in sources)
+        self._history = max(source.steps.history for source in sources)
+        self._plans = [self._plan(source) for source in sources]
         self._at = [
             (
                 source.state_space.indices_in(state, source.schema.embodiment),
@@ -109,8 +115,8 @@ class Reader:
             0,
             k_n,
             dataset_n,
-            history=self._spec.history,
-            horizon=self._spec.horizon,
+            history=self._history,
+            horizon=self._horizon,
             state_dims=len(self._state),
             action_dims=len(self._action),
             images={},
@@ -132,6 +138,17 @@ class Reader:
         """End the threads."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+
+    def _plan(self, source: Source) -> WindowPlan:
+        return WindowPlan(
+            source.state_space,
+            source.target_space,
+            self._spec.representation,
+            source.steps,
+            self._horizon,
+            self._history,
+            flag_named(*self._spec.masked),
+        )
 
     def _substitute(self, draft: Draft, row: int, sample: int) -> Substitution:
         reason = draft.failed[row]
@@ -172,10 +189,12 @@ class Reader:
                 draft.failed.update(dict.fromkeys(lost_m.tolist(), error))
         if not shards:
             return
-        window = windows(anchors, {ordinal: shard.frames for ordinal, shard in shards.items()}, self._spec)
+        frames = {ordinal: shard.frames for ordinal, shard in shards.items()}
+        window = windows(anchors, frames, self._plans[source.number])
         self._scatter(batch, source, row_n, window)
         batch.embodiment_B[row_n] = self._embodiment_D[source.number]
         batch.dt_B[row_n] = source.dt(anchors)
+        batch.weight_B[row_n] = self._spec.weights(window.flags_n)
         texts = source.instruction(anchors, batch.k_B[row_n], self._seed)
         needs = zip(row_n.tolist(), texts, anchors.shard_n.tolist(), window.row_nH, strict=True)
         for row, text, ordinal, row_H in needs:
@@ -188,9 +207,7 @@ class Reader:
         state_nHS = np.where(window.state_mask_nS[:, None, :], window.state_nHS, np.float32(0))
         batch.state_BHD[row_n[:, None, None], np.arange(state_nHS.shape[1])[:, None], state_at_S] = state_nHS
         batch.state_mask_BD[row_n[:, None], state_at_S] = window.state_mask_nS
-        action_nTA, batch.step_mask_BT[row_n] = encode_actions(
-            window, source.state_space, source.target_space, self._spec.representation
-        )
+        action_nTA, batch.step_mask_BT[row_n] = encode_actions(window, self._plans[source.number])
         steps_T1 = np.arange(action_nTA.shape[1])[:, None]
         batch.action_BTA[row_n[:, None, None], steps_T1, action_at_A] = action_nTA
         batch.action_dim_mask_BA[row_n[:, None], action_at_A] = True
@@ -246,7 +263,7 @@ def _read_history(item: _RowImages, role: str, out_Hhw3: NDArray[np.uint8]) -> N
     return member_H >= 0
 
 
-def _read_image(reader: ShardReader, member: int, out_hw3: NDArray[np.uint8]) -> None:
+def _read_image(reader: ShardReader | JoinedReader, member: int, out_hw3: NDArray[np.uint8]) -> None:
     data = reader.read(member)
     _, height, width = probe(data)
     if (height, width) == out_hw3.shape[:2]:

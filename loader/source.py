@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.mixture import Component, component_schema, component_selection
+from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import frame_matrix, read_annotations, read_episodes, read_frames
+from robot_foundry.catalog.timing import episode_rates
+from robot_foundry.catalog.windows import Anchors, Frames
 from robot_foundry.loader.instructions import Instructions
-from robot_foundry.loader.window import Anchors, Frames, WindowSpec
+from robot_foundry.loader.window import WindowSpec
 from robot_foundry.normalization.representation import encode, represented
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.index import read_index
-from robot_foundry.shards.reader import RobotShard, ShardReader
+from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.segments import JoinedReader
 
 MAX_OPEN_SHARDS = 256  # each holds a file descriptor, of the 1024 that a process usually may have
 
@@ -35,7 +38,7 @@ class OpenShard:
     """
 
     frames: Frames
-    reader: ShardReader | None
+    reader: ShardReader | JoinedReader | None
     member_row_R: Mapping[str, NDArray[np.int64]]
     retired: bool = False
 
@@ -85,6 +88,7 @@ class Source:
         self._selection = component_selection(store, component)
         self._entries = read_manifest(store, self._selection.version).shards
         self._roles = {c.role: c.name for c in self.schema.cameras if c.role in spec.cameras}
+        self.steps = spec.timing.steps(self.schema.fps, component.name)
         self._read_episodes()
         self._check_representation()
 
@@ -94,7 +98,8 @@ class Source:
         first_n = self._shard_first[shard_n]
         episode_n = np.searchsorted(self._episode_start_E, first_n + row_n, side="right") - 1
         start_n = self._episode_start_E[episode_n] - first_n
-        return Anchors(shard_n, row_n, start_n, start_n + self._length_E[episode_n], episode_n)
+        end_n = start_n + self._length_E[episode_n]
+        return Anchors(shard_n, row_n, start_n, end_n, episode_n, self._step_E[episode_n])
 
     def shard(self, ordinal: int) -> OpenShard:
         """The opened shard. CorruptMember if what a tar says of its episodes is damaged."""
@@ -116,10 +121,9 @@ class Source:
         # Episodes are ordered by shard and row, so that one ascending number finds them.
         self._episode_start_E = self._shard_first[shard_E] + episodes["row_start"].to_numpy()
         self._length_E = episodes["num_frames"].to_numpy().astype(np.int64)
-        fps_E = episodes["fps"].to_numpy()
-        known_E = np.isfinite(fps_E) & (fps_E > 0)
-        dt_E = np.divide(self.spec.stride, fps_E, out=np.zeros(len(fps_E)), where=known_E)
-        self._dt_E = dt_E.astype(np.float32)
+        rate_E = episode_rates(episodes)
+        self._dt_E = self.steps.dt(rate_E).astype(np.float32)
+        self._step_E = self.steps.rows(rate_E)
         self._instructions = Instructions(read_annotations(self._store, version), episodes["key"])
 
     def _check_representation(self) -> None:
@@ -144,13 +148,11 @@ class Source:
         )
         if not self._roles:
             return OpenShard(frames, None, {})
-        index = read_index(store.storage, store.shard_index(version.dataset, key))
-        reader = ShardReader(store.storage, store.shard_tar(version.dataset, key), index)
-        shard = RobotShard(reader)
+        shard = open_robot_shard(store, version.dataset, key)
         member_row_R = {role: shard.image_rows(camera) for role, camera in self._roles.items()}
         if any(len(rows) != table.num_rows for rows in member_row_R.values()):
             raise FoundryError(
-                f"{reader.where} has another number of frames than its table in {version}",
+                f"{shard.reader.where} has another number of frames than its table in {version}",
                 hint="foundry-data validate",
             )
-        return OpenShard(frames, reader, member_row_R)
+        return OpenShard(frames, shard.images, member_row_R)

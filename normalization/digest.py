@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -88,6 +88,16 @@ class Digest:
             weights=weights,
             points=points,
         )
+
+    def scaled(self, times: int) -> Digest:
+        """As if each finite value had been seen `times` times; the others are counted as before.
+
+        This is how a leaf is given a weight: centroids keep their values and integer weights, so that a
+        merge of scaled leaves is as independent of their order as any. Counts must stay below 2^53.
+        """
+        if times < 1 or self.count * times >= 1 << 53:
+            raise FoundryError(f"a digest of {self.count} values cannot be scaled by {times}")
+        return replace(self, count=self.count * times, m2=self.m2 * times, weights=self.weights * times)
 
     @property
     def std(self) -> float:

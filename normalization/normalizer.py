@@ -10,13 +10,14 @@ Normalised is (x - centre) / scale, clipped. `rule` says how centre and scale ca
     no data       0 both ways
 
 Works on NumPy arrays and torch tensors alike, in their own dtype and device, with the same numbers: only
-elementwise subtraction, multiplication and clipping. Shape suffix: D = dims of the space.
+elementwise subtraction, multiplication and clipping. Shape suffixes: D = dims of the space (for scalings of
+each step T × D), T = steps.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -54,12 +55,17 @@ _NO_DATA = Scaling(0.0, 0.0, "no data")
 
 @dataclass(frozen=True)
 class Normalizer:
-    """The scalings of a space, one for each of its dimensions."""
+    """The scalings of a space, one for each of its dimensions.
+
+    With `offsets`, one tuple of scalings for each step of a chunk, these are used for x (..., T, D) in place
+    of `scalings`, which then are those of all steps together.
+    """
 
     space: ActionSpace
     scalings: tuple[Scaling, ...]
     clip: float = 1.5
     percentiles: tuple[float, float] = (1.0, 99.0)
+    offsets: tuple[tuple[Scaling, ...], ...] = ()
 
     @classmethod
     def fit(
@@ -68,10 +74,12 @@ class Normalizer:
         space: ActionSpace | None = None,
         percentiles: tuple[float, float] = (1.0, 99.0),
         clip: float = 1.5,
+        offsets: Sequence[Statistics] = (),
     ) -> Normalizer:
         """The scalings of `space` (default: that of the statistics).
 
-        Dimensions that the statistics lack have no data.
+        Dimensions that the statistics lack have no data. `offsets` are statistics of each step of a chunk,
+        which then has a scaling of its own; where a step has no data, that of all steps holds.
 
         Raises FoundryError where a dimension's unit, kind or representation is not that of its statistics.
         """
@@ -81,14 +89,25 @@ class Normalizer:
                 f"percentiles {percentiles} and clip {clip}: need 0 <= low < high <= 100 and clip >= 1"
             )
         space = statistics.space if space is None else space
-        scalings = tuple(_scaling(_digest(statistics, dim), dim, (low, high), clip) for dim in space)
-        return cls(space, scalings, float(clip), (low, high))
+
+        def fitted(of: Statistics) -> tuple[Scaling, ...]:
+            return tuple(_scaling(_digest(of, dim), dim, (low, high), clip) for dim in space)
+
+        pooled = fitted(statistics)
+        steps = tuple(
+            tuple(all_steps if own == _NO_DATA else own for own, all_steps in zip(row, pooled, strict=True))
+            for row in map(fitted, offsets)
+        )
+        return cls(space, pooled, float(clip), (low, high), steps)
 
     def onto(self, space: ActionSpace, at: Sequence[int | None]) -> Normalizer:
         """These scalings for another space: its dimension i is at[i] of this one, or has no data (None)."""
-        return replace(
-            self, space=space, scalings=tuple(_NO_DATA if i is None else self.scalings[i] for i in at)
-        )
+
+        def moved(scalings: Sequence[Scaling]) -> tuple[Scaling, ...]:
+            return tuple(_NO_DATA if i is None else scalings[i] for i in at)
+
+        steps = tuple(moved(row) for row in self.offsets)
+        return replace(self, space=space, scalings=moved(self.scalings), offsets=steps)
 
     def normalize(self, x: Any, mask: Any = None) -> Any:
         """x (..., D) in robot units -> the same shape, about [-1, 1], clipped at ±clip.
@@ -111,6 +130,10 @@ class Normalizer:
     def _checked(self, x: Any) -> Any:
         if tuple(x.shape[-1:]) != (len(self.space),):
             raise FoundryError(f"values of shape {tuple(x.shape)} do not fit {len(self.space)} dimensions")
+        if self.offsets and tuple(x.shape[-2:-1]) != (len(self.offsets),):
+            raise FoundryError(
+                f"values of shape {tuple(x.shape)} do not fit scalings of {len(self.offsets)} steps"
+            )
         if isinstance(x, np.ndarray) and not np.issubdtype(x.dtype, np.floating):
             return x.astype(np.float64)
         return x
@@ -124,21 +147,27 @@ class Normalizer:
         # Not a product with the mask: 0 * NaN is NaN.
         return np.where(keep, y, y.dtype.type(0)) if isinstance(y, np.ndarray) else y.masked_fill(~keep, 0.0)
 
+    def _of_each(self, number: Callable[[Scaling], float | bool]) -> NDArray[Any]:
+        """A number of every scaling: [D], or with offsets [T, D]."""
+        rows = self.offsets or (self.scalings,)
+        found = np.array([[number(scaling) for scaling in row] for row in rows]).reshape(len(rows), -1)
+        return found if self.offsets else found[0]
+
     @cached_property
     def _centre_D(self) -> NDArray[np.float64]:
-        return np.array([scaling.centre for scaling in self.scalings], np.float64)
+        return self._of_each(lambda scaling: scaling.centre).astype(np.float64)
 
     @cached_property
     def _scale_D(self) -> NDArray[np.float64]:
-        return np.array([scaling.scale for scaling in self.scalings], np.float64)
+        return self._of_each(lambda scaling: scaling.scale).astype(np.float64)
 
     @cached_property
     def _factor_D(self) -> NDArray[np.float64]:
-        return np.array([1 / s.scale if s.scale else 0.0 for s in self.scalings], np.float64)
+        return self._of_each(lambda scaling: 1 / scaling.scale if scaling.scale else 0.0).astype(np.float64)
 
     @cached_property
     def _present_D(self) -> NDArray[np.bool_]:
-        return np.array([scaling.rule != "no data" for scaling in self.scalings], bool)
+        return self._of_each(lambda scaling: scaling.rule != "no data").astype(bool)
 
     def to_json(self) -> str:
         """Readable text; from_json gives back an equal Normalizer."""
@@ -147,6 +176,8 @@ class Normalizer:
             for dim, scaling in zip(self.space, self.scalings, strict=True)
         ]
         data = {"format": _FORMAT, "percentiles": self.percentiles, "clip": self.clip, "dims": dims}
+        if self.offsets:
+            data["offsets"] = [[asdict(scaling) for scaling in row] for row in self.offsets]
         return json.dumps(data, indent=1, allow_nan=False)
 
     @classmethod
@@ -160,7 +191,8 @@ class Normalizer:
         )
         scalings = tuple(Scaling(**{k: v for k, v in dim.items() if k in own}) for dim in data["dims"])
         low, high = data["percentiles"]
-        return cls(space, scalings, data["clip"], (low, high))
+        offsets = tuple(tuple(Scaling(**scaling) for scaling in row) for row in data.get("offsets", ()))
+        return cls(space, scalings, data["clip"], (low, high), offsets)
 
 
 def _digest(statistics: Statistics, dim: Dim) -> Digest | None:

@@ -75,6 +75,10 @@ class Statistics:
             digests[at] = digest
         return Statistics(space, tuple(digests))
 
+    def scaled(self, times: int) -> Statistics:
+        """As if each value had been seen `times` times, see `Digest.scaled`."""
+        return Statistics(self.space, tuple(digest.scaled(times) for digest in self.digests))
+
     def __getitem__(self, name: str) -> Digest:
         return self.digests[self.space.index(name)]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.mixture import as_mixture, make_mixture
+from robot_foundry.catalog.mixture import as_mixture, make_mixture, window_rows
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.batch import Batch
 from robot_foundry.loader.load import load
@@ -65,9 +65,8 @@ def _mixture(policy: Policy, store: Store, split: str) -> tuple[Mixture, str | N
     except FoundryError as error:
         if split != "val":
             raise
-        window = policy.config.data.window
         weights = {f"{c.dataset}@{c.version_id}": c.weight for c in trained.components}
-        gap = (window.horizon + window.history) * window.stride
+        gap = window_rows(store, trained, policy.config.data.window.timing)
         ends = make_mixture(store, weights, split="val", split_by="time", gap=gap)
         return ends, f"{error}; measured on the last tenth of every episode, which training saw"
 

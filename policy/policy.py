@@ -14,14 +14,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robot_foundry.catalog.timing import Steps
 from robot_foundry.loader.batch import Batch, allocate
 from robot_foundry.normalization.representation import decode, represented
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.observe import image_arrays, state_array
+from robot_foundry.policy.pace import Pace
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.build import DatasetSpaces, Spaces, build_model, geometry, scales_from_json
+from robot_foundry.trainer.build import (
+    DatasetSpaces,
+    Spaces,
+    build_model,
+    dataset_steps,
+    geometry,
+    scales_from_json,
+)
 from robot_foundry.trainer.config import Config
 from robot_foundry.trainer.models.inputs import Scales, build_inputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
@@ -38,7 +47,7 @@ class Actions:
     """A chunk of absolute targets in robot units.
 
     `values_TA` [T, A] over `space`; step s is meant for s · `dt` seconds after the observation (None: the
-    dataset's rate is unknown).
+    dataset's rate is unknown). With control_hz `dt` is that of the policy, whatever the dataset's rate.
     """
 
     values_TA: FloatArray
@@ -53,6 +62,7 @@ class Policy:
     An observation is {"images": {role: uint8 [h, w, 3] or [H, h, w, 3], oldest first}, "state": {dim: value}
     or array [d] or [H, d] over the dataset's state space}. A camera that is absent, or a state value that is
     NaN, is masked; a history that is not given repeats the one observation, as at the start of an episode.
+    Moments are a step of the policy apart; `pace` takes them from a loop of another rate.
     """
 
     config: Config
@@ -88,9 +98,23 @@ class Policy:
         """The cameras that the policy looks at."""
         return self.config.data.window.cameras
 
+    def steps(self, number: int) -> Steps:
+        """How many steps it sees and predicts as that dataset's robot, and how long they are."""
+        return dataset_steps(self.config, self.spaces)[number]
+
     @property
     def history(self) -> int:
-        return self.config.data.window.history
+        """The most moments that it sees of a robot."""
+        return geometry(self.config, self.spaces).history
+
+    def pace(self, number: int, loop_hz: float) -> Pace:
+        """How its steps as that dataset's robot lie in a loop of that rate.
+
+        Where the dataset's rate is unknown, it is taken to be the loop's.
+        """
+        steps = self.steps(number)
+        dt = float(steps.dt(self.spaces.datasets[number].fps or loop_hz))
+        return Pace(dt * loop_hz, steps.history)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -123,26 +147,28 @@ class Policy:
         number = self.spaces.dataset(dataset)
         batch = self.observe(observations, instructions, number)
         values_BTA = self.decode(batch, self.predict(batch, seeds))
-        own, window = self.spaces.datasets[number], self.config.data.window
-        dt = window.stride / own.fps if own.fps else None
-        return [Actions(values_TA, own.action, dt) for values_TA in values_BTA]
+        own, steps = self.spaces.datasets[number], self.steps(number)
+        dt = float(steps.dt(own.fps or np.nan)) or None
+        return [Actions(values_TA[: steps.horizon], own.action, dt) for values_TA in values_BTA]
 
     def observe(self, observations: Sequence[Observation], instructions: Sequence[str], number: int) -> Batch:
         """Observations of one dataset as a batch of the loader; of the targets it holds the dims alone."""
         own, window = self.spaces.datasets[number], self.config.data.window
+        sizes, moments = geometry(self.config, self.spaces), self.steps(number).history
         assert window.image is not None
         batch = allocate(
             0,
             np.zeros(len(observations), np.int64),
             np.full(len(observations), number, np.int32),
-            history=window.history,
-            horizon=window.horizon,
+            history=sizes.history,
+            horizon=sizes.horizon,
             state_dims=len(self.spaces.state),
             action_dims=len(self.spaces.action),
             images={},
         )
-        states = [state_array(item.get("state"), own.state, self.history) for item in observations]
-        state_BHd = np.stack(states)
+        states = [state_array(item.get("state"), own.state, moments) for item in observations]
+        oldest_H = np.maximum(np.arange(sizes.history) - (sizes.history - moments), 0)
+        state_BHd = np.stack(states)[:, oldest_H]  # surplus moments repeat the oldest, as in training
         known_Bd = np.logical_and.reduce(np.isfinite(state_BHd), axis=1)
         for known_d in known_Bd:
             self._check_references(own, known_d)
@@ -150,9 +176,11 @@ class Policy:
         batch.state_BHD[..., at_d] = np.where(known_Bd[:, None], state_BHd, 0)
         batch.state_mask_BD[:, at_d] = known_Bd
         batch.action_dim_mask_BA[:, own.action.indices_in(self.spaces.action, own.embodiment)] = True
-        batch.step_mask_BT[:] = True
+        batch.step_mask_BT[:, : self.steps(number).horizon] = True
         pictures = [item.get("images") or {} for item in observations]
-        images, masks = image_arrays(pictures, window.cameras, self.history, window.image)
+        images, masks = image_arrays(pictures, window.cameras, moments, window.image)
+        images = {role: pixels[:, oldest_H] for role, pixels in images.items()}
+        masks = {role: mask[:, oldest_H] for role, mask in masks.items()}
         return replace(batch, images=images, image_mask=masks, instruction=tuple(instructions))
 
     @torch.inference_mode()
@@ -163,7 +191,9 @@ class Policy:
         )
         shape = batch.action_BTA.shape[1:]
         noise = [generator("policy", int(seed)).standard_normal(shape, dtype=np.float32) for seed in seeds]
-        mask_BTA = np.repeat(batch.action_dim_mask_BA[:, None], shape[0], axis=1)
+        horizon_D = np.array([steps.horizon for steps in dataset_steps(self.config, self.spaces)])
+        own_BT = np.arange(shape[0]) < horizon_D[batch.dataset_B][:, None]
+        mask_BTA = batch.action_dim_mask_BA[:, None] & own_BT[..., None]
         sampled = self.model.sample(
             inputs.to(self.device),
             torch.from_numpy(np.stack(noise)).to(self.device),

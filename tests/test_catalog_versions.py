@@ -36,7 +36,6 @@ from robot_foundry.catalog.tables import (
     table_digest,
     write_table,
 )
-from robot_foundry.catalog.windows import chunk_rows, history_rows
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -273,27 +272,6 @@ def test_racing_commits_number_without_gap_or_double(tmp_path: Path) -> None:
     found = versions(Store(tmp_path), "lift")
     assert [version.seq for version in found] == [1, 2, 3, 4]
     assert {version.version_id for version in found} == {manifest(i).version_id for i in range(4)}
-
-
-def test_windows_clamp_and_mask() -> None:
-    rows, valid = chunk_rows([0, 3, 9], [0, 0, 5], [5, 5, 10], horizon=3, stride=2)
-    assert rows.tolist() == [[0, 2, 4], [3, 4, 4], [9, 9, 9]]
-    assert valid.tolist() == [[True, True, True], [True, False, False], [True, False, False]]
-    rows, valid = history_rows([0, 6, 9], [0, 5, 5], history=3)
-    assert rows.tolist() == [[0, 0, 0], [5, 5, 6], [7, 8, 9]]
-    assert valid.tolist() == [[False, False, True], [False, True, True], [True, True, True]]
-
-
-@given(st.integers(0, 50), st.integers(1, 50), st.integers(1, 8), st.integers(1, 4), st.data())
-def test_windows_stay_inside(start: int, length: int, steps: int, stride: int, data: st.DataObject) -> None:
-    row = data.draw(st.integers(start, start + length - 1))
-    for rows, valid in (
-        chunk_rows(row, start, start + length, steps, stride),
-        history_rows(row, start, steps, stride),
-    ):
-        assert rows.shape == valid.shape == (1, steps)
-        assert rows.min() >= start and rows.max() < start + length
-        assert row in rows[valid]
 
 
 def test_episode_schema_is_digestable() -> None:

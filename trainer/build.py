@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.mixture import spaces
-from robot_foundry.catalog.statistics import representation_statistics, represented_union
+from robot_foundry.catalog.statistics import chunk_statistics, represented_union
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.timing import Steps
 from robot_foundry.loader.batch import Batch
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.report import report
 from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import FoundryError, nearest
 from robot_foundry.runtime.keyed import key
 from robot_foundry.trainer.config import Config
@@ -130,18 +133,22 @@ def fit_scales(
     states: list[Normalizer] = []
     actions: list[Normalizer] = []
     for group, embodiment in groups:
-        state, action = representation_statistics(
+        found = chunk_statistics(
             store, group, stream=window.stream, representation=window.representation, horizon=window.horizon,
-            stride=window.stride, quiet=quiet,
+            stride=window.stride, control_hz=window.control_hz, masked=window.masked,
+            per_offset=data.normalization_scope == "per_offset", weighting=data.normalization_weights,
+            quiet=quiet,
         )  # fmt: skip
-        for found, statistics, union in ((states, state, spaces.state), (actions, action, spaces.action)):
-            found.append(
-                Normalizer.fit(
-                    statistics.into(union, embodiment=embodiment),
-                    percentiles=data.percentiles,
-                    clip=data.clip,
-                )
-            )
+        state = found.state.into(spaces.state, embodiment=embodiment)
+        action, *offsets = (
+            part.into(spaces.action, embodiment=embodiment) for part in (found.action, *found.offsets)
+        )
+        if offsets:  # the group's own chunks may be shorter than the longest of the mixture
+            missing = geometry(config, spaces).horizon - len(offsets)
+            offsets += [Statistics.empty(spaces.action)] * missing
+        fit = partial(Normalizer.fit, percentiles=data.percentiles, clip=data.clip)
+        states.append(fit(state))
+        actions.append(fit(action, offsets=offsets))
     return Scales(tuple(states), tuple(actions))
 
 
@@ -175,7 +182,14 @@ def scales_from_json(value: Mapping[str, Any]) -> Scales:
 def geometry(config: Config, spaces: Spaces) -> Geometry:
     window = config.data.window
     assert window.image is not None
-    return Geometry(len(spaces.state), len(spaces.action), window.history, window.horizon, window.image)
+    steps = dataset_steps(config, spaces)
+    history, horizon = max(own.history for own in steps), max(own.horizon for own in steps)
+    return Geometry(len(spaces.state), len(spaces.action), history, horizon, window.image)
+
+
+def dataset_steps(config: Config, spaces: Spaces) -> list[Steps]:
+    """How many steps a window has at each dataset's own rate, and how long one is."""
+    return [config.data.window.timing.steps(own.fps, own.name) for own in spaces.datasets]
 
 
 def build_model(config: VLAConfig, geometry: Geometry, seed: int) -> VLA:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from robot_foundry.catalog.selection import SPLIT_BY
+from robot_foundry.catalog.statistics import WEIGHTINGS
 from robot_foundry.loader.window import WindowSpec
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.trainer.models.attention import MLP_KINDS
@@ -18,6 +19,7 @@ from robot_foundry.trainer.models.vit import POSITIONS, STEMS, ViTConfig
 from robot_foundry.trainer.models.vla import VLAConfig
 
 NORMALIZATIONS = ("merged", "per_dataset")
+SCOPES = ("pooled", "per_offset")
 OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("cosine", "constant")
 DEVICES = ("auto", "cpu", "cuda")
@@ -38,6 +40,8 @@ class DataConfig:
     global_batch: int = 32  # samples an optimiser step, over all ranks and microbatches
     threads: int = 1  # decoding threads a rank
     normalization: str = "merged"  # merged: one scale for the mixture | per_dataset
+    normalization_scope: str = "pooled"  # pooled: one scale for all steps of a chunk | per_offset
+    normalization_weights: str = "count"  # count: every frame once | mixture: as often as it is drawn
     percentiles: tuple[float, float] = (1.0, 99.0)  # mapped to -1 and 1
     clip: float = 1.5  # normalised targets are clipped at ±clip
 
@@ -142,6 +146,8 @@ def _data_problems(data: DataConfig) -> Iterator[str]:
     yield from _at_least(1, "data", data, "global_batch", "threads")
     yield from _choice("data.split_by", data.split_by, SPLIT_BY)
     yield from _choice("data.normalization", data.normalization, NORMALIZATIONS)
+    yield from _choice("data.normalization_scope", data.normalization_scope, SCOPES)
+    yield from _choice("data.normalization_weights", data.normalization_weights, WEIGHTINGS)
     if not window.cameras:
         yield "data.window.cameras: name at least one camera role"
     if window.image is None:

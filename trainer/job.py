@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.mixture import make_mixture, parse_weights, warnings_for
+from robot_foundry.catalog.mixture import make_mixture, parse_weights, warnings_for, window_rows
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.normalization.report import HEADERS, as_text
@@ -67,15 +67,18 @@ def resolve_job(config: Config) -> Job:
     data, window = config.data, config.data.window
     assert data.mix is not None
     weights = parse_weights(data.mix) if "=" in data.mix else {data.mix: Fraction(1)}
+    by_time = data.split_by == "time"
     mixture = make_mixture(
         store,
         weights,
         split_by=data.split_by,
         val_fraction=data.val_fraction,
-        gap=(window.horizon + window.history) * window.stride,
+        gap=window_rows(store, make_mixture(store, weights), window.timing) if by_time else None,
+        skip=window.skipped,
     )
     spaces = mixture_spaces(store, mixture, config)
-    job = Job(config, store, mixture, spaces, tuple(warnings_for(store, mixture, weights)))
+    warnings = warnings_for(store, mixture, weights, one_step_time=window.timing.one_step_time)
+    job = Job(config, store, mixture, spaces, tuple(warnings))
     return (
         job if config.init.weights is None else replace(job, origin=_origin(config.init.weights, job.run_dir))
     )
@@ -92,7 +95,15 @@ def check_origin(job: Job) -> None:
 def first_scales(job: Job, *, quiet: bool = True) -> Scales:
     """The normalisers of a run that starts: fitted to its training split, or kept from its origin."""
     if job.origin is not None and job.config.init.normalizer == KEEP:
-        return job.origin.keep_scales(job.spaces, job.config.data.normalization)
+        kept = job.origin.keep_scales(job.spaces, job.config.data.normalization)
+        steps = {len(normalizer.offsets) for normalizer in kept.action} - {0}
+        if steps - {horizon := geometry(job.config, job.spaces).horizon}:
+            raise FoundryError(
+                f"the normaliser of {job.origin.folder} has scales for {steps.pop()} steps, "
+                f"chunks have {horizon}",
+                hint="give the horizon that it has, or init.normalizer=refit",
+            )
+        return kept
     return fit_scales(job.store, job.mixture, job.config, job.spaces, quiet=quiet)
 
 
