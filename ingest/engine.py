@@ -19,11 +19,12 @@ from robot_foundry.catalog.manifest import Manifest, find_build, read_manifest
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
+from robot_foundry.ingest.pictures import advice, codecs
 from robot_foundry.ingest.plan import INGEST_VERSION, Group, plan
 from robot_foundry.ingest.preview import Preview, preview
 from robot_foundry.ingest.scan import Listing, Source, choose, fingerprints, first_units, list_units
 from robot_foundry.ingest.shard_tables import TABLES_VERSION
-from robot_foundry.ingest.shard_writer import ShardTask, codecs, write_shards
+from robot_foundry.ingest.shard_writer import ShardTask, write_shards
 from robot_foundry.ingest.sources import SourceFile, layout
 from robot_foundry.ingest.spec import Spec, load_spec
 from robot_foundry.ingest.survey import Interned, Shard
@@ -162,7 +163,7 @@ def _run(job: _Job, *, dry_run: bool) -> Report:
         if not listing.units:
             raise nothing_written(len(listing.refused), listing.refused)
         reader = layout(job.spec.layout)
-        groups = plan(listing.units, job.spec.content, reader, codecs(job.spec.content, reader.has_images))
+        groups = plan(listing.units, job.spec.content, reader, codecs(job.spec.content, reader))
         if dry_run:
             return _dry_report(job, files, listing, groups, build_id)
         return _commit(job, build_id, listing, _write_shards(job, groups, listing))
@@ -240,7 +241,7 @@ def _build_id(spec: Spec, files: Sequence[SourceFile], limit: int | None) -> str
         {
             "ingest": [INGEST_VERSION, TABLES_VERSION],
             "layout": [reader.name, reader.version],
-            "codecs": codecs(spec.content, reader.has_images),
+            "codecs": codecs(spec.content, reader),
             "spec": told,
             "files": [[file.path, file.fingerprint] for file in files],
             "limit": limit,
@@ -320,6 +321,8 @@ def _source_warnings(job: _Job, manifest: Manifest) -> list[str]:
         for camera in manifest.schema.cameras
         if camera.name not in job.spec.mapping.cameras
     ]
+    hint = advice({camera.name: (camera.height, camera.width) for camera in manifest.schema.cameras})
+    warnings += [] if hint is None else [hint]
     num_ignored = job.found.num_ignored
     if num_ignored:
         count = "1 file" if num_ignored == 1 else f"{num_ignored} files"

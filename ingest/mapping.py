@@ -5,6 +5,7 @@ Legend: N frames, d columns of one quantity, D dims of the state or of a stream.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping, Noop
 from robot_foundry.normalization import rotation
 from robot_foundry.normalization.space import ActionSpace, dims_for
+from robot_foundry.normalization.tool_frame import ToolFrame
 
 Array = NDArray[np.float64]
 # A stored rotation matrix further than this from orthonormal is no rotation.
@@ -63,6 +65,9 @@ def _canonical(
         stream: {name: _absolute(field, name, episode, arrays, state) for name, field in fields.items()}
         for stream, fields in mapping.actions.items()
     }
+    if isinstance(mapping.tool_frame, ToolFrame):
+        moved = {stream: _at_tool(mapping.tool_frame, values, state) for stream, values in actions.items()}
+        state, actions = _at_tool(mapping.tool_frame, state, state), moved
     state_ND, state_valid_N = _rows(state, ActionSpace(schema.state), num_frames)
     flags_N = np.zeros(num_frames, np.uint32)
     flags_N[-1] |= np.uint32(Flag.TERMINAL)
@@ -71,6 +76,7 @@ def _canonical(
     for stream, values in actions.items():
         streams[stream], valid_N = _rows(values, ActionSpace(schema.streams[stream]), num_frames)
         action_valid_N &= valid_N
+    action_valid_N &= ~_not_carried_out(mapping, arrays, num_frames)
     flags_N[~action_valid_N] |= np.uint32(Flag.INVALID_ACTION)
     if not (state_valid_N & action_valid_N).any():
         raise Refused("no frame of it has a finite state and action")
@@ -86,6 +92,21 @@ def _canonical(
         _success(mapping, episode, arrays),
         _annotations(mapping, episode, num_frames),
     )
+
+
+def _at_tool(
+    frame: ToolFrame, values: MappingABC[str, Array], state: MappingABC[str, Array]
+) -> dict[str, Array]:
+    """Positions and rotations of the canonical tool; a stream without rotations keeps those of the state."""
+    moved = dict(values)
+    for quantity in values:
+        part, _, name = quantity.partition(".")
+        turned_N33 = values.get(f"{part}.ee_rotation", state.get(f"{part}.ee_rotation"))
+        if name == "ee_rotation":
+            moved[quantity] = values[quantity] @ frame.pose[:3, :3]
+        elif name == "ee_position" and turned_N33 is not None:
+            moved[quantity] = values[quantity] + turned_N33 @ frame.pose[:3, 3]
+    return moved
 
 
 def columns(field: Field, array: NDArray[Any]) -> NDArray[Any]:
@@ -120,6 +141,8 @@ def _absolute(
             clip = settings["clip"]
             values_Nd = values_Nd if clip is None else np.clip(values_Nd, -clip, clip)
             values_Nd = values_Nd * np.asarray(settings["scale"])
+            if kind == ROTATION and settings["rotation"] != "axis_angle":
+                return rotation.euler_to_matrix(values_Nd, settings["rotation"]) @ start
         # In base axes: robosuite's goal_pos = pos + dpos and goal_rot = R(drot) @ rot.
         return rotation.axis_angle_to_matrix(values_Nd) @ start if kind == ROTATION else start + values_Nd
     if kind == ROTATION:
@@ -164,6 +187,21 @@ def _rows(
     return rows_ND, np.asarray(np.isfinite(rows_ND).all(axis=1))
 
 
+def _not_carried_out(
+    mapping: Mapping, arrays: MappingABC[str, NDArray[Any]], num_frames: int
+) -> NDArray[np.bool_]:
+    """Frames [N] whose action is none by any of the rules; an array that is not there says nothing."""
+    invalid_N = np.zeros(num_frames, bool)
+    for rule in mapping.invalid_action:
+        values = arrays.get(rule["key"])
+        if values is None:
+            continue
+        if values.size != num_frames:
+            raise Refused(f"names '{rule['key']}' in invalid_action, which has {values.shape} numbers")
+        invalid_N |= (values.reshape(-1) != 0) == rule["is"]
+    return invalid_N
+
+
 def _idle(
     state: MappingABC[str, Array], actions: MappingABC[str, MappingABC[str, Array]], noop: Noop
 ) -> NDArray[np.bool_]:
@@ -199,14 +237,25 @@ def _annotations(
     )
     if any(kind == "instruction" for _, _, kind, _, _ in told):
         return told
-    return (*_instructions(mapping, episode, num_frames), *told)
+    instructions = _instructions(mapping, episode, num_frames)
+    used = {source for *_, source in instructions}
+    return (*instructions, *(entry for entry in told if entry[2] not in used))
 
 
 def _instructions(
     mapping: Mapping, episode: MappingABC[str, Any], num_frames: int
 ) -> tuple[tuple[int, int, str, str, str], ...]:
-    """The text of the first rule that gives one, over the whole episode."""
+    """By the first rule that gives any: one text over the whole episode, or all that the spans say."""
     for rule in mapping.instruction:
+        if "spans" in rule:
+            spans = tuple(
+                (int(start), min(int(end), num_frames), "instruction", str(text).strip(), str(kind))
+                for start, end, kind, text in episode.get("annotations", ())
+                if fnmatch.fnmatchcase(str(kind), rule["spans"])
+            )
+            if spans:
+                return spans
+            continue
         if "attr" in rule:
             text, source = episode["attributes"].get(rule["attr"]), f"attr:{rule['attr']}"
         elif "by_env" in rule:
@@ -226,7 +275,10 @@ def _success(
     for rule in mapping.success:
         if "attr" in rule:
             value = episode["attributes"].get(rule["attr"])
-            if isinstance(value, bool | int | float):
+            if "failure" in rule:
+                if isinstance(value, str) and (rule["success"] in value) != (rule["failure"] in value):
+                    return rule["success"] in value
+            elif isinstance(value, bool | int | float):
                 return bool(value)
         elif rule["key"] in arrays and arrays[rule["key"]].size:
             return bool(np.nanmax(arrays[rule["key"]]) >= rule["at_least"])

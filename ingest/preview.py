@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from robot_foundry.catalog.schema import Schema
+from robot_foundry.ingest.pictures import Pictures, advice
 from robot_foundry.ingest.resolve import resolve
-from robot_foundry.ingest.shard_writer import episode_json, stored_images
+from robot_foundry.ingest.shard_writer import episode_json
 from robot_foundry.ingest.sources import Refused, Unit, layout
 from robot_foundry.ingest.spec import Spec
 from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.runtime.errors import FoundryError
 
 SAMPLED_FRAMES = 16
+TAR_OVERHEAD = 512 + 256  # of a member: its header, and on average half a block at its end
 # Above this multiple of the source's bytes the user is told before the disk is full.
-WORTH_A_WARNING = 2.0
+WORTH_A_WARNING, FEW_BYTES = 2.0, 100_000_000
 
 
 @dataclass(frozen=True)
@@ -63,29 +65,34 @@ def preview(spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
             continue
         scale = stored / max(unit.num_bytes, 1)
         made = Preview(len(units), frames, source_bytes, round(planned * scale), schema, unit.name, problems)
-        return made if made.growth < WORTH_A_WARNING else _warned(made)
+        return _warned(made)
     return Preview(len(units), frames, source_bytes, planned, None, None, ())
 
 
 def _warned(made: Preview) -> Preview:
-    grows = (
-        f"the dataset will take about {made.growth:.1f} times the {made.source_bytes / 1e9:.2f} GB of its "
-        "source; content.resize or a lower quality makes it smaller"
-    )
-    return Preview(**{**vars(made), "warnings": (*made.warnings, grows)})
+    warnings = [*made.warnings]
+    if made.growth >= WORTH_A_WARNING and made.stored_bytes > FEW_BYTES:
+        warnings.append(
+            f"the dataset will take about {made.growth:.1f} times the {made.source_bytes / 1e9:.2f} GB of "
+            "its source; content.resize or a lower quality makes it smaller"
+        )
+    cameras = made.schema.cameras if made.schema else ()
+    hint = advice({camera.name: (camera.height, camera.width) for camera in cameras})
+    return replace(made, warnings=(*warnings, *([] if hint is None else [hint])))
 
 
 def _sample(spec: Spec, unit: Unit) -> tuple[Schema | None, int, tuple[str, ...]]:
     """The schema by this unit alone, the bytes that it will take, and why the mapping does not fit it."""
     with layout(spec.layout).open(unit, spec.content) as episode:
+        pictures = Pictures(episode, spec.content)
         images, count = 0, 0
-        for pictures in islice(episode.frames, SAMPLED_FRAMES):
-            images += sum(len(data) for _, _, data in stored_images(pictures, episode, spec.content))
+        for frame, shown in enumerate(islice(episode.frames, SAMPLED_FRAMES)):
+            images += sum(len(data) + TAR_OVERHEAD for _, _, data in pictures.of_frame(frame, shown))
             count += 1
         low_dim = sum(array.nbytes for array in episode.arrays.values())
         stored = round(images / max(count, 1) * episode.num_frames) + low_dim
         shapes = {name: array.shape for name, array in episode.arrays.items()}
-        surveyed = Surveyed(unit.key, episode_json(unit, episode, spec, ()), shapes)
+        surveyed = Surveyed(unit.key, episode_json(unit, episode, pictures, spec, ()), shapes)
     try:
         found = resolve(spec.mapping, [surveyed])
     except FoundryError as error:

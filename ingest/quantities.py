@@ -34,7 +34,7 @@ class Form:
 _GRIP = {"closed": REQUIRED, "open": REQUIRED}
 _NEXT = Form(None, {}, needs_state=True, needs_key=False)
 # osc: robosuite's operational-space command, clipped and scaled as the controller in env_args says.
-# delta: a displacement in base axes of the state; rotations as axis-angle, applied from the left.
+# delta: a displacement in base axes of the state; rotations are applied from the left.
 FORMS: dict[str, dict[str, Form]] = {
     POSITION: {
         "value": Form(3, {"scale": 1.0}),
@@ -50,7 +50,7 @@ FORMS: dict[str, dict[str, Form]] = {
         "rot6d_rows": Form(6, {}),
         "matrix": Form(9, {}),
         "osc": Form(3, {}, needs_state=True),
-        "delta": Form(3, {"scale": 1.0, "clip": None}, needs_state=True),
+        "delta": Form(3, {"scale": 1.0, "clip": None, "rotation": "axis_angle"}, needs_state=True),
         "next_state": _NEXT,
     },
     GRIPPER: {

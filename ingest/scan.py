@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -22,6 +23,7 @@ from robot_foundry.runtime.storage import Storage
 
 # Starting workers takes seconds; fewer files than this are looked at here.
 FILES_WORTH_WORKERS = 64
+LAST_CHARACTER = "\U0010ffff"
 FINGERPRINTS = ("auto", "full")
 
 
@@ -74,6 +76,32 @@ class _Siblings(Collection[str]):
 
     def __len__(self) -> int:
         return len(self.by_path)
+
+    @cached_property
+    def sorted_paths(self) -> list[str]:
+        return sorted(self.by_path)
+
+
+class _Beneath(Collection[str]):
+    """Those of the siblings that lie in and beneath one folder, so that many folders take no long search."""
+
+    def __init__(self, siblings: _Siblings, folder: str) -> None:
+        self._siblings, self._prefix = siblings, f"{folder}/" if folder else ""
+
+    @cached_property
+    def _paths(self) -> list[str]:
+        paths = self._siblings.sorted_paths
+        first = bisect_left(paths, self._prefix)
+        return paths[first : bisect_left(paths, self._prefix + LAST_CHARACTER, lo=first)]
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and path.startswith(self._prefix) and path in self._siblings
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 @dataclass(frozen=True)
@@ -136,7 +164,8 @@ def _source(listed: _Listed, claimed: Sequence[FileStatus], reader: Layout) -> S
             raise UsageError(
                 f"the file name {status.path!r} holds characters that cannot be printed: rename the file"
             )
-        names = sorted(reader.companions(status.path, listed.siblings))
+        beneath = _Beneath(listed.siblings, status.path.rpartition("/")[0])
+        names = sorted(reader.companions(status.path, beneath))
         found.append(Found(status, tuple(listed.siblings.by_path[name] for name in names)))
     taken = {file.path for entry in found for file in (entry.status, *entry.companions)}
     num_ignored = sum(file.path not in taken for file in listed.files)

@@ -14,25 +14,22 @@ from itertools import islice
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from robot_foundry.catalog.store import Store
+from robot_foundry.ingest.pictures import Pictures
 from robot_foundry.ingest.plan import Group
-from robot_foundry.ingest.sources import Encoded, Episode, Picture, Refused, SourceFile, Unit, layout
-from robot_foundry.ingest.spec import Content, Spec
+from robot_foundry.ingest.sources import Episode, Picture, Refused, SourceFile, Unit, layout
+from robot_foundry.ingest.spec import Spec
 from robot_foundry.ingest.survey import Shard, cache_survey, cached_survey, survey
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
-from robot_foundry.shards import images, keys
+from robot_foundry.shards import keys
 from robot_foundry.shards.arrays import write_npz
 from robot_foundry.shards.index import write_index
 from robot_foundry.shards.segments import Segment
 from robot_foundry.shards.tar import TarWriter
 
 EPISODE_FORMAT = 1
-SUFFIXES = {"jpeg": "jpg", "png": "png"}
 SPOOL_BYTES = 64 * 1024 * 1024
 
 
@@ -51,18 +48,6 @@ class ShardTask:
 
     def index_path(self, shard_key: str) -> str:
         return self.store.shard_index(self.dataset, shard_key)
-
-
-def codecs(content: Content, has_images: bool) -> dict[str, str]:
-    """Versions of what decides the bytes of re-encoded images."""
-    if not has_images:
-        return {}
-    versions = dict(images.codec_versions())
-    if content.resize is not None:
-        import PIL
-
-        versions["pillow"] = PIL.__version__
-    return versions
 
 
 def write_shards(tasks: Sequence[ShardTask]) -> list[Shard]:
@@ -175,18 +160,18 @@ def _spool(unit: Unit, task: ShardTask, spool: IO[bytes]) -> list[tuple[str, int
         spool.write(data)
 
     with layout(task.spec.layout).open(unit, task.spec.content) as episode:
+        pictures = Pictures(episode, task.spec.content)
         frames = enumerate(episode.frames)
         last = segments[0].start if segments else episode.num_frames
-        count = _add_images(add, unit, task, episode, islice(frames, last))
+        count = _add_images(add, unit, pictures, islice(frames, last))
         _check_count(count, last if episode.cameras else 0, 0, episode)
         for segment in segments:
             own = islice(frames, segment.end - segment.start)
-            _write_segment(unit, task, segment, episode, own)
+            _write_segment(unit, task, segment, episode, pictures, own)
         if next(frames, None) is not None:
             raise Refused(f"it has more images than its {episode.num_frames} frames")
-        add(
-            keys.episode_json_name(unit.key), canonical_json(episode_json(unit, episode, task.spec, segments))
-        )
+        told = episode_json(unit, episode, pictures, task.spec, segments)
+        add(keys.episode_json_name(unit.key), canonical_json(told))
         add(keys.source_name(unit.key), write_npz(episode.arrays))
     return written
 
@@ -194,15 +179,14 @@ def _spool(unit: Unit, task: ShardTask, spool: IO[bytes]) -> list[tuple[str, int
 def _add_images(
     add: Callable[[str, bytes], None],
     unit: Unit,
-    task: ShardTask,
-    episode: Episode,
+    pictures: Pictures,
     frames: Iterable[tuple[int, Sequence[Picture]]],
 ) -> int:
     """Add the images of these frames, and return how many frames there were."""
     count = 0
-    for frame, pictures in frames:
+    for frame, shown in frames:
         count += 1
-        for camera, suffix, data in stored_images(pictures, episode, task.spec.content):
+        for camera, suffix, data in pictures.of_frame(frame, shown):
             add(keys.image_name(unit.key, frame, camera, suffix), data)
     return count
 
@@ -212,16 +196,20 @@ def _write_segment(
     task: ShardTask,
     segment: Segment,
     episode: Episode,
+    pictures: Pictures,
     frames: Iterator[tuple[int, Sequence[Picture]]],
 ) -> None:
     """The tar of a segment from its frames, which are passed over if it is there already."""
     wanted = segment.end - segment.start if episode.cameras else 0
     if task.store.storage.exists(task.index_path(segment.shard_key)):
-        count = sum(1 for _ in frames)
+        count = 0
+        for frame, shown in frames:
+            pictures.pass_over(frame, shown)
+            count += 1
         _check_count(count, wanted, segment.start, episode)
         return
     with _tar(task, segment.shard_key) as tar:
-        count = _add_images(tar.add, unit, task, episode, frames)
+        count = _add_images(tar.add, unit, pictures, frames)
         _check_count(count, wanted, segment.start, episode)
         told = {
             "format": EPISODE_FORMAT,
@@ -237,18 +225,10 @@ def _check_count(count: int, wanted: int, start: int, episode: Episode) -> None:
         raise Refused(f"its images end at frame {start + count} of {episode.num_frames}")
 
 
-def episode_json(unit: Unit, episode: Episode, spec: Spec, segments: Sequence[Segment]) -> dict[str, Any]:
-    """What the tar says about an episode beside its arrays and images."""
-    size = spec.content.resize
-    cameras = {
-        camera.name: {
-            "array": camera.array,
-            "height": size[0] if size else camera.height,
-            "width": size[1] if size else camera.width,
-            "encoding": spec.content.encoding.format,
-        }
-        for camera in episode.cameras
-    }
+def episode_json(
+    unit: Unit, episode: Episode, pictures: Pictures, spec: Spec, segments: Sequence[Segment]
+) -> dict[str, Any]:
+    """What the tar says about an episode beside its arrays and images, when all of these were seen."""
     source: dict[str, Any] = {"path": unit.file.path, "sha256": unit.file.sha256, "layout": spec.layout}
     if unit.file.companions:
         source["companions"] = {file.path: file.sha256 for file in unit.file.companions}
@@ -268,7 +248,7 @@ def episode_json(unit: Unit, episode: Episode, spec: Spec, segments: Sequence[Se
         "fps": episode.fps,
         "fps_source": episode.fps_source,
         "start_ns": episode.start_ns,
-        "cameras": cameras,
+        "cameras": pictures.cameras_json(),
         "attributes": _plain(episode.attributes),
         "environment": _plain(episode.environment),
         "left_out": dict(episode.left_out),
@@ -284,32 +264,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def stored_images(
-    pictures: Sequence[Picture], episode: Episode, content: Content
-) -> Iterator[tuple[str, str, bytes]]:
-    """Camera, suffix and bytes of each image of a frame as they go into the tar."""
-    for camera, picture in zip(episode.cameras, pictures, strict=True):
-        if picture is not None:
-            data, suffix = _stored(picture, content)
-            yield camera.name, suffix, data
-
-
-def _stored(picture: NDArray[np.uint8] | Encoded, content: Content) -> tuple[bytes, str]:
-    """The image as it goes into the tar, and the suffix of its name."""
-    if isinstance(picture, Encoded):
-        if content.resize is None:
-            return picture.data, SUFFIXES[picture.format]
-        picture = images.decode(picture.data)
-    return images.encode_jpeg(_resized(picture, content), content.encoding.quality), "jpg"
-
-
-def _resized(picture_HWC: NDArray[np.uint8], content: Content) -> NDArray[np.uint8]:
-    if content.resize is None or picture_HWC.shape[:2] == content.resize:
-        return picture_HWC
-    from PIL import Image
-
-    height, width = content.resize
-    resized = Image.fromarray(picture_HWC).resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(resized)

@@ -12,9 +12,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame
 from robot_foundry.runtime.errors import UsageError, nearest
 
 SPEC_SUFFIXES = (".yaml", ".yml")
+# The key of an option of cameras that is for all that have none of their own.
+ALL_CAMERAS = "*"
 
 
 @dataclass(frozen=True)
@@ -26,17 +29,47 @@ class Encoding:
 
 
 @dataclass(frozen=True)
+class Time:
+    """The array of times of the frames, in `unit` (s, ms, us, ns); since 1970 if `epoch`, else since any."""
+
+    key: str
+    unit: str = "s"
+    epoch: bool = False
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things lie in HDF5 files of the layout `hdf5`.
+
+    `episodes` is a shell pattern of groups such as `data/*`; None if a file is one episode. The other paths
+    are inside an episode: `length` of an array with one row a frame, `images` shell patterns of image arrays,
+    or such arrays by camera name.
+    """
+
+    length: str
+    episodes: str | None = None
+    images: tuple[str, ...] | MappingABC[str, str] = ()
+    time: Time | None = None
+
+
+@dataclass(frozen=True)
 class Content:
     """What goes into the tars.
 
-    `cameras` are source camera names, None for all. `resize` is (height, width) in px. `skip` are shell
-    patterns of arrays to leave out. `fps` overrides the source's rate in Hz; `default_fps` is used where the
-    source has none. `shard_bytes` is the size that the planner aims at.
+    `cameras` are source camera names, None for all. `resize` is (height, width) in px. `flip` (none,
+    vertical, horizontal, both) and `channel_order` (rgb, bgr) of the source's pixels are by source camera
+    name, `rename` gives those names that are stored. `skip` are shell patterns of arrays to leave out. `fps`
+    overrides the source's rate in Hz; `default_fps` is used where the source has none. `shard_bytes` is the
+    size that the planner aims at.
     """
 
     cameras: tuple[str, ...] | None = None
     encoding: Encoding = Encoding()
     resize: tuple[int, int] | None = None
+    flip: MappingABC[str, str] = field(default_factory=dict)
+    channel_order: MappingABC[str, str] = field(default_factory=dict)
+    rename: MappingABC[str, str] = field(default_factory=dict)
+    hdf5: Places | None = None
     skip: tuple[str, ...] = ()
     fps: float | None = None
     default_fps: float = 20.0
@@ -72,17 +105,20 @@ class Noop:
 class Mapping:
     """How canonical tables follow from the source arrays.
 
-    `embodiment` may name an attribute of the episode (`embodiment_attr`) that overrides it. `cameras` maps
-    names to roles. `instruction` and `success` are rules, of which the first that applies counts. `state`
-    maps quantities such as `right.ee_position` to fields, `actions` streams to such maps.
+    `embodiment` may name an attribute of the episode (`embodiment_attr`) that overrides it. `tool_frame` is a
+    name, or says where the canonical tool lies in the source's: then poses are moved to it. `cameras` maps
+    names to roles. `instruction` and `success` are rules, of which the first that applies counts; an action
+    is invalid where any of the rules `invalid_action` applies. `state` maps quantities such as
+    `right.ee_position` to fields, `actions` streams to such maps.
     """
 
     embodiment: str
     embodiment_attr: str | None = None
-    tool_frame: str = "unknown"
+    tool_frame: str | ToolFrame = UNKNOWN
     cameras: MappingABC[str, str] = field(default_factory=dict)
     instruction: tuple[MappingABC[str, Any], ...] = ()
     success: tuple[MappingABC[str, Any], ...] = ()
+    invalid_action: tuple[MappingABC[str, Any], ...] = ()
     state: MappingABC[str, Field] = field(default_factory=dict)
     actions: MappingABC[str, MappingABC[str, Field]] = field(default_factory=dict)
     noop: Noop = Noop()
@@ -117,6 +153,13 @@ class Spec:
 
 
 def content_json(content: Content) -> dict[str, Any]:
+    """Every key with its value; options that came later only where they are used, so that keys last."""
+    optional = {
+        "flip": _by_camera_json(content.flip),
+        "channel_order": _by_camera_json(content.channel_order),
+        "rename": dict(content.rename),
+        "hdf5": None if content.hdf5 is None else _places_json(content.hdf5),
+    }
     return {
         "cameras": "all" if content.cameras is None else list(content.cameras),
         "encoding": {"format": content.encoding.format, "quality": content.encoding.quality},
@@ -125,6 +168,21 @@ def content_json(content: Content) -> dict[str, Any]:
         "fps": content.fps,
         "default_fps": content.default_fps,
         "shard_bytes": content.shard_bytes,
+        **{name: value for name, value in optional.items() if value},
+    }
+
+
+def _by_camera_json(values: MappingABC[str, str]) -> str | dict[str, str]:
+    return values[ALL_CAMERAS] if set(values) == {ALL_CAMERAS} else dict(values)
+
+
+def _places_json(places: Places) -> dict[str, Any]:
+    images, time = places.images, places.time
+    return {
+        "length": places.length,
+        "episodes": places.episodes,
+        "images": list(images) if isinstance(images, tuple) else dict(images),
+        "time": None if time is None else {"key": time.key, "unit": time.unit, "epoch": time.epoch},
     }
 
 
@@ -133,12 +191,16 @@ def mapping_json(mapping: Mapping) -> dict[str, Any]:
     if mapping.embodiment_attr is not None:
         embodiment = {"attr": mapping.embodiment_attr, "default": mapping.embodiment}
     noop = mapping.noop
+    optional = {"invalid_action": [dict(rule) for rule in mapping.invalid_action]}
     return {
         "embodiment": embodiment,
-        "tool_frame": mapping.tool_frame,
+        "tool_frame": (
+            mapping.tool_frame.to_json() if isinstance(mapping.tool_frame, ToolFrame) else mapping.tool_frame
+        ),
         "cameras": dict(mapping.cameras),
         "instruction": [dict(rule) for rule in mapping.instruction],
         "success": [dict(rule) for rule in mapping.success],
+        **{name: rules for name, rules in optional.items() if rules},
         "state": {name: _field_json(value) for name, value in mapping.state.items()},
         "actions": {
             stream: {name: _field_json(value) for name, value in fields.items()}

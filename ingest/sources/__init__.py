@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from robot_foundry.ingest.sources.base import (
     Camera,
     Encoded,
@@ -26,10 +28,20 @@ __all__ = [
 ]
 
 
+# A reader is imported when it is asked for: some bring in packages that take a while.
+READERS = {
+    "aloha": "aloha.Aloha",
+    "droid_raw": "droid_raw.DroidRaw",
+    "hdf5": "hdf5_places.Hdf5Places",
+    "libero": "libero.Libero",
+    "rlds": "rlds.Rlds",
+    "robomimic": "robomimic.Robomimic",
+    "robosuite": "robosuite.Robosuite",
+}
+
+
 def layout(name: str) -> Layout:
     """The reader of that name; a spec only holds names that are known here."""
-    from robot_foundry.ingest.sources.robomimic import Robomimic
-    from robot_foundry.ingest.sources.robosuite import Robosuite
-
-    known: dict[str, Layout] = {"robomimic": Robomimic(), "robosuite": Robosuite()}
-    return known[name]
+    module, _, reader = READERS[name].partition(".")
+    made: Layout = getattr(import_module(f"{__name__}.{module}"), reader)()
+    return made

@@ -196,8 +196,15 @@ class Layout(Protocol):
         ...
 
     def companions(self, path: str, listed: Collection[str]) -> tuple[str, ...]:
-        """Which of the `listed` relative paths are read together with the file that is claimed."""
+        """Which of the `listed` relative paths are read together with the file that is claimed.
+
+        Listed is what lies in and beneath the folder of the file.
+        """
         return ()
+
+    def codecs(self) -> dict[str, str]:
+        """Versions of what decides the pixels that are read, where the source does not hold them itself."""
+        return {}
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         """The episodes in the file in the source's own order, and (unit name, reason) of each refused one.

@@ -30,6 +30,17 @@ LONGEST_LIST = 256
 LARGEST_ROW = 4096
 BLOCK_BYTES = 64 * 1024 * 1024
 DEEPEST = 16
+# Attributes of /data that LIBERO writes and robomimic does not.
+LIBERO_ATTRIBUTES = ("problem_info", "bddl_file_name")
+OTHER_LAYOUT = {
+    "robomimic": "this file has obs: use `foundry-data ingest robomimic`",
+    "robosuite": "this file has no obs, only states: use `foundry-data ingest robosuite`",
+    "libero": "this is a file of LIBERO: use `foundry-data ingest libero`",
+    "aloha": "this is an ALOHA episode (observations/qpos and action): use `foundry-data ingest aloha`",
+    "droid_raw": "this is a DROID trajectory: use `foundry-data ingest droid_raw`",
+    "unknown": "this file is of no layout that is known by its groups: a spec with `layout: hdf5` can tell "
+    "where its episodes and images are (docs/specs.md)",
+}
 # What h5py raises on damaged files.
 ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
@@ -109,8 +120,10 @@ def _holds(file: h5py.File, demo: str, name: str) -> bool:
 
 
 def describe_structure(file: h5py.File) -> str:
-    """Which known layout the file has, by its groups: robomimic, robosuite, aloha, droid or unknown."""
+    """Which known layout the file has, by its groups and attributes; or unknown."""
     demos = groups(file)
+    if demos and any(name in file["data"].attrs for name in LIBERO_ATTRIBUTES):
+        return "libero"
     if any(_holds(file, demo, "obs") for demo in demos):
         return "robomimic"
     if any(_holds(file, demo, "states") for demo in demos):
@@ -118,8 +131,15 @@ def describe_structure(file: h5py.File) -> str:
     if "observations/qpos" in file and "action" in file:
         return "aloha"
     if "action/cartesian_position" in file:
-        return "droid"
+        return "droid_raw"
     return "unknown"
+
+
+def check_structure(file: h5py.File, layout: str) -> None:
+    """Refused, with what it is instead, if the file has not the structure of this layout."""
+    found = describe_structure(file)
+    if found != layout:
+        raise Refused(OTHER_LAYOUT[found])
 
 
 def attributes(attrs: h5py.AttributeManager) -> dict[str, Any]:
@@ -234,11 +254,15 @@ def is_image(dataset: h5py.Dataset) -> bool:
     )
 
 
-def camera(array: str, dataset: h5py.Dataset) -> Camera:
-    """The camera of an image array: `obs/agentview_image` is `agentview`."""
+def camera_name(array: str) -> str:
+    """The name of the camera of an image array: `obs/agentview_image` is of `agentview`."""
     name = re.sub(r"_(image|rgb)$", "", array.rsplit("/", 1)[-1].lower())
-    name = re.sub(r"[^a-z0-9_]", "_", name)[:40]
-    return Camera(name, array, int(dataset.shape[1]), int(dataset.shape[2]))
+    return re.sub(r"[^a-z0-9_]", "_", name)[:40]
+
+
+def camera(array: str, dataset: h5py.Dataset) -> Camera:
+    """The camera of an image array [N, H, W, 3]."""
+    return Camera(camera_name(array), array, int(dataset.shape[1]), int(dataset.shape[2]))
 
 
 def read_array(name: str, dataset: h5py.Dataset) -> NDArray[Any]:

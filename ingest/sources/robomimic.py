@@ -25,13 +25,6 @@ PER_FRAME = ("actions", "states", "rewards", "dones")
 ESTIMATED_COMPRESSION = 8
 # They are held in memory at once.
 MOST_LOW_DIM_BYTES = 1 << 30
-OTHER_LAYOUT = {
-    "robomimic": "this file has obs: use `foundry-data ingest robomimic`",
-    "robosuite": "this file has no obs, only states: use `foundry-data ingest robosuite`",
-    "aloha": "this is an ALOHA episode (observations/qpos and action), for which there is no reader",
-    "droid": "this is a DROID trajectory, for which there is no reader",
-    "unknown": "this file has no group /data with demonstrations of observations or states in it",
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,9 @@ class Robomimic(Layout):
         refused: list[tuple[str, str]] = []
         with file.local() as path, hdf5.open_file(path) as opened:
             try:
-                names = self._demos(opened)
+                hdf5.check_structure(opened, self.name)
+                self.check_content(hdf5.attributes(opened["data"].attrs), content)
+                names = hdf5.groups(opened)
             except hdf5.ERRORS as error:
                 raise hdf5.unreadable("the file", error) from error
             for name in names:
@@ -90,7 +85,7 @@ class Robomimic(Layout):
                 start_ns=None,
                 cameras=structure.cameras,
                 arrays={**arrays, "timestamp": _timestamps(arrays, structure.num_frames, fps)},
-                attributes=hdf5.attributes(demo.attrs),
+                attributes=self.attributes(unit, demo, environment),
                 environment=self.environment(environment),
                 left_out=structure.left_out,
                 frames=zip(*streams, strict=True) if streams else iter(()),
@@ -110,6 +105,13 @@ class Robomimic(Layout):
         if not isinstance(hdf5.child(demo, "obs"), h5py.Group):
             raise Refused("it has no group obs")
         return structure_of(demo, content)
+
+    def check_content(self, environment: Mapping[str, Any], content: Content) -> None:
+        """Refused if the spec's options do not fit a file with these attributes."""
+
+    def attributes(self, unit: Unit, demo: h5py.Group, environment: Mapping[str, Any]) -> dict[str, Any]:
+        """What is known of the demonstration; `environment` are the attributes of its file."""
+        return hdf5.attributes(demo.attrs)
 
     def environment(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """The file's attributes, with `env_args` parsed and `env_name` of its own."""
@@ -131,12 +133,6 @@ class Robomimic(Layout):
             return float(stated), "env_args.env_kwargs.control_freq"
         return content.default_fps, "default"
 
-    def _demos(self, file: h5py.File) -> list[str]:
-        found = hdf5.describe_structure(file)
-        if found != self.name:
-            raise Refused(OTHER_LAYOUT[found])
-        return hdf5.groups(file)
-
 
 def structure_of(demo: h5py.Group, content: Content) -> Structure:
     """What is taken of a demonstration with actions. Refused if it cannot be used."""
@@ -153,7 +149,7 @@ def structure_of(demo: h5py.Group, content: Content) -> Structure:
             left_out[name] = reason
         else:
             arrays.append(name)
-    cameras = _chosen(images, content)
+    cameras = chosen(images, content)
     left_out.update({c.array: "not among the spec's cameras" for c in images if c not in cameras})
     pixels = num_frames * sum(c.height * c.width for c in cameras)
     low_dim_bytes = sum(found[name].size * found[name].dtype.itemsize for name in arrays)
@@ -182,7 +178,7 @@ def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset]) -> int:
     return num_frames
 
 
-def _chosen(images: list[Camera], content: Content) -> tuple[Camera, ...]:
+def chosen(images: list[Camera], content: Content) -> tuple[Camera, ...]:
     """The cameras that the spec asks for, by name."""
     by_name = {image.name: image for image in images}
     if len(by_name) < len(images):

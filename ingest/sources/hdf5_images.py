@@ -1,0 +1,110 @@
+"""Image arrays of HDF5 files in the forms that recorders use.
+
+    pixels      uint8 [N, H, W, 3], or channels first as [N, 3, H, W]
+    padded      uint8 [N, L]: each row a JPEG or PNG file and zeros behind it (ACT's `compress`)
+    variable    [N] of byte strings or of uint8 of any length: each a JPEG or PNG file
+
+Legend: N images, H W pixels, L bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+from robot_foundry.ingest.sources import hdf5
+from robot_foundry.ingest.sources.base import Camera, Encoded, Picture, Refused
+from robot_foundry.shards import images
+from robot_foundry.shards.errors import CorruptImage
+
+PIXELS, CHANNELS_FIRST, PADDED, VARIABLE = "pixels", "channels first", "padded", "variable"
+FORMATS = {"jpg": "jpeg", "png": "png"}
+SMALLEST_SIDE = 8
+# Its end, which occurs nowhere in the data before; a camera may put some bytes behind it.
+JPEG_END, MOST_BEHIND = b"\xff\xd9", 1024
+# JPEG takes about this share of the raw bytes; only the planner uses it.
+ESTIMATED_COMPRESSION = 8
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """The images of one camera. `num_bytes` is what they take in the tar, by estimate."""
+
+    camera: Camera
+    dataset: h5py.Dataset
+    form: str
+    num_bytes: int
+
+    @property
+    def num_images(self) -> int:
+        return int(self.dataset.shape[0])
+
+    def pictures(self) -> Iterator[Picture]:
+        """The images one by one. Refused for one that is damaged or cut off."""
+        for n, row in enumerate(hdf5.stream(self.camera.array, self.dataset)):
+            if self.form == PIXELS:
+                yield row
+            elif self.form == CHANNELS_FIRST:
+                yield np.moveaxis(row, 0, -1)
+            else:
+                yield _encoded(row, self.camera.array, n)
+
+
+def may_hold_images(dataset: h5py.Dataset) -> bool:
+    """Whether the array has one of the forms, by its type and shape."""
+    return _form(dataset) is not None
+
+
+def image_array(name: str, path: str, dataset: h5py.Dataset) -> ImageArray:
+    """The images of the camera `name` in the array. Refused if it is in none of the forms."""
+    form = _form(dataset)
+    if form is None:
+        raise Refused(f"its array '{path}' of {dataset.dtype} and shape {dataset.shape} holds no images")
+    count = int(dataset.shape[0])
+    if form in (PIXELS, CHANNELS_FIRST):
+        height, width = dataset.shape[1:3] if form == PIXELS else dataset.shape[2:4]
+        num_bytes = int(dataset.size) // ESTIMATED_COMPRESSION
+    else:
+        first = next(hdf5.stream(path, dataset), None)
+        if first is None:
+            raise Refused(f"its camera '{path}' has no images")
+        data = _encoded(first, path, 0).data
+        try:
+            _, height, width = images.probe(data)
+        except CorruptImage as error:
+            raise Refused(f"its image 0 of '{path}' is damaged: {error.message}") from error
+        num_bytes = len(data) * count
+    return ImageArray(Camera(name, path, int(height), int(width)), dataset, form, num_bytes)
+
+
+def _form(dataset: h5py.Dataset) -> str | None:
+    shape, dtype = dataset.shape, dataset.dtype
+    if hdf5.is_image(dataset):
+        return PIXELS
+    if not shape:
+        return None
+    if dtype == np.uint8 and len(shape) == 4 and shape[1] == 3 and min(shape[2:]) >= SMALLEST_SIDE:
+        return CHANNELS_FIRST
+    if dtype in (np.uint8, np.int8) and len(shape) == 2:
+        return PADDED
+    is_bytes = dtype.kind in "SV" or h5py.check_string_dtype(dtype) is not None
+    variable = h5py.check_vlen_dtype(dtype)
+    is_numbers = variable is not None and np.dtype(variable) in (np.uint8, np.int8)
+    return VARIABLE if len(shape) == 1 and (is_bytes or is_numbers) else None
+
+
+def _encoded(row: Any, path: str, n: int) -> Encoded:
+    """The image file in a row, without the zeros behind it: neither format ends in one."""
+    data = row.tobytes() if isinstance(row, np.ndarray | np.void | np.bytes_) else bytes(row)
+    data = data.rstrip(b"\0")
+    try:
+        encoding, _, _ = images.probe(data)
+    except CorruptImage as error:
+        raise Refused(f"its image {n} of '{path}' is damaged: {error.message}") from error
+    if encoding == "jpg" and JPEG_END not in data[-MOST_BEHIND:]:
+        raise Refused(f"its image {n} of '{path}' is cut off")
+    return Encoded(data, FORMATS[encoding])

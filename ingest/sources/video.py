@@ -1,0 +1,98 @@
+"""Frames of a video file through PyAV (FFmpeg), which the extra `video` installs.
+
+H.264 decodes to the same numbers everywhere. The step to RGB is asked to be exact too, because FFmpeg's fast
+one depends on the processor. Versions of the libraries enter the shard key (`codec_versions`).
+
+Legend: H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.runtime.errors import UsageError
+from robot_foundry.shards.images import MAX_PIXELS
+
+DECIDING = ("libavcodec", "libavformat", "libswscale")
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file, called `name` in messages, as its headers tell it."""
+
+    path: Path
+    name: str
+    height: int
+    width: int
+    num_frames: int
+
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """uint8 RGB [H, W, 3] of each frame as they are shown. Refused where one is damaged."""
+        av = _av()
+        count = 0
+        try:
+            with av.open(str(self.path)) as container:
+                stream = container.streams.video[0]
+                stream.thread_count = 1  # ingest runs a process a core
+                for frame in container.decode(stream):
+                    yield _rgb(frame)
+                    count += 1
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise _damaged(self.name, error, f" near frame {count}") from error
+
+
+def codec_versions() -> dict[str, str]:
+    """Versions of all that decides decoded pixels."""
+    versions = _av().library_versions
+    return {name: ".".join(map(str, versions[name])) for name in DECIDING}
+
+
+def open_video(path: Path, name: str) -> Video:
+    """What the headers say; frames are counted without decoding them. Refused if it is no video."""
+    av = _av()
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise Refused(f"'{name}' holds no video")
+            stream = container.streams.video[0]
+            height, width = stream.codec_context.height, stream.codec_context.width
+            num_frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise _damaged(name, error) from error
+    if not 0 < height * width <= MAX_PIXELS:
+        raise Refused(f"the images of its video '{name}' have {height} x {width} pixels")
+    return Video(path, name, height, width, num_frames)
+
+
+def _rgb(frame: Any) -> NDArray[np.uint8]:
+    from av.video.reformatter import Interpolation
+
+    exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+    flags = exact | Interpolation.FULL_CHR_H_INT
+    pixels_HW3: NDArray[np.uint8] = frame.reformat(
+        format="rgb24", interpolation=flags, threads=1
+    ).to_ndarray()
+    return pixels_HW3
+
+
+def _damaged(name: str, error: Exception, where: str = "") -> Refused:
+    return Refused(f"its video '{name}' cannot be read{where}: {' '.join(str(error).split())}")
+
+
+def _av() -> ModuleType:
+    try:
+        import av
+    except ImportError:
+        raise UsageError(
+            "this source has videos, and the package that decodes them is not installed",
+            hint="pip install 'robot-foundry[video]'",
+        ) from None
+    return av
