@@ -19,6 +19,7 @@ from robot_foundry.catalog.mixture import (
 )
 from robot_foundry.catalog.selection import DEFAULT_GAP, SPLIT_BY, SPLITS
 from robot_foundry.catalog.store import Store, check_name
+from robot_foundry.catalog.tables import FLAGS
 from robot_foundry.cli.options import dry_run_option, json_option, store_option
 from robot_foundry.cli.output import emit, note, table
 from robot_foundry.cli.pointer import pointer_option, write_pointer
@@ -48,6 +49,12 @@ HAS, LACKS = "x", "."
 @click.option(
     "--where", metavar="SQL", help="Condition on episodes: \"success AND instruction LIKE '%cup%'\"."
 )
+@click.option(
+    "--skip",
+    multiple=True,
+    type=click.Choice(FLAGS),
+    help="Leave frames with this flag out; may be repeated.",
+)
 @pointer_option
 @dry_run_option
 @store_option
@@ -60,6 +67,7 @@ def command(
     split_by: str,
     gap: int,
     where: str | None,
+    skip: tuple[str, ...],
     pointer: Path | None,
     dry_run: bool,
     store: str,
@@ -77,7 +85,14 @@ def command(
         check_name(name, "name")
     shares = parse_weights(weights)
     mixture = make_mixture(
-        opened, shares, split=split, val_fraction=val_fraction, where=where, split_by=split_by, gap=gap
+        opened,
+        shares,
+        split=split,
+        val_fraction=val_fraction,
+        where=where,
+        split_by=split_by,
+        gap=gap,
+        skip=skip,
     )
     united = spaces(opened, mixture)
     warnings = warnings_for(opened, mixture, shares)

@@ -10,7 +10,7 @@ import numpy as np
 from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.refs import resolve
-from robot_foundry.catalog.statistics import representation_statistics, version_statistics
+from robot_foundry.catalog.statistics import WEIGHTINGS, chunk_statistics, version_statistics
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import emit, table
@@ -18,6 +18,18 @@ from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import UsageError
 
+
+class _Time(click.ParamType):
+    """Whole steps, or seconds as text."""
+
+    name = "steps|seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        text = str(value)
+        return int(text) if text.lstrip("-").isdigit() else text
+
+
+TIME = _Time()
 HEADERS = ("stream", "dim", "unit", "count", "mean", "std", "min", "p1", "p50", "p99", "max", "bad", "shape")
 BARS, BINS = " ▁▂▃▄▅▆▇█", 16
 
@@ -30,8 +42,21 @@ BARS, BINS = " ▁▂▃▄▅▆▇█", 16
     "--representation",
     help="Of training chunks: relative_tool, relative_base, absolute or delta. Uses the training split.",
 )
-@click.option("--horizon", default=16, show_default=True, help="With -r: steps of a chunk.")
-@click.option("--stride", default=1, show_default=True, help="With -r: frames from one step to the next.")
+@click.option(
+    "--horizon", type=TIME, default=16, show_default=True, help="With -r: steps of a chunk, or 0.8s."
+)
+@click.option(
+    "--stride", type=TIME, default=1, show_default=True, help="With -r: frames to the next step, or 0.1s."
+)
+@click.option("--control-hz", type=float, help="With -r: resample all datasets to this rate.")
+@click.option("--per-offset", is_flag=True, help="With -r: also each step of the chunk by itself.")
+@click.option(
+    "--weighting",
+    type=click.Choice(WEIGHTINGS),
+    default="count",
+    show_default=True,
+    help="With -r: each frame once, or as often as the mixture draws it.",
+)
 @click.option("--workers", default=0, show_default=True, help="With -r: processes; the result is the same.")
 @store_option
 @json_option
@@ -39,34 +64,36 @@ def command(
     ref: str,
     stream: str | None,
     representation: str | None,
-    horizon: int,
-    stride: int,
+    horizon: int | str,
+    stride: int | str,
+    control_hz: float | None,
+    per_offset: bool,
+    weighting: str,
     workers: int,
     store: str,
     as_json: bool,
 ) -> None:
     """Show count, moments, percentiles and shape of every dim of a version, or of a mixture (with -r).
 
-    `bad` counts values that are not finite. `shape` is a histogram from p1 to p99.
+    `bad` counts values that are not finite. `shape` is a histogram from p1 to p99. With --per-offset,
+    `next_state+3` are the targets three steps after the anchor.
     """
     opened = Store(store)
+    counts: dict[str, Statistics] = {}
     if representation is None:
         found = _absolute(opened, ref, stream)
     else:
-        mixture = as_mixture(opened, ref)
-        state, action = representation_statistics(
-            opened,
-            mixture,
-            stream=stream or "next_state",
-            representation=representation,
-            horizon=horizon,
-            stride=stride,
-            workers=workers,
-            quiet=False,
-        )
-        found = {"state": state, stream or "next_state": action}
+        settings: dict[str, Any] = {
+            "stream": stream or "next_state",
+            "representation": representation,
+            "horizon": horizon,
+            "stride": stride,
+            "control_hz": control_hz,
+            "per_offset": per_offset,
+        }
+        found, counts = _chunks(opened, ref, settings, weighting, workers)
     rows = [
-        _row(name, dim.name, dim.unit, digest)
+        _row(name, dim.name, dim.unit, digest) | ({"count": counts[name][dim.name].count} if counts else {})
         for name, statistics in found.items()
         for dim, digest in zip(statistics.space, statistics.digests, strict=True)
     ]
@@ -75,6 +102,20 @@ def command(
         as_json=as_json,
         text=lambda: table(HEADERS, [[row[header] for header in HEADERS] for row in rows]),
     )
+
+
+def _chunks(
+    store: Store, ref: str, settings: dict[str, Any], weighting: str, workers: int
+) -> tuple[dict[str, Statistics], dict[str, Statistics]]:
+    """Statistics of states and chunks by name, and those with plain counts where they are weighted."""
+    mixture = as_mixture(store, ref)
+
+    def named(kind: str) -> dict[str, Statistics]:
+        found = chunk_statistics(store, mixture, **settings, weighting=kind, workers=workers, quiet=False)
+        offsets = {f"{settings['stream']}+{step}": part for step, part in enumerate(found.offsets)}
+        return {"state": found.state, settings["stream"]: found.action, **offsets}
+
+    return named(weighting), named("count") if weighting != "count" else {}
 
 
 def _absolute(store: Store, ref: str, stream: str | None) -> dict[str, Statistics]:
