@@ -1,21 +1,24 @@
-"""Evidence for the data checks from the canonical tables of a shard and its index; no tar is read.
+"""The data checks on the tables of a version: evidence of a shard, which reads no image, and the findings.
 
 Legend: N frames.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.tables import Flag, frame_matrix
+from robot_foundry.normalization.checks import findings
+from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.evidence import Column, EpisodeRows, Evidence
+from robot_foundry.normalization.finding import Finding
 from robot_foundry.normalization.measures import measure
+from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.shards.reader import RobotShard
 
 
@@ -24,9 +27,9 @@ def shard_evidence(
 ) -> Evidence:
     """The evidence of the `episodes` (rows of the episodes table) of one shard.
 
-    Images are compared by the checksums in the index of `shard`; None leaves them out.
+    Images are compared by the checksums in the indexes of `shard`; None leaves them out.
     """
-    images = {} if shard is None else fingerprints(schema, shard)
+    images = {} if shard is None else {c.name: shard.image_prints(c.name) for c in schema.cameras}
     columns = {
         name: (frame_matrix(frames, name), schema.space(stream))
         for name, stream in [("state", "state"), *((f"action.{s}", s) for s in schema.streams)]
@@ -56,15 +59,22 @@ def shard_evidence(
     return Evidence.merge_all(leaves)
 
 
-def fingerprints(schema: Schema, shard: RobotShard) -> dict[str, NDArray[np.int64]]:
-    """By camera, for every frame row: its image's size and checksum as one number, -1 for none."""
-    index = shard.reader.index
-    crc32c = index["crc32c"].to_numpy().astype(np.int64)
-    of_member = (index["size"].to_numpy().astype(np.int64) << 32) | crc32c
-    found = {}
-    for camera in schema.cameras:
-        rows_N = shard.image_rows(camera.name)
-        # Images in the further tars of a long episode are left out.
-        here_N = (rows_N >= 0) & (rows_N < len(of_member))
-        found[camera.name] = np.where(here_N, of_member[np.where(here_N, rows_N, 0)], -1)
-    return found
+def doubts(
+    schema: Schema,
+    evidence: Evidence,
+    leaves: Iterable[Mapping[str, Any]],
+    mapping: Mapping[str, Any] | None,
+) -> list[Finding]:
+    """What the data checks find in a version: its evidence, and `leaves`, rows of the leaves table.
+
+    `mapping` is that of its spec as JSON, None where nobody knows.
+    """
+    of_dim: dict[tuple[str, str], list[Digest]] = defaultdict(list)
+    for row in leaves:
+        of_dim[row["column"], row["dim"]].append(Digest.from_bytes(row["digest"]))
+    statistics = {}
+    for stream in ("state", *schema.streams):
+        column, space = stream if stream == "state" else f"action.{stream}", schema.space(stream)
+        merged = tuple(Digest.merge_all(of_dim[column, name]) for name in space.names)
+        statistics[column] = Statistics(space, merged)
+    return findings(evidence, statistics, mapping)

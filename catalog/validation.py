@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from robot_foundry.catalog.evidence import doubts
 from robot_foundry.catalog.manifest import Manifest, read_manifest
 from robot_foundry.catalog.mixture import component_selection, component_version, spaces
 from robot_foundry.catalog.refs import resolve
@@ -25,11 +26,8 @@ from robot_foundry.catalog.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, LE
 from robot_foundry.catalog.validation_shards import ShardResult, ShardTask, validate_shard
 from robot_foundry.catalog.validation_tables import AGAIN, Fault, checked_table
 from robot_foundry.catalog.version import Version
-from robot_foundry.normalization.checks import findings as data_findings
-from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.evidence import Evidence
 from robot_foundry.normalization.finding import Finding
-from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import unordered_map
 from robot_foundry.runtime.progress import Progress
@@ -222,24 +220,9 @@ def _wrong_annotations(table: pa.Table | None, lengths: Mapping[str, int]) -> li
 def _doubts(
     manifest: Manifest, version: Version, evidence: Evidence, leaves: Sequence[Mapping[str, Any]] | None
 ) -> tuple[Finding, ...]:
-    """The data checks, with the name of the dataset before each."""
-    statistics = {} if leaves is None else _statistics(manifest, leaves)
+    """The data checks, with the name of the version before each."""
+    assert manifest.schema is not None
     spec = manifest.provenance.get("spec")
     mapping = spec.get("mapping") if isinstance(spec, Mapping) else None
-    found = data_findings(evidence, statistics, mapping)
+    found = doubts(manifest.schema, evidence, leaves or (), mapping)
     return tuple(replace(finding, message=f"{version}: {finding.message}") for finding in found)
-
-
-def _statistics(manifest: Manifest, leaves: Sequence[Mapping[str, Any]]) -> dict[str, Statistics]:
-    """By column, from the rows of the leaves table."""
-    assert manifest.schema is not None
-    found = {}
-    for stream in ("state", *manifest.schema.streams):
-        column = stream if stream == "state" else f"action.{stream}"
-        space = manifest.schema.space(stream)
-        of_dim: dict[str, list[Digest]] = {name: [] for name in space.names}
-        for row in leaves:
-            if row["column"] == column and row["dim"] in of_dim:
-                of_dim[row["dim"]].append(Digest.from_bytes(row["digest"]))
-        found[column] = Statistics(space, tuple(Digest.merge_all(of_dim[name]) for name in space.names))
-    return found

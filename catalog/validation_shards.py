@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.evidence import shard_evidence
 from robot_foundry.catalog.leaves import shard_leaves
 from robot_foundry.catalog.manifest import ShardEntry
+from robot_foundry.catalog.opening import open_tar
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import frames_schema
@@ -112,10 +113,11 @@ def _tar(task: ShardTask, fault: Fault, result: ShardResult) -> RobotShard | Non
     result.members += index.num_rows
     if task.deep and intact:
         result.images += _decoded(task, reader, fault)
-    shard = RobotShard(reader)
+    if not entry.num_episodes:
+        return None  # further images of an episode whose head is another shard
+    shard = RobotShard(reader, lambda key: open_tar(task.store, task.version.dataset, key))
     with fault.caught("tar", task.tar):
-        if entry.num_episodes:
-            _episodes(task, shard, fault)
+        _episodes(task, shard, fault)
         return shard
     return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from robot_foundry.catalog.evidence import doubts
 from robot_foundry.catalog.manifest import Manifest, Quarantined, ShardEntry, commit
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
@@ -25,7 +28,12 @@ from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.resolve import Resolution, resolve
 from robot_foundry.ingest.shard_tables import ShardTables, TablesTask, shard_tables
 from robot_foundry.ingest.spec import Mapping as SpecMapping
+from robot_foundry.ingest.spec import mapping_json
 from robot_foundry.ingest.survey import Shard
+from robot_foundry.normalization import checks
+from robot_foundry.normalization.evidence import Evidence
+from robot_foundry.normalization.finding import Finding
+from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.parallel import Workers
@@ -67,6 +75,7 @@ class _Tables:
     annotations: pa.Table
     leaves: pa.Table
     problems: Mapping[str, str]
+    evidence: bytes  # canonical JSON, compressed
 
 
 def assemble(request: Request, shards: Sequence[Shard], workers: Workers) -> Assembled:
@@ -88,10 +97,12 @@ def assemble(request: Request, shards: Sequence[Shard], workers: Workers) -> Ass
     if len(quarantined) >= request.discovered:
         raise nothing_written(request.discovered, quarantined)
     frames = _frames(entries, dict(zip((shard.key for shard in shards), tables, strict=True)), resolution)
-    manifest = _manifest(request, resolution, entries, frames, tables, quarantined)
+    found = _doubts(request, resolution, tables)
+    manifest = _manifest(request, resolution, entries, frames, tables, quarantined, found)
     _write(request.store, manifest, frames, tables, workers)
     kill_point("tables-done")
-    return Assembled(commit(request.store, manifest), manifest, resolution.warnings)
+    warnings = (*resolution.warnings, *(f"{finding.message}: {finding.remedy}" for finding in found))
+    return Assembled(commit(request.store, manifest), manifest, warnings)
 
 
 def check_errors(quarantined: Sequence[tuple[str, str]], max_errors: int | None) -> None:
@@ -160,6 +171,7 @@ def _kept(tables: ShardTables, frames_path: str, ordinal: int) -> _Tables:
         table(tables.annotations, ANNOTATIONS_SCHEMA),
         table(tables.leaves, LEAVES_SCHEMA),
         tables.problems,
+        zlib.compress(canonical_json(tables.evidence.to_json())),
     )
 
 
@@ -196,6 +208,7 @@ def _manifest(
     frames: Sequence[_Frames],
     tables: Sequence[_Tables],
     quarantined: Sequence[tuple[str, str]],
+    found: Sequence[Finding],
 ) -> Manifest:
     small = _small_tables(tables)
     digests = {name: table_digest(table) for name, table in small.items()}
@@ -214,9 +227,20 @@ def _manifest(
             "frames": pc.sum(small["episodes"]["num_frames"]).as_py() or 0,
             "bytes": sum(entry.tar_bytes for entry in entries),
         },
-        provenance=request.provenance,
+        provenance={
+            **request.provenance,
+            "checks": {"version": checks.VERSION, "findings": [finding.to_json() for finding in found]},
+        },
         quarantined=tuple(Quarantined(unit, reason) for unit, reason in quarantined),
     )
+
+
+def _doubts(request: Request, resolution: Resolution, tables: Sequence[_Tables]) -> list[Finding]:
+    """What the data checks find, the same for any number of workers."""
+    leaves = (row for made in tables for row in made.leaves.to_pylist())
+    evidence = (Evidence.from_json(json.loads(zlib.decompress(made.evidence))) for made in tables)
+    mapping = mapping_json(request.mapping)
+    return doubts(resolution.schema, Evidence.merge_all(evidence), leaves, mapping)
 
 
 def _small_tables(tables: Sequence[_Tables]) -> dict[str, pa.Table]:

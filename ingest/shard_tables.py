@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from robot_foundry.catalog.evidence import shard_evidence
+from robot_foundry.catalog.leaves import shard_leaves
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import Flag, frames_schema, matrix_column, table_digest, write_table
@@ -23,7 +25,8 @@ from robot_foundry.ingest.mapping import Canonical, canonical
 from robot_foundry.ingest.resolve import Resolution
 from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.spec import mapping_json
-from robot_foundry.normalization.digest import Digest
+from robot_foundry.normalization import checks
+from robot_foundry.normalization.evidence import Evidence
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 
 TABLES_VERSION = 1
@@ -45,6 +48,7 @@ class TablesTask:
         digest = digest_of(
             {
                 "tables": TABLES_VERSION,
+                "checks": checks.VERSION,
                 "mapping": mapping_json(self.resolution.mapping),
                 "schema": self.resolution.schema.to_json(),
                 "problems": dict(self.problems),
@@ -59,13 +63,17 @@ class TablesTask:
 
 @dataclass(frozen=True)
 class ShardTables:
-    """`episodes`, `annotations` and `leaves` are rows; `problems` maps episode keys to why they have none."""
+    """`episodes`, `annotations` and `leaves` are rows; `problems` maps episode keys to why they have none.
+
+    `evidence` is what the data checks measured.
+    """
 
     frames_digest: str
     episodes: list[dict[str, Any]]
     annotations: list[dict[str, Any]]
     leaves: list[dict[str, Any]]
     problems: dict[str, str]
+    evidence: Evidence
 
 
 def shard_tables(task: TablesTask) -> ShardTables:
@@ -109,8 +117,9 @@ def _compute(task: TablesTask) -> tuple[pa.Table, ShardTables]:
     streams = {name: len(dims) for name, dims in schema.streams.items()}
     empty = frames_schema(len(schema.state), streams).empty_table()
     frames = pa.concat_tables([empty, *parts]).combine_chunks()
-    leaves = _leaves(task.resolution, frames, {row["episode"] for row in episodes})
-    return frames, ShardTables(table_digest(frames), episodes, annotations, leaves, problems)
+    leaves = shard_leaves(schema, frames, {row["episode"] for row in episodes})
+    evidence = shard_evidence(schema, frames, episodes, shard)
+    return frames, ShardTables(table_digest(frames), episodes, annotations, leaves, problems, evidence)
 
 
 def _held_images(
@@ -169,24 +178,6 @@ def _episode_row(
     }
 
 
-def _leaves(resolution: Resolution, frames: pa.Table, ordinals: set[int]) -> list[dict[str, Any]]:
-    """A t-digest of each dim over the shard's episodes; rows that are flagged invalid count as NaN."""
-    flags_N = frames["flags"].to_numpy()
-    of_episode_N = np.isin(frames["episode"].to_numpy(), sorted(ordinals))
-    schema = resolution.schema
-    columns = [("state", schema.state, Flag.INVALID_STATE)]
-    columns += [(f"action.{name}", dims, Flag.INVALID_ACTION) for name, dims in schema.streams.items()]
-    leaves = []
-    for column, dims, invalid in columns:
-        flat = frames[column].combine_chunks().flatten().to_numpy()
-        values_ND = flat.reshape(-1, len(dims))[of_episode_N].astype(np.float64)
-        values_ND[(flags_N[of_episode_N] & invalid) != 0] = np.nan
-        for d, dim in enumerate(dims):
-            digest = Digest.of(values_ND[:, d])
-            leaves.append({"column": column, "dim": dim.name, "digest": digest.to_bytes()})
-    return leaves
-
-
 def _to_json(tables: ShardTables) -> dict[str, Any]:
     return {
         "frames_digest": tables.frames_digest,
@@ -194,11 +185,17 @@ def _to_json(tables: ShardTables) -> dict[str, Any]:
         "annotations": tables.annotations,
         "leaves": [{**leaf, "digest": leaf["digest"].hex()} for leaf in tables.leaves],
         "problems": tables.problems,
+        "evidence": tables.evidence.to_json(),
     }
 
 
 def _from_json(values: dict[str, Any]) -> ShardTables:
     leaves = [{**leaf, "digest": bytes.fromhex(leaf["digest"])} for leaf in values["leaves"]]
     return ShardTables(
-        values["frames_digest"], values["episodes"], values["annotations"], leaves, values["problems"]
+        values["frames_digest"],
+        values["episodes"],
+        values["annotations"],
+        leaves,
+        values["problems"],
+        Evidence.from_json(values["evidence"]),
     )

@@ -197,6 +197,19 @@ class RobotShard:
             rows_N[frame_rows] = member_rows
         return rows_N
 
+    def image_prints(self, camera: str) -> NDArray[np.int64]:
+        """int64 [N]: size and checksum of this camera's image as one number, -1 where there is none.
+
+        Read from the indexes alone: equal numbers mean equal bytes.
+        """
+        indexes = [reader.index for reader, _ in self._image_readers]
+        size_M, crc32c_M = (
+            np.concatenate([index[name].to_numpy().astype(np.int64) for index in indexes])
+            for name in ("size", "crc32c")
+        )
+        rows_N = self.image_rows(camera)
+        return np.where(rows_N >= 0, (size_M << 32 | crc32c_M)[rows_N], -1)
+
     @cached_property
     def _image_readers(self) -> list[tuple[ShardReader, tuple[int, Segment] | None]]:
         """The shard itself, then its segments."""
