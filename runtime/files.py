@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +136,10 @@ def _remote(found: dict[str, dict[str, Any]], base: str) -> Iterator[FileStatus]
 
 
 def _remote_status(path: str, info: dict[str, Any]) -> FileStatus:
-    stamp = next((str(info[name]).strip('"') for name in STAMPS if info.get(name) is not None), None)
-    if stamp is None:
+    found = next((info[name] for name in STAMPS if info.get(name) is not None), None)
+    if found is None:
         raise FoundryError(
             f"{path} has neither checksum nor time of change, so a change of it would go unseen"
         )
+    stamp = str(found.timestamp() if isinstance(found, datetime) else found).strip('"')
     return FileStatus(path, int(info["size"]), stamp)

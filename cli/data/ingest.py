@@ -1,7 +1,10 @@
-"""foundry-data ingest SPEC SOURCE: a version of a dataset from raw logs."""
+"""foundry-data ingest SPEC [SOURCE]: a version of a dataset from raw logs."""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +14,12 @@ import click
 from robot_foundry.cli.options import dry_run_option, json_option, store_option
 from robot_foundry.cli.output import emit, note
 from robot_foundry.cli.pointer import pointer_option, write_pointer
+from robot_foundry.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from robot_foundry.ingest.engine import Report
+    from robot_foundry.ingest.preview import Preview
+    from robot_foundry.ingest.spec import Spec
 
 MOST_LISTED = 20
 
@@ -28,8 +34,8 @@ set_option = click.option(
 
 @click.command("ingest")
 @click.argument("spec")
-@click.argument("source")
-@click.option("--as", "--name", "name", required=True, metavar="DATASET", help="Name of the dataset.")
+@click.argument("source", required=False)
+@click.option("--as", "--name", "name", metavar="DATASET", help="Name of the dataset. [default: the spec's]")
 @store_option
 @click.option(
     "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
@@ -38,33 +44,46 @@ set_option = click.option(
 @click.option("--strict", is_flag=True, help="Fail if anything was refused; the same as --max-errors 0.")
 @click.option("--max-errors", type=click.IntRange(min=0), help="Fail if more units than this were refused.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take the first so many episodes only.")
+@click.option(
+    "--fingerprint",
+    type=click.Choice(["auto", "full"]),
+    default="auto",
+    show_default=True,
+    help="Know remote files by their store's checksum, or read them all first.",
+)
+@click.option("--yes", is_flag=True, help="Read from a remote location of the spec without asking.")
 @set_option
 @pointer_option
 @dry_run_option
 @json_option
 def command(
     spec: str,
-    source: str,
-    name: str,
+    source: str | None,
+    name: str | None,
     store: str,
     workers: int,
     ray_address: str | None,
     strict: bool,
     max_errors: int | None,
     limit: int | None,
+    fingerprint: str,
+    yes: bool,
     overrides: tuple[str, ...],
     pointer: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Make a version of DATASET from SOURCE (a file, a folder or a quoted glob) as SPEC says.
+    """Make a version of DATASET from SOURCE as SPEC says.
 
-    SPEC is robomimic, robosuite or tabletop, or the path of your own .yaml (docs/specs.md).
-    Running it again does only what is new. Units that cannot be read are named and left out.
+    SOURCE is a file, a folder or a quoted glob, here or at s3:// or gs://; without it, the first place of
+    the spec's own list where there is something. SPEC is the name of one that comes with the package, or the
+    path of your own .yaml (docs/specs.md). Running it again does only what is new. Units that cannot be read
+    are named and left out.
 
     \b
     foundry-data ingest robomimic lift.hdf5 --as lift
     foundry-data ingest my.yaml 'logs/2026-*/*.hdf5' --as kitchen --workers 8
+    foundry-data ingest my.yaml s3://lab/logs --store s3://lab/store --ray-address auto
     """
     from robot_foundry.ingest.engine import Options, run
     from robot_foundry.ingest.spec import load_spec
@@ -74,13 +93,36 @@ def command(
         ray_address=ray_address,
         limit=limit,
         max_errors=0 if strict else max_errors,
+        fingerprint=fingerprint,
         created=now(),
         quiet=False,
     )
-    report = run(load_spec(spec, overrides), source, store=store, name=name, options=options, dry_run=dry_run)
+    loaded = load_spec(spec, overrides)
+    place = source or _located(loaded, ask=not (yes or dry_run))
+    name = name or _default_name(loaded)
+    report = run(loaded, place, store=store, name=name, options=options, dry_run=dry_run)
     if pointer is not None and report.version is not None:
         write_pointer(pointer, report.version, report.counts)
     show(report, as_json=as_json)
+
+
+def _located(spec: Spec, *, ask: bool) -> str:
+    """The place that the spec names; one that is far away only if the user says so."""
+    from robot_foundry.ingest.locations import locate
+    from robot_foundry.runtime.files import is_remote
+
+    place, found = locate(spec)
+    shown = f"{spec.name} is at {place}: {_count(len(found.files), 'file')}, {_size(found.num_bytes)}"
+    note(shown)
+    if ask and is_remote(place):
+        if not sys.stdin.isatty():
+            raise UsageError(f"reading {_size(found.num_bytes)} from {place} needs --yes")
+        click.confirm("Read it?", abort=True, err=True)
+    return place
+
+
+def _default_name(spec: Spec) -> str:
+    return Path(spec.name).name.removesuffix(".yaml").removesuffix(".yml").lower()
 
 
 def now() -> str:
@@ -107,11 +149,35 @@ def _text(report: Report) -> str:
     written, size = _count(report.shards_written, "shard"), _size(report.counts["bytes"])
     if report.version is None:
         planned = f"would write {written} and reuse {report.shards_reused}, about {size}"
-        return f"{report.dataset}: {planned}\n{counts} (by their headers)"
+        told = "" if report.preview is None else _preview(report.preview)
+        return f"{report.dataset}: {planned}\n{counts} (by their headers)\n{told}build {report.build_id}"
     frames = _count(report.counts["frames"], "frame")
     made = f"{report.version}: {_count(report.counts['episodes'], 'episode')}, {frames}, {size}"
     done = "nothing to do" if report.noop else f"{written} written, {report.shards_reused} reused"
     return f"{made}; {done}\n{counts}"
+
+
+def _preview(made: Preview) -> str:
+    """What a dry run expects, line by line."""
+    frames = "" if made.frames is None else f", {_count(made.frames, 'frame')}"
+    grows = f"{made.growth:.2f} times the {_size(made.source_bytes)} of the source"
+    lines = [f"{_count(made.episodes, 'episode')}{frames}, {grows}"]
+    if made.schema is None:
+        lines.append("no unit could be read with this mapping, so dims and cameras are not known")
+    else:
+        columns = {"state": made.schema.state, **made.schema.streams}
+        lines += [
+            f"{name}: {_count(len(dims), 'dim')}: {_dims([dim.name for dim in dims])}"
+            for name, dims in columns.items()
+        ]
+        lines += [f"camera {c.name}: {c.role}, {c.height} x {c.width}" for c in made.schema.cameras]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _dims(names: Sequence[str]) -> str:
+    """Quantities with the number of their components: right.ee_position 3, right.gripper_opening 1."""
+    parts = Counter(".".join(name.split(".")[:2]) for name in names)
+    return ", ".join(f"{name} {count}" for name, count in parts.items())
 
 
 def _count(number: int, noun: str) -> str:
@@ -119,4 +185,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.1f} kB"
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes / 1e3:.1f} kB"
