@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from robot_foundry.evaluation.worlds.tabletop.commands import canonical_to_comma
 from robot_foundry.evaluation.worlds.tabletop.physics import HOME_ROTATION_33, Target
 from robot_foundry.evaluation.worlds.tabletop.world import CONTROL_HZ
 from robot_foundry.normalization.space import ActionSpace
-from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 
 RANDOM_CHUNK = 16
@@ -52,11 +51,16 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class ActorSpec:
-    """How to make an actor in whatever process needs one; `run` None is the random control."""
+    """How to make an actor in whatever process needs one; `run` None is the random control.
+
+    `dataset` says whose dims and statistics a policy uses; where it is left open and the policy knows
+    several, the one that was recorded with `embodiment` is taken.
+    """
 
     run: str | None
     device: str = "cpu"
     dataset: str | None = None
+    embodiment: str | None = None
 
     def pinned(self) -> ActorSpec:
         """The same with the very checkpoint: a training run that goes on must not change it midway."""
@@ -74,35 +78,29 @@ class ActorSpec:
 def _policy_actor(spec: ActorSpec) -> Actor:
     # One policy a process: groups of scenes come one after the other and would load it again each time.
     assert spec.run is not None
-    return PolicyActor(spec.run, spec.device, spec.dataset)
+    return PolicyActor(spec)
 
 
 class PolicyActor:
     """A trained policy from its checkpoint or run folder; one batch for all situations it is given."""
 
-    def __init__(self, run: str, device: str, dataset: str | None) -> None:
+    def __init__(self, spec: ActorSpec) -> None:
         from robot_foundry.policy.policy import Policy
 
-        self._policy = Policy.load(run, device)
-        self._dataset = dataset
-        self._own = self._policy.spaces.datasets[self._policy.spaces.dataset(dataset)]
+        run = spec.run
+        assert run is not None
+        self._policy = Policy.load(run, spec.device)
+        datasets = self._policy.spaces.datasets
+        alike = [dataset.name for dataset in datasets if dataset.embodiment == spec.embodiment]
+        self._dataset = alike[0] if spec.dataset is None and len(alike) == 1 else spec.dataset
+        self._own = datasets[self._policy.spaces.dataset(self._dataset)]
         self.roles = self._policy.roles
-        self.history = self._policy.history
-        if self._policy.config.data.window.stride != 1:
-            raise FoundryError(
-                f"the policy in {run} plans with a stride of {self._policy.config.data.window.stride} steps, "
-                "a rollout executes every step",
-                hint="train it with data.window.stride=1",
-            )
-        if self._own.fps is not None and abs(self._own.fps - CONTROL_HZ) > 1e-6 * CONTROL_HZ:
-            raise FoundryError(
-                f"the policy in {run} learned at {self._own.fps:g} Hz, the tabletop runs at {CONTROL_HZ} Hz"
-            )
+        # The policy's own rate is kept: its steps are found between those of the world.
+        self._pace = self._policy.pace(datasets.index(self._own), CONTROL_HZ)
+        self.history = self._pace.moments
 
     def act(self, situations: Sequence[Situation]) -> list[np.ndarray]:
-        observations = [
-            {"images": situation.images, "state": self._state(situation)} for situation in situations
-        ]
+        observations = [self._observation(situation) for situation in situations]
         chunks = self._policy.act_batch(
             observations,
             [situation.instruction for situation in situations],
@@ -110,9 +108,18 @@ class PolicyActor:
             dataset=self._dataset,
         )
         return [
-            canonical_to_commands(chunk.values_TA, chunk.space, situation.arms, situation.rotates)
+            canonical_to_commands(
+                self._pace.targets(chunk.values_TA, chunk.space),
+                chunk.space,
+                situation.arms,
+                situation.rotates,
+            )
             for chunk, situation in zip(chunks, situations, strict=True)
         ]
+
+    def _observation(self, situation: Situation) -> dict[str, Any]:
+        images = {role: self._pace.images(image_S) for role, image_S in situation.images.items()}
+        return {"images": images, "state": self._pace.states(self._state(situation), self._own.state)}
 
     def _state(self, situation: Situation) -> np.ndarray:
         """The state (S, d) in the policy's own dims; NaN, which it masks, for what this robot has not."""

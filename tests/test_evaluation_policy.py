@@ -7,6 +7,7 @@ import runpy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,6 +21,7 @@ from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout
 from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
 from robot_foundry.ingest.engine import ingest
+from robot_foundry.policy.policy import Actions, Policy
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.job import resolve_job
 from robot_foundry.trainer.recipe import read_recipe
@@ -30,7 +32,7 @@ TINY = runpy.run_path(str(Path(__file__).with_name("trainer_runs.py")))["TINY"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a recording of each variant and two runs of a few steps: `both` and `strided`."""
+    """A store with a recording of each variant and runs of a few steps: `both`, and two at other rates."""
     root = tmp_path_factory.mktemp("policy")
     for variant in ("sim", "real"):
         made = collect(
@@ -42,7 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shared = [*TINY, f"data.store={root / 'store'}", "data.window.stream=command"]
     for name, overrides in (
         ("both", ["data.mix=sim=0.5,real=0.5", "data.window.history=2"]),
-        ("strided", ["data.mix=sim", "data.window.stride=2", "run.steps=1"]),
+        ("strided", ["data.mix=sim", "data.window.stride=2", "data.window.history=2", "run.steps=1"]),
+        ("fine", ["data.mix=sim", "data.window.control_hz=15", "data.window.history=0.2s", "run.steps=1"]),
     ):
         run_vla(resolve_job(read_recipe(None, [*shared, f"run.dir={root / name}", *overrides])), quiet=True)
     return root
@@ -51,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def two_processes() -> Iterator[None]:
     """One Ray for all tests of this module, because starting it takes seconds."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**28)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**28)
     yield
     ray.shutdown()
 
@@ -131,10 +134,57 @@ def test_the_command_line_runs_a_policy(
     assert (folder / "both" / "rollouts" / "reach_pair-sim-policy" / "contact_sheet.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("name", "hz", "moments", "steps"),
+    [("strided", 5, 3, 7), ("fine", 15, 3, 3)],  # 4 steps of 0.2 s, and 4 of 1/15 s, in tenths of a second
+)
+def test_a_policy_keeps_its_own_rate_in_a_loop_of_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, hz: float, moments: int, steps: int
+) -> None:
+    """It sees the past at its own steps, and what it predicts for a time is commanded at that time."""
+    policy = Policy.load(folder / name)
+    spec = ActorSpec(str(folder / name))
+    actor, seen, said = spec.build(), [], []
+    act_batch = Policy.act_batch
+
+    def watched(self: Policy, observations: Any, *args: Any, **kwargs: Any) -> list[Actions]:
+        chunks = act_batch(self, observations, *args, **kwargs)
+        seen.extend(observations)
+        said.extend(chunks)
+        return chunks
+
+    monkeypatch.setattr(Policy, "act_batch", watched)
+    world = Tabletop("reach_pair", cameras=actor.roles, size=32)
+    world.reset(seed=0)
+    assert actor.history == moments
+    state_SD = np.stack([world.state()] * moments)
+    state_SD[:, 0] += 0.01 * np.arange(moments)  # a centimetre each tenth of a second
+    images = {"primary": np.arange(moments, dtype=np.uint8)[:, None, None, None].repeat(32, 1).repeat(32, 2)}
+    images["primary"] = images["primary"].repeat(3, 3)
+    arms, rotates = world.task.arms, world.variant.rotates
+    (command_TC,) = actor.act(
+        [Situation(images, state_SD, world.state_space, "reach", arms, rotates, seed=1)]
+    )
+    history = policy.steps(0).history
+    ago = np.arange(history - 1, -1, -1) / hz
+    column = policy.spaces.datasets[0].state.index("right.ee_position.x")
+    np.testing.assert_allclose(
+        seen[0]["state"][:, column], np.maximum(state_SD[-1, 0] - 0.1 * ago, state_SD[0, 0]), atol=1e-9
+    )
+    assert (
+        seen[0]["images"]["primary"][:, 0, 0, 0].tolist()
+        == np.maximum(np.floor(moments - 1 - 10 * ago + 1e-9), 0).astype(int).tolist()
+    )
+    (chunk,) = said
+    assert chunk.dt == pytest.approx(1 / hz) and len(command_TC) == steps
+    x_T = chunk.values_TA[:, chunk.space.index("right.ee_position.x")]
+    expected = np.interp(np.arange(steps) / 10, np.arange(4) / hz, x_T)
+    np.testing.assert_allclose(command_TC[:, 0], expected, atol=1e-9)
+    film = rollout(RolloutSpec(spec, "reach_pair", episodes=1, size=32, max_steps=6), quiet=True)
+    assert film.episodes[0].steps == 6
+
+
 def test_what_a_policy_cannot_do_is_said(folder: Path) -> None:
-    for run_name, dataset, said in (("both", "simm", "did you mean 'sim'"), ("strided", None, "stride of 2")):
-        spec = RolloutSpec(
-            ActorSpec(str(folder / run_name), dataset=dataset), "reach_pair", episodes=1, size=32
-        )
-        with pytest.raises(FoundryError, match=said):
-            rollout(spec, quiet=True)
+    spec = RolloutSpec(ActorSpec(str(folder / "both"), dataset="simm"), "reach_pair", episodes=1, size=32)
+    with pytest.raises(FoundryError, match="did you mean 'sim'"):
+        rollout(spec, quiet=True)
