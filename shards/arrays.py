@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.errors import CorruptArrays
 
-__all__ = ["CorruptArrays", "read_npz", "write_npz"]
+__all__ = ["CorruptArrays", "is_safe_name", "read_npz", "write_npz"]
 
 _KINDS = "biufcSU"  # numbers and fixed-width text: nothing that holds references, fields or dates
 _HEADER = re.compile(
@@ -35,7 +35,7 @@ def write_npz(arrays: Mapping[str, NDArray]) -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
-            if not _is_safe(name):
+            if not is_safe_name(name):
                 raise FoundryError(f"array name {name!r} is not allowed: use a relative path without '..'")
             entry = zipfile.ZipInfo(f"{name}.npy", _EARLIEST)
             entry.create_system, entry.external_attr = 3, 0o644 << 16
@@ -95,13 +95,14 @@ def _is_plain(entry: zipfile.ZipInfo) -> bool:
     return not entry.compress_type and not entry.comment and entry.extra[:2] in (b"", b"\1\0")
 
 
-def _is_safe(name: str) -> bool:
+def is_safe_name(name: str) -> bool:
+    """Whether an array may have this name: a relative path without '..' that can be printed."""
     parts = name.split("/")
     return name.isprintable() and "\\" not in name and not any(part in ("", ".", "..") for part in parts)
 
 
 def _array_name(filename: str) -> str:
     name = filename.removesuffix(".npy")
-    if name == filename or not _is_safe(name):
+    if name == filename or not is_safe_name(name):
         raise CorruptArrays(f"an .npz file holds {filename!r}, which is not an array with a safe name")
     return name

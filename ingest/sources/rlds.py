@@ -1,0 +1,304 @@
+"""RLDS: TFDS directories whose records are episodes, each a sequence `steps` and what belongs to the episode.
+
+Arrays and images carry the path of their feature (`steps/observation/state`). JPEG and PNG images go through
+as they are. Units are known from `shardLengths` of dataset_info.json, and what is read must agree with it.
+
+Legend: T steps.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import groupby
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_foundry.ingest.sources.base import (
+    Camera,
+    Encoded,
+    Episode,
+    Layout,
+    Picture,
+    Refused,
+    SourceFile,
+    Unit,
+)
+from robot_foundry.ingest.sources.hdf5 import LARGEST_ROW
+from robot_foundry.ingest.sources.rlds_directory import (
+    FEATURES,
+    FILE_NAME,
+    INFO,
+    LARGEST_JSON,
+    DatasetFile,
+    describe,
+)
+from robot_foundry.ingest.sources.rlds_features import (
+    IMAGE,
+    NUMBER,
+    PACKED,
+    TEXT,
+    UNREAD,
+    Example,
+    Leaf,
+    texts_of,
+)
+from robot_foundry.ingest.sources.robomimic import MOST_LOW_DIM_BYTES, chosen
+from robot_foundry.ingest.sources.tfrecord import SMALLEST_RECORD, find_records, read_record
+from robot_foundry.ingest.spec import Content
+from robot_foundry.shards import images
+from robot_foundry.shards.arrays import is_safe_name
+from robot_foundry.shards.keys import MAX_FRAMES, episode_key
+
+FORMATS = {"jpg": "jpeg", "png": "png"}
+SKIPPED, ABSENT = "skipped by the spec", "the record has none"
+# Names of what is added here.
+RESERVED = ("timestamp", "split")
+
+
+class Rlds(Layout):
+    """See `Layout`."""
+
+    name = "rlds"
+    version = 1
+    has_images = True
+
+    def claims(self, path: str) -> bool:
+        return FILE_NAME.fullmatch(path) is not None
+
+    def companions(self, path: str, listed: Collection[str]) -> tuple[str, ...]:
+        folder = path.rpartition("/")[0]
+        beside = [f"{folder}/{name}" if folder else name for name in (FEATURES, INFO)]
+        return tuple(name for name in beside if name in listed)
+
+    def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
+        known = describe(file.path, lambda name: _json_beside(file, name))
+        num_records, refused = known.num_records, []
+        if num_records is None:
+            with file.local() as path:
+                records = find_records(path)
+            num_records = len(records.spans)
+            if records.damage is not None:
+                refused.append((f"{file.path}#record_{num_records}", records.damage))
+        if num_records * SMALLEST_RECORD > file.size:
+            raise Refused(f"{INFO} says {num_records} records, and it has {file.size} bytes")
+        num_bytes = file.size // max(num_records, 1)
+        units = [
+            Unit(
+                file, name, episode_key(file.path, f"{known.split}_{number:06d}"), num_bytes, num_records == 1
+            )
+            for number, name in enumerate(map("record_{}".format, range(num_records)))
+        ]
+        return units, refused
+
+    @contextmanager
+    def open(self, unit: Unit, content: Content) -> Iterator[Episode]:
+        known = describe(unit.file.path, lambda name: _json_beside(unit.file, name))
+        with unit.file.local() as path:
+            example = Example(_record(path, int(unit.episode.removeprefix("record_")), known))
+        yield _episode(example, known, content)
+
+
+def _json_beside(file: SourceFile, name: str) -> bytes | None:
+    """The content of the JSON file of that name in the file's folder; None if there is none."""
+    for companion in file.companions:
+        if companion.path.rpartition("/")[2] == name:
+            if companion.size > LARGEST_JSON:
+                raise Refused(f"{name} has {companion.size} bytes")
+            with companion.local() as path:
+                return path.read_bytes()
+    return None
+
+
+def _record(path: Path, number: int, known: DatasetFile) -> bytes:
+    """The bytes of a record of a file that holds as many as dataset_info.json says."""
+    stated, records = known.num_records, find_records(path)
+    num_found = len(records.spans)
+    if stated is not None and records.damage is None and not number < num_found <= stated:
+        raise Refused(f"the file holds {num_found} records, and {INFO} says {stated}")
+    return read_record(path, number)
+
+
+def _episode(example: Example, known: DatasetFile, content: Content) -> Episode:
+    leaves, left_out = _sorted_out(example, known, content)
+    num_frames = _num_frames(example, known.leaves, left_out)
+    views = {leaf.path: example.bytes_of(leaf.path) for leaf in leaves if leaf.kind == IMAGE}
+    cameras, unseen = _cameras(views, content)
+    left_out.update(unseen)
+    numbers = [leaf for leaf in leaves if leaf.kind in (NUMBER, PACKED)]
+    arrays = _arrays(example, numbers, num_frames)
+    texts = {leaf: texts_of(example.bytes_of(leaf.path)) for leaf in leaves if leaf.kind == TEXT}
+    fps, fps_source = (content.default_fps, "default") if content.fps is None else (content.fps, "spec")
+    return Episode(
+        num_frames=num_frames,
+        fps=fps,
+        fps_source=fps_source,
+        start_ns=None,
+        cameras=cameras,
+        arrays={**arrays, "timestamp": np.arange(num_frames, dtype=np.float64) / fps},
+        attributes=_attributes(texts, numbers, arrays, known),
+        environment={"dataset": known.dataset, "version": known.version, "config": known.config},
+        left_out=left_out,
+        frames=_frames([(camera, views[camera.array]) for camera in cameras], num_frames),
+        steps_text=[
+            span for leaf, lines in texts.items() if leaf.per_step for span in _spans(leaf.path, lines)
+        ],
+    )
+
+
+def _sorted_out(example: Example, known: DatasetFile, content: Content) -> tuple[list[Leaf], dict[str, str]]:
+    """The features that are taken, and why each other one is not."""
+    names = example.names()
+    described = {name for leaf in known.leaves for name in leaf.names}
+    left_out = dict.fromkeys(sorted(names - described), f"{FEATURES} does not describe it")
+    leaves = []
+    for leaf in known.leaves:
+        if any(fnmatch.fnmatchcase(leaf.path, pattern) for pattern in content.skip):
+            left_out[leaf.path] = SKIPPED
+        elif leaf.optional and names.isdisjoint(leaf.names):
+            left_out[leaf.path] = ABSENT
+        elif reason := _why_left_out(leaf):
+            left_out[leaf.path] = reason
+        else:
+            leaves.append(leaf)
+    return leaves, left_out
+
+
+def _why_left_out(leaf: Leaf) -> str | None:
+    """Why a feature is not taken, or None."""
+    if not is_safe_name(leaf.path) or leaf.path in RESERVED:
+        return "its name is not allowed"
+    if leaf.kind == UNREAD:
+        return leaf.note
+    if leaf.kind == TEXT and (len(leaf.lengths) > 1 or leaf.shape):
+        return "it is a list of texts at each step" if leaf.per_step else "it is a list of lists of texts"
+    if leaf.kind == IMAGE:
+        return _why_no_camera(leaf)
+    row = prod(size for size in (*leaf.shape, *leaf.lengths[1:]) if size is not None)
+    return f"a row has {row} numbers" if leaf.per_step and row > LARGEST_ROW else None
+
+
+def _why_no_camera(leaf: Leaf) -> str | None:
+    if not leaf.per_step or len(leaf.lengths) > 1:
+        return "it is not one image a step"
+    if leaf.dtype != "uint8":
+        return f"its pixels are {leaf.dtype}, as of a depth map"
+    return None if leaf.shape[2:] in ((), (3,), (4,)) else f"its channels are {leaf.shape[2]}, not 3"
+
+
+def _num_frames(example: Example, leaves: Sequence[Leaf], left_out: Mapping[str, str]) -> int:
+    """The number of steps, which every feature of the steps must agree on, but those that are skipped."""
+    lengths = {
+        leaf.path: length
+        for leaf in leaves
+        if leaf.per_step
+        and left_out.get(leaf.path) not in (SKIPPED, ABSENT)
+        and (length := example.num_steps(leaf)) is not None
+    }
+    longest = max(lengths.values(), default=0)
+    if longest == 0:
+        raise Refused("it has no steps")
+    if longest > MAX_FRAMES:
+        raise Refused(f"it has {longest} steps, and an episode holds {MAX_FRAMES} at most")
+    for path, length in lengths.items():
+        if length != longest:
+            other = next(name for name, most in lengths.items() if most == longest)
+            raise Refused(f"its lengths disagree: {other} has {longest} steps, {path} has {length}")
+    return longest
+
+
+def _cameras(
+    views: Mapping[str, Sequence[bytes]], content: Content
+) -> tuple[tuple[Camera, ...], dict[str, str]]:
+    """The cameras that the spec asks for, with the size of their first image, and why others are not."""
+    names = _camera_names(sorted(views))
+    cameras, left_out = [], {}
+    for path in sorted(views):
+        first = next(((step, data) for step, data in enumerate(views[path]) if data), None)
+        if first is None:
+            left_out[path] = "no step of the episode has an image"
+        else:
+            _, height, width = _probed(path, *first)
+            cameras.append(Camera(names[path], path, height, width))
+    blind = {names[path] for path in left_out}
+    wanted = content.cameras and tuple(name for name in content.cameras if name not in blind)
+    taken = chosen(cameras, replace(content, cameras=wanted))
+    return taken, {**left_out, **{c.array: "not among the spec's cameras" for c in cameras if c not in taken}}
+
+
+def _camera_names(paths: Sequence[str]) -> dict[str, str]:
+    """The last part of the feature's path; the whole path where two end alike."""
+    last = [path.rpartition("/")[2] for path in paths]
+    full = [path if last.count(name) > 1 else name for path, name in zip(paths, last, strict=True)]
+    return {
+        path: re.sub(r"[^a-z0-9_]", "_", name.lower())[-40:] for path, name in zip(paths, full, strict=True)
+    }
+
+
+def _probed(path: str, step: int, data: bytes) -> tuple[str, int, int]:
+    try:
+        encoding, height, width = images.probe(data)
+    except images.CorruptImage as error:
+        raise Refused(f"image {step} of {path}: {error.message}") from error
+    return FORMATS[encoding], height, width
+
+
+def _frames(views: Sequence[tuple[Camera, Sequence[bytes]]], num_frames: int) -> Iterator[Sequence[Picture]]:
+    for step in range(num_frames):
+        yield [_picture(camera, step, data[step]) for camera, data in views]
+
+
+def _picture(camera: Camera, step: int, data: bytes) -> Picture:
+    """The image untouched; None where the source has no bytes at that step."""
+    if not data:
+        return None
+    encoding, height, width = _probed(camera.array, step, data)
+    if (height, width) != (camera.height, camera.width):
+        sizes = f"{height} x {width} px and not {camera.height} x {camera.width}"
+        raise Refused(f"image {step} of {camera.array} has {sizes} as those before")
+    return Encoded(data, encoding)
+
+
+def _arrays(example: Example, leaves: Sequence[Leaf], num_frames: int) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    num_bytes = 0
+    for leaf in leaves:
+        for name, array in example.arrays(leaf, num_frames).items():
+            arrays[name] = array
+            num_bytes += array.nbytes
+        if num_bytes > MOST_LOW_DIM_BYTES:
+            raise Refused(f"its arrays take more than {MOST_LOW_DIM_BYTES} bytes; skip some in the spec")
+    return arrays
+
+
+def _attributes(
+    texts: Mapping[Leaf, list[str]],
+    numbers: Sequence[Leaf],
+    arrays: Mapping[str, NDArray[Any]],
+    known: DatasetFile,
+) -> dict[str, Any]:
+    """The split, and what the record says of the episode as a whole: texts, and single numbers."""
+    lines = {leaf.path: texts[leaf] for leaf in texts if not leaf.per_step}
+    single = [leaf for leaf in numbers if not leaf.per_step and not leaf.lengths and not leaf.shape]
+    return {
+        **{path: values if len(values) != 1 else values[0] for path, values in lines.items()},
+        **{leaf.path: arrays[leaf.path].item() for leaf in single},
+        "split": known.split,
+    }
+
+
+def _spans(path: str, lines: Sequence[str]) -> Iterator[tuple[int, int, str, str]]:
+    """Runs of steps with one text that is not blank, under the feature's path."""
+    start = 0
+    for text, run in groupby(lines):
+        end = start + len(list(run))
+        if text.strip():
+            yield start, end, path, text
+        start = end
