@@ -80,7 +80,7 @@ def test_workers_do_not_change_a_byte(source, undisturbed, tmp_path):
     ray = pytest.importorskip("ray")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": 40}
-    ray.init(num_cpus=2, object_store_memory=1 << 27, **quiet)
+    ray.init(address="local", num_cpus=2, object_store_memory=1 << 27, **quiet)
     try:
         for workers in (1, 2):
             report = ingest(source, tmp_path / str(workers), workers=workers)
