@@ -25,6 +25,7 @@ from robot_foundry.evaluation.pictures import Film, contact_sheet, save_gif
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.worlds.tabletop.commands import decode_targets
 from robot_foundry.evaluation.worlds.tabletop.tasks import Outcome
+from robot_foundry.evaluation.worlds.tabletop.variants import get_variant
 from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key
@@ -134,7 +135,8 @@ class Rollout:
 def rollout(spec: RolloutSpec, *, workers: int = 0, quiet: bool = False) -> Rollout:
     """Run `spec.episodes` scenes and count. `workers` processes share the groups; 0 and 1 run inline."""
     started = time.perf_counter()
-    spec = replace(spec, actor=spec.actor.pinned())
+    embodiment = get_variant(spec.variant).embodiment
+    spec = replace(spec, actor=replace(spec.actor.pinned(), embodiment=embodiment))
     groups = range(0, spec.episodes, GROUP)
     done: dict[int, list[Episode]] = {}
     processes = 0 if workers == 1 else workers

@@ -13,7 +13,7 @@ from robot_foundry.runtime.errors import UsageError
 
 
 @click.command("rollout")
-@click.argument("run", required=False, type=click.Path(exists=True, file_okay=False))
+@click.argument("run", required=False, type=click.Path(exists=True))
 @click.option("--world", type=click.Choice(["tabletop"]), default="tabletop", show_default=True)
 @click.option("--task", required=True, help="Which task, such as reach_single.")
 @click.option("--variant", default="sim", show_default=True, help="Look and arm of the world: sim or real.")
@@ -31,7 +31,10 @@ from robot_foundry.runtime.errors import UsageError
     "--shuffle-instructions", is_flag=True, help="Control: each scene gets another scene's instruction."
 )
 @click.option("--random", "random_control", is_flag=True, help="Control: random motion, no policy.")
-@click.option("--dataset", help="The dataset whose statistics and dims the policy uses, if it knows several.")
+@click.option(
+    "--dataset",
+    help="The dataset whose statistics and dims the policy uses. [default: that of the same embodiment]",
+)
 @click.option("--device", default="cpu", show_default=True)
 @click.option(
     "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
@@ -55,7 +58,8 @@ def command(
 ) -> None:
     """Run the policy of RUN in closed loop on scenes that no demonstration has, and count its successes.
 
-    The same policy and seed give the same rollouts whatever --workers says.
+    RUN is a run's folder, a checkpoint or a pointer file. The same policy and seed give the same rollouts
+    whatever --workers says.
 
     \b
     foundry-eval rollout runs/reach --task reach_single --episodes 100 --workers 4
@@ -68,7 +72,7 @@ def command(
     from robot_foundry.evaluation.worlds.tabletop.variants import get_variant
 
     if random_control == (run is not None):
-        raise UsageError("give either the folder of a training run or --random")
+        raise UsageError("give either a training run or --random")
     get_task(settings["task"])
     get_variant(settings["variant"])
     spec = RolloutSpec(ActorSpec(run, device, dataset), **settings)
@@ -92,6 +96,8 @@ def command(
 
 
 def _default_folder(run: str | None, task: str, variant: str, condition: str) -> Path:
-    if run is None:
-        raise UsageError("--random belongs to no run: say where to write with --out")
+    if run is None or Path(run).is_file():
+        raise UsageError(
+            "--random belongs to no run, and a pointer file is no folder: say where to write with --out"
+        )
     return Path(run) / "rollouts" / f"{task}-{variant}-{condition}"
