@@ -149,13 +149,14 @@ def test_what_does_not_decide_weights_does_not_decide_the_folder() -> None:
     assert default_dir(base, "m") != default_dir(base, "n")
 
 
-@given(st.integers(1, 500), st.floats(0, 0.5))
-def test_schedules_rise_then_fall_to_almost_nothing(total: int, warmup: float) -> None:
-    rates = [multiplier(step, total, kind="cosine", warmup=warmup) for step in range(total)]
+@given(st.integers(1, 500), st.floats(0, 0.5), st.sampled_from(["cosine", "trapezoid"]))
+def test_schedules_rise_then_fall_to_almost_nothing(total: int, warmup: float, kind: str) -> None:
+    rates = [multiplier(step, total, kind=kind, warmup=warmup) for step in range(total)]
     rise = round(warmup * total)
     assert all(0 < rate <= 1 for rate in rates)
     assert rates[:rise] == sorted(rates[:rise]) and rates[rise:] == sorted(rates[rise:], reverse=True)
-    assert multiplier(total, total, kind="cosine", warmup=warmup) == pytest.approx(0, abs=1e-9)
+    assert multiplier(total, total, kind=kind, warmup=warmup) == pytest.approx(0, abs=1e-9)
+    assert multiplier(total * 7 // 10, total, kind="trapezoid", warmup=0.1) == 1
     assert multiplier(total - 1, total, kind="constant", warmup=0) == 1
 
 

@@ -21,7 +21,7 @@ from robot_foundry.trainer.models.vla import VLAConfig
 NORMALIZATIONS = ("merged", "per_dataset")
 SCOPES = ("pooled", "per_offset")
 OPTIMIZERS = ("adamw", "muon")
-SCHEDULES = ("cosine", "constant")
+SCHEDULES = ("cosine", "trapezoid", "constant")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("fp32", "bf16")
 DETERMINISMS = ("strict", "fast")
@@ -66,7 +66,7 @@ class OptimConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 1e-8  # of matrices; vectors and embeddings do not decay
     clip: float = 1.0  # on the norm of the whole gradient
-    schedule: str = "cosine"  # cosine: to zero at the last step | constant
+    schedule: str = "cosine"  # cosine: to zero at the last step | trapezoid: in its last quarter | constant
     warmup: float = 0.03  # share of all steps
     ema_power: float = 0.75  # decay at step n is min(ema_max, 1 - (1 + n)^-ema_power)
     ema_max: float = 0.999  # 0 keeps no average
