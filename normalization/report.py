@@ -15,11 +15,14 @@ def report(normalizer: Normalizer) -> list[dict[str, Any]]:
     """One row for each dimension, in the order of the space, with HEADERS as keys.
 
     `at_minus_1` and `at_1` are the values in robot units that become -1 and 1, None where nothing does;
-    `clipped_percent` is the share of the fitted data beyond the clip.
+    `clipped_percent` is the share of the fitted data beyond the clip. Where each step of a chunk has a
+    scaling of its own these are of all steps together, and the note tells the first and the last.
     """
     rows = []
-    for dim, scaling in zip(normalizer.space, normalizer.scalings, strict=True):
+    for i, (dim, scaling) in enumerate(zip(normalizer.space, normalizer.scalings, strict=True)):
         scaled = scaling.scale > 0
+        steps = [row[i] for row in normalizer.offsets]
+        own = [f"by step: ±{steps[0].scale:.3g} … ±{steps[-1].scale:.3g}"] if scaled and steps else []
         values = (
             dim.name,
             dim.unit,
@@ -28,7 +31,7 @@ def report(normalizer: Normalizer) -> list[dict[str, Any]]:
             scaling.centre - scaling.scale if scaled else None,
             scaling.centre + scaling.scale if scaled else None,
             100 * scaling.clipped,
-            "; ".join(remarks(scaling)),
+            "; ".join([*remarks(scaling), *own]),
         )
         rows.append(dict(zip(HEADERS, values, strict=True)))
     return rows

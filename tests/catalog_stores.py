@@ -49,12 +49,13 @@ def make_version(
     fps: float = 20.0,
     images: bool = False,
     left_out: Sequence[tuple[int, int]] = (),
+    centre: float = 0.0,
 ) -> Version:
     """`lengths` holds the frames of each episode of each shard.
 
     The last row of every episode is TERMINAL; rows 1 and 2 of the first have an invalid action and state, all
     zero. Of the episodes `left_out` (shard, episode) only the rows are there, as ingest leaves those that a
-    mapping cannot read.
+    mapping cannot read. Numbers but rotations lie about `centre`.
     """
     rng = np.random.default_rng(seed)
     state_space, action_space = ActionSpace(state), ActionSpace(action)
@@ -65,7 +66,9 @@ def make_version(
     for ordinal, counts in enumerate(lengths):
         keys = [episode_key(name, number + i) for i in range(len(counts))]
         number += len(counts)
-        frames = [_frames(rng, i, n, spaces, first=ordinal == i == 0) for i, n in enumerate(counts)]
+        frames = [
+            _frames(rng, i, n, spaces, first=ordinal == i == 0, centre=centre) for i, n in enumerate(counts)
+        ]
         table = pa.concat_tables(frames)
         starts = np.cumsum([0, *counts])
         for i, (key, count) in enumerate(zip(keys, counts, strict=True)):
@@ -113,7 +116,12 @@ def make_version(
 
 
 def _frames(
-    rng: np.random.Generator, episode: int, n: int, spaces: dict[str, ActionSpace], first: bool
+    rng: np.random.Generator,
+    episode: int,
+    n: int,
+    spaces: dict[str, ActionSpace],
+    first: bool,
+    centre: float,
 ) -> pa.Table:
     flags = np.zeros(n, np.uint32)
     flags[-1] = Flag.TERMINAL
@@ -127,10 +135,11 @@ def _frames(
     }
     rotation = matrix_to_rot6d(axis_angle_to_matrix(rng.normal(size=(n, 3))))
     for column, space in spaces.items():
-        values = rng.normal(size=(n, len(space)))
-        for i in range(6):
-            if f"right.ee_rot6d.{i}" in space:
-                values[:, space.index(f"right.ee_rot6d.{i}")] = rotation[:, i]
+        values = rng.normal(size=(n, len(space))) + centre
+        for part in ("right", "left"):
+            for i in range(6):
+                if f"{part}.ee_rot6d.{i}" in space:
+                    values[:, space.index(f"{part}.ee_rot6d.{i}")] = rotation[:, i]
         values[(flags & (Flag.INVALID_STATE if column == "state" else Flag.INVALID_ACTION)) != 0] = 0
         columns[column] = matrix_column(values.astype(np.float32))
     return pa.table(columns)

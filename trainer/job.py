@@ -95,7 +95,7 @@ def check_origin(job: Job) -> None:
 def first_scales(job: Job, *, quiet: bool = True) -> Scales:
     """The normalisers of a run that starts: fitted to its training split, or kept from its origin."""
     if job.origin is not None and job.config.init.normalizer == KEEP:
-        kept = job.origin.keep_scales(job.spaces, job.config.data.normalization)
+        kept = job.origin.keep_scales(job.spaces, job.config.data)
         steps = {len(normalizer.offsets) for normalizer in kept.action} - {0}
         if steps - {horizon := geometry(job.config, job.spaces).horizon}:
             raise FoundryError(

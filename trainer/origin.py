@@ -21,6 +21,7 @@ from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, nearest
 from robot_foundry.trainer import checkpoint
 from robot_foundry.trainer.build import Spaces, scales_from_json
+from robot_foundry.trainer.config import DataConfig
 from robot_foundry.trainer.models.inputs import Scales
 
 # Parameters with an axis of dims: of which union, which axis, how often the dims repeat on it (value, mask).
@@ -104,20 +105,21 @@ class Origin:
             _move(old, wanted[name], name, columns)
         return tuple(self._fresh(columns, spaces)) if moved else ()
 
-    def keep_scales(self, spaces: Spaces, normalization: str) -> Scales:
+    def keep_scales(self, spaces: Spaces, data: DataConfig) -> Scales:
         """Its normalisers over the unions of this run; dims of other datasets have no data in them.
 
         Raises FoundryError where dims have no statistics there, or where the scope is not the same.
         """
-        there = self.state["identity"]["data"]["normalization"]
-        if normalization != there:
-            raise FoundryError(
-                f"the normaliser of {self.folder} is {there}, it cannot be kept as {normalization}",
-                hint=f"data.normalization={there}, or init.normalizer=refit",
-            )
+        for key in ("normalization", "normalization_scope"):
+            there, here = self.state["identity"]["data"][key], getattr(data, key)
+            if there != here:
+                raise FoundryError(
+                    f"the normaliser of {self.folder} is {there}, it cannot be kept as {here}",
+                    hint=f"data.{key}={there}, or init.normalizer=refit",
+                )
         kept: dict[str, list[Normalizer]] = {union: [] for union in UNIONS}
         lacking: list[str] = []
-        for index, needed in self._scopes(spaces, normalization):
+        for index, needed in self._scopes(spaces, data.normalization):
             for union in UNIONS:
                 normalizer = getattr(self.scales, union)[index]
                 columns = [
