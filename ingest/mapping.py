@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping as MappingABC
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,11 +77,13 @@ def _canonical(
     for stream, values in actions.items():
         streams[stream], valid_N = _rows(values, ActionSpace(schema.streams[stream]), num_frames)
         action_valid_N &= valid_N
-    action_valid_N &= ~_not_carried_out(mapping, arrays, num_frames)
+    action_valid_N &= ~_flagged("invalid_action", mapping.invalid_action, arrays, num_frames)
     flags_N[~action_valid_N] |= np.uint32(Flag.INVALID_ACTION)
     if not (state_valid_N & action_valid_N).any():
         raise Refused("no frame of it has a finite state and action")
     flags_N[_idle(state, actions, mapping.noop)] |= np.uint32(Flag.NOOP)
+    intervened_N = _flagged("intervention", mapping.intervention, arrays, num_frames)
+    flags_N[intervened_N] |= np.uint32(Flag.INTERVENTION)
     state_ND[~state_valid_N] = 0.0
     for values_ND in streams.values():
         values_ND[~action_valid_N] = 0.0
@@ -187,19 +190,22 @@ def _rows(
     return rows_ND, np.asarray(np.isfinite(rows_ND).all(axis=1))
 
 
-def _not_carried_out(
-    mapping: Mapping, arrays: MappingABC[str, NDArray[Any]], num_frames: int
+def _flagged(
+    name: str,
+    rules: Sequence[MappingABC[str, Any]],
+    arrays: MappingABC[str, NDArray[Any]],
+    num_frames: int,
 ) -> NDArray[np.bool_]:
-    """Frames [N] whose action is none by any of the rules; an array that is not there says nothing."""
-    invalid_N = np.zeros(num_frames, bool)
-    for rule in mapping.invalid_action:
+    """Frames [N] to which any of the rules applies; an array that is not there says nothing."""
+    flagged_N = np.zeros(num_frames, bool)
+    for rule in rules:
         values = arrays.get(rule["key"])
         if values is None:
             continue
         if values.size != num_frames:
-            raise Refused(f"names '{rule['key']}' in invalid_action, which has {values.shape} numbers")
-        invalid_N |= (values.reshape(-1) != 0) == rule["is"]
-    return invalid_N
+            raise Refused(f"names '{rule['key']}' in {name}, which has {values.shape} numbers")
+        flagged_N |= (values.reshape(-1) != 0) == rule["is"]
+    return flagged_N
 
 
 def _idle(

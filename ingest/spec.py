@@ -108,8 +108,9 @@ class Mapping:
     `embodiment` may name an attribute of the episode (`embodiment_attr`) that overrides it. `tool_frame` is a
     name, or says where the canonical tool lies in the source's: then poses are moved to it. `cameras` maps
     names to roles. `instruction` and `success` are rules, of which the first that applies counts; an action
-    is invalid where any of the rules `invalid_action` applies. `state` maps quantities such as
-    `right.ee_position` to fields, `actions` streams to such maps.
+    is invalid where any of the rules `invalid_action` applies, and a person intervened where any of
+    `intervention` does. `state` maps quantities such as `right.ee_position` to fields, `actions` streams to
+    such maps.
     """
 
     embodiment: str
@@ -119,6 +120,7 @@ class Mapping:
     instruction: tuple[MappingABC[str, Any], ...] = ()
     success: tuple[MappingABC[str, Any], ...] = ()
     invalid_action: tuple[MappingABC[str, Any], ...] = ()
+    intervention: tuple[MappingABC[str, Any], ...] = ()
     state: MappingABC[str, Field] = field(default_factory=dict)
     actions: MappingABC[str, MappingABC[str, Field]] = field(default_factory=dict)
     noop: Noop = Noop()
@@ -191,7 +193,10 @@ def mapping_json(mapping: Mapping) -> dict[str, Any]:
     if mapping.embodiment_attr is not None:
         embodiment = {"attr": mapping.embodiment_attr, "default": mapping.embodiment}
     noop = mapping.noop
-    optional = {"invalid_action": [dict(rule) for rule in mapping.invalid_action]}
+    optional = {
+        "invalid_action": [dict(rule) for rule in mapping.invalid_action],
+        "intervention": [dict(rule) for rule in mapping.intervention],
+    }
     return {
         "embodiment": embodiment,
         "tool_frame": (

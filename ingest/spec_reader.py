@@ -53,7 +53,8 @@ def _mapping(section: checks.Section) -> Mapping:
         cameras=_roles(section, section.entries("cameras")),
         instruction=section.take("instruction", _rules(_INSTRUCTION_RULES), ()),
         success=section.take("success", _rules(_SUCCESS_RULES), ()),
-        invalid_action=section.take("invalid_action", _rules(_INVALID_RULES), ()),
+        invalid_action=section.take("invalid_action", _rules(_FLAG_RULES), ()),
+        intervention=section.take("intervention", _rules(_FLAG_RULES), ()),
         state=state,
         actions={
             name: _fields(section, f"{section.path('actions')}.{name}", entries, state)
@@ -229,7 +230,7 @@ _SUCCESS_RULES: tuple[_Rule, ...] = (
     {"attr": checks.text, "success": checks.text, "failure": checks.text},
     {"key": checks.text, "at_least": checks.number},
 )
-_INVALID_RULES: tuple[_Rule, ...] = ({"key": checks.text, "is": checks.boolean},)
+_FLAG_RULES: tuple[_Rule, ...] = ({"key": checks.text, "is": checks.boolean},)
 
 
 def _rules(forms: tuple[_Rule, ...]) -> Callable[[Any], tuple[dict[str, Any], ...]]:

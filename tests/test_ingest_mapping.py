@@ -259,6 +259,23 @@ def test_idle_frames_are_flagged_by_pose_joints_and_gripper_command():
     assert [bool(flag & Flag.NOOP) for flag in rows.flags_N] == [True, True, False, True, False, True, False]
 
 
+def test_arrays_of_the_source_flag_interventions_and_invalid_actions():
+    arrays = {"p": np.arange(15.0).reshape(5, 3), "person": np.array([[0], [1], [1], [0], [2]])}
+    arrays["valid"] = np.array([True, True, True, False, True])
+    rules = {
+        "intervention": [{"key": "person", "is": True}, {"key": "absent", "is": True}],
+        "invalid_action": {"key": "valid", "is": False},
+    }
+    spec = spec_of(POSITION, {"command": POSITION}, **rules)
+    assert spec_from_json(spec.to_json(), "again") == spec
+    rows, _ = rows_of(spec, arrays)
+    assert (rows.flags_N & Flag.INTERVENTION != 0).tolist() == [False, True, True, False, True]
+    assert (rows.flags_N & Flag.INVALID_ACTION != 0).tolist() == [False, False, False, True, False]
+    assert "intervention" not in spec_of(POSITION).to_json()["mapping"]
+    with pytest.raises(Refused, match="'p' in intervention, which has .5, 3. numbers"):
+        rows_of(spec_of(POSITION, intervention=[{"key": "p", "is": True}]), arrays)
+
+
 def test_instruction_and_success_come_from_the_first_rule_that_applies():
     rules = {
         "instruction": [{"attr": "task"}, {"by_env": {"Lift": "lift it"}}, {"text": "do it"}],
