@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
 from robot_foundry.catalog.manifest import read_manifest
-from robot_foundry.catalog.mixture import as_mixture
+from robot_foundry.catalog.mixture import as_mixture, component_schema
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.statistics import WEIGHTINGS, chunk_statistics, version_statistics
 from robot_foundry.catalog.store import Store
+from robot_foundry.cli.data.plots import Distributions, check_suffix, plot
 from robot_foundry.cli.options import json_option, store_option
-from robot_foundry.cli.output import emit, table
+from robot_foundry.cli.output import emit, note, table
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import UsageError
@@ -58,6 +61,13 @@ BARS, BINS = " ▁▂▃▄▅▆▇█", 16
     help="With -r: each frame once, or as often as the mixture draws it.",
 )
 @click.option("--workers", default=0, show_default=True, help="With -r: processes; the result is the same.")
+@click.option(
+    "--plot",
+    "picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw every dim, raw and normalised, the datasets over one another; .png, .svg or .pdf.",
+)
 @store_option
 @json_option
 def command(
@@ -70,6 +80,7 @@ def command(
     per_offset: bool,
     weighting: str,
     workers: int,
+    picture: Path | None,
     store: str,
     as_json: bool,
 ) -> None:
@@ -78,12 +89,15 @@ def command(
     `bad` counts values that are not finite. `shape` is a histogram from p1 to p99. With --per-offset,
     `next_state+3` are the targets three steps after the anchor.
     """
+    if picture is not None:
+        check_suffix(picture)
     opened = Store(store)
+    settings: dict[str, Any] = {}
     counts: dict[str, Statistics] = {}
     if representation is None:
         found = _absolute(opened, ref, stream)
     else:
-        settings: dict[str, Any] = {
+        settings = {
             "stream": stream or "next_state",
             "representation": representation,
             "horizon": horizon,
@@ -97,6 +111,10 @@ def command(
         for name, statistics in found.items()
         for dim, digest in zip(statistics.space, statistics.digests, strict=True)
     ]
+    if picture is not None:
+        kind = f"chunks, {representation}" if representation else "absolute values"
+        plot(_distributions(opened, ref, found, settings, workers), f"{ref}: {kind}", picture)
+        note(f"Drawn in {picture}")
     emit(
         {"ref": ref, "representation": representation, "dims": rows},
         as_json=as_json,
@@ -127,6 +145,24 @@ def _absolute(store: Store, ref: str, stream: str | None) -> dict[str, Statistic
         name: version_statistics(store, version, name)
         for name in ([stream] if stream else ["state", *schema.streams])
     }
+
+
+def _distributions(
+    store: Store, ref: str, found: dict[str, Statistics], settings: dict[str, Any], workers: int
+) -> list[Distributions]:
+    """The statistics of the table, and beside them those of each dataset by itself over the same dims."""
+    if not settings:
+        return [Distributions(name, {ref: statistics}, statistics) for name, statistics in found.items()]
+    mixture, stream = as_mixture(store, ref), settings["stream"]
+    wanted = {"state": found["state"], stream: found[stream]}
+    alone: dict[str, dict[str, Statistics]] = {name: {} for name in wanted}
+    for component in mixture.components:
+        one = replace(mixture, components=(replace(component, weight="1"),))
+        embodiment = component_schema(store, component).embodiment
+        own = chunk_statistics(store, one, **(settings | {"per_offset": False}), workers=workers, quiet=False)
+        for name, statistics in (("state", own.state), (stream, own.action)):
+            alone[name][component.name] = statistics.into(wanted[name].space, embodiment=embodiment)
+    return [Distributions(name, alone[name], statistics) for name, statistics in wanted.items()]
 
 
 def _row(stream: str, dim: str, unit: str, digest: Digest) -> dict[str, Any]:
