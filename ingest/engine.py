@@ -323,6 +323,8 @@ def _source_warnings(job: _Job, manifest: Manifest) -> list[str]:
     ]
     hint = advice({camera.name: (camera.height, camera.width) for camera in manifest.schema.cameras})
     warnings += [] if hint is None else [hint]
+    paths = [found.status.path for found in job.found.files]
+    warnings += layout(job.spec.layout).missing(job.found.root, paths)
     num_ignored = job.found.num_ignored
     if num_ignored:
         count = "1 file" if num_ignored == 1 else f"{num_ignored} files"

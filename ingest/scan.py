@@ -260,6 +260,6 @@ def _list_file(spec: Spec, file: SourceFile) -> Listing:
         units, refused = layout(spec.layout).list_units(file, spec.content)
     except Refused as error:
         return Listing((), ((file.path, error.message),))
-    if not units and not refused:
+    if not units and not refused and file.size > 0:
         return Listing((), ((file.path, "it holds no demonstration"),))
     return Listing(tuple(units), tuple(refused))

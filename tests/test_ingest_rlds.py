@@ -188,7 +188,7 @@ def ingested(made, store, **overrides):
 
 def test_every_split_and_file_is_ingested_with_what_its_episodes_say(tmp_path):
     made = simple(tmp_path / "source", 4, 1, 3)
-    made.write("val", [made.record([step(0, 1)], {"good": False})])
+    made.write("val", [made.record([step(0, 1)], {"good": False})], [])
     report = ingested(made, tmp_path / "store")
     assert (report.discovered, report.written, report.quarantined) == (4, 4, ())
     assert report.counts["frames"] == 4 + 1 + 3 + 1
@@ -509,6 +509,25 @@ def test_counts_that_disagree_with_dataset_info_are_named(tmp_path, stated, writ
         return
     report = ingested(made, tmp_path / "store")
     assert report.written == written and [why for _, why in report.quarantined] == [reason]
+
+
+def test_files_that_are_not_there_are_counted(tmp_path):
+    made = simple(tmp_path / "source", 2)
+    records = [made.record([step(0, 1)])]
+    made.write("val", records, records, records)
+    (made.folder / "toy-val.tfrecord-00001-of-00003").unlink()
+    report = ingested(made, tmp_path / "store")
+    assert (report.written, report.quarantined) == (3, ())
+    told = "the source has 2 of the 3 files of the split 'val' that dataset_info.json tells of"
+    assert report.warnings == (told,)
+
+
+def test_records_in_a_file_that_should_have_none_are_not_passed_over(tmp_path):
+    made = simple(tmp_path / "source", 2)
+    made.write("val", [made.record([step(0, 1)])], lengths=[0])
+    ((unit, reason),) = ingested(made, tmp_path / "store").quarantined
+    assert unit.endswith("toy-val.tfrecord-00000-of-00001")
+    assert reason.startswith("dataset_info.json says 0 records, and it has")
 
 
 def test_without_dataset_info_the_records_of_a_file_are_counted(tmp_path):

@@ -206,6 +206,10 @@ class Layout(Protocol):
         """Versions of what decides the pixels that are read, where the source does not hold them itself."""
         return {}
 
+    def missing(self, root: str, paths: Sequence[str]) -> list[str]:
+        """What the source says that it has and that is not among its files, a sentence each."""
+        return []
+
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         """The episodes in the file in the source's own order, and (unit name, reason) of each refused one.
 

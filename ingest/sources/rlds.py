@@ -39,6 +39,7 @@ from robot_foundry.ingest.sources.rlds_directory import (
     LARGEST_JSON,
     DatasetFile,
     describe,
+    missing_files,
 )
 from robot_foundry.ingest.sources.rlds_features import (
     IMAGE,
@@ -53,6 +54,7 @@ from robot_foundry.ingest.sources.rlds_features import (
 from robot_foundry.ingest.sources.robomimic import MOST_LOW_DIM_BYTES, chosen
 from robot_foundry.ingest.sources.tfrecord import SMALLEST_RECORD, find_records, read_record
 from robot_foundry.ingest.spec import Content
+from robot_foundry.runtime import files
 from robot_foundry.shards import images
 from robot_foundry.shards.arrays import is_safe_name
 from robot_foundry.shards.keys import MAX_FRAMES, episode_key
@@ -78,6 +80,16 @@ class Rlds(Layout):
         beside = [f"{folder}/{name}" if folder else name for name in (FEATURES, INFO)]
         return tuple(name for name in beside if name in listed)
 
+    def missing(self, root: str, paths: Sequence[str]) -> list[str]:
+        told = []
+        for folder, own in groupby(sorted(paths), key=lambda path: path.rpartition("/")[0]):
+            place = f"{folder}/{INFO}" if folder else INFO
+            try:
+                told += missing_files(files.read_bytes(root, place), own)
+            except (OSError, Refused):
+                continue  # it is absent, or listing the files told what is wrong with it
+        return told
+
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         known = describe(file.path, lambda name: _json_beside(file, name))
         num_records, refused = known.num_records, []
@@ -87,7 +99,7 @@ class Rlds(Layout):
             num_records = len(records.spans)
             if records.damage is not None:
                 refused.append((f"{file.path}#record_{num_records}", records.damage))
-        if num_records * SMALLEST_RECORD > file.size:
+        if num_records * SMALLEST_RECORD > file.size or (num_records == 0 and file.size and not refused):
             raise Refused(f"{INFO} says {num_records} records, and it has {file.size} bytes")
         num_bytes = file.size // max(num_records, 1)
         units = [

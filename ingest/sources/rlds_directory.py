@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -77,6 +77,21 @@ def _num_records(info: _Info, found: re.Match[str]) -> int | None:
             f"{INFO} tells of {len(lengths)} files of the split '{split}', the file's name of {count}"
         )
     return lengths[index]
+
+
+def missing_files(info: bytes, paths: Iterable[str]) -> list[str]:
+    """For each split that dataset_info.json tells of, how many of its files are not among these, if any."""
+    lengths = _read_info(info).lengths
+    matches = filter(None, map(FILE_NAME.fullmatch, paths))
+    present = {(found["split"], int(found["index"])) for found in matches}
+    counts = {
+        split: sum((split, index) in present for index in range(len(of))) for split, of in lengths.items()
+    }
+    return [
+        f"the source has {counts[split]} of the {len(of)} files of the split '{split}' that {INFO} tells of"
+        for split, of in sorted(lengths.items())
+        if counts[split] < len(of)
+    ]
 
 
 @lru_cache(maxsize=8)
