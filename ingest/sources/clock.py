@@ -46,7 +46,7 @@ def clock_of(
     if not is_time or not np.isfinite(times_N).all() or (times_N[1:] < times_N[:-1]).any():
         raise Refused(f"its array '{name}' does not hold rising times, one a frame")
     # Subtracted in the source's own type: float64 does not hold nanoseconds since 1970.
-    since_N = (times_N - times_N[0]).astype(np.float64) * (NANOSECONDS[unit] / 1e9)
+    since_N = (times_N - times_N[0]).astype(np.float64) / (1_000_000_000 // NANOSECONDS[unit])
     start_ns = _nanoseconds(times_N[0], unit) if epoch else None
     if content.fps is not None:
         return Clock(content.fps, "spec", start_ns, since_N)

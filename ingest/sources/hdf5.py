@@ -102,10 +102,11 @@ def groups(file: h5py.File) -> list[str]:
     data = child(file, "data")
     if not isinstance(data, h5py.Group):
         return []
-    return sorted((str(name) for name in data if not _is_dataset(data, name)), key=natural_order)
+    return sorted((str(name) for name in data if not is_dataset(data, name)), key=natural_order)
 
 
-def _is_dataset(group: h5py.Group, name: str) -> bool:
+def is_dataset(group: h5py.Group, name: str) -> bool:
+    """Whether an array lies under the name; False for what cannot be read."""
     try:
         return isinstance(child(group, name), h5py.Dataset)
     except (Refused, *ERRORS):

@@ -113,25 +113,42 @@ class Hdf5Places(Layout):
 
 
 def _groups(file: h5py.File, pattern: str) -> list[str]:
-    """Paths of the groups that match, part by part, in numeric order."""
-    found: list[tuple[str, h5py.Group]] = [("", file)]
-    for part in pattern.strip("/").split("/"):
-        found = [
-            (f"{path}/{name}" if path else name, item)
-            for path, group in found
-            for name in sorted(map(str, group), key=hdf5.natural_order)
-            if fnmatch.fnmatchcase(name, part) and isinstance(item := hdf5.child(group, name), h5py.Group)
+    """Paths of the groups that match, in numeric order; damaged ones too, to be refused by name."""
+    *above, last = pattern.strip("/").split("/")
+    parents: list[tuple[str, h5py.Group]] = [("", file)]
+    for part in above:
+        parents = [
+            (f"{path}{name}/", item)
+            for path, group in parents
+            for name in _matching(group, part)
+            if isinstance(item := hdf5.child(group, name), h5py.Group)
         ]
+    found = [
+        path + name
+        for path, group in parents
+        for name in _matching(group, last)
+        if not hdf5.is_dataset(group, name)
+    ]
     if not found:
         top = ", ".join(sorted(map(str, file))) or "nothing"
         raise Refused(f"it has no group '{pattern}', as content.hdf5.episodes says (at the top: {top})")
-    return [path for path, _ in found]
+    return found
+
+
+def _matching(group: h5py.Group, pattern: str) -> list[str]:
+    names = (str(name) for name in group)
+    return sorted((name for name in names if fnmatch.fnmatchcase(name, pattern)), key=hdf5.natural_order)
 
 
 def _group(file: h5py.File, name: str, places: Places) -> h5py.Group:
     group: Any = file["/"]
-    for part in () if places.episodes is None else name.split("/"):
-        group = hdf5.child(group, part)
+    try:
+        for part in () if places.episodes is None else name.split("/"):
+            group = hdf5.child(group, part)
+    except hdf5.ERRORS as error:
+        raise hdf5.unreadable("the episode", error) from error
+    if not isinstance(group, h5py.Group):
+        raise Refused("it is not a group")
     return group
 
 
