@@ -81,7 +81,9 @@ def _canonical(
     flags_N[~action_valid_N] |= np.uint32(Flag.INVALID_ACTION)
     if not (state_valid_N & action_valid_N).any():
         raise Refused("no frame of it has a finite state and action")
-    flags_N[_idle(state, actions, mapping.noop)] |= np.uint32(Flag.NOOP)
+    flags_N[_idle(state, actions, np.asarray(arrays["timestamp"], np.float64), mapping.noop)] |= np.uint32(
+        Flag.NOOP
+    )
     intervened_N = _flagged("intervention", mapping.intervention, arrays, num_frames)
     flags_N[intervened_N] |= np.uint32(Flag.INTERVENTION)
     state_ND[~state_valid_N] = 0.0
@@ -209,18 +211,27 @@ def _flagged(
 
 
 def _idle(
-    state: MappingABC[str, Array], actions: MappingABC[str, MappingABC[str, Array]], noop: Noop
+    state: MappingABC[str, Array],
+    actions: MappingABC[str, MappingABC[str, Array]],
+    timestamp_N: Array,
+    noop: Noop,
 ) -> NDArray[np.bool_]:
-    """Frames [N] after which nothing moves and at which no gripper command changes."""
+    """Frames [N] after which nothing moves and at which no gripper command changes.
+
+    Of velocities only those of a base count, which may have no pose; forces do not.
+    """
     limits = {POSITION: noop.position, ROTATION: noop.rotation, GRIPPER: noop.gripper}
     num_frames = len(next(iter(state.values())))
     idle_N = np.ones(num_frames, bool)
     idle_N[-1] = False
     for quantity, values in state.items():
-        kind = kind_of(quantity)
-        if quantity.endswith("joint_velocity"):
+        kind, dim = kind_of(quantity), dims_for(canonical_name(quantity), count=1)[0]
+        is_twist = dim.kind == "base" and dim.unit.endswith("/s")
+        if dim.kind in ("velocity", "other"):
             continue
-        if kind == ROTATION:
+        if is_twist:
+            moved_N = np.abs(values[:-1]).max(axis=1) * np.diff(timestamp_N)
+        elif kind == ROTATION:
             turned_N33 = values[1:] @ np.swapaxes(values[:-1], -1, -2)
             moved_N = np.linalg.norm(rotation.matrix_to_axis_angle(turned_N33), axis=-1)
         else:

@@ -1,7 +1,7 @@
 """The quantities that a mapping may name, the forms that a source may hold them in, and each form's settings.
 
-A quantity is `<part>.<name>`, such as `right.ee_position`. Rotations are written `ee_rotation` here and
-stored as `ee_rot6d`, the first two columns of the matrix.
+A quantity is `<part>.<name>`, such as `right.ee_position`, of the naming scheme (normalization/space.py).
+Rotations are written `ee_rotation` here and stored as `ee_rot6d`, the first two columns of the matrix.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-PARTS = ("right", "left", "base", "head", "torso")
+from robot_foundry.normalization import space
+from robot_foundry.normalization.space import PARTS
+
 POSITION, ROTATION, GRIPPER, JOINT = "position", "rotation", "gripper", "joint"
-QUANTITIES = {
-    "ee_position": POSITION,
-    "ee_rotation": ROTATION,
-    "gripper_opening": GRIPPER,
-    "joint_position": JOINT,
-    "joint_velocity": JOINT,
+NUMBERS = "numbers"  # one, or one for each of its components: velocities, forces, the pose of a base
+QUANTITIES = {"ee_position": POSITION, "ee_rotation": ROTATION, "gripper_opening": GRIPPER} | {
+    name: JOINT if quantity.components is None else NUMBERS
+    for name, quantity in space.QUANTITIES.items()
+    if name not in ("ee_position", "ee_rot6d", "gripper_opening")
 }
 REQUIRED = object()
 
@@ -65,12 +66,20 @@ FORMS: dict[str, dict[str, Form]] = {
         "delta": Form(None, {"scale": 1.0, "clip": None}, needs_state=True),
         "next_state": _NEXT,
     },
+    NUMBERS: {"value": Form(None, {"scale": 1.0}), "next_state": _NEXT},
 }
-DEFAULT_FORM = {POSITION: "value", ROTATION: None, GRIPPER: None, JOINT: "value"}
+DEFAULT_FORM = {POSITION: "value", ROTATION: None, GRIPPER: None, JOINT: "value", NUMBERS: "value"}
+
+
+def width_of(quantity: str, form: Form) -> int | None:
+    """The number of columns that the quantity needs in this form, None where the robot decides."""
+    if form.width is None and kind_of(quantity) == NUMBERS:
+        return len(space.QUANTITIES[quantity.partition(".")[2]].components or ("itself",))
+    return form.width
 
 
 def kind_of(quantity: str) -> str | None:
-    """position, rotation, gripper or joint; None if there is no such quantity."""
+    """position, rotation, gripper, joint or numbers; None if there is no such quantity."""
     part, _, name = quantity.partition(".")
     return QUANTITIES.get(name) if part in PARTS else None
 

@@ -13,7 +13,7 @@ from math import prod
 
 from robot_foundry.catalog.schema import Camera, Schema
 from robot_foundry.ingest.osc import controller
-from robot_foundry.ingest.quantities import FORMS, JOINT, Form, canonical_name, kind_of
+from robot_foundry.ingest.quantities import FORMS, JOINT, Form, canonical_name, kind_of, width_of
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping
 from robot_foundry.ingest.survey import Surveyed
@@ -150,7 +150,7 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
     taken = len(range(available)[start:stop])
     if taken == 0 or taken < len(range(max(available, stop or 0))[start:stop]):
         raise _Absent(f"takes the columns [{start}, {stop}] of '{key}', which has {available}")
-    needed = _form(quantity, field).width
+    needed = width_of(quantity, _form(quantity, field))
     if needed is not None and taken != needed:
         raise Refused(f"needs {needed} columns as {field.kind}, and '{key}' gives {taken}")
     scale = field.parameters.get("scale")

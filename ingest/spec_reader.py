@@ -8,7 +8,7 @@ from typing import Any
 
 from robot_foundry.ingest import checks
 from robot_foundry.ingest.content_reader import read_content
-from robot_foundry.ingest.quantities import DEFAULT_FORM, FORMS, REQUIRED, kind_of, known_quantities
+from robot_foundry.ingest.quantities import DEFAULT_FORM, FORMS, REQUIRED, kind_of, known_quantities, width_of
 from robot_foundry.ingest.spec import Field, Mapping, Noop, Spec
 from robot_foundry.normalization.space import check_embodiment
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame, check_tool_frame
@@ -164,8 +164,9 @@ def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, F
     )
     section.close()
     start, stop = field.columns or (0, None)
-    if form.width and stop is not None and start >= 0 and stop - start != form.width:
-        section.report("columns", f"holds {stop - start} columns, {name} needs {form.width}")
+    width = width_of(quantity, form)
+    if width and stop is not None and start >= 0 and stop - start != width:
+        section.report("columns", f"holds {stop - start} columns, {name} needs {width}")
     if form.needs_state and state is not None and quantity not in state:
         section.report("from", f"{name} starts from the state, and mapping.state has no {quantity}")
     if "closed" in form.settings and field.parameters["closed"] == field.parameters["open"] is not None:

@@ -361,3 +361,49 @@ def test_values_are_float32_of_float64_arithmetic():
     rows, _ = rows_of(spec, {"p": position_N3, "a": np.full((2, 3), 2, np.float32)})
     assert rows.streams["command"][0, 0] == np.float32(1e4 + 1 / 3 + 2e-4)
     assert math.isclose(rows.timestamp_N[1], 0.05)
+
+
+def test_every_quantity_of_the_scheme_can_be_mapped():
+    """A mobile robot with a lift, a hand and a wrench: each number lands at its name."""
+    numbers = np.random.default_rng(3).normal(size=(5, 30))
+    numbers[:, 4:6] = 0.0
+    fields = {
+        "base.position": ([0, 2], ["base.position.x", "base.position.y"]),
+        "base.yaw": ([2, 3], ["base.yaw"]),
+        "torso.height": ([3, 4], ["torso.height"]),
+        "base.linear_velocity": ([4, 6], ["base.linear_velocity.x", "base.linear_velocity.y"]),
+        "base.yaw_velocity": ([6, 7], ["base.yaw_velocity"]),
+        "right_hand.joint_position": ([7, 11], [f"right_hand.joint_position.{i}" for i in range(4)]),
+        "right.joint_effort": ([11, 13], ["right.joint_effort.0", "right.joint_effort.1"]),
+        "right.ee_force": ([13, 16], [f"right.ee_force.{c}" for c in "xyz"]),
+        "right.ee_angular_velocity": ([16, 19], [f"right.ee_angular_velocity.{c}" for c in "xyz"]),
+        "right.gripper_force": ([19, 20], ["right.gripper_force"]),
+    }
+    spec = spec_of(
+        {name: {"key": "n", "columns": columns} for name, (columns, _) in fields.items()},
+        {"command": {"base.linear_velocity": {"key": "n", "columns": [4, 6], "scale": [1.0, 2.0]}}},
+    )
+    found, schema = rows_of(spec, {"n": numbers})
+    space = schema.state_space()
+    for (start, stop), names in fields.values():
+        at = [space.index(name) for name in names]
+        np.testing.assert_allclose(found.state_ND[:, at], numbers[:, start:stop], rtol=1e-6)
+    assert len(space) == sum(len(names) for _, names in fields.values())
+    assert [dim.name for dim in schema.streams["command"]] == [f"base.linear_velocity.{c}" for c in "xy"]
+    with pytest.raises(FoundryError, match="holds 3 columns, value needs 2"):
+        spec_of({"base.position": {"key": "n", "columns": [0, 3]}})
+    with pytest.raises(
+        FoundryError, match="base.linear_velocty: is not a quantity, did you mean 'base.linear_vel"
+    ):
+        spec_of({"base.linear_velocty": {"key": "n"}})
+    wide = resolve(spec_of({"base.yaw": {"key": "n"}}).mapping, [survey_of({"n": numbers})])
+    assert "base.yaw needs 1 columns as value, and 'n' gives 30" in next(iter(wide.problems.values()))
+
+
+def test_a_base_without_a_pose_is_idle_while_its_twist_is_zero():
+    twist = np.zeros((6, 2))
+    twist[2:4, 0] = 0.5
+    force = np.random.default_rng(4).normal(size=(6, 3))
+    spec = spec_of({"base.linear_velocity": {"key": "v"}, "right.ee_force": {"key": "f"}})
+    found, _ = rows_of(spec, {"v": twist, "f": force})
+    assert ((found.flags_N & Flag.NOOP) != 0).tolist() == [True, True, False, False, True, False]
