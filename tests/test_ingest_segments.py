@@ -90,9 +90,10 @@ def test_frames_are_the_same_cut_or_whole(both):
         assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
-def test_windows_cross_the_borders(both):
+@pytest.mark.parametrize("control_hz", [None, 15])
+def test_windows_cross_the_borders(both, control_hz):
     """One epoch of each; the order is keyed by the version, so the rows are sorted by their states."""
-    spec = WindowSpec(cameras=("primary", "wrist_right"), history=3, horizon=4)
+    spec = WindowSpec(cameras=("primary", "wrist_right"), history=3, horizon=4, control_hz=control_hz)
     batches = []
     for store in both:
         loader = robot_foundry.load("reach", window=spec, seed=0, global_batch=40, store=store)

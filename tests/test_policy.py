@@ -157,6 +157,62 @@ def test_each_robot_gets_its_own_dims(mixed: Policy) -> None:
         mixed.act({"state": state}, "lift", seed=0, dataset="sevn")
 
 
+@pytest.fixture(scope="module")
+def timed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on 'lift' at 20 Hz and 'slow' at 10 Hz whose windows are given in seconds."""
+    h.stores["make_version"](store, "slow", [[22, 25, 21], [19, 24]], fps=10.0, images=True)
+    folder = tmp_path_factory.mktemp("timed")
+    settings = (
+        "data.mix=lift=0.5,slow=0.5", "data.window.horizon=0.2s", "data.window.history=0.1s",
+        "data.window.flags={terminal: mask, intervention: 2}", "data.normalization=per_dataset",
+        "data.normalization_scope=per_offset", "data.normalization_weights=mixture", "run.save_every=3",
+    )  # fmt: skip
+    h.run(store, folder, *settings, "run.steps=3")
+    assert h.run(store, folder, *settings, "run.steps=6").resumed_from == 3
+    return folder
+
+
+def test_each_dataset_has_its_own_number_of_steps(timed: Path, store: Store) -> None:
+    policy = Policy.load(timed)
+    assert policy.history == 3
+    for name, steps, moments, dt in (("lift", 4, 3, 0.05), ("slow", 2, 2, 0.1)):
+        chunk = policy.act(observation(), "lift", seed=0, dataset=name)
+        assert (len(chunk.values_TA), chunk.dt) == (steps, dt) and np.isfinite(chunk.values_TA).all()
+        state = np.array(list(observation()["state"].values()))
+        seen = observation(state=np.stack([state] * moments))
+        assert np.array_equal(policy.act(seen, "lift", seed=0, dataset=name).values_TA, chunk.values_TA)
+        with pytest.raises(FoundryError, match=rf"neither \(10,\) nor \({moments}, 10\)"):
+            policy.act(observation(state=np.zeros((moments + 1, 10))), "lift", seed=0, dataset=name)
+    report = openloop(policy, store, samples=32)
+    assert all(found["policy"]["position_mm"] > 0 for found in report["datasets"].values())
+
+
+def test_surplus_steps_of_a_shorter_chunk_change_nothing(timed: Path) -> None:
+    """They are masked in the network: noise in them leaves no trace in the others."""
+    policy = Policy.load(timed)
+    slow = policy.spaces.dataset("slow")
+    batch = policy.observe([observation()], ["lift"], slow)
+    assert batch.step_mask_BT.tolist() == [[True, True, False, False]]
+    action = policy.predict(batch, [0])
+    assert not action[:, 2:].any() and action[:, :2].any()
+
+
+def test_a_control_rate_is_the_policy_s_own(store: Store, timed: Path, tmp_path: Path) -> None:
+    h.run(
+        store, tmp_path, "data.mix=lift=0.5,slow=0.5", "data.window.control_hz=15", "run.steps=2",
+        "data.window.horizon=0.4s", "data.split_by=time", "data.val_fraction=1/3",
+    )  # fmt: skip
+    policy = Policy.load(tmp_path)
+    for name in policy.datasets:
+        chunk = policy.act(observation(), "lift", seed=0, dataset=name)
+        assert (len(chunk.values_TA), chunk.dt) == (6, pytest.approx(1 / 15))
+    pace = policy.pace(policy.spaces.dataset("slow"), 30)
+    assert pace.step == pytest.approx(2) and pace.targets(chunk.values_TA, chunk.space).shape == (11, 10)
+    gaps = {c["selection"]["gap"] for c in policy.lineage["mixture"]["components"]}
+    assert gaps == {10}  # 6 targets and an observation, 1.33 rows apart at 20 Hz
+    assert openloop(policy, store, samples=32)["samples"] == 32
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -25,6 +25,7 @@ from robot_foundry.trainer.recipe import (
     default_dir,
     from_resolved,
     read_recipe,
+    read_yaml,
     resolved,
     write_yaml,
 )
@@ -89,6 +90,13 @@ def test_all_problems_come_at_once_with_the_nearest_key() -> None:
         ("data.mix=3", "data.mix: needs text or null, not 3"),
         ("data.window.image=[60, 64]", "data.window.image height: 60 is no multiple of"),
         ("data.window.representation=relativ_tool", "did you mean 'relative_tool'?"),
+        ("data.window.horizon=0.8", "data.window: window: horizon '0.8' is neither steps, such as 16, nor"),
+        ("data.window.horizn=0.8s", "data.window.horizn: is not a key, did you mean 'horizon'?"),
+        ("data.window.horizon=true", "data.window.horizon: needs a whole number or text, not True"),
+        ("data.window.flags={nop: skip}", "there is no flag 'nop', did you mean 'noop'?"),
+        ("data.window.flags=skip", "data.window.flags: needs names, each with a number or text or null"),
+        ("data.normalization_scope=offset", "'offset' is none of pooled, per_offset"),
+        ("data.normalization_weights=counts", "'counts' is none of count, mixture, did you mean 'count'?"),
         ("model.taps=5", "model.taps: 5 layers cannot be read from a decoder of depth 4"),
         ("model.backbone.decoder.vocabulary=256", "vocabulary: must be at least 258, not 256"),
         ("model.backbone.vision.patch=6", "a conv stem needs a power of two, not 6"),
@@ -99,6 +107,20 @@ def test_all_problems_come_at_once_with_the_nearest_key() -> None:
 def test_each_kind_of_problem_is_one_line(override: str, expected: str) -> None:
     found = problems("data.mix=lift", override) if not override.startswith("data") else problems(override)
     assert any(expected in line for line in found), found
+
+
+def test_times_and_flags_survive_the_saved_configuration() -> None:
+    config = read_recipe(
+        None,
+        [
+            "data.mix=lift", "run.steps=7", "data.window={horizon: 0.8s, stride: 2, control_hz: 15}",
+            "data.window.flags={noop: skip}", "data.window.flags.intervention=2",
+        ],
+    )  # fmt: skip
+    window = config.data.window
+    assert (window.horizon, window.stride, window.control_hz) == ("0.8s", 2, 15.0)
+    assert window.flags == {"noop": "skip", "intervention": 2.0}
+    assert from_resolved(read_yaml(write_yaml(resolved(config)), "config.yaml")) == config
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -239,6 +239,8 @@ def _describe(annotation: Any) -> str:
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
     if _is_union(annotation):
         return " or ".join(_describe(option) for option in typing.get_args(annotation))
+    if typing.get_origin(annotation) is Mapping:
+        return f"names, each with {_describe(typing.get_args(annotation)[1])}"
     if typing.get_origin(annotation) is tuple:
         inner, *rest = typing.get_args(annotation)
         count = "" if rest == [...] else f"{1 + len(rest)} × "
