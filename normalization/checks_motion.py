@@ -26,6 +26,8 @@ AGAINST = -0.3
 LEAST_GRIPPER_VARIANCE = 1e-3
 # A correlation below this does not tell a lag or a scale from chance.
 FOLLOWS = 0.5
+# A copy of the state correlates with it entirely; a target that is near it does not.
+COPIES = 0.9
 # A robot's controller takes a step or two, and slow ones 0.1 s; what is later by both was recorded late.
 LATE_FRAMES, LATE_S = 3, 0.1
 # The least unit mistake is 10 (cm for dm), the usual ones 57.3 (degrees) and 1000 (mm); gains of real
@@ -193,7 +195,7 @@ def lags(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                 follow.lag,
                 "see that actions and states are of one clock; else train on the stream next_state",
             )
-        elif follow.lag < 0:
+        elif follow.lag < 0 and follow.correlation > COPIES:
             yield Finding(
                 "lag",
                 where,

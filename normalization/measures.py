@@ -23,8 +23,8 @@ NOT_ORTHONORMAL = 0.01
 TOOL_RAD_S = 10.0
 # At high rates the noise of an orientation estimate is a larger share of a step.
 LEAST_JUMP_RAD = 0.2
-# From 2 rad on a jump is told from the fastest motion at rates of 5 Hz and less.
-GREATEST_JUMP_RAD = 2.0
+# At a few Hz a step may be large; three quarters of half a turn is told from the fastest motion.
+GREATEST_JUMP_RAD = 2.4
 
 # Beyond these no robot arm goes: 5 m of reach, two turns of a joint to either side, 100 rad/s, 20 m/s.
 GREATEST = {"m": 5.0, "rad": 4 * np.pi, "rad/s": 100.0, "m/s": 20.0}

@@ -16,6 +16,8 @@ Measured = Iterator[tuple[str, str, str, Tally]]  # measure, column, target, tal
 
 # Clocks of recorders agree with their nominal rate far better than 5 %.
 RATE_ERROR = 0.05
+# The median of fewer intervals may be jitter.
+FEWEST_INTERVALS = 10
 # A frame is missing where the next comes later than one and a half periods.
 GAP_PERIODS = 1.5
 # One frame in a hundred missing is a few a minute, which recorders under load do; more is a fault.
@@ -41,7 +43,7 @@ def clock(rows: EpisodeRows) -> Measured:
     period = float(np.median(dt_M))
     rate = 1.0 / period if period > 1e-9 else 1e9
     error = abs(rate / rows.fps - 1.0)
-    wrong = error if error > RATE_ERROR else None
+    wrong = error if error > RATE_ERROR and len(dt_M) >= FEWEST_INTERVALS else None
     yield "rate", "timestamp", "", Tally.of((1.0, rows.fps), low=rate, high=rate, wrong=wrong, key=rows.key)
     backward = np.count_nonzero(dt_M <= 0)
     wrong = float(backward) if backward else None

@@ -6,6 +6,7 @@ import json
 import os
 import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -22,6 +23,8 @@ from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.ingest import ingest
+from robot_foundry.ingest.engine import Options, run
+from robot_foundry.ingest.spec import load_spec
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.shards.index import read_index
 
@@ -311,15 +314,72 @@ def test_recordings_of_the_simulated_world_are_clean(task, variant, tmp_path):
     assert found(tmp_path / "store", "demos", deep=True) == []
 
 
+def test_a_store_at_a_url_is_validated_the_same(made, tmp_path):
+    far = Store(f"memory://{tmp_path.name}")
+    for path in Store(made / "store").storage.list():
+        far.storage.write(path, Store(made / "store").storage.read_bytes(path))
+    [one] = validate("reach", store=far, deep=True)
+    assert one.findings == () and one.checked["images_decoded"] == 320
+    tar = next(path for path in far.storage.list("shards") if path.endswith(".tar"))
+    data = bytearray(far.storage.read_bytes(tar))
+    data[3000] ^= 1
+    far.storage.write(tar, bytes(data))
+    [finding] = found(far, deep=True)
+    assert finding.check == "tar" and finding.where == f"{far.url}/{tar}"
+
+
+def test_an_episode_in_several_tars_is_validated_with_all_its_images(tmp_path):
+    make(tmp_path / "long.hdf5", seed=2, episodes=1, frames=40, size=16)
+    spec = load_spec("robomimic", ["content.shard_bytes=1500"])
+    ingest(spec, tmp_path / "long.hdf5", store=tmp_path / "store", name="reach")
+    [one] = validate("reach", store=tmp_path / "store", deep=True)
+    assert one.findings == () and one.checked["images_decoded"] == 80 and one.checked["shards"] > 2
+    segment = member_of_a_segment(tmp_path / "store")
+    flip(segment[0], segment[1] + 200)
+    [finding] = found(tmp_path / "store", deep=True)
+    assert str(segment[0]) in finding.message
+
+
+def member_of_a_segment(store):
+    for tar in sorted((store / "shards" / "reach").glob("*.tar")):
+        index = read_index(Store(tar.parent).storage, tar.name.replace(".tar", ".index.arrow"))
+        if not any(name.endswith(".episode.json") for name in index["name"].to_pylist()):
+            return tar, member(tar, ".jpg")["offset"]
+    raise AssertionError("no segment")
+
+
+def test_ingest_warns_of_what_validate_finds_whatever_the_workers(made, tmp_path):
+    shutil.copytree(made / "source", tmp_path / "source")
+    for path in (tmp_path / "source").iterdir():
+        with h5py.File(path, "r+") as file:
+            for demo in file["data"].values():
+                demo["actions"][:, 6] *= -1
+                demo["obs/robot0_eef_pos"][:] *= 1000
+    manifests = []
+    for workers in (0, 2):
+        store = tmp_path / f"store{workers}"
+        report = run("robomimic", tmp_path / "source", store=store, name="reach", options=Options(workers))
+        assert any("goes against the opening" in warning for warning in report.warnings)
+        assert any("millimetres for metres" in warning for warning in report.warnings)
+        kept = read_manifest(Store(store), report.version).provenance["checks"]
+        assert [entry["check"] for entry in kept["findings"]] == [f.check for f in found(store)]
+        manifests.append((folder_of(store) / "manifest.json").read_bytes())
+    assert manifests[0] == manifests[1]
+    manifest = Manifest.from_json(manifests[0])
+    assert replace(manifest, provenance={}).version_id == manifest.version_id
+
+
 @pytest.mark.skipif(not SAMPLES, reason="FOUNDRY_SAMPLES does not name the folder of samples")
 @pytest.mark.parametrize(
     ("spec", "file"),
     [
-        ("robomimic", "lift_human_replay_robomimic_image84.hdf5"),
-        ("robosuite", "robosuite141_lift_demo.hdf5"),
-        ("robosuite", "robosuite101_stack_demo.hdf5"),
+        ("robomimic", "hdf5/lift_human_replay_robomimic_image84.hdf5"),
+        ("robosuite", "hdf5/robosuite141_lift_demo.hdf5"),
+        ("robosuite", "hdf5/robosuite101_stack_demo.hdf5"),
+        ("aloha", "hdf5_aloha"),
+        ("bridge", "rlds/bridge_dataset"),
     ],
 )
 def test_real_recordings_are_clean(spec, file, tmp_path):
-    ingest(spec, Path(str(SAMPLES)) / "hdf5" / file, store=tmp_path, name="real")
+    ingest(spec, Path(str(SAMPLES)) / file, store=tmp_path, name="real")
     assert found(tmp_path, "real", deep=True) == []
