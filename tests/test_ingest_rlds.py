@@ -354,6 +354,8 @@ def test_features_of_every_kind_keep_their_numbers_and_names(tmp_path):
         "episode_metadata/extrinsics": np.arange(6, dtype=np.float32),
         "episode_metadata/gains": np.array([0.5, 2.0], np.float32),
         "episode_metadata/id": np.array(7, np.int32),
+        "steps/mask/ragged_flat_values": np.frombuffer(b"".join(row["mask"] for row in rows), np.uint8),
+        "steps/mask/ragged_row_lengths_0": np.array([len(row["mask"]) for row in rows]),
         "timestamp": np.arange(3) / 20,
     }
     assert set(arrays) == set(expected)
@@ -370,7 +372,6 @@ def test_features_of_every_kind_keep_their_numbers_and_names(tmp_path):
         "steps/optional": "the record has none",
         "steps/words": "it is a list of texts at each step",
         "steps/cloud": "a row has 5000 numbers",
-        "steps/mask": "its channels are 1, not 3",
     }
     assert [(camera.array, camera.height, camera.width) for camera in episode.cameras] == [
         ("steps/rgb", 5, 7)
@@ -378,24 +379,42 @@ def test_features_of_every_kind_keep_their_numbers_and_names(tmp_path):
     assert frames == [[Encoded(row["rgb"], "png")] for row in rows]
 
 
-def test_depth_maps_and_classes_of_others_are_named_and_not_read(tmp_path):
+def test_float_depth_maps_are_stored_as_they_are_encoded(tmp_path):
+    """tensorflow-datasets writes the bytes of a float32 as the four channels of a PNG."""
+    depth_THW = np.random.default_rng(0).normal(2, 1, (2, 8, 12)).astype(np.float32)
+    written = Directory(tmp_path / "written", {**STEP, "depth": tfds.Image(shape=(8, 12, 4))})
+    rows = [
+        {**step(t, 2), "depth": encoded(depth_THW[t].view(np.uint8).reshape(8, 12, 4), "png")}
+        for t in range(2)
+    ]
+    made = Directory(tmp_path / "made", {**STEP, "depth": tfds.Image(shape=(8, 12, 1), dtype=np.float32)})
+    made.write("train", [written.record(rows)])
+    episode, frames = made.episode()
+    assert [camera.name for camera in episode.cameras] == ["image"] and episode.left_out == {}
+    lengths = episode.arrays["steps/depth/ragged_row_lengths_0"]
+    stored = np.split(episode.arrays["steps/depth/ragged_flat_values"], np.cumsum(lengths)[:-1])
+    for t in range(2):
+        channels_HW4 = np.asarray(Image.open(io.BytesIO(stored[t].tobytes())))
+        np.testing.assert_array_equal(channels_HW4.view(np.float32)[..., 0], depth_THW[t])
+    rows[1]["depth"] = b"no image"
+    made.write("train", [written.record(rows)])
+    with pytest.raises(Refused, match="image 1 of steps/depth"):
+        made.episode()
+
+
+def test_classes_of_others_and_what_features_json_does_not_tell_are_named(tmp_path):
     made = Directory(tmp_path)
     described = json.loads((made.folder / "features.json").read_text())
     inner = described["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]["features"]
-    inner["depth"] = {"image": {"shape": {"dimensions": ["8", "12", "1"]}, "dtype": "float32"}}
     inner["other"] = {"pythonClassName": "os.path.Evil", "jsonFeature": {"json": "{}"}}
+    inner["clip"] = {"sequence": {"feature": {"image": {"dtype": "uint8"}}, "length": "-1"}}
     (made.folder / "features.json").write_text(json.dumps(described))
-    made.features = tfds.FeaturesDict(
-        {
-            "steps": tfds.Dataset({**STEP, "depth": tfds.Text(), "extra": np.float32}),
-            "episode_metadata": {"good": np.bool_},
-        }
-    )
-    rows = [{**step(t, 2), "depth": "a float32 PNG", "extra": 1.0} for t in range(2)]
-    made.write("train", [made.record(rows)])
+    written = Directory(tmp_path / "written", {**STEP, "extra": np.float32})
+    clips = example_of({"steps/clip/ragged_flat_values": [b"x"], "steps/clip/ragged_row_lengths_0": [1, 0]})
+    made.write("train", [written.record([{**step(t, 2), "extra": 1.0} for t in range(2)]) + clips])
     episode, _ = made.episode()
     assert episode.left_out == {
-        "steps/depth": "its pixels are float32, as of a depth map",
+        "steps/clip": "it is not one image a step",
         "steps/other": "features of class Evil are not read",
         "steps/extra": "features.json does not describe it",
     }

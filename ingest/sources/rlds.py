@@ -45,6 +45,8 @@ from robot_foundry.ingest.sources.rlds_features import (
     IMAGE,
     NUMBER,
     PACKED,
+    RAGGED_LENGTHS,
+    RAGGED_VALUES,
     TEXT,
     UNREAD,
     Example,
@@ -61,6 +63,8 @@ from robot_foundry.shards.keys import MAX_FRAMES, episode_key
 
 FORMATS = {"jpg": "jpeg", "png": "png"}
 SKIPPED, ABSENT = "skipped by the spec", "the record has none"
+# Depth maps of an episode take no more than this beside its low-dimensional arrays.
+MOST_MAP_BYTES = 256 * 1024 * 1024
 # Names of what is added here.
 RESERVED = ("timestamp", "split")
 
@@ -141,11 +145,14 @@ def _record(path: Path, number: int, known: DatasetFile) -> bytes:
 def _episode(example: Example, known: DatasetFile, content: Content) -> Episode:
     leaves, left_out = _sorted_out(example, known, content)
     num_frames = _num_frames(example, known.leaves, left_out)
-    views = {leaf.path: example.bytes_of(leaf.path) for leaf in leaves if leaf.kind == IMAGE}
+    views = {leaf.path: example.bytes_of(leaf.path) for leaf in leaves if _is_view(leaf)}
     cameras, unseen = _cameras(views, content)
     left_out.update(unseen)
     numbers = [leaf for leaf in leaves if leaf.kind in (NUMBER, PACKED)]
-    arrays = _arrays(example, numbers, num_frames)
+    maps = {
+        leaf.path: example.bytes_of(leaf.path) for leaf in leaves if leaf.kind == IMAGE and not _is_view(leaf)
+    }
+    arrays = _arrays(example, numbers, num_frames) | _encoded(maps, left_out)
     texts = {leaf: texts_of(example.bytes_of(leaf.path)) for leaf in leaves if leaf.kind == TEXT}
     fps, fps_source = (content.default_fps, "default") if content.fps is None else (content.fps, "spec")
     return Episode(
@@ -192,17 +199,14 @@ def _why_left_out(leaf: Leaf) -> str | None:
     if leaf.kind == TEXT and (len(leaf.lengths) > 1 or leaf.shape):
         return "it is a list of texts at each step" if leaf.per_step else "it is a list of lists of texts"
     if leaf.kind == IMAGE:
-        return _why_no_camera(leaf)
+        return None if leaf.per_step and len(leaf.lengths) == 1 else "it is not one image a step"
     row = prod(size for size in (*leaf.shape, *leaf.lengths[1:]) if size is not None)
     return f"a row has {row} numbers" if leaf.per_step and row > LARGEST_ROW else None
 
 
-def _why_no_camera(leaf: Leaf) -> str | None:
-    if not leaf.per_step or len(leaf.lengths) > 1:
-        return "it is not one image a step"
-    if leaf.dtype != "uint8":
-        return f"its pixels are {leaf.dtype}, as of a depth map"
-    return None if leaf.shape[2:] in ((), (3,), (4,)) else f"its channels are {leaf.shape[2]}, not 3"
+def _is_view(leaf: Leaf) -> bool:
+    """Whether an image feature is a camera's, and not a depth map or a mask."""
+    return leaf.kind == IMAGE and leaf.dtype == "uint8" and leaf.shape[2:] in ((), (3,), (4,))
 
 
 def _num_frames(example: Example, leaves: Sequence[Leaf], left_out: Mapping[str, str]) -> int:
@@ -287,6 +291,22 @@ def _arrays(example: Example, leaves: Sequence[Leaf], num_frames: int) -> dict[s
             num_bytes += array.nbytes
         if num_bytes > MOST_LOW_DIM_BYTES:
             raise Refused(f"its arrays take more than {MOST_LOW_DIM_BYTES} bytes; skip some in the spec")
+    return arrays
+
+
+def _encoded(maps: Mapping[str, Sequence[bytes]], left_out: dict[str, str]) -> dict[str, NDArray[Any]]:
+    """Depth maps and masks as they are encoded, under the names of a sequence of bytes; if not too many."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for path, encoded in maps.items():
+        num_bytes = sum(map(len, encoded))
+        if num_bytes > MOST_MAP_BYTES:
+            left_out[path] = f"its images take {num_bytes} bytes"
+            continue
+        for step, data in enumerate(encoded):
+            if data:
+                _probed(path, step, data)
+        arrays[f"{path}/{RAGGED_VALUES}"] = np.frombuffer(b"".join(encoded), np.uint8)
+        arrays[f"{path}/{RAGGED_LENGTHS}0"] = np.array([len(data) for data in encoded], np.int64)
     return arrays
 
 
