@@ -23,6 +23,8 @@ from robot_foundry.shards import images
 from robot_foundry.shards.errors import CorruptImage
 
 ENCODINGS = {"jpg": "jpeg", "png": "png"}
+# Bit depth and colour type in the header of a PNG.
+GRAY_16 = b"\x10\x00"
 # A camera that drops a frame or two shows what a robot would see then: its last image.
 MOST_HELD = 2
 # Models see about this many pixels a side; several times as many cost storage and decoding.
@@ -147,6 +149,11 @@ class Pictures:
                 raise Refused(
                     f"its image of camera '{view.camera.name}' at frame {frame} is damaged: {error.message}"
                 ) from error
+            if picture.data[24:26] == GRAY_16 and encoding == "png":
+                raise Refused(
+                    f"its image of camera '{view.camera.name}' at frame {frame} is 16-bit gray, such as depth, "
+                    "and not an image of colours"
+                )
             if ENCODINGS[encoding] != picture.format:
                 raise Refused(
                     f"its image of camera '{view.camera.name}' at frame {frame} is {ENCODINGS[encoding]}, "

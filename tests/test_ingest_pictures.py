@@ -152,6 +152,7 @@ def test_the_size_is_that_of_the_images_and_may_not_change():
         (Encoded(JPEG[:100], "jpeg"), "camera 'a' at frame 0 is damaged"),
         (Encoded(b"no image", "jpeg"), "neither JPEG nor PNG"),
         (Encoded(JPEG, "png"), "is jpeg, not png"),
+        (Encoded(png(np.full((9, 9), 700, np.uint16)), "png"), "at frame 0 is 16-bit gray, such as depth"),
     ],
 )
 def test_what_is_no_image_is_refused_though_it_would_pass_through(picture, message):
