@@ -19,10 +19,11 @@ from robot_foundry.catalog.manifest import Manifest, find_build, read_manifest
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
+from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.pictures import advice, codecs
 from robot_foundry.ingest.plan import INGEST_VERSION, Group, plan
 from robot_foundry.ingest.preview import Preview, preview
-from robot_foundry.ingest.scan import Listing, Source, choose, fingerprints, first_units, list_units
+from robot_foundry.ingest.scan import Listing, Source, choose, first_units, list_units, read_files
 from robot_foundry.ingest.shard_tables import TABLES_VERSION
 from robot_foundry.ingest.shard_writer import ShardTask, write_shards
 from robot_foundry.ingest.sources import SourceFile, layout
@@ -189,11 +190,11 @@ def _seen_by_all(job: _Job) -> Iterator[None]:
 
 def _look(job: _Job) -> tuple[list[SourceFile], Listing | None]:
     """The files with their fingerprints; with a limit those of the first units only, and these units."""
-    cache, options = job.store.storage, job.options
+    options = job.options
+    known = Fingerprints(job.found.root, job.store.storage, job.workers, options.fingerprint)
     if options.limit is not None:
-        return first_units(job.found, job.spec, cache, options.limit, options.fingerprint)
-    files = fingerprints(job.found, cache, job.workers, options.fingerprint, quiet=options.quiet)
-    return files, None
+        return first_units(job.found, job.spec, known, options.limit)
+    return read_files(job.found, known, quiet=options.quiet), None
 
 
 def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard]) -> Report:

@@ -1,30 +1,24 @@
-"""The files of a source: found, known by their content, and listed into units."""
+"""The files of a source: found, and listed into units."""
 
 from __future__ import annotations
 
 import glob
-import json
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+from robot_foundry.ingest.fingerprints import FILES_WORTH_WORKERS, Fingerprints
 from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Unit, layout
-from robot_foundry.ingest.sources.base import STORE_CHECKSUM
 from robot_foundry.ingest.spec import Spec, load_spec
 from robot_foundry.runtime import files
-from robot_foundry.runtime.canonical import canonical_json, digest_of
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import FileStatus
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.runtime.storage import Storage
 
-# Starting workers takes seconds; fewer files than this are looked at here.
-FILES_WORTH_WORKERS = 64
 LAST_CHARACTER = "\U0010ffff"
-FINGERPRINTS = ("auto", "full")
 
 
 @dataclass(frozen=True)
@@ -179,47 +173,16 @@ def _before_magic(place: str) -> tuple[str, str]:
     return "/".join(parts[:first]) or "/", "/".join(parts[first:])
 
 
-def fingerprints(
-    source: Source, cache: Storage, workers: Workers, how: str = "auto", *, quiet: bool = True
-) -> list[SourceFile]:
-    """Every file with its fingerprint: the SHA-256 of its content, or the checksum of its object store.
-
-    `how` is auto, or full to read remote files too. A hash is kept in the cache under the file's place, size
-    and stamp, so that a second run reads no file.
-    """
-    if how not in FINGERPRINTS:
-        raise UsageError(f"fingerprint is {' or '.join(FINGERPRINTS)}, got {how!r}")
+def read_files(source: Source, known: Fingerprints, *, quiet: bool = True) -> list[SourceFile]:
+    """Every file of the source with its fingerprint."""
     statuses = {item.path: item for found in source.files for item in (found.status, *found.companions)}
-    paths = sorted(statuses)
-    if files.is_remote(source.root) and how == "auto":
-        hashes = {path: f"{STORE_CHECKSUM}{statuses[path].stamp}:{statuses[path].size}" for path in paths}
-    else:
-        hashing, hashes = partial(_sha256, source.root, cache), {}
-        files_in_order = (statuses[path] for path in paths)
-        with Progress(len(paths), "files", "fingerprint", quiet=quiet) as progress:
-            few = len(paths) < FILES_WORTH_WORKERS
-            for index, sha256 in workers.map(hashing, files_in_order, inline=few):
-                hashes[paths[index]] = sha256
-                progress.advance(bytes=statuses[paths[index]].size)
+    hashes = known.of([statuses[path] for path in sorted(statuses)], quiet=quiet)
 
     def file_of(status: FileStatus, companions: tuple[SourceFile, ...] = ()) -> SourceFile:
         path = status.path
         return SourceFile(source.root, path, status.size, status.stamp, hashes[path], companions)
 
     return [file_of(found.status, tuple(map(file_of, found.companions))) for found in source.files]
-
-
-def _sha256(root: str, cache: Storage, status: FileStatus) -> str:
-    key = {"size": status.size, "stamp": status.stamp}
-    cached = f"cache/fingerprints/{digest_of([root, status.path])}.json"
-    if cache.exists(cached):
-        known = json.loads(cache.read_bytes(cached))
-        if {name: known.get(name) for name in key} == key:
-            return str(known["sha256"])
-    sha256 = files.sha256(root, status.path)
-    SourceFile(root, status.path, status.size, status.stamp, sha256).check_unchanged()
-    cache.write(cached, canonical_json({**key, "sha256": sha256}))
-    return sha256
 
 
 def list_units(found: Sequence[SourceFile], spec: Spec, workers: Workers, *, quiet: bool = True) -> Listing:
@@ -237,7 +200,7 @@ def list_units(found: Sequence[SourceFile], spec: Spec, workers: Workers, *, qui
 
 
 def first_units(
-    source: Source, spec: Spec, cache: Storage, limit: int, how: str = "auto"
+    source: Source, spec: Spec, known: Fingerprints, limit: int
 ) -> tuple[list[SourceFile], Listing]:
     """The first `limit` units, and the files in which they are; no other file is read."""
     files_read: list[SourceFile] = []
@@ -247,7 +210,7 @@ def first_units(
     for found in source.files:
         if len(units) >= limit:
             break
-        file = fingerprints(replace(source, files=(found,)), cache, here, how)
+        file = read_files(replace(source, files=(found,)), known)
         listed = list_units(file, spec, here)
         files_read += file
         units += listed.units

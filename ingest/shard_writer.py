@@ -6,19 +6,18 @@ Legend: N frames, H W pixels.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import Any
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.pictures import Pictures
 from robot_foundry.ingest.plan import Group
 from robot_foundry.ingest.sources import Episode, Picture, Refused, SourceFile, Unit, layout
 from robot_foundry.ingest.spec import Spec
+from robot_foundry.ingest.spool import Spool
 from robot_foundry.ingest.survey import Shard, cache_survey, cached_survey, survey
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError
@@ -30,7 +29,6 @@ from robot_foundry.shards.segments import Segment
 from robot_foundry.shards.tar import TarWriter
 
 EPISODE_FORMAT = 1
-SPOOL_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -91,15 +89,14 @@ def _write_shard(task: ShardTask, at_hand: _AtHand) -> Shard:
     with _tar(task, key) as tar:
         for unit in task.group.units:
             # An episode may fail at its last frame; only whole ones reach the tar.
-            with SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
+            with Spool() as spool:
                 try:
-                    members = _spool(at_hand.unit(unit), task, spool)
+                    _read(at_hand.unit(unit), task, spool)
                 except Refused as error:
                     refused.append((unit.name, error.message))
                     continue
-                spool.seek(0)
-                for name, size in members:
-                    tar.add(name, spool.read(size))
+                for name, data in spool.members():
+                    tar.add(name, data)
     return _surveyed(task, tuple(refused), reused=False)
 
 
@@ -138,8 +135,8 @@ def _surveyed(task: ShardTask, refused: tuple[tuple[str, str], ...], *, reused: 
 
 def _reason(unit: Unit, task: ShardTask) -> str:
     try:
-        with open(os.devnull, "wb") as nowhere:
-            _spool(unit, task, nowhere)
+        with Spool() as spool:
+            _read(unit, task, spool)
     except Refused as error:
         return error.message
     raise FoundryError(
@@ -148,22 +145,17 @@ def _reason(unit: Unit, task: ShardTask) -> str:
     )
 
 
-def _spool(unit: Unit, task: ShardTask, spool: IO[bytes]) -> list[tuple[str, int]]:
-    """Write the episode's members to `spool` in the tar's order, its segments to their own tars.
+def _read(unit: Unit, task: ShardTask, spool: Spool) -> None:
+    """Read the episode's members into `spool` in the tar's order, its segments into their own tars.
 
-    Returns names and sizes. Refused, here at any frame, leaves whole segments behind that no version names.
+    Refused, here at any frame, leaves whole segments behind that no version names.
     """
-    segments, written = task.group.segments, []
-
-    def add(name: str, data: bytes) -> None:
-        written.append((name, len(data)))
-        spool.write(data)
-
+    segments = task.group.segments
     with layout(task.spec.layout).open(unit, task.spec.content) as episode:
         pictures = Pictures(episode, task.spec.content)
         frames = enumerate(episode.frames)
         last = segments[0].start if segments else episode.num_frames
-        count = _add_images(add, unit, pictures, islice(frames, last))
+        count = _add_images(spool.add, unit, pictures, islice(frames, last))
         _check_count(count, last if episode.cameras else 0, 0, episode)
         for segment in segments:
             own = islice(frames, segment.end - segment.start)
@@ -171,9 +163,8 @@ def _spool(unit: Unit, task: ShardTask, spool: IO[bytes]) -> list[tuple[str, int
         if next(frames, None) is not None:
             raise Refused(f"it has more images than its {episode.num_frames} frames")
         told = episode_json(unit, episode, pictures, task.spec, segments)
-        add(keys.episode_json_name(unit.key), canonical_json(told))
-        add(keys.source_name(unit.key), write_npz(episode.arrays))
-    return written
+        spool.add(keys.episode_json_name(unit.key), canonical_json(told))
+        spool.add(keys.source_name(unit.key), write_npz(episode.arrays))
 
 
 def _add_images(
