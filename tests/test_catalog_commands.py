@@ -21,6 +21,7 @@ from robot_foundry.catalog.refs import resolve, tag
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run
+from robot_foundry.normalization.interop import from_centroids
 from robot_foundry.normalization.space import Dim, dims_for
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
@@ -247,6 +248,10 @@ def test_stats(shell: Shell, store: Store) -> None:
     mixed = shell.json("stats", "sim=1,real=1", "-r", "relative_tool", "--horizon", "2")["dims"]
     assert {row["stream"] for row in mixed} == {"state", "next_state"}
     assert "ur5:right.joint_position.1" in [row["dim"] for row in mixed]
+    leaves = shell.json("stats", "real", "--stream", "state", "--centroids")["dims"]
+    assert from_centroids(leaves[0]["centroids"]).percentile(50) == leaves[0]["p50"] == rows[0]["p50"]
+    code, _, err = shell("stats", "real", "--centroids")
+    assert code == 2 and "--json --centroids" in err
     code, out, _ = shell("stats", "sim")
     assert code == 0 and "right.gripper_opening" in out
     code, _, err = shell("stats", "blend")

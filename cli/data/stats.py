@@ -18,6 +18,7 @@ from robot_foundry.cli.data.plots import Distributions, check_suffix, plot
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import emit, note, table
 from robot_foundry.normalization.digest import Digest
+from robot_foundry.normalization.interop import to_centroids
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import UsageError
 
@@ -68,6 +69,9 @@ BARS, BINS = " ▁▂▃▄▅▆▇█", 16
     metavar="FILE",
     help="Draw every dim, raw and normalised, the datasets over one another; .png, .svg or .pdf.",
 )
+@click.option(
+    "--centroids", is_flag=True, help="With --json: also each t-digest, as the package tdigest writes it."
+)
 @store_option
 @json_option
 def command(
@@ -81,6 +85,7 @@ def command(
     weighting: str,
     workers: int,
     picture: Path | None,
+    centroids: bool,
     store: str,
     as_json: bool,
 ) -> None:
@@ -91,6 +96,8 @@ def command(
     """
     if picture is not None:
         check_suffix(picture)
+    if centroids and not as_json:
+        raise UsageError("--centroids is for --json", hint=f"foundry-data stats {ref} --json --centroids")
     opened = Store(store)
     settings: dict[str, Any] = {}
     counts: dict[str, Statistics] = {}
@@ -107,7 +114,9 @@ def command(
         }
         found, counts = _chunks(opened, ref, settings, weighting, workers)
     rows = [
-        _row(name, dim.name, dim.unit, digest) | ({"count": counts[name][dim.name].count} if counts else {})
+        _row(name, dim.name, dim.unit, digest)
+        | ({"count": counts[name][dim.name].count} if counts else {})
+        | ({"centroids": to_centroids(digest)} if centroids else {})
         for name, statistics in found.items()
         for dim, digest in zip(statistics.space, statistics.digests, strict=True)
     ]
