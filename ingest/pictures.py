@@ -142,33 +142,12 @@ class Pictures:
                 yield view, picture
 
     def _check_size(self, view: _View, picture: NDArray[np.uint8] | Encoded, frame: int) -> None:
-        if isinstance(picture, Encoded):
-            try:
-                encoding, height, width = images.probe(picture.data)
-            except CorruptImage as error:
-                raise Refused(
-                    f"its image of camera '{view.camera.name}' at frame {frame} is damaged: {error.message}"
-                ) from error
-            if picture.data[24:26] == GRAY_16 and encoding == "png":
-                raise Refused(
-                    f"its image of camera '{view.camera.name}' at frame {frame} is 16-bit gray, such as depth, "
-                    "and not an image of colours"
-                )
-            if ENCODINGS[encoding] != picture.format:
-                raise Refused(
-                    f"its image of camera '{view.camera.name}' at frame {frame} is {ENCODINGS[encoding]}, "
-                    f"not {picture.format}"
-                )
-            size = height, width
-        else:
-            size = picture.shape[0], picture.shape[1]
+        where = f"camera '{view.camera.name}' at frame {frame}"
+        size = _encoded_size(picture, where) if isinstance(picture, Encoded) else picture.shape[:2]
         view.size, view.shown = view.size or size, size
         if size != view.size and self._content.resize is None:
-            was = " x ".join(map(str, view.size))
-            raise Refused(
-                f"its images of camera '{view.camera.name}' are {was} and from frame {frame} "
-                f"{size[0]} x {size[1]}: give content.resize"
-            )
+            was, now = (" x ".join(map(str, pair)) for pair in (view.size, size))
+            raise Refused(f"its image of {where} is {now}, and those before are {was}: give content.resize")
 
     def _changes(self, view: _View) -> bool:
         """Whether the spec asks for other pixels than the last image has."""
@@ -187,6 +166,19 @@ class Pictures:
                 ) from error
         pixels_HWC = _resized(_turned(picture, view), self._content.resize)
         return images.encode_jpeg(pixels_HWC, self._content.encoding.quality), "jpg"
+
+
+def _encoded_size(picture: Encoded, where: str) -> tuple[int, int]:
+    """Height and width by the header. Refused if it is not of an image of colours in that format."""
+    try:
+        encoding, height, width = images.probe(picture.data)
+    except CorruptImage as error:
+        raise Refused(f"its image of {where} is damaged: {error.message}") from error
+    if ENCODINGS[encoding] != picture.format:
+        raise Refused(f"its image of {where} is {ENCODINGS[encoding]}, not {picture.format}")
+    if encoding == "png" and picture.data[24:26] == GRAY_16:
+        raise Refused(f"its image of {where} is 16-bit gray, such as depth, and has no colours")
+    return height, width
 
 
 def _check_names(cameras: Sequence[Camera], content: Content) -> None:
