@@ -135,7 +135,7 @@ def _validate(
 ) -> Validation:
     if manifest is None or manifest.schema is None:
         return Validation(version, {}, tuple(damage), ())
-    fault = Fault(store, version, damage)
+    fault = Fault(store, version, damage, _remapped(manifest))
     tables = {
         name: checked_table(store, version, name, manifest.tables[name], schema, fault)
         for name, schema in _SCHEMAS.items()
@@ -178,8 +178,20 @@ def _task(
     assert manifest.schema is not None
     digest = manifest.tables[f"frames/{entry.key}"]
     return ShardTask(
-        store, version, manifest.schema, entry, digest, of_shard("episodes"), of_shard("leaves"), deep
+        store=store,
+        version=version,
+        schema=manifest.schema,
+        entry=entry,
+        frames_digest=digest,
+        episodes=of_shard("episodes"),
+        leaves=of_shard("leaves"),
+        deep=deep,
+        remapped=_remapped(manifest),
     )
+
+
+def _remapped(manifest: Manifest) -> bool:
+    return "remap_of" in manifest.provenance
 
 
 def _counts(manifest: Manifest, tables: Mapping[str, pa.Table | None], fault: Fault) -> None:

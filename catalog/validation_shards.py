@@ -48,6 +48,7 @@ class ShardTask:
     episodes: Sequence[Mapping[str, Any]] | None
     leaves: Sequence[Mapping[str, Any]] | None
     deep: bool
+    remapped: bool = False
 
     @property
     def tar(self) -> str:
@@ -74,7 +75,7 @@ class ShardResult:
 def validate_shard(task: ShardTask) -> ShardResult:
     """Everything that can be said of the shard; one fault does not hide the others."""
     result = ShardResult()
-    fault = Fault(task.store, task.version, result.findings)
+    fault = Fault(task.store, task.version, result.findings, task.remapped)
     shard = _tar(task, fault, result)
     frames_path = task.store.frames(task.version.dataset, task.version.version_id, task.entry.key)
     with fault.caught("tables", frames_path):

@@ -19,11 +19,12 @@ AGAIN = "run the same foundry-data ingest again"
 
 @dataclass(frozen=True)
 class Fault:
-    """Adds findings of one version to `found`."""
+    """Adds findings of one version to `found`; `remapped` says that it was made from tars of another."""
 
     store: Store
     version: Version
     found: list[Finding]
+    remapped: bool = False
 
     def add(self, check: str, where: str, message: str, remedy: str) -> None:
         self.found.append(Finding(check, where, message, None, remedy))
@@ -62,11 +63,14 @@ class Fault:
 
     @property
     def _build(self) -> str:
-        return f"{self.store.url}/{self.store.build(self.version.dataset, self.version.build_id)}"
+        """What makes an ingest think that there is nothing to do."""
+        build = self.store.build(self.version.dataset, self.version.build_id)
+        return f"{self.store.url}/{build.rpartition('/')[0] if self.remapped else build}"
 
     @property
     def _again(self) -> str:
-        return f"delete {self._build}, then {AGAIN}: it writes the tables anew"
+        again = f"{AGAIN}, and the foundry-data remap" if self.remapped else AGAIN
+        return f"delete {self._build}, then {again}: the tables are written anew"
 
 
 def checked_table(

@@ -229,7 +229,11 @@ def _manifest(
         },
         provenance={
             **request.provenance,
-            "checks": {"version": checks.VERSION, "findings": [finding.to_json() for finding in found]},
+            "checks": {
+                "version": checks.VERSION,
+                "found": len(found),
+                "findings": [finding.to_json() for finding in found],
+            },
         },
         quarantined=tuple(Quarantined(unit, reason) for unit, reason in quarantined),
     )

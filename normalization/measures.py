@@ -6,6 +6,7 @@ Shape suffixes: N = frames, M = N - 1 steps, d = dims of one quantity.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robot_foundry.normalization.evidence import Array, EpisodeRows, Evidence, Tally, extremes
 from robot_foundry.normalization.measures_streams import Measured, cameras, clock, frozen, stuck_grippers
@@ -71,7 +72,7 @@ def _rotations(rows: EpisodeRows) -> Measured:
     for name, column in rows.columns.items():
         for part in column.parts("ee_rot6d"):
             rot6d_N6 = column.of(part, "ee_rot6d")
-            kept_N = np.isfinite(rot6d_N6).all(axis=1)
+            kept_N = _known(rot6d_N6)
             broken_N = kept_N & (_orthonormality(rot6d_N6) > NOT_ORTHONORMAL)
             share = broken_N.sum() / max(kept_N.sum(), 1)
             sums = (kept_N.sum(), broken_N.sum())
@@ -128,8 +129,7 @@ def _follow(target: Array, reached: Array, *, is_rotation: bool) -> Array:
     made = difference(reached[1:], reached[:-1])
     commanded = difference(target[1:], target[:-1])
     asked = difference(target[:-1], reached[:-1])
-    products = [_products(commanded, _shifted(made, 1 + lag)) for lag in LAGS]
-    return np.concatenate([*products, *(_products(asked, _shifted(made, lag)) for lag in LAGS)])
+    return np.concatenate([_products(commanded, made, 1), _products(asked, made, 0)])
 
 
 def _scales(rows: EpisodeRows) -> Measured:
@@ -220,8 +220,22 @@ def _about_means(x_N: Array, y_N: Array) -> Array:
     return _moments(x - x.mean(), y - y.mean()) if len(x) else np.zeros(6)
 
 
-def _products(x_Nd: Array, y_Nd: Array) -> Array:
-    """(Σ x·y, Σ x·x, Σ y·y) over the rows where both are known."""
-    kept_N = np.isfinite(x_Nd).all(axis=1) & np.isfinite(y_Nd).all(axis=1)
-    x, y = x_Nd[kept_N], y_Nd[kept_N]
-    return np.array([(x * y).sum(), (x * x).sum(), (y * y).sum()])
+def _products(x_Md: Array, y_Md: Array, ahead: int) -> Array:
+    """(Σ x·y, Σ x·x, Σ y·y) of row t of x and row t + ahead + lag of y, where both are known, by lag."""
+    known_x, known_y = _known(x_Md), _known(y_Md)
+    x, y = np.where(known_x[:, None], x_Md, 0.0), np.where(known_y[:, None], y_Md, 0.0)
+    xx, yy, count = (x * x).sum(axis=1), (y * y).sum(axis=1), len(x)
+    products = []
+    for shift in (ahead + lag for lag in LAGS):
+        of_x, of_y = slice(max(-shift, 0), count - max(shift, 0)), slice(max(shift, 0), count + min(shift, 0))
+        if of_x.stop <= of_x.start:
+            products += [0.0, 0.0, 0.0]
+            continue
+        products.append((x[of_x] * y[of_y]).sum())
+        products += [(xx[of_x] * known_y[of_y]).sum(), (known_x[of_x] * yy[of_y]).sum()]
+    return np.array(products)
+
+
+def _known(values_Nd: Array) -> NDArray[np.bool_]:
+    """Rows [N] that are finite."""
+    return np.asarray(np.isfinite(values_Nd).all(axis=1))

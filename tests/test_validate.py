@@ -24,6 +24,7 @@ from robot_foundry.cli.output import run as run_command
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.ingest import ingest
 from robot_foundry.ingest.engine import Options, run
+from robot_foundry.ingest.remapping import remap, spec_of
 from robot_foundry.ingest.spec import load_spec
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.shards.index import read_index
@@ -136,6 +137,23 @@ def test_what_the_finding_says_mends_a_flipped_byte(made, store):
         path.unlink()
     assert ingest("robomimic", made / "source", store=store, name="reach").seq == 1
     assert tar.read_bytes() == before and found(store, deep=True) == []
+
+
+def test_what_the_finding_says_mends_a_version_that_was_remapped(made, store):
+    settings = ["mapping.state.right.gripper_opening.open=0.1"]
+    remap("reach", spec_of("reach", None, settings, store=store), store=store)
+    tar = tar_of(store)
+    flip(tar, member(tar, ".jpg")["offset"] + 200)
+    (folder_of(store) / "leaves.arrow").write_bytes(b"")
+    broken = found(store, deep=True)
+    assert {finding.check for finding in broken} == {"tar", "tables"}
+    assert all(f"{store}/builds/reach" in f.remedy and ".json" not in f.remedy for f in broken)
+    shutil.rmtree(store / "builds" / "reach")
+    for path in (tar, tar.with_suffix(".index.arrow")):
+        path.unlink()
+    ingest("robomimic", made / "source", store=store, name="reach")
+    remap("reach@v1", spec_of("reach@v1", None, settings, store=store), store=store)
+    assert [finding for ref in ("reach@v1", "reach@v2") for finding in found(store, ref, deep=True)] == []
 
 
 def test_a_flipped_byte_of_the_arrays_or_a_header_is_found_without_reading_all(store):
