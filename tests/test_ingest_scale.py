@@ -147,6 +147,21 @@ def test_a_source_and_store_in_s3_give_the_bytes_of_one_disk(remote_source, inli
         ingest(remote_source, f"{bucket}/quick", fingerprint="quick")
 
 
+def test_an_rlds_directory_in_s3_gives_the_same_version(bucket, tmp_path):
+    """Its files are read together with the JSON files beside them."""
+    rlds = runpy.run_path(str(Path(__file__).with_name("test_ingest_rlds.py")))
+    made = rlds["simple"](tmp_path / "source", 3, 2)
+    made.write("val", [made.record([rlds["step"](0, 1)])], [])
+    storage = open_storage(f"{bucket}/rlds")
+    for path in made.folder.iterdir():
+        storage.write(f"toy/1.0.0/{path.name}", path.read_bytes())
+    here = rlds["ingested"](made, tmp_path / "store")
+    spec = made.root.with_suffix(".yaml")
+    there = run(str(spec), f"{bucket}/rlds", store=f"{bucket}/rlds-store", name="toy")
+    assert (there.written, there.quarantined, there.warnings) == (3, (), ())
+    assert there.version.version_id == here.version.version_id
+
+
 def ends(files, suffix):
     return sorted(data for path, data in files.items() if path.endswith(suffix))
 
