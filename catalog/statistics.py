@@ -116,8 +116,8 @@ def chunk_statistics(
     state is flagged invalid, and (counted in the digests) values that are not finite.
 
     `weighting` 'count': every row counts once. 'mixture': rows count as often as the weights draw them, by
-    leaves scaled to whole multiples (`Digest.scaled`); a dataset's weight is met to 1e-4 of itself or better,
-    and `count` is in such multiples. Cached in the store, keyed by all that defines them.
+    leaves scaled to whole multiples (`Digest.scaled`, see docs/actions.md), and `count` is in such multiples.
+    Cached in the store, keyed by all that defines them.
     """
     if weighting not in WEIGHTINGS:
         known = ", ".join(WEIGHTINGS)

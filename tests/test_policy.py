@@ -22,6 +22,7 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.openloop import chunk_errors, openloop
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.job import first_scales, resolve_job
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 POSE = ActionSpace(h.POSE)
@@ -195,6 +196,25 @@ def test_surplus_steps_of_a_shorter_chunk_change_nothing(timed: Path) -> None:
     assert batch.step_mask_BT.tolist() == [[True, True, False, False]]
     action = policy.predict(batch, [0])
     assert not action[:, 2:].any() and action[:, :2].any()
+
+
+def test_a_kept_normaliser_must_scale_steps_as_this_run_does(
+    store: Store, timed: Path, tmp_path: Path
+) -> None:
+    kept = (
+        "data.mix=lift",
+        f"init.weights={timed}",
+        "init.normalizer=keep",
+        "data.normalization=per_dataset",
+    )
+    by_step = "data.normalization_scope=per_offset"
+    job = resolve_job(h.tiny(store, tmp_path, *kept, by_step, "data.window.horizon=4"))
+    (normalizer,) = first_scales(job).action
+    assert normalizer == Policy.load(timed).scales.action[0] and len(normalizer.offsets) == 4
+    with pytest.raises(FoundryError, match="is per_offset, it cannot be kept as pooled"):
+        first_scales(resolve_job(h.tiny(store, tmp_path, *kept)))
+    with pytest.raises(FoundryError, match="has scales for 4 steps, chunks have 5"):
+        first_scales(resolve_job(h.tiny(store, tmp_path, *kept, by_step, "data.window.horizon=5")))
 
 
 def test_a_control_rate_is_the_policy_s_own(store: Store, timed: Path, tmp_path: Path) -> None:
