@@ -10,6 +10,7 @@ import os
 import runpy
 import shutil
 import sys
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -291,3 +292,35 @@ def test_rows_that_do_not_answer_to_each_other_are_refused(tmp_path):
     (tmp_path / "raw" / "run" / "metadata_run.json").write_text("{")
     with pytest.raises(FoundryError, match="its file 'metadata_run.json' is not JSON"):
         run("droid_raw", tmp_path / "raw", store=tmp_path / "store", name="x")
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket of an S3 server in this process."""
+    moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    s3fs = pytest.importorskip("s3fs")
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    name = f"bucket-{uuid.uuid4().hex}"
+    s3fs.S3FileSystem().mkdir(name)
+    yield f"s3://{name}"
+    server.stop()
+
+
+def test_an_object_store_gives_the_bytes_of_a_disk(tmp_path, bucket):
+    import s3fs
+
+    folder = tmp_path / "raw" / "LAB" / "success" / "Tue_Dec_19_22:57:46_2023"
+    make(folder)
+    make(folder.with_name("Tue_Dec_19_22:57:46_2023:1"), seed=1, metadata=False)
+    s3fs.S3FileSystem().put(str(tmp_path / "raw"), bucket.removeprefix("s3://") + "/raw", recursive=True)
+    local = h.Ingested("droid_raw", tmp_path / "raw", tmp_path / "local")
+    remote = h.Ingested("droid_raw", f"{bucket}/raw", tmp_path / "remote")
+    assert len(local.rows) == 2 and local.report.quarantined == ()
+    assert remote.members == local.members
