@@ -101,8 +101,13 @@ def assemble(request: Request, shards: Sequence[Shard], workers: Workers) -> Ass
     manifest = _manifest(request, resolution, entries, frames, tables, quarantined, found)
     _write(request.store, manifest, frames, tables, workers)
     kill_point("tables-done")
-    warnings = (*resolution.warnings, *(f"{finding.message}: {finding.remedy}" for finding in found))
-    return Assembled(commit(request.store, manifest), manifest, warnings)
+    return Assembled(commit(request.store, manifest), manifest, (*resolution.warnings, *doubts_of(manifest)))
+
+
+def doubts_of(manifest: Manifest) -> tuple[str, ...]:
+    """What the data checks found when the version was made, a sentence each."""
+    found = manifest.provenance.get("checks", {}).get("findings", ())
+    return tuple(f"{finding['message']}: {finding['remedy']}" for finding in found)
 
 
 def check_errors(quarantined: Sequence[tuple[str, str]], max_errors: int | None) -> None:

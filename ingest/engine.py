@@ -18,7 +18,7 @@ from typing import Any
 from robot_foundry.catalog.manifest import Manifest, find_build, read_manifest
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
+from robot_foundry.ingest.assemble import Request, assemble, check_errors, doubts_of, nothing_written
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.pictures import advice, codecs
 from robot_foundry.ingest.plan import INGEST_VERSION, Group, plan
@@ -230,6 +230,7 @@ def report_of(version: Version, manifest: Manifest, *, noop: bool) -> Report:
         shards_reused=len(manifest.shards),
         noop=noop,
         counts=dict(manifest.counts),
+        warnings=doubts_of(manifest),
     )
 
 

@@ -40,6 +40,7 @@ CONSTANT_OFFSET = 0.95
 
 
 def gripper(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    """An action that closes while the opening opens, or while another stream does."""
     for measure, other in (("gripper", "the opening that follows"), ("gripper_streams", "action.next_state")):
         for column, dim, tally in evidence.of(measure):
             correlations = [_correlation(m, LEAST_GRIPPER_VARIANCE) for m in _rows_of(tally, 6)]
@@ -58,6 +59,7 @@ def gripper(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
 
 
 def opening(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    """Openings outside 0 … 1."""
     for column, dim, tally in evidence.of("opening"):
         if tally.episodes:
             yield with_examples(
@@ -74,6 +76,7 @@ def opening(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
 
 
 def stuck(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    """An opening that is constant while an action moves it."""
     for column, dim, tally in evidence.of("stuck"):
         # A gripper that holds or is blocked may not move for an episode; one that never moves is not read.
         if tally.episodes and tally.episodes * 2 > tally.sums[0]:
@@ -91,6 +94,7 @@ def stuck(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
 
 
 def rotations(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    """rot6d that is no rotation, and turns that no arm makes."""
     for column, part, tally in evidence.of("orthonormal"):
         if tally.episodes:
             yield with_examples(
@@ -123,6 +127,7 @@ def rotations(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
 
 
 def poses(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    """Orientations of an action far from those that the state then has."""
     for column, part, tally in evidence.of("pose"):
         count, angle = tally.sums[:2]
         if count < FEWEST_ROWS or angle / count <= APART_RAD:
@@ -182,6 +187,7 @@ def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
 
 
 def lags(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    """Targets that come late or are copies of the state, and steps that are made larger than they are asked."""
     for (column, quantity), follow in following(evidence).items():
         if follow.correlation < FOLLOWS:
             continue
@@ -229,6 +235,7 @@ def scales(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
 
 
 def velocities(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    """Velocities in another unit than the positions that they are of."""
     yield from _ratios(
         evidence,
         "velocity",
@@ -269,6 +276,7 @@ def _ratios(
 
 
 def magnitudes(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    """Values that no robot has."""
     grouped: dict[tuple[str, str], list[tuple[str, Tally]]] = defaultdict(list)
     for column, dim, tally in evidence.of("magnitude"):
         if tally.episodes:

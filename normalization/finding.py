@@ -43,11 +43,13 @@ class Finding:
 
 
 def with_examples(finding: Finding, tally: Tally) -> Finding:
+    """The finding with the episodes that the tally names."""
     return replace(
         finding, episodes=tuple(dict.fromkeys(key for _, key in tally.worst)), num_episodes=tally.episodes
     )
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first few names, and how many more there are."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

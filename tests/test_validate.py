@@ -44,6 +44,15 @@ def made(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def cores():
+    """Workers for all tests here, in one Ray session."""
+    ray = pytest.importorskip("ray")
+    ray.init(address="local", num_cpus=2, object_store_memory=1 << 27, log_to_driver=False)
+    yield 2
+    ray.shutdown()
+
+
 @pytest.fixture
 def store(made, tmp_path):
     return shutil.copytree(made / "store", tmp_path / "store")
@@ -112,9 +121,9 @@ def test_a_whole_store_is_clean_and_what_was_looked_at_is_counted(made, deep):
     }
 
 
-def test_workers_find_the_same(store):
+def test_workers_find_the_same(store, cores):
     flip(tar_of(store), member(tar_of(store), ".jpg")["offset"] + 200)
-    assert found(store, deep=True, workers=2) == found(store, deep=True)
+    assert found(store, deep=True, workers=cores) == found(store, deep=True)
 
 
 def test_a_flipped_byte_of_an_image_is_found_deep_and_its_member_named(store):
@@ -366,7 +375,7 @@ def member_of_a_segment(store):
     raise AssertionError("no segment")
 
 
-def test_ingest_warns_of_what_validate_finds_whatever_the_workers(made, tmp_path):
+def test_ingest_warns_of_what_validate_finds_whatever_the_workers(made, tmp_path, cores):
     shutil.copytree(made / "source", tmp_path / "source")
     for path in (tmp_path / "source").iterdir():
         with h5py.File(path, "r+") as file:
@@ -374,11 +383,13 @@ def test_ingest_warns_of_what_validate_finds_whatever_the_workers(made, tmp_path
                 demo["actions"][:, 6] *= -1
                 demo["obs/robot0_eef_pos"][:] *= 1000
     manifests = []
-    for workers in (0, 2):
+    for workers in (0, cores):
         store = tmp_path / f"store{workers}"
         report = run("robomimic", tmp_path / "source", store=store, name="reach", options=Options(workers))
         assert any("goes against the opening" in warning for warning in report.warnings)
         assert any("millimetres for metres" in warning for warning in report.warnings)
+        again = run("robomimic", tmp_path / "source", store=store, name="reach")
+        assert again.noop and again.warnings == report.warnings
         kept = read_manifest(Store(store), report.version).provenance["checks"]
         assert [entry["check"] for entry in kept["findings"]] == [f.check for f in found(store)]
         manifests.append((folder_of(store) / "manifest.json").read_bytes())
