@@ -187,7 +187,7 @@ def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
 
 
 def lags(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
-    """Targets that come late or are copies of the state, and steps that are made larger than they are asked."""
+    """Targets that come late or copy the state, and steps that are made larger than they are asked."""
     for (column, quantity), follow in following(evidence).items():
         if follow.correlation < FOLLOWS:
             continue
