@@ -29,6 +29,7 @@ LONGEST_LIST = 256
 # A row of an array with more numbers than this is not low-dimensional (depth maps, point clouds).
 LARGEST_ROW = 4096
 BLOCK_BYTES = 64 * 1024 * 1024
+READ_BYTES = 1024 * 1024
 DEEPEST = 16
 # Attributes of /data that LIBERO writes and robomimic does not.
 LIBERO_ATTRIBUTES = ("problem_info", "bddl_file_name")
@@ -275,14 +276,27 @@ def read_array(name: str, dataset: h5py.Dataset) -> NDArray[Any]:
 
 
 def stream(name: str, dataset: h5py.Dataset) -> Iterator[NDArray[np.uint8]]:
-    """The rows one by one. Memory holds one row of chunks at most, so that each chunk is unpacked once."""
+    """The rows one by one. Each chunk is unpacked once; memory holds a row of chunks, or a few small ones."""
     num_frames = dataset.shape[0]
-    frame_bytes = int(np.prod(dataset.shape[1:], dtype=np.int64)) * dataset.dtype.itemsize
-    rows = dataset.chunks[0] if dataset.chunks else 1
-    rows = max(1, min(rows, BLOCK_BYTES // max(frame_bytes, 1)))
+    frame_bytes = max(1, int(np.prod(dataset.shape[1:], dtype=np.int64)) * dataset.dtype.itemsize)
+    chunk = dataset.chunks[0] if dataset.chunks else 1
+    chunk = max(1, min(chunk, BLOCK_BYTES // frame_bytes))
+    # A read takes as long as a copy of some hundred kB, so small chunks are read together.
+    rows = chunk * max(1, READ_BYTES // (chunk * frame_bytes))
     for start in range(0, num_frames, rows):
         try:
             block = dataset[start : start + rows]
+        except ERRORS:
+            yield from _by_chunk(name, dataset, range(start, min(start + rows, num_frames), chunk))
+        else:
+            yield from block
+
+
+def _by_chunk(name: str, dataset: h5py.Dataset, starts: range) -> Iterator[NDArray[np.uint8]]:
+    """Rows of chunks of which one could not be read: those before it, and its place."""
+    for start in starts:
+        try:
+            block = dataset[start : min(start + starts.step, starts.stop)]
         except ERRORS as error:
             raise unreadable(f"array '{name}' near frame {start}", error) from error
         yield from block
