@@ -105,7 +105,7 @@ def _shard_key(
             "ingest": INGEST_VERSION,
             "layout": [layout.name, layout.version],
             "content": bytes_decided_by,
-            "codecs": codecs,
+            "codecs": codecs if any(unit.encodes for unit in group) else {},
             "units": [[unit.file.path, unit.episode, unit.file.fingerprint] for unit in group],
             **({} if part is None else {"part": part}),
         }

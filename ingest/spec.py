@@ -75,6 +75,12 @@ class Content:
     default_fps: float = 20.0
     shard_bytes: int = 256 * 1024 * 1024
 
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether images of any camera are changed, and so encoded anew."""
+        is_flipped = any(flip != "none" for flip in self.flip.values())
+        return self.resize is not None or is_flipped or "bgr" in self.channel_order.values()
+
 
 @dataclass(frozen=True)
 class Field:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import runpy
+from dataclasses import replace as replace_file
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,9 @@ import numpy as np
 import pytest
 
 from robot_foundry.ingest.engine import run
+from robot_foundry.ingest.plan import plan
+from robot_foundry.ingest.sources import SourceFile, layout
+from robot_foundry.ingest.spec import load_spec
 from robot_foundry.runtime.errors import FoundryError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
@@ -190,3 +194,28 @@ def test_depth_is_left_out_and_other_files_are_named(tmp_path):
         file["observations/state"] = np.zeros((3, 2))
     with pytest.raises(FoundryError, match=r"a spec with `layout: hdf5` can tell where"):
         run("aloha", tmp_path / "other.hdf5", store=tmp_path / "store", name="x")
+
+
+def test_an_encoder_names_only_the_shards_that_it_decides(tmp_path):
+    """A new version of the JPEG library leaves shards as they are where it has encoded nothing."""
+
+    def keys(compress, overrides=()):
+        make(tmp_path / "e.hdf5", frames=2, compress=compress)
+        file, content = (
+            SourceFile(str(tmp_path), "e.hdf5", 0, "0", "0"),
+            load_spec("aloha", overrides).content,
+        )
+        stat = (tmp_path / "e.hdf5").stat()
+        file = replace_file(file, size=stat.st_size, stamp=str(stat.st_mtime_ns))
+        units, _ = layout("aloha").list_units(file, content)
+        return [plan(units, content, layout("aloha"), {"jpeg": v})[0].shard_key for v in ("1", "2")]
+
+    same, other = keys(compress=True)
+    assert same == other
+    for compress, overrides in (
+        (False, ()),
+        (True, ["content.flip=both"]),
+        (True, ["content.channel_order={cam_high: bgr}"]),
+    ):
+        first, second = keys(compress, overrides)
+        assert first != second

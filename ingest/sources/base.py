@@ -122,7 +122,8 @@ class Unit:
     """One episode of a source.
 
     `key` names it in the tar, `num_bytes` is what it will take there, by estimate. `alone` is False for an
-    episode in a file that holds several. `num_frames` is None where only reading tells.
+    episode in a file that holds several. `num_frames` is None where only reading tells. `encodes` is False if
+    all its images are stored as the source holds them: then no encoder decides its bytes.
     """
 
     file: SourceFile
@@ -131,6 +132,7 @@ class Unit:
     num_bytes: int
     alone: bool
     num_frames: int | None = None
+    encodes: bool = True
 
     @property
     def name(self) -> str:

@@ -43,6 +43,10 @@ class ImageArray:
     def num_images(self) -> int:
         return int(self.dataset.shape[0])
 
+    @property
+    def is_encoded(self) -> bool:
+        return self.form in (PADDED, VARIABLE)
+
     def pictures(self) -> Iterator[Picture]:
         """The images one by one. Refused for one that is damaged or cut off."""
         for n, row in enumerate(hdf5.stream(self.camera.array, self.dataset)):

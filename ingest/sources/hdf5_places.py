@@ -73,9 +73,9 @@ class Hdf5Places(Layout):
                 except Refused as error:
                     refused.append((f"{file.path}#{name}", error.message))
                     continue
-                key = episode_key(file.path, hdf5.key_name(name))
-                alone = len(names) == 1
-                units.append(Unit(file, name, key, structure.num_bytes, alone, structure.num_frames))
+                key, alone = episode_key(file.path, hdf5.key_name(name)), len(names) == 1
+                encodes = content.changes_pixels or not all(view.is_encoded for view in structure.views)
+                units.append(Unit(file, name, key, structure.num_bytes, alone, structure.num_frames, encodes))
         return units, refused
 
     def _episodes(self, opened: h5py.File, file: SourceFile, places: Places) -> list[str]:

@@ -108,7 +108,12 @@ class Rlds(Layout):
         num_bytes = file.size // max(num_records, 1)
         units = [
             Unit(
-                file, name, episode_key(file.path, f"{known.split}_{number:06d}"), num_bytes, num_records == 1
+                file,
+                name,
+                episode_key(file.path, f"{known.split}_{number:06d}"),
+                num_bytes,
+                num_records == 1,
+                encodes=content.changes_pixels,
             )
             for number, name in enumerate(map("record_{}".format, range(num_records)))
         ]
