@@ -163,6 +163,11 @@ def test_dims_without_statistics_there_are_named(store: Store, first: Path, tmp_
         keep("data.mix=lift", "data.window.representation=absolute")
     with pytest.raises(FoundryError, match="is merged, it cannot be kept as per_dataset"):
         keep("data.mix=lift", "data.normalization=per_dataset")
+    with pytest.raises(FoundryError, match="is 1.5, it cannot be kept as 2.0") as caught:
+        keep("data.mix=lift", "data.clip=2")
+    assert caught.value.hint == "data.clip=1.5, or init.normalizer=refit"
+    with pytest.raises(FoundryError, match=r"is \[1.0, 99.0\], it cannot be kept as \[2.0, 98.0\]"):
+        keep("data.mix=lift", "data.percentiles=[2, 98]")
 
 
 def test_scales_of_a_dataset_are_kept_for_that_dataset(store: Store, tmp_path: Path) -> None:

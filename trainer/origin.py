@@ -7,6 +7,7 @@ fresh weights. Normalisers are fitted anew or kept (docs/training.md).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +111,8 @@ class Origin:
 
         Raises FoundryError where dims have no statistics there, or where the scope is not the same.
         """
-        for key in ("normalization", "normalization_scope"):
-            there, here = self.state["identity"]["data"][key], getattr(data, key)
+        for key in ("normalization", "normalization_scope", "percentiles", "clip"):
+            there, here = self.state["identity"]["data"][key], json.loads(json.dumps(getattr(data, key)))
             if there != here:
                 raise FoundryError(
                     f"the normaliser of {self.folder} is {there}, it cannot be kept as {here}",
