@@ -75,12 +75,14 @@ def write_version(
     garbage: float = 1e6,
     state: Sequence[str] = POSE,
     encode: Encode | None = None,
+    spoil: Callable[[Episode, float], None] | None = None,
 ) -> Written:
     """`shards` holds the frames of every episode of every shard; `cameras` the (height, width) of each role.
 
     With flaws: in every episode of at least 9 frames, frame 3 has an invalid state and frame 5 an invalid
     action, both of the value `garbage`, frame 7 a NaN in its target, and frame 6 no image of the first
-    camera. `encode` makes the JPEG of a frame; without it frames are ramps of colour.
+    camera; or what `spoil` does to such an episode. `encode` makes the JPEG of a frame; without it frames are
+    ramps of colour.
     """
     cameras = cameras or {}
     more = dims_for("right.joint_velocity", count=joints) if joints else ()
@@ -97,7 +99,7 @@ def write_version(
                 f"ep{ordinal}{i}-{name}", rng, length, len(full_space), cameras, encode or _ramp
             )
             if flaws and length >= 9:
-                _spoil(episode, garbage)
+                (spoil or _spoil)(episode, garbage)
             episode.state = state_space.gather(episode.state, full_space)
             made.append(episode)
         shard_key = digest_of(["fixture", name, ordinal])

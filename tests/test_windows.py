@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 
 from robot_foundry.catalog.mixture import make_mixture, warnings_for, window_rows
+from robot_foundry.catalog.selection import Selection
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import Flag
+from robot_foundry.catalog.tables import Flag, flag_named
 from robot_foundry.catalog.timing import Steps, Timing
 from robot_foundry.catalog.windows import (
     Anchors,
@@ -384,10 +385,44 @@ def test_what_is_skipped_stays_skipped_in_mixtures(tmp_path: Path) -> None:
         make_mixture(store, {"idle": 1}, split="all", skip=everything)
 
 
-def flagged_version(store: Store, name: str = "sim", flags: Any = None) -> Any:
-    """Two episodes with idle frames, interventions and a terminal frame, or one with these flags."""
-    spoil = FIXTURES["write_version"].__globals__
-    original = spoil["_spoil"]
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(["train", "val", "all"]),
+    st.sampled_from(["episode", "time"]),
+    st.sets(st.sampled_from(["noop", "intervention", "terminal"])),
+)
+def test_a_selection_is_what_it_would_be_less_the_flagged(
+    some: tuple[Store, Any], split: str, by: str, skip: set[str]
+) -> None:
+    store, written = some
+    spec = {"split": split, "split_by": by, "val_fraction": "2/5", "gap": 1}
+    version = written.version
+    whole = Selection.of(store, version, spec)
+    kept = Selection.of(store, version, {**spec, "skip": sorted(skip)})
+    flags: dict[int, list[np.ndarray]] = {}
+    for episode in written.episodes:
+        flags.setdefault(int(episode.key[2]), []).append(episode.flags)
+    shards = {shard: np.concatenate(parts) for shard, parts in flags.items()}
+    bits = int(flag_named(*skip))
+    rows = [(shard, row) for shard, start, stop in whole.ranges() for row in range(start, stop)]
+    expected = [(shard, row) for shard, row in rows if not shards[shard][row] & bits]
+    found = [(shard, row) for shard, start, stop in kept.ranges() for row in range(start, stop)]
+    assert found == expected and kept.num_samples == len(expected)
+    starts = {shard: np.cumsum([0, *map(len, parts)]) for shard, parts in flags.items()}
+    episodes = {(s, int(np.searchsorted(starts[s], row, side="right"))) for s, row in expected}
+    assert kept.num_episodes == len(episodes)
+    assert (kept.id == whole.id) == (len(expected) == len(rows))
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any]:
+    """Many episodes with flags, some of a single frame."""
+    store = Store(tmp_path_factory.mktemp("flags"))
+    return store, flagged_version(store, lengths=[[14, 1, 9, 11], [17, 30], [10, 12, 9, 13]])
+
+
+def flagged_version(store: Store, name: str = "sim", flags: Any = None, lengths: Any = ((14,), (17,))) -> Any:
+    """Episodes with idle frames, interventions and a terminal frame, or one with these flags."""
 
     def flag(episode: Any, garbage: float) -> None:
         rng = np.random.default_rng(len(episode.flags))
@@ -397,11 +432,8 @@ def flagged_version(store: Store, name: str = "sim", flags: Any = None) -> Any:
         if flags is not None:
             episode.flags[:] = flags
 
-    spoil["_spoil"] = flag
-    try:
-        return FIXTURES["write_version"](store, name, [[14], [17]] if flags is None else [[len(flags)]])
-    finally:
-        spoil["_spoil"] = original
+    lengths = lengths if flags is None else [[len(flags)]]
+    return FIXTURES["write_version"](store, name, lengths, spoil=flag)
 
 
 def test_replacing_a_window_keeps_its_settings() -> None:
