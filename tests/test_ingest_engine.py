@@ -474,3 +474,37 @@ def test_the_plan_is_local_and_near_its_target():
     mixed = [*units([10] * 5), *units([10] * 5, alone=False), *units([10] * 5)]
     for group in planned(mixed):
         assert len({unit.alone for unit in group.units}) == 1
+
+
+def test_odd_episodes_are_kept_and_flagged(tmp_path):
+    """One frame; actions that are NaN; a camera that one episode lacks."""
+    import pyarrow as pa
+
+    import robot_foundry
+    from robot_foundry.catalog.tables import Flag
+    from robot_foundry.loader.window import WindowSpec
+
+    make(tmp_path / "a.hdf5", episodes=3, frames=1, size=16)
+    make(tmp_path / "b.hdf5", seed=1, episodes=1, frames=5, size=16)
+    with h5py.File(tmp_path / "b.hdf5", "r+") as file:
+        file["data/demo_0/actions"][2, 1] = np.nan
+    with h5py.File(tmp_path / "a.hdf5", "r+") as file:
+        del file["data/demo_1/obs/agentview_image"]
+    report = ingest(tmp_path, tmp_path / "store", overrides=[])
+    assert report.written == 4 and not report.quarantined
+    rows = robot_foundry.open("reach", store=tmp_path / "store").frames()
+    assert isinstance(rows, pa.Table) and rows.num_rows == 8
+    flags = np.array(rows["flags"].to_pylist())
+    assert ((flags & Flag.INVALID_ACTION) != 0).sum() == 1
+    assert ((flags & Flag.TERMINAL) != 0).sum() == 4
+    assert not (flags & Flag.HELD_IMAGE).any()
+
+    spec = WindowSpec(cameras=("primary", "wrist_right"), horizon=3)
+    loader = robot_foundry.load(
+        "reach", window=spec, seed=0, global_batch=8, store=tmp_path / "store", split="all"
+    )
+    batch = next(iter(loader))
+    seen = batch.image_mask["primary"].all(axis=1)
+    assert (seen.sum(), (~batch.image_mask["primary"]).all(axis=1).sum()) == (7, 1)
+    assert batch.image_mask["wrist_right"].all()
+    assert np.isfinite(batch.action_BTA).all()

@@ -18,6 +18,7 @@ import pytest
 import robot_foundry
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import Flag
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.plan import MOST_FRAMES, plan
 from robot_foundry.ingest.remapping import remap
@@ -185,3 +186,24 @@ def test_where_an_episode_is_cut(frames, num_bytes, parts):
         lengths = np.diff(bounds)
         assert lengths.sum() == frames and lengths.max() - lengths.min() <= 1
         assert [segment.end for segment in group.segments] == bounds[2:]
+
+
+@pytest.mark.parametrize("overrides", [[], ["content.shard_bytes=1000"]])
+def test_frames_without_an_image_of_their_own_are_flagged(tmp_path, overrides):
+    """A camera that is one frame short, in one shard and where the last segment lacks the image."""
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path / "episode_0.hdf5", "w") as file:
+        for name in ("action", "observations/qpos", "observations/qvel"):
+            file[name] = rng.normal(size=(12, 14)).cumsum(axis=0) / 10
+        for camera, count in (("top", 12), ("cam_left_wrist", 11)):
+            images = rng.integers(0, 255, (count, 16, 16, 3), np.uint8)
+            file.create_dataset(f"observations/images/{camera}", data=images)
+    spec = load_spec("aloha", overrides)
+    report = run(spec, tmp_path / "episode_0.hdf5", store=tmp_path / "store", name="reach")
+    entries = manifest(tmp_path / "store", report)["shards"]
+    assert len(entries) == (2 if overrides else 1)
+    dataset = robot_foundry.open("reach", store=tmp_path / "store")
+    held = [bool(frame["flags"] & Flag.HELD_IMAGE) for frame in dataset]
+    assert held == [False] * 11 + [True]
+    assert np.array_equal(dataset[10]["image.wrist_left"], dataset[11]["image.wrist_left"])
+    assert not np.array_equal(dataset[10]["image.primary"], dataset[11]["image.primary"])
