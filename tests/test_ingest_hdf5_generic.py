@@ -190,6 +190,18 @@ def test_one_bad_episode_does_not_hold_up_the_others(tmp_path, spec):
     assert [flag & 8 for flag in made.column("runs/a/take_3", "flags")] == [0, 0, 8, 0, 0, 0]
 
 
+def test_a_file_that_claims_giant_images_takes_no_memory(tmp_path, spec):
+    make(tmp_path / "lab.h5", ["runs/a/take_0", "runs/a/take_1", "runs/a/take_2"], frames=2)
+    with h5py.File(tmp_path / "lab.h5", "r+") as file:
+        for take, shape in (("take_1", (2, 3, 1 << 16, 1 << 16)), ("take_2", (2, 1 << 36))):
+            del file[f"runs/a/{take}/vision/a/rgb"]
+            chunks = tuple(min(side, 1 << 10) for side in shape)
+            file.create_dataset(f"runs/a/{take}/vision/a/rgb", shape, np.uint8, chunks=chunks)
+    made = h.Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
+    assert set(made.rows) == {"runs/a/take_0"}
+    assert all("holds no images" in reason for reason in made.reasons.values())
+
+
 def test_data_in_other_files_is_not_followed(tmp_path, spec):
     make(tmp_path / "lab.h5", ["runs/a/take_0"], frames=2)
     make(tmp_path / "other.h5", ["runs/a/take_0"], frames=2)

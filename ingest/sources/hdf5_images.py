@@ -24,6 +24,8 @@ from robot_foundry.shards.errors import CorruptImage
 PIXELS, CHANNELS_FIRST, PADDED, VARIABLE = "pixels", "channels first", "padded", "variable"
 FORMATS = {"jpg": "jpeg", "png": "png"}
 SMALLEST_SIDE = 8
+# A row of this many bytes would be read at once.
+LARGEST_FILE = 1 << 28
 # Its end, which occurs nowhere in the data before; a camera may put some bytes behind it.
 JPEG_END, MOST_BEHIND = b"\xff\xd9", 1024
 # JPEG takes about this share of the raw bytes; only the planner uses it.
@@ -91,9 +93,10 @@ def _form(dataset: h5py.Dataset) -> str | None:
         return PIXELS
     if not shape:
         return None
-    if dtype == np.uint8 and len(shape) == 4 and shape[1] == 3 and min(shape[2:]) >= SMALLEST_SIDE:
+    is_first = dtype == np.uint8 and len(shape) == 4 and shape[1] == 3 and min(shape[2:]) >= SMALLEST_SIDE
+    if is_first and shape[2] * shape[3] <= images.MAX_PIXELS:
         return CHANNELS_FIRST
-    if dtype in (np.uint8, np.int8) and len(shape) == 2:
+    if dtype in (np.uint8, np.int8) and len(shape) == 2 and shape[1] <= LARGEST_FILE:
         return PADDED
     is_bytes = dtype.kind in "SV" or h5py.check_string_dtype(dtype) is not None
     variable = h5py.check_vlen_dtype(dtype)
