@@ -149,8 +149,8 @@ def make(folder, *, frames=6, serials=SERIALS, metadata=True, step_ms=STEP_MS, s
         for name, serial in serials.items():
             file[f"observation/timestamp/cameras/{serial}_frame_received"] = times_N + 7
             file[f"observation/camera_type/{serial}"] = np.full(frames, 0 if name == "wrist" else 1)
-    keys = {"wrist": "wrist_cam_serial", "exterior_1": "ext1_cam_serial", "exterior_2": "ext2_cam_serial"}
     if metadata:
+        keys = {"wrist": "wrist_cam_serial", "exterior_1": "ext1_cam_serial", "exterior_2": "ext2_cam_serial"}
         told = {"uuid": folder.name, **{keys[name]: serial for name, serial in serials.items()}}
         (folder / f"metadata_{folder.name}.json").write_text(json.dumps(told))
     for serial in serials.values():
@@ -237,6 +237,13 @@ def test_without_metadata_cameras_are_named_by_their_type(tmp_path):
         name: camera["array"] for name, camera in made.episode("Tue_Dec_19_22:57:46_2023")["cameras"].items()
     }
     assert arrays == {name: f"recordings/MP4/{serial}.mp4" for name, serial in SERIALS.items()}
+
+
+def test_a_fourth_camera_and_odd_file_names(tmp_path):
+    shown = make(tmp_path / "raw" / "run", serials=SERIALS | {"exterior_3": "30000001"}, metadata=False)
+    write_video(video_of(tmp_path / "raw" / "run").with_name("Über all.mp4"), shown)
+    made = h.Ingested("droid_raw", tmp_path / "raw", tmp_path / "store")
+    assert set(made.episode("run")["cameras"]) == {*SERIALS, "camera_30000001", "camera__ber_all"}
 
 
 def test_only_what_belongs_to_a_recording_is_read_with_it():

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.sources import hdf5
 from robot_foundry.ingest.sources.base import Camera, Picture, Refused
 from robot_foundry.ingest.sources.lengths import MOST_OFF, check_length
 from robot_foundry.ingest.sources.video import Video
@@ -75,7 +76,7 @@ def camera_names(
         kind = arrays.get(f"observation/camera_type/{serial}")
         is_hand = kind is not None and kind.size > 0 and kind.flat[0] == HAND_CAMERA
         fitting = [name for name in free if (name == "wrist") == is_hand]
-        names[serial] = fitting[0] if fitting else f"camera_{serial}"[:40].lower()
+        names[serial] = fitting[0] if fitting else hdf5.camera_name(f"camera_{serial}")
         free = [name for name in free if name != names[serial]]
     return names
 

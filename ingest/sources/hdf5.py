@@ -259,7 +259,7 @@ def is_image(dataset: h5py.Dataset) -> bool:
 def camera_name(array: str) -> str:
     """The name of the camera of an image array: `obs/agentview_image` is of `agentview`."""
     name = re.sub(r"_(image|rgb)$", "", array.rsplit("/", 1)[-1].lower())
-    return re.sub(r"[^a-z0-9_]", "_", name)[:40]
+    return re.sub(r"[^a-z0-9_]", "_", name)[:40] or "camera"
 
 
 def camera(array: str, dataset: h5py.Dataset) -> Camera:

@@ -63,6 +63,8 @@ def open_video(path: Path, name: str) -> Video:
             if not container.streams.video:
                 raise Refused(f"'{name}' holds no video")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise Refused(f"nothing decodes the video '{name}'")
             height, width = stream.codec_context.height, stream.codec_context.width
             num_frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
     except (av.FFmpegError, OSError, ValueError) as error:
