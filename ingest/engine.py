@@ -209,10 +209,10 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
         max_errors=job.options.max_errors,
     )
     made = assemble(request, shards, job.workers)
-    reused = sum(shard.reused for shard in shards)
+    reused = sum(1 + len(shard.segments) for shard in shards if shard.reused)
     return replace(
         report_of(made.version, made.manifest, noop=False),
-        shards_written=len(shards) - reused,
+        shards_written=sum(1 + len(shard.segments) for shard in shards) - reused,
         shards_reused=reused,
         warnings=(*made.warnings, *_source_warnings(job, made.manifest)),
     )
@@ -284,7 +284,8 @@ def _dry_report(
     job: _Job, files: Sequence[SourceFile], listing: Listing, groups: Sequence[Group], build_id: str
 ) -> Report:
     exists, index = job.store.storage.exists, job.store.shard_index
-    reused = sum(exists(index(job.dataset, group.shard_key)) for group in groups)
+    keys = [key for group in groups for key in group.shard_keys]
+    reused = sum(exists(index(job.dataset, key)) for key in keys)
     expected = preview(job.spec, listing.units, sum(file.num_bytes for file in files))
     return Report(
         dataset=job.dataset,
@@ -292,7 +293,7 @@ def _dry_report(
         discovered=len(listing.units) + len(listing.refused),
         written=len(listing.units),
         quarantined=listing.refused,
-        shards_written=len(groups) - reused,
+        shards_written=len(keys) - reused,
         shards_reused=reused,
         noop=False,
         counts={

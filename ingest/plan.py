@@ -41,6 +41,11 @@ class Group:
     segments: tuple[Segment, ...] = ()
 
     @property
+    def shard_keys(self) -> list[str]:
+        """Of the shard and its segments."""
+        return [self.shard_key, *(segment.shard_key for segment in self.segments)]
+
+    @property
     def num_bytes(self) -> int:
         return sum(unit.num_bytes for unit in self.units)
 

@@ -40,10 +40,6 @@ class ShardTask:
     spec: Spec
     group: Group
 
-    @property
-    def segment_keys(self) -> tuple[str, ...]:
-        return tuple(segment.shard_key for segment in self.group.segments)
-
     def index_path(self, shard_key: str) -> str:
         return self.store.shard_index(self.dataset, shard_key)
 
@@ -83,7 +79,7 @@ class _AtHand:
 
 def _write_shard(task: ShardTask, at_hand: _AtHand) -> Shard:
     storage, key = task.store.storage, task.group.shard_key
-    if all(storage.exists(task.index_path(part)) for part in (key, *task.segment_keys)):
+    if all(storage.exists(task.index_path(part)) for part in task.group.shard_keys):
         return _existing(task, at_hand)
     refused = []
     with _tar(task, key) as tar:
