@@ -39,7 +39,7 @@ def findings(
     """
     remedy = Remedy(mapping or {})
     of_motion = (motion.gripper, motion.opening, motion.stuck, motion.rotations, motion.poses)
-    of_scale = (motion.lags, motion.scales, motion.magnitudes, motion.velocities)
+    of_scale = (motion.motions, motion.lags, motion.scales, motion.magnitudes, motion.velocities)
     found = [finding for check in (*of_motion, *of_scale) for finding in check(evidence, remedy)]
     return [*found, *_clock(evidence), *_frozen(evidence), *_cameras(evidence), *_spread(statistics or {})]
 

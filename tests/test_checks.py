@@ -238,6 +238,38 @@ def test_displacements_of_the_state_have_their_lag_and_gain():
     assert findings(evidence) == []
 
 
+def osc_rotation(episode):
+    """Targets turn the state about base axes by five times what the arm then turns."""
+    turned = (episode.rotation[1:] * episode.rotation[:-1].inv()).as_rotvec()
+    return np.concatenate([turned, np.zeros((1, 3))]) * 5
+
+
+def test_displacements_in_other_axes_than_the_state_moves_are_found():
+    def rotated(episode):
+        step = np.diff(episode.position, axis=0, append=episode.position[-1:])
+        episode.command["ee_position"] = episode.position + 5 * step[:, [1, 2, 0]]
+
+    found = judged(made(rotated))
+    assert [(f.check, f.where) for f in found] == [("motion", "action.command right.ee_position")]
+
+
+def test_a_wrong_quaternion_order_is_found_although_targets_start_from_the_state():
+    def right(episode):
+        target = Rotation.from_rotvec(osc_rotation(episode)) * episode.rotation
+        episode.command["ee_rot6d"] = rot6d(target)
+
+    def swapped(episode):
+        asked = Rotation.from_rotvec(osc_rotation(episode))
+        episode.rotation = Rotation.from_quat(episode.rotation.as_quat()[:, [1, 2, 3, 0]])
+        episode.command["ee_rot6d"] = rot6d(asked * episode.rotation)
+
+    assert judged(made(right)) == []
+    mapping = {"state": {"right.ee_rotation": {"from": "quaternion", "order": "wxyz"}}}
+    found = judged(made(swapped), mapping)
+    assert [(f.check, f.where) for f in found] == [("motion", "action.command right.ee_rot6d")]
+    assert found[0].overrides == ("mapping.state.right.ee_rotation.order=xyzw",)
+
+
 def test_displacements_a_thousand_times_too_small_are_found():
     def tiny(episode):
         step = np.diff(episode.position, axis=0, append=episode.position[-1:])

@@ -31,6 +31,7 @@ from robot_foundry.shards.index import read_index
 
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 SAMPLES = os.environ.get("FOUNDRY_SAMPLES")
+LIFT = "hdf5/lift_human_replay_robomimic_image84.hdf5"
 
 
 @pytest.fixture(scope="module")
@@ -400,9 +401,31 @@ def test_ingest_warns_of_what_validate_finds_whatever_the_workers(made, tmp_path
 
 @pytest.mark.skipif(not SAMPLES, reason="FOUNDRY_SAMPLES does not name the folder of samples")
 @pytest.mark.parametrize(
+    ("spec", "file", "wrong", "check"),
+    [
+        ("robomimic", LIFT, "state.right.ee_rotation.order=wxyz", "motion"),
+        ("robomimic", LIFT, "actions.command.right.ee_position.columns=[3,6]", "motion"),
+        ("robomimic", LIFT, "state.right.ee_position.scale=1000", "magnitude"),
+        (
+            "robosuite",
+            "hdf5/robosuite141_lift_demo.hdf5",
+            "state.right.joint_position.scale=57.3",
+            "magnitude",
+        ),
+        ("bridge", "rlds/bridge_dataset", "state.right.ee_rotation.sequence=ZYX", "motion"),
+    ],
+)
+def test_a_wrong_mapping_of_a_real_recording_is_found(spec, file, wrong, check, tmp_path):
+    path = Path(str(SAMPLES)) / file
+    ingest(load_spec(spec, [f"mapping.{wrong}"]), path, store=tmp_path, name="real")
+    assert check in {finding.check for finding in found(tmp_path, "real")}
+
+
+@pytest.mark.skipif(not SAMPLES, reason="FOUNDRY_SAMPLES does not name the folder of samples")
+@pytest.mark.parametrize(
     ("spec", "file"),
     [
-        ("robomimic", "hdf5/lift_human_replay_robomimic_image84.hdf5"),
+        ("robomimic", LIFT),
         ("robosuite", "hdf5/robosuite141_lift_demo.hdf5"),
         ("robosuite", "hdf5/robosuite101_stack_demo.hdf5"),
         ("aloha", "hdf5_aloha"),
