@@ -12,7 +12,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from robot_foundry.catalog.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, LE
 from robot_foundry.catalog.validation_shards import ShardResult, ShardTask, validate_shard
 from robot_foundry.catalog.validation_tables import AGAIN, Fault, checked_table
 from robot_foundry.catalog.version import Version
+from robot_foundry.normalization.checks_motion import Following, following
 from robot_foundry.normalization.evidence import Evidence
 from robot_foundry.normalization.finding import Finding
 from robot_foundry.runtime.errors import FoundryError
@@ -37,12 +38,16 @@ _SCHEMAS = {"episodes": EPISODES_SCHEMA, "annotations": ANNOTATIONS_SCHEMA, "lea
 
 @dataclass(frozen=True)
 class Validation:
-    """What was looked at and what was found. `damage` is of the store, `doubts` are of the data."""
+    """What was looked at and what was found. `damage` is of the store, `doubts` are of the data.
+
+    `following` says how the state follows each action: by "<column> <part>.<quantity>".
+    """
 
     version: Version
     checked: Mapping[str, int]
     damage: tuple[Finding, ...]
     doubts: tuple[Finding, ...]
+    following: Mapping[str, Following] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -159,7 +164,9 @@ def _validate(
     }
     damage += [finding for result in done for finding in result.findings]
     evidence = Evidence.merge_all(r.evidence for r in done if r.evidence is not None)
-    return Validation(version, checked, tuple(damage), _doubts(manifest, version, evidence, rows["leaves"]))
+    doubtful = _doubts(manifest, version, evidence, rows["leaves"])
+    followed = {" ".join(where): how for where, how in following(evidence).items()}
+    return Validation(version, checked, tuple(damage), doubtful, followed)
 
 
 def _task(

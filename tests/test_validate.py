@@ -330,7 +330,10 @@ def test_the_command_prints_sentences_and_next_commands_and_ends_with_3(made, tm
     assert run_command(group, "foundry-data", ["remap", "reach@v2", *sets, "--store", str(store)]) == 0
     capsys.readouterr()
     assert run_command(group, "foundry-data", [*arguments, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["versions"][0]["version"] == "reach@v3"
+    [one] = json.loads(capsys.readouterr().out)["versions"]
+    assert one["version"] == "reach@v3"
+    follow = one["following"]["action.command right.ee_position"]
+    assert follow["lag"] == 0 and follow["gain"] == pytest.approx(0.2, abs=0.01)  # as the file was made
     assert run_command(group, "foundry-data", ["validate", "raech", "--store", str(store)]) == 1
 
 

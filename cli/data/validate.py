@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -39,19 +40,31 @@ def _json(one: Validation) -> dict[str, Any]:
         "checked": dict(one.checked),
         "damage": [finding.to_json() for finding in one.damage],
         "doubts": [finding.to_json() for finding in one.doubts],
+        "following": {where: asdict(how) for where, how in one.following.items()},
     }
 
 
 def _text(done: list[Validation]) -> str:
     lines = []
     for one in done:
-        looked = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in one.checked.items() if n)
+        looked = ", ".join(_counted(n, name) for name, n in one.checked.items() if n)
         outcome = "nothing found"
         if one.findings:
-            outcome = f"{len(one.damage)} findings of damage, {len(one.doubts)} of doubtful data"
+            outcome = f"{_counted(len(one.damage), 'findings')} of damage, {len(one.doubts)} of doubtful data"
         lines.append(f"{one.version}: {outcome} ({looked or 'not readable'})")
         lines += [line for finding in one.findings for line in _lines(finding, one)]
+        lines += [
+            f"  {where}: followed {how.lag} frames after the next one, by {how.gain:.2g} of what it asks "
+            f"(correlation {how.correlation:.2f})"
+            for where, how in one.following.items()
+            if not where.startswith("action.next_state")
+        ]
     return "\n".join(lines)
+
+
+def _counted(number: int, noun: str) -> str:
+    noun = noun.replace("_", " ")
+    return f"{number:,} {noun.removesuffix('s') if number == 1 else noun}"
 
 
 def _lines(finding: Finding, one: Validation) -> list[str]:
