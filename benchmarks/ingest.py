@@ -2,10 +2,11 @@
 
     python benchmarks/ingest.py [--megabytes 200] [--repeats 3] [--memory-megabytes 400]
 
-a  pass-through: RLDS and HDF5 (ALOHA, compressed), episodes of 100 frames of two cameras, JPEG at 256 x 256
-   (about 17 kB). `copy` reads each file in blocks, updates a SHA-256, writes and syncs. Ingest starts with
-   nothing known of the source, in this process. CPU and elapsed seconds are the least of the repeats, which
-   take turns.
+a  pass-through: RLDS as DROID has it (250 frames of three cameras, JPEG at 180 x 320, about 15 kB, four
+   episodes a file), and compressed HDF5 as ALOHA writes it (200 frames of three cameras at 480 x 640, about
+   80 kB).
+   `copy` reads each file in blocks, updates a SHA-256, writes and syncs. Ingest starts with nothing known of
+   the source, in this process. CPU and elapsed seconds are the least of the repeats, which take turns.
 b  CPU of all processes of an ingest, Ray's own included, with two workers and with one.
 c  peak resident memory of a process that ingests a source, and one four times as large (whose further files
    are links to the first). --memory-megabytes 5000 is the full setting.
@@ -29,6 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import h5py
@@ -38,10 +40,9 @@ from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.spec import load_spec
+from robot_foundry.shards.images import encode_jpeg
 
 HERE = Path(__file__).parent
-SIZE, FRAMES = 256, 100
-IMAGE_BYTES = 17_000  # by about
 PR_SET_CHILD_SUBREAPER = 36
 RLDS_SPEC = """
 name: rlds
@@ -49,7 +50,7 @@ layout: rlds
 content: {fps: 10}
 mapping:
   embodiment: arm
-  cameras: {image: primary, wrist: wrist_right}
+  cameras: {image_0: primary, image_1: secondary, image_2: wrist_right}
   state:
     right.ee_position: {key: steps/observation/state}
   actions:
@@ -58,50 +59,74 @@ mapping:
 """
 
 
-def write_rlds(folder: Path, num_files: int, picture: Callable[[], bytes]) -> str:
-    """A TFDS directory of one episode a file, serialised by tensorflow-datasets. Returns the spec."""
+def photographs(height: int, width: int) -> Callable[[], bytes]:
+    """JPEGs of smooth noise, whose power falls with frequency as in photographs."""
+    rng = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]) + 1 / width
+    encoded = []
+    for _ in range(32):
+        spectrum = rng.normal(size=(3, *frequency.shape)) / frequency**1.5
+        noise = np.moveaxis(np.fft.irfft2(spectrum, (height, width)), 0, -1)
+        pixels = (128 + 50 * noise / noise.std()).clip(0, 255).astype(np.uint8)
+        encoded.append(encode_jpeg(pixels, 85))
+    return lambda: encoded[rng.integers(len(encoded))]
+
+
+def write_rlds(folder: Path, num_bytes: int) -> str:
+    """A TFDS directory, serialised by tensorflow-datasets. Returns the spec."""
     from tensorflow_datasets.core import features as tfds
 
-    image = tfds.Image(shape=(SIZE, SIZE, 3), encoding_format="jpeg")
-    observation = {"state": tfds.Tensor(shape=(3,), dtype=np.float32), "image": image, "wrist": image}
+    picture, size, num_frames, cameras = photographs(180, 320), (180, 320, 3), 250, 3
+    image = tfds.Image(shape=size, encoding_format="jpeg")
+    observation = {f"image_{i}": image for i in range(cameras)}
+    observation["state"] = tfds.Tensor(shape=(3,), dtype=np.float32)
     step = {"observation": observation, "action": tfds.Tensor(shape=(3,), dtype=np.float32)}
     directory = runpy.run_path(str(HERE.parent / "tests" / "test_ingest_rlds.py"))["Directory"]
     made = directory(folder, {**step, "is_first": np.bool_})
-    records = []
-    for _ in range(num_files):
-        walk = np.cumsum(np.random.default_rng(len(records)).normal(size=(FRAMES, 3)), axis=0) / 100
+    rng = np.random.default_rng(0)
+
+    def episode() -> bytes:
+        walk = np.cumsum(rng.normal(size=(num_frames, 3)), axis=0).astype(np.float32) / 100
         steps = [
             {
-                "observation": {"state": walk[t].astype(np.float32), "image": picture(), "wrist": picture()},
-                "action": walk[t].astype(np.float32),
+                "observation": {"state": row, **{f"image_{i}": picture() for i in range(cameras)}},
+                "action": row,
                 "is_first": t == 0,
             }
-            for t in range(FRAMES)
+            for t, row in enumerate(walk)
         ]
-        records.append([made.record(steps)])
-    made.write("train", *records)
+        return made.record(steps)
+
+    records = [episode()]
+    while len(records) * len(records[0]) < num_bytes:
+        records.append(episode())
+    made.write("train", *(records[i : i + 4] for i in range(0, len(records), 4)))
     spec = folder.parent / "rlds.yaml"
     spec.write_text(RLDS_SPEC)
     return str(spec)
 
 
-def write_aloha(folder: Path, num_files: int, picture: Callable[[], bytes]) -> str:
+def write_aloha(folder: Path, num_bytes: int) -> str:
     """Compressed ALOHA episodes. Returns the spec."""
+    picture, num_frames, written = photographs(480, 640), 200, 0
     folder.mkdir()
-    for i in range(num_files):
-        rng = np.random.default_rng(i)
-        with h5py.File(folder / f"episode_{i}.hdf5", "w") as file:
+    for i in count():
+        path, rng = folder / f"episode_{i}.hdf5", np.random.default_rng(i)
+        with h5py.File(path, "w") as file:
             file.attrs["compress"] = True
-            file["action"] = np.cumsum(rng.normal(size=(FRAMES, 14)), axis=0) / 100
-            file["observations/qpos"] = np.cumsum(rng.normal(size=(FRAMES, 14)), axis=0) / 100
-            file["observations/qvel"] = rng.normal(size=(FRAMES, 14))
-            for camera in ("top", "cam_left_wrist"):
-                images = [picture() for _ in range(FRAMES)]
-                padded = np.zeros((FRAMES, max(map(len, images))), np.uint8)
+            for name in ("action", "observations/qpos", "observations/qvel"):
+                file[name] = np.cumsum(rng.normal(size=(num_frames, 14)), axis=0) / 100
+            for camera in ("cam_high", "cam_left_wrist", "cam_right_wrist"):
+                images = [picture() for _ in range(num_frames)]
+                padded = np.zeros((num_frames, max(map(len, images))), np.uint8)
                 for row, data in zip(padded, images, strict=True):
                     row[: len(data)] = np.frombuffer(data, np.uint8)
-                file.create_dataset(f"observations/images/{camera}", data=padded, chunks=(1, padded.shape[1]))
-    return "aloha"
+                place = f"observations/images/{camera}"
+                file.create_dataset(place, data=padded, chunks=(1, padded.shape[1]))
+        written += path.stat().st_size
+        if written >= num_bytes:
+            return "aloha"
+    raise AssertionError
 
 
 KINDS = {"RLDS": write_rlds, "HDF5": write_aloha}
@@ -174,7 +199,10 @@ def in_child(spec: str, source: str, store: str, workers: str) -> None:
             break
     own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = sum(usage.ru_utime + usage.ru_stime for usage in (own, others))
-    print(json.dumps({"cpu": cpu, "peak": own.ru_maxrss * 1024}))
+    # Not ru_maxrss, which starts from what the parent had.
+    status = Path("/proc/self/status").read_text()
+    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+    print(json.dumps({"cpu": cpu, "peak": peak}))
 
 
 def worker_cpu(folder: Path, kind: str, spec: str, source: Path, repeats: int) -> None:
@@ -187,10 +215,9 @@ def worker_cpu(folder: Path, kind: str, spec: str, source: Path, repeats: int) -
     print(f"b  {kind}: CPU s {one:.1f} with one worker, {two:.1f} with two: {two / one:.2f} (goal 1.15)")
 
 
-def memory(folder: Path, num_bytes: int, picture: Callable[[], bytes]) -> None:
-    num_files = max(4, round(num_bytes / 4 / (2 * FRAMES * IMAGE_BYTES)))
+def memory(folder: Path, num_bytes: int) -> None:
     small, large = folder / "small", folder / "large"
-    spec = write_aloha(small, num_files, picture)
+    spec = write_aloha(small, num_bytes // 4)
     large.mkdir()
     for repeat in range(4):
         for path in small.iterdir():
@@ -219,18 +246,11 @@ def main() -> None:
     if options.child:
         in_child(*options.child)
         return
-    rng, encode = np.random.default_rng(0), runpy.run_path(str(HERE / "loader.py"))["photographs"]()
-    pictures = [encode(rng, SIZE, SIZE) for _ in range(200)]
-
-    def picture() -> bytes:
-        return pictures[rng.integers(len(pictures))]
-
-    num_files = max(2, round(options.megabytes * 1e6 / (2 * FRAMES * IMAGE_BYTES)))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for kind, write in KINDS.items():
             source = folder / kind
-            spec = write(source, num_files, picture)
+            spec = write(source, options.megabytes * 1_000_000) if set(options.only) & set("abd") else ""
             if "a" in options.only:
                 pass_through(folder, kind, spec, source, options.repeats)
             if "b" in options.only:
@@ -238,7 +258,7 @@ def main() -> None:
             if "d" in options.only:
                 storage(kind, spec, source, folder / f"{kind} store")
         if "c" in options.only:
-            memory(folder, options.memory_megabytes * 1_000_000, picture)
+            memory(folder, options.memory_megabytes * 1_000_000)
 
 
 if __name__ == "__main__":

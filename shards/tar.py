@@ -6,6 +6,7 @@ The header is written here, not by `tarfile`, whose bytes differ between Python 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -20,7 +21,8 @@ from robot_foundry.shards.keys import member_key
 BLOCK = 512
 RECORD = 20 * BLOCK
 MAX_MEMBER_BYTES = 8**11 - 1  # eleven octal digits
-WRITTEN_AT_ONCE = 1024 * 1024
+BLOCK_BYTES = 1024 * 1024
+MOST_BEHIND = 32  # blocks, so that reading goes on meanwhile
 _PADDING = bytes(BLOCK)
 
 
@@ -36,17 +38,16 @@ class TarSummary:
 class TarWriter:
     """Writes members to `fileobj` in strictly increasing order of name, hashing while it writes.
 
-    `fileobj` needs only `write`; it is neither flushed nor closed here. Blocks are hashed in a thread while
-    they are written.
+    `fileobj` needs only `write`; it is neither flushed nor closed here. A thread writes and hashes, some
+    blocks behind; what fails there is raised by a later call, at the latest by `close`.
     """
 
     def __init__(self, fileobj: BinaryIO) -> None:
         self._file = fileobj
         self._sha256 = hashlib.sha256()
-        self._hashing = ThreadPoolExecutor(1)
-        self._hashed: Future[None] | None = None
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._thread = ThreadPoolExecutor(1)
+        self._behind: deque[Future[bytearray]] = deque()
+        self._block, self._filled = bytearray(BLOCK_BYTES), 0
         self._position = 0
         self._rows: list[MemberRow] = []
         self._last_name = ""
@@ -69,26 +70,41 @@ class TarWriter:
         end = 2 * BLOCK
         self._append(bytes(end + -(self._position + end) % RECORD))
         self._write()
-        self._hashing.shutdown()
+        while self._behind:
+            self._behind.popleft().result()
+        self._thread.shutdown()
         sha256 = self._sha256.hexdigest()
         return TarSummary(sha256, self._position, members_table(self._rows, sha256, self._position))
 
     def _append(self, *parts: bytes) -> None:
-        self._waiting += parts
-        added = sum(map(len, parts))
-        self._position += added
-        self._waiting_bytes += added
-        if self._waiting_bytes >= WRITTEN_AT_ONCE:
-            self._write()
+        for part in parts:
+            size = len(part)
+            self._position += size
+            taken = 0
+            while self._filled + size - taken >= BLOCK_BYTES:
+                fits = BLOCK_BYTES - self._filled
+                self._block[self._filled :] = part[taken : taken + fits]
+                self._filled, taken = BLOCK_BYTES, taken + fits
+                self._write()
+            self._block[self._filled : self._filled + size - taken] = part[taken:] if taken else part
+            self._filled += size - taken
 
     def _write(self) -> None:
-        """Write what waits, while it is hashed after what was written before."""
-        data = b"".join(self._waiting)
-        self._waiting, self._waiting_bytes = [], 0
-        if self._hashed is not None:
-            self._hashed.result()
-        self._hashed = self._hashing.submit(self._sha256.update, data)
+        """Hand the block to the thread, and go on with a new one, or one that is written."""
+        self._behind.append(self._thread.submit(self._write_block, self._block, self._filled))
+        self._block = self._behind.popleft().result() if self._has_block_back() else bytearray(BLOCK_BYTES)
+        self._filled = 0
+
+    def _has_block_back(self) -> bool:
+        """Whether the oldest block is written, or must be waited for."""
+        return self._behind[0].done() or len(self._behind) >= MOST_BEHIND
+
+    def _write_block(self, block: bytearray, size: int) -> bytearray:
+        data = memoryview(block)[:size]
         self._file.write(data)
+        self._sha256.update(data)
+        data.release()
+        return block
 
 
 _MODE_TO_GID = b"0000644\0" + 2 * b"0000000\0"
