@@ -170,6 +170,8 @@ class Pictures:
 
 def _encoded_size(picture: Encoded, where: str) -> tuple[int, int]:
     """Height and width by the header. Refused if it is not of an image of colours in that format."""
+    if picture.size is not None and picture.format == "jpeg":
+        return picture.size
     try:
         encoding, height, width = images.probe(picture.data)
     except CorruptImage as error:

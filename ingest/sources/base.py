@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -151,10 +151,14 @@ class Camera:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An image as the source holds it; `format` is jpeg or png. It goes into the tar untouched."""
+    """An image as the source holds it; `format` is jpeg or png. It goes into the tar untouched.
+
+    `size` is (height, width) if the layout has looked at the header, and found it to be of this format.
+    """
 
     data: bytes
     format: str
+    size: tuple[int, int] | None = field(default=None, compare=False)
 
 
 # Pixels uint8 RGB [H, W, 3]; or what the source holds; or None where the camera has no image at that frame.

@@ -109,9 +109,9 @@ def _encoded(row: Any, path: str, n: int) -> Encoded:
     data = row.tobytes() if isinstance(row, np.ndarray | np.void | np.bytes_) else bytes(row)
     data = data.rstrip(b"\0")
     try:
-        encoding, _, _ = images.probe(data)
+        encoding, height, width = images.probe(data)
     except CorruptImage as error:
         raise Refused(f"its image {n} of '{path}' is damaged: {error.message}") from error
     if encoding == "jpg" and JPEG_END not in data[-MOST_BEHIND:]:
         raise Refused(f"its image {n} of '{path}' is cut off")
-    return Encoded(data, FORMATS[encoding])
+    return Encoded(data, FORMATS[encoding], (height, width))

@@ -284,7 +284,7 @@ def _picture(camera: Camera, step: int, data: bytes) -> Picture:
     if (height, width) != (camera.height, camera.width):
         sizes = f"{height} x {width} px and not {camera.height} x {camera.width}"
         raise Refused(f"image {step} of {camera.array} has {sizes} as those before")
-    return Encoded(data, encoding)
+    return Encoded(data, encoding, (height, width))
 
 
 def _arrays(example: Example, leaves: Sequence[Leaf], num_frames: int) -> dict[str, NDArray[Any]]:
