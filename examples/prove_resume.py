@@ -1,4 +1,4 @@
-"""Show that a killed run ends in the same weights: train 20 steps, and again with SIGKILL after step 12.
+"""Show that a killed run ends in the same weights: train 8 steps, and again with SIGKILL after step 5.
 
     python examples/prove_resume.py versions/demo.json reports/resume.json
 
@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-STEPS, SAVE_EVERY, KILL_AFTER = 20, 5, 12
+STEPS, SAVE_EVERY, KILL_AFTER = 8, 3, 5
 KILLED = 128 + 9
 
 
