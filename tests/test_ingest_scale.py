@@ -94,14 +94,20 @@ def test_a_node_that_dies_in_the_middle_changes_nothing(source, inline, cluster,
 
 
 def test_nodes_that_do_not_see_a_local_file_are_refused(cluster, tmp_path):
+    import ray
+
     (tmp_path / "seen").write_bytes(b"here")
     with Workers(ray_address=cluster.address) as workers:
         workers.require({str(tmp_path / "seen"): 4})
+        assert dict(workers.map(len, ["a"], inline=True)) == {0: 1}
+        assert not ray.is_initialized()
         assert dict(workers.map(len, ["a"])) == {0: 1}
+        assert ray.is_initialized(), "a session is for all phases"
         workers.require({str(tmp_path / "elsewhere"): 4})
         with pytest.raises(FoundryError, match="do not see local files .*elsewhere") as caught:
             list(workers.map(len, ["a"]))
     assert "all nodes share" in caught.value.hint
+    assert not ray.is_initialized()
 
 
 @pytest.fixture(scope="module")

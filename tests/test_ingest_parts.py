@@ -1,0 +1,83 @@
+"""Parts of the engine by themselves: held-back members, fingerprints, files at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robot_foundry.ingest.fingerprints import Fingerprints
+from robot_foundry.ingest.sources import SourceFile
+from robot_foundry.ingest.spool import Spool
+from robot_foundry.runtime import files
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.parallel import Workers
+from robot_foundry.runtime.storage import open_storage
+
+
+@given(st.lists(st.binary(max_size=40)), st.integers(0, 100))
+def test_a_spool_gives_back_what_was_added_in_memory_or_on_disk(contents, memory_bytes):
+    added = [(f"member {i}", data) for i, data in enumerate(contents)]
+    with Spool(memory_bytes) as spool:
+        for name, data in added:
+            spool.add(name, data)
+        assert list(spool.members()) == added
+
+
+def statuses(folder):
+    return sorted(files.walk(str(folder)), key=lambda file: file.path)
+
+
+def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
+    logs, cache = tmp_path / "logs", open_storage(tmp_path / "store")
+    logs.mkdir()
+    for name in ("a", "b", "c"):
+        (logs / name).write_text(name)
+    read = []
+    original = files.sha256
+    monkeypatch.setattr(files, "sha256", lambda root, path: (read.append(path), original(root, path))[1])
+    first = Fingerprints(str(logs), cache, Workers()).of(statuses(logs))
+    assert sorted(read) == ["a", "b", "c"] and len(set(first.values())) == 3
+    (logs / "b").write_text("other")
+    (logs / "d").write_text("a")
+    second = Fingerprints(str(logs), cache, Workers()).of(statuses(logs))
+    assert sorted(read[3:]) == ["b", "d"]
+    assert second["d"] == second["a"] == first["a"] and second["b"] != first["b"]
+
+
+def test_what_was_hashed_is_kept_when_a_later_file_cannot_be_read(tmp_path, monkeypatch):
+    logs, cache = tmp_path / "logs", open_storage(tmp_path / "store")
+    logs.mkdir()
+    for name in ("a", "b"):
+        (logs / name).write_text(name)
+    found = statuses(logs)
+    Fingerprints(str(logs), cache, Workers()).of(found[:1])
+    (logs / "b").unlink()
+    with pytest.raises(FileNotFoundError):
+        Fingerprints(str(logs), cache, Workers()).of(found)
+    monkeypatch.setattr(files, "sha256", lambda root, path: pytest.fail("read again"))
+    assert Fingerprints(str(logs), cache, Workers()).of(found[:1])
+
+
+def test_companions_come_along_and_are_watched(tmp_path):
+    """A remote file and its companion are copied side by side; `etag:` gives way to the content's hash."""
+    store = open_storage("memory://parts/logs")
+    store.write("run/trajectory.h5", b"numbers")
+    store.write("run/video/0.mp4", b"pictures")
+
+    def known(path, beside=()):
+        status = files.status("memory://parts/logs", path)
+        return SourceFile("memory://parts/logs", path, status.size, status.stamp, "etag:1", beside)
+
+    file = known("run/trajectory.h5", (known("run/video/0.mp4"),))
+    with file.local() as path:
+        assert path.read_bytes() == b"numbers"
+        assert (path.parent / "video" / "0.mp4").read_bytes() == b"pictures"
+    assert not Path(path).exists()
+    with file.at_hand() as copy:
+        assert [len(f.sha256) for f in (copy, *copy.companions)] == [64, 64]
+    store.write("run/video/0.mp4", b"other")
+    with pytest.raises(FoundryError, match=r"video/0.mp4 changed while"), file.local():
+        pass
