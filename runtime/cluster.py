@@ -19,6 +19,7 @@ PACKAGES = (
     "h5py",
     "simplejpeg",
     "pillow",
+    "av",
     "fastdigest",
     "google-crc32c",
 )

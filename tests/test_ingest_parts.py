@@ -12,6 +12,7 @@ from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.sources import SourceFile
 from robot_foundry.ingest.spool import Spool
 from robot_foundry.runtime import files
+from robot_foundry.runtime.cluster import check_worker, package_versions
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.storage import open_storage
@@ -81,3 +82,9 @@ def test_companions_come_along_and_are_watched(tmp_path):
     store.write("run/video/0.mp4", b"other")
     with pytest.raises(FoundryError, match=r"video/0.mp4 changed while"), file.local():
         pass
+
+
+def test_a_worker_on_a_node_that_joined_late_looks_at_its_own_packages():
+    check_worker(package_versions())
+    with pytest.raises(FoundryError, match=r"has numpy .*, not 0.1"):
+        check_worker({**package_versions(), "numpy": "0.1"})
