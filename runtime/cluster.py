@@ -7,13 +7,14 @@ import platform
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.shipping import NAME, ROOT, package_digest
 
-# What decides the bytes of shards and tables.
+# What decides the bytes of shards and tables, beside robot_foundry itself.
 PACKAGES = (
-    "robot-foundry",
     "numpy",
     "pyarrow",
     "h5py",
@@ -22,12 +23,18 @@ PACKAGES = (
     "av",
     "fastdigest",
     "google-crc32c",
+    "tensorflow-datasets",
+    "protobuf",
 )
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide bytes, in this process; "missing" for none."""
-    found = {"python": platform.python_version()}
+def package_versions(package: Path = ROOT) -> dict[str, str]:
+    """Versions of Python and of the packages that decide bytes, in this process; "missing" for none.
+
+    robot_foundry is known by the content of `package`, by default that of this process: nodes get it from the
+    driver, but a folder of its name may hide it.
+    """
+    found = {"python": platform.python_version(), NAME: package_digest(package)}
     for name in PACKAGES:
         try:
             found[name] = version(name)
@@ -36,9 +43,8 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def check_nodes(ray: Any) -> None:
-    """`FoundryError` naming every node and package that differ from this process."""
-    expected = package_versions()
+def check_nodes(ray: Any, expected: Mapping[str, str]) -> None:
+    """`FoundryError` naming every node and package that differ from the expected versions."""
     problems = []
     for host, found in _on_every_node(ray, package_versions):
         if isinstance(found, str):
@@ -102,7 +108,8 @@ def _differences(host: str, found: Mapping[str, str], expected: Mapping[str, str
 def _not_the_same(problems: list[str]) -> FoundryError:
     return FoundryError(
         f"nodes of the Ray cluster would not give the same bytes: {'; '.join(problems)}",
-        hint="install the same robot-foundry wheel and package versions on every node",
+        hint="install the same versions on every node; robot_foundry itself is sent there, "
+        "unless the current folder holds another one",
     )
 
 

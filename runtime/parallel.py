@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from robot_foundry.runtime.cluster import check_files, check_nodes, check_worker, package_versions
 from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.runtime.shipping import package_copy
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,6 +33,7 @@ class Workers:
         self._workers, self._address = workers, ray_address
         self._session = ExitStack()
         self._ray: Any = None
+        self._versions: dict[str, str] | None = None
         self._required: dict[str, int] = {}
 
     def __enter__(self) -> Workers:
@@ -63,13 +65,12 @@ class Workers:
             yield from ((i, fn(item)) for i, item in enumerate(items))
             return
         if self._ray is None:
-            self._ray = self._session.enter_context(_ray(self._workers, self._address))
+            self._ray, self._versions = self._session.enter_context(_ray(self._workers, self._address))
         if self._required:
             check_files(self._ray, self._required)
             self._required = {}
         workers = self._workers or int(self._ray.cluster_resources().get("CPU", 1))
-        expected = None if self._address is None else package_versions()
-        yield from _ray_map(self._ray, fn, items, workers, expected)
+        yield from _ray_map(self._ray, fn, items, workers, self._versions)
 
 
 def unordered_map(
@@ -131,16 +132,20 @@ def _result(ray: Any, reference: Any, index: int) -> Any:
 
 
 @contextmanager
-def _ray(workers: int, address: str | None) -> Iterator[Any]:
-    """Ray, connected to `address` or started here; stopped at the end if we connected."""
+def _ray(workers: int, address: str | None) -> Iterator[tuple[Any, dict[str, str] | None]]:
+    """Ray, connected to `address` or started here, and the versions that workers must have, None for here.
+
+    It is stopped at the end if we connected.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
     if ray.is_initialized():
-        yield ray
+        yield ray, None if address is None else package_versions()
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    expected = None
     if address is None:
         # "local" even where RAY_ADDRESS names a cluster: only the caller sends work elsewhere.
         local: dict[str, Any] = {
@@ -150,12 +155,14 @@ def _ray(workers: int, address: str | None) -> Iterator[Any]:
         }
         ray.init(address="local", **local, **quiet)
     else:
-        ray.init(address=address, **quiet)
+        with package_copy() as package:
+            expected = package_versions(package)
+            ray.init(address=address, runtime_env={"py_modules": [str(package)]}, **quiet)
     try:
-        if address is not None:
-            check_nodes(ray)
+        if expected is not None:
+            check_nodes(ray, expected)
         with _messages_on_stderr():
-            yield ray
+            yield ray, expected
     finally:
         ray.shutdown()
 

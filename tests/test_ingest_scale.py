@@ -83,6 +83,20 @@ def test_three_nodes_give_the_bytes_of_one_process(source, inline, cluster, tmp_
     assert content(tmp_path) == content(inline)
 
 
+def test_nodes_run_the_package_that_was_sent_to_them(cluster):
+    """Not the one that this test imports, so that nodes need its dependencies alone."""
+
+    def place_of_package(_):
+        import robot_foundry
+
+        return Path(robot_foundry.__file__)
+
+    with Workers(ray_address=cluster.address) as workers:
+        places = {place for _, place in workers.map(place_of_package, range(6))}
+    assert all("py_modules_files" in place.parts for place in places)
+    assert {place.parts[-2:] for place in places} == {("robot_foundry", "__init__.py")}
+
+
 def test_a_node_that_dies_in_the_middle_changes_nothing(source, inline, cluster, tmp_path):
     dying = {ENVIRONMENT: "shard-tar-written", WITH_PARENT: "1"}
     node = cluster.add_node(num_cpus=2, object_store_memory=1 << 27, env_vars=dying)

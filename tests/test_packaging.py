@@ -55,10 +55,13 @@ def python(arguments: list[str], **where: Any) -> str:
     return ended.stdout
 
 
-def test_the_wheel_holds_every_module_and_data_file_and_nothing_else(wheel):
+def names_in(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
-        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
 
+
+def test_the_wheel_holds_every_module_and_data_file_and_nothing_else(wheel):
+    packed = names_in(wheel)
     data = {"recipes", "ingest/specs"}
     wanted = {
         path.as_posix()
@@ -83,6 +86,31 @@ def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
         "robot_foundry",
         f"robot_foundry-{robot_foundry.__version__}.dist-info",
     ]
+
+
+def test_what_is_sent_to_a_cluster_is_what_the_wheel_holds(wheel, tmp_path):
+    """From a checkout too, with all that lies about in it."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    for stray in (
+        "tests/test_it.py",
+        "store/cache/probe",
+        "runs/first/config.yaml",
+        "params.yaml",
+        "data.npz",
+    ):
+        place = tmp_path / "robot_foundry" / stray
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    code = (
+        "from robot_foundry.runtime.shipping import package_copy\n"
+        "with package_copy() as copy:\n"
+        "    files = [path for path in copy.rglob('*') if path.is_file()]\n"
+        "    print(*(path.relative_to(copy.parent) for path in files), sep='\\n')\n"
+        "assert not copy.exists()"
+    )
+    sent = python(["-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert set(sent.splitlines()) == names_in(wheel)
 
 
 def test_the_public_names_are_found_lazily():

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 from functools import partial
 
@@ -7,6 +8,7 @@ import pytest
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.parallel import unordered_map
+from robot_foundry.runtime.shipping import package_copy
 
 
 class CountedItems:
@@ -72,7 +74,7 @@ def test_ray_gives_the_inline_results_and_errors_though_a_worker_dies(tmp_path, 
     assert not ray.is_initialized()
 
 
-def test_a_cluster_is_used_if_its_nodes_have_the_same_packages(monkeypatch):
+def test_a_cluster_is_used_if_its_nodes_have_the_same_packages(monkeypatch, tmp_path):
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -80,9 +82,20 @@ def test_a_cluster_is_used_if_its_nodes_have_the_same_packages(monkeypatch):
         expected = list(unordered_map(digest_of, range(5)))
         assert sorted(unordered_map(digest_of, range(5), ray_address=cluster.address)) == expected
 
+        other = tmp_path / "robot_foundry"
+        other.mkdir()
+        with package_copy() as copy:
+            shutil.copytree(copy, other, dirs_exist_ok=True)
+        (other / "__init__.py").write_text("# another one")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(FoundryError, match="has robot_foundry .*, not ") as caught:
+            list(unordered_map(digest_of, range(5), ray_address=cluster.address))
+        assert "current folder" in caught.value.hint
+        monkeypatch.chdir("/")
+
         monkeypatch.setattr("platform.python_version", lambda: "3.10.0")
         with pytest.raises(FoundryError, match="has python 3.*, not 3.10.0") as caught:
             list(unordered_map(digest_of, range(5), ray_address=cluster.address))
-        assert "same robot-foundry wheel" in caught.value.hint
+        assert "versions on every node" in caught.value.hint
     finally:
         cluster.shutdown()
