@@ -25,7 +25,7 @@ from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.tool_frame import tool_frame_warnings
 from robot_foundry.runtime.canonical import canonical_json
-from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 __all__ = [
     "Component",
@@ -48,6 +48,7 @@ __all__ = [
 Weight = str | int | float | Fraction
 Identity = tuple[str, str, bytes]  # dataset, version_id, canonical selection
 RATE_RATIO = 1.5
+UPSAMPLING = 4  # from 5 to 20 Hz may be meant, from 20 to 500 Hz is a slip of the pen
 REPEAT_RATIO = 10
 
 
@@ -192,6 +193,15 @@ class Spaces:
     streams: Mapping[str, ActionSpace]
     schemas: Mapping[str, Schema]
 
+    def check_stream(self, name: str) -> None:
+        """FoundryError, which names the components that lack it, unless all have this action stream."""
+        if name not in self.streams:
+            lacking = [component for component, schema in self.schemas.items() if name not in schema.streams]
+            raise FoundryError(
+                f"there is no action stream '{name}' in {', '.join(lacking)}{nearest(name, self.streams)} "
+                f"(streams{' of all' if len(self.schemas) > 1 else ''}: {', '.join(self.streams)})"
+            )
+
 
 def spaces(store: Store, mixture: Mixture) -> Spaces:
     """The unions of a mixture; components that cannot be united raise FoundryError."""
@@ -237,12 +247,10 @@ def warnings_for(
     mixture: Mixture,
     weights: Mapping[str, Weight] | None = None,
     *,
-    one_step_time: bool = False,
+    timing: Timing | None = None,
 ) -> list[str]:
-    """What is allowed and probably not meant, one sentence each. `weights` are those that were asked for.
-
-    `one_step_time` says that steps will be one time in all datasets, so that unlike rates do no harm.
-    """
+    """What is allowed and probably not meant, one sentence each. `weights` are those that were asked for, and
+    `timing` that of the windows, where it is known."""
     found = []
     total = sum((exact_weight(value, ref) for ref, value in (weights or {}).items()), Fraction(0))
     if weights and total != 1:
@@ -256,13 +264,21 @@ def warnings_for(
     known = {component.name: component_rates(store, component) for component in mixture.components}
     rates = {name: found for name, found in known.items() if found}
     bounds = [rate for pair in rates.values() for rate in pair]
-    if not one_step_time and bounds and max(bounds) > RATE_RATIO * min(bounds):
+    if not (timing and timing.one_step_time) and bounds and max(bounds) > RATE_RATIO * min(bounds):
         listed = ", ".join(f"{name} {_hertz(*pair)}" for name, pair in rates.items())
         found.append(
             f"the rates differ by more than {RATE_RATIO} times ({listed}): a step is not one time; "
             "training with data.window.control_hz makes it one"
         )
-    return found + tool_frame_warnings([(name, schema.tool_frame) for name, schema in schemas.items()])
+    hertz = timing.control_hz if timing else None
+    slow = [f"{name} {_hertz(*pair)}" for name, pair in rates.items() if (hertz or 0) > UPSAMPLING * pair[0]]
+    if slow:
+        found.append(
+            f"control_hz {hertz:g} is over {UPSAMPLING} times the rate of {', '.join(slow)}: "
+            "most steps would be interpolated"
+        )
+    posed = {name: schema for name, schema in schemas.items() if schema.has_poses}
+    return found + tool_frame_warnings([(name, schema.tool_frame) for name, schema in posed.items()])
 
 
 def _hertz(least: float, greatest: float) -> str:

@@ -70,6 +70,12 @@ class Schema:
     def state_space(self) -> ActionSpace:
         return ActionSpace(self.state)
 
+    @property
+    def has_poses(self) -> bool:
+        """Whether any pose of a tool is in it, which its tool frame is of."""
+        columns = (self.state, *self.streams.values())
+        return any(dim.quantity in ("ee_position", "ee_rot6d") for dims in columns for dim in dims)
+
     def space(self, stream: str) -> ActionSpace:
         """The space of `stream` ('state' or an action stream); an unknown name raises FoundryError."""
         if stream == "state":

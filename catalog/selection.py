@@ -127,7 +127,10 @@ class Selection:
         length_E = episodes["num_frames"].to_numpy().astype(np.int64)
         if not length_E.any():
             condition = f" where {spec.where}" if spec.where is not None else ""
-            raise FoundryError(f"no frames of {version} are selected{condition}")
+            raise FoundryError(
+                f"no frames of {version} are selected{condition}",
+                hint='foundry-data query "SELECT * FROM episodes" shows what conditions can be on',
+            )
         begin_E, end_E = _split(spec, episodes["key"].to_pylist(), length_E)
         if not (end_E > begin_E).any():
             raise _nothing_held_out(version, spec, len(length_E))
@@ -138,7 +141,10 @@ class Selection:
             spans, num_episodes = _unflagged(store, version, flag_named(*spec.skip), spans)
             if not num_episodes:
                 listed = " or ".join(spec.skip)
-                raise FoundryError(f"no frame of {version} is left: all that are selected are {listed}")
+                raise FoundryError(
+                    f"no frame of {version} is left: all that are selected are {listed}",
+                    hint=f"leave {version.dataset} out, or do not skip {listed}",
+                )
         return cls(version, spec, num_episodes, *_joined(*spans))
 
     @property

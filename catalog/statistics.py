@@ -124,9 +124,7 @@ def chunk_statistics(
         raise UsageError(f"weighting '{weighting}' is none of {known}{nearest(weighting, WEIGHTINGS)}")
     mixture = as_mixture(store, mixture, split="train")
     unions = spaces(store, mixture)
-    if stream not in unions.streams:
-        for schema in unions.schemas.values():
-            schema.space(stream)
+    unions.check_stream(stream)
     timing = Timing(horizon, 1, stride, control_hz)
     wanted = _Wanted(
         stream, str(Representation.parse(representation)), timing, flag_named(*masked), per_offset
@@ -154,6 +152,7 @@ def chunk_statistics(
     if store.storage.exists(caches[weighting]):
         return ChunkStatistics.from_json(json.loads(store.storage.read_bytes(caches[weighting])))
     leaves = _leaves(store, mixture, wanted, (unions.state, action_union), workers=workers, quiet=quiet)
+    _check_counted(mixture, leaves, masked)
     multiples = _multiples(mixture, len(leaves[0].action))
     found = {}
     for kind in dict.fromkeys(("count", weighting)):  # the plain one costs little once the leaves are there
@@ -238,6 +237,18 @@ def _leaves(
                 found.append(_Leaf(leaf.component, state, action))
             progress.advance()
     return found
+
+
+def _check_counted(mixture: Mixture, leaves: Sequence[_Leaf], masked: Sequence[str]) -> None:
+    """FoundryError where no target of a component counts: nothing could be learned from it."""
+    counted = {leaf.component for leaf in leaves if any(digest.count for digest in leaf.action[0].digests)}
+    for number, component in enumerate(mixture.components):
+        if number not in counted:
+            also = f", or flagged {' or '.join(masked)}, which is masked" if masked else ""
+            raise FoundryError(
+                f"no target of '{component.name}' counts: every frame is flagged invalid{also}",
+                hint="leave it out of the mixture, or change data.window.flags",
+            )
 
 
 def _multiples(mixture: Mixture, values: int) -> list[int]:

@@ -98,6 +98,7 @@ class Loader:
         self.seed, self.global_batch, self.rank, self.world = seed, global_batch, rank, world
         unions = spaces(store, mixture)
         self._shards = OpenShards()
+        unions.check_stream(window.stream)
         sources = [Source(store, c, i, window, self._shards) for i, c in enumerate(mixture.components)]
         action = represented_union(unions.schemas, window.stream, window.representation)
         self.spaces: tuple[ActionSpace, ActionSpace] = (unions.state, action)

@@ -88,9 +88,9 @@ def _flag_problems(flags: Mapping[str, float | str]) -> Iterator[str]:
     for name, use in flags.items():
         if name not in FLAGS:
             yield f"there is no flag '{name}'{nearest(name, FLAGS)} (flags: {', '.join(FLAGS)})"
-        elif isinstance(use, str):
+        elif isinstance(use, bool) or not isinstance(use, int | float):
             if use not in (SKIP, MASK):
-                near = nearest(use, (SKIP, MASK))
+                near = nearest(str(use), (SKIP, MASK))
                 yield f"the flag {name} is given '{use}', which is neither {SKIP}, {MASK} nor a weight{near}"
         elif not 0 < use < float("inf"):
             yield f"the flag {name} has the weight {use}, which is not positive; {MASK} leaves it out"

@@ -84,9 +84,9 @@ class Normalizer:
         Raises FoundryError where a dimension's unit, kind or representation is not that of its statistics.
         """
         low, high = (float(q) for q in percentiles)
-        if not (0 <= low < high <= 100 and clip >= 1):
+        if not (0 <= low < high <= 100 and 1 <= clip < np.inf):
             raise FoundryError(
-                f"percentiles {percentiles} and clip {clip}: need 0 <= low < high <= 100 and clip >= 1"
+                f"percentiles {percentiles} and clip {clip}: need 0 <= low < high <= 100 and 1 <= clip < inf"
             )
         space = statistics.space if space is None else space
 

@@ -76,6 +76,23 @@ def represented(action_space: ActionSpace, representation: str | Representation)
     return ActionSpace(replace(dim, representation=of(dim)) for dim in action_space)
 
 
+def references(
+    state_space: ActionSpace, action_space: ActionSpace, representation: str | Representation
+) -> tuple[str, ...]:
+    """The dims of the state that actions are relative to: all that encode and decode read of it."""
+    wanted = Representation.parse(representation)
+    of_parts = [
+        columns
+        for part in _posed_parts(state_space, action_space, wanted)
+        for columns in (part.state_position, part.state_rot6d)
+        if columns is not None
+    ]
+    names = [state_space.names[i] for columns in of_parts for i in columns]
+    if wanted.relative_joints:
+        names += [dim.name for dim in action_space if dim.quantity == "joint_position"]
+    return tuple(names)
+
+
 def encode(
     state_BS: Array,
     target_BTA: Array,
@@ -142,7 +159,7 @@ def decode(
 
 @dataclass(frozen=True)
 class _PosedPart:
-    """Where the pose of one part lies: columns of the action and of the state, None where it has none."""
+    """Columns of the pose of one part in the action, and of what it is relative to in the state."""
 
     action_position: NDArray[np.intp] | None
     action_rot6d: NDArray[np.intp] | None
@@ -195,7 +212,12 @@ def _posed_parts(
                     hint="choose the representation absolute"
                     + ("" if action_rot6d is not None or quantity == "ee_position" else " or relative_base"),
                 )
-        yield _PosedPart(action_position, action_rot6d, state_position, state_rot6d)
+        yield _PosedPart(
+            action_position,
+            action_rot6d,
+            None if action_position is None else state_position,
+            state_rot6d if rotation_needed else None,
+        )
 
 
 def _columns(space: ActionSpace, part: str, quantity: str) -> NDArray[np.intp] | None:

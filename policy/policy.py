@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.timing import Steps
 from robot_foundry.loader.batch import Batch, allocate
-from robot_foundry.normalization.representation import decode, represented
+from robot_foundry.normalization.representation import decode, references
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.observe import image_arrays, state_array
 from robot_foundry.policy.pace import Pace
@@ -170,8 +170,7 @@ class Policy:
         oldest_H = np.maximum(np.arange(sizes.history) - (sizes.history - moments), 0)
         state_BHd = np.stack(states)[:, oldest_H]  # surplus moments repeat the oldest, as in training
         known_Bd = np.logical_and.reduce(np.isfinite(state_BHd), axis=1)
-        for known_d in known_Bd:
-            self._check_references(own, known_d)
+        self._check_references(own, known_Bd.all(axis=0))
         at_d = own.state.indices_in(self.spaces.state, own.embodiment)
         batch.state_BHD[..., at_d] = np.where(known_Bd[:, None], state_BHd, 0)
         batch.state_mask_BD[:, at_d] = known_Bd
@@ -219,9 +218,7 @@ class Policy:
 
     def _check_references(self, own: DatasetSpaces, known_d: NDArray[np.bool_]) -> None:
         """What targets are relative to must be known."""
-        actions = represented(own.action, self.config.data.window.representation)
-        for name, known in zip(own.state.names, known_d, strict=True):
-            if not known and name in actions:
-                representation = actions.dims[actions.index(name)].representation
-                if representation != "absolute":
-                    raise FoundryError(f"{name} must be known: the actions are {representation} to it")
+        representation = self.config.data.window.representation
+        for name in references(own.state, own.action, representation):
+            if not known_d[own.state.index(name)]:
+                raise FoundryError(f"{name} must be known: the actions are {representation} to it")

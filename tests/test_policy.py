@@ -265,6 +265,19 @@ def test_an_unknown_state_value_is_masked_or_refused_where_it_is_needed(mixed: P
         mixed.act({"state": state}, "lift", seed=0, dataset="six")
 
 
+def test_the_rotation_that_positions_are_relative_to_must_be_known(tmp_path: Path) -> None:
+    """Also where no target names it: positions of the tool's frame turn with the state's rotation."""
+    store = Store(tmp_path / "store")
+    position = [name for name in h.POSE if "ee_rot6d" not in name]
+    h.stores["make_version"](store, "lift", [[12, 9]], action=position, images=True)
+    h.run(store, tmp_path / "run", "run.steps=1", "run.save_every=1")
+    policy, seen = Policy.load(tmp_path / "run"), observation()
+    assert policy.act(seen, "lift", seed=0).values_TA.shape == (4, 4)
+    seen["state"]["right.ee_rot6d.2"] = np.nan
+    with pytest.raises(FoundryError, match="right.ee_rot6d.2 must be known: .* relative_tool to it"):
+        policy.act(seen, "lift", seed=0)
+
+
 # --- open loop ----------------------------------------------------------------------------------------------
 
 

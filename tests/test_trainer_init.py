@@ -252,6 +252,27 @@ def test_dry_run_and_checkpoint_report_every_dim(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_checkpoint_of_before_a_key_goes_on_and_is_kept_as_with_its_default(
+    store: Store, tmp_path: Path
+) -> None:
+    h.run(store, tmp_path / "old", "data.mix=seven", "run.steps=2")
+    state_file = Origin.find(str(tmp_path / "old")).folder / "state.json"
+    state = json.loads(state_file.read_text())
+    for key in ("normalization_scope", "normalization_weights"):
+        del state["identity"]["data"][key]
+    for key in ("control_hz", "flags"):
+        del state["identity"]["data"]["window"][key]
+    state_file.write_text(json.dumps(state))
+    new = ("data.mix=seven", f"init.weights={tmp_path / 'old'}", KEEP)
+    kept = first_scales(h.resolve_job(h.tiny(store, tmp_path / "new", *new)))
+    assert kept == Origin.find(str(tmp_path / "old")).scales
+    with pytest.raises(FoundryError, match="is pooled, it cannot be kept as per_offset"):
+        first_scales(h.resolve_job(h.tiny(store, tmp_path, *new, "data.normalization_scope=per_offset")))
+    with pytest.raises(FoundryError, match="data.normalization_weights is 'count' there and 'mixture' here"):
+        h.run(store, tmp_path / "old", "data.mix=seven", "data.normalization_weights=mixture")
+    assert h.run(store, tmp_path / "old", "data.mix=seven", "run.steps=3").resumed_from == 2
+
+
 def test_origins_of_equal_runs_are_equal(store: Store, first: Path) -> None:
     origin = Origin.find(str(first))
     later = replace(origin, state={**origin.state, "step": 7})

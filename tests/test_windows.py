@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from robot_foundry.catalog.mixture import make_mixture, warnings_for, window_rows
 from robot_foundry.catalog.selection import Selection
+from robot_foundry.catalog.statistics import chunk_statistics
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import Flag, flag_named
 from robot_foundry.catalog.timing import Steps, Timing
@@ -324,7 +325,9 @@ def test_unlike_rates_warn_until_a_step_is_one_time(store: Store) -> None:
     mixture = make_mixture(store, WEIGHTS)
     found = [line for line in warnings_for(store, mixture) if "Hz" in line]
     assert len(found) == 1 and "real 10 Hz, sim 20 Hz" in found[0] and "control_hz" in found[0]
-    assert not any("Hz" in line for line in warnings_for(store, mixture, one_step_time=True))
+    assert not any("Hz" in line for line in warnings_for(store, mixture, timing=Timing(control_hz=10)))
+    (line,) = (s for s in warnings_for(store, mixture, timing=Timing(control_hz=50)) if "Hz" in s)
+    assert line.startswith("control_hz 50 is over 4 times the rate of real 10 Hz: most steps")
     assert Timing(control_hz=10).one_step_time and Timing(stride="0.1s").one_step_time
     assert not Timing(horizon="0.8s").one_step_time
 
@@ -364,6 +367,20 @@ def test_flags_skip_mask_and_weigh(tmp_path: Path) -> None:
         assert np.array_equal(masks[:, step], rows + step < last)
     assert sum(batch.counts["action"] for batch in batches) == masks.sum() * 10
     assert (plain.weight_B == 1).all()
+
+
+def test_a_dataset_without_a_target_that_counts_is_refused_by_name(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    flagged_version(store)
+    flagged_version(store, "idle", flags=[Flag.NOOP] * 12)
+    both = make_mixture(store, {"sim": 1, "idle": 1})
+    assert chunk_statistics(store, both).action.digests[0].count
+    with pytest.raises(FoundryError, match="no target of 'idle' counts: .* or flagged noop"):
+        chunk_statistics(store, both, masked=["noop"])
+    with pytest.raises(FoundryError, match="no frame of idle@v1 is left: all that are selected are noop"):
+        make_mixture(store, {"sim": 1, "idle": 1}, skip=["noop"])
+    with pytest.raises(FoundryError, match="no action stream 'state' in idle, sim,.*streams of all: next_"):
+        chunk_statistics(store, both, stream="state")
 
 
 def test_what_is_skipped_stays_skipped_in_mixtures(tmp_path: Path) -> None:

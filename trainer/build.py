@@ -93,6 +93,7 @@ def mixture_spaces(store: Store, mixture: Mixture, config: Config) -> Spaces:
     """The spaces of a mixture under the window of a configuration."""
     window = config.data.window
     unions = spaces(store, mixture)
+    unions.check_stream(window.stream)
     datasets = tuple(
         DatasetSpaces(
             component.name,

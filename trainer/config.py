@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 from robot_foundry.catalog.selection import SPLIT_BY
 from robot_foundry.catalog.statistics import WEIGHTINGS
@@ -155,8 +156,8 @@ def _data_problems(data: DataConfig) -> Iterator[str]:
     low, high = data.percentiles
     if not 0 <= low < high <= 100:
         yield f"data.percentiles: two rising numbers in 0 … 100 are needed, not {low}, {high}"
-    if data.clip < 1:
-        yield f"data.clip: must be at least 1, not {data.clip}"
+    if not 1 <= data.clip < inf:
+        yield f"data.clip: must be at least 1 and finite, not {data.clip}"
 
 
 def _model_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[str]:

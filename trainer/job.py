@@ -77,7 +77,7 @@ def resolve_job(config: Config) -> Job:
         skip=window.skipped,
     )
     spaces = mixture_spaces(store, mixture, config)
-    warnings = warnings_for(store, mixture, weights, one_step_time=window.timing.one_step_time)
+    warnings = warnings_for(store, mixture, weights, timing=window.timing)
     job = Job(config, store, mixture, spaces, tuple(warnings))
     return (
         job if config.init.weights is None else replace(job, origin=_origin(config.init.weights, job.run_dir))

@@ -24,6 +24,7 @@ from robot_foundry.trainer import checkpoint
 from robot_foundry.trainer.build import Spaces, scales_from_json
 from robot_foundry.trainer.config import DataConfig
 from robot_foundry.trainer.models.inputs import Scales
+from robot_foundry.trainer.recipe import completed
 
 # Parameters with an axis of dims: of which union, which axis, how often the dims repeat on it (value, mask).
 DIM_AXES: Mapping[str, tuple[str, int, int]] = {
@@ -111,8 +112,9 @@ class Origin:
 
         Raises FoundryError where dims have no statistics there, or where the scope is not the same.
         """
+        fitted = completed(self.state["identity"])["data"]
         for key in ("normalization", "normalization_scope", "percentiles", "clip"):
-            there, here = self.state["identity"]["data"][key], json.loads(json.dumps(getattr(data, key)))
+            there, here = fitted[key], json.loads(json.dumps(getattr(data, key)))
             if there != here:
                 raise FoundryError(
                     f"the normaliser of {self.folder} is {there}, it cannot be kept as {here}",

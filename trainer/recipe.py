@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -105,6 +106,11 @@ def decisive(config: Config) -> dict[str, Any]:
     if config.init.weights is None:
         del values["init"]
     return values
+
+
+def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What `decisive` would have said of the run of a checkpoint: keys newer than it have their defaults."""
+    return _overlay(json.loads(json.dumps(decisive(Config()))), identity)
 
 
 def default_dir(config: Config, mixture_id: str) -> str:
@@ -212,7 +218,8 @@ def _decode(cls: type, values: Mapping[str, Any], found: list[str], path: str = 
     try:
         return cls(**given)
     except FoundryError as error:
-        found.append(f"{path.rstrip('.')}: {error}")
+        section_name = path.rstrip(".").rpartition(".")[2]
+        found.append(f"{path.rstrip('.')}: {error.message.removeprefix(f'{section_name}: ')}")
         return cls()
 
 
@@ -222,8 +229,11 @@ def _decode_leaf(annotation: Any, value: Any) -> Any:
     if value is None and NoneType in options:
         return None
     bare = [typing.get_origin(option) or option for option in options]
-    if isinstance(value, bool) and bool not in bare:
-        raise TypeError("a truth value")
+    if isinstance(value, Mapping) and Mapping in bare:
+        of = typing.get_args(options[bare.index(Mapping)])[1]
+        return {str(name): _decode_leaf(of, item) for name, item in value.items()}
+    if value is None or (isinstance(value, bool) and bool not in bare):
+        raise TypeError("null, or a truth value")
     if isinstance(value, str) and tuple in bare and str not in bare:
         raise TypeError("text")
     if not isinstance(value, str) and str in bare and len([b for b in bare if b is not NoneType]) == 1:

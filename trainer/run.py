@@ -34,6 +34,7 @@ from robot_foundry.trainer.meters import Meters, Sink, read_metrics
 from robot_foundry.trainer.models.inputs import Scales
 from robot_foundry.trainer.optim import Ema, Optimizers
 from robot_foundry.trainer.parallel import World, numerics, world
+from robot_foundry.trainer.recipe import completed
 from robot_foundry.trainer.schedule import multiplier
 from robot_foundry.trainer.signals import StopFlag
 
@@ -177,7 +178,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "
 
 def _resumable(resumed: Path, job: Job) -> dict[str, Any]:
     state = checkpoint.read_json(resumed, checkpoint.STATE)
-    before = dict(state["identity"])
+    before = completed(state["identity"])
     if job.origin is None and job.config.init.weights is not None:
         del before["origin"]  # it is gone, and no longer needed
     found = list(differences(before, job.identity))

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.mixture import as_mixture, component_schema
@@ -102,6 +103,7 @@ def command(
     settings: dict[str, Any] = {}
     counts: dict[str, Statistics] = {}
     if representation is None:
+        _check_no_chunk_options(ref)
         found = _absolute(opened, ref, stream)
     else:
         settings = {
@@ -131,6 +133,17 @@ def command(
     )
 
 
+def _check_no_chunk_options(ref: str) -> None:
+    """UsageError for options that were given and are of chunks alone."""
+    context = click.get_current_context()
+    for name in ("horizon", "stride", "control_hz", "per_offset", "weighting", "workers"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is of training chunks: say which with -r",
+                hint=f"foundry-data stats {ref} -r relative_tool",
+            )
+
+
 def _chunks(
     store: Store, ref: str, settings: dict[str, Any], weighting: str, workers: int
 ) -> tuple[dict[str, Statistics], dict[str, Statistics]]:
@@ -146,6 +159,8 @@ def _chunks(
 
 
 def _absolute(store: Store, ref: str, stream: str | None) -> dict[str, Statistics]:
+    if "=" in ref:
+        raise UsageError(f"'{ref}' is a mixture", hint=f"foundry-data stats {ref} -r relative_tool")
     version = resolve(store, ref)
     schema = read_manifest(store, version).schema
     if schema is None:
