@@ -21,6 +21,13 @@ from robot_foundry.normalization.statistics import Statistics
 # A change of what is found where the data are the same.
 VERSION = 1
 
+# Every check, in the order of docs/checks.md.
+CHECKS = (
+    "gripper_polarity", "gripper_range", "rotation_orthonormal", "rotation_jump", "rotation_agreement",
+    "motion", "lag", "scale", "velocity_unit", "magnitude", "rate", "gaps", "jitter", "frozen",
+    "frozen_camera", "outside_band", "invalid_rows",
+)  # fmt: skip
+
 # By construction 2 % lie outside the 1 … 99 % band; beyond 1.5 bands a gaussian has 0.05 %.
 CLIPPED_SHARE = 0.01
 # Sources leave out a few steps in a hundred, as DROID does those that were skipped; a tenth is a fault.

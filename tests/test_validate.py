@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import shutil
 from dataclasses import replace
@@ -26,6 +27,7 @@ from robot_foundry.ingest import ingest
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.remapping import remap, spec_of
 from robot_foundry.ingest.spec import load_spec
+from robot_foundry.normalization.checks import CHECKS
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.shards.index import read_index
 
@@ -321,8 +323,17 @@ def test_the_command_prints_sentences_and_next_commands_and_ends_with_3(made, tm
             demo["actions"][:, 6] *= -1
     ingest("robomimic", tmp_path / "bad.hdf5", store=store, name="reach")
     assert run_command(group, "foundry-data", arguments) == 3
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    of_streams = [f"gripper_polarity:action.{s} right.gripper_opening" for s in ("command", "next_state")]
+    ignore = [part for name in of_streams for part in ("--ignore", name)]
+    assert "validate reach --ignore 'gripper_polarity:action.command right.gripper_opening' --ignore" in err
     assert "[gripper_polarity] reach@v2: right.gripper_opening of action.command goes against" in out
+    assert run_command(group, "foundry-data", [*arguments, *ignore[:2]]) == 3
+    assert run_command(group, "foundry-data", [*arguments, *ignore, "--ignore", "lag"]) == 0
+    told, err = capsys.readouterr()
+    assert "[gripper_polarity, ignored] reach@v2: right.gripper" in told and "'lag' is of nothing" in err
+    assert run_command(group, "foundry-data", [*arguments, "--ignore", "tra"]) == 2
+    assert "there is no check 'tra' of the data" in capsys.readouterr().err
     override = "mapping.actions.command.right.gripper_opening.closed=-1"
     assert f"next: foundry-data remap reach@v2 --set {override}" in out
     sets = ["--set", override, "--set", override.replace("closed=-1", "open=1")]
@@ -335,6 +346,12 @@ def test_the_command_prints_sentences_and_next_commands_and_ends_with_3(made, tm
     follow = one["following"]["action.command right.ee_position"]
     assert follow["lag"] == 0 and follow["gain"] == pytest.approx(0.2, abs=0.01)  # as the file was made
     assert run_command(group, "foundry-data", ["validate", "raech", "--store", str(store)]) == 1
+
+
+def test_every_check_is_documented_by_its_name():
+    page = (Path(__file__).parent.parent / "docs" / "checks.md").read_text(encoding="utf-8")
+    data = page[page.index("## Data") : page.index("## The store")]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", data, re.MULTILINE)) == CHECKS
 
 
 @pytest.mark.parametrize(("task", "variant"), [("pick_place", "sim"), ("push", "real")])

@@ -9,9 +9,10 @@ import click
 
 from robot_foundry.catalog.validation import Validation, validate
 from robot_foundry.cli.options import json_option, store_option
-from robot_foundry.cli.output import emit
+from robot_foundry.cli.output import emit, note
+from robot_foundry.normalization.checks import CHECKS
 from robot_foundry.normalization.finding import Finding
-from robot_foundry.runtime.errors import EXIT_FINDINGS, EXIT_OK
+from robot_foundry.runtime.errors import EXIT_FINDINGS, EXIT_OK, UsageError, nearest
 
 
 @click.command("validate")
@@ -20,31 +21,65 @@ from robot_foundry.runtime.errors import EXIT_FINDINGS, EXIT_OK
 @click.option(
     "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
 )
+@click.option(
+    "--ignore",
+    "ignored",
+    multiple=True,
+    metavar="CHECK[:WHERE]",
+    help="A doubt about the data that you judged fine: still told, it does not count. May be repeated.",
+)
 @store_option
 @json_option
-def command(ref: str, deep: bool, workers: int, store: str, as_json: bool) -> int:
+def command(ref: str, deep: bool, workers: int, ignored: tuple[str, ...], store: str, as_json: bool) -> int:
     """Compare a version with its manifest, and its actions with its motions (docs/checks.md).
 
     Of a mixture every component is validated. Exit code 0: nothing was found; 3: something was.
     """
+    _check_names(ignored)
     done = validate(ref, store=store, deep=deep, workers=workers, quiet=False)
-    result = {"ref": ref, "deep": deep, "versions": [_json(one) for one in done]}
-    emit(result, as_json=as_json, text=lambda: _text(done))
-    return EXIT_FINDINGS if any(one.findings for one in done) else EXIT_OK
+    result = {"ref": ref, "deep": deep, "versions": [_json(one, ignored) for one in done]}
+    emit(result, as_json=as_json, text=lambda: _text(done, ignored))
+    doubts = [finding for one in done for finding in one.doubts]
+    for name in ignored:
+        if not any(_is_ignored(finding, (name,)) for finding in doubts):
+            note(f"Warning: --ignore '{name}' is of nothing that was found")
+    counted = dict.fromkeys(_full_name(finding) for finding in doubts if not _is_ignored(finding, ignored))
+    if counted:
+        options = " ".join(f"--ignore '{name}'" for name in (*ignored, *counted))
+        note(f"Hint: where the data are as they should be: foundry-data validate {ref} {options}")
+    return EXIT_FINDINGS if counted or any(one.damage for one in done) else EXIT_OK
 
 
-def _json(one: Validation) -> dict[str, Any]:
+def _check_names(names: tuple[str, ...]) -> None:
+    for name in names:
+        check = name.partition(":")[0]
+        if check not in CHECKS:
+            raise UsageError(
+                f"--ignore '{name}': there is no check '{check}' of the data{nearest(check, CHECKS)}",
+                hint=f"one of {', '.join(CHECKS)}; damage cannot be ignored",
+            )
+
+
+def _full_name(finding: Finding) -> str:
+    return f"{finding.check}:{finding.where}"
+
+
+def _is_ignored(finding: Finding, ignored: tuple[str, ...]) -> bool:
+    return finding.check in ignored or _full_name(finding) in ignored
+
+
+def _json(one: Validation, ignored: tuple[str, ...]) -> dict[str, Any]:
     return {
         "version": str(one.version),
         "version_id": one.version.version_id,
         "checked": dict(one.checked),
         "damage": [finding.to_json() for finding in one.damage],
-        "doubts": [finding.to_json() for finding in one.doubts],
+        "doubts": [{**f.to_json(), "ignored": _is_ignored(f, ignored)} for f in one.doubts],
         "following": {where: asdict(how) for where, how in one.following.items()},
     }
 
 
-def _text(done: list[Validation]) -> str:
+def _text(done: list[Validation], ignored: tuple[str, ...]) -> str:
     lines = []
     for one in done:
         looked = ", ".join(_counted(n, name) for name, n in one.checked.items() if n)
@@ -52,7 +87,12 @@ def _text(done: list[Validation]) -> str:
         if one.findings:
             outcome = f"{_counted(len(one.damage), 'findings')} of damage, {len(one.doubts)} of doubtful data"
         lines.append(f"{one.version}: {outcome} ({looked or 'not readable'})")
-        lines += [line for finding in one.findings for line in _lines(finding, one)]
+        lines += [line for finding in one.damage for line in _lines(finding, one)]
+        for doubt in one.doubts:
+            if _is_ignored(doubt, ignored):
+                lines.append(f"  [{doubt.check}, ignored] {doubt.message}")
+            else:
+                lines += _lines(doubt, one)
         lines += [
             f"  {where}: followed {how.lag} frames after the next one, by {how.gain:.2g} of what it asks "
             f"(correlation {how.correlation:.2f})"
