@@ -59,7 +59,7 @@ mapping:
 """
 
 
-def photographs(height: int, width: int) -> Callable[[], bytes]:
+def photographs(height: int, width: int, quality: int) -> Callable[[], bytes]:
     """JPEGs of smooth noise, whose power falls with frequency as in photographs."""
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]) + 1 / width
@@ -68,7 +68,7 @@ def photographs(height: int, width: int) -> Callable[[], bytes]:
         spectrum = rng.normal(size=(3, *frequency.shape)) / frequency**1.5
         noise = np.moveaxis(np.fft.irfft2(spectrum, (height, width)), 0, -1)
         pixels = (128 + 50 * noise / noise.std()).clip(0, 255).astype(np.uint8)
-        encoded.append(encode_jpeg(pixels, 85))
+        encoded.append(encode_jpeg(pixels, quality))
     return lambda: encoded[rng.integers(len(encoded))]
 
 
@@ -76,7 +76,7 @@ def write_rlds(folder: Path, num_bytes: int) -> str:
     """A TFDS directory, serialised by tensorflow-datasets. Returns the spec."""
     from tensorflow_datasets.core import features as tfds
 
-    picture, size, num_frames, cameras = photographs(180, 320), (180, 320, 3), 250, 3
+    picture, size, num_frames, cameras = photographs(180, 320, 88), (180, 320, 3), 300, 3
     image = tfds.Image(shape=size, encoding_format="jpeg")
     observation = {f"image_{i}": image for i in range(cameras)}
     observation["state"] = tfds.Tensor(shape=(3,), dtype=np.float32)
@@ -108,7 +108,7 @@ def write_rlds(folder: Path, num_bytes: int) -> str:
 
 def write_aloha(folder: Path, num_bytes: int) -> str:
     """Compressed ALOHA episodes. Returns the spec."""
-    picture, num_frames, written = photographs(480, 640), 200, 0
+    picture, num_frames, written = photographs(480, 640, 50), 200, 0
     folder.mkdir()
     for i in count():
         path, rng = folder / f"episode_{i}.hdf5", np.random.default_rng(i)

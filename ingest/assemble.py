@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,6 +34,7 @@ from robot_foundry.ingest.survey import Shard
 from robot_foundry.normalization import checks
 from robot_foundry.normalization.evidence import Evidence
 from robot_foundry.normalization.finding import Finding
+from robot_foundry.runtime.cache import kept
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
@@ -40,6 +42,7 @@ from robot_foundry.runtime.parallel import Workers
 
 # Tables take milliseconds a shard; fewer shards than this are not worth starting workers.
 SHARDS_WORTH_WORKERS = 64
+WRITES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -268,15 +271,28 @@ def _write(
 ) -> None:
     assert manifest.schema is not None
     place = partial(_place, store, manifest.dataset, manifest.version_id, manifest.schema)
-    for _ in workers.map(place, frames, inline=len(frames) < SHARDS_WORTH_WORKERS):
-        pass
-    for name, table in _small_tables(tables).items():
-        path = store.table(manifest.dataset, manifest.version_id, name)
-        store.storage.write(path, write_table(table))
+    # Threads, because a write waits for the disk or the network.
+    with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
+        written = []
+        for name, table in _small_tables(tables).items():
+            path = store.table(manifest.dataset, manifest.version_id, name)
+            written.append(pool.submit(store.storage.write, path, write_table(table)))
+        if len(frames) < SHARDS_WORTH_WORKERS:
+            written += [pool.submit(place, item) for item in frames]
+        else:
+            for _ in workers.map(place, frames):
+                pass
+        for done in written:
+            done.result()
 
 
 def _place(store: Store, dataset: str, version_id: str, schema: Schema, frames: _Frames) -> None:
     """Put a frames table where the version has it."""
     storage = store.storage
-    data = write_table(_empty_frames(schema)) if frames.path is None else storage.read_bytes(frames.path)
+    data = write_table(_empty_frames(schema)) if frames.path is None else kept(storage, frames.path)
+    if data is None:
+        raise FoundryError(
+            f"{frames.path} was removed from the store while a version was made of it",
+            hint="run the same command again",
+        )
     storage.write(store.frames(dataset, version_id, frames.shard_key), data)

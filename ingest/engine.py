@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version as package_version
@@ -21,12 +21,21 @@ from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, doubts_of, nothing_written
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.pictures import advice, codecs
-from robot_foundry.ingest.plan import INGEST_VERSION, Group, plan
+from robot_foundry.ingest.plan import INGEST_VERSION, Group, grouped, named, plan
 from robot_foundry.ingest.preview import Preview, preview
-from robot_foundry.ingest.scan import Listing, Source, choose, first_units, list_units, read_files
+from robot_foundry.ingest.scan import (
+    Listing,
+    Source,
+    choose,
+    first_units,
+    list_units,
+    read_files,
+    source_files,
+)
 from robot_foundry.ingest.shard_tables import TABLES_VERSION
-from robot_foundry.ingest.shard_writer import ShardTask, write_shards
+from robot_foundry.ingest.shard_writer import ShardTask, write_batch, write_shards
 from robot_foundry.ingest.sources import SourceFile, layout
+from robot_foundry.ingest.sources.base import UNKNOWN
 from robot_foundry.ingest.spec import Spec, load_spec
 from robot_foundry.ingest.survey import Interned, Shard
 from robot_foundry.runtime.canonical import digest_of
@@ -151,23 +160,62 @@ def _run(job: _Job, *, dry_run: bool) -> Report:
     with ExitStack() as until_done:
         if job.options.ray_address is not None:
             until_done.enter_context(_seen_by_all(job))
-        files, listing = _look(job)
-        build_id = _build_id(job.spec, files, job.options.limit)
-        known = find_build(job.store, job.dataset, build_id)
-        if known is not None:
-            report = report_of(known, read_manifest(job.store, known), noop=True)
-            check_errors(report.quarantined, job.options.max_errors)
-            return report
+        options = job.options
+        known = Fingerprints(job.found.root, job.store.storage, job.workers, options.fingerprint)
+        if job.workers.inline and options.limit is None and not dry_run and known.reads(job.found.statuses):
+            return _run_reading(job, known)
+        files, listing = _look(job, known)
+        build_id = _build_id(job.spec, files, options.limit)
+        made = _made(job, build_id)
+        if made is not None:
+            return made
         if listing is None:
-            listing = list_units(files, job.spec, job.workers, quiet=job.options.quiet)
-        check_errors(listing.refused, job.options.max_errors)
-        if not listing.units:
-            raise nothing_written(len(listing.refused), listing.refused)
+            listing = list_units(files, job.spec, job.workers, quiet=options.quiet)
+        _check(job, listing)
         reader = layout(job.spec.layout)
         groups = plan(listing.units, job.spec.content, reader, codecs(job.spec.content, reader))
         if dry_run:
             return _dry_report(job, files, listing, groups, build_id)
         return _commit(job, build_id, listing, _write_shards(job, groups, listing))
+
+
+def _run_reading(job: _Job, known: Fingerprints) -> Report:
+    """The run of one process where files must be read for their fingerprints.
+
+    They are read while shards of those before are written. So whether the version is there already is known
+    at the end, when all its shards were found.
+    """
+    content, reader = job.spec.content, layout(job.spec.layout)
+    versions = codecs(content, reader)
+    files = source_files(job.found, lambda path: UNKNOWN)
+    listing = list_units(files, job.spec, job.workers, quiet=job.options.quiet)
+    _check(job, listing)
+    with known.ahead(job.found.statuses) as fingerprint:
+        groups = (
+            named([unit.fingerprinted(fingerprint) for unit in units], content, reader, versions)
+            for units in grouped(listing.units, content, reader)
+        )
+        shards = _write_shards(job, groups, listing)
+    files = read_files(job.found, known, quiet=job.options.quiet)
+    build_id = _build_id(job.spec, files, None)
+    return _made(job, build_id) or _commit(job, build_id, listing, shards)
+
+
+def _made(job: _Job, build_id: str) -> Report | None:
+    """The report of the version, if it is there."""
+    known = find_build(job.store, job.dataset, build_id)
+    if known is None:
+        return None
+    report = report_of(known, read_manifest(job.store, known), noop=True)
+    check_errors(report.quarantined, job.options.max_errors)
+    return report
+
+
+def _check(job: _Job, listing: Listing) -> None:
+    """FoundryError if there is nothing to write, or too much was refused."""
+    check_errors(listing.refused, job.options.max_errors)
+    if not listing.units:
+        raise nothing_written(len(listing.refused), listing.refused)
 
 
 @contextmanager
@@ -188,10 +236,9 @@ def _seen_by_all(job: _Job) -> Iterator[None]:
         job.store.storage.delete(probe)
 
 
-def _look(job: _Job) -> tuple[list[SourceFile], Listing | None]:
+def _look(job: _Job, known: Fingerprints) -> tuple[list[SourceFile], Listing | None]:
     """The files with their fingerprints; with a limit those of the first units only, and these units."""
     options = job.options
-    known = Fingerprints(job.found.root, job.store.storage, job.workers, options.fingerprint)
     if options.limit is not None:
         return first_units(job.found, job.spec, known, options.limit)
     return read_files(job.found, known, quiet=options.quiet), None
@@ -251,21 +298,39 @@ def _build_id(spec: Spec, files: Sequence[SourceFile], limit: int | None) -> str
     )
 
 
-def _write_shards(job: _Job, groups: Sequence[Group], listing: Listing) -> list[Shard]:
+def _write_shards(job: _Job, groups: Iterable[Group], listing: Listing) -> list[Shard]:
     """All shards, in the plan's order."""
-    batches = _batches(groups)
-    tasks = ([ShardTask(job.store, job.dataset, job.spec, group) for group in batch] for batch in batches)
     refused, pool = list(listing.refused), Interned()
     shards: dict[str, Shard] = {}
+    planned: list[str] = []
+
+    def upcoming() -> Iterator[Group]:
+        for group in groups:
+            planned.append(group.shard_key)
+            yield group
+
     label = f"ingest {job.dataset}"
     with Progress(len(listing.units), "episodes", label, quiet=job.options.quiet) as progress:
-        for index, made in job.workers.map(write_shards, tasks):
-            for group, shard in zip(batches[index], made, strict=True):
-                shards[shard.key] = pool.shard(shard)
-                refused += shard.refused
-                progress.advance(len(group.units), bytes=shard.num_bytes, errors=len(shard.refused))
+        for group, shard in _written(job, upcoming()):
+            shards[shard.key] = pool.shard(shard)
+            refused += shard.refused
+            progress.advance(len(group.units), bytes=shard.num_bytes, errors=len(shard.refused))
             check_errors(refused, job.options.max_errors)
-    return [shards[group.shard_key] for group in groups]
+    return [shards[key] for key in planned]
+
+
+def _written(job: _Job, groups: Iterable[Group]) -> Iterator[tuple[Group, Shard]]:
+    """Each group with its shard, as they come."""
+
+    def task(group: Group) -> ShardTask:
+        return ShardTask(job.store, job.dataset, job.spec, group)
+
+    if job.workers.inline:
+        yield from write_shards(map(task, groups))
+        return
+    batches = _batches(list(groups))
+    for _, made in job.workers.map(write_batch, (list(map(task, batch)) for batch in batches)):
+        yield from made
 
 
 def _batches(groups: Sequence[Group]) -> list[list[Group]]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 
 from robot_foundry.ingest.sources import SourceFile
 from robot_foundry.ingest.sources.base import STORE_CHECKSUM
 from robot_foundry.runtime import files
+from robot_foundry.runtime.cache import keep, kept
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import FileStatus
@@ -20,7 +24,9 @@ from robot_foundry.runtime.storage import Storage
 HOW = ("auto", "full")
 # Starting workers takes seconds; fewer files than this are read here.
 FILES_WORTH_WORKERS = 64
-THREADS = 4
+THREADS, THREADS_AHEAD = 4, 2
+# So far a source is read for its fingerprints before it is read for its episodes: within what memory caches.
+AHEAD_BYTES = 512 * 1024 * 1024
 # What is known is kept each time that so much was read, so that a killed run need not read it again.
 KEPT_EVERY_BYTES = 10 * 1024**3
 
@@ -44,11 +50,37 @@ class Fingerprints:
         """The fingerprint of each file by its path."""
         if self._by_store:
             return {file.path: f"{STORE_CHECKSUM}{file.stamp}:{file.size}" for file in statuses}
-        known = self._load()
-        unknown = [file for file in statuses if known.get(file.path, [])[:2] != _key(file)]
+        known, unknown = self._load(), self._unknown(statuses)
         if unknown:
             self._read(known, unknown, quiet)
         return {file.path: known[file.path][2] for file in statuses}
+
+    def reads(self, statuses: Sequence[FileStatus]) -> bool:
+        """Whether some of these are local files that must be read."""
+        return not files.is_remote(self._root) and bool(self._unknown(statuses))
+
+    @contextmanager
+    def ahead(self, statuses: Sequence[FileStatus]) -> Iterator[Callable[[str], str]]:
+        """Fingerprints by path, while the files are worked on in this order: the next are read meanwhile."""
+        known, upcoming = self._load(), deque(self._unknown(statuses))
+        ends = dict(zip((file.path for file in upcoming), accumulate(f.size for f in upcoming), strict=True))
+        read: dict[str, Future[str]] = {}
+
+        def fingerprint(path: str) -> str:
+            if path in ends:
+                while upcoming and ends[upcoming[0].path] - upcoming[0].size < ends[path] + AHEAD_BYTES:
+                    file = upcoming.popleft()
+                    read[file.path] = pool.submit(_sha256, self._root, file)
+                known[path] = [*keys[path], read[path].result()]
+            return known[path][2]
+
+        keys = {file.path: _key(file) for file in upcoming}
+        with ThreadPoolExecutor(THREADS_AHEAD) as pool:
+            try:
+                yield fingerprint
+            finally:
+                pool.shutdown(cancel_futures=True)
+                self._keep(known)
 
     def _read(self, known: dict[str, list[str]], unknown: Sequence[FileStatus], quiet: bool) -> None:
         num_bytes = 0
@@ -79,14 +111,20 @@ class Fingerprints:
             finally:
                 pool.shutdown(cancel_futures=True)
 
+    def _unknown(self, statuses: Sequence[FileStatus]) -> list[FileStatus]:
+        """Those whose content was not read since it changed, each once."""
+        known = self._load()
+        each = {file.path: file for file in statuses}.values()
+        return [file for file in each if known.get(file.path, [])[:2] != _key(file)]
+
     def _load(self) -> dict[str, list[str]]:
         if self._known is None:
-            found = self._cache.exists(self._path)
-            self._known = json.loads(self._cache.read_bytes(self._path)) if found else {}
+            found = kept(self._cache, self._path)
+            self._known = {} if found is None else json.loads(found)
         return self._known
 
     def _keep(self, known: dict[str, list[str]]) -> None:
-        self._cache.write(self._path, canonical_json(known))
+        keep(self._cache, self._path, canonical_json(known))
 
 
 def _key(file: FileStatus) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Camera, Encoded, Episode, Layout, Picture, Refused
+from robot_foundry.ingest.sources.base import Camera, Data, Encoded, Episode, Layout, Picture, Refused
 from robot_foundry.ingest.spec import ALL_CAMERAS, Content
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards import images
@@ -90,7 +90,7 @@ class Pictures:
         views = [_view(camera, place, content) for place, camera in enumerate(episode.cameras)]
         self._views = sorted(views, key=lambda view: view.name)  # the order of names in a tar
 
-    def of_frame(self, frame: int, pictures: Sequence[Picture]) -> Iterator[tuple[str, str, bytes]]:
+    def of_frame(self, frame: int, pictures: Sequence[Picture]) -> Iterator[tuple[str, str, Data]]:
         """Stored camera name, suffix and bytes of each image of the frame, sorted by name."""
         for view, picture in self._seen(frame, pictures):
             data, encoding = self._stored(view, picture)
@@ -153,13 +153,13 @@ class Pictures:
         """Whether the spec asks for other pixels than the last image has."""
         return view.flip != "none" or view.is_bgr or self._content.resize not in (None, view.shown)
 
-    def _stored(self, view: _View, picture: NDArray[np.uint8] | Encoded) -> tuple[bytes, str]:
+    def _stored(self, view: _View, picture: NDArray[np.uint8] | Encoded) -> tuple[Data, str]:
         """The image as it goes into the tar, and the suffix of its name."""
         if isinstance(picture, Encoded):
             if not self._changes(view):
                 return picture.data, "png" if picture.format == "png" else "jpg"
             try:
-                picture = images.decode(picture.data)
+                picture = images.decode(bytes(picture.data))
             except CorruptImage as error:
                 raise Refused(
                     f"an image of its camera '{view.camera.name}' is damaged: {error.message}"

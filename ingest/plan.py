@@ -52,18 +52,24 @@ class Group:
 
 def plan(units: Sequence[Unit], content: Content, layout: Layout, codecs: dict[str, str]) -> list[Group]:
     """Shards for the units, in the source's order. Pure: the same units give the same groups and names."""
+    return [named(members, content, layout, codecs) for members in grouped(units, content, layout)]
+
+
+def grouped(units: Sequence[Unit], content: Content, layout: Layout) -> Iterator[list[Unit]]:
+    """The units of each shard. What their files hold, as far as fingerprints tell, decides nothing."""
     cut = partial(_bounds, layout=layout, target_bytes=content.shard_bytes)
-    groups = []
-    for members in _groups(units, content.shard_bytes, lambda unit: len(cut(unit)) > 2):
-        name = partial(_shard_key, members, content, layout, codecs)
-        bounds = cut(members[0]) if len(members) == 1 else [0, 0]
-        if len(bounds) == 2:
-            groups.append(Group(name(None), tuple(sorted(members, key=lambda unit: unit.key))))
-            continue
-        last = len(bounds) - 1
-        parts = [Segment(name([start, end, last]), start, end) for start, end in pairwise(bounds)]
-        groups.append(Group(parts[0].shard_key, tuple(members), tuple(parts[1:])))
-    return groups
+    return _groups(units, content.shard_bytes, lambda unit: len(cut(unit)) > 2)
+
+
+def named(members: Sequence[Unit], content: Content, layout: Layout, codecs: dict[str, str]) -> Group:
+    """The shard of these units."""
+    name = partial(_shard_key, members, content, layout, codecs)
+    bounds = _bounds(members[0], layout, content.shard_bytes) if len(members) == 1 else [0, 0]
+    if len(bounds) == 2:
+        return Group(name(None), tuple(sorted(members, key=lambda unit: unit.key)))
+    last = len(bounds) - 1
+    parts = [Segment(name([start, end, last]), start, end) for start, end in pairwise(bounds)]
+    return Group(parts[0].shard_key, tuple(members), tuple(parts[1:]))
 
 
 def _bounds(unit: Unit, layout: Layout, target_bytes: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Unit, layo
 from robot_foundry.ingest.spec import Spec, load_spec
 from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.runtime.files import FileStatus
+from robot_foundry.runtime.files import NO_STAMP, FileStatus
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
 
@@ -40,8 +40,13 @@ class Source:
     @property
     def num_bytes(self) -> int:
         """Size of all files that are read."""
-        sizes = {item.path: item.size for found in self.files for item in (found.status, *found.companions)}
-        return sum(sizes.values())
+        return sum({item.path: item.size for item in self.statuses}.values())
+
+    @property
+    def statuses(self) -> list[FileStatus]:
+        """Of all files, in the order in which they are read; one that several share comes several times."""
+        listed = (item for found in self.files for item in (found.status, *found.companions))
+        return [item for item in listed if item.stamp != NO_STAMP]
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,19 @@ class Listing:
 
 
 class _Siblings(Collection[str]):
-    """Paths of all files beneath a root, listed when they are first asked for."""
+    """Paths of all files beneath a root, listed when they are first asked for; no links that lead nowhere."""
 
     def __init__(self, root: str) -> None:
         self._root = root
 
     @cached_property
+    def found(self) -> list[FileStatus]:
+        """Links that lead nowhere as well."""
+        return list(files.walk(self._root))
+
+    @cached_property
     def by_path(self) -> dict[str, FileStatus]:
-        return {file.path: file for file in files.walk(self._root)}
+        return {file.path: file for file in self.found if file.stamp != NO_STAMP}
 
     def __contains__(self, path: object) -> bool:
         return path in self.by_path
@@ -123,7 +133,9 @@ def choose(source: str | Path, spec: Spec) -> tuple[Spec, Source]:
         if claimed:
             return form, _source(listed, claimed, reader)
     layouts = " or ".join(dict.fromkeys(form.layout for form in forms))
-    raise UsageError(f"the folder {source} holds no file of the layout {layouts}")
+    raise UsageError(
+        f"{source} holds no file of the layout {layouts}", hint="docs/specs.md says which spec reads what"
+    )
 
 
 def _listed(source: str | Path) -> _Listed:
@@ -145,9 +157,11 @@ def _listed(source: str | Path) -> _Listed:
             raise UsageError(f"no file matches {text}")
         return _Listed(root, found, _Siblings(root), named=True)
     siblings = _Siblings(place)
-    if not siblings:
-        raise UsageError(f"there is no file or folder {text}, or nothing is in it")
-    return _Listed(place, list(siblings.by_path.values()), siblings, named=False)
+    if not siblings.found:
+        if not files.is_remote(place) and Path(place).is_dir():
+            raise UsageError(f"the folder {text} is empty")
+        raise UsageError(f"there is no file or folder {text}", hint="give a file, a folder or a quoted glob")
+    return _Listed(place, siblings.found, siblings, named=False)
 
 
 def _source(listed: _Listed, claimed: Sequence[FileStatus], reader: Layout) -> Source:
@@ -175,12 +189,18 @@ def _before_magic(place: str) -> tuple[str, str]:
 
 def read_files(source: Source, known: Fingerprints, *, quiet: bool = True) -> list[SourceFile]:
     """Every file of the source with its fingerprint."""
-    statuses = {item.path: item for found in source.files for item in (found.status, *found.companions)}
+    statuses = {item.path: item for item in source.statuses}
     hashes = known.of([statuses[path] for path in sorted(statuses)], quiet=quiet)
+    return source_files(source, hashes.__getitem__)
+
+
+def source_files(source: Source, fingerprint: Callable[[str], str]) -> list[SourceFile]:
+    """Every file of the source; `fingerprint` gives that of a path."""
 
     def file_of(status: FileStatus, companions: tuple[SourceFile, ...] = ()) -> SourceFile:
-        path = status.path
-        return SourceFile(source.root, path, status.size, status.stamp, hashes[path], companions)
+        path, stamp = status.path, status.stamp
+        known_as = NO_STAMP if stamp == NO_STAMP else fingerprint(path)
+        return SourceFile(source.root, path, status.size, stamp, known_as, companions)
 
     return [file_of(found.status, tuple(map(file_of, found.companions))) for found in source.files]
 
@@ -219,6 +239,10 @@ def first_units(
 
 
 def _list_file(spec: Spec, file: SourceFile) -> Listing:
+    if file.stamp == NO_STAMP:
+        return Listing(
+            (), ((file.path, "it is a link that leads nowhere: fetch the file that it stands for"),)
+        )
     try:
         units, refused = layout(spec.layout).list_units(file, spec.content)
     except Refused as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.spec import mapping_json
 from robot_foundry.normalization import checks
 from robot_foundry.normalization.evidence import Evidence
+from robot_foundry.runtime.cache import keep, kept
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 
 TABLES_VERSION = 1
@@ -42,7 +44,7 @@ class TablesTask:
     resolution: Resolution
     problems: Mapping[str, str]
 
-    @property
+    @cached_property
     def folder(self) -> str:
         """Where the results lie in the cache."""
         digest = digest_of(
@@ -79,11 +81,12 @@ class ShardTables:
 def shard_tables(task: TablesTask) -> ShardTables:
     """The shard's tables, computed if they are not cached. The frames table itself lies at frames_path."""
     storage, path = task.store.storage, f"{task.folder}.json"
-    if storage.exists(path) and storage.exists(task.frames_path):
-        return _from_json(json.loads(storage.read_bytes(path)))
+    found = kept(storage, path)
+    if found is not None and kept(storage, task.frames_path) is not None:
+        return _from_json(json.loads(found))
     frames, tables = _compute(task)
-    storage.write(task.frames_path, write_table(frames))
-    storage.write(path, canonical_json(_to_json(tables)))
+    keep(storage, task.frames_path, write_table(frames))
+    keep(storage, path, canonical_json(_to_json(tables)))
     return tables
 
 

@@ -6,7 +6,9 @@ Legend: N frames, H W pixels.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,7 +17,7 @@ from typing import Any
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.pictures import Pictures
 from robot_foundry.ingest.plan import Group
-from robot_foundry.ingest.sources import Episode, Picture, Refused, SourceFile, Unit, layout
+from robot_foundry.ingest.sources import Data, Episode, Picture, Refused, SourceFile, Unit, layout
 from robot_foundry.ingest.spec import Spec
 from robot_foundry.ingest.spool import Spool
 from robot_foundry.ingest.survey import Shard, cache_survey, cached_survey, survey
@@ -29,6 +31,8 @@ from robot_foundry.shards.segments import Segment
 from robot_foundry.shards.tar import TarWriter
 
 EPISODE_FORMAT = 1
+# Shards that are on their way to the disk while one is read.
+MOST_BEHIND = 1
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,26 @@ class ShardTask:
         return self.store.shard_index(self.dataset, shard_key)
 
 
-def write_shards(tasks: Sequence[ShardTask]) -> list[Shard]:
-    """The shards, written now if their index is not there yet. The same task gives the same bytes anywhere.
+def write_shards(tasks: Iterable[ShardTask]) -> Iterator[tuple[Group, Shard]]:
+    """The group and shard of each task in order, written if their index is not there yet.
 
-    A remote file is fetched once for all units that follow each other in it.
+    The same task gives the same bytes anywhere. While a shard reaches the disk, the next one is read. A file
+    that is remote is fetched once for all units that follow each other in it.
     """
-    with _AtHand() as at_hand:
-        return [_write_shard(task, at_hand) for task in tasks]
+    with _AtHand() as at_hand, ThreadPoolExecutor(1) as finishing:
+        behind: deque[tuple[Group, Future[Shard]]] = deque()
+        for task in tasks:
+            behind.append((task.group, finishing.submit(_filled(task, at_hand))))
+            if len(behind) > MOST_BEHIND:
+                group, finished = behind.popleft()
+                yield group, finished.result()
+        for group, finished in behind:
+            yield group, finished.result()
+
+
+def write_batch(tasks: Sequence[ShardTask]) -> list[tuple[Group, Shard]]:
+    """All of `write_shards`, for a worker."""
+    return list(write_shards(tasks))
 
 
 class _AtHand:
@@ -77,12 +94,15 @@ class _AtHand:
         return replace(unit, file=self._local)
 
 
-def _write_shard(task: ShardTask, at_hand: _AtHand) -> Shard:
+def _filled(task: ShardTask, at_hand: _AtHand) -> Callable[[], Shard]:
+    """Read the source into the shard's tar; what is returned has the shard reach the disk."""
     storage, key = task.store.storage, task.group.shard_key
     if all(storage.exists(task.index_path(part)) for part in task.group.shard_keys):
-        return _existing(task, at_hand)
+        shard = _existing(task, at_hand)
+        return lambda: shard
     refused = []
-    with _tar(task, key) as tar:
+    with ExitStack() as stack:
+        tar = stack.enter_context(_tar(task, key))
         for unit in task.group.units:
             # An episode may fail at its last frame; only whole ones reach the tar.
             with Spool() as spool:
@@ -93,7 +113,13 @@ def _write_shard(task: ShardTask, at_hand: _AtHand) -> Shard:
                     continue
                 for name, data in spool.members():
                     tar.add(name, data)
-    return _surveyed(task, tuple(refused), reused=False)
+        opened = stack.pop_all()
+
+    def finish() -> Shard:
+        opened.close()
+        return _surveyed(task, tuple(refused), reused=False)
+
+    return finish
 
 
 @contextmanager
@@ -164,7 +190,7 @@ def _read(unit: Unit, task: ShardTask, spool: Spool) -> None:
 
 
 def _add_images(
-    add: Callable[[str, bytes], None],
+    add: Callable[[str, Data], None],
     unit: Unit,
     pictures: Pictures,
     frames: Iterable[tuple[int, Sequence[Picture]]],

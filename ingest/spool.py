@@ -7,6 +7,8 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO
 
+from robot_foundry.ingest.sources.base import Data
+
 MEMORY_BYTES = 64 * 1024 * 1024
 
 
@@ -15,7 +17,7 @@ class Spool:
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
         self._most = memory_bytes
-        self._held: list[tuple[str, bytes]] = []
+        self._held: list[tuple[str, Data]] = []
         self._held_bytes = 0
         self._on_disk: list[tuple[str, int]] = []
         self._file: IO[bytes] | None = None
@@ -32,14 +34,14 @@ class Spool:
         if self._file is not None:
             self._file.close()
 
-    def add(self, name: str, data: bytes) -> None:
+    def add(self, name: str, data: Data) -> None:
         """Append a member."""
         self._held.append((name, data))
         self._held_bytes += len(data)
         if self._held_bytes > self._most:
             self._spill()
 
-    def members(self) -> Iterator[tuple[str, bytes]]:
+    def members(self) -> Iterator[tuple[str, Data]]:
         """All members; nothing may be added after."""
         if self._file is not None:
             self._file.seek(0)

@@ -9,6 +9,7 @@ from typing import Any
 
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.store import Store
+from robot_foundry.runtime.cache import keep, kept
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.shards.index import read_index, tar_bytes, tar_sha256
 
@@ -105,10 +106,10 @@ def _tar(store: Store, dataset: str, shard_key: str) -> Tar:
 
 def cached_survey(store: Store, dataset: str, shard_key: str) -> Shard | None:
     """The survey that `cache_survey` kept, refusals and all, if it is of the tar that is there."""
-    path = _cache_path(shard_key)
-    if not store.storage.exists(path):
+    found = kept(store.storage, _cache_path(shard_key))
+    if found is None:
         return None
-    values = json.loads(store.storage.read_bytes(path))
+    values = json.loads(found)
     index = read_index(store.storage, store.shard_index(dataset, shard_key))
     segments = tuple(Tar(*entry) for entry in values.get("segments", ()))
     if values["tar_sha256"] != tar_sha256(index) or any(
@@ -133,7 +134,7 @@ def cache_survey(store: Store, shard: Shard) -> None:
         "refused": shard.refused,
         "segments": [[tar.key, tar.sha256, tar.num_bytes] for tar in shard.segments],
     }
-    store.storage.write(_cache_path(shard.key), canonical_json(values))
+    keep(store.storage, _cache_path(shard.key), canonical_json(values))
 
 
 def _cache_path(shard_key: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class Dim:
     shared: bool | None = None
 
     def __post_init__(self) -> None:
-        match = _NAME.fullmatch(self.name)
+        match = _parsed(self.name)
         if match is None:
             raise FoundryError(
                 f"'{self.name}' is no dimension name: expected [<embodiment>:]<part>.<quantity>[.<component>]"
@@ -133,7 +134,7 @@ class Dim:
 
     @property
     def _match(self) -> re.Match[str]:
-        match = _NAME.fullmatch(self.name)
+        match = _parsed(self.name)
         assert match is not None
         return match
 
@@ -189,6 +190,13 @@ def check_embodiment(name: str) -> str:
     return name
 
 
+# Tables of thousands of episodes ask for the same few names.
+@lru_cache(maxsize=4096)
+def _parsed(name: str) -> re.Match[str] | None:
+    return _NAME.fullmatch(name)
+
+
+@lru_cache(maxsize=4096)
 def dims_for(name: str, *, count: int | None = None, shared: bool | None = None) -> tuple[Dim, ...]:
     """The dimensions of `<part>.<quantity>`, or the one of a full name, with unit and kind from QUANTITIES.
 

@@ -20,13 +20,17 @@ from robot_foundry.runtime.storage import OBJECT_STORES, checked_path
 from robot_foundry.runtime.storage_fsspec import open_filesystem
 
 BLOCK_BYTES = 4 * 1024 * 1024
+NO_STAMP = ""
 # What object stores call the checksum of an object, or the time of its last change where there is none.
 STAMPS = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "created")
 
 
 @dataclass(frozen=True)
 class FileStatus:
-    """`stamp` changes when the content does: the ETag of an object, mtime in ns of a local file."""
+    """`stamp` changes when the content does: the ETag of an object, mtime in ns of a local file.
+
+    A link that leads nowhere has NO_STAMP.
+    """
 
     path: str
     size: int
@@ -68,17 +72,33 @@ def is_file(place: str) -> bool:
 
 
 def walk(root: str) -> Iterator[FileStatus]:
-    """All files beneath the root, in no certain order; links are followed."""
+    """All files beneath the root, in no certain order; links are followed.
+
+    A link that leads nowhere has no stamp. OSError if a folder cannot be read.
+    """
     if is_remote(root):
         files, base = open_filesystem(root)
         with suppress(FileNotFoundError):  # no such bucket
             yield from _remote(files.find(base, detail=True), base)
         return
-    for folder, _, names in os.walk(root, followlinks=True):
+    for folder, _, names in os.walk(root, followlinks=True, onerror=_unless_missing):
         for name in names:
-            place = Path(folder, name)
-            if place.is_file():
-                yield status(root, place.relative_to(root).as_posix())
+            yield from _local(root, Path(folder, name).relative_to(root))
+
+
+def _local(root: str, path: Path) -> Iterator[FileStatus]:
+    """The status of what is a file, or a link that leads nowhere."""
+    place = Path(root, path)
+    if place.is_file():
+        yield status(root, path.as_posix())
+    elif place.is_symlink() and not place.exists():
+        yield FileStatus(path.as_posix(), 0, NO_STAMP)
+
+
+def _unless_missing(error: OSError) -> None:
+    """For `os.walk`, which is silent about folders that it cannot read."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def matching(root: str, pattern: str) -> Iterator[FileStatus]:
@@ -88,8 +108,7 @@ def matching(root: str, pattern: str) -> Iterator[FileStatus]:
         yield from _remote(files.glob(f"{base}/{pattern}", detail=True), base)
         return
     for name in glob.glob(pattern, root_dir=root, recursive=True):
-        if Path(root, name).is_file():
-            yield status(root, Path(name).as_posix())
+        yield from _local(root, Path(name))
 
 
 def read_bytes(root: str, path: str) -> bytes:
@@ -103,9 +122,17 @@ def read_bytes(root: str, path: str) -> bytes:
 def sha256(root: str, path: str) -> str:
     """The SHA-256 of the content, 64 hex digits; the file is read once, in blocks."""
     if not is_remote(root):
-        with Path(root, path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return _sha256_of(Path(root, path))
     return _read_through(root, path, None)
+
+
+def _sha256_of(path: Path) -> str:
+    # Blocks as large as these, because a thread may wait for the interpreter between two of them.
+    digest, block = hashlib.sha256(), memoryview(bytearray(BLOCK_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(block):
+            digest.update(block[:size])
+    return digest.hexdigest()
 
 
 def download(root: str, path: str, target: Path) -> str:

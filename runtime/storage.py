@@ -44,8 +44,11 @@ class Storage(Protocol):
         """Sorted paths of all files beneath the folder `prefix` ("" is the root)."""
         ...
 
-    def write(self, path: str, data: bytes) -> None:
-        """Put `data` at `path`, replacing what was there in one step."""
+    def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
+        """Put `data` at `path`, replacing what was there in one step.
+
+        Where `durable` is False a power failure soon after may leave part of it, or nothing; see `cache`.
+        """
         ...
 
     def create(self, path: str, data: bytes) -> bool:

@@ -58,7 +58,7 @@ class FsspecStorage:
         found = self._files.find(f"{self._root}/{folder}" if folder else self._root)
         return sorted(name[start:] for name in found)
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
         self._files.pipe_file(self._place(path), data)
 
     def create(self, path: str, data: bytes) -> bool:

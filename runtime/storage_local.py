@@ -59,9 +59,16 @@ class LocalStorage:
             found += [(relative / name).as_posix() for name in names if not name.startswith(TEMPORARY_PREFIX)]
         return sorted(found)
 
-    def write(self, path: str, data: bytes) -> None:
-        with self.writer(path) as file:
+    def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
+        if durable:
+            with self.writer(path) as file:
+                file.write(data)
+            return
+        target = self._place(path)
+        with _temporary(target) as (file, temporary):
             file.write(data)
+            file.flush()
+            os.replace(temporary, target)
 
     def create(self, path: str, data: bytes) -> bool:
         target = self._place(path)

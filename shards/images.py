@@ -23,6 +23,10 @@ __all__ = ["CorruptImage", "codec_versions", "decode", "encode_jpeg", "probe"]
 MAX_PIXELS = 64 * 2**20
 # Below this, chroma at half resolution costs detail that a policy needs (a gripper is a few pixels wide).
 FULL_CHROMA_BELOW = 128
+# Encoders that optimise tables give each image a header of its own, which is not worth remembering.
+MOST_HEADERS = 4
+# Markers of JPEG that a length follows (ITU-T T.81 B.1), but for the standalone ones between them.
+_FIRST_SEGMENT, _LAST_SEGMENT, _START_OF_SCAN = 0xC0, 0xFE, 0xDA
 _JPEG_MAGIC, _PNG_MAGIC = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 
@@ -68,7 +72,7 @@ def decode(data: bytes, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint
     return pixels_HWC if out is None else out
 
 
-def probe(data: bytes) -> tuple[str, int, int]:
+def probe(data: bytes | memoryview) -> tuple[str, int, int]:
     """('jpg' or 'png', height, width) from the header alone; CorruptImage as in `decode`."""
     if data[:8] == _PNG_MAGIC:
         if len(data) < 33 or data[12:16] != b"IHDR":
@@ -85,6 +89,37 @@ def probe(data: bytes) -> tuple[str, int, int]:
     if not 0 < height * width <= MAX_PIXELS:
         raise CorruptImage(f"an image of {height} x {width} pixels is outside 1 to {MAX_PIXELS} pixels")
     return encoding, height, width
+
+
+class Headers:
+    """`probe` of images of which many have the same header, as those of one camera do: it is parsed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[str, int, int]] = {}
+
+    def probe(self, data: bytes | memoryview) -> tuple[str, int, int]:
+        """As the function."""
+        for header, found in self._known.items():
+            if bytes(data[: len(header)]) == header:
+                return found
+        found = probe(data)
+        end = _jpeg_header_end(data) if found[0] == "jpg" and len(self._known) < MOST_HEADERS else None
+        if end is not None:
+            self._known[bytes(data[:end])] = found
+        return found
+
+
+def _jpeg_header_end(data: bytes | memoryview) -> int | None:
+    """Where the entropy-coded data begins, behind all that `probe` reads; None if that is not plain."""
+    position, marker = 2, 0
+    while marker != _START_OF_SCAN:
+        if data[position : position + 1] != b"\xff" or position + 4 > len(data):
+            return None
+        marker = data[position + 1]
+        if not _FIRST_SEGMENT <= marker <= _LAST_SEGMENT:
+            return None
+        position += 2 + int.from_bytes(data[position + 2 : position + 4])
+    return position if position <= len(data) else None
 
 
 @cache

@@ -21,8 +21,9 @@ from robot_foundry.shards.keys import member_key
 BLOCK = 512
 RECORD = 20 * BLOCK
 MAX_MEMBER_BYTES = 8**11 - 1  # eleven octal digits
-BLOCK_BYTES = 1024 * 1024
-MOST_BEHIND = 32  # blocks, so that reading goes on meanwhile
+# Large, because between two blocks a thread may wait for the interpreter.
+BLOCK_BYTES = 4 * 1024 * 1024
+MOST_BEHIND = 8  # blocks, so that reading goes on meanwhile
 _PADDING = bytes(BLOCK)
 
 
@@ -46,8 +47,8 @@ class TarWriter:
         self._file = fileobj
         self._sha256 = hashlib.sha256()
         self._thread = ThreadPoolExecutor(1)
-        self._behind: deque[Future[bytearray]] = deque()
-        self._block, self._filled = bytearray(BLOCK_BYTES), 0
+        self._behind: deque[Future[memoryview]] = deque()
+        self._block, self._filled = _new_block(), 0
         self._position = 0
         self._rows: list[MemberRow] = []
         self._last_name = ""
@@ -62,7 +63,9 @@ class TarWriter:
         size = len(payload)
         header, padding = ustar_header(name, size), _PADDING[: -size % BLOCK]
         self._rows.append((key, name, self._position + BLOCK, size, google_crc32c.value(payload)))
-        self._append(header, payload, padding)
+        self._append(header)
+        self._append(payload)
+        self._append(padding)
         self._last_name = name
 
     def close(self) -> TarSummary:
@@ -76,35 +79,38 @@ class TarWriter:
         sha256 = self._sha256.hexdigest()
         return TarSummary(sha256, self._position, members_table(self._rows, sha256, self._position))
 
-    def _append(self, *parts: bytes) -> None:
-        for part in parts:
-            size = len(part)
-            self._position += size
-            taken = 0
-            while self._filled + size - taken >= BLOCK_BYTES:
-                fits = BLOCK_BYTES - self._filled
-                self._block[self._filled :] = part[taken : taken + fits]
-                self._filled, taken = BLOCK_BYTES, taken + fits
-                self._write()
-            self._block[self._filled : self._filled + size - taken] = part[taken:] if taken else part
-            self._filled += size - taken
+    def _append(self, part: bytes) -> None:
+        size, taken = len(part), 0
+        self._position += size
+        while self._filled + size - taken >= BLOCK_BYTES:
+            fits = BLOCK_BYTES - self._filled
+            self._block[self._filled :] = part[taken : taken + fits]
+            self._filled, taken = BLOCK_BYTES, taken + fits
+            self._write()
+        end = self._filled + size - taken
+        self._block[self._filled : end] = part[taken:] if taken else part
+        self._filled = end
 
     def _write(self) -> None:
         """Hand the block to the thread, and go on with a new one, or one that is written."""
         self._behind.append(self._thread.submit(self._write_block, self._block, self._filled))
-        self._block = self._behind.popleft().result() if self._has_block_back() else bytearray(BLOCK_BYTES)
+        self._block = self._behind.popleft().result() if self._has_block_back() else _new_block()
         self._filled = 0
 
     def _has_block_back(self) -> bool:
         """Whether the oldest block is written, or must be waited for."""
         return self._behind[0].done() or len(self._behind) >= MOST_BEHIND
 
-    def _write_block(self, block: bytearray, size: int) -> bytearray:
-        data = memoryview(block)[:size]
-        self._file.write(data)
-        self._sha256.update(data)
-        data.release()
+    def _write_block(self, block: memoryview, size: int) -> memoryview:
+        with block[:size] as data:
+            self._file.write(data)
+            self._sha256.update(data)
         return block
+
+
+def _new_block() -> memoryview:
+    # Slices of a view are filled in place, those of a bytearray by way of a copy.
+    return memoryview(bytearray(BLOCK_BYTES))
 
 
 _MODE_TO_GID = b"0000644\0" + 2 * b"0000000\0"
@@ -120,6 +126,6 @@ def ustar_header(name: str, size: int) -> bytes:
         raise FoundryError(
             f"tar member {name!r} has {size} bytes, but a member holds at most {MAX_MEMBER_BYTES}"
         )
-    encoded, length = name.encode("ascii").ljust(100, b"\0"), b"%011o\0" % size
+    encoded, length = name.encode("ascii"), b"%011o\0" % size
     checksum = b"%06o\0 " % (_FIXED_SUM + sum(encoded) + sum(length))
-    return b"".join((encoded, _MODE_TO_GID, length, _MTIME, checksum, _TYPE_TO_END))
+    return b"".join((encoded.ljust(100, b"\0"), _MODE_TO_GID, length, _MTIME, checksum, _TYPE_TO_END))

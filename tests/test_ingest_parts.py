@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robot_foundry.ingest import fingerprints
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.sources import SourceFile
 from robot_foundry.ingest.spool import Spool
 from robot_foundry.runtime import files
+from robot_foundry.runtime.cache import keep, kept
 from robot_foundry.runtime.cluster import check_worker, package_versions
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import Workers
@@ -46,6 +49,54 @@ def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
     second = Fingerprints(str(logs), cache, Workers()).of(statuses(logs))
     assert sorted(read[3:]) == ["b", "d"]
     assert second["d"] == second["a"] == first["a"] and second["b"] != first["b"]
+
+
+def test_files_are_hashed_a_little_ahead_of_the_one_that_is_asked_for(tmp_path, monkeypatch):
+    logs, cache, read = tmp_path / "logs", open_storage(tmp_path / "store"), []
+    logs.mkdir()
+    for name in "abcdef":
+        (logs / name).write_text(name * 10)
+    original = files.sha256
+    monkeypatch.setattr(files, "sha256", lambda root, path: (read.append(path), original(root, path))[1])
+    monkeypatch.setattr(fingerprints, "AHEAD_BYTES", 20)
+    known = Fingerprints(str(logs), cache, Workers())
+    assert known.reads(statuses(logs))
+    with known.ahead(statuses(logs)) as fingerprint:
+        assert fingerprint("a") == original(str(logs), "a")
+    assert set("a") <= set(read) <= set("abc")
+    read.clear()
+    known = Fingerprints(str(logs), cache, Workers())
+    with known.ahead(statuses(logs)) as fingerprint:
+        assert [fingerprint(name) for name in "fabcdef"] == [original(str(logs), name) for name in "fabcdef"]
+    assert sorted(read) == list("bcdef")
+    assert not known.reads(statuses(logs))
+    assert known.of(statuses(logs)) == {name: original(str(logs), name) for name in "abcdef"}
+
+
+def test_a_file_that_cannot_be_read_ahead_fails_where_it_is_asked_for(tmp_path):
+    logs, cache = tmp_path / "logs", open_storage(tmp_path / "store")
+    logs.mkdir()
+    for name in ("a", "b"):
+        (logs / name).write_text(name)
+    found = statuses(logs)
+    (logs / "b").unlink()
+    with Fingerprints(str(logs), cache, Workers()).ahead(found) as fingerprint:
+        fingerprint("a")
+        with pytest.raises(FileNotFoundError):
+            fingerprint("b")
+    assert not Fingerprints(str(logs), cache, Workers()).reads(found[:1])
+
+
+@given(st.binary(max_size=30), st.data())
+def test_a_cache_gives_back_all_of_what_it_was_given_or_nothing(content, data):
+    with TemporaryDirectory() as folder:
+        cache = open_storage(folder)
+        assert kept(cache, "cache/x") is None
+        keep(cache, "cache/x", content)
+        assert kept(cache, "cache/x") == content
+        stored = cache.read_bytes("cache/x")
+        Path(folder, "cache/x").write_bytes(stored[: data.draw(st.integers(0, len(stored) - 1))])
+        assert kept(cache, "cache/x") is None
 
 
 def test_what_was_hashed_is_kept_when_a_later_file_cannot_be_read(tmp_path, monkeypatch):

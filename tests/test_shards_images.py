@@ -15,7 +15,7 @@ from PIL import Image
 
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.errors import CorruptImage
-from robot_foundry.shards.images import codec_versions, decode, encode_jpeg, probe
+from robot_foundry.shards.images import Headers, codec_versions, decode, encode_jpeg, probe
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -143,3 +143,32 @@ def test_only_images_are_encoded() -> None:
 def test_codec_versions_name_the_library_that_decides_the_bytes() -> None:
     assert codec_versions()["simplejpeg"] == simplejpeg.__version__
     assert set(codec_versions()) <= {"simplejpeg", "libjpeg_turbo"}
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_headers_that_were_seen_tell_what_probe_tells(form: str) -> None:
+    sizes, seen = ((40, 60), (40, 64), (16, 16)), Headers()
+    pictures = [
+        saved(Image.fromarray(picture(*size, seed)), form, optimize=optimize)
+        for optimize in (False, True)
+        for seed in range(3)
+        for size in sizes
+    ]
+    for data in (*pictures, *map(memoryview, pictures)):
+        assert seen.probe(data) == probe(bytes(data))
+
+
+def test_a_header_cut_off_or_damaged_is_judged_as_if_no_other_had_been_seen() -> None:
+    seen = Headers()
+    assert seen.probe(JPEG) == seen.probe(JPEG) == ("jpg", 48, 64)
+    start = JPEG.index(b"\xff\xda")
+    damaged = [JPEG[:end] for end in range(0, start, 11)]
+    damaged += [JPEG[:at] + bytes([JPEG[at] ^ 0x41]) + JPEG[at + 1 :] for at in range(start)]
+    for data in damaged:
+        try:
+            expected = probe(data)
+        except CorruptImage:
+            with pytest.raises(CorruptImage):
+                seen.probe(data)
+        else:
+            assert seen.probe(data) == expected

@@ -6,6 +6,7 @@ from importlib import import_module
 
 from robot_foundry.ingest.sources.base import (
     Camera,
+    Data,
     Encoded,
     Episode,
     Layout,
@@ -17,6 +18,7 @@ from robot_foundry.ingest.sources.base import (
 
 __all__ = [
     "Camera",
+    "Data",
     "Encoded",
     "Episode",
     "Layout",

@@ -5,7 +5,7 @@ Legend: N frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +20,12 @@ from robot_foundry.runtime import files
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, MissingFileError
 
+# What a source holds, as it is or where it lies in something larger.
+Data = bytes | memoryview
 # Before a fingerprint that an object store gave, where the content was not read.
 STORE_CHECKSUM = "etag:"
+# In place of the fingerprint of a local file that was not read yet.
+UNKNOWN = ""
 
 
 class Refused(FoundryError):
@@ -50,6 +54,11 @@ class SourceFile:
         if not self.companions:
             return self.sha256
         return digest_of([self.sha256, [[file.path, file.sha256] for file in self.companions]])
+
+    def fingerprinted(self, fingerprint: Callable[[str], str]) -> SourceFile:
+        """The same file with the fingerprints, which are given by path."""
+        companions = tuple(file.fingerprinted(fingerprint) for file in self.companions)
+        return replace(self, sha256=fingerprint(self.path), companions=companions)
 
     @property
     def is_remote(self) -> bool:
@@ -138,6 +147,10 @@ class Unit:
     def name(self) -> str:
         return f"{self.file.path}#{self.episode}"
 
+    def fingerprinted(self, fingerprint: Callable[[str], str]) -> Unit:
+        """The same unit with the fingerprints of its files, which are given by path."""
+        return replace(self, file=self.file.fingerprinted(fingerprint))
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -156,7 +169,7 @@ class Encoded:
     `size` is (height, width) if the layout has looked at the header, and found it to be of this format.
     """
 
-    data: bytes
+    data: Data
     format: str
     size: tuple[int, int] | None = field(default=None, compare=False)
 

@@ -275,6 +275,14 @@ def read_array(name: str, dataset: h5py.Dataset) -> NDArray[Any]:
     return values
 
 
+def first_row(name: str, dataset: h5py.Dataset) -> Any:
+    """Row 0 of an array that has one."""
+    try:
+        return dataset[0]
+    except ERRORS as error:
+        raise unreadable(f"array '{name}' near frame 0", error) from error
+
+
 def stream(name: str, dataset: h5py.Dataset) -> Iterator[NDArray[np.uint8]]:
     """The rows one by one. Each chunk is unpacked once; memory holds a row of chunks, or a few small ones."""
     num_frames = dataset.shape[0]

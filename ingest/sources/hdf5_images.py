@@ -51,13 +51,14 @@ class ImageArray:
 
     def pictures(self) -> Iterator[Picture]:
         """The images one by one. Refused for one that is damaged or cut off."""
+        headers = images.Headers()
         for n, row in enumerate(hdf5.stream(self.camera.array, self.dataset)):
             if self.form == PIXELS:
                 yield row
             elif self.form == CHANNELS_FIRST:
                 yield np.moveaxis(row, 0, -1)
             else:
-                yield _encoded(row, self.camera.array, n)
+                yield _encoded(row, self.camera.array, n, headers)
 
 
 def may_hold_images(dataset: h5py.Dataset) -> bool:
@@ -75,10 +76,9 @@ def image_array(name: str, path: str, dataset: h5py.Dataset) -> ImageArray:
         height, width = dataset.shape[1:3] if form == PIXELS else dataset.shape[2:4]
         num_bytes = int(dataset.size) // ESTIMATED_COMPRESSION
     else:
-        first = next(hdf5.stream(path, dataset), None)
-        if first is None:
+        if count == 0:
             raise Refused(f"its camera '{path}' has no images")
-        data = _encoded(first, path, 0).data
+        data = _encoded(hdf5.first_row(path, dataset), path, 0, images.Headers()).data
         try:
             _, height, width = images.probe(data)
         except CorruptImage as error:
@@ -104,12 +104,12 @@ def _form(dataset: h5py.Dataset) -> str | None:
     return VARIABLE if len(shape) == 1 and (is_bytes or is_numbers) else None
 
 
-def _encoded(row: Any, path: str, n: int) -> Encoded:
+def _encoded(row: Any, path: str, n: int, headers: images.Headers) -> Encoded:
     """The image file in a row, without the zeros behind it: neither format ends in one."""
     data = row.tobytes() if isinstance(row, np.ndarray | np.void | np.bytes_) else bytes(row)
     data = data.rstrip(b"\0")
     try:
-        encoding, height, width = images.probe(data)
+        encoding, height, width = headers.probe(data)
     except CorruptImage as error:
         raise Refused(f"its image {n} of '{path}' is damaged: {error.message}") from error
     if encoding == "jpg" and JPEG_END not in data[-MOST_BEHIND:]:

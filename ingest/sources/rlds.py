@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import (
     Camera,
+    Data,
     Encoded,
     Episode,
     Layout,
@@ -236,7 +237,7 @@ def _num_frames(example: Example, leaves: Sequence[Leaf], left_out: Mapping[str,
 
 
 def _cameras(
-    views: Mapping[str, Sequence[bytes]], content: Content
+    views: Mapping[str, Sequence[Data]], content: Content
 ) -> tuple[tuple[Camera, ...], dict[str, str]]:
     """The cameras that the spec asks for, with the size of their first image, and why others are not."""
     names = _camera_names(sorted(views))
@@ -246,7 +247,7 @@ def _cameras(
         if first is None:
             left_out[path] = "no step of the episode has an image"
         else:
-            _, height, width = _probed(path, *first)
+            _, height, width = _probed(path, *first, images.Headers())
             cameras.append(Camera(names[path], path, height, width))
     blind = {names[path] for path in left_out}
     wanted = content.cameras and tuple(name for name in content.cameras if name not in blind)
@@ -263,24 +264,25 @@ def _camera_names(paths: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _probed(path: str, step: int, data: bytes) -> tuple[str, int, int]:
+def _probed(path: str, step: int, data: Data, headers: images.Headers) -> tuple[str, int, int]:
     try:
-        encoding, height, width = images.probe(data)
+        encoding, height, width = headers.probe(data)
     except images.CorruptImage as error:
         raise Refused(f"image {step} of {path}: {error.message}") from error
     return FORMATS[encoding], height, width
 
 
-def _frames(views: Sequence[tuple[Camera, Sequence[bytes]]], num_frames: int) -> Iterator[Sequence[Picture]]:
+def _frames(views: Sequence[tuple[Camera, Sequence[Data]]], num_frames: int) -> Iterator[Sequence[Picture]]:
+    headers = images.Headers()
     for step in range(num_frames):
-        yield [_picture(camera, step, data[step]) for camera, data in views]
+        yield [_picture(camera, step, data[step], headers) for camera, data in views]
 
 
-def _picture(camera: Camera, step: int, data: bytes) -> Picture:
+def _picture(camera: Camera, step: int, data: Data, headers: images.Headers) -> Picture:
     """The image untouched; None where the source has no bytes at that step."""
     if not data:
         return None
-    encoding, height, width = _probed(camera.array, step, data)
+    encoding, height, width = _probed(camera.array, step, data, headers)
     if (height, width) != (camera.height, camera.width):
         sizes = f"{height} x {width} px and not {camera.height} x {camera.width}"
         raise Refused(f"image {step} of {camera.array} has {sizes} as those before")
@@ -299,7 +301,7 @@ def _arrays(example: Example, leaves: Sequence[Leaf], num_frames: int) -> dict[s
     return arrays
 
 
-def _encoded(maps: Mapping[str, Sequence[bytes]], left_out: dict[str, str]) -> dict[str, NDArray[Any]]:
+def _encoded(maps: Mapping[str, Sequence[Data]], left_out: dict[str, str]) -> dict[str, NDArray[Any]]:
     """Depth maps and masks as they are encoded, under the names of a sequence of bytes; if not too many."""
     arrays: dict[str, NDArray[Any]] = {}
     for path, encoded in maps.items():
@@ -307,9 +309,10 @@ def _encoded(maps: Mapping[str, Sequence[bytes]], left_out: dict[str, str]) -> d
         if num_bytes > MOST_MAP_BYTES:
             left_out[path] = f"its images take {num_bytes} bytes"
             continue
+        headers = images.Headers()
         for step, data in enumerate(encoded):
             if data:
-                _probed(path, step, data)
+                _probed(path, step, data, headers)
         arrays[f"{path}/{RAGGED_VALUES}"] = np.frombuffer(b"".join(encoded), np.uint8)
         arrays[f"{path}/{RAGGED_LENGTHS}0"] = np.array([len(data) for data in encoded], np.int64)
     return arrays

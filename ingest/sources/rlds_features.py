@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.base import Data, Refused
+from robot_foundry.ingest.sources.example_wire import BYTES, FLOATS, INTEGERS, features
 
 NUMBER, TEXT, IMAGE, PACKED, UNREAD = "number", "text", "image", "packed", "unread"
 STEPS = "steps"
@@ -139,10 +140,9 @@ class Example:
 
     def __init__(self, record: bytes) -> None:
         from google.protobuf.message import DecodeError
-        from tensorflow_datasets.proto import tf_example_pb2
 
         try:
-            self._features = tf_example_pb2.Example.FromString(record).features.feature
+            self._features = features(record)
         except DecodeError as error:
             raise Refused("it is no tf.train.Example") from error
 
@@ -151,26 +151,23 @@ class Example:
 
     def _list(self, name: str, *kinds: str) -> Any:
         """The values under the name; an empty list has no kind in an Example, and may be absent."""
-        if name not in self._features:
+        feature = self._features.get(name)
+        if feature is None or feature.kind is None:
             return ()
-        feature = self._features[name]
-        kind = feature.WhichOneof("kind")
-        if kind is None:
-            return ()
-        if kind not in kinds:
-            raise Refused(f"'{name}' holds a {kind}, and features.json says {kinds[0]}")
-        return getattr(feature, kind).value
+        if feature.kind not in kinds:
+            raise Refused(f"'{name}' holds a {feature.kind}, and features.json says {kinds[0]}")
+        return feature.values
 
     def bytes_of(self, name: str) -> Any:
-        """The byte strings under the name, in order."""
-        return self._list(name, "bytes_list")
+        """The byte strings under the name, in order, as views of the record where that is as usual."""
+        return self._list(name, BYTES)
 
     def numbers(self, name: str, dtype: str) -> NDArray[Any]:
         """The numbers under the name [N]. Floats are float32, as an Example holds them whatever the dtype."""
         declared = _dtype(name, dtype)
         if declared.kind not in "biu":
-            return np.array(self._list(name, "float_list"), np.float32)
-        values_N = np.array(self._list(name, "int64_list"), np.int64)
+            return np.array(self._list(name, FLOATS), np.float32)
+        values_N = np.array(self._list(name, INTEGERS), np.int64)
         if declared == np.uint64:
             return values_N.view(np.uint64)
         stored_N = values_N.astype(declared)
@@ -181,12 +178,12 @@ class Example:
     def num_steps(self, leaf: Leaf) -> int | None:
         """How many steps this record has by the feature; None if the feature cannot tell."""
         if len(leaf.lengths) > 1:
-            return len(self._list(f"{leaf.path}/{RAGGED_LENGTHS}0", "int64_list"))
+            return len(self._list(f"{leaf.path}/{RAGGED_LENGTHS}0", INTEGERS))
         if leaf.kind in (IMAGE, PACKED) or (leaf.kind == TEXT and not leaf.shape):
             return len(self.bytes_of(leaf.names[0]))
         if leaf.kind in (TEXT, UNREAD) or None in leaf.shape or prod(_known(leaf.shape)) == 0:
             return None
-        num_values, size = len(self._list(leaf.path, "float_list", "int64_list")), prod(_known(leaf.shape))
+        num_values, size = len(self._list(leaf.path, FLOATS, INTEGERS)), prod(_known(leaf.shape))
         if num_values % size:
             raise Refused(f"'{leaf.path}' has {num_values} numbers, which is no multiple of {size}")
         return num_values // size
@@ -236,7 +233,7 @@ class Example:
         return np.stack(tensors) if leaf.lengths else tensors[0]
 
 
-def _inflated(leaf: Leaf, data: bytes, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> bytes:
+def _inflated(leaf: Leaf, data: Data, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> bytes:
     known = None not in shape and all(size >= 0 for size in _known(shape))
     expected = prod(_known(shape)) * dtype.itemsize if known else LARGEST_TENSOR
     if expected > LARGEST_TENSOR:
@@ -279,6 +276,6 @@ def _shaped(name: str, values_N: NDArray[Any], shape: tuple[int | None, ...]) ->
     return values_N.reshape([-1 if size is None else size for size in shape])
 
 
-def texts_of(values: Iterable[bytes]) -> list[str]:
+def texts_of(values: Iterable[Data]) -> list[str]:
     """Byte strings as text; what is no UTF-8 keeps its bytes as escapes."""
-    return [value.decode("utf-8", "backslashreplace") for value in values]
+    return [bytes(value).decode("utf-8", "backslashreplace") for value in values]
