@@ -35,3 +35,14 @@ def test_steps_equal_those_of_torch_up_to_its_precision() -> None:
             optimizer.step()
     moved = (theirs - start).norm()
     assert (ours - theirs).norm() < 0.02 * moved
+
+
+def test_a_convolution_is_the_matrix_of_its_filters() -> None:
+    filters = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    convolution, matrix = (torch.nn.Parameter(x.clone()) for x in (filters, filters.flatten(1)))
+    for parameter in (convolution, matrix):
+        optimizer = Muon([parameter], lr=0.1)
+        parameter.grad = parameter.detach().cos()
+        optimizer.step()
+    assert torch.equal(convolution.flatten(1), matrix)
+    assert not torch.equal(matrix, filters.flatten(1))

@@ -60,7 +60,7 @@ class InitConfig:
 class OptimConfig:
     """How weights move."""
 
-    optimizer: str = "adamw"  # adamw | muon: Muon for the matrices inside blocks, AdamW for the rest
+    optimizer: str = "adamw"  # adamw | muon: Muon for hidden matrices, AdamW for the rest
     lr: float = 3e-4  # peak of AdamW
     muon_lr: float = 0.02  # peak of Muon
     backbone_lr_scale: float = 1.0  # factor on both in the vision-language backbone

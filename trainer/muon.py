@@ -20,7 +20,7 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 class Muon(torch.optim.Optimizer):
-    """For 2-D weights. Groups take `lr` and decoupled `weight_decay`."""
+    """For matrices, and convolutions as the matrix of their filters. Groups take `lr` and `weight_decay`."""
 
     def __init__(self, params: Iterable[Any], lr: float = 0.02, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
@@ -34,10 +34,12 @@ class Muon(torch.optim.Optimizer):
                     continue
                 momentum = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
                 momentum.lerp_(parameter.grad, 1 - MOMENTUM)
-                update = orthogonal(parameter.grad.lerp(momentum, MOMENTUM))
-                rows, columns = parameter.shape
+                update = orthogonal(parameter.grad.lerp(momentum, MOMENTUM).flatten(1))
+                rows, columns = update.shape
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+                parameter.add_(
+                    update.view_as(parameter), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5
+                )
 
 
 def orthogonal(gradient: Tensor) -> Tensor:

@@ -11,16 +11,19 @@ from torch import Tensor, nn
 from robot_foundry.trainer.config import OptimConfig
 from robot_foundry.trainer.muon import Muon
 
+# Hidden matrices: blocks, and what brings pictures to them. Embeddings and both ends of the head are not.
+_HIDDEN = (".blocks.", ".stem.", ".projector.")
+
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict], list[dict]]:
     """Parameters by learning rate and decay: groups for AdamW and groups for Muon.
 
-    Matrices decay; vectors and embeddings do not. Muon takes the matrices inside transformer blocks.
+    Matrices decay; vectors and embeddings do not. Muon takes hidden matrices, convolutions among them.
     """
     groups: dict[tuple[bool, bool, bool], dict] = {}
     for name, parameter in model.named_parameters():
         matrix = parameter.ndim >= 2 and "embedding" not in name and "position" not in name
-        muon = config.optimizer == "muon" and matrix and parameter.ndim == 2 and ".blocks." in name
+        muon = config.optimizer == "muon" and matrix and any(part in name for part in _HIDDEN)
         backbone = name.startswith("backbone.")
         group = groups.setdefault((muon, backbone, matrix), {"params": []})
         group["params"].append(parameter)
