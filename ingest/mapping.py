@@ -22,7 +22,6 @@ from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping, Noop
 from robot_foundry.normalization import rotation
 from robot_foundry.normalization.space import ActionSpace, dims_for
-from robot_foundry.normalization.tool_frame import ToolFrame
 
 Array = NDArray[np.float64]
 # A stored rotation matrix further than this from orthonormal is no rotation.
@@ -66,9 +65,8 @@ def _canonical(
         stream: {name: _absolute(field, name, episode, arrays, state) for name, field in fields.items()}
         for stream, fields in mapping.actions.items()
     }
-    if isinstance(mapping.tool_frame, ToolFrame):
-        moved = {stream: _at_tool(mapping.tool_frame, values, state) for stream, values in actions.items()}
-        state, actions = _at_tool(mapping.tool_frame, state, state), moved
+    moved = {stream: _at_tool(mapping, values, state) for stream, values in actions.items()}
+    state, actions = _at_tool(mapping, state, state), moved
     state_ND, state_valid_N = _rows(state, ActionSpace(schema.state), num_frames)
     flags_N = np.zeros(num_frames, np.uint32)
     flags_N[-1] |= np.uint32(Flag.TERMINAL)
@@ -100,12 +98,15 @@ def _canonical(
 
 
 def _at_tool(
-    frame: ToolFrame, values: MappingABC[str, Array], state: MappingABC[str, Array]
+    mapping: Mapping, values: MappingABC[str, Array], state: MappingABC[str, Array]
 ) -> dict[str, Array]:
-    """Positions and rotations of the canonical tool; a stream without rotations keeps those of the state."""
+    """Positions and rotations of the canonical tools; a stream without rotations keeps those of the state."""
     moved = dict(values)
     for quantity in values:
         part, _, name = quantity.partition(".")
+        frame = mapping.tool_frame_of(part)
+        if frame is None:
+            continue
         turned_N33 = values.get(f"{part}.ee_rotation", state.get(f"{part}.ee_rotation"))
         if name == "ee_rotation":
             moved[quantity] = values[quantity] @ frame.pose[:3, :3]

@@ -78,6 +78,12 @@ def width_of(quantity: str, form: Form) -> int | None:
     return form.width
 
 
+def units_of(quantity: str) -> tuple[str, ...]:
+    """The units that a joint's numbers may have: first that of one that turns, then of one that slides."""
+    found = space.QUANTITIES[quantity.partition(".")[2]]
+    return tuple(unit for unit in (found.unit, found.linear_unit) if unit is not None)
+
+
 def kind_of(quantity: str) -> str | None:
     """position, rotation, gripper, joint or numbers; None if there is no such quantity."""
     part, _, name = quantity.partition(".")

@@ -18,7 +18,7 @@ from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping
 from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment, dims_for
-from robot_foundry.normalization.tool_frame import CANONICAL, ToolFrame
+from robot_foundry.normalization.tool_frame import CANONICAL
 from robot_foundry.runtime.errors import FoundryError, nearest
 
 
@@ -64,12 +64,12 @@ def resolve(mapping: Mapping, episodes: Iterable[Surveyed]) -> Resolution:
             problems[item.key] = error.message
     good = [item for item in surveyed if item.key not in problems]
     schema = Schema(
-        state=_dims(mapping.state, "state", widths or {}),
-        streams={name: _dims(fields, name, widths or {}) for name, fields in mapping.actions.items()},
+        state=_dims(mapping, "state", widths or {}),
+        streams={name: _dims(mapping, name, widths or {}) for name in mapping.actions},
         cameras=_cameras(mapping, good),
         embodiment=embodiment or mapping.embodiment,
         fps=_common(item.episode["fps"] for item in good),
-        tool_frame=CANONICAL if isinstance(mapping.tool_frame, ToolFrame) else mapping.tool_frame,
+        tool_frame=mapping.tool_frame if isinstance(mapping.tool_frame, str) else CANONICAL,
     )
     return Resolution(mapping, schema, problems, tuple(warnings))
 
@@ -156,6 +156,8 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
     scale = field.parameters.get("scale")
     if isinstance(scale, tuple) and len(scale) != taken:
         raise Refused(f"has {len(scale)} numbers of scale for {taken} columns")
+    if isinstance(field.unit, tuple) and len(field.unit) != taken:
+        raise Refused(f"has {len(field.unit)} units for {taken} columns")
     return taken
 
 
@@ -163,13 +165,14 @@ def _form(quantity: str, field: Field) -> Form:
     return FORMS[str(kind_of(quantity))][field.kind]
 
 
-def _dims(fields: MappingABC[str, Field], where: str, widths: MappingABC[str, int]) -> tuple[Dim, ...]:
-    """The dims of the fields, in the canonical order of names whatever the order in the spec."""
-    dims = [
-        dim
-        for quantity in fields
-        for dim in dims_for(canonical_name(quantity), count=widths.get(f"{where} {quantity}", 0))
-    ]
+def _dims(mapping: Mapping, where: str, widths: MappingABC[str, int]) -> tuple[Dim, ...]:
+    """The dims of the state or a stream, in the canonical order of names whatever the order in the spec."""
+    dims: list[Dim] = []
+    for quantity, field in (mapping.state if where == "state" else mapping.actions[where]).items():
+        own = dims_for(canonical_name(quantity), count=widths.get(f"{where} {quantity}", 0))
+        unit = field.unit or mapping.state.get(quantity, field).unit
+        units = unit if isinstance(unit, tuple) else [unit] * len(own)
+        dims += [replace(d, unit=u) if u else d for d, u in zip(own, units, strict=False)]
     return ActionSpace.union(ActionSpace(dims)).dims
 
 

@@ -86,7 +86,8 @@ class Content:
 class Field:
     """Where the numbers of one quantity are and what they mean.
 
-    `kind` is the YAML key `from`; `columns` is (start, stop) as in a Python slice of the array's columns.
+    `kind` is the YAML key `from`; `columns` is (start, stop) as in a Python slice of the array's columns;
+    `unit` is that of a joint's numbers once they are scaled, or of each, None that of joints that turn.
     The other values belong to some kinds only (ingest/quantities.py says which).
     """
 
@@ -94,6 +95,7 @@ class Field:
     key: str | None = None
     columns: tuple[int, int | None] | None = None
     optional: bool = False
+    unit: str | tuple[str, ...] | None = None
     parameters: MappingABC[str, Any] = field(default_factory=dict)
 
 
@@ -112,16 +114,16 @@ class Mapping:
     """How canonical tables follow from the source arrays.
 
     `embodiment` may name an attribute of the episode (`embodiment_attr`) that overrides it. `tool_frame` is a
-    name, or says where the canonical tool lies in the source's: then poses are moved to it. `cameras` maps
-    names to roles. `instruction` and `success` are rules, of which the first that applies counts; an action
-    is invalid where any of the rules `invalid_action` applies, and a person intervened where any of
-    `intervention` does. `state` maps quantities such as `right.ee_position` to fields, `actions` streams to
-    such maps.
+    name, or says where the canonical tool lies in the source's, for all parts or by part: then poses are
+    moved to it. `cameras` maps names to roles. `instruction` and `success` are rules, of which the first that
+    applies counts; an action is invalid where any of the rules `invalid_action` applies, and a person
+    intervened where any of `intervention` does. `state` maps quantities such as `right.ee_position` to
+    fields, `actions` streams to such maps.
     """
 
     embodiment: str
     embodiment_attr: str | None = None
-    tool_frame: str | ToolFrame = UNKNOWN
+    tool_frame: str | ToolFrame | MappingABC[str, ToolFrame] = UNKNOWN
     cameras: MappingABC[str, str] = field(default_factory=dict)
     instruction: tuple[MappingABC[str, Any], ...] = ()
     success: tuple[MappingABC[str, Any], ...] = ()
@@ -130,6 +132,12 @@ class Mapping:
     state: MappingABC[str, Field] = field(default_factory=dict)
     actions: MappingABC[str, MappingABC[str, Field]] = field(default_factory=dict)
     noop: Noop = Noop()
+
+    def tool_frame_of(self, part: str) -> ToolFrame | None:
+        """Where the canonical tool of a part lies in the source's; None where its poses stay as they are."""
+        if isinstance(self.tool_frame, MappingABC):
+            return self.tool_frame.get(part)
+        return self.tool_frame if isinstance(self.tool_frame, ToolFrame) else None
 
 
 @dataclass(frozen=True)
@@ -205,9 +213,7 @@ def mapping_json(mapping: Mapping) -> dict[str, Any]:
     }
     return {
         "embodiment": embodiment,
-        "tool_frame": (
-            mapping.tool_frame.to_json() if isinstance(mapping.tool_frame, ToolFrame) else mapping.tool_frame
-        ),
+        "tool_frame": _tool_frame_json(mapping.tool_frame),
         "cameras": dict(mapping.cameras),
         "instruction": [dict(rule) for rule in mapping.instruction],
         "success": [dict(rule) for rule in mapping.success],
@@ -226,6 +232,12 @@ def mapping_json(mapping: Mapping) -> dict[str, Any]:
     }
 
 
+def _tool_frame_json(frame: str | ToolFrame | MappingABC[str, ToolFrame]) -> Any:
+    if isinstance(frame, MappingABC):
+        return {part: own.to_json() for part, own in frame.items()}
+    return frame.to_json() if isinstance(frame, ToolFrame) else frame
+
+
 def _field_json(value: Field) -> dict[str, Any]:
     entries: dict[str, Any] = {"from": value.kind}
     if value.key is not None:
@@ -234,6 +246,8 @@ def _field_json(value: Field) -> dict[str, Any]:
         entries["columns"] = list(value.columns)
     if value.optional:
         entries["optional"] = True
+    if value.unit is not None:
+        entries["unit"] = list(value.unit) if isinstance(value.unit, tuple) else value.unit
     for name, parameter in value.parameters.items():
         entries[name] = list(parameter) if isinstance(parameter, tuple) else parameter
     return entries
@@ -251,7 +265,7 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
     if text.endswith(SPEC_SUFFIXES):
         path = Path(text)
         if not path.is_file():
-            raise UsageError(f"there is no spec file {text}")
+            raise UsageError(f"there is no spec file {text}", hint="docs/specs.md says how to write one")
         content = path.read_text(encoding="utf-8")
     else:
         known = builtin_specs()

@@ -8,9 +8,20 @@ from typing import Any
 
 from robot_foundry.ingest import checks
 from robot_foundry.ingest.content_reader import read_content
-from robot_foundry.ingest.quantities import DEFAULT_FORM, FORMS, REQUIRED, kind_of, known_quantities, width_of
+from robot_foundry.ingest.quantities import (
+    DEFAULT_FORM,
+    FORMS,
+    JOINT,
+    POSITION,
+    REQUIRED,
+    ROTATION,
+    kind_of,
+    known_quantities,
+    units_of,
+    width_of,
+)
 from robot_foundry.ingest.spec import Field, Mapping, Noop, Spec
-from robot_foundry.normalization.space import check_embodiment
+from robot_foundry.normalization.space import PARTS, check_embodiment
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame, check_tool_frame
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
@@ -18,6 +29,7 @@ LAYOUTS = ("aloha", "droid_raw", "hdf5", "libero", "rlds", "robomimic", "robosui
 STREAM = re.compile(r"[a-z][a-z0-9_]{0,39}")
 EULER = re.compile(r"[xyz]{3}|[XYZ]{3}")
 TOOL_FRAME_KEYS = ("approach", "lateral", "position")
+_ToolFrames = str | ToolFrame | dict[str, ToolFrame]
 ROLE = re.compile(r"[a-z0-9_]{1,40}")
 
 
@@ -69,27 +81,46 @@ def _mapping(section: checks.Section) -> Mapping:
     return read
 
 
-def _tool_frame(section: checks.Section, state: dict[str, Field]) -> str | ToolFrame:
-    frame: str | ToolFrame = section.take("tool_frame", _tool_frame_value, UNKNOWN) or UNKNOWN
-    if isinstance(frame, ToolFrame):
-        for name in state:
-            part, _, quantity = name.partition(".")
-            if quantity == "ee_position" and any(frame.position) and f"{part}.ee_rotation" not in state:
-                section.report("tool_frame", f"its position turns with {part}.ee_rotation, which state lacks")
-    return frame
+def _tool_frame(section: checks.Section, state: dict[str, Field]) -> _ToolFrames:
+    frames: _ToolFrames = section.take("tool_frame", _tool_frames, UNKNOWN) or UNKNOWN
+    if isinstance(frames, str):
+        return frames
+    poses = [quantity for quantity in state if kind_of(quantity) in (POSITION, ROTATION)]
+    posed = list(dict.fromkeys(quantity.partition(".")[0] for quantity in poses))
+    by_part = frames if isinstance(frames, dict) else dict.fromkeys(posed, frames)
+    for part in (*posed, *by_part):
+        if part not in by_part:
+            section.report("tool_frame", f"has no frame of {part}, which has poses")
+        elif part not in posed:
+            section.report("tool_frame", f"has a frame of {part}, of which the state has no pose")
+        elif any(by_part[part].position) and f"{part}.ee_rotation" not in state:
+            section.report("tool_frame", f"its position turns with {part}.ee_rotation, which state lacks")
+    return frames
 
 
-def _tool_frame_value(value: Any) -> str | ToolFrame:
+def _tool_frames(value: Any) -> _ToolFrames:
+    """A name, one frame for all parts, or a frame for each."""
+    if isinstance(value, dict) and value and all(key in PARTS for key in value):
+        return {part: _tool_frame_of(own) for part, own in value.items()}
+    if isinstance(value, dict):
+        return _tool_frame_of(value)
     try:
-        if isinstance(value, dict):
-            unknown = [key for key in value if key not in TOOL_FRAME_KEYS]
-            if unknown or not value:
-                raise ValueError(f"expected a name, or some of {', '.join(TOOL_FRAME_KEYS)}, got {value!r}")
-            for key, item in value.items():
-                if not isinstance(item, list):
-                    raise ValueError(f"{key} needs three numbers, got {item!r}")
-            return ToolFrame(**{key: tuple(item) for key, item in value.items()})
         return check_tool_frame(checks.text(value))
+    except FoundryError as error:
+        raise ValueError(error.message) from error
+
+
+def _tool_frame_of(value: Any) -> ToolFrame:
+    if not isinstance(value, dict) or not value or not set(value) <= set(TOOL_FRAME_KEYS):
+        keys, words = ", ".join(TOOL_FRAME_KEYS), (*TOOL_FRAME_KEYS, *PARTS)
+        unknown = [str(key) for key in value if key not in words] if isinstance(value, dict) else []
+        near = nearest(unknown[0], words) if unknown else ""
+        raise ValueError(f"expected a name, or some of {keys}, or these by part, got {value!r}{near}")
+    for key, item in value.items():
+        if not isinstance(item, list):
+            raise ValueError(f"{key} needs three numbers, got {item!r}")
+    try:
+        return ToolFrame(**{key: tuple(item) for key, item in value.items()})
     except (FoundryError, TypeError) as error:
         raise ValueError(str(error)) from error
 
@@ -157,6 +188,7 @@ def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, F
         key=section.take("key", checks.text, REQUIRED) if form.needs_key else None,
         columns=section.take("columns", _range, None) if form.needs_key else None,
         optional=section.take("optional", checks.boolean, False),
+        unit=section.take("unit", _unit(quantity), None) if kind == JOINT and not form.needs_state else None,
         parameters={
             setting: section.take(setting, _SETTINGS[setting], value)
             for setting, value in form.settings.items()
@@ -176,6 +208,12 @@ def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, F
 
 def _numbers(value: Any) -> float | tuple[float, ...]:
     return tuple(checks.number(item) for item in value) if isinstance(value, list) else checks.number(value)
+
+
+def _unit(quantity: str) -> Callable[[Any], str | tuple[str, ...]]:
+    """The unit of all columns, or of each."""
+    one = checks.choice(units_of(quantity))
+    return lambda value: tuple(map(one, value)) if isinstance(value, list) else one(value)
 
 
 def _range(value: Any) -> tuple[int, int | None]:

@@ -92,7 +92,7 @@ def _held(state_d: FloatArray, state: ActionSpace, action: ActionSpace) -> Float
 
 
 def chunk_errors(value_Nd: FloatArray, target_Nd: FloatArray, space: ActionSpace) -> Errors:
-    """Errors of N steps: distances in mm, angles in degrees, gripper on the right side, joints in rad."""
+    """Errors of N steps: distances in mm, angles in degrees, gripper on the right side, joints in rad, m."""
     errors: dict[str, list[FloatArray]] = defaultdict(list)
     for part in dict.fromkeys(dim.part for dim in space):
         position = [i for i, dim in enumerate(space) if (dim.part, dim.quantity) == (part, "ee_position")]
@@ -107,7 +107,7 @@ def chunk_errors(value_Nd: FloatArray, target_Nd: FloatArray, space: ActionSpace
             right = (value_Nd[:, i] > 0.5) == (target_Nd[:, i] > 0.5)
             errors["gripper"].append(np.where(np.isfinite(value_Nd[:, i]), right.astype(np.float64), np.nan))
         elif dim.quantity == "joint_position":
-            errors["joint_rad"].append(np.abs(value_Nd[:, i] - target_Nd[:, i]))
+            errors[f"joint_{dim.unit}"].append(np.abs(value_Nd[:, i] - target_Nd[:, i]))
     return {name: np.concatenate(parts) for name, parts in errors.items()}
 
 

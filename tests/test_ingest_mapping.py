@@ -16,7 +16,7 @@ from robot_foundry.ingest.resolve import resolve
 from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.spec import spec_from_json
 from robot_foundry.ingest.survey import Surveyed
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 
 OSC = {"type": "OSC_POSE", "input_max": 1, "input_min": -1, "control_delta": True}
 LIMITS = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
@@ -334,6 +334,45 @@ def test_an_optional_quantity_is_for_all_episodes_or_for_none():
     only = spec_of({"right.joint_position": {"key": "j", "optional": True}})
     with pytest.raises(FoundryError, match="no quantity of the mapping's state is in the source"):
         resolve(only.mapping, [without])
+
+
+def test_joints_that_slide_have_their_own_unit():
+    """A SCARA: the third of four joints is a lift; streams have the units of the state."""
+    units = ["rad", "rad", "m", "rad"]
+    spec = spec_of(
+        {
+            "right.joint_position": {"key": "q", "unit": units, "scale": [1, 1, 0.001, 1]},
+            "right.joint_velocity": {"key": "v", "unit": "m/s"},
+        },
+        {
+            "command": {"right.joint_position": {"key": "d", "from": "delta"}},
+            "next_state": {"right.joint_position": {"from": "next_state"}},
+            "target": {"right.joint_position": {"key": "q"}},
+        },
+    )
+    assert spec_from_json(spec.to_json(), "again") == spec
+    arrays = {"q": np.full((3, 4), 2.0), "d": np.zeros((3, 4)), "v": np.ones((3, 1))}
+    rows, schema = rows_of(spec, arrays)
+    named = {dim.name: dim.unit for dim in schema.state}
+    assert [named[f"right.joint_position.{i}"] for i in range(4)] == units
+    assert named["right.joint_velocity.0"] == "m/s"
+    assert [dim.unit for dim in schema.streams["command"]] == units
+    assert [dim.unit for dim in schema.streams["next_state"]] == units
+    assert [dim.unit for dim in schema.streams["target"]] == units
+    assert rows.state_ND[0, schema.state_space().index("right.joint_position.2")] == np.float32(0.002)
+
+    plain = spec_of({"right.joint_position": {"key": "q"}})
+    assert "unit" not in plain.to_json()["mapping"]["state"]["right.joint_position"]
+    short = spec_of({"right.joint_position": {"key": "q", "unit": ["m"]}})
+    assert "has 1 units for 4 columns" in resolve(short.mapping, [survey_of(arrays, key="a")]).problems["a"]
+    for field, message in (
+        ({"key": "q", "unit": "mm"}, "right.joint_position.unit: 'mm' is not one of rad, m"),
+        ({"key": "q", "unit": ["rad", "deg"]}, "right.joint_position.unit: 'deg' is not one of rad, m"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            spec_of({"right.joint_position": field})
+    with pytest.raises(UsageError, match=r"right\.ee_position\.unit: is not a key here"):
+        spec_of({"right.ee_position": {"key": "p", "unit": "m"}})
 
 
 def test_joints_and_embodiment_are_one_for_a_dataset():

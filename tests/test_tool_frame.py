@@ -98,6 +98,33 @@ def test_two_datasets_whose_specs_declare_their_frames_agree() -> None:
 NEXT = {"right.ee_position": {"from": "next_state"}, "right.ee_rotation": {"from": "next_state"}}
 
 
+def test_two_arms_may_have_two_frames() -> None:
+    tools = {"right": motion(6), "left": motion(7)}
+    arrays, fields = {}, {}
+    for (part, tool), hand in zip(tools.items(), HANDS, strict=True):
+        flange = as_seen_from(hand, tool)
+        arrays |= {f"{part}_p": pose.position(flange), f"{part}_R": pose.rotation(flange).reshape(-1, 9)}
+        fields[f"{part}.ee_position"] = {"key": f"{part}_p"}
+        fields[f"{part}.ee_rotation"] = {"key": f"{part}_R", "from": "matrix"}
+    frames = dict(zip(tools, HANDS, strict=True))
+    spec = mapping.spec_of(fields, {"command": fields}, tool_frame=frames)
+    assert mapping.spec_from_json(spec.to_json(), "again") == spec
+    canonical, schema = mapping.rows_of(spec, arrays)
+    assert schema.tool_frame == "canonical"
+    both = np.concatenate([rows(tool) for tool in tools.values()], axis=1)
+    np.testing.assert_allclose(canonical.state_ND, both, atol=1e-6)
+    np.testing.assert_array_equal(canonical.streams["command"], canonical.state_ND)
+    for frame, message in (
+        ({"right": HANDS[0]}, "tool_frame: has no frame of left, which has poses"),
+        ({**frames, "torso": HANDS[0]}, "tool_frame: has a frame of torso, of which the state has no pose"),
+        ({**frames, "left": {"lateral": [0, 0, 1]}}, "0 degrees apart, not 90"),
+        ({**frames, "left": "canonical"}, "or these by part, got 'canonical'"),
+        ({"right": HANDS[0], "lft": HANDS[1]}, r"or these by part, got \{'right'.*mean 'left'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            mapping.spec_of(fields, tool_frame=frame)
+
+
 def test_displacements_are_of_the_sources_own_frame() -> None:
     """A command in base axes moves the flange; where the tool goes follows from the flange."""
     flange = as_seen_from(HANDS[1], motion(4, 30))

@@ -10,8 +10,8 @@ import click
 from robot_foundry.cli.options import json_option
 from robot_foundry.cli.output import emit, note, table
 
-COLUMNS = ("position_mm", "rotation_deg", "gripper", "joint_rad")
-HEADERS = ("position mm", "rotation deg", "gripper right", "joints rad")
+COLUMNS = ("position_mm", "rotation_deg", "gripper", "joint_rad", "joint_m")
+HEADERS = ("position mm", "rotation deg", "gripper right", "joints rad", "joints m")
 
 
 @click.command(name="openloop")
