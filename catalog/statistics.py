@@ -46,7 +46,7 @@ from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 from robot_foundry.runtime.parallel import unordered_map
 from robot_foundry.runtime.progress import Progress
 
-FORMAT = 2
+FORMAT = 3
 BLOCK_ROWS = 4096
 WEIGHTINGS = ("count", "mixture")
 

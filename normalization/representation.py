@@ -5,7 +5,8 @@ The reference is the state at the anchor step, the same for every step of the ch
 
     relative_tool   inv(T_state) @ T_target: seen from the tool itself. A moved base frame changes nothing.
     relative_base   p_target - p_state and R_target @ R_state^T: along and about the axes of the base.
-    delta           inv(T_previous) @ T_target, where previous is the step before, and first the state.
+    delta           inv(T_previous) @ T_target, where previous is the step before, and first the state. It is
+                    where the stored steps lead: the rounding of one step is made good by the next.
     absolute        as it is.
 
 A pose is `ee_position` with `ee_rot6d` of one part. A part of which the action space has only one of the
@@ -110,18 +111,17 @@ def encode(
         anchor_B144 = part.anchor(state_BS)
         target_BT44 = part.read(target_BTA, anchor_B144)
         if wanted.poses == "relative_base":
-            encoded_BT44 = _minus_base(target_BT44, anchor_B144)
+            part.write(action_BTA, _minus_base(target_BT44, anchor_B144))
         elif wanted.poses == "delta":
-            encoded_BT44 = pose.relative(_previous(target_BT44, anchor_B144), target_BT44)
+            _write_steps(part, action_BTA, target_BT44, anchor_B144)
         else:
-            encoded_BT44 = pose.relative(anchor_B144, target_BT44)
-        part.write(action_BTA, encoded_BT44)
+            part.write(action_BTA, pose.relative(anchor_B144, target_BT44))
     if wanted.relative_joints:
         at, reference_B1J = _joint_reference(state_BS, state_space, action_space)
-        target_BTJ = target_BTA[..., at]
         if wanted.poses == "delta":
-            reference_B1J = np.concatenate([reference_B1J, target_BTJ[..., :-1, :]], axis=-2)
-        action_BTA[..., at] = target_BTJ - reference_B1J
+            _write_joint_steps(action_BTA, target_BTA, at, reference_B1J)
+        else:
+            action_BTA[..., at] = target_BTA[..., at] - reference_B1J
     return action_BTA
 
 
@@ -256,9 +256,24 @@ def _plus_base(encoded_BT44: Array, anchor_B144: Array) -> Array:
     return pose.make(moved_BT3, multiply(pose.rotation(encoded_BT44), pose.rotation(anchor_B144)))
 
 
-def _previous(target_BT44: Array, anchor_B144: Array) -> Array:
-    first_B144 = np.broadcast_to(anchor_B144, (*target_BT44.shape[:-3], 1, 4, 4))
-    return np.concatenate([first_B144, target_BT44[..., :-1, :, :]], axis=-3)
+def _write_steps(part: _PosedPart, action_BTA: Array, target_BT44: Array, anchor_B144: Array) -> None:
+    """Each step from where the steps before it lead as they are stored, so that rounding does not add up."""
+    reached_B144 = anchor_B144
+    for t in range(target_BT44.shape[-3]):
+        step_B1A, target_B144 = action_BTA[..., t : t + 1, :], target_BT44[..., t : t + 1, :, :]
+        part.write(step_B1A, pose.relative(reached_B144, target_B144))
+        found_B144 = pose.compose(reached_B144, part.read(step_B1A.astype(np.float64), np.eye(4)))
+        is_known_B111 = np.isfinite(found_B144).all(axis=(-2, -1), keepdims=True)
+        reached_B144 = np.where(is_known_B111, found_B144, target_B144)  # so that what is NaN ends there
+
+
+def _write_joint_steps(action_BTA: Array, target_BTA: Array, at: list[int], reference_B1J: Array) -> None:
+    reached_BJ = reference_B1J[..., 0, :]
+    for t in range(target_BTA.shape[-2]):
+        target_BJ = target_BTA[..., t, at]
+        action_BTA[..., t, at] = target_BJ - reached_BJ
+        found_BJ = reached_BJ + action_BTA[..., t, at].astype(np.float64)
+        reached_BJ = np.where(np.isfinite(found_BJ), found_BJ, target_BJ)
 
 
 def _accumulate(delta_BT44: Array, anchor_B144: Array) -> Array:
