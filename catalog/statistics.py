@@ -29,7 +29,6 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import (
     Flag,
     flag_named,
-    frame_matrix,
     read_episodes,
     read_frames,
     read_leaves,
@@ -129,29 +128,15 @@ def chunk_statistics(
     wanted = _Wanted(
         stream, str(Representation.parse(representation)), timing, flag_named(*masked), per_offset
     )
-    action_union = represented_union(unions.schemas, stream, wanted.representation)
-    identity = {
-        "format": FORMAT,
-        "digests": package_version("fastdigest"),
-        "rows": [[c.version_id, component_selection(store, c).id] for c in mixture.components],
-        "spaces": [unions.state.to_json(), action_union.to_json()],
-        "window": [
-            stream,
-            wanted.representation,
-            horizon,
-            stride,
-            control_hz,
-            int(wanted.masked),
-            per_offset,
-        ],
-    }
+    over = unions.state, represented_union(unions.schemas, stream, wanted.representation)
+    identity = _identity(store, mixture, wanted, over)
     weights = {"count": None, "mixture": [component.weight for component in mixture.components]}
     caches = {
         kind: store.statistics_cache(digest_of({**identity, "weights": weights[kind]})) for kind in WEIGHTINGS
     }
     if store.storage.exists(caches[weighting]):
         return ChunkStatistics.from_json(json.loads(store.storage.read_bytes(caches[weighting])))
-    leaves = _leaves(store, mixture, wanted, (unions.state, action_union), workers=workers, quiet=quiet)
+    leaves = _leaves(store, mixture, wanted, over, workers=workers, quiet=quiet)
     _check_counted(mixture, leaves, masked)
     multiples = _multiples(mixture, len(leaves[0].action))
     found = {}
@@ -176,6 +161,28 @@ class _Wanted:
     timing: Timing
     masked: Flag
     per_offset: bool
+
+
+def _identity(
+    store: Store, mixture: Mixture, wanted: _Wanted, unions: tuple[ActionSpace, ActionSpace]
+) -> dict[str, Any]:
+    """All that decides the statistics but the weights."""
+    timing = wanted.timing
+    return {
+        "format": FORMAT,
+        "digests": package_version("fastdigest"),
+        "rows": [[c.version_id, component_selection(store, c).id] for c in mixture.components],
+        "spaces": [union.to_json() for union in unions],
+        "window": [
+            wanted.stream,
+            wanted.representation,
+            timing.horizon,
+            timing.stride,
+            timing.control_hz,
+            int(wanted.masked),
+            wanted.per_offset,
+        ],
+    }
 
 
 @dataclass(frozen=True)
@@ -324,12 +331,7 @@ def _shard_leaves(task: _Task) -> list[_Leaf]:
     """Statistics of blocks of anchors, over the spaces of the component."""
     plan = task.plan
     space = represented(plan.target, plan.representation)
-    table = read_frames(task.store, task.version, task.shard_key)
-    frames = Frames(
-        frame_matrix(table, "state"),
-        frame_matrix(table, f"action.{task.stream}"),
-        table["flags"].to_numpy(),
-    )
+    frames = Frames.of(read_frames(task.store, task.version, task.shard_key), task.stream)
     anchor_R = np.concatenate([np.arange(start, stop) for start, stop in task.ranges])
     leaves = []
     for begin in range(0, len(anchor_R), BLOCK_ROWS):

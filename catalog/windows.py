@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from robot_foundry.catalog.tables import Flag
+from robot_foundry.catalog.tables import Flag, frame_matrix
 from robot_foundry.catalog.timing import Steps
 from robot_foundry.normalization.representation import Representation, encode
 from robot_foundry.normalization.resampling import between
@@ -87,6 +88,12 @@ class Frames:
     state_RS: NDArray[np.float32]
     target_RA: NDArray[np.float32]
     flags_R: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, table: pa.Table, stream: str) -> Frames:
+        """Those of a frames table, with the targets of an action stream."""
+        target_RA = frame_matrix(table, f"action.{stream}")
+        return cls(frame_matrix(table, "state"), target_RA, table["flags"].to_numpy())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.mixture import Component, component_schema, component_selection
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import frame_matrix, read_annotations, read_episodes, read_frames
+from robot_foundry.catalog.tables import read_annotations, read_episodes, read_frames
 from robot_foundry.catalog.timing import episode_rates
 from robot_foundry.catalog.windows import Anchors, Frames
 from robot_foundry.loader.instructions import Instructions
@@ -141,11 +141,7 @@ class Source:
     def _open(self, ordinal: int) -> OpenShard:
         store, version, key = self._store, self._selection.version, self._entries[ordinal].key
         table = read_frames(store, version, key)
-        frames = Frames(
-            frame_matrix(table, "state"),
-            frame_matrix(table, f"action.{self.spec.stream}"),
-            table["flags"].to_numpy(),
-        )
+        frames = Frames.of(table, self.spec.stream)
         if not self._roles:
             return OpenShard(frames, None, {})
         shard = open_robot_shard(store, version.dataset, key)

@@ -22,7 +22,8 @@ def report(normalizer: Normalizer) -> list[dict[str, Any]]:
     for i, (dim, scaling) in enumerate(zip(normalizer.space, normalizer.scalings, strict=True)):
         scaled = scaling.scale > 0
         steps = [row[i] for row in normalizer.offsets]
-        own = [f"by step: ±{steps[0].scale:.3g} … ±{steps[-1].scale:.3g}"] if scaled and steps else []
+        differ = scaled and steps and scaling.rule != "identity"
+        own = [f"by step: ±{steps[0].scale:.3g} … ±{steps[-1].scale:.3g}"] if differ else []
         values = (
             dim.name,
             dim.unit,
