@@ -2,9 +2,12 @@
 
     python benchmarks/ingest.py [--megabytes 200] [--repeats 3] [--memory-megabytes 400]
 
-a  pass-through: RLDS as DROID has it (250 frames of three cameras, JPEG at 180 x 320, about 15 kB, four
-   episodes a file), and compressed HDF5 as ALOHA writes it (200 frames of three cameras at 480 x 640, about
-   80 kB).
+a  pass-through: RLDS as DROID has it (300 frames of three cameras, JPEG at 180 x 320, about 20 kB, four
+   episodes a file), and compressed HDF5 as ALOHA writes it (400 frames of three cameras at 480 x 640, JPEG of
+   quality 50, about 34 kB).
+   DROID is 1.7 TB (README of droid_policy_learning) of 27.6 million frames: 20.5 kB an image, 300 frames an
+   episode; its 2048 files hold 45 episodes each. 400 frames and quality 50 are those of ACT's own writers
+   (record_sim_episodes.py, compress_data.py); how large real ALOHA images are depends on what they show.
    `copy` reads each file in blocks, updates a SHA-256, writes and syncs. Ingest starts with nothing known of
    the source, in this process. CPU and elapsed seconds are the least of the repeats, which take turns.
 b  CPU of all processes of an ingest, Ray's own included, with two workers and with one.
@@ -108,7 +111,7 @@ def write_rlds(folder: Path, num_bytes: int) -> str:
 
 def write_aloha(folder: Path, num_bytes: int) -> str:
     """Compressed ALOHA episodes. Returns the spec."""
-    picture, num_frames, written = photographs(480, 640, 50), 200, 0
+    picture, num_frames, written = photographs(480, 640, 50), 400, 0
     folder.mkdir()
     for i in count():
         path, rng = folder / f"episode_{i}.hdf5", np.random.default_rng(i)

@@ -13,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,21 +36,33 @@ class Column:
 
     def parts(self, quantity: str) -> list[str]:
         """The parts that have the quantity."""
-        return sorted({dim.part for dim in self.space if dim.quantity == quantity})
+        return sorted(self._places.get(quantity, ()))
 
     def of(self, part: str, quantity: str) -> Array:
         """The quantity of a part, float64 [N, d], NaN in invalid rows; [N, 0] where there is none."""
-        return self.dims([d.name for d in self.space if d.part == part and d.quantity == quantity])
+        return self._known_ND[:, self._places.get(quantity, {}).get(part, [])]
 
     def dims(self, names: Sequence[str]) -> Array:
         """The dims of these names, float64 [N, d], NaN in invalid rows."""
-        values_Nd = self.values_ND[:, [self.space.index(name) for name in names]].astype(np.float64)
-        values_Nd[~self.valid_N] = np.nan
-        return values_Nd
+        return self._known_ND[:, [self.space.index(name) for name in names]]
 
     def dim(self, name: str) -> Array:
         """One dim, float64 [N], NaN in invalid rows."""
-        return self.dims([name])[:, 0]
+        return self._known_ND[:, self.space.index(name)].copy()
+
+    @cached_property
+    def _known_ND(self) -> Array:
+        values_ND = self.values_ND.astype(np.float64)
+        values_ND[~self.valid_N] = np.nan
+        return values_ND
+
+    @cached_property
+    def _places(self) -> Mapping[str, Mapping[str, list[int]]]:
+        """Where the dims of a quantity and part are."""
+        places: dict[str, dict[str, list[int]]] = {}
+        for place, dim in enumerate(self.space):
+            places.setdefault(dim.quantity, {}).setdefault(dim.part, []).append(place)
+        return places
 
 
 @dataclass(frozen=True)
