@@ -136,9 +136,10 @@ def chunk_statistics(
     }
     if store.storage.exists(caches[weighting]):
         return ChunkStatistics.from_json(json.loads(store.storage.read_bytes(caches[weighting])))
-    leaves = _leaves(store, mixture, wanted, over, workers=workers, quiet=quiet)
+    steps = [timing.steps(unions.schemas[c.name].fps, c.name) for c in mixture.components]
+    leaves = _leaves(store, mixture, wanted, steps, over, workers=workers, quiet=quiet)
     _check_counted(mixture, leaves, masked)
-    multiples = _multiples(mixture, len(leaves[0].action))
+    multiples = _multiples(mixture, max(item.horizon for item in steps))
     found = {}
     for kind in dict.fromkeys(("count", weighting)):  # the plain one costs little once the leaves are there
         times = multiples if kind == "mixture" else [1] * len(mixture.components)
@@ -217,6 +218,7 @@ def _leaves(
     store: Store,
     mixture: Mixture,
     wanted: _Wanted,
+    steps: Sequence[Steps],
     unions: tuple[ActionSpace, ActionSpace],
     *,
     workers: int,
@@ -224,10 +226,6 @@ def _leaves(
 ) -> list[_Leaf]:
     """The leaves of all components over the unions, in no certain order."""
     schemas = [component_schema(store, component) for component in mixture.components]
-    steps = [
-        wanted.timing.steps(schema.fps, component.name)
-        for component, schema in zip(mixture.components, schemas, strict=True)
-    ]
     longest = max(item.horizon for item in steps)
     tasks = [
         task

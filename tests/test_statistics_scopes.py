@@ -117,6 +117,16 @@ def test_workers_and_the_cache_change_no_bit(store: Store, tmp_path: Path) -> No
     assert unmasked.action.counts[0] > found[0].action.counts[0]
 
 
+def test_weights_without_a_common_measure_leave_counts_exact(store: Store) -> None:
+    """All steps of a chunk are of one digest, whose count must stay below 2^53 as well."""
+    weights = {"small": "1/3", "large": "0.123456789"}
+    of_chunks = {"horizon": 50, "weighting": "mixture"}
+    found = chunk_statistics(store, make_mixture(store, weights), **of_chunks)
+    assert max(digest.count for digest in found.action.digests) < 1 << 53
+    by_step = chunk_statistics(store, make_mixture(store, weights), per_offset=True, **of_chunks)
+    assert found.action.digests == by_step.action.digests
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(
