@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.normalizer import Normalizer, Scaling
@@ -28,7 +27,8 @@ SUFFIXES = (".png", ".svg", ".pdf")
 # Okabe and Ito (2008): told apart by every eye, and in grey.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 BAND, PALE, ABSENT = "#E8E8E8", "#888888", "#B03030"
-BINS = 120
+# Bins of a density: the root of the number of values, within these.
+FEWEST_BINS, MOST_BINS = 30, 120
 # Up to this many distinct values are drawn one by one, as a gripper's 0 and 1.
 DISCRETE = 24
 # What is drawn of a dim: all but the outermost thousandth on either side, and the band.
@@ -143,7 +143,7 @@ def _raw(
     low, high = _view(merged, band, scaling)
     for name, digest in digests.items():
         if digest.count:
-            _draw(axes, digest, np.linspace(low, high, BINS + 1), None, colours[name])
+            _draw(axes, digest, (low, high), None, colours[name])
     axes.set_xlim(low, high)
 
 
@@ -177,7 +177,7 @@ def _normalised(
     for name, digest in digests.items():
         if not digest.count:
             continue
-        _draw(axes, digest, np.linspace(-clip, clip, BINS + 1), scaling, colours[name])
+        _draw(axes, digest, (-clip, clip), scaling, colours[name])
         share = _clipped(digest, scaling, clip)
         if share > 0:
             text = f"clipped {share:.2%}" if share >= 1e-4 else "clipped < 0.01%"
@@ -186,17 +186,21 @@ def _normalised(
             line += 1
 
 
-def _draw(axes: Axes, digest: Digest, edges: NDArray[Any], scaling: Scaling | None, colour: str) -> None:
-    """The density over the bins between `edges`, which are in normalised units where a scaling is given."""
+def _draw(
+    axes: Axes, digest: Digest, view: tuple[float, float], scaling: Scaling | None, colour: str
+) -> None:
+    """The density over `view`, which is in normalised units where a scaling is given."""
     if digest.is_exact and len(digest.values) <= DISCRETE:
         values = digest.values
         if scaling is not None:
             values = (values - scaling.centre) / (scaling.scale or 1.0)
-            values = values.clip(edges[0], edges[-1])
+            values = values.clip(*view)
         heights = np.sqrt(digest.weights / digest.weights.max())
         axes.vlines(values, 0, heights, color=colour, lw=2.2, alpha=0.75)
         axes.plot(values, heights, "o", color=colour, ms=3, alpha=0.75)
         return
+    bins = int(np.clip(math.sqrt(digest.count), FEWEST_BINS, MOST_BINS))
+    edges = np.linspace(*view, bins + 1)
     raw = edges if scaling is None else scaling.centre + (scaling.scale or 1.0) * edges
     shares = np.diff(digest.cdf(raw))
     if scaling is not None:
