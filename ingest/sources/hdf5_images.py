@@ -28,6 +28,7 @@ SMALLEST_SIDE = 8
 LARGEST_FILE = 1 << 28
 # Its end, which occurs nowhere in the data before; a camera may put some bytes behind it.
 JPEG_END, MOST_BEHIND = b"\xff\xd9", 1024
+TAIL_BYTES = 4096
 # JPEG takes about this share of the raw bytes; only the planner uses it.
 ESTIMATED_COMPRESSION = 8
 
@@ -104,10 +105,24 @@ def _form(dataset: h5py.Dataset) -> str | None:
     return VARIABLE if len(shape) == 1 and (is_bytes or is_numbers) else None
 
 
+def _without_zeros(row: memoryview) -> bytes:
+    """The bytes without the zeros behind them: where these begin is found before anything large is copied."""
+    end = len(row)
+    while end:
+        start = max(end - TAIL_BYTES, 0)
+        tail = bytes(row[start:end]).rstrip(b"\0")
+        if tail:
+            return bytes(row[: start + len(tail)])
+        end = start
+    return b""
+
+
 def _encoded(row: Any, path: str, n: int, headers: images.Headers) -> Encoded:
     """The image file in a row, without the zeros behind it: neither format ends in one."""
-    data = row.tobytes() if isinstance(row, np.ndarray | np.void | np.bytes_) else bytes(row)
-    data = data.rstrip(b"\0")
+    if isinstance(row, np.ndarray) and row.size:
+        data = _without_zeros(memoryview(row).cast("B"))
+    else:
+        data = bytes(row).rstrip(b"\0")
     try:
         encoding, height, width = headers.probe(data)
     except CorruptImage as error:
