@@ -13,7 +13,7 @@ import os
 import re
 from pathlib import Path
 
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.storage import Storage, open_storage
 from robot_foundry.shards.keys import KEY
 
@@ -70,9 +70,9 @@ class Store:
 
 
 def check_name(name: str, what: str = "dataset name") -> str:
-    """`name` itself when it follows the key grammar, else FoundryError."""
+    """`name` itself when it follows the key grammar, else UsageError."""
     if not re.fullmatch(KEY, name):
-        raise FoundryError(
+        raise UsageError(
             f"{what} '{name}' is not allowed: use 1 to 64 of the characters a-z, 0-9, '_' and '-'"
         )
     return name

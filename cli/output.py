@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shlex
@@ -16,6 +17,16 @@ import click
 from robot_foundry.runtime.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, FoundryError
 
 DEBUG_OPTION = "--debug"
+# What to do when the system refuses, by errno; after each, the same command goes on where it was.
+REMEDIES = {
+    errno.ENOSPC: "free some space, or use another disk",
+    errno.EDQUOT: "free some space, or use another disk",
+    errno.EROFS: "use a place that can be written to",
+    errno.EACCES: "let this user read the source and write to the store, or use other places",
+    errno.EPERM: "let this user read the source and write to the store, or use other places",
+    errno.ENOTDIR: "give a folder, not a file",
+    errno.EIO: "look at the disk or the mount",
+}
 
 
 def emit(result: dict[str, Any], *, as_json: bool, text: str | Callable[[], str]) -> None:
@@ -77,8 +88,7 @@ def run(group: click.Group, program: str, arguments: Sequence[str] | None = None
         return error.exit_code
     except Exception as error:
         _print_debug(debug)
-        hint = None if debug else f"run it again with {DEBUG_OPTION} to see where"
-        _print_error(f"unexpected {type(error).__name__}: {error}", hint)
+        _print_error(*_told(error, debug))
         return EXIT_FAILED
 
 
@@ -97,6 +107,15 @@ def _print_error(message: str, hint: str | None) -> None:
     note(f"Error: {message}")
     if hint:
         note(f"Hint: {hint}")
+
+
+def _told(error: Exception, debug: bool) -> tuple[str, str | None]:
+    """What to say of an error that is none of ours, and what to do."""
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        where = "" if error.filename is None else f": {error.filename}"
+        return f"{error.strerror}{where}", f"{REMEDIES[error.errno]}; then run the same command again"
+    hint = None if debug else f"run it again with {DEBUG_OPTION} to see where"
+    return f"unexpected {type(error).__name__}: {error}", hint
 
 
 def _usage_hint(error: click.ClickException) -> str | None:

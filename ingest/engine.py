@@ -221,9 +221,10 @@ def _check(job: _Job, listing: Listing) -> None:
 @contextmanager
 def _seen_by_all(job: _Job) -> Iterator[None]:
     """Have the nodes of a cluster checked for a local source and a local store before they work."""
-    first, probe = job.found.files[0].status, f"cache/probes/{secrets.token_hex(8)}"
     if not is_remote(job.found.root):
-        job.workers.require({str(Path(job.found.root, first.path)): first.size})
+        first = job.found.statuses[:1]
+        job.workers.require({str(Path(job.found.root, file.path)): file.size for file in first})
+    probe = f"cache/probes/{secrets.token_hex(8)}"
     local = job.store.storage.local_path(probe)
     if local is None:
         yield

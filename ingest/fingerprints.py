@@ -6,7 +6,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import accumulate
 
@@ -124,7 +124,8 @@ class Fingerprints:
         return self._known
 
     def _keep(self, known: dict[str, list[str]]) -> None:
-        keep(self._cache, self._path, canonical_json(known))
+        with suppress(OSError):  # without it they are only read again; a dry run needs no store to write to
+            keep(self._cache, self._path, canonical_json(known))
 
 
 def _key(file: FileStatus) -> list[str]:

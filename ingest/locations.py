@@ -12,6 +12,7 @@ from robot_foundry.ingest.spec import Spec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import is_remote
 
+ELSE = "give SOURCE, or set the variable"
 VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 
@@ -28,10 +29,20 @@ def locate(spec: Spec, environment: Mapping[str, str] = os.environ) -> tuple[str
         if place is None:
             tried.append(f"{location} (not set)")
         elif is_remote(place) or Path(place).exists():
-            return place, choose(place, spec)[1]
+            return place, _chosen(place, spec, tried)
         else:
             tried.append(place)
-    raise UsageError(f"{spec.name} is not at {', '.join(tried)}", hint="give SOURCE, or set the variable")
+    raise UsageError(f"{spec.name} is not at {', '.join(tried)}", hint=f"put it there, or {ELSE}")
+
+
+def _chosen(place: str, spec: Spec, tried: list[str]) -> Source:
+    """The files at a place; where they cannot be read, the error tells of the places before it too."""
+    try:
+        return choose(place, spec)[1]
+    except UsageError as error:
+        before = f"{spec.name} is not at {', '.join(tried)}, and " if tried else ""
+        after = "" if error.hint is None else f"{error.hint}, or "
+        raise UsageError(f"{before}{error.message}", hint=f"{after}{ELSE}") from error
 
 
 def _expanded(location: str, environment: Mapping[str, str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,7 @@ PACKAGES = (
     "tensorflow-datasets",
     "protobuf",
 )
+ANSWER_WITHIN_S = 10
 
 
 def package_versions(package: Path = ROOT) -> dict[str, str]:
@@ -41,6 +43,28 @@ def package_versions(package: Path = ROOT) -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "missing"
     return found
+
+
+def check_address(address: str) -> None:
+    """`FoundryError` if nothing listens at `host:port`, which Ray itself would try for a quarter of an hour.
+
+    Other forms (`auto`, `ray://…`) are Ray's to judge.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_WITHIN_S).close()
+    except OSError as error:
+        raise no_cluster(address, error) from error
+
+
+def no_cluster(address: str, error: OSError) -> FoundryError:
+    """There is none at this address."""
+    return FoundryError(
+        f"no Ray cluster answers at {address}: {error.strerror or error}",
+        hint="`ray status` on its head node tells the address; `ray start --head` starts one",
+    )
 
 
 def check_nodes(ray: Any, expected: Mapping[str, str]) -> None:

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
-from robot_foundry.runtime.cluster import check_files, check_nodes, check_worker, package_versions
+from robot_foundry.runtime.cluster import (
+    check_address,
+    check_files,
+    check_nodes,
+    check_worker,
+    no_cluster,
+    package_versions,
+)
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.shipping import package_copy
 
@@ -18,6 +25,7 @@ Result = TypeVar("Result")
 IN_FLIGHT_PER_WORKER = 2
 CRASH_RETRIES = 3
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
+QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
 class Workers:
@@ -144,20 +152,11 @@ def _ray(workers: int, address: str | None) -> Iterator[tuple[Any, dict[str, str
     if ray.is_initialized():
         yield ray, None if address is None else package_versions()
         return
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     expected = None
     if address is None:
-        # "local" even where RAY_ADDRESS names a cluster: only the caller sends work elsewhere.
-        local: dict[str, Any] = {
-            "num_cpus": workers,
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-        }
-        ray.init(address="local", **local, **quiet)
+        _start(ray, workers)
     else:
-        with package_copy() as package:
-            expected = package_versions(package)
-            ray.init(address=address, runtime_env={"py_modules": [str(package)]}, **quiet)
+        expected = _connect(ray, address)
     try:
         if expected is not None:
             check_nodes(ray, expected)
@@ -165,6 +164,28 @@ def _ray(workers: int, address: str | None) -> Iterator[tuple[Any, dict[str, str
             yield ray, expected
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, workers: int) -> None:
+    # "local" even where RAY_ADDRESS names a cluster: only the caller sends work elsewhere.
+    ray.init(
+        address="local",
+        num_cpus=workers,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        **QUIET,
+    )
+
+
+def _connect(ray: Any, address: str) -> dict[str, str]:
+    """Send this package to the cluster; the versions that its workers must have."""
+    check_address(address)
+    with package_copy() as package:
+        try:
+            ray.init(address=address, runtime_env={"py_modules": [str(package)]}, **QUIET)
+        except ConnectionError as error:
+            raise no_cluster(address, error) from error
+        return package_versions(package)
 
 
 @contextmanager

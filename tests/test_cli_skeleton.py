@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -68,6 +69,8 @@ def end(how, store, as_json, dry_run):
         "findings": FindingsError("2 episodes are suspicious"),
         "preempted": Preempted("saved at step 12"),
         "bug": KeyError("x"),
+        "full": OSError(errno.ENOSPC, "No space left on device"),
+        "locked": PermissionError(errno.EACCES, "Permission denied", "/data/a.h5"),
         "interrupt": KeyboardInterrupt(),
     }
     if how in errors:
@@ -98,6 +101,19 @@ def group(monkeypatch):
             ["end", "bug"],
             1,
             "Error: unexpected KeyError: 'x'\nHint: run it again with --debug to see where\n",
+        ),
+        (
+            ["end", "full"],
+            1,
+            "Error: No space left on device\n"
+            "Hint: free some space, or use another disk; then run the same command again\n",
+        ),
+        (
+            ["end", "locked"],
+            1,
+            "Error: Permission denied: /data/a.h5\n"
+            "Hint: let this user read the source and write to the store, or use other places; "
+            "then run the same command again\n",
         ),
         (["end"], 2, "Error: Missing argument 'HOW'.\nHint: tool end --help\n"),
         (

@@ -60,6 +60,13 @@ def test_a_dry_run_tells_what_a_run_then_makes(source, tmp_path, capsys):
     assert again["noop"] and again["version"] == "robomimic@v1"
 
 
+def test_a_dry_run_needs_no_store_that_it_could_write_to(source, capsys):
+    assert ingest("robomimic", source, "--store", source / "store", "--dry-run") == 0
+    assert "would write 1 shard" in capsys.readouterr().out
+    assert ingest("robomimic", source, "--store", source / "store") == 1
+    assert "Error: Not a directory: " in capsys.readouterr().err
+
+
 def test_a_dry_run_reads_well(source, tmp_path, capsys):
     assert ingest("robomimic", source, "--store", tmp_path, "--dry-run") == 0
     shown = capsys.readouterr().out
@@ -93,6 +100,12 @@ def test_without_a_source_the_places_of_the_spec_are_looked_at_in_order(source, 
     nowhere = load_spec(spec_at(tmp_path, "$KITCHEN_LOGS/raw", "/no/such/folder"))
     with pytest.raises(UsageError, match=r"kitchen is not at \$KITCHEN_LOGS/raw \(not set\), /no"):
         locate(nowhere, {})
+    far = load_spec(spec_at(tmp_path, "$KITCHEN_LOGS/raw", "memory://no/logs"))
+    with pytest.raises(
+        UsageError, match=r"not at \$KITCHEN_LOGS/raw \(not set\), and .*memory://no"
+    ) as caught:
+        locate(far, {})
+    assert caught.value.hint.endswith("or set the variable")
     with pytest.raises(UsageError, match="names no place to look"):
         locate(load_spec("robomimic"))
 

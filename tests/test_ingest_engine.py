@@ -310,7 +310,7 @@ def test_when_nothing_is_left_the_run_fails_with_the_reasons(tmp_path):
         ingest(tmp_path / "a.hdf5", tmp_path / "s", overrides=["mapping.state.right.ee_position.key=obs/x"])
     with pytest.raises(UsageError, match="there is no file or folder"):
         ingest(tmp_path / "missing.hdf5", tmp_path / "store")
-    with pytest.raises(UsageError, match="or nothing is in it"):
+    with pytest.raises(UsageError, match="the folder .*none is empty"):
         (tmp_path / "none").mkdir()
         ingest(tmp_path / "none", tmp_path / "store")
     (tmp_path / "none" / "notes.txt").touch()
@@ -319,6 +319,35 @@ def test_when_nothing_is_left_the_run_fails_with_the_reasons(tmp_path):
     with pytest.raises(UsageError, match="unknown scheme 's4'"):
         ingest("s4://bucket/a.hdf5", tmp_path / "store")
     assert not (tmp_path / "store" / "refs").exists()
+
+
+def test_a_link_that_leads_nowhere_is_named(source, tmp_path):
+    """As git-annex leaves them for what was not fetched; when it is, that is another build."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    make(folder / "a.hdf5", episodes=2, frames=3, size=16)
+    (folder / "b.hdf5").symlink_to(tmp_path / "annex" / "b")
+    (folder / "notes.txt").symlink_to(tmp_path / "annex" / "notes")
+    for place in (folder, folder / "*.hdf5"):
+        report = ingest(place, tmp_path / "store")
+        assert (report.discovered, report.written) == (3, 2)
+        assert report.quarantined == (
+            ("b.hdf5", "it is a link that leads nowhere: fetch the file that it stands for"),
+        )
+    (tmp_path / "annex").mkdir()
+    make(tmp_path / "annex" / "b", seed=1, episodes=1, frames=3, size=16)
+    assert ingest(folder, tmp_path / "store").written == 3
+
+
+def test_a_folder_that_cannot_be_read_stops_the_run(tmp_path):
+    closed = tmp_path / "source" / "closed"
+    closed.mkdir(parents=True)
+    make(tmp_path / "source" / "a.hdf5", episodes=1, frames=3, size=16)
+    closed.chmod(0)
+    if os.access(closed, os.R_OK):
+        pytest.skip("this user reads every folder")
+    with pytest.raises(PermissionError, match="closed"):
+        ingest(tmp_path / "source", tmp_path / "store")
 
 
 def test_a_file_that_changes_under_way_stops_the_run(source, tmp_path, monkeypatch):

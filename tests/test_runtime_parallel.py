@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+import socket
 from functools import partial
 
 import pytest
@@ -72,6 +73,15 @@ def test_ray_gives_the_inline_results_and_errors_though_a_worker_dies(tmp_path, 
     import ray
 
     assert not ray.is_initialized()
+
+
+def test_a_cluster_that_is_not_there_is_named_at_once():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        host, port = taken.getsockname()
+    with pytest.raises(FoundryError, match=f"no Ray cluster answers at {host}:{port}: ") as caught:
+        list(unordered_map(digest_of, [1], ray_address=f"{host}:{port}"))
+    assert "ray status" in caught.value.hint
 
 
 def test_a_cluster_is_used_if_its_nodes_have_the_same_packages(monkeypatch, tmp_path):
