@@ -124,7 +124,10 @@ def check_errors(quarantined: Sequence[tuple[str, str]], max_errors: int | None)
 
 
 def nothing_written(discovered: int, refused: Sequence[tuple[str, str]]) -> FoundryError:
-    return FoundryError(f"nothing was written, {_units(discovered)} refused: {_listed(refused)}")
+    return FoundryError(
+        f"nothing was written, {_units(discovered)} refused: {_listed(refused)}",
+        hint="mend the source, or the spec; --dry-run tries a spec on the first unit that can be read",
+    )
 
 
 def _units(count: int) -> str:

@@ -305,7 +305,9 @@ def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str
     for override in overrides:
         path, separator, text = override.partition("=")
         if not separator or not path:
-            raise UsageError(f"override '{override}' is not of the form key=value")
+            raise UsageError(
+                f"override '{override}' is not of the form key=value", hint="--set content.flip=vertical"
+            )
         values = _set(values, path.split("."), parse_yaml(text, f"override '{override}'"))
     return values
 
