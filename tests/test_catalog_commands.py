@@ -303,7 +303,7 @@ def test_mix(shell: Shell, store: Store) -> None:
         (("--weights", "sim=1,reel=1"), 1, "did you mean 'real'"),
         (("--weights", "sim"), 2, "not REF=WEIGHT"),
         (("--weights", "sim=1", "--as", "real"), 1, "'real' is a dataset"),
-        (("--weights", "sim=1", "--as", "New"), 1, "not allowed"),
+        (("--weights", "sim=1", "--as", "New"), 2, "not allowed"),
         (("--weights", "sim=1", "--where", "nope > 1"), 2, "nope"),
         (("--weights", "sim=1", "--split", "val", "--val-fraction", "1/1000000"), 1, "val split is empty"),
     ):

@@ -120,7 +120,7 @@ def _without_zeros(row: memoryview) -> bytes:
 def _encoded(row: Any, path: str, n: int, headers: images.Headers) -> Encoded:
     """The image file in a row, without the zeros behind it: neither format ends in one."""
     if isinstance(row, np.ndarray) and row.size:
-        data = _without_zeros(memoryview(row).cast("B"))
+        data = _without_zeros(row.data.cast("B"))
     else:
         data = bytes(row).rstrip(b"\0")
     try:
