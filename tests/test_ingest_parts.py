@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robot_foundry.ingest import fingerprints
+from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.sources import SourceFile
 from robot_foundry.ingest.spool import Spool
@@ -19,6 +21,8 @@ from robot_foundry.runtime.cluster import check_worker, package_versions
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.storage import open_storage
+
+make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(0, 100))
@@ -41,7 +45,7 @@ def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
         (logs / name).write_text(name)
     read = []
     original = files.sha256
-    monkeypatch.setattr(files, "sha256", lambda root, path: (read.append(path), original(root, path))[1])
+    monkeypatch.setattr(files, "sha256", lambda root, path, *_: (read.append(path), original(root, path))[1])
     first = Fingerprints(str(logs), cache, Workers()).of(statuses(logs))
     assert sorted(read) == ["a", "b", "c"] and len(set(first.values())) == 3
     (logs / "b").write_text("other")
@@ -57,7 +61,7 @@ def test_files_are_hashed_a_little_ahead_of_the_one_that_is_asked_for(tmp_path, 
     for name in "abcdef":
         (logs / name).write_text(name * 10)
     original = files.sha256
-    monkeypatch.setattr(files, "sha256", lambda root, path: (read.append(path), original(root, path))[1])
+    monkeypatch.setattr(files, "sha256", lambda root, path, *_: (read.append(path), original(root, path))[1])
     monkeypatch.setattr(fingerprints, "AHEAD_BYTES", 20)
     known = Fingerprints(str(logs), cache, Workers())
     assert known.reads(statuses(logs))
@@ -71,6 +75,21 @@ def test_files_are_hashed_a_little_ahead_of_the_one_that_is_asked_for(tmp_path, 
     assert sorted(read) == list("bcdef")
     assert not known.reads(statuses(logs))
     assert known.of(statuses(logs)) == {name: original(str(logs), name) for name in "abcdef"}
+
+
+def test_an_interrupt_does_not_wait_for_a_file_to_be_read_to_its_end(tmp_path):
+    """The file would take hours: it has a hole of a terabyte."""
+    logs, cache = tmp_path / "logs", open_storage(tmp_path / "store")
+    logs.mkdir()
+    (logs / "a").touch()
+    with (logs / "b").open("wb") as file:
+        file.truncate(1 << 40)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Fingerprints(str(logs), cache, Workers()).ahead(statuses(logs)) as of,
+    ):
+        of("a")
+        raise KeyboardInterrupt
 
 
 def test_a_file_that_cannot_be_read_ahead_fails_where_it_is_asked_for(tmp_path):
@@ -139,3 +158,15 @@ def test_a_worker_on_a_node_that_joined_late_looks_at_its_own_packages():
     check_worker(package_versions())
     with pytest.raises(FoundryError, match=r"has numpy .*, not 0.1"):
         check_worker({**package_versions(), "numpy": "0.1"})
+
+
+def test_a_source_that_was_moved_is_found_to_be_there_already(tmp_path):
+    source, moved, store = tmp_path / "source", tmp_path / "moved", tmp_path / "store"
+    source.mkdir()
+    for i in range(3):
+        make(source / f"part_{i}.hdf5", seed=i, episodes=2, frames=4, size=16)
+    first = run("robomimic", source, store=store, name="reach")
+    source.rename(moved)
+    again = run("robomimic", moved, store=store, name="reach")
+    assert again.noop and again.shards_written == 0
+    assert again.version == first.version and again.counts == first.counts
