@@ -63,9 +63,8 @@ class TarWriter:
         size = len(payload)
         header, padding = ustar_header(name, size), _PADDING[: -size % BLOCK]
         self._rows.append((key, name, self._position + BLOCK, size, google_crc32c.value(payload)))
-        self._append(header)
-        self._append(payload)
-        self._append(padding)
+        for part in (header, payload, padding):
+            self._append(part)
         self._last_name = name
 
     def close(self) -> TarSummary:
