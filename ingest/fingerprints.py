@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import accumulate
+from threading import Event
 
 from robot_foundry.ingest.sources import SourceFile
 from robot_foundry.ingest.sources.base import STORE_CHECKSUM
@@ -70,17 +71,16 @@ class Fingerprints:
             if path in ends:
                 while upcoming and ends[upcoming[0].path] - upcoming[0].size < ends[path] + AHEAD_BYTES:
                     file = upcoming.popleft()
-                    read[file.path] = pool.submit(_sha256, self._root, file)
+                    read[file.path] = start(file)
                 known[path] = [*keys[path], read[path].result()]
             return known[path][2]
 
         keys = {file.path: _key(file) for file in upcoming}
-        with ThreadPoolExecutor(THREADS_AHEAD) as pool:
-            try:
+        try:
+            with _hashing(self._root, THREADS_AHEAD) as start:
                 yield fingerprint
-            finally:
-                pool.shutdown(cancel_futures=True)
-                self._keep(known)
+        finally:
+            self._keep(known)
 
     def _read(self, known: dict[str, list[str]], unknown: Sequence[FileStatus], quiet: bool) -> None:
         num_bytes = 0
@@ -97,19 +97,14 @@ class Fingerprints:
                 self._keep(known)
 
     def _hashes(self, unknown: Sequence[FileStatus]) -> Iterator[tuple[FileStatus, str]]:
-        hashing = partial(_sha256, self._root)
         if len(unknown) >= FILES_WORTH_WORKERS and not self._workers.inline:
-            for index, sha256 in self._workers.map(hashing, unknown):
+            for index, sha256 in self._workers.map(partial(_sha256, self._root), unknown):
                 yield unknown[index], sha256
             return
-        # Threads, because hashing and reading leave the interpreter to others.
-        with ThreadPoolExecutor(THREADS) as pool:
-            asked = {pool.submit(hashing, file): file for file in unknown}
-            try:
-                for done in as_completed(asked):
-                    yield asked[done], done.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+        with _hashing(self._root, THREADS) as start:
+            asked = {start(file): file for file in unknown}
+            for done in as_completed(asked):
+                yield asked[done], done.result()
 
     def _unknown(self, statuses: Sequence[FileStatus]) -> list[FileStatus]:
         """Those whose content was not read since it changed, each once."""
@@ -132,7 +127,22 @@ def _key(file: FileStatus) -> list[str]:
     return [str(file.size), file.stamp]
 
 
-def _sha256(root: str, file: FileStatus) -> str:
-    sha256 = files.sha256(root, file.path)
+@contextmanager
+def _hashing(root: str, threads: int) -> Iterator[Callable[[FileStatus], Future[str]]]:
+    """Starts to hash a file. At the end, an interrupt perhaps, what is still under way stops.
+
+    Threads, because hashing and reading leave the interpreter to others.
+    """
+    stop = Event()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            yield lambda file: pool.submit(_sha256, root, file, stop)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _sha256(root: str, file: FileStatus, stop: Event | None = None) -> str:
+    sha256 = files.sha256(root, file.path, stop)
     SourceFile(root, file.path, file.size, file.stamp, sha256).check_unchanged()
     return sha256

@@ -9,10 +9,12 @@ import glob
 import hashlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from robot_foundry.runtime.errors import FoundryError, MissingFileError, UsageError, nearest
@@ -119,18 +121,23 @@ def read_bytes(root: str, path: str) -> bytes:
     return bytes(files.cat_file(f"{base}/{checked_path(path)}"))
 
 
-def sha256(root: str, path: str) -> str:
-    """The SHA-256 of the content, 64 hex digits; the file is read once, in blocks."""
+def sha256(root: str, path: str, stop: Event | None = None) -> str:
+    """The SHA-256 of the content, 64 hex digits; the file is read once, in blocks.
+
+    A local file is read no further once `stop` is set, by another thread: CancelledError.
+    """
     if not is_remote(root):
-        return _sha256_of(Path(root, path))
+        return _sha256_of(Path(root, path), stop)
     return _read_through(root, path, None)
 
 
-def _sha256_of(path: Path) -> str:
+def _sha256_of(path: Path, stop: Event | None) -> str:
     # Blocks as large as these, because a thread may wait for the interpreter between two of them.
     digest, block = hashlib.sha256(), memoryview(bytearray(BLOCK_BYTES))
     with path.open("rb", buffering=0) as file:
         while size := file.readinto(block):
+            if stop is not None and stop.is_set():
+                raise CancelledError
             digest.update(block[:size])
     return digest.hexdigest()
 
