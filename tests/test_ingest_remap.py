@@ -194,7 +194,7 @@ def test_the_ingest_command_counts_on_stdout_and_warns_on_stderr(tmp_path):
     assert told["noop"] and told["version"] == "reach@v1"
     assert told["discovered"] == told["written"] + len(told["quarantined"]) == 3
     code, out, err = invoke(ingest_command, *given[:3], "Reach!", *given[4:])
-    assert code == 1 and "'Reach!' is not allowed" in err
+    assert code == 2 and "'Reach!' is not allowed" in err
     code, out, err = invoke(ingest_command, *given, "--set", "mapping.stat=1")
     assert code == 2 and "did you mean 'state'" in err
 
