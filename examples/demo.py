@@ -17,12 +17,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "reports"
-CONDITIONS = {
-    "policy": "policy",
-    "random": "random motion",
-    "blank": "images blanked",
-    "shuffled": "instructions shuffled",
-}
+CONDITIONS = {"policy": "policy", "random": "random motion", "blank": "images blanked",
+              "shuffled": "instructions shuffled"}  # fmt: skip
 TASKS = {"reach_single": "reach the only object", "reach_pair": "reach the named one of two"}
 ENVIRONMENT = {
     **os.environ,
@@ -47,7 +43,12 @@ def wait_for_another() -> None:
 def dvc(*arguments: str) -> None:
     """Run dvc at the root; its failure ends the demo with its exit code."""
     print(f"$ dvc {' '.join(arguments)}", flush=True)
-    code = subprocess.run(["dvc", *arguments], cwd=ROOT, env=ENVIRONMENT).returncode
+    with subprocess.Popen(["dvc", *arguments], cwd=ROOT, env=ENVIRONMENT) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # dvc and its stage were sent it, too, and stop in order
+            process.wait()
+            code = 130
     if code:
         print("\nThe demo stopped; `make demo` goes on from there.", file=sys.stderr)
         raise SystemExit(code)
@@ -57,17 +58,15 @@ def read(name: str) -> dict[str, Any]:
     return json.loads((REPORTS / name).read_text(encoding="utf-8"))
 
 
-def cell(report: dict[str, Any]) -> str:
-    low, high = report["interval_95"]
-    return f"{report['successes']}/{report['trials']} [{low:.0%}, {high:.0%}]"
-
-
 def table() -> str:
     """Success rates with their exact 95 % intervals, a line a condition."""
     lines = [f"{'':<24}" + "".join(f"{title:<30}" for title in TASKS.values())]
     for condition, title in CONDITIONS.items():
-        reports = [read(f"{condition}/{task}/rollout.json") for task in TASKS]
-        lines.append(f"{title:<24}" + "".join(f"{cell(report):<30}" for report in reports))
+        line = f"{title:<24}"
+        for report in [read(f"{condition}/{task}/rollout.json") for task in TASKS]:
+            low, high = report["interval_95"]
+            line += f"{report['successes']}/{report['trials']} [{low:.0%}, {high:.0%}]".ljust(30)
+        lines.append(line)
     return "\n".join(line.rstrip() for line in lines)
 
 
