@@ -18,11 +18,12 @@ from typing import Any
 from robot_foundry.catalog.manifest import Manifest, find_build, read_manifest
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.assemble import Request, assemble, check_errors, doubts_of, nothing_written
+from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.pictures import advice, codecs
 from robot_foundry.ingest.plan import INGEST_VERSION, Group, grouped, named, plan
-from robot_foundry.ingest.preview import Preview, preview
+from robot_foundry.ingest.preview import preview
+from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.scan import (
     Listing,
     Source,
@@ -62,48 +63,6 @@ class Options:
 
 
 DEFAULTS = Options()
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a run did. `discovered` = `written` + len(`quarantined`); `version` is None for a dry run.
-
-    `noop` says that the version was there already. `shards_written` is what a dry run would write, and
-    `preview` what it would make.
-    """
-
-    dataset: str
-    version: Version | None
-    discovered: int
-    written: int
-    quarantined: tuple[tuple[str, str], ...]
-    shards_written: int
-    shards_reused: int
-    noop: bool
-    counts: dict[str, int]
-    warnings: tuple[str, ...] = ()
-    build_id: str | None = None
-    preview: Preview | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        version = self.version
-        return {
-            "dataset": self.dataset,
-            "version": None if version is None else str(version),
-            "version_id": None if version is None else version.version_id,
-            "build_id": self.build_id if version is None else version.build_id,
-            "discovered": self.discovered,
-            "written": self.written,
-            "quarantined": [{"unit": unit, "reason": reason} for unit, reason in self.quarantined],
-            "shards_written": self.shards_written,
-            "shards_reused": self.shards_reused,
-            "noop": self.noop,
-            "episodes": self.counts.get("episodes", 0),
-            "frames": self.counts.get("frames", 0),
-            "bytes": self.counts.get("bytes", 0),
-            "warnings": list(self.warnings),
-            **({} if self.preview is None else {"preview": self.preview.to_json()}),
-        }
 
 
 def ingest(
@@ -263,22 +222,6 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
         shards_written=sum(1 + len(shard.segments) for shard in shards) - reused,
         shards_reused=reused,
         warnings=(*made.warnings, *_source_warnings(job, made.manifest)),
-    )
-
-
-def report_of(version: Version, manifest: Manifest, *, noop: bool) -> Report:
-    """The report of a version from what its manifest says."""
-    return Report(
-        dataset=manifest.dataset,
-        version=version,
-        discovered=manifest.counts["discovered"],
-        written=manifest.counts["written"],
-        quarantined=tuple((entry.unit, entry.reason) for entry in manifest.quarantined),
-        shards_written=0,
-        shards_reused=len(manifest.shards),
-        noop=noop,
-        counts=dict(manifest.counts),
-        warnings=doubts_of(manifest),
     )
 
 

@@ -12,8 +12,9 @@ from robot_foundry.catalog.refs import resolve as resolve_reference
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors
-from robot_foundry.ingest.engine import DEFAULTS, Options, Report, report_of
+from robot_foundry.ingest.engine import DEFAULTS, Options
 from robot_foundry.ingest.plan import INGEST_VERSION
+from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.shard_tables import TABLES_VERSION
 from robot_foundry.ingest.spec import Mapping, Spec, load_spec, mapping_json, spec_from_json, with_overrides
 from robot_foundry.ingest.survey import Interned, Shard, cached_survey, survey

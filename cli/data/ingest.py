@@ -17,8 +17,8 @@ from robot_foundry.cli.pointer import pointer_option, write_pointer
 from robot_foundry.runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from robot_foundry.ingest.engine import Report
     from robot_foundry.ingest.preview import Preview
+    from robot_foundry.ingest.report import Report
     from robot_foundry.ingest.spec import Spec
 
 MOST_LISTED = 20
