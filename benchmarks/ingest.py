@@ -84,7 +84,7 @@ def write_rlds(folder: Path, num_bytes: int) -> str:
     observation = {f"image_{i}": image for i in range(cameras)}
     observation["state"] = tfds.Tensor(shape=(3,), dtype=np.float32)
     step = {"observation": observation, "action": tfds.Tensor(shape=(3,), dtype=np.float32)}
-    directory = runpy.run_path(str(HERE.parent / "tests" / "test_ingest_rlds.py"))["Directory"]
+    directory = runpy.run_path(str(HERE.parent / "tests" / "rlds_directories.py"))["Directory"]
     made = directory(folder, {**step, "is_first": np.bool_})
     rng = np.random.default_rng(0)
 

@@ -169,7 +169,7 @@ def test_a_source_and_store_in_s3_give_the_bytes_of_one_disk(remote_source, inli
 
 def test_an_rlds_directory_in_s3_gives_the_same_version(bucket, tmp_path):
     """Its files are read together with the JSON files beside them."""
-    rlds = runpy.run_path(str(Path(__file__).with_name("test_ingest_rlds.py")))
+    rlds = runpy.run_path(str(Path(__file__).with_name("rlds_directories.py")))
     made = rlds["simple"](tmp_path / "source", 3, 2)
     made.write("val", [made.record([rlds["step"](0, 1)])], [])
     storage = open_storage(f"{bucket}/rlds")
