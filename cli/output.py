@@ -29,6 +29,19 @@ REMEDIES = {
 }
 
 
+def size(num_bytes: int) -> str:
+    """1500 → '1.5 kB'."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= scale:
+            return f"{num_bytes / scale:.1f} {unit}"
+    return f"{num_bytes / 1e3:.1f} kB"
+
+
+def counted(number: int, noun: str) -> str:
+    """(1, 'frame') → '1 frame', (1200, 'frame') → '1,200 frames'."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def emit(result: dict[str, Any], *, as_json: bool, text: str | Callable[[], str]) -> None:
     """Print a command's result on stdout: one JSON object, or `text` for a reader.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from robot_foundry.cli.options import dry_run_option, json_option, store_option
-from robot_foundry.cli.output import emit, note
+from robot_foundry.cli.output import counted, emit, note, size
 from robot_foundry.cli.pointer import pointer_option, write_pointer
 from robot_foundry.runtime.errors import UsageError
 
@@ -112,11 +112,11 @@ def _located(spec: Spec, *, ask: bool) -> str:
     from robot_foundry.runtime.files import is_remote
 
     place, found = locate(spec)
-    shown = f"{spec.name} is at {place}: {_count(len(found.files), 'file')}, {_size(found.num_bytes)}"
+    shown = f"{spec.name} is at {place}: {counted(len(found.files), 'file')}, {size(found.num_bytes)}"
     note(shown)
     if ask and is_remote(place):
         if not sys.stdin.isatty():
-            raise UsageError(f"reading {_size(found.num_bytes)} from {place} needs --yes")
+            raise UsageError(f"reading {size(found.num_bytes)} from {place} needs --yes")
         click.confirm("Read it?", abort=True, err=True)
     return place
 
@@ -136,7 +136,7 @@ def show(report: Report, *, as_json: bool) -> None:
     for warning in report.warnings:
         note(f"Warning: {warning}")
     if report.quarantined:
-        note(f"Warning: {len(report.quarantined)} of {_count(report.discovered, 'unit')} left out:")
+        note(f"Warning: {len(report.quarantined)} of {counted(report.discovered, 'unit')} left out:")
         for unit, reason in report.quarantined[:MOST_LISTED]:
             note(f"  {unit}: {reason}")
         if len(report.quarantined) > MOST_LISTED:
@@ -144,30 +144,30 @@ def show(report: Report, *, as_json: bool) -> None:
 
 
 def _text(report: Report) -> str:
-    discovered, quarantined = _count(report.discovered, "unit"), len(report.quarantined)
+    discovered, quarantined = counted(report.discovered, "unit"), len(report.quarantined)
     counts = f"{discovered} discovered = {report.written} written + {quarantined} quarantined"
-    written, size = _count(report.shards_written, "shard"), _size(report.counts["bytes"])
+    written, stored = counted(report.shards_written, "shard"), size(report.counts["bytes"])
     if report.version is None:
-        planned = f"would write {written} and reuse {report.shards_reused}, about {size}"
+        planned = f"would write {written} and reuse {report.shards_reused}, about {stored}"
         told = "" if report.preview is None else _preview(report.preview)
         return f"{report.dataset}: {planned}\n{counts} (by their headers)\n{told}build {report.build_id}"
-    frames = _count(report.counts["frames"], "frame")
-    made = f"{report.version}: {_count(report.counts['episodes'], 'episode')}, {frames}, {size}"
+    frames = counted(report.counts["frames"], "frame")
+    made = f"{report.version}: {counted(report.counts['episodes'], 'episode')}, {frames}, {stored}"
     done = "nothing to do" if report.noop else f"{written} written, {report.shards_reused} reused"
     return f"{made}; {done}\n{counts}"
 
 
 def _preview(made: Preview) -> str:
     """What a dry run expects, line by line."""
-    frames = "" if made.frames is None else f", {_count(made.frames, 'frame')}"
-    grows = f"{made.growth:.2f} times the {_size(made.source_bytes)} of the source"
-    lines = [f"{_count(made.episodes, 'episode')}{frames}, {grows}"]
+    frames = "" if made.frames is None else f", {counted(made.frames, 'frame')}"
+    grows = f"{made.growth:.2f} times the {size(made.source_bytes)} of the source"
+    lines = [f"{counted(made.episodes, 'episode')}{frames}, {grows}"]
     if made.schema is None:
         lines.append("no unit could be read with this mapping, so dims and cameras are not known")
     else:
         columns = {"state": made.schema.state, **made.schema.streams}
         lines += [
-            f"{name}: {_count(len(dims), 'dim')}: {_dims([dim.name for dim in dims])}"
+            f"{name}: {counted(len(dims), 'dim')}: {_dims([dim.name for dim in dims])}"
             for name, dims in columns.items()
         ]
         lines += [f"camera {c.name}: {c.role}, {c.height} x {c.width}" for c in made.schema.cameras]
@@ -178,14 +178,3 @@ def _dims(names: Sequence[str]) -> str:
     """Quantities with the number of their components: right.ee_position 3, right.gripper_opening 1."""
     parts = Counter(".".join(name.split(".")[:2]) for name in names)
     return ", ".join(f"{name} {count}" for name, count in parts.items())
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _size(num_bytes: int) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if num_bytes >= size:
-            return f"{num_bytes / size:.1f} {unit}"
-    return f"{num_bytes / 1e3:.1f} kB"

@@ -8,7 +8,7 @@ import click
 
 from robot_foundry.catalog.snapshot import Catalog
 from robot_foundry.cli.options import json_option, store_option
-from robot_foundry.cli.output import emit, note, table
+from robot_foundry.cli.output import emit, note, size, table
 
 HEADERS = ("version", "kind", "episodes", "frames", "size", "quarantined", "id")
 
@@ -46,13 +46,3 @@ def _text(rows: list[dict[str, Any]]) -> str:
             for row in rows
         ],
     )
-
-
-def size(num_bytes: int) -> str:
-    """1536 → '1.5 KiB'."""
-    amount, unit = float(num_bytes), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if amount < 1024 or unit == "TiB":
-            break
-        amount /= 1024
-    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"

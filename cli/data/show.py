@@ -14,10 +14,9 @@ from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import read_annotations, read_episodes
 from robot_foundry.catalog.version import Version
-from robot_foundry.cli.data.ls import size
 from robot_foundry.cli.data.mix import component_rows, mask_tables
 from robot_foundry.cli.options import json_option, store_option
-from robot_foundry.cli.output import emit, table
+from robot_foundry.cli.output import emit, size, table
 
 SHOWN = 5
 

@@ -9,7 +9,7 @@ import click
 
 from robot_foundry.catalog.validation import Validation, validate
 from robot_foundry.cli.options import json_option, store_option
-from robot_foundry.cli.output import emit, note
+from robot_foundry.cli.output import counted, emit, note
 from robot_foundry.normalization.checks import CHECKS
 from robot_foundry.normalization.finding import Finding
 from robot_foundry.runtime.errors import EXIT_FINDINGS, EXIT_OK, UsageError, nearest
@@ -82,10 +82,12 @@ def _json(one: Validation, ignored: tuple[str, ...]) -> dict[str, Any]:
 def _text(done: list[Validation], ignored: tuple[str, ...]) -> str:
     lines = []
     for one in done:
-        looked = ", ".join(_counted(n, name) for name, n in one.checked.items() if n)
+        looked = ", ".join(
+            counted(n, name.replace("_", " ").removesuffix("s")) for name, n in one.checked.items() if n
+        )
         outcome = "nothing found"
         if one.findings:
-            outcome = f"{_counted(len(one.damage), 'findings')} of damage, {len(one.doubts)} of doubtful data"
+            outcome = f"{counted(len(one.damage), 'finding')} of damage, {len(one.doubts)} of doubtful data"
         lines.append(f"{one.version}: {outcome} ({looked or 'not readable'})")
         lines += [line for finding in one.damage for line in _lines(finding, one)]
         for doubt in one.doubts:
@@ -94,17 +96,12 @@ def _text(done: list[Validation], ignored: tuple[str, ...]) -> str:
             else:
                 lines += _lines(doubt, one)
         lines += [
-            f"  {where}: followed {how.lag} frames after the next one, by {how.gain:.2g} of what it asks "
-            f"(correlation {how.correlation:.2f})"
+            f"  {where}: the state moves by {how.gain:.2g} of what is asked "
+            f"(frames later than the next: {how.lag}, correlation: {how.correlation:.2f})"
             for where, how in one.following.items()
             if not where.startswith("action.next_state")
         ]
     return "\n".join(lines)
-
-
-def _counted(number: int, noun: str) -> str:
-    noun = noun.replace("_", " ")
-    return f"{number:,} {noun.removesuffix('s') if number == 1 else noun}"
 
 
 def _lines(finding: Finding, one: Validation) -> list[str]:
