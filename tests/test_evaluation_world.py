@@ -21,7 +21,11 @@ def test_gymnasium_accepts_it(task: str, variant: str) -> None:
     with warnings.catch_warnings():
         # Advice to normalise spaces, which metres and radians are not.
         warnings.filterwarnings("ignore", message=r".*(Box|observation space)", category=UserWarning)
-        env_checker.check_env(Tabletop(task, variant=variant, size=16), skip_render_check=True)
+        world = Tabletop(task, variant=variant, size=16)
+        env_checker.check_env(world, skip_render_check=True)
+    observation, _ = world.reset(seed=0)
+    assert world.observation_space.contains(observation)
+    assert not world.observation_space.contains({})
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
