@@ -229,7 +229,7 @@ def _compress(values: Array, weights: Array, points: Array) -> tuple[Array, Arra
     """Sorted distinct values with weights -> at most COMPRESSION centroids, or all of a few points."""
     if len(values) <= EXACT_VALUES and points.all():
         return values, weights, points
-    # The engine reads arrays as the sequences that its stub asks for, and ones at half the price.
+    # The engine takes arrays for the sequences that it declares; weights of one cost twice as much as none.
     entry_weights = None if weights.max() == 1 else cast(Sequence[float], weights.astype(np.float64))
     engine = TDigest.from_values(cast(Sequence[float], values), entry_weights, COMPRESSION)
     means, grouped = np.array(engine.centroids).T

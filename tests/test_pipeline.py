@@ -27,18 +27,18 @@ def shrunk_project(folder: Path) -> None:
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    yaml = YAML(typ="safe")
-    params = yaml.load(ROOT / "params.yaml")
+    safe_yaml = YAML(typ="safe")
+    params = safe_yaml.load(ROOT / "params.yaml")
     params["workers"] = 0
     for demonstrations in params["demonstrations"].values():
         demonstrations["episodes"] = 16
-    recipe = yaml.load(ROOT / params["train"]["recipe"])
+    recipe = safe_yaml.load(ROOT / params["train"]["recipe"])
     recipe["data"]["global_batch"] = 8
     recipe["run"].update(samples=24, save_every=1)
-    yaml.dump(recipe, folder / "recipe.yaml")
+    safe_yaml.dump(recipe, folder / "recipe.yaml")
     params["train"]["recipe"] = "recipe.yaml"
     params["rollout"]["scenes"] = SCENES
-    yaml.dump(params, folder / "params.yaml")
+    safe_yaml.dump(params, folder / "params.yaml")
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
 
 
