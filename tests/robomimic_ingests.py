@@ -1,0 +1,64 @@
+"""Ingests of small robomimic files, and what a store holds after them. Tests load it with runpy."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from robot_foundry.ingest.engine import Options, run
+from robot_foundry.ingest.spec import load_spec
+
+make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
+KEPT = ("shards", "datasets", "refs", "builds")
+# One shard a file or less, so that a few small files make several shards.
+SMALL_SHARDS = ["content.shard_bytes=20000"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Three files of three demonstrations."""
+    folder = tmp_path_factory.mktemp("source")
+    for i in range(3):
+        make(folder / f"part_{i}.hdf5", seed=i, episodes=3, frames=6, size=16)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source, tmp_path_factory):
+    """A store after one run without trouble."""
+    store = tmp_path_factory.mktemp("undisturbed")
+    report = ingest(source, store)
+    assert (report.discovered, report.written, report.quarantined) == (9, 9, ())
+    assert report.shards_written >= 3
+    return store
+
+
+def ingest(source, store, *, overrides=SMALL_SHARDS, dry_run=False, **options):
+    spec = load_spec("robomimic", overrides)
+    return run(spec, source, store=store, name="reach", options=Options(**options), dry_run=dry_run)
+
+
+def content(store):
+    """Bytes of all that a store keeps; not of its cache, nor of what a killed writer left behind."""
+    return {
+        path.relative_to(store).as_posix(): path.read_bytes()
+        for top in KEPT
+        for path in sorted((store / top).rglob("*"))
+        if path.is_file() and not path.name.startswith(".tmp-")
+    }
+
+
+def stamps(store, suffix):
+    found = (path for path in (store / "shards").rglob(f"*{suffix}") if not path.name.startswith(".tmp-"))
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+
+
+def frames_of(report, store):
+    """(episode id, source) and number of rows of each episode, in the version's order."""
+    import pyarrow as pa
+
+    folder = Path(store) / "datasets" / report.dataset / report.version.version_id
+    episodes = pa.ipc.open_file(folder / "episodes.arrow").read_all().to_pylist()
+    return [(row["source"], row["id"], row["num_frames"]) for row in episodes]
