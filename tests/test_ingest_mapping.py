@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,55 +15,20 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.tables import Flag
-from robot_foundry.ingest.mapping import canonical
 from robot_foundry.ingest.resolve import resolve
-from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.spec import spec_from_json
-from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
+h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mapped_rows.py"))))
+spec_of, survey_of, rows_of, rotations = h.spec_of, h.survey_of, h.rows_of, h.rotations
+POSITION = h.POSITION
 OSC = {"type": "OSC_POSE", "input_max": 1, "input_min": -1, "control_delta": True}
 LIMITS = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
-POSITION = {"right.ee_position": {"key": "p"}}
-
-
-def spec_of(state, actions=None, **mapping):
-    values = {"embodiment": "arm", "state": state, "actions": actions or {}, **mapping}
-    return spec_from_json({"layout": "robomimic", "mapping": values}, "test")
-
-
-def episode_of(arrays, *, environment=None, attributes=None):
-    return {
-        "id": "demo_0",
-        "source": {"path": "f.hdf5"},
-        "num_frames": len(next(iter(arrays.values()))),
-        "fps": 20.0,
-        "cameras": {},
-        "attributes": attributes or {},
-        "environment": environment or {},
-    }
-
-
-def survey_of(arrays, key="demo-0", **episode):
-    return Surveyed(key, episode_of(arrays, **episode), {name: a.shape for name, a in arrays.items()})
-
-
-def rows_of(spec, arrays, **episode):
-    """The canonical rows of one episode, and the names of the dims of state and streams."""
-    item = survey_of(arrays, **episode)
-    found = resolve(spec.mapping, [item])
-    assert not found.problems, found.problems
-    timed = {**arrays, "timestamp": np.arange(item.episode["num_frames"]) / 20.0}
-    return canonical(found.mapping, found.schema, item.episode, timed), found.schema
 
 
 def rot6d(rotation):
     """The first two columns, from SciPy's matrices."""
     return np.concatenate([rotation.as_matrix()[:, :, 0], rotation.as_matrix()[:, :, 1]], axis=1)
-
-
-def rotations(seed, n=6):
-    return Rotation.random(n, random_state=seed)
 
 
 @pytest.mark.parametrize(
@@ -212,130 +181,6 @@ def test_next_state_is_the_state_one_row_later_and_the_last_row_repeats():
     assert [bool(flag & Flag.TERMINAL) for flag in rows.flags_N] == [False] * 4 + [True]
 
 
-def test_rows_without_a_pose_are_flagged_and_hold_zeros():
-    turned = rotations(0, 8)
-    quaternion_N4, position_N3 = turned.as_quat(), np.ones((8, 3))
-    quaternion_N4[2] = 0.0
-    position_N3[5] = np.nan
-    spec = spec_of(
-        {**POSITION, "right.ee_rotation": {"key": "q", "from": "quaternion", "order": "xyzw"}},
-        {"next_state": {"right.ee_position": {"from": "next_state"}}},
-    )
-    rows, _ = rows_of(spec, {"p": position_N3, "q": quaternion_N4})
-    assert [n for n in range(8) if rows.flags_N[n] & Flag.INVALID_STATE] == [2, 5]
-    assert [n for n in range(8) if rows.flags_N[n] & Flag.INVALID_ACTION] == [4]
-    assert not rows.state_ND[[2, 5]].any() and not rows.streams["next_state"][4].any()
-    assert np.isfinite(rows.state_ND).all() and rows.state_ND[[0, 1, 3, 4, 6, 7]].any(axis=1).all()
-
-    with pytest.raises(Refused, match="no frame of it has a finite state and action"):
-        rows_of(spec, {"p": np.full((8, 3), np.inf), "q": quaternion_N4})
-
-
-def test_a_stored_matrix_that_is_no_rotation_is_invalid():
-    matrix_N33 = rotations(3, 4).as_matrix()
-    matrix_N33[1] *= 1.1
-    matrix_N33[2, :, 0] *= -1
-    rows, _ = rows_of(spec_of({"right.ee_rotation": {"key": "m", "from": "matrix"}}), {"m": matrix_N33})
-    assert [bool(flag & Flag.INVALID_STATE) for flag in rows.flags_N] == [False, True, True, False]
-
-
-def test_idle_frames_are_flagged_by_pose_joints_and_gripper_command():
-    position_N3 = np.zeros((7, 3))
-    position_N3[3:, 0] = 0.01
-    angle_N = np.array([0, 0, 0, 0, 0, 0.1, 0.1])
-    quaternion_N4 = Rotation.from_euler("z", angle_N[:, None]).as_quat()
-    opening_N = np.array([1, 1, 1, 1, 0, 0, 0.0])
-    spec = spec_of(
-        {**POSITION, "right.ee_rotation": {"key": "q", "from": "quaternion", "order": "xyzw"}},
-        {
-            "command": {
-                "right.ee_position": {"from": "next_state"},
-                "right.gripper_opening": {"key": "a", "from": "value"},
-            }
-        },
-    )
-    rows, _ = rows_of(spec, {"p": position_N3, "q": quaternion_N4, "a": opening_N})
-    # 2 moves, 3 is still, at 4 the gripper command changes and then it turns, 6 is the last.
-    assert [bool(flag & Flag.NOOP) for flag in rows.flags_N] == [True, True, False, True, False, True, False]
-
-
-def test_arrays_of_the_source_flag_interventions_and_invalid_actions():
-    arrays = {"p": np.arange(15.0).reshape(5, 3), "person": np.array([[0], [1], [1], [0], [2]])}
-    arrays["valid"] = np.array([True, True, True, False, True])
-    rules = {
-        "intervention": [{"key": "person", "is": True}, {"key": "absent", "is": True}],
-        "invalid_action": {"key": "valid", "is": False},
-    }
-    spec = spec_of(POSITION, {"command": POSITION}, **rules)
-    assert spec_from_json(spec.to_json(), "again") == spec
-    rows, _ = rows_of(spec, arrays)
-    assert (rows.flags_N & Flag.INTERVENTION != 0).tolist() == [False, True, True, False, True]
-    assert (rows.flags_N & Flag.INVALID_ACTION != 0).tolist() == [False, False, False, True, False]
-    assert "intervention" not in spec_of(POSITION).to_json()["mapping"]
-    with pytest.raises(Refused, match="'p' in intervention, which has .5, 3. numbers"):
-        rows_of(spec_of(POSITION, intervention=[{"key": "p", "is": True}]), arrays)
-
-
-def test_instruction_and_success_come_from_the_first_rule_that_applies():
-    rules = {
-        "instruction": [{"attr": "task"}, {"by_env": {"Lift": "lift it"}}, {"text": "do it"}],
-        "success": [{"attr": "success"}, {"key": "r", "at_least": 0.5}],
-    }
-    spec, arrays = spec_of(POSITION, **rules), {"p": np.zeros((4, 3))}
-
-    def told(**episode):
-        rows, _ = rows_of(spec, {**arrays, **episode.pop("arrays", {})}, **episode)
-        return rows.annotations[0][3:], rows.success
-
-    assert told() == (("do it", "spec"), None)
-    assert told(environment={"env_name": "Lift"}, arrays={"r": np.zeros(4)}) == (
-        ("lift it", "env:Lift"),
-        False,
-    )
-    attributes = {"task": " stack ", "success": False}
-    assert told(attributes=attributes, arrays={"r": np.ones(4)}) == (("stack", "attr:task"), False)
-    assert told(attributes={"task": ""}, arrays={"r": np.array([0, 0, 1, 0])}) == (("do it", "spec"), True)
-    rows, _ = rows_of(spec, arrays)
-    assert rows.annotations[0][:3] == (0, 4, "instruction")
-
-
-def test_what_does_not_fit_is_named_with_what_there_is():
-    spec = spec_of(
-        {
-            "right.ee_position": {"key": "obs/eef_pos"},
-            "right.ee_rotation": {"key": "obs/rot", "from": "quaternion", "order": "xyzw"},
-            "right.gripper_opening": {"key": "obs/grip", "columns": [1, 2], "from": "value"},
-        }
-    )
-    arrays = {"obs/eef_poz": np.zeros((2, 3)), "obs/rot": np.zeros((2, 3)), "obs/grip": np.zeros((2, 1))}
-    problem = resolve(spec.mapping, [survey_of(arrays)]).problems["demo-0"]
-    assert "right.ee_position names the array 'obs/eef_pos', did you mean 'obs/eef_poz'?" in problem
-    assert "(arrays: obs/eef_poz, obs/grip, obs/rot)" in problem
-    assert "right.ee_rotation needs 4 columns as quaternion, and 'obs/rot' gives 3" in problem
-    assert "right.gripper_opening takes the columns [1, 2] of 'obs/grip', which has 1" in problem
-
-
-def test_an_optional_quantity_is_for_all_episodes_or_for_none():
-    spec = spec_of(
-        {**POSITION, "right.joint_position": {"key": "j", "optional": True}},
-        {"next_state": {"right.joint_position": {"from": "next_state"}}},
-    )
-    with_joints = survey_of({"p": np.zeros((2, 3)), "j": np.zeros((2, 7))}, key="a")
-    without = survey_of({"p": np.zeros((2, 3))}, key="b")
-
-    found = resolve(spec.mapping, [with_joints])
-    assert len(found.schema.state) == 10 and len(found.schema.streams["next_state"]) == 7
-    assert not found.warnings
-    found = resolve(spec.mapping, [without])
-    assert len(found.schema.state) == 3 and not found.schema.streams and not found.warnings
-    found = resolve(spec.mapping, [with_joints, without])
-    assert len(found.schema.state) == 3 and not found.problems
-    assert "right.joint_position of state is left out: 1 of 2 episodes lack it" in found.warnings[0]
-    only = spec_of({"right.joint_position": {"key": "j", "optional": True}})
-    with pytest.raises(FoundryError, match="no quantity of the mapping's state is in the source"):
-        resolve(only.mapping, [without])
-
-
 def test_joints_that_slide_have_their_own_unit():
     """A SCARA: the third of four joints is a lift; streams have the units of the state."""
     units = ["rad", "rad", "m", "rad"]
@@ -373,21 +218,6 @@ def test_joints_that_slide_have_their_own_unit():
             spec_of({"right.joint_position": field})
     with pytest.raises(UsageError, match=r"right\.ee_position\.unit: is not a key here"):
         spec_of({"right.ee_position": {"key": "p", "unit": "m"}})
-
-
-def test_joints_and_embodiment_are_one_for_a_dataset():
-    spec = spec_of(
-        {"right.joint_position": {"key": "j"}}, embodiment={"attr": "embodiment", "default": "panda"}
-    )
-    surveyed = [
-        survey_of({"j": np.zeros((2, 7))}, key="a"),
-        survey_of({"j": np.zeros((2, 6))}, key="b"),
-        survey_of({"j": np.zeros((2, 7))}, key="c", attributes={"embodiment": "ur5"}),
-    ]
-    found = resolve(spec.mapping, surveyed)
-    assert (found.schema.embodiment, len(found.schema.state)) == ("panda", 7)
-    assert found.problems["b"] == "its state right.joint_position has 6 columns, the dataset's has 7"
-    assert found.problems["c"].startswith("its embodiment is ur5, the dataset's is panda")
 
 
 def test_values_are_float32_of_float64_arithmetic():
@@ -437,12 +267,3 @@ def test_every_quantity_of_the_scheme_can_be_mapped():
         spec_of({"base.linear_velocty": {"key": "n"}})
     wide = resolve(spec_of({"base.yaw": {"key": "n"}}).mapping, [survey_of({"n": numbers})])
     assert "base.yaw needs 1 columns as value, and 'n' gives 30" in next(iter(wide.problems.values()))
-
-
-def test_a_base_without_a_pose_is_idle_while_its_twist_is_zero():
-    twist = np.zeros((6, 2))
-    twist[2:4, 0] = 0.5
-    force = np.random.default_rng(4).normal(size=(6, 3))
-    spec = spec_of({"base.linear_velocity": {"key": "v"}, "right.ee_force": {"key": "f"}})
-    found, _ = rows_of(spec, {"v": twist, "f": force})
-    assert ((found.flags_N & Flag.NOOP) != 0).tolist() == [True, True, False, False, True, False]

@@ -21,7 +21,7 @@ from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.normalization.tool_frame import ToolFrame, tool_frame_warnings
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-mapping: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_ingest_mapping.py"))))
+mapping: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mapped_rows.py"))))
 ARM = ActionSpace(["right.ee_position", "right.ee_rot6d"])
 # A hand whose fingers open along y, 103 mm in front of its flange, and one mounted backwards, tilted by 45°.
 HANDS = (
