@@ -1,0 +1,138 @@
+"""Corrupt samples are substituted, named and limited; files that cannot be read stop the run.
+
+Legend: B rows, T horizon, A action dims.
+"""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.loader.load import WindowSpec
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.shards.reader import ShardReader
+
+h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("batch_loaders.py"))))
+FIXTURES, open_loader, contents = h.FIXTURES, h.open_loader, h.contents
+
+
+def damage(store, loader, dataset, member_end):
+    """Flip one byte in the middle of the first image member whose name ends so; the member's frame row."""
+    source = next(s for s in loader._reader._sources if s.component.name == dataset)
+    reader = source.shard(0).reader
+    names = reader.index["name"].to_pylist()
+    row = next(i for i, name in enumerate(names) if name.endswith(member_end))
+    offset = reader.index["offset"][row].as_py() + reader.index["size"][row].as_py() // 2
+    path = store.storage.local_path(reader.tar_path)
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0xFF
+    path.write_bytes(data)
+    return names[row]
+
+
+@pytest.fixture
+def sim_store(tmp_path):
+    store = Store(tmp_path)
+    FIXTURES["write_version"](store, "sim", [[12, 9], [17]], cameras={"primary": (24, 32)})
+    return store
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+def test_a_flipped_byte_is_substituted_and_changes_no_other_row(sim_store, threads):
+    window = WindowSpec(horizon=4)
+    options = {"ref": "sim", "window": window, "threads": threads, "global_batch": 38}
+    with open_loader(sim_store, **options) as loader:
+        clean = contents([next(loader) for _ in range(4)])
+        assert loader.substitutions == ()
+        member = damage(sim_store, loader, "sim", "-000005.primary_camera.jpg")
+    with open_loader(sim_store, **options) as loader:
+        batches = [next(loader) for _ in range(4)]
+        substitutions = loader.substitutions
+        dataset, _, sample = loader._order.at(np.arange(4 * 38))
+    found = contents(batches)
+    changed = {k for k in clean if clean[k] != found[k]}
+    # Frame 5 of the first episode is seen from the anchors 5 and 6.
+    assert {int(sample[k]) for k in changed} == {5, 6}
+    assert changed == {item.k for item in substitutions} and len(changed) == 8
+    for item in substitutions:
+        assert (item.dataset, item.sample) == ("sim", sample[item.k])
+        assert item.substitute not in (5, 6)
+        assert member in item.reason and "checksum" in item.reason
+    # A substitute is that sample as it is elsewhere; its own instruction choice is keyed by k.
+    images = {int(sample[k]): row for batch in batches for k, row in rows_of(batch)}
+    for item in substitutions:
+        row = next(row for batch in batches for k, row in rows_of(batch) if k == item.k)
+        assert np.array_equal(row.images["primary"], images[item.substitute].images["primary"])
+        assert np.array_equal(row.action_BTA, images[item.substitute].action_BTA)
+
+
+def rows_of(batch):
+    return [(int(batch.k_B[i]), batch.rows(slice(i, i + 1))) for i in range(len(batch))]
+
+
+def test_substitution_depends_on_neither_threads_nor_company(sim_store):
+    with open_loader(sim_store, ref="sim", window=WindowSpec(), global_batch=38) as loader:
+        damage(sim_store, loader, "sim", "-000005.primary_camera.jpg")
+    found = []
+    for threads, world in ((0, 1), (4, 2)):
+        batches, substitutions = [], set()
+        for rank in range(world):
+            with open_loader(
+                sim_store,
+                ref="sim",
+                window=WindowSpec(),
+                global_batch=38,
+                threads=threads,
+                rank=rank,
+                world=world,
+            ) as loader:
+                batches += [next(loader) for _ in range(2)]
+                substitutions |= set(loader.substitutions)
+        found.append((contents(batches), substitutions))
+    assert found[0] == found[1]
+    assert len(found[0][1]) == 4
+
+
+def test_too_much_corruption_ends_the_run(sim_store):
+    with open_loader(sim_store, ref="sim", window=WindowSpec(), global_batch=38) as loader:
+        damage(sim_store, loader, "sim", "-000005.primary_camera.jpg")
+    with (
+        open_loader(
+            sim_store, ref="sim", window=WindowSpec(), global_batch=38, max_substitutions=3
+        ) as loader,
+        pytest.raises(FoundryError, match="4 samples were corrupt, above the limit of 3"),
+    ):
+        for _ in range(2):
+            next(loader)
+
+
+def test_a_read_that_fails_once_is_repeated(sim_store, monkeypatch):
+    read, failed = ShardReader.read, set()
+
+    def read_badly_once(self, row):
+        data = read(self, row)
+        if row not in failed:
+            failed.add(row)
+            return data[: len(data) // 2]
+        return data
+
+    with open_loader(sim_store, ref="sim", window=WindowSpec()) as loader:
+        expected = contents([loader.batch(0)])
+        monkeypatch.setattr(ShardReader, "read", read_badly_once)
+        assert contents([loader.batch(0)]) == expected
+        assert failed and loader.substitutions == ()
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_file_that_cannot_be_read_stops_the_run(sim_store, threads):
+    with open_loader(sim_store, ref="sim", window=WindowSpec(), threads=threads) as loader:
+        for path in Path(sim_store.url.removeprefix("file://")).rglob("*.tar"):
+            path.unlink()
+        with pytest.raises((FoundryError, OSError), match="tar"):
+            next(loader)
