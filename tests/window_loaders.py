@@ -1,0 +1,34 @@
+"""Loaders of windows, and versions whose frames have flags. Tests load it with runpy."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import Flag
+from robot_foundry.loader.load import Loader, WindowSpec, load
+
+FIXTURES = runpy.run_path(str(Path(__file__).with_name("loader_fixtures.py")))
+
+
+def open_loader(store: Store, ref: Any, **window: Any) -> Loader:
+    return load(ref, WindowSpec(**window), seed=3, global_batch=32, store=store, split="all", threads=0)
+
+
+def flagged_version(store: Store, name: str = "sim", flags: Any = None, lengths: Any = ((14,), (17,))) -> Any:
+    """Episodes with idle frames, interventions and a terminal frame, or one with these flags."""
+
+    def flag(episode: Any, garbage: float) -> None:
+        rng = np.random.default_rng(len(episode.flags))
+        episode.flags |= np.uint32(Flag.NOOP) * (rng.random(len(episode.flags)) < 0.3)
+        episode.flags |= np.uint32(Flag.INTERVENTION) * (rng.random(len(episode.flags)) < 0.4)
+        episode.flags[-1] |= Flag.TERMINAL
+        if flags is not None:
+            episode.flags[:] = flags
+
+    lengths = lengths if flags is None else [[len(flags)]]
+    return FIXTURES["write_version"](store, name, lengths, spoil=flag)
