@@ -6,6 +6,8 @@ import json
 import runpy
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import h5py
 import numpy as np
@@ -24,27 +26,14 @@ from robot_foundry.ingest.spec import load_spec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.reader import ShardReader
 
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
+h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
+make = h.make
+# Fixtures.
+made, store = h.made, h.store
 FLIP = [
     "mapping.actions.command.right.gripper_opening.closed=-1",
     "mapping.actions.command.right.gripper_opening.open=1",
 ]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A source of two files and a store with version reach@v1."""
-    folder = tmp_path_factory.mktemp("remap")
-    (folder / "source").mkdir()
-    for i in range(2):
-        make(folder / "source" / f"part_{i}.hdf5", seed=i, episodes=2, frames=40, size=16)
-    ingest("robomimic", folder / "source", store=folder / "store", name="reach")
-    return folder
-
-
-@pytest.fixture
-def store(made, tmp_path):
-    return shutil.copytree(made / "store", tmp_path / "store")
 
 
 def frames(store, version):

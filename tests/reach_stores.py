@@ -1,0 +1,60 @@
+"""Stores of a small dataset, ways to damage them and what validate finds. Tests load it with runpy."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+
+from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.validation import validate
+from robot_foundry.ingest import ingest
+from robot_foundry.shards.index import read_index
+
+make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A source of two files, so two shards, and a store with reach@v1."""
+    folder = tmp_path_factory.mktemp("reach")
+    (folder / "source").mkdir()
+    for i in range(2):
+        make(folder / "source" / f"part_{i}.hdf5", seed=i, episodes=2, frames=40, size=16)
+    ingest("robomimic", folder / "source", store=folder / "store", name="reach")
+    return folder
+
+
+@pytest.fixture
+def store(made, tmp_path):
+    return shutil.copytree(made / "store", tmp_path / "store")
+
+
+def found(store, ref="reach", **how):
+    return [finding for one in validate(ref, store=store, **how) for finding in one.findings]
+
+
+def checks(store, **how):
+    return sorted({finding.check for finding in found(store, **how)})
+
+
+def tar_of(store, number=0):
+    return sorted((store / "shards" / "reach").glob("*.tar"))[number]
+
+
+def member(tar, suffix):
+    index = read_index(Store(tar.parent).storage, tar.name.replace(".tar", ".index.arrow"))
+    return next(row for row in index.to_pylist() if row["name"].endswith(suffix))
+
+
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x40
+    path.write_bytes(data)
+
+
+def folder_of(store):
+    return Path(store) / "datasets" / "reach" / resolve(Store(store), "reach").version_id

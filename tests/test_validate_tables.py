@@ -1,0 +1,146 @@
+"""foundry-data validate on manifests, mixtures and tables: whatever they say wrongly is found."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from robot_foundry.catalog.manifest import Manifest, commit, read_manifest
+from robot_foundry.catalog.mixture import commit_mixture, make_mixture
+from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import read_table, table_digest, write_table
+from robot_foundry.catalog.validation import validate
+from robot_foundry.ingest import ingest
+from robot_foundry.normalization.digest import Digest
+
+h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
+found, checks, tar_of, folder_of = h.found, h.checks, h.tar_of, h.folder_of
+# Fixtures.
+made, store = h.made, h.store
+
+
+def recommitted(store, **changed):
+    """A manifest that says something else and is whole: as a writer with a fault would have made it."""
+    opened = Store(store)
+    old = read_manifest(opened, resolve(opened, "reach"))
+    values = {name: getattr(old, name) for name in Manifest.__dataclass_fields__} | changed
+    manifest = Manifest(**(values | {"build_id": "0" * 32}))
+    source, target = folder_of(store), folder_of(store).parent / manifest.version_id
+    if source != target:
+        shutil.copytree(source, target)
+    (target / "manifest.json").unlink()
+    return commit(opened, manifest)
+
+
+def with_table(store, name, table):
+    """A version in which a table holds other rows and the manifest agrees with them."""
+    tables = dict(read_manifest(Store(store), resolve(Store(store), "reach")).tables)
+    version = recommitted(store, tables=tables | {name: table_digest(table)})
+    Store(store).storage.write(Store(store).table("reach", version.version_id, name), write_table(table))
+    return version
+
+
+@pytest.mark.parametrize("name", ["episodes", "annotations", "leaves", "frames"])
+def test_a_truncated_or_missing_table_is_found(store, name):
+    path = (
+        folder_of(store) / f"{name}.arrow" if name != "frames" else next((folder_of(store) / name).iterdir())
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    [finding] = found(store)
+    assert finding.check == "tables" and str(path) in finding.message
+    path.unlink()
+    assert [f.check for f in found(store)] == ["tables"]
+
+
+def test_a_changed_value_of_a_table_is_found(store):
+    path = next((folder_of(store) / "frames").iterdir())
+    table = read_table(Store(path.parent).storage, path.name)
+    flags = pa.array([0] * table.num_rows, pa.uint32())
+    path.write_bytes(write_table(table.set_column(3, "flags", flags)))
+    [finding] = found(store)
+    assert "other values than the manifest names" in finding.message
+    path.write_bytes(write_table(table.drop_columns(["flags"])))
+    assert "columns of its kind" in found(store)[0].message
+
+
+def test_what_the_finding_says_mends_a_table(made, store):
+    (folder_of(store) / "episodes.arrow").write_bytes(b"")
+    [finding] = found(store)
+    [build] = (store / "builds" / "reach").iterdir()
+    assert str(build) in finding.remedy
+    build.unlink()
+    ingest("robomimic", made / "source", store=store, name="reach")
+    assert found(store) == []
+
+
+def test_an_edited_manifest_is_found_whatever_was_edited(store):
+    path = folder_of(store) / "manifest.json"
+    whole = path.read_bytes()
+    content = json.loads(whole)
+    content["schema"]["fps"] = 30.0
+    path.write_bytes(json.dumps(content).encode())
+    [finding] = found(store)
+    assert finding.check == "manifest" and "holds" in finding.message
+    content = json.loads(whole)
+    content["counts"]["frames"] += 1
+    path.write_bytes(json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+    assert checks(store) == ["counts", "manifest"]
+    path.write_bytes(whole[:100])
+    assert checks(store) == ["manifest"]
+    path.unlink()
+    assert checks(store) == ["manifest"]
+
+
+def test_counts_that_do_not_add_up_are_found(store):
+    opened = Store(store)
+    counts = dict(read_manifest(opened, resolve(opened, "reach")).counts)
+    recommitted(store, counts=counts | {"discovered": 7, "bytes": 1})
+    messages = [f.message for f in found(store) if f.check == "counts"]
+    assert any("counts 7 discovered, there are 4" in message for message in messages)
+    assert any("counts 1 bytes" in message for message in messages)
+
+
+def test_episodes_whose_windows_leave_their_rows_are_found(store):
+    episodes = read_table(Store(folder_of(store)).storage, "episodes.arrow")
+    rows = episodes.to_pylist()
+    rows[1]["num_frames"] += 1
+    version = with_table(store, "episodes", pa.Table.from_pylist(rows, schema=episodes.schema))
+    found_now = found(store, str(version))
+    assert {"windows", "counts"} <= {f.check for f in found_now}
+    assert any(rows[1]["key"] in f.message for f in found_now if f.check == "windows")
+
+
+def test_annotations_outside_their_episode_are_found(store):
+    annotations = read_table(Store(folder_of(store)).storage, "annotations.arrow")
+    rows = annotations.to_pylist()
+    rows[0]["end"] = 41
+    version = with_table(store, "annotations", pa.Table.from_pylist(rows, schema=annotations.schema))
+    assert [f.check for f in found(store, str(version))] == ["annotations"]
+
+
+def test_leaves_that_are_not_the_statistics_of_the_rows_are_found(store):
+    leaves = read_table(Store(folder_of(store)).storage, "leaves.arrow")
+    rows = leaves.to_pylist()
+    rows[3]["digest"] = Digest.of([0.0, 1.0]).to_bytes()
+    version = with_table(store, "leaves", pa.Table.from_pylist(rows, schema=leaves.schema))
+    [finding] = [f for f in found(store, str(version)) if f.check == "tables"]
+    assert rows[3]["dim"] in finding.message
+
+
+def test_a_mixture_is_validated_with_its_components(store):
+    opened = Store(store)
+    commit_mixture(opened, make_mixture(opened, {"reach": 1}), "mix")
+    assert [str(one.version) for one in validate("mix", store=store)] == ["mix@v1", "reach@v1"]
+    assert found(store, "mix") == []
+    tar_of(store).unlink()
+    assert [f.check for f in found(store, "mix")] == ["tar"]
+    (folder_of(store) / "manifest.json").unlink()
+    assert {f.check for f in found(store, "mix")} == {"mixture", "manifest"}

@@ -1,0 +1,59 @@
+"""Workers change nothing of what validate finds and ingest warns of."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import h5py
+import pytest
+
+from robot_foundry.catalog.manifest import Manifest, read_manifest
+from robot_foundry.catalog.store import Store
+from robot_foundry.ingest.engine import Options, run
+
+h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
+found, tar_of, member, flip, folder_of = h.found, h.tar_of, h.member, h.flip, h.folder_of
+# Fixtures.
+made, store = h.made, h.store
+
+
+@pytest.fixture(scope="module")
+def cores():
+    """Workers for all tests here, in one Ray session."""
+    ray = pytest.importorskip("ray")
+    ray.init(address="local", num_cpus=2, object_store_memory=1 << 27, log_to_driver=False)
+    yield 2
+    ray.shutdown()
+
+
+def test_workers_find_the_same(store, cores):
+    flip(tar_of(store), member(tar_of(store), ".jpg")["offset"] + 200)
+    assert found(store, deep=True, workers=cores) == found(store, deep=True)
+
+
+def test_ingest_warns_of_what_validate_finds_whatever_the_workers(made, tmp_path, cores):
+    shutil.copytree(made / "source", tmp_path / "source")
+    for path in (tmp_path / "source").iterdir():
+        with h5py.File(path, "r+") as file:
+            for demo in file["data"].values():
+                demo["actions"][:, 6] *= -1
+                demo["obs/robot0_eef_pos"][:] *= 1000
+    manifests = []
+    for workers in (0, cores):
+        store = tmp_path / f"store{workers}"
+        report = run("robomimic", tmp_path / "source", store=store, name="reach", options=Options(workers))
+        assert any("goes against the opening" in warning for warning in report.warnings)
+        assert any("millimetres for metres" in warning for warning in report.warnings)
+        again = run("robomimic", tmp_path / "source", store=store, name="reach")
+        assert again.noop and again.warnings == report.warnings
+        kept = read_manifest(Store(store), report.version).provenance["checks"]
+        assert [entry["check"] for entry in kept["findings"]] == [f.check for f in found(store)]
+        manifests.append((folder_of(store) / "manifest.json").read_bytes())
+    assert manifests[0] == manifests[1]
+    manifest = Manifest.from_json(manifests[0])
+    assert replace(manifest, provenance={}).version_id == manifest.version_id
