@@ -1,4 +1,4 @@
-"""By what a file of a source is known: the SHA-256 of its content, or the checksum of its object store."""
+"""By what a file of a source is known: the BLAKE3 of its content, or the checksum of its object store."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Fingerprints:
             raise UsageError(f"fingerprint is {' or '.join(HOW)}, got {how!r}")
         self._root, self._cache, self._workers = root, cache, workers
         self._by_store = files.is_remote(root) and how == "auto"
-        self._path = f"cache/fingerprints/{digest_of(root)}.json"
+        self._path = f"cache/blake3/{digest_of(root)}.json"
         self._known: dict[str, list[str]] | None = None
 
     def of(self, statuses: Sequence[FileStatus], *, quiet: bool = True) -> dict[str, str]:
@@ -86,8 +86,8 @@ class Fingerprints:
         num_bytes = 0
         with Progress(len(unknown), "files", "fingerprint", quiet=quiet) as progress:
             try:
-                for file, sha256 in self._hashes(unknown):
-                    known[file.path] = [*_key(file), sha256]
+                for file, found in self._hashes(unknown):
+                    known[file.path] = [*_key(file), found]
                     progress.advance(bytes=file.size)
                     num_bytes += file.size
                     if num_bytes >= KEPT_EVERY_BYTES:
@@ -98,8 +98,8 @@ class Fingerprints:
 
     def _hashes(self, unknown: Sequence[FileStatus]) -> Iterator[tuple[FileStatus, str]]:
         if len(unknown) >= FILES_WORTH_WORKERS and not self._workers.inline:
-            for index, sha256 in self._workers.map(partial(_sha256, self._root), unknown):
-                yield unknown[index], sha256
+            for index, found in self._workers.map(partial(_hash, self._root), unknown):
+                yield unknown[index], found
             return
         with _hashing(self._root, THREADS) as start:
             asked = {start(file): file for file in unknown}
@@ -136,13 +136,13 @@ def _hashing(root: str, threads: int) -> Iterator[Callable[[FileStatus], Future[
     stop = Event()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            yield lambda file: pool.submit(_sha256, root, file, stop)
+            yield lambda file: pool.submit(_hash, root, file, stop)
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
 
 
-def _sha256(root: str, file: FileStatus, stop: Event | None = None) -> str:
-    sha256 = files.sha256(root, file.path, stop)
-    SourceFile(root, file.path, file.size, file.stamp, sha256).check_unchanged()
-    return sha256
+def _hash(root: str, file: FileStatus, stop: Event | None = None) -> str:
+    found = files.content_hash(root, file.path, stop)
+    SourceFile(root, file.path, file.size, file.stamp, found).check_unchanged()
+    return found

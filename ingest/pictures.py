@@ -9,7 +9,7 @@ Legend: H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,18 +90,24 @@ class Pictures:
         views = [_view(camera, place, content) for place, camera in enumerate(episode.cameras)]
         self._views = sorted(views, key=lambda view: view.name)  # the order of names in a tar
 
-    def of_frame(self, frame: int, pictures: Sequence[Picture]) -> Iterator[tuple[str, str, Data]]:
+    def of_frame(self, frame: int, pictures: Sequence[Picture]) -> list[tuple[str, str, Data]]:
         """Stored camera name, suffix and bytes of each image of the frame, sorted by name."""
-        for view, picture in self._seen(frame, pictures):
-            data, encoding = self._stored(view, picture)
-            view.encoding = view.encoding or ENCODINGS[encoding]
-            yield view.name, encoding, data
+        stored = []
+        for view in self._views:
+            picture = self._shown(view, frame, pictures[view.place])
+            if picture is not None:
+                data, encoding = self._stored(view, picture)
+                view.encoding = view.encoding or ENCODINGS[encoding]
+                stored.append((view.name, encoding, data))
+        return stored
 
     def pass_over(self, frame: int, pictures: Sequence[Picture]) -> None:
         """Take note of a frame that is stored already."""
-        for view, picture in self._seen(frame, pictures):
-            is_png = isinstance(picture, Encoded) and picture.format == "png" and not self._changes(view)
-            view.encoding = view.encoding or ("png" if is_png else "jpeg")
+        for view in self._views:
+            picture = self._shown(view, frame, pictures[view.place])
+            if picture is not None:
+                is_png = isinstance(picture, Encoded) and picture.format == "png" and not self._changes(view)
+                view.encoding = view.encoding or ("png" if is_png else "jpeg")
 
     def cameras_json(self) -> dict[str, Any]:
         """What episode.json says of the cameras, by stored name; complete after the last frame."""
@@ -122,31 +128,27 @@ class Pictures:
             told["flip"] = view.flip
         return {**told, "held": view.held} if view.held else told
 
-    def _seen(
-        self, frame: int, pictures: Sequence[Picture]
-    ) -> Iterator[tuple[_View, NDArray[np.uint8] | Encoded]]:
-        """The image that each camera shows at the frame, its own or a held one, checked."""
-        assert len(pictures) == len(self._views)
-        for view in self._views:
-            picture = pictures[view.place]
-            if picture is not None:
-                self._check_size(view, picture, frame)
-                view.last, view.missing = picture, 0
-            elif view.last is not None and view.missing < MOST_HELD:
-                picture = view.last
-                view.missing += 1
-                view.held.append(frame)
-            else:
-                view.missing += 1
-            if picture is not None:
-                yield view, picture
+    def _shown(self, view: _View, frame: int, picture: Picture) -> NDArray[np.uint8] | Encoded | None:
+        """The image that the camera shows at the frame, its own, which is checked, or a held one."""
+        if picture is not None:
+            self._check_size(view, picture, frame)
+            view.last, view.missing = picture, 0
+            return picture
+        view.missing += 1
+        if view.last is None or view.missing > MOST_HELD:
+            return None
+        view.held.append(frame)
+        return view.last
 
     def _check_size(self, view: _View, picture: NDArray[np.uint8] | Encoded, frame: int) -> None:
-        where = f"camera '{view.camera.name}' at frame {frame}"
-        size = _encoded_size(picture, where) if isinstance(picture, Encoded) else picture.shape[:2]
+        if isinstance(picture, Encoded):
+            size = _encoded_size(picture, view.camera, frame)
+        else:
+            size = picture.shape[:2]
         view.size, view.shown = view.size or size, size
         if size != view.size and self._content.resize is None:
             was, now = (" x ".join(map(str, pair)) for pair in (view.size, size))
+            where = _place(view.camera, frame)
             raise Refused(f"its image of {where} is {now}, and those before are {was}: give content.resize")
 
     def _changes(self, view: _View) -> bool:
@@ -168,10 +170,15 @@ class Pictures:
         return images.encode_jpeg(pixels_HWC, self._content.encoding.quality), "jpg"
 
 
-def _encoded_size(picture: Encoded, where: str) -> tuple[int, int]:
+def _place(camera: Camera, frame: int) -> str:
+    return f"camera '{camera.name}' at frame {frame}"
+
+
+def _encoded_size(picture: Encoded, camera: Camera, frame: int) -> tuple[int, int]:
     """Height and width by the header. Refused if it is not of an image of colours in that format."""
     if picture.size is not None and picture.format == "jpeg":
         return picture.size
+    where = _place(camera, frame)
     try:
         encoding, height, width = images.probe(picture.data)
     except CorruptImage as error:

@@ -6,6 +6,7 @@ Legend: N frames, H W pixels.
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +34,7 @@ from robot_foundry.shards.tar import TarWriter
 EPISODE_FORMAT = 1
 # Shards that are on their way to the disk while one is read.
 MOST_BEHIND = 1
+SWITCH_S = 0.0005
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def write_shards(tasks: Iterable[ShardTask]) -> Iterator[tuple[Group, Shard]]:
     The same task gives the same bytes anywhere. While a shard reaches the disk, the next one is read. A file
     that is remote is fetched once for all units that follow each other in it.
     """
-    with _AtHand() as at_hand, ThreadPoolExecutor(1) as finishing:
+    with _brisk_threads(), _AtHand() as at_hand, ThreadPoolExecutor(1) as finishing:
         behind: deque[tuple[Group, Future[Shard]]] = deque()
         for task in tasks:
             behind.append((task.group, finishing.submit(_filled(task, at_hand))))
@@ -63,6 +65,20 @@ def write_shards(tasks: Iterable[ShardTask]) -> Iterator[tuple[Group, Shard]]:
                 yield group, finished.result()
         for group, finished in behind:
             yield group, finished.result()
+
+
+@contextmanager
+def _brisk_threads() -> Iterator[None]:
+    """Threads that hash and write need the interpreter for an instant between two blocks.
+
+    By default they wait 5 ms for it, longer than they work on a block, and nothing runs beside the reading.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def write_batch(tasks: Sequence[ShardTask]) -> list[tuple[Group, Shard]]:
@@ -199,8 +215,9 @@ def _add_images(
     count = 0
     for frame, shown in frames:
         count += 1
-        for camera, suffix, data in pictures.of_frame(frame, shown):
-            add(keys.image_name(unit.key, frame, camera, suffix), data)
+        key = keys.frame_key(unit.key, frame)
+        for camera, encoding, data in pictures.of_frame(frame, shown):
+            add(f"{key}.{keys.image_suffix(camera, encoding)}", data)
     return count
 
 
@@ -242,9 +259,9 @@ def episode_json(
     unit: Unit, episode: Episode, pictures: Pictures, spec: Spec, segments: Sequence[Segment]
 ) -> dict[str, Any]:
     """What the tar says about an episode beside its arrays and images, when all of these were seen."""
-    source: dict[str, Any] = {"path": unit.file.path, "sha256": unit.file.sha256, "layout": spec.layout}
+    source: dict[str, Any] = {"path": unit.file.path, "blake3": unit.file.blake3, "layout": spec.layout}
     if unit.file.companions:
-        source["companions"] = {file.path: file.sha256 for file in unit.file.companions}
+        source["companions"] = {file.path: file.blake3 for file in unit.file.companions}
     told: dict[str, Any] = {}
     if episode.steps_text:
         told["annotations"] = [list(entry) for entry in episode.steps_text]

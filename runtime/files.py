@@ -6,7 +6,6 @@ A root is an absolute folder or a URL such as `s3://bucket/folder`. Paths are re
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -16,6 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
+
+from blake3 import blake3
 
 from robot_foundry.runtime.errors import FoundryError, MissingFileError, UsageError, nearest
 from robot_foundry.runtime.storage import OBJECT_STORES, checked_path
@@ -121,19 +122,19 @@ def read_bytes(root: str, path: str) -> bytes:
     return bytes(files.cat_file(f"{base}/{checked_path(path)}"))
 
 
-def sha256(root: str, path: str, stop: Event | None = None) -> str:
-    """The SHA-256 of the content, 64 hex digits; the file is read once, in blocks.
+def content_hash(root: str, path: str, stop: Event | None = None) -> str:
+    """The BLAKE3 of the content, 64 hex digits; the file is read once, in blocks.
 
     A local file is read no further once `stop` is set, by another thread: CancelledError.
     """
     if not is_remote(root):
-        return _sha256_of(Path(root, path), stop)
+        return _local_hash(Path(root, path), stop)
     return _read_through(root, path, None)
 
 
-def _sha256_of(path: Path, stop: Event | None) -> str:
+def _local_hash(path: Path, stop: Event | None) -> str:
     # Blocks as large as these, because a thread may wait for the interpreter between two of them.
-    digest, block = hashlib.sha256(), memoryview(bytearray(BLOCK_BYTES))
+    digest, block = blake3(), memoryview(bytearray(BLOCK_BYTES))
     with path.open("rb", buffering=0) as file:
         while size := file.readinto(block):
             if stop is not None and stop.is_set():
@@ -143,14 +144,14 @@ def _sha256_of(path: Path, stop: Event | None) -> str:
 
 
 def download(root: str, path: str, target: Path) -> str:
-    """Copy a remote file to the local `target`, and return the SHA-256 of what was copied."""
+    """Copy a remote file to the local `target`, and return the BLAKE3 of what was copied."""
     target.parent.mkdir(parents=True, exist_ok=True)
     return _read_through(root, path, target)
 
 
 def _read_through(root: str, path: str, target: Path | None) -> str:
     files, base = open_filesystem(root)
-    digest = hashlib.sha256()
+    digest = blake3()
     with (
         files.open(
             f"{base}/{checked_path(path)}", "rb", block_size=BLOCK_BYTES, cache_type="readahead"

@@ -71,10 +71,20 @@ def frame_key(episode: str, frame: int) -> str:
 
 def image_name(episode: str, frame: int, camera: str, encoding: str = "jpg") -> str:
     """'<episode>-000042.<camera>.jpg'."""
-    _check_camera(camera)
+    return f"{frame_key(episode, frame)}.{image_suffix(camera, encoding)}"
+
+
+# Names of millions of frames are made of a few episodes and cameras.
+@lru_cache(maxsize=1024)
+def image_suffix(camera: str, encoding: str) -> str:
+    """'<camera>.jpg', what follows a frame's key and a dot."""
+    if not re.fullmatch(CAMERA, camera):
+        raise FoundryError(
+            f"camera name {camera!r} is not allowed: use 1 to 40 of the characters a-z, 0-9 and '_'"
+        )
     if encoding not in IMAGE_ENCODINGS:
         raise FoundryError(f"image encoding {encoding!r} is not one of {', '.join(IMAGE_ENCODINGS)}")
-    return f"{frame_key(episode, frame)}.{camera}.{encoding}"
+    return f"{camera}.{encoding}"
 
 
 def episode_json_name(episode: str) -> str:
@@ -117,18 +127,9 @@ def member_key(member: str) -> str:
     return found[1]
 
 
-# Names of millions of frames are made of a few episodes and cameras.
 @lru_cache(maxsize=1024)
 def _frame_stem(episode: str) -> str:
     return _checked_key(f"{_checked_episode(episode)}-{0:06d}")[:-6]
-
-
-@lru_cache(maxsize=1024)
-def _check_camera(camera: str) -> None:
-    if not re.fullmatch(CAMERA, camera):
-        raise FoundryError(
-            f"camera name {camera!r} is not allowed: use 1 to 40 of the characters a-z, 0-9 and '_'"
-        )
 
 
 def _checked_key(key: str) -> str:

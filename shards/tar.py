@@ -9,6 +9,7 @@ import hashlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from typing import BinaryIO
 
 import google_crc32c
@@ -47,8 +48,8 @@ class TarWriter:
         self._file = fileobj
         self._sha256 = hashlib.sha256()
         self._thread = ThreadPoolExecutor(1)
-        self._behind: deque[Future[memoryview]] = deque()
-        self._block, self._filled = _new_block(), 0
+        self._behind: deque[Future[BytesIO]] = deque()
+        self._block = BytesIO()
         self._position = 0
         self._rows: list[MemberRow] = []
         self._last_name = ""
@@ -62,15 +63,21 @@ class TarWriter:
         payload = bytes(data)
         size = len(payload)
         header, padding = ustar_header(name, size), _PADDING[: -size % BLOCK]
-        self._rows.append((key, name, self._position + BLOCK, size, google_crc32c.value(payload)))
-        for part in (header, payload, padding):
-            self._append(part)
+        offset = self._position + BLOCK
+        self._rows.append((key, name, offset, size, google_crc32c.value(payload)))
+        self._block.write(header)
+        for start in range(0, size, BLOCK_BYTES):
+            self._block.write(payload[start : start + BLOCK_BYTES])
+            if self._block.tell() >= BLOCK_BYTES:
+                self._write()
+        self._block.write(padding)
+        self._position = offset + size + len(padding)
         self._last_name = name
 
     def close(self) -> TarSummary:
         """Write the end mark and fill the last record. Nothing may be added after."""
         end = 2 * BLOCK
-        self._append(bytes(end + -(self._position + end) % RECORD))
+        self._position += self._block.write(bytes(end + -(self._position + end) % RECORD))
         self._write()
         while self._behind:
             self._behind.popleft().result()
@@ -78,38 +85,21 @@ class TarWriter:
         sha256 = self._sha256.hexdigest()
         return TarSummary(sha256, self._position, members_table(self._rows, sha256, self._position))
 
-    def _append(self, part: bytes) -> None:
-        size, taken = len(part), 0
-        self._position += size
-        while self._filled + size - taken >= BLOCK_BYTES:
-            fits = BLOCK_BYTES - self._filled
-            self._block[self._filled :] = part[taken : taken + fits]
-            self._filled, taken = BLOCK_BYTES, taken + fits
-            self._write()
-        end = self._filled + size - taken
-        self._block[self._filled : end] = part[taken:] if taken else part
-        self._filled = end
-
     def _write(self) -> None:
         """Hand the block to the thread, and go on with a new one, or one that is written."""
-        self._behind.append(self._thread.submit(self._write_block, self._block, self._filled))
-        self._block = self._behind.popleft().result() if self._has_block_back() else _new_block()
-        self._filled = 0
+        self._behind.append(self._thread.submit(self._write_block, self._block))
+        self._block = self._behind.popleft().result() if self._has_block_back() else BytesIO()
 
     def _has_block_back(self) -> bool:
         """Whether the oldest block is written, or must be waited for."""
         return self._behind[0].done() or len(self._behind) >= MOST_BEHIND
 
-    def _write_block(self, block: memoryview, size: int) -> memoryview:
-        with block[:size] as data:
+    def _write_block(self, block: BytesIO) -> BytesIO:
+        with block.getbuffer() as whole, whole[: block.tell()] as data:
             self._file.write(data)
             self._sha256.update(data)
+        block.seek(0)
         return block
-
-
-def _new_block() -> memoryview:
-    # Slices of a view are filled in place, those of a bytearray by way of a copy.
-    return memoryview(bytearray(BLOCK_BYTES))
 
 
 _MODE_TO_GID = b"0000644\0" + 2 * b"0000000\0"

@@ -44,8 +44,10 @@ def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
     for name in ("a", "b", "c"):
         (logs / name).write_text(name)
     read = []
-    original = files.sha256
-    monkeypatch.setattr(files, "sha256", lambda root, path, *_: (read.append(path), original(root, path))[1])
+    hashed = files.content_hash
+    monkeypatch.setattr(
+        files, "content_hash", lambda root, path, *_: (read.append(path), hashed(root, path))[1]
+    )
     first = Fingerprints(str(logs), cache, Workers()).of(statuses(logs))
     assert sorted(read) == ["a", "b", "c"] and len(set(first.values())) == 3
     (logs / "b").write_text("other")
@@ -60,21 +62,23 @@ def test_files_are_hashed_a_little_ahead_of_the_one_that_is_asked_for(tmp_path, 
     logs.mkdir()
     for name in "abcdef":
         (logs / name).write_text(name * 10)
-    original = files.sha256
-    monkeypatch.setattr(files, "sha256", lambda root, path, *_: (read.append(path), original(root, path))[1])
+    hashed = files.content_hash
+    monkeypatch.setattr(
+        files, "content_hash", lambda root, path, *_: (read.append(path), hashed(root, path))[1]
+    )
     monkeypatch.setattr(fingerprints, "AHEAD_BYTES", 20)
     known = Fingerprints(str(logs), cache, Workers())
     assert known.reads(statuses(logs))
     with known.ahead(statuses(logs)) as fingerprint:
-        assert fingerprint("a") == original(str(logs), "a")
+        assert fingerprint("a") == hashed(str(logs), "a")
     assert set("a") <= set(read) <= set("abc")
     read.clear()
     known = Fingerprints(str(logs), cache, Workers())
     with known.ahead(statuses(logs)) as fingerprint:
-        assert [fingerprint(name) for name in "fabcdef"] == [original(str(logs), name) for name in "fabcdef"]
+        assert [fingerprint(name) for name in "fabcdef"] == [hashed(str(logs), name) for name in "fabcdef"]
     assert sorted(read) == list("bcdef")
     assert not known.reads(statuses(logs))
-    assert known.of(statuses(logs)) == {name: original(str(logs), name) for name in "abcdef"}
+    assert known.of(statuses(logs)) == {name: hashed(str(logs), name) for name in "abcdef"}
 
 
 def test_an_interrupt_does_not_wait_for_a_file_to_be_read_to_its_end(tmp_path):
@@ -128,7 +132,7 @@ def test_what_was_hashed_is_kept_when_a_later_file_cannot_be_read(tmp_path, monk
     (logs / "b").unlink()
     with pytest.raises(FileNotFoundError):
         Fingerprints(str(logs), cache, Workers()).of(found)
-    monkeypatch.setattr(files, "sha256", lambda root, path: pytest.fail("read again"))
+    monkeypatch.setattr(files, "content_hash", lambda root, path: pytest.fail("read again"))
     assert Fingerprints(str(logs), cache, Workers()).of(found[:1])
 
 
@@ -148,7 +152,7 @@ def test_companions_come_along_and_are_watched(tmp_path):
         assert (path.parent / "video" / "0.mp4").read_bytes() == b"pictures"
     assert not Path(path).exists()
     with file.at_hand() as copy:
-        assert [len(f.sha256) for f in (copy, *copy.companions)] == [64, 64]
+        assert [len(f.blake3) for f in (copy, *copy.companions)] == [64, 64]
     store.write("run/video/0.mp4", b"other")
     with pytest.raises(FoundryError, match=r"video/0.mp4 changed while"), file.local():
         pass

@@ -46,7 +46,7 @@ def test_every_split_and_file_is_ingested_with_what_its_episodes_say(tmp_path):
         (2, 4, "steps/language_instruction", "lift it"),
     ]
     assert [(camera.name, camera.height, camera.width) for camera in episode.cameras] == [("image", 8, 12)]
-    assert frames == [[Encoded(h.encoded(h.picture(t), "jpeg"), "jpeg")] for t in range(4)]
+    assert frames == [(Encoded(h.encoded(h.picture(t), "jpeg"), "jpeg"),) for t in range(4)]
 
 
 def test_spans_of_steps_become_instructions_and_a_path_tells_success(tmp_path):
@@ -221,7 +221,7 @@ def test_features_of_every_kind_keep_their_numbers_and_names(tmp_path):
     assert [(camera.array, camera.height, camera.width) for camera in episode.cameras] == [
         ("steps/rgb", 5, 7)
     ]
-    assert frames == [[Encoded(row["rgb"], "png")] for row in rows]
+    assert frames == [(Encoded(row["rgb"], "png"),) for row in rows]
 
 
 def test_float_depth_maps_are_stored_as_they_are_encoded(tmp_path):

@@ -36,7 +36,7 @@ class Refused(FoundryError):
 class SourceFile:
     """A file of the source: `path` is '/'-separated and relative to `root`, a local folder or an fsspec URL.
 
-    `size` and `stamp` (mtime in ns, or the ETag of an object) are what it had when it was looked at. `sha256`
+    `size` and `stamp` (mtime in ns, or the ETag of an object) are what it had when it was looked at. `blake3`
     is of its content, or `etag:…` for an object that was not read yet. `companions` are files that are read
     together with it, under the same root.
     """
@@ -45,20 +45,20 @@ class SourceFile:
     path: str
     size: int
     stamp: str
-    sha256: str
+    blake3: str
     companions: tuple[SourceFile, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """What is known of the content of the file and its companions."""
         if not self.companions:
-            return self.sha256
-        return digest_of([self.sha256, [[file.path, file.sha256] for file in self.companions]])
+            return self.blake3
+        return digest_of([self.blake3, [[file.path, file.blake3] for file in self.companions]])
 
     def fingerprinted(self, fingerprint: Callable[[str], str]) -> SourceFile:
         """The same file with the fingerprints, which are given by path."""
         companions = tuple(file.fingerprinted(fingerprint) for file in self.companions)
-        return replace(self, sha256=fingerprint(self.path), companions=companions)
+        return replace(self, blake3=fingerprint(self.path), companions=companions)
 
     @property
     def is_remote(self) -> bool:
@@ -80,7 +80,7 @@ class SourceFile:
 
     @contextmanager
     def at_hand(self) -> Iterator[SourceFile]:
-        """The file itself if it is local, else a temporary local copy, whose `sha256` is of its content."""
+        """The file itself if it is local, else a temporary local copy, whose `blake3` is of its content."""
         if self.is_remote:
             with TemporaryDirectory(prefix="robot-foundry-") as folder:
                 yield self._copied(Path(folder))
@@ -104,10 +104,10 @@ class SourceFile:
                 raise _changed(file, "changed")
 
     def _copied(self, folder: Path) -> SourceFile:
-        sha256 = files.download(self.root, self.path, folder / self.path)
+        blake3 = files.download(self.root, self.path, folder / self.path)
         self_only = replace(self, companions=())
         self_only.check_unchanged()
-        if not self.sha256.startswith(STORE_CHECKSUM) and sha256 != self.sha256:
+        if not self.blake3.startswith(STORE_CHECKSUM) and blake3 != self.blake3:
             raise _changed(self, "changed")
         copied = files.status(str(folder), self.path)
         return SourceFile(
@@ -115,7 +115,7 @@ class SourceFile:
             path=self.path,
             size=copied.size,
             stamp=copied.stamp,
-            sha256=sha256,
+            blake3=blake3,
             companions=tuple(companion._copied(folder) for companion in self.companions),
         )
 

@@ -18,6 +18,7 @@ from typing import Any
 BYTES, FLOATS, INTEGERS = "bytes_list", "float_list", "int64_list"
 # The tag of a field that is a run of bytes: its number, and the wire type 2. Behind it lies the length.
 FIRST, SECOND, THIRD = (number << 3 | 2 for number in (1, 2, 3))
+LONGEST_LENGTH = 63  # bits
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,7 @@ def _feature(message: memoryview) -> Feature:
         return Feature(None, ())
     ((tag, values),) = _several(message, 1)
     if tag == FIRST:
-        listed = list(_fields(values))
-        if any(tag != FIRST for tag, _ in listed):
-            raise _Unusual
-        return Feature(BYTES, [value for _, value in listed])
+        return Feature(BYTES, _strings(values))
     if tag == SECOND:
         return Feature(FLOATS, tf_feature_pb2.FloatList.FromString(values.tobytes()).value)
     if tag == THIRD:
@@ -103,7 +101,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     start, size = 0, len(message)
     while start < size:
         tag, position, length, shift = message[start], start + 1, 0, 0
-        while position < size:
+        while position < size and shift < LONGEST_LENGTH:
             byte = message[position]
             position += 1
             length |= (byte & 0x7F) << shift
@@ -116,6 +114,28 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
         if tag not in (FIRST, SECOND, THIRD) or start > size:
             raise _Unusual
         yield tag, message[position:start]
+
+
+def _strings(message: memoryview) -> list[memoryview]:
+    """As `_fields` of a message that has the first tag alone: the images of an episode."""
+    found, start, size = [], 0, len(message)
+    try:
+        while start < size:
+            byte, position, shift = message[start + 1], start + 2, 7
+            length = byte & 0x7F
+            while byte >= 0x80 and shift < LONGEST_LENGTH:
+                byte = message[position]
+                length |= (byte & 0x7F) << shift
+                position, shift = position + 1, shift + 7
+            if message[start] != FIRST or byte >= 0x80:
+                raise _Unusual
+            start = position + length
+            found.append(message[position:start])
+    except IndexError:
+        raise _Unusual from None
+    if start != size:
+        raise _Unusual
+    return found
 
 
 def _text(encoded: memoryview) -> str:

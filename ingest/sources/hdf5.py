@@ -63,8 +63,8 @@ def open_file(path: Path) -> Iterator[h5py.File]:
     if not h5py.is_hdf5(path):
         raise Refused("the file is not HDF5")
     try:
-        # No locking: sources lie on read-only and network file systems.
-        file = h5py.File(path, "r", locking=False)
+        # No locking: sources lie on read-only and network file systems. No cache: each chunk is read once.
+        file = h5py.File(path, "r", locking=False, rdcc_nbytes=0)
     except OSError as error:
         raise unreadable("the file", error) from error
     with file:

@@ -28,7 +28,7 @@ SMALLEST_SIDE = 8
 LARGEST_FILE = 1 << 28
 # Its end, which occurs nowhere in the data before; a camera may put some bytes behind it.
 JPEG_END, MOST_BEHIND = b"\xff\xd9", 1024
-TAIL_BYTES = 4096
+ZEROS = bytes(4096), bytes(256)
 # JPEG takes about this share of the raw bytes; only the planner uses it.
 ESTIMATED_COMPRESSION = 8
 
@@ -108,13 +108,12 @@ def _form(dataset: h5py.Dataset) -> str | None:
 def _without_zeros(row: memoryview) -> bytes:
     """The bytes without the zeros behind them: where these begin is found before anything large is copied."""
     end = len(row)
-    while end:
-        start = max(end - TAIL_BYTES, 0)
-        tail = bytes(row[start:end]).rstrip(b"\0")
-        if tail:
-            return bytes(row[: start + len(tail)])
-        end = start
-    return b""
+    for zeros in ZEROS:
+        while bytes(row[max(end - len(zeros), 0) : end]) == zeros:
+            end -= len(zeros)
+    start = max(end - len(zeros), 0)
+    tail = bytes(row[start:end]).rstrip(b"\0")
+    return bytes(row[: start + len(tail)])
 
 
 def _encoded(row: Any, path: str, n: int, headers: images.Headers) -> Encoded:

@@ -171,7 +171,7 @@ def _episode(example: Example, known: DatasetFile, content: Content) -> Episode:
         attributes=_attributes(texts, numbers, arrays, known),
         environment={"dataset": known.dataset, "version": known.version, "config": known.config},
         left_out=left_out,
-        frames=_frames([(camera, views[camera.array]) for camera in cameras], num_frames),
+        frames=zip(*(_pictures(camera, views[camera.array]) for camera in cameras), strict=True),
         steps_text=[
             span for leaf, lines in texts.items() if leaf.per_step for span in _spans(leaf.path, lines)
         ],
@@ -272,21 +272,18 @@ def _probed(path: str, step: int, data: Data, headers: images.Headers) -> tuple[
     return FORMATS[encoding], height, width
 
 
-def _frames(views: Sequence[tuple[Camera, Sequence[Data]]], num_frames: int) -> Iterator[Sequence[Picture]]:
-    headers = images.Headers()
-    for step in range(num_frames):
-        yield [_picture(camera, step, data[step], headers) for camera, data in views]
-
-
-def _picture(camera: Camera, step: int, data: Data, headers: images.Headers) -> Picture:
-    """The image untouched; None where the source has no bytes at that step."""
-    if not data:
-        return None
-    encoding, height, width = _probed(camera.array, step, data, headers)
-    if (height, width) != (camera.height, camera.width):
-        sizes = f"{height} x {width} px and not {camera.height} x {camera.width}"
-        raise Refused(f"image {step} of {camera.array} has {sizes} as those before")
-    return Encoded(data, encoding, (height, width))
+def _pictures(camera: Camera, views: Sequence[Data]) -> Iterator[Picture]:
+    """The images untouched; None where the source has no bytes at that step."""
+    headers, expected = images.Headers(), (camera.height, camera.width)
+    for step, data in enumerate(views):
+        if not data:
+            yield None
+            continue
+        encoding, height, width = _probed(camera.array, step, data, headers)
+        if (height, width) != expected:
+            sizes = f"{height} x {width} px and not {camera.height} x {camera.width}"
+            raise Refused(f"image {step} of {camera.array} has {sizes} as those before")
+        yield Encoded(data, encoding, expected)
 
 
 def _arrays(example: Example, leaves: Sequence[Leaf], num_frames: int) -> dict[str, NDArray[Any]]:
