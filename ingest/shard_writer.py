@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from itertools import islice
 from typing import Any
 
@@ -58,8 +59,9 @@ def write_shards(tasks: Iterable[ShardTask]) -> Iterator[tuple[Group, Shard]]:
     """
     with _brisk_threads(), _AtHand() as at_hand, ThreadPoolExecutor(1) as finishing:
         behind: deque[tuple[Group, Future[Shard]]] = deque()
+        spare: list[BytesIO] = []
         for task in tasks:
-            behind.append((task.group, finishing.submit(_filled(task, at_hand))))
+            behind.append((task.group, finishing.submit(_filled(task, at_hand, spare))))
             if len(behind) > MOST_BEHIND:
                 group, finished = behind.popleft()
                 yield group, finished.result()
@@ -110,7 +112,7 @@ class _AtHand:
         return replace(unit, file=self._local)
 
 
-def _filled(task: ShardTask, at_hand: _AtHand) -> Callable[[], Shard]:
+def _filled(task: ShardTask, at_hand: _AtHand, spare: list[BytesIO]) -> Callable[[], Shard]:
     """Read the source into the shard's tar; what is returned has the shard reach the disk."""
     storage, key = task.store.storage, task.group.shard_key
     if all(storage.exists(task.index_path(part)) for part in task.group.shard_keys):
@@ -118,7 +120,7 @@ def _filled(task: ShardTask, at_hand: _AtHand) -> Callable[[], Shard]:
         return lambda: shard
     refused = []
     with ExitStack() as stack:
-        tar = stack.enter_context(_tar(task, key))
+        tar = stack.enter_context(_tar(task, key, spare))
         for unit in task.group.units:
             # An episode may fail at its last frame; only whole ones reach the tar.
             with Spool() as spool:
@@ -139,11 +141,11 @@ def _filled(task: ShardTask, at_hand: _AtHand) -> Callable[[], Shard]:
 
 
 @contextmanager
-def _tar(task: ShardTask, shard_key: str) -> Iterator[TarWriter]:
+def _tar(task: ShardTask, shard_key: str, spare: list[BytesIO] | None = None) -> Iterator[TarWriter]:
     """A tar to write, which is there with its index if all went well, and else not at all."""
     storage = task.store.storage
     with storage.writer(task.store.shard_tar(task.dataset, shard_key)) as file:
-        tar = TarWriter(file)
+        tar = TarWriter(file, spare)
         yield tar
         summary = tar.close()
     kill_point("shard-tar-written")

@@ -134,7 +134,8 @@ def content_hash(root: str, path: str, stop: Event | None = None) -> str:
 
 def _local_hash(path: Path, stop: Event | None) -> str:
     # Blocks as large as these, because a thread may wait for the interpreter between two of them.
-    digest, block = blake3(), memoryview(bytearray(BLOCK_BYTES))
+    block = memoryview(bytearray(min(BLOCK_BYTES, path.stat().st_size + 1)))
+    digest = blake3()
     with path.open("rb", buffering=0) as file:
         while size := file.readinto(block):
             if stop is not None and stop.is_set():

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from robot_foundry.runtime.errors import FoundryError, MissingFileError
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.storage import checked_path, checked_prefix
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 # Beside the file that it becomes, so that the rename never crosses file systems; `list` leaves it out.
 TEMPORARY_PREFIX = ".tmp-"
+START_BYTES = 8 * 1024 * 1024
 
 
 class LocalStorage:
@@ -117,13 +122,31 @@ class LocalStorage:
         return MissingFileError(f"there is no file {self._place(path)}")
 
 
+class _Started(io.BufferedWriter):
+    """A file to write. Its bytes start for the disk as they come, so that little is left for the flush."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        super().__init__(file)
+        self._end = 0
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        written = super().write(data)
+        size = self.tell() - self._end
+        if size >= START_BYTES and hasattr(os, "posix_fadvise"):  # macOS has none
+            self.flush()
+            # Linux can let go only of what is written, so it begins to write.
+            os.posix_fadvise(self.fileno(), self._end, size, os.POSIX_FADV_DONTNEED)
+            self._end += size
+        return written
+
+
 @contextmanager
 def _temporary(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file beside `target`, gone at the end unless it was renamed."""
     _make_folder(target.parent)
     temporary = target.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
     try:
-        with temporary.open("xb") as file:
+        with _Started(io.FileIO(temporary, "x")) as file:
             yield file, temporary
     finally:
         temporary.unlink(missing_ok=True)

@@ -22,9 +22,9 @@ from robot_foundry.shards.keys import member_key
 BLOCK = 512
 RECORD = 20 * BLOCK
 MAX_MEMBER_BYTES = 8**11 - 1  # eleven octal digits
-# Large, because between two blocks a thread may wait for the interpreter.
-BLOCK_BYTES = 4 * 1024 * 1024
-MOST_BEHIND = 8  # blocks, so that reading goes on meanwhile
+# Large, because between two blocks a thread waits for the interpreter.
+BLOCK_BYTES = 2 * 1024 * 1024
+MOST_BEHIND = 16  # blocks, so that reading goes on meanwhile
 _PADDING = bytes(BLOCK)
 
 
@@ -41,15 +41,17 @@ class TarWriter:
     """Writes members to `fileobj` in strictly increasing order of name, hashing while it writes.
 
     `fileobj` needs only `write`; it is neither flushed nor closed here. A thread writes and hashes, some
-    blocks behind; what fails there is raised by a later call, at the latest by `close`.
+    blocks behind; what fails there is raised by a later call, at the latest by `close`. Blocks come from and
+    go to `spare`, which several writers may share, one after the other or at once: new memory is slow.
     """
 
-    def __init__(self, fileobj: BinaryIO) -> None:
+    def __init__(self, fileobj: BinaryIO, spare: list[BytesIO] | None = None) -> None:
         self._file = fileobj
         self._sha256 = hashlib.sha256()
         self._thread = ThreadPoolExecutor(1)
-        self._behind: deque[Future[BytesIO]] = deque()
-        self._block = BytesIO()
+        self._spare: list[BytesIO] = [] if spare is None else spare
+        self._behind: deque[Future[None]] = deque()
+        self._block = self._new_block()
         self._position = 0
         self._rows: list[MemberRow] = []
         self._last_name = ""
@@ -86,20 +88,24 @@ class TarWriter:
         return TarSummary(sha256, self._position, members_table(self._rows, sha256, self._position))
 
     def _write(self) -> None:
-        """Hand the block to the thread, and go on with a new one, or one that is written."""
+        """Hand the block to the thread, which may be some behind, and go on with another one."""
         self._behind.append(self._thread.submit(self._write_block, self._block))
-        self._block = self._behind.popleft().result() if self._has_block_back() else BytesIO()
+        while len(self._behind) > MOST_BEHIND or (self._behind and self._behind[0].done()):
+            self._behind.popleft().result()
+        self._block = self._new_block()
 
-    def _has_block_back(self) -> bool:
-        """Whether the oldest block is written, or must be waited for."""
-        return self._behind[0].done() or len(self._behind) >= MOST_BEHIND
+    def _new_block(self) -> BytesIO:
+        try:
+            return self._spare.pop()
+        except IndexError:
+            return BytesIO()
 
-    def _write_block(self, block: BytesIO) -> BytesIO:
+    def _write_block(self, block: BytesIO) -> None:
         with block.getbuffer() as whole, whole[: block.tell()] as data:
             self._file.write(data)
             self._sha256.update(data)
         block.seek(0)
-        return block
+        self._spare.append(block)
 
 
 _MODE_TO_GID = b"0000644\0" + 2 * b"0000000\0"
