@@ -105,13 +105,26 @@ def _unless_missing(error: OSError) -> None:
 
 
 def matching(root: str, pattern: str) -> Iterator[FileStatus]:
-    """The files beneath the root that match the glob `pattern` (`**` crosses folders)."""
+    """The files beneath the root that match the glob `pattern` (`**` crosses folders).
+
+    OSError if a folder that it leads into cannot be read.
+    """
     if is_remote(root):
         files, base = open_filesystem(root)
         yield from _remote(files.glob(f"{base}/{pattern}", detail=True), base)
         return
+    _check_folders(root, pattern)
     for name in glob.glob(pattern, root_dir=root, recursive=True):
         yield from _local(root, Path(name))
+
+
+def _check_folders(root: str, pattern: str) -> None:
+    """Look into every folder that the pattern leads into: `glob` is silent where it cannot."""
+    above = pattern.split("/")[:-1]
+    for depth in range(len(above) + 1):
+        found = glob.glob("/".join(above[:depth]) or ".", root_dir=root, recursive=True)
+        for folder in filter(os.path.isdir, (os.path.join(root, name) for name in found)):
+            os.scandir(folder).close()
 
 
 def read_bytes(root: str, path: str) -> bytes:

@@ -224,7 +224,8 @@ def test_a_link_that_leads_nowhere_is_named(source, tmp_path):
     assert ingest(folder, tmp_path / "store").written == 3
 
 
-def test_a_folder_that_cannot_be_read_stops_the_run(tmp_path):
+@pytest.mark.parametrize("pattern", ["", "*/*.hdf5", "**/*.hdf5", "clo*/inner/*.hdf5"])
+def test_a_folder_that_cannot_be_read_stops_the_run(tmp_path, pattern):
     closed = tmp_path / "source" / "closed"
     closed.mkdir(parents=True)
     make(tmp_path / "source" / "a.hdf5", episodes=1, frames=3, size=16)
@@ -232,7 +233,7 @@ def test_a_folder_that_cannot_be_read_stops_the_run(tmp_path):
     if os.access(closed, os.R_OK):
         pytest.skip("this user reads every folder")
     with pytest.raises(PermissionError, match="closed"):
-        ingest(tmp_path / "source", tmp_path / "store")
+        ingest(tmp_path / "source" / pattern, tmp_path / "store")
 
 
 def test_a_file_that_changes_under_way_stops_the_run(source, tmp_path, monkeypatch):
