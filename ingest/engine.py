@@ -31,7 +31,9 @@ from robot_foundry.ingest.scan import (
     first_units,
     list_units,
     read_files,
+    shared_files,
     source_files,
+    with_texts,
 )
 from robot_foundry.ingest.shard_tables import TABLES_VERSION
 from robot_foundry.ingest.shard_writer import ShardTask, write_batch, write_shards
@@ -124,14 +126,15 @@ def _run(job: _Job, *, dry_run: bool) -> Report:
         if job.workers.inline and options.limit is None and not dry_run and known.reads(job.found.statuses):
             return _run_reading(job, known)
         files, listing = _look(job, known)
-        build_id = _build_id(job.spec, files, options.limit)
+        shared, reader = shared_files(job.found, known), layout(job.spec.layout)
+        build_id = _build_id(job.spec, [*files, *shared], options.limit)
         made = _made(job, build_id)
         if made is not None:
             return made
         if listing is None:
             listing = list_units(files, job.spec, job.workers, quiet=options.quiet)
+        listing = with_texts(listing, shared, reader)
         _check(job, listing)
-        reader = layout(job.spec.layout)
         groups = plan(listing.units, job.spec.content, reader, codecs(job.spec.content, reader))
         if dry_run:
             return _dry_report(job, files, listing, groups, build_id)
@@ -147,7 +150,9 @@ def _run_reading(job: _Job, known: Fingerprints) -> Report:
     content, reader = job.spec.content, layout(job.spec.layout)
     versions = codecs(content, reader)
     files = source_files(job.found, lambda path: UNKNOWN)
+    shared = shared_files(job.found, known)
     listing = list_units(files, job.spec, job.workers, quiet=job.options.quiet)
+    listing = with_texts(listing, shared, reader)
     _check(job, listing)
     with known.ahead(job.found.statuses) as fingerprint:
         groups = (
@@ -156,7 +161,7 @@ def _run_reading(job: _Job, known: Fingerprints) -> Report:
         )
         shards = _write_shards(job, groups, listing)
     files = read_files(job.found, known, quiet=job.options.quiet)
-    build_id = _build_id(job.spec, files, None)
+    build_id = _build_id(job.spec, [*files, *shared], None)
     return _made(job, build_id) or _commit(job, build_id, listing, shards)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from math import ceil
+from typing import Any
 
 from robot_foundry.ingest.sources.base import Layout, Unit
 from robot_foundry.ingest.spec import Content, content_json
@@ -117,7 +118,12 @@ def _shard_key(
             "layout": [layout.name, layout.version],
             "content": bytes_decided_by,
             "codecs": codecs if any(unit.encodes for unit in group) else {},
-            "units": [[unit.file.path, unit.episode, unit.file.fingerprint] for unit in group],
+            "units": [_decided_by(unit) for unit in group],
             **({} if part is None else {"part": part}),
         }
     )
+
+
+def _decided_by(unit: Unit) -> list[Any]:
+    told = [unit.file.path, unit.episode, unit.file.fingerprint]
+    return [*told, [list(text) for text in unit.texts]] if unit.texts else told

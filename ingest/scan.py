@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from robot_foundry.ingest.fingerprints import FILES_WORTH_WORKERS, Fingerprints
-from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Unit, layout
+from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Texts, Unit, layout
 from robot_foundry.ingest.spec import Spec, load_spec
 from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import UsageError
@@ -31,11 +31,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Source:
-    """`files`, sorted by path, lie beneath `root`, a folder or URL; `num_ignored` others are of no use."""
+    """`files`, sorted by path, lie beneath `root`, a folder or URL; `num_ignored` others are of no use.
+
+    `shared` are files that tell of many units.
+    """
 
     root: str
     files: tuple[Found, ...]
     num_ignored: int
+    shared: tuple[FileStatus, ...] = ()
 
     @property
     def num_bytes(self) -> int:
@@ -175,9 +179,11 @@ def _source(listed: _Listed, claimed: Sequence[FileStatus], reader: Layout) -> S
         beneath = _Beneath(listed.siblings, status.path.rpartition("/")[0])
         names = sorted(reader.companions(status.path, beneath))
         found.append(Found(status, tuple(listed.siblings.by_path[name] for name in names)))
+    shared = tuple(listed.siblings.by_path[name] for name in reader.shared(listed.siblings))
     taken = {file.path for entry in found for file in (entry.status, *entry.companions)}
+    taken |= {file.path for file in shared}
     num_ignored = sum(file.path not in taken for file in listed.files)
-    return Source(listed.root, tuple(found), num_ignored)
+    return Source(listed.root, tuple(found), num_ignored, shared)
 
 
 def _before_magic(place: str) -> tuple[str, str]:
@@ -203,6 +209,24 @@ def source_files(source: Source, fingerprint: Callable[[str], str]) -> list[Sour
         return SourceFile(source.root, path, status.size, stamp, known_as, companions)
 
     return [file_of(found.status, tuple(map(file_of, found.companions))) for found in source.files]
+
+
+def shared_files(source: Source, known: Fingerprints) -> list[SourceFile]:
+    """The files that tell of many units, with their fingerprints."""
+    hashes = known.of(source.shared)
+    return [SourceFile(source.root, f.path, f.size, f.stamp, hashes[f.path]) for f in source.shared]
+
+
+def with_texts(listing: Listing, shared: Sequence[SourceFile], reader: Layout) -> Listing:
+    """The listing with what the shared files tell of its units; of two that tell of one, the last."""
+    told: dict[str, Texts] = {}
+    for file in shared:
+        with file.local() as path:
+            told |= reader.texts(file.path, path.read_bytes())
+    units = (
+        replace(unit, texts=told[unit.episode]) if unit.episode in told else unit for unit in listing.units
+    )
+    return replace(listing, units=tuple(units))
 
 
 def list_units(found: Sequence[SourceFile], spec: Spec, workers: Workers, *, quiet: bool = True) -> Listing:

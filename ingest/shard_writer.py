@@ -265,8 +265,9 @@ def episode_json(
     if unit.file.companions:
         source["companions"] = {file.path: file.blake3 for file in unit.file.companions}
     told: dict[str, Any] = {}
-    if episode.steps_text:
-        told["annotations"] = [list(entry) for entry in episode.steps_text]
+    texts = [[0, episode.num_frames, kind, text] for kind, text in unit.texts]
+    if episode.steps_text or texts:
+        told["annotations"] = [*map(list, episode.steps_text), *texts]
     if segments:
         told["segments"] = [
             {"shard": segment.shard_key, "start": segment.start, "end": segment.end} for segment in segments

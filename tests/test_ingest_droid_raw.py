@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from robot_foundry.ingest.engine import run
+from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.sources import layout
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
@@ -331,3 +331,50 @@ def test_an_object_store_gives_the_bytes_of_a_disk(tmp_path, bucket):
     remote = h.Ingested("droid_raw", f"{bucket}/raw", tmp_path / "remote")
     assert len(local.rows) == 2 and local.report.quarantined == ()
     assert remote.members == local.members
+
+
+def instructions(made, name):
+    rows = made.table("annotations.arrow")
+    key = made.rows[name]["key"]
+    return [
+        (row["text"], row["source"]) for row in rows if row["key"] == key and row["kind"] == "instruction"
+    ]
+
+
+def test_annotations_of_the_release_are_found_by_recording(tmp_path):
+    raw = tmp_path / "raw"
+    for seed, name in enumerate(("told", "untold", "other")):
+        make(raw / "LAB" / "success" / name, seed=seed)
+    texts = {
+        "language_instruction1": "put it away",
+        "language_instruction2": "clean up",
+        "language_instruction3": "",
+    }
+    told = {"told": texts, "other": {"language_instruction1": "caf\u00e9 \ud800"}, "elsewhere": texts}
+    (raw / "aggregated-annotations-030724.json").write_text(json.dumps(told))
+    first = h.Ingested("droid_raw", raw, tmp_path / "store")
+    assert instructions(first, "told") == [
+        ("put it away", "language_instruction1"),
+        ("clean up", "language_instruction2"),
+    ]
+    assert instructions(first, "untold") == [("wipe", "attr:current_task")]
+    assert instructions(first, "other") == [("caf\u00e9 \\ud800", "language_instruction1")]
+    assert not [warning for warning in first.report.warnings if "passed over" in warning]
+
+    again = h.Ingested("droid_raw", raw, tmp_path / "store").report
+    assert again.noop
+    texts["language_instruction1"] = "tidy"
+    (raw / "LAB" / "droid_language_annotations.json").write_text(json.dumps({"told": texts}))
+    changed = h.Ingested("droid_raw", raw, tmp_path / "store")
+    assert instructions(changed, "told")[0] == ("tidy", "language_instruction1")
+    assert instructions(changed, "other") == instructions(first, "other")
+    limited = run("droid_raw", raw, store=tmp_path / "limited", name="made", options=Options(limit=3))
+    assert limited.version.version_id == changed.report.version.version_id
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": "text"}', '{"a": {"language_instruction1": 1}}'])
+def test_damaged_annotations_are_named(tmp_path, content):
+    make(tmp_path / "raw" / "run")
+    (tmp_path / "raw" / "aggregated-annotations-1.json").write_text(content)
+    with pytest.raises(FoundryError, match="aggregated-annotations-1.json holds no annotations by recording"):
+        run("droid_raw", tmp_path / "raw", store=tmp_path / "store", name="x")

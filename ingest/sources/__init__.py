@@ -13,6 +13,7 @@ from robot_foundry.ingest.sources.base import (
     Picture,
     Refused,
     SourceFile,
+    Texts,
     Unit,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "Picture",
     "Refused",
     "SourceFile",
+    "Texts",
     "Unit",
     "layout",
 ]

@@ -24,6 +24,7 @@ from robot_foundry.runtime.errors import FoundryError, MissingFileError
 Data = bytes | memoryview
 # Before a fingerprint that an object store gave, where the content was not read.
 STORE_CHECKSUM = "etag:"
+Texts = tuple[tuple[str, str], ...]
 # In place of the fingerprint of a local file that was not read yet.
 UNKNOWN = ""
 
@@ -132,7 +133,8 @@ class Unit:
 
     `key` names it in the tar, `num_bytes` is what it will take there, by estimate. `alone` is False for an
     episode in a file that holds several. `num_frames` is None where only reading tells. `encodes` is False if
-    all its images are stored as the source holds them: then no encoder decides its bytes.
+    all its images are stored as the source holds them: then no encoder decides its bytes. `texts` is language
+    of the whole episode that another file of the source tells: (kind, text).
     """
 
     file: SourceFile
@@ -142,6 +144,7 @@ class Unit:
     alone: bool
     num_frames: int | None = None
     encodes: bool = True
+    texts: Texts = ()
 
     @property
     def name(self) -> str:
@@ -220,6 +223,14 @@ class Layout(Protocol):
         Listed is what lies in and beneath the folder of the file.
         """
         return ()
+
+    def shared(self, listed: Collection[str]) -> tuple[str, ...]:
+        """Which of the relative paths beneath the root tell of many units, in a fixed order."""
+        return ()
+
+    def texts(self, path: str, content: bytes) -> Mapping[str, Texts]:
+        """Language that such a file tells, by the unit's `episode`. FoundryError if it is damaged."""
+        return {}
 
     def codecs(self) -> dict[str, str]:
         """Versions of what decides the pixels that are read, where the source does not hold them itself."""

@@ -8,6 +8,7 @@ Legend: N rows of the trajectory.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources import hdf5, video
-from robot_foundry.ingest.sources.base import Camera, Episode, Layout, Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.base import Camera, Episode, Layout, Refused, SourceFile, Texts, Unit
 from robot_foundry.ingest.sources.clock import Clock, clock_of
 from robot_foundry.ingest.sources.droid_cameras import (
     STEREO,
@@ -34,11 +35,13 @@ from robot_foundry.ingest.sources.hdf5_places import TIMESTAMP, structure_of
 from robot_foundry.ingest.sources.lengths import fitted
 from robot_foundry.ingest.sources.robomimic import chosen
 from robot_foundry.ingest.spec import Content, Places
+from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.keys import episode_key
 
 TRAJECTORY = "trajectory.h5"
 METADATA = re.compile(r"metadata_[^/]*\.json")
 BESIDE = re.compile(rf"{METADATA.pattern}|recordings/MP4/[^/]+(\.mp4|{TIMES})")
+ANNOTATIONS = re.compile(r"(.*/)?(aggregated-annotations[^/]*|droid_language_annotations)\.json")
 PLACES = Places(length="action/cartesian_position")
 # Rows of these arrays answer to each other one by one.
 PER_ROW = ("action/", "observation/robot_state/")
@@ -63,6 +66,24 @@ class DroidRaw(Layout):
             name for name in listed if name.startswith(folder) and BESIDE.fullmatch(name[len(folder) :])
         ]
         return tuple(name for name in beside if STEREO not in name or name.replace(STEREO, "") not in beside)
+
+    def shared(self, listed: Collection[str]) -> tuple[str, ...]:
+        found = (path for path in listed if ANNOTATIONS.fullmatch(path))
+        return tuple(sorted(found, key=lambda path: (path.rpartition("/")[2], path)))
+
+    def texts(self, path: str, content: bytes) -> Mapping[str, Texts]:
+        """The release's annotations, {uuid: {"language_instruction1": text, …}}: of up to three people."""
+        try:
+            found = json.loads(content)
+            return {
+                episode: tuple((kind, _whole(text)) for kind, text in told.items() if text.strip())
+                for episode, told in found.items()
+            }
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise FoundryError(
+                f"{path} holds no annotations by recording ({error})",
+                hint="fetch it anew, or move it away to go on without",
+            ) from error
 
     def codecs(self) -> dict[str, str]:
         return video.codec_versions()
@@ -111,6 +132,11 @@ def _metadata(file: SourceFile) -> dict[str, Any]:
                 raise Refused(f"its file '{name}' is not a JSON object")
             return {str(key): value for key, value in found.items()}
     return {}
+
+
+def _whole(text: str) -> str:
+    """Without halves of characters, which JSON can hold and UTF-8 cannot."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _outcome(path: str) -> dict[str, Any]:
