@@ -6,15 +6,26 @@ import errno
 import json
 import math
 import shlex
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePath
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 import click
 
-from robot_foundry.runtime.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, FoundryError
+from robot_foundry.runtime.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PREEMPTED,
+    EXIT_USAGE,
+    FoundryError,
+)
 
 DEBUG_OPTION = "--debug"
 # What to do when the system refuses, by errno; after each, the same command goes on where it was.
@@ -82,12 +93,15 @@ def run(group: click.Group, program: str, arguments: Sequence[str] | None = None
     given = list(sys.argv[1:] if arguments is None else arguments)
     args, debug = _take_debug(given)
     try:
-        code = group.main(args, prog_name=program, standalone_mode=False)
+        with _sigterm_interrupts():
+            code = group.main(args, prog_name=program, standalone_mode=False)
         return code if isinstance(code, int) else EXIT_OK
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        is_preempted = isinstance(error.__cause__ or error, _Preempted)
         resume = shlex.join([program, *given])
-        note(f"\nInterrupted. Nothing half-done is visible; to go on, run:\n  {resume}")
-        return EXIT_INTERRUPTED
+        what = "Preempted" if is_preempted else "Interrupted"
+        note(f"\n{what}. Nothing half-done is visible; to go on, run:\n  {resume}")
+        return EXIT_PREEMPTED if is_preempted else EXIT_INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return EXIT_USAGE
@@ -103,6 +117,27 @@ def run(group: click.Group, program: str, arguments: Sequence[str] | None = None
         _print_debug(debug)
         _print_error(*_told(error, debug))
         return EXIT_FAILED
+
+
+class _Preempted(KeyboardInterrupt):
+    """SIGTERM came, as it does before a machine is taken away."""
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM unwinds as Ctrl-C does. Only the main thread may say so; elsewhere nothing is changed."""
+    if current_thread() is not main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Preempted
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:

@@ -1,4 +1,4 @@
-"""Named places where a test may kill the process, so that crash promises are tested without a clock."""
+"""Named places where a test may kill or stop the process, so that no promise is tested against a clock."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections import Counter
 ENVIRONMENT = "FOUNDRY_KILL_AT"
 # Kill the parent first: that of a Ray worker is the raylet, and with it the node dies.
 WITH_PARENT = "FOUNDRY_KILL_PARENT"
+# The signal by name, where it is not to be SIGKILL.
+SIGNAL = "FOUNDRY_KILL_SIGNAL"
 _hits: Counter[str] = Counter()
 
 
@@ -22,4 +24,4 @@ def kill_point(name: str) -> None:
     if wanted_name == name and _hits[name] == int(wanted_hit or "1"):
         if WITH_PARENT in os.environ:
             os.kill(os.getppid(), signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[os.environ.get(SIGNAL, "SIGKILL")])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
 from robot_foundry.runtime.cluster import (
@@ -152,12 +154,14 @@ def _ray(workers: int, address: str | None) -> Iterator[tuple[Any, dict[str, str
     if ray.is_initialized():
         yield ray, None if address is None else package_versions()
         return
-    expected = None
+    expected, on_sigterm = None, signal.getsignal(signal.SIGTERM)
     if address is None:
         _start(ray, workers)
     else:
         expected = _connect(ray, address)
     try:
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own there
         if expected is not None:
             check_nodes(ray, expected)
         with _messages_on_stderr():

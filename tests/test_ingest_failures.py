@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shlex
 import shutil
 import signal
 import subprocess
@@ -60,6 +61,34 @@ def test_a_killed_run_is_completed_by_the_next(source, undisturbed, tmp_path, po
     report = ingest(source, tmp_path)
     assert report.shards_reused == len(whole) and not report.noop
     assert {name: stamp for name, stamp in stamps(tmp_path, ".tar").items() if name in tars} == tars
+    assert content(tmp_path) == content(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("number", "workers", "point", "code"),
+    [
+        ("SIGTERM", 0, "shard-tar-written:3", 75),
+        ("SIGINT", 0, "shard-tar-written:3", 130),
+        ("SIGTERM", 1, "tables-done", 75),
+    ],
+)
+def test_a_stopped_run_cleans_up_and_says_how_to_go_on(
+    source, undisturbed, tmp_path, number, workers, point, code
+):
+    overrides = [word for override in SMALL_SHARDS for word in ("--set", override)]
+    command = ["ingest", "robomimic", str(source), "--as", "reach", "--store", str(tmp_path), *overrides]
+    command += ["--workers", str(workers)]
+    script = "import sys; from robot_foundry.cli.foundry_data import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command],
+        env={**os.environ, "FOUNDRY_KILL_AT": point, "FOUNDRY_KILL_SIGNAL": number},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.splitlines()[-1].strip() == shlex.join(["foundry-data", *command])
+    assert not list(tmp_path.rglob(".tmp-*")) and not list(tmp_path.rglob("manifest.json"))
+    assert ingest(source, tmp_path).shards_reused
     assert content(tmp_path) == content(undisturbed)
 
 
