@@ -96,10 +96,11 @@ def first_scales(job: Job, *, quiet: bool = True) -> Scales:
     """The normalisers of a run that starts: fitted to its training split, or kept from its origin."""
     if job.origin is not None and job.config.init.normalizer == KEEP:
         kept = job.origin.keep_scales(job.spaces, job.config.data)
-        steps = {len(normalizer.offsets) for normalizer in kept.action} - {0}
-        if steps - {horizon := geometry(job.config, job.spaces).horizon}:
+        horizon = geometry(job.config, job.spaces).horizon
+        unlike = {len(normalizer.offsets) for normalizer in kept.action} - {0, horizon}
+        if unlike:
             raise FoundryError(
-                f"the normaliser of {job.origin.folder} has scales for {steps.pop()} steps, "
+                f"the normaliser of {job.origin.folder} has scales for {min(unlike)} steps, "
                 f"chunks have {horizon}",
                 hint="give the horizon that it has, or init.normalizer=refit",
             )
