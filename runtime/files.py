@@ -24,13 +24,14 @@ from robot_foundry.runtime.storage_fsspec import open_filesystem
 
 BLOCK_BYTES = 4 * 1024 * 1024
 NO_STAMP = ""
-# What object stores call the checksum of an object, or the time of its last change where there is none.
-STAMPS = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "created")
+# What object stores call the checksum of an object; where there is none, what changes with each write of it.
+# At gs:// the ETag (`etag`) changes with the metadata, too, and an object composed of others has no MD5.
+STAMPS = ("ETag", "md5Hash", "generation", "LastModified", "mtime", "created")
 
 
 @dataclass(frozen=True)
 class FileStatus:
-    """`stamp` changes when the content does: the ETag of an object, mtime in ns of a local file.
+    """`stamp` changes when the content does: the ETag or MD5 of an object, mtime in ns of a local file.
 
     A link that leads nowhere has NO_STAMP.
     """
@@ -111,7 +112,8 @@ def matching(root: str, pattern: str) -> Iterator[FileStatus]:
     """
     if is_remote(root):
         files, base = open_filesystem(root)
-        yield from _remote(files.glob(f"{base}/{pattern}", detail=True), base)
+        with suppress(FileNotFoundError):  # no such bucket
+            yield from _remote(files.glob(f"{base}/{pattern}", detail=True), base)
         return
     _check_folders(root, pattern)
     for name in glob.glob(pattern, root_dir=root, recursive=True):

@@ -40,7 +40,14 @@ class FsspecStorage:
         if size == 0:
             return b""
         with self._missing_named(path):
-            data = bytes(self._files.cat_file(self._place(path), start=offset, end=offset + size))
+            try:
+                data = bytes(self._files.cat_file(self._place(path), start=offset, end=offset + size))
+            except FileNotFoundError:
+                raise
+            except Exception:  # each store has its own error for a range that begins after the end
+                if offset < self.size(path):
+                    raise
+                data = b""
         if len(data) != size:
             raise FoundryError(f"{self._url}/{path} ends before byte {offset + size}")
         return data
@@ -55,15 +62,18 @@ class FsspecStorage:
     def list(self, prefix: str = "") -> list[str]:
         folder = checked_prefix(prefix)
         start = len(self._root) + 1 if self._root else 0
-        found = self._files.find(f"{self._root}/{folder}" if folder else self._root)
+        with self._missing_bucket_named():
+            found = self._files.find(f"{self._root}/{folder}" if folder else self._root)
         return sorted(name[start:] for name in found)
 
     def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
-        self._files.pipe_file(self._place(path), data)
+        with self._missing_bucket_named():
+            self._files.pipe_file(self._place(path), data)
 
     def create(self, path: str, data: bytes) -> bool:
         try:
-            self._files.pipe_file(self._place(path), data, mode="create")
+            with self._missing_bucket_named():
+                self._files.pipe_file(self._place(path), data, mode="create")
         except FileExistsError:
             return False
         return True
@@ -75,7 +85,8 @@ class FsspecStorage:
             local = Path(folder, "upload")
             with local.open("xb") as file:
                 yield file
-            self._files.put_file(str(local), place)
+            with self._missing_bucket_named():
+                self._files.put_file(str(local), place)
 
     def delete(self, path: str) -> None:
         if self.exists(path):
@@ -95,15 +106,32 @@ class FsspecStorage:
         except FileNotFoundError:
             raise MissingFileError(f"there is no object {self._url}/{path}") from None
 
+    @contextmanager
+    def _missing_bucket_named(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            bucket = self._root.partition("/")[0]
+            raise MissingFileError(
+                f"there is no bucket {bucket} for {self._url}", hint="make the bucket, or name another"
+            ) from None
+
 
 def open_filesystem(url: str) -> tuple[Any, str]:
     """The fsspec file system of the URL, and the path in it without a final slash."""
     import fsspec
 
-    scheme = url.partition("://")[0]
+    scheme, _, place = url.partition("://")
+    # A cached listing would hide what another process has committed since.
+    options = {"use_listings_cache": False}
     try:
-        # A cached listing would hide what another process has committed since.
-        files, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        if scheme in ("gs", "gcs"):
+            # The class that fsspec would take asks over gRPC what kind of bucket it is, which an emulator
+            # cannot answer, and in a zonal one overwrites where it is told to create.
+            from gcsfs.core import GCSFileSystem
+
+            return GCSFileSystem(**options), place.rstrip("/")
+        files, root = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         package = _PACKAGES.get(scheme, "fsspec")
         raise UsageError(

@@ -1,11 +1,13 @@
 import os
 import pickle
+import runpy
 import signal
 import subprocess
 import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 
 from robot_foundry.runtime.errors import FoundryError, MissingFileError, UsageError
 from robot_foundry.runtime.storage import checked_path, open_storage
+
+gs_emulator = runpy.run_path(str(Path(__file__).with_name("gs_emulator.py")))
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +30,20 @@ def s3_endpoint():
     server.stop()
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
+@pytest.fixture(scope="module")
+def gs_bucket():
+    with gs_emulator["served"]() as bucket:
+        yield bucket
+
+
+@pytest.fixture(params=["folder", "memory", "s3", "gs"])
 def storage(request, tmp_path, monkeypatch):
     if request.param == "folder":
         return open_storage(tmp_path / "store")
     if request.param == "memory":
         return open_storage(f"memory://{uuid.uuid4().hex}/store")
+    if request.param == "gs":
+        return open_storage(f"{request.getfixturevalue('gs_bucket')()}/store")
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3_endpoint"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -75,6 +87,22 @@ def test_a_missing_file_is_named_and_a_short_one_is_not_padded(storage):
     storage.write("short", b"abc")
     with pytest.raises(FoundryError, match="short ends before byte 5"):
         storage.read_range("short", 2, 3)
+    for offset in (3, 4):
+        with pytest.raises(FoundryError, match=f"short ends before byte {offset + 1}"):
+            storage.read_range("short", offset, 1)
+
+
+def test_an_empty_file_is_a_file(storage):
+    storage.write("a/empty", b"")
+    with storage.writer("a/too"):
+        pass
+
+    assert storage.list() == ["a/empty", "a/too"]
+    assert storage.exists("a/empty") and storage.size("a/empty") == 0
+    assert storage.read_bytes("a/empty") == storage.read_bytes("a/too") == b""
+    assert not storage.create("a/empty", b"more")
+    with pytest.raises(FoundryError, match="a/empty ends before byte 1"):
+        storage.read_range("a/empty", 0, 1)
 
 
 def test_delete_is_idempotent(storage):
@@ -120,6 +148,33 @@ def test_of_racing_creators_exactly_one_wins_and_its_bytes_stay(storage):
         winners = [racer for racer in range(racers) if won[racer][i]]
         assert len(winners) == 1
         assert storage.read_bytes(f"refs/v{i}") == b"%d" % winners[0] * 1000
+
+
+@pytest.mark.parametrize("storage", ["s3", "gs"], indirect=True)
+def test_a_bucket_that_is_not_there_is_named(storage):
+    scheme = storage.url.partition("://")[0]
+    nowhere = open_storage(f"{scheme}://no-such-bucket/store")
+
+    def written():
+        with nowhere.writer("a") as file:
+            file.write(b"1")
+
+    for use in (nowhere.list, lambda: nowhere.write("a", b"1"), lambda: nowhere.create("a", b"1"), written):
+        with pytest.raises(
+            MissingFileError, match=f"no bucket no-such-bucket for {scheme}://no-such-bucket/"
+        ):
+            use()
+
+
+def test_what_is_too_large_for_one_request_is_read_as_it_was_written(storage):
+    data = bytes(range(251)) * 24_000  # 6 MB: from 5 MB gcsfs sends a file in requests of its own
+
+    with storage.writer("a/large") as file:
+        file.write(data)
+
+    assert storage.size("a/large") == len(data)
+    assert storage.read_bytes("a/large") == data
+    assert storage.read_range("a/large", 5_999_999, 3) == data[5_999_999:6_000_002]
 
 
 def test_a_storage_can_be_sent_to_another_process(storage):
