@@ -5,11 +5,11 @@ Legend: N frames.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.tables import Flag, frame_matrix
@@ -60,21 +60,22 @@ def shard_evidence(
 
 
 def doubts(
-    schema: Schema,
-    evidence: Evidence,
-    leaves: Iterable[Mapping[str, Any]],
-    mapping: Mapping[str, Any] | None,
+    schema: Schema, evidence: Evidence, leaves: pa.Table, mapping: Mapping[str, Any] | None
 ) -> list[Finding]:
-    """What the data checks find in a version: its evidence, and `leaves`, rows of the leaves table.
+    """What the data checks find in a version: its evidence, and `leaves`, its leaves table.
 
     `mapping` is that of its spec as JSON, None where nobody knows.
     """
-    of_dim: dict[tuple[str, str], list[Digest]] = defaultdict(list)
-    for row in leaves:
-        of_dim[row["column"], row["dim"]].append(Digest.from_bytes(row["digest"]))
     statistics = {}
     for stream in ("state", *schema.streams):
         column, space = stream if stream == "state" else f"action.{stream}", schema.space(stream)
-        merged = tuple(Digest.merge_all(of_dim[column, name]) for name in space.names)
+        own = leaves.filter(pc.equal(leaves["column"], column))
+        # A dim at a time: the digests of all shards and dims would not fit into memory.
+        merged = tuple(Digest.merge_all(_digests(own, name)) for name in space.names)
         statistics[column] = Statistics(space, merged)
     return findings(evidence, statistics, mapping)
+
+
+def _digests(leaves: pa.Table, dim: str) -> Iterator[Digest]:
+    for digest in leaves.filter(pc.equal(leaves["dim"], dim))["digest"]:
+        yield Digest.from_bytes(digest.as_py())

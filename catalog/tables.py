@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Mapping
+from io import BytesIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -112,12 +114,17 @@ def frame_matrix(table: pa.Table, column: str) -> NDArray[np.float32]:
 
 
 def write_table(table: pa.Table) -> bytes:
+    """The bytes that `save_table` writes."""
+    sink = BytesIO()
+    save_table(table, sink)
+    return sink.getvalue()
+
+
+def save_table(table: pa.Table, file: BinaryIO) -> None:
     """`table` as an uncompressed Arrow IPC file of one record batch, without schema metadata."""
-    sink = pa.BufferOutputStream()
     plain = table.replace_schema_metadata(None).combine_chunks()
-    with pa.ipc.new_file(sink, plain.schema) as writer:
+    with pa.ipc.new_file(file, plain.schema) as writer:
         writer.write_table(plain)
-    return sink.getvalue().to_pybytes()
 
 
 def read_table(storage: Storage, path: str) -> pa.Table:
@@ -209,9 +216,18 @@ def _hash_array(array: pa.Array, hasher: hashlib._Hash, name: str) -> None:
         payload = array.cast(pa.large_binary())
         lengths_N = pc.fill_null(pc.binary_length(payload), 0).to_numpy(zero_copy_only=False)
         hasher.update(lengths_N.astype("<i8").tobytes())
-        hasher.update(b"".join(value for value in payload.to_pylist() if value))
+        hasher.update(_joined(payload))
     else:
         hasher.update(_fixed_width_bytes(array))
+
+
+def _joined(array: pa.LargeBinaryArray) -> memoryview | bytes:
+    """The bytes of all values, one behind the other; without a copy where no value is null."""
+    if array.null_count or not len(array):
+        return b"".join(value for value in array.to_pylist() if value)
+    _, offsets, payload = array.buffers()
+    offset_N = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
+    return memoryview(payload)[offset_N[0] : offset_N[-1]] if payload else b""
 
 
 def _fixed_width_bytes(array: pa.Array) -> bytes:

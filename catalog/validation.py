@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from robot_foundry.catalog.evidence import doubts
 from robot_foundry.catalog.manifest import Manifest, read_manifest
@@ -146,25 +147,25 @@ def _validate(
         for name, schema in _SCHEMAS.items()
     }
     _counts(manifest, tables, fault)
-    rows = {name: None if table is None else table.to_pylist() for name, table in tables.items()}
-    tasks = [_task(store, version, manifest, ordinal, rows, deep) for ordinal in range(len(manifest.shards))]
+    shards = manifest.shards
+    tasks = (_task(store, version, manifest, ordinal, tables, deep) for ordinal in range(len(shards)))
     results: dict[int, ShardResult] = {}
-    with Progress(len(tasks), "shards", f"validate {version}", quiet=quiet) as progress:
+    with Progress(len(shards), "shards", f"validate {version}", quiet=quiet) as progress:
         for index, result in unordered_map(validate_shard, tasks, workers=workers):
             results[index] = result
-            progress.advance(bytes=tasks[index].entry.tar_bytes if deep else 0, errors=len(result.findings))
-    done = [results[index] for index in range(len(tasks))]
+            progress.advance(bytes=shards[index].tar_bytes if deep else 0, errors=len(result.findings))
+    done = [results[index] for index in range(len(shards))]
     checked = {
-        "shards": len(tasks),
+        "shards": len(shards),
         "episodes": manifest.counts["episodes"],
         "frames": manifest.counts["frames"],
         "members": sum(result.members for result in done),
         "images_decoded": sum(result.images for result in done),
-        "tables": len(tasks) + len(_SCHEMAS),
+        "tables": len(shards) + len(_SCHEMAS),
     }
     damage += [finding for result in done for finding in result.findings]
     evidence = Evidence.merge_all(r.evidence for r in done if r.evidence is not None)
-    doubtful = _doubts(manifest, version, evidence, rows["leaves"])
+    doubtful = _doubts(manifest, version, evidence, tables["leaves"])
     followed = {" ".join(where): how for where, how in following(evidence).items()}
     return Validation(version, checked, tuple(damage), doubtful, followed)
 
@@ -174,12 +175,12 @@ def _task(
     version: Version,
     manifest: Manifest,
     ordinal: int,
-    rows: Mapping[str, list[dict[str, Any]] | None],
+    tables: Mapping[str, pa.Table | None],
     deep: bool,
 ) -> ShardTask:
     def of_shard(name: str) -> list[dict[str, Any]] | None:
-        table = rows[name]
-        return None if table is None else [row for row in table if row["shard"] == ordinal]
+        table = tables[name]
+        return None if table is None else table.filter(pc.equal(table["shard"], ordinal)).to_pylist()
 
     entry = manifest.shards[ordinal]
     assert manifest.schema is not None
@@ -237,11 +238,12 @@ def _wrong_annotations(table: pa.Table | None, lengths: Mapping[str, int]) -> li
 
 
 def _doubts(
-    manifest: Manifest, version: Version, evidence: Evidence, leaves: Sequence[Mapping[str, Any]] | None
+    manifest: Manifest, version: Version, evidence: Evidence, leaves: pa.Table | None
 ) -> tuple[Finding, ...]:
     """The data checks, with the name of the version before each."""
     assert manifest.schema is not None
     spec = manifest.provenance.get("spec")
     mapping = spec.get("mapping") if isinstance(spec, Mapping) else None
-    found = doubts(manifest.schema, evidence, leaves or (), mapping)
+    known = LEAVES_SCHEMA.empty_table() if leaves is None else leaves
+    found = doubts(manifest.schema, evidence, known, mapping)
     return tuple(replace(finding, message=f"{version}: {finding.message}") for finding in found)

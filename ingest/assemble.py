@@ -22,6 +22,7 @@ from robot_foundry.catalog.tables import (
     EPISODES_SCHEMA,
     LEAVES_SCHEMA,
     frames_schema,
+    save_table,
     table_digest,
     write_table,
 )
@@ -252,7 +253,7 @@ def _manifest(
 
 def _doubts(request: Request, resolution: Resolution, tables: Sequence[_Tables]) -> list[Finding]:
     """What the data checks find, the same for any number of workers."""
-    leaves = (row for made in tables for row in made.leaves.to_pylist())
+    leaves = pa.concat_tables([LEAVES_SCHEMA.empty_table(), *(made.leaves for made in tables)])
     evidence = (Evidence.from_json(json.loads(zlib.decompress(made.evidence))) for made in tables)
     mapping = mapping_json(request.mapping)
     return doubts(resolution.schema, Evidence.merge_all(evidence), leaves, mapping)
@@ -279,7 +280,7 @@ def _write(
         written = []
         for name, table in _small_tables(tables).items():
             path = store.table(manifest.dataset, manifest.version_id, name)
-            written.append(pool.submit(store.storage.write, path, write_table(table)))
+            written.append(pool.submit(_save, store, path, table))
         if len(frames) < SHARDS_WORTH_WORKERS:
             written += [pool.submit(place, item) for item in frames]
         else:
@@ -287,6 +288,11 @@ def _write(
                 pass
         for done in written:
             done.result()
+
+
+def _save(store: Store, path: str, table: pa.Table) -> None:
+    with store.storage.writer(path) as file:
+        save_table(table, file)
 
 
 def _place(store: Store, dataset: str, version_id: str, schema: Schema, frames: _Frames) -> None:

@@ -24,7 +24,7 @@ RECORD = 20 * BLOCK
 MAX_MEMBER_BYTES = 8**11 - 1  # eleven octal digits
 # Large, because between two blocks a thread waits for the interpreter.
 BLOCK_BYTES = 2 * 1024 * 1024
-MOST_BEHIND = 16  # blocks, so that reading goes on meanwhile
+MOST_BEHIND = 8  # blocks, so that reading goes on meanwhile
 _PADDING = bytes(BLOCK)
 
 
