@@ -69,13 +69,13 @@ def doubts(
     statistics = {}
     for stream in ("state", *schema.streams):
         column, space = stream if stream == "state" else f"action.{stream}", schema.space(stream)
-        own = leaves.filter(pc.equal(leaves["column"], column))
-        # A dim at a time: the digests of all shards and dims would not fit into memory.
-        merged = tuple(Digest.merge_all(_digests(own, name)) for name in space.names)
+        # A dim at a time: the digests of all shards and dims may be more than memory holds.
+        merged = tuple(Digest.merge_all(_digests(leaves, column, name)) for name in space.names)
         statistics[column] = Statistics(space, merged)
     return findings(evidence, statistics, mapping)
 
 
-def _digests(leaves: pa.Table, dim: str) -> Iterator[Digest]:
-    for digest in leaves.filter(pc.equal(leaves["dim"], dim))["digest"]:
+def _digests(leaves: pa.Table, column: str, dim: str) -> Iterator[Digest]:
+    is_own = pc.and_(pc.equal(leaves["column"], column), pc.equal(leaves["dim"], dim))
+    for digest in leaves["digest"].filter(is_own):
         yield Digest.from_bytes(digest.as_py())

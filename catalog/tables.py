@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import BinaryIO
 
@@ -114,15 +114,15 @@ def frame_matrix(table: pa.Table, column: str) -> NDArray[np.float32]:
 
 
 def write_table(table: pa.Table) -> bytes:
-    """The bytes that `save_table` writes."""
+    """`table` as an uncompressed Arrow IPC file of one record batch, without schema metadata."""
     sink = BytesIO()
-    save_table(table, sink)
+    save_table(table.combine_chunks(), sink)
     return sink.getvalue()
 
 
 def save_table(table: pa.Table, file: BinaryIO) -> None:
-    """`table` as an uncompressed Arrow IPC file of one record batch, without schema metadata."""
-    plain = table.replace_schema_metadata(None).combine_chunks()
+    """As `write_table`, into a file, with a record batch for each chunk of the table."""
+    plain = table.replace_schema_metadata(None)
     with pa.ipc.new_file(file, plain.schema) as writer:
         writer.write_table(plain)
 
@@ -179,10 +179,7 @@ def table_digest(table: pa.Table) -> str:
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
         hasher = hashlib.sha256()
-        array = column.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):
-            array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
-        _hash_array(array, hasher, name)
+        _hash_chunks(column.chunks, column.type, hasher, name)
         columns.append({"name": name, "type": _type_name(column.type, name), "sha256": hasher.hexdigest()})
     return digest_of({"columns": columns, "rows": table.num_rows})
 
@@ -203,22 +200,31 @@ def _type_name(kind: pa.DataType, name: str) -> str:
     raise FoundryError(f"column '{name}' has type {kind}, which a canonical table cannot hold")
 
 
-def _hash_array(array: pa.Array, hasher: hashlib._Hash, name: str) -> None:
-    kind = array.type
-    valid_N = np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=np.uint8)
-    hasher.update(valid_N.tobytes())
+def _hash_chunks(chunks: Sequence[pa.Array], kind: pa.DataType, hasher: hashlib._Hash, name: str) -> None:
+    """As if the chunks were one array."""
+    for chunk in chunks:
+        valid_N = np.asarray(chunk.is_valid().to_numpy(zero_copy_only=False), dtype=np.uint8)
+        hasher.update(valid_N.tobytes())
     if pa.types.is_fixed_size_list(kind):
-        if array.null_count:
-            zeros = pa.scalar([0] * kind.list_size, type=kind)
-            array = pc.if_else(array.is_valid(), array, zeros)
-        _hash_array(array.flatten(), hasher, name)
+        _hash_chunks([_children(chunk) for chunk in chunks], kind.value_type, hasher, name)
     elif _type_name(kind, name) in ("string", "binary"):
-        payload = array.cast(pa.large_binary())
-        lengths_N = pc.fill_null(pc.binary_length(payload), 0).to_numpy(zero_copy_only=False)
-        hasher.update(lengths_N.astype("<i8").tobytes())
-        hasher.update(_joined(payload))
+        payloads = [chunk.cast(pa.large_binary()) for chunk in chunks]
+        for payload in payloads:
+            lengths_N = pc.fill_null(pc.binary_length(payload), 0).to_numpy(zero_copy_only=False)
+            hasher.update(lengths_N.astype("<i8").tobytes())
+        for payload in payloads:
+            hasher.update(_joined(payload))
     else:
-        hasher.update(_fixed_width_bytes(array))
+        for chunk in chunks:
+            hasher.update(_fixed_width_bytes(chunk))
+
+
+def _children(lists: pa.FixedSizeListArray) -> pa.Array:
+    """The values of all lists; zeros for a list that is null."""
+    if lists.null_count:
+        zeros = pa.scalar([0] * lists.type.list_size, type=lists.type)
+        lists = pc.if_else(lists.is_valid(), lists, zeros)
+    return lists.flatten()
 
 
 def _joined(array: pa.LargeBinaryArray) -> memoryview | bytes:

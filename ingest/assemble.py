@@ -31,6 +31,7 @@ from robot_foundry.ingest.resolve import Resolution, resolve
 from robot_foundry.ingest.shard_tables import ShardTables, TablesTask, shard_tables
 from robot_foundry.ingest.spec import Mapping as SpecMapping
 from robot_foundry.ingest.spec import mapping_json
+from robot_foundry.ingest.spilled import Spilled
 from robot_foundry.ingest.survey import Shard
 from robot_foundry.normalization import checks
 from robot_foundry.normalization.evidence import Evidence
@@ -77,7 +78,7 @@ class _Tables:
     frames_path: str
     episodes: pa.Table
     annotations: pa.Table
-    leaves: pa.Table
+    leaves: int  # the number of the table that is spilled
     problems: Mapping[str, str]
     evidence: bytes  # canonical JSON, compressed
 
@@ -89,10 +90,16 @@ def assemble(request: Request, shards: Sequence[Shard], workers: Workers) -> Ass
     if not surveyed:
         raise nothing_written(request.discovered, request.refused)
     resolution = resolve(request.mapping, surveyed)
+    with Spilled(LEAVES_SCHEMA) as leaves:
+        return _assemble(request, shards, resolution, workers, leaves)
+
+
+def _assemble(
+    request: Request, shards: Sequence[Shard], resolution: Resolution, workers: Workers, leaves: Spilled
+) -> Assembled:
     entries = _entries(shards)
-    tables = _all_tables(
-        request, shards, resolution, {entry.key: i for i, entry in enumerate(entries)}, workers
-    )
+    ordinals = {entry.key: i for i, entry in enumerate(entries)}
+    tables = _all_tables(request, shards, resolution, ordinals, workers, leaves)
     quarantined = [*request.refused]
     for shard, made in zip(shards, tables, strict=True):
         units = {item.key: item.unit for item in shard.episodes}
@@ -101,9 +108,10 @@ def assemble(request: Request, shards: Sequence[Shard], workers: Workers) -> Ass
     if len(quarantined) >= request.discovered:
         raise nothing_written(request.discovered, quarantined)
     frames = _frames(entries, dict(zip((shard.key for shard in shards), tables, strict=True)), resolution)
-    found = _doubts(request, resolution, tables)
-    manifest = _manifest(request, resolution, entries, frames, tables, quarantined, found)
-    _write(request.store, manifest, frames, tables, workers)
+    small = _small_tables(tables, leaves)
+    found = _doubts(request, resolution, tables, small["leaves"])
+    manifest = _manifest(request, resolution, entries, frames, small, quarantined, found)
+    _write(request.store, manifest, frames, small, workers)
     kill_point("tables-done")
     return Assembled(commit(request.store, manifest), manifest, (*resolution.warnings, *doubts_of(manifest)))
 
@@ -163,16 +171,17 @@ def _all_tables(
     resolution: Resolution,
     ordinals: Mapping[str, int],
     workers: Workers,
+    leaves: Spilled,
 ) -> list[_Tables]:
     tasks = (_task(request, shard, resolution) for shard in shards)
     made: dict[int, _Tables] = {}
     for index, tables in workers.map(shard_tables, tasks, inline=len(shards) < SHARDS_WORTH_WORKERS):
         path = _task(request, shards[index], resolution).frames_path
-        made[index] = _kept(tables, path, ordinals[shards[index].key])
+        made[index] = _kept(tables, path, ordinals[shards[index].key], leaves)
     return [made[index] for index in range(len(shards))]
 
 
-def _kept(tables: ShardTables, frames_path: str, ordinal: int) -> _Tables:
+def _kept(tables: ShardTables, frames_path: str, ordinal: int, leaves: Spilled) -> _Tables:
     def table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
         return pa.Table.from_pylist([{"shard": ordinal, **row} for row in rows], schema=schema)
 
@@ -181,7 +190,7 @@ def _kept(tables: ShardTables, frames_path: str, ordinal: int) -> _Tables:
         frames_path,
         table(tables.episodes, EPISODES_SCHEMA),
         table(tables.annotations, ANNOTATIONS_SCHEMA),
-        table(tables.leaves, LEAVES_SCHEMA),
+        leaves.add(table(tables.leaves, LEAVES_SCHEMA)),
         tables.problems,
         zlib.compress(canonical_json(tables.evidence.to_json())),
     )
@@ -218,11 +227,10 @@ def _manifest(
     resolution: Resolution,
     entries: Sequence[ShardEntry],
     frames: Sequence[_Frames],
-    tables: Sequence[_Tables],
+    small: Mapping[str, pa.Table],
     quarantined: Sequence[tuple[str, str]],
     found: Sequence[Finding],
 ) -> Manifest:
-    small = _small_tables(tables)
     digests = {name: table_digest(table) for name, table in small.items()}
     digests |= {f"frames/{item.shard_key}": item.digest for item in frames}
     return Manifest(
@@ -251,34 +259,39 @@ def _manifest(
     )
 
 
-def _doubts(request: Request, resolution: Resolution, tables: Sequence[_Tables]) -> list[Finding]:
+def _doubts(
+    request: Request, resolution: Resolution, tables: Sequence[_Tables], leaves: pa.Table
+) -> list[Finding]:
     """What the data checks find, the same for any number of workers."""
-    leaves = pa.concat_tables([LEAVES_SCHEMA.empty_table(), *(made.leaves for made in tables)])
     evidence = (Evidence.from_json(json.loads(zlib.decompress(made.evidence))) for made in tables)
     mapping = mapping_json(request.mapping)
     return doubts(resolution.schema, Evidence.merge_all(evidence), leaves, mapping)
 
 
-def _small_tables(tables: Sequence[_Tables]) -> dict[str, pa.Table]:
+def _small_tables(tables: Sequence[_Tables], leaves: Spilled) -> dict[str, pa.Table]:
     """The tables that a version has one of."""
+    episodes = pa.concat_tables([EPISODES_SCHEMA.empty_table(), *(made.episodes for made in tables)])
+    annotations = pa.concat_tables([ANNOTATIONS_SCHEMA.empty_table(), *(made.annotations for made in tables)])
     return {
-        "episodes": pa.concat_tables([EPISODES_SCHEMA.empty_table(), *(made.episodes for made in tables)]),
-        "annotations": pa.concat_tables(
-            [ANNOTATIONS_SCHEMA.empty_table(), *(made.annotations for made in tables)]
-        ),
-        "leaves": pa.concat_tables([LEAVES_SCHEMA.empty_table(), *(made.leaves for made in tables)]),
+        "episodes": episodes.combine_chunks(),
+        "annotations": annotations.combine_chunks(),
+        "leaves": leaves.table(made.leaves for made in tables),
     }
 
 
 def _write(
-    store: Store, manifest: Manifest, frames: Sequence[_Frames], tables: Sequence[_Tables], workers: Workers
+    store: Store,
+    manifest: Manifest,
+    frames: Sequence[_Frames],
+    small: Mapping[str, pa.Table],
+    workers: Workers,
 ) -> None:
     assert manifest.schema is not None
     place = partial(_place, store, manifest.dataset, manifest.version_id, manifest.schema)
     # Threads, because a write waits for the disk or the network.
     with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
         written = []
-        for name, table in _small_tables(tables).items():
+        for name, table in small.items():
             path = store.table(manifest.dataset, manifest.version_id, name)
             written.append(pool.submit(_save, store, path, table))
         if len(frames) < SHARDS_WORTH_WORKERS:
