@@ -9,7 +9,7 @@ import glob
 import os
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -82,12 +82,26 @@ def walk(root: str) -> Iterator[FileStatus]:
     """
     if is_remote(root):
         files, base = open_filesystem(root)
-        with suppress(FileNotFoundError):  # no such bucket
+        with suppress(FileNotFoundError), _reached(root):  # no such bucket
             yield from _remote(files.find(base, detail=True), base)
         return
     for folder, _, names in os.walk(root, followlinks=True, onerror=_unless_missing):
         for name in names:
             yield from _local(root, Path(folder, name).relative_to(root))
+
+
+@contextmanager
+def _reached(root: str) -> Iterator[None]:
+    """One error for what the packages of object stores raise without network or credentials."""
+    try:
+        yield
+    except (FileNotFoundError, FoundryError):
+        raise
+    except Exception as error:
+        raise FoundryError(
+            f"{root} cannot be listed: {' '.join(str(error).split()) or type(error).__name__}",
+            hint="look at the network and the credentials and run the same command again, or name another place",
+        ) from error
 
 
 def _local(root: str, path: Path) -> Iterator[FileStatus]:
@@ -112,7 +126,7 @@ def matching(root: str, pattern: str) -> Iterator[FileStatus]:
     """
     if is_remote(root):
         files, base = open_filesystem(root)
-        with suppress(FileNotFoundError):  # no such bucket
+        with suppress(FileNotFoundError), _reached(root):  # no such bucket
             yield from _remote(files.glob(f"{base}/{pattern}", detail=True), base)
         return
     _check_folders(root, pattern)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,6 +125,9 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     scheme, _, place = url.partition("://")
     # A cached listing would hide what another process has committed since.
     options = {"use_listings_cache": False}
+    logger = logging.getLogger(_PACKAGES.get(scheme, "fsspec"))
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # else gcsfs prints the traceback of what it raises
     try:
         if scheme in ("gs", "gcs"):
             # The class that fsspec would take asks over gRPC what kind of bucket it is, which an emulator

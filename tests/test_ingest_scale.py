@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import signal
+import socket
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -222,3 +226,23 @@ def test_an_object_that_is_replaced_under_way_stops_the_run(remote_source, sourc
 def test_a_bucket_that_is_not_there_is_named(bucket, tmp_path):
     with pytest.raises(UsageError, match="no file or folder s3://no-such-bucket-here/x"):
         ingest("s3://no-such-bucket-here/x", tmp_path)
+
+
+def test_a_store_that_cannot_be_reached_is_named(tmp_path, monkeypatch):
+    """Another process, because connections are kept."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    secrets = {name: "test" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    script = "import sys; from robot_foundry.cli.foundry_data import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "ingest", "robomimic", "s3://bucket/x", "--store", str(tmp_path)],
+        env={**os.environ, **secrets, "AWS_ENDPOINT_URL": endpoint, "AWS_MAX_ATTEMPTS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    assert first.startswith("Error: s3://bucket/x cannot be listed: ") and second.startswith(
+        "Hint: look at the network"
+    )
