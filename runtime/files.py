@@ -100,7 +100,7 @@ def _reached(root: str) -> Iterator[None]:
     except Exception as error:
         raise FoundryError(
             f"{root} cannot be listed: {' '.join(str(error).split()) or type(error).__name__}",
-            hint="look at the network and the credentials and run the same command again, or name another place",
+            hint="look at the network and the credentials, then run the same command again",
         ) from error
 
 
