@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 
 import pyarrow as pa
 
@@ -23,12 +22,7 @@ class Spilled:
         self._writer = pa.ipc.new_file(self._path, self._schema)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._writer.close()
         self._folder.cleanup()
 

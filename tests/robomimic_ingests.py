@@ -9,6 +9,7 @@ import pytest
 
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.spec import load_spec
+from robot_foundry.runtime.storage import open_storage
 
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 KEPT = ("shards", "datasets", "refs", "builds")
@@ -38,6 +39,16 @@ def undisturbed(source, tmp_path_factory):
 def ingest(source, store, *, overrides=SMALL_SHARDS, dry_run=False, **options):
     spec = load_spec("robomimic", overrides)
     return run(spec, source, store=store, name="reach", options=Options(**options), dry_run=dry_run)
+
+
+def content_anywhere(store):
+    """Bytes of all that a store, local or remote, keeps, but for the files that say where the source was."""
+    storage = open_storage(str(store))
+    return {
+        path: storage.read_bytes(path)
+        for path in storage.list()
+        if path.startswith(("shards/", "datasets/", "refs/")) and not path.endswith("manifest.json")
+    }
 
 
 def content(store):

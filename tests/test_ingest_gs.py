@@ -7,20 +7,20 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from robot_foundry.ingest.engine import Options, run
-from robot_foundry.ingest.spec import load_spec
 from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.storage import open_storage
 from robot_foundry.runtime.storage_fsspec import open_filesystem
 
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
+h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robomimic_ingests.py"))))
+make, ingest, content = h.make, h.ingest, h.content_anywhere
 gs_emulator = runpy.run_path(str(Path(__file__).with_name("gs_emulator.py")))
-KEPT = ("shards/", "datasets/", "refs/")
-SMALL_SHARDS = "content.shard_bytes=20000"
+(SMALL_SHARDS,) = h.SMALL_SHARDS
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +44,6 @@ def remote_source(source, bucket):
     for path in source.iterdir():
         storage.write(path.name, path.read_bytes())
     return f"{bucket}/logs"
-
-
-def ingest(source, store, **options):
-    """As `foundry-data ingest robomimic` does, but into shards of a file or less."""
-    spec = load_spec("robomimic", [SMALL_SHARDS])
-    return run(spec, source, store=store, name="reach", options=Options(**options))
-
-
-def content(store):
-    """Bytes of all that a store keeps, but for the files that say where the source was."""
-    storage = open_storage(store)
-    return {
-        path: storage.read_bytes(path)
-        for path in storage.list()
-        if path.startswith(KEPT) and not path.endswith("manifest.json")
-    }
 
 
 def test_a_source_and_store_in_gs_give_the_bytes_of_one_disk(source, remote_source, bucket, tmp_path):

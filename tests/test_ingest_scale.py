@@ -10,19 +10,20 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from robot_foundry.ingest.engine import Options, run
-from robot_foundry.ingest.spec import load_spec
+from robot_foundry.ingest.engine import run
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.killpoint import ENVIRONMENT, WITH_PARENT
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.storage import open_storage
 
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
-KEPT = ("shards/", "datasets/", "refs/")
-SMALL_SHARDS = ["content.shard_bytes=20000"]
+h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robomimic_ingests.py"))))
+make, ingest, content = h.make, h.ingest, h.content_anywhere
+SMALL_SHARDS = h.SMALL_SHARDS
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +42,6 @@ def inline(source, tmp_path_factory):
     store = tmp_path_factory.mktemp("inline")
     ingest(source, store)
     return store
-
-
-def ingest(source, store, overrides=SMALL_SHARDS, **options):
-    return run(
-        load_spec("robomimic", overrides), source, store=store, name="reach", options=Options(**options)
-    )
-
-
-def content(store):
-    """Bytes of all that a store keeps, but for the files that say where the source was."""
-    storage = open_storage(store)
-    return {
-        path: storage.read_bytes(path)
-        for path in storage.list()
-        if path.startswith(KEPT) and not path.endswith("manifest.json")
-    }
 
 
 @pytest.fixture(scope="module")
