@@ -43,11 +43,11 @@ def command(ref: str, deep: bool, workers: int, ignored: tuple[str, ...], store:
     for name in ignored:
         if not any(_is_ignored(finding, (name,)) for finding in doubts):
             note(f"Warning: --ignore '{name}' is of nothing that was found")
-    counted = dict.fromkeys(_full_name(finding) for finding in doubts if not _is_ignored(finding, ignored))
-    if counted:
-        options = " ".join(f"--ignore '{name}'" for name in (*ignored, *counted))
+    standing = dict.fromkeys(_full_name(finding) for finding in doubts if not _is_ignored(finding, ignored))
+    if standing:
+        options = " ".join(f"--ignore '{name}'" for name in (*ignored, *standing))
         note(f"Hint: where the data are as they should be: foundry-data validate {ref} {options}")
-    return EXIT_FINDINGS if counted or any(one.damage for one in done) else EXIT_OK
+    return EXIT_FINDINGS if standing or any(one.damage for one in done) else EXIT_OK
 
 
 def _check_names(names: tuple[str, ...]) -> None:
