@@ -76,7 +76,7 @@ def is_file(place: str) -> bool:
 
 
 def walk(root: str) -> Iterator[FileStatus]:
-    """All files beneath the root, in no certain order; links are followed.
+    """All files beneath the root, in no certain order; links are followed, but not to a folder around them.
 
     A link that leads nowhere has no stamp. OSError if a folder cannot be read.
     """
@@ -85,7 +85,8 @@ def walk(root: str) -> Iterator[FileStatus]:
         with suppress(FileNotFoundError), _reached(root):  # no such bucket
             yield from _remote(files.find(base, detail=True), base)
         return
-    for folder, _, names in os.walk(root, followlinks=True, onerror=_unless_missing):
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=_unless_missing):
+        folders[:] = [name for name in folders if not _is_circle(os.path.join(folder, name))]
         for name in names:
             yield from _local(root, Path(folder, name).relative_to(root))
 
@@ -102,6 +103,14 @@ def _reached(root: str) -> Iterator[None]:
             f"{root} cannot be listed: {' '.join(str(error).split()) or type(error).__name__}",
             hint="look at the network and the credentials, then run the same command again",
         ) from error
+
+
+def _is_circle(folder: str) -> bool:
+    """Whether the folder is a link to one that it lies in: all in there would be found again and again."""
+    if not os.path.islink(folder):
+        return False
+    target = os.path.realpath(folder)
+    return os.path.commonpath([target, os.path.realpath(os.path.dirname(folder))]) == target
 
 
 def _local(root: str, path: Path) -> Iterator[FileStatus]:
@@ -131,7 +140,8 @@ def matching(root: str, pattern: str) -> Iterator[FileStatus]:
         return
     _check_folders(root, pattern)
     for name in glob.glob(pattern, root_dir=root, recursive=True):
-        yield from _local(root, Path(name))
+        if not any(_is_circle(os.path.join(root, above)) for above in Path(name).parents):
+            yield from _local(root, Path(name))
 
 
 def _check_folders(root: str, pattern: str) -> None:

@@ -156,3 +156,9 @@ def test_the_form_that_the_source_has_is_taken(source, tmp_path):
 
 def test_every_builtin_spec_names_itself():
     assert [load_spec(name).name for name in builtin_specs()] == builtin_specs()
+
+
+def test_an_empty_source_is_no_source_that_was_left_out(tmp_path, capsys):
+    """As of a variable that is not set: the next place to look could be a bucket of terabytes."""
+    assert ingest("droid", "", "--store", tmp_path, "--yes") == 2
+    assert "SOURCE is empty" in capsys.readouterr().err

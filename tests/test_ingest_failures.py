@@ -253,6 +253,22 @@ def test_a_link_that_leads_nowhere_is_named(source, tmp_path):
     assert ingest(folder, tmp_path / "store").written == 3
 
 
+@pytest.mark.parametrize("pattern", ["", "*/*/*.hdf5", "*/*/*/*.hdf5", "**/*.hdf5"])
+def test_links_that_go_in_circles_give_no_episode_twice(tmp_path, pattern):
+    inner = tmp_path / "source" / "a" / "b"
+    inner.mkdir(parents=True)
+    make(inner / "one.hdf5", episodes=2, frames=3, size=16)
+    (inner / "up").symlink_to("..")
+    if "**" not in pattern:
+        (inner / "self").symlink_to(".")
+        (tmp_path / "source" / "all").symlink_to(tmp_path)
+    if pattern == "*/*/*/*.hdf5":  # leads through the circles alone
+        with pytest.raises(UsageError, match="no file matches"):
+            ingest(tmp_path / "source" / pattern, tmp_path / "store")
+        return
+    assert ingest(tmp_path / "source" / pattern, tmp_path / "store").written == 2
+
+
 @pytest.mark.parametrize("pattern", ["", "*/*.hdf5", "**/*.hdf5", "clo*/inner/*.hdf5"])
 def test_a_folder_that_cannot_be_read_stops_the_run(tmp_path, pattern):
     closed = tmp_path / "source" / "closed"

@@ -98,6 +98,8 @@ def command(
         quiet=False,
     )
     loaded = load_spec(spec, overrides)
+    if source == "":
+        raise UsageError("SOURCE is empty", hint="see that the variable is set, or leave SOURCE out")
     place = source or _located(loaded, ask=not (yes or dry_run))
     name = name or _default_name(loaded)
     report = run(loaded, place, store=store, name=name, options=options, dry_run=dry_run)

@@ -16,7 +16,7 @@ from robot_foundry.catalog.tables import read_annotations, read_episodes
 from robot_foundry.catalog.version import Version
 from robot_foundry.cli.data.mix import component_rows, mask_tables
 from robot_foundry.cli.options import json_option, store_option
-from robot_foundry.cli.output import emit, size, table
+from robot_foundry.cli.output import counted, emit, size, table
 
 SHOWN = 5
 
@@ -74,7 +74,8 @@ def _robot_lines(manifest: Manifest, schema: Schema, episodes: dict[str, Any]) -
         f"embodiment   {schema.embodiment}, tool frame {schema.tool_frame}, {rate}",
         f"episodes     {counts['episodes']:,} of {episodes['frames_min']} to {episodes['frames_max']} frames "
         f"(median {episodes['frames_median']}), {episodes['successes']:,} marked successful",
-        f"frames       {counts['frames']:,} in {len(manifest.shards)} shards, {size(counts['bytes'])}",
+        f"frames       {counts['frames']:,} in {counted(len(manifest.shards), 'shard')}, "
+        f"{size(counts['bytes'])}",
         f"units        {counts['discovered']:,} found, {counts['written']:,} written, "
         f"{counts['quarantined']:,} quarantined",
     ]

@@ -82,9 +82,7 @@ def _json(one: Validation, ignored: tuple[str, ...]) -> dict[str, Any]:
 def _text(done: list[Validation], ignored: tuple[str, ...]) -> str:
     lines = []
     for one in done:
-        looked = ", ".join(
-            counted(n, name.replace("_", " ").removesuffix("s")) for name, n in one.checked.items() if n
-        )
+        looked = ", ".join(_looked_at(name, n) for name, n in one.checked.items() if n)
         outcome = "nothing found"
         if one.findings:
             outcome = f"{counted(len(one.damage), 'finding')} of damage, {len(one.doubts)} of doubtful data"
@@ -114,3 +112,9 @@ def _lines(finding: Finding, one: Validation) -> list[str]:
         settings = " ".join(f"--set {override}" for override in finding.overrides)
         lines.append(f"    next: foundry-data remap {one.version} {settings}")
     return lines
+
+
+def _looked_at(name: str, number: int) -> str:
+    """('images_decoded', 2) → '2 images decoded'."""
+    noun, _, done = name.partition("_")
+    return f"{counted(number, noun.removesuffix('s'))} {done}".rstrip()

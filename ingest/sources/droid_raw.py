@@ -75,15 +75,17 @@ class DroidRaw(Layout):
         """The release's annotations, {uuid: {"language_instruction1": text, …}}: of up to three people."""
         try:
             found = json.loads(content)
-            return {
-                episode: tuple((kind, _whole(text)) for kind, text in told.items() if text.strip())
-                for episode, told in found.items()
-            }
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise FoundryError(
-                f"{path} holds no annotations by recording ({error})",
-                hint="fetch it anew, or move it away to go on without",
-            ) from error
+        except (ValueError, RecursionError) as error:
+            raise _no_annotations(path, str(error)) from error
+        if not isinstance(found, dict):
+            raise _no_annotations(path, "it is no JSON object")
+        for episode, told in found.items():
+            if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
+                raise _no_annotations(path, f"'{episode}' has no texts by name")
+        return {
+            episode: tuple((kind, _whole(text)) for kind, text in told.items() if text.strip())
+            for episode, told in found.items()
+        }
 
     def codecs(self) -> dict[str, str]:
         return video.codec_versions()
@@ -132,6 +134,13 @@ def _metadata(file: SourceFile) -> dict[str, Any]:
                 raise Refused(f"its file '{name}' is not a JSON object")
             return {str(key): value for key, value in found.items()}
     return {}
+
+
+def _no_annotations(path: str, reason: str) -> FoundryError:
+    return FoundryError(
+        f"{path} holds no annotations by recording: {reason}",
+        hint="fetch it anew, or move it away to go on without",
+    )
 
 
 def _whole(text: str) -> str:
