@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from robot_foundry.catalog import duck, refs
-from robot_foundry.catalog.manifest import Manifest, read_manifest
+from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
 from robot_foundry.catalog.rows import annotation_rows, episode_rows, frame_rows
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
@@ -226,7 +226,7 @@ def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
             for name, version in refs.tags(store, dataset).items()
         ]
     for path in store.storage.list("builds"):
-        record = json.loads(store.storage.read_bytes(path))
+        record = read_build(store, path)
         _, dataset, file = path.split("/")
         build = {"dataset": dataset, "seq": record["seq"], "build_id": file.removesuffix(".json")}
         rows["quarantine"] += [build | entry for entry in record["quarantined"]]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.mixture import as_mixture, component_schema, component_selection, spaces
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
@@ -40,6 +40,7 @@ from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.representation import Representation, represented
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
+from robot_foundry.runtime.cache import keep, kept
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 from robot_foundry.runtime.parallel import unordered_map
@@ -52,7 +53,7 @@ WEIGHTINGS = ("count", "mixture")
 
 def version_statistics(store: Store, version: Version, stream: str) -> Statistics:
     """Absolute values of `stream` ('state' or an action stream) over all rows, from the stored leaves."""
-    schema = read_manifest(store, version).schema
+    schema = known_manifest(store, version).schema
     if schema is None:
         raise FoundryError(f"{version} is a mixture", hint="ask for its components")
     space = schema.space(stream)
@@ -134,8 +135,9 @@ def chunk_statistics(
     caches = {
         kind: store.statistics_cache(digest_of({**identity, "weights": weights[kind]})) for kind in WEIGHTINGS
     }
-    if store.storage.exists(caches[weighting]):
-        return ChunkStatistics.from_json(json.loads(store.storage.read_bytes(caches[weighting])))
+    cached = kept(store.storage, caches[weighting])
+    if cached is not None:
+        return ChunkStatistics.from_json(json.loads(cached))
     steps = [timing.steps(unions.schemas[c.name].fps, c.name) for c in mixture.components]
     leaves = _leaves(store, mixture, wanted, steps, over, workers=workers, quiet=quiet)
     _check_counted(mixture, leaves, masked)
@@ -145,7 +147,7 @@ def chunk_statistics(
         times = multiples if kind == "mixture" else [1] * len(mixture.components)
         found[kind] = _merged(leaves, times)
         with suppress(OSError):  # the store may be one that this user can only read
-            store.storage.write(caches[kind], canonical_json(found[kind].to_json()))
+            keep(store.storage, caches[kind], canonical_json(found[kind].to_json()))
     return found[weighting]
 
 
@@ -290,7 +292,7 @@ def _tasks(
 ) -> Iterator[_Task]:
     selection = component_selection(store, mixture.components[number])
     version = selection.version
-    shards = read_manifest(store, version).shards
+    shards = known_manifest(store, version).shards
     episodes = read_episodes(store, version)
     plan = WindowPlan(
         schema.state_space(),

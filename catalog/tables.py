@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.table_file import MeasuredFile, open_table
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
-from robot_foundry.runtime.storage import Storage
 
 
 class Flag(enum.IntFlag):
@@ -120,41 +121,52 @@ def write_table(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def save_table(table: pa.Table, file: BinaryIO) -> None:
+def save_table(table: pa.Table, file: BinaryIO | MeasuredFile) -> None:
     """As `write_table`, into a file, with a record batch for each chunk of the table."""
     plain = table.replace_schema_metadata(None)
     with pa.ipc.new_file(file, plain.schema) as writer:
         writer.write_table(plain)
 
 
-def read_table(storage: Storage, path: str) -> pa.Table:
-    """The Arrow file at `path`, memory-mapped where the storage is local."""
-    local = storage.local_path(path)
+def read_table(store: Store, version: Version, name: str, schema: pa.Schema) -> pa.Table:
+    """The table `name` of a version, proven against its manifest; FoundryError if it is not what was written.
+
+    It is memory-mapped where the store is local.
+    """
+    file = known_manifest(store, version).files.get(name)
+    if file is None:
+        raise FoundryError(f"{version} has no table '{name}'")
+    path = store.table(version.dataset, version.version_id, name)
     try:
-        source = pa.memory_map(str(local)) if local is not None else pa.BufferReader(storage.read_bytes(path))
-        return pa.ipc.open_file(source).read_all()
-    except (pa.ArrowInvalid, FileNotFoundError) as error:
-        raise FoundryError(f"table '{path}' of store {storage.url} cannot be read: {error}") from error
+        return open_table(store.storage, path, file, schema, store.proven)
+    except FoundryError as error:
+        raise FoundryError(
+            f"table '{name}' of {version}: {error.message}", hint=f"foundry-data validate {version}"
+        ) from error
 
 
 def read_frames(store: Store, version: Version, shard_key: str) -> pa.Table:
     """Canonical rows of one shard."""
-    return read_table(store.storage, store.frames(version.dataset, version.version_id, shard_key))
+    schema = known_manifest(store, version).schema
+    if schema is None:
+        raise FoundryError(f"{version} is a mixture, which has no tables")
+    streams = {name: len(dims) for name, dims in schema.streams.items()}
+    return read_table(store, version, f"frames/{shard_key}", frames_schema(len(schema.state), streams))
 
 
 def read_episodes(store: Store, version: Version) -> pa.Table:
     """One row an episode, ordered by shard and episode."""
-    return read_table(store.storage, store.table(version.dataset, version.version_id, "episodes"))
+    return read_table(store, version, "episodes", EPISODES_SCHEMA)
 
 
 def read_annotations(store: Store, version: Version) -> pa.Table:
     """Language and other labels of spans of frames."""
-    return read_table(store.storage, store.table(version.dataset, version.version_id, "annotations"))
+    return read_table(store, version, "annotations", ANNOTATIONS_SCHEMA)
 
 
 def read_leaves(store: Store, version: Version) -> pa.Table:
     """One t-digest a shard, column and dim."""
-    return read_table(store.storage, store.table(version.dataset, version.version_id, "leaves"))
+    return read_table(store, version, "leaves", LEAVES_SCHEMA)
 
 
 def table_digest(table: pa.Table) -> str:

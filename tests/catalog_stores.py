@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from robot_foundry.catalog.manifest import COUNTS, Camera, Manifest, Quarantined, Schema, ShardEntry, commit
+from robot_foundry.catalog.manifest import (
+    COUNTS,
+    Camera,
+    Manifest,
+    Quarantined,
+    Schema,
+    ShardEntry,
+    TableFile,
+    commit,
+)
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import (
     ANNOTATIONS_SCHEMA,
@@ -101,6 +110,7 @@ def make_version(
         ),
         tuple(shards),
         {path: table_digest(table) for path, table in tables.items()},
+        {path: TableFile.of(write_table(table)) for path, table in tables.items()},
         dict.fromkeys(COUNTS, 0)
         | {"discovered": number + 1, "written": number, "quarantined": 1, "episodes": len(episodes)}
         | {
