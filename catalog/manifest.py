@@ -115,6 +115,11 @@ class Manifest:
             }
         )
 
+    @cached_property
+    def tar_hashes(self) -> dict[str, str]:
+        """The SHA-256 of each tar by the key of its shard."""
+        return {shard.key: shard.tar_sha256 for shard in self.shards}
+
     def to_json(self) -> bytes:
         """Canonical JSON behind its checksum (`runtime.sealed`)."""
         return seal(

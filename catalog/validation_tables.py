@@ -88,10 +88,7 @@ def checked_table(
     try:
         table = open_table(store.storage, path, file, schema)
     except (FoundryError, OSError) as error:
-        said = (
-            error.message.removeprefix(f"{store.url}/{path} ") if isinstance(error, FoundryError) else error
-        )
-        fault.table(name, f"cannot be used: it {said}")
+        fault.table(name, f"cannot be used: {error}")
         return None
     if table_digest(table) != digest:
         fault.table(name, "has other values than the manifest names")
