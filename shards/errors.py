@@ -12,6 +12,11 @@ class CorruptData(FoundryError):
 class CorruptMember(CorruptData):
     """A member of a tar has the wrong checksum, or the tar ends inside it."""
 
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(
+            message, hint=hint or "foundry-data validate --deep says what else is, and what mends it"
+        )
+
 
 class CorruptImage(CorruptData):
     """An encoded image is truncated, damaged, too large or not an image."""

@@ -41,9 +41,9 @@ KINDS = {
     "state of the catalogue": "catalog.json",
 }
 SQL = """
-SELECT (SELECT list(v ORDER BY dataset, seq) FROM versions v), (SELECT list(t) FROM tags t),
-       (SELECT list(s ORDER BY key) FROM shards s), (SELECT list(q) FROM quarantine q),
-       (SELECT list(e ORDER BY key) FROM episodes_reach e), (SELECT list(f) FROM frames_reach f),
+SELECT (SELECT list(v ORDER BY dataset, seq) FROM versions v), (SELECT list(t ORDER BY tag) FROM tags t),
+       (SELECT list(s ORDER BY key) FROM shards s), (SELECT list(q ORDER BY dataset, build_id, unit) FROM quarantine q),
+       (SELECT list(e ORDER BY key) FROM episodes_reach e), (SELECT list(f ORDER BY shard, key, frame) FROM frames_reach f),
        (SELECT list(a ORDER BY key, start, text) FROM annotations_reach a)
 """
 
@@ -85,7 +85,7 @@ def kinds(store: Path) -> Iterator[tuple[str, Path]]:
 
 
 def random_flips(store: Path, number: int, rng: random.Random) -> list[tuple[str, str, int]]:
-    """(kind, path, bit): each kind in turn, half of them in the first or last KiB, where formats have headers."""
+    """(kind, path, bit): each kind in turn, half in the first or last KiB, where formats have their headers."""
     by_kind: dict[str, list[Path]] = {}
     for kind, path in kinds(store):
         by_kind.setdefault(kind, []).append(path)
@@ -243,6 +243,8 @@ def main() -> None:
     store, source = map(Path, sys.argv[1:])
     for line in sys.stdin:
         [kind] = json.loads(line)
+        if kind not in KINDS:
+            sys.exit(f"there is no kind {kind!r}")
         print(json.dumps(outcomes(store, source, kind)), flush=True)
 
 
