@@ -1,7 +1,7 @@
 """One flipped bit in a file of a store, and what every reader then says. Tests load this with runpy.
 
-As a program it is the child that reads: STORE SOURCE as arguments, a flip a line on stdin, an outcome a line on
-stdout. Where it dies, the flip at which it died is known, and another child goes on behind it.
+As a program it is the child that reads: STORE SOURCE as arguments, a flip a line on stdin, an outcome a line
+on stdout. Where it dies, the flip at which it died is known, and another child goes on behind it.
 """
 
 from __future__ import annotations
@@ -41,9 +41,12 @@ KINDS = {
     "state of the catalogue": "catalog.json",
 }
 SQL = """
-SELECT (SELECT list(v ORDER BY dataset, seq) FROM versions v), (SELECT list(t ORDER BY tag) FROM tags t),
-       (SELECT list(s ORDER BY key) FROM shards s), (SELECT list(q ORDER BY dataset, build_id, unit) FROM quarantine q),
-       (SELECT list(e ORDER BY key) FROM episodes_reach e), (SELECT list(f ORDER BY shard, key, frame) FROM frames_reach f),
+SELECT (SELECT list(v ORDER BY dataset, seq) FROM versions v),
+       (SELECT list(t ORDER BY tag) FROM tags t),
+       (SELECT list(s ORDER BY key) FROM shards s),
+       (SELECT list(q ORDER BY dataset, build_id, unit) FROM quarantine q),
+       (SELECT list(e ORDER BY key) FROM episodes_reach e),
+       (SELECT list(f ORDER BY shard, key, frame) FROM frames_reach f),
        (SELECT list(a ORDER BY key, start, text) FROM annotations_reach a)
 """
 
@@ -85,7 +88,7 @@ def kinds(store: Path) -> Iterator[tuple[str, Path]]:
 
 
 def random_flips(store: Path, number: int, rng: random.Random) -> list[tuple[str, str, int]]:
-    """(kind, path, bit): each kind in turn, half in the first or last KiB, where formats have their headers."""
+    """(kind, path, bit): each kind in turn, half of them in the first or last KiB, where headers are."""
     by_kind: dict[str, list[Path]] = {}
     for kind, path in kinds(store):
         by_kind.setdefault(kind, []).append(path)
@@ -141,7 +144,7 @@ def outcomes(store: Path, source: Path, kind: str) -> dict[str, Any]:
 
 
 def faults(flipped: dict[str, Any], whole: dict[str, Any]) -> list[str]:
-    """What of an outcome must not be: each reader refuses in a sentence, tells, or reads what it always did."""
+    """What must not be: each reader refuses in a sentence, tells, or reads what it always did."""
     if "died" in flipped:
         return [f"the process died: {flipped['died']}"]
     found = []
@@ -218,7 +221,7 @@ def _command(*arguments: str) -> Callable[[Path, Path, str], dict[str, Any]]:
 
 
 def _ingest(store: Path, source: Path, kind: str) -> dict[str, Any]:
-    """The same ingest again: nothing to do, or, where caches are at stake, the version from its tars again."""
+    """The same ingest again: nothing to do, or, where its caches are flipped, the version from its tars."""
     from robot_foundry.ingest.engine import run
 
     if kind.startswith("cached"):
