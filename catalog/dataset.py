@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.manifest import Manifest, read_manifest
+from robot_foundry.catalog.manifest import Manifest, known_manifest
 from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.refs import resolve
@@ -48,7 +48,7 @@ class Dataset:
 
     def __init__(self, store: Store, version: Version, split: str = "all") -> None:
         self.store, self.version = store, version
-        self.manifest: Manifest = read_manifest(store, version)
+        self.manifest: Manifest = known_manifest(store, version)
         if self.manifest.schema is None:
             raise FoundryError(
                 f"{version} is a mixture, which has no frames of its own",

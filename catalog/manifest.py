@@ -23,8 +23,8 @@ __all__ = [
     "Quarantined",
     "Schema",
     "ShardEntry",
-    "commit",
     "TableFile",
+    "commit",
     "find_build",
     "known_manifest",
     "read_manifest",
@@ -37,6 +37,7 @@ _KEYS = (
     *("format", "kind", "dataset", "version_id", "build_id", "schema", "shards", "tables"),
     *("files", "counts", "provenance", "mixture", "quarantined"),
 )
+_NUMBERED_ANEW = "delete it and the files of its dataset's builds, then run the same ingest again"
 _SHARD_KEYS = ("key", "tar_sha256", "tar_bytes", "num_episodes", "num_frames")
 
 
@@ -74,13 +75,13 @@ class Manifest:
     schema: Schema | None
     shards: tuple[ShardEntry, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, TableFile] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     provenance: Mapping[str, Any] = field(default_factory=dict)
     mixture: Mixture | None = None
     quarantined: tuple[Quarantined, ...] = ()
     kind: str = "robot"
     format: int = FORMAT
+    files: Mapping[str, TableFile] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shards", tuple(self.shards))
@@ -164,8 +165,8 @@ class Manifest:
             check_keys(entry, _SHARD_KEYS, f"a shard of {where}")
         for entry in obj["quarantined"]:
             check_keys(entry, ("unit", "reason"), f"a quarantined unit of {where}")
-        if obj["tables"]:
-            check_keys(obj["files"], sorted(obj["tables"]), f"files of {where}")
+        if obj["tables"] and not obj["files"]:
+            raise ValueError("it does not say which files hold its tables")
         return cls(
             dataset=obj["dataset"],
             build_id=obj["build_id"],
@@ -196,14 +197,15 @@ def read_manifest(store: Store, version: Version) -> Manifest:
             f"{store.url}/{path} is the manifest of {manifest.dataset} {manifest.version_id}",
             hint=f"foundry-data validate {version}",
         )
-    store.manifests[version.dataset, version.version_id] = manifest
     return manifest
 
 
 def known_manifest(store: Store, version: Version) -> Manifest:
     """As `read_manifest`, which is called once for an opened store: what a version holds never changes."""
-    found = store.manifests.get((version.dataset, version.version_id))
-    return read_manifest(store, version) if found is None else found
+    place = version.dataset, version.version_id
+    if place not in store.manifests:
+        store.manifests[place] = read_manifest(store, version)
+    return store.manifests[place]
 
 
 def commit(store: Store, manifest: Manifest) -> Version:
@@ -258,10 +260,9 @@ def _number(store: Store, manifest: Manifest) -> int:
     return seq
 
 
-def read_ref(store: Store, path: str) -> dict[str, Any]:
-    """What the reference at `path` holds; FoundryError if it is damaged."""
-    again = "delete it and the files of its dataset's builds, then run the same ingest again"
-    return unseal(store.storage.read_bytes(path), f"reference {store.url}/{path}", hint=again)
+def read_ref(store: Store, path: str, *, hint: str = _NUMBERED_ANEW) -> dict[str, Any]:
+    """What the reference at `path` holds; FoundryError with the hint if it is damaged."""
+    return unseal(store.storage.read_bytes(path), f"reference {store.url}/{path}", hint=hint)
 
 
 def read_build(store: Store, path: str) -> dict[str, Any]:

@@ -73,10 +73,12 @@ def _numbers(store: Store, dataset: str) -> list[int]:
 
 
 def _read(store: Store, dataset: str, name: str, seq: int | None = None) -> Version:
-    content = read_ref(store, store.ref(dataset, name))
-    return Version(
-        dataset, content["seq"] if seq is None else seq, content["version_id"], content["build_id"]
-    )
+    path = store.ref(dataset, name)
+    if seq is not None:
+        content = read_ref(store, path)
+        return Version(dataset, seq, content["version_id"], content["build_id"])
+    content = read_ref(store, path, hint="delete it, and set the tag again")
+    return Version(dataset, content["seq"], content["version_id"], content["build_id"])
 
 
 def _unknown_dataset(store: Store, dataset: str) -> FoundryError:

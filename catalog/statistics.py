@@ -19,6 +19,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Mixture
@@ -26,11 +27,13 @@ from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.mixture import as_mixture, component_schema, component_selection, spaces
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.table_file import TableFile
 from robot_foundry.catalog.tables import (
     Flag,
     flag_named,
+    frames_schema_of,
+    named_table,
     read_episodes,
-    read_frames,
     read_leaves,
 )
 from robot_foundry.catalog.timing import Steps, Timing, episode_rates
@@ -205,7 +208,9 @@ class _Task:
     store: Store
     version: Version
     stream: str
-    shard_key: str
+    name: str  # of the frames table
+    file: TableFile
+    columns: pa.Schema
     component: int
     embodiment: str
     plan: WindowPlan
@@ -292,7 +297,7 @@ def _tasks(
 ) -> Iterator[_Task]:
     selection = component_selection(store, mixture.components[number])
     version = selection.version
-    shards = known_manifest(store, version).shards
+    manifest = known_manifest(store, version)
     episodes = read_episodes(store, version)
     plan = WindowPlan(
         schema.state_space(),
@@ -311,11 +316,14 @@ def _tasks(
     for ordinal, group in groupby(selection.ranges(), key=itemgetter(0)):
         ranges = [(start, stop) for _, start, stop in group]
         here = shard_E == ordinal
+        name = f"frames/{manifest.shards[ordinal].key}"
         yield _Task(
             store,
             version,
             wanted.stream,
-            shards[ordinal].key,
+            name,
+            manifest.files[name],
+            frames_schema_of(schema),
             number,
             schema.embodiment,
             plan,
@@ -331,7 +339,8 @@ def _shard_leaves(task: _Task) -> list[_Leaf]:
     """Statistics of blocks of anchors, over the spaces of the component."""
     plan = task.plan
     space = represented(plan.target, plan.representation)
-    frames = Frames.of(read_frames(task.store, task.version, task.shard_key), task.stream)
+    table = named_table(task.store, task.version, task.name, task.file, task.columns)
+    frames = Frames.of(table, task.stream)
     anchor_R = np.concatenate([np.arange(start, stop) for start, stop in task.ranges])
     leaves = []
     for begin in range(0, len(anchor_R), BLOCK_ROWS):

@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.manifest import known_manifest
+from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.table_file import MeasuredFile, open_table
+from robot_foundry.catalog.table_file import MeasuredFile, TableFile, open_table
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
@@ -96,6 +97,11 @@ def frames_schema(state_dims: int, stream_dims: Mapping[str, int]) -> pa.Schema:
     )
 
 
+def frames_schema_of(schema: Schema) -> pa.Schema:
+    """Schema of the frames tables of a version."""
+    return frames_schema(len(schema.state), {name: len(dims) for name, dims in schema.streams.items()})
+
+
 def matrix_column(values_ND: NDArray[np.float32]) -> pa.FixedSizeListArray:
     """float32 [N, D] as a fixed-size-list column."""
     values_ND = np.ascontiguousarray(values_ND, dtype=np.float32)
@@ -136,6 +142,11 @@ def read_table(store: Store, version: Version, name: str, schema: pa.Schema) -> 
     file = known_manifest(store, version).files.get(name)
     if file is None:
         raise FoundryError(f"{version} has no table '{name}'")
+    return named_table(store, version, name, file, schema)
+
+
+def named_table(store: Store, version: Version, name: str, file: TableFile, schema: pa.Schema) -> pa.Table:
+    """As `read_table`, where the manifest that names the file is not at hand, as in a worker."""
     path = store.table(version.dataset, version.version_id, name)
     try:
         return open_table(store.storage, path, file, schema, store.proven)
@@ -150,8 +161,7 @@ def read_frames(store: Store, version: Version, shard_key: str) -> pa.Table:
     schema = known_manifest(store, version).schema
     if schema is None:
         raise FoundryError(f"{version} is a mixture, which has no tables")
-    streams = {name: len(dims) for name, dims in schema.streams.items()}
-    return read_table(store, version, f"frames/{shard_key}", frames_schema(len(schema.state), streams))
+    return read_table(store, version, f"frames/{shard_key}", frames_schema_of(schema))
 
 
 def read_episodes(store: Store, version: Version) -> pa.Table:

@@ -66,7 +66,7 @@ def validate(
 
     Raises FoundryError only where the reference names nothing.
     """
-    opened = as_store(store)
+    opened = Store(as_store(store).url)  # which has proven nothing yet
     version = resolve(opened, reference)
     manifest, damage = _manifest(opened, version)
     if manifest is None or manifest.mixture is None:

@@ -22,7 +22,7 @@ from robot_foundry.catalog.tables import (
     ANNOTATIONS_SCHEMA,
     EPISODES_SCHEMA,
     LEAVES_SCHEMA,
-    frames_schema,
+    frames_schema_of,
     save_table,
     table_digest,
     write_table,
@@ -219,8 +219,7 @@ def _frames(
 
 
 def _empty_frames(schema: Schema) -> pa.Table:
-    streams = {name: len(dims) for name, dims in schema.streams.items()}
-    return frames_schema(len(schema.state), streams).empty_table()
+    return frames_schema_of(schema).empty_table()
 
 
 def _manifest(

@@ -110,7 +110,6 @@ def make_version(
         ),
         tuple(shards),
         {path: table_digest(table) for path, table in tables.items()},
-        {path: TableFile.of(write_table(table)) for path, table in tables.items()},
         dict.fromkeys(COUNTS, 0)
         | {"discovered": number + 1, "written": number, "quarantined": 1, "episodes": len(episodes)}
         | {
@@ -119,6 +118,7 @@ def make_version(
         },
         {"source": f"{name}.hdf5", "spec": "robomimic"},
         quarantined=(Quarantined(f"{name}.hdf5#demo_9", "no actions"),),
+        files={path: TableFile.of(write_table(table)) for path, table in tables.items()},
     )
     for path, table in tables.items():
         store.storage.write(store.table(name, manifest.version_id, path), write_table(table))

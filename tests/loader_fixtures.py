@@ -147,8 +147,8 @@ def write_version(
         schema,
         tuple(entries),
         {path: table_digest(table) for path, table in tables.items()},
-        {path: TableFile.of(write_table(table)) for path, table in tables.items()},
         dict.fromkeys(COUNTS, 0),
+        files={path: TableFile.of(write_table(table)) for path, table in tables.items()},
     )
     for path, table in tables.items():
         store.storage.write(store.table(name, manifest.version_id, path), write_table(table))

@@ -73,6 +73,8 @@ def test_manifest_round_trip_is_exact_and_strict() -> None:
         ({"version_id": "0" * 32}, "but holds"),
         ({"kind": "robots"}, "robots"),
         ({"shards": 5}, "damaged"),
+        ({"files": {}}, "does not say which files"),
+        ({"files": {"episodes": [10, "0" * 32]}}, "files of 'lift' lacks"),
         ({"schema": {"state": []}}, "lacks cameras"),
         ({"tables": []}, "tables of 'lift' is not a JSON object"),
     ):
