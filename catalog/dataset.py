@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.manifest import Manifest, read_manifest
+from robot_foundry.catalog.manifest import Manifest, known_manifest
 from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.refs import resolve
@@ -48,7 +48,7 @@ class Dataset:
 
     def __init__(self, store: Store, version: Version, split: str = "all") -> None:
         self.store, self.version = store, version
-        self.manifest: Manifest = read_manifest(store, version)
+        self.manifest: Manifest = known_manifest(store, version)
         if self.manifest.schema is None:
             raise FoundryError(
                 f"{version} is a mixture, which has no frames of its own",
@@ -118,7 +118,7 @@ class Dataset:
             if len(self._shards) == _OPEN_SHARDS:
                 self._shards.popitem(last=False)
             key = self.manifest.shards[ordinal].key
-            self._shards[ordinal] = _OpenShard(self.store, self.version, self.schema, key)
+            self._shards[ordinal] = _OpenShard(self.store, self.version, self.manifest, self.schema, key)
         self._shards.move_to_end(ordinal)
         return self._shards[ordinal]
 
@@ -126,8 +126,8 @@ class Dataset:
 class _OpenShard:
     """The mapped tables of one shard and its image bytes."""
 
-    def __init__(self, store: Store, version: Version, schema: Schema, key: str) -> None:
-        shard = open_robot_shard(store, version.dataset, key)
+    def __init__(self, store: Store, version: Version, manifest: Manifest, schema: Schema, key: str) -> None:
+        shard = open_robot_shard(store, version.dataset, key, manifest.tar_hashes)
         self._images = shard.images
         self._episodes = list(shard.episodes)
         self._image_rows: Mapping[str, NDArray[np.int64]] = {

@@ -19,6 +19,11 @@ _OFFLINE: dict[str, Any] = {
 }
 
 
+def can_open(path: Path) -> bool:
+    """Whether DuckDB takes the path for what it is: to it '?' begins options, and '\\' is a '/'."""
+    return not set(str(path)) & {"?", "\\"}
+
+
 def connect(path: Path | None = None) -> duckdb.DuckDBPyConnection:
     """A connection that may write to the file `path`, or to a fresh in-memory database."""
     config = _OFFLINE | {"storage_compatibility_version": STORAGE_VERSION}

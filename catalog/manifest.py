@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.schema import Camera, Schema, check_keys
 from robot_foundry.catalog.store import Store, check_id, check_name
-from robot_foundry.catalog.tables import table_digest
+from robot_foundry.catalog.table_file import TableFile
 from robot_foundry.catalog.version import Version
-from robot_foundry.runtime.canonical import canonical_json, digest_of
+from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
+from robot_foundry.runtime.sealed import seal, unseal
 
 __all__ = [
     "Camera",
@@ -23,10 +23,11 @@ __all__ = [
     "Quarantined",
     "Schema",
     "ShardEntry",
+    "TableFile",
     "commit",
     "find_build",
+    "known_manifest",
     "read_manifest",
-    "table_digest",
 ]
 
 FORMAT = 1
@@ -34,8 +35,9 @@ KINDS = ("robot", "mixture")
 COUNTS = ("discovered", "written", "quarantined", "episodes", "frames", "bytes")
 _KEYS = (
     *("format", "kind", "dataset", "version_id", "build_id", "schema", "shards", "tables"),
-    *("counts", "provenance", "mixture", "quarantined"),
+    *("files", "counts", "provenance", "mixture", "quarantined"),
 )
+_NUMBERED_ANEW = "delete it and the files of its dataset's builds, then run the same ingest again"
 _SHARD_KEYS = ("key", "tar_sha256", "tar_bytes", "num_episodes", "num_frames")
 
 
@@ -62,9 +64,10 @@ class Quarantined:
 class Manifest:
     """Everything that defines a version, and what is known of its making.
 
-    `tables` maps episodes, annotations, leaves and frames/<shard key> to `table_digest` values. `counts` has
-    the keys of COUNTS. Only format, kind, schema, shard hashes, tables and mixture enter `version_id`: names
-    of shards, counts, provenance, quarantine and build do not.
+    `tables` maps episodes, annotations, leaves and frames/<shard key> to `table_digest` values, and `files`
+    to the files that hold these tables, empty as long as none is written. `counts` has the keys of COUNTS.
+    Only format, kind, schema, shard hashes, tables and mixture enter `version_id`: names of shards, files,
+    counts, provenance, quarantine and build do not.
     """
 
     dataset: str
@@ -78,6 +81,7 @@ class Manifest:
     quarantined: tuple[Quarantined, ...] = ()
     kind: str = "robot"
     format: int = FORMAT
+    files: Mapping[str, TableFile] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shards", tuple(self.shards))
@@ -94,6 +98,8 @@ class Manifest:
         if self.kind == "robot":
             expected = {"episodes", "annotations", "leaves"} | {f"frames/{s.key}" for s in self.shards}
             check_keys(self.tables, sorted(expected), f"tables of '{self.dataset}'")
+        if self.files:
+            check_keys(self.files, sorted(self.tables), f"files of '{self.dataset}'")
 
     @cached_property
     def version_id(self) -> str:
@@ -110,9 +116,14 @@ class Manifest:
             }
         )
 
+    @cached_property
+    def tar_hashes(self) -> dict[str, str]:
+        """The SHA-256 of each tar by the key of its shard."""
+        return {shard.key: shard.tar_sha256 for shard in self.shards}
+
     def to_json(self) -> bytes:
-        """Canonical JSON."""
-        return canonical_json(
+        """Canonical JSON behind its checksum (`runtime.sealed`)."""
+        return seal(
             {
                 "format": self.format,
                 "kind": self.kind,
@@ -122,6 +133,7 @@ class Manifest:
                 "schema": None if self.schema is None else self.schema.to_json(),
                 "shards": [asdict(shard) for shard in self.shards],
                 "tables": dict(self.tables),
+                "files": {name: [file.num_bytes, file.blake3] for name, file in self.files.items()},
                 "counts": dict(self.counts),
                 "provenance": dict(self.provenance),
                 "mixture": None if self.mixture is None else self.mixture.to_json(),
@@ -131,15 +143,11 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes, where: str = "manifest") -> Manifest:
-        """Strict inverse of `to_json`: unknown formats and keys and a wrong version_id raise FoundryError."""
-        try:
-            obj = json.loads(data)
-        except ValueError as error:
-            raise FoundryError(f"{where} is not JSON: {error}") from error
-        if not isinstance(obj, dict) or obj.get("format") != FORMAT:
-            found = obj.get("format") if isinstance(obj, dict) else None
+        """Strict inverse of `to_json`: FoundryError for whatever differs, be it a byte."""
+        obj = unseal(data, where, hint="foundry-data validate says how to mend it")
+        if obj.get("format") != FORMAT:
             raise FoundryError(
-                f"{where} has format {found!r}, this robot_foundry reads format {FORMAT}",
+                f"{where} has format {obj.get('format')!r}, this robot_foundry reads format {FORMAT}",
                 hint="pip install --upgrade robot-foundry",
             )
         try:
@@ -157,12 +165,15 @@ class Manifest:
             check_keys(entry, _SHARD_KEYS, f"a shard of {where}")
         for entry in obj["quarantined"]:
             check_keys(entry, ("unit", "reason"), f"a quarantined unit of {where}")
+        if obj["tables"] and not obj["files"]:
+            raise ValueError("it does not say which files hold its tables")
         return cls(
             dataset=obj["dataset"],
             build_id=obj["build_id"],
             schema=None if obj["schema"] is None else Schema.from_json(obj["schema"], f"schema of {where}"),
             shards=tuple(ShardEntry(**entry) for entry in obj["shards"]),
             tables=obj["tables"],
+            files={name: TableFile(*file) for name, file in obj["files"].items()},
             counts=obj["counts"],
             provenance=obj["provenance"],
             mixture=None if obj["mixture"] is None else Mixture.from_json(obj["mixture"]),
@@ -180,19 +191,36 @@ def read_manifest(store: Store, version: Version) -> Manifest:
         raise FoundryError(
             f"version {version} ({version.version_id}) is not in store {store.url}", hint="foundry-data ls"
         ) from error
-    return Manifest.from_json(data, f"{store.url}/{path}")
+    manifest = Manifest.from_json(data, f"{store.url}/{path}")
+    if (manifest.dataset, manifest.version_id) != (version.dataset, version.version_id):
+        raise FoundryError(
+            f"{store.url}/{path} is the manifest of {manifest.dataset} {manifest.version_id}",
+            hint=f"foundry-data validate {version}",
+        )
+    return manifest
+
+
+def known_manifest(store: Store, version: Version) -> Manifest:
+    """As `read_manifest`, which is called once for an opened store: what a version holds never changes."""
+    place = version.dataset, version.version_id
+    if place not in store.manifests:
+        store.manifests[place] = read_manifest(store, version)
+    return store.manifests[place]
 
 
 def commit(store: Store, manifest: Manifest) -> Version:
     """Make a version visible, exactly once; its tars and tables must lie in the store already.
 
-    The exclusive creation of manifest.json is the commit. Content that is there already is the same version.
-    Then the version takes the first free number v1, v2, … (or keeps the one it has), and the build is
-    recorded. A crash between these steps leaves nothing half visible: the same call, made again, completes
-    them.
+    The exclusive creation of manifest.json is the commit. Content that is there already is the same version,
+    and keeps its manifest but for the files of its tables, which were just written. Then the version takes
+    the first free number v1, v2, … (or keeps the one it has), and the build is recorded. A crash between
+    these steps leaves nothing half visible: the same call, made again, completes them.
     """
+    if manifest.tables and not manifest.files:
+        raise FoundryError(f"the manifest of '{manifest.dataset}' does not say which files hold its tables")
     kill_point("commit-before-manifest")
-    store.storage.create(store.manifest(manifest.dataset, manifest.version_id), manifest.to_json())
+    if not store.storage.create(store.manifest(manifest.dataset, manifest.version_id), manifest.to_json()):
+        _renew_files(store, manifest)
     kill_point("commit-after-manifest")
     seq = _number(store, manifest)
     kill_point("commit-after-ref")
@@ -204,26 +232,49 @@ def commit(store: Store, manifest: Manifest) -> Version:
         "provenance": dict(manifest.provenance),
         "quarantined": [asdict(entry) for entry in manifest.quarantined],
     }
-    store.storage.create(store.build(manifest.dataset, manifest.build_id), canonical_json(record))
+    store.storage.create(store.build(manifest.dataset, manifest.build_id), seal(record))
     return Version(manifest.dataset, seq, manifest.version_id, manifest.build_id)
+
+
+def _renew_files(store: Store, manifest: Manifest) -> None:
+    """Let the manifest that is there name the tables as they lie there now.
+
+    Another version of Arrow may have written the same tables as other bytes.
+    """
+    path = store.manifest(manifest.dataset, manifest.version_id)
+    known = Manifest.from_json(store.storage.read_bytes(path), f"{store.url}/{path}")
+    files = {name: manifest.files.get(name, file) for name, file in known.files.items()}
+    if files != known.files:
+        store.storage.write(path, replace(known, files=files).to_json())
+        store.manifests.pop((manifest.dataset, manifest.version_id), None)
 
 
 def _number(store: Store, manifest: Manifest) -> int:
     """The number of this version: the one that points at it, else the next free one, created exclusively."""
-    content = canonical_json({"version_id": manifest.version_id, "build_id": manifest.build_id})
+    content = seal({"version_id": manifest.version_id, "build_id": manifest.build_id})
     seq = 1
-    while not store.storage.create(store.ref(manifest.dataset, f"v{seq}"), content):
-        taken = json.loads(store.storage.read_bytes(store.ref(manifest.dataset, f"v{seq}")))
-        if taken["version_id"] == manifest.version_id:
+    while not store.storage.create(path := store.ref(manifest.dataset, f"v{seq}"), content):
+        if read_ref(store, path)["version_id"] == manifest.version_id:
             return seq
         seq += 1
     return seq
 
 
+def read_ref(store: Store, path: str, *, hint: str = _NUMBERED_ANEW) -> dict[str, Any]:
+    """What the reference at `path` holds; FoundryError with the hint if it is damaged."""
+    return unseal(store.storage.read_bytes(path), f"reference {store.url}/{path}", hint=hint)
+
+
+def read_build(store: Store, path: str) -> dict[str, Any]:
+    """What the record of a build holds; FoundryError if it is damaged, FileNotFoundError if it is gone."""
+    again = "delete it, then run the same ingest again"
+    return unseal(store.storage.read_bytes(path), f"build {store.url}/{path}", hint=again)
+
+
 def find_build(store: Store, dataset: str, build_id: str) -> Version | None:
     """The version that this build made, or None when it has not finished."""
     try:
-        record = json.loads(store.storage.read_bytes(store.build(dataset, build_id)))
+        record = read_build(store, store.build(dataset, build_id))
     except FileNotFoundError:
         return None
     return Version(dataset, record["seq"], record["version_id"], build_id)

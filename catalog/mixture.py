@@ -14,7 +14,7 @@ from math import ceil
 import numpy as np
 
 from robot_foundry.catalog.components import LANES, SPAN, Component, Mixture
-from robot_foundry.catalog.manifest import Manifest, commit, read_manifest
+from robot_foundry.catalog.manifest import Manifest, commit, known_manifest, read_manifest
 from robot_foundry.catalog.refs import datasets, resolve
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.selection import Selection, SelectionSpec
@@ -106,7 +106,7 @@ def make_mixture(
     inherited: set[tuple[int, int]] = set()
     for ref, value in weights.items():
         version = resolve(store, ref)
-        nested = read_manifest(store, version).mixture
+        nested = known_manifest(store, version).mixture
         if nested is None:
             parts = {(version.dataset, version.version_id, _identity(spec)): Fraction(1)}
         else:
@@ -165,7 +165,7 @@ def component_version(store: Store, component: Component) -> Version:
 
 def component_schema(store: Store, component: Component) -> Schema:
     """The schema of the version that the component names."""
-    schema = read_manifest(store, component_version(store, component)).schema
+    schema = known_manifest(store, component_version(store, component)).schema
     if schema is None:
         raise FoundryError(f"component '{component.name}' is itself a mixture")
     return schema

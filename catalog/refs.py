@@ -8,13 +8,13 @@ refs/<dataset>/v3 never changes; refs/<dataset>/<tag> moves when it is set again
 
 from __future__ import annotations
 
-import json
 import re
 
+from robot_foundry.catalog.manifest import read_ref
 from robot_foundry.catalog.store import Store, check_name
 from robot_foundry.catalog.version import Version
-from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.sealed import seal
 
 _NUMBERED = re.compile(r"v([1-9][0-9]*)")
 _REF = re.compile(r"(?P<dataset>[^@:]+)(?:@(?P<at>[^@:]+)|:(?P<tag>[^@:]+))?")
@@ -64,7 +64,7 @@ def tag(store: Store, version: Version, name: str) -> None:
     if re.fullmatch(r"v[0-9]+", name):
         raise UsageError(f"tag '{name}' looks like a version number")
     content = {"version_id": version.version_id, "build_id": version.build_id, "seq": version.seq}
-    store.storage.write(store.ref(version.dataset, name), canonical_json(content))
+    store.storage.write(store.ref(version.dataset, name), seal(content))
 
 
 def _numbers(store: Store, dataset: str) -> list[int]:
@@ -74,13 +74,11 @@ def _numbers(store: Store, dataset: str) -> list[int]:
 
 def _read(store: Store, dataset: str, name: str, seq: int | None = None) -> Version:
     path = store.ref(dataset, name)
-    try:
-        content = json.loads(store.storage.read_bytes(path))
-        return Version(
-            dataset, content["seq"] if seq is None else seq, content["version_id"], content["build_id"]
-        )
-    except (ValueError, KeyError) as error:
-        raise FoundryError(f"reference {store.url}/{path} is damaged: {error!r}") from error
+    if seq is not None:
+        content = read_ref(store, path)
+        return Version(dataset, seq, content["version_id"], content["build_id"])
+    content = read_ref(store, path, hint="delete it, and set the tag again")
+    return Version(dataset, content["seq"], content["version_id"], content["build_id"])
 
 
 def _unknown_dataset(store: Store, dataset: str) -> FoundryError:

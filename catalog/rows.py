@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import read_annotations, read_episodes, read_frames
@@ -31,7 +31,7 @@ def frame_rows(store: Store, version: Version, selection: Selection | None = Non
     episodes = read_episodes(store, version)
     shard_E, ordinal_E = episodes["shard"].to_numpy(), episodes["episode"].to_numpy()
     keys = episodes["key"].combine_chunks()
-    shards = read_manifest(store, version).shards
+    shards = known_manifest(store, version).shards
     tables: dict[int, pa.Table] = {}
     for ordinal in np.unique(selection.shard_R).tolist():
         frames = read_frames(store, version, shards[ordinal].key)

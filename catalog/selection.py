@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import Flag, flag_named, read_annotations, read_episodes, read_frames
 from robot_foundry.catalog.version import Version
@@ -202,7 +202,7 @@ Spans = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]  # shard,
 
 def _unflagged(store: Store, version: Version, flags: Flag, spans: Spans) -> tuple[Spans, int]:
     """The parts of spans of rows that have none of the flags, and how many of the spans have such a part."""
-    entries = read_manifest(store, version).shards
+    entries = known_manifest(store, version).shards
     pieces: list[tuple[int, int, int]] = []
     num_spans, flagged_R, opened = 0, np.zeros(0, bool), -1
     for shard, start, stop in zip(*(column.tolist() for column in spans), strict=True):

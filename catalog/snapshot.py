@@ -1,8 +1,8 @@
 """The catalogue: SQL over a store's manifests, from a DuckDB file that can be thrown away at any time.
 
 The file is built whole beside its place, renamed into it and opened read-only; it is rebuilt when the listing
-of the store has changed. Rows of episodes, annotations, frames and runs never enter it: a query that names
-them reads the store's own files.
+of the store has changed, or when its bytes have: catalog.json beside it tells both. Rows of episodes,
+annotations, frames and runs never enter it: a query that names them reads the store's own files.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from robot_foundry.catalog import duck, refs
-from robot_foundry.catalog.manifest import Manifest, read_manifest
+from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
 from robot_foundry.catalog.rows import annotation_rows, episode_rows, frame_rows
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.runtime.files import content_hash
+from robot_foundry.runtime.sealed import seal, unseal
 
-LAYOUT = 1
-_FILE = "catalog.duckdb"
+LAYOUT = 2
+_FILE, _TOLD = "catalog.duckdb", "catalog.json"
 _INT, _TEXT, _FLOAT, _BOOL = pa.int64(), pa.string(), pa.float64(), pa.bool_()
 _VERSION = [("dataset", _TEXT), ("seq", _INT), ("version", _TEXT)]
 TABLES = {
@@ -165,52 +167,71 @@ class Catalog:
 
 
 def refresh(store: Store) -> Path:
-    """The snapshot file, rebuilt when the store's listing is not the one that it was built from."""
+    """The snapshot file, made anew when it is not of the store's listing, or not as it was written."""
     path = _place(store)
     fingerprint = _fingerprint(store)
-    if _stored_fingerprint(path) == fingerprint:
+    if _is_of(path, fingerprint):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".tmp-{secrets.token_hex(8)}-{_FILE}")
-    try:
+    with _beside(path) as beside:
         with duck.connect(beside) as connection:
             for name, rows in _rows(store).items():
                 connection.register("incoming", pa.Table.from_pylist(rows, schema=TABLES[name]))
                 connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")
                 connection.unregister("incoming")
             connection.execute(_DATASETS)
-            connection.execute("CREATE TABLE snapshot AS SELECT ? AS fingerprint", [fingerprint])
+        told = seal({"fingerprint": fingerprint, "blake3": content_hash(str(path.parent), beside.name)})
         os.replace(beside, path)
+    with _beside(path.with_name(_TOLD)) as beside:
+        beside.write_bytes(told)
+        os.replace(beside, path.with_name(_TOLD))
+    return path
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A name for what becomes `path` once it is whole."""
+    beside = path.with_name(f".tmp-{secrets.token_hex(8)}-{path.name}")
+    try:
+        yield beside
     finally:
         beside.unlink(missing_ok=True)
-    return path
 
 
 def _place(store: Store) -> Path:
     """In the store where it is a folder that can be written, else in the user's cache."""
     local = store.storage.local_path(_FILE)
-    if local is not None and (os.access(local.parent, os.W_OK) or not local.parent.exists()):
+    writable = local is not None and (os.access(local.parent, os.W_OK) or not local.parent.exists())
+    if local is not None and writable and duck.can_open(local):
         return local
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    if not duck.can_open(cache):
+        raise FoundryError(
+            f"DuckDB cannot open a file in {cache}: its path holds '?' or '\\'",
+            hint="set XDG_CACHE_HOME to a folder without them",
+        )
     return cache / "robot_foundry" / digest_of(store.url) / _FILE
 
 
 def _fingerprint(store: Store) -> str:
     """Digest of all that a snapshot is made from: numbered refs and builds never change, tags do."""
     paths = store.storage.list("refs")
-    moving = {p: store.storage.read_bytes(p).decode() for p in paths if not re.search(r"/v[0-9]+$", p)}
+    moving = {p: store.storage.read_bytes(p).hex() for p in paths if not re.search(r"/v[0-9]+$", p)}
     return digest_of([LAYOUT, paths, moving, store.storage.list("builds")])
 
 
-def _stored_fingerprint(path: Path) -> str | None:
-    if not path.exists():
-        return None
+def _is_of(path: Path, fingerprint: str) -> bool:
+    """Whether a snapshot of this listing is there, every byte as it was written."""
+    told = path.with_name(_TOLD)
+    if not path.exists() or not told.exists():
+        return False
     try:
-        with duck.attach(path) as connection:
-            row = connection.execute("SELECT fingerprint FROM snapshot").fetchone()
-    except duckdb.Error:  # damaged, or of another DuckDB: it is only a copy
-        return None
-    return row[0] if row else None
+        known = unseal(told.read_bytes(), str(told), hint="")
+    except FoundryError:  # it is only a copy
+        return False
+    return known["fingerprint"] == fingerprint and known["blake3"] == content_hash(
+        str(path.parent), path.name
+    )
 
 
 def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
@@ -226,7 +247,7 @@ def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
             for name, version in refs.tags(store, dataset).items()
         ]
     for path in store.storage.list("builds"):
-        record = json.loads(store.storage.read_bytes(path))
+        record = read_build(store, path)
         _, dataset, file = path.split("/")
         build = {"dataset": dataset, "seq": record["seq"], "build_id": file.removesuffix(".json")}
         rows["quarantine"] += [build | entry for entry in record["quarantined"]]
@@ -268,8 +289,14 @@ def _version_rows(version: Version, manifest: Manifest, latest: bool) -> dict[st
 
 def _runs(store: Store) -> pa.Table:
     paths = [path for path in store.storage.list("runs") if path.count("/") == 1 and path.endswith(".json")]
-    rows = [
-        {"id": path.split("/")[1].removesuffix(".json"), "record": store.storage.read_bytes(path).decode()}
-        for path in paths
-    ]
+    rows = [{"id": path.split("/")[1].removesuffix(".json"), "record": _text(store, path)} for path in paths]
     return pa.Table.from_pylist(rows, schema=_RUNS)
+
+
+def _text(store: Store, path: str) -> str:
+    try:
+        return store.storage.read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise FoundryError(
+            f"the record of a run {store.url}/{path} is damaged: {error}", hint="delete it, or bring it back"
+        ) from error

@@ -19,18 +19,21 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.mixture import as_mixture, component_schema, component_selection, spaces
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.table_file import TableFile
 from robot_foundry.catalog.tables import (
     Flag,
     flag_named,
+    frames_schema_of,
+    named_table,
     read_episodes,
-    read_frames,
     read_leaves,
 )
 from robot_foundry.catalog.timing import Steps, Timing, episode_rates
@@ -40,6 +43,7 @@ from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.representation import Representation, represented
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
+from robot_foundry.runtime.cache import keep, kept
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 from robot_foundry.runtime.parallel import unordered_map
@@ -52,7 +56,7 @@ WEIGHTINGS = ("count", "mixture")
 
 def version_statistics(store: Store, version: Version, stream: str) -> Statistics:
     """Absolute values of `stream` ('state' or an action stream) over all rows, from the stored leaves."""
-    schema = read_manifest(store, version).schema
+    schema = known_manifest(store, version).schema
     if schema is None:
         raise FoundryError(f"{version} is a mixture", hint="ask for its components")
     space = schema.space(stream)
@@ -134,8 +138,9 @@ def chunk_statistics(
     caches = {
         kind: store.statistics_cache(digest_of({**identity, "weights": weights[kind]})) for kind in WEIGHTINGS
     }
-    if store.storage.exists(caches[weighting]):
-        return ChunkStatistics.from_json(json.loads(store.storage.read_bytes(caches[weighting])))
+    cached = kept(store.storage, caches[weighting])
+    if cached is not None:
+        return ChunkStatistics.from_json(json.loads(cached))
     steps = [timing.steps(unions.schemas[c.name].fps, c.name) for c in mixture.components]
     leaves = _leaves(store, mixture, wanted, steps, over, workers=workers, quiet=quiet)
     _check_counted(mixture, leaves, masked)
@@ -145,7 +150,7 @@ def chunk_statistics(
         times = multiples if kind == "mixture" else [1] * len(mixture.components)
         found[kind] = _merged(leaves, times)
         with suppress(OSError):  # the store may be one that this user can only read
-            store.storage.write(caches[kind], canonical_json(found[kind].to_json()))
+            keep(store.storage, caches[kind], canonical_json(found[kind].to_json()))
     return found[weighting]
 
 
@@ -203,7 +208,9 @@ class _Task:
     store: Store
     version: Version
     stream: str
-    shard_key: str
+    name: str  # of the frames table
+    file: TableFile
+    columns: pa.Schema
     component: int
     embodiment: str
     plan: WindowPlan
@@ -290,7 +297,7 @@ def _tasks(
 ) -> Iterator[_Task]:
     selection = component_selection(store, mixture.components[number])
     version = selection.version
-    shards = read_manifest(store, version).shards
+    manifest = known_manifest(store, version)
     episodes = read_episodes(store, version)
     plan = WindowPlan(
         schema.state_space(),
@@ -309,11 +316,14 @@ def _tasks(
     for ordinal, group in groupby(selection.ranges(), key=itemgetter(0)):
         ranges = [(start, stop) for _, start, stop in group]
         here = shard_E == ordinal
+        name = f"frames/{manifest.shards[ordinal].key}"
         yield _Task(
             store,
             version,
             wanted.stream,
-            shards[ordinal].key,
+            name,
+            manifest.files[name],
+            frames_schema_of(schema),
             number,
             schema.embodiment,
             plan,
@@ -329,7 +339,8 @@ def _shard_leaves(task: _Task) -> list[_Leaf]:
     """Statistics of blocks of anchors, over the spaces of the component."""
     plan = task.plan
     space = represented(plan.target, plan.representation)
-    frames = Frames.of(read_frames(task.store, task.version, task.shard_key), task.stream)
+    table = named_table(task.store, task.version, task.name, task.file, task.columns)
+    frames = Frames.of(table, task.stream)
     anchor_R = np.concatenate([np.arange(start, stop) for start, stop in task.ranges])
     leaves = []
     for begin in range(0, len(anchor_R), BLOCK_ROWS):

@@ -12,10 +12,15 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.storage import Storage, open_storage
 from robot_foundry.shards.keys import KEY
+
+if TYPE_CHECKING:
+    from robot_foundry.catalog.manifest import Manifest
+    from robot_foundry.catalog.table_file import Proven
 
 STORE_VARIABLE = "FOUNDRY_STORE"
 _HEX_ID = re.compile(r"[0-9a-f]{32}")
@@ -23,10 +28,19 @@ _TABLE = re.compile(r"episodes|annotations|leaves|frames/[a-z0-9_-]{1,64}")
 
 
 class Store:
-    """A store at `url` (path or fsspec URL); nothing is created or read until something is written."""
+    """A store at `url` (path or fsspec URL); nothing is created or read until something is written.
+
+    What was proven of it is kept as long as this object: `manifests` by dataset and version id, and `proven`
+    tables. Neither goes along to another process.
+    """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
         self.storage: Storage = open_storage(os.fspath(url))
+        self.manifests: dict[tuple[str, str], Manifest] = {}
+        self.proven: Proven = {}
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.url,)
 
     @property
     def url(self) -> str:

@@ -16,11 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from robot_foundry.catalog.manifest import known_manifest
+from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.table_file import MeasuredFile, TableFile, open_table
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
-from robot_foundry.runtime.storage import Storage
 
 
 class Flag(enum.IntFlag):
@@ -95,6 +97,11 @@ def frames_schema(state_dims: int, stream_dims: Mapping[str, int]) -> pa.Schema:
     )
 
 
+def frames_schema_of(schema: Schema) -> pa.Schema:
+    """Schema of the frames tables of a version."""
+    return frames_schema(len(schema.state), {name: len(dims) for name, dims in schema.streams.items()})
+
+
 def matrix_column(values_ND: NDArray[np.float32]) -> pa.FixedSizeListArray:
     """float32 [N, D] as a fixed-size-list column."""
     values_ND = np.ascontiguousarray(values_ND, dtype=np.float32)
@@ -120,41 +127,56 @@ def write_table(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def save_table(table: pa.Table, file: BinaryIO) -> None:
+def save_table(table: pa.Table, file: BinaryIO | MeasuredFile) -> None:
     """As `write_table`, into a file, with a record batch for each chunk of the table."""
     plain = table.replace_schema_metadata(None)
     with pa.ipc.new_file(file, plain.schema) as writer:
         writer.write_table(plain)
 
 
-def read_table(storage: Storage, path: str) -> pa.Table:
-    """The Arrow file at `path`, memory-mapped where the storage is local."""
-    local = storage.local_path(path)
+def read_table(store: Store, version: Version, name: str, schema: pa.Schema) -> pa.Table:
+    """The table `name` of a version, proven against its manifest; FoundryError if it is not what was written.
+
+    It is memory-mapped where the store is local.
+    """
+    file = known_manifest(store, version).files.get(name)
+    if file is None:
+        raise FoundryError(f"{version} has no table '{name}'")
+    return named_table(store, version, name, file, schema)
+
+
+def named_table(store: Store, version: Version, name: str, file: TableFile, schema: pa.Schema) -> pa.Table:
+    """As `read_table`, where the manifest that names the file is not at hand, as in a worker."""
+    path = store.table(version.dataset, version.version_id, name)
     try:
-        source = pa.memory_map(str(local)) if local is not None else pa.BufferReader(storage.read_bytes(path))
-        return pa.ipc.open_file(source).read_all()
-    except (pa.ArrowInvalid, FileNotFoundError) as error:
-        raise FoundryError(f"table '{path}' of store {storage.url} cannot be read: {error}") from error
+        return open_table(store.storage, path, file, schema, store.proven)
+    except FoundryError as error:
+        raise FoundryError(
+            f"table '{name}' of {version}: {error.message}", hint=f"foundry-data validate {version}"
+        ) from error
 
 
 def read_frames(store: Store, version: Version, shard_key: str) -> pa.Table:
     """Canonical rows of one shard."""
-    return read_table(store.storage, store.frames(version.dataset, version.version_id, shard_key))
+    schema = known_manifest(store, version).schema
+    if schema is None:
+        raise FoundryError(f"{version} is a mixture, which has no tables")
+    return read_table(store, version, f"frames/{shard_key}", frames_schema_of(schema))
 
 
 def read_episodes(store: Store, version: Version) -> pa.Table:
     """One row an episode, ordered by shard and episode."""
-    return read_table(store.storage, store.table(version.dataset, version.version_id, "episodes"))
+    return read_table(store, version, "episodes", EPISODES_SCHEMA)
 
 
 def read_annotations(store: Store, version: Version) -> pa.Table:
     """Language and other labels of spans of frames."""
-    return read_table(store.storage, store.table(version.dataset, version.version_id, "annotations"))
+    return read_table(store, version, "annotations", ANNOTATIONS_SCHEMA)
 
 
 def read_leaves(store: Store, version: Version) -> pa.Table:
     """One t-digest a shard, column and dim."""
-    return read_table(store.storage, store.table(version.dataset, version.version_id, "leaves"))
+    return read_table(store, version, "leaves", LEAVES_SCHEMA)
 
 
 def table_digest(table: pa.Table) -> str:

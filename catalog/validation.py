@@ -8,7 +8,6 @@ every image decoded. Nothing is taken from the cache. The result is the same for
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from robot_foundry.catalog.evidence import doubts
-from robot_foundry.catalog.manifest import Manifest, read_manifest
+from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
 from robot_foundry.catalog.mixture import component_selection, component_version, spaces
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store, as_store
@@ -67,7 +66,7 @@ def validate(
 
     Raises FoundryError only where the reference names nothing.
     """
-    opened = as_store(store)
+    opened = Store(as_store(store).url)  # which has proven nothing yet
     version = resolve(opened, reference)
     manifest, damage = _manifest(opened, version)
     if manifest is None or manifest.mixture is None:
@@ -96,15 +95,12 @@ def _manifest(store: Store, version: Version) -> tuple[Manifest | None, list[Fin
         remedy = f"delete it and {build}, then {AGAIN}"
         fault.add("manifest", f"{store.url}/{path}", error.message, remedy)
         return None, found
-    if (manifest.dataset, manifest.version_id) != (version.dataset, version.version_id):
-        other = f"{manifest.dataset} {manifest.version_id}"
-        fault.manifest("manifest", f"its folder holds the manifest of {other}")
     if manifest.to_json() != store.storage.read_bytes(path):
         fault.manifest("manifest", "its manifest.json is not canonical JSON, so somebody edited it")
     build = store.build(version.dataset, manifest.build_id)
     if store.storage.exists(build):
         with fault.caught("manifest", build):
-            record = json.loads(store.storage.read_bytes(build))
+            record = read_build(store, build)
             if record["version_id"] != manifest.version_id or record["counts"] != dict(manifest.counts):
                 fault.manifest("manifest", f"its counts are not those of the build {manifest.build_id}")
     return manifest, found
@@ -143,7 +139,7 @@ def _validate(
         return Validation(version, {}, tuple(damage), ())
     fault = Fault(store, version, damage, _remapped(manifest))
     tables = {
-        name: checked_table(store, version, name, manifest.tables[name], schema, fault)
+        name: checked_table(store, version, name, manifest.tables[name], manifest.files[name], schema, fault)
         for name, schema in _SCHEMAS.items()
     }
     _counts(manifest, tables, fault)
@@ -191,6 +187,7 @@ def _task(
         schema=manifest.schema,
         entry=entry,
         frames_digest=digest,
+        frames_file=manifest.files[f"frames/{entry.key}"],
         episodes=of_shard("episodes"),
         leaves=of_shard("leaves"),
         deep=deep,

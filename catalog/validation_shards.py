@@ -18,7 +18,8 @@ from robot_foundry.catalog.manifest import ShardEntry
 from robot_foundry.catalog.opening import open_tar
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import frames_schema
+from robot_foundry.catalog.table_file import TableFile
+from robot_foundry.catalog.tables import frames_schema_of
 from robot_foundry.catalog.validation_tables import Fault, checked_table
 from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.evidence import Evidence
@@ -45,6 +46,7 @@ class ShardTask:
     schema: Schema
     entry: ShardEntry
     frames_digest: str
+    frames_file: TableFile
     episodes: Sequence[Mapping[str, Any]] | None
     leaves: Sequence[Mapping[str, Any]] | None
     deep: bool
@@ -79,9 +81,9 @@ def validate_shard(task: ShardTask) -> ShardResult:
     shard = _tar(task, fault, result)
     frames_path = task.store.frames(task.version.dataset, task.version.version_id, task.entry.key)
     with fault.caught("tables", frames_path):
-        frames = checked_table(
-            task.store, task.version, f"frames/{task.entry.key}", task.frames_digest, _schema(task), fault
-        )
+        name, schema = f"frames/{task.entry.key}", frames_schema_of(task.schema)
+        digest, file = task.frames_digest, task.frames_file
+        frames = checked_table(task.store, task.version, name, digest, file, schema, fault)
         if frames is not None:
             _rows(task, frames, shard, fault, result)
     return result
@@ -234,11 +236,6 @@ def _same_leaves(task: ShardTask, frames: pa.Table, fault: Fault) -> None:
         fault.table(
             "leaves", f"does not hold the statistics of {column} {dim}{more} of shard {task.entry.key}"
         )
-
-
-def _schema(task: ShardTask) -> pa.Schema:
-    streams = {name: len(dims) for name, dims in task.schema.streams.items()}
-    return frames_schema(len(task.schema.state), streams)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import read_table, table_digest
+from robot_foundry.catalog.table_file import TableFile, open_table
+from robot_foundry.catalog.tables import table_digest
 from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.finding import Finding
 from robot_foundry.runtime.errors import FoundryError
@@ -74,19 +75,20 @@ class Fault:
 
 
 def checked_table(
-    store: Store, version: Version, name: str, digest: str, schema: pa.Schema, fault: Fault
+    store: Store,
+    version: Version,
+    name: str,
+    digest: str,
+    file: TableFile,
+    schema: pa.Schema,
+    fault: Fault,
 ) -> pa.Table | None:
-    """The table if it has this schema and these values; else a finding and None."""
+    """The table if it is this file, has this schema and these values; else a finding and None."""
+    path = store.table(version.dataset, version.version_id, name)
     try:
-        table = read_table(store.storage, store.table(version.dataset, version.version_id, name))
-        # Before anything follows an offset of an untrusted buffer.
-        table.validate(full=True)
-    except (FoundryError, pa.ArrowException, OSError, ValueError) as error:
-        said = error.message if isinstance(error, FoundryError) else str(error)
-        fault.table(name, f"is damaged: {said}")
-        return None
-    if table.schema.names != schema.names or table.schema.types != schema.types:
-        fault.table(name, "does not have the columns of its kind")
+        table = open_table(store.storage, path, file, schema)
+    except (FoundryError, OSError) as error:
+        fault.table(name, f"cannot be used: {error}")
         return None
     if table_digest(table) != digest:
         fault.table(name, "has other values than the manifest names")

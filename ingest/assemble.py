@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,11 +17,12 @@ from robot_foundry.catalog.evidence import doubts
 from robot_foundry.catalog.manifest import Manifest, Quarantined, ShardEntry, commit
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.table_file import MeasuredFile, TableFile
 from robot_foundry.catalog.tables import (
     ANNOTATIONS_SCHEMA,
     EPISODES_SCHEMA,
     LEAVES_SCHEMA,
-    frames_schema,
+    frames_schema_of,
     save_table,
     table_digest,
     write_table,
@@ -111,7 +112,7 @@ def _assemble(
     small = _small_tables(tables, leaves)
     found = _doubts(request, resolution, tables, small["leaves"])
     manifest = _manifest(request, resolution, entries, frames, small, quarantined, found)
-    _write(request.store, manifest, frames, small, workers)
+    manifest = replace(manifest, files=_write(request.store, manifest, frames, small, workers))
     kill_point("tables-done")
     return Assembled(commit(request.store, manifest), manifest, (*resolution.warnings, *doubts_of(manifest)))
 
@@ -218,8 +219,7 @@ def _frames(
 
 
 def _empty_frames(schema: Schema) -> pa.Table:
-    streams = {name: len(dims) for name, dims in schema.streams.items()}
-    return frames_schema(len(schema.state), streams).empty_table()
+    return frames_schema_of(schema).empty_table()
 
 
 def _manifest(
@@ -285,30 +285,33 @@ def _write(
     frames: Sequence[_Frames],
     small: Mapping[str, pa.Table],
     workers: Workers,
-) -> None:
+) -> dict[str, TableFile]:
+    """Write the tables of the version, and tell which files hold them."""
     assert manifest.schema is not None
     place = partial(_place, store, manifest.dataset, manifest.version_id, manifest.schema)
+    names = [f"frames/{item.shard_key}" for item in frames]
     # Threads, because a write waits for the disk or the network.
     with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
-        written = []
+        written = {}
         for name, table in small.items():
             path = store.table(manifest.dataset, manifest.version_id, name)
-            written.append(pool.submit(_save, store, path, table))
+            written[name] = pool.submit(_save, store, path, table)
         if len(frames) < SHARDS_WORTH_WORKERS:
-            written += [pool.submit(place, item) for item in frames]
+            written |= {name: pool.submit(place, item) for name, item in zip(names, frames, strict=True)}
+            placed = {}
         else:
-            for _ in workers.map(place, frames):
-                pass
-        for done in written:
-            done.result()
+            placed = {names[index]: file for index, file in workers.map(place, frames)}
+        return {name: done.result() for name, done in written.items()} | placed
 
 
-def _save(store: Store, path: str, table: pa.Table) -> None:
+def _save(store: Store, path: str, table: pa.Table) -> TableFile:
     with store.storage.writer(path) as file:
-        save_table(table, file)
+        measured = MeasuredFile(file)
+        save_table(table, measured)
+    return measured.measured()
 
 
-def _place(store: Store, dataset: str, version_id: str, schema: Schema, frames: _Frames) -> None:
+def _place(store: Store, dataset: str, version_id: str, schema: Schema, frames: _Frames) -> TableFile:
     """Put a frames table where the version has it."""
     storage = store.storage
     data = write_table(_empty_frames(schema)) if frames.path is None else kept(storage, frames.path)
@@ -318,3 +321,4 @@ def _place(store: Store, dataset: str, version_id: str, schema: Schema, frames: 
             hint="run the same command again",
         )
     storage.write(store.frames(dataset, version_id, frames.shard_key), data)
+    return TableFile.of(data)

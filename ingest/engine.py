@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_foundry.catalog.manifest import Manifest, find_build, read_manifest
+from robot_foundry.catalog.opening import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
@@ -162,15 +163,19 @@ def _run_reading(job: _Job, known: Fingerprints) -> Report:
         shards = _write_shards(job, groups, listing)
     files = read_files(job.found, known, quiet=job.options.quiet)
     build_id = _build_id(job.spec, [*files, *shared], None)
-    return _made(job, build_id) or _commit(job, build_id, listing, shards)
+    made = _made(job, build_id) if all(shard.reused for shard in shards) else None
+    return made or _commit(job, build_id, listing, shards)
 
 
 def _made(job: _Job, build_id: str) -> Report | None:
-    """The report of the version, if it is there."""
+    """The report of the version, if it is there with all its files."""
     known = find_build(job.store, job.dataset, build_id)
     if known is None:
         return None
-    report = report_of(known, read_manifest(job.store, known), noop=True)
+    manifest = read_manifest(job.store, known)
+    if lacking_tars(job.store, manifest) or lacking_tables(job.store, manifest):
+        return None  # so it is made again, of what is still there and what is written anew
+    report = report_of(known, manifest, noop=True)
     check_errors(report.quarantined, job.options.max_errors)
     return report
 
@@ -297,9 +302,8 @@ def _batches(groups: Sequence[Group]) -> list[list[Group]]:
 def _dry_report(
     job: _Job, files: Sequence[SourceFile], listing: Listing, groups: Sequence[Group], build_id: str
 ) -> Report:
-    exists, index = job.store.storage.exists, job.store.shard_index
     keys = [key for group in groups for key in group.shard_keys]
-    reused = sum(exists(index(job.dataset, key)) for key in keys)
+    reused = sum(is_whole(job.store, job.dataset, key) for key in keys)
     expected = preview(job.spec, listing.units, sum(file.num_bytes for file in files))
     return Report(
         dataset=job.dataset,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from robot_foundry.catalog.manifest import Manifest, find_build, read_manifest
+from robot_foundry.catalog.opening import lacking_tables, lacking_tars
 from robot_foundry.catalog.refs import resolve as resolve_reference
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
@@ -69,11 +70,13 @@ def run(
     base = read_manifest(opened, version)
     if base.kind != "robot":
         raise FoundryError(f"{version} is a {base.kind}, and only a robot dataset has a mapping")
+    _check_tars(opened, version, base)
     new = mapping.mapping if isinstance(mapping, Spec) else mapping
     build_id = _build_id(base, new)
     known = find_build(opened, base.dataset, build_id)
-    if known is not None:
-        report = report_of(known, read_manifest(opened, known), noop=True)
+    made = None if known is None else read_manifest(opened, known)
+    if known is not None and made is not None and not lacking_tables(opened, made):
+        report = report_of(known, made, noop=True)
         check_errors(report.quarantined, options.max_errors)
         return report
     with Workers(options.workers, options.ray_address) as workers:
@@ -111,6 +114,17 @@ def _remap(
     made = assemble(request, shards, workers)
     report = report_of(made.version, made.manifest, noop=False)
     return replace(report, warnings=made.warnings)
+
+
+def _check_tars(store: Store, version: Version, base: Manifest) -> None:
+    """FoundryError unless the version's tars are there: only its source can give them back."""
+    lacking = lacking_tars(store, base)
+    if lacking:
+        more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise FoundryError(
+            f"{version} cannot be remapped: {lacking[0]}{more}",
+            hint="run the foundry-data ingest that made it again: it writes what is missing",
+        )
 
 
 def _version(store: Store, reference: str | Version) -> Version:

@@ -154,7 +154,7 @@ def _listed(source: str | Path) -> _Listed:
         root, _, name = place.rpartition("/")
         root = root or "/"
         return _Listed(root, [files.status(root, name)], _Siblings(root), named=True)
-    if glob.has_magic(place):
+    if glob.has_magic(place) and not _is_folder(place):
         root, pattern = _before_magic(place)
         found = list(files.matching(root, pattern))
         if not found:
@@ -186,10 +186,17 @@ def _source(listed: _Listed, claimed: Sequence[FileStatus], reader: Layout) -> S
     return Source(listed.root, tuple(found), num_ignored, shared)
 
 
+def _is_folder(place: str) -> bool:
+    """Whether a local folder has just this name, wildcards and all."""
+    return not files.is_remote(place) and Path(place).is_dir()
+
+
 def _before_magic(place: str) -> tuple[str, str]:
-    """The folder above the first part of the path that has a wildcard, and the rest."""
+    """The folder above the first part of the path that has a wildcard and names no folder; and the rest."""
     parts = place.split("/")
-    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    first = next(
+        i for i, part in enumerate(parts) if glob.has_magic(part) and not _is_folder("/".join(parts[: i + 1]))
+    )
     return "/".join(parts[:first]) or "/", "/".join(parts[first:])
 
 

@@ -16,6 +16,7 @@ from io import BytesIO
 from itertools import islice
 from typing import Any
 
+from robot_foundry.catalog.opening import is_whole
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.pictures import Pictures
 from robot_foundry.ingest.plan import Group
@@ -52,7 +53,7 @@ class ShardTask:
 
 
 def write_shards(tasks: Iterable[ShardTask]) -> Iterator[tuple[Group, Shard]]:
-    """The group and shard of each task in order, written if their index is not there yet.
+    """The group and shard of each task in order, written if they are not there yet, whole.
 
     The same task gives the same bytes anywhere. While a shard reaches the disk, the next one is read. A file
     that is remote is fetched once for all units that follow each other in it.
@@ -114,8 +115,8 @@ class _AtHand:
 
 def _filled(task: ShardTask, at_hand: _AtHand, spare: list[BytesIO]) -> Callable[[], Shard]:
     """Read the source into the shard's tar; what is returned has the shard reach the disk."""
-    storage, key = task.store.storage, task.group.shard_key
-    if all(storage.exists(task.index_path(part)) for part in task.group.shard_keys):
+    key = task.group.shard_key
+    if all(is_whole(task.store, task.dataset, part) for part in task.group.shard_keys):
         shard = _existing(task, at_hand)
         return lambda: shard
     refused = []
@@ -233,7 +234,7 @@ def _write_segment(
 ) -> None:
     """The tar of a segment from its frames, which are passed over if it is there already."""
     wanted = segment.end - segment.start if episode.cameras else 0
-    if task.store.storage.exists(task.index_path(segment.shard_key)):
+    if is_whole(task.store, task.dataset, segment.shard_key):
         count = 0
         for frame, shown in frames:
             pictures.pass_over(frame, shown)

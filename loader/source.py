@@ -13,7 +13,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.mixture import Component, component_schema, component_selection
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.store import Store
@@ -86,7 +86,8 @@ class Source:
         self.action_space = represented(self.target_space, spec.representation)
         self._store, self._shards = store, shards
         self._selection = component_selection(store, component)
-        self._entries = read_manifest(store, self._selection.version).shards
+        manifest = known_manifest(store, self._selection.version)
+        self._entries, self._hashes = manifest.shards, manifest.tar_hashes
         self._roles = {c.role: c.name for c in self.schema.cameras if c.role in spec.cameras}
         self.steps = spec.timing.steps(self.schema.fps, component.name)
         self._read_episodes()
@@ -144,7 +145,7 @@ class Source:
         frames = Frames.of(table, self.spec.stream)
         if not self._roles:
             return OpenShard(frames, None, {})
-        shard = open_robot_shard(store, version.dataset, key)
+        shard = open_robot_shard(store, version.dataset, key, self._hashes)
         member_row_R = {role: shard.image_rows(camera) for role, camera in self._roles.items()}
         if any(len(rows) != table.num_rows for rows in member_row_R.values()):
             raise FoundryError(

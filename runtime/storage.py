@@ -44,6 +44,10 @@ class Storage(Protocol):
         """Sorted paths of all files beneath the folder `prefix` ("" is the root)."""
         ...
 
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """The size in bytes of each file that `list` gives, by its path."""
+        ...
+
     def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
         """Put `data` at `path`, replacing what was there in one step.
 

@@ -61,11 +61,14 @@ class FsspecStorage:
         return bool(self._files.isfile(self._place(path)))
 
     def list(self, prefix: str = "") -> list[str]:
+        return sorted(self.sizes(prefix))
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
         folder = checked_prefix(prefix)
         start = len(self._root) + 1 if self._root else 0
         with self._missing_bucket_named():
-            found = self._files.find(f"{self._root}/{folder}" if folder else self._root)
-        return sorted(name[start:] for name in found)
+            found = self._files.find(f"{self._root}/{folder}" if folder else self._root, detail=True)
+        return {name[start:]: int(info["size"]) for name, info in found.items()}
 
     def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
         with self._missing_bucket_named():

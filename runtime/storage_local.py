@@ -64,6 +64,13 @@ class LocalStorage:
             found += [(relative / name).as_posix() for name in names if not name.startswith(TEMPORARY_PREFIX)]
         return sorted(found)
 
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        found = {}
+        for path in self.list(prefix):
+            with suppress(MissingFileError):  # it was removed since, or is a link that leads nowhere
+                found[path] = self.size(path)
+        return found
+
     def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
         if durable:
             with self.writer(path) as file:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from robot_foundry.runtime.errors import FoundryError
 
+_DEEP = "foundry-data validate --deep says what else is damaged, and what mends it"
+
 
 class CorruptData(FoundryError):
     """The bytes are not what was written, or are not of their format. Reading them again will not help."""
@@ -11,6 +13,9 @@ class CorruptData(FoundryError):
 
 class CorruptMember(CorruptData):
     """A member of a tar has the wrong checksum, or the tar ends inside it."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint or _DEEP)
 
 
 class CorruptImage(CorruptData):

@@ -84,11 +84,12 @@ def read_index(storage: Storage, path: str) -> pa.Table:
             source = pa.memory_map(str(local))
         else:
             source = pa.BufferReader(storage.read_bytes(path))
-        table = pa.ipc.open_file(source).read_all().combine_chunks()
-        table.validate(full=True)
+        table = pa.ipc.open_file(source).read_all()
+        table.validate(full=True)  # before anything follows an offset in it
+        table = table.combine_chunks()
     except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, FoundryError):
-            raise
+        if isinstance(error, FoundryError) or (isinstance(error, OSError) and error.errno):
+            raise  # not of the content: the file is not there, or the system refuses
         raise bad_index(where, f"is not a readable index: {error}") from error
     _check(table, where)
     return table

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from robot_foundry.catalog.manifest import COUNTS, Camera, Manifest, Quarantined, Schema, ShardEntry, commit
+from robot_foundry.catalog.manifest import (
+    COUNTS,
+    Camera,
+    Manifest,
+    Quarantined,
+    Schema,
+    ShardEntry,
+    TableFile,
+    commit,
+)
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import (
     ANNOTATIONS_SCHEMA,
@@ -109,6 +118,7 @@ def make_version(
         },
         {"source": f"{name}.hdf5", "spec": "robomimic"},
         quarantined=(Quarantined(f"{name}.hdf5#demo_9", "no actions"),),
+        files={path: TableFile.of(write_table(table)) for path, table in tables.items()},
     )
     for path, table in tables.items():
         store.storage.write(store.table(name, manifest.version_id, path), write_table(table))

@@ -14,7 +14,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.manifest import COUNTS, Camera, Manifest, Schema, ShardEntry, commit
+from robot_foundry.catalog.manifest import (
+    COUNTS,
+    Camera,
+    Manifest,
+    Schema,
+    ShardEntry,
+    TableFile,
+    commit,
+)
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import (
     ANNOTATIONS_SCHEMA,
@@ -140,6 +148,7 @@ def write_version(
         tuple(entries),
         {path: table_digest(table) for path, table in tables.items()},
         dict.fromkeys(COUNTS, 0),
+        files={path: TableFile.of(write_table(table)) for path, table in tables.items()},
     )
     for path, table in tables.items():
         store.storage.write(store.table(name, manifest.version_id, path), write_table(table))

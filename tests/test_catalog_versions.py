@@ -21,24 +21,26 @@ from robot_foundry.catalog.manifest import (
     Quarantined,
     Schema,
     ShardEntry,
+    TableFile,
     commit,
     find_build,
     read_manifest,
 )
 from robot_foundry.catalog.refs import datasets, resolve, tag, tags, versions
 from robot_foundry.catalog.store import Store, as_store
+from robot_foundry.catalog.table_file import open_table
 from robot_foundry.catalog.tables import (
     EPISODES_SCHEMA,
     frame_matrix,
     frames_schema,
     matrix_column,
-    read_table,
     table_digest,
     write_table,
 )
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.runtime.sealed import seal
 
 
 def manifest(content: int = 0, dataset: str = "lift", build: str = "a", **changes: object) -> Manifest:
@@ -53,6 +55,7 @@ def manifest(content: int = 0, dataset: str = "lift", build: str = "a", **change
     tables = {name: digest_of(name) for name in ("episodes", "annotations", "leaves", "frames/k0")}
     counts = dict.fromkeys(COUNTS, 1)
     fields = dict(shards=(shard,), tables=tables, counts=counts, provenance={"source": "lab"}) | changes
+    fields |= {"files": {name: TableFile(10, digest_of(name)) for name in fields["tables"]}}
     return Manifest(dataset, digest_of(build), schema, **fields)
 
 
@@ -63,23 +66,27 @@ def test_manifest_round_trip_is_exact_and_strict() -> None:
     assert again.schema is not None and again.schema.space("next_state").names[0] == "right.ee_position.x"
 
     obj = json.loads(made.to_json())
+    del obj["checksum"]
     for change, message in (
         ({"format": 2}, "format 2"),
         ({"surprise": 1}, "unknown keys surprise"),
         ({"version_id": "0" * 32}, "but holds"),
         ({"kind": "robots"}, "robots"),
         ({"shards": 5}, "damaged"),
+        ({"files": {}}, "does not say which files"),
+        ({"files": {"episodes": [10, "0" * 32]}}, "files of 'lift' lacks"),
         ({"schema": {"state": []}}, "lacks cameras"),
         ({"tables": []}, "tables of 'lift' is not a JSON object"),
     ):
         with pytest.raises(FoundryError, match=message):
-            Manifest.from_json(json.dumps(obj | change).encode())
+            Manifest.from_json(seal(obj | change))
     for data in (b"", b"[]", b"{}"):
-        with pytest.raises(FoundryError, match="is not JSON|has format None"):
+        with pytest.raises(FoundryError, match="has no checksum"):
             Manifest.from_json(data)
-    del obj["tables"]["leaves"]
-    with pytest.raises(FoundryError, match="lacks leaves"):
-        Manifest.from_json(json.dumps(obj).encode())
+    for table in ("files", "tables"):
+        del obj[table]["leaves"]
+        with pytest.raises(FoundryError, match="lacks leaves"):
+            Manifest.from_json(seal(obj))
 
 
 def test_version_id_is_of_the_content_alone() -> None:
@@ -162,18 +169,15 @@ def test_tables_are_mapped_without_copies(tmp_path: Path) -> None:
     store = Store(tmp_path)
     values = np.arange(12, dtype=np.float32).reshape(4, 3)
     table = pa.table({"state": matrix_column(values)})
-    store.storage.write("t.arrow", write_table(table))
-    read = read_table(store.storage, "t.arrow")
+    data = write_table(table)
+    store.storage.write("t.arrow", data)
+    read = open_table(store.storage, "t.arrow", TableFile.of(data), table.schema)
     matrix = frame_matrix(read, "state")
     np.testing.assert_array_equal(matrix, values)
     assert not matrix.flags.owndata and not matrix.flags.writeable
     assert frame_matrix(pa.concat_tables([table, table]), "state").shape == (8, 3)
     assert frame_matrix(read.slice(1, 2), "state").tolist() == values[1:3].tolist()
     assert frames_schema(3, {"b": 2, "a": 1}).names[-2:] == ["action.a", "action.b"]
-    store.storage.write("broken.arrow", b"ARROW1")
-    for path in ("broken.arrow", "none.arrow"):
-        with pytest.raises(FoundryError, match=path):
-            read_table(store.storage, path)
 
 
 def test_references(tmp_path: Path) -> None:

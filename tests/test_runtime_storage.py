@@ -77,6 +77,9 @@ def test_list_gives_the_files_beneath_a_folder_sorted(storage):
 
     assert storage.list("refs/lift") == storage.list("refs/lift/") == ["refs/lift/v10", "refs/lift/v2"]
     assert storage.list() == ["refs/lift-two/v1", "refs/lift/v10", "refs/lift/v2", "top"]
+    assert list(storage.sizes()) == storage.list()
+    storage.write("refs/lift/v10", b"four")
+    assert storage.sizes("refs/lift")["refs/lift/v10"] == 4
     assert storage.list("nothing") == []
 
 

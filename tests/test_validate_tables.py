@@ -12,14 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from robot_foundry.catalog.manifest import Manifest, commit, read_manifest
+from robot_foundry.catalog.manifest import Manifest, TableFile, commit, read_manifest
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import read_table, table_digest, write_table
+from robot_foundry.catalog.tables import table_digest, write_table
 from robot_foundry.catalog.validation import validate
 from robot_foundry.ingest import ingest
 from robot_foundry.normalization.digest import Digest
+from robot_foundry.runtime.sealed import seal
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
 found, checks, tar_of, folder_of = h.found, h.checks, h.tar_of, h.folder_of
@@ -42,10 +43,19 @@ def recommitted(store, **changed):
 
 def with_table(store, name, table):
     """A version in which a table holds other rows and the manifest agrees with them."""
-    tables = dict(read_manifest(Store(store), resolve(Store(store), "reach")).tables)
-    version = recommitted(store, tables=tables | {name: table_digest(table)})
-    Store(store).storage.write(Store(store).table("reach", version.version_id, name), write_table(table))
+    old = read_manifest(Store(store), resolve(Store(store), "reach"))
+    data = write_table(table)
+    version = recommitted(
+        store,
+        tables=dict(old.tables) | {name: table_digest(table)},
+        files=dict(old.files) | {name: TableFile.of(data)},
+    )
+    Store(store).storage.write(Store(store).table("reach", version.version_id, name), data)
     return version
+
+
+def rows_of(store, name):
+    return pa.ipc.open_file(folder_of(store) / f"{name}.arrow").read_all()
 
 
 @pytest.mark.parametrize("name", ["episodes", "annotations", "leaves", "frames"])
@@ -62,13 +72,21 @@ def test_a_truncated_or_missing_table_is_found(store, name):
 
 def test_a_changed_value_of_a_table_is_found(store):
     path = next((folder_of(store) / "frames").iterdir())
-    table = read_table(Store(path.parent).storage, path.name)
-    flags = pa.array([0] * table.num_rows, pa.uint32())
-    path.write_bytes(write_table(table.set_column(3, "flags", flags)))
+    name = f"frames/{path.stem}"
+    table = rows_of(store, name)
+    changed = table.set_column(3, "flags", pa.array([0] * table.num_rows, pa.uint32()))
+    path.write_bytes(write_table(changed))
     [finding] = found(store)
-    assert "other values than the manifest names" in finding.message
-    path.write_bytes(write_table(table.drop_columns(["flags"])))
-    assert "columns of its kind" in found(store)[0].message
+    assert "its bytes are not those that the manifest names" in finding.message
+    old = read_manifest(Store(store), resolve(Store(store), "reach"))
+    for other, said in (
+        (changed, "other values than the manifest"),
+        (table.drop_columns(["flags"]), "columns"),
+    ):
+        data = write_table(other)
+        version = recommitted(store, files=dict(old.files) | {name: TableFile.of(data)})
+        Store(store).storage.write(Store(store).table("reach", version.version_id, name), data)
+        assert said in found(store)[0].message
 
 
 def test_what_the_finding_says_mends_a_table(made, store):
@@ -84,14 +102,16 @@ def test_what_the_finding_says_mends_a_table(made, store):
 def test_an_edited_manifest_is_found_whatever_was_edited(store):
     path = folder_of(store) / "manifest.json"
     whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"20.0", b"30.0", 1))
+    [finding] = found(store)
+    assert finding.check == "manifest" and "its checksum differs" in finding.message
     content = json.loads(whole)
-    content["schema"]["fps"] = 30.0
-    path.write_bytes(json.dumps(content).encode())
+    del content["checksum"]
+    path.write_bytes(seal(content | {"schema": content["schema"] | {"fps": 30.0}}))
     [finding] = found(store)
     assert finding.check == "manifest" and "holds" in finding.message
-    content = json.loads(whole)
     content["counts"]["frames"] += 1
-    path.write_bytes(json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+    path.write_bytes(seal(content))
     assert checks(store) == ["counts", "manifest"]
     path.write_bytes(whole[:100])
     assert checks(store) == ["manifest"]
@@ -109,7 +129,7 @@ def test_counts_that_do_not_add_up_are_found(store):
 
 
 def test_episodes_whose_windows_leave_their_rows_are_found(store):
-    episodes = read_table(Store(folder_of(store)).storage, "episodes.arrow")
+    episodes = rows_of(store, "episodes")
     rows = episodes.to_pylist()
     rows[1]["num_frames"] += 1
     version = with_table(store, "episodes", pa.Table.from_pylist(rows, schema=episodes.schema))
@@ -119,7 +139,7 @@ def test_episodes_whose_windows_leave_their_rows_are_found(store):
 
 
 def test_annotations_outside_their_episode_are_found(store):
-    annotations = read_table(Store(folder_of(store)).storage, "annotations.arrow")
+    annotations = rows_of(store, "annotations")
     rows = annotations.to_pylist()
     rows[0]["end"] = 41
     version = with_table(store, "annotations", pa.Table.from_pylist(rows, schema=annotations.schema))
@@ -127,7 +147,7 @@ def test_annotations_outside_their_episode_are_found(store):
 
 
 def test_leaves_that_are_not_the_statistics_of_the_rows_are_found(store):
-    leaves = read_table(Store(folder_of(store)).storage, "leaves.arrow")
+    leaves = rows_of(store, "leaves")
     rows = leaves.to_pylist()
     rows[3]["digest"] = Digest.of([0.0, 1.0]).to_bytes()
     version = with_table(store, "leaves", pa.Table.from_pylist(rows, schema=leaves.schema))
