@@ -54,7 +54,7 @@ class DroidRaw(Layout):
     """See `Layout`."""
 
     name = "droid_raw"
-    version = 1
+    version = 2
     has_images = True
 
     def claims(self, path: str) -> bool:
@@ -95,7 +95,7 @@ class DroidRaw(Layout):
         episode = str(_metadata(file).get("uuid") or PurePosixPath(file.path).parent.name or "trajectory")
         videos = sum(companion.size for companion in file.companions if companion.path.endswith(VIDEO))
         key = episode_key(file.path, episode)
-        return [Unit(file, episode, key, file.size + BLOW_UP * videos, alone=True)], []
+        return [Unit(file, episode, key, file.size + BLOW_UP * videos, alone=True, whole_file=True)], []
 
     @contextmanager
     def open(self, unit: Unit, content: Content) -> Iterator[Episode]:

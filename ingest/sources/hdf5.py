@@ -9,7 +9,8 @@ import fnmatch
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,26 @@ def unreadable(what: str, error: Exception) -> FoundryError:
 
 
 def natural_order(name: str) -> tuple[Any, ...]:
-    """Sort key under which demo_2 comes before demo_10."""
-    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", name))
+    """Sort key under which demo_2 comes before demo_10, and demo_1 before demo_01."""
+    parts = re.split(r"([0-9]+)", name)
+    numbered = [
+        (1, len(part.lstrip("0")), part.lstrip("0")) if i % 2 else (0, 0, part)
+        for i, part in enumerate(parts)
+    ]
+    return *numbered, (0, len(name), name)
 
 
-def key_name(name: str) -> str:
-    """The name with its last number padded, so that sorted keys are in numeric order."""
-    return re.sub(r"(\d+)(?=\D*$)", lambda number: number[1].zfill(6), name)
+def key_names(names: Sequence[str]) -> dict[str, str]:
+    """What the key of each episode of one file is made of: no two are the same.
+
+    That is the name with its last number padded, so that sorted keys are in numeric order; and the name
+    itself where others would be padded to the same (demo_1 beside demo_01).
+    """
+    padded = {
+        name: re.sub(r"([0-9]+)(?=[^0-9]*$)", lambda number: number[1].zfill(6), name) for name in names
+    }
+    counts = Counter(padded.values())
+    return {name: name if counts[key] > 1 else key for name, key in padded.items()}
 
 
 def groups(file: h5py.File) -> list[str]:

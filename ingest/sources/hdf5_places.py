@@ -47,7 +47,7 @@ class Hdf5Places(Layout):
     """See `Layout`."""
 
     name = "hdf5"
-    version = 1
+    version = 2
     has_images = True
 
     def claims(self, path: str) -> bool:
@@ -67,15 +67,25 @@ class Hdf5Places(Layout):
         refused: list[tuple[str, str]] = []
         with file.local() as path, hdf5.open_file(path) as opened:
             names = self._episodes(opened, file, places)
+            key_names, whole_file = hdf5.key_names(names), places.episodes is None
             for name in names:
                 try:
                     structure = structure_of(_group(opened, name, places), places, content)
                 except Refused as error:
                     refused.append((f"{file.path}#{name}", error.message))
                     continue
-                key, alone = episode_key(file.path, hdf5.key_name(name)), len(names) == 1
-                encodes = content.changes_pixels or not all(view.is_encoded for view in structure.views)
-                units.append(Unit(file, name, key, structure.num_bytes, alone, structure.num_frames, encodes))
+                units.append(
+                    Unit(
+                        file,
+                        name,
+                        episode_key(file.path, key_names[name]),
+                        structure.num_bytes,
+                        alone=len(names) == 1,
+                        num_frames=structure.num_frames,
+                        encodes=content.changes_pixels or not all(v.is_encoded for v in structure.views),
+                        whole_file=whole_file,
+                    )
+                )
         return units, refused
 
     def _episodes(self, opened: h5py.File, file: SourceFile, places: Places) -> list[str]:

@@ -42,7 +42,7 @@ class Robomimic(Layout):
     """See `Layout`."""
 
     name = "robomimic"
-    version = 1
+    version = 2
     has_images = True
 
     def claims(self, path: str) -> bool:
@@ -58,13 +58,14 @@ class Robomimic(Layout):
                 names = hdf5.groups(opened)
             except hdf5.ERRORS as error:
                 raise hdf5.unreadable("the file", error) from error
+            key_names = hdf5.key_names(names)
             for name in names:
                 try:
                     structure = self._structure(opened, name, content)
                 except Refused as error:
                     refused.append((f"{file.path}#{name}", error.message))
                     continue
-                key = episode_key(file.path, hdf5.key_name(name))
+                key = episode_key(file.path, key_names[name])
                 units.append(
                     Unit(file, name, key, structure.num_bytes, len(names) == 1, structure.num_frames)
                 )
