@@ -96,6 +96,9 @@ def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> So
         names = sorted(reader.companions(status.path, beneath))
         found.append(Found(status, tuple(listed.siblings.by_path[name] for name in names)))
         nowhere |= beneath.lost & {*reader.companions(status.path, {*beneath, *beneath.lost})}
+    # A pattern may match what is read together with other files, too.
+    beside = {file.path for entry in found for file in entry.companions if file.path != entry.status.path}
+    found = [entry for entry in found if entry.status.path not in beside]
     shared = tuple(listed.siblings.by_path[name] for name in reader.shared(listed.siblings))
     taken = {file.path for entry in found for file in (entry.status, *entry.companions)}
     taken |= {file.path for file in shared}

@@ -58,9 +58,11 @@ class Robomimic(Layout):
                 names = hdf5.groups(opened)
             except hdf5.ERRORS as error:
                 raise hdf5.unreadable("the file", error) from error
-            key_names = hdf5.key_names(names)
+            key_names, again = hdf5.key_names(names), hdf5.again(opened["data"], names)
             for name in names:
                 try:
+                    if name in again:
+                        raise Refused(f"it is '{again[name]}' again, by a link")
                     structure = self._structure(opened, name, content)
                 except Refused as error:
                     refused.append((f"{file.path}#{name}", error.message))
@@ -95,6 +97,8 @@ class Robomimic(Layout):
     def _structure(self, file: h5py.File, name: str, content: Content) -> Structure:
         try:
             demo = hdf5.child(file["data"], name)
+            if demo is None:
+                raise Refused(hdf5.nowhere(file["data"], name) or hdf5.NOT_UTF8)
             if not isinstance(demo, h5py.Group):
                 raise Refused("it is not a group")
             return self.structure(demo, content)
@@ -104,7 +108,8 @@ class Robomimic(Layout):
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
         """What is taken of the demonstration. Refused if it cannot be used."""
         if not isinstance(hdf5.child(demo, "obs"), h5py.Group):
-            raise Refused("it has no group obs")
+            why = hdf5.nowhere(demo, "obs")
+            raise Refused(f"it has no group obs{f': {why}' if why else ''}")
         return structure_of(demo, content)
 
     def check_content(self, environment: Mapping[str, Any], content: Content) -> None:
@@ -139,10 +144,12 @@ def structure_of(demo: h5py.Group, content: Content) -> Structure:
     """What is taken of a demonstration with actions. Refused if it cannot be used."""
     if not isinstance(hdf5.child(demo, "actions"), h5py.Dataset):
         others = ", ".join(sorted(name for name in demo if name != "actions"))
-        raise Refused(f"it has no array 'actions' (it has {others or 'nothing'})")
-    found = hdf5.datasets(demo, NOT_READ)
+        why = hdf5.nowhere(demo, "actions") or f"it has {others or 'nothing'}"
+        raise Refused(f"it has no array 'actions' ({why})")
+    left_out: dict[str, str] = {}
+    found = hdf5.datasets(demo, NOT_READ, left_out)
     num_frames = _num_frames(demo, found)
-    images, arrays, left_out = [], [], {}
+    images, arrays = [], []
     for name, dataset in found.items():
         if hdf5.is_image(dataset) and name.startswith("obs/"):
             images.append(hdf5.camera(name, dataset))
