@@ -286,16 +286,13 @@ def _probed(path: str, step: int, data: Data, headers: images.Headers) -> tuple[
 
 def _pictures(camera: Camera, views: Sequence[Data]) -> Iterator[Picture]:
     """The images untouched; None where the source has no bytes at that step."""
-    headers, expected = images.Headers(), (camera.height, camera.width)
+    headers = images.Headers()
     for step, data in enumerate(views):
         if not data:
             yield None
             continue
         encoding, height, width = _probed(camera.array, step, data, headers)
-        if (height, width) != expected:
-            sizes = f"{height} x {width} px and not {camera.height} x {camera.width}"
-            raise Refused(f"image {step} of {camera.array} has {sizes} as those before")
-        yield Encoded(data, encoding, expected)
+        yield Encoded(data, encoding, (height, width))
 
 
 def _arrays(example: Example, leaves: Sequence[Leaf], num_frames: int) -> dict[str, NDArray[Any]]:
