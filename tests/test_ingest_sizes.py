@@ -124,7 +124,7 @@ def test_sizes_that_differ_between_episodes_are_told_and_are_no_damage(write, tm
         "resizes them to 48 x 64: foundry-data ingest --set 'content.resize=[48, 64]' stores them so"
     )
     (report,) = validate("made", store=tmp_path / "store", deep=True)
-    assert report.checked["images"] == 3 * FRAMES and not report.damage
+    assert report.checked["images_decoded"] == 3 * FRAMES and not report.damage
     assert not any(
         "sizes" in line
         for line in h.Ingested(

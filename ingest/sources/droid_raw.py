@@ -165,7 +165,9 @@ def _check_rows(arrays: Mapping[str, NDArray[Any]], num_frames: int) -> None:
 def _clock(arrays: Mapping[str, NDArray[Any]], num_frames: int, content: Content) -> Clock:
     if STEP_START not in arrays:
         return clock_of(None, num_frames, content)
-    return clock_of((STEP_START, arrays[STEP_START], "ms"), num_frames, content, epoch=True)
+    without = f"--set 'content.skip=[{STEP_START}]' goes by the rate"
+    measured = STEP_START, arrays[STEP_START], "ms"
+    return clock_of(measured, num_frames, content, epoch=True, without=without)
 
 
 def _views(

@@ -254,4 +254,5 @@ def _clock(
     if not isinstance(found, h5py.Dataset):
         raise Refused(f"it has no array '{key}', which content.hdf5.time names{nearest(key, arrays)}")
     values = arrays[key] if key in arrays else hdf5.read_array(key, found)
-    return clock_of((key, values, places.time.unit), num_frames, content, epoch=places.time.epoch)
+    measured, without = (key, values, places.time.unit), "--set content.hdf5.time=null, and give content.fps"
+    return clock_of(measured, num_frames, content, epoch=places.time.epoch, without=without)

@@ -15,6 +15,7 @@ import numpy as np
 
 from robot_foundry.ingest.sources import hdf5
 from robot_foundry.ingest.sources.base import Camera, Episode, Layout, Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.clock import why_not_times
 from robot_foundry.ingest.spec import Content
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.keys import MAX_FRAMES, episode_key
@@ -204,7 +205,10 @@ def _timestamps(arrays: Mapping[str, Any], num_frames: int, fps: float) -> Any:
     own = arrays.get("timestamp")
     if own is None:
         return np.arange(num_frames, dtype=np.float64) / fps
-    is_time = own.dtype.kind == "f" and own.shape == (num_frames,)
-    if not is_time or not np.isfinite(own).all() or (np.diff(own) < 0).any():
-        raise Refused("its array 'timestamp' is not rising seconds, one a frame; skip it in the spec")
+    why = why_not_times(own, num_frames, 1.0) if own.dtype.kind == "f" else f"it is {own.dtype}"
+    if why is not None:
+        raise Refused(
+            f"its array 'timestamp' is not rising seconds, one a frame: {why} "
+            "(--set 'content.skip=[timestamp]' goes by the rate)"
+        )
     return own.astype(np.float64)
