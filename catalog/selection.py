@@ -131,7 +131,7 @@ class Selection:
                 f"no frames of {version} are selected{condition}",
                 hint='foundry-data query "SELECT * FROM episodes" shows what conditions can be on',
             )
-        begin_E, end_E = _split(spec, episodes["split_hash"].to_numpy(), length_E)
+        begin_E, end_E = frames_of_split(spec, episodes["split_hash"].to_numpy(), length_E)
         if not (end_E > begin_E).any():
             raise _nothing_held_out(version, spec, len(length_E))
         kept = end_E > begin_E
@@ -174,7 +174,7 @@ class Selection:
         return self.shard_R[range_n], self.stop_R[range_n] - from_end_n
 
 
-def _split(
+def frames_of_split(
     spec: SelectionSpec, hash_E: NDArray[np.uint64], length_E: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and last + 1 selected frame of each episode; equal where none is."""
@@ -190,11 +190,11 @@ def _split(
         return np.where(whole_E, length_E, length_E - val_E), end_E
     # hash / 2⁶⁴ < fraction, in integers: hash < bound, where the bound may be 2⁶⁴ itself.
     bound = -(-(spec.fraction.numerator << 64) // spec.fraction.denominator)
-    val_E = hash_E <= np.uint64(bound - 1) if bound else np.zeros(len(hash_E), bool)
+    held_out_E = np.zeros(len(hash_E), bool) if bound == 0 else hash_E <= np.uint64(bound - 1)
     filled_E = length_E > 0
-    if val_E[filled_E].all():
-        val_E &= hash_E != hash_E[filled_E].max()
-    chosen_E = val_E if spec.split == "val" else ~val_E
+    if held_out_E[filled_E].all():
+        held_out_E &= hash_E != hash_E[filled_E].max()
+    chosen_E = held_out_E if spec.split == "val" else ~held_out_E
     return begin_E, np.where(chosen_E, end_E, 0)
 
 
