@@ -22,7 +22,6 @@ from robot_foundry.catalog.tables import Flag, flag_named, read_annotations, rea
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
-from robot_foundry.runtime.keyed import key
 
 SPLITS = ("train", "val", "all")
 SPLIT_BY = ("episode", "time")
@@ -38,9 +37,10 @@ _INSTRUCTIONS = (
 class SelectionSpec:
     """What to select; the same spec on the same version always gives the same rows.
 
-    `split_by` 'episode': an episode is val when the keyed hash of its key alone falls below `val_fraction`,
-    so it is on the same side in every version and mixture. If all selected episodes would be val, the one
-    with the greatest hash is train: train is never empty.
+    `split_by` 'episode': an episode is val when its `split_hash` falls below `val_fraction` · 2⁶⁴. The hash
+    is of the content of its source file and its id in there alone, so it is on the same side in every version
+    and mixture, wherever the file lies and whatever it is called, and so are copies of it. If all selected
+    episodes would be val, the one with the greatest hash is train, with its copies: train is never empty.
     `split_by` 'time': the last `val_fraction` of every episode is val, and the `gap` frames before it belong
     to neither split, so that no training chunk reaches into it (gap ≥ (horizon + history)·stride). An
     episode too short to leave a frame on both sides is train. For datasets of few episodes.
@@ -131,7 +131,7 @@ class Selection:
                 f"no frames of {version} are selected{condition}",
                 hint='foundry-data query "SELECT * FROM episodes" shows what conditions can be on',
             )
-        begin_E, end_E = _split(spec, episodes["key"].to_pylist(), length_E)
+        begin_E, end_E = frames_of_split(spec, episodes["split_hash"].to_numpy(), length_E)
         if not (end_E > begin_E).any():
             raise _nothing_held_out(version, spec, len(length_E))
         kept = end_E > begin_E
@@ -174,8 +174,8 @@ class Selection:
         return self.shard_R[range_n], self.stop_R[range_n] - from_end_n
 
 
-def _split(
-    spec: SelectionSpec, keys: list[str], length_E: NDArray[np.int64]
+def frames_of_split(
+    spec: SelectionSpec, hash_E: NDArray[np.uint64], length_E: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and last + 1 selected frame of each episode; equal where none is."""
     begin_E, end_E = np.zeros_like(length_E), length_E.copy()
@@ -188,12 +188,13 @@ def _split(
         if spec.split == "train":
             return begin_E, np.where(whole_E, length_E, train_E)
         return np.where(whole_E, length_E, length_E - val_E), end_E
-    hash_E = [key("split", name) for name in keys]
-    val_E = np.array([h * spec.fraction.denominator < spec.fraction.numerator << 64 for h in hash_E])
-    filled = [i for i in range(len(keys)) if length_E[i] > 0]
-    if all(val_E[filled]):
-        val_E[max(filled, key=lambda i: (hash_E[i], keys[i]))] = False
-    chosen_E = val_E if spec.split == "val" else ~val_E
+    # hash / 2⁶⁴ < fraction, in integers: hash < bound, where the bound may be 2⁶⁴ itself.
+    bound = -(-(spec.fraction.numerator << 64) // spec.fraction.denominator)
+    held_out_E = np.zeros(len(hash_E), bool) if bound == 0 else hash_E <= np.uint64(bound - 1)
+    filled_E = length_E > 0
+    if held_out_E[filled_E].all():
+        held_out_E &= hash_E != hash_E[filled_E].max()
+    chosen_E = held_out_E if spec.split == "val" else ~held_out_E
     return begin_E, np.where(chosen_E, end_E, 0)
 
 

@@ -61,6 +61,7 @@ EPISODES_SCHEMA = pa.schema(
         ("duration_s", pa.float64()),
         ("success", pa.bool_()),
         ("source", pa.string()),
+        ("split_hash", pa.uint64()),  # of the content of the source's file and the episode's id in it
     ]
 )
 ANNOTATIONS_SCHEMA = pa.schema(

@@ -26,9 +26,9 @@ from robot_foundry.catalog.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, LE
 from robot_foundry.catalog.validation_shards import ShardResult, ShardTask, validate_shard
 from robot_foundry.catalog.validation_tables import AGAIN, Fault, checked_table
 from robot_foundry.catalog.version import Version
-from robot_foundry.normalization.checks_motion import Following, following
 from robot_foundry.normalization.evidence import Evidence
 from robot_foundry.normalization.finding import Finding
+from robot_foundry.normalization.following import Following, following
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import unordered_map
 from robot_foundry.runtime.progress import Progress

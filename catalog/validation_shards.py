@@ -20,15 +20,14 @@ from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.table_file import TableFile
 from robot_foundry.catalog.tables import frames_schema_of
+from robot_foundry.catalog.validation_images import decoded
 from robot_foundry.catalog.validation_tables import Fault, checked_table
 from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.evidence import Evidence
 from robot_foundry.normalization.finding import Finding
 from robot_foundry.runtime.errors import FoundryError, MissingFileError
 from robot_foundry.runtime.storage import Storage
-from robot_foundry.shards import images
 from robot_foundry.shards.index import index_of_tar, read_index, tar_sha256
-from robot_foundry.shards.keys import parse
 from robot_foundry.shards.reader import RobotShard, ShardReader
 from robot_foundry.shards.tar import BLOCK, ustar_header
 
@@ -115,7 +114,7 @@ def _tar(task: ShardTask, fault: Fault, result: ShardResult) -> RobotShard | Non
     intact = _whole_tar(task, index, fault) if task.deep else _some_headers(task, index, fault)
     result.members += index.num_rows
     if task.deep and intact:
-        result.images += _decoded(task, reader, fault)
+        result.images += decoded(task.store, task.version, task.entry.key, reader, task.schema, fault)
     if not entry.num_episodes:
         return None  # further images of an episode whose head is another shard
     shard = RobotShard(reader, lambda key: open_tar(task.store, task.version.dataset, key))
@@ -151,27 +150,6 @@ def _whole_tar(task: ShardTask, index: pa.Table, fault: Fault) -> bool:
     more = f" and {len(differ) - 1:,} more" if len(differ) > 1 else ""
     fault.shard("tar", task.tar, f"has other bytes than were written, {named}{more}")
     return False
-
-
-def _decoded(task: ShardTask, reader: ShardReader, fault: Fault) -> int:
-    """Decode every image, and compare its size with its camera's; how many there are."""
-    sizes = {camera.name: (camera.height, camera.width) for camera in task.schema.cameras}
-    decoded = 0
-    for row, name in enumerate(reader.index["name"].to_pylist()):
-        camera = parse(name).camera
-        if camera is None:
-            continue
-        decoded += 1
-        try:
-            height, width = images.decode(reader.read(row)).shape[:2]
-        except FoundryError as error:
-            fault.shard("images", task.tar, f"has an image that cannot be decoded, {name!r}: {error.message}")
-            continue
-        if sizes.get(camera, (height, width)) != (height, width):
-            expected = "{} × {}".format(*sizes[camera])
-            message = f"has the image {name!r} of {height} × {width}, its camera is {expected}"
-            fault.shard("images", task.tar, message)
-    return decoded
 
 
 def _episodes(task: ShardTask, shard: RobotShard, fault: Fault) -> None:

@@ -25,6 +25,7 @@ from robot_foundry.ingest.pictures import advice, codecs
 from robot_foundry.ingest.plan import INGEST_VERSION, Group, grouped, named, plan
 from robot_foundry.ingest.preview import preview
 from robot_foundry.ingest.report import Report, report_of
+from robot_foundry.ingest.same_files import known_content, told_again, told_copies, told_nowhere
 from robot_foundry.ingest.scan import (
     Listing,
     Source,
@@ -231,8 +232,18 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
         report_of(made.version, made.manifest, noop=False),
         shards_written=sum(1 + len(shard.segments) for shard in shards) - reused,
         shards_reused=reused,
-        warnings=(*made.warnings, *_source_warnings(job, made.manifest)),
+        warnings=(
+            *made.warnings,
+            *_source_warnings(job, made.manifest),
+            *told_copies(_content(shards)),
+        ),
     )
+
+
+def _content(shards: Sequence[Shard]) -> dict[str, str]:
+    """The BLAKE3 of every file that an episode is of."""
+    sources = (item.episode["source"] for shard in shards for item in shard.episodes)
+    return {source["path"]: source["blake3"] for source in sources}
 
 
 def _build_id(spec: Spec, files: Sequence[SourceFile], limit: int | None) -> str:
@@ -319,7 +330,7 @@ def _dry_report(
             "frames": expected.frames or 0,
             "bytes": expected.stored_bytes,
         },
-        warnings=expected.warnings,
+        warnings=(*expected.warnings, *_links(job.found), *told_copies(known_content(files))),
         build_id=build_id,
         preview=expected,
     )
@@ -346,8 +357,14 @@ def _source_warnings(job: _Job, manifest: Manifest) -> list[str]:
     warnings += [] if hint is None else [hint]
     paths = [found.status.path for found in job.found.files]
     warnings += layout(job.spec.layout).missing(job.found.root, paths)
+    warnings += _links(job.found)
     num_ignored = job.found.num_ignored
     if num_ignored:
         count = "1 file" if num_ignored == 1 else f"{num_ignored} files"
         warnings.append(f"passed over {count} that the layout {job.spec.layout} does not read")
     return warnings
+
+
+def _links(found: Source) -> list[str]:
+    """What is to be told of the links in the source."""
+    return [*told_again(found.again), *told_nowhere(found.nowhere)]

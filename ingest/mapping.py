@@ -298,6 +298,8 @@ def _success(
                     return rule["success"] in value
             elif isinstance(value, bool | int | float):
                 return bool(value)
-        elif rule["key"] in arrays and arrays[rule["key"]].size:
-            return bool(np.nanmax(arrays[rule["key"]]) >= rule["at_least"])
+        elif rule["key"] in arrays:
+            known = arrays[rule["key"]][~np.isnan(arrays[rule["key"]])]
+            if known.size:
+                return bool(known.max() >= rule["at_least"])
     return None

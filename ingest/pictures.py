@@ -149,7 +149,10 @@ class Pictures:
         if size != view.size and self._content.resize is None:
             was, now = (" x ".join(map(str, pair)) for pair in (view.size, size))
             where = _place(view.camera, frame)
-            raise Refused(f"its image of {where} is {now}, and those before are {was}: give content.resize")
+            raise Refused(
+                f"its image of {where} is {now}, and those before are {was}: "
+                f"--set 'content.resize={list(view.size)}' stores all so"
+            )
 
     def _changes(self, view: _View) -> bool:
         """Whether the spec asks for other pixels than the last image has."""

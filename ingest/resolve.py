@@ -71,6 +71,7 @@ def resolve(mapping: Mapping, episodes: Iterable[Surveyed]) -> Resolution:
         fps=_common(item.episode["fps"] for item in good),
         tool_frame=mapping.tool_frame if isinstance(mapping.tool_frame, str) else CANONICAL,
     )
+    warnings += _unlike_sizes(schema.cameras, good)
     return Resolution(mapping, schema, problems, tuple(warnings))
 
 
@@ -195,6 +196,23 @@ def _cameras(mapping: Mapping, episodes: list[Surveyed]) -> tuple[Camera, ...]:
             size = camera["height"], camera["width"]
             cameras.setdefault(name, Camera(name, role, *size, camera["encoding"]))
     return tuple(cameras[name] for name in sorted(cameras))
+
+
+def _unlike_sizes(cameras: Iterable[Camera], episodes: list[Surveyed]) -> list[str]:
+    """A sentence on each camera whose images have another size in some episodes."""
+    told = []
+    for camera in cameras:
+        own = (item.episode["cameras"].get(camera.name) for item in episodes)
+        sizes = Counter((found["height"], found["width"]) for found in own if found)
+        if len(sizes) > 1:
+            shown = ", ".join(f"{height} x {width} in {n}" for (height, width), n in sizes.most_common(3))
+            more = f" and {len(sizes) - 3} sizes more" if len(sizes) > 3 else ""
+            told.append(
+                f"images of camera '{camera.name}' have {len(sizes)} sizes ({shown} of {sizes.total()} "
+                f"episodes{more}), and training resizes them to {camera.height} x {camera.width}: "
+                f"foundry-data ingest --set 'content.resize=[{camera.height}, {camera.width}]' stores them so"
+            )
+    return told
 
 
 def _common(values: Iterable[float]) -> float | None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import glob
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 from robot_foundry.ingest.fingerprints import FILES_WORTH_WORKERS, Fingerprints
+from robot_foundry.ingest.places import Beneath, Listed, listed_at
+from robot_foundry.ingest.same_files import taken_once, told_nowhere
 from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Texts, Unit, layout
 from robot_foundry.ingest.spec import Spec, load_spec
-from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import NO_STAMP, FileStatus
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
-
-LAST_CHARACTER = "\U0010ffff"
 
 
 @dataclass(frozen=True)
@@ -33,13 +30,16 @@ class Found:
 class Source:
     """`files`, sorted by path, lie beneath `root`, a folder or URL; `num_ignored` others are of no use.
 
-    `shared` are files that tell of many units.
+    `shared` are files that tell of many units. `again` are links to files that are taken, each with the file;
+    `nowhere` are those that lead to nothing, as far as no file of the layout is lost with them.
     """
 
     root: str
     files: tuple[Found, ...]
     num_ignored: int
     shared: tuple[FileStatus, ...] = ()
+    again: tuple[tuple[str, str], ...] = ()
+    nowhere: tuple[str, ...] = ()
 
     @property
     def num_bytes(self) -> int:
@@ -61,73 +61,12 @@ class Listing:
     refused: tuple[tuple[str, str], ...]
 
 
-class _Siblings(Collection[str]):
-    """Paths of all files beneath a root, listed when they are first asked for; no links that lead nowhere."""
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-
-    @cached_property
-    def found(self) -> list[FileStatus]:
-        """Links that lead nowhere as well."""
-        return list(files.walk(self._root))
-
-    @cached_property
-    def by_path(self) -> dict[str, FileStatus]:
-        return {file.path: file for file in self.found if file.stamp != NO_STAMP}
-
-    def __contains__(self, path: object) -> bool:
-        return path in self.by_path
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.by_path)
-
-    def __len__(self) -> int:
-        return len(self.by_path)
-
-    @cached_property
-    def sorted_paths(self) -> list[str]:
-        return sorted(self.by_path)
-
-
-class _Beneath(Collection[str]):
-    """Those of the siblings that lie in and beneath one folder, so that many folders take no long search."""
-
-    def __init__(self, siblings: _Siblings, folder: str) -> None:
-        self._siblings, self._prefix = siblings, f"{folder}/" if folder else ""
-
-    @cached_property
-    def _paths(self) -> list[str]:
-        paths = self._siblings.sorted_paths
-        first = bisect_left(paths, self._prefix)
-        return paths[first : bisect_left(paths, self._prefix + LAST_CHARACTER, lo=first)]
-
-    def __contains__(self, path: object) -> bool:
-        return isinstance(path, str) and path.startswith(self._prefix) and path in self._siblings
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """What was found at a place. `named` says that the user gave this one file or pattern."""
-
-    root: str
-    files: Sequence[FileStatus]
-    siblings: _Siblings
-    named: bool
-
-
 def choose(source: str | Path, spec: Spec) -> tuple[Spec, Source]:
     """The first of the spec and its forms whose layout has a file in the source, and those files.
 
     A single file or a pattern is taken whatever its name if there is one form only.
     """
-    listed = _listed(source)
+    listed = listed_at(source)
     forms = [spec, *(load_spec(form, spec.overrides) for form in spec.forms)]
     for form in forms:
         reader = layout(form.layout)
@@ -137,67 +76,36 @@ def choose(source: str | Path, spec: Spec) -> tuple[Spec, Source]:
         if claimed:
             return form, _source(listed, claimed, reader)
     layouts = " or ".join(dict.fromkeys(form.layout for form in forms))
+    nowhere = told_nowhere([file.path for file in listed.files if file.stamp == NO_STAMP])
     raise UsageError(
-        f"{source} holds no file of the layout {layouts}", hint="docs/specs.md says which spec reads what"
+        f"{source} holds no file of the layout {layouts}" + "".join(f"; {told}" for told in nowhere),
+        hint="docs/specs.md says which spec reads what",
     )
 
 
-def _listed(source: str | Path) -> _Listed:
-    """The files of a file, a folder or a glob pattern, local or in an object store."""
-    text = str(source)
-    if files.is_remote(text):
-        files.check_scheme(text)
-        place = text.rstrip("/")
-    else:
-        place = str(Path(text).expanduser().absolute())
-    if files.is_file(place):
-        root, _, name = place.rpartition("/")
-        root = root or "/"
-        return _Listed(root, [files.status(root, name)], _Siblings(root), named=True)
-    if glob.has_magic(place) and not _is_folder(place):
-        root, pattern = _before_magic(place)
-        found = list(files.matching(root, pattern))
-        if not found:
-            raise UsageError(f"no file matches {text}")
-        return _Listed(root, found, _Siblings(root), named=True)
-    siblings = _Siblings(place)
-    if not siblings.found:
-        if not files.is_remote(place) and Path(place).is_dir():
-            raise UsageError(f"the folder {text} is empty")
-        raise UsageError(f"there is no file or folder {text}", hint="give a file, a folder or a quoted glob")
-    return _Listed(place, siblings.found, siblings, named=False)
-
-
-def _source(listed: _Listed, claimed: Sequence[FileStatus], reader: Layout) -> Source:
+def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> Source:
     """The claimed files, sorted, with their companions among their siblings."""
-    found = []
-    for status in sorted(claimed, key=lambda file: file.path):
+    once, again = taken_once(listed.root, claimed)
+    found, nowhere = [], {file.path for file in listed.files if file.stamp == NO_STAMP}
+    for status in once:
         if not status.path.isprintable():
             raise UsageError(
                 f"the file name {status.path!r} holds characters that cannot be printed: rename the file"
             )
-        beneath = _Beneath(listed.siblings, status.path.rpartition("/")[0])
+        beneath = Beneath(listed.siblings, status.path.rpartition("/")[0])
         names = sorted(reader.companions(status.path, beneath))
         found.append(Found(status, tuple(listed.siblings.by_path[name] for name in names)))
+        nowhere |= beneath.lost & {*reader.companions(status.path, {*beneath, *beneath.lost})}
+    # A pattern may match what is read together with other files, too.
+    beside = {file.path for entry in found for file in entry.companions if file.path != entry.status.path}
+    found = [entry for entry in found if entry.status.path not in beside]
     shared = tuple(listed.siblings.by_path[name] for name in reader.shared(listed.siblings))
     taken = {file.path for entry in found for file in (entry.status, *entry.companions)}
     taken |= {file.path for file in shared}
-    num_ignored = sum(file.path not in taken for file in listed.files)
-    return Source(listed.root, tuple(found), num_ignored, shared)
-
-
-def _is_folder(place: str) -> bool:
-    """Whether a local folder has just this name, wildcards and all."""
-    return not files.is_remote(place) and Path(place).is_dir()
-
-
-def _before_magic(place: str) -> tuple[str, str]:
-    """The folder above the first part of the path that has a wildcard and names no folder; and the rest."""
-    parts = place.split("/")
-    first = next(
-        i for i, part in enumerate(parts) if glob.has_magic(part) and not _is_folder("/".join(parts[: i + 1]))
-    )
-    return "/".join(parts[:first]) or "/", "/".join(parts[first:])
+    nowhere -= taken
+    used = {*taken, *nowhere, *(path for path, _ in again)}
+    num_ignored = sum(file.path not in used for file in listed.files)
+    return Source(listed.root, tuple(found), num_ignored, shared, again, tuple(sorted(nowhere)))
 
 
 def read_files(source: Source, known: Fingerprints, *, quiet: bool = True) -> list[SourceFile]:

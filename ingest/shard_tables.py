@@ -30,8 +30,9 @@ from robot_foundry.normalization import checks
 from robot_foundry.normalization.evidence import Evidence
 from robot_foundry.runtime.cache import keep, kept
 from robot_foundry.runtime.canonical import canonical_json, digest_of
+from robot_foundry.runtime.keyed import key as key_of
 
-TABLES_VERSION = 1
+TABLES_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,14 @@ def _episode_row(
         "duration_s": float(rows.timestamp_N[-1] - rows.timestamp_N[0] + 1.0 / float(episode["fps"])),
         "success": rows.success,
         "source": episode["source"]["path"],
+        "split_hash": _split_hash(episode),
     }
+
+
+def _split_hash(episode: Mapping[str, Any]) -> int:
+    """What decides the side of a split: the content of the file and the id in it, and no path."""
+    source = episode["source"]
+    return key_of("split", source["blake3"], "" if source.get("whole_file") else episode["id"])
 
 
 def _to_json(tables: ShardTables) -> dict[str, Any]:

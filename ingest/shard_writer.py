@@ -265,6 +265,8 @@ def episode_json(
     source: dict[str, Any] = {"path": unit.file.path, "blake3": unit.file.blake3, "layout": spec.layout}
     if unit.file.companions:
         source["companions"] = {file.path: file.blake3 for file in unit.file.companions}
+    if unit.whole_file:
+        source["whole_file"] = True
     told: dict[str, Any] = {}
     texts = [[0, episode.num_frames, kind, text] for kind, text in unit.texts]
     if episode.steps_text or texts:

@@ -19,7 +19,7 @@ from robot_foundry.normalization.remedies import Remedy
 from robot_foundry.normalization.statistics import Statistics
 
 # A change of what is found where the data are the same.
-VERSION = 1
+VERSION = 2
 
 # Every check, in the order of docs/checks.md.
 CHECKS = (
@@ -52,19 +52,26 @@ def findings(
 
 
 def _clock(evidence: Evidence) -> Iterator[Finding]:
-    judged: dict[str, tuple[str, Callable[[Tally], str], str]] = {
+    judged: dict[str, tuple[str, Callable[[Tally], str], Callable[[Tally], str]]] = {
         "rate": (
             "rate",
             lambda t: (
                 f"the timestamps run at {t.low:.4g} … {t.high:.4g} Hz, the declared rate is "
                 f"{t.sums[1] / t.sums[0]:.4g} Hz"
             ),
-            "give the rate of the recording in the source, or see that timestamps are in seconds",
+            lambda _: "give the rate of the recording in the source, or see that timestamps are in seconds",
         ),
         "backward": (
             "rate",
-            lambda t: f"{int(t.sums[0]):,} timestamps are not later than the one before",
-            "sort the recording by its own clock, or take the time of receipt",
+            lambda t: (
+                f"{int(sum(t.sums)):,} timestamps are not later than the one before "
+                f"({int(t.sums[1]):,} equal it)"
+            ),
+            lambda t: (
+                "sort the recording by its own clock, or take the time of receipt"
+                if t.sums[0]
+                else "take a clock that is read at each frame, and of a type that tells frames apart"
+            ),
         ),
         "gaps": (
             "gaps",
@@ -72,19 +79,19 @@ def _clock(evidence: Evidence) -> Iterator[Finding]:
                 f"{int(t.sums[1]):,} frames are missing among {int(t.sums[0]):,} intervals; the longest gap "
                 f"is {t.high:.3g} s"
             ),
-            "leave these episodes out, or cut them at the gaps: an action across a gap is a longer one",
+            lambda _: "leave these episodes out, or cut them at the gaps: an action across one is longer",
         ),
         "jitter": (
             "jitter",
             lambda t: f"one interval in twenty differs from the period by {t.high:.2f} periods or more",
-            "resample, or train at a lower rate: which image belongs to which state is uncertain",
+            lambda _: "resample, or train at a lower rate: which image is of which state is uncertain",
         ),
     }
     for measure, (check, say, remedy) in judged.items():
         for _, _, tally in evidence.of(measure):
             if tally.episodes:
                 worst = tally.worst[0][0]
-                yield with_examples(Finding(check, "timestamp", say(tally), worst, remedy), tally)
+                yield with_examples(Finding(check, "timestamp", say(tally), worst, remedy(tally)), tally)
 
 
 def _frozen(evidence: Evidence) -> Iterator[Finding]:

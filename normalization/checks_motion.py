@@ -1,40 +1,38 @@
-"""Checks of grippers, rotations, lags, scales and magnitudes; see checks.py.
-
-Shape suffixes: L = lags.
-"""
+"""Checks of grippers, rotations, lags, scales and magnitudes; see checks.py."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from robot_foundry.normalization import measures
 from robot_foundry.normalization.evidence import Array, Evidence, Tally
 from robot_foundry.normalization.finding import Finding, listed, with_examples
+from robot_foundry.normalization.following import (
+    FEWEST_ROWS,
+    FOLLOWS,
+    LATE_FRAMES,
+    LATE_S,
+    Following,
+    following,
+)
 from robot_foundry.normalization.remedies import Remedy, near_unit, nearest_unit
 
-# With less than a second of rows nothing can be said about a correlation.
-FEWEST_ROWS = 20
 # A right command correlates with the opening half a second later at +0.8 or more in every recording that was
 # tried, and an unused gripper at about 0: -0.3 is neither.
 AGAINST = -0.3
 # Less variance than this (of an opening, 0 … 1) is noise of the sensor.
 LEAST_GRIPPER_VARIANCE = 1e-3
-# A correlation below this does not tell a lag or a scale from chance.
-FOLLOWS = 0.5
 # A copy of the state correlates with it entirely; a target that is near it does not.
 COPIES = 0.9
 # Steps that are asked correlate with those that are made at 0.42 or more in every recording that was tried,
 # and at 0.05 or less where a rotation's order or sequence, or a column, is wrong.
 OBEYED = 0.15
-# So little is noise, in m or rad a step, and so few frames chance.
-LEAST_STEP, FEWEST_OBEYED = 1e-4, 100
-# A robot's controller takes a step or two, and slow ones 0.1 s; what is later by both was recorded late.
-LATE_FRAMES, LATE_S = 3, 0.1
+# The motion that a lag leaves unexplained is at most half of what any usual lag leaves: slow motions fit all.
+UNEXPLAINED = 0.5
 # The least unit mistake is 10 (cm for dm), the usual ones 57.3 (degrees) and 1000 (mm); gains of real
 # controllers were 0.7 to 1.7.
 SCALE_RATIO = 5.0
@@ -160,62 +158,20 @@ def _apart(pose: Tally) -> bool:
     return count >= FEWEST_ROWS and angle > APART_RAD * count
 
 
-@dataclass(frozen=True)
-class Following:
-    """How the state follows an action.
-
-    `lag` is in frames (0: it is there at the next one), with the `correlation` at it and the `gain` of the
-    step that is made over the one that is asked. `obeyed` is the best correlation of these two steps, None
-    where one of them hardly moves or there is too little of them.
-    """
-
-    lag: int
-    correlation: float
-    gain: float
-    obeyed: float | None
-    period_s: float
-
-
-def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
-    """By (column, quantity): best lag by cross-correlation, gain by least squares at that lag.
-
-    Nothing where one of the two does not move.
-    """
-    found = {}
-    lags_L = np.array(measures.LAGS)
-    for column, quantity, tally in evidence.of("follow"):
-        products = np.array(tally.sums[:-2]).reshape(2, len(lags_L), 3)
-        frames, seconds = tally.sums[-2:]
-        size = np.sqrt(products[..., 1] * products[..., 2])
-        correlations = np.divide(products[..., 0], size, out=np.zeros_like(size), where=size > 0)
-        # A robot answers later than it is asked: only targets themselves, not displacements, can be late.
-        correlations[1, lags_L < 0] = 0.0
-        if frames < FEWEST_ROWS or not size.any():
-            continue
-        kind, best = np.unravel_index(int(correlations.argmax()), correlations.shape)
-        if lags_L[best] < 0 and correlations[1].max() >= FOLLOWS:
-            # The state itself, with a displacement on it that is followed.
-            kind, best = np.intp(1), correlations[1].argmax()
-        product, asked, _ = products[1, best]
-        gain = product / asked if asked > 0 else 0.0
-        moves = products[1, list(lags_L).index(0), 1:].min() > frames * LEAST_STEP**2
-        enough = moves and frames >= FEWEST_OBEYED
-        found[column, quantity] = Following(
-            int(lags_L[best]),
-            float(correlations[kind, best]),
-            float(gain),
-            float(correlations[1, lags_L >= 0].max()) if enough else None,
-            seconds / frames,
-        )
-    return found
-
-
 def motions(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
-    """Steps that are asked and not made."""
+    """Steps that are asked and not made, and targets that ask for none."""
     apart = {(column, f"{part}.ee_rot6d") for column, part, pose in evidence.of("pose") if _apart(pose)}
     for (column, quantity), follow in following(evidence).items():
+        if _constant(follow):
+            yield Finding(
+                "motion",
+                f"{column} {quantity}",
+                f"{quantity} of {column} has one value in each episode while the state moves",
+                0.0,
+                "see that this key is the target; else train on the stream next_state",
+            )
         # Poses that are apart are found as such, which says more.
-        if _disobeyed(follow) and (column, quantity) not in apart:
+        elif _disobeyed(follow) and (column, quantity) not in apart:
             part = quantity.partition(".")[0]
             yield Finding(
                 "motion",
@@ -228,8 +184,18 @@ def motions(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             )
 
 
+def _constant(follow: Following) -> bool:
+    """Whether one target stands for all of a motion that does not go there."""
+    return follow.moves and not follow.changes and follow.usual < FOLLOWS
+
+
 def _copies(follow: Following) -> bool:
-    return follow.lag < 0 and follow.correlation > COPIES
+    return follow.lag < 0 and follow.correlation > COPIES and (_stands_out(follow) or not follow.asks)
+
+
+def _stands_out(follow: Following) -> bool:
+    """Whether the lag explains clearly more of the motion than those that robots have."""
+    return 1 - follow.correlation**2 <= UNEXPLAINED * (1 - max(follow.usual, 0.0) ** 2) > 0
 
 
 def _disobeyed(follow: Following) -> bool:
@@ -240,14 +206,14 @@ def lags(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
     """Targets that come late, copy the state, or are outrun by it."""
     for (column, quantity), follow in following(evidence).items():
         where, lag_s = f"{column} {quantity}", follow.lag * follow.period_s
-        if follow.correlation < FOLLOWS or _disobeyed(follow):
+        if not follow.moves or follow.correlation < FOLLOWS or _constant(follow) or _disobeyed(follow):
             continue
-        if follow.lag >= LATE_FRAMES and lag_s >= LATE_S:
+        if follow.changes and follow.lag >= LATE_FRAMES and lag_s >= LATE_S and _stands_out(follow):
             yield Finding(
                 "lag",
                 where,
                 f"the state reaches {quantity} of {column} {follow.lag} frames ({lag_s:.2g} s) after the "
-                f"next one (correlation {follow.correlation:.2f})",
+                f"next one (correlation {follow.correlation:.2f}, {follow.usual:.2f} at the next ones)",
                 follow.lag,
                 "see that actions and states are of one clock; else train on the stream next_state",
             )
@@ -255,8 +221,7 @@ def lags(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             yield Finding(
                 "lag",
                 where,
-                f"{quantity} of {column} is what the state was {-1 - follow.lag} frames before, so it asks "
-                f"for nothing (correlation {follow.correlation:.2f})",
+                _copied(column, quantity, follow),
                 follow.lag,
                 "see that this key is the target and not a reading; else train on the stream next_state",
             )
@@ -270,6 +235,17 @@ def lags(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                 "correct the scale of the command, or of the state",
                 remedy.scaled(column, quantity, follow.gain),
             )
+
+
+def _copied(column: str, quantity: str, follow: Following) -> str:
+    """What is proven of a target that moves as the state did."""
+    if not follow.asks:
+        return f"{quantity} of {column} is the state itself in every frame, so it asks for nothing"
+    before = "in the same frame" if follow.lag == -1 else f"{-1 - follow.lag} frames before"
+    return (
+        f"{quantity} of {column} moves as the state does {before} (correlation {follow.correlation:.2f}): it "
+        "is a reading, or the state and a constant displacement"
+    )
 
 
 def scales(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:

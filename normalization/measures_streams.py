@@ -36,20 +36,20 @@ GRIPPER_MOVED = 0.2
 
 
 def clock(rows: EpisodeRows) -> Measured:
-    """`rate`, `gaps` (intervals, missing frames), `jitter` and `backward` of the timestamps."""
+    """`backward` (earlier, equal), `rate`, `gaps` (intervals, missing) and `jitter` of the timestamps."""
     dt_M = np.diff(rows.timestamp_N)
     if not len(dt_M):
         return
+    backward, equal = np.count_nonzero(dt_M < 0), np.count_nonzero(dt_M == 0)
+    wrong = float(backward + equal) if backward or equal else None
+    yield "backward", "timestamp", "", Tally.of((backward, equal), wrong=wrong, key=rows.key)
     period = float(np.median(dt_M))
-    rate = 1.0 / period if period > 1e-9 else 1e9
+    if period <= 0:  # no rate
+        return
+    rate = 1.0 / period
     error = abs(rate / rows.fps - 1.0)
     wrong = error if error > RATE_ERROR and len(dt_M) >= FEWEST_INTERVALS else None
     yield "rate", "timestamp", "", Tally.of((1.0, rows.fps), low=rate, high=rate, wrong=wrong, key=rows.key)
-    backward = np.count_nonzero(dt_M <= 0)
-    wrong = float(backward) if backward else None
-    yield "backward", "timestamp", "", Tally.of((backward,), wrong=wrong, key=rows.key)
-    if period <= 0:
-        return
     late_M = dt_M > GAP_PERIODS * period
     missing = float((np.round(dt_M[late_M] / period) - 1).sum())
     longest = float(dt_M.max())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from robot_foundry.runtime import folders
 from robot_foundry.runtime.errors import FoundryError, MissingFileError, UsageError, nearest
 from robot_foundry.runtime.storage import OBJECT_STORES, checked_path
 from robot_foundry.runtime.storage_fsspec import open_filesystem
@@ -75,6 +77,14 @@ def is_file(place: str) -> bool:
     return bool(files.isfile(path))
 
 
+def is_folder(place: str) -> bool:
+    """Whether a folder, or objects beneath such a name, are at this path or URL."""
+    if not is_remote(place):
+        return Path(place).is_dir()
+    files, path = open_filesystem(place)
+    return bool(files.isdir(path))
+
+
 def walk(root: str) -> Iterator[FileStatus]:
     """All files beneath the root, in no certain order; links are followed, but not to a folder around them.
 
@@ -85,10 +95,8 @@ def walk(root: str) -> Iterator[FileStatus]:
         with suppress(FileNotFoundError), _reached(root):  # no such bucket
             yield from _remote(files.find(base, detail=True), base)
         return
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=_unless_missing):
-        folders[:] = [name for name in folders if not _is_circle(os.path.join(folder, name))]
-        for name in names:
-            yield from _local(root, Path(folder, name).relative_to(root))
+    for path in folders.walk(root):
+        yield from _local(root, path)
 
 
 @contextmanager
@@ -105,27 +113,18 @@ def _reached(root: str) -> Iterator[None]:
         ) from error
 
 
-def _is_circle(folder: str) -> bool:
-    """Whether the folder is a link to one that it lies in: all in there would be found again and again."""
-    if not os.path.islink(folder):
-        return False
-    target = os.path.realpath(folder)
-    return os.path.commonpath([target, os.path.realpath(os.path.dirname(folder))]) == target
-
-
-def _local(root: str, path: Path) -> Iterator[FileStatus]:
+def _local(root: str, path: str) -> Iterator[FileStatus]:
     """The status of what is a file, or a link that leads nowhere."""
-    place = Path(root, path)
-    if place.is_file():
-        yield status(root, path.as_posix())
-    elif place.is_symlink() and not place.exists():
-        yield FileStatus(path.as_posix(), 0, NO_STAMP)
-
-
-def _unless_missing(error: OSError) -> None:
-    """For `os.walk`, which is silent about folders that it cannot read."""
-    if not isinstance(error, FileNotFoundError):
-        raise error
+    try:
+        found = os.stat(os.path.join(root, path))
+    except OSError as error:
+        if error.errno not in folders.NOWHERE:
+            raise
+        if os.path.islink(os.path.join(root, path)):
+            yield FileStatus(path, 0, NO_STAMP)
+        return
+    if stat.S_ISREG(found.st_mode):
+        yield FileStatus(path, found.st_size, str(found.st_mtime_ns))
 
 
 def matching(root: str, pattern: str) -> Iterator[FileStatus]:
@@ -136,21 +135,10 @@ def matching(root: str, pattern: str) -> Iterator[FileStatus]:
     if is_remote(root):
         files, base = open_filesystem(root)
         with suppress(FileNotFoundError), _reached(root):  # no such bucket
-            yield from _remote(files.glob(f"{base}/{pattern}", detail=True), base)
+            yield from _remote(files.glob(f"{glob.escape(base)}/{pattern}", detail=True), base)
         return
-    _check_folders(root, pattern)
-    for name in glob.glob(pattern, root_dir=root, recursive=True):
-        if not any(_is_circle(os.path.join(root, above)) for above in Path(name).parents):
-            yield from _local(root, Path(name))
-
-
-def _check_folders(root: str, pattern: str) -> None:
-    """Look into every folder that the pattern leads into: `glob` is silent where it cannot."""
-    above = pattern.split("/")[:-1]
-    for depth in range(len(above) + 1):
-        found = glob.glob("/".join(above[:depth]) or ".", root_dir=root, recursive=True)
-        for folder in filter(os.path.isdir, (os.path.join(root, name) for name in found)):
-            os.scandir(folder).close()
+    for path in folders.expand(root, pattern):
+        yield from _local(root, path)
 
 
 def read_bytes(root: str, path: str) -> bytes:

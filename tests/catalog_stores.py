@@ -34,6 +34,7 @@ from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.keyed import key as key_of
 from robot_foundry.shards.arrays import write_npz
 from robot_foundry.shards.images import encode_jpeg
 from robot_foundry.shards.index import write_index
@@ -86,7 +87,7 @@ def make_version(
             episodes.append(
                 {"shard": ordinal, "episode": i, "key": key, "id": f"demo_{i}", "row_start": int(starts[i])}
                 | {"num_frames": count, "fps": fps, "duration_s": count / fps, "success": i % 2 == 0}
-                | {"source": f"{name}.hdf5"}
+                | {"source": f"{name}.hdf5", "split_hash": key_of("split", key)}
             )
             text = f"lift the cube {i % 2}"
             note = {"key": key, "start": 0, "end": count, "kind": "instruction", "text": text}

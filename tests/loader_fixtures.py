@@ -37,7 +37,7 @@ from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d
 from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.runtime.keyed import generator
+from robot_foundry.runtime.keyed import generator, key
 from robot_foundry.shards.arrays import write_npz
 from robot_foundry.shards.images import encode_jpeg
 from robot_foundry.shards.index import write_index
@@ -124,6 +124,7 @@ def write_version(
                     "duration_s": length / fps,
                     "success": True,
                     "source": name,
+                    "split_hash": key("split", episode.key),
                 }
             )
             for first, end, text in episode.notes:

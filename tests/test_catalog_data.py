@@ -24,10 +24,10 @@ from robot_foundry.catalog.mixture import (
     warnings_for,
 )
 from robot_foundry.catalog.refs import resolve
-from robot_foundry.catalog.selection import Selection, SelectionSpec
+from robot_foundry.catalog.selection import Selection, SelectionSpec, frames_of_split
 from robot_foundry.catalog.statistics import representation_statistics, version_statistics
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import Flag, frame_matrix, read_episodes, read_frames
+from robot_foundry.catalog.tables import Flag, frame_matrix, read_episodes, read_frames, write_table
 from robot_foundry.normalization.rotation import rot6d_to_matrix
 from robot_foundry.normalization.space import Dim, dims_for
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -82,6 +82,15 @@ def test_locate_agrees_with_ranges(store: Store, split: str, by: str, data: st.D
     assert list(zip(shard_n.tolist(), row_n.tolist(), strict=True)) == [expected[i] for i in n]
     with pytest.raises(FoundryError, match="outside"):
         selection.locate(np.array([selection.num_samples]))
+
+
+def test_a_table_of_an_earlier_tool_is_named(store: Store) -> None:
+    version = make_version(store, "early", [[3, 4]])
+    path = store.table("early", version.version_id, "episodes")
+    store.storage.write(path, write_table(read_episodes(store, version).drop(["split_hash"])))
+    with pytest.raises(FoundryError, match="has no column 'split_hash'") as error:
+        select(store, "early")
+    assert error.value.hint == "foundry-data remap early@v1 makes its tables anew"
 
 
 def test_one_episode_is_train_and_val_says_why(store: Store) -> None:
@@ -300,3 +309,31 @@ def test_chunk_statistics_are_cached_and_repeatable(store: Store, tmp_path: Path
     assert counts[names.index("right.ee_position.x")] == sum(samples.values()) - 1
     with pytest.raises(FoundryError, match="did you mean 'next_state'"):
         representation_statistics(store, mixture, stream="nextstate")
+
+
+FRACTIONS = st.fractions(0, 1, max_denominator=10**25).filter(lambda share: share < 1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=12), FRACTIONS, st.data())
+def test_a_split_is_exact_and_train_is_never_empty(
+    hashes: list[int], fraction: Fraction, data: st.DataObject
+) -> None:
+    # Hashes on the border, too, where a float would err.
+    border = fraction * 2**64
+    hashes += [int(border) + step for step in (-1, 0, 1) if 0 <= int(border) + step < 2**64]
+    length_E = np.array([data.draw(st.integers(0, 3)) for _ in hashes])
+    length_E[0] = 1
+    hash_E = np.array(hashes, np.uint64)
+    held_out = {
+        split: frames_of_split(SelectionSpec(split=split, val_fraction=str(fraction)), hash_E, length_E)
+        for split in ("train", "val")
+    }
+    expected = [Fraction(found, 2**64) < fraction for found in hashes]
+    filled = [found for found, length in zip(hashes, length_E, strict=True) if length]
+    if all(Fraction(found, 2**64) < fraction for found in filled):
+        expected = [side and found != max(filled) for side, found in zip(expected, hashes, strict=True)]
+    for split, (begin_E, end_E) in held_out.items():
+        chosen_E = np.array(expected) == (split == "val")
+        assert not begin_E.any() and np.array_equal(end_E, np.where(chosen_E, length_E, 0))
+    assert held_out["train"][1].any()

@@ -19,6 +19,7 @@ from robot_foundry.catalog.schema import Camera, Schema
 from robot_foundry.catalog.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, frames_schema, table_digest
 from robot_foundry.normalization.space import dims_for
 from robot_foundry.runtime.canonical import canonical_json
+from robot_foundry.runtime.keyed import key
 from robot_foundry.runtime.storage import open_storage
 from robot_foundry.shards import keys
 from robot_foundry.shards.arrays import write_npz
@@ -137,9 +138,9 @@ def test_tables() -> None:
         schema=frames_schema(3, {"command": 1}),
     )
     assert table_digest(frames) == "624d2d49deebc25df3b73534f05ad05a"
-    row = (0, 0, EPISODE, "demo_0", 0, 2, 20.0, 0.1, None, "lift/ph.hdf5")
+    row = (0, 0, EPISODE, "demo_0", 0, 2, 20.0, 0.1, None, "lift/ph.hdf5", key("split", "f" * 64, "demo_0"))
     episodes = pa.Table.from_pylist([dict(zip(EPISODES_SCHEMA.names, row, strict=True))], EPISODES_SCHEMA)
-    assert table_digest(episodes) == "301934eefee64b3d9799919d2ccbd55b"
+    assert table_digest(episodes) == "474ee467e7a04ecea8f262f81fedef5e"
     row = (EPISODE, 0, 2, "instruction", "lift the cube", "task")
     notes = pa.Table.from_pylist([dict(zip(ANNOTATIONS_SCHEMA.names, row, strict=True))], ANNOTATIONS_SCHEMA)
     assert table_digest(notes) == "c76b6939d78f9ee32cee87420321afb2"

@@ -140,9 +140,8 @@ def test_the_size_is_that_of_the_images_and_may_not_change():
     _, told = stored(Content(), [[Encoded(h.jpeg(h.smooth(1, 20, 30)), "jpeg")]], "a")
     assert (told["a"]["height"], told["a"]["width"]) == (20, 30)
     frames = [[h.smooth(1, 20, 30)], [h.smooth(1, 24, 30)]]
-    with pytest.raises(
-        Refused, match="'a' at frame 1 is 24 x 30, and those before are 20 x 30: give content.resize"
-    ):
+    told = r"'a' at frame 1 is 24 x 30, and those before are 20 x 30: --set 'content.resize=\[20, 30\]'"
+    with pytest.raises(Refused, match=told):
         stored(Content(), frames, "a")
     images, told = stored(Content(resize=(20, 30)), frames, "a")
     assert [h.pixels(data).shape for _, _, data in images] == [(20, 30, 3)] * 2

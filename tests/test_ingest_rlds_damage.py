@@ -95,8 +95,7 @@ def test_counts_that_disagree_with_dataset_info_are_named(tmp_path, stated, writ
 
 def test_files_that_are_not_there_are_counted(tmp_path):
     made = h.simple(tmp_path / "source", 2)
-    records = [made.record([h.step(0, 1)])]
-    made.write("val", records, records, records)
+    made.write("val", *([made.record([h.step(0, 1, seed)])] for seed in range(3)))
     (made.folder / "toy-val.tfrecord-00001-of-00003").unlink()
     report = h.ingested(made, tmp_path / "store")
     assert (report.written, report.quarantined) == (3, ())

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import read_episodes
 from robot_foundry.ingest.engine import run
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.killpoint import ENVIRONMENT, WITH_PARENT
@@ -231,3 +233,18 @@ def test_a_store_that_cannot_be_reached_is_named(tmp_path, monkeypatch):
     assert first.startswith("Error: s3://bucket/x cannot be listed: ") and second.startswith(
         "Hint: look at the network"
     )
+
+
+def test_copies_in_s3_are_told_and_on_the_side_of_the_file_here(bucket, source, tmp_path):
+    root, content = f"{bucket}/copies", (source / "part_0.hdf5").read_bytes()
+    for path in ("a.hdf5", "deep/b.hdf5"):
+        open_storage(root).write(path, content)
+    told = "deep/b.hdf5 holds what a.hdf5 holds"
+    assert any(told in warning for warning in ingest(root, tmp_path, dry_run=True).warnings)
+    there, here = ingest(root, tmp_path / "there"), ingest(source / "part_0.hdf5", tmp_path / "here")
+    assert any(told in warning for warning in there.warnings)
+    remote, local = (
+        [(row["id"], row["split_hash"]) for row in read_episodes(Store(store), report.version).to_pylist()]
+        for store, report in ((tmp_path / "there", there), (tmp_path / "here", here))
+    )
+    assert sorted(remote) == sorted(2 * local)

@@ -134,7 +134,8 @@ class Unit:
     `key` names it in the tar, `num_bytes` is what it will take there, by estimate. `alone` is False for an
     episode in a file that holds several. `num_frames` is None where only reading tells. `encodes` is False if
     all its images are stored as the source holds them: then no encoder decides its bytes. `texts` is language
-    of the whole episode that another file of the source tells: (kind, text).
+    of the whole episode that another file of the source tells: (kind, text). `whole_file` says that the file
+    is this one episode, whose name is from its path.
     """
 
     file: SourceFile
@@ -145,6 +146,7 @@ class Unit:
     num_frames: int | None = None
     encodes: bool = True
     texts: Texts = ()
+    whole_file: bool = False
 
     @property
     def name(self) -> str:

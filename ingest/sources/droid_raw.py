@@ -54,7 +54,7 @@ class DroidRaw(Layout):
     """See `Layout`."""
 
     name = "droid_raw"
-    version = 1
+    version = 2
     has_images = True
 
     def claims(self, path: str) -> bool:
@@ -95,7 +95,7 @@ class DroidRaw(Layout):
         episode = str(_metadata(file).get("uuid") or PurePosixPath(file.path).parent.name or "trajectory")
         videos = sum(companion.size for companion in file.companions if companion.path.endswith(VIDEO))
         key = episode_key(file.path, episode)
-        return [Unit(file, episode, key, file.size + BLOW_UP * videos, alone=True)], []
+        return [Unit(file, episode, key, file.size + BLOW_UP * videos, alone=True, whole_file=True)], []
 
     @contextmanager
     def open(self, unit: Unit, content: Content) -> Iterator[Episode]:
@@ -165,7 +165,9 @@ def _check_rows(arrays: Mapping[str, NDArray[Any]], num_frames: int) -> None:
 def _clock(arrays: Mapping[str, NDArray[Any]], num_frames: int, content: Content) -> Clock:
     if STEP_START not in arrays:
         return clock_of(None, num_frames, content)
-    return clock_of((STEP_START, arrays[STEP_START], "ms"), num_frames, content, epoch=True)
+    without = f"--set 'content.skip=[{STEP_START}]' goes by the rate"
+    measured = STEP_START, arrays[STEP_START], "ms"
+    return clock_of(measured, num_frames, content, epoch=True, without=without)
 
 
 def _views(

@@ -1,5 +1,7 @@
 """What the HDF5 layouts share: opening with a clear refusal, attributes as JSON, arrays and image streams.
 
+Where links lead is of hdf5_links.
+
 Legend: N frames, H W pixels.
 """
 
@@ -9,7 +11,8 @@ import fnmatch
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Camera, Refused
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.ingest.sources.hdf5_links import ERRORS as ERRORS
+from robot_foundry.ingest.sources.hdf5_links import NOT_UTF8 as NOT_UTF8
+from robot_foundry.ingest.sources.hdf5_links import again as again
+from robot_foundry.ingest.sources.hdf5_links import at as at
+from robot_foundry.ingest.sources.hdf5_links import child as child
+from robot_foundry.ingest.sources.hdf5_links import datasets as datasets
+from robot_foundry.ingest.sources.hdf5_links import nowhere as nowhere
+from robot_foundry.ingest.sources.hdf5_links import unreadable as unreadable
 from robot_foundry.shards.images import MAX_PIXELS
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
@@ -30,7 +40,6 @@ LONGEST_LIST = 256
 LARGEST_ROW = 4096
 BLOCK_BYTES = 64 * 1024 * 1024
 READ_BYTES = 1024 * 1024
-DEEPEST = 16
 # Attributes of /data that LIBERO writes and robomimic does not.
 LIBERO_ATTRIBUTES = ("problem_info", "bddl_file_name")
 OTHER_LAYOUT = {
@@ -42,8 +51,6 @@ OTHER_LAYOUT = {
     "unknown": "this file is of no layout that is known by its groups: a spec with `layout: hdf5` can tell "
     "where its episodes and images are (docs/specs.md)",
 }
-# What h5py raises on damaged files.
-ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
 def claims(path: str) -> bool:
@@ -71,31 +78,27 @@ def open_file(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
-def unreadable(what: str, error: Exception) -> FoundryError:
-    """Refused for damaged content; an error that stops the run for an I/O error, which may pass."""
-    text = " ".join(str(error).split())
-    system = re.search(r"errno = ([1-9]\d*), error message = '([^']*)'", text)
-    if system:
-        return FoundryError(
-            f"{what} could not be read: {system[2]}", hint="run the same command again when the disk is back"
-        )
-    if "truncated file" in text:
-        eof, stored = re.search(r"eof = (\d+)", text), re.search(r"stored_eof = (\d+)", text)
-        sizes = f" at {eof[1]} of {stored[1]} bytes" if eof and stored else ""
-        return Refused(f"{what} is truncated{sizes}")
-    if "filter" in text or "plugin" in text:
-        return Refused(f"{what} is damaged or uses a filter that is not installed ({text})")
-    return Refused(f"{what} is damaged ({text})")
-
-
 def natural_order(name: str) -> tuple[Any, ...]:
-    """Sort key under which demo_2 comes before demo_10."""
-    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", name))
+    """Sort key under which demo_2 comes before demo_10, and demo_1 before demo_01."""
+    parts = re.split(r"([0-9]+)", name)
+    numbered = [
+        (1, len(part.lstrip("0")), part.lstrip("0")) if i % 2 else (0, 0, part)
+        for i, part in enumerate(parts)
+    ]
+    return *numbered, (0, len(name), name)
 
 
-def key_name(name: str) -> str:
-    """The name with its last number padded, so that sorted keys are in numeric order."""
-    return re.sub(r"(\d+)(?=\D*$)", lambda number: number[1].zfill(6), name)
+def key_names(names: Sequence[str]) -> dict[str, str]:
+    """What the key of each episode of one file is made of: no two are the same.
+
+    That is the name with its last number padded, so that sorted keys are in numeric order; and the name
+    itself where others would be padded to the same (demo_1 beside demo_01).
+    """
+    padded = {
+        name: re.sub(r"([0-9]+)(?=[^0-9]*$)", lambda number: number[1].zfill(6), name) for name in names
+    }
+    counts = Counter(padded.values())
+    return {name: name if counts[key] > 1 else key for name, key in padded.items()}
 
 
 def groups(file: h5py.File) -> list[str]:
@@ -195,36 +198,6 @@ def json_attribute(values: Mapping[str, Any], name: str) -> Any:
         return json.loads(values[name])
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
-
-
-def child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
-    """What lies under the name; None if nothing does. Refused if it lies in another file.
-
-    Nobody hashed that file, and a hostile one could point anywhere on this machine.
-    """
-    if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
-        raise Refused(f"'{name}' lies in another file: ingest that file itself")
-    item = group.get(name)
-    if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-        raise Refused(f"the numbers of '{name}' lie in another file, which is not read")
-    return item
-
-
-def datasets(group: h5py.Group, skip_groups: tuple[str, ...] = (), depth: int = 0) -> dict[str, h5py.Dataset]:
-    """All datasets beneath the group by path, sorted; top-level groups in `skip_groups` are passed over."""
-    if depth > DEEPEST:
-        raise Refused(f"its groups are nested more than {DEEPEST} deep, or form a circle")
-    found: dict[str, h5py.Dataset] = {}
-    for name in sorted(group):
-        if name in skip_groups:
-            continue
-        item = child(group, name)
-        if isinstance(item, h5py.Dataset):
-            found[name] = item
-        elif isinstance(item, h5py.Group):
-            below = datasets(item, depth=depth + 1)
-            found.update({f"{name}/{inner}": dataset for inner, dataset in below.items()})
-    return found
 
 
 def why_left_out(name: str, dataset: h5py.Dataset, skip: tuple[str, ...]) -> str | None:

@@ -47,7 +47,7 @@ class Hdf5Places(Layout):
     """See `Layout`."""
 
     name = "hdf5"
-    version = 1
+    version = 2
     has_images = True
 
     def claims(self, path: str) -> bool:
@@ -67,15 +67,28 @@ class Hdf5Places(Layout):
         refused: list[tuple[str, str]] = []
         with file.local() as path, hdf5.open_file(path) as opened:
             names = self._episodes(opened, file, places)
+            key_names, whole_file = hdf5.key_names(names), places.episodes is None
+            again = {} if whole_file else hdf5.again(opened, names)
             for name in names:
                 try:
+                    if name in again:
+                        raise Refused(f"it is '{again[name]}' again, by a link")
                     structure = structure_of(_group(opened, name, places), places, content)
                 except Refused as error:
                     refused.append((f"{file.path}#{name}", error.message))
                     continue
-                key, alone = episode_key(file.path, hdf5.key_name(name)), len(names) == 1
-                encodes = content.changes_pixels or not all(view.is_encoded for view in structure.views)
-                units.append(Unit(file, name, key, structure.num_bytes, alone, structure.num_frames, encodes))
+                units.append(
+                    Unit(
+                        file,
+                        name,
+                        episode_key(file.path, key_names[name]),
+                        structure.num_bytes,
+                        alone=len(names) == 1,
+                        num_frames=structure.num_frames,
+                        encodes=content.changes_pixels or not all(v.is_encoded for v in structure.views),
+                        whole_file=whole_file,
+                    )
+                )
         return units, refused
 
     def _episodes(self, opened: h5py.File, file: SourceFile, places: Places) -> list[str]:
@@ -143,10 +156,12 @@ def _matching(group: h5py.Group, pattern: str) -> list[str]:
 def _group(file: h5py.File, name: str, places: Places) -> h5py.Group:
     group: Any = file["/"]
     try:
-        for part in () if places.episodes is None else name.split("/"):
-            group = hdf5.child(group, part)
+        if places.episodes is not None:
+            group = hdf5.at(file, name)
     except hdf5.ERRORS as error:
         raise hdf5.unreadable("the episode", error) from error
+    if group is None:
+        raise Refused(hdf5.nowhere(file, name) or hdf5.NOT_UTF8)
     if not isinstance(group, h5py.Group):
         raise Refused("it is not a group")
     return group
@@ -155,15 +170,16 @@ def _group(file: h5py.File, name: str, places: Places) -> h5py.Group:
 def structure_of(group: h5py.Group, places: Places, content: Content) -> Structure:
     """What is taken of the episode. Refused if it cannot be used."""
     try:
-        found = hdf5.datasets(group)
-        num_frames = _num_frames(found, places.length)
-        images = _images(found, places)
+        left_out: dict[str, str] = {}
+        found = hdf5.datasets(group, lost=left_out)
+        num_frames = _num_frames(found, places.length, left_out)
+        images = _images(found, places, left_out)
         cameras = chosen(images, content)
         views = tuple(image_array(camera.name, camera.array, found[camera.array]) for camera in cameras)
         texts = {path: text for path, dataset in found.items() if (text := _text(dataset)) is not None}
     except hdf5.ERRORS as error:
         raise hdf5.unreadable("the episode", error) from error
-    left_out = {camera.array: "not among the spec's cameras" for camera in images if camera not in cameras}
+    left_out |= {camera.array: "not among the spec's cameras" for camera in images if camera not in cameras}
     for view in views:
         unused = check_length(view.camera.array, view.num_images, num_frames)
         left_out |= {} if unused is None else {view.camera.array: unused}
@@ -182,7 +198,9 @@ def structure_of(group: h5py.Group, places: Places, content: Content) -> Structu
     return Structure(num_frames, views, tuple(sorted(arrays)), texts, left_out, num_bytes)
 
 
-def _num_frames(found: Mapping[str, h5py.Dataset], length: str) -> int:
+def _num_frames(found: Mapping[str, h5py.Dataset], length: str, lost: Mapping[str, str]) -> int:
+    if length in lost:
+        raise Refused(f"it has no array '{length}': {lost[length]}")
     if length not in found:
         known = ", ".join(found) or "none"
         raise Refused(f"it has no array '{length}'{nearest(length, found)} (arrays: {known})")
@@ -195,12 +213,12 @@ def _num_frames(found: Mapping[str, h5py.Dataset], length: str) -> int:
     return num_frames
 
 
-def _images(found: Mapping[str, h5py.Dataset], places: Places) -> list[Camera]:
+def _images(found: Mapping[str, h5py.Dataset], places: Places, lost: Mapping[str, str]) -> list[Camera]:
     """The image arrays as cameras whose size is not known yet."""
     if isinstance(places.images, Mapping):
         for name, path in places.images.items():
             if path not in found:
-                close = nearest(path, found)
+                close = f": {lost[path]}" if path in lost else nearest(path, found)
                 raise Refused(f"it has no array '{path}', which content.hdf5.images.{name} names{close}")
         return [Camera(name, path, 0, 0) for name, path in places.images.items()]
     matching = [
@@ -232,7 +250,9 @@ def _clock(
     if places.time is None:
         return clock_of(None, num_frames, content)
     key = places.time.key
-    if key not in group:
+    found = hdf5.at(group, key)
+    if not isinstance(found, h5py.Dataset):
         raise Refused(f"it has no array '{key}', which content.hdf5.time names{nearest(key, arrays)}")
-    values = arrays[key] if key in arrays else hdf5.read_array(key, group[key])
-    return clock_of((key, values, places.time.unit), num_frames, content, epoch=places.time.epoch)
+    values = arrays[key] if key in arrays else hdf5.read_array(key, found)
+    measured, without = (key, values, places.time.unit), "--set content.hdf5.time=null, and give content.fps"
+    return clock_of(measured, num_frames, content, epoch=places.time.epoch, without=without)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from math import prod
 from pathlib import Path
@@ -35,7 +36,6 @@ from robot_foundry.ingest.sources.base import (
 from robot_foundry.ingest.sources.hdf5 import LARGEST_ROW
 from robot_foundry.ingest.sources.rlds_directory import (
     FEATURES,
-    FILE_NAME,
     INFO,
     LARGEST_JSON,
     DatasetFile,
@@ -54,6 +54,7 @@ from robot_foundry.ingest.sources.rlds_features import (
     Leaf,
     texts_of,
 )
+from robot_foundry.ingest.sources.rlds_names import CLAIMED
 from robot_foundry.ingest.sources.robomimic import MOST_LOW_DIM_BYTES, chosen
 from robot_foundry.ingest.sources.tfrecord import SMALLEST_RECORD, find_records, read_record
 from robot_foundry.ingest.spec import Content
@@ -74,11 +75,11 @@ class Rlds(Layout):
     """See `Layout`."""
 
     name = "rlds"
-    version = 1
+    version = 2
     has_images = True
 
     def claims(self, path: str) -> bool:
-        return FILE_NAME.fullmatch(path) is not None
+        return CLAIMED.fullmatch(path) is not None
 
     def companions(self, path: str, listed: Collection[str]) -> tuple[str, ...]:
         folder = path.rpartition("/")[0]
@@ -96,14 +97,19 @@ class Rlds(Layout):
         return told
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
-        known = describe(file.path, lambda name: _json_beside(file, name))
+        known = describe(file.path, partial(_json_beside, file), partial(_names_beside, file))
         num_records, refused = known.num_records, []
-        if num_records is None:
+        if num_records is None or known.is_guess:
             with file.local() as path:
                 records = find_records(path)
             num_records = len(records.spans)
             if records.damage is not None:
                 refused.append((f"{file.path}#record_{num_records}", records.damage))
+            if known.is_guess and num_records != known.num_records:
+                raise Refused(
+                    f"{INFO} says {known.num_records} records if the files that are not here are empty, and "
+                    f"it has {num_records}: fetch the others, or move {INFO} away"
+                )
         if num_records * SMALLEST_RECORD > file.size or (num_records == 0 and file.size and not refused):
             raise Refused(f"{INFO} says {num_records} records, and it has {file.size} bytes")
         num_bytes = file.size // max(num_records, 1)
@@ -122,7 +128,7 @@ class Rlds(Layout):
 
     @contextmanager
     def open(self, unit: Unit, content: Content) -> Iterator[Episode]:
-        known = describe(unit.file.path, lambda name: _json_beside(unit.file, name))
+        known = describe(unit.file.path, partial(_json_beside, unit.file))
         with unit.file.local() as path:
             example = Example(_record(path, int(unit.episode.removeprefix("record_")), known))
         yield _episode(example, known, content)
@@ -137,6 +143,12 @@ def _json_beside(file: SourceFile, name: str) -> bytes | None:
             with companion.local() as path:
                 return path.read_bytes()
     return None
+
+
+def _names_beside(file: SourceFile) -> list[str]:
+    """The names of all files in its folder."""
+    folder = "/".join(filter(None, (file.root, file.path.rpartition("/")[0])))
+    return [found.path for found in files.matching(folder, "*")]
 
 
 def _record(path: Path, number: int, known: DatasetFile) -> bytes:
@@ -274,16 +286,13 @@ def _probed(path: str, step: int, data: Data, headers: images.Headers) -> tuple[
 
 def _pictures(camera: Camera, views: Sequence[Data]) -> Iterator[Picture]:
     """The images untouched; None where the source has no bytes at that step."""
-    headers, expected = images.Headers(), (camera.height, camera.width)
+    headers = images.Headers()
     for step, data in enumerate(views):
         if not data:
             yield None
             continue
         encoding, height, width = _probed(camera.array, step, data, headers)
-        if (height, width) != expected:
-            sizes = f"{height} x {width} px and not {camera.height} x {camera.width}"
-            raise Refused(f"image {step} of {camera.array} has {sizes} as those before")
-        yield Encoded(data, encoding, expected)
+        yield Encoded(data, encoding, (height, width))
 
 
 def _arrays(example: Example, leaves: Sequence[Leaf], num_frames: int) -> dict[str, NDArray[Any]]:

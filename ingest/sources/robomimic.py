@@ -15,6 +15,7 @@ import numpy as np
 
 from robot_foundry.ingest.sources import hdf5
 from robot_foundry.ingest.sources.base import Camera, Episode, Layout, Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.clock import why_not_times
 from robot_foundry.ingest.spec import Content
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.keys import MAX_FRAMES, episode_key
@@ -42,7 +43,7 @@ class Robomimic(Layout):
     """See `Layout`."""
 
     name = "robomimic"
-    version = 1
+    version = 2
     has_images = True
 
     def claims(self, path: str) -> bool:
@@ -58,13 +59,16 @@ class Robomimic(Layout):
                 names = hdf5.groups(opened)
             except hdf5.ERRORS as error:
                 raise hdf5.unreadable("the file", error) from error
+            key_names, again = hdf5.key_names(names), hdf5.again(opened["data"], names)
             for name in names:
                 try:
+                    if name in again:
+                        raise Refused(f"it is '{again[name]}' again, by a link")
                     structure = self._structure(opened, name, content)
                 except Refused as error:
                     refused.append((f"{file.path}#{name}", error.message))
                     continue
-                key = episode_key(file.path, hdf5.key_name(name))
+                key = episode_key(file.path, key_names[name])
                 units.append(
                     Unit(file, name, key, structure.num_bytes, len(names) == 1, structure.num_frames)
                 )
@@ -94,6 +98,8 @@ class Robomimic(Layout):
     def _structure(self, file: h5py.File, name: str, content: Content) -> Structure:
         try:
             demo = hdf5.child(file["data"], name)
+            if demo is None:
+                raise Refused(hdf5.nowhere(file["data"], name) or hdf5.NOT_UTF8)
             if not isinstance(demo, h5py.Group):
                 raise Refused("it is not a group")
             return self.structure(demo, content)
@@ -103,7 +109,8 @@ class Robomimic(Layout):
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
         """What is taken of the demonstration. Refused if it cannot be used."""
         if not isinstance(hdf5.child(demo, "obs"), h5py.Group):
-            raise Refused("it has no group obs")
+            why = hdf5.nowhere(demo, "obs")
+            raise Refused(f"it has no group obs{f': {why}' if why else ''}")
         return structure_of(demo, content)
 
     def check_content(self, environment: Mapping[str, Any], content: Content) -> None:
@@ -138,10 +145,12 @@ def structure_of(demo: h5py.Group, content: Content) -> Structure:
     """What is taken of a demonstration with actions. Refused if it cannot be used."""
     if not isinstance(hdf5.child(demo, "actions"), h5py.Dataset):
         others = ", ".join(sorted(name for name in demo if name != "actions"))
-        raise Refused(f"it has no array 'actions' (it has {others or 'nothing'})")
-    found = hdf5.datasets(demo, NOT_READ)
+        why = hdf5.nowhere(demo, "actions") or f"it has {others or 'nothing'}"
+        raise Refused(f"it has no array 'actions' ({why})")
+    left_out: dict[str, str] = {}
+    found = hdf5.datasets(demo, NOT_READ, left_out)
     num_frames = _num_frames(demo, found)
-    images, arrays, left_out = [], [], {}
+    images, arrays = [], []
     for name, dataset in found.items():
         if hdf5.is_image(dataset) and name.startswith("obs/"):
             images.append(hdf5.camera(name, dataset))
@@ -196,7 +205,10 @@ def _timestamps(arrays: Mapping[str, Any], num_frames: int, fps: float) -> Any:
     own = arrays.get("timestamp")
     if own is None:
         return np.arange(num_frames, dtype=np.float64) / fps
-    is_time = own.dtype.kind == "f" and own.shape == (num_frames,)
-    if not is_time or not np.isfinite(own).all() or (np.diff(own) < 0).any():
-        raise Refused("its array 'timestamp' is not rising seconds, one a frame; skip it in the spec")
+    why = why_not_times(own, num_frames, 1.0) if own.dtype.kind == "f" else f"it is {own.dtype}"
+    if why is not None:
+        raise Refused(
+            f"its array 'timestamp' is not rising seconds, one a frame: {why} "
+            "(--set 'content.skip=[timestamp]' goes by the rate)"
+        )
     return own.astype(np.float64)

@@ -21,7 +21,7 @@ class Robosuite(Robomimic):
     """See `Layout`."""
 
     name = "robosuite"
-    version = 1
+    version = 2
     has_images = False
 
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
@@ -45,7 +45,8 @@ class Robosuite(Robomimic):
         states = arrays["states"]
         if source != "default" or states.ndim != 2 or len(states) < 2 or states.shape[1] == 0:
             return fps, source
-        step_s = float(np.median(np.diff(states[:, 0].astype(np.float64))))
-        if not np.isfinite(step_s) or step_s <= 0:
+        times_N = states[:, 0].astype(np.float64)
+        step_s = float(np.median(np.diff(times_N))) if np.isfinite(times_N).all() else 0.0
+        if step_s <= 0:
             return fps, source
         return round(1.0 / step_s, 6), "states.time"

@@ -59,9 +59,11 @@ def _find_records(path: str, size: int, _modified_ns: int) -> Records:
     spans: list[tuple[int, int]] = []
     with open(path, "rb", buffering=0) as file:
         start = file.read(64)
-        for magic, reason in _OTHER_FORMATS.items():
-            if start.startswith(magic):
-                raise Refused(reason)
+        # A record whose length has its checksum is one, whatever its first bytes look like.
+        if not _is_header(start[: HEADER.size]):
+            for magic, reason in _OTHER_FORMATS.items():
+                if start.startswith(magic):
+                    raise Refused(reason)
         position = 0
         while position < size:
             file.seek(position)
@@ -75,13 +77,18 @@ def _find_records(path: str, size: int, _modified_ns: int) -> Records:
     return Records(tuple(spans), None)
 
 
+def _is_header(header: bytes) -> bool:
+    """Whether these are 12 bytes, a length and its checksum."""
+    return len(header) == HEADER.size and masked_crc32c(header[:8]) == HEADER.unpack(header)[1]
+
+
 def _damage(header: bytes, number: int, position: int, size: int) -> str | None:
     """What is wrong with the record of this header, as far as the header tells."""
     where = f"record {number} at byte {position}"
     if len(header) < HEADER.size:
         return f"the file is cut off in {where}"
-    length, stored = HEADER.unpack(header)
-    if masked_crc32c(header[:8]) != stored:
+    length = HEADER.unpack(header)[0]
+    if not _is_header(header):
         return f"the length of {where} fails its checksum, so nothing can be found from there on"
     if length > LARGEST_RECORD:
         return f"{where} claims {length} bytes, and a record has less than 2 GiB"

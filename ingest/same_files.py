@@ -1,0 +1,96 @@
+"""Files that a source holds more than once: links to one file are taken once, copies are told."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from robot_foundry.ingest.sources import SourceFile
+from robot_foundry.ingest.sources.base import STORE_CHECKSUM
+from robot_foundry.runtime import files
+from robot_foundry.runtime.files import FileStatus
+
+MOST_TOLD = 3
+# An MD5 as object stores write it, with the number of parts where it is of their MD5s.
+_CHECKSUM = re.compile(rf"{STORE_CHECKSUM}([0-9a-f]{{32}}(-\d+)?|[A-Za-z0-9+/]{{22}}==):\d+")
+
+
+def taken_once(
+    root: str, claimed: Sequence[FileStatus]
+) -> tuple[list[FileStatus], tuple[tuple[str, str], ...]]:
+    """The files, sorted by path, without those that are links to others of them; and these with the others.
+
+    Of several links to one file, that is not there itself, the first counts as the file.
+    """
+    in_order = sorted(claimed, key=lambda file: file.path)
+    if files.is_remote(root):
+        return in_order, ()
+    folders: dict[str, str] = {}
+    top = os.path.realpath(root)
+    real = {file.path: _real_path(root, file.path, folders) for file in in_order}
+    chosen: dict[str, str] = {}
+    for path, place in real.items():
+        if place == os.path.join(top, path) or place not in chosen:
+            chosen[place] = path
+    again = tuple((path, chosen[place]) for path, place in real.items() if chosen[place] != path)
+    dropped = {path for path, _ in again}
+    return [file for file in in_order if file.path not in dropped], again
+
+
+def _real_path(root: str, path: str, folders: dict[str, str]) -> str:
+    """Where the file lies when all links are followed; `folders` is what is known of folders."""
+    place = os.path.join(root, path)
+    if os.path.islink(place):
+        return os.path.realpath(place)
+    folder, name = os.path.split(place)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.path.join(folders[folder], name)
+
+
+def told_again(again: Sequence[tuple[str, str]]) -> list[str]:
+    """A sentence on links to files that are taken."""
+    if not again:
+        return []
+    shown = ", ".join(f"{path} is {file} again" for path, file in again[:MOST_TOLD])
+    return [f"links to files of the source are taken once: {_shortened(shown, len(again))}"]
+
+
+def told_nowhere(paths: Sequence[str]) -> list[str]:
+    """A sentence on links that lead nowhere."""
+    if not paths:
+        return []
+    what = "a link that leads" if len(paths) == 1 else "links that lead"
+    verb = "is" if len(paths) == 1 else "are"
+    return [f"{_shortened(', '.join(paths[:MOST_TOLD]), len(paths))} {verb} {what} nowhere"]
+
+
+def told_copies(content: Mapping[str, str]) -> list[str]:
+    """A sentence on files of equal content, which is given by path."""
+    by_content: dict[str, list[str]] = {}
+    for path in sorted(content):
+        by_content.setdefault(content[path], []).append(path)
+    pairs = [(path, paths[0]) for paths in by_content.values() for path in paths[1:]]
+    if not pairs:
+        return []
+    shown = ", ".join(f"{path} holds what {first} holds" for path, first in pairs[:MOST_TOLD])
+    return [
+        f"the source has copies, whose episodes count twice, on one side of every split: "
+        f"{_shortened(shown, len(pairs))}; remove them from the source if that is not meant"
+    ]
+
+
+def known_content(found: Iterable[SourceFile]) -> dict[str, str]:
+    """What tells the content of each file by path, as far as it is known without reading a remote one."""
+    return {
+        file.path: file.blake3
+        for file in found
+        if file.size
+        and file.blake3
+        and (not file.blake3.startswith(STORE_CHECKSUM) or _CHECKSUM.fullmatch(file.blake3))
+    }
+
+
+def _shortened(shown: str, count: int) -> str:
+    return shown if count <= MOST_TOLD else f"{shown}, and {count - MOST_TOLD} more"
