@@ -59,6 +59,7 @@ EPISODES_SCHEMA = pa.schema(
         ("duration_s", pa.float64()),
         ("success", pa.bool_()),
         ("source", pa.string()),
+        ("attributes", pa.string()),  # canonical JSON of what the source says of it
     ]
 )
 ANNOTATIONS_SCHEMA = pa.schema(

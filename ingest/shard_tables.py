@@ -31,7 +31,7 @@ from robot_foundry.normalization.evidence import Evidence
 from robot_foundry.runtime.cache import keep, kept
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 
-TABLES_VERSION = 1
+TABLES_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,7 @@ def _episode_row(
         "duration_s": float(rows.timestamp_N[-1] - rows.timestamp_N[0] + 1.0 / float(episode["fps"])),
         "success": rows.success,
         "source": episode["source"]["path"],
+        "attributes": canonical_json(episode["attributes"]).decode(),
     }
 
 

@@ -137,9 +137,9 @@ def test_tables() -> None:
         schema=frames_schema(3, {"command": 1}),
     )
     assert table_digest(frames) == "624d2d49deebc25df3b73534f05ad05a"
-    row = (0, 0, EPISODE, "demo_0", 0, 2, 20.0, 0.1, None, "lift/ph.hdf5")
+    row = (0, 0, EPISODE, "demo_0", 0, 2, 20.0, 0.1, None, "lift/ph.hdf5", '{"lang":"lift"}')
     episodes = pa.Table.from_pylist([dict(zip(EPISODES_SCHEMA.names, row, strict=True))], EPISODES_SCHEMA)
-    assert table_digest(episodes) == "301934eefee64b3d9799919d2ccbd55b"
+    assert table_digest(episodes) == "55ba8bc0f7d92413adcfab12ee7812ce"
     row = (EPISODE, 0, 2, "instruction", "lift the cube", "task")
     notes = pa.Table.from_pylist([dict(zip(ANNOTATIONS_SCHEMA.names, row, strict=True))], ANNOTATIONS_SCHEMA)
     assert table_digest(notes) == "c76b6939d78f9ee32cee87420321afb2"

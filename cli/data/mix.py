@@ -47,7 +47,7 @@ HAS, LACKS = "x", "."
     "--gap", default=DEFAULT_GAP, show_default=True, help="With --split-by time: frames between, unused."
 )
 @click.option(
-    "--where", metavar="SQL", help="Condition on episodes: \"success AND instruction LIKE '%cup%'\"."
+    "--where", metavar="SQL", help="Condition on episodes: \"success AND instruction LIKE '%cup%'\", or attributes.NAME = …"
 )
 @click.option(
     "--skip",
