@@ -94,7 +94,7 @@ class Dataset:
         notes = read_annotations(self.store, self.version)
         own = notes.filter(pc.equal(notes["key"], found["key"])).drop_columns(["key"])
         return Episode(
-            *(found[column] for column in ("key", "id", "source", "row_start", "fps", "success")),
+            **{column: found[column] for column in ("key", "id", "source", "row_start", "fps", "success")},
             rows=self._shard(found["shard"]).rows(span),
             attributes=json.loads(found.get("attributes") or "{}"),
             annotations=tuple(own.to_pylist()),

@@ -249,6 +249,8 @@ def _manifest(
         },
         provenance={
             **request.provenance,
+            "arrays": {key: [list(shape) for shape in found] for key, found in resolution.arrays.items()},
+            "controllers": [dict(values) for values in resolution.controllers],
             "checks": {
                 "version": checks.VERSION,
                 "found": len(found),
