@@ -21,7 +21,7 @@ from robot_foundry.normalization.representation import decode, references
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.observe import image_arrays, latest_state, state_array
 from robot_foundry.policy.pace import Pace
-from robot_foundry.policy.robot import commands, observation
+from robot_foundry.policy.robot import alike, commands, observation
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer import checkpoint
@@ -170,7 +170,7 @@ class Policy:
         pictures by the source's names of cameras, as it turns, orders and sizes them, and the arrays that the
         spec names for the state. A camera that is not given, and an array of NaN, is masked by `act`.
         """
-        own = self.spaces.datasets[self.number(dataset)]
+        own = self._robot(dataset)
         return observation(self._interface(own), own, raw, self.roles)
 
     def command(
@@ -194,7 +194,7 @@ class Policy:
         `rest` is the number for columns of the source that it does not name. Where a stream is made of
         several arrays, they come by key. FoundryError says in a sentence what cannot be told the robot.
         """
-        own = self.spaces.datasets[self.number(dataset)]
+        own = self._robot(dataset)
         if isinstance(actions, Actions) and actions.space != own.action:
             raise FoundryError(
                 f"the actions are not of '{own.name}': they are {', '.join(actions.space.names)}"
@@ -209,6 +209,16 @@ class Policy:
         if given.ndim == 2:
             return found
         return {key: values[0] for key, values in found.items()} if isinstance(found, dict) else found[0]
+
+    def _robot(self, dataset: str | None) -> DatasetSpaces:
+        """The dataset meant. FoundryError where none is named and they were not all made in one way."""
+        own = self.spaces.datasets[self.number(dataset)]
+        for other in self.spaces.datasets:
+            if dataset is None and not alike(self.robots.get(own.name), self.robots.get(other.name)):
+                raise FoundryError(
+                    f"'{own.name}' and '{other.name}' were made of unlike sources: say which one"
+                )
+        return own
 
     def _interface(self, own: DatasetSpaces) -> Interface:
         told = self.robots.get(own.name)

@@ -67,3 +67,17 @@ def estimated_states(
         if name in state:
             state_Td[1:, state.index(name)] = target_TA[:-1, column]
     return state_Td
+
+
+def alike(robot: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether two datasets were made of their sources in one way, as far as a robot is concerned."""
+    return _decisive(robot) == _decisive(other)
+
+
+def _decisive(robot: Mapping[str, Any] | None) -> Any:
+    if robot is None:
+        return None
+    content, mapping = robot["spec"]["content"], robot["spec"]["mapping"]
+    pixels = {name: content.get(name) for name in ("flip", "channel_order", "resize")}
+    numbers = {name: mapping[name] for name in ("tool_frame", "state", "actions")}
+    return {**{name: robot[name] for name in ("arrays", "controllers", "cameras")}, **pixels, **numbers}
