@@ -84,16 +84,11 @@ def test_both_poses_are_state_and_the_measured_one_is_the_reference(store: Store
 
 
 def test_statistics_checks_training_and_acting_know_both(store: Store, tmp_path: Path) -> None:
-    for arguments in (
-        ["stats", "goals", "-r", "relative_tool"],
-        ["validate", "goals", "--deep"],
-        ["show", "goals"],
-    ):
+    for arguments in (["stats", "goals", "-r", "relative_tool"], ["show", "goals"], ["validate", "goals"]):
         done = CliRunner().invoke(group, [*arguments, "--store", store.url, "--json"])
         assert done.exit_code == 0, done.output
-        assert arguments[0] == "validate" or "right_setpoint.ee_position.x" in json.dumps(
-            json.loads(done.stdout)
-        )
+        told = json.loads(done.stdout)
+        assert arguments[0] == "validate" or "right_setpoint.ee_position.x" in json.dumps(told)
     h.run(store, tmp_path, "data.mix=goals", "run.steps=2", "run.save_every=2")
     policy = Policy.load(tmp_path)
     episode = open_dataset("goals", store).episode("demo_0")
