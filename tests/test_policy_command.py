@@ -5,6 +5,7 @@ Second sources are the recording itself and robosuite's own rule for a command, 
 
 from __future__ import annotations
 
+import re
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from robot_foundry.runtime.errors import FoundryError
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 STATE = ("obs/robot0_eef_pos", "obs/robot0_eef_quat", "obs/robot0_gripper_qpos")
+TOOL = np.stack([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], axis=1)  # the tool frame of CONTENT in the source's
 REACH = np.array([0.05, 0.05, 0.05, 0.5, 0.5, 0.5])  # of a full command, m and rad
 CONTENT = ["content.flip=vertical", "content.channel_order=bgr", "content.rename={agentview: front}",
            "mapping.cameras={front: primary, robot0_eye_in_hand: wrist_right}", "content.resize=[16, 24]",
@@ -266,3 +268,53 @@ def test_a_state_may_be_told_in_any_form(policy: Policy, store: Store) -> None:
     ):
         with pytest.raises(FoundryError, match=message):
             act(wrong)
+
+
+class Replica:
+    """An arm that obeys robosuite's rule to the letter, from the first row of a recording."""
+
+    def __init__(self, source: dict[str, np.ndarray], steps: int) -> None:
+        self._source, self._last = source, steps
+        self.steps = 0
+        self.sent: list[np.ndarray] = []
+        self.poses: list[tuple[np.ndarray, Rotation]] = []
+        self.position, self.rotation = source[STATE[0]][0], Rotation.from_quat(source[STATE[1]][0])
+
+    @property
+    def done(self) -> bool:
+        return self.steps >= self._last
+
+    def images(self) -> dict[str, np.ndarray]:
+        return {"agentview": self._source["obs/agentview_image"][0]}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {
+            STATE[0]: self.position, STATE[1]: self.rotation.as_quat(), STATE[2]: self._source[STATE[2]][0],
+        }  # fmt: skip
+
+    def send(self, command: np.ndarray) -> None:
+        self.poses.append((self.position, self.rotation))
+        self.sent.append(command)
+        self.position, self.rotation = replayed(self.position, self.rotation, command)
+        self.steps += 1
+
+
+def test_the_loop_of_the_page_runs(
+    policy: Policy, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's own code: every command leads from where the robot is to the target, as far as it goes."""
+    page = (Path(__file__).parent.parent / "docs" / "robot.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    robot = Replica(recorded(recording, 0), steps=6)
+    monkeypatch.setattr(Policy, "load", lambda folder: policy)
+    told: dict[str, Any] = {"robot": robot}
+    exec(compile(code, "docs/robot.md", "exec"), told)
+    assert robot.steps == 8 and np.shape(robot.sent) == (8, 7)  # two chunks of four
+    for command, (position, rotation), target in zip(
+        robot.sent[-4:], robot.poses[-4:], told["actions"].values_TA, strict=True
+    ):
+        tool = np.column_stack([target[3:6], target[6:9], np.cross(target[3:6], target[6:9])])
+        flange = Rotation.from_matrix(tool @ TOOL.T)
+        moved = target[:3] - flange.apply([0, 0, 0.05]) - position
+        asked = np.concatenate([moved, (flange * rotation.inv()).as_rotvec()]) / REACH
+        np.testing.assert_allclose(command[:6], np.clip(asked, -1, 1), rtol=0, atol=1e-4)
