@@ -17,6 +17,7 @@ import pyarrow as pa
 from robot_foundry.runtime.canonical import canonical_json
 
 COLUMN = "attributes"
+_AGREED = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 _INT64 = range(-(2**63), 2**63)
 # How episode.json writes the floats that JSON has no numbers for.
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -70,11 +71,19 @@ def field_names(names: Iterable[str]) -> list[str]:
 
 
 def _column(values_E: Sequence[Any]) -> pa.Array:
+    kinds = set(map(type, values_E)) - {type(None)}
+    agreed = _AGREED.get(kinds.pop()) if len(kinds) == 1 else None if kinds else pa.bool_()
+    if agreed is None:
+        return _mixed_column(values_E)
+    try:
+        return pa.array(values_E, agreed)
+    except OverflowError:  # an integer beyond 64 bits
+        return _mixed_column(values_E)
+
+
+def _mixed_column(values_E: Sequence[Any]) -> pa.Array:
+    """Numbers where all are, some of them told as text, else text."""
     told = [value for value in values_E if value is not None]
-    if all(isinstance(value, bool) for value in told):
-        return pa.array(values_E, pa.bool_())
-    if all(_is_int(value) for value in told):
-        return pa.array(values_E, pa.int64())
     numbers = [_number(value) for value in told]
     if None not in numbers and any(not isinstance(value, str) for value in told):
         return pa.array([None if value is None else _number(value) for value in values_E], pa.float64())

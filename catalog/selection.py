@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.episode_tables import expanded, numbered
+from robot_foundry.catalog.episode_tables import COLUMN, expanded, numbered
 from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import Flag, flag_named, read_annotations, read_episodes, read_frames
@@ -242,7 +242,7 @@ def _joined(
 def _filtered(episodes: pa.Table, annotations: pa.Table, where: str) -> pa.Table:
     from robot_foundry.catalog.duck import query_tables
 
-    table = numbered(expanded(episodes))
+    table = numbered(expanded(episodes) if COLUMN in where.lower() else episodes)
     table = table.append_column("_row", pa.array(np.arange(episodes.num_rows, dtype=np.int64)))
     sql = (
         f"SELECT _row FROM (SELECT e.*, i.instruction FROM episodes e LEFT JOIN ({_INSTRUCTIONS}) i "

@@ -34,7 +34,6 @@ from robot_foundry.trainer.build import (
     scales_from_json,
 )
 from robot_foundry.trainer.config import Config
-from robot_foundry.trainer.job import ROBOTS
 from robot_foundry.trainer.models.inputs import Scales, build_inputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA
@@ -86,6 +85,7 @@ class Policy:
         config = from_resolved(read_yaml(config_text, str(source / "config.yaml")))
         spaces = Spaces.from_json(checkpoint.read_json(source, "spaces.json"))
         model = build_model(config.model, geometry(config, spaces), seed=0)
+        robots = source / "robots.json"  # older checkpoints have none
         kind = "ema" if config.optim.ema_max else "model"
         checkpoint.load(source, {f"{kind}/{name}": p.detach() for name, p in model.named_parameters()})
         return cls(
@@ -96,7 +96,7 @@ class Policy:
             model.to(device).eval(),
             checkpoint.read_json(source, "lineage.json"),
             torch.device(device),
-            checkpoint.read_json(source, ROBOTS) if (source / ROBOTS).exists() else {},
+            checkpoint.read_json(source, robots.name) if robots.exists() else {},
         )
 
     @property

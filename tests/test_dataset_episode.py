@@ -157,16 +157,17 @@ def test_types_are_those_of_all_episodes() -> None:
             "f": 2**63,
             "g": None,
             "h": "inf",
+            "k": 0.5,
             "i": "nan",
         },
-        {"a": 2, "b": 0.5, "c": False, "d": 1, "e": "text", "f": 1, "g": None, "h": 1, "i": "nan"},
+        {"a": 2, "b": 0.5, "c": False, "d": 1, "e": "text", "f": 1, "g": None, "h": 1, "i": "nan", "k": True},
         {},
     ]
     table = structs([json.dumps(row) for row in rows] + [None])
     types = {field.name: str(field.type) for field in table.type}
     assert types == {
         "a": "int64", "b": "double", "c": "bool", "d": "string", "e": "string", "f": "string", "g": "bool",
-        "h": "double", "i": "string",
+        "h": "double", "i": "string", "k": "string",
     }  # fmt: skip
     assert table.to_pylist()[0]["e"] == '{"x":[1]}' and table.to_pylist()[0]["f"] == str(2**63)
     assert table.to_pylist()[0]["h"] == float("inf") and table.to_pylist()[1]["d"] == "1"

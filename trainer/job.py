@@ -42,8 +42,6 @@ from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.origin import Origin
 from robot_foundry.trainer.recipe import decisive, default_dir, resolved, write_yaml
 
-ROBOTS = "robots.json"
-
 
 @dataclass(frozen=True)
 class Job:
@@ -136,7 +134,7 @@ def checkpoint_files(job: Job, scales: Scales, resumed: Path | None = None) -> d
         "tokenizer.json": ByteTokenizer(job.config.model.text_length).to_json(),
         "spaces.json": job.spaces.to_json(),
         "lineage.json": lineage,
-        ROBOTS: _robots(job),
+        "robots.json": _robots(job),
     }
     texts = {name: json.dumps(value, indent=1, allow_nan=False) for name, value in values.items()}
     report = as_text(scales_report(scales, job.spaces), ("of", "dataset", *HEADERS))
