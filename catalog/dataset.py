@@ -96,7 +96,7 @@ class Dataset:
         return Episode(
             **{column: found[column] for column in ("key", "id", "source", "row_start", "fps", "success")},
             rows=self._shard(found["shard"]).rows(span),
-            attributes=json.loads(found.get("attributes") or "{}"),
+            attributes=json.loads(found["attributes"] or "{}"),
             annotations=tuple(own.to_pylist()),
             _frame=self.__getitem__,
         )

@@ -25,8 +25,6 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 def expanded(table: pa.Table) -> pa.Table:
     """A table of episodes whose column `attributes` is a struct; null throughout where no episode has any."""
-    if COLUMN not in table.column_names:  # tables of versions that were made before there was such a column
-        return table.append_column(COLUMN, pa.nulls(table.num_rows))
     place = table.column_names.index(COLUMN)
     return table.set_column(place, COLUMN, structs(table[COLUMN].to_pylist()))
 

@@ -63,7 +63,7 @@ def frame_rows(store: Store, version: Version, selection: Selection | None = Non
 def all_episode_rows(store: Store, versions: Sequence[Version]) -> pa.Table:
     """The episodes of several versions; their attributes are fields of one struct."""
     tables = [stored_episode_rows(store, version) for version in versions]
-    return expanded(pa.concat_tables(tables, promote_options="default"))
+    return expanded(pa.concat_tables(tables))
 
 
 def _named(table: pa.Table, version: Version) -> pa.Table:

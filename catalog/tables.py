@@ -145,7 +145,14 @@ def read_frames(store: Store, version: Version, shard_key: str) -> pa.Table:
 
 def read_episodes(store: Store, version: Version) -> pa.Table:
     """One row an episode, ordered by shard and episode."""
-    return read_table(store.storage, store.table(version.dataset, version.version_id, "episodes"))
+    table = read_table(store.storage, store.table(version.dataset, version.version_id, "episodes"))
+    lacking = [name for name in EPISODES_SCHEMA.names if name not in table.column_names]
+    if lacking:
+        raise FoundryError(
+            f"the table of episodes of {version} has no column '{lacking[0]}': it is of an earlier tool",
+            hint=f"foundry-data remap {version} makes its tables anew",
+        )
+    return table
 
 
 def read_annotations(store: Store, version: Version) -> pa.Table:

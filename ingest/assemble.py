@@ -250,7 +250,7 @@ def _manifest(
         provenance={
             **request.provenance,
             "arrays": {key: [list(shape) for shape in found] for key, found in resolution.arrays.items()},
-            "controllers": [dict(values) for values in resolution.controllers],
+            "controllers": {name: list(found) for name, found in resolution.controllers.items()},
             "checks": {
                 "version": checks.VERSION,
                 "found": len(found),

@@ -32,13 +32,14 @@ Shape = tuple[int, ...]
 class Interface:
     """How one dataset was made of its source; `spec` names no quantities but those that its version has.
 
-    `arrays` are the shapes of a row of each array that the spec names, and `controllers` the controllers of
-    `from: osc`: one each where all episodes agree. `cameras` maps the source's cameras to roles.
+    `arrays` are the shapes of a row of each array that the spec names, and `controllers`, by
+    "<stream> <quantity>", those of its fields `from: osc`: one each where all episodes agree. `cameras` maps
+    the source's cameras to roles.
     """
 
     spec: Spec
     arrays: MappingABC[str, tuple[Shape, ...]]
-    controllers: tuple[Controller, ...]
+    controllers: MappingABC[str, tuple[Controller, ...]]
     cameras: MappingABC[str, str]
 
     @property
@@ -53,19 +54,23 @@ class Interface:
             raise FoundryError(f"the rows of '{key}' have the shapes {listed}, so the robot's own is unknown")
         return found[0]
 
-    def controller(self) -> Controller:
-        """The controller of all episodes. FoundryError where they had unlike ones."""
-        if len(self.controllers) != 1:
+    def controller(self, stream: str, quantity: str) -> Controller:
+        """The controller of a field `from: osc`. FoundryError where the episodes had unlike ones."""
+        found = self.controllers[f"{stream} {quantity}"]
+        if len(found) != 1:
             raise FoundryError(
-                f"its episodes have {len(self.controllers)} unlike controllers, so the robot's own is unknown"
+                f"the episodes have {len(found)} unlike controllers of {quantity}, so the robot's is unknown"
             )
-        return self.controllers[0]
+        return found[0]
 
     def to_json(self) -> dict[str, Any]:
         return {
             "spec": self.spec.to_json(),
             "arrays": {key: [list(shape) for shape in found] for key, found in self.arrays.items()},
-            "controllers": [controller.to_json() for controller in self.controllers],
+            "controllers": {
+                name: [controller.to_json() for controller in found]
+                for name, found in self.controllers.items()
+            },
             "cameras": dict(self.cameras),
         }
 
@@ -74,7 +79,7 @@ class Interface:
         return cls(
             spec_from_json(values["spec"], where),
             {key: tuple(map(tuple, found)) for key, found in values["arrays"].items()},
-            tuple(map(Controller.from_json, values["controllers"])),
+            {name: tuple(map(Controller.from_json, found)) for name, found in values["controllers"].items()},
             dict(values["cameras"]),
         )
 

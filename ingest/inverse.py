@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.interface import Interface, columns_of
+from robot_foundry.ingest.osc import Controller
 from robot_foundry.ingest.quantities import GRIPPER, ROTATION, kind_of
 from robot_foundry.ingest.spec import Field, Mapping
 from robot_foundry.normalization import rotation
@@ -48,19 +49,16 @@ def source_actions(
         quantity: _values(quantity, state_TD, state, "the state has") for quantity in interface.mapping.state
     }
     targets, start = _off_tool(interface.mapping, targets, start), _off_tool(interface.mapping, start, start)
-    arrays = {key: _blank(interface, key, len(target_TA)) for key in dict.fromkeys(fields_keys(fields))}
+    keys = dict.fromkeys(str(field.key) for field in fields.values())
+    arrays = {key: _blank(interface, key, len(target_TA)) for key in keys}
     for quantity, field in fields.items():
-        values_Td = _source_values(interface, quantity, field, targets[quantity], start.get(quantity))
+        controller = interface.controller(stream, quantity) if field.kind == "osc" else None
+        values_Td = _source_values(quantity, field, targets[quantity], start.get(quantity), controller)
         if not np.isfinite(values_Td).all():
             raise FoundryError(_unknown(quantity, field, targets[quantity]))
         assert field.key is not None
         _put(arrays[field.key], field, quantity, values_Td)
     return {key: _filled(interface, stream, key, values_TW, rest) for key, values_TW in arrays.items()}
-
-
-def fields_keys(fields: MappingABC[str, Field]) -> list[str]:
-    """The arrays of fields, in their order."""
-    return [str(field.key) for field in fields.values()]
 
 
 def _fields(interface: Interface, stream: str) -> MappingABC[str, Field]:
@@ -111,13 +109,12 @@ def _off_tool(
 
 
 def _source_values(
-    interface: Interface, quantity: str, field: Field, target: Array, start: Array | None
+    quantity: str, field: Field, target: Array, start: Array | None, controller: Controller | None
 ) -> Array:
-    """The columns [T, d] of the field."""
+    """The columns [T, d] of the field; `controller` is that of `osc`."""
     kind, settings = kind_of(quantity), field.parameters
     if field.kind in ("osc", "delta"):
         assert start is not None
-        controller = interface.controller() if field.kind == "osc" else None
         if controller is not None and not controller.is_delta:
             return rotation.matrix_to_axis_angle(target) if kind == ROTATION else target
         if kind == ROTATION:

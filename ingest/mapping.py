@@ -102,9 +102,9 @@ def state_rows(
 ) -> NDArray[np.float32]:
     """The canonical state [N, D] of N moments from the source's arrays; NaN where these are not known."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        state = {name: _absolute(field, name, {}, arrays, None) for name, field in mapping.state.items()}
-        num_rows = len(next(iter(state.values())))
-        return _rows(_at_tool(mapping, state, state), space, num_rows)[0]
+        episode = {"num_frames": len(next(iter(arrays.values())))}
+        state = {name: _absolute(field, name, episode, arrays, None) for name, field in mapping.state.items()}
+        return _rows(_at_tool(mapping, state, state), space, episode["num_frames"])[0]
 
 
 def _at_tool(

@@ -61,7 +61,7 @@ class Controller:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            name: value.tolist() if isinstance(value, np.ndarray) else value
+            name: [float(x) for x in value] if isinstance(value, np.ndarray) else value
             for name, value in asdict(self).items()
         }
 

@@ -28,8 +28,8 @@ from robot_foundry.runtime.errors import FoundryError, nearest
 class Resolution:
     """`mapping` is without the optional fields that are left out; `problems` maps episode keys to reasons.
 
-    `arrays` are the shapes of a row of each source array that the mapping names, and `controllers` the
-    controllers of `from: osc`, of the episodes without problems: one each where all agree.
+    `arrays` are the shapes of a row of each source array that the mapping names, and `controllers`, by
+    "<stream> <quantity>", those of the fields `from: osc`, of episodes without problems: one where all agree.
     """
 
     mapping: Mapping
@@ -37,7 +37,7 @@ class Resolution:
     problems: MappingABC[str, str]
     warnings: tuple[str, ...]
     arrays: MappingABC[str, tuple[tuple[int, ...], ...]]
-    controllers: tuple[MappingABC[str, Any], ...]
+    controllers: MappingABC[str, tuple[MappingABC[str, Any], ...]]
 
 
 class _Absent(Exception):
@@ -90,11 +90,13 @@ def _row_shapes(mapping: Mapping, episodes: list[Surveyed]) -> dict[str, tuple[t
     return {key: tuple(found) for key, found in shapes.items()}
 
 
-def _controllers(mapping: Mapping, episodes: list[Surveyed]) -> tuple[MappingABC[str, Any], ...]:
-    if not any(field.kind == "osc" for _, _, field in _all_fields(mapping)):
-        return ()
-    found = (controller(item.episode).to_json() for item in episodes)
-    return tuple({canonical_json(values): values for values in found}.values())
+def _controllers(mapping: Mapping, episodes: list[Surveyed]) -> dict[str, tuple[MappingABC[str, Any], ...]]:
+    told: dict[str, tuple[MappingABC[str, Any], ...]] = {}
+    for where, quantity, field in _all_fields(mapping):
+        if field.kind == "osc":
+            found = (controller(item.episode).to_json() for item in episodes)
+            told[f"{where} {quantity}"] = tuple({canonical_json(own): own for own in found}.values())
+    return told
 
 
 def _without_absent(mapping: Mapping, surveyed: list[Surveyed]) -> tuple[Mapping, list[str]]:

@@ -71,7 +71,7 @@ def interface_for(spec, found):
         provenance={
             "spec": spec.to_json(),
             "arrays": {key: [list(shape) for shape in shapes] for key, shapes in found.arrays.items()},
-            "controllers": list(found.controllers),
+            "controllers": {name: list(own) for name, own in found.controllers.items()},
         },
     )  # fmt: skip
     interface = interface_of(Manifest.from_json(manifest.to_json()))
@@ -397,7 +397,7 @@ def test_episodes_that_differ_leave_the_robot_s_own_unknown():
     assert ask((7, 0.05), (7, 0.05))["a"].shape == (1, 7)
     with pytest.raises(FoundryError, match=r"the rows of 'a' have the shapes \[7\] and \[8\]"):
         ask((7, 0.05), (8, 0.05))
-    with pytest.raises(FoundryError, match="its episodes have 2 unlike controllers"):
+    with pytest.raises(FoundryError, match="the episodes have 2 unlike controllers of right.ee_position"):
         ask((7, 0.05), (7, 0.06))
 
 
@@ -424,7 +424,7 @@ def test_pictures_are_turned_ordered_and_resized_as_the_spec_says():
     spec = spec_from_json(
         {"layout": "robomimic", "content": content, "mapping": {"embodiment": "arm", "state": POSE}}, "t"
     )
-    interface = Interface(spec, {}, (), {"agentview": "primary", "side": "secondary"})
+    interface = Interface(spec, {}, {}, {"agentview": "primary", "side": "secondary"})
     pixels = np.random.default_rng(0).integers(0, 256, (2, 20, 28, 3), dtype=np.uint8)
     for camera, turned in (("agentview", pixels[:, ::-1, :, ::-1]), ("side", pixels[:, ::-1, ::-1])):
         expected = [
