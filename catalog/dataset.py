@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from robot_foundry.catalog.episode import Episode, columns, find_episode
+from robot_foundry.catalog.episode_tables import expanded
 from robot_foundry.catalog.manifest import Manifest, known_manifest
 from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.refs import resolve
-from robot_foundry.catalog.rows import episode_rows, frame_rows
+from robot_foundry.catalog.rows import frame_rows, stored_episode_rows
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.statistics import representation_statistics, version_statistics
 from robot_foundry.catalog.store import Store, as_store
-from robot_foundry.catalog.tables import frame_matrix, read_frames
+from robot_foundry.catalog.tables import frame_matrix, read_annotations, read_frames
 from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
@@ -74,8 +79,36 @@ class Dataset:
         return (self[i] for i in range(len(self)))
 
     def episodes(self) -> pa.Table:
-        """One row an episode: key, id, num_frames, fps, success, …"""
-        return episode_rows(self.store, self.version)
+        """One row an episode of this split: key, id, row_start, num_frames, fps, success, attributes, …
+
+        `row_start` is the episode's first row in `frames()`, and its first frame `dataset[row_start]`.
+        """
+        return expanded(self._episodes)
+
+    def episode(self, name: str) -> Episode:
+        """One episode by its key, or by its id where only one of this split has it."""
+        row = find_episode(self._episodes, name, self._name)
+        found = {column: self._episodes[column][row].as_py() for column in self._episodes.column_names}
+        start = found["shard_row_start"]
+        span = slice(start, start + found["num_frames"])
+        notes = read_annotations(self.store, self.version)
+        own = notes.filter(pc.equal(notes["key"], found["key"])).drop_columns(["key"])
+        return Episode(
+            **{column: found[column] for column in ("key", "id", "source", "row_start", "fps", "success")},
+            rows=self._shard(found["shard"]).rows(span),
+            attributes=json.loads(found["attributes"] or "{}"),
+            annotations=tuple(own.to_pylist()),
+            _frame=self.__getitem__,
+        )
+
+    @property
+    def _name(self) -> str:
+        split = self.selection.spec.split
+        return str(self.version) if split == "all" else f"the {split} split of {self.version}"
+
+    @cached_property
+    def _episodes(self) -> pa.Table:
+        return stored_episode_rows(self.store, self.version, self.selection)
 
     def frames(self) -> pa.Table:
         """The canonical rows of this split, without images; row i is `dataset[i]`."""
@@ -138,6 +171,10 @@ class _OpenShard:
             name: frame_matrix(self._table, name)
             for name in ("state", *(f"action.{stream}" for stream in schema.streams))
         }
+
+    def rows(self, span: slice) -> dict[str, NDArray[Any]]:
+        """The canonical arrays of these rows."""
+        return columns(self._table, self._matrices, span)
 
     def frame(self, row: int) -> dict[str, Any]:
         frame: dict[str, Any] = {name: matrix[row].copy() for name, matrix in self._matrices.items()}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
+from robot_foundry.catalog.episode_tables import expanded, numbered
 from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.store import Store
@@ -12,9 +15,21 @@ from robot_foundry.catalog.tables import read_annotations, read_episodes, read_f
 from robot_foundry.catalog.version import Version
 
 
-def episode_rows(store: Store, version: Version) -> pa.Table:
-    """The episodes table, behind columns `dataset` and `version`."""
-    return _named(read_episodes(store, version), version)
+def episode_rows(store: Store, version: Version, selection: Selection | None = None) -> pa.Table:
+    """The episodes of a selection of whole episodes (None: all), behind columns `dataset` and `version`.
+
+    `row_start` counts the rows of `frame_rows`, `shard_row_start` those of the shard's table. `attributes` is
+    a struct.
+    """
+    return expanded(stored_episode_rows(store, version, selection))
+
+
+def stored_episode_rows(store: Store, version: Version, selection: Selection | None = None) -> pa.Table:
+    """As `episode_rows`, but with `attributes` as JSON, so that tables of several versions can be joined."""
+    episodes = read_episodes(store, version)
+    if selection is not None:
+        episodes = episodes.filter(pa.array(selection.holds(episodes)))
+    return _named(numbered(episodes), version)
 
 
 def annotation_rows(store: Store, version: Version) -> pa.Table:
@@ -43,6 +58,12 @@ def frame_rows(store: Store, version: Version, selection: Selection | None = Non
         shard_column = pa.array(np.full(frames.num_rows, ordinal, np.int32))
         tables[ordinal] = frames.add_column(0, "key", key_column).add_column(0, "shard", shard_column)
     return pa.concat_tables([tables[s].slice(start, stop - start) for s, start, stop in selection.ranges()])
+
+
+def all_episode_rows(store: Store, versions: Sequence[Version]) -> pa.Table:
+    """The episodes of several versions; their attributes are fields of one struct."""
+    tables = [stored_episode_rows(store, version) for version in versions]
+    return expanded(pa.concat_tables(tables))
 
 
 def _named(table: pa.Table, version: Version) -> pa.Table:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from robot_foundry.catalog.episode_tables import COLUMN, expanded, numbered
 from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import Flag, flag_named, read_annotations, read_episodes, read_frames
@@ -26,6 +27,7 @@ from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 SPLITS = ("train", "val", "all")
 SPLIT_BY = ("episode", "time")
 DEFAULT_GAP = 16
+_MOST_ROWS = 1 << 40  # of a shard
 
 _INSTRUCTIONS = (
     "SELECT key, first(text ORDER BY kind <> 'instruction', start, text) AS instruction "
@@ -44,8 +46,8 @@ class SelectionSpec:
     `split_by` 'time': the last `val_fraction` of every episode is val, and the `gap` frames before it belong
     to neither split, so that no training chunk reaches into it (gap ≥ (horizon + history)·stride). An
     episode too short to leave a frame on both sides is train. For datasets of few episodes.
-    `where` is an SQL condition over the columns of the episodes table and `instruction`, the first
-    annotation.
+    `where` is an SQL condition over the columns of `Dataset.episodes()` and `instruction`, the first
+    annotation; `attributes.NAME` is what the source says of an episode.
     `skip` are flags (`noop`, `intervention`, …): frames that have one of them are not selected. They are
     still seen and predicted from their neighbours.
     """
@@ -164,6 +166,14 @@ class Selection:
         columns = (self.shard_R, self.start_R, self.stop_R)
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
+    def holds(self, episodes: pa.Table) -> NDArray[np.bool_]:
+        """Which episodes [E] of the version's table have their first frame in it."""
+        shard_E, row_E = episodes["shard"].to_numpy().astype(np.int64), episodes["row_start"].to_numpy()
+        start_R = self.shard_R.astype(np.int64) * _MOST_ROWS + self.start_R
+        range_E = np.searchsorted(start_R, shard_E * _MOST_ROWS + row_E, side="right") - 1
+        found_E = np.maximum(range_E, 0)
+        return (range_E >= 0) & (self.shard_R[found_E] == shard_E) & (row_E < self.stop_R[found_E])
+
     def locate(self, sample_n: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Shard ordinal and row in that shard's frames table of each sample [n]."""
         sample_n = np.asarray(sample_n, dtype=np.int64)
@@ -233,12 +243,13 @@ def _joined(
 def _filtered(episodes: pa.Table, annotations: pa.Table, where: str) -> pa.Table:
     from robot_foundry.catalog.duck import query_tables
 
-    numbered = episodes.append_column("_row", pa.array(np.arange(episodes.num_rows, dtype=np.int64)))
+    table = numbered(expanded(episodes) if COLUMN in where.lower() else episodes)
+    table = table.append_column("_row", pa.array(np.arange(episodes.num_rows, dtype=np.int64)))
     sql = (
         f"SELECT _row FROM (SELECT e.*, i.instruction FROM episodes e LEFT JOIN ({_INSTRUCTIONS}) i "
         f"USING (key)) WHERE (\n{where}\n) ORDER BY _row"
     )
-    rows = query_tables(sql, {"episodes": numbered, "annotations": annotations}, f"where '{where}'")
+    rows = query_tables(sql, {"episodes": table, "annotations": annotations}, f"where '{where}'")
     return episodes.take(rows["_row"])
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from robot_foundry.catalog import duck, refs
 from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
-from robot_foundry.catalog.rows import annotation_rows, episode_rows, frame_rows
+from robot_foundry.catalog.rows import all_episode_rows, annotation_rows, episode_rows, frame_rows
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
@@ -152,9 +152,10 @@ class Catalog:
             return
         newest = [refs.resolve(self.store, name) for name in refs.datasets(self.store)]
         robots = [version for version in newest if read_manifest(self.store, version).kind == "robot"]
-        for name in ("episodes", "annotations"):
-            if robots and re.search(rf"\b{name}\b", text):
-                yield name, pa.concat_tables([_READERS[name](self.store, version) for version in robots])
+        if robots and re.search(r"\bepisodes\b", text):
+            yield "episodes", all_episode_rows(self.store, robots)
+        if robots and re.search(r"\bannotations\b", text):
+            yield "annotations", pa.concat_tables([annotation_rows(self.store, v) for v in robots])
         by_name = {version.dataset: version for version in robots}
         for what, ref in sorted(set(_IN_PLACE.findall(text))):
             try:

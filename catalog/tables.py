@@ -62,6 +62,7 @@ EPISODES_SCHEMA = pa.schema(
         ("success", pa.bool_()),
         ("source", pa.string()),
         ("split_hash", pa.uint64()),  # of the content of the source's file and the episode's id in it
+        ("attributes", pa.string()),  # canonical JSON of what the source says of it
     ]
 )
 ANNOTATIONS_SCHEMA = pa.schema(

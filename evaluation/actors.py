@@ -93,7 +93,7 @@ class PolicyActor:
         datasets = self._policy.spaces.datasets
         alike = [dataset.name for dataset in datasets if dataset.embodiment == spec.embodiment]
         self._dataset = alike[0] if spec.dataset is None and len(alike) == 1 else spec.dataset
-        self._own = datasets[self._policy.spaces.dataset(self._dataset)]
+        self._own = datasets[self._policy.number(self._dataset)]
         self.roles = self._policy.roles
         # The policy's own rate is kept: its steps are found between those of the world.
         self._pace = self._policy.pace(datasets.index(self._own), CONTROL_HZ)

@@ -249,6 +249,8 @@ def _manifest(
         },
         provenance={
             **request.provenance,
+            "arrays": {key: [list(shape) for shape in found] for key, found in resolution.arrays.items()},
+            "controllers": {name: list(found) for name, found in resolution.controllers.items()},
             "checks": {
                 "version": checks.VERSION,
                 "found": len(found),

@@ -97,6 +97,16 @@ def _canonical(
     )
 
 
+def state_rows(
+    mapping: Mapping, space: ActionSpace, arrays: MappingABC[str, NDArray[Any]]
+) -> NDArray[np.float32]:
+    """The canonical state [N, D] of N moments from the source's arrays; NaN where these are not known."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        episode = {"num_frames": len(next(iter(arrays.values())))}
+        state = {name: _absolute(field, name, episode, arrays, None) for name, field in mapping.state.items()}
+        return _rows(_at_tool(mapping, state, state), space, episode["num_frames"])[0]
+
+
 def _at_tool(
     mapping: Mapping, values: MappingABC[str, Array], state: MappingABC[str, Array]
 ) -> dict[str, Array]:

@@ -8,7 +8,7 @@ robosuite's previous goal; here it means the orientation that the arm has.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -34,14 +34,44 @@ class Controller:
         """The command in m or rad, and whether it is a displacement. `columns` say where it was taken."""
         if not self.is_delta:
             return command_Nd, False
-        start = (columns or (0, command_Nd.shape[1]))[0]
-        # Arms follow each other as six pose columns and one gripper column.
-        pick = [(start + i) % (POSE_COLUMNS + 1) for i in range(command_Nd.shape[1])]
-        low, high = self.input_min_6[pick], self.input_max_6[pick]
-        out_low, out_high = self.output_min_6[pick], self.output_max_6[pick]
+        low, high, out_low, out_high = self._limits(columns, command_Nd.shape[1])
         scale = np.abs(out_high - out_low) / np.abs(high - low)
         clipped_Nd = np.clip(command_Nd, low, high)
         return (clipped_Nd - (high + low) / 2) * scale + (out_high + out_low) / 2, True
+
+    def command(self, displacement_Nd: Array, columns: tuple[int, int | None] | None) -> Array:
+        """The command that asks for a displacement in m or rad, clipped: the inverse of `target`.
+
+        A column that moves nothing, its output limits being equal, gets the middle of its input.
+        """
+        low, high, out_low, out_high = self._limits(columns, displacement_Nd.shape[1])
+        scale = np.abs(out_high - out_low) / np.abs(high - low)
+        moved_Nd = (displacement_Nd - (out_high + out_low) / 2) / np.where(scale > 0, scale, 1.0)
+        return np.clip(np.where(scale > 0, moved_Nd, 0.0) + (high + low) / 2, low, high)
+
+    def _limits(
+        self, columns: tuple[int, int | None] | None, count: int
+    ) -> tuple[Array, Array, Array, Array]:
+        """input_min, input_max, output_min and output_max of these columns of the command."""
+        start = (columns or (0, count))[0]
+        # Arms follow each other as six pose columns and one gripper column.
+        pick = [(start + i) % (POSE_COLUMNS + 1) for i in range(count)]
+        limits = (self.input_min_6, self.input_max_6, self.output_min_6, self.output_max_6)
+        return limits[0][pick], limits[1][pick], limits[2][pick], limits[3][pick]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            name: [float(x) for x in value] if isinstance(value, np.ndarray) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Controller:
+        read: dict[str, Any] = {
+            name: np.asarray(value, np.float64) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**read)
 
 
 def controller(episode: Mapping[str, Any]) -> Controller:

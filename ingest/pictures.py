@@ -169,7 +169,7 @@ class Pictures:
                 raise Refused(
                     f"an image of its camera '{view.camera.name}' is damaged: {error.message}"
                 ) from error
-        pixels_HWC = _resized(_turned(picture, view), self._content.resize)
+        pixels_HWC = resized(turned(picture, view.flip, view.is_bgr), self._content.resize)
         return images.encode_jpeg(pixels_HWC, self._content.encoding.quality), "jpg"
 
 
@@ -215,21 +215,27 @@ def _view(camera: Camera, place: int, content: Content) -> _View:
         camera,
         content.rename.get(camera.name, camera.name),
         place,
-        flip=content.flip.get(camera.name, content.flip.get(ALL_CAMERAS, "none")),
-        is_bgr=content.channel_order.get(camera.name, content.channel_order.get(ALL_CAMERAS, "rgb")) == "bgr",
+        *pixel_options(content, camera.name),
     )
 
 
-def _turned(pixels_HWC: NDArray[np.uint8], view: _View) -> NDArray[np.uint8]:
+def pixel_options(content: Content, name: str) -> tuple[str, bool]:
+    """How the source's pixels of a camera are flipped, and whether they are BGR; by its name there."""
+    flip = content.flip.get(name, content.flip.get(ALL_CAMERAS, "none"))
+    return flip, content.channel_order.get(name, content.channel_order.get(ALL_CAMERAS, "rgb")) == "bgr"
+
+
+def turned(pixels_HWC: NDArray[np.uint8], flip: str, is_bgr: bool) -> NDArray[np.uint8]:
     """The pixels in RGB, the right way up."""
-    if view.flip in ("vertical", "both"):
+    if flip in ("vertical", "both"):
         pixels_HWC = pixels_HWC[::-1]
-    if view.flip in ("horizontal", "both"):
+    if flip in ("horizontal", "both"):
         pixels_HWC = pixels_HWC[:, ::-1]
-    return pixels_HWC[:, :, ::-1] if view.is_bgr else pixels_HWC
+    return pixels_HWC[:, :, ::-1] if is_bgr else pixels_HWC
 
 
-def _resized(pixels_HWC: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
+def resized(pixels_HWC: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """The pixels at (height, width), as they are where they have that size or none is asked for."""
     if size is None or pixels_HWC.shape[:2] == size:
         return pixels_HWC
     from PIL import Image

@@ -6,6 +6,7 @@ Rotations are written `ee_rotation` here and stored as `ee_rot6d`, the first two
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ QUANTITIES = {"ee_position": POSITION, "ee_rotation": ROTATION, "gripper_opening
     for name, quantity in space.QUANTITIES.items()
     if name not in ("ee_position", "ee_rot6d", "gripper_opening")
 }
+_PART = re.compile(r"[a-z][a-z0-9_]*")
 REQUIRED = object()
 
 
@@ -85,9 +87,30 @@ def units_of(quantity: str) -> tuple[str, ...]:
 
 
 def kind_of(quantity: str) -> str | None:
-    """position, rotation, gripper, joint or numbers; None if there is no such quantity."""
+    """position, rotation, gripper, joint or numbers; None if there is no such quantity.
+
+    Parts may have names of one's own, as a second pose of an arm needs one.
+    """
     part, _, name = quantity.partition(".")
-    return QUANTITIES.get(name) if part in PARTS else None
+    return QUANTITIES.get(name) if _PART.fullmatch(part) else None
+
+
+def misspelt_part(quantity: str) -> str | None:
+    """The known part that the part's name misses by one letter: then it is no name of one's own."""
+    part = quantity.partition(".")[0]
+    if part in PARTS or not part.replace("_", "").isalpha():
+        return None
+    return next((known for known in PARTS if _one_letter_apart(part, known)), None)
+
+
+def _one_letter_apart(a: str, b: str) -> bool:
+    """Whether one letter is missing, added or another, or two neighbours have changed places."""
+    short, long = sorted((a, b), key=len)
+    if len(long) != len(short):
+        return any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
+    unlike = [i for i in range(len(a)) if a[i] != b[i]]
+    swapped = len(unlike) == 2 and unlike[1] - unlike[0] == 1 and sorted(a) == sorted(b)
+    return len(unlike) == 1 or swapped
 
 
 def known_quantities() -> list[str]:

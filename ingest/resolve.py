@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 from robot_foundry.catalog.schema import Camera, Schema
 from robot_foundry.ingest.osc import controller
@@ -19,17 +20,24 @@ from robot_foundry.ingest.spec import Field, Mapping
 from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment, dims_for
 from robot_foundry.normalization.tool_frame import CANONICAL
+from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError, nearest
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """`mapping` is without the optional fields that are left out; `problems` maps episode keys to reasons."""
+    """`mapping` is without the optional fields that are left out; `problems` maps episode keys to reasons.
+
+    `arrays` are the shapes of a row of each source array that the mapping names, and `controllers`, by
+    "<stream> <quantity>", those of the fields `from: osc`, of episodes without problems: one where all agree.
+    """
 
     mapping: Mapping
     schema: Schema
     problems: MappingABC[str, str]
     warnings: tuple[str, ...]
+    arrays: MappingABC[str, tuple[tuple[int, ...], ...]]
+    controllers: MappingABC[str, tuple[MappingABC[str, Any], ...]]
 
 
 class _Absent(Exception):
@@ -72,7 +80,24 @@ def resolve(mapping: Mapping, episodes: Iterable[Surveyed]) -> Resolution:
         tool_frame=mapping.tool_frame if isinstance(mapping.tool_frame, str) else CANONICAL,
     )
     warnings += _unlike_sizes(schema.cameras, good)
-    return Resolution(mapping, schema, problems, tuple(warnings))
+    return Resolution(
+        mapping, schema, problems, tuple(warnings), _row_shapes(mapping, good), _controllers(mapping, good)
+    )
+
+
+def _row_shapes(mapping: Mapping, episodes: list[Surveyed]) -> dict[str, tuple[tuple[int, ...], ...]]:
+    keys = dict.fromkeys(field.key for _, _, field in _all_fields(mapping) if field.key is not None)
+    shapes = {key: dict.fromkeys(tuple(item.shapes[key][1:]) for item in episodes) for key in keys}
+    return {key: tuple(found) for key, found in shapes.items()}
+
+
+def _controllers(mapping: Mapping, episodes: list[Surveyed]) -> dict[str, tuple[MappingABC[str, Any], ...]]:
+    told: dict[str, tuple[MappingABC[str, Any], ...]] = {}
+    for where, quantity, field in _all_fields(mapping):
+        if field.kind == "osc":
+            found = (controller(item.episode).to_json() for item in episodes)
+            told[f"{where} {quantity}"] = tuple({canonical_json(own): own for own in found}.values())
+    return told
 
 
 def _without_absent(mapping: Mapping, surveyed: list[Surveyed]) -> tuple[Mapping, list[str]]:

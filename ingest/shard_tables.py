@@ -180,6 +180,7 @@ def _episode_row(
         "success": rows.success,
         "source": episode["source"]["path"],
         "split_hash": _split_hash(episode),
+        "attributes": canonical_json(episode["attributes"]).decode(),
     }
 
 

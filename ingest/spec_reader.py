@@ -17,6 +17,7 @@ from robot_foundry.ingest.quantities import (
     ROTATION,
     kind_of,
     known_quantities,
+    misspelt_part,
     units_of,
     width_of,
 )
@@ -92,7 +93,8 @@ def _tool_frame(section: checks.Section, state: dict[str, Field]) -> _ToolFrames
         if part not in by_part:
             section.report("tool_frame", f"has no frame of {part}, which has poses")
         elif part not in posed:
-            section.report("tool_frame", f"has a frame of {part}, of which the state has no pose")
+            close = nearest(part, posed)
+            section.report("tool_frame", f"has a frame of {part}, of which the state has no pose{close}")
         elif any(by_part[part].position) and f"{part}.ee_rotation" not in state:
             section.report("tool_frame", f"its position turns with {part}.ee_rotation, which state lacks")
     return frames
@@ -100,7 +102,11 @@ def _tool_frame(section: checks.Section, state: dict[str, Field]) -> _ToolFrames
 
 def _tool_frames(value: Any) -> _ToolFrames:
     """A name, one frame for all parts, or a frame for each."""
-    if isinstance(value, dict) and value and all(key in PARTS for key in value):
+    if (
+        isinstance(value, dict)
+        and value
+        and all(part in PARTS or isinstance(own, dict) for part, own in value.items())
+    ):
         return {part: _tool_frame_of(own) for part, own in value.items()}
     if isinstance(value, dict):
         return _tool_frame_of(value)
@@ -171,6 +177,8 @@ def _fields(
         if kind is None:
             close = nearest(quantity, known_quantities())
             parent.problems.append(f"{where}.{quantity}: is not a quantity{close}")
+        elif (part := misspelt_part(quantity)) is not None:
+            parent.problems.append(f"{where}.{quantity}: is not a part, did you mean '{part}'?")
         elif not section.broken:
             fields[quantity] = _field(section, kind, quantity, state)
     return fields

@@ -137,6 +137,37 @@ def euler_to_matrix(euler: ArrayLike, seq: str) -> Array:
     return matrix_33.astype(dtype, copy=False)
 
 
+def matrix_to_euler(matrix: ArrayLike, seq: str) -> Array:
+    """(..., 3, 3) -> (..., 3) angles in radians of a sequence of three axes, no two in turn the same.
+
+    The first and third angle lie in [-pi, pi], the second in [-pi/2, pi/2], or in [0, pi] where the first
+    axis comes again as the third. Where the first and third turn about one line, any share of it is right.
+    """
+    matrix_33, dtype = _to_float64(matrix, (3, 3))
+    if len(seq) != 3 or not (set(seq) <= set("xyz") or set(seq) <= set("XYZ")) or seq[1] in (seq[0], seq[2]):
+        raise FoundryError(
+            f"'{seq}' is no Euler sequence that every rotation has: three of x, y, z (extrinsic) or of "
+            "X, Y, Z (intrinsic), no two in turn equal"
+        )
+    # Extrinsic angles are intrinsic ones in reverse: R = R_i(a) R_j(b) R_k(c).
+    i, j, k = ("xyz".index(axis) for axis in (seq[::-1].lower() if seq.islower() else seq.lower()))
+    other = 3 - i - j if i == k else k
+    e = 1.0 if (i, j, other) in ((0, 1, 2), (1, 2, 0), (2, 0, 1)) else -1.0
+    m = np.moveaxis(matrix_33, (-2, -1), (0, 1))
+    if i == k:
+        b = np.arctan2(np.hypot(m[i, j], m[i, other]), m[i, i])
+        c = np.arctan2(m[i, j], e * m[i, other])
+        turned = np.cos(c) * m[:, j] - e * np.sin(c) * m[:, other]
+    else:
+        b = np.arctan2(e * m[i, k], np.hypot(m[i, i], m[i, j]))
+        c = np.arctan2(-e * m[i, j], m[i, i])
+        turned = e * np.sin(c) * m[:, i] + np.cos(c) * m[:, j]
+    # The first from what the third leaves: together they are right where neither is determined alone.
+    a = np.arctan2(e * turned[other], turned[j])
+    angles = (c, b, a) if seq.islower() else (a, b, c)
+    return np.stack(angles, axis=-1).astype(dtype, copy=False)
+
+
 def axis_angle_to_matrix(axis_angle: ArrayLike) -> Array:
     """(..., 3) rotation vectors in radians -> (..., 3, 3) (Rodrigues' formula, accurate down to angle 0)."""
     vector_3, dtype = _to_float64(axis_angle, (3,))

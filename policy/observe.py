@@ -14,20 +14,14 @@ from robot_foundry.runtime.errors import FoundryError, nearest
 
 
 def state_array(state: Any, space: ActionSpace, history: int) -> NDArray[np.float32]:
-    """A state by name or as an array [d] or [H, d], as float32 [H, d]; one moment is repeated."""
-    if isinstance(state, Mapping):
-        for name in state:
-            if name not in space.names:
-                raise FoundryError(f"the state has no '{name}'{nearest(str(name), space.names)}")
-        missing = [name for name in space.names if name not in state]
-        if missing:
-            raise FoundryError(
-                f"the observed state lacks {', '.join(missing)}",
-                hint="give NaN for what is not known",
-            )
-        state = [state[name] for name in space.names]
+    """A state as an array [d] or [H, d], or numbers or [H] by dim, as float32 [H, d]; one moment is repeated.
+
+    NaN is what is not known, and so are dims that are not named.
+    """
     if state is None:
         raise FoundryError(f"the observation has no state; it needs {', '.join(space.names)}")
+    if isinstance(state, Mapping):
+        return _named_state(state, space, history)
     values = np.asarray(state, np.float32)
     if values.shape == (len(space),):
         values = np.repeat(values[None], history, axis=0)
@@ -36,6 +30,31 @@ def state_array(state: Any, space: ActionSpace, history: int) -> NDArray[np.floa
             f"a state of shape {values.shape} is neither ({len(space)},) nor ({history}, {len(space)})"
         )
     return values
+
+
+def _named_state(state: Mapping[str, Any], space: ActionSpace, history: int) -> NDArray[np.float32]:
+    values = np.full((history, len(space)), np.nan, np.float32)
+    for name, given in state.items():
+        if name not in space.names:
+            raise FoundryError(f"the state has no '{name}'{nearest(str(name), space.names)}")
+        moments = np.asarray(given, np.float32)
+        if moments.shape not in ((), (history,)):
+            raise FoundryError(
+                f"'{name}' of the state has the shape {moments.shape}, neither one number nor ({history},)"
+            )
+        values[:, space.index(name)] = moments
+    return values
+
+
+def latest_state(state: Any, space: ActionSpace) -> NDArray[np.float32]:
+    """The last moment [d] of a state in any of the forms of `state_array`, whatever its history."""
+    if isinstance(state, Mapping):
+        state = {
+            name: np.asarray(given)[..., -1] if np.ndim(given) else given for name, given in state.items()
+        }
+    elif state is not None and np.ndim(state) == 2:
+        state = np.asarray(state)[-1]
+    return state_array(state, space, 1)[0]
 
 
 def image_arrays(

@@ -6,7 +6,7 @@ Shapes: B observations, H history, h × w pixels, T steps, d dims of a dataset, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.timing import Steps
+from robot_foundry.ingest.interface import Interface
 from robot_foundry.loader.batch import Batch, allocate
 from robot_foundry.normalization.representation import decode, references
 from robot_foundry.normalization.space import ActionSpace
-from robot_foundry.policy.observe import image_arrays, state_array
+from robot_foundry.policy.observe import image_arrays, latest_state, state_array
 from robot_foundry.policy.pace import Pace
+from robot_foundry.policy.robot import alike, commands, observation
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer import checkpoint
@@ -60,9 +62,10 @@ class Policy:
     """Answers observations with action chunks.
 
     An observation is {"images": {role: uint8 [h, w, 3] or [H, h, w, 3], oldest first}, "state": {dim: value}
-    or array [d] or [H, d] over the dataset's state space}. A camera that is absent, or a state value that is
-    NaN, is masked; a history that is not given repeats the one observation, as at the start of an episode.
-    Moments are a step of the policy apart; `pace` takes them from a loop of another rate.
+    or {dim: [H]} or array [d] or [H, d] over the dataset's state space}. A camera that is absent, and a state
+    value that is NaN or not named, is masked; a history that is not given repeats the one observation, as at
+    the start of an episode. Moments are a step of the policy apart; `pace` takes them from a loop of another
+    rate.
     """
 
     config: Config
@@ -72,6 +75,7 @@ class Policy:
     model: VLA
     lineage: Mapping[str, Any]
     device: torch.device
+    robots: Mapping[str, Any] = field(default_factory=dict)  # by dataset, how it was made of its source
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> Policy:
@@ -81,6 +85,7 @@ class Policy:
         config = from_resolved(read_yaml(config_text, str(source / "config.yaml")))
         spaces = Spaces.from_json(checkpoint.read_json(source, "spaces.json"))
         model = build_model(config.model, geometry(config, spaces), seed=0)
+        robots = source / "robots.json"  # older checkpoints have none
         kind = "ema" if config.optim.ema_max else "model"
         checkpoint.load(source, {f"{kind}/{name}": p.detach() for name, p in model.named_parameters()})
         return cls(
@@ -91,6 +96,7 @@ class Policy:
             model.to(device).eval(),
             checkpoint.read_json(source, "lineage.json"),
             torch.device(device),
+            checkpoint.read_json(source, robots.name) if robots.exists() else {},
         )
 
     @property
@@ -126,8 +132,8 @@ class Policy:
     ) -> Actions:
         """The chunk for one observation; equal arguments give the equal chunk.
 
-        `dataset` says whose dims the state has and the actions shall have; it may be left out if the policy
-        knows only one.
+        `dataset` says whose dims the state has and the actions shall have. It may be left out where all that
+        the policy knows are of one robot: equal dims, embodiment, rate, cameras and scales.
         """
         return self.act_batch([observation], [instruction], seeds=[seed], dataset=dataset)[0]
 
@@ -144,14 +150,86 @@ class Policy:
             raise FoundryError(
                 f"{len(observations)} observations, {len(instructions)} instructions, {len(seeds)} seeds"
             )
-        number = self.spaces.dataset(dataset)
-        batch = self.observe(observations, instructions, number)
+        number = self.number(dataset)
+        batch = self.batch(observations, instructions, number)
         values_BTA = self.decode(batch, self.predict(batch, seeds))
         own, steps = self.spaces.datasets[number], self.steps(number)
         dt = float(steps.dt(own.fps or np.nan)) or None
         return [Actions(values_TA[: steps.horizon], own.action, dt) for values_TA in values_BTA]
 
-    def observe(self, observations: Sequence[Observation], instructions: Sequence[str], number: int) -> Batch:
+    def number(self, dataset: str | None) -> int:
+        """The index of a dataset, or of the first where none is named and all are of one robot."""
+        if dataset is None and self.spaces.alike and len(self.scales.action) == 1:
+            return 0
+        return self.spaces.dataset(dataset)
+
+    def observe(self, raw: Mapping[str, Any], *, dataset: str | None = None) -> dict[str, Any]:
+        """The observation for `act` of what the robot itself reports, made as the dataset was.
+
+        `raw` is {"images": {camera: uint8 [h, w, 3] or [H, h, w, 3]}, "state": {key: array [, …] or [H, …]}}:
+        pictures by the source's names of cameras, as it turns, orders and sizes them, and the arrays that the
+        spec names for the state. A camera that is not given, and an array of NaN, is masked by `act`.
+        """
+        own = self._robot(dataset)
+        return observation(self._interface(own), own, raw, self.roles)
+
+    def command(
+        self,
+        actions: Actions | NDArray[np.floating],
+        state: Any,
+        *,
+        dataset: str | None = None,
+        stream: str | None = None,
+        rest: float | None = None,
+    ) -> FloatArray | dict[str, FloatArray]:
+        """What to send the robot for absolute targets: the source's own action vectors, float64 [T, …].
+
+        `actions` are those of `act`, or targets [T, A] of any steps of them, or one [A], which gives one
+        vector. `state` is the canonical one at the moment of the first step, as in an observation, and the
+        last where it has a history. Where the source's commands are displacements, step k > 0 starts from the
+        target of step k - 1 as the estimate of the state: so send one step and ask again with the state that
+        then is measured, or send several open loop.
+
+        `stream` says in the form of which of the spec's streams, by default that which the policy learned;
+        `rest` is the number for columns of the source that it does not name. Where a stream is made of
+        several arrays, they come by key. FoundryError says in a sentence what cannot be told the robot.
+        """
+        own = self._robot(dataset)
+        if isinstance(actions, Actions) and actions.space != own.action:
+            raise FoundryError(
+                f"the actions are not of '{own.name}': they are {', '.join(actions.space.names)}"
+            )
+        given = actions.values_TA if isinstance(actions, Actions) else np.asarray(actions, np.float64)
+        target_TA = np.atleast_2d(given)
+        if target_TA.ndim != 2 or target_TA.shape[1] != len(own.action):
+            raise FoundryError(f"targets of shape {given.shape} do not have {len(own.action)} dims")
+        state_d = latest_state(state, own.state).astype(np.float64)
+        named = stream or self.config.data.window.stream
+        found = commands(self._interface(own), own, named, target_TA, state_d, rest)
+        if given.ndim == 2:
+            return found
+        return {key: values[0] for key, values in found.items()} if isinstance(found, dict) else found[0]
+
+    def _robot(self, dataset: str | None) -> DatasetSpaces:
+        """The dataset meant. FoundryError where none is named and they were not all made in one way."""
+        own = self.spaces.datasets[self.number(dataset)]
+        for other in self.spaces.datasets:
+            if dataset is None and not alike(self.robots.get(own.name), self.robots.get(other.name)):
+                raise FoundryError(
+                    f"'{own.name}' and '{other.name}' were made of unlike sources: say which one"
+                )
+        return own
+
+    def _interface(self, own: DatasetSpaces) -> Interface:
+        told = self.robots.get(own.name)
+        if told is None:
+            raise FoundryError(
+                f"the checkpoint does not say how '{own.name}' was made of its source",
+                hint="ingest it again and train on that version: what is older does not keep it",
+            )
+        return Interface.from_json(told, f"of {own.name}")
+
+    def batch(self, observations: Sequence[Observation], instructions: Sequence[str], number: int) -> Batch:
         """Observations of one dataset as a batch of the loader; of the targets it holds the dims alone."""
         own, window = self.spaces.datasets[number], self.config.data.window
         sizes, moments = geometry(self.config, self.spaces), self.steps(number).history

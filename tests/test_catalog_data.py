@@ -27,7 +27,7 @@ from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.selection import Selection, SelectionSpec, frames_of_split
 from robot_foundry.catalog.statistics import representation_statistics, version_statistics
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import Flag, frame_matrix, read_episodes, read_frames, write_table
+from robot_foundry.catalog.tables import Flag, frame_matrix, read_episodes, read_frames
 from robot_foundry.normalization.rotation import rot6d_to_matrix
 from robot_foundry.normalization.space import Dim, dims_for
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -82,15 +82,6 @@ def test_locate_agrees_with_ranges(store: Store, split: str, by: str, data: st.D
     assert list(zip(shard_n.tolist(), row_n.tolist(), strict=True)) == [expected[i] for i in n]
     with pytest.raises(FoundryError, match="outside"):
         selection.locate(np.array([selection.num_samples]))
-
-
-def test_a_table_of_an_earlier_tool_is_named(store: Store) -> None:
-    version = make_version(store, "early", [[3, 4]])
-    path = store.table("early", version.version_id, "episodes")
-    store.storage.write(path, write_table(read_episodes(store, version).drop(["split_hash"])))
-    with pytest.raises(FoundryError, match="has no column 'split_hash'") as error:
-        select(store, "early")
-    assert error.value.hint == "foundry-data remap early@v1 makes its tables anew"
 
 
 def test_one_episode_is_train_and_val_says_why(store: Store) -> None:

@@ -138,9 +138,10 @@ def test_tables() -> None:
         schema=frames_schema(3, {"command": 1}),
     )
     assert table_digest(frames) == "624d2d49deebc25df3b73534f05ad05a"
-    row = (0, 0, EPISODE, "demo_0", 0, 2, 20.0, 0.1, None, "lift/ph.hdf5", key("split", "f" * 64, "demo_0"))
+    told = (key("split", "f" * 64, "demo_0"), '{"lang":"lift"}')
+    row = (0, 0, EPISODE, "demo_0", 0, 2, 20.0, 0.1, None, "lift/ph.hdf5", *told)
     episodes = pa.Table.from_pylist([dict(zip(EPISODES_SCHEMA.names, row, strict=True))], EPISODES_SCHEMA)
-    assert table_digest(episodes) == "474ee467e7a04ecea8f262f81fedef5e"
+    assert table_digest(episodes) == "269718cf01090cb43412c61d5dc02dab"
     row = (EPISODE, 0, 2, "instruction", "lift the cube", "task")
     notes = pa.Table.from_pylist([dict(zip(ANNOTATIONS_SCHEMA.names, row, strict=True))], ANNOTATIONS_SCHEMA)
     assert table_digest(notes) == "c76b6939d78f9ee32cee87420321afb2"

@@ -1,5 +1,7 @@
 """Rotations and poses against SciPy and against their own laws."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,6 +88,27 @@ def test_euler_sequences_are_scipys(seq):
     assert error(rot.euler_to_matrix(angles.astype(np.float32), seq), expected) < 1e-6
 
 
+@pytest.mark.parametrize(
+    "seq", ["".join(axes) for base in ("xyz", "XYZ") for axes in product(base, repeat=3)]
+)
+def test_euler_angles_are_scipys_and_where_they_are_not_determined_the_rotation_is(seq):
+    if seq[1] in (seq[0], seq[2]):
+        with pytest.raises(FoundryError, match=f"'{seq}' is no Euler sequence that every rotation has"):
+            rot.matrix_to_euler(np.eye(3), seq)
+        return
+    reference = random_rotations(6, 10_000)
+    assert error(rot.matrix_to_euler(reference.as_matrix(), seq), reference.as_euler(seq)) < 1e-9
+    rng = np.random.default_rng(7)
+    angles = rng.uniform(-np.pi, np.pi, (1000, 3))
+    locked = rng.choice([0, np.pi / 2, -np.pi / 2, np.pi], 1000)
+    angles[:, 1] = locked + rng.choice([0, 1e-9, 1e-7, 1e-5], 1000)
+    near = Rotation.from_euler(seq, angles).as_matrix()
+    back = Rotation.from_euler(seq, rot.matrix_to_euler(near, seq)).as_matrix()
+    assert error(back, near) < 1e-12
+    single = rot.matrix_to_euler(near.astype(np.float32).astype(float), seq)
+    assert error(Rotation.from_euler(seq, single).as_matrix(), near) < 1e-6
+
+
 @pytest.mark.parametrize("batch", [(), (1,), (0,), (2, 3, 4), (5, 0, 2), (1, 1, 1, 7)])
 @pytest.mark.parametrize(
     ("convert", "into", "out"),
@@ -97,6 +120,7 @@ def test_euler_sequences_are_scipys(seq):
         (rot.matrix_to_rot6d, (3, 3), (6,)),
         (rot.matrix_to_quaternion, (3, 3), (4,)),
         (rot.matrix_to_axis_angle, (3, 3), (3,)),
+        (lambda r: rot.matrix_to_euler(r, "zyx"), (3, 3), (3,)),
         (lambda r: pose.make(r[..., 0], r), (3, 3), (4, 4)),
     ],
 )

@@ -48,6 +48,12 @@ class Spaces:
     action: ActionSpace  # represented
     datasets: tuple[DatasetSpaces, ...]
 
+    @property
+    def alike(self) -> bool:
+        """Whether all datasets are of one robot, seen alike: they differ in nothing but their names."""
+        first = replace(self.datasets[0], name="")
+        return all(replace(dataset, name="") == first for dataset in self.datasets)
+
     def dataset(self, name: str | None) -> int:
         """Index of a dataset by name; the name may be left out where there is only one."""
         names = [dataset.name for dataset in self.datasets]

@@ -3,7 +3,7 @@
     <run>/checkpoints/step-00001200/
         .metadata  __0_0.distcp …    tensors (torch.distributed.checkpoint): model/…, ema/…, optim/…
         state.json                   step, identity of the run, skipped steps
-        config.yaml  normalizer.json  tokenizer.json  spaces.json  lineage.json
+        config.yaml  normalizer.json  tokenizer.json  spaces.json  lineage.json  robots.json
 
 It is written as step-….tmp and renamed, so a folder without that suffix is whole.
 """

@@ -13,8 +13,16 @@ from typing import Any
 import torch
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.mixture import make_mixture, parse_weights, warnings_for, window_rows
+from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.mixture import (
+    component_version,
+    make_mixture,
+    parse_weights,
+    warnings_for,
+    window_rows,
+)
 from robot_foundry.catalog.store import Store, as_store
+from robot_foundry.ingest.interface import interface_of
 from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.normalization.report import HEADERS, as_text
 from robot_foundry.runtime.errors import FoundryError
@@ -126,10 +134,20 @@ def checkpoint_files(job: Job, scales: Scales, resumed: Path | None = None) -> d
         "tokenizer.json": ByteTokenizer(job.config.model.text_length).to_json(),
         "spaces.json": job.spaces.to_json(),
         "lineage.json": lineage,
+        "robots.json": _robots(job),
     }
     texts = {name: json.dumps(value, indent=1, allow_nan=False) for name, value in values.items()}
     report = as_text(scales_report(scales, job.spaces), ("of", "dataset", *HEADERS))
     return {"config.yaml": write_yaml(resolved(job.config)), "normalizer.txt": f"{report}\n", **texts}
+
+
+def _robots(job: Job) -> dict[str, Any]:
+    """How each dataset was made of its source, null where its version does not say."""
+    found = {
+        component.name: interface_of(read_manifest(job.store, component_version(job.store, component)))
+        for component in job.mixture.components
+    }
+    return {name: None if interface is None else interface.to_json() for name, interface in found.items()}
 
 
 def _origin(where: str, run_dir: Path) -> Origin | None:

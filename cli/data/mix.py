@@ -47,7 +47,9 @@ HAS, LACKS = "x", "."
     "--gap", default=DEFAULT_GAP, show_default=True, help="With --split-by time: frames between, unused."
 )
 @click.option(
-    "--where", metavar="SQL", help="Condition on episodes: \"success AND instruction LIKE '%cup%'\"."
+    "--where",
+    metavar="SQL",
+    help="Condition on episodes: \"attributes.ok AND instruction LIKE '%cup%'\".",
 )
 @click.option(
     "--skip",
