@@ -7,7 +7,7 @@ robosuite's previous goal; here it means the orientation that the arm has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,12 @@ class Controller:
     output_max_6: Array
     is_delta: bool
 
-    def target(self, command_Nd: Array, columns: tuple[int, int | None] | None) -> tuple[Array, bool]:
+    def target(
+        self,
+        command_Nd: Array,
+        columns: tuple[int, int | None] | None,
+        clip: Callable[[Array, Any, Any], Array] = np.clip,
+    ) -> tuple[Array, bool]:
         """The command in m or rad, and whether it is a displacement. `columns` say where it was taken."""
         if not self.is_delta:
             return command_Nd, False
@@ -40,7 +45,7 @@ class Controller:
         low, high = self.input_min_6[pick], self.input_max_6[pick]
         out_low, out_high = self.output_min_6[pick], self.output_max_6[pick]
         scale = np.abs(out_high - out_low) / np.abs(high - low)
-        clipped_Nd = np.clip(command_Nd, low, high)
+        clipped_Nd = clip(command_Nd, low, high)
         return (clipped_Nd - (high + low) / 2) * scale + (out_high + out_low) / 2, True
 
 

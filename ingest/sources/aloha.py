@@ -19,7 +19,7 @@ class Aloha(Hdf5Places):
     """See `Layout`."""
 
     name = "aloha"
-    version = 1
+    version = 2
 
     def places(self, content: Content) -> Places:
         return PLACES

@@ -5,6 +5,7 @@ Legend: N frames, H W pixels.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,8 +26,18 @@ Data = bytes | memoryview
 # Before a fingerprint that an object store gave, where the content was not read.
 STORE_CHECKSUM = "etag:"
 Texts = tuple[tuple[str, str], ...]
+# A text, or {"base64": …} for bytes that are not UTF-8, whose encoding only a spec can tell.
+Text = str | dict[str, str]
 # In place of the fingerprint of a local file that was not read yet.
 UNKNOWN = ""
+
+
+def text_of(data: Data) -> Text:
+    """The text in UTF-8, else its bytes."""
+    try:
+        return bytes(data).decode("utf-8")
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode("ascii")}
 
 
 class Refused(FoundryError):
@@ -200,7 +211,7 @@ class Episode:
     environment: Mapping[str, Any]
     left_out: Mapping[str, str]
     frames: Iterator[Sequence[Picture]]  # of each frame, the image of each camera
-    steps_text: Sequence[tuple[int, int, str, str]] = ()
+    steps_text: Sequence[tuple[int, int, str, Text]] = ()
 
 
 class Layout(Protocol):

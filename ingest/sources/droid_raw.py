@@ -54,7 +54,7 @@ class DroidRaw(Layout):
     """See `Layout`."""
 
     name = "droid_raw"
-    version = 1
+    version = 2
     has_images = True
 
     def claims(self, path: str) -> bool:

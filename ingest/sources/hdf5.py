@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Camera, Refused
+from robot_foundry.ingest.sources.base import Camera, Refused, text_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.images import MAX_PIXELS
 
@@ -145,7 +145,10 @@ def check_structure(file: h5py.File, layout: str) -> None:
 
 
 def attributes(attrs: h5py.AttributeManager) -> dict[str, Any]:
-    """HDF5 attributes as JSON values. Long texts (a scene's XML) and arrays become their sha256."""
+    """HDF5 attributes as JSON values. Long texts (a scene's XML) and arrays become their sha256.
+
+    Bytes that are not UTF-8 are kept as {"base64": …}.
+    """
     values = {}
     try:
         names = sorted(attrs)
@@ -160,16 +163,13 @@ def attributes(attrs: h5py.AttributeManager) -> dict[str, Any]:
 
 
 def _json_value(value: Any) -> Any:
-    if isinstance(value, bytes | np.bytes_):
-        try:
-            value = bytes(value).decode("utf-8")
-        except UnicodeDecodeError:
-            return _hashed(bytes(value))
+    if isinstance(value, np.void) and value.dtype.names is None:
+        value = value.tobytes()
     if isinstance(value, str):
-        data = value.encode("utf-8", "surrogateescape")
-        is_xml = value.lstrip().startswith("<")
-        clean = data.decode("utf-8", "replace") == value
-        return value if clean and not is_xml and len(data) <= LONGEST_TEXT else _hashed(data)
+        value = value.encode("utf-8", "surrogateescape")  # so h5py gives what is not UTF-8
+    if isinstance(value, bytes | np.bytes_):
+        is_xml = value.lstrip().startswith(b"<") and value.rstrip().endswith(b">")
+        return text_of(value) if len(value) <= LONGEST_TEXT and not is_xml else _hashed(bytes(value))
     if isinstance(value, np.ndarray):
         if value.size > LONGEST_LIST:
             return {**_hashed(np.ascontiguousarray(value).tobytes()), "shape": list(value.shape)}

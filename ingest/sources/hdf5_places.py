@@ -47,7 +47,7 @@ class Hdf5Places(Layout):
     """See `Layout`."""
 
     name = "hdf5"
-    version = 1
+    version = 2
     has_images = True
 
     def claims(self, path: str) -> bool:

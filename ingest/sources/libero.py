@@ -26,7 +26,7 @@ class Libero(Robomimic):
     """See `Layout`."""
 
     name = "libero"
-    version = 1
+    version = 2
 
     def attributes(self, unit: Unit, demo: h5py.Group, environment: Mapping[str, Any]) -> dict[str, Any]:
         """The demonstration's, with the instruction in `problem_info` and the one in the file's name."""

@@ -30,7 +30,9 @@ from robot_foundry.ingest.sources.base import (
     Picture,
     Refused,
     SourceFile,
+    Text,
     Unit,
+    text_of,
 )
 from robot_foundry.ingest.sources.hdf5 import LARGEST_ROW
 from robot_foundry.ingest.sources.rlds_directory import (
@@ -52,9 +54,9 @@ from robot_foundry.ingest.sources.rlds_features import (
     UNREAD,
     Example,
     Leaf,
-    texts_of,
 )
 from robot_foundry.ingest.sources.robomimic import MOST_LOW_DIM_BYTES, chosen
+from robot_foundry.ingest.sources.spans import spans
 from robot_foundry.ingest.sources.tfrecord import SMALLEST_RECORD, find_records, read_record
 from robot_foundry.ingest.spec import Content
 from robot_foundry.runtime import files
@@ -74,7 +76,7 @@ class Rlds(Layout):
     """See `Layout`."""
 
     name = "rlds"
-    version = 1
+    version = 2
     has_images = True
 
     def claims(self, path: str) -> bool:
@@ -159,7 +161,9 @@ def _episode(example: Example, known: DatasetFile, content: Content) -> Episode:
         leaf.path: example.bytes_of(leaf.path) for leaf in leaves if leaf.kind == IMAGE and not _is_view(leaf)
     }
     arrays = _arrays(example, numbers, num_frames) | _encoded(maps, left_out)
-    texts = {leaf: texts_of(example.bytes_of(leaf.path)) for leaf in leaves if leaf.kind == TEXT}
+    texts = {
+        leaf: [text_of(data) for data in example.bytes_of(leaf.path)] for leaf in leaves if leaf.kind == TEXT
+    }
     fps, fps_source = (content.default_fps, "default") if content.fps is None else (content.fps, "spec")
     return Episode(
         num_frames=num_frames,
@@ -173,7 +177,7 @@ def _episode(example: Example, known: DatasetFile, content: Content) -> Episode:
         left_out=left_out,
         frames=zip(*(_pictures(camera, views[camera.array]) for camera in cameras), strict=True),
         steps_text=[
-            span for leaf, lines in texts.items() if leaf.per_step for span in _spans(leaf.path, lines)
+            span for leaf, lines in texts.items() if leaf.per_step for span in spans(leaf.path, lines)
         ],
     )
 
@@ -316,7 +320,7 @@ def _encoded(maps: Mapping[str, Sequence[Data]], left_out: dict[str, str]) -> di
 
 
 def _attributes(
-    texts: Mapping[Leaf, list[str]],
+    texts: Mapping[Leaf, list[Text]],
     numbers: Sequence[Leaf],
     arrays: Mapping[str, NDArray[Any]],
     known: DatasetFile,
@@ -329,13 +333,3 @@ def _attributes(
         **{leaf.path: arrays[leaf.path].item() for leaf in single},
         "split": known.split,
     }
-
-
-def _spans(path: str, lines: Sequence[str]) -> Iterator[tuple[int, int, str, str]]:
-    """Runs of steps with one text that is not blank, under the feature's path."""
-    start = 0
-    for text, run in groupby(lines):
-        end = start + len(list(run))
-        if text.strip():
-            yield start, end, path, text
-        start = end

@@ -42,7 +42,7 @@ class Robomimic(Layout):
     """See `Layout`."""
 
     name = "robomimic"
-    version = 1
+    version = 2
     has_images = True
 
     def claims(self, path: str) -> bool:

@@ -21,7 +21,7 @@ class Robosuite(Robomimic):
     """See `Layout`."""
 
     name = "robosuite"
-    version = 1
+    version = 2
     has_images = False
 
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
