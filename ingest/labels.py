@@ -26,7 +26,7 @@ LONGEST_EXAMPLE = 40
 _NOTHING = object()
 
 
-def annotations(
+def annotations_of(
     mapping: Mapping, episode: MappingABC[str, Any], num_frames: int, notes: Notes
 ) -> tuple[Annotation, ...]:
     """What the source says of spans of frames; the rules are for an instruction where it says none."""
@@ -38,7 +38,7 @@ def annotations(
     return (*instructions, *(entry for entry in told if entry[2] not in used))
 
 
-def success(
+def success_of(
     mapping: Mapping, episode: MappingABC[str, Any], arrays: MappingABC[str, NDArray[Any]], notes: Notes
 ) -> bool | None:
     """By the first rule that the episode has data for; None if there is none, or if that cannot be read."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.tables import Flag
-from robot_foundry.ingest.labels import annotations, success
+from robot_foundry.ingest.labels import annotations_of, success_of
 from robot_foundry.ingest.notes import Notes
 from robot_foundry.ingest.osc import controller
 from robot_foundry.ingest.quantities import GRIPPER, POSITION, ROTATION, canonical_name, kind_of
@@ -89,14 +89,14 @@ def _canonical(
     for stream, values in actions.items():
         streams[stream], valid_N = _rows(values, ActionSpace(schema.streams[stream]), num_frames)
         action_valid_N &= valid_N
-    action_valid_N &= ~_flagged("invalid_action", mapping.invalid_action, arrays, num_frames, notes)
+    action_valid_N &= ~_flagged("invalid_action", mapping.invalid_action, episode, arrays, notes)
     flags_N[~action_valid_N] |= np.uint32(Flag.INVALID_ACTION)
     if not (state_valid_N & action_valid_N).any():
         raise Refused("no frame of it has a finite state and action")
     flags_N[_idle(state, actions, np.asarray(arrays["timestamp"], np.float64), mapping.noop)] |= np.uint32(
         Flag.NOOP
     )
-    intervened_N = _flagged("intervention", mapping.intervention, arrays, num_frames, notes)
+    intervened_N = _flagged("intervention", mapping.intervention, episode, arrays, notes)
     flags_N[intervened_N] |= np.uint32(Flag.INTERVENTION)
     state_ND[~state_valid_N] = 0.0
     for values_ND in streams.values():
@@ -106,8 +106,8 @@ def _canonical(
         streams,
         flags_N,
         np.asarray(arrays["timestamp"], np.float64),
-        success(mapping, episode, arrays, notes),
-        annotations(mapping, episode, num_frames, notes),
+        success_of(mapping, episode, arrays, notes),
+        annotations_of(mapping, episode, num_frames, notes),
         notes,
     )
 
@@ -219,16 +219,19 @@ def _rows(
 def _flagged(
     name: str,
     rules: Sequence[MappingABC[str, Any]],
+    episode: MappingABC[str, Any],
     arrays: MappingABC[str, NDArray[Any]],
-    num_frames: int,
     notes: Notes,
 ) -> NDArray[np.bool_]:
     """Frames [N] to which any of the rules applies; an array that is not there, or is NaN, says nothing."""
+    num_frames = int(episode["num_frames"])
     flagged_N = np.zeros(num_frames, bool)
     for rule in rules:
         values = arrays.get(rule["key"])
         if values is None:
             continue
+        if values.shape[:1] == (num_frames + 1,) and episode.get("extra_row"):
+            values = values[:num_frames]
         if values.size != num_frames:
             raise Refused(f"names '{rule['key']}' in {name}, which has {values.shape} numbers")
         values_N = values.reshape(-1)

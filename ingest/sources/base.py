@@ -6,7 +6,7 @@ Legend: N frames, H W pixels.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,12 +168,13 @@ class Unit:
 
 @dataclass(frozen=True)
 class Camera:
-    """`array` is where the frames lie in the source."""
+    """`array` is where the frames lie in the source; `pixels` how, where they are not uint8 RGB [H, W, 3]."""
 
     name: str
     array: str
     height: int
     width: int
+    pixels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,9 @@ class Episode:
     """One open episode. `arrays` are the low-dimensional arrays as they are; images come from `frames`.
 
     `attributes` belong to the episode, `environment` to its file; both hold JSON values. `left_out` says for
-    each array that is not taken why. `start_ns` is the time of the first frame since the epoch, if known.
-    `steps_text` is language of spans of frames: (start, end (exclusive), kind, text).
+    each array that is not taken why, `told` what the user should know of one. `start_ns` is the time of the
+    first frame since the epoch, if known. `steps_text` is language of spans of frames: (start, end
+    (exclusive), kind, text).
     """
 
     num_frames: int
@@ -210,7 +212,8 @@ class Episode:
     attributes: Mapping[str, Any]
     environment: Mapping[str, Any]
     left_out: Mapping[str, str]
-    frames: Iterator[Sequence[Picture]]  # of each frame, the image of each camera
+    told: Mapping[str, str]
+    frames: Iterable[Sequence[Picture]]  # of each frame, the image of each camera
     steps_text: Sequence[tuple[int, int, str, Text]] = ()
 
 
