@@ -160,7 +160,7 @@ def read(structure: Structure, content: Content) -> Contents:
         elif content.cameras is not None:
             raise Refused(f"its camera '{view.camera.name}': '{path}' {found}")
         else:
-            told[path] = found
+            told |= {} if hdf5.is_skipped(path, content.skip) else {path: found}
             reason = hdf5.why_left_out(path, view.dataset, content.skip)
             arrays += [path] if reason is None else []
             left_out |= {} if reason is None else {path: reason}

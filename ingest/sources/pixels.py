@@ -26,6 +26,7 @@ from robot_foundry.shards.images import MAX_PIXELS
 HWC, CHW, HW = "HWC", "CHW", "HW"
 ALPHA = "has an alpha channel, which is left out; colours that were multiplied with it stay so"
 UNNAMED = "nothing says that it is a camera's"
+SHAPELESS = "its shape does not tell height, width and channels"
 SMALLEST_SIDE = 8
 BYTES, UNIT = (0.0, 255.0), (0.0, 1.0)
 # Floats are rounded by far less than this, and resampling filters overshoot by more.
@@ -118,7 +119,7 @@ class Pixels:
         if self.black_white is not None:
             _check_finite(pixels_HWC, path, n)
             black, white = self.black_white
-            levels_HWC = 255.0 * ((pixels_HWC.astype(np.float64) - black) / (white - black))
+            levels_HWC = (pixels_HWC.astype(np.float64) - black) * (255.0 / (white - black))
             pixels_HWC = np.rint(np.clip(levels_HWC, 0.0, 255.0)).astype(np.uint8)
         return np.broadcast_to(pixels_HWC, (self.height, self.width, 3))
 
@@ -143,9 +144,12 @@ def pixels_of(
         raise Refused(
             f"content.pixels names '{path}', and {dtype} of shape {tuple(shape)} is no array of pictures"
         )
-    if form is None or is_stated:
+    if form is not None and is_stated:
         return form
     is_picture = _by_name(path)
+    if form is None:
+        may_be = dtype == np.uint8 and len(shape) > 3 and (is_place or is_picture)
+        return unsure(path, SHAPELESS, "axes: HWC, CHW or HW") if may_be and is_picture is not False else None
     if is_picture is False:
         return unsure(path, "its name is that of a depth map or a mask")
     if is_place or is_picture or (form.channels > 1 and form.dtype == "uint8"):
@@ -158,10 +162,10 @@ def is_named_picture(path: str) -> bool:
     return _by_name(path) is True
 
 
-def unsure(path: str, why: str) -> str:
+def unsure(path: str, why: str, setting: str = "range: [BLACK, WHITE]") -> str:
     """What is told of an array that is not taken for pictures though it may be."""
     return (
-        f"may hold images, and {why}: `--set 'content.pixels={{{path}: {{range: [BLACK, WHITE]}}}}'` reads "
+        f"may hold images, and {why}: `--set 'content.pixels={{{path}: {{{setting}}}}}'` reads "
         f"them, `--set 'content.skip=[{path}]'` leaves them out"
     )
 
@@ -187,13 +191,17 @@ def _setting(path: str, content: Content) -> PixelSetting | None:
 def _by_shape(
     shape: Sequence[int], dtype: np.dtype[Any], setting: PixelSetting, is_stated: bool
 ) -> Pixels | None:
-    """With sides of 8 and more, no array of four axes has its channels both first and last."""
+    """With sides of 8 and more, no array of four axes has its channels both first and last.
+
+    Smaller ones, and such whose sides are 1, 3 or 4, are pictures if the setting says which axes are which.
+    """
     if dtype.kind not in "buif" or len(shape) not in (3, 4):
         return None
     sides = tuple(int(size) for size in shape[1:])
     forms = {HW: (*sides, 1)} if len(sides) == 2 else {HWC: sides, CHW: (*sides[1:], sides[0])}
     for axes, (height, width, channels) in forms.items():
-        fits = min(height, width) >= SMALLEST_SIDE and channels in (1, 3, 4)
+        smallest = SMALLEST_SIDE if setting.axes is None else 1
+        fits = min(height, width) >= smallest and channels in (1, 3, 4)
         if fits and height * width <= MAX_PIXELS and setting.axes in (None, axes):
             return Pixels(axes, height, width, channels, dtype.name, setting.black_white, is_stated)
     return None

@@ -77,7 +77,7 @@ class Robomimic(Layout):
                 fps_source=fps_source,
                 start_ns=None,
                 cameras=contents.cameras,
-                arrays={**arrays, "timestamp": _timestamps(arrays, structure.num_frames, fps)},
+                arrays={**arrays, "timestamp": _timestamps(arrays, structure.num_frames, fps, content)},
                 attributes={**contents.attributes, **self.attributes(unit, demo, environment)},
                 environment=self.environment(environment),
                 left_out=contents.left_out,
@@ -168,11 +168,12 @@ def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset], content: Co
     return num_frames
 
 
-def _timestamps(arrays: Mapping[str, Any], num_frames: int, fps: float) -> Any:
+def _timestamps(arrays: Mapping[str, Any], num_frames: int, fps: float, content: Content) -> Any:
     """Seconds since the first frame, float64 [N]: the source's own where it has them, else by the rate."""
     own = arrays.get("timestamp")
     if own is None:
         return np.arange(num_frames, dtype=np.float64) / fps
+    own = own[:num_frames] if content.extra_row is not None and len(own) == num_frames + 1 else own
     is_time = own.dtype.kind == "f" and own.shape == (num_frames,)
     if not is_time or not np.isfinite(own).all() or (np.diff(own) < 0).any():
         raise Refused("its array 'timestamp' is not rising seconds, one a frame; skip it in the spec")
