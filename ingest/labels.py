@@ -50,12 +50,28 @@ def success_of(
             continue
         value = _found(rule, episode["attributes"], notes)
         if value is _NOTHING:
+            value = _single(rule, arrays, notes)
+        if value is _NOTHING:
             continue
         answer = _which(value, rule) if "failure" in rule else yes_or_no(value)
         if answer is None:
             notes.say(f"{_name(rule)} says neither yes nor no, so success is unknown", _example(value))
         return answer
     return None
+
+
+def _single(rule: MappingABC[str, Any], arrays: MappingABC[str, NDArray[Any]], notes: Notes) -> Any:
+    """The one number of an array in place of an attribute; _NOTHING if there is no such array."""
+    values = arrays.get(rule["attr"])
+    if values is None or "json" in rule:
+        return _NOTHING
+    if values.size == 1:
+        return values.item()
+    name = rule["attr"]
+    notes.say(
+        f"'{name}' is an array and no attribute: `{{key: {name}, at_least: 1}}` in mapping.success reads it"
+    )
+    return _NOTHING
 
 
 def yes_or_no(value: Any) -> bool | None:

@@ -226,7 +226,7 @@ def exact_level(value: float, black: float, white: float) -> int:
     return round(min(max(level, Fraction(0)), Fraction(255)))
 
 
-# Levels are whole quarters here, and 255 / (white - black) is a power of two: what is tested is rounding alone.
+# Levels are whole quarters here, and 255 / (white - black) is a power of two: rounding alone is tested.
 @given(st.lists(st.integers(0, 1020), min_size=1, max_size=9), st.sampled_from([(0.0, 255.0), (0.0, 63.75)]))
 def test_levels_are_rounded_half_to_even(quarters, black_white):
     numbers = np.array([quarters]) * (black_white[1] / 1020)
