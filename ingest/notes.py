@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 # Sensors and simulated fingers pass their end stops by a little; so much of the span between limits is more.
 OVERSHOOT = 0.05
-# From this share of the frames on, numbers beyond their limits are a matter of scale and not of single jerks.
-WORTH_TELLING = 0.05
+# Operators of robosuite's devices pass the limits of its controller in a tenth of the frames; a wrong scale
+# passes them wherever the arm moves.
+WORTH_TELLING = 0.25
 
 
 @dataclass

@@ -150,5 +150,5 @@ def test_an_overshoot_of_end_stops_and_single_jerks_are_not_told():
         and notes.beyond["state right.gripper_opening"].num_frames == 1
     )
     assert sentences([notes], 1, 200) == []
-    assert len(sentences([notes], 1, 20)) == 1
+    assert len(sentences([notes], 1, 4)) == 1
     assert Notes.from_json(notes.to_json()) == notes

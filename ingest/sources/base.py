@@ -212,9 +212,9 @@ class Episode:
     attributes: Mapping[str, Any]
     environment: Mapping[str, Any]
     left_out: Mapping[str, str]
-    told: Mapping[str, str]
     frames: Iterable[Sequence[Picture]]  # of each frame, the image of each camera
     steps_text: Sequence[tuple[int, int, str, Text]] = ()
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 class Layout(Protocol):
