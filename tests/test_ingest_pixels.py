@@ -120,6 +120,7 @@ def test_every_form_in_tensors_of_rlds(tmp_path):
         },
         "state": tfds.Tensor(shape=(3,), dtype=np.float32),
         "packed_image": tfds.Tensor(shape=(None, None, 3), dtype=np.uint8, encoding="zlib"),
+        "gray_camera": tfds.Image(shape=(HEIGHT, WIDTH, 1), encoding_format="png"),
     }
     made = r.Directory(tmp_path / "source", steps)
     rows = [
@@ -127,6 +128,7 @@ def test_every_form_in_tensors_of_rlds(tmp_path):
             "observation": {name: array[t] for name, array in features.items()},
             "state": np.ones(3, np.float32),
             "packed_image": PICTURES[t],
+            "gray_camera": r.encoded(GRAY[t, ..., 0], "png"),
         }
         for t in range(FRAMES)
     ]
@@ -135,6 +137,8 @@ def test_every_form_in_tensors_of_rlds(tmp_path):
     got = h.Ingested(spec, made.root, tmp_path / "store")
     check_all(got, "record_0", lambda form: f"{form}_image")
     assert got.images("record_0", "packed_image") == got.images("record_0", "plain_image")
+    for shown, picture in zip(got.images("record_0", "gray_camera"), GRAY, strict=True):
+        assert (h.pixels(shown) == picture).all()
     assert set(got.source("record_0").files) == {"steps/state", "episode_metadata/good", "timestamp"}
 
 
@@ -201,6 +205,14 @@ def test_the_spec_says_what_numbers_and_axes_mean(tmp_path):
     assert not any("may hold" in warning for warning in made.report.warnings)
     with pytest.raises(Exception, match=r"no array 'obs/seven', which content.pixels names"):
         robomimic(tmp_path, arrays, "content.pixels={obs/seven: {range: [0, 1]}}")
+
+
+def test_of_two_arrays_of_one_camera_the_spec_skips_one(tmp_path):
+    arrays = {"front_image": PICTURES, "front_rgb": PICTURES / 255}
+    with pytest.raises(Exception, match=r"give one camera name .*: content.skip leaves one out"):
+        robomimic(tmp_path, arrays)
+    made = robomimic(tmp_path, arrays, "content.skip=[obs/front_rgb]")
+    assert set(made.episode("demo_0")["cameras"]) == {"front"}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

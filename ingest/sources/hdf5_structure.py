@@ -90,12 +90,14 @@ def find_images(found: Mapping[str, h5py.Dataset], content: Content, is_place: M
     forms, told = {}, {}
     check_settings(found, content)
     for path, certain in is_place.items():
+        if hdf5.is_skipped(path, content.skip):
+            continue
         form = form_of(path, found[path], content, is_place=certain)
         if isinstance(form, str):
             told[path] = form
         elif form is not None:
             forms[hdf5.camera_name(path), path] = form
-    return Images(forms, {path: why for path, why in told.items() if not hdf5.is_skipped(path, content.skip)})
+    return Images(forms, told)
 
 
 def other_images(
@@ -104,8 +106,7 @@ def other_images(
     """What is told of arrays that hold images, or may, and lie where none are read."""
     others = {path: False for path in found if path not in taken}
     images = find_images(found, replace(content, pixels={}), others)
-    sure = {path: why for _, path in images.forms if not hdf5.is_skipped(path, content.skip)}
-    return {**sure, **images.told}
+    return {**dict.fromkeys((path for _, path in images.forms), why), **images.told}
 
 
 def structure_of(
@@ -160,7 +161,7 @@ def read(structure: Structure, content: Content) -> Contents:
         elif content.cameras is not None:
             raise Refused(f"its camera '{view.camera.name}': '{path}' {found}")
         else:
-            told |= {} if hdf5.is_skipped(path, content.skip) else {path: found}
+            told[path] = found
             reason = hdf5.why_left_out(path, view.dataset, content.skip)
             arrays += [path] if reason is None else []
             left_out |= {} if reason is None else {path: reason}
@@ -198,7 +199,8 @@ def chosen(images: list[Camera], content: Content) -> tuple[Camera, ...]:
     """The cameras that the spec asks for, by name."""
     by_name = {image.name: image for image in images}
     if len(by_name) < len(images):
-        raise Refused(f"two of its image arrays give one camera name ({', '.join(i.array for i in images)})")
+        arrays = ", ".join(image.array for image in images)
+        raise Refused(f"two of its image arrays give one camera name ({arrays}): content.skip leaves one out")
     wanted = sorted(by_name) if content.cameras is None else sorted(content.cameras)
     for name in wanted:
         if name not in by_name:
