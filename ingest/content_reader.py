@@ -17,8 +17,8 @@ ORDERS = ("rgb", "bgr")
 UNITS = ("s", "ms", "us", "ns")
 AXES = ("HWC", "CHW", "HW")
 EXTRA_ROWS = ("next_state",)
-# Layouts whose arrays carry lengths of their own; rows of the others answer to each other one by one.
 WITHOUT_PIXELS = ("droid_raw", "robosuite")
+# Layouts whose arrays carry lengths of their own; rows of the others answer to each other one by one.
 OF_OWN_LENGTHS = ("aloha", "hdf5", "libero", "robomimic", "robosuite")
 
 

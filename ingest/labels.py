@@ -35,6 +35,11 @@ def annotations_of(
         return told
     instructions = _instructions(mapping, episode, num_frames, notes)
     used = {source for *_, source in instructions}
+    unread = {kind for _, _, kind, text in episode.get("annotations", ()) if not isinstance(text, str)}
+    by_rules = [rule["spans"] for rule in mapping.instruction if "spans" in rule]
+    for kind in sorted(unread):
+        if not any(fnmatch.fnmatchcase(kind, pattern) for pattern in by_rules):
+            notes.say(_not_utf8(f"'{kind}'", f"spans: {kind}"))
     return (*instructions, *(entry for entry in told if entry[2] not in used))
 
 

@@ -34,9 +34,12 @@ class Controller:
         self,
         command_Nd: Array,
         columns: tuple[int, int | None] | None,
-        clip: Callable[[Array, Any, Any], Array] = np.clip,
+        clip: Callable[[Array, Any, Any], Array],
     ) -> tuple[Array, bool]:
-        """The command in m or rad, and whether it is a displacement. `columns` say where it was taken."""
+        """The command in m or rad, and whether it is a displacement.
+
+        `columns` say where it was taken; `clip` gives the values within two limits.
+        """
         if not self.is_delta:
             return command_Nd, False
         start = (columns or (0, command_Nd.shape[1]))[0]

@@ -251,6 +251,8 @@ def test_bytes_of_rlds_keep_their_encoding_until_the_spec_names_it(tmp_path):
     ]
     named = read("c", "[{attr: episode_metadata/note, encoding: latin-1}]")
     assert texts(named)["record_0"] == [(0, 3, "naïve")]
+    told = [warning for warning in named.report.warnings if "is not UTF-8" in warning]
+    assert len(told) == 1 and "'steps/lang'" in told[0]
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,7 @@ DOUBTFUL = {
     "labels_image": (np.arange(FRAMES * 400).reshape(FRAMES, 20, 20), "a depth map or a mask"),
     "numbers_image": (np.arange(FRAMES * 400).reshape(FRAMES, 20, 20), "do not tell what is white"),
     "overshoot_image": (PICTURES / 200, "do not tell what is white"),
+    "ones_image": ((PICTURES > 99).astype(np.float32), "do not tell what is white"),
     "binary_image": (PICTURES > 99, "do not tell what is white"),
     "thin_image": (np.zeros((FRAMES, 3, 20, 3), np.uint8), "its shape does not tell"),
     "grid": (PICTURES / 255, "nothing says that it is a camera's"),

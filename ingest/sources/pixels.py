@@ -86,11 +86,12 @@ class Pixels:
         """
         if not self.is_open:
             return self
-        least, greatest = np.inf, -np.inf
+        least, greatest, is_whole = np.inf, -np.inf, True
         for n, row in enumerate(rows):
             _check_finite(row, path, n)
             least, greatest = min(least, float(row.min())), max(greatest, float(row.max()))
-        found = self._by_range(least, greatest)
+            is_whole = is_whole and bool((row == np.rint(row)).all())
+        found = self._by_range(least, greatest, is_whole)
         if found is not None:
             return replace(self, black_white=found)
         reason = unsure(
@@ -100,12 +101,13 @@ class Pixels:
             raise Refused(f"its array '{path}': {reason}")
         return reason
 
-    def _by_range(self, least: float, greatest: float) -> tuple[float, float] | None:
+    def _by_range(self, least: float, greatest: float, is_whole: bool) -> tuple[float, float] | None:
         is_float = np.dtype(self.dtype).kind == "f"
         # 16 bits may hold 8, 10, 12 or 16 of a camera; single channels of integers are distances or labels.
         if least < -TOLERANCE or self.dtype in ("uint16", "bool") or not (is_float or self.channels > 1):
             return None
-        if is_float and greatest <= UNIT[1] + TOLERANCE:
+        # Nothing but zeros and ones may be a mask, and the darkest levels of bytes.
+        if is_float and greatest <= UNIT[1] + TOLERANCE and not is_whole:
             return UNIT
         return BYTES if greatest <= 0 or SURELY_BYTES < greatest <= BYTES[1] + TOLERANCE else None
 
