@@ -28,6 +28,7 @@ from robot_foundry.catalog.tables import (
     write_table,
 )
 from robot_foundry.catalog.version import Version
+from robot_foundry.ingest.notes import Notes, sentences
 from robot_foundry.ingest.resolve import Resolution, resolve
 from robot_foundry.ingest.shard_tables import ShardTables, TablesTask, shard_tables
 from robot_foundry.ingest.spec import Mapping as SpecMapping
@@ -82,6 +83,7 @@ class _Tables:
     leaves: int  # the number of the table that is spilled
     problems: Mapping[str, str]
     evidence: bytes  # canonical JSON, compressed
+    notes: Notes
 
 
 def assemble(request: Request, shards: Sequence[Shard], workers: Workers) -> Assembled:
@@ -114,7 +116,9 @@ def _assemble(
     manifest = _manifest(request, resolution, entries, frames, small, quarantined, found)
     manifest = replace(manifest, files=_write(request.store, manifest, frames, small, workers))
     kill_point("tables-done")
-    return Assembled(commit(request.store, manifest), manifest, (*resolution.warnings, *doubts_of(manifest)))
+    told = sentences((made.notes for made in tables), manifest.counts["episodes"], manifest.counts["frames"])
+    warnings = (*resolution.warnings, *told, *doubts_of(manifest))
+    return Assembled(commit(request.store, manifest), manifest, warnings)
 
 
 def doubts_of(manifest: Manifest) -> tuple[str, ...]:
@@ -194,6 +198,7 @@ def _kept(tables: ShardTables, frames_path: str, ordinal: int, leaves: Spilled) 
         leaves.add(table(tables.leaves, LEAVES_SCHEMA)),
         tables.problems,
         zlib.compress(canonical_json(tables.evidence.to_json())),
+        tables.notes,
     )
 
 

@@ -8,13 +8,18 @@ from typing import Any
 
 from robot_foundry.ingest import checks
 from robot_foundry.ingest.quantities import REQUIRED
-from robot_foundry.ingest.spec import ALL_CAMERAS, Content, Encoding, Places, Time
+from robot_foundry.ingest.spec import ALL_CAMERAS, Content, Encoding, PixelSetting, Places, Time
 from robot_foundry.shards.keys import CAMERA
 
 PLACES_LAYOUT = "hdf5"
 FLIPS = ("none", "vertical", "horizontal", "both")
 ORDERS = ("rgb", "bgr")
 UNITS = ("s", "ms", "us", "ns")
+AXES = ("HWC", "CHW", "HW")
+EXTRA_ROWS = ("next_state",)
+WITHOUT_PIXELS = ("droid_raw", "robosuite")
+# Layouts whose arrays carry lengths of their own; rows of the others answer to each other one by one.
+OF_OWN_LENGTHS = ("aloha", "hdf5", "libero", "robomimic", "robosuite")
 
 
 def read_content(section: checks.Section, layout: str | None) -> Content:
@@ -31,6 +36,8 @@ def read_content(section: checks.Section, layout: str | None) -> Content:
         flip=section.take("flip", _by_camera(FLIPS), {}),
         channel_order=section.take("channel_order", _by_camera(ORDERS), {}),
         rename=section.take("rename", _renamed, {}),
+        pixels=_pixels(section, layout),
+        extra_row=_extra_row(section, layout),
         skip=section.take("skip", checks.texts, default.skip),
         fps=section.take("fps", checks.optional(checks.positive), default.fps),
         default_fps=section.take("default_fps", checks.positive, default.default_fps),
@@ -40,6 +47,25 @@ def read_content(section: checks.Section, layout: str | None) -> Content:
     encoding.close()
     section.close()
     return read
+
+
+def _pixels(content: checks.Section, layout: str | None) -> dict[str, PixelSetting]:
+    read = {}
+    if "pixels" in content.values and layout in WITHOUT_PIXELS:
+        content.report("pixels", f"is for arrays of images, of which the layout {layout} has none")
+    for pattern, values in content.entries("pixels").items():
+        section = checks.Section(values, f"{content.path('pixels')}.{pattern}", content.problems)
+        axes = section.take("axes", checks.optional(checks.choice(AXES)), None)
+        read[pattern] = PixelSetting(axes, section.take("range", checks.optional(_range), None))
+        section.close()
+    return read
+
+
+def _extra_row(content: checks.Section, layout: str | None) -> str | None:
+    told: str | None = content.take("extra_row", checks.optional(checks.choice(EXTRA_ROWS)), None)
+    if told is not None and layout is not None and layout not in OF_OWN_LENGTHS:
+        content.report("extra_row", f"belongs to the layouts {', '.join(OF_OWN_LENGTHS)}")
+    return told
 
 
 def _places(content: checks.Section, layout: str | None) -> Places | None:
@@ -83,6 +109,15 @@ def _size(value: Any) -> tuple[int, int]:
         raise ValueError(f"expected [height, width], got {value!r}")
     check = checks.integer(1, 8192)
     return check(value[0]), check(value[1])
+
+
+def _range(value: Any) -> tuple[float, float]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"expected the numbers of [black, white], got {value!r}")
+    black, white = checks.number(value[0]), checks.number(value[1])
+    if black == white:
+        raise ValueError(f"expected two unlike numbers of black and white, got {value!r}")
+    return black, white
 
 
 def _by_camera(choices: tuple[str, ...]) -> Callable[[Any], dict[str, str]]:

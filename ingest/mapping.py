@@ -5,10 +5,10 @@ Legend: N frames, d columns of one quantity, D dims of the state or of a stream.
 
 from __future__ import annotations
 
-import fnmatch
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as MappingABC
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.tables import Flag
+from robot_foundry.ingest.labels import annotations_of, success_of
+from robot_foundry.ingest.notes import Notes
 from robot_foundry.ingest.osc import controller
 from robot_foundry.ingest.quantities import GRIPPER, POSITION, ROTATION, canonical_name, kind_of
 from robot_foundry.ingest.sources.base import Refused
@@ -24,6 +26,8 @@ from robot_foundry.normalization import rotation
 from robot_foundry.normalization.space import ActionSpace, dims_for
 
 Array = NDArray[np.float64]
+# The values within two limits, noting which go beyond.
+Clip = Callable[[Array, Any, Any], Array]
 # A stored rotation matrix further than this from orthonormal is no rotation.
 ORTHONORMAL_TOLERANCE = 1e-3
 
@@ -33,7 +37,8 @@ class Canonical:
     """The rows of one episode. Rows that are flagged invalid hold zeros.
 
     `state_ND` and `streams` (action stream -> [N, D]) are float32 in the schema's order of dims, `flags_N`
-    uint32, `timestamp_N` float64 seconds. `annotations` are (start, end, kind, text, source).
+    uint32, `timestamp_N` float64 seconds. `annotations` are (start, end, kind, text, source). `notes` are of
+    what could not be read, and of numbers beyond their limits.
     """
 
     state_ND: NDArray[np.float32]
@@ -42,6 +47,7 @@ class Canonical:
     timestamp_N: Array
     success: bool | None
     annotations: tuple[tuple[int, int, str, str, str], ...]
+    notes: Notes
 
 
 def canonical(
@@ -59,12 +65,20 @@ def canonical(
 def _canonical(
     mapping: Mapping, schema: Schema, episode: MappingABC[str, Any], arrays: MappingABC[str, NDArray[Any]]
 ) -> Canonical:
-    num_frames = int(episode["num_frames"])
-    state = {name: _absolute(field, name, episode, arrays, None) for name, field in mapping.state.items()}
+    num_frames, notes = int(episode["num_frames"]), Notes()
+
+    def absolute(where: str, fields: MappingABC[str, Field], state: MappingABC[str, Array] | None) -> Any:
+        return {
+            name: _absolute(field, name, episode, arrays, state, partial(notes.clipped, f"{where} {name}"))
+            for name, field in fields.items()
+        }
+
+    # With the row after the last frame, where the source has one; then of the frames alone.
+    reached = absolute("state", mapping.state, None)
     actions = {
-        stream: {name: _absolute(field, name, episode, arrays, state) for name, field in fields.items()}
-        for stream, fields in mapping.actions.items()
+        stream: absolute(f"action.{stream}", fields, reached) for stream, fields in mapping.actions.items()
     }
+    state = {name: values[:num_frames] for name, values in reached.items()}
     moved = {stream: _at_tool(mapping, values, state) for stream, values in actions.items()}
     state, actions = _at_tool(mapping, state, state), moved
     state_ND, state_valid_N = _rows(state, ActionSpace(schema.state), num_frames)
@@ -75,14 +89,14 @@ def _canonical(
     for stream, values in actions.items():
         streams[stream], valid_N = _rows(values, ActionSpace(schema.streams[stream]), num_frames)
         action_valid_N &= valid_N
-    action_valid_N &= ~_flagged("invalid_action", mapping.invalid_action, arrays, num_frames)
+    action_valid_N &= ~_flagged("invalid_action", mapping.invalid_action, episode, arrays, notes)
     flags_N[~action_valid_N] |= np.uint32(Flag.INVALID_ACTION)
     if not (state_valid_N & action_valid_N).any():
         raise Refused("no frame of it has a finite state and action")
     flags_N[_idle(state, actions, np.asarray(arrays["timestamp"], np.float64), mapping.noop)] |= np.uint32(
         Flag.NOOP
     )
-    intervened_N = _flagged("intervention", mapping.intervention, arrays, num_frames)
+    intervened_N = _flagged("intervention", mapping.intervention, episode, arrays, notes)
     flags_N[intervened_N] |= np.uint32(Flag.INTERVENTION)
     state_ND[~state_valid_N] = 0.0
     for values_ND in streams.values():
@@ -92,8 +106,9 @@ def _canonical(
         streams,
         flags_N,
         np.asarray(arrays["timestamp"], np.float64),
-        _success(mapping, episode, arrays),
-        _annotations(mapping, episode, num_frames),
+        success_of(mapping, episode, arrays, notes),
+        annotations_of(mapping, episode, num_frames, notes),
+        notes,
     )
 
 
@@ -103,7 +118,10 @@ def state_rows(
     """The canonical state [N, D] of N moments from the source's arrays; NaN where these are not known."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         episode = {"num_frames": len(next(iter(arrays.values())))}
-        state = {name: _absolute(field, name, episode, arrays, None) for name, field in mapping.state.items()}
+        state = {
+            name: _absolute(field, name, episode, arrays, None, np.clip)
+            for name, field in mapping.state.items()
+        }
         return _rows(_at_tool(mapping, state, state), space, episode["num_frames"])[0]
 
 
@@ -137,25 +155,33 @@ def _absolute(
     episode: MappingABC[str, Any],
     arrays: MappingABC[str, NDArray[Any]],
     state: MappingABC[str, Array] | None,
+    clip: Clip,
 ) -> Array:
-    """The quantity in absolute terms: position [N, 3], rotation [N, 3, 3], gripper [N, 1], joints [N, d]."""
-    kind = kind_of(quantity)
+    """The quantity in absolute terms: position [N, 3], rotation [N, 3, 3], gripper [N, 1], joints [N, d].
+
+    Of the state (`state` None) one row more, [N + 1, …], where the source tells what came after.
+    """
+    kind, num_frames = kind_of(quantity), int(episode["num_frames"])
     start = None if state is None else state.get(quantity)
     if field.kind == "next_state":
         assert start is not None
-        return np.concatenate([start[1:], start[-1:]])
+        return np.concatenate([start[1:], start[-1:]])[:num_frames]
     assert field.key is not None
     values_Nd = columns(field, arrays[field.key]).astype(np.float64)
+    values_Nd = values_Nd if state is None else values_Nd[:num_frames]
+    # Infinity must not become a limit, nor the end of a rotation, in what follows.
+    values_Nd = np.where(np.isfinite(values_Nd), values_Nd, np.nan)
     settings = field.parameters
     if field.kind in ("osc", "delta"):
         assert start is not None
+        start = start[:num_frames]
         if field.kind == "osc":
-            values_Nd, is_delta = controller(episode).target(values_Nd, field.columns)
+            values_Nd, is_delta = controller(episode).target(values_Nd, field.columns, clip)
             if not is_delta:
                 return rotation.axis_angle_to_matrix(values_Nd) if kind == ROTATION else values_Nd
         else:
-            clip = settings["clip"]
-            values_Nd = values_Nd if clip is None else np.clip(values_Nd, -clip, clip)
+            limit = settings["clip"]
+            values_Nd = values_Nd if limit is None else clip(values_Nd, -limit, limit)
             values_Nd = values_Nd * np.asarray(settings["scale"])
             if kind == ROTATION and settings["rotation"] != "axis_angle":
                 return rotation.euler_to_matrix(values_Nd, settings["rotation"]) @ start
@@ -167,7 +193,7 @@ def _absolute(
         if field.kind == "fingers":
             values_Nd = values_Nd[:, :1] - values_Nd[:, 1:]
         closed, opened = settings["closed"], settings["open"]
-        return np.clip((values_Nd - closed) / (opened - closed), 0.0, 1.0)
+        return clip((values_Nd - closed) / (opened - closed), 0.0, 1.0)
     return values_Nd * np.asarray(settings["scale"])
 
 
@@ -206,18 +232,26 @@ def _rows(
 def _flagged(
     name: str,
     rules: Sequence[MappingABC[str, Any]],
+    episode: MappingABC[str, Any],
     arrays: MappingABC[str, NDArray[Any]],
-    num_frames: int,
+    notes: Notes,
 ) -> NDArray[np.bool_]:
-    """Frames [N] to which any of the rules applies; an array that is not there says nothing."""
+    """Frames [N] to which any of the rules applies; an array that is not there, or is NaN, says nothing."""
+    num_frames = int(episode["num_frames"])
     flagged_N = np.zeros(num_frames, bool)
     for rule in rules:
         values = arrays.get(rule["key"])
         if values is None:
             continue
+        if values.shape[:1] == (num_frames + 1,) and episode.get("extra_row"):
+            values = values[:num_frames]
         if values.size != num_frames:
             raise Refused(f"names '{rule['key']}' in {name}, which has {values.shape} numbers")
-        flagged_N |= (values.reshape(-1) != 0) == rule["is"]
+        values_N = values.reshape(-1)
+        told_N = ~np.isnan(values_N)
+        if not told_N.all():
+            notes.say(f"'{rule['key']}' in {name} holds NaN, which flags no frame")
+        flagged_N |= told_N & ((values_N != 0) == rule["is"])
     return flagged_N
 
 
@@ -253,63 +287,3 @@ def _idle(
             if kind_of(quantity) == GRIPPER:
                 idle_N[1:] &= np.abs(np.diff(values[:, 0])) < noop.gripper
     return idle_N
-
-
-def _annotations(
-    mapping: Mapping, episode: MappingABC[str, Any], num_frames: int
-) -> tuple[tuple[int, int, str, str, str], ...]:
-    """What the source says of spans of frames; the rules are for an instruction where it says none."""
-    told = tuple(
-        (int(start), min(int(end), num_frames), str(kind), str(text), "steps")
-        for start, end, kind, text in episode.get("annotations", ())
-    )
-    if any(kind == "instruction" for _, _, kind, _, _ in told):
-        return told
-    instructions = _instructions(mapping, episode, num_frames)
-    used = {source for *_, source in instructions}
-    return (*instructions, *(entry for entry in told if entry[2] not in used))
-
-
-def _instructions(
-    mapping: Mapping, episode: MappingABC[str, Any], num_frames: int
-) -> tuple[tuple[int, int, str, str, str], ...]:
-    """By the first rule that gives any: one text over the whole episode, or all that the spans say."""
-    for rule in mapping.instruction:
-        if "spans" in rule:
-            spans = tuple(
-                (int(start), min(int(end), num_frames), "instruction", str(text).strip(), str(kind))
-                for start, end, kind, text in episode.get("annotations", ())
-                if fnmatch.fnmatchcase(str(kind), rule["spans"])
-            )
-            if spans:
-                return spans
-            continue
-        if "attr" in rule:
-            text, source = episode["attributes"].get(rule["attr"]), f"attr:{rule['attr']}"
-        elif "by_env" in rule:
-            environment = episode["environment"].get("env_name")
-            text, source = rule["by_env"].get(str(environment)), f"env:{environment}"
-        else:
-            text, source = rule["text"], "spec"
-        if isinstance(text, str) and text.strip():
-            return ((0, num_frames, "instruction", text.strip(), source),)
-    return ()
-
-
-def _success(
-    mapping: Mapping, episode: MappingABC[str, Any], arrays: MappingABC[str, NDArray[Any]]
-) -> bool | None:
-    """By the first rule that the episode has data for; None if there is none."""
-    for rule in mapping.success:
-        if "attr" in rule:
-            value = episode["attributes"].get(rule["attr"])
-            if "failure" in rule:
-                if isinstance(value, str) and (rule["success"] in value) != (rule["failure"] in value):
-                    return rule["success"] in value
-            elif isinstance(value, bool | int | float):
-                return bool(value)
-        elif rule["key"] in arrays:
-            known = arrays[rule["key"]][~np.isnan(arrays[rule["key"]])]
-            if known.size:
-                return bool(known.max() >= rule["at_least"])
-    return None

@@ -7,7 +7,7 @@ robosuite's previous goal; here it means the orientation that the arm has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,13 +30,21 @@ class Controller:
     output_max_6: Array
     is_delta: bool
 
-    def target(self, command_Nd: Array, columns: tuple[int, int | None] | None) -> tuple[Array, bool]:
-        """The command in m or rad, and whether it is a displacement. `columns` say where it was taken."""
+    def target(
+        self,
+        command_Nd: Array,
+        columns: tuple[int, int | None] | None,
+        clip: Callable[[Array, Any, Any], Array],
+    ) -> tuple[Array, bool]:
+        """The command in m or rad, and whether it is a displacement.
+
+        `columns` say where it was taken; `clip` gives the values within two limits.
+        """
         if not self.is_delta:
             return command_Nd, False
         low, high, out_low, out_high = self._limits(columns, command_Nd.shape[1])
         scale = np.abs(out_high - out_low) / np.abs(high - low)
-        clipped_Nd = np.clip(command_Nd, low, high)
+        clipped_Nd = clip(command_Nd, low, high)
         return (clipped_Nd - (high + low) / 2) * scale + (out_high + out_low) / 2, True
 
     def command(self, displacement_Nd: Array, columns: tuple[int, int | None] | None) -> Array:

@@ -126,6 +126,8 @@ class Pictures:
             told["source_name"] = view.camera.name
         if view.flip != "none":
             told["flip"] = view.flip
+        if view.camera.pixels is not None:
+            told["pixels"] = view.camera.pixels
         return {**told, "held": view.held} if view.held else told
 
     def _shown(self, view: _View, frame: int, picture: Picture) -> NDArray[np.uint8] | Encoded | None:

@@ -82,7 +82,7 @@ def _warned(made: Preview) -> Preview:
 
 
 def _sample(spec: Spec, unit: Unit) -> tuple[Schema | None, int, tuple[str, ...]]:
-    """The schema by this unit alone, the bytes that it will take, and why the mapping does not fit it."""
+    """The schema by this unit alone, the bytes that it will take, and what is to be told of it."""
     with layout(spec.layout).open(unit, spec.content) as episode:
         pictures = Pictures(episode, spec.content)
         images, count = 0, 0
@@ -98,4 +98,4 @@ def _sample(spec: Spec, unit: Unit) -> tuple[Schema | None, int, tuple[str, ...]
     except FoundryError as error:
         return None, stored, (f"{unit.name}: {error.message}",)
     problems = tuple(f"{unit.name}: {reason}" for reason in found.problems.values())
-    return None if problems else found.schema, stored, problems
+    return None if problems else found.schema, stored, (*problems, *found.warnings)

@@ -16,6 +16,7 @@ from robot_foundry.catalog.schema import Camera, Schema
 from robot_foundry.ingest.osc import controller
 from robot_foundry.ingest.quantities import FORMS, JOINT, Form, canonical_name, kind_of, width_of
 from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.lengths import extra_row_hint
 from robot_foundry.ingest.spec import Field, Mapping
 from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment, dims_for
@@ -79,7 +80,7 @@ def resolve(mapping: Mapping, episodes: Iterable[Surveyed]) -> Resolution:
         fps=_common(item.episode["fps"] for item in good),
         tool_frame=mapping.tool_frame if isinstance(mapping.tool_frame, str) else CANONICAL,
     )
-    warnings += _unlike_sizes(schema.cameras, good)
+    warnings += [*_unlike_sizes(schema.cameras, good), *_told(surveyed)]
     return Resolution(
         mapping, schema, problems, tuple(warnings), _row_shapes(mapping, good), _controllers(mapping, good)
     )
@@ -132,6 +133,17 @@ def _without_absent(mapping: Mapping, surveyed: list[Surveyed]) -> tuple[Mapping
     return replace(mapping, state=state, actions={n: f for n, f in streams.items() if f}), warnings
 
 
+def _told(surveyed: list[Surveyed]) -> list[str]:
+    """What the reader told of arrays, such as images that it is not sure of."""
+    counts = Counter(
+        (path, sentence) for item in surveyed for path, sentence in item.episode.get("told", {}).items()
+    )
+    return [
+        f"{count} of {len(surveyed)} episodes: '{path}' {sentence}"
+        for (path, sentence), count in sorted(counts.items())
+    ]
+
+
 def _all_fields(mapping: Mapping) -> Iterable[tuple[str, str, Field]]:
     for where, fields in {"state": mapping.state, **mapping.actions}.items():
         for quantity, field in fields.items():
@@ -159,8 +171,16 @@ def _widths(mapping: Mapping, item: Surveyed) -> dict[str, int]:
         except Refused as error:
             problems.append(error.message)
     if problems:
-        raise Refused("; ".join(problems))
+        raise Refused("; ".join(problems) + _extra_row_hint(mapping, item))
     return widths
+
+
+def _extra_row_hint(mapping: Mapping, item: Surveyed) -> str:
+    """How an array of the state with one row more can be read, if there is one."""
+    num_frames = int(item.episode["num_frames"])
+    shapes = (item.shapes.get(str(field.key)) for field in mapping.state.values())
+    hints = (extra_row_hint(shape[0], num_frames) for shape in shapes if shape)
+    return "" if item.episode.get("extra_row") else next(filter(None, hints), "")
 
 
 def _width(field: Field, quantity: str, item: Surveyed) -> int:
@@ -168,9 +188,10 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
     shapes, key = item.shapes, str(field.key)
     if key not in shapes:
         raise _Absent(f"names the array '{key}'{nearest(key, shapes)} (arrays: {', '.join(sorted(shapes))})")
-    shape = shapes[key]
-    if not shape or shape[0] != item.episode["num_frames"]:
-        raise Refused(f"names '{key}', which has {shape[0] if shape else 0} rows, not one a frame")
+    shape, num_frames = shapes[key], int(item.episode["num_frames"])
+    rows = shape[0] if shape else 0
+    if rows != num_frames and not (rows == num_frames + 1 and item.episode.get("extra_row")):
+        raise Refused(f"names '{key}', which has {rows} rows, not one a frame")
     available = prod(shape[1:])
     start, stop = field.columns or (0, None)
     taken = len(range(available)[start:stop])

@@ -23,6 +23,7 @@ from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import Flag, frames_schema, matrix_column, table_digest, write_table
 from robot_foundry.ingest.mapping import Canonical, canonical
+from robot_foundry.ingest.notes import Notes
 from robot_foundry.ingest.resolve import Resolution
 from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.spec import mapping_json
@@ -68,7 +69,7 @@ class TablesTask:
 class ShardTables:
     """`episodes`, `annotations` and `leaves` are rows; `problems` maps episode keys to why they have none.
 
-    `evidence` is what the data checks measured.
+    `evidence` is what the data checks measured, `notes` is what is told of the episodes.
     """
 
     frames_digest: str
@@ -77,6 +78,7 @@ class ShardTables:
     leaves: list[dict[str, Any]]
     problems: dict[str, str]
     evidence: Evidence
+    notes: Notes
 
 
 def shard_tables(task: TablesTask) -> ShardTables:
@@ -96,7 +98,7 @@ def _compute(task: TablesTask) -> tuple[pa.Table, ShardTables]:
     shard = open_robot_shard(task.store, task.dataset, task.shard_key)
     image_rows = {camera: shard.image_rows(camera) for camera in shard.cameras}
     parts: list[pa.Table] = []
-    episodes, annotations = [], []
+    episodes, annotations, notes = [], [], Notes()
     row_start = 0
     for ordinal, key in enumerate(shard.episodes):
         episode, rows = shard.episode_json(key), None
@@ -117,13 +119,15 @@ def _compute(task: TablesTask) -> tuple[pa.Table, ShardTables]:
                 dict(zip(("start", "end", "kind", "text", "source"), entry, strict=True), key=key)
                 for entry in rows.annotations
             ]
+            notes.add(rows.notes, str(episode["id"]))
         row_start += num_frames
     streams = {name: len(dims) for name, dims in schema.streams.items()}
     empty = frames_schema(len(schema.state), streams).empty_table()
     frames = pa.concat_tables([empty, *parts]).combine_chunks()
     leaves = shard_leaves(schema, frames, {row["episode"] for row in episodes})
     evidence = shard_evidence(schema, frames, episodes, shard)
-    return frames, ShardTables(table_digest(frames), episodes, annotations, leaves, problems, evidence)
+    digest = table_digest(frames)
+    return frames, ShardTables(digest, episodes, annotations, leaves, problems, evidence, notes)
 
 
 def _held_images(
@@ -163,6 +167,7 @@ def _blank(resolution: Resolution, num_frames: int) -> Canonical:
         np.zeros(num_frames),
         None,
         (),
+        Notes(),
     )
 
 
@@ -198,6 +203,7 @@ def _to_json(tables: ShardTables) -> dict[str, Any]:
         "leaves": [{**leaf, "digest": leaf["digest"].hex()} for leaf in tables.leaves],
         "problems": tables.problems,
         "evidence": tables.evidence.to_json(),
+        "notes": tables.notes.to_json(),
     }
 
 
@@ -210,4 +216,5 @@ def _from_json(values: dict[str, Any]) -> ShardTables:
         leaves,
         values["problems"],
         Evidence.from_json(values["evidence"]),
+        Notes.from_json(values["notes"]),
     )

@@ -53,14 +53,26 @@ class Places:
 
 
 @dataclass(frozen=True)
+class PixelSetting:
+    """What an array of pictures holds where its header and numbers do not tell, or tell wrongly.
+
+    `axes` are HWC, CHW or HW; None: by the shape. `black_white` are the numbers of black and of white.
+    """
+
+    axes: str | None = None
+    black_white: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Content:
     """What goes into the tars.
 
     `cameras` are source camera names, None for all. `resize` is (height, width) in px. `flip` (none,
     vertical, horizontal, both) and `channel_order` (rgb, bgr) of the source's pixels are by source camera
-    name, `rename` gives those names that are stored. `skip` are shell patterns of arrays to leave out. `fps`
-    overrides the source's rate in Hz; `default_fps` is used where the source has none. `shard_bytes` is the
-    size that the planner aims at.
+    name, `rename` gives those names that are stored. `pixels` are by shell pattern of arrays. `skip` are
+    shell patterns of arrays to leave out. `extra_row` says what the last row of an array with one more than
+    frames is (next_state); None: such arrays are refused. `fps` overrides the source's rate in Hz;
+    `default_fps` is used where the source has none. `shard_bytes` is the size that the planner aims at.
     """
 
     cameras: tuple[str, ...] | None = None
@@ -69,6 +81,8 @@ class Content:
     flip: MappingABC[str, str] = field(default_factory=dict)
     channel_order: MappingABC[str, str] = field(default_factory=dict)
     rename: MappingABC[str, str] = field(default_factory=dict)
+    pixels: MappingABC[str, PixelSetting] = field(default_factory=dict)
+    extra_row: str | None = None
     hdf5: Places | None = None
     skip: tuple[str, ...] = ()
     fps: float | None = None
@@ -174,6 +188,8 @@ def content_json(content: Content) -> dict[str, Any]:
         "flip": _by_camera_json(content.flip),
         "channel_order": _by_camera_json(content.channel_order),
         "rename": dict(content.rename),
+        "pixels": {pattern: _pixels_json(setting) for pattern, setting in content.pixels.items()},
+        "extra_row": content.extra_row,
         "hdf5": None if content.hdf5 is None else _places_json(content.hdf5),
     }
     return {
@@ -190,6 +206,11 @@ def content_json(content: Content) -> dict[str, Any]:
 
 def _by_camera_json(values: MappingABC[str, str]) -> str | dict[str, str]:
     return values[ALL_CAMERAS] if set(values) == {ALL_CAMERAS} else dict(values)
+
+
+def _pixels_json(setting: PixelSetting) -> dict[str, Any]:
+    told = {} if setting.axes is None else {"axes": setting.axes}
+    return told if setting.black_white is None else {**told, "range": list(setting.black_white)}
 
 
 def _places_json(places: Places) -> dict[str, Any]:

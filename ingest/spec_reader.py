@@ -21,6 +21,7 @@ from robot_foundry.ingest.quantities import (
     units_of,
     width_of,
 )
+from robot_foundry.ingest.rule_reader import FLAG_RULES, INSTRUCTION_RULES, SUCCESS_RULES, rules
 from robot_foundry.ingest.spec import Field, Mapping, Noop, Spec
 from robot_foundry.normalization.space import PARTS, check_embodiment
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame, check_tool_frame
@@ -64,10 +65,10 @@ def _mapping(section: checks.Section) -> Mapping:
         embodiment_attr=embodiment_attr,
         tool_frame=_tool_frame(section, state),
         cameras=_roles(section, section.entries("cameras")),
-        instruction=section.take("instruction", _rules(_INSTRUCTION_RULES), ()),
-        success=section.take("success", _rules(_SUCCESS_RULES), ()),
-        invalid_action=section.take("invalid_action", _rules(_FLAG_RULES), ()),
-        intervention=section.take("intervention", _rules(_FLAG_RULES), ()),
+        instruction=section.take("instruction", rules(INSTRUCTION_RULES), ()),
+        success=section.take("success", rules(SUCCESS_RULES), ()),
+        invalid_action=section.take("invalid_action", rules(FLAG_RULES), ()),
+        intervention=section.take("intervention", rules(FLAG_RULES), ()),
         state=state,
         actions={
             name: _fields(section, f"{section.path('actions')}.{name}", entries, state)
@@ -257,42 +258,6 @@ def _embodiment(value: Any) -> tuple[str, str | None]:
             raise ValueError(f"expected a name, or {{attr: …, default: …}}, got {value!r}")
         return _embodiment_name(value["default"]), checks.text(value["attr"])
     return _embodiment_name(value), None
-
-
-def _texts_by_name(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise ValueError(f"expected environment names and texts, got {value!r}")
-    return {checks.text(name): checks.text(text) for name, text in value.items()}
-
-
-_Rule = dict[str, Callable[[Any], Any]]
-_INSTRUCTION_RULES: tuple[_Rule, ...] = (
-    {"spans": checks.text},
-    {"attr": checks.text},
-    {"text": checks.text},
-    {"by_env": _texts_by_name},
-)
-_SUCCESS_RULES: tuple[_Rule, ...] = (
-    {"attr": checks.text},
-    {"attr": checks.text, "success": checks.text, "failure": checks.text},
-    {"key": checks.text, "at_least": checks.number},
-)
-_FLAG_RULES: tuple[_Rule, ...] = ({"key": checks.text, "is": checks.boolean},)
-
-
-def _rules(forms: tuple[_Rule, ...]) -> Callable[[Any], tuple[dict[str, Any], ...]]:
-    expected = " or ".join("{" + ", ".join(f"{name}: …" for name in form) + "}" for form in forms)
-
-    def check(value: Any) -> tuple[dict[str, Any], ...]:
-        rules = []
-        for rule in value if isinstance(value, list) else [value]:
-            form = next((f for f in forms if isinstance(rule, dict) and set(f) == set(rule)), None)
-            if form is None:
-                raise ValueError(f"expected {expected}, got {rule!r}")
-            rules.append({name: form[name](rule[name]) for name in form})
-        return tuple(rules)
-
-    return check
 
 
 _SETTINGS: dict[str, Callable[[Any], Any]] = {

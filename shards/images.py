@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.errors import CorruptImage
 
-__all__ = ["CorruptImage", "codec_versions", "decode", "encode_jpeg", "probe"]
+__all__ = ["CorruptImage", "codec_versions", "decode", "encode_jpeg", "probe", "starts_as_image"]
 
 MAX_PIXELS = 64 * 2**20
 # Below this, chroma at half resolution costs detail that a policy needs (a gripper is a few pixels wide).
@@ -89,6 +89,11 @@ def probe(data: bytes | memoryview) -> tuple[str, int, int]:
     if not 0 < height * width <= MAX_PIXELS:
         raise CorruptImage(f"an image of {height} x {width} pixels is outside 1 to {MAX_PIXELS} pixels")
     return encoding, height, width
+
+
+def starts_as_image(head: bytes) -> bool:
+    """Whether the first bytes are those of a JPEG or PNG file."""
+    return head.startswith((_JPEG_MAGIC, _PNG_MAGIC))
 
 
 class Headers:

@@ -133,12 +133,12 @@ def test_content_settings_reach_the_tar(tmp_path):
     assert probe(shard.reader.read(int(shard.image_rows("agentview")[0]))) == ("jpg", 12, 16)
     episode = shard.episode_json(shard.episodes[0])
     assert episode["left_out"] == {
-        "note": "its type is object",
         "obs/agentview_depth": "a row has 6400 numbers",
         "obs/robot0_eye_in_hand_image": "not among the spec's cameras",
         "obs/secret": "skipped by the spec",
     }
     assert (episode["fps"], episode["fps_source"]) == (15.0, "spec")
+    assert episode["attributes"]["note"] == "text"
     assert episode["attributes"]["nan"] == "nan" and episode["attributes"]["blob"] == [255, 254]
     assert shard.source(shard.episodes[0])["controller_info/longer"].shape == (5, 2)
     assert report.written == 1

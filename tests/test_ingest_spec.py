@@ -65,7 +65,8 @@ def test_every_problem_is_reported_at_once_with_the_nearest_name():
         "right.gripper_opening.columns: expected [start, stop]",
         "left.ee_position.from: next_state starts from the state, and mapping.state has no left.ee_position",
         "mapping.noop.positon: is not a key here, did you mean 'position'?",
-        "mapping.instruction: expected {spans: …} or {attr: …} or {text: …} or {by_env: …}",
+        "mapping.instruction: expected {spans: …[, encoding: …]} or {attr: …[, json: …][, encoding: …]} "
+        "or {text: …} or {by_env: …}",
         "mapping.cameras.agentview: 'Primary Camera' is not a role",
         "robomimic, robosuite, did you mean 'robosuite'?",
     ):

@@ -13,6 +13,7 @@ from robot_foundry.ingest.sources.base import (
     Picture,
     Refused,
     SourceFile,
+    Text,
     Texts,
     Unit,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Picture",
     "Refused",
     "SourceFile",
+    "Text",
     "Texts",
     "Unit",
     "layout",

@@ -5,7 +5,8 @@ Legend: N frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import base64
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,8 +26,18 @@ Data = bytes | memoryview
 # Before a fingerprint that an object store gave, where the content was not read.
 STORE_CHECKSUM = "etag:"
 Texts = tuple[tuple[str, str], ...]
+# A text, or {"base64": …} for bytes that are not UTF-8, whose encoding only a spec can tell.
+Text = str | dict[str, str]
 # In place of the fingerprint of a local file that was not read yet.
 UNKNOWN = ""
+
+
+def text_of(data: Data) -> Text:
+    """The text in UTF-8, else its bytes."""
+    try:
+        return bytes(data).decode("utf-8")
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode("ascii")}
 
 
 class Refused(FoundryError):
@@ -159,12 +170,13 @@ class Unit:
 
 @dataclass(frozen=True)
 class Camera:
-    """`array` is where the frames lie in the source."""
+    """`array` is where the frames lie in the source; `pixels` how, where they are not uint8 RGB [H, W, 3]."""
 
     name: str
     array: str
     height: int
     width: int
+    pixels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -188,8 +200,9 @@ class Episode:
     """One open episode. `arrays` are the low-dimensional arrays as they are; images come from `frames`.
 
     `attributes` belong to the episode, `environment` to its file; both hold JSON values. `left_out` says for
-    each array that is not taken why. `start_ns` is the time of the first frame since the epoch, if known.
-    `steps_text` is language of spans of frames: (start, end (exclusive), kind, text).
+    each array that is not taken why, `told` what the user should know of one. `start_ns` is the time of the
+    first frame since the epoch, if known. `steps_text` is language of spans of frames: (start, end
+    (exclusive), kind, text).
     """
 
     num_frames: int
@@ -201,8 +214,9 @@ class Episode:
     attributes: Mapping[str, Any]
     environment: Mapping[str, Any]
     left_out: Mapping[str, str]
-    frames: Iterator[Sequence[Picture]]  # of each frame, the image of each camera
-    steps_text: Sequence[tuple[int, int, str, str]] = ()
+    frames: Iterable[Sequence[Picture]]  # of each frame, the image of each camera
+    steps_text: Sequence[tuple[int, int, str, Text]] = ()
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 class Layout(Protocol):

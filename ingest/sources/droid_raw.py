@@ -31,9 +31,9 @@ from robot_foundry.ingest.sources.droid_cameras import (
     serial_of,
     view_of,
 )
-from robot_foundry.ingest.sources.hdf5_places import TIMESTAMP, structure_of
+from robot_foundry.ingest.sources.hdf5_places import TIMESTAMP, episode_structure
+from robot_foundry.ingest.sources.hdf5_structure import chosen, read
 from robot_foundry.ingest.sources.lengths import fitted
-from robot_foundry.ingest.sources.robomimic import chosen
 from robot_foundry.ingest.spec import Content, Places
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.keys import episode_key
@@ -102,9 +102,9 @@ class DroidRaw(Layout):
         metadata = _metadata(unit.file)
         with unit.file.local() as path, hdf5.open_file(path) as opened:
             hdf5.check_structure(opened, self.name)
-            structure = structure_of(opened["/"], PLACES, replace(content, cameras=None))
-            num_frames = structure.num_frames
-            arrays = {name: hdf5.read_array(name, opened[name]) for name in structure.arrays}
+            bare = replace(content, cameras=None, pixels={})
+            contents = read(episode_structure(opened["/"], PLACES, bare), bare)
+            num_frames, arrays = contents.num_frames, contents.arrays
             _check_rows(arrays, num_frames)
             views, left_out = _views(path, unit.file, metadata, arrays, num_frames, content)
             clock = _clock(arrays, num_frames, content)
@@ -116,10 +116,17 @@ class DroidRaw(Layout):
                 start_ns=clock.start_ns,
                 cameras=[view.camera for view in views],
                 arrays={**arrays, TIMESTAMP: clock.timestamp_N},
-                attributes={**_outcome(unit.file.path), **metadata, **hdf5.attributes(opened.attrs)},
+                attributes={
+                    **contents.attributes,
+                    **_outcome(unit.file.path),
+                    **metadata,
+                    **hdf5.attributes(opened.attrs),
+                },
                 environment={"images_matched_by": {v.camera.name: v.matched_by for v in views}},
-                left_out={**structure.left_out, **left_out},
+                left_out={**contents.left_out, **left_out},
+                told=contents.told,
                 frames=zip(*streams, strict=True) if streams else iter(()),
+                steps_text=contents.spans,
             )
 
 

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Camera, Refused
+from robot_foundry.ingest.sources.base import Refused, text_of
 from robot_foundry.ingest.sources.hdf5_links import ERRORS as ERRORS
 from robot_foundry.ingest.sources.hdf5_links import NOT_UTF8 as NOT_UTF8
 from robot_foundry.ingest.sources.hdf5_links import again as again
@@ -30,7 +30,6 @@ from robot_foundry.ingest.sources.hdf5_links import child as child
 from robot_foundry.ingest.sources.hdf5_links import datasets as datasets
 from robot_foundry.ingest.sources.hdf5_links import nowhere as nowhere
 from robot_foundry.ingest.sources.hdf5_links import unreadable as unreadable
-from robot_foundry.shards.images import MAX_PIXELS
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
 GIT_LFS = b"version https://git-lfs"
@@ -148,7 +147,10 @@ def check_structure(file: h5py.File, layout: str) -> None:
 
 
 def attributes(attrs: h5py.AttributeManager) -> dict[str, Any]:
-    """HDF5 attributes as JSON values. Long texts (a scene's XML) and arrays become their sha256."""
+    """HDF5 attributes as JSON values. Long texts (a scene's XML) and arrays become their sha256.
+
+    Bytes that are not UTF-8 are kept as {"base64": …}.
+    """
     values = {}
     try:
         names = sorted(attrs)
@@ -156,27 +158,25 @@ def attributes(attrs: h5py.AttributeManager) -> dict[str, Any]:
         raise unreadable("the list of attributes", error) from error
     for name in names:
         try:
-            values[name] = _json_value(attrs[name])
+            values[name] = json_value(attrs[name])
         except ERRORS as error:
             values[name] = {"unreadable": type(error).__name__}
     return values
 
 
-def _json_value(value: Any) -> Any:
-    if isinstance(value, bytes | np.bytes_):
-        try:
-            value = bytes(value).decode("utf-8")
-        except UnicodeDecodeError:
-            return _hashed(bytes(value))
+def json_value(value: Any) -> Any:
+    """An attribute, or one of its items, as JSON."""
+    if isinstance(value, np.void) and value.dtype.names is None:
+        value = value.tobytes()
     if isinstance(value, str):
-        data = value.encode("utf-8", "surrogateescape")
-        is_xml = value.lstrip().startswith("<")
-        clean = data.decode("utf-8", "replace") == value
-        return value if clean and not is_xml and len(data) <= LONGEST_TEXT else _hashed(data)
+        value = value.encode("utf-8", "surrogateescape")  # so h5py gives what is not UTF-8
+    if isinstance(value, bytes | np.bytes_):
+        is_xml = value.lstrip().startswith(b"<") and value.rstrip().endswith(b">")
+        return text_of(value) if len(value) <= LONGEST_TEXT and not is_xml else _hashed(bytes(value))
     if isinstance(value, np.ndarray):
         if value.size > LONGEST_LIST:
             return {**_hashed(np.ascontiguousarray(value).tobytes()), "shape": list(value.shape)}
-        return [_json_value(item) for item in value.reshape(-1)]
+        return [json_value(item) for item in value.reshape(-1)]
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):
@@ -200,9 +200,18 @@ def json_attribute(values: Mapping[str, Any], name: str) -> Any:
         return None
 
 
+def is_skipped(name: str, skip: tuple[str, ...]) -> bool:
+    """Whether the spec leaves the array out."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)
+
+
+def holds_text(dataset: h5py.Dataset) -> bool:
+    return dataset.shape is not None and h5py.check_string_dtype(dataset.dtype) is not None
+
+
 def why_left_out(name: str, dataset: h5py.Dataset, skip: tuple[str, ...]) -> str | None:
     """Why an array is not stored among the low-dimensional ones, or None."""
-    if any(fnmatch.fnmatchcase(name, pattern) for pattern in skip):
+    if is_skipped(name, skip):
         return "skipped by the spec"
     if not name.isprintable() or "\\" in name:
         return "its name is not allowed"
@@ -216,28 +225,10 @@ def why_left_out(name: str, dataset: h5py.Dataset, skip: tuple[str, ...]) -> str
     return None
 
 
-def is_image(dataset: h5py.Dataset) -> bool:
-    """uint8 [N, H, W, 3] of at least 8 x 8 px."""
-    shape = dataset.shape
-    return (
-        shape is not None
-        and dataset.dtype == np.uint8
-        and len(shape) == 4
-        and shape[3] == 3
-        and min(shape[1:3]) >= 8
-        and shape[1] * shape[2] <= MAX_PIXELS
-    )
-
-
 def camera_name(array: str) -> str:
     """The name of the camera of an image array: `obs/agentview_image` is of `agentview`."""
     name = re.sub(r"_(image|rgb)$", "", array.rsplit("/", 1)[-1].lower())
     return re.sub(r"[^a-z0-9_]", "_", name)[:40] or "camera"
-
-
-def camera(array: str, dataset: h5py.Dataset) -> Camera:
-    """The camera of an image array [N, H, W, 3]."""
-    return Camera(camera_name(array), array, int(dataset.shape[1]), int(dataset.shape[2]))
 
 
 def read_array(name: str, dataset: h5py.Dataset) -> NDArray[Any]:
@@ -256,7 +247,7 @@ def first_row(name: str, dataset: h5py.Dataset) -> Any:
         raise unreadable(f"array '{name}' near frame 0", error) from error
 
 
-def stream(name: str, dataset: h5py.Dataset) -> Iterator[NDArray[np.uint8]]:
+def stream(name: str, dataset: h5py.Dataset) -> Iterator[NDArray[Any]]:
     """The rows one by one. Each chunk is unpacked once; memory holds a row of chunks, or a few small ones."""
     num_frames = dataset.shape[0]
     frame_bytes = max(1, int(np.prod(dataset.shape[1:], dtype=np.int64)) * dataset.dtype.itemsize)
@@ -273,7 +264,7 @@ def stream(name: str, dataset: h5py.Dataset) -> Iterator[NDArray[np.uint8]]:
             yield from block
 
 
-def _by_chunk(name: str, dataset: h5py.Dataset, starts: range) -> Iterator[NDArray[np.uint8]]:
+def _by_chunk(name: str, dataset: h5py.Dataset, starts: range) -> Iterator[NDArray[Any]]:
     """Rows of chunks of which one could not be read: those before it, and its place."""
     for start in starts:
         try:

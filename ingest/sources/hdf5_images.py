@@ -1,6 +1,6 @@
 """Image arrays of HDF5 files in the forms that recorders use.
 
-    pixels      uint8 [N, H, W, 3], or channels first as [N, 3, H, W]
+    pixels      as ingest/sources/pixels.py says
     padded      uint8 [N, L]: each row a JPEG or PNG file and zeros behind it (ACT's `compress`)
     variable    [N] of byte strings or of uint8 of any length: each a JPEG or PNG file
 
@@ -10,7 +10,7 @@ Legend: N images, H W pixels, L bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import h5py
@@ -18,12 +18,12 @@ import numpy as np
 
 from robot_foundry.ingest.sources import hdf5
 from robot_foundry.ingest.sources.base import Camera, Encoded, Picture, Refused
+from robot_foundry.ingest.sources.pixels import Pixels, pixels_of
+from robot_foundry.ingest.spec import Content
 from robot_foundry.shards import images
 from robot_foundry.shards.errors import CorruptImage
 
-PIXELS, CHANNELS_FIRST, PADDED, VARIABLE = "pixels", "channels first", "padded", "variable"
 FORMATS = {"jpg": "jpeg", "png": "png"}
-SMALLEST_SIDE = 8
 # A row of this many bytes would be read at once.
 LARGEST_FILE = 1 << 28
 # Its end, which occurs nowhere in the data before; a camera may put some bytes behind it.
@@ -34,12 +34,17 @@ ESTIMATED_COMPRESSION = 8
 
 
 @dataclass(frozen=True)
+class Files:
+    """The form in which each row is an image file."""
+
+
+@dataclass(frozen=True)
 class ImageArray:
     """The images of one camera. `num_bytes` is what they take in the tar, by estimate."""
 
     camera: Camera
     dataset: h5py.Dataset
-    form: str
+    form: Pixels | Files
     num_bytes: int
 
     @property
@@ -48,61 +53,73 @@ class ImageArray:
 
     @property
     def is_encoded(self) -> bool:
-        return self.form in (PADDED, VARIABLE)
+        return isinstance(self.form, Files)
+
+    def settled(self) -> ImageArray | str:
+        """With the form that the numbers tell, or why they do not; they are read only if they must."""
+        if isinstance(self.form, Files):
+            return self
+        rows = hdf5.stream(self.camera.array, self.dataset) if self.form.is_open else ()
+        found = self.form.settled(self.camera.array, rows)
+        if isinstance(found, str):
+            return found
+        return replace(self, form=found, camera=replace(self.camera, pixels=found.told))
 
     def pictures(self) -> Iterator[Picture]:
         """The images one by one. Refused for one that is damaged or cut off."""
-        headers = images.Headers()
-        for n, row in enumerate(hdf5.stream(self.camera.array, self.dataset)):
-            if self.form == PIXELS:
-                yield row
-            elif self.form == CHANNELS_FIRST:
-                yield np.moveaxis(row, 0, -1)
-            else:
-                yield _encoded(row, self.camera.array, n, headers)
+        rows, path = hdf5.stream(self.camera.array, self.dataset), self.camera.array
+        if isinstance(self.form, Files):
+            headers = images.Headers()
+            return (_encoded(row, path, n, headers) for n, row in enumerate(rows))
+        if self.form.is_usual:
+            return rows
+        form = self.form
+        return (form.rgb(row, path, n) for n, row in enumerate(rows))
 
 
-def may_hold_images(dataset: h5py.Dataset) -> bool:
-    """Whether the array has one of the forms, by its type and shape."""
-    return _form(dataset) is not None
-
-
-def image_array(name: str, path: str, dataset: h5py.Dataset) -> ImageArray:
-    """The images of the camera `name` in the array. Refused if it is in none of the forms."""
-    form = _form(dataset)
-    if form is None:
-        raise Refused(f"its array '{path}' of {dataset.dtype} and shape {dataset.shape} holds no images")
-    count = int(dataset.shape[0])
-    if form in (PIXELS, CHANNELS_FIRST):
-        height, width = dataset.shape[1:3] if form == PIXELS else dataset.shape[2:4]
-        num_bytes = int(dataset.size) // ESTIMATED_COMPRESSION
-    else:
-        if count == 0:
-            raise Refused(f"its camera '{path}' has no images")
-        data = _encoded(hdf5.first_row(path, dataset), path, 0, images.Headers()).data
-        try:
-            _, height, width = images.probe(data)
-        except CorruptImage as error:
-            raise Refused(f"its image 0 of '{path}' is damaged: {error.message}") from error
-        num_bytes = len(data) * count
-    return ImageArray(Camera(name, path, int(height), int(width)), dataset, form, num_bytes)
-
-
-def _form(dataset: h5py.Dataset) -> str | None:
-    shape, dtype = dataset.shape, dataset.dtype
-    if hdf5.is_image(dataset):
-        return PIXELS
-    if not shape:
+def form_of(
+    path: str, dataset: h5py.Dataset, content: Content, *, is_stated: bool = False, is_place: bool = False
+) -> Pixels | Files | str | None:
+    """As `pixels_of`, and image files: they are looked for in any array of bytes that may hold them."""
+    if dataset.shape is None:
         return None
-    is_first = dtype == np.uint8 and len(shape) == 4 and shape[1] == 3 and min(shape[2:]) >= SMALLEST_SIDE
-    if is_first and shape[2] * shape[3] <= images.MAX_PIXELS:
-        return CHANNELS_FIRST
+    if _may_hold_files(dataset):
+        return Files() if is_stated or is_place or _starts_as_file(path, dataset) else None
+    return pixels_of(path, dataset.shape, dataset.dtype, content, is_stated=is_stated, is_place=is_place)
+
+
+def image_array(name: str, path: str, dataset: h5py.Dataset, form: Pixels | Files) -> ImageArray:
+    """The images of the camera `name` in the array. Refused if the first is damaged."""
+    if isinstance(form, Pixels):
+        num_bytes = int(dataset.shape[0]) * form.height * form.width * 3 // ESTIMATED_COMPRESSION
+        return ImageArray(Camera(name, path, form.height, form.width), dataset, form, num_bytes)
+    count = int(dataset.shape[0])
+    if count == 0:
+        raise Refused(f"its camera '{path}' has no images")
+    data = _encoded(hdf5.first_row(path, dataset), path, 0, images.Headers()).data
+    try:
+        _, height, width = images.probe(data)
+    except CorruptImage as error:
+        raise Refused(f"its image 0 of '{path}' is damaged: {error.message}") from error
+    return ImageArray(Camera(name, path, int(height), int(width)), dataset, form, len(data) * count)
+
+
+def _may_hold_files(dataset: h5py.Dataset) -> bool:
+    shape, dtype = dataset.shape, dataset.dtype
     if dtype in (np.uint8, np.int8) and len(shape) == 2 and shape[1] <= LARGEST_FILE:
-        return PADDED
+        return True
     is_bytes = dtype.kind in "SV" or h5py.check_string_dtype(dtype) is not None
     variable = h5py.check_vlen_dtype(dtype)
     is_numbers = variable is not None and np.dtype(variable) in (np.uint8, np.int8)
-    return VARIABLE if len(shape) == 1 and (is_bytes or is_numbers) else None
+    return len(shape) == 1 and (is_bytes or is_numbers)
+
+
+def _starts_as_file(path: str, dataset: h5py.Dataset) -> bool:
+    if dataset.shape[0] == 0:
+        return False
+    row = hdf5.first_row(path, dataset)
+    head = row[:8].tobytes() if isinstance(row, np.ndarray) else row[:8] if isinstance(row, bytes) else b""
+    return images.starts_as_image(head)
 
 
 def _without_zeros(row: memoryview) -> bytes:

@@ -10,37 +10,34 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
 import h5py
-import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources import hdf5
-from robot_foundry.ingest.sources.base import Camera, Episode, Layout, Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.base import Episode, Layout, Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.clock import Clock, clock_of
-from robot_foundry.ingest.sources.hdf5_images import ImageArray, image_array, may_hold_images
-from robot_foundry.ingest.sources.lengths import check_length, fitted
-from robot_foundry.ingest.sources.robomimic import MOST_LOW_DIM_BYTES, chosen
+from robot_foundry.ingest.sources.hdf5_images import Files, form_of
+from robot_foundry.ingest.sources.hdf5_structure import (
+    Images,
+    Structure,
+    find_images,
+    other_images,
+    read,
+    structure_of,
+)
+from robot_foundry.ingest.sources.pixels import Pixels, check_settings, is_set
 from robot_foundry.ingest.spec import Content, Places
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.keys import MAX_FRAMES, episode_key
 
 TIMESTAMP = "timestamp"
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What of an episode is taken, known from its headers and the first images."""
-
-    num_frames: int
-    views: tuple[ImageArray, ...]
-    arrays: tuple[str, ...]
-    texts: Mapping[str, str]
-    left_out: Mapping[str, str]
-    num_bytes: int
+RESERVED = "it is not content.hdf5.time, and its name is that of the times"
+UNNAMED_IMAGES = "holds images, and content.hdf5.images does not name it"
+UNREAD_IMAGES = "holds images where the layout has none, so they are not read; `layout: hdf5` can name them"
 
 
 class Hdf5Places(Layout):
@@ -73,22 +70,18 @@ class Hdf5Places(Layout):
                 try:
                     if name in again:
                         raise Refused(f"it is '{again[name]}' again, by a link")
-                    structure = structure_of(_group(opened, name, places), places, content)
+                    structure = episode_structure(_group(opened, name, places), places, content)
                 except Refused as error:
                     refused.append((f"{file.path}#{name}", error.message))
                     continue
+                key, alone = episode_key(file.path, key_names[name]), len(names) == 1
+                encodes = structure.encodes(content)
                 units.append(
                     Unit(
-                        file,
-                        name,
-                        episode_key(file.path, key_names[name]),
-                        structure.num_bytes,
-                        alone=len(names) == 1,
-                        num_frames=structure.num_frames,
-                        encodes=content.changes_pixels or not all(v.is_encoded for v in structure.views),
+                        file, name, key, structure.num_bytes, alone, structure.num_frames, encodes,
                         whole_file=whole_file,
                     )
-                )
+                )  # fmt: skip
         return units, refused
 
     def _episodes(self, opened: h5py.File, file: SourceFile, places: Places) -> list[str]:
@@ -105,23 +98,22 @@ class Hdf5Places(Layout):
         places = self.places(content)
         with unit.file.local() as path, hdf5.open_file(path) as opened:
             group = _group(opened, unit.episode, places)
-            structure = structure_of(group, places, content)
-            num_frames, views = structure.num_frames, structure.views
-            arrays = {name: hdf5.read_array(name, group[name]) for name in structure.arrays}
-            clock = _clock(group, arrays, places, num_frames, content)
-            streams = [fitted(view.pictures(), num_frames, view.camera.array) for view in views]
+            contents = read(episode_structure(group, places, content), content)
+            clock = _clock(group, contents.arrays, places, contents.num_frames, content)
             is_file = places.episodes is None
             yield Episode(
-                num_frames=num_frames,
+                num_frames=contents.num_frames,
                 fps=clock.fps,
                 fps_source=clock.fps_source,
                 start_ns=clock.start_ns,
-                cameras=[view.camera for view in views],
-                arrays={**arrays, TIMESTAMP: clock.timestamp_N},
-                attributes={**structure.texts, **hdf5.attributes(group.attrs)},
+                cameras=contents.cameras,
+                arrays={**contents.arrays, TIMESTAMP: clock.timestamp_N},
+                attributes={**contents.attributes, **hdf5.attributes(group.attrs)},
                 environment={} if is_file else hdf5.attributes(opened.attrs),
-                left_out=structure.left_out,
-                frames=zip(*streams, strict=True) if streams else iter(()),
+                left_out=contents.left_out,
+                told=contents.told,
+                frames=contents.frames,
+                steps_text=contents.spans,
             )
 
 
@@ -167,35 +159,16 @@ def _group(file: h5py.File, name: str, places: Places) -> h5py.Group:
     return group
 
 
-def structure_of(group: h5py.Group, places: Places, content: Content) -> Structure:
+def episode_structure(group: h5py.Group, places: Places, content: Content) -> Structure:
     """What is taken of the episode. Refused if it cannot be used."""
     try:
-        left_out: dict[str, str] = {}
-        found = hdf5.datasets(group, lost=left_out)
-        num_frames = _num_frames(found, places.length, left_out)
-        images = _images(found, places, left_out)
-        cameras = chosen(images, content)
-        views = tuple(image_array(camera.name, camera.array, found[camera.array]) for camera in cameras)
-        texts = {path: text for path, dataset in found.items() if (text := _text(dataset)) is not None}
+        lost: dict[str, str] = {}
+        found = hdf5.datasets(group, lost=lost)
+        num_frames = _num_frames(found, places.length, lost)
+        reserved = {} if places.time is not None and places.time.key == TIMESTAMP else {TIMESTAMP: RESERVED}
+        return structure_of(found, num_frames, _images(found, places, content, lost), content, reserved, lost)
     except hdf5.ERRORS as error:
         raise hdf5.unreadable("the episode", error) from error
-    left_out |= {camera.array: "not among the spec's cameras" for camera in images if camera not in cameras}
-    for view in views:
-        unused = check_length(view.camera.array, view.num_images, num_frames)
-        left_out |= {} if unused is None else {view.camera.array: unused}
-    arrays = []
-    for path in found.keys() - {camera.array for camera in images} - texts.keys():
-        if reason := hdf5.why_left_out(path, found[path], content.skip):
-            left_out[path] = reason
-        elif path == TIMESTAMP and (places.time is None or places.time.key != path):
-            left_out[path] = "it is not content.hdf5.time, and its name is that of the times"
-        else:
-            arrays.append(path)
-    low_dim_bytes = sum(found[name].size * found[name].dtype.itemsize for name in arrays)
-    if low_dim_bytes > MOST_LOW_DIM_BYTES:
-        raise Refused(f"its arrays beside the images take {low_dim_bytes} bytes; skip some in the spec")
-    num_bytes = low_dim_bytes + sum(view.num_bytes for view in views)
-    return Structure(num_frames, views, tuple(sorted(arrays)), texts, left_out, num_bytes)
 
 
 def _num_frames(found: Mapping[str, h5py.Dataset], length: str, lost: Mapping[str, str]) -> int:
@@ -213,31 +186,48 @@ def _num_frames(found: Mapping[str, h5py.Dataset], length: str, lost: Mapping[st
     return num_frames
 
 
-def _images(found: Mapping[str, h5py.Dataset], places: Places, lost: Mapping[str, str]) -> list[Camera]:
-    """The image arrays as cameras whose size is not known yet."""
+def _images(
+    found: Mapping[str, h5py.Dataset], places: Places, content: Content, lost: Mapping[str, str]
+) -> Images:
+    """The image arrays, by name or where they lie; of others that may hold images is told."""
     if isinstance(places.images, Mapping):
-        for name, path in places.images.items():
-            if path not in found:
-                close = f": {lost[path]}" if path in lost else nearest(path, found)
-                raise Refused(f"it has no array '{path}', which content.hdf5.images.{name} names{close}")
-        return [Camera(name, path, 0, 0) for name, path in places.images.items()]
-    matching = [
-        path
-        for path, dataset in found.items()
-        if any(fnmatch.fnmatchcase(path, pattern) for pattern in places.images) and may_hold_images(dataset)
-    ]
-    if places.images and not matching:
-        raise Refused(f"it has no image array '{', '.join(places.images)}' (arrays: {', '.join(found)})")
-    return [Camera(hdf5.camera_name(path), path, 0, 0) for path in matching]
+        named = set(places.images.values())
+        return Images(
+            _stated(found, places.images, content, lost), other_images(found, named, content, _why(content))
+        )
+    is_place = {
+        path: True
+        for path in found
+        if any(fnmatch.fnmatchcase(path, pattern) for pattern in places.images) or is_set(path, content)
+    }
+    images = find_images(found, content, is_place)
+    if places.images and not images.forms:
+        told = "".join(f"; '{path}' {why}" for path, why in images.told.items())
+        raise Refused(
+            f"it has no image array '{', '.join(places.images)}' (arrays: {', '.join(found)}){told}"
+        )
+    return replace(images, told={**images.told, **other_images(found, is_place, content, _why(content))})
 
 
-def _text(dataset: h5py.Dataset) -> str | None:
-    """The text of a scalar that holds one."""
-    if dataset.shape not in ((), (1,)) or h5py.check_string_dtype(dataset.dtype) is None:
-        return None
-    value = np.asarray(dataset[()]).reshape(-1)[0]
-    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-    return text if len(text) <= hdf5.LONGEST_TEXT else None
+def _why(content: Content) -> str:
+    return UNNAMED_IMAGES if content.hdf5 is not None else UNREAD_IMAGES
+
+
+def _stated(
+    found: Mapping[str, h5py.Dataset], images: Mapping[str, str], content: Content, lost: Mapping[str, str]
+) -> dict[tuple[str, str], Pixels | Files]:
+    check_settings(found, content)
+    forms = {}
+    for name, path in images.items():
+        if path not in found:
+            close = f": {lost[path]}" if path in lost else nearest(path, found)
+            raise Refused(f"it has no array '{path}', which content.hdf5.images.{name} names{close}")
+        form = form_of(path, found[path], content, is_stated=True)
+        if form is None or isinstance(form, str):
+            told = f"{found[path].dtype} and shape {found[path].shape}"
+            raise Refused(f"its array '{path}' of {told} holds no images")
+        forms[name, path] = form
+    return forms
 
 
 def _clock(
@@ -254,5 +244,7 @@ def _clock(
     if not isinstance(found, h5py.Dataset):
         raise Refused(f"it has no array '{key}', which content.hdf5.time names{nearest(key, arrays)}")
     values = arrays[key] if key in arrays else hdf5.read_array(key, found)
+    if content.extra_row is not None and values.shape[:1] == (num_frames + 1,):
+        values = values[:num_frames]
     measured, without = (key, values, places.time.unit), "--set content.hdf5.time=null, and give content.fps"
     return clock_of(measured, num_frames, content, epoch=places.time.epoch, without=without)

@@ -38,3 +38,12 @@ def fitted(pictures: Iterable[Picture], num_frames: int, array: str) -> Iterator
     if count < num_frames - MOST_OFF:
         raise Refused(f"the images of its camera '{array}' end after {count} of {num_frames} frames")
     yield from repeat(None, num_frames - count)
+
+
+def extra_row_hint(length: int, num_frames: int) -> str:
+    """How an array of one row more than there are frames can be read; nothing for any other."""
+    if length != num_frames + 1:
+        return ""
+    return (
+        "; if its last row is what followed the last action, `--set content.extra_row=next_state` reads it so"
+    )

@@ -9,13 +9,10 @@ Legend: T steps.
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import (
-    Camera,
-    Data,
-    Encoded,
     Episode,
     Layout,
-    Picture,
     Refused,
     SourceFile,
+    Text,
     Unit,
+    text_of,
 )
-from robot_foundry.ingest.sources.hdf5 import LARGEST_ROW
+from robot_foundry.ingest.sources.hdf5_structure import MOST_LOW_DIM_BYTES
+from robot_foundry.ingest.sources.pixels import Pixels
 from robot_foundry.ingest.sources.rlds_directory import (
     FEATURES,
     INFO,
@@ -46,27 +42,29 @@ from robot_foundry.ingest.sources.rlds_features import (
     IMAGE,
     NUMBER,
     PACKED,
-    RAGGED_LENGTHS,
-    RAGGED_VALUES,
     TEXT,
     UNREAD,
     Example,
     Leaf,
-    texts_of,
 )
 from robot_foundry.ingest.sources.rlds_names import CLAIMED
-from robot_foundry.ingest.sources.robomimic import MOST_LOW_DIM_BYTES, chosen
+from robot_foundry.ingest.sources.rlds_views import (
+    cameras_of,
+    encoded_maps,
+    is_view,
+    pictures_of,
+    tensor_form,
+    tensors_of,
+    too_long,
+)
+from robot_foundry.ingest.sources.spans import spans
 from robot_foundry.ingest.sources.tfrecord import SMALLEST_RECORD, find_records, read_record
 from robot_foundry.ingest.spec import Content
 from robot_foundry.runtime import files
-from robot_foundry.shards import images
 from robot_foundry.shards.arrays import is_safe_name
 from robot_foundry.shards.keys import MAX_FRAMES, episode_key
 
-FORMATS = {"jpg": "jpeg", "png": "png"}
 SKIPPED, ABSENT = "skipped by the spec", "the record has none"
-# Depth maps of an episode take no more than this beside its low-dimensional arrays.
-MOST_MAP_BYTES = 256 * 1024 * 1024
 # Names of what is added here.
 RESERVED = ("timestamp", "split")
 
@@ -113,6 +111,7 @@ class Rlds(Layout):
         if num_records * SMALLEST_RECORD > file.size or (num_records == 0 and file.size and not refused):
             raise Refused(f"{INFO} says {num_records} records, and it has {file.size} bytes")
         num_bytes = file.size // max(num_records, 1)
+        has_pixels = any(isinstance(tensor_form(leaf, content), Pixels) for leaf in known.leaves)
         units = [
             Unit(
                 file,
@@ -120,7 +119,7 @@ class Rlds(Layout):
                 episode_key(file.path, f"{known.split}_{number:06d}"),
                 num_bytes,
                 num_records == 1,
-                encodes=content.changes_pixels,
+                encodes=content.changes_pixels or has_pixels,
             )
             for number, name in enumerate(map("record_{}".format, range(num_records)))
         ]
@@ -163,15 +162,19 @@ def _record(path: Path, number: int, known: DatasetFile) -> bytes:
 def _episode(example: Example, known: DatasetFile, content: Content) -> Episode:
     leaves, left_out = _sorted_out(example, known, content)
     num_frames = _num_frames(example, known.leaves, left_out)
-    views = {leaf.path: example.bytes_of(leaf.path) for leaf in leaves if _is_view(leaf)}
-    cameras, unseen = _cameras(views, content)
-    left_out.update(unseen)
-    numbers = [leaf for leaf in leaves if leaf.kind in (NUMBER, PACKED)]
+    views = {leaf.path: example.bytes_of(leaf.path) for leaf in leaves if is_view(leaf)}
+    tensors = tensors_of(example, leaves, num_frames, content)
+    cameras, unseen = cameras_of(views, tensors, content)
+    numbers = [leaf for leaf in leaves if leaf.kind in (NUMBER, PACKED) and leaf.path not in tensors.pixels]
+    left_out |= unseen | {leaf.path: reason for leaf in numbers if (reason := too_long(leaf))}
+    numbers = [leaf for leaf in numbers if leaf.path not in left_out]
     maps = {
-        leaf.path: example.bytes_of(leaf.path) for leaf in leaves if leaf.kind == IMAGE and not _is_view(leaf)
+        leaf.path: example.bytes_of(leaf.path) for leaf in leaves if leaf.kind == IMAGE and not is_view(leaf)
     }
-    arrays = _arrays(example, numbers, num_frames) | _encoded(maps, left_out)
-    texts = {leaf: texts_of(example.bytes_of(leaf.path)) for leaf in leaves if leaf.kind == TEXT}
+    arrays = _arrays(example, numbers, num_frames) | encoded_maps(maps, left_out)
+    texts = {
+        leaf: [text_of(data) for data in example.bytes_of(leaf.path)] for leaf in leaves if leaf.kind == TEXT
+    }
     fps, fps_source = (content.default_fps, "default") if content.fps is None else (content.fps, "spec")
     return Episode(
         num_frames=num_frames,
@@ -183,9 +186,10 @@ def _episode(example: Example, known: DatasetFile, content: Content) -> Episode:
         attributes=_attributes(texts, numbers, arrays, known),
         environment={"dataset": known.dataset, "version": known.version, "config": known.config},
         left_out=left_out,
-        frames=zip(*(_pictures(camera, views[camera.array]) for camera in cameras), strict=True),
+        told=tensors.told,
+        frames=pictures_of(cameras, views, tensors),
         steps_text=[
-            span for leaf, lines in texts.items() if leaf.per_step for span in _spans(leaf.path, lines)
+            span for leaf, lines in texts.items() if leaf.per_step for span in spans(leaf.path, lines)
         ],
     )
 
@@ -218,13 +222,7 @@ def _why_left_out(leaf: Leaf) -> str | None:
         return "it is a list of texts at each step" if leaf.per_step else "it is a list of lists of texts"
     if leaf.kind == IMAGE:
         return None if leaf.per_step and len(leaf.lengths) == 1 else "it is not one image a step"
-    row = prod(size for size in (*leaf.shape, *leaf.lengths[1:]) if size is not None)
-    return f"a row has {row} numbers" if leaf.per_step and row > LARGEST_ROW else None
-
-
-def _is_view(leaf: Leaf) -> bool:
-    """Whether an image feature is a camera's, and not a depth map or a mask."""
-    return leaf.kind == IMAGE and leaf.dtype == "uint8" and leaf.shape[2:] in ((), (3,), (4,))
+    return None
 
 
 def _num_frames(example: Example, leaves: Sequence[Leaf], left_out: Mapping[str, str]) -> int:
@@ -248,53 +246,6 @@ def _num_frames(example: Example, leaves: Sequence[Leaf], left_out: Mapping[str,
     return longest
 
 
-def _cameras(
-    views: Mapping[str, Sequence[Data]], content: Content
-) -> tuple[tuple[Camera, ...], dict[str, str]]:
-    """The cameras that the spec asks for, with the size of their first image, and why others are not."""
-    names = _camera_names(sorted(views))
-    cameras, left_out = [], {}
-    for path in sorted(views):
-        first = next(((step, data) for step, data in enumerate(views[path]) if data), None)
-        if first is None:
-            left_out[path] = "no step of the episode has an image"
-        else:
-            _, height, width = _probed(path, *first, images.Headers())
-            cameras.append(Camera(names[path], path, height, width))
-    blind = {names[path] for path in left_out}
-    wanted = content.cameras and tuple(name for name in content.cameras if name not in blind)
-    taken = chosen(cameras, replace(content, cameras=wanted))
-    return taken, {**left_out, **{c.array: "not among the spec's cameras" for c in cameras if c not in taken}}
-
-
-def _camera_names(paths: Sequence[str]) -> dict[str, str]:
-    """The last part of the feature's path; the whole path where two end alike."""
-    last = [path.rpartition("/")[2] for path in paths]
-    full = [path if last.count(name) > 1 else name for path, name in zip(paths, last, strict=True)]
-    return {
-        path: re.sub(r"[^a-z0-9_]", "_", name.lower())[-40:] for path, name in zip(paths, full, strict=True)
-    }
-
-
-def _probed(path: str, step: int, data: Data, headers: images.Headers) -> tuple[str, int, int]:
-    try:
-        encoding, height, width = headers.probe(data)
-    except images.CorruptImage as error:
-        raise Refused(f"image {step} of {path}: {error.message}") from error
-    return FORMATS[encoding], height, width
-
-
-def _pictures(camera: Camera, views: Sequence[Data]) -> Iterator[Picture]:
-    """The images untouched; None where the source has no bytes at that step."""
-    headers = images.Headers()
-    for step, data in enumerate(views):
-        if not data:
-            yield None
-            continue
-        encoding, height, width = _probed(camera.array, step, data, headers)
-        yield Encoded(data, encoding, (height, width))
-
-
 def _arrays(example: Example, leaves: Sequence[Leaf], num_frames: int) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     num_bytes = 0
@@ -307,25 +258,8 @@ def _arrays(example: Example, leaves: Sequence[Leaf], num_frames: int) -> dict[s
     return arrays
 
 
-def _encoded(maps: Mapping[str, Sequence[Data]], left_out: dict[str, str]) -> dict[str, NDArray[Any]]:
-    """Depth maps and masks as they are encoded, under the names of a sequence of bytes; if not too many."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for path, encoded in maps.items():
-        num_bytes = sum(map(len, encoded))
-        if num_bytes > MOST_MAP_BYTES:
-            left_out[path] = f"its images take {num_bytes} bytes"
-            continue
-        headers = images.Headers()
-        for step, data in enumerate(encoded):
-            if data:
-                _probed(path, step, data, headers)
-        arrays[f"{path}/{RAGGED_VALUES}"] = np.frombuffer(b"".join(encoded), np.uint8)
-        arrays[f"{path}/{RAGGED_LENGTHS}0"] = np.array([len(data) for data in encoded], np.int64)
-    return arrays
-
-
 def _attributes(
-    texts: Mapping[Leaf, list[str]],
+    texts: Mapping[Leaf, list[Text]],
     numbers: Sequence[Leaf],
     arrays: Mapping[str, NDArray[Any]],
     known: DatasetFile,
@@ -338,13 +272,3 @@ def _attributes(
         **{leaf.path: arrays[leaf.path].item() for leaf in single},
         "split": known.split,
     }
-
-
-def _spans(path: str, lines: Sequence[str]) -> Iterator[tuple[int, int, str, str]]:
-    """Runs of steps with one text that is not blank, under the feature's path."""
-    start = 0
-    for text, run in groupby(lines):
-        end = start + len(list(run))
-        if text.strip():
-            yield start, end, path, text
-        start = end

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -274,8 +274,3 @@ def _shaped(name: str, values_N: NDArray[Any], shape: tuple[int | None, ...]) ->
     if None in shape and known == 0:
         return values_N.reshape([0 if size is None else size for size in shape])
     return values_N.reshape([-1 if size is None else size for size in shape])
-
-
-def texts_of(values: Iterable[Data]) -> list[str]:
-    """Byte strings as text; what is no UTF-8 keeps its bytes as escapes."""
-    return [bytes(value).decode("utf-8", "backslashreplace") for value in values]

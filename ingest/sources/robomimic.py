@@ -1,4 +1,4 @@
-"""robomimic's HDF5: /data/demo_<i>/{actions, obs/<key>, rewards, …}, images in obs as uint8 [N, H, W, 3].
+"""robomimic's HDF5: /data/demo_<i>/{actions, obs/<key>, rewards, …}, images in obs.
 
 `next_obs` repeats `obs` one step later and is never read.
 """
@@ -7,36 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import h5py
 import numpy as np
 
 from robot_foundry.ingest.sources import hdf5
-from robot_foundry.ingest.sources.base import Camera, Episode, Layout, Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.base import Episode, Layout, Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.clock import why_not_times
+from robot_foundry.ingest.sources.hdf5_structure import (
+    Structure,
+    find_images,
+    other_images,
+    read,
+    structure_of,
+)
+from robot_foundry.ingest.sources.lengths import extra_row_hint
+from robot_foundry.ingest.sources.pixels import is_set
 from robot_foundry.ingest.spec import Content
-from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.keys import MAX_FRAMES, episode_key
 
 NOT_READ = ("next_obs",)
+OUTSIDE_OBS = "holds images, and the layout has them in obs alone, so they are not read"
 PER_FRAME = ("actions", "states", "rewards", "dones")
-# JPEG takes about this share of the raw bytes; only the planner uses it.
-ESTIMATED_COMPRESSION = 8
-# They are held in memory at once.
-MOST_LOW_DIM_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What of a demonstration is taken, known from its headers alone."""
-
-    num_frames: int
-    cameras: tuple[Camera, ...]
-    arrays: tuple[str, ...]
-    left_out: Mapping[str, str]
-    num_bytes: int
 
 
 class Robomimic(Layout):
@@ -69,9 +63,8 @@ class Robomimic(Layout):
                     refused.append((f"{file.path}#{name}", error.message))
                     continue
                 key = episode_key(file.path, key_names[name])
-                units.append(
-                    Unit(file, name, key, structure.num_bytes, len(names) == 1, structure.num_frames)
-                )
+                alone, encodes = len(names) == 1, structure.encodes(content)
+                units.append(Unit(file, name, key, structure.num_bytes, alone, structure.num_frames, encodes))
         return units, refused
 
     @contextmanager
@@ -79,20 +72,22 @@ class Robomimic(Layout):
         with unit.file.local() as path, hdf5.open_file(path) as opened:
             structure = self._structure(opened, unit.episode, content)
             demo, environment = opened["data"][unit.episode], hdf5.attributes(opened["data"].attrs)
-            arrays = {name: hdf5.read_array(name, demo[name]) for name in structure.arrays}
+            contents = read(structure, content)
+            arrays = contents.arrays
             fps, fps_source = self.rate(environment, arrays, content)
-            streams = [hdf5.stream(camera.array, demo[camera.array]) for camera in structure.cameras]
             yield Episode(
                 num_frames=structure.num_frames,
                 fps=fps,
                 fps_source=fps_source,
                 start_ns=None,
-                cameras=structure.cameras,
-                arrays={**arrays, "timestamp": _timestamps(arrays, structure.num_frames, fps)},
-                attributes=self.attributes(unit, demo, environment),
+                cameras=contents.cameras,
+                arrays={**arrays, "timestamp": _timestamps(arrays, structure.num_frames, fps, content)},
+                attributes={**contents.attributes, **self.attributes(unit, demo, environment)},
                 environment=self.environment(environment),
-                left_out=structure.left_out,
-                frames=zip(*streams, strict=True) if streams else iter(()),
+                left_out=contents.left_out,
+                told=contents.told,
+                frames=contents.frames,
+                steps_text=contents.spans,
             )
 
     def _structure(self, file: h5py.File, name: str, content: Content) -> Structure:
@@ -111,7 +106,7 @@ class Robomimic(Layout):
         if not isinstance(hdf5.child(demo, "obs"), h5py.Group):
             why = hdf5.nowhere(demo, "obs")
             raise Refused(f"it has no group obs{f': {why}' if why else ''}")
-        return structure_of(demo, content)
+        return demo_structure(demo, content)
 
     def check_content(self, environment: Mapping[str, Any], content: Content) -> None:
         """Refused if the spec's options do not fit a file with these attributes."""
@@ -141,36 +136,26 @@ class Robomimic(Layout):
         return content.default_fps, "default"
 
 
-def structure_of(demo: h5py.Group, content: Content) -> Structure:
+def demo_structure(demo: h5py.Group, content: Content) -> Structure:
     """What is taken of a demonstration with actions. Refused if it cannot be used."""
     if not isinstance(hdf5.child(demo, "actions"), h5py.Dataset):
         others = ", ".join(sorted(name for name in demo if name != "actions"))
         why = hdf5.nowhere(demo, "actions") or f"it has {others or 'nothing'}"
         raise Refused(f"it has no array 'actions' ({why})")
-    left_out: dict[str, str] = {}
-    found = hdf5.datasets(demo, NOT_READ, left_out)
-    num_frames = _num_frames(demo, found)
-    images, arrays = [], []
-    for name, dataset in found.items():
-        if hdf5.is_image(dataset) and name.startswith("obs/"):
-            images.append(hdf5.camera(name, dataset))
-        elif reason := hdf5.why_left_out(name, dataset, content.skip):
-            left_out[name] = reason
-        else:
-            arrays.append(name)
-    cameras = chosen(images, content)
-    left_out.update({c.array: "not among the spec's cameras" for c in images if c not in cameras})
-    pixels = num_frames * sum(c.height * c.width for c in cameras)
-    low_dim_bytes = sum(found[name].size * found[name].dtype.itemsize for name in arrays)
-    if low_dim_bytes > MOST_LOW_DIM_BYTES:
-        raise Refused(f"its arrays beside the images take {low_dim_bytes} bytes; skip some in the spec")
-    return Structure(
-        num_frames, cameras, tuple(arrays), left_out, pixels * 3 // ESTIMATED_COMPRESSION + low_dim_bytes
-    )
+    lost: dict[str, str] = {}
+    found = hdf5.datasets(demo, NOT_READ, lost)
+    num_frames = _num_frames(demo, found, content)
+    places = {name: False for name in found if name.startswith("obs/") or is_set(name, content)}
+    images = find_images(found, content, places)
+    images = replace(images, told={**images.told, **other_images(found, places, content, OUTSIDE_OBS)})
+    return structure_of(found, num_frames, images, content, {}, lost)
 
 
-def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset]) -> int:
-    """The length, which `actions`, all of obs, states, rewards, dones and num_samples must agree on."""
+def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset], content: Content) -> int:
+    """The length, which `actions`, all of obs, states, rewards, dones and num_samples must agree on.
+
+    With `content.extra_row`, obs and states may have one row more.
+    """
     shape = found["actions"].shape
     if not shape or shape[0] == 0:
         raise Refused("it has no frames")
@@ -178,33 +163,26 @@ def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset]) -> int:
     if num_frames > MAX_FRAMES:
         raise Refused(f"it has {num_frames} frames, and an episode holds {MAX_FRAMES} at most")
     for name, dataset in found.items():
-        if (name in PER_FRAME or name.startswith("obs/")) and (dataset.shape or (0,))[0] != num_frames:
-            length = (dataset.shape or (0,))[0]
-            raise Refused(f"its lengths disagree: actions has {num_frames} frames, {name} has {length}")
+        is_observed = name == "states" or name.startswith("obs/")
+        length = (dataset.shape or (0,))[0]
+        if (name not in PER_FRAME and not is_observed) or length == num_frames:
+            continue
+        if is_observed and length == num_frames + 1 and content.extra_row is not None:
+            continue
+        hint = extra_row_hint(length, num_frames) if is_observed else ""
+        raise Refused(f"its lengths disagree: actions has {num_frames} frames, {name} has {length}{hint}")
     stated = hdf5.attributes(demo.attrs).get("num_samples", num_frames)
-    if stated != num_frames:
+    if stated != num_frames and (content.extra_row is None or stated != num_frames + 1):
         raise Refused(f"its lengths disagree: num_samples is {stated}, actions has {num_frames} frames")
     return num_frames
 
 
-def chosen(images: list[Camera], content: Content) -> tuple[Camera, ...]:
-    """The cameras that the spec asks for, by name."""
-    by_name = {image.name: image for image in images}
-    if len(by_name) < len(images):
-        raise Refused(f"two of its image arrays give one camera name ({', '.join(i.array for i in images)})")
-    wanted = sorted(by_name) if content.cameras is None else sorted(content.cameras)
-    for name in wanted:
-        if name not in by_name:
-            known = ", ".join(sorted(by_name)) or "none"
-            raise Refused(f"it has no camera '{name}'{nearest(name, by_name)} (cameras: {known})")
-    return tuple(by_name[name] for name in wanted)
-
-
-def _timestamps(arrays: Mapping[str, Any], num_frames: int, fps: float) -> Any:
+def _timestamps(arrays: Mapping[str, Any], num_frames: int, fps: float, content: Content) -> Any:
     """Seconds since the first frame, float64 [N]: the source's own where it has them, else by the rate."""
     own = arrays.get("timestamp")
     if own is None:
         return np.arange(num_frames, dtype=np.float64) / fps
+    own = own[:num_frames] if content.extra_row is not None and len(own) == num_frames + 1 else own
     why = why_not_times(own, num_frames, 1.0) if own.dtype.kind == "f" else f"it is {own.dtype}"
     if why is not None:
         raise Refused(

@@ -13,7 +13,8 @@ import numpy as np
 
 from robot_foundry.ingest.sources import hdf5
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.robomimic import Robomimic, Structure, structure_of
+from robot_foundry.ingest.sources.hdf5_structure import Structure
+from robot_foundry.ingest.sources.robomimic import Robomimic, demo_structure
 from robot_foundry.ingest.spec import Content
 
 
@@ -27,7 +28,7 @@ class Robosuite(Robomimic):
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
         if not isinstance(hdf5.child(demo, "states"), h5py.Dataset):
             raise Refused(f"it has no array 'states' (it has {', '.join(sorted(demo)) or 'nothing'})")
-        return structure_of(demo, content)
+        return demo_structure(demo, content)
 
     def environment(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """The file's attributes, with `env_info` parsed as `env_args.env_kwargs`, and `env_name`."""
