@@ -28,6 +28,10 @@ class Siblings(Collection[str]):
         """Links that lead nowhere as well."""
         return list(files.walk(self._root))
 
+    @property
+    def is_listed(self) -> bool:
+        return "found" in self.__dict__
+
     @cached_property
     def by_path(self) -> dict[str, FileStatus]:
         return {file.path: file for file in self.found if file.stamp != NO_STAMP}
@@ -64,9 +68,9 @@ class Beneath(Collection[str]):
         return paths[first : bisect_left(paths, self._prefix + LAST_CHARACTER, lo=first)]
 
     @property
-    def lost(self) -> set[str]:
+    def lost(self) -> frozenset[str]:
         """The links that lead nowhere."""
-        return {path for path in self._siblings.lost if path.startswith(self._prefix)}
+        return frozenset(path for path in self._siblings.lost if path.startswith(self._prefix))
 
     def __contains__(self, path: object) -> bool:
         return isinstance(path, str) and path.startswith(self._prefix) and path in self._siblings

@@ -95,7 +95,9 @@ def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> So
         beneath = Beneath(listed.siblings, status.path.rpartition("/")[0])
         names = sorted(reader.companions(status.path, beneath))
         found.append(Found(status, tuple(listed.siblings.by_path[name] for name in names)))
-        nowhere |= beneath.lost & {*reader.companions(status.path, {*beneath, *beneath.lost})}
+        # Only where what lies beside was looked at anyhow.
+        if lost := beneath.lost if listed.siblings.is_listed else frozenset():
+            nowhere |= lost & {*reader.companions(status.path, {*beneath, *lost})}
     # A pattern may match what is read together with other files, too.
     beside = {file.path for entry in found for file in entry.companions if file.path != entry.status.path}
     found = [entry for entry in found if entry.status.path not in beside]

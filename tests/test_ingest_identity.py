@@ -10,6 +10,7 @@ import shutil
 from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -157,6 +158,28 @@ def test_a_link_alone_is_a_file_like_another(day, tmp_path):
     assert report.written == 4 and not any("again" in told for told in report.warnings)
     both = ingest(str(tmp_path / "*.hdf5"), tmp_path / "store", "both")
     assert both.written == 4 and any("two.hdf5 is one.hdf5 again" in told for told in both.warnings)
+
+
+def test_a_file_alone_has_nothing_beside_it_looked_at(day, tmp_path, monkeypatch):
+    shutil.copy(day / "a.hdf5", tmp_path / "a.hdf5")
+    monkeypatch.setattr(files, "walk", lambda root: pytest.fail(f"{root} was listed"))
+    assert ingest(tmp_path / "a.hdf5", tmp_path / "store").written == 4
+
+
+def test_what_is_read_with_a_file_and_is_not_there_is_told(tmp_path):
+    rlds = SimpleNamespace(**runpy.run_path(str(HERE / "rlds_directories.py")))
+    made = rlds.simple(tmp_path / "source", 2)
+    (made.folder / "dataset_info.json").unlink()
+    (made.folder / "dataset_info.json").symlink_to("gone.json")
+    (made.folder / "other.json").symlink_to("gone.json")
+    spec = tmp_path / "own.yaml"
+    spec.write_text(rlds.SPEC)
+    one = ingest(made.folder / "toy-train.tfrecord-00000-of-00001", tmp_path / "store", spec=spec)
+    assert "dataset_info.json is a link that leads nowhere" in one.warnings
+    all_told = ingest(made.root, tmp_path / "store", "folder", spec).warnings
+    assert any(
+        "dataset_info.json, toy/1.0.0/other.json are links that lead nowhere" in told for told in all_told
+    )
 
 
 def test_if_all_would_be_held_out_copies_stay_together_on_the_side_of_training(day, tmp_path):

@@ -178,19 +178,21 @@ def test_records_that_contradict_features_json_are_refused_with_the_feature(tmp_
 
 
 def test_images_that_are_none_or_change_size_are_refused_with_step_and_camera(tmp_path):
-    made = h.simple(tmp_path, 3)
-    for data, reason in (
-        (b"no image", "image 1 of steps/observation/image: 8 bytes that start with"),
+    made = h.simple(tmp_path / "source", 3)
+    for number, (data, reason) in enumerate(
         (
-            h.encoded(h.picture(0, 4, 4), "png"),
-            "image 1 of steps/observation/image has 4 x 4 px and not 8 x 12",
-        ),
+            (b"no image", "image 1 of steps/observation/image: 8 bytes that start with"),
+            (
+                h.encoded(h.picture(0, 4, 4), "png"),
+                "its image of camera 'image' at frame 1 is 4 x 4, and those before are 8 x 12",
+            ),
+        )
     ):
         rows = [h.step(t, 3) for t in range(3)]
         rows[1]["observation"]["image"] = data
         made.write("train", [made.record(rows)])
-        with pytest.raises(Refused, match=reason):
-            made.episode()
+        with pytest.raises(FoundryError, match=reason):
+            h.ingested(made, tmp_path / f"store_{number}")
 
 
 def test_names_that_lead_out_of_the_tar_are_left_out(tmp_path):
