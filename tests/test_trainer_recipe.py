@@ -242,5 +242,6 @@ def test_a_run_ends_with_its_losses_and_the_next_command(
     assert json.loads(pointer.read_text())["weights"] == again["weights"]
     assert (again["resumed_from"], again["step"]) == (2, 2) and again["held_out_loss"] > 0
     files = sorted(path.name for path in (tmp_path / "checkpoints/step-00000002").iterdir())
-    expected_files = ["config.yaml", "lineage.json", "normalizer.json", "spaces.json", "state.json"]
+    expected_files = ["config.yaml", "lineage.json", "manifest.json", "normalizer.json", "spaces.json"]
+    expected_files += ["state.json"]
     assert [name for name in files if name.endswith(("json", "yaml"))] == [*expected_files, "tokenizer.json"]

@@ -143,7 +143,7 @@ def newest_whole(run_dir: Path) -> Whole | None:
 
 
 def prove(folder: Path) -> str | None:
-    """The hash of the manifest if all is as it was written. None, and a warning, if it is older than manifests.
+    """The hash of the manifest if all is as it was written. None, with a warning, if older than manifests.
 
     TornCheckpoint says what has changed; FoundryError what cannot be read.
     """

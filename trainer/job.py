@@ -98,7 +98,8 @@ def mix_weights(mix: str) -> dict[str, Fraction]:
 def pinned(config: Config) -> Config:
     """The same configuration with the very versions that its references mean now."""
     assert config.data.mix is not None
-    store, shares = as_store(config.data.store), {}
+    store = as_store(config.data.store)
+    shares: dict[str, Fraction] = {}
     for ref, weight in mix_weights(config.data.mix).items():
         found = resolve(store, ref)
         version = f"{found.dataset}@{found.version_id}"

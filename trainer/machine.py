@@ -76,8 +76,8 @@ def changes(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]
     if not found:
         return None
     return (
-        "this machine computes otherwise than that of the checkpoint, so the run may end in other bits than one "
-        f"that was never stopped: {', '.join(found)}"
+        "this machine computes otherwise than that of the checkpoint, so the run may end in other bits than "
+        f"one that was never stopped: {', '.join(found)}"
     )
 
 

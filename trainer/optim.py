@@ -99,12 +99,12 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int, finite: Tensor | None = None) -> None:
-        """Take in the weights after optimiser step `step` (0 the first), unless device scalar `finite` is False."""
+        """Take in the weights after optimiser step `step` (0 the first), unless `finite` is False."""
         weight = 1 - min(self._maximum, 1 - (2 + step) ** -self._power)
         average, live = list(self.weights.values()), [p.detach() for p in self._live]
         if finite is None:
             torch._foreach_lerp_(average, live, weight)
         else:
-            weight_or_none = finite * weight  # on the device: no step waits for the host to look
+            weight_or_0 = finite * weight  # on the device: no step waits for the host to look
             for tensor, new in zip(average, live, strict=True):
-                tensor.lerp_(new, weight_or_none)
+                tensor.lerp_(new, weight_or_0)

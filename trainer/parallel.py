@@ -16,6 +16,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from robot_foundry.runtime.errors import FoundryError, Preempted
@@ -98,7 +100,7 @@ def world(device: str) -> Iterator[World]:
     if size == 1:
         yield World(rank, size, chosen)
         return
-    store, rank, size = next(dist.rendezvous("env://", rank, size))
+    store, rank, size = next(rendezvous("env://", rank, size))
     backend = "gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
@@ -111,7 +113,7 @@ def world(device: str) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def _told_to_others(error: Exception, store: dist.Store, rank: int) -> Exception:
+def _told_to_others(error: Exception, store: Store, rank: int) -> Exception:
     """The error to end with: that of the rank that failed first, where this one only lost its peers."""
     own = json.dumps({"rank": rank, "message": str(error) or type(error).__name__})
     try:

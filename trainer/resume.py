@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer import checkpoint
 from robot_foundry.trainer.agreement import everywhere, from_main, unlike
 from robot_foundry.trainer.job import Job
@@ -52,13 +53,14 @@ def _choose(job: Job) -> dict[str, Any]:
     whole = checkpoint.newest_whole(job.run_dir)
     if whole is None:
         return {"step": None, "newest": -1}
-    step = _resumable(whole.folder, job)["step"]
-    newest = max(checkpoint.complete(job.run_dir))
+    passed_over = [f"{reason}; the run goes on from {whole.folder.name}" for reason in whole.passed_over]
+    for sentence in passed_over:
+        warnings.warn(sentence, FoundryWarning, stacklevel=2)
     return {
-        "step": step,
-        "newest": newest,
+        "step": _resumable(whole.folder, job)["step"],
+        "newest": max(checkpoint.complete(job.run_dir)),
         "manifest": whole.manifest,
-        "passed_over": list(whole.passed_over),
+        "passed_over": passed_over,
     }
 
 

@@ -134,12 +134,11 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
 
 def _resolved(job: Job, peers: World) -> dict[str, Any]:
     """All that must be equal on every rank, as JSON."""
-    run = asdict(job.config.run)
     return {
         "ranks": peers.size,
         "device": peers.device.type,
         **job.identity,
-        "run": {name: value for name, value in run.items() if value is not None},
+        "run": asdict(job.config.run),
         "code": versions(),
     }
 

@@ -67,12 +67,11 @@ class History:
 
     @classmethod
     def begin(cls, start: Start, peers: World, job: Job) -> History:
-        """That of the checkpoint, and what is to be told of going on from it; the main rank tells it."""
+        """That of the checkpoint, and what is to be told of going on from it."""
         ranks = peers.gather(machine.facts(peers, job.config.run))
-        found = [f"{reason}; the run goes on from step {start.step}" for reason in start.passed_over]
         changed = machine.changes(start.state.get("ranks", ()), ranks)
-        found += [] if changed is None else [changed]
-        for sentence in found if peers.is_main else ():
-            warnings.warn(sentence, FoundryWarning, stacklevel=2)
+        if changed is not None and peers.is_main:
+            warnings.warn(changed, FoundryWarning, stacklevel=2)
+        found = [*start.passed_over, *([] if changed is None else [changed])]
         events = [{"step": start.step, "event": sentence} for sentence in found]
         return cls(ranks, [*start.lineage.get("events", ()), *events])

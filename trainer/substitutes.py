@@ -50,7 +50,7 @@ class Substitutes:
         return 0 if loader is None else len(loader.substitutions) - self._taken[split]
 
     def take(self, seen: int, split: str = TRAIN) -> None:
-        """Exchange what is new; all ranks call this when any has something. `seen` samples of the split were read.
+        """Exchange what is new, on all ranks when any has something. `seen` samples of the split were read.
 
         Tells the main rank's user of each damaged member once. FoundryError above the limit.
         """
