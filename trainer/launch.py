@@ -62,11 +62,11 @@ def run_ranks(command: Sequence[str], size: int) -> int:
         code = _wait(ranks)
         return 128 + insisted[-1] if len(insisted) > 1 else code
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         for rank in ranks:
             rank.kill()
             rank.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_with_launcher() -> None:
