@@ -7,12 +7,12 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import filelock
-from torch import Tensor, nn
+from torch import nn
 
 from robot_foundry.loader.load import Loader, load
 from robot_foundry.runtime.canonical import digest_of
@@ -20,20 +20,14 @@ from robot_foundry.runtime.errors import FoundryError, Preempted
 from robot_foundry.runtime.progress import Progress
 from robot_foundry.trainer import checkpoint, machine
 from robot_foundry.trainer.agreement import agree, everywhere, from_main, versions
-from robot_foundry.trainer.build import (
-    build_model,
-    geometry,
-    input_maker,
-    scales_from_json,
-    scales_to_json,
-)
+from robot_foundry.trainer.build import input_maker, scales_from_json, scales_to_json
 from robot_foundry.trainer.config import Config
 from robot_foundry.trainer.evaluate import evaluate
 from robot_foundry.trainer.job import Job, first_scales
+from robot_foundry.trainer.learner import build_learner
 from robot_foundry.trainer.loop import Parts, Plan, train
 from robot_foundry.trainer.meters import Meters, Sink, read_metrics
 from robot_foundry.trainer.models.inputs import Scales
-from robot_foundry.trainer.optim import Ema, Optimizers
 from robot_foundry.trainer.parallel import World, numerics, world
 from robot_foundry.trainer.resume import Start, choose_start
 from robot_foundry.trainer.saving import History, Saver
@@ -83,7 +77,7 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
             stack.enter_context(loader)
         read = {split: loader.mixture.id for split, loader in loaders.items()}
         agree(peers, {"normalizer": digest_of(scales_to_json(scales)), **read}, _AGREED)
-        learner, fresh = _learner(job, start, peers)
+        learner, fresh = build_learner(job, start, peers)
         sink = Sink(job.run_dir, start.step, peers)
         stack.callback(sink.close)
         replaced = Substitutes(
@@ -95,11 +89,9 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
         history = History.begin(start, peers, job)
         save = Saver(job, start, peers, learner.tensors, scales, meters, replaced, history)
         prepare = input_maker(config, job.spaces, scales, peers.device)
-        done = start.step == config.num_steps
+        silent = quiet or not peers.is_main or start.step == config.num_steps
         progress = stack.enter_context(
-            Progress(
-                config.num_steps, "steps", "train", quiet=quiet or done or not peers.is_main, done=start.step
-            )
+            Progress(config.num_steps, "steps", "train", quiet=silent, done=start.step)
         )
         parts = Parts(
             world=peers,
@@ -111,16 +103,7 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
             meters=meters,
             sink=sink,
             save=save,
-            evaluate=partial(
-                evaluate,
-                learner.model,
-                learner.averaged,
-                loaders.get(HELD_OUT),
-                replaced,
-                prepare,
-                peers,
-                config,
-            ),
+            evaluate=partial(evaluate, learner, loaders.get(HELD_OUT), replaced, prepare, peers, config),
             advance=progress.advance,
         )
         reached = train(parts, _plan(config), _batches(loaders[TRAIN], start.step), start.step, stop)
@@ -180,45 +163,6 @@ def _loader(job: Job, peers: World, split: str) -> Loader:
         job.mixture, data.window, seed=job.config.seed, global_batch=data.global_batch, rank=peers.rank,
         world=peers.size, threads=data.threads, store=job.store, split=split, max_substituted=1.0,
     )  # fmt: skip
-
-
-def _learner(job: Job, start: Start, peers: World) -> tuple[Learner, tuple[str, ...]]:
-    """Filled with the first weights or those of the checkpoint, and notes about the first ones."""
-    config = job.config
-    model = build_model(config.model, geometry(config, job.spaces), config.seed)
-    fresh: tuple[str, ...] = ()
-    if job.origin is not None and start.folder is None:
-        fresh = everywhere(peers, partial(job.origin.load_weights, model, job.spaces, config.init.only))
-    model.to(peers.device)
-    optim = config.optim
-    ema = Ema(model, power=optim.ema_power, maximum=optim.ema_max) if optim.ema_max else None
-    learner = Learner(model, Optimizers(model, optim), ema)
-    if start.folder is not None:
-        everywhere(peers, partial(checkpoint.load, start.folder, learner.tensors))
-    return learner, fresh
-
-
-@dataclass(frozen=True)
-class Learner:
-    """The model and all that moves its weights."""
-
-    model: nn.Module
-    optimizers: Optimizers
-    ema: Ema | None
-
-    @property
-    def averaged(self) -> Mapping[str, Tensor]:
-        """The weights that are evaluated."""
-        return self.ema.weights if self.ema else dict(self.model.named_parameters())
-
-    @cached_property
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of a checkpoint, by name."""
-        found = {f"model/{name}": parameter.detach() for name, parameter in self.model.named_parameters()}
-        found |= {f"optim/{name}": tensor for name, tensor in self.optimizers.tensors()}
-        return found | {
-            f"ema/{name}": tensor for name, tensor in (self.ema.weights if self.ema else {}).items()
-        }
 
 
 def _batches(loader: Loader, start: int) -> Iterator[Any]:
