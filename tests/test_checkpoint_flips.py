@@ -24,7 +24,8 @@ from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer import checkpoint, proof
 from robot_foundry.trainer.proof import TornCheckpoint
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
+SCRIPT = Path(__file__).with_name("trainer_runs.py")
+h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 FLIPS_A_FILE, SOAK_FLIPS = 3, 60
 NEWEST, OLDER = "step-00000006", "step-00000004"
 
@@ -204,13 +205,15 @@ def test_flipped_bits_of_every_file_end_in_the_same_weights(
     print(f"\nFOUNDRY_SOAK_SEED={seed}", file=sys.__stdout__, flush=True)
     rng = random.Random(seed)
     names = sorted(path.name for path in undisturbed.checkpoint.iterdir())
-    program = str(Path(sys.executable).parent / "foundry-train")
-    for number in range(SOAK_FLIPS):
-        run_dir = shutil.copytree(undisturbed.run_dir, tmp_path / str(number))
+    where = ("data.mix=lift", f"data.store={store.url}")
+    copies = [shutil.copytree(undisturbed.run_dir, tmp_path / str(number)) for number in range(SOAK_FLIPS)]
+    for number, run_dir in enumerate(copies):
         flip(run_dir / "checkpoints" / NEWEST / names[number % len(names)], rng)
-        where = ("data.mix=lift", f"data.store={store.url}", f"run.dir={run_dir}", "--json")
-        done = subprocess.run([program, "vla", *h.TINY, *where], capture_output=True, text=True)
-        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-        assert f"Warning: the checkpoint {run_dir}/checkpoints/{NEWEST} is damaged" in done.stderr
-        assert json.loads(done.stdout)["weights"] == undisturbed.weights
-        shutil.rmtree(run_dir)
+    phases = [{"size": 1, "arguments": ["vla", *h.TINY, *where, f"run.dir={run_dir}"]} for run_dir in copies]
+    done = subprocess.run([sys.executable, SCRIPT, json.dumps(phases)], capture_output=True, text=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [[0]] * SOAK_FLIPS, done.stderr
+    texts = done.stderr.split("== a phase\n")[1:]
+    for run_dir, text in zip(copies, texts, strict=True):
+        assert f"Warning: the checkpoint {run_dir}/checkpoints/{NEWEST} is damaged" in text
+        assert "Traceback" not in text
+        assert h.differing(checkpoint.find(run_dir), undisturbed.checkpoint) == []
