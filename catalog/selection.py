@@ -26,6 +26,7 @@ from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 SPLITS = ("train", "val", "all")
 SPLIT_BY = ("episode", "time")
+DEFAULT_FRACTION = "1/10"
 DEFAULT_GAP = 16
 _MOST_ROWS = 1 << 40  # of a shard
 
@@ -53,7 +54,7 @@ class SelectionSpec:
     """
 
     split: str = "train"
-    val_fraction: str = "1/10"
+    val_fraction: str = DEFAULT_FRACTION
     where: str | None = None
     split_by: str = "episode"
     gap: int = DEFAULT_GAP

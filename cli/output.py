@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -25,6 +26,7 @@ from robot_foundry.runtime.errors import (
     EXIT_PREEMPTED,
     EXIT_USAGE,
     FoundryError,
+    FoundryWarning,
 )
 
 DEBUG_OPTION = "--debug"
@@ -93,7 +95,7 @@ def run(group: click.Group, program: str, arguments: Sequence[str] | None = None
     given = list(sys.argv[1:] if arguments is None else arguments)
     args, debug = _take_debug(given)
     try:
-        with _sigterm_interrupts():
+        with _sigterm_interrupts(), _warnings_as_notes():
             code = group.main(args, prog_name=program, standalone_mode=False)
         return code if isinstance(code, int) else EXIT_OK
     except (KeyboardInterrupt, click.Abort) as error:
@@ -138,6 +140,23 @@ def _sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """A FoundryWarning is one line, each time that it is given; other warnings are as Python shows them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", FoundryWarning)
+        show = warnings.showwarning
+
+        def shown(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, FoundryWarning):
+                note(f"Warning: {message}")
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = shown
+        yield
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:

@@ -6,6 +6,7 @@ Legend: B rows of this rank, C lanes, n batches that are planned at once.
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,8 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
-MAX_SUBSTITUTIONS = 100
+MAX_SUBSTITUTIONS = 100  # so many are let pass however few samples were read
+MAX_SUBSTITUTED = 0.01  # and beyond that this share of the samples read
 PREFETCHED_BATCHES = 2
 # The order and low-dim windows cost least for many rows at once; what is made ahead has no other effect.
 _PLANNED_ROWS, _DRAFTED_ROWS = 8192, 256
@@ -48,12 +50,14 @@ def load(
     store: Store | str | os.PathLike[str] | None = None,
     split: str = "train",
     max_substitutions: int = MAX_SUBSTITUTIONS,
+    max_substituted: float = MAX_SUBSTITUTED,
 ) -> Loader:
     """Batches of a dataset, of a stored mixture ('lift', 'lift@v3'), of weights, or of a Mixture.
 
     Weights are a mapping {'sim': 0.6, 'real': 0.4} or text 'sim=0.6,real=0.4'. `global_batch` rows make an
     optimiser step; rank `rank` of `world` iterates its share of them. `threads` decode and read ahead; 0
-    reads in the caller's thread. Corrupt samples are substituted and recorded, up to `max_substitutions`.
+    reads in the caller's thread. Corrupt samples are substituted and recorded; more than `max_substitutions`
+    of them, and more than the share `max_substituted` of the rank's samples so far, raise FoundryError.
     """
     opened = as_store(store)
     window = window or WindowSpec()
@@ -68,6 +72,7 @@ def load(
         world=world,
         threads=threads,
         max_substitutions=max_substitutions,
+        max_substituted=max_substituted,
     )
 
 
@@ -78,6 +83,9 @@ class Loader:
     dataset_spaces  the same of each component, by its name
     embodiments     what `Batch.embodiment_B` numbers
     substitutions   what was replaced for corruption in the batches given out so far
+
+    It may be forked, pickled and copied: the other one opens its own files and threads, and goes on with the
+    batch after the last one given out here.
     """
 
     def __init__(
@@ -92,10 +100,22 @@ class Loader:
         world: int = 1,
         threads: int = 1,
         max_substitutions: int = MAX_SUBSTITUTIONS,
+        max_substituted: float = MAX_SUBSTITUTED,
     ) -> None:
         _check_topology(global_batch, rank, world, threads)
         self.store, self.mixture, self.window = store, mixture, window
         self.seed, self.global_batch, self.rank, self.world = seed, global_batch, rank, world
+        self._threads = threads
+        self._max_substitutions, self._max_substituted = max_substitutions, max_substituted
+        self._substitutions: dict[int, Substitution] = {}
+        self._next = 0
+        self._rows_given = self._substituted_before = 0
+        self._open()
+
+    def _open(self) -> None:
+        """All that belongs to one process: opened tables and tars, threads, and what they made ahead."""
+        store, mixture, window, threads = self.store, self.mixture, self.window, self._threads
+        self._process = os.getpid()
         unions = spaces(store, mixture)
         self._shards = OpenShards()
         unions.check_stream(window.stream)
@@ -104,31 +124,38 @@ class Loader:
         self.spaces: tuple[ActionSpace, ActionSpace] = (unions.state, action)
         self.dataset_spaces = {s.component.name: (s.state_space, s.action_space) for s in sources}
         self.embodiments = tuple(sorted({schema.embodiment for schema in unions.schemas.values()}))
-        self._order = Order(mixture, seed=seed)
+        self._order = Order(mixture, seed=self.seed)
         self._reader = Reader(
             sources,
             window,
             *self.spaces,
             _image_sizes(unions, window),
             [self.embodiments.index(source.schema.embodiment) for source in sources],
-            seed=seed,
+            seed=self.seed,
             threads=threads,
         )
-        self._max_substitutions = max_substitutions
-        self._substitutions: dict[int, Substitution] = {}
-        self._batches_per_plan = max(1, _PLANNED_ROWS * world // global_batch)
-        self._batches_per_draft = max(1, _DRAFTED_ROWS * world // global_batch)
+        self._batches_per_plan = max(1, _PLANNED_ROWS * self.world // self.global_batch)
+        self._batches_per_draft = max(1, _DRAFTED_ROWS * self.world // self.global_batch)
         self._plan = lru_cache(maxsize=4)(self._plan_run)
         self._draft = lru_cache(maxsize=2)(self._draft_run)
-        self._offset_B = _offsets(mixture.lanes, global_batch, rank, world)
-        self._next = 0
+        self._offset_B = _offsets(mixture.lanes, self.global_batch, self.rank, self.world)
         self._ahead: deque[Future[tuple[Batch, list[Substitution]]]] = deque()
         self._builder = ThreadPoolExecutor(1, "batches") if threads else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {name: vars(self)[name] for name in _OF_ANY_PROCESS}
+        return {**kept, "store": self.store.url, "_substitutions": dict(self._substitutions)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**state, "store": Store(state["store"])})
+        self._open()
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
+        _check_worker()
+        self._reopen_after_fork()
         if self._builder is None:
             batch = self.batch(self._next)
         else:
@@ -147,6 +174,7 @@ class Loader:
 
     def batch(self, b: int) -> Batch:
         """This rank's rows of global batch b: a pure function of (mixture, window, seed, global batch, b)."""
+        self._reopen_after_fork()
         return self._give(*self._build(b))
 
     def positions(self, b: int) -> NDArray[np.int64]:
@@ -163,16 +191,21 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on with the batch after the last one given out."""
-        return self._identity() | {"b": self._next, "global_batch": self.global_batch}
+        substituted = self._substituted_before + len(self._substitutions)
+        here = {"b": self._next, "global_batch": self.global_batch, "substituted": substituted}
+        return self._identity() | here
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`; FoundryError if it belongs to another order of samples."""
-        own = self._identity()
+        """Go on from `state`; FoundryError if it is none, or belongs to another order of samples."""
+        own = self._identity() | {"global_batch": self.global_batch}
         missing = [name for name in ("b", *own) if name not in state]
         if missing:
             raise FoundryError(f"the loader state lacks {', '.join(missing)}")
-        own["global_batch"] = self.global_batch
-        unlike = [name for name, value in own.items() if state.get(name, value) != value]
+        counts = {"b": state["b"], "substituted": state.get("substituted", 0)}
+        for name, value in counts.items():
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+                raise FoundryError(f"the loader state has {name} {value!r}, which is no count")
+        unlike = [name for name, value in own.items() if state[name] != value]
         if unlike:
             listed = ", ".join(f"{name} {state[name]} (here {own[name]})" for name in unlike)
             raise FoundryError(
@@ -180,7 +213,9 @@ class Loader:
                 hint="resume with the data, seed and global batch of the run, or start a new run",
             )
         self._drop_prefetched()
-        self._next = int(state["b"])
+        self._next, self._substituted_before = int(counts["b"]), int(counts["substituted"])
+        self._rows_given = self._next * len(self._offset_B)
+        self._substitutions.clear()
 
     def normalizer_statistics(self) -> tuple[Statistics, Statistics]:
         """(state, action) statistics over `spaces` of the training split, as batches hold them; cached."""
@@ -236,20 +271,46 @@ class Loader:
 
     def _give(self, batch: Batch, substitutions: list[Substitution]) -> Batch:
         self._substitutions.update({item.k: item for item in substitutions})
-        if len(self._substitutions) > self._max_substitutions:
-            last = list(self._substitutions.values())[-1]
+        self._rows_given += len(batch)
+        total = self._substituted_before + len(self._substitutions)
+        limit = max(self._max_substitutions, int(self._max_substituted * self._rows_given))
+        if substitutions and total > limit:
+            last = substitutions[-1]
             raise FoundryError(
-                f"{len(self._substitutions)} samples were corrupt, above the limit of "
-                f"{self._max_substitutions}; the last, sample {last.sample} of '{last.dataset}': "
-                f"{last.reason}",
+                f"{total} samples were corrupt, above the limit of {limit} among {self._rows_given}; "
+                f"the last, sample {last.sample} of '{last.dataset}': {last.reason}",
                 hint="foundry-data validate",
             )
         return batch
+
+    def _reopen_after_fork(self) -> None:
+        # Threads do not live on in a forked process, and what they held locked stays so.
+        if self._process != os.getpid():
+            self.store = Store(self.store.url)
+            self._open()
 
     def _drop_prefetched(self) -> None:
         for future in self._ahead:
             future.cancel()
         self._ahead.clear()
+
+
+# What a copy in another process starts from.
+_OF_ANY_PROCESS = (
+    *("mixture", "window", "seed", "global_batch", "rank", "world", "_threads", "_max_substitutions"),
+    *("_max_substituted", "_next", "_rows_given", "_substituted_before"),
+)
+
+
+def _check_worker() -> None:
+    """FoundryError in one of several workers of a torch DataLoader: each would give every batch."""
+    data = sys.modules.get("torch.utils.data")
+    worker = data.get_worker_info() if data is not None else None
+    if worker is not None and worker.num_workers > 1:
+        raise FoundryError(
+            f"{worker.num_workers} workers of a torch DataLoader would each give every batch of this loader",
+            hint="num_workers=0; load(…, threads=N) reads and decodes in N threads",
+        )
 
 
 def _check_topology(global_batch: int, rank: int, world: int, threads: int) -> None:

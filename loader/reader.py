@@ -36,14 +36,28 @@ _CHUNKS_PER_THREAD = 4  # enough that threads end together, few enough that hand
 
 
 @dataclass(frozen=True)
+class Damage:
+    """What is corrupt: a member of a shard's tar, or (None) what the shard says of its episodes."""
+
+    shard: str
+    member: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class Substitution:
-    """Position k holds `substitute` in place of the corrupt `sample` of component `dataset`."""
+    """Position k holds `substitute` in place of the corrupt `sample` of component `dataset`.
+
+    `reason` names the tar; `shard` is its path and `member` its corrupt member, None where it is the shard.
+    """
 
     k: int
     dataset: str
     sample: int
     substitute: int
     reason: str
+    shard: str = ""
+    member: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ class Draft:
     batch: Batch
     instruction: list[str]
     images: dict[int, _RowImages]
-    failed: dict[int, CorruptData]
+    failed: dict[int, Damage]
 
     def part(self, rows: range, step: int, image_sizes: Mapping[str, tuple[int, int]]) -> Draft:
         """Some of the rows as a draft of their own, with room for the pixels."""
@@ -151,7 +165,7 @@ class Reader:
         )
 
     def _substitute(self, draft: Draft, row: int, sample: int) -> Substitution:
-        reason = draft.failed[row]
+        damage = draft.failed[row]
         component = self._sources[draft.batch.dataset_B[row]].component
         k_1 = draft.batch.k_B[row : row + 1]
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -162,10 +176,18 @@ class Reader:
             if row not in draft.failed:
                 self._decode(draft, [row])
             if row not in draft.failed:
-                return Substitution(int(k_1[0]), component.name, sample, substitute, str(reason))
+                return Substitution(
+                    int(k_1[0]),
+                    component.name,
+                    sample,
+                    substitute,
+                    damage.reason,
+                    damage.shard,
+                    damage.member,
+                )
         raise FoundryError(
             f"'{component.name}' is corrupt in {MAX_ATTEMPTS} samples drawn in place of sample {sample}; "
-            f"the first: {reason}",
+            f"the first: {damage.reason}",
             hint="foundry-data validate",
         )
 
@@ -186,7 +208,8 @@ class Reader:
                 shards[ordinal] = _twice(partial(source.shard, ordinal))
             except CorruptData as error:
                 lost_m = row_n[anchors.shard_n == ordinal]
-                draft.failed.update(dict.fromkeys(lost_m.tolist(), error))
+                damage = Damage(source.tar_path(ordinal), None, str(error))
+                draft.failed.update(dict.fromkeys(lost_m.tolist(), damage))
         if not shards:
             return
         frames = {ordinal: shard.frames for ordinal, shard in shards.items()}
@@ -233,15 +256,23 @@ def _twice(call: Callable[[], T]) -> T:
         return call()
 
 
-def _read_rows(draft: Draft, rows: Sequence[int]) -> dict[int, CorruptData]:
-    failed: dict[int, CorruptData] = {}
+class _Damaged(Exception):
+    """Carries the Damage of an image out of the rows that need it."""
+
+    def __init__(self, damage: Damage) -> None:
+        super().__init__(damage.reason)
+        self.damage = damage
+
+
+def _read_rows(draft: Draft, rows: Sequence[int]) -> dict[int, Damage]:
+    failed: dict[int, Damage] = {}
     for row in rows:
         item = draft.images[row]
         try:
             for role, pixels_BHhw3 in draft.batch.images.items():
                 draft.batch.image_mask[role][row] = _read_history(item, role, pixels_BHhw3[row])
-        except CorruptData as error:
-            failed[row] = error
+        except _Damaged as error:
+            failed[row] = error.damage
         item.shard.close_if_retired()
     return failed
 
@@ -259,8 +290,17 @@ def _read_history(item: _RowImages, role: str, out_Hhw3: NDArray[np.uint8]) -> N
         elif h and member == member_H[h - 1]:
             out_Hhw3[h] = out_Hhw3[h - 1]
         else:
-            _twice(partial(_read_image, reader, member, out_Hhw3[h]))
+            _read_checked(reader, member, out_Hhw3[h])
     return member_H >= 0
+
+
+def _read_checked(reader: ShardReader | JoinedReader, member: int, out_hw3: NDArray[np.uint8]) -> None:
+    try:
+        _twice(partial(_read_image, reader, member, out_hw3))
+    except CorruptData as error:
+        name, tar = reader.name(member), reader.tar_of(member)
+        told = str(error) if name in str(error) else f"member {name!r} of {tar} is damaged: {error}"
+        raise _Damaged(Damage(tar, name, told)) from error
 
 
 def _read_image(reader: ShardReader | JoinedReader, member: int, out_hw3: NDArray[np.uint8]) -> None:

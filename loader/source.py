@@ -106,6 +106,10 @@ class Source:
         """The opened shard. CorruptMember if what a tar says of its episodes is damaged."""
         return self._shards.get((self.number, ordinal), lambda: self._open(ordinal))
 
+    def tar_path(self, ordinal: int) -> str:
+        """Where the tar of a shard lies in its store."""
+        return self._store.shard_tar(self._selection.version.dataset, self._entries[ordinal].key)
+
     def dt(self, anchors: Anchors) -> NDArray[np.float32]:
         """Seconds between the steps of each window [n], 0 where the episode's rate is unknown."""
         return self._dt_E[anchors.episode_n]

@@ -48,6 +48,10 @@ class MissingFileError(FoundryError, FileNotFoundError):
     """A file that was asked for is not in the storage. Also a `FileNotFoundError`."""
 
 
+class FoundryWarning(UserWarning):
+    """A sentence for the user: something worked, but not as one would think. The programs print it."""
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """`", did you mean 'x'?"` for the choice closest to `word`, or `""` if none is close."""
     lowered = {choice.lower(): choice for choice in choices}

@@ -17,7 +17,8 @@ LINE_INTERVAL_S = 10.0
 class Progress:
     """Count `unit`s up to `total` (None if unknown) under a `label`; a context manager.
 
-    `bytes` and `errors` given to `advance` are shown as a rate and a count. `clock` gives seconds.
+    `done` of them were done before: they count, but not in the rate. `bytes` and `errors` given to `advance`
+    are shown as a rate and a count. `clock` gives seconds.
     """
 
     def __init__(
@@ -28,19 +29,21 @@ class Progress:
         *,
         stream: TextIO | None = None,
         quiet: bool = False,
+        done: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total, self._unit, self._label = total, unit, label
         self._stream = stream or sys.stderr
         self._quiet, self._clock = quiet, clock
-        self._done = self._bytes = self._errors = 0
+        self._done = self._before = done
+        self._bytes = self._errors = 0
         self._start = self._last_line = clock()
         self._bar: RichProgress | None = None
 
     def __enter__(self) -> Progress:
         if not self._quiet and self._stream.isatty():
             self._bar = _rich_bar(self._stream)
-            self._bar.add_task(self._label, total=self._total, counts="")
+            self._bar.add_task(self._label, total=self._total, completed=self._done, counts="")
             self._bar.start()
         return self
 
@@ -68,13 +71,13 @@ class Progress:
 
     def _counts(self) -> str:
         elapsed_s = max(self._clock() - self._start, 1e-9)
-        rate = self._done / elapsed_s
+        rate = (self._done - self._before) / elapsed_s
         parts = [f"{rate:.3g} {self._unit}/s"]
         if self._bytes:
             parts.append(f"{self._bytes / elapsed_s / 1e6:.3g} MB/s")
         if self._errors:
             parts.append(f"{self._errors} failed")
-        if self._total is not None and 0 < self._done < self._total:
+        if self._total is not None and self._before < self._done < self._total:
             parts.append(f"{_duration((self._total - self._done) / rate)} left")
         return ", ".join(parts)
 

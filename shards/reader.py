@@ -77,6 +77,10 @@ class ShardReader:
         """The member's name."""
         return self.index["name"][row].as_py()
 
+    def tar_of(self, row: int) -> str:
+        """The path of the tar in its storage, whatever the row."""
+        return self.tar_path
+
     def row(self, name: str) -> int:
         """The member's row in the index; FoundryError if the shard has none of this name."""
         found = self._rows.get(name)

@@ -60,6 +60,10 @@ class JoinedReader:
         reader, own = self._at(row)
         return reader.name(own)
 
+    def tar_of(self, row: int) -> str:
+        """The path of the tar that holds the member."""
+        return self._at(row)[0].tar_path
+
     def close(self) -> None:
         """As `ShardReader.close`, for all."""
         for reader in self._readers:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from robot_foundry.catalog.manifest import Manifest
+from robot_foundry.catalog.manifest import Manifest, TableFile
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.interface import (
     Interface,
@@ -66,8 +66,10 @@ directions = st.sampled_from([([0, 0, 1], [0, 1, 0]), ([1, 0, 0], [0, 0, -2]), (
 
 def interface_for(spec, found):
     """As a version of such episodes would say it, through JSON."""
+    names = ("episodes", "annotations", "leaves")
     manifest = Manifest(
-        "d", "0" * 32, found.schema, tables=dict.fromkeys(("episodes", "annotations", "leaves"), "1" * 32),
+        "d", "0" * 32, found.schema, tables=dict.fromkeys(names, "1" * 32),
+        files=dict.fromkeys(names, TableFile.of(b"")),
         provenance={
             "spec": spec.to_json(),
             "arrays": {key: [list(shape) for shape in shapes] for key, shapes in found.arrays.items()},

@@ -65,7 +65,8 @@ def test_the_state_of_another_order_is_refused_in_one_sentence(written):
     with open_loader(store) as loader:
         state = loader.state_dict()
         assert {"b", "seed", "mixture_id", "order_version"} <= set(state)
-        loader.load_state_dict({k: v for k, v in state.items() if k != "global_batch"})
+        with pytest.raises(FoundryError, match="lacks global_batch"):
+            loader.load_state_dict({k: v for k, v in state.items() if k != "global_batch"})
         for name, value in (("seed", 6), ("mixture_id", "0" * 32), ("order_version", 2), ("global_batch", 8)):
             with pytest.raises(FoundryError, match=f"another order of samples: it has {name} {value}"):
                 loader.load_state_dict(state | {name: value})

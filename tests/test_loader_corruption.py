@@ -136,3 +136,30 @@ def test_a_file_that_cannot_be_read_stops_the_run(sim_store, threads):
             path.unlink()
         with pytest.raises((FoundryError, OSError), match="tar"):
             next(loader)
+
+
+def test_a_share_of_the_samples_may_be_corrupt_and_it_is_counted_over_a_restart(sim_store):
+    """Two anchors of 38 see the damaged frame, 2 in each batch: 5.3 % of the samples."""
+    options = {"ref": "sim", "window": WindowSpec(), "global_batch": 38, "max_substitutions": 3}
+    with open_loader(sim_store, ref="sim", window=WindowSpec(), global_batch=38) as loader:
+        damage(sim_store, loader, "sim", "-000005.primary_camera.jpg")
+    with open_loader(sim_store, **options, max_substituted=0.06) as loader:
+        for _ in range(10):
+            next(loader)
+        state = loader.state_dict()
+        assert state["substituted"] == len(loader.substitutions) == 20
+    with open_loader(sim_store, **options, max_substituted=0.05) as loader:
+        loader.load_state_dict(state)
+        with pytest.raises(FoundryError, match="22 samples were corrupt, above the limit of 20 among 418"):
+            next(loader)
+
+
+def test_a_substitution_names_the_shard_and_the_member(sim_store):
+    with open_loader(sim_store, ref="sim", window=WindowSpec(), global_batch=38) as loader:
+        member = damage(sim_store, loader, "sim", "-000005.primary_camera.jpg")
+    with open_loader(sim_store, ref="sim", window=WindowSpec(), global_batch=38) as loader:
+        next(loader)
+        assert {item.member for item in loader.substitutions} == {member}
+        (shard,) = {item.shard for item in loader.substitutions}
+        assert sim_store.storage.exists(shard) and shard.endswith(".tar")
+        assert all(shard in item.reason for item in loader.substitutions)

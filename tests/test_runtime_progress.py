@@ -58,3 +58,11 @@ def test_on_a_terminal_a_bar_shows_label_and_counts():
         progress.advance(4)
 
     assert "scan" in stream.getvalue() and "4/4" in stream.getvalue() and "rows/s" in stream.getvalue()
+
+
+def test_what_was_done_before_counts_but_not_in_the_rate():
+    clock, stream = Clock(), io.StringIO()
+    with Progress(1000, "steps", "train", stream=stream, done=400, clock=clock) as progress:
+        clock.now_s += 20.0
+        progress.advance(40)
+        assert stream.getvalue() == "train: 440/1000 steps, 2 steps/s, 4 min 40 s left\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import runpy
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 import filelock
 import pytest
 
+from robot_foundry.catalog.refs import resolve
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.job import pinned, resolve_job
 
 runs = runpy.run_path(str(Path(__file__).with_name("trainer_runs.py")))
 
@@ -38,6 +41,45 @@ def test_ranks_of_a_killed_launcher_end() -> None:
         # The pipe closes when the last of those that hold it has ended: a rank that lives on keeps it open.
         assert launcher.stdout.read() == ""
     assert len(set(ranks)) == 2
+
+
+DEAF = """
+import os, signal, sys
+from robot_foundry.trainer.launch import run_ranks
+rank = '''
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+print(flush=True)
+signal.sigwait([signal.SIGUSR1])
+'''
+sys.exit(run_ranks([sys.executable, "-c", rank], 2))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_to_the_launcher_kills_ranks_that_do_not_answer(number: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        for _ in range(2):
+            launcher.stdout.readline()  # a rank is there
+        while launcher.poll() is None:
+            launcher.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                launcher.wait(0.1)
+        launcher.communicate(timeout=60)  # no rank holds the pipe any more
+    # A third signal may come when the launcher is done and listens to none.
+    assert launcher.returncode in (128 + number, -number)
+
+
+def test_the_launcher_gives_its_ranks_the_versions_that_it_resolved(tmp_path: Path) -> None:
+    store = runs["make_store"](tmp_path / "store")
+    version = resolve(store, "lift")
+    mixed = runs["tiny"](store, "run", "data.mix=lift=1/2,lift@v1=1/4,six=1/4")
+    for config in (runs["tiny"](store, "run"), mixed):
+        fixed = pinned(config)
+        assert f"lift@{version.version_id}" in fixed.data.mix
+        assert resolve_job(fixed).mixture.id == resolve_job(config).mixture.id
+    assert pinned(mixed).data.mix.startswith(f"lift@{version.version_id}=3/4,six@")
 
 
 def test_a_second_process_does_not_train_the_same_folder(tmp_path: Path) -> None:

@@ -118,6 +118,18 @@ def test_the_average_follows_its_formula() -> None:
     assert ema.weights["weight"].item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_step_that_is_not_finite_leaves_the_average_alone() -> None:
+    model = torch.nn.Linear(3, 3)
+    skipping, plain = (Ema(model, power=0.75, maximum=0.9) for _ in range(2))
+    for step, finite in enumerate((True, False, True, False)):
+        for parameter in model.parameters():
+            parameter.data = h.noise(*parameter.shape, seed=step)
+        skipping.update(step, torch.tensor(finite))
+        if finite:
+            plain.update(step)
+    assert all(torch.equal(skipping.weights[name], plain.weights[name]) for name in plain.weights)
+
+
 # --- steps of a run ---------------------------------------------------------------------------------------
 
 
@@ -165,6 +177,38 @@ def test_too_many_spoiled_steps_in_a_row_end_the_run(
     _spoil(monkeypatch, {1, 2, 3})
     with pytest.raises(FoundryError, match="the last 3 steps before step 4 had a gradient"):
         h.run(store, tmp_path, "run.max_skipped=3")
+
+
+def test_a_streak_that_ended_before_the_record_ends_the_run(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _spoil(monkeypatch, {1, 2, 3})
+    with pytest.raises(FoundryError, match="3 steps in a row before step 6 had a gradient"):
+        h.run(store, tmp_path, "run.max_skipped=3", "run.log_every=6", "run.save_every=6")
+    assert h.run(store, tmp_path / "more", "run.max_skipped=4", "run.log_every=6").skipped == 3
+
+
+def test_a_streak_is_exact_over_records_and_restarts() -> None:
+    def meters(skipped: int = 0, streak: int = 0) -> Meters:
+        return Meters(ALONE, skipped=skipped, streak=streak, max_streak=4)
+
+    def steps(meters: Meters, finite: str) -> None:
+        for one in finite:
+            meters.step(samples=1, counts={}, norm=torch.tensor(1.0), finite=torch.tensor(one == "."))
+
+    first = meters()
+    steps(first, "xxx.xx")  # "x" is a step that is not finite
+    first.record(6)
+    second = meters(**first.state())
+    steps(second, "x.xxx.")
+    second.record(12)  # three in a row, twice
+    third = meters(**second.state())
+    assert third.state() == {"skipped": 9, "streak": 0}
+    steps(second, "xx")
+    second.record(14)
+    steps(second, "xx.")
+    with pytest.raises(FoundryError, match="4 steps in a row before step 17"):
+        second.record(17)
 
 
 def test_a_model_that_counts_otherwise_than_its_batch_is_caught() -> None:

@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from robot_foundry.catalog.mixture import commit_mixture, make_mixture
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer import checkpoint
+from robot_foundry.trainer.job import resolve_job
 from robot_foundry.trainer.models.presets import DECODERS, FLOWS
 from robot_foundry.trainer.recipe import (
     PACKAGED,
@@ -242,12 +244,26 @@ def test_a_run_ends_with_its_losses_and_the_next_command(
     assert json.loads(pointer.read_text())["weights"] == again["weights"]
     assert (again["resumed_from"], again["step"]) == (2, 2) and again["held_out_loss"] > 0
     files = sorted(path.name for path in (tmp_path / "checkpoints/step-00000002").iterdir())
-    expected_files = [
-        "config.yaml",
-        "lineage.json",
-        "normalizer.json",
-        "robots.json",
-        "spaces.json",
-        "state.json",
-    ]
+    expected_files = ["config.yaml", "lineage.json", "manifest.json", "normalizer.json", "robots.json"]
+    expected_files += ["spaces.json", "state.json"]
     assert [name for name in files if name.endswith(("json", "yaml"))] == [*expected_files, "tokenizer.json"]
+
+
+def test_what_a_stored_mixture_holds_out_is_not_overridden_in_silence(store: Store, tmp_path: Path) -> None:
+    commit_mixture(store, make_mixture(store, {"lift": 1}, val_fraction="1/3"), "third")
+
+    def job(*overrides: str) -> Any:
+        return resolve_job(h.tiny(store, tmp_path, *overrides))
+
+    stored = job("data.mix=third")
+    selection = stored.mixture.components[0].selection
+    assert (selection["val_fraction"], selection["split_by"]) == ("1/3", "episode")
+    for same in ("data.val_fraction=1/3", "data.val_fraction=2/6", "data.split_by=episode"):
+        assert job("data.mix=third", same).mixture.id == stored.mixture.id
+    for key, here, there in (("val_fraction", "1/10", "1/3"), ("split_by", "time", "episode")):
+        for mix in ("third", "third=0.5,six=0.5"):
+            with pytest.raises(
+                UsageError, match=f"data.{key} is {here}, but .* 'third' was made with {there}"
+            ):
+                job(f"data.mix={mix}", f"data.{key}={here}")
+    assert job("data.mix=lift").mixture.id == job("data.mix=lift", "data.val_fraction=1/10").mixture.id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import signal
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -101,14 +102,17 @@ def largest_difference(a: Path, b: Path, suffix: str | tuple[str, ...]) -> float
 def main(phases: list[dict[str, Any]]) -> list[list[int]]:
     """Run each phase as forked ranks, one phase after the other; exit codes (negative: signals) of the ranks.
 
-    A phase is {"size", "arguments" of foundry-train, "kill": a kill point or None}. Forking spares each rank
-    the import of torch.
+    A phase is {"size", "arguments" of foundry-train, "kill": a kill point or None, "ranks": what some ranks
+    have beside it, {number: {"folder" to be in, "environment", "arguments"}}, "insist": a signal for rank 0,
+    again and again until it ends, once rank 1 has stopped itself}. Forking spares each rank the import of
+    torch.
     """
     import torch._dynamo  # noqa: F401  (imported by the optimiser otherwise, in each rank)
     from torch._C._distributed_c10d import TCPStore
 
     codes = []
     for phase in phases:
+        print("== a phase", file=sys.stderr, flush=True)
         server = TCPStore("127.0.0.1", 0, None, True, timedelta(minutes=2), wait_for_workers=False)
         shared = {
             "WORLD_SIZE": str(phase["size"]),
@@ -116,15 +120,35 @@ def main(phases: list[dict[str, Any]]) -> list[list[int]]:
             "MASTER_PORT": str(server.port),
         }
         shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "FOUNDRY_KILL_AT": phase.get("kill") or "none"}
-        pids = [_fork(phase["arguments"], {**shared, "RANK": str(rank)}) for rank in range(phase["size"])]
+        pids = []
+        for rank in range(phase["size"]):
+            own = phase.get("ranks", {}).get(str(rank), {})
+            environment = {**shared, "RANK": str(rank), **own.get("environment", {})}
+            arguments = [*phase["arguments"], *own.get("arguments", ())]
+            pids.append(_fork(arguments, environment, own.get("folder", ".")))
+        if "insist" in phase:
+            codes.append([_insist(*pids, signal.Signals[phase["insist"]]), 0])
+            continue
         codes.append([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids])
     return codes
 
 
-def _fork(arguments: list[str], environment: dict[str, str]) -> int:
+def _insist(first: int, second: int, number: signal.Signals) -> int:
+    """The exit code of the first rank, which waits for the second for ever; both have ended then."""
+    os.waitpid(second, os.WUNTRACED)
+    while os.waitid(os.P_PID, first, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        os.kill(first, number)
+        signal.sigtimedwait([signal.SIGCHLD], 0.05)
+    os.kill(second, signal.SIGKILL)
+    os.waitpid(second, 0)
+    return os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
+
+
+def _fork(arguments: list[str], environment: dict[str, str], folder: str) -> int:
     pid = os.fork()
     if pid:
         return pid
+    os.chdir(folder)
     os.environ.update(environment)
     sys.argv = ["foundry-train", *arguments]
     code: Any = 1

@@ -2,10 +2,11 @@
 
     <run>/checkpoints/step-00001200/
         .metadata  __0_0.distcp …    tensors (torch.distributed.checkpoint): model/…, ema/…, optim/…
-        state.json                   step, identity of the run, skipped steps
+        state.json                   step, identity of the run, skipped steps, what its bits depend on
         config.yaml  normalizer.json  tokenizer.json  spaces.json  lineage.json  robots.json
+        manifest.json                size and hash of every other file, and of itself
 
-It is written as step-….tmp and renamed, so a folder without that suffix is whole.
+It is written as step-….tmp and renamed, so a folder without that suffix was whole; `prove` says if it is.
 """
 
 from __future__ import annotations
@@ -16,22 +17,28 @@ import pickle
 import re
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.runtime.killpoint import kill_point
+from robot_foundry.trainer import proof
 from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.proof import TornCheckpoint
 
 STATE = "state.json"
+FORMAT = 2  # from 2 on there is a manifest
 _NAME = re.compile(r"step-(\d{8,})")
 _PART = re.compile(r"[A-Za-z0-9_]+\.distcp")
 _SAFE_GLOBALS = {
@@ -84,29 +91,116 @@ class SafeReader(FileSystemReader):
         return metadata
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A checkpoint that is proven to be what was written.
+
+    `manifest` is the hash of its manifest, None where it is older than manifests. `passed_over` says of each
+    newer one of the run what is wrong with it.
+    """
+
+    folder: Path
+    manifest: str | None
+    passed_over: tuple[str, ...] = ()
+
+
 def latest(run_dir: Path) -> Path | None:
-    """The complete checkpoint of the highest step in a run's folder, or None."""
+    """The checkpoint of the highest step in a run's folder, or None; it is not proven."""
     found = complete(run_dir)
     return found[max(found)] if found else None
 
 
 def complete(run_dir: Path) -> dict[int, Path]:
-    """Complete checkpoints by step."""
-    named = {path: _NAME.fullmatch(path.name) for path in (run_dir / "checkpoints").glob("step-*")}
-    return {int(match[1]): path for path, match in named.items() if match and (path / STATE).is_file()}
+    """Checkpoints by step that were written to their end. FoundryError if the folder cannot be listed."""
+    folder = run_dir / "checkpoints"
+    try:
+        named = {name: _NAME.fullmatch(name) for name in os.listdir(folder)}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise proof.unreadable(folder, error) from error
+    return {int(match[1]): folder / name for name, match in named.items() if match}
+
+
+def newest_whole(run_dir: Path) -> Whole | None:
+    """The proven checkpoint of the highest step, or None if there is none at all.
+
+    FoundryError where there are some and none is whole, or where one cannot be read.
+    """
+    passed_over: list[str] = []
+    for _, folder in sorted(complete(run_dir).items(), reverse=True):
+        try:
+            return Whole(folder, prove(folder), tuple(passed_over))
+        except TornCheckpoint as error:
+            if folder.exists():  # else its run has deleted it just now
+                passed_over.append(error.message)
+    if passed_over:
+        raise FoundryError(
+            f"no checkpoint of {run_dir} is whole: {'; '.join(passed_over)}",
+            hint="restore one of them from a copy, or train elsewhere with run.dir=…",
+        )
+    return None
+
+
+def prove(folder: Path) -> str | None:
+    """The hash of the manifest if all is as it was written. None, with a warning, if older than manifests.
+
+    TornCheckpoint says what has changed; FoundryError what cannot be read.
+    """
+    if _lacks_manifest(folder):
+        warnings.warn(
+            f"{folder} was written before checkpoints had a manifest: nothing proves that it is whole",
+            FoundryWarning,
+            stacklevel=2,
+        )
+        return None
+    manifest = proof.prove(folder)
+    named, step = _NAME.fullmatch(folder.name), read_json(folder, STATE)["step"]
+    if named and int(named[1]) != step:
+        raise proof.torn(folder, f"it is the checkpoint of step {step}")
+    return manifest
 
 
 def find(path: Path) -> Path:
-    """The checkpoint meant by `path`: the folder itself, the latest of a run, or what a pointer names."""
+    """The checkpoint meant by `path`, proven: the folder itself, what a pointer names, the newest of a run.
+
+    FoundryError if that folder is not whole; of a run an older one is taken then, with a FoundryWarning.
+    """
     if path.is_file():
         path = _pointed(path)
-    if (path / STATE).is_file():
+    if _is_checkpoint(path):
+        try:
+            prove(path)
+        except TornCheckpoint as error:
+            run_dir = path.resolve().parent.parent
+            error.hint = f"give the run, {run_dir}, for its newest whole checkpoint"
+            raise
         return path
-    found = latest(path)
+    found = newest_whole(path)
     if found is None:
         what = "holds no complete checkpoint" if path.is_dir() else "does not exist"
         raise FoundryError(f"{path} {what}", hint="foundry-train vla writes one under RUN/checkpoints")
-    return found
+    for reason in found.passed_over:
+        warnings.warn(f"{reason}; {found.folder.name} is used instead", FoundryWarning, stacklevel=2)
+    return found.folder
+
+
+def _is_checkpoint(path: Path) -> bool:
+    named = _NAME.fullmatch(path.name) is not None
+    return path.is_dir() and (named or any((path / name).is_file() for name in (STATE, proof.MANIFEST)))
+
+
+def _lacks_manifest(folder: Path) -> bool:
+    """Whether it is older than manifests. One that lost its manifest says in its state that it had one."""
+    try:
+        if (folder / proof.MANIFEST).exists():
+            return False
+        state = json.loads((folder / STATE).read_bytes())
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        raise proof.unreadable(folder, error) from error
+    return isinstance(state, dict) and {"step", "identity"} <= state.keys() and "format" not in state
 
 
 def write_pointer(path: Path, checkpoint: Path, **facts: str | int) -> None:
@@ -140,26 +234,33 @@ def save(
     files: Mapping[str, str],
     world: World,
 ) -> Path:
-    """Write the checkpoint of `state["step"]` unless it is there.
+    """Write the checkpoint of `state["step"]`, in place of one that is there.
 
-    All ranks call this, and all see it when it returns.
+    All ranks call this, and all see it when it returns. Each rank hashes the files that it wrote itself.
     """
     final = run_dir / "checkpoints" / f"step-{state['step']:08d}"
     partial = final.with_name(final.name + ".tmp")
-    if (final / STATE).is_file():
-        return final
     if world.is_main:
         for stale in (*final.parent.glob("*.tmp"), *final.parent.glob(".trash-*")):
             shutil.rmtree(stale)
         partial.mkdir(parents=True)
     world.barrier()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+    with _told(partial):
         save_distributed(dict(tensors), storage_writer=FileSystemWriter(partial), no_dist=world.size == 1)
+    own = [path.name for path in partial.glob(f"__{world.rank}_*.distcp")]
+    parts: list[proof.Entries] = world.gather(proof.entries(partial, own))
     if world.is_main:
-        for name, text in {**files, STATE: json.dumps(state, indent=1)}.items():
+        texts = {**files, STATE: json.dumps({"format": FORMAT, **state}, indent=1)}
+        for name, text in texts.items():
             _write_synced(partial / name, text)
+        listed = {name: entry for part in parts for name, entry in part.items()}
+        listed |= proof.entries(partial, [".metadata", *texts])
+        proof.check_present(partial, listed)
+        _write_synced(partial / proof.MANIFEST, proof.manifest_text(listed))
+        _sync_folder(partial)
         kill_point("checkpoint-written-not-renamed")
+        if final.exists():  # one that was passed over, as it is not whole
+            _remove(final)
         partial.rename(final)
         _sync_folder(final.parent)
     world.barrier()
@@ -180,17 +281,31 @@ def load(checkpoint: Path, tensors: Mapping[str, Tensor]) -> None:
         if size != tensor.shape:
             have = "has no" if size is None else f"has {size} for"
             raise FoundryError(f"{checkpoint} {have} {name}, the model needs {tuple(tensor.shape)}")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+    with _told(checkpoint):
         load_distributed(dict(tensors), storage_reader=reader, no_dist=True)
 
 
-def retain(run_dir: Path, *, keep_last: int, keep_every: int | None) -> None:
-    """Delete checkpoints that are neither among the last nor at a multiple of `keep_every` steps."""
-    found = complete(run_dir)
-    for step in sorted(found)[:-keep_last]:
-        if keep_every is None or step % keep_every:
-            _remove(found[step])
+def retain(run_dir: Path, step: int, *, keep_last: int, keep_every: int | None) -> None:
+    """Delete checkpoints that are neither among the last nor at a multiple of `keep_every` steps.
+
+    `step` was just written: those beyond it were passed over when the run resumed, so they do not count.
+    """
+    found = {at: folder for at, folder in complete(run_dir).items() if at <= step}
+    for at in sorted(found)[:-keep_last]:
+        if keep_every is None or at % keep_every:
+            _remove(found[at])
+
+
+@contextmanager
+def _told(checkpoint: Path) -> Iterator[None]:
+    """Around what DCP does with a checkpoint: its failures are FoundryErrors of one sentence."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        try:
+            yield
+        except CheckpointException as error:
+            rank, (cause, _) = next(iter(error.failures.items()))
+            raise FoundryError(f"{checkpoint}: rank {rank} failed: {cause}") from error
 
 
 def _remove(folder: Path) -> None:

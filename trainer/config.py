@@ -11,6 +11,7 @@ from math import inf
 
 from robot_foundry.catalog.selection import SPLIT_BY
 from robot_foundry.catalog.statistics import WEIGHTINGS
+from robot_foundry.loader.load import MAX_SUBSTITUTED
 from robot_foundry.loader.window import WindowSpec
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.trainer.models.attention import MLP_KINDS
@@ -35,8 +36,10 @@ class DataConfig:
 
     mix: str | None = None  # a reference (lift, lift@v3) or weights (sim=0.6,real=0.4)
     store: str | None = None  # folder or URL; default: $FOUNDRY_STORE, else ./store
-    split_by: str = "episode"  # what is held out: whole episodes, or the end (`time`) of each
-    val_fraction: str = "1/10"  # held out
+    split_by: str | None = (
+        None  # held out: whole episodes (`episode`, the default), or the end (`time`) of each
+    )
+    val_fraction: str | None = None  # held out, by default 1/10; a stored mixture says both itself
     window: WindowSpec = field(default_factory=WindowSpec)
     global_batch: int = 32  # samples an optimiser step, over all ranks and microbatches
     threads: int = 1  # decoding threads a rank
@@ -91,6 +94,7 @@ class RunConfig:
     eval_every: int | None = None  # held-out loss; always once at the end
     eval_samples: int = 256
     max_skipped: int = 20  # non-finite steps in a row that end the run
+    max_substituted: float = MAX_SUBSTITUTED  # share of damaged samples that ends the run; 100 are let pass
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,8 @@ def _data_problems(data: DataConfig) -> Iterator[str]:
         yield "data.mix: is missing; give a dataset (data.mix=lift) or weights (data.mix=sim=0.6,real=0.4)"
     window = data.window
     yield from _at_least(1, "data", data, "global_batch", "threads")
-    yield from _choice("data.split_by", data.split_by, SPLIT_BY)
+    if data.split_by is not None:
+        yield from _choice("data.split_by", data.split_by, SPLIT_BY)
     yield from _choice("data.normalization", data.normalization, NORMALIZATIONS)
     yield from _choice("data.normalization_scope", data.normalization_scope, SCOPES)
     yield from _choice("data.normalization_weights", data.normalization_weights, WEIGHTINGS)
@@ -234,6 +239,8 @@ def _run_problems(run: RunConfig, global_batch: int) -> Iterator[str]:
         1, "run", run, "steps", "samples", "accumulate", "log_every", "save_every", "keep_last", "keep_every",
         "eval_every", "eval_samples", "max_skipped",
     )  # fmt: skip
+    if not 0 <= run.max_substituted <= 1:
+        yield f"run.max_substituted: must lie in [0, 1], not {run.max_substituted}"
     yield from _multiple("data.global_batch", global_batch, run.accumulate, "run.accumulate")
     yield from _choice("run.device", run.device, DEVICES)
     yield from _choice("run.precision", run.precision, PRECISIONS)

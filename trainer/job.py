@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.metadata import version as package_version
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.manifest import known_manifest, read_manifest
 from robot_foundry.catalog.mixture import (
     component_version,
     make_mixture,
@@ -21,11 +22,13 @@ from robot_foundry.catalog.mixture import (
     warnings_for,
     window_rows,
 )
+from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.selection import DEFAULT_FRACTION, SPLIT_BY, SelectionSpec
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.ingest.interface import interface_of
 from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.normalization.report import HEADERS, as_text
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer import checkpoint
 from robot_foundry.trainer.build import (
     Spaces,
@@ -36,7 +39,7 @@ from robot_foundry.trainer.build import (
     scales_report,
     scales_to_json,
 )
-from robot_foundry.trainer.config import KEEP, Config
+from robot_foundry.trainer.config import KEEP, Config, DataConfig
 from robot_foundry.trainer.models.inputs import Scales
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.origin import Origin
@@ -74,13 +77,15 @@ def resolve_job(config: Config) -> Job:
     store = as_store(config.data.store)
     data, window = config.data, config.data.window
     assert data.mix is not None
-    weights = parse_weights(data.mix) if "=" in data.mix else {data.mix: Fraction(1)}
-    by_time = data.split_by == "time"
+    weights = mix_weights(data.mix)
+    _check_held_out(store, weights, data)
+    split_by, val_fraction = data.split_by or SPLIT_BY[0], data.val_fraction or DEFAULT_FRACTION
+    by_time = split_by == "time"
     mixture = make_mixture(
         store,
         weights,
-        split_by=data.split_by,
-        val_fraction=data.val_fraction,
+        split_by=split_by,
+        val_fraction=val_fraction,
         gap=window_rows(store, make_mixture(store, weights), window.timing) if by_time else None,
         skip=window.skipped,
     )
@@ -90,6 +95,46 @@ def resolve_job(config: Config) -> Job:
     return (
         job if config.init.weights is None else replace(job, origin=_origin(config.init.weights, job.run_dir))
     )
+
+
+def mix_weights(mix: str) -> dict[str, Fraction]:
+    """The references of `data.mix` and their weights."""
+    return parse_weights(mix) if "=" in mix else {mix: Fraction(1)}
+
+
+def pinned(config: Config) -> Config:
+    """The same configuration with the very versions that its references mean now."""
+    assert config.data.mix is not None
+    store = as_store(config.data.store)
+    shares: dict[str, Fraction] = {}
+    for ref, weight in mix_weights(config.data.mix).items():
+        found = resolve(store, ref)
+        version = f"{found.dataset}@{found.version_id}"
+        shares[version] = shares.get(version, Fraction(0)) + weight
+    mix = ",".join(f"{version}={weight}" for version, weight in shares.items())
+    return replace(
+        config, data=replace(config.data, mix=mix if "=" in config.data.mix else next(iter(shares)))
+    )
+
+
+def _check_held_out(store: Store, weights: Mapping[str, Fraction], data: DataConfig) -> None:
+    """A stored mixture says itself what is held out: UsageError where the recipe says something else."""
+    for ref in weights:
+        stored = read_manifest(store, resolve(store, ref)).mixture
+        for component in stored.components if stored is not None else ():
+            own = SelectionSpec.from_json(component.selection)
+            asked = replace(
+                own,
+                split_by=data.split_by or own.split_by,
+                val_fraction=data.val_fraction or own.val_fraction,
+            )
+            for name in ("split_by", "val_fraction"):
+                here, there = getattr(asked, name), getattr(own, name)
+                if here != there:
+                    raise UsageError(
+                        f"data.{name} is {here}, but the stored mixture '{ref}' was made with {there}",
+                        hint=f"leave data.{name} out, or make a mixture with it: foundry-data mix",
+                    )
 
 
 def check_origin(job: Job) -> None:
@@ -116,11 +161,17 @@ def first_scales(job: Job, *, quiet: bool = True) -> Scales:
     return fit_scales(job.store, job.mixture, job.config, job.spaces, quiet=quiet)
 
 
-def checkpoint_files(job: Job, scales: Scales, resumed: Path | None = None) -> dict[str, str]:
-    """The readable files of a checkpoint: all that a policy needs besides weights."""
+def checkpoint_files(
+    job: Job, scales: Scales, before: Mapping[str, Any], told: Mapping[str, Any]
+) -> dict[str, str]:
+    """The readable files of a checkpoint: all that a policy needs besides weights.
+
+    `before` is the lineage of the checkpoint that the run went on from, empty if from none; `told` goes into
+    the new one as it is.
+    """
     origin = job.origin.to_json() if job.origin else None
     lineage = {
-        "init": checkpoint.read_json(resumed, "lineage.json").get("init") if resumed else origin,
+        "init": before.get("init") if before else origin,
         "mixture_id": job.mixture.id,
         "mixture": job.mixture.to_json(),
         "store": job.store.url if "://" in job.store.url else str(Path(job.store.url).resolve()),
@@ -128,6 +179,7 @@ def checkpoint_files(job: Job, scales: Scales, resumed: Path | None = None) -> d
         "order_version": ORDER_VERSION,
         "packages": {name: package_version(name) for name in ("robot-foundry", "torch", "numpy")},
         "python": platform.python_version(),
+        **told,
     }
     values = {
         "normalizer.json": scales_to_json(scales),
@@ -144,7 +196,7 @@ def checkpoint_files(job: Job, scales: Scales, resumed: Path | None = None) -> d
 def _robots(job: Job) -> dict[str, Any]:
     """How each dataset was made of its source, null where its version does not say."""
     found = {
-        component.name: interface_of(read_manifest(job.store, component_version(job.store, component)))
+        component.name: interface_of(known_manifest(job.store, component_version(job.store, component)))
         for component in job.mixture.components
     }
     return {name: None if interface is None else interface.to_json() for name, interface in found.items()}

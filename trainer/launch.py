@@ -13,7 +13,8 @@ from datetime import timedelta
 
 from torch._C._distributed_c10d import TCPStore
 
-from robot_foundry.trainer.signals import STOPPING
+from robot_foundry.trainer.machine import SHARED_CORES
+from robot_foundry.trainer.signals import INSISTING, STOPPING
 
 POLL_S = 0.5
 _LAUNCHER = "FOUNDRY_LAUNCHER"
@@ -23,8 +24,9 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def run_ranks(command: Sequence[str], size: int) -> int:
     """Run `command` as ranks 0 … size-1 and return the exit code of the first that failed, or 0.
 
-    Signals that stop a run are passed on, a hang-up as SIGTERM. When one rank fails the others are ended. The
-    ranks share the cores unless OMP_NUM_THREADS says how many threads each may have.
+    Signals that stop a run are passed on, a hang-up as SIGTERM; the second that insists kills all ranks. When
+    one rank fails the others are ended. The ranks share the cores unless OMP_NUM_THREADS says how many
+    threads each may have.
     """
     # The store takes a free port and lives here, so that no rank has to guess one.
     store = TCPStore("127.0.0.1", 0, None, True, timedelta(minutes=5), wait_for_workers=False)
@@ -34,8 +36,9 @@ def run_ranks(command: Sequence[str], size: int) -> int:
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         _LAUNCHER: str(os.getpid()),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // size)),
     }
+    if not os.environ.get("OMP_NUM_THREADS"):
+        shared |= {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // size)), SHARED_CORES: "1"}
     # Sessions of their own: what the terminal sends to its whole group would reach them twice.
     ranks = [
         subprocess.Popen(
@@ -46,19 +49,24 @@ def run_ranks(command: Sequence[str], size: int) -> int:
         for i in range(size)
     ]
 
+    insisted: list[int] = []
+
     def forward(number: int, frame: object) -> None:
+        number = signal.SIGTERM if number == signal.SIGHUP else number
+        insisted.extend([number] if number in INSISTING else [])
         for rank in ranks:
-            rank.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+            rank.send_signal(signal.SIGKILL if len(insisted) > 1 else number)
 
     before = {number: signal.signal(number, forward) for number in (*STOPPING, signal.SIGHUP)}
     try:
-        return _wait(ranks)
+        code = _wait(ranks)
+        return 128 + insisted[-1] if len(insisted) > 1 else code
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         for rank in ranks:
             rank.kill()
             rank.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_with_launcher() -> None:

@@ -29,6 +29,15 @@ class Batch(Protocol):
     def rows(self, rows: slice) -> Batch: ...
 
 
+class Replaced(Protocol):
+    """Samples that were read in the place of damaged ones: how many are new, and how all ranks take note."""
+
+    @property
+    def total(self) -> int: ...
+    def new(self) -> int: ...
+    def take(self, seen: int) -> None: ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """Lengths and intervals, in optimiser steps."""
@@ -53,6 +62,7 @@ class Parts:
     optimizers: Optimizers
     ema: Ema | None
     prepare: Callable[[Any], Any]
+    replaced: Replaced
     meters: Meters
     sink: Sink
     save: Callable[[int], None]
@@ -69,16 +79,20 @@ def train(parts: Parts, plan: Plan, batches: Iterator[Batch], start: int, stop: 
         begin = time.perf_counter()
         batch = next(batches)
         parts.meters.waited(time.perf_counter() - begin)
-        counts, stopped = parts.world.agree(batch.counts, stop.requested is not None)
+        counts, stopped, replaced = parts.world.agree(
+            batch.counts, stop.requested is not None, parts.replaced.new()
+        )
         if stopped:
             if parts.meters.pending:
-                parts.sink.write(parts.meters.record(step))
+                parts.sink.write(record(parts, step))
             parts.save(step)
             return step
+        if replaced:
+            parts.replaced.take((step + 1) * plan.global_batch)
         finite, norm = gradients(parts, plan, batch, counts)
         parts.optimizers.step(finite, plan.schedule(step))
         if parts.ema is not None:
-            parts.ema.update(step)
+            parts.ema.update(step, finite)
         parts.meters.step(samples=plan.global_batch, counts=batch.counts, norm=norm, finite=finite)
         parts.advance()
         kill_point("train-step")
@@ -106,13 +120,18 @@ def report(parts: Parts, plan: Plan, done: int) -> None:
     last = done == plan.num_steps
     saving = last or done % plan.save_every == 0
     if saving or done % plan.log_every == 0:
-        parts.sink.write(parts.meters.record(done, lr=parts.optimizers.lr))
+        parts.sink.write(record(parts, done, lr=parts.optimizers.lr))
     if last or (plan.eval_every is not None and done % plan.eval_every == 0):
         held_out = parts.evaluate()
         if held_out:
             parts.sink.write({"step": done, **held_out})
     if saving:
         parts.save(done)
+
+
+def record(parts: Parts, step: int, **extra: float) -> dict[str, Any]:
+    """What happened since the last record, with the totals of the whole run."""
+    return parts.meters.record(step, substituted=parts.replaced.total, **extra)
 
 
 def microbatches(batch: Batch, number: int) -> Iterator[Batch]:

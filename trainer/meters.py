@@ -96,6 +96,7 @@ class Meters:
         self._world, self._clock, self._max_streak = world, clock, max_streak
         self._skipped = torch.tensor(skipped, device=world.device)
         self._streak = torch.tensor(streak, device=world.device)
+        self._longest = self._streak.clone()  # streak since the host last looked
         self._reset()
 
     def _reset(self) -> None:
@@ -128,6 +129,7 @@ class Meters:
         self._norm = norm
         self._skipped += ~finite
         self._streak = (self._streak + 1) * ~finite
+        self._longest = torch.maximum(self._longest, self._streak)
 
     def state(self) -> dict[str, int]:
         return {"skipped": int(self._skipped), "streak": int(self._streak)}
@@ -160,11 +162,13 @@ class Meters:
             "samples_per_s": self._samples / seconds,
             "data_wait": self._waited / seconds,
         }
-        streak = int(self._streak)
-        if streak >= self._max_streak:
+        longest, streak = int(self._longest), int(self._streak)
+        if longest >= self._max_streak:
+            which = f"the last {longest} steps" if longest == streak else f"{longest} steps in a row"
             raise FoundryError(
-                f"the last {streak} steps before step {step} had a gradient that is not finite",
+                f"{which} before step {step} had a gradient that is not finite",
                 hint="lower optim.lr, or look at the data of these steps",
             )
+        self._longest = self._streak.clone()
         self._reset()
         return record

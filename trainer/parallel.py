@@ -7,6 +7,7 @@ on the CPU, so that no step waits for a GPU.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,9 +16,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, Preempted
+
+_FAILED = "robot_foundry/failed"  # in the ranks' store: who failed first, and why
+_LOST = ("closed by peer", "reset by peer", "Broken pipe")  # how gloo says that a process is gone
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,14 @@ class World:
         else:
             yield
 
-    def agree(self, counts: Mapping[str, int], stop: bool) -> tuple[dict[str, int], bool]:
-        """Counts summed over ranks, and whether any rank was asked to stop."""
+    def agree(
+        self, counts: Mapping[str, int], stop: bool, replaced: int = 0
+    ) -> tuple[dict[str, int], bool, int]:
+        """Counts summed over ranks, whether any rank was asked to stop, and the sum of `replaced`."""
         names = sorted(counts)
-        vector = torch.tensor([*(counts[name] for name in names), int(stop)], dtype=torch.int64)
-        *sums, stops = self.sum(vector).tolist()
-        return dict(zip(names, sums, strict=True)), stops > 0
+        vector = torch.tensor([*(counts[name] for name in names), int(stop), replaced], dtype=torch.int64)
+        *sums, stops, all_replaced = self.sum(vector).tolist()
+        return dict(zip(names, sums, strict=True)), stops > 0, all_replaced
 
     def sum(self, vector: Tensor) -> Tensor:
         """Sum over ranks of a CPU tensor."""
@@ -62,10 +70,25 @@ class World:
         if self.size > 1:
             self.sum(torch.zeros(1))
 
+    def gather(self, value: Any) -> list[Any]:
+        """The JSON value of each rank, on every rank."""
+        if self.size == 1:
+            return [value]
+        data = json.dumps(value).encode()
+        sizes = torch.zeros(self.size, dtype=torch.int64)
+        sizes[self.rank] = len(data)
+        text = torch.zeros(self.size, int(self.sum(sizes).max()), dtype=torch.uint8)
+        text[self.rank, : len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        rows = zip(self.sum(text), sizes.tolist(), strict=True)
+        return [json.loads(row[:size].numpy().tobytes()) for row, size in rows]
+
 
 @contextlib.contextmanager
 def world(device: str) -> Iterator[World]:
-    """Join the ranks that the environment names (RANK, WORLD_SIZE, LOCAL_RANK as torchrun sets them)."""
+    """Join the ranks that the environment names (RANK, WORLD_SIZE, LOCAL_RANK as torchrun sets them).
+
+    A rank that fails inside says so to the others, whose next exchange then fails with its sentence.
+    """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if device == "cuda" and not torch.cuda.is_available():
         raise FoundryError("run.device is cuda, but this machine has no CUDA device", hint="run.device=cpu")
@@ -74,13 +97,39 @@ def world(device: str) -> Iterator[World]:
         torch.cuda.set_device(chosen)
     else:
         chosen = torch.device("cpu")
-    if size > 1:
-        dist.init_process_group("gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl")
+    if size == 1:
+        yield World(rank, size, chosen)
+        return
+    store, rank, size = next(rendezvous("env://", rank, size))
+    backend = "gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield World(rank, size, chosen)
+    except Preempted:
+        raise
+    except Exception as error:
+        raise _told_to_others(error, store, rank) from error
     finally:
-        if size > 1:
-            dist.destroy_process_group()
+        dist.destroy_process_group()
+
+
+def _told_to_others(error: Exception, store: Store, rank: int) -> Exception:
+    """The error to end with: that of the rank that failed first, where this one only lost its peers."""
+    own = json.dumps({"rank": rank, "message": str(error) or type(error).__name__})
+    try:
+        first = json.loads(store.compare_set(_FAILED, "", own))
+    except (RuntimeError, ValueError):  # whoever keeps the store has gone, too
+        first = None
+    if isinstance(error, FoundryError) or not isinstance(error, RuntimeError):
+        return error
+    if first is not None and first["rank"] != rank:
+        return FoundryError(f"rank {first['rank']} failed: {first['message']}")
+    if any(word in str(error) for word in _LOST):
+        return FoundryError(
+            f"rank {rank} lost the connection to another rank ({str(error).splitlines()[0]})",
+            hint="the output of the rank that ended first says why",
+        )
+    return error
 
 
 @contextlib.contextmanager

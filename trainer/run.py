@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import filelock
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import nn
 
 from robot_foundry.loader.load import Loader, load
+from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, Preempted
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.build import (
-    build_model,
-    geometry,
-    input_maker,
-    scales_from_json,
-)
+from robot_foundry.trainer import checkpoint, machine
+from robot_foundry.trainer.agreement import agree, everywhere, from_main, versions
+from robot_foundry.trainer.build import input_maker, scales_from_json, scales_to_json
 from robot_foundry.trainer.config import Config
-from robot_foundry.trainer.job import Job, checkpoint_files, first_scales
-from robot_foundry.trainer.loop import Parts, Plan, autocast, train
+from robot_foundry.trainer.evaluate import evaluate
+from robot_foundry.trainer.job import Job, first_scales
+from robot_foundry.trainer.learner import build_learner
+from robot_foundry.trainer.loop import Parts, Plan, train
 from robot_foundry.trainer.meters import Meters, Sink, read_metrics
 from robot_foundry.trainer.models.inputs import Scales
-from robot_foundry.trainer.optim import Ema, Optimizers
 from robot_foundry.trainer.parallel import World, numerics, world
-from robot_foundry.trainer.recipe import completed
+from robot_foundry.trainer.resume import Start, choose_start
+from robot_foundry.trainer.saving import History, Saver
 from robot_foundry.trainer.schedule import multiplier
 from robot_foundry.trainer.signals import StopFlag
+from robot_foundry.trainer.substitutes import HELD_OUT, TRAIN, Substitutes
+
+_AGREED = "give every rank the same command, code and versions (data.mix=NAME@VERSION)"
 
 
 @dataclass(frozen=True)
@@ -51,90 +50,87 @@ class Outcome:
     loss: float | None
     held_out_loss: float | None
     samples_per_s: float | None
+    skipped: int  # steps of the whole run whose gradient was not finite
+    substituted: Mapping[str, int]  # damaged samples of the whole run that were replaced, by split
     notes: tuple[str, ...]
 
 
 def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
     """Train to the end, or from where the run's folder stands. Every rank calls this.
 
-    One process at a time trains a folder: FoundryError if another one does. Raises Preempted after a
-    checkpoint when SIGTERM or SIGUSR2 asked for it, KeyboardInterrupt on Ctrl-C.
+    One process at a time trains a folder: FoundryError if another one does, or if the ranks do not agree on
+    what they train. Raises Preempted after a checkpoint when SIGTERM or SIGUSR2 asked for it,
+    KeyboardInterrupt on Ctrl-C.
     """
     config = job.config
     with ExitStack() as stack:
-        if int(os.environ.get("RANK", 0)) == 0:
-            stack.enter_context(_sole_writer(job.run_dir))
         stop = stack.enter_context(StopFlag())
         stack.enter_context(numerics(config.run.determinism))
         peers = stack.enter_context(world(config.run.device))
-        resumed = checkpoint.latest(job.run_dir)
-        state = _resumable(resumed, job) if resumed else {"step": 0, "skipped": 0, "streak": 0}
-        peers.barrier()
-        scales = _scales(job, resumed, peers, quiet)
-        model = build_model(config.model, geometry(config, job.spaces), config.seed)
-        fresh: tuple[str, ...] = ()
-        if job.origin is not None and not resumed:
-            fresh = job.origin.load_weights(model, job.spaces, config.init.only)
-        model.to(peers.device)
-        optimizers = Optimizers(model, config.optim)
-        ema = (
-            Ema(model, power=config.optim.ema_power, maximum=config.optim.ema_max)
-            if config.optim.ema_max
-            else None
-        )
-        tensors = dict(_tensors(model, optimizers, ema))
-        if resumed:
-            checkpoint.load(resumed, tensors)
-        sink = Sink(job.run_dir, state["step"], peers)
+        agree(peers, _resolved(job, peers), _AGREED)
+        from_main(peers, partial(_hold, job.run_dir, stack))
+        start = choose_start(job, peers)
+        stack.enter_context(machine.same_threads(start.state.get("ranks", ()), peers))
+        scales = _scales(job, start, peers, quiet)
+        loaders, notes = _loaders(job, peers)
+        for loader in loaders.values():
+            stack.enter_context(loader)
+        read = {split: loader.mixture.id for split, loader in loaders.items()}
+        agree(peers, {"normalizer": digest_of(scales_to_json(scales)), **read}, _AGREED)
+        learner, fresh = build_learner(job, start, peers)
+        sink = Sink(job.run_dir, start.step, peers)
         stack.callback(sink.close)
-        meters = Meters(
-            peers, skipped=state["skipped"], streak=state["streak"], max_streak=config.run.max_skipped
-        )
+        replaced = Substitutes(
+            peers, loaders, limit=config.run.max_substituted,
+            counts=start.state.get("substituted", {}), damaged=start.lineage.get("damaged", ()),
+        )  # fmt: skip
+        skipped, streak = (start.state.get(name, 0) for name in ("skipped", "streak"))
+        meters = Meters(peers, skipped=skipped, streak=streak, max_streak=config.run.max_skipped)
+        history = History.begin(start, peers, job)
+        save = Saver(job, start, peers, learner.tensors, scales, meters, replaced, history)
         prepare = input_maker(config, job.spaces, scales, peers.device)
-        loader = stack.enter_context(_loader(job, peers, "train"))
-        held_out, note = _held_out(job, peers)
-        if held_out is not None:
-            stack.enter_context(held_out)
-        identity = state.get("identity", job.identity)
-        files = checkpoint_files(job, scales, resumed)
-        remaining = config.num_steps - state["step"]
+        silent = quiet or not peers.is_main or start.step == config.num_steps
         progress = stack.enter_context(
-            Progress(remaining, "steps", "train", quiet=quiet or not peers.is_main or remaining < 1)
+            Progress(config.num_steps, "steps", "train", quiet=silent, done=start.step)
         )
-
-        def save(step: int) -> None:
-            written = {"step": step, "identity": identity, **meters.state()}
-            checkpoint.save(job.run_dir, written, tensors, files, peers)
-            if peers.is_main:
-                checkpoint.retain(
-                    job.run_dir, keep_last=config.run.keep_last, keep_every=config.run.keep_every
-                )
-
-        weights = ema.weights if ema else dict(model.named_parameters())
         parts = Parts(
             world=peers,
-            model=peers.wrap(model),
-            optimizers=optimizers,
-            ema=ema,
+            model=peers.wrap(learner.model),
+            optimizers=learner.optimizers,
+            ema=learner.ema,
             prepare=prepare,
+            replaced=replaced,
             meters=meters,
             sink=sink,
             save=save,
-            evaluate=partial(evaluate, model, weights, held_out, prepare, peers, config),
+            evaluate=partial(evaluate, learner, loaders.get(HELD_OUT), replaced, prepare, peers, config),
             advance=progress.advance,
         )
-        reached = train(parts, _plan(config), _batches(loader, state["step"]), state["step"], stop)
+        reached = train(parts, _plan(config), _batches(loaders[TRAIN], start.step), start.step, stop)
         peers.barrier()
         if reached < config.num_steps:
             raise _stopped(stop, reached, config.num_steps, peers)
-        return _outcome(job, reached, state["step"], weights_digest(model), (*fresh, *note))
+        totals = {"skipped": meters.state()["skipped"], "substituted": dict(replaced.counts)}
+        weights = weights_digest(learner.model)
+        return _outcome(job, reached, start.step, weights, (*fresh, *notes), totals)
 
 
-def _sole_writer(run_dir: Path) -> filelock.AcquireReturnProxy:
+def _resolved(job: Job, peers: World) -> dict[str, Any]:
+    """All that must be equal on every rank, as JSON."""
+    return {
+        "ranks": peers.size,
+        "device": peers.device.type,
+        **job.identity,
+        "run": asdict(job.config.run),
+        "code": versions(),
+    }
+
+
+def _hold(run_dir: Path, stack: ExitStack) -> None:
     """Hold the run's folder. The system lets go of it when this process ends, however it ends."""
     run_dir.mkdir(parents=True, exist_ok=True)
     try:
-        return filelock.FileLock(run_dir / ".lock", timeout=0).acquire()
+        stack.enter_context(filelock.FileLock(run_dir / ".lock", timeout=0).acquire())
     except filelock.Timeout:
         raise FoundryError(
             f"another process is training {run_dir}",
@@ -142,93 +138,31 @@ def _sole_writer(run_dir: Path) -> filelock.AcquireReturnProxy:
         ) from None
 
 
-def evaluate(
-    model: nn.Module,
-    weights: Mapping[str, Tensor],
-    held_out: Loader | None,
-    prepare: Callable[[Any], Any],
-    peers: World,
-    config: Config,
-) -> dict[str, float]:
-    """Losses of `weights` on the first held-out samples, the same noise every time; {} without any."""
-    if held_out is None:
-        return {}
-    batches = -(-config.run.eval_samples // config.data.global_batch)
-    sums: dict[str, Tensor] = {}
-    with torch.no_grad(), autocast(peers, config.run.precision):
-        for b in range(batches):
-            for name, pair in functional_call(model, dict(weights), (prepare(held_out.batch(b)),)).items():
-                sums[name] = sums.get(name, 0) + torch.stack([value.double() for value in pair]).cpu()
-    means = {}
-    for name in sorted(sums):
-        total, count = peers.sum(sums[name]).tolist()
-        means[f"held_out/{name}"] = total / max(count, 1)
-    return {"held_out": sum(means.values()), **means}
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Each leaf in which two nested mappings differ, as `path is … there and … here`."""
-    for name in dict.fromkeys([*before, *now]):
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from differences(old, new, f"{path}{name}.")
-        elif old != new:
-            yield f"{path}{name} is {old!r} there and {new!r} here"
-
-
-def _resumable(resumed: Path, job: Job) -> dict[str, Any]:
-    state = checkpoint.read_json(resumed, checkpoint.STATE)
-    before = completed(state["identity"])
-    if job.origin is None and job.config.init.weights is not None:
-        del before["origin"]  # it is gone, and no longer needed
-    found = list(differences(before, job.identity))
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise FoundryError(
-            f"{job.run_dir} cannot be resumed: {found[0]}{more}",
-            hint="train elsewhere (run.dir=…), or with the settings in its config.yaml",
-        )
-    if state["step"] > job.config.num_steps:
-        raise FoundryError(
-            f"{job.run_dir} is at step {state['step']} already, beyond the {job.config.num_steps} asked"
-        )
-    return state
-
-
-def _scales(job: Job, resumed: Path | None, peers: World, quiet: bool) -> Scales:
+def _scales(job: Job, start: Start, peers: World, quiet: bool) -> Scales:
     """Fitted by the main rank first, so that the others find its statistics in the store's cache."""
-    if resumed:
-        return scales_from_json(checkpoint.read_json(resumed, "normalizer.json"))
-    if not peers.is_main:
-        peers.barrier()
-    scales = first_scales(job, quiet=quiet or not peers.is_main)
-    if peers.is_main:
-        peers.barrier()
-    return scales
+    if start.folder is not None:
+        return scales_from_json(checkpoint.read_json(start.folder, "normalizer.json"))
+    fit = partial(first_scales, job, quiet=quiet or not peers.is_main)
+    from_main(peers, lambda: scales_to_json(fit()))
+    return everywhere(peers, fit)
 
 
-def _tensors(model: nn.Module, optimizers: Optimizers, ema: Ema | None) -> Iterator[tuple[str, Tensor]]:
-    for name, parameter in model.named_parameters():
-        yield f"model/{name}", parameter.detach()
-    for name, tensor in optimizers.tensors():
-        yield f"optim/{name}", tensor
-    for name, tensor in (ema.weights if ema else {}).items():
-        yield f"ema/{name}", tensor
+def _loaders(job: Job, peers: World) -> tuple[dict[str, Loader], tuple[str, ...]]:
+    """The loaders by split, and a note where nothing is held out."""
+    loaders = {TRAIN: everywhere(peers, partial(_loader, job, peers, "train"))}
+    try:
+        loaders[HELD_OUT] = _loader(job, peers, "val")
+    except FoundryError as error:
+        return loaders, (f"no held-out loss: {error}",)
+    return loaders, ()
 
 
 def _loader(job: Job, peers: World, split: str) -> Loader:
     data = job.config.data
     return load(
         job.mixture, data.window, seed=job.config.seed, global_batch=data.global_batch, rank=peers.rank,
-        world=peers.size, threads=data.threads, store=job.store, split=split,
+        world=peers.size, threads=data.threads, store=job.store, split=split, max_substituted=1.0,
     )  # fmt: skip
-
-
-def _held_out(job: Job, peers: World) -> tuple[Loader | None, tuple[str, ...]]:
-    try:
-        return _loader(job, peers, "val"), ()
-    except FoundryError as error:
-        return None, (f"no held-out loss: {error}",)
 
 
 def _batches(loader: Loader, start: int) -> Iterator[Any]:
@@ -272,21 +206,22 @@ def weights_digest(model: nn.Module) -> str:
     return hasher.hexdigest()
 
 
-def _outcome(job: Job, reached: int, resumed_from: int, weights: str, notes: tuple[str, ...]) -> Outcome:
+def _outcome(
+    job: Job, reached: int, resumed_from: int, weights: str, notes: tuple[str, ...], totals: Mapping[str, Any]
+) -> Outcome:
     records = read_metrics(job.run_dir)
     losses = [record["loss"] for record in records if "loss" in record]
     rates = [record["samples_per_s"] for record in records if "samples_per_s" in record]
     held_out = [record["held_out"] for record in records if "held_out" in record]
-    final = checkpoint.latest(job.run_dir)
-    assert final is not None
     return Outcome(
         run_dir=job.run_dir,
-        checkpoint=final,
+        checkpoint=checkpoint.complete(job.run_dir)[reached],
         step=reached,
         resumed_from=resumed_from,
         weights=weights,
         loss=losses[-1] if losses else None,
         held_out_loss=held_out[-1] if held_out else None,
         samples_per_s=rates[-1] if rates else None,
+        **totals,
         notes=notes,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robot_foundry.cli.options import dry_run_option, json_option
-from robot_foundry.cli.output import emit, note, table
+from robot_foundry.cli.output import counted, emit, note, table
 
 if TYPE_CHECKING:
     from robot_foundry.trainer.job import Job
@@ -49,15 +49,18 @@ def command(
     keys, such as data.mix=lift, data.mix=sim=0.6,real=0.4 or run.steps=200. The same command goes on from
     the last checkpoint. Under torchrun every process is a rank.
     """
-    from robot_foundry.trainer.job import resolve_job
+    from robot_foundry.trainer.job import pinned, resolve_job
     from robot_foundry.trainer.recipe import DEFAULT, read_recipe
 
     recipe, overrides = _split(arguments)
     if store is not None and not any(item.startswith("data.store=") for item in overrides):
         overrides = [f"data.store={store}", *overrides]
-    job = resolve_job(read_recipe(recipe, overrides))
-    if nproc > 1 and "RANK" not in os.environ and not dry_run:
-        _launch(nproc)
+    config = read_recipe(recipe, overrides)
+    launching = nproc > 1 and "RANK" not in os.environ and not dry_run
+    job = resolve_job(pinned(config) if launching else config)
+    if launching:
+        # The ranks resolve nothing themselves: a name that moves between their starts cannot split them.
+        _launch(nproc, f"data.mix={job.config.data.mix}")
     is_main = int(os.environ.get("RANK", 0)) == 0
     if is_main:
         if recipe is None:
@@ -77,14 +80,14 @@ def _split(arguments: tuple[str, ...]) -> tuple[str | None, list[str]]:
     return None, list(arguments)
 
 
-def _launch(nproc: int) -> None:
+def _launch(nproc: int, *overrides: str) -> None:
     from robot_foundry.trainer.launch import run_ranks
 
     program = (
         "from robot_foundry.trainer.launch import end_with_launcher; end_with_launcher(); "
         "from robot_foundry.cli.foundry_train import main; main()"
     )
-    sys.exit(run_ranks([sys.executable, "-c", program, *sys.argv[1:]], nproc))
+    sys.exit(run_ranks([sys.executable, "-c", program, *sys.argv[1:], *overrides], nproc))
 
 
 def _emit_plan(job: Job, as_json: bool) -> None:
@@ -155,6 +158,8 @@ def _emit_outcome(outcome: Outcome, as_json: bool) -> None:
         "loss": outcome.loss,
         "held_out_loss": outcome.held_out_loss,
         "samples_per_s": outcome.samples_per_s,
+        "skipped": outcome.skipped,
+        "substituted": outcome.substituted,
         "next": next_command,
     }
 
@@ -166,6 +171,13 @@ def _emit_outcome(outcome: Outcome, as_json: bool) -> None:
             f"held-out loss   {held_out}",
             f"checkpoint      {outcome.checkpoint}",
         ]
+        replaced = sum(outcome.substituted.values())
+        if outcome.skipped:
+            lines.append(f"skipped         {counted(outcome.skipped, 'step')} whose gradient was not finite")
+        if replaced:
+            lines.append(
+                f"substituted     {counted(replaced, 'damaged sample')}; lineage.json names the files"
+            )
         if outcome.resumed_from:
             lines.append(f"resumed from    step {outcome.resumed_from}")
         return "\n".join([*lines, f"next            {next_command}"])

@@ -1,0 +1,127 @@
+"""Ranks train one thing or nothing: what they disagree on is named, and none waits for another for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.trainer import checkpoint
+
+SCRIPT = Path(__file__).with_name("trainer_runs.py")
+h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+STOPPED = {"FOUNDRY_KILL_AT": "train-step:2", "FOUNDRY_KILL_SIGNAL": "SIGSTOP"}
+HANG_S = 300  # no phase takes a tenth of it
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return h.make_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def root(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of one rank, of which some ranks will see less than others."""
+    root = tmp_path_factory.mktemp("runs")
+    h.run(store, root / "here" / "run")
+    for name in ("there", "changed", "empty", "newer"):
+        shutil.copytree(root / "here", root / name)
+    (root / "lag").mkdir()
+    shutil.rmtree(root / "there" / "run" / "checkpoints" / "step-00000006")
+    shutil.rmtree(root / "empty" / "run" / "checkpoints")
+    state = root / "changed" / "run" / "checkpoints" / "step-00000006" / "state.json"
+    state.write_bytes(state.read_bytes().replace(b'"skipped": 0', b'"skipped": 1'))
+    return root
+
+
+@pytest.fixture(scope="module")
+def ended(store: Store, root: Path) -> Any:
+    """Exit codes and words of phases that must all end by themselves, by name."""
+    where = ["data.mix=lift", f"data.store={store.url}", "run.dir=run", "run.steps=8"]
+
+    def phase(first: str, second: str, *more: str, **second_has: Any) -> dict[str, Any]:
+        ranks = {"0": {"folder": str(root / first)}, "1": {"folder": str(root / second), **second_has}}
+        return {"size": 2, "arguments": ["vla", *h.TINY, *where, *more], "ranks": ranks}
+
+    def fresh(name: str, *more: str, second: str = "here", **second_has: Any) -> dict[str, Any]:
+        return phase("here", second, f"run.dir={name}", "run.steps=4", *more, **second_has)
+
+    remapped = ["data.mix=lift@v1", "data.val_fraction=1/3"]
+    phases = {
+        "another mixture": fresh("mixture", arguments=remapped),
+        "another plan": fresh("plan", arguments=["run.accumulate=2", "run.steps=5"]),
+        "another folder": fresh("folder", arguments=["run.dir=other"]),
+        "lagging": phase("here", "there"),
+        "leading": phase("empty", "here"),
+        "damaged": phase("here", "changed"),
+        "not shared": fresh("unshared", second="lag"),
+        "killed": fresh("killed", environment={"FOUNDRY_KILL_AT": "train-step:2"}),
+        "stuck": {**fresh("stuck", environment=STOPPED), "insist": "SIGTERM"},
+    }
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), json.dumps(list(phases.values()))], capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=HANG_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    codes, texts = json.loads(done.stdout.splitlines()[-1]), done.stderr.split("== a phase\n")[1:]
+    pairs = zip(phases, codes, texts, strict=True)
+    return {name: SimpleNamespace(codes=code, text=text) for name, code, text in pairs}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("another mixture", ["rank 1: mixture is '"]),
+        ("another plan", ["rank 1: run.steps is 5, on rank 0 4", "rank 1: run.accumulate is 2, on rank 0 1"]),
+        ("another folder", ["rank 1: run.dir is 'other', on rank 0 'folder'"]),
+        (
+            "lagging",
+            ["rank 1: run has no checkpoint of step 6, from which rank 0 goes on (steps here: 2, 4)"],
+        ),
+        ("leading", ["rank 1: run/checkpoints/step-00000006 is there, but rank 0 sees no checkpoint"]),
+        (
+            "damaged",
+            ["rank 1: the checkpoint run/checkpoints/step-00000006 is damaged", "state.json have changed"],
+        ),
+    ],
+)
+def test_what_ranks_disagree_on_ends_all_of_them(ended: Any, name: str, told: list[str]) -> None:
+    """Each rank says it, so that whichever output is read has the reason."""
+    assert ended[name].codes == [1, 1]
+    assert all(ended[name].text.count(sentence) == 2 for sentence in told), ended[name].text
+    assert "Traceback" not in ended[name].text
+
+
+def test_ranks_that_disagree_write_nothing(ended: Any, root: Path) -> None:
+    assert ended and not list((root / "here").glob("*/checkpoints/step-0000000[1357]"))
+    for name in ("mixture", "plan", "folder"):
+        assert checkpoint.latest(root / "here" / name) is None
+
+
+def test_a_folder_that_ranks_do_not_share_is_told_before_a_checkpoint_is_visible(
+    ended: Any, root: Path
+) -> None:
+    assert ended["not shared"].codes == [1, 1]
+    assert "__1_0.distcp was written by a rank, but the main rank does not see it" in ended["not shared"].text
+    assert "rank 0 failed: " in ended["not shared"].text  # as rank 1 tells it
+    assert checkpoint.latest(root / "here" / "unshared") is None
+
+
+def test_a_rank_whose_peer_was_killed_ends_with_a_sentence(ended: Any) -> None:
+    assert ended["killed"].codes == [1, -signal.SIGKILL]
+    assert "Error: rank 0 lost the connection to another rank" in ended["killed"].text
+
+
+def test_a_second_sigterm_ends_a_rank_that_waits_for_another(ended: Any) -> None:
+    assert ended["stuck"].codes[0] == 128 + signal.SIGTERM
+    assert "Ended at once by a second signal (SIGTERM)" in ended["stuck"].text

@@ -1,0 +1,96 @@
+"""Ranks that agree before they train: on what they resolved, on the plan, on the code and on the checkpoint.
+
+What one rank finds wrong here ends all of them with one sentence; none waits for a rank that will not come.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from blake3 import blake3
+
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.parallel import World
+
+T = TypeVar("T")
+# What computes, decodes or reads tables.
+LIBRARIES = ("robot-foundry", "torch", "numpy", "pyarrow", "simplejpeg", "pillow")
+_ROOT = Path(__file__).parent.parent
+
+
+def unlike(
+    before: Mapping[str, Any], now: Mapping[str, Any], path: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """The path and both values of each leaf in which two nested mappings differ."""
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from unlike(old, new, f"{path}{name}.")
+        elif old != new:
+            yield f"{path}{name}", old, new
+
+
+def agree(peers: World, values: Mapping[str, Any], hint: str | None = None) -> None:
+    """FoundryError on every rank, that says what differs and where, unless all have equal (JSON) values."""
+    first, *others = peers.gather(dict(values))
+    lines = [
+        f"\n  rank {rank}: {path} is {here!r}, on rank 0 {there!r}"
+        for rank, own in enumerate(others, start=1)
+        for path, there, here in unlike(first, own)
+    ]
+    if lines:
+        raise FoundryError(f"the ranks do not agree, so nothing was trained:{''.join(lines)}", hint=hint)
+
+
+def everywhere(peers: World, work: Callable[[], T]) -> T:
+    """`work()` on every rank; if it fails on any, all of them raise a FoundryError that names the ranks."""
+    if peers.size == 1:
+        return work()
+    value, problem = _tried(work)
+    failed = [(rank, one) for rank, one in enumerate(peers.gather(problem)) if one is not None]
+    if failed:
+        listed = "; ".join(f"rank {rank}: {one['message']}" for rank, one in failed)
+        raise FoundryError(listed, hint=failed[0][1]["hint"])
+    return value
+
+
+def from_main(peers: World, work: Callable[[], Any]) -> Any:
+    """The JSON value of `work()` on the main rank, on every rank; if it fails there, all raise its error."""
+    if peers.size == 1:
+        return work()
+    value, problem = _tried(work) if peers.is_main else (None, None)
+    told = peers.gather([value, problem])[0]
+    if told[1] is not None:
+        raise FoundryError(told[1]["message"], hint=told[1]["hint"])
+    return told[0]
+
+
+def versions() -> dict[str, str]:
+    """The code of this package, by the hash of its sources, and the libraries that bits depend on."""
+    found = {name: package_version(name) for name in LIBRARIES}
+    return {**found, "python": platform.python_version(), "sources": source_digest()}
+
+
+@cache
+def source_digest() -> str:
+    """A hash of every module of the package."""
+    digest = blake3()
+    for package in sorted(path.parent for path in _ROOT.glob("*/__init__.py")):
+        for path in sorted(package.rglob("*.py")):
+            digest.update(f"{path.relative_to(_ROOT).as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _tried(work: Callable[[], T]) -> tuple[Any, dict[str, Any] | None]:
+    try:
+        return work(), None
+    except FoundryError as error:
+        return None, {"message": error.message, "hint": error.hint}
+    except OSError as error:
+        where = "" if error.filename is None else f": {error.filename}"
+        return None, {"message": f"{error.strerror or error}{where}", "hint": None}

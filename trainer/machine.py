@@ -1,0 +1,85 @@
+"""What the bits of a run depend on besides its recipe: threads, device, processor and the version of PyTorch.
+
+A sum over a tensor is taken in another order by another number of threads, so the number is part of a
+checkpoint and is set again on resume.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from robot_foundry.trainer.config import RunConfig
+from robot_foundry.trainer.parallel import World
+
+SHARED_CORES = "FOUNDRY_SHARED_CORES"  # set where OMP_NUM_THREADS is the launcher's choice and not the user's
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_WORDS = {
+    "threads": "threads",
+    "device": "device",
+    "cpu_capability": "instructions of the processor",
+    "torch": "version of PyTorch",
+    "precision": "run.precision",
+    "determinism": "run.determinism",
+    "accumulate": "run.accumulate",
+}
+
+
+def facts(world: World, run: RunConfig) -> dict[str, Any]:
+    """Of this rank, as a checkpoint keeps them."""
+    on_gpu = world.device.type == "cuda"
+    return {
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(world.device) if on_gpu else world.device.type,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "precision": run.precision,
+        "determinism": run.determinism,
+        "accumulate": run.accumulate,
+    }
+
+
+@contextlib.contextmanager
+def same_threads(before: Sequence[Mapping[str, Any]], world: World) -> Iterator[None]:
+    """Inside, as many threads as this rank had when the checkpoint was written.
+
+    Not where the user says how many (OMP_NUM_THREADS, MKL_NUM_THREADS), or the number of ranks is another.
+    """
+    chosen = any(os.environ.get(name) for name in _THREADS) and SHARED_CORES not in os.environ
+    if chosen or len(before) != world.size:
+        yield
+        return
+    now = torch.get_num_threads()
+    torch.set_num_threads(int(before[world.rank]["threads"]))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(now)
+
+
+def changes(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str | None:
+    """One sentence about everything that differs, so that the bits may; None where nothing does.
+
+    Each has an entry for every rank. Nothing is known of a checkpoint that has none.
+    """
+    if not before:
+        return None
+    found = [f"ranks {len(before)} there and {len(now)} here"] if len(before) != len(now) else []
+    for name, words in _WORDS.items():
+        then, here = ([ranks.get(name) for ranks in side] for side in (before, now))
+        if then != here and not (len(then) != len(here) and set(then) == set(here)):
+            found.append(f"{words} {_listed(then)} there and {_listed(here)} here")
+    if not found:
+        return None
+    return (
+        "this machine computes otherwise than that of the checkpoint, so the run may end in other bits than "
+        f"one that was never stopped: {', '.join(found)}"
+    )
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(str(value) for value in dict.fromkeys(values))

@@ -1,0 +1,95 @@
+"""Damaged samples that were replaced in a run: told once, counted over all ranks and restarts, limited."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from robot_foundry.loader.load import MAX_SUBSTITUTIONS, Loader
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning
+from robot_foundry.trainer.parallel import World
+
+LISTED = 1000  # damaged members that the lineage names
+TRAIN, HELD_OUT = "train", "held_out"
+
+
+class Substitutes:
+    """Of the loaders of one rank and, after each exchange, of all ranks.
+
+    `counts` are samples in place of which another was read, by split; `damaged` says which members of which
+    tars they needed. Both are equal on all ranks, and go on from what a checkpoint holds.
+    """
+
+    def __init__(
+        self,
+        peers: World,
+        loaders: Mapping[str, Loader],
+        *,
+        limit: float,
+        counts: Mapping[str, int],
+        damaged: Iterable[Mapping[str, Any]],
+    ) -> None:
+        self._peers, self._loaders, self._limit = peers, loaders, limit
+        self.counts = {split: int(counts.get(split, 0)) for split in (TRAIN, HELD_OUT)}
+        self.damaged = [dict(entry) for entry in damaged]
+        self._known = {_member(entry) for entry in self.damaged}
+        self._taken = dict.fromkeys(loaders, 0)
+        # Held-out samples are the same in each evaluation, so they are not added to those before a restart.
+        self._found = {TRAIN: self.counts[TRAIN], HELD_OUT: 0}
+
+    @property
+    def total(self) -> int:
+        """Training samples that were replaced, on all ranks and since the run's first step."""
+        return self.counts[TRAIN]
+
+    def new(self, split: str = TRAIN) -> int:
+        """How many this rank's loader replaced since the last `take`."""
+        loader = self._loaders.get(split)
+        return 0 if loader is None else len(loader.substitutions) - self._taken[split]
+
+    def take(self, seen: int, split: str = TRAIN) -> None:
+        """Exchange what is new, on all ranks when any has something. `seen` samples of the split were read.
+
+        Tells the main rank's user of each damaged member once. FoundryError above the limit.
+        """
+        own = [asdict(item) for item in self._own(split)]
+        found = sorted(
+            (item for part in self._peers.gather(own) for item in part), key=lambda item: item["k"]
+        )
+        self._taken[split] += len(own)
+        self._found[split] += len(found)
+        self.counts[split] = self._found[split]
+        for item in found:
+            self._tell(item)
+        limit = max(MAX_SUBSTITUTIONS, int(self._limit * seen))
+        if self.counts[split] > limit:
+            raise FoundryError(
+                f"{self.counts[split]} of {seen} samples were damaged, above the limit of {limit}; the last, "
+                f"sample {found[-1]['sample']} of '{found[-1]['dataset']}': {found[-1]['reason']}",
+                hint="foundry-data validate names all of them; run.max_substituted is the limit",
+            )
+
+    def _own(self, split: str) -> tuple[Any, ...]:
+        loader = self._loaders.get(split)
+        return () if loader is None else loader.substitutions[self._taken[split] :]
+
+    def _tell(self, item: Mapping[str, Any]) -> None:
+        if _member(item) in self._known:
+            return
+        self._known.add(_member(item))
+        if len(self.damaged) < LISTED:
+            names = ("dataset", "shard", "member", "sample", "substitute", "reason")
+            self.damaged.append({name: item[name] for name in names})
+        if self._peers.is_main:
+            warnings.warn(
+                f"sample {item['substitute']} of '{item['dataset']}' took the place of sample "
+                f"{item['sample']}, and so will others wherever the same bytes are needed: {item['reason']}",
+                FoundryWarning,
+                stacklevel=2,
+            )
+
+
+def _member(item: Mapping[str, Any]) -> tuple[str, str | None]:
+    return item["shard"], item["member"]
