@@ -139,7 +139,7 @@ def chunk_statistics(
     steps = [timing.steps(unions.schemas[c.name].fps, c.name) for c in mixture.components]
     leaves = _leaves(store, mixture, wanted, steps, over, workers=workers, quiet=quiet)
     _check_counted(mixture, leaves, masked)
-    multiples = _multiples(mixture, max(item.horizon for item in steps))
+    multiples = frame_multiples(mixture, max(item.horizon for item in steps))
     found = {}
     for kind in dict.fromkeys(("count", weighting)):  # the plain one costs little once the leaves are there
         times = multiples if kind == "mixture" else [1] * len(mixture.components)
@@ -256,8 +256,8 @@ def _check_counted(mixture: Mixture, leaves: Sequence[_Leaf], masked: Sequence[s
             )
 
 
-def _multiples(mixture: Mixture, values: int) -> list[int]:
-    """How often a sample of each component counts: weight / samples, as whole numbers.
+def frame_multiples(mixture: Mixture, values: int) -> list[int]:
+    """How often weighted statistics count a sample of each component: weight / samples, as whole numbers.
 
     They are as large as lets all counts, of up to `values` numbers a sample and dim, stay below 2^53.
     """
