@@ -151,9 +151,7 @@ def fit_scales(
         fit = partial(Normalizer.fit, percentiles=data.percentiles, clip=data.clip)
         states.append(fit(state, values_per_frame=state_D))
         chunk_D = [geometry(config, spaces).horizon * number for number in action_D]
-        actions.append(
-            fit(action, offsets=offsets, values_per_frame=chunk_D, values_per_step=action_D)
-        )
+        actions.append(fit(action, offsets=offsets, values_per_frame=chunk_D, values_per_step=action_D))
     return Scales(tuple(states), tuple(actions))
 
 

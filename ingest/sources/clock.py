@@ -53,7 +53,8 @@ def clock_of(
     step_s = float(np.median(np.diff(since_N))) if num_frames > 1 else 0.0
     if step_s <= 0:
         return Clock(content.default_fps, "default", start_ns, since_N)
-    return Clock(round(1.0 / step_s, 3), name, start_ns, since_N)
+    # Of times in a wrong unit the rate may be so low that three decimals are none.
+    return Clock(round(1.0 / step_s, 3) or float(f"{1.0 / step_s:.3g}"), name, start_ns, since_N)
 
 
 def _nanoseconds(value: Any, unit: str) -> int:
