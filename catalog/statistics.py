@@ -151,7 +151,9 @@ def chunk_statistics(
 
 def represented_union(schemas: Mapping[str, Schema], stream: str, representation: str) -> ActionSpace:
     """The union of a stream of several schemas, in `representation`."""
-    parts = [represented(schema.space(stream), representation) for schema in schemas.values()]
+    parts = [
+        represented(schema.space(stream), representation, schema.state_space()) for schema in schemas.values()
+    ]
     return ActionSpace.union(*parts, embodiments=[schema.embodiment for schema in schemas.values()])
 
 
@@ -328,7 +330,7 @@ def _tasks(
 def _shard_leaves(task: _Task) -> list[_Leaf]:
     """Statistics of blocks of anchors, over the spaces of the component."""
     plan = task.plan
-    space = represented(plan.target, plan.representation)
+    space = represented(plan.target, plan.representation, plan.state)
     frames = Frames.of(read_frames(task.store, task.version, task.shard_key), task.stream)
     anchor_R = np.concatenate([np.arange(start, stop) for start, stop in task.ranges])
     leaves = []

@@ -50,9 +50,8 @@ def findings(
     """
     remedy = Remedy(mapping or {}, content or {})
     of_motion = (motion.gripper, motion.opening, motion.stuck, motion.rotations, motion.poses)
-    of_steps = (motion.motions, motion.lags, scale.displacements)
-    of_scale = (scale.units, scale.openings, _rates)
-    found = [finding for check in (*of_motion, *of_steps, *of_scale) for finding in check(evidence, remedy)]
+    of_scale = (motion.motions, motion.lags, scale.units, scale.openings, _rates)
+    found = [finding for check in (*of_motion, *of_scale) for finding in check(evidence, remedy)]
     # What follows in proportion has the right columns and axes: the scale alone is wrong.
     scaled = {finding.where for finding in found if finding.check == "scale"}
     found = [finding for finding in found if finding.check != "motion" or finding.where not in scaled]

@@ -18,7 +18,14 @@ from robot_foundry.normalization.evidence import Evidence, Tally
 from robot_foundry.normalization.finding import Finding, listed, with_examples, worst_frame
 from robot_foundry.normalization.measures import GREATEST, GRIPPER_LAGS
 from robot_foundry.normalization.measures_scale import MOTIONS, WINDOW_S
-from robot_foundry.normalization.remedies import FACTORS, Remedy, near_unit, nearest_unit, unit_factor
+from robot_foundry.normalization.remedies import (
+    DEGREES,
+    FACTORS,
+    Remedy,
+    near_unit,
+    nearest_unit,
+    unit_factor,
+)
 
 # The least unit mistake is 10 (cm for dm), the usual ones 57.3 (degrees), 100 and 1000. Over a second real
 # arms made 0.25 to 0.8 of the displacements that were asked; a fifth is found with 5 % for noise.
@@ -55,7 +62,7 @@ def displacements(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             "scale",
             f"{column} {quantity}",
             f"the state moves {gain:.3g} times as far as {quantity} of {column} asks, over {WINDOW_S:g} s"
-            f"{near_unit(factor)}",
+            f"{near_unit(factor, _is_angle(quantity)) if overrides else ''}",
             gain,
             told,
             overrides,
@@ -66,13 +73,16 @@ def _shorter(
     evidence: Evidence, remedy: Remedy, own: tuple[str, str], gain: float, factor: float, greatest: float
 ) -> tuple[str, tuple[str, ...]]:
     """What to do where displacements should be `factor` times as long, and the override that does it."""
-    told = f"the displacements are about {_times(gain / USUAL_GAIN)}: correct their scale"
+    told = (
+        f"correct the scale of the displacements, which are some {_times(float(f'{gain / USUAL_GAIN:.1g}'))}"
+    )
     state = [size for dim, size in _reached(evidence, "state").items() if _quantity_of(dim) == own[1]]
     if state and not _is_plausible(max(state), own[1]):
         return f"{told}, or that of the state, which is not where robots are", ()
     scale = remedy.scale(*own)
     if scale is not None and abs(greatest / scale - 1) < FULL_SCALE:
         return f"{told}; they fill ±{scale:g}: of shares of a greatest step that step is the scale", ()
+    told = f"correct the scale of the displacements, which are about {_times(factor)}"
     return told, remedy.scaled(*own, factor)
 
 
@@ -84,7 +94,8 @@ def levels(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
         yield Finding(
             "scale",
             f"{column} {quantity}",
-            f"the state moves {gain:.3g} times as far as {listed(dims)} of {column}{near_unit(gain)}",
+            f"the state moves {gain:.3g} times as far as {listed(dims)} of {column}"
+            f"{near_unit(gain, _is_angle(quantity))}",
             gain,
             *_mended(evidence, remedy, (column, quantity), ("state", quantity), dims, gain),
         )
@@ -101,7 +112,7 @@ def velocities(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             "velocity_unit",
             f"{column} {quantity}",
             f"what moves changes {gain:.3g} times as fast as {listed(dims)} of {column} says"
-            f"{near_unit(gain)}, so one of the two is in another unit",
+            f"{near_unit(gain, _is_angle(moved))}, so one of the two is in another unit",
             gain,
             *_mended(evidence, remedy, (column, quantity), ("state", moved), dims, gain),
         )
@@ -133,13 +144,17 @@ def openings(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
 
 
 def units(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
-    """Levels, velocities, and what these do not explain of magnitudes."""
-    found = [*levels(evidence, remedy), *velocities(evidence, remedy)]
+    """Displacements, levels, velocities, and what these do not explain of magnitudes."""
+    of_steps = list(displacements(evidence, remedy))
+    found = [*of_steps, *levels(evidence, remedy), *velocities(evidence, remedy)]
     yield from found
-    yield from magnitudes(evidence, remedy, {finding.where for finding in found})
+    too_far, explained = {finding.where for finding in of_steps}, {finding.where for finding in found}
+    for finding in magnitudes(evidence, remedy, explained):
+        if finding.where not in too_far:
+            yield finding
 
 
-def magnitudes(evidence: Evidence, remedy: Remedy, explained: Collection[str] = ()) -> Iterator[Finding]:
+def magnitudes(evidence: Evidence, remedy: Remedy, explained: Collection[str]) -> Iterator[Finding]:
     """Values that no robot has: of a unit, or of a few frames where no other unit is `explained`."""
     found = set()
     grouped = _grouped(evidence, "magnitude")
@@ -222,7 +237,7 @@ def _displacement_factor(gain: float, is_angle: bool, of_position: float | None)
     """What the scale is to be multiplied by: degrees for radians where that leaves a usual gain, unless the
     positions of the same command are wrong by a power of ten; else a power of ten."""
     power = 10.0 ** round(math.log10(gain / USUAL_GAIN))
-    degrees = FACTORS["degrees for radians"] if gain > 1 else 1 / FACTORS["degrees for radians"]
+    degrees = FACTORS[DEGREES] if gain > 1 else 1 / FACTORS[DEGREES]
     if is_angle and of_position is None and LEAST_USUAL <= gain / degrees <= GREATEST_USUAL:
         return degrees
     return power
@@ -284,7 +299,7 @@ def _magnitude_override(
     if remedy.displaces(column, quantity):
         return ()  # the state with a displacement on it, which has a scale of its own
     unit = "m/s" if "velocity" in quantity else "m"
-    degrees = 1 / FACTORS["degrees for radians"]
+    degrees = 1 / FACTORS[DEGREES]
     factor = degrees if _is_angle(quantity) else 10.0 ** -round(math.log10(highest / USUAL_REACH[unit]))
     whole = _dims_of(evidence, column, quantity)
     # A joint that turns little stays below the limit in degrees too: of most, all are.

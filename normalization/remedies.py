@@ -14,10 +14,11 @@ _NEAR = 1.3
 
 
 # Between units that are mixed up, and how to say so; the inverse of each counts too.
+DEGREES = "degrees for radians"
 FACTORS = {
     "millimetres for metres": 1000.0,
     "centimetres for metres": 100.0,
-    "degrees for radians": 180.0 / math.pi,
+    DEGREES: 180.0 / math.pi,
     "decimetres for metres": 10.0,
 }
 _DISPLACEMENTS = ("delta", "osc")
@@ -32,10 +33,10 @@ def nearest_unit(gain: float) -> str:
     return ""
 
 
-def near_unit(gain: float) -> str:
+def near_unit(gain: float, is_angle: bool) -> str:
     """', as millimetres for metres would' or nothing."""
     name = nearest_unit(gain)
-    return f", as {name} would" if name else ""
+    return f", as {name} would" if name and is_angle == (name == DEGREES) else ""
 
 
 def unit_factor(gain: float) -> float | None:
