@@ -30,7 +30,7 @@ from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import FoundryError
 
 _FORMAT = 1
-_FAR = 20.0  # scales from the centre: gaussian values go to 2, heavy tails of 1e6 values to about 20
+_FAR = 10.0  # scales from the centre: of 1e6 values gaussian ones go to 2, Laplacian ones to 4
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def test_one_outlier_of_any_magnitude_changes_a_scale_by_less_than_twice(shape, 
     spoilt = scaling(values)
     assert 0.5 <= spoilt.scale / right.scale <= 2
     assert abs(spoilt.centre - right.centre) <= right.scale
-    assert (spoilt.outlier is None) == (far < 20 * spoilt.scale) or 10 < far / spoilt.scale < 40
+    assert (spoilt.outlier is None) == (far < 10 * spoilt.scale) or 5 < far / spoilt.scale < 20
 
 
 @settings(max_examples=30, deadline=None)

@@ -33,6 +33,7 @@ from robot_foundry.trainer.loop import Parts, Plan, autocast, train
 from robot_foundry.trainer.meters import Meters, Sink, read_metrics
 from robot_foundry.trainer.models.inputs import Scales
 from robot_foundry.trainer.optim import Ema, Optimizers
+from robot_foundry.trainer.outliers import outlier_notes
 from robot_foundry.trainer.parallel import World, numerics, world
 from robot_foundry.trainer.recipe import completed
 from robot_foundry.trainer.schedule import multiplier
@@ -71,6 +72,7 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
         state = _resumable(resumed, job) if resumed else {"step": 0, "skipped": 0, "streak": 0}
         peers.barrier()
         scales = _scales(job, resumed, peers, quiet)
+        far = outlier_notes(job.store, job.mixture, job.spaces, config.data.window.stream, scales)
         model = build_model(config.model, geometry(config, job.spaces), config.seed)
         fresh: tuple[str, ...] = ()
         if job.origin is not None and not resumed:
@@ -127,7 +129,7 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
         peers.barrier()
         if reached < config.num_steps:
             raise _stopped(stop, reached, config.num_steps, peers)
-        return _outcome(job, reached, state["step"], weights_digest(model), (*fresh, *note))
+        return _outcome(job, reached, state["step"], weights_digest(model), (*fresh, *note, *far))
 
 
 def _sole_writer(run_dir: Path) -> filelock.AcquireReturnProxy:
