@@ -122,7 +122,7 @@ def rotations(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                     tally.high,
                     "degrees read as radians, a wrong Euler sequence or a wrong reading of rot6d do this, "
                     "and two episodes in one",
-                    remedy.other_rotation(column, part),
+                    remedy.other_rotation(column, part, jumps=True),
                 ),
                 tally,
             )
@@ -159,8 +159,11 @@ def poses(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             f"{part}.ee_rot6d of {column} and of the state it leads to are {angle / count:.2f} rad apart on "
             f"average, {cause}",
             angle / count,
-            "correct the convention of one of the two (quaternion order, Euler sequence, rows or columns)",
-            () if constant else (*remedy.other_rotation("state", part), *remedy.other_rotation(column, part)),
+            *(
+                ("correct the frame of one of the two, or train on the stream next_state", ())
+                if constant
+                else remedy.either_rotation(column, part)
+            ),
         )
 
 

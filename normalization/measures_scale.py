@@ -44,14 +44,14 @@ def reached(rows: EpisodeRows) -> Measured:
     for name, column in rows.columns.items():
         for quantity in ("ee_position", "ee_rot6d", "joint_position"):
             for part in sorted(set(column.parts(quantity)) & set(state.parts(quantity))):
-                target, reached = column.of(part, quantity), state.of(part, quantity)
-                if name == "state" or target.shape != reached.shape or len(target) < 2:
+                target, actual = column.of(part, quantity), state.of(part, quantity)
+                if name == "state" or target.shape != actual.shape or len(target) < 2:
                     continue
                 if quantity == "ee_rot6d":
-                    target, reached = rot6d_to_matrix(target), rot6d_to_matrix(reached)
+                    target, actual = rot6d_to_matrix(target), rot6d_to_matrix(actual)
                 difference = turn if quantity == "ee_rot6d" else minus
-                asked_Md = difference(target[:-1], reached[:-1])
-                made_Md = difference(reached[1:], reached[:-1])
+                asked_Md = difference(target[:-1], actual[:-1])
+                made_Md = difference(actual[1:], actual[:-1])
                 both_M = known(asked_Md) & known(made_Md)
                 asked_Md, made_Md = asked_Md[both_M], made_Md[both_M]
                 x_Wd, y_Wd = _windows(asked_Md, rows.fps), _windows(made_Md, rows.fps)
@@ -139,13 +139,13 @@ def _windows(values_Md: Array, fps: float) -> Array:
     return np.add.reduceat(values_Md, starts, axis=0) if len(starts) else values_Md
 
 
-def _increments(state: Column, part: str, quantity: str, component: str) -> NDArray[np.float64] | None:
+def _increments(state: Column, part: str, quantity: str, component: str | None) -> NDArray[np.float64] | None:
     """How far [M] one component of a quantity moves each step, None where the state lacks it."""
     if quantity == "ee_rot6d":
         if part not in state.parts(quantity):
             return None
         matrix_N33 = rot6d_to_matrix(state.of(part, quantity))
-        return turn(matrix_N33[1:], matrix_N33[:-1])[:, "xyz".index(component)]
+        return turn(matrix_N33[1:], matrix_N33[:-1])[:, "xyz".index(component or "x")]
     name = ".".join(filter(None, (part, quantity, component)))
     if name not in state.space:
         return None

@@ -86,15 +86,24 @@ class Remedy:
             return None
         return bool(settings["open"] > settings["closed"])
 
-    def other_rotation(self, column: str, part: str) -> tuple[str, ...]:
-        """The other order of a quaternion, degrees, or the other reading of rot6d."""
+    def other_rotation(self, column: str, part: str, *, jumps: bool = False) -> tuple[str, ...]:
+        """The other order of a quaternion, the other reading of rot6d, or of angles that jump, degrees."""
         path, settings = self._field(column, f"{part}.ee_rotation")
         form = settings.get("from")
         if form == "quaternion" and settings.get("order") in _OTHER:
             return (f"{path}.order={_OTHER[settings['order']]}",)
-        if form == "euler":
+        if form == "euler" and jumps:
             return (f"{path}.degrees={'false' if settings.get('degrees') else 'true'}",)
         return (f"{path}.from={_OTHER[form]}",) if form in _OTHER else ()
+
+    def either_rotation(self, column: str, part: str) -> tuple[str, tuple[str, ...]]:
+        """What to do where orientations of state and action disagree: the override, where only one of the two
+        has a convention that may be the other."""
+        told = "correct the convention of one of the two (quaternion order, Euler sequence, rows or columns)"
+        of_state, of_action = self.other_rotation("state", part), self.other_rotation(column, part)
+        if of_state and of_action:
+            return f"{told}: --set {of_state[0]} or --set {of_action[0]}", ()
+        return told, (*of_state, *of_action)
 
     def form(self, column: str, quantity: str) -> str | None:
         """The form (`from`) that the quantity has in the spec, None where that is not known."""
