@@ -288,7 +288,11 @@ def _conventions(store: Store, mixture: Mixture) -> dict[str, str]:
     for component in mixture.components:
         manifest = read_manifest(store, component_version(store, component))
         spec = manifest.provenance.get("spec")
-        if manifest.schema is None or not isinstance(spec, Mapping):
+        if (
+            manifest.schema is None
+            or manifest.schema.embodiment == "unknown"
+            or not isinstance(spec, Mapping)
+        ):
             continue
         state = spec.get("mapping", {}).get("state", {})
         poses = {name: field for name, field in state.items() if ".ee_" in name}

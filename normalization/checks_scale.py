@@ -169,9 +169,10 @@ def magnitudes(evidence: Evidence, remedy: Remedy, explained: Collection[str]) -
         names = [dim for dim, _ in dims]
         said = f"{listed(names)} of {column} goes from {low:.4g} to {high:.4g}, where no robot goes"
         if of_unit:
-            cause = "degrees for radians" if _is_angle(quantity) else "millimetres or centimetres for metres"
+            factor = _magnitude_factor(quantity, max(-low, high))
+            cause = nearest_unit(factor) or "another unit"
             said, told = f"{said}: {cause}, or another key", "give the scale that makes it metres or radians"
-            overrides = _magnitude_override(evidence, remedy, column, quantity, names, max(-low, high))
+            overrides = _magnitude_override(evidence, remedy, column, quantity, names, factor)
         elif f"{column} {quantity}" in explained or _is_of_state(grouped, column, quantity):
             continue
         else:
@@ -293,14 +294,19 @@ def _is_plausible(furthest: float, quantity: str, rest: float = 0.0) -> bool:
     return furthest <= GREATEST[unit] and max(furthest, rest) >= LEAST_REACH[unit]
 
 
+def _magnitude_factor(quantity: str, furthest: float) -> float:
+    """What makes values that no robot has usual ones: radians of degrees, or a power of ten."""
+    if _is_angle(quantity):
+        return 1 / FACTORS[DEGREES]
+    usual = USUAL_REACH["m/s" if "velocity" in quantity else "m"]
+    return float(10.0 ** -round(math.log10(furthest / usual)))
+
+
 def _magnitude_override(
-    evidence: Evidence, remedy: Remedy, column: str, quantity: str, names: Sequence[str], highest: float
+    evidence: Evidence, remedy: Remedy, column: str, quantity: str, names: Sequence[str], factor: float
 ) -> tuple[str, ...]:
     if remedy.displaces(column, quantity):
         return ()  # the state with a displacement on it, which has a scale of its own
-    unit = "m/s" if "velocity" in quantity else "m"
-    degrees = 1 / FACTORS[DEGREES]
-    factor = degrees if _is_angle(quantity) else 10.0 ** -round(math.log10(highest / USUAL_REACH[unit]))
     whole = _dims_of(evidence, column, quantity)
     # A joint that turns little stays below the limit in degrees too: of most, all are.
     chosen = whole if 2 * len(names) >= len(whole) else names

@@ -65,7 +65,7 @@ class Remedy:
         swaps = {side: self._swapped(side, dim) for side in (column, other)}
         if len(proven) == 1:
             wrong = proven.pop()
-            return f"swap closed and open of {wrong}: the other is the gap between the fingers", swaps[wrong]
+            return f"swap closed and open of {wrong}: the gap between the fingers tells", swaps[wrong]
         told = "swap closed and open of the one that is wrong; look at an image of a closed gripper"
         if swaps[column] and swaps[other]:
             settings = [" ".join(f"--set {override}" for override in swaps[side]) for side in swaps]

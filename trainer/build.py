@@ -144,7 +144,7 @@ def fit_scales(
         action, *offsets = (
             part.into(spaces.action, embodiment=embodiment) for part in (found.action, *found.offsets)
         )
-        state_D, action_D = _counts_of_a_frame(config, spaces, group, embodiment)
+        state_D, action_D = _counts_of_a_frame(config, spaces, group)
         if offsets:  # the group's own chunks may be shorter than the longest of the mixture
             missing = geometry(config, spaces).horizon - len(offsets)
             offsets += [Statistics.empty(spaces.action)] * missing
@@ -155,9 +155,7 @@ def fit_scales(
     return Scales(tuple(states), tuple(actions))
 
 
-def _counts_of_a_frame(
-    config: Config, spaces: Spaces, group: Mixture, embodiment: str | None
-) -> tuple[list[int], list[int]]:
+def _counts_of_a_frame(config: Config, spaces: Spaces, group: Mixture) -> tuple[list[int], list[int]]:
     """For each dim of state and action: how often the statistics count a frame of a dataset that has it, the
     most of any; with weights the frames of a small dataset count more than once."""
     steps = max(own.horizon for own in dataset_steps(config, spaces))

@@ -55,9 +55,7 @@ def _told(normalizer: Normalizer) -> Iterator[tuple[str, str]]:
 
 def _frames(store: Store, mixture: Mixture, named: str | None, quantity: str, stream: str) -> list[str]:
     """'frame 17 of demo-2 (lift)' of each dataset whose checks found single frames of the quantity."""
-    # Positions in the axes of a tool turn with it.
-    posed = quantity.replace("ee_rot6d", "ee_position")
-    wanted = {f"{column} {name}" for column in ("state", f"action.{stream}") for name in (quantity, posed)}
+    wanted = {f"{column} {quantity}" for column in ("state", f"action.{stream}")}
     found = []
     for component in mixture.components:
         if named not in (None, component.name):
