@@ -60,11 +60,15 @@ def shard_evidence(
 
 
 def doubts(
-    schema: Schema, evidence: Evidence, leaves: pa.Table, mapping: Mapping[str, Any] | None
+    schema: Schema,
+    evidence: Evidence,
+    leaves: pa.Table,
+    mapping: Mapping[str, Any] | None,
+    content: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
     """What the data checks find in a version: its evidence, and `leaves`, its leaves table.
 
-    `mapping` is that of its spec as JSON, None where nobody knows.
+    `mapping` and `content` are those of its spec as JSON, None where nobody knows.
     """
     statistics = {}
     for stream in ("state", *schema.streams):
@@ -72,7 +76,7 @@ def doubts(
         # A dim at a time: the digests of all shards and dims may be more than memory holds.
         merged = tuple(Digest.merge_all(_digests(leaves, column, name)) for name in space.names)
         statistics[column] = Statistics(space, merged)
-    return findings(evidence, statistics, mapping)
+    return findings(evidence, statistics, mapping, content)
 
 
 def _digests(leaves: pa.Table, column: str, dim: str) -> Iterator[Digest]:

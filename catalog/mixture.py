@@ -24,7 +24,7 @@ from robot_foundry.catalog.timing import Timing, episode_rates
 from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.tool_frame import tool_frame_warnings
-from robot_foundry.runtime.canonical import canonical_json
+from robot_foundry.runtime.canonical import canonical_json, digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 __all__ = [
@@ -253,7 +253,8 @@ def warnings_for(
     `timing` that of the windows, where it is known."""
     found = []
     total = sum((exact_weight(value, ref) for ref, value in (weights or {}).items()), Fraction(0))
-    if weights and total != 1:
+    # Weights of 1 and more are ratios; shares that do not make a whole are a slip of the pen.
+    if weights and total != 1 and all(exact_weight(value, ref) < 1 for ref, value in weights.items()):
         found.append(f"the weights sum to {float(total):g}; they were scaled to sum to 1")
     repeats = {c.name: c.fraction / c.num_samples for c in mixture.components}
     most, least = max(repeats, key=lambda name: repeats[name]), min(repeats, key=lambda name: repeats[name])
@@ -277,8 +278,26 @@ def warnings_for(
             f"control_hz {hertz:g} is over {UPSAMPLING} times the rate of {', '.join(slow)}: "
             "most steps would be interpolated"
         )
-    posed = {name: schema for name, schema in schemas.items() if schema.has_poses}
-    return found + tool_frame_warnings([(name, schema.tool_frame) for name, schema in posed.items()])
+    posed = {name: schema.tool_frame for name, schema in schemas.items() if schema.has_poses}
+    return found + tool_frame_warnings(list(posed.items()), _conventions(store, mixture))
+
+
+def _conventions(store: Store, mixture: Mixture) -> dict[str, str]:
+    """By component the robot and how its poses were read, where the version says by which spec."""
+    found = {}
+    for component in mixture.components:
+        manifest = read_manifest(store, component_version(store, component))
+        spec = manifest.provenance.get("spec")
+        if (
+            manifest.schema is None
+            or manifest.schema.embodiment == "unknown"
+            or not isinstance(spec, Mapping)
+        ):
+            continue
+        state = spec.get("mapping", {}).get("state", {})
+        poses = {name: field for name, field in state.items() if ".ee_" in name}
+        found[component.name] = digest_of([manifest.schema.embodiment, spec.get("layout"), poses])
+    return found
 
 
 def _hertz(least: float, greatest: float) -> str:

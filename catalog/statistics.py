@@ -144,7 +144,7 @@ def chunk_statistics(
     steps = [timing.steps(unions.schemas[c.name].fps, c.name) for c in mixture.components]
     leaves = _leaves(store, mixture, wanted, steps, over, workers=workers, quiet=quiet)
     _check_counted(mixture, leaves, masked)
-    multiples = _multiples(mixture, max(item.horizon for item in steps))
+    multiples = frame_multiples(mixture, max(item.horizon for item in steps))
     found = {}
     for kind in dict.fromkeys(("count", weighting)):  # the plain one costs little once the leaves are there
         times = multiples if kind == "mixture" else [1] * len(mixture.components)
@@ -156,7 +156,9 @@ def chunk_statistics(
 
 def represented_union(schemas: Mapping[str, Schema], stream: str, representation: str) -> ActionSpace:
     """The union of a stream of several schemas, in `representation`."""
-    parts = [represented(schema.space(stream), representation) for schema in schemas.values()]
+    parts = [
+        represented(schema.space(stream), representation, schema.state_space()) for schema in schemas.values()
+    ]
     return ActionSpace.union(*parts, embodiments=[schema.embodiment for schema in schemas.values()])
 
 
@@ -263,8 +265,8 @@ def _check_counted(mixture: Mixture, leaves: Sequence[_Leaf], masked: Sequence[s
             )
 
 
-def _multiples(mixture: Mixture, values: int) -> list[int]:
-    """How often a sample of each component counts: weight / samples, as whole numbers.
+def frame_multiples(mixture: Mixture, values: int) -> list[int]:
+    """How often weighted statistics count a sample of each component: weight / samples, as whole numbers.
 
     They are as large as lets all counts, of up to `values` numbers a sample and dim, stay below 2^53.
     """
@@ -338,7 +340,7 @@ def _tasks(
 def _shard_leaves(task: _Task) -> list[_Leaf]:
     """Statistics of blocks of anchors, over the spaces of the component."""
     plan = task.plan
-    space = represented(plan.target, plan.representation)
+    space = represented(plan.target, plan.representation, plan.state)
     table = named_table(task.store, task.version, task.name, task.file, task.columns)
     frames = Frames.of(table, task.stream)
     anchor_R = np.concatenate([np.arange(start, stop) for start, stop in task.ranges])

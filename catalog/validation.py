@@ -240,7 +240,9 @@ def _doubts(
     """The data checks, with the name of the version before each."""
     assert manifest.schema is not None
     spec = manifest.provenance.get("spec")
-    mapping = spec.get("mapping") if isinstance(spec, Mapping) else None
+    mapping, content = (
+        (spec.get("mapping"), spec.get("content")) if isinstance(spec, Mapping) else (None, None)
+    )
     known = LEAVES_SCHEMA.empty_table() if leaves is None else leaves
-    found = doubts(manifest.schema, evidence, known, mapping)
+    found = doubts(manifest.schema, evidence, known, mapping, content)
     return tuple(replace(finding, message=f"{version}: {finding.message}") for finding in found)

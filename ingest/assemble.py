@@ -124,7 +124,12 @@ def _assemble(
 def doubts_of(manifest: Manifest) -> tuple[str, ...]:
     """What the data checks found when the version was made, a sentence each."""
     found = manifest.provenance.get("checks", {}).get("findings", ())
-    return tuple(f"{finding['message']}: {finding['remedy']}" for finding in found)
+    return tuple(_warning(finding) for finding in found)
+
+
+def _warning(finding: Mapping[str, Any]) -> str:
+    settings = " ".join(f"--set {override}" for override in finding["overrides"])
+    return f"{finding['message']}: {finding['remedy']}" + (f" ({settings})" if settings else "")
 
 
 def check_errors(quarantined: Sequence[tuple[str, str]], max_errors: int | None) -> None:
@@ -271,8 +276,8 @@ def _doubts(
 ) -> list[Finding]:
     """What the data checks find, the same for any number of workers."""
     evidence = (Evidence.from_json(json.loads(zlib.decompress(made.evidence))) for made in tables)
-    mapping = mapping_json(request.mapping)
-    return doubts(resolution.schema, Evidence.merge_all(evidence), leaves, mapping)
+    mapping, spec = mapping_json(request.mapping), request.provenance.get("spec") or {}
+    return doubts(resolution.schema, Evidence.merge_all(evidence), leaves, mapping, spec.get("content"))
 
 
 def _small_tables(tables: Sequence[_Tables], leaves: Spilled) -> dict[str, pa.Table]:

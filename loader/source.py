@@ -83,7 +83,7 @@ class Source:
         self.schema = component_schema(store, component)
         self.state_space = self.schema.state_space()
         self.target_space = self.schema.space(spec.stream)
-        self.action_space = represented(self.target_space, spec.representation)
+        self.action_space = represented(self.target_space, spec.representation, self.state_space)
         self._store, self._shards = store, shards
         self._selection = component_selection(store, component)
         manifest = known_manifest(store, self._selection.version)

@@ -3,17 +3,20 @@
 Pure judgement of `Evidence` (measures.py) and `Statistics`; used alike when a version is made and when it is
 validated. Each `Finding` says what and where, a number, the likely cause, and the override that would mend
 it. docs/checks.md lists the checks; every threshold is a constant here, in checks_motion.py
-or where it is measured, with its reason.
+checks_scale.py, or where it is measured, with its reason.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from robot_foundry.normalization import checks_motion as motion
+from robot_foundry.normalization import checks_scale as scale
 from robot_foundry.normalization.evidence import Evidence, Tally
 from robot_foundry.normalization.finding import Finding, with_examples
+from robot_foundry.normalization.measures_streams import FASTEST_HZ, SLOWEST_HZ
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.remedies import Remedy
 from robot_foundry.normalization.statistics import Statistics
@@ -38,29 +41,60 @@ def findings(
     evidence: Evidence,
     statistics: Mapping[str, Statistics] | None = None,
     mapping: Mapping[str, Any] | None = None,
+    content: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
     """What is probably wrong in the dataset, in a fixed order.
 
-    `statistics` are of the columns (`state`, `action.<stream>`) in absolute terms. `mapping` is that of the
-    spec as JSON; with it overrides can be told in full.
+    `statistics` are of the columns (`state`, `action.<stream>`) in absolute terms. `mapping` and
+    `content` are those of the spec as JSON; with them overrides can be told in full.
     """
-    remedy = Remedy(mapping or {})
+    remedy = Remedy(mapping or {}, content or {})
     of_motion = (motion.gripper, motion.opening, motion.stuck, motion.rotations, motion.poses)
-    of_scale = (motion.motions, motion.lags, motion.scales, motion.magnitudes, motion.velocities)
+    of_scale = (motion.motions, motion.lags, scale.units, scale.openings, _rates)
     found = [finding for check in (*of_motion, *of_scale) for finding in check(evidence, remedy)]
+    # What follows in proportion has the right columns and axes: the scale alone is wrong.
+    scaled = {finding.where for finding in found if finding.check == "scale"}
+    found = [finding for finding in found if finding.check != "motion" or finding.where not in scaled]
     return [*found, *_clock(evidence), *_frozen(evidence), *_cameras(evidence), *_spread(statistics or {})]
+
+
+def _rates(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
+    """Rates that no robot is recorded at, and those that are not the declared ones."""
+    unlikely = [tally for _, _, tally in evidence.of("frequency") if tally.episodes]
+    for tally in unlikely:
+        rate = math.sqrt(tally.low * tally.high)
+        yield with_examples(
+            Finding(
+                "rate",
+                "timestamp",
+                f"frames come at {tally.low:,.4g} … {tally.high:,.4g} Hz, where robots are recorded at "
+                f"{SLOWEST_HZ:g} to {FASTEST_HZ:,g} Hz",
+                rate,
+                "give the unit in which the source has its times (s, ms, us, ns), or the key of its clock",
+                # By thousands to 1 … 1,000 Hz, as the units of time are apart.
+                remedy.clock_unit(1000.0 ** math.floor(math.log10(rate) / 3)),
+            ),
+            tally,
+        )
+    for _, _, tally in evidence.of("rate"):
+        if tally.episodes and not unlikely:
+            declared = tally.sums[1] / tally.sums[0]
+            yield with_examples(
+                Finding(
+                    "rate",
+                    "timestamp",
+                    f"the timestamps run at {tally.low:.4g} … {tally.high:.4g} Hz, the declared rate is "
+                    f"{declared:.4g} Hz",
+                    tally.worst[0][0],
+                    "give the rate of the recording in the source, or see that timestamps are in seconds",
+                    remedy.clock_unit(math.sqrt(tally.low * tally.high) / declared),
+                ),
+                tally,
+            )
 
 
 def _clock(evidence: Evidence) -> Iterator[Finding]:
     judged: dict[str, tuple[str, Callable[[Tally], str], Callable[[Tally], str]]] = {
-        "rate": (
-            "rate",
-            lambda t: (
-                f"the timestamps run at {t.low:.4g} … {t.high:.4g} Hz, the declared rate is "
-                f"{t.sums[1] / t.sums[0]:.4g} Hz"
-            ),
-            lambda _: "give the rate of the recording in the source, or see that timestamps are in seconds",
-        ),
         "backward": (
             "rate",
             lambda t: (

@@ -1,17 +1,16 @@
-"""Checks of grippers, rotations, lags, scales and magnitudes; see checks.py."""
+"""Checks of grippers, rotations, motion and lags; see checks.py."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
 
 from robot_foundry.normalization.evidence import Array, Evidence, Tally
-from robot_foundry.normalization.finding import Finding, listed, with_examples
+from robot_foundry.normalization.finding import Finding, with_examples
 from robot_foundry.normalization.following import (
+    COPIES,
     FEWEST_ROWS,
     FOLLOWS,
     LATE_FRAMES,
@@ -19,23 +18,18 @@ from robot_foundry.normalization.following import (
     Following,
     following,
 )
-from robot_foundry.normalization.remedies import Remedy, near_unit, nearest_unit
+from robot_foundry.normalization.remedies import Remedy
 
 # A right command correlates with the opening half a second later at +0.8 or more in every recording that was
 # tried, and an unused gripper at about 0: -0.3 is neither.
 AGAINST = -0.3
 # Less variance than this (of an opening, 0 … 1) is noise of the sensor.
 LEAST_GRIPPER_VARIANCE = 1e-3
-# A copy of the state correlates with it entirely; a target that is near it does not.
-COPIES = 0.9
 # Steps that are asked correlate with those that are made at 0.42 or more in every recording that was tried,
 # and at 0.05 or less where a rotation's order or sequence, or a column, is wrong.
 OBEYED = 0.15
 # The motion that a lag leaves unexplained is at most half of what any usual lag leaves: slow motions fit all.
 UNEXPLAINED = 0.5
-# The least unit mistake is 10 (cm for dm), the usual ones 57.3 (degrees) and 1000 (mm); gains of real
-# controllers were 0.7 to 1.7.
-SCALE_RATIO = 5.0
 # OSC commands turn by at most 0.5 rad about each axis, and on average by far less.
 APART_RAD = 0.6
 # Mean resultant length of the relative rotation above which the disagreement is one constant rotation.
@@ -46,7 +40,7 @@ def gripper(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
     """An action that closes while the opening opens, or while another stream does."""
     for measure, other in (("gripper", "the opening that follows"), ("gripper_streams", "action.next_state")):
         for column, dim, tally in evidence.of(measure):
-            correlations = [_correlation(m, LEAST_GRIPPER_VARIANCE) for m in _rows_of(tally, 6)]
+            correlations = [correlation(m, LEAST_GRIPPER_VARIANCE) for m in _rows_of(tally, 6)]
             strongest = max(correlations, key=abs, default=0.0)
             if strongest < AGAINST:
                 rows = int(tally.sums[0])
@@ -56,8 +50,7 @@ def gripper(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                     f"{dim} of {column} goes against {other} (correlation {strongest:.2f}, {rows:,} frames), "
                     "so one of the two has closed and open swapped",
                     strongest,
-                    "swap closed and open of the one that is wrong; look at an image of a closed gripper",
-                    remedy.swapped_gripper(column, dim),
+                    *remedy.swapped_gripper(column, dim, "state" if measure == "gripper" else other),
                 )
 
 
@@ -123,7 +116,7 @@ def rotations(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                     tally.high,
                     "degrees read as radians, a wrong Euler sequence or a wrong reading of rot6d do this, "
                     "and two episodes in one",
-                    remedy.other_rotation(column, part),
+                    remedy.other_rotation(column, part, jumps=True),
                 ),
                 tally,
             )
@@ -134,6 +127,18 @@ def poses(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
     for column, part, tally in evidence.of("pose"):
         count, angle = tally.sums[:2]
         if not _apart(tally):
+            continue
+        if remedy.displaces(column, f"{part}.ee_rot6d"):
+            # They are turned from the state itself, so no convention of the two can differ.
+            yield Finding(
+                "scale",
+                f"{column} {part}.ee_rot6d",
+                f"{part}.ee_rot6d of {column} turns by {angle / count:.2f} rad in a step on average, and no "
+                "robot is asked to",
+                angle / count,
+                f"give the scale that makes its numbers radians: {math.pi / 180:.8g} for degrees, else the "
+                "greatest step of the controller",
+            )
             continue
         resultant = float(np.linalg.norm(tally.sums[2:])) / (math.sqrt(3.0) * count)
         constant = resultant > CONSTANT_OFFSET
@@ -148,8 +153,11 @@ def poses(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             f"{part}.ee_rot6d of {column} and of the state it leads to are {angle / count:.2f} rad apart on "
             f"average, {cause}",
             angle / count,
-            "correct the convention of one of the two (quaternion order, Euler sequence, rows or columns)",
-            () if constant else (*remedy.other_rotation("state", part), *remedy.other_rotation(column, part)),
+            *(
+                ("correct the frame of one of the two, or train on the stream next_state", ())
+                if constant
+                else remedy.either_rotation(column, part)
+            ),
         )
 
 
@@ -203,7 +211,7 @@ def _disobeyed(follow: Following) -> bool:
 
 
 def lags(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
-    """Targets that come late, copy the state, or are outrun by it."""
+    """Targets that come late, or copy the state."""
     for (column, quantity), follow in following(evidence).items():
         where, lag_s = f"{column} {quantity}", follow.lag * follow.period_s
         if not follow.moves or follow.correlation < FOLLOWS or _constant(follow) or _disobeyed(follow):
@@ -225,16 +233,6 @@ def lags(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                 follow.lag,
                 "see that this key is the target and not a reading; else train on the stream next_state",
             )
-        elif follow.gain > SCALE_RATIO:
-            yield Finding(
-                "scale",
-                where,
-                f"the state moves {follow.gain:.3g} times as far as {quantity} of {column} asks"
-                f"{near_unit(follow.gain)}",
-                follow.gain,
-                "correct the scale of the command, or of the state",
-                remedy.scaled(column, quantity, follow.gain),
-            )
 
 
 def _copied(column: str, quantity: str, follow: Following) -> str:
@@ -248,93 +246,10 @@ def _copied(column: str, quantity: str, follow: Following) -> str:
     )
 
 
-def scales(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
-    """Levels, dim by dim: one joint in degrees among radians is found too."""
-    yield from _ratios(
-        evidence,
-        "scale",
-        lambda column, dims, gain: (
-            f"the state moves {gain:.3g} times as far as {dims} of {column}{near_unit(gain)}"
-        ),
-        lambda column, quantity, gain, dims: remedy.scaled(column, quantity, gain, dims),
-    )
-
-
-def velocities(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
-    """Velocities in another unit than the positions that they are of."""
-    yield from _ratios(
-        evidence,
-        "velocity",
-        lambda _, dims, gain: (
-            f"what moves changes {gain:.3g} times as fast as {dims} says{near_unit(gain)}, so one of the two "
-            "is in another unit"
-        ),
-        lambda column, quantity, gain, dims: remedy.scaled(column, quantity, gain, dims),
-    )
-
-
-def _ratios(
-    evidence: Evidence,
-    measure: str,
-    say: Callable[[str, str, float], str],
-    override: Callable[[str, str, float, Sequence[str]], tuple[str, ...]],
-) -> Iterator[Finding]:
-    """A finding for each quantity of which dims have a slope far from 1."""
-    grouped: dict[tuple[str, str, str], list[tuple[str, float]]] = defaultdict(list)
-    for column, dim, tally in evidence.of(measure):
-        count, _, _, xx, _, xy = tally.sums
-        if count < FEWEST_ROWS or _correlation(np.array(tally.sums), 0.0) < FOLLOWS:
-            continue
-        gain = xy / xx
-        if not 1 / SCALE_RATIO <= gain <= SCALE_RATIO:
-            grouped[column, dim.rpartition(".")[0], nearest_unit(gain)].append((dim, gain))
-    for (column, quantity, _), dims in sorted(grouped.items()):
-        gain = float(np.median([gain for _, gain in dims]))
-        names = [dim for dim, _ in dims]
-        yield Finding(
-            "scale" if measure == "scale" else "velocity_unit",
-            f"{column} {quantity}",
-            say(column, listed(names), gain),
-            gain,
-            "correct the scale of the one whose unit is not the one of its name",
-            override(column, quantity, gain, names),
-        )
-
-
-def magnitudes(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
-    """Values that no robot has."""
-    grouped: dict[tuple[str, str], list[tuple[str, Tally]]] = defaultdict(list)
-    for column, dim, tally in evidence.of("magnitude"):
-        if tally.episodes:
-            grouped[column, dim.rpartition(".")[0]].append((dim, tally))
-    for (column, quantity), dims in sorted(grouped.items()):
-        low, high = min(t.low for _, t in dims), max(t.high for _, t in dims)
-        worst = Tally.merge_all([replace(tally, sums=()) for _, tally in dims])
-        most = max((tally.episodes for _, tally in dims), default=0)
-        names = [dim for dim, _ in dims]
-        in_angles = "joint" in quantity
-        cause = "degrees for radians" if in_angles else "millimetres for metres"
-        yield replace(
-            with_examples(
-                Finding(
-                    "magnitude",
-                    f"{column} {quantity}",
-                    f"{listed(names)} of {column} goes from {low:.4g} to {high:.4g}, where no robot goes: "
-                    f"{cause}, or another key",
-                    max(-low, high),
-                    "give the scale that makes it metres or radians",
-                    remedy.scaled(column, quantity, math.pi / 180 if in_angles else 1e-3, names),
-                ),
-                worst,
-            ),
-            num_episodes=most,
-        )
-
-
-def _correlation(moments: Array, least_variance: float) -> float:
+def correlation(moments: Array, least_variance: float, fewest: int = FEWEST_ROWS) -> float:
     """Pearson's r of pooled (n, Σx, Σy, Σxx, Σyy, Σxy); 0 where one of them does not vary."""
     n, x, y, xx, yy, xy = (float(value) for value in moments)
-    if n < FEWEST_ROWS:
+    if n < fewest:
         return 0.0
     variance_x, variance_y = xx / n - (x / n) ** 2, yy / n - (y / n) ** 2
     if min(variance_x, variance_y) <= max(least_variance, 1e-12 * max(xx, yy) / n):

@@ -43,10 +43,15 @@ class Finding:
 
 
 def with_examples(finding: Finding, tally: Tally) -> Finding:
-    """The finding with the episodes that the tally names."""
-    return replace(
-        finding, episodes=tuple(dict.fromkeys(key for _, key in tally.worst)), num_episodes=tally.episodes
-    )
+    """The finding with the episodes that the tally names, as `<key>` or `<key>#<frame>`."""
+    episodes = dict.fromkeys(key.partition("#")[0] for _, key in tally.worst)
+    return replace(finding, episodes=tuple(episodes), num_episodes=tally.episodes)
+
+
+def worst_frame(tally: Tally) -> str:
+    """'frame 17 of demo-2': the worst of a tally that names frames."""
+    episode, _, frame = tally.worst[0][1].partition("#")
+    return f"frame {frame} of {episode}"
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

@@ -5,6 +5,7 @@ Shape suffixes: L = lags.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,10 @@ LEAST_STEP, FEWEST_OBEYED = 1e-4, 100
 CONSTANT_STEP = 1e-6
 # A robot's controller takes a step or two, and slow ones 0.1 s; what is later by both was recorded late.
 LATE_FRAMES, LATE_S = 3, 0.1
+# A copy of the state correlates with it entirely; a target that is near it does not.
+COPIES = 0.9
+# A displacement that is far too small leaves a target that is nearly the state: over a second they agree.
+ANSWERS = 0.3
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Following:
     step that is made over the one that is asked. `usual` is the best correlation at the lags of 0 to 2 frames
     that robots have. `obeyed` is the best correlation of the two steps, None where one of them hardly moves
     or there is too little of them. `moves` says that the state moves, and for long enough to judge by it,
-    `changes` and `asks` that the action ever changes, and that it ever differs from the state.
+    `changes` and `asks` that the action ever changes, and that it ever differs from the state. `displaces`
+    says that targets look like displacements of the state and not like a path of their own.
     """
 
     lag: int
@@ -44,6 +50,7 @@ class Following:
     changes: bool
     asks: bool
     period_s: float
+    displaces: bool
 
 
 def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
@@ -53,6 +60,7 @@ def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
     """
     found = {}
     lags_L = np.array(measures.LAGS)
+    reach = {(column, quantity): tally.sums for column, quantity, tally in evidence.of("reach")}
     for column, quantity, tally in evidence.of("follow"):
         products = np.array(tally.sums[:-2]).reshape(2, len(lags_L), 3)
         frames, seconds = tally.sums[-2:]
@@ -63,7 +71,9 @@ def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
         if frames < FEWEST_ROWS or not size.any():
             continue
         kind, best = np.unravel_index(int(correlations.argmax()), correlations.shape)
-        if lags_L[best] < 0 and correlations[1].max() >= FOLLOWS:
+        product, asked, made, _ = reach[column, quantity]
+        answers = product >= FOLLOWS * math.sqrt(asked * made) and correlations[1].max() >= ANSWERS
+        if lags_L[best] < 0 and asked * made > 0 and (answers or correlations[1].max() >= FOLLOWS):
             # The state itself, with a displacement on it that is followed.
             kind, best = np.intp(1), correlations[1].argmax()
         product, asked, _ = products[1, best]
@@ -82,5 +92,6 @@ def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
             bool(products[0, :, 1].max() > frames * CONSTANT_STEP**2),
             bool(steps > frames * CONSTANT_STEP**2),
             seconds / frames,
+            bool(kind == 1 and correlations[0, lags_L >= 0].max() < COPIES),
         )
     return found

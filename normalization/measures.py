@@ -6,11 +6,12 @@ Shape suffixes: N = frames, M = N - 1 steps, d = dims of one quantity.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robot_foundry.normalization.evidence import Array, EpisodeRows, Evidence, Tally, extremes
+from robot_foundry.normalization.measures_scale import reached, scales, spikes, velocities
 from robot_foundry.normalization.measures_streams import Measured, cameras, clock, frozen, stuck_grippers
 from robot_foundry.normalization.rotation import matrix_to_axis_angle, multiply, rot6d_to_matrix
+from robot_foundry.normalization.series import known, minus, moments, shifted, turn
 
 # Lags in frames at which an action is compared with what the state did. 0 is the next frame: row t of an
 # action against the state of row t + 1. A target is never late by more than a few frames, a robot can be.
@@ -35,15 +36,16 @@ _PLAUSIBLE_KINDS = ("position", "joint", "velocity")
 def measure(rows: EpisodeRows) -> Evidence:
     """The evidence of one episode."""
     found = {}
-    own = (_grippers, _rotations, _following, _scales, _plausible)
+    own = (_grippers, _rotations, _following, _plausible)
+    of_scale = (reached, scales, velocities, spikes)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        for measured in (*own, clock, frozen, stuck_grippers, cameras):
+        for measured in (*own, *of_scale, clock, frozen, stuck_grippers, cameras):
             found.update({(name, column, target): tally for name, column, target, tally in measured(rows)})
     return Evidence(1, found)
 
 
 def _grippers(rows: EpisodeRows) -> Measured:
-    """`gripper`: sums of `_moments` of command against opening for each of GRIPPER_LAGS."""
+    """`gripper`: sums of `moments` of command against opening for each of GRIPPER_LAGS."""
     state = rows.columns["state"]
     for name, column in rows.columns.items():
         for dim in (dim for dim in column.space if dim.quantity == "gripper_opening"):
@@ -56,13 +58,13 @@ def _grippers(rows: EpisodeRows) -> Measured:
             yield "opening", name, dim.name, Tally.of(sums, low=low, high=high, wrong=wrong, key=rows.key)
             if name != "state" and dim.name in state.space:
                 reached_N = state.dim(dim.name)
-                pairs = [_moments(opening_N, _shifted(reached_N, 1 + lag)) for lag in GRIPPER_LAGS]
+                pairs = [moments(opening_N, shifted(reached_N, 1 + lag)) for lag in GRIPPER_LAGS]
                 tally = Tally.of(np.concatenate(pairs), low=low, high=high)
                 yield "gripper", name, dim.name, tally
             next_state = rows.columns.get("action.next_state")
             if name == "action.command" and next_state is not None and dim.name in next_state.space:
                 other_N = next_state.dim(dim.name)
-                yield "gripper_streams", name, dim.name, Tally.of(_moments(opening_N, other_N))
+                yield "gripper_streams", name, dim.name, Tally.of(moments(opening_N, other_N))
 
 
 def _rotations(rows: EpisodeRows) -> Measured:
@@ -72,7 +74,7 @@ def _rotations(rows: EpisodeRows) -> Measured:
     for name, column in rows.columns.items():
         for part in column.parts("ee_rot6d"):
             rot6d_N6 = column.of(part, "ee_rot6d")
-            kept_N = _known(rot6d_N6)
+            kept_N = known(rot6d_N6)
             broken_N = kept_N & (_orthonormality(rot6d_N6) > NOT_ORTHONORMAL)
             share = broken_N.sum() / max(kept_N.sum(), 1)
             sums = (kept_N.sum(), broken_N.sum())
@@ -82,7 +84,7 @@ def _rotations(rows: EpisodeRows) -> Measured:
             if name == "state":
                 yield "turns", name, part, _turns(matrix_N33, rows)
             elif part in state.parts("ee_rot6d"):
-                reached_N33 = rot6d_to_matrix(_shifted(state.of(part, "ee_rot6d"), 1))
+                reached_N33 = rot6d_to_matrix(shifted(state.of(part, "ee_rot6d"), 1))
                 apart_N33 = multiply(np.swapaxes(matrix_N33, -1, -2), reached_N33)
                 angle_N = np.linalg.norm(matrix_to_axis_angle(apart_N33), axis=-1)
                 seen_N = np.isfinite(angle_N)
@@ -125,63 +127,29 @@ def _following(rows: EpisodeRows) -> Measured:
 def _follow(target: Array, reached: Array, *, is_rotation: bool) -> Array:
     if is_rotation:
         target, reached = rot6d_to_matrix(target), rot6d_to_matrix(reached)
-    difference = _turn if is_rotation else _minus
+    difference = turn if is_rotation else minus
     made = difference(reached[1:], reached[:-1])
     commanded = difference(target[1:], target[:-1])
     asked = difference(target[:-1], reached[:-1])
     return np.concatenate([_products(commanded, made, 1), _products(asked, made, 0)])
 
 
-def _scales(rows: EpisodeRows) -> Measured:
-    """`scale` of each dim of an action against the next state, and `velocity` of each velocity of the state
-    against the slope of what it is the velocity of: `_moments`, each about the episode's own means."""
-    state = rows.columns["state"]
-    for name, column in rows.columns.items():
-        for dim in column.space:
-            if (
-                name != "state"
-                and dim.quantity in ("ee_position", "joint_position")
-                and dim.name in state.space
-            ):
-                reached_N = _shifted(state.dim(dim.name), 1)
-                yield (
-                    "scale",
-                    name,
-                    dim.name,
-                    Tally.of(_about_means(column.dim(dim.name), reached_N)),
-                )
-    motions = {"joint_velocity": "joint_position", "ee_linear_velocity": "ee_position"}
-    for dim in state.space:
-        moved = f"{dim.part}.{motions.get(dim.quantity)}.{dim.component}"
-        if moved in state.space and len(rows.timestamp_N) > 2:
-            position_N = state.dim(moved)
-            slope_M = (position_N[2:] - position_N[:-2]) / (rows.timestamp_N[2:] - rows.timestamp_N[:-2])
-            velocity_M = state.dim(dim.name)[1:-1]
-            yield "velocity", "state", dim.name, Tally.of(_about_means(velocity_M, slope_M))
-
-
 def _plausible(rows: EpisodeRows) -> Measured:
-    """`magnitude`: the extremes of each dim, and by how many times it exceeds what a robot does."""
+    """`magnitude` of each dim: (frames, frames beyond what a robot does), and its extremes; the worst is
+    `<key>#<frame>`."""
     for name, column in rows.columns.items():
         for d, dim in enumerate(column.space):
             limit = GREATEST.get(dim.unit)
-            values_N = column.values_ND[column.valid_N, d]
-            values_N = values_N[np.isfinite(values_N)]
-            if limit is None or dim.kind not in _PLAUSIBLE_KINDS or not len(values_N):
+            size_N = np.where(column.valid_N, np.abs(column.values_ND[:, d].astype(np.float64)), np.nan)
+            known_N = np.isfinite(size_N)
+            if limit is None or dim.kind not in _PLAUSIBLE_KINDS or not known_N.any():
                 continue
-            low, high = extremes(values_N)
-            excess = max(-low, high) / limit
-            wrong = excess if excess > 1 else None
-            yield "magnitude", name, dim.name, Tally.of(low=low, high=high, wrong=wrong, key=rows.key)
-
-
-def _minus(after_Nd: Array, before_Nd: Array) -> Array:
-    return after_Nd - before_Nd
-
-
-def _turn(after_N33: Array, before_N33: Array) -> Array:
-    """The rotation vector [N, 3] from one to the other, about the axes of the base."""
-    return matrix_to_axis_angle(multiply(after_N33, np.swapaxes(before_N33, -1, -2)))
+            low, high = extremes(column.values_ND[known_N, d])
+            at, beyond = int(np.nanargmax(np.where(known_N, size_N, np.nan))), size_N > limit
+            wrong = size_N[at] / limit if size_N[at] > limit else None
+            sums = (np.count_nonzero(known_N), np.count_nonzero(beyond & known_N))
+            tally = Tally.of(sums, low=low, high=high, wrong=wrong, key=f"{rows.key}#{at}")
+            yield "magnitude", name, dim.name, tally
 
 
 def _orthonormality(rot6d_N6: Array) -> Array:
@@ -195,34 +163,9 @@ def _orthonormality(rot6d_N6: Array) -> Array:
     return np.abs(errors).max(axis=0)
 
 
-def _shifted(values_N: Array, lag: int) -> Array:
-    """Row t holds what row t + lag held; NaN beyond the ends."""
-    shifted_N = np.full_like(values_N, np.nan, dtype=np.float64)
-    count = max(len(values_N) - abs(lag), 0)
-    if lag >= 0:
-        shifted_N[:count] = values_N[lag : lag + count]
-    else:
-        shifted_N[-lag : -lag + count] = values_N[:count]
-    return shifted_N
-
-
-def _moments(x_N: Array, y_N: Array) -> Array:
-    """(n, Σx, Σy, Σxx, Σyy, Σxy) over the rows where both are known."""
-    kept_N = np.isfinite(x_N) & np.isfinite(y_N)
-    x, y = x_N[kept_N], y_N[kept_N]
-    return np.array([len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()])
-
-
-def _about_means(x_N: Array, y_N: Array) -> Array:
-    """`_moments` of the deviations from the episode's means, so that episodes pool without their offsets."""
-    kept_N = np.isfinite(x_N) & np.isfinite(y_N)
-    x, y = x_N[kept_N], y_N[kept_N]
-    return _moments(x - x.mean(), y - y.mean()) if len(x) else np.zeros(6)
-
-
 def _products(x_Md: Array, y_Md: Array, ahead: int) -> Array:
     """(Σ x·y, Σ x·x, Σ y·y) of row t of x and row t + ahead + lag of y, where both are known, by lag."""
-    known_x, known_y = _known(x_Md), _known(y_Md)
+    known_x, known_y = known(x_Md), known(y_Md)
     x, y = np.where(known_x[:, None], x_Md, 0.0), np.where(known_y[:, None], y_Md, 0.0)
     xx, yy, count = (x * x).sum(axis=1), (y * y).sum(axis=1), len(x)
     products = []
@@ -234,8 +177,3 @@ def _products(x_Md: Array, y_Md: Array, ahead: int) -> Array:
         products.append((x[of_x] * y[of_y]).sum())
         products += [(xx[of_x] * known_y[of_y]).sum(), (known_x[of_x] * yy[of_y]).sum()]
     return np.array(products)
-
-
-def _known(values_Nd: Array) -> NDArray[np.bool_]:
-    """Rows [N] that are finite."""
-    return np.asarray(np.isfinite(values_Nd).all(axis=1))

@@ -14,6 +14,9 @@ from robot_foundry.normalization.evidence import Array, EpisodeRows, Tally
 
 Measured = Iterator[tuple[str, str, str, Tally]]  # measure, column, target, tally
 
+# Force sensors and torque loops are recorded at 1 kHz; keyframes may be a second apart. Times in ms, read as
+# s, or the other way, are beyond from 1 and 5 Hz on: robots are recorded faster than both.
+SLOWEST_HZ, FASTEST_HZ = 0.5, 2000.0
 # Clocks of recorders agree with their nominal rate far better than 5 %.
 RATE_ERROR = 0.05
 # The median of fewer intervals may be jitter.
@@ -36,7 +39,7 @@ GRIPPER_MOVED = 0.2
 
 
 def clock(rows: EpisodeRows) -> Measured:
-    """`backward` (earlier, equal), `rate`, `gaps` (intervals, missing) and `jitter` of the timestamps."""
+    """`backward` (earlier, equal), `rate`, `frequency`, `gaps` (intervals, missing) and `jitter` of times."""
     dt_M = np.diff(rows.timestamp_N)
     if not len(dt_M):
         return
@@ -50,6 +53,9 @@ def clock(rows: EpisodeRows) -> Measured:
     error = abs(rate / rows.fps - 1.0)
     wrong = error if error > RATE_ERROR and len(dt_M) >= FEWEST_INTERVALS else None
     yield "rate", "timestamp", "", Tally.of((1.0, rows.fps), low=rate, high=rate, wrong=wrong, key=rows.key)
+    unlikely = max(rate / FASTEST_HZ, SLOWEST_HZ / rate)
+    wrong = unlikely if unlikely > 1 and len(dt_M) >= FEWEST_INTERVALS else None
+    yield "frequency", "timestamp", "", Tally.of((1.0,), low=rate, high=rate, wrong=wrong, key=rows.key)
     late_M = dt_M > GAP_PERIODS * period
     missing = float((np.round(dt_M[late_M] / period) - 1).sum())
     longest = float(dt_M.max())

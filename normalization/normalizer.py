@@ -2,11 +2,9 @@
 
 Normalised is (x - centre) / scale, clipped. `rule` says how centre and scale came about:
 
-    percentiles   the low and high percentile (1 and 99) go to -1 and 1
-    range         min and max go to -1 and 1: grippers
-    narrow band   as range, because the percentiles span less than 1 % of it (a dimension that seldom moves)
+    percentiles, wide percentiles, point mass, range     see bands.py: none is decided by a single frame
     identity      unchanged: rotations, whose columns must stay unit vectors
-    constant      min = max: 0 when normalised, and back to the constant
+    constant      hardly more than rounding: 0 when normalised, and back to the constant
     no data       0 both ways
 
 Works on NumPy arrays and torch tensors alike, in their own dtype and device, with the same numbers: only
@@ -25,14 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.normalization.bands import extreme_band, least_spread, levels_of, robust_band
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.space import ActionSpace, Dim
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import FoundryError
 
 _FORMAT = 1
-_NARROW = 0.01  # a percentile band below this share of the range gives way to the range
-_DISCRETE = 32  # at most so many distinct values, each seen 8 times on average, make a discrete dimension
+_FAR = 10.0  # scales from the centre: of 1e6 values gaussian ones go to 2, Laplacian ones to 4
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,8 @@ class Scaling:
     """How one dimension is scaled.
 
     `clipped` is the share of the fitted data beyond the clip, `levels` the number of distinct values where
-    they are so few that the dimension is discrete.
+    they are so few that the dimension is discrete. `outlier` is the least or the greatest value, the one
+    further out, where it is beyond all that the scale is made for.
     """
 
     centre: float
@@ -48,6 +47,7 @@ class Scaling:
     rule: str
     clipped: float = 0.0
     levels: int | None = None
+    outlier: float | None = None
 
 
 _NO_DATA = Scaling(0.0, 0.0, "no data")
@@ -75,11 +75,16 @@ class Normalizer:
         percentiles: tuple[float, float] = (1.0, 99.0),
         clip: float = 1.5,
         offsets: Sequence[Statistics] = (),
+        values_per_frame: int | Sequence[int] = 1,
+        values_per_step: int | Sequence[int] = 1,
     ) -> Normalizer:
         """The scalings of `space` (default: that of the statistics).
 
         Dimensions that the statistics lack have no data. `offsets` are statistics of each step of a chunk,
         which then has a scaling of its own; where a step has no data, that of all steps holds.
+        `values_per_frame` says how often the statistics count one frame, for all dimensions or each: the
+        steps of a chunk, times the weight of the frame; `values_per_step` the same of `offsets`. What only
+        two frames say decides no scale.
 
         Raises FoundryError where a dimension's unit, kind or representation is not that of its statistics.
         """
@@ -90,13 +95,17 @@ class Normalizer:
             )
         space = statistics.space if space is None else space
 
-        def fitted(of: Statistics) -> tuple[Scaling, ...]:
-            return tuple(_scaling(_digest(of, dim), dim, (low, high), clip) for dim in space)
+        def fitted(of: Statistics, repeats: int | Sequence[int]) -> tuple[Scaling, ...]:
+            repeats_D = np.broadcast_to(repeats, len(space)).tolist()
+            return tuple(
+                _scaling(_digest(of, dim), dim, (low, high), clip, times)
+                for dim, times in zip(space, repeats_D, strict=True)
+            )
 
-        pooled = fitted(statistics)
+        pooled = fitted(statistics, values_per_frame)
         steps = tuple(
             tuple(all_steps if own == _NO_DATA else own for own, all_steps in zip(row, pooled, strict=True))
-            for row in map(fitted, offsets)
+            for row in (fitted(of_step, values_per_step) for of_step in offsets)
         )
         return cls(space, pooled, float(clip), (low, high), steps)
 
@@ -206,29 +215,27 @@ def _digest(statistics: Statistics, dim: Dim) -> Digest | None:
     return statistics[dim.name]
 
 
-def _scaling(digest: Digest | None, dim: Dim, percentiles: tuple[float, float], clip: float) -> Scaling:
+def _scaling(
+    digest: Digest | None, dim: Dim, percentiles: tuple[float, float], clip: float, repeats: int
+) -> Scaling:
     if digest is None or not digest.count:
         return _NO_DATA
     if dim.kind == "rotation":
         return Scaling(0.0, 1.0, "identity", _beyond(digest, -clip, clip))
-    if digest.min == digest.max:
-        return Scaling(digest.min, 0.0, "constant", levels=1)
-    low, high = (float(value) for value in digest.percentile(percentiles))
-    rule = "percentiles"
     if dim.kind == "gripper":
-        rule = "range"
-    elif high - low < _NARROW * (digest.max - digest.min):
-        rule = "narrow band"
-    if rule != "percentiles":
-        low, high = digest.min, digest.max
-    centre, scale = (low + high) / 2, (high - low) / 2
+        band = extreme_band(digest, dim.unit)
+    else:
+        band = robust_band(digest, dim.unit, percentiles, repeats)
+    centre, scale = (band.low + band.high) / 2, (band.high - band.low) / 2
+    outlier = max(digest.min, digest.max, key=lambda value: abs(value - centre))
+    if scale == 0:
+        inside = least_spread(digest, dim.unit)
+        levels = 1 if digest.min == digest.max else levels_of(digest)
+        beyond = _beyond(digest, centre - inside, centre + inside)
+        return Scaling(centre, 0.0, band.rule, beyond, levels, outlier if beyond else None)
     beyond = _beyond(digest, centre - clip * scale, centre + clip * scale)
-    return Scaling(centre, scale, rule, beyond, _levels(digest))
-
-
-def _levels(digest: Digest) -> int | None:
-    distinct = len(digest.values)
-    return distinct if digest.is_exact and distinct <= min(_DISCRETE, digest.count // 8) else None
+    is_far = abs(outlier - centre) > _FAR * scale
+    return Scaling(centre, scale, band.rule, beyond, levels_of(digest), outlier if is_far else None)
 
 
 def _beyond(digest: Digest, low: float, high: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _OTHER = {"xyzw": "wxyz", "wxyz": "xyzw", "rot6d_columns": "rot6d_rows", "rot6d_rows": "rot6d_columns"}
@@ -14,11 +14,15 @@ _NEAR = 1.3
 
 
 # Between units that are mixed up, and how to say so; the inverse of each counts too.
+DEGREES = "degrees for radians"
 FACTORS = {
     "millimetres for metres": 1000.0,
     "centimetres for metres": 100.0,
-    "degrees for radians": 180.0 / math.pi,
+    DEGREES: 180.0 / math.pi,
+    "decimetres for metres": 10.0,
 }
+_DISPLACEMENTS = ("delta", "osc")
+CLOCK_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
 def nearest_unit(gain: float) -> str:
@@ -29,61 +33,133 @@ def nearest_unit(gain: float) -> str:
     return ""
 
 
-def near_unit(gain: float) -> str:
+def near_unit(gain: float, is_angle: bool) -> str:
     """', as millimetres for metres would' or nothing."""
     name = nearest_unit(gain)
-    return f", as {name} would" if name else ""
+    return f", as {name} would" if name and is_angle == (name == DEGREES) else ""
 
 
-def _exact(gain: float) -> float:
-    """The unit's own factor where the gain is near one, so that an override is a round number."""
+def unit_factor(gain: float) -> float | None:
+    """The factor of the unit mistake that is near the gain, above or below 1; None if none is."""
     name = nearest_unit(gain)
     if not name:
-        return float(f"{gain:.3g}")
-    factor = FACTORS[name]
-    return factor if gain > 1 else 1 / factor
+        return None
+    return FACTORS[name] if gain > 1 else 1 / FACTORS[name]
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """Overrides for one dataset; `mapping` is the mapping of its spec as JSON, {} where it is not known."""
+    """Overrides for one dataset; `mapping` and `content` are those of its spec as JSON, {} where it is not
+    known."""
 
     mapping: Mapping[str, Any]
+    content: Mapping[str, Any] = field(default_factory=dict)
 
-    def swapped_gripper(self, column: str, dim: str) -> tuple[str, ...]:
-        """closed and open changed over."""
+    def swapped_gripper(self, column: str, dim: str, other: str) -> tuple[str, tuple[str, ...]]:
+        """What to do where the openings of two columns oppose, and the override that does it. Numbers that
+        are the gap between fingers prove which is wrong; without them an image has to tell."""
+        gaps = {side: self._is_gap(side, dim) for side in (column, other)}
+        proven = {side for side, is_gap in gaps.items() if is_gap is False}
+        proven |= {column} if gaps[other] and gaps[column] is None else set()
+        proven |= {other} if gaps[column] and gaps[other] is None else set()
+        swaps = {side: self._swapped(side, dim) for side in (column, other)}
+        if len(proven) == 1:
+            wrong = proven.pop()
+            return f"swap closed and open of {wrong}: the gap between the fingers tells", swaps[wrong]
+        told = "swap closed and open of the one that is wrong; look at an image of a closed gripper"
+        if swaps[column] and swaps[other]:
+            settings = [" ".join(f"--set {override}" for override in swaps[side]) for side in swaps]
+            return f"{told} ({column}: {settings[0]}; {other}: {settings[1]})", ()
+        return told, swaps[column]
+
+    def _swapped(self, column: str, dim: str) -> tuple[str, ...]:
         path, settings = self._field(column, dim)
         if "closed" not in settings or "open" not in settings:
             return ()
         return (f"{path}.closed={settings['open']:g}", f"{path}.open={settings['closed']:g}")
 
-    def other_rotation(self, column: str, part: str) -> tuple[str, ...]:
-        """The other order of a quaternion, degrees, or the other reading of rot6d."""
+    def _is_gap(self, column: str, dim: str) -> bool | None:
+        """Whether the numbers are the gap between fingers and grow with the opening (False: they are and do
+        not); None where the form does not say what they are."""
+        _, settings = self._field(column, dim)
+        if settings.get("from") not in ("fingers", "width"):
+            return None
+        return bool(settings["open"] > settings["closed"])
+
+    def other_rotation(self, column: str, part: str, *, jumps: bool = False) -> tuple[str, ...]:
+        """The other order of a quaternion, the other reading of rot6d, or of angles that jump, degrees."""
         path, settings = self._field(column, f"{part}.ee_rotation")
         form = settings.get("from")
         if form == "quaternion" and settings.get("order") in _OTHER:
             return (f"{path}.order={_OTHER[settings['order']]}",)
-        if form == "euler":
+        if form == "euler" and jumps:
             return (f"{path}.degrees={'false' if settings.get('degrees') else 'true'}",)
         return (f"{path}.from={_OTHER[form]}",) if form in _OTHER else ()
 
+    def either_rotation(self, column: str, part: str) -> tuple[str, tuple[str, ...]]:
+        """What to do where orientations of state and action disagree: the override, where only one of the two
+        has a convention that may be the other."""
+        told = "correct the convention of one of the two (quaternion order, Euler sequence, rows or columns)"
+        of_state, of_action = self.other_rotation("state", part), self.other_rotation(column, part)
+        if of_state and of_action:
+            return f"{told}: --set {of_state[0]} or --set {of_action[0]}", ()
+        return told, (*of_state, *of_action)
+
+    def form(self, column: str, quantity: str) -> str | None:
+        """The form (`from`) that the quantity has in the spec, None where that is not known."""
+        form: str | None = self._field(column, _in_spec(quantity))[1].get("from")
+        return form
+
+    def displaces(self, column: str, quantity: str) -> bool | None:
+        """Whether targets are displacements of the state; None where the spec is not known."""
+        form = self.form(column, quantity)
+        return None if form is None else form in _DISPLACEMENTS
+
+    def scale(self, column: str, quantity: str) -> float | None:
+        """The one scale that the quantity has in the spec, None where it has none or several."""
+        scale = self._field(column, _in_spec(quantity))[1].get("scale")
+        return float(scale) if isinstance(scale, int | float) else None
+
     def scaled(
-        self, column: str, quantity: str, gain: float, dims: Sequence[str] | None = None
+        self,
+        column: str,
+        quantity: str,
+        factor: float | None,
+        dims: Sequence[str] = (),
+        of: Sequence[str] = (),
     ) -> tuple[str, ...]:
-        """The field's scale times the gain; for some `dims` of it only, where the scale names each."""
-        path, settings = self._field(column, quantity)
-        if "scale" not in settings:
+        """The field's scale times the factor; for some `dims` only, where these are not all `of` it."""
+        path, settings = self._field(column, _in_spec(quantity))
+        if "scale" not in settings or factor is None:
             return ()
-        scale, factor = settings["scale"], _exact(gain)
-        if isinstance(scale, list | tuple):
-            chosen = {dim.rpartition(".")[2] for dim in dims or ()}
-            components = "xyz" if quantity.endswith("ee_position") else [str(i) for i in range(len(scale))]
-            values = [
-                s * factor if c in chosen or not chosen else s
-                for s, c in zip(scale, components, strict=False)
-            ]
-            return (f"{path}.scale={json.dumps(values)}",)
-        return (f"{path}.scale={scale * factor:.8g}",)
+        scale, chosen = settings["scale"], set(dims) if set(dims) != set(of) else set(of)
+        if not isinstance(scale, list | tuple):
+            if chosen == set(of):
+                return (f"{path}.scale={scale * factor:.8g}",)
+            scale = [scale] * len(of)
+        if len(of) != len(scale):
+            return ()
+        values = [s * factor if dim in chosen else s for s, dim in zip(scale, of, strict=True)]
+        return (f"{path}.scale={json.dumps([float(f'{value:.8g}') for value in values])}",)
+
+    def opened(self, column: str, dim: str, factor: float) -> tuple[str, ...]:
+        """The value of an open gripper times the factor, where closed is 0."""
+        path, settings = self._field(column, dim)
+        if settings.get("closed") != 0 or "open" not in settings:
+            return ()
+        return (f"{path}.open={settings['open'] * factor:.8g}",)
+
+    def clock_unit(self, ratio: float) -> tuple[str, ...]:
+        """The unit in which times would run `ratio` times as slow, where that is a unit."""
+        places = self.content.get("hdf5") or {}
+        unit = (places.get("time") or {}).get("unit")
+        if unit not in CLOCK_UNITS:
+            return ()
+        wanted = CLOCK_UNITS[unit] * ratio
+        for name, seconds in CLOCK_UNITS.items():
+            if name != unit and 1 / _NEAR < wanted / seconds < _NEAR:
+                return (f"content.hdf5.time.unit={name}",)
+        return ()
 
     def _field(self, column: str, quantity: str) -> tuple[str, Mapping[str, Any]]:
         stream = column.removeprefix("action.")
@@ -93,3 +169,8 @@ class Remedy:
             path = f"mapping.actions.{stream}.{quantity}"
             fields = self.mapping.get("actions", {}).get(stream, {})
         return path, fields.get(quantity, {})
+
+
+def _in_spec(quantity: str) -> str:
+    """As the quantity is written in a spec."""
+    return quantity.replace("ee_rot6d", "ee_rotation")

@@ -45,10 +45,12 @@ def remarks(scaling: Scaling) -> list[str]:
         found.append("no data: masked both ways")
     elif scaling.rule == "constant":
         found.append(f"constant {scaling.centre:.6g}: the policy cannot move it")
-    elif scaling.rule == "narrow band":
-        found.append("near-constant: seldom moves, or a few wild values")
+    elif scaling.rule in ("wide percentiles", "point mass"):
+        found.append("near-constant: seldom moves")
     if scaling.levels is not None and scaling.levels > 1:
         found.append(f"discrete: {scaling.levels} values")
+    if scaling.outlier is not None:
+        found.append(f"outlier {scaling.outlier:.4g}")
     if scaling.clipped > MUCH_CLIPPED:
         found.append("much is clipped")
     return found

@@ -10,7 +10,8 @@ The reference is the state at the anchor step, the same for every step of the ch
     absolute        as it is.
 
 A pose is `ee_position` with `ee_rot6d` of one part. A part of which the action space has only one of the
-two keeps the other as it is in the state; a part with neither is left alone. Joints are absolute unless
+two keeps the other as it is in the state; a part with neither is left alone. A part that has no rotation at
+all has no axes of a tool: `relative_tool`, the default, is relative_base for it. Joints are absolute unless
 the representation says relative joints; then their difference to the state is taken (for `delta`, to the
 step before). Gripper, velocities, base and everything else stay absolute.
 
@@ -63,18 +64,50 @@ class Representation:
         return f"{self.poses}+{_RELATIVE_JOINTS}" if self.relative_joints else self.poses
 
 
-def represented(action_space: ActionSpace, representation: str | Representation) -> ActionSpace:
-    """The action space with each dimension's representation set to what encode() makes of it."""
+def represented(
+    action_space: ActionSpace,
+    representation: str | Representation,
+    state_space: ActionSpace | None = None,
+) -> ActionSpace:
+    """The action space with each dimension's representation set to what encode() makes of it. Without the
+    state's space every part counts as one that has a rotation."""
     wanted = Representation.parse(representation)
+    without = () if state_space is None else parts_in_base_axes(state_space, action_space, wanted)
 
     def of(dim: Dim) -> str:
         if dim.quantity in ("ee_position", "ee_rot6d"):
-            return wanted.poses
+            return "relative_base" if dim.part in without else wanted.poses
         if dim.quantity == "joint_position" and wanted.relative_joints:
             return "delta" if wanted.poses == "delta" else "relative"
         return "absolute"
 
     return ActionSpace(replace(dim, representation=of(dim)) for dim in action_space)
+
+
+def parts_in_base_axes(
+    state_space: ActionSpace, action_space: ActionSpace, representation: str | Representation
+) -> tuple[str, ...]:
+    """Parts of which there is a position and nowhere a rotation, where `relative_tool` is relative_base."""
+    if Representation.parse(representation).poses != "relative_tool":
+        return ()
+    turning = {
+        dim.part for space in (state_space, action_space) for dim in space if dim.quantity == "ee_rot6d"
+    }
+    posed = dict.fromkeys(dim.part for dim in action_space if dim.quantity == "ee_position")
+    return tuple(part for part in posed if part not in turning)
+
+
+def base_axes_note(
+    dataset: str,
+    state_space: ActionSpace,
+    action_space: ActionSpace,
+    representation: str | Representation,
+) -> list[str]:
+    """A line for the user where parts of a dataset have no rotation that `relative_tool` could go by."""
+    parts = parts_in_base_axes(state_space, action_space, representation)
+    if not parts:
+        return []
+    return [f"{dataset} has no rotation of {', '.join(parts)}: relative_tool is relative_base there"]
 
 
 def references(
@@ -110,9 +143,9 @@ def encode(
     for part in _posed_parts(state_space, action_space, wanted):
         anchor_B144 = part.anchor(state_BS)
         target_BT44 = part.read(target_BTA, anchor_B144)
-        if wanted.poses == "relative_base":
+        if part.poses == "relative_base":
             part.write(action_BTA, _minus_base(target_BT44, anchor_B144))
-        elif wanted.poses == "delta":
+        elif part.poses == "delta":
             _write_steps(part, action_BTA, target_BT44, anchor_B144)
         else:
             part.write(action_BTA, pose.relative(anchor_B144, target_BT44))
@@ -141,9 +174,9 @@ def decode(
     for part in _posed_parts(state_space, action_space, wanted):
         anchor_B144 = part.anchor(state_BS)
         encoded_BT44 = part.read(action_BTA, np.eye(4))
-        if wanted.poses == "relative_base":
+        if part.poses == "relative_base":
             decoded_BT44 = _plus_base(encoded_BT44, anchor_B144)
-        elif wanted.poses == "delta":
+        elif part.poses == "delta":
             decoded_BT44 = _accumulate(encoded_BT44, anchor_B144)
         else:
             decoded_BT44 = pose.compose(anchor_B144, encoded_BT44)
@@ -159,8 +192,10 @@ def decode(
 
 @dataclass(frozen=True)
 class _PosedPart:
-    """Columns of the pose of one part in the action, and of what it is relative to in the state."""
+    """Columns of the pose of one part in the action, and of what it is relative to in the state; `poses` is
+    its representation."""
 
+    poses: RelativeKinds
     action_position: NDArray[np.intp] | None
     action_rot6d: NDArray[np.intp] | None
     state_position: NDArray[np.intp] | None
@@ -194,6 +229,7 @@ def _posed_parts(
 ) -> Iterator[_PosedPart]:
     if wanted.poses == "absolute":
         return
+    without = parts_in_base_axes(state_space, action_space, wanted)
     for part in dict.fromkeys(dim.part for dim in action_space):
         action_position = _columns(action_space, part, "ee_position")
         action_rot6d = _columns(action_space, part, "ee_rot6d")
@@ -201,7 +237,8 @@ def _posed_parts(
             continue
         state_position = _columns(state_space, part, "ee_position")
         state_rot6d = _columns(state_space, part, "ee_rot6d")
-        rotation_needed = action_rot6d is not None or wanted.poses != "relative_base"
+        poses: RelativeKinds = "relative_base" if part in without else wanted.poses
+        rotation_needed = action_rot6d is not None or poses != "relative_base"
         for needed, found, quantity in (
             (action_position is not None, state_position, "ee_position"),
             (rotation_needed, state_rot6d, "ee_rot6d"),
@@ -213,6 +250,7 @@ def _posed_parts(
                     + ("" if action_rot6d is not None or quantity == "ee_position" else " or relative_base"),
                 )
         yield _PosedPart(
+            poses,
             action_position,
             action_rot6d,
             None if action_position is None else state_position,

@@ -8,7 +8,7 @@ unlike motions, so poses are moved to it before anything is mixed.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,9 +80,17 @@ def check_tool_frame(name: str) -> str:
     return name
 
 
-def tool_frame_warnings(names: Sequence[tuple[str, str]]) -> list[str]:
-    """What to say of a mixture of (dataset, name of its tool frame): unknown frames, and unlike ones."""
-    if len(names) < 2:
+def tool_frame_warnings(
+    names: Sequence[tuple[str, str]], conventions: Mapping[str, str] | None = None
+) -> list[str]:
+    """What to say of a mixture of (dataset, name of its tool frame): unknown frames, and unlike ones.
+
+    `conventions` say of datasets by which robot and reading of its poses they were made: where that is one
+    for all, an unknown frame is the same in all of them.
+    """
+    told = conventions or {}
+    alike = {told.get(dataset, dataset) for dataset, _ in names}
+    if len(names) < 2 or (len(alike) == 1 and {frame for _, frame in names} == {UNKNOWN}):
         return []
     unknown = [dataset for dataset, frame in names if frame == UNKNOWN]
     known = {frame: dataset for dataset, frame in reversed(names) if frame != UNKNOWN}

@@ -292,8 +292,8 @@ def test_mix(shell: Shell, store: Store) -> None:
     assert shell.json("mix", "--weights", "sim=1", "--as", "new", "--dry-run")["version"] is None
     with pytest.raises(FoundryError, match="no dataset 'new'"):
         resolve(store, "new")
-    code, out, err = shell("mix", "--weights", "sim=2,real=2", "--as", "even")
-    assert code == 0 and "stored as even@v1" in out and "sum to 4" in err
+    code, out, err = shell("mix", "--weights", "sim=0.2,real=0.2", "--as", "even")
+    assert code == 0 and "stored as even@v1" in out and "sum to 0.4;" in err
     assert (
         shell.json("mix", "--weights", "even=1")["id"] == shell.json("mix", "--weights", "real=1,sim=1")["id"]
     )

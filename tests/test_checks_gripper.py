@@ -41,6 +41,40 @@ def test_an_inverted_gripper_is_found_on_either_side(side):
     )
 
 
+def test_where_nothing_proves_which_side_is_wrong_both_settings_are_told_and_none_is_printed():
+    def invert(episode):
+        episode.command["gripper_opening"] = 1 - episode.command["gripper_opening"]
+
+    value = {"from": "value", "closed": 0.0, "open": 1.0}
+    mapping = {
+        "state": {"right.gripper_opening": value},
+        "actions": {"command": {"right.gripper_opening": value}},
+    }
+    [command] = [f for f in judged(made(invert), mapping) if f.where.startswith("action.command")]
+    assert command.overrides == ()
+    for where in ("state", "actions.command"):
+        assert f"--set mapping.{where}.right.gripper_opening.closed=1" in command.remedy
+
+
+@pytest.mark.parametrize("wrong", ["state", "command"])
+def test_a_width_between_fingers_proves_which_side_is_wrong(wrong):
+    def invert(episode):
+        if wrong == "command":
+            episode.command["gripper_opening"] = 1 - episode.command["gripper_opening"]
+        else:
+            episode.opening = 1 - episode.opening
+
+    closed, opened = (0.08, 0.0) if wrong == "state" else (0.0, 0.08)
+    mapping = {
+        "state": {"right.gripper_opening": {"from": "width", "closed": closed, "open": opened}},
+        "actions": {"command": {"right.gripper_opening": {"from": "command", "closed": 1, "open": -1}}},
+    }
+    [command] = [f for f in judged(made(invert), mapping) if f.where.startswith("action.command")]
+    side = "state" if wrong == "state" else "actions.command"
+    assert all(setting.startswith(f"mapping.{side}.") for setting in command.overrides)
+    assert len(command.overrides) == 2
+
+
 def test_a_command_that_opposes_the_stream_beside_it_is_found():
     episodes = made()
     rows = [episode.rows() for episode in episodes]

@@ -68,7 +68,7 @@ def test_each_kind_has_its_rule(normalizer):
     assert {found[f"right.ee_rot6d.{i}"] for i in range(6)} == {"identity"}
     assert found["right.gripper_opening"] == "range"
     assert found["right.joint_position.0"] == "constant"
-    assert found["right.joint_position.1"] == "narrow band"
+    assert found["right.joint_position.1"] == "point mass"
     assert found["right.joint_position.2"] == "percentiles"
     assert found["base.linear_velocity.y"] == "no data"
 
@@ -141,7 +141,8 @@ def test_the_report_says_what_deserves_a_look(statistics, normalizer):
     assert rows["right.ee_rot6d.0"]["rule"] == "identity" and rows["right.ee_rot6d.0"]["note"] == ""
     tails = np.random.default_rng(8).standard_t(3, (20_000, 1))
     wide = Normalizer.fit(Statistics.of(tails, None, ActionSpace(["right.height"])), percentiles=(5, 95))
-    assert report(wide)[0]["note"] == "much is clipped" and report(wide)[0]["clipped_percent"] > 1
+    assert report(wide)[0]["note"] == "outlier 99.81; much is clipped"
+    assert report(wide)[0]["clipped_percent"] > 1
 
     lines = as_text(report(normalizer)).splitlines()
     assert len(lines) == 1 + len(SPACE) and lines[0].split() == list(HEADERS)

@@ -14,6 +14,7 @@ import pytest
 
 from robot_foundry.catalog.mixture import Mixture, as_mixture
 from robot_foundry.catalog.store import Store
+from robot_foundry.cli.foundry_data import group as data_group
 from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
 from robot_foundry.loader.load import load
@@ -276,6 +277,30 @@ def test_the_rotation_that_positions_are_relative_to_must_be_known(tmp_path: Pat
     seen["state"]["right.ee_rot6d.2"] = np.nan
     with pytest.raises(FoundryError, match="right.ee_rot6d.2 must be known: .* relative_tool to it"):
         policy.act(seen, "lift", seed=0)
+
+
+def test_a_robot_without_rotations_trains_by_default_and_says_along_which_axes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "store")
+    dims = [name for name in h.POSE if "ee_rot6d" not in name]
+    h.stores["make_version"](store, "gantry", [[12, 9, 10]], state=dims, action=dims, images=True)
+    h.run(store, tmp_path / "run", "data.mix=gantry", "run.steps=1", "run.save_every=1")
+    policy = Policy.load(tmp_path / "run")
+    assert policy.config.data.window.representation == "relative_tool"
+    assert policy.spaces.action.dims[0].representation == "relative_base"
+    notes = resolve_job(h.tiny(store, tmp_path / "run", "data.mix=gantry")).notes
+    assert "gantry has no rotation of right: relative_tool is relative_base there" in notes
+    seen = observation()
+    seen["state"] = {name: value for name, value in seen["state"].items() if "rot6d" not in name}
+    chunk = policy.act(seen, "lift", seed=0)
+    assert chunk.values_TA.shape == (4, 4)
+    seen["state"]["right.ee_position.x"] += 5.0  # targets move with the anchor, along the axes of the base
+    moved = policy.act(seen, "lift", seed=0)
+    assert not np.allclose(moved.values_TA[:, 0], chunk.values_TA[:, 0], atol=1.0)
+    arguments = ("stats", "gantry", "-r", "relative_tool", "--horizon", "2", "--store", store.url)
+    assert run(data_group, "foundry-data", arguments) == 0
+    assert "Note: gantry has no rotation of right" in capsys.readouterr().err
 
 
 # --- open loop ----------------------------------------------------------------------------------------------

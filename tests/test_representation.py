@@ -10,6 +10,7 @@ from robot_foundry.normalization import pose
 from robot_foundry.normalization.representation import (
     KINDS,
     Representation,
+    base_axes_note,
     decode,
     encode,
     references,
@@ -220,6 +221,37 @@ def test_position_only_actions_keep_the_orientation_of_the_state(kind):
     moved = targets[0] - episode[0, :3]
     expected = moved if kind == "relative_base" else first.T @ moved
     np.testing.assert_allclose(actions[0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("joints", ["", "+relative_joints"])
+def test_a_part_that_has_no_rotation_at_all_is_relative_along_the_axes_of_the_base(joints):
+    """By default; what is asked for by another name is refused where the part cannot have it."""
+    quantities = ["right.ee_position", *dims_for("right.joint_position", count=3), "left.ee_position"]
+    space = ActionSpace([*quantities, "left.ee_rot6d"])
+    whole = space.gather(smooth_episode(13, 20), TWO_ARMS)
+    found = encode(whole[0], whole[1:], space, space, f"relative_tool{joints}")
+    at_right, at_left = (
+        [space.index(name) for name in space.names if name.startswith(f"{part}.ee")]
+        for part in ("right", "left")
+    )
+    np.testing.assert_allclose(found[:, at_right], whole[1:, at_right] - whole[0, at_right], atol=1e-12)
+    beside = encode(
+        smooth_episode(13, 20)[0], smooth_episode(13, 20)[1:], TWO_ARMS, TWO_ARMS, "relative_tool"
+    )
+    at_whole = [TWO_ARMS.index(space.names[i]) for i in at_left]
+    np.testing.assert_array_equal(found[:, at_left], beside[:, at_whole])
+    back = decode(whole[0], found, space, space, f"relative_tool{joints}")
+    np.testing.assert_allclose(back, whole[1:], atol=1e-12)
+    marked = represented(space, f"relative_tool{joints}", space)
+    assert {dim.representation for dim in marked if dim.name.startswith("right.ee")} == {"relative_base"}
+    assert {dim.representation for dim in marked if dim.name.startswith("left.ee")} == {"relative_tool"}
+    assert set(references(space, space, "relative_tool")) == {space.names[i] for i in (*at_right, *at_left)}
+    assert base_axes_note("lift", space, space, "relative_tool") == [
+        "lift has no rotation of right: relative_tool is relative_base there"
+    ]
+    assert base_axes_note("lift", TWO_ARMS, TWO_ARMS, "relative_tool") == []
+    with pytest.raises(FoundryError, match="right.ee_rot6d"):
+        encode(whole[0], whole[1:], space, space, f"delta{joints}")
 
 
 @pytest.mark.parametrize("representation", ALL)

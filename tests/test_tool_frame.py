@@ -180,6 +180,11 @@ def test_mixtures_warn_of_unknown_and_of_unlike_frames() -> None:
     assert tool_frame_warnings([("a", "unknown")]) == []
     assert tool_frame_warnings([("a", "canonical"), ("b", "canonical")]) == []
     assert "of b is unknown" in tool_frame_warnings([("a", "canonical"), ("b", "unknown")])[0]
+    both = [("a", "unknown"), ("b", "unknown")]
+    assert tool_frame_warnings(both, {"a": "panda, as robosuite", "b": "panda, as robosuite"}) == []
+    assert "of a, b is unknown" in tool_frame_warnings(both, {"a": "panda", "b": "ur5"})[0]
+    assert "of a, b is unknown" in tool_frame_warnings(both, {"a": "panda"})[0]
+    assert tool_frame_warnings([("a", "unknown"), ("b", "flange")], {"a": "panda", "b": "panda"})
     (line,) = tool_frame_warnings([("a", "canonical"), ("b", "flange"), ("c", "flange")])
     assert line.endswith("unlike motions: flange (b), canonical (a)")
 

@@ -197,9 +197,9 @@ def test_dry_run_says_what_would_be_trained_and_writes_nothing(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = ("vla", "data.mix=lift=1,seven=3", "--store", store.url, "run.samples=640", "--dry-run")
+    arguments = ("vla", "data.mix=lift=0.2,seven=0.6", "--store", store.url, "run.samples=640", "--dry-run")
     code, out, err = foundry(capsys, *arguments)
-    assert code == 0 and "recipe: vla_tiny (packaged)" in err and "weights sum to 4" in err
+    assert code == 0 and "recipe: vla_tiny (packaged)" in err and "weights sum to 0.8;" in err
     assert "20 steps of 32 samples, into runs/vla_tiny-" in out and "config" not in out.splitlines()[0]
     code, out, _ = foundry(capsys, *arguments, "--json")
     plan = json.loads(out)

@@ -12,7 +12,7 @@ import torch
 
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.mixture import spaces
-from robot_foundry.catalog.statistics import chunk_statistics, represented_union
+from robot_foundry.catalog.statistics import chunk_statistics, frame_multiples, represented_union
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.timing import Steps
 from robot_foundry.loader.batch import Batch
@@ -150,13 +150,32 @@ def fit_scales(
         action, *offsets = (
             part.into(spaces.action, embodiment=embodiment) for part in (found.action, *found.offsets)
         )
+        state_D, action_D = _counts_of_a_frame(config, spaces, group)
         if offsets:  # the group's own chunks may be shorter than the longest of the mixture
             missing = geometry(config, spaces).horizon - len(offsets)
             offsets += [Statistics.empty(spaces.action)] * missing
         fit = partial(Normalizer.fit, percentiles=data.percentiles, clip=data.clip)
-        states.append(fit(state))
-        actions.append(fit(action, offsets=offsets))
+        states.append(fit(state, values_per_frame=state_D))
+        chunk_D = [geometry(config, spaces).horizon * number for number in action_D]
+        actions.append(fit(action, offsets=offsets, values_per_frame=chunk_D, values_per_step=action_D))
     return Scales(tuple(states), tuple(actions))
+
+
+def _counts_of_a_frame(config: Config, spaces: Spaces, group: Mixture) -> tuple[list[int], list[int]]:
+    """For each dim of state and action: how often the statistics count a frame of a dataset that has it, the
+    most of any; with weights the frames of a small dataset count more than once."""
+    steps = max(own.horizon for own in dataset_steps(config, spaces))
+    is_weighted = config.data.normalization_weights == "mixture"
+    times = frame_multiples(group, steps) if is_weighted else [1] * len(group.components)
+    own = {component.name: number for component, number in zip(group.components, times, strict=True)}
+    counts = [1] * len(spaces.state), [1] * len(spaces.action)
+    for dataset in spaces.datasets:
+        for counts_D, union, space in zip(
+            counts, (spaces.state, spaces.action), (dataset.state, dataset.action), strict=True
+        ):
+            for at in space.indices_in(union, dataset.embodiment):
+                counts_D[at] = max(counts_D[at], own.get(dataset.name, 1))
+    return counts
 
 
 def scales_report(scales: Scales, spaces: Spaces) -> list[dict[str, Any]]:

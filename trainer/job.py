@@ -28,6 +28,7 @@ from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.ingest.interface import interface_of
 from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.normalization.report import HEADERS, as_text
+from robot_foundry.normalization.representation import base_axes_note
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer import checkpoint
 from robot_foundry.trainer.build import (
@@ -91,6 +92,8 @@ def resolve_job(config: Config) -> Job:
     )
     spaces = mixture_spaces(store, mixture, config)
     warnings = warnings_for(store, mixture, weights, timing=window.timing)
+    for own in spaces.datasets:
+        warnings += base_axes_note(own.name, own.state, own.action, window.representation)
     job = Job(config, store, mixture, spaces, tuple(warnings))
     return (
         job if config.init.weights is None else replace(job, origin=_origin(config.init.weights, job.run_dir))

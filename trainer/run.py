@@ -28,6 +28,7 @@ from robot_foundry.trainer.learner import build_learner
 from robot_foundry.trainer.loop import Parts, Plan, train
 from robot_foundry.trainer.meters import Meters, Sink, read_metrics
 from robot_foundry.trainer.models.inputs import Scales
+from robot_foundry.trainer.outliers import outlier_notes
 from robot_foundry.trainer.parallel import World, numerics, world
 from robot_foundry.trainer.resume import Start, choose_start
 from robot_foundry.trainer.saving import History, Saver
@@ -72,6 +73,7 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
         start = choose_start(job, peers)
         stack.enter_context(machine.same_threads(start.state.get("ranks", ()), peers))
         scales = _scales(job, start, peers, quiet)
+        far = outlier_notes(job.store, job.mixture, job.spaces, config.data.window.stream, scales)
         loaders, notes = _loaders(job, peers)
         for loader in loaders.values():
             stack.enter_context(loader)
@@ -112,7 +114,7 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
             raise _stopped(stop, reached, config.num_steps, peers)
         totals = {"skipped": meters.state()["skipped"], "substituted": dict(replaced.counts)}
         weights = weights_digest(learner.model)
-        return _outcome(job, reached, start.step, weights, (*fresh, *notes), totals)
+        return _outcome(job, reached, start.step, weights, (*fresh, *notes, *far), totals)
 
 
 def _resolved(job: Job, peers: World) -> dict[str, Any]:

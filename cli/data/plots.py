@@ -223,8 +223,9 @@ def _clipped(digest: Digest, scaling: Scaling, clip: float) -> float:
 def _view(merged: Digest, band: Sequence[float], scaling: Scaling) -> tuple[float, float]:
     low, high = (float(value) for value in merged.percentile(VIEW))
     low, high = min(low, band[0]), max(high, band[1])
-    if scaling.rule in ("range", "narrow band"):
-        low, high = merged.min, merged.max
+    if scaling.rule in ("range", "point mass", "wide percentiles"):
+        low = min(low, scaling.centre - scaling.scale)
+        high = max(high, scaling.centre + scaling.scale)
     margin = 0.06 * (high - low) or 0.05 * max(abs(low), 1.0)
     return low - margin, high + margin
 

@@ -11,7 +11,7 @@ import numpy as np
 from click.core import ParameterSource
 
 from robot_foundry.catalog.manifest import read_manifest
-from robot_foundry.catalog.mixture import as_mixture, component_schema
+from robot_foundry.catalog.mixture import as_mixture, component_schema, spaces
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.statistics import WEIGHTINGS, chunk_statistics, version_statistics
 from robot_foundry.catalog.store import Store
@@ -20,6 +20,7 @@ from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import emit, note, table
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.interop import to_centroids
+from robot_foundry.normalization.representation import base_axes_note
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import UsageError
 
@@ -149,6 +150,11 @@ def _chunks(
 ) -> tuple[dict[str, Statistics], dict[str, Statistics]]:
     """Statistics of states and chunks by name, and those with plain counts where they are weighted."""
     mixture = as_mixture(store, ref)
+    for component, schema in spaces(store, mixture).schemas.items():
+        if settings["stream"] in schema.streams:
+            own = schema.state_space(), schema.space(settings["stream"])
+            for line in base_axes_note(component, *own, settings["representation"]):
+                note(f"Note: {line}")
 
     def named(kind: str) -> dict[str, Statistics]:
         found = chunk_statistics(store, mixture, **settings, weighting=kind, workers=workers, quiet=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import Any
 
@@ -109,8 +110,11 @@ def _lines(finding: Finding, one: Validation) -> list[str]:
         lines.append(f"    episodes: {', '.join(finding.episodes)}{more}")
     lines.append(f"    next: {finding.remedy}")
     if finding.overrides:
-        settings = " ".join(f"--set {override}" for override in finding.overrides)
-        lines.append(f"    next: foundry-data remap {one.version} {settings}")
+        settings = " ".join(f"--set {shlex.quote(override)}" for override in finding.overrides)
+        is_content = any(override.startswith("content.") for override in finding.overrides)
+        # Content is in the tars already, so only another ingest changes it.
+        command = f"ingest … --as {one.version.dataset}" if is_content else f"remap {one.version}"
+        lines.append(f"    next: foundry-data {command} {settings}")
     return lines
 
 

@@ -94,12 +94,16 @@ def _emit_plan(job: Job, as_json: bool) -> None:
     from robot_foundry.normalization.report import HEADERS, as_text
     from robot_foundry.trainer.build import count_parameters, geometry, mixture_rows, scales_report
     from robot_foundry.trainer.job import check_origin, first_scales
+    from robot_foundry.trainer.outliers import outlier_notes
     from robot_foundry.trainer.recipe import resolved, write_yaml
 
     config = job.config
     parameters = count_parameters(config.model, geometry(config, job.spaces))
     check_origin(job)
-    dims = scales_report(first_scales(job, quiet=False), job.spaces)
+    scales = first_scales(job, quiet=False)
+    dims = scales_report(scales, job.spaces)
+    for line in outlier_notes(job.store, job.mixture, job.spaces, config.data.window.stream, scales):
+        note(f"Warning: {line}")
     rows = mixture_rows(job.mixture)
     result: dict[str, Any] = {
         "config": resolved(config),

@@ -63,7 +63,9 @@ def clock_of(
     if num_frames == 1:
         return Clock(content.default_fps, "default", start_ns, since_N)
     grain_s = _grain(times_N) * NANOSECONDS[unit] * 1e-9
-    return Clock(round(1.0 / _step(since_N, grain_s), 3), name, start_ns, since_N)
+    step_s = _step(since_N, grain_s)
+    # Of times in a wrong unit the rate may be so low that three decimals are none.
+    return Clock(round(1.0 / step_s, 3) or float(f"{1.0 / step_s:.3g}"), name, start_ns, since_N)
 
 
 def why_not_times(times_N: NDArray[Any], num_frames: int, unit_s: float) -> str | None:

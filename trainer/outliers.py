@@ -1,0 +1,68 @@
+"""What to say of values far outside the scales of a run: which dim, which step, which frame of an episode."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.mixture import component_version
+from robot_foundry.catalog.store import Store
+from robot_foundry.normalization.normalizer import Normalizer
+from robot_foundry.trainer.build import Spaces
+from robot_foundry.trainer.models.inputs import Scales
+
+_FRAME = re.compile(r"frame \d+ of [a-z0-9_-]+")
+
+
+def outlier_notes(store: Store, mixture: Mixture, spaces: Spaces, stream: str, scales: Scales) -> list[str]:
+    """A line for each quantity that has outliers: its furthest one, and the steps of the chunk that have any.
+
+    The frame is the one that the data checks found when the version was made. Relative targets have the
+    outliers of the state that they are relative to.
+    """
+    found = []
+    for of, normalizers in (("state", scales.state), ("action", scales.action)):
+        for number, normalizer in enumerate(normalizers):
+            named = spaces.datasets[number].name if len(normalizers) > 1 else None
+            for quantity, told in _told(normalizer):
+                frames = _frames(store, mixture, named, quantity, stream)
+                where = f": {'; '.join(frames)}" if frames else ", which `foundry-data stats --plot` shows"
+                found.append(f"{of} {told}{where}")
+    return found
+
+
+def _told(normalizer: Normalizer) -> Iterator[tuple[str, str]]:
+    """(quantity, its outlier in words) of each quantity that has one."""
+    furthest: dict[str, tuple[float, str]] = {}
+    for i, dim in enumerate(normalizer.space):
+        rows = [(None, normalizer.scalings), *enumerate(normalizer.offsets)]
+        far = [(step, row[i]) for step, row in rows if row[i].outlier is not None]
+        if not far:
+            continue
+        outlier, scale = max(
+            ((abs(float(s.outlier or 0.0) - s.centre), s.scale) for _, s in far), key=lambda pair: pair[0]
+        )
+        steps = [step for step, _ in far if step is not None]
+        at = f" at step {steps[0]}{f' … {steps[-1]}' if len(steps) > 1 else ''}" if steps else ""
+        quantity = f"{dim.part}.{dim.quantity}"
+        told = f"{dim.name} has an outlier of {outlier:.3g} {dim.unit}{at}, beside a scale of ±{scale:.3g}"
+        furthest[quantity] = max(furthest.get(quantity, (0.0, "")), (outlier, told))
+    for quantity, (_, told) in furthest.items():
+        yield quantity, told
+
+
+def _frames(store: Store, mixture: Mixture, named: str | None, quantity: str, stream: str) -> list[str]:
+    """'frame 17 of demo-2 (lift)' of each dataset whose checks found single frames of the quantity."""
+    wanted = {f"{column} {quantity}" for column in ("state", f"action.{stream}")}
+    found = []
+    for component in mixture.components:
+        if named not in (None, component.name):
+            continue
+        provenance = read_manifest(store, component_version(store, component)).provenance
+        for finding in provenance.get("checks", {}).get("findings", ()):
+            match = _FRAME.search(finding["message"])
+            if finding["check"] == "magnitude" and finding["where"] in wanted and match:
+                found.append(f"{match[0]} ({component.name})")
+    return list(dict.fromkeys(found))
