@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.tables import Flag
-from robot_foundry.ingest.osc import controller
+from robot_foundry.ingest.osc import target
 from robot_foundry.ingest.quantities import GRIPPER, POSITION, ROTATION, canonical_name, kind_of
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping, Noop
@@ -140,7 +140,8 @@ def _absolute(
     if field.kind in ("osc", "delta"):
         assert start is not None
         if field.kind == "osc":
-            values_Nd, is_delta = controller(episode).target(values_Nd, field.columns)
+            num_columns = arrays[field.key][0].size
+            values_Nd, is_delta = target(episode, values_Nd, field.columns, num_columns, start)
             if not is_delta:
                 return rotation.axis_angle_to_matrix(values_Nd) if kind == ROTATION else values_Nd
         else:

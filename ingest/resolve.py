@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from robot_foundry.catalog.schema import Camera, Schema
-from robot_foundry.ingest.osc import controller
+from robot_foundry.ingest.expectations import contradictions, controller_problems
 from robot_foundry.ingest.quantities import FORMS, JOINT, Form, canonical_name, kind_of, width_of
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping
@@ -42,15 +42,17 @@ def resolve(mapping: Mapping, episodes: Iterable[Surveyed]) -> Resolution:
     An optional quantity that some episode lacks is left out for all, because a version has one schema. Where
     joints differ in number or the embodiment differs, the first episode that fits decides.
     """
-    surveyed = list(episodes)
+    surveyed, asked = list(episodes), mapping
     mapping, warnings = _without_absent(mapping, surveyed)
     problems: dict[str, str] = {}
     widths: dict[str, int] | None = None
     embodiment: str | None = None
     for item in surveyed:
         try:
-            found = _widths(mapping, item)
             name = _embodiment(mapping, item)
+            if misfits := contradictions(asked, name, item):
+                raise Refused("; ".join(misfits))
+            found = _widths(mapping, asked, item)
             widths, embodiment = widths or found, embodiment or name
             if name != embodiment:
                 raise Refused(
@@ -112,8 +114,11 @@ def _all_fields(mapping: Mapping) -> Iterable[tuple[str, str, Field]]:
             yield where, quantity, field
 
 
-def _widths(mapping: Mapping, item: Surveyed) -> dict[str, int]:
-    """Columns of each field by "<state or stream> <quantity>". Refused, with all that is wrong, if any is."""
+def _widths(mapping: Mapping, asked: Mapping, item: Surveyed) -> dict[str, int]:
+    """Columns of each field by "<state or stream> <quantity>". Refused, with all that is wrong, if any is.
+
+    `asked` is the mapping with the optional fields that are left out.
+    """
     widths: dict[str, int] = {}
     problems = []
     for where, quantity, field in _all_fields(mapping):
@@ -127,11 +132,7 @@ def _widths(mapping: Mapping, item: Surveyed) -> dict[str, int]:
         own, start = widths.get(f"{where} {quantity}"), widths.get(f"state {quantity}")
         if needs and kind_of(quantity) == JOINT and own is not None and own != start:
             problems.append(f"{where}: {quantity} has {own} columns and the state has {start}")
-    if any(field.kind == "osc" for _, _, field in _all_fields(mapping)):
-        try:
-            controller(item.episode)
-        except Refused as error:
-            problems.append(error.message)
+    problems += controller_problems(asked, item)
     if problems:
         raise Refused("; ".join(problems))
     return widths
