@@ -25,6 +25,7 @@ __all__ = [
     "ShardEntry",
     "commit",
     "find_build",
+    "read_build",
     "read_manifest",
     "table_digest",
 ]
@@ -227,3 +228,9 @@ def find_build(store: Store, dataset: str, build_id: str) -> Version | None:
     except FileNotFoundError:
         return None
     return Version(dataset, record["seq"], record["version_id"], build_id)
+
+
+def read_build(store: Store, dataset: str, build_id: str) -> Mapping[str, Any]:
+    """The provenance of a finished build: another build may have made the same version before."""
+    record: dict[str, Any] = json.loads(store.storage.read_bytes(store.build(dataset, build_id)))
+    return dict(record["provenance"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from robot_foundry.catalog.tables import (
     write_table,
 )
 from robot_foundry.catalog.version import Version
+from robot_foundry.ingest.absence import Absence, Asked, Outcome, absence
 from robot_foundry.ingest.resolve import Resolution, resolve
 from robot_foundry.ingest.shard_tables import ShardTables, TablesTask, shard_tables
 from robot_foundry.ingest.spec import Mapping as SpecMapping
@@ -54,11 +56,15 @@ class Request:
     store: Store
     dataset: str
     build_id: str
-    mapping: SpecMapping
+    asked: Asked
     provenance: Mapping[str, Any]
     discovered: int
     refused: tuple[tuple[str, str], ...]  # units that no tar holds, with the reason
     max_errors: int | None
+
+    @property
+    def mapping(self) -> SpecMapping:
+        return self.asked.mapping
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,6 @@ class Assembled:
 
     version: Version
     manifest: Manifest
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -110,16 +115,18 @@ def _assemble(
     frames = _frames(entries, dict(zip((shard.key for shard in shards), tables, strict=True)), resolution)
     small = _small_tables(tables, leaves)
     found = _doubts(request, resolution, tables, small["leaves"])
-    manifest = _manifest(request, resolution, entries, frames, small, quarantined, found)
+    lost = _absence(request, resolution, shards, tables, small)
+    manifest = _manifest(request, resolution, entries, frames, small, quarantined, found, lost)
     _write(request.store, manifest, frames, small, workers)
     kill_point("tables-done")
-    return Assembled(commit(request.store, manifest), manifest, (*resolution.warnings, *doubts_of(manifest)))
+    return Assembled(commit(request.store, manifest), manifest)
 
 
-def doubts_of(manifest: Manifest) -> tuple[str, ...]:
-    """What the data checks found when the version was made, a sentence each."""
-    found = manifest.provenance.get("checks", {}).get("findings", ())
-    return tuple(f"{finding['message']}: {finding['remedy']}" for finding in found)
+def warnings_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was lost or not found when a version was made, and what the data checks found, a sentence each."""
+    lost = provenance.get("absence", {}).get("warnings", ())
+    found = provenance.get("checks", {}).get("findings", ())
+    return (*lost, *(f"{finding['message']}: {finding['remedy']}" for finding in found))
 
 
 def check_errors(quarantined: Sequence[tuple[str, str]], max_errors: int | None) -> None:
@@ -230,6 +237,7 @@ def _manifest(
     small: Mapping[str, pa.Table],
     quarantined: Sequence[tuple[str, str]],
     found: Sequence[Finding],
+    lost: Absence,
 ) -> Manifest:
     digests = {name: table_digest(table) for name, table in small.items()}
     digests |= {f"frames/{item.shard_key}": item.digest for item in frames}
@@ -249,6 +257,7 @@ def _manifest(
         },
         provenance={
             **request.provenance,
+            "absence": lost.record,
             "checks": {
                 "version": checks.VERSION,
                 "found": len(found),
@@ -266,6 +275,32 @@ def _doubts(
     evidence = (Evidence.from_json(json.loads(zlib.decompress(made.evidence))) for made in tables)
     mapping = mapping_json(request.mapping)
     return doubts(resolution.schema, Evidence.merge_all(evidence), leaves, mapping)
+
+
+def _absence(
+    request: Request,
+    resolution: Resolution,
+    shards: Sequence[Shard],
+    tables: Sequence[_Tables],
+    small: Mapping[str, pa.Table],
+) -> Absence:
+    """What the source of the written episodes holds and nothing takes, and what is asked for and absent."""
+    told: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    columns = (small["annotations"][name].to_pylist() for name in ("key", "kind", "source"))
+    for key, kind, source in zip(*columns, strict=True):
+        told[key].add((kind, source))
+    columns = (small["episodes"][name].to_pylist() for name in ("key", "source", "id", "success"))
+    outcomes = [
+        Outcome(f"{path}#{episode}", success, frozenset(told[key]))
+        for key, path, episode, success in zip(*columns, strict=True)
+    ]
+    written = [
+        item
+        for shard, made in zip(shards, tables, strict=True)
+        for item in shard.episodes
+        if item.key not in made.problems
+    ]
+    return absence(request.asked, resolution, written, outcomes)
 
 
 def _small_tables(tables: Sequence[_Tables], leaves: Spilled) -> dict[str, pa.Table]:

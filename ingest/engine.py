@@ -15,9 +15,10 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.catalog.manifest import Manifest, find_build, read_manifest
+from robot_foundry.catalog.manifest import Manifest, find_build, read_build, read_manifest
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
+from robot_foundry.ingest.absence import Asked
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.pictures import advice, codecs
@@ -170,7 +171,8 @@ def _made(job: _Job, build_id: str) -> Report | None:
     known = find_build(job.store, job.dataset, build_id)
     if known is None:
         return None
-    report = report_of(known, read_manifest(job.store, known), noop=True)
+    provenance = read_build(job.store, job.dataset, build_id)
+    report = report_of(known, read_manifest(job.store, known), noop=True, provenance=provenance)
     check_errors(report.quarantined, job.options.max_errors)
     return report
 
@@ -214,7 +216,7 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
         store=job.store,
         dataset=job.dataset,
         build_id=build_id,
-        mapping=job.spec.mapping,
+        asked=Asked(job.spec.mapping, job.spec.content, job.spec.name),
         provenance=_provenance(job),
         discovered=len(listing.units) + len(listing.refused),
         refused=(*listing.refused, *(entry for shard in shards for entry in shard.refused)),
@@ -222,11 +224,12 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
     )
     made = assemble(request, shards, job.workers)
     reused = sum(1 + len(shard.segments) for shard in shards if shard.reused)
+    report = report_of(made.version, made.manifest, noop=False)
     return replace(
-        report_of(made.version, made.manifest, noop=False),
+        report,
         shards_written=sum(1 + len(shard.segments) for shard in shards) - reused,
         shards_reused=reused,
-        warnings=(*made.warnings, *_source_warnings(job, made.manifest)),
+        warnings=(*report.warnings, *_source_warnings(job, made.manifest)),
     )
 
 
@@ -317,6 +320,7 @@ def _dry_report(
         },
         warnings=expected.warnings,
         build_id=build_id,
+        absence=expected.absence,
         preview=expected,
     )
 
@@ -333,17 +337,14 @@ def _provenance(job: _Job) -> dict[str, Any]:
 
 def _source_warnings(job: _Job, manifest: Manifest) -> list[str]:
     assert manifest.schema is not None
-    warnings = [
-        f"camera '{camera.name}' has no role in the mapping, so its name is its role"
-        for camera in manifest.schema.cameras
-        if camera.name not in job.spec.mapping.cameras
-    ]
     hint = advice({camera.name: (camera.height, camera.width) for camera in manifest.schema.cameras})
-    warnings += [] if hint is None else [hint]
+    warnings = [] if hint is None else [hint]
     paths = [found.status.path for found in job.found.files]
     warnings += layout(job.spec.layout).missing(job.found.root, paths)
     num_ignored = job.found.num_ignored
     if num_ignored:
         count = "1 file" if num_ignored == 1 else f"{num_ignored} files"
-        warnings.append(f"passed over {count} that the layout {job.spec.layout} does not read")
+        more = ", …" if num_ignored > len(job.found.ignored) else ""
+        names = f"{', '.join(job.found.ignored)}{more}"
+        warnings.append(f"passed over {count} that the layout {job.spec.layout} does not read: {names}")
     return warnings

@@ -18,6 +18,8 @@ from robot_foundry.runtime.files import NO_STAMP, FileStatus
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
 
+# Of files that are passed over.
+MOST_NAMED = 3
 LAST_CHARACTER = "\U0010ffff"
 
 
@@ -33,13 +35,14 @@ class Found:
 class Source:
     """`files`, sorted by path, lie beneath `root`, a folder or URL; `num_ignored` others are of no use.
 
-    `shared` are files that tell of many units.
+    `shared` are files that tell of many units, `ignored` the first of those that are of no use.
     """
 
     root: str
     files: tuple[Found, ...]
     num_ignored: int
     shared: tuple[FileStatus, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def num_bytes(self) -> int:
@@ -182,8 +185,8 @@ def _source(listed: _Listed, claimed: Sequence[FileStatus], reader: Layout) -> S
     shared = tuple(listed.siblings.by_path[name] for name in reader.shared(listed.siblings))
     taken = {file.path for entry in found for file in (entry.status, *entry.companions)}
     taken |= {file.path for file in shared}
-    num_ignored = sum(file.path not in taken for file in listed.files)
-    return Source(listed.root, tuple(found), num_ignored, shared)
+    ignored = sorted(file.path for file in listed.files if file.path not in taken)
+    return Source(listed.root, tuple(found), len(ignored), shared, tuple(ignored[:MOST_NAMED]))
 
 
 def _before_magic(place: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from robot_foundry.ingest.spec import Content
 
 UPRIGHT = "opencv"
 FLIPPED = ("vertical", "both")
-# The controller of all of LIBERO's environments: robosuite 1.4's default OSC_POSE (libero/envs/env_wrapper.py).
+# The controller of all of its environments: robosuite 1.4's default OSC_POSE (libero/envs/env_wrapper.py).
 POSE_LIMITS = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
 CONTROLLER = {
     "type": "OSC_POSE",
