@@ -151,8 +151,16 @@ def _units(count: int) -> str:
 
 
 def _listed(refused: Sequence[tuple[str, str]], most: int = 3) -> str:
-    shown = "; ".join(f"{unit}: {reason}" for unit, reason in refused[:most])
-    return shown if len(refused) <= most else f"{shown}; and {len(refused) - most} more"
+    """The first units with their reasons; one that several have is said once."""
+    units: dict[str, list[str]] = {}
+    for unit, reason in refused:
+        units.setdefault(reason, []).append(unit)
+    shown = [
+        f"{own[0]}: {reason}{f' (and {len(own) - 1} more)' if len(own) > 1 else ''}"
+        for reason, own in list(units.items())[:most]
+    ]
+    left = sum(map(len, list(units.values())[most:]))
+    return "; ".join(shown) + (f"; and {left} more" if left else "")
 
 
 def _task(request: Request, shard: Shard, resolution: Resolution) -> TablesTask:

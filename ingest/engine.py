@@ -330,7 +330,12 @@ def _provenance(job: _Job) -> dict[str, Any]:
     provenance = {
         "tool": f"robot_foundry {package_version('robot-foundry')}",
         "spec": job.spec.to_json(),
-        "source": {"path": job.source, "files": len(found.files), "ignored_files": found.num_ignored},
+        "source": {
+            "path": job.source,
+            "files": len(found.files),
+            "ignored_files": found.num_ignored,
+            **({"ignored": list(found.ignored)} if found.ignored else {}),
+        },
     }
     return provenance if created is None else {**provenance, "created": created}
 

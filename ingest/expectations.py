@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 from robot_foundry.ingest.osc import Controller, controllers
 from robot_foundry.ingest.quantities import GRIPPER, POSITION, ROTATION, kind_of
@@ -141,10 +142,10 @@ def _without_osc(mapping: Mapping, item: Surveyed, num_columns: int | None) -> s
     """The overrides that read the commands of a controller that is none of operational space."""
     streams = {stream: None for stream, _, field in _commands(mapping) if field.kind == "osc"}
     stated = env_kwargs(item.episode).get("controller_configs")
-    kind = stated.get("type") if isinstance(stated, dict) else None
-    joints = _num_joints(mapping, item)
+    settings: dict[str, Any] = stated if isinstance(stated, dict) else {}
+    kind, joints = settings.get("type"), _num_joints(mapping, item)
     if kind in JOINT_CONTROLLERS and joints and num_columns is not None and len(arms_of(item.episode)) < 2:
-        return _of_joints(mapping, kind, joints, num_columns, stated, next(iter(streams)))
+        return _of_joints(mapping, kind, joints, num_columns, settings, next(iter(streams)))
     absent = " ".join(_set(f"mapping.actions.{stream}", "null") for stream in streams)
     others = [name for name in mapping.actions if name not in streams]
     kept = f" goes on with {', '.join(others)}" if others else " goes on without"
@@ -160,7 +161,7 @@ def _num_joints(mapping: Mapping, item: Surveyed) -> int | None:
 
 
 def _of_joints(
-    mapping: Mapping, kind: str, joints: int, num_columns: int, configuration: dict[str, object], stream: str
+    mapping: Mapping, kind: str, joints: int, num_columns: int, configuration: dict[str, Any], stream: str
 ) -> str:
     """Overrides for a controller of joints: their command in place of the pose, and where the gripper is."""
     quantity, form = JOINT_CONTROLLERS[kind]

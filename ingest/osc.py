@@ -194,11 +194,17 @@ def _limits(configuration: Mapping[str, Any]) -> tuple[int, Controller]:
         limits[name] = _six(stated, width, f"the {name} of its controller is {stated!r}")
         if not np.isfinite(limits[name][:width]).all():
             raise Refused(f"its controller has no {name}")
-    if (limits["input_max"] <= limits["input_min"]).any():
+    if (limits["input_max"] <= limits["input_min"]).any():  # NaN is neither
         raise Refused("the input_max of its controller is not above input_min")
     is_delta = bool(configuration.get("control_delta", configuration.get("input_type", "delta") == "delta"))
-    ordered = (limits[name] for name in ("input_min", "input_max", "output_min", "output_max"))
-    return GAINS[mode], Controller(*ordered, is_delta=is_delta, width=width)
+    return GAINS[mode], Controller(
+        limits["input_min"],
+        limits["input_max"],
+        limits["output_min"],
+        limits["output_max"],
+        is_delta,
+        width=width,
+    )
 
 
 def _six(stated: Any, width: int, problem: str) -> Array:
