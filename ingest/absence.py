@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robot_foundry.ingest.asked import missing
+from robot_foundry.ingest.expectations import unknown_grippers
 from robot_foundry.ingest.holdings import (
     Holdings,
     Partly,
@@ -88,6 +89,7 @@ def absence(
     no_text = [own.unit for own in outcomes if all(kind != "instruction" for kind, _ in own.told)]
     warnings = [
         *resolution.warnings,
+        *_grippers(asked, episodes),
         *(own.sentence for own in lacking if own.own),
         *_roles(asked, held),
         *_language(asked, held, told, no_text, episodes),
@@ -137,6 +139,16 @@ def _left_out_json(held: Holdings, path: str) -> dict[str, Any]:
 
 def _units(units: Sequence[str]) -> dict[str, Any]:
     return {"episodes": len(units), "examples": list(units[:MOST_EXAMPLES])}
+
+
+def _grippers(asked: Mapping, episodes: Sequence[Surveyed]) -> Iterator[str]:
+    """Grippers that the source names and nobody here knows."""
+    seen: set[int] = set()
+    for item in episodes:
+        environment = id(item.episode["environment"])  # one for all episodes of a file
+        if environment not in seen:
+            seen.add(environment)
+            yield from unknown_grippers(asked, item)
 
 
 def _roles(asked: Mapping, held: Holdings) -> Iterator[str]:

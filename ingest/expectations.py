@@ -53,7 +53,7 @@ def contradictions(mapping: Mapping, embodiment: str, item: Surveyed) -> list[st
     for part, arm in zip(PARTS, arms, strict=False):
         field = mapping.state.get(f"{part}.gripper_opening")
         if field is not None and _is_of_another(field, arm):
-            what.append(f"{_has_gripper(arm)} and the mapping reads that of another robot")
+            what.append(f"its gripper is {arm.gripper} and the mapping reads that of another robot")
             changes += _gripper_changes(mapping, part, field, arm)
     if not what:
         return []
@@ -70,7 +70,7 @@ def unknown_grippers(mapping: Mapping, item: Surveyed) -> list[str]:
         is_unknown = arm.gripper not in GRIPPERS and arm.gripper not in NO_GRIPPER
         if field is not None and is_unknown and _as_read(field) in _known():
             closed, opened = field.parameters["closed"], field.parameters["open"]
-            name = arm.gripper or f"that of {arm.robot}"
+            name = arm.gripper or f"of {arm.robot}"
             told.append(
                 f"the gripper {name} is not known here: see that {part}.gripper_opening of the state closes "
                 f"at {closed:g} and opens at {opened:g} (--set mapping.state.{part}.gripper_opening.open=…)"
@@ -196,10 +196,6 @@ def _is_of_another(field: Field, arm: Arm) -> bool:
         return True
     own = GRIPPERS.get(arm.gripper or "")
     return own is not None and _as_read(field) != (own.kind, own.closed, own.open)
-
-
-def _has_gripper(arm: Arm) -> str:
-    return f"its gripper is {arm.gripper}" if arm.gripper else f"{arm.robot} has no gripper"
 
 
 def _gripper_changes(mapping: Mapping, part: str, field: Field, arm: Arm) -> list[str]:

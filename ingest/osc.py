@@ -194,7 +194,7 @@ def _limits(configuration: Mapping[str, Any]) -> tuple[int, Controller]:
         limits[name] = _six(stated, width, f"the {name} of its controller is {stated!r}")
         if not np.isfinite(limits[name][:width]).all():
             raise Refused(f"its controller has no {name}")
-    if (limits["input_max"] <= limits["input_min"]).any():  # NaN is neither
+    if (limits["input_max"] <= limits["input_min"]).any():
         raise Refused("the input_max of its controller is not above input_min")
     is_delta = bool(configuration.get("control_delta", configuration.get("input_type", "delta") == "delta"))
     return GAINS[mode], Controller(

@@ -69,7 +69,7 @@ ROBOTS = {
 
 @dataclass(frozen=True)
 class Arm:
-    """An arm that env_args name. `gripper` is None where the robot has none or nobody knows its name."""
+    """An arm that env_args name. `gripper` is None where nobody knows which one its robot has."""
 
     robot: str
     gripper: str | None
@@ -101,7 +101,8 @@ def arms_of(episode: Mapping[str, Any]) -> tuple[Arm, ...]:
     for name, gripper in zip(robots, grippers, strict=True):
         known = ROBOTS.get(name)
         default = known.gripper if known else None
-        own = default if gripper == "default" else gripper if isinstance(gripper, str) else None
+        # robosuite puts the tool that does nothing where it is told none.
+        own = default if gripper == "default" else str(gripper or NO_GRIPPER[0])
         arms += [Arm(name, own)] * len(known.arms if known else ONE_ARM)
     return tuple(arms)
 
