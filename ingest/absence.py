@@ -33,11 +33,26 @@ MOST_NAMES, MOST_EXAMPLES = 64, 3
 IMAGE_WORDS = {"image", "images", "img", "rgb", "rgba", "color", "colour", "cam", "camera", "video", "eye"}
 IMAGE_WORDS |= {"view", "frontview", "sideview", "agentview", "birdview"}
 MAP_WORDS = {"depth", "segmentation", "seg", "mask", "disparity", "points", "pointcloud", "intrinsics"}
-MAP_WORDS |= {"extrinsics", "pose", "embedding", "features", "flow", "normals", "id", "timestamp"}
+MAP_WORDS |= {
+    "name",
+    "names",
+    "serial",
+    "type",
+    "extrinsics",
+    "pose",
+    "embedding",
+    "features",
+    "flow",
+    "normals",
+    "id",
+    "timestamp",
+}
 LANGUAGE_WORDS = ("language", "instruction", "instructions", "lang", "task", "prompt", "goal", "command")
 # Reasons of readers that say what the user asked for, or what is not in this episode.
 AS_ASKED = ("skipped by the spec", "not among the spec's cameras", "the record has none", "no step of the")
 SMALLEST_SIDE = 8
+# What readers themselves take from the attributes of a file.
+OF_ENVIRONMENT = {"env_args", "env_name", "env", "env_info"}
 # Names of the arrays of one arm and of another.
 SIDES = (("robot0", "robot1"), ("left", "right"), ("arm0", "arm1"), ("arm_0", "arm_1"), ("arm1", "arm2"))
 MOST_LISTED = 4
@@ -102,17 +117,27 @@ def absence(
     no_success = [own.unit for own in outcomes if own.success is None]
     record = {
         "episodes": held.episodes,
-        "taken": {"arrays": _bounded(sorted(held.arrays.keys() & arrays_taken(resolved, content)))},
+        "taken": {
+            "arrays": _bounded(sorted(held.arrays.keys() & arrays_taken(resolved, content))),
+            "cameras": _counted(sorted(held.cameras), held.cameras.__getitem__),
+        },
         "not_taken": {
             "arrays": _counted(free, held.arrays.__getitem__),
             "columns": _bounded([_partly_json(own) for own in partly]),
+            "file_attributes": _counted(
+                sorted(held.of_files.keys() - OF_ENVIRONMENT), held.of_files.__getitem__
+            ),
             "attributes": _counted(
                 sorted(held.attributes.keys() - attributes_taken(asked)), held.attributes.__getitem__
             ),
             "left_out": _bounded([_left_out_json(held, path) for path in sorted(held.left_out)]),
         },
         "not_found": _bounded([asdict(own) for own in lacking]),
-        "without": {"instruction": _units(no_text), "success": _units(no_success)},
+        "without": {
+            "instruction": _units(no_text),
+            "success": _units(no_success),
+            **_without_cameras(held, episodes),
+        },
         "warnings": list(dict.fromkeys(warnings)),
     }
     return Absence(record)
@@ -139,6 +164,15 @@ def _left_out_json(held: Holdings, path: str) -> dict[str, Any]:
 
 def _units(units: Sequence[str]) -> dict[str, Any]:
     return {"episodes": len(units), "examples": list(units[:MOST_EXAMPLES])}
+
+
+def _without_cameras(held: Holdings, episodes: Sequence[Surveyed]) -> dict[str, Any]:
+    """The episodes that lack a camera which others have."""
+    some = (name for name in sorted(held.cameras) if held.cameras[name] < held.episodes)
+    return {
+        f"camera {name}": _units([item.unit for item in episodes if name not in item.episode["cameras"]])
+        for name in some
+    }
 
 
 def _grippers(asked: Mapping, episodes: Sequence[Surveyed]) -> Iterator[str]:

@@ -61,10 +61,12 @@ def preview(spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
     planned = sum(unit.num_bytes for unit in units)
     lengths = [unit.num_frames for unit in units]
     frames = None if None in lengths else sum(length or 0 for length in lengths)
+    refused: list[str] = []
     for unit in units[:SAMPLED_FRAMES]:
         try:
             sample = _sample(spec, unit)
-        except Refused:
+        except Refused as error:
+            refused.append(f"{unit.name}: {error.message}")
             continue
         stored = round(planned * sample.stored_bytes / max(unit.num_bytes, 1))
         lost = sample.absence
@@ -73,7 +75,7 @@ def preview(spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
         record = None if lost is None else lost.record
         made = Preview(len(units), frames, source_bytes, stored, sample.schema, unit.name, warnings, record)
         return _warned(made)
-    return Preview(len(units), frames, source_bytes, planned, None, None, ())
+    return Preview(len(units), frames, source_bytes, planned, None, None, tuple(refused[:1]))
 
 
 def _warned(made: Preview) -> Preview:
