@@ -9,10 +9,11 @@ believed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping as MappingABC
 from math import prod
 from typing import Any
 
-from robot_foundry.ingest.osc import Controller, controllers
+from robot_foundry.ingest.osc import Controller, configurations, controllers
 from robot_foundry.ingest.quantities import GRIPPER, POSITION, ROTATION, kind_of
 from robot_foundry.ingest.robots import (
     GRIPPERS,
@@ -21,7 +22,6 @@ from robot_foundry.ingest.robots import (
     Arm,
     arms_of,
     embodiment_of,
-    env_kwargs,
     is_of_robosuite,
     robots_of,
 )
@@ -85,15 +85,16 @@ def controller_problems(mapping: Mapping, item: Surveyed) -> list[str]:
         return []
     key = next(str(field.key) for *_, field in commands if field.kind == "osc")
     num_columns = prod(item.shapes[key][1:]) if key in item.shapes else None
+    num_arms = 1 + any(quantity.startswith("left.") for _, quantity, _ in commands)
     try:
-        found = controllers(item.episode, num_columns)
+        found = controllers(item.episode, num_columns, num_arms)
     except Refused as error:
         return [f"{error.message}: {_without_osc(mapping, item, num_columns)}"]
     changes, wrong = [], []
     for stream, quantity, field in commands:
         if field.key != key or num_columns is None:
             continue
-        place = _place(quantity, found, len(arms_of(item.episode)))
+        place = _place(quantity, found)
         name = f"mapping.actions.{stream}.{quantity}"
         if place is None:
             wrong.append(f"{stream} {quantity}")
@@ -120,17 +121,12 @@ def _commands(mapping: Mapping) -> Iterator[tuple[str, str, Field]]:
                 yield stream, quantity, field
 
 
-def _place(quantity: str, found: tuple[Controller, ...], num_arms: int) -> tuple[int, int] | None:
+def _place(quantity: str, found: tuple[Controller, ...]) -> tuple[int, int] | None:
     """The columns in which a quantity is commanded; None if nothing commands it."""
-    arm = PARTS.index(quantity.partition(".")[0]) if quantity.partition(".")[0] in PARTS else 0
+    arm = int(quantity.startswith("left."))
     if arm >= len(found):
-        if num_arms:
-            return None
-        block = found[0].first + found[0].width + 1
-        first, width = arm * block + found[0].first, found[0].width
-    else:
-        first, width = found[arm].first, found[arm].width
-    kind = kind_of(quantity)
+        return None
+    first, width, kind = found[arm].first, found[arm].width, kind_of(quantity)
     if kind == POSITION:
         return first, first + 3
     if kind == ROTATION:
@@ -141,8 +137,10 @@ def _place(quantity: str, found: tuple[Controller, ...], num_arms: int) -> tuple
 def _without_osc(mapping: Mapping, item: Surveyed, num_columns: int | None) -> str:
     """The overrides that read the commands of a controller that is none of operational space."""
     streams = {stream: None for stream, _, field in _commands(mapping) if field.kind == "osc"}
-    stated = env_kwargs(item.episode).get("controller_configs")
-    settings: dict[str, Any] = stated if isinstance(stated, dict) else {}
+    try:
+        settings = configurations(item.episode)[0]
+    except Refused:
+        settings = {}
     kind, joints = settings.get("type"), _num_joints(mapping, item)
     if kind in JOINT_CONTROLLERS and joints and num_columns is not None and len(arms_of(item.episode)) < 2:
         return _of_joints(mapping, kind, joints, num_columns, settings, next(iter(streams)))
@@ -161,20 +159,22 @@ def _num_joints(mapping: Mapping, item: Surveyed) -> int | None:
 
 
 def _of_joints(
-    mapping: Mapping, kind: str, joints: int, num_columns: int, configuration: dict[str, Any], stream: str
+    mapping: Mapping, kind: str, joints: int, num_columns: int, settings: MappingABC[str, Any], stream: str
 ) -> str:
     """Overrides for a controller of joints: their command in place of the pose, and where the gripper is."""
     quantity, form = JOINT_CONTROLLERS[kind]
-    scale = configuration.get("output_max", 1)
-    fields = [f"right.{quantity}: {{key: actions, columns: [0, {joints}], {form}scale: {scale}}}"]
+    form += f"scale: {settings.get('output_max', 1)}"
+    if settings.get("input_type") == "absolute":  # and not scaled
+        form = "from: value"
+    fields = [f"right.{quantity}: {{key: actions, columns: [0, {joints}], {form}}}"]
     changes = []
     grippers = [(s, q, f) for s, q, f in _commands(mapping) if f.kind == "command"]
     place = f"[{joints}, {joints + 1}]"
     for own, name, field in grippers if joints < num_columns else ():
         closed, opened = field.parameters["closed"], field.parameters["open"]
         if own == stream:
-            settings = f"from: command, closed: {closed:g}, open: {opened:g}"
-            fields.append(f"{name}: {{key: actions, columns: {place}, {settings}}}")
+            read = f"from: command, closed: {closed:g}, open: {opened:g}"
+            fields.append(f"{name}: {{key: actions, columns: {place}, {read}}}")
         else:
             changes.append(_set(f"mapping.actions.{own}.{name}.columns", place))
     return " ".join([_set(f"mapping.actions.{stream}", "{" + ", ".join(fields) + "}"), *changes])

@@ -87,13 +87,16 @@ def check_displacement(command_N3: Array, pose: Array) -> None:
         )
 
 
-def controllers(episode: Mapping[str, Any], num_columns: int | None = None) -> tuple[Controller, ...]:
-    """The controller of each arm that env_args name, or of one. `num_columns` are those of the actions.
+def controllers(
+    episode: Mapping[str, Any], num_columns: int | None, num_arms: int = 1
+) -> tuple[Controller, ...]:
+    """The controller of each arm that env_args name; of `num_arms` where these do not say how many there are.
 
-    Refused if one of them is not operational-space control with its limits.
+    `num_columns` are those of the actions. Refused if one of the controllers is not operational-space control
+    with its limits.
     """
-    configurations = _configurations(episode)
-    parts = [_limits(configuration) for configuration in configurations]
+    stated = configurations(episode)
+    parts = [_limits(own) for own in (stated if arms_of(episode) else stated * num_arms)]
     poses = sum(gains + controller.width for gains, controller in parts)
     spare = -1 if num_columns is None else num_columns - poses
     # What is left of the actions is the grippers'. Of one arm it does not matter.
@@ -124,25 +127,21 @@ def target(
     return own.target(command_Nd, start)
 
 
-def controller(
-    episode: Mapping[str, Any], start: int, count: int, num_columns: int | None = None
-) -> Controller:
+def controller(episode: Mapping[str, Any], start: int, count: int, num_columns: int) -> Controller:
     """The controller of the arm that takes `count` columns of its pose from `start`. Refused if none does."""
-    found = controllers(episode, num_columns)
-    if not arms_of(episode):  # nobody says how many arms there are: they follow each other
-        first = found[0].first
-        block = first + found[0].width + 1
-        found = tuple(replace(found[0], first=first + block * arm) for arm in range(start // block + 1))
-    for own in found:
-        if own.first <= start and start + count <= own.first + own.width:
-            return own
+    found: tuple[Controller, ...] = ()
+    for num_arms in range(1, len(TWO_ARMS) + 1):
+        found = controllers(episode, num_columns, num_arms)
+        for own in found:
+            if own.first <= start and start + count <= own.first + own.width:
+                return own
     places = ", ".join(f"[{own.first}, {own.first + own.width}]" for own in found)
     raise Refused(
         f"its controllers take poses in the columns {places}, and none in [{start}, {start + count}]"
     )
 
 
-def _configurations(episode: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def configurations(episode: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The settings of the controller of each arm."""
     num_robots, num_arms = max(len(robots_of(episode)), 1), max(len(arms_of(episode)), 1)
     stated = env_kwargs(episode).get("controller_configs")
@@ -210,9 +209,7 @@ def _limits(configuration: Mapping[str, Any]) -> tuple[int, Controller]:
 def _six(stated: Any, width: int, problem: str) -> Array:
     """The numbers of the pose columns, or one for all; NaN behind them."""
     try:
-        # A list of six also where a position alone is controlled: robosuite's own files of 1.0 have those.
-        values = np.asarray(stated, np.float64)
-        own = values[:width] if values.ndim == 1 and len(values) > width else values
-        return np.concatenate([np.broadcast_to(own, width), np.full(POSE_COLUMNS - width, np.nan)])
+        own = np.broadcast_to(np.asarray(stated, np.float64), width)
+        return np.concatenate([own, np.full(POSE_COLUMNS - width, np.nan)])
     except (TypeError, ValueError):
         raise Refused(problem) from None
