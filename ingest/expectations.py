@@ -48,18 +48,19 @@ def contradictions(mapping: Mapping, embodiment: str, item: Surveyed) -> list[st
     changes, what = [], []
     own = embodiment_of(robots)
     if robots and embodiment != own and is_of_robosuite(embodiment):
-        what.append(f"{_listed(robots)} and the mapping's embodiment is {embodiment}")
+        what.append(f"it is of {_listed(robots)} and the mapping's embodiment is {embodiment}")
         changes.append(_set("mapping.embodiment", own))
     for part, arm in zip(PARTS, arms, strict=False):
         field = mapping.state.get(f"{part}.gripper_opening")
         if field is not None and _is_of_another(field, arm):
-            what.append(f"its gripper is {arm.gripper} and the mapping reads that of another robot")
+            side = "" if len(arms) == 1 else f"{part} "
+            what.append(f"its {side}gripper is {arm.gripper} and the mapping reads that of another robot")
             changes += _gripper_changes(mapping, part, field, arm)
     if not what:
         return []
     if len(arms) > 1 and OF_SECOND_ROBOT in item.shapes and "left.ee_position" not in mapping.state:
         return [f"it is of {_listed(robots)}, and the mapping reads one arm: use the spec {TWO_ARMS_SPEC}"]
-    return [f"it is of {'; '.join(what)}: {' '.join(changes)}"]
+    return [f"{'; '.join(what)}: {' '.join(changes)}"]
 
 
 def unknown_grippers(mapping: Mapping, item: Surveyed) -> list[str]:

@@ -39,25 +39,38 @@ class Holdings:
     @classmethod
     def of(cls, episodes: Iterable[Surveyed]) -> Holdings:
         """Those of the episodes; the same whatever their order, but for shapes that differ."""
-        found = cls()
-        for item in episodes:
-            found._add(item)
+        found, surveyed = cls(), list(episodes)
+        # Episodes of a source have most of this in common, and surveys share it: it is counted once for all.
+        alike: Counter[tuple[int, ...]] = Counter()
+        first: dict[tuple[int, ...], Surveyed] = {}
+        for item in surveyed:
+            told = item.episode
+            found.attributes.update(told["attributes"].keys())
+            parts = (item.shapes, told["cameras"], told["left_out"], told["environment"])
+            same = tuple(map(id, parts))
+            alike[same] += 1
+            first.setdefault(same, item)
+        for same, count in alike.items():
+            found._add(first[same], count)
         return found
 
-    def _add(self, item: Surveyed) -> None:
+    def _add(self, item: Surveyed, count: int) -> None:
+        """All but the attributes of as many episodes as are like this one."""
         told = item.episode
-        self.episodes += 1
-        self.arrays.update(item.shapes.keys() - {TIMESTAMP})
+        self.episodes += count
         for name, shape in item.shapes.items():
-            self.shapes.setdefault(name, tuple(shape[1:]))
-        self.cameras.update(told["cameras"].keys())
-        self.images.update(str(camera["array"]) for camera in told["cameras"].values())
+            if name != TIMESTAMP:
+                self.arrays[name] += count
+                self.shapes.setdefault(name, tuple(shape[1:]))
+        for name, camera in told["cameras"].items():
+            self.cameras[name] += count
+            self.images[str(camera["array"])] += count
         for name, reason in told["left_out"].items():
-            self.left_out[name][str(reason)] += 1
-        self.attributes.update(told["attributes"].keys())
-        self.of_files.update(told["environment"].keys())
-        if name := told["environment"].get("env_name"):
-            self.environments[str(name)] += 1
+            self.left_out[name][str(reason)] += count
+        for name in told["environment"]:
+            self.of_files[name] += count
+        if made_by := told["environment"].get("env_name"):
+            self.environments[str(made_by)] += count
 
     def merge(self, other: Holdings) -> Holdings:
         """Those of both: of episodes that are counted in parts, in their order."""

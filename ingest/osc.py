@@ -34,10 +34,12 @@ GAINS = {"fixed": 0, "variable_kp": 6, "variable": 12}
 # converted keep the settings of the original.)
 ABSOLUTE_SHARE = 0.9
 NEAR_M, NEAR_RAD = 0.1, 0.35
-# Environments of robosuite with one robot, whose base none of them turns: displacements in the frame of the
-# base are those in the world. (Kitchens and two robots that face each other turn it.)
+# Environments of robosuite that turn the base of no robot (no `set_base_ori`): displacements in its frame are
+# those in the world. Kitchens turn it, and so do two robots unless they stand side by side.
 UNTURNED = ("Lift", "Stack", "Door", "Wipe", "ToolHang", "NutAssembly", "PickPlace")
 VARIANTS = ("Single", "Square", "Round", "Milk", "Bread", "Cereal", "Can")
+TWO_ROBOTS = ("TwoArmLift", "TwoArmHandover", "TwoArmPegInHole", "TwoArmTransport")
+SIDE_BY_SIDE = ("parallel", "single-arm-parallel")
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,13 @@ def _of_arm(stated: Any, arm: str, episode: Mapping[str, Any], num_arms: int) ->
 def _is_unturned(episode: Mapping[str, Any], num_arms: int, configuration: Mapping[str, Any]) -> bool:
     """Whether displacements in the frame of the base are those in the world."""
     name = str(episode["environment"].get("env_name"))
-    for variant in VARIANTS:
-        name = name.removesuffix(variant)
-    return name in UNTURNED and num_arms < 2 and configuration.get("input_type", "delta") == "delta"
+    if num_arms > 1:
+        stands = env_kwargs(episode).get("env_configuration") in SIDE_BY_SIDE and name in TWO_ROBOTS
+    else:
+        for variant in VARIANTS:
+            name = name.removesuffix(variant)
+        stands = name in UNTURNED
+    return stands and configuration.get("input_type", "delta") == "delta"
 
 
 def _limits(configuration: Mapping[str, Any]) -> tuple[int, Controller]:

@@ -224,6 +224,29 @@ def test_the_controllers_of_robosuite_1_5_are_read_as_those_before(tmp_path, con
     assert_pose(made, "right", arms[0], action_N7[:, :6])
 
 
+def test_two_robots_of_robosuite_1_5_are_read_where_they_stand_side_by_side(tmp_path):
+    path = tmp_path / "in.hdf5"
+    controller = {"type": "BASIC", "body_parts": {"right": PART}}
+    arms, action_N14 = make(
+        path, controller, robots=["Panda", "Panda"], env="TwoArmLift", env_configuration="parallel"
+    )
+    made = taken(path, spec="robomimic_two_arms")
+    assert_pose(made, "left", arms[1], action_N14[:, 7:13])
+    make(path, controller, robots=["Panda", "Panda"], env="TwoArmLift", env_configuration="opposed")
+    message = refusal(path, "robomimic_two_arms")
+    assert "in the frame of the robot's base" in message and printed(message) == [
+        "mapping.actions.command=null"
+    ]
+
+
+def test_another_gripper_of_the_same_robot(tmp_path):
+    path = tmp_path / "in.hdf5"
+    make(path, OSC, fingers=6, gripper_types=["Robotiq85Gripper"])
+    message = refusal(path)
+    assert "demo_0: its gripper is Robotiq85Gripper and the mapping reads that of another robot" in message
+    assert taken(path, printed(message)).manifest["schema"]["embodiment"] == "panda"
+
+
 @pytest.mark.parametrize(
     ("controller", "env", "reason"),
     [
