@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,24 +30,16 @@ from robot_foundry.ingest.spec import Content, Mapping, builtin_specs, load_spec
 from robot_foundry.ingest.survey import Surveyed
 
 MOST_NAMES, MOST_EXAMPLES = 64, 3
-# Words of names of images, and of maps that are none; a name is read by its parts.
-IMAGE_WORDS = {"image", "images", "img", "rgb", "rgba", "color", "colour", "cam", "camera", "video", "eye"}
-IMAGE_WORDS |= {"view", "frontview", "sideview", "agentview", "birdview"}
-MAP_WORDS = {"depth", "segmentation", "seg", "mask", "disparity", "points", "pointcloud", "intrinsics"}
-MAP_WORDS |= {
-    "name",
-    "names",
-    "serial",
-    "type",
-    "extrinsics",
-    "pose",
-    "embedding",
-    "features",
-    "flow",
-    "normals",
-    "id",
+# Words in names of images, and in those of what is none; a name is read by its parts.
+IMAGE_WORDS = {
+    "image", "images", "img", "rgb", "rgba", "color", "colour", "cam", "camera", "video", "eye", "view",
+    "agentview", "frontview", "sideview",
+}  # fmt: skip
+NO_IMAGE_WORDS = {
+    "depth", "segmentation", "seg", "mask", "disparity", "points", "pointcloud", "normals", "flow",
+    "intrinsics", "extrinsics", "pose", "embedding", "features", "id", "name", "names", "serial", "type",
     "timestamp",
-}
+}  # fmt: skip
 LANGUAGE_WORDS = ("language", "instruction", "instructions", "lang", "task", "prompt", "goal", "command")
 # Reasons of readers that say what the user asked for, or what is not in this episode.
 AS_ASKED = ("skipped by the spec", "not among the spec's cameras", "the record has none", "no step of the")
@@ -94,53 +87,58 @@ def absence(
 
     A pure function of these; the order of the episodes decides examples only.
     """
-    asked, content, name = spec.mapping, spec.content, spec.name
-    resolved, held = resolution.mapping, Holdings.of(episodes)
+    held = Holdings.of(episodes)
     told = {entry for outcome in outcomes for entry in outcome.told}
-    packaged = load_spec(name) if name in builtin_specs() else None
-    lacking = missing(asked, content, packaged, held, told)
-    partly = partly_taken(resolved, held)
-    free = sorted(held.arrays.keys() - arrays_taken(asked, content))
+    packaged = load_spec(spec.name) if spec.name in builtin_specs() else None
+    has_success = any(outcome.success is not None for outcome in outcomes)
+    lacking = missing(spec.mapping, spec.content, packaged, held, told, has_success)
+    partly = partly_taken(resolution.mapping, held)
+    free = sorted(held.arrays.keys() - arrays_taken(spec.mapping, spec.content))
     no_text = [own.unit for own in outcomes if all(kind != "instruction" for kind, _ in own.told)]
     warnings = [
         *resolution.warnings,
-        *_grippers(asked, episodes),
-        *(own.sentence for own in lacking if own.own),
-        *_roles(asked, held),
-        *_language(asked, held, told, no_text, episodes),
+        *_grippers(spec.mapping, episodes),
+        *(own.sentence for own in lacking if own.is_lost),
+        *_roles(spec.mapping, held),
+        *_language(spec.mapping, held, told, no_text, episodes),
         *_lost_cameras(held, free),
         *_lost_columns(partly),
-        *_lost_arm(resolved, free),
-        *_lost_grippers(asked, resolution),
-        *_success(asked, held, outcomes),
+        *_lost_arm(resolution.mapping, free),
+        *_lost_grippers(spec.mapping, resolution),
+        *_success(spec.mapping, held, outcomes),
     ]
     no_success = [own.unit for own in outcomes if own.success is None]
-    record = {
-        "episodes": held.episodes,
-        "taken": {
-            "arrays": _bounded(sorted(held.arrays.keys() & arrays_taken(resolved, content))),
-            "cameras": _counted(sorted(held.cameras), held.cameras.__getitem__),
-        },
-        "not_taken": {
-            "arrays": _counted(free, held.arrays.__getitem__),
-            "columns": _bounded([_partly_json(own) for own in partly]),
-            "file_attributes": _counted(
-                sorted(held.of_files.keys() - OF_ENVIRONMENT), held.of_files.__getitem__
-            ),
-            "attributes": _counted(
-                sorted(held.attributes.keys() - attributes_taken(asked)), held.attributes.__getitem__
-            ),
-            "left_out": _bounded([_left_out_json(held, path) for path in sorted(held.left_out)]),
-        },
-        "not_found": _bounded([asdict(own) for own in lacking]),
-        "without": {
-            "instruction": _units(no_text),
-            "success": _units(no_success),
-            **_without_cameras(held, episodes),
-        },
-        "warnings": list(dict.fromkeys(warnings)),
+    return Absence(
+        {
+            "episodes": held.episodes,
+            "taken": _taken(held, arrays_taken(resolution.mapping, spec.content)),
+            "not_taken": _not_taken(held, free, partly, attributes_taken(spec.mapping)),
+            "not_found": _bounded([asdict(own) for own in lacking]),
+            "without": {
+                "instruction": _units(no_text),
+                "success": _units(no_success),
+                **_without_cameras(held, episodes),
+            },
+            "warnings": list(dict.fromkeys(warnings)),
+        }
+    )
+
+
+def _taken(held: Holdings, arrays: set[str]) -> dict[str, Any]:
+    cameras = _counted(sorted(held.cameras), held.cameras)
+    return {"arrays": _bounded(sorted(held.arrays.keys() & arrays)), "cameras": cameras}
+
+
+def _not_taken(
+    held: Holdings, free: list[str], partly: Sequence[Partly], attributes: set[str]
+) -> dict[str, Any]:
+    return {
+        "arrays": _counted(free, held.arrays),
+        "columns": _bounded([_partly_json(own) for own in partly]),
+        "attributes": _counted(sorted(held.attributes.keys() - attributes), held.attributes),
+        "file_attributes": _counted(sorted(held.of_files.keys() - OF_ENVIRONMENT), held.of_files),
+        "left_out": _bounded([_left_out_json(held, path) for path in sorted(held.left_out)]),
     }
-    return Absence(record)
 
 
 def _bounded(entries: list[Any]) -> list[Any]:
@@ -149,8 +147,8 @@ def _bounded(entries: list[Any]) -> list[Any]:
     return entries if more <= 0 else [*entries[:MOST_NAMES], {"more": more}]
 
 
-def _counted(names: list[str], count: Callable[[str], int]) -> list[Any]:
-    return _bounded([{"name": name, "episodes": count(name)} for name in names])
+def _counted(names: list[str], episodes: Counter[str]) -> list[Any]:
+    return _bounded([{"name": name, "episodes": episodes[name]} for name in names])
 
 
 def _partly_json(own: Partly) -> dict[str, Any]:
@@ -277,7 +275,7 @@ def _is_as_asked(held: Holdings, path: str) -> bool:
 
 def _is_named_as_image(path: str) -> bool:
     words = _words(path)
-    return bool(words & IMAGE_WORDS) and not words & MAP_WORDS
+    return bool(words & IMAGE_WORDS) and not words & NO_IMAGE_WORDS
 
 
 def _has_shape_of_image(shape: tuple[int, ...]) -> bool:

@@ -113,7 +113,7 @@ def test_what_is_always_left_is_in_the_record_and_no_warning(tmp_path, command):
     assert {entry["name"] for entry in record["not_found"] if entry["asked"] == "mapping.cameras"} == {
         *("agentview", "frontview", "sideview", "robot0_eye_in_hand"),
     }
-    assert not any(entry["own"] for entry in record["not_found"])
+    assert not any(entry["is_lost"] for entry in record["not_found"])
     shown = command("show", "made").out
     assert "not taken    dones, extra (in 1 of 2), obs/object, states\n" in shown
     assert "\nlost" not in shown and "\nwithout" not in shown
@@ -209,8 +209,8 @@ def test_a_spec_without_rules_for_a_source_without_language_is_no_warning(tmp_pa
             "right.joint_position of state is left out: no episode has the array 'obs/robot0_joint_ps'",
         ),
         (
-            "mapping.instruction=[{by_env: {Lift: lift it}}, {text: do it}]",
-            "mapping.instruction.by_env has no text for Custom",
+            "mapping.instruction=[{by_env: {Custon: lift it}}, {text: do it}]",
+            "mapping.instruction.by_env has no text for Custom, did you mean 'Custon'?",
         ),
     ],
 )
@@ -231,6 +231,29 @@ def test_a_camera_that_no_episode_has_is_told_with_the_one_that_has_no_role(tmp_
         "no episode has the camera 'agentveiw', which mapping.cameras names, did you mean 'agentview'?",
         "camera 'agentview' has no role in the mapping, so its name is its role",
     ]
+
+
+def test_alternatives_of_which_one_is_found_are_in_the_record_only(tmp_path, command):
+    arrays = {"obs/agentview_image": np.zeros((FRAMES, 8, 9, 3), np.uint8)}
+    path = make(tmp_path / "in.hdf5", {"arrays": arrays, "attributes": QUIET | {"good": True}})
+    overrides = [
+        "mapping.instruction=[{attr: caption}, {by_env: {Lift: lift it}}, {attr: instruction}]",
+        "mapping.success=[{attr: good}, {key: outcome_of_it, at_least: 1}]",
+        "mapping.cameras={agentview: primary, zed_front: primary}",
+    ]
+    assert warnings(command, path, *overrides) == []
+    record = command("show", "made", "--json")["provenance"]["absence"]
+    assert [(entry["asked"], entry["name"]) for entry in record["not_found"]][:4] == [
+        ("mapping.cameras", "zed_front"),
+        ("mapping.instruction", "caption"),
+        ("mapping.instruction", "by_env"),
+        ("mapping.success", "outcome_of_it"),
+    ]
+    # A camera whose role no other one has is lost.
+    (told,) = warnings(
+        command, path, *overrides[:2], "mapping.cameras={agentview: primary, zed: wrist_right}"
+    )
+    assert told == "no episode has the camera 'zed', which mapping.cameras names (there are agentview)"
 
 
 def test_a_camera_of_some_episodes_is_counted(tmp_path, command):
@@ -428,4 +451,4 @@ def test_the_record_is_bounded_whatever_the_source_holds():
 def test_what_packaged_specs_name_is_no_fault_of_a_source(name):
     spec = load_spec(name)
     made = absence(Asked(spec.mapping, spec.content, spec.name), resolve(spec.mapping, []), [], [])
-    assert made.warnings == () and not any(entry.get("own") for entry in made.record["not_found"])
+    assert made.warnings == () and not any(entry.get("is_lost") for entry in made.record["not_found"])
