@@ -1,7 +1,7 @@
 """What the rules of a spec ask for and no episode has: cameras, attributes, arrays, patterns.
 
-Names that come with a packaged spec are alternatives, of which files have some, and no loss. So are those of a
-user where another one of the same rules is found, unless a name is near.
+Names that come with a packaged spec are alternatives, of which files have some, and no loss. So are those of
+a user where another one of the same rules is found, unless a name is near.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def _listed(refused: Sequence[tuple[str, str]], most: int = 3) -> str:
     for unit, reason in refused:
         units.setdefault(reason, []).append(unit)
     shown = [
-        f"{own[0]}: {reason}{f' (and {len(own) - 1} more)' if len(own) > 1 else ''}"
+        f"{own[0]}: {reason}{f'; {len(own) - 1} more for the same reason' if len(own) > 1 else ''}"
         for reason, own in list(units.items())[:most]
     ]
     left = sum(map(len, list(units.values())[most:]))
