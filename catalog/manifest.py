@@ -27,6 +27,7 @@ __all__ = [
     "commit",
     "find_build",
     "known_manifest",
+    "read_build",
     "read_manifest",
 ]
 

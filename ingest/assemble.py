@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from robot_foundry.catalog.tables import (
     write_table,
 )
 from robot_foundry.catalog.version import Version
+from robot_foundry.ingest.absence import Absence, Asked, Outcome, absence
 from robot_foundry.ingest.notes import Notes, sentences
 from robot_foundry.ingest.resolve import Resolution, resolve
 from robot_foundry.ingest.shard_tables import ShardTables, TablesTask, shard_tables
@@ -56,11 +58,15 @@ class Request:
     store: Store
     dataset: str
     build_id: str
-    mapping: SpecMapping
+    asked: Asked
     provenance: Mapping[str, Any]
     discovered: int
     refused: tuple[tuple[str, str], ...]  # units that no tar holds, with the reason
     max_errors: int | None
+
+    @property
+    def mapping(self) -> SpecMapping:
+        return self.asked.mapping
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,6 @@ class Assembled:
 
     version: Version
     manifest: Manifest
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -113,18 +118,24 @@ def _assemble(
     frames = _frames(entries, dict(zip((shard.key for shard in shards), tables, strict=True)), resolution)
     small = _small_tables(tables, leaves)
     found = _doubts(request, resolution, tables, small["leaves"])
-    manifest = _manifest(request, resolution, entries, frames, small, quarantined, found)
+    told = sentences(
+        (made.notes for made in tables),
+        small["episodes"].num_rows,
+        pc.sum(small["episodes"]["num_frames"]).as_py() or 0,
+    )
+    resolution = replace(resolution, warnings=(*resolution.warnings, *told))
+    lost = _absence(request, resolution, shards, tables, small)
+    manifest = _manifest(request, resolution, entries, frames, small, quarantined, found, lost)
     manifest = replace(manifest, files=_write(request.store, manifest, frames, small, workers))
     kill_point("tables-done")
-    told = sentences((made.notes for made in tables), manifest.counts["episodes"], manifest.counts["frames"])
-    warnings = (*resolution.warnings, *told, *doubts_of(manifest))
-    return Assembled(commit(request.store, manifest), manifest, warnings)
+    return Assembled(commit(request.store, manifest), manifest)
 
 
-def doubts_of(manifest: Manifest) -> tuple[str, ...]:
-    """What the data checks found when the version was made, a sentence each."""
-    found = manifest.provenance.get("checks", {}).get("findings", ())
-    return tuple(_warning(finding) for finding in found)
+def warnings_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was lost or not found when a version was made, and what the data checks found, a sentence each."""
+    lost = provenance.get("absence", {}).get("warnings", ())
+    found = provenance.get("checks", {}).get("findings", ())
+    return (*lost, *map(_warning, found))
 
 
 def _warning(finding: Mapping[str, Any]) -> str:
@@ -154,8 +165,16 @@ def _units(count: int) -> str:
 
 
 def _listed(refused: Sequence[tuple[str, str]], most: int = 3) -> str:
-    shown = "; ".join(f"{unit}: {reason}" for unit, reason in refused[:most])
-    return shown if len(refused) <= most else f"{shown}; and {len(refused) - most} more"
+    """The first units with their reasons; one that several have is said once."""
+    units: dict[str, list[str]] = {}
+    for unit, reason in refused:
+        units.setdefault(reason, []).append(unit)
+    shown = [
+        f"{own[0]}: {reason}{f'; {len(own) - 1} more for the same reason' if len(own) > 1 else ''}"
+        for reason, own in list(units.items())[:most]
+    ]
+    left = sum(map(len, list(units.values())[most:]))
+    return "; ".join(shown) + (f"; and {left} more" if left else "")
 
 
 def _task(request: Request, shard: Shard, resolution: Resolution) -> TablesTask:
@@ -240,6 +259,7 @@ def _manifest(
     small: Mapping[str, pa.Table],
     quarantined: Sequence[tuple[str, str]],
     found: Sequence[Finding],
+    lost: Absence,
 ) -> Manifest:
     digests = {name: table_digest(table) for name, table in small.items()}
     digests |= {f"frames/{item.shard_key}": item.digest for item in frames}
@@ -261,6 +281,7 @@ def _manifest(
             **request.provenance,
             "arrays": {key: [list(shape) for shape in found] for key, found in resolution.arrays.items()},
             "controllers": {name: list(found) for name, found in resolution.controllers.items()},
+            "absence": lost.record,
             "checks": {
                 "version": checks.VERSION,
                 "found": len(found),
@@ -278,6 +299,32 @@ def _doubts(
     evidence = (Evidence.from_json(json.loads(zlib.decompress(made.evidence))) for made in tables)
     mapping, spec = mapping_json(request.mapping), request.provenance.get("spec") or {}
     return doubts(resolution.schema, Evidence.merge_all(evidence), leaves, mapping, spec.get("content"))
+
+
+def _absence(
+    request: Request,
+    resolution: Resolution,
+    shards: Sequence[Shard],
+    tables: Sequence[_Tables],
+    small: Mapping[str, pa.Table],
+) -> Absence:
+    """What the source of the written episodes holds and nothing takes, and what is asked for and absent."""
+    told: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    columns = (small["annotations"][name].to_pylist() for name in ("key", "kind", "source"))
+    for key, kind, source in zip(*columns, strict=True):
+        told[key].add((kind, source))
+    columns = (small["episodes"][name].to_pylist() for name in ("key", "source", "id", "success"))
+    outcomes = [
+        Outcome(f"{path}#{episode}", success, frozenset(told[key]))
+        for key, path, episode, success in zip(*columns, strict=True)
+    ]
+    written = [
+        item
+        for shard, made in zip(shards, tables, strict=True)
+        for item in shard.episodes
+        if item.key not in made.problems
+    ]
+    return absence(request.asked, resolution, written, outcomes)
 
 
 def _small_tables(tables: Sequence[_Tables], leaves: Spilled) -> dict[str, pa.Table]:

@@ -15,10 +15,11 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.catalog.manifest import Manifest, find_build, read_manifest
+from robot_foundry.catalog.manifest import Manifest, find_build, read_build, read_manifest
 from robot_foundry.catalog.opening import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
+from robot_foundry.ingest.absence import Asked
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.pictures import advice, codecs
@@ -176,7 +177,8 @@ def _made(job: _Job, build_id: str) -> Report | None:
     manifest = read_manifest(job.store, known)
     if lacking_tars(job.store, manifest) or lacking_tables(job.store, manifest):
         return None  # so it is made again, of what is still there and what is written anew
-    report = report_of(known, manifest, noop=True)
+    build = read_build(job.store, job.store.build(job.dataset, build_id))
+    report = report_of(known, manifest, noop=True, provenance=build["provenance"])
     check_errors(report.quarantined, job.options.max_errors)
     return report
 
@@ -220,7 +222,7 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
         store=job.store,
         dataset=job.dataset,
         build_id=build_id,
-        mapping=job.spec.mapping,
+        asked=Asked(job.spec.mapping, job.spec.content, job.spec.name),
         provenance=_provenance(job),
         discovered=len(listing.units) + len(listing.refused),
         refused=(*listing.refused, *(entry for shard in shards for entry in shard.refused)),
@@ -228,12 +230,13 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
     )
     made = assemble(request, shards, job.workers)
     reused = sum(1 + len(shard.segments) for shard in shards if shard.reused)
+    report = report_of(made.version, made.manifest, noop=False)
     return replace(
-        report_of(made.version, made.manifest, noop=False),
+        report,
         shards_written=sum(1 + len(shard.segments) for shard in shards) - reused,
         shards_reused=reused,
         warnings=(
-            *made.warnings,
+            *report.warnings,
             *_source_warnings(job, made.manifest),
             *told_copies(_content(shards)),
         ),
@@ -332,6 +335,7 @@ def _dry_report(
         },
         warnings=(*expected.warnings, *_links(job.found), *told_copies(known_content(files))),
         build_id=build_id,
+        absence=expected.absence,
         preview=expected,
     )
 
@@ -341,27 +345,29 @@ def _provenance(job: _Job) -> dict[str, Any]:
     provenance = {
         "tool": f"robot_foundry {package_version('robot-foundry')}",
         "spec": job.spec.to_json(),
-        "source": {"path": job.source, "files": len(found.files), "ignored_files": found.num_ignored},
+        "source": {
+            "path": job.source,
+            "files": len(found.files),
+            "ignored_files": found.num_ignored,
+            **({"ignored": list(found.ignored)} if found.ignored else {}),
+        },
     }
     return provenance if created is None else {**provenance, "created": created}
 
 
 def _source_warnings(job: _Job, manifest: Manifest) -> list[str]:
     assert manifest.schema is not None
-    warnings = [
-        f"camera '{camera.name}' has no role in the mapping, so its name is its role"
-        for camera in manifest.schema.cameras
-        if camera.name not in job.spec.mapping.cameras
-    ]
     hint = advice({camera.name: (camera.height, camera.width) for camera in manifest.schema.cameras})
-    warnings += [] if hint is None else [hint]
+    warnings = [] if hint is None else [hint]
     paths = [found.status.path for found in job.found.files]
     warnings += layout(job.spec.layout).missing(job.found.root, paths)
     warnings += _links(job.found)
     num_ignored = job.found.num_ignored
     if num_ignored:
         count = "1 file" if num_ignored == 1 else f"{num_ignored} files"
-        warnings.append(f"passed over {count} that the layout {job.spec.layout} does not read")
+        more = ", …" if num_ignored > len(job.found.ignored) else ""
+        names = f"{', '.join(job.found.ignored)}{more}"
+        warnings.append(f"passed over {count} that the layout {job.spec.layout} does not read: {names}")
     return warnings
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.interface import Interface, columns_of
-from robot_foundry.ingest.osc import Controller
+from robot_foundry.ingest.osc import Controller, first_column
 from robot_foundry.ingest.quantities import GRIPPER, ROTATION, kind_of
 from robot_foundry.ingest.spec import Field, Mapping
 from robot_foundry.normalization import rotation
@@ -53,7 +53,8 @@ def source_actions(
     arrays = {key: _blank(interface, key, len(target_TA)) for key in keys}
     for quantity, field in fields.items():
         controller = interface.controller(stream, quantity) if field.kind == "osc" else None
-        values_Td = _source_values(quantity, field, targets[quantity], start.get(quantity), controller)
+        first = first_column(field.columns, prod(interface.row_shape(str(field.key))))
+        values_Td = _source_values(quantity, field, targets[quantity], start.get(quantity), controller, first)
         if not np.isfinite(values_Td).all():
             raise FoundryError(_unknown(quantity, field, targets[quantity]))
         assert field.key is not None
@@ -109,9 +110,14 @@ def _off_tool(
 
 
 def _source_values(
-    quantity: str, field: Field, target: Array, start: Array | None, controller: Controller | None
+    quantity: str,
+    field: Field,
+    target: Array,
+    start: Array | None,
+    controller: Controller | None,
+    first: int,
 ) -> Array:
-    """The columns [T, d] of the field; `controller` is that of `osc`."""
+    """The columns [T, d] of the field, from column `first` on; `controller` is that of `osc`."""
     kind, settings = kind_of(quantity), field.parameters
     if field.kind in ("osc", "delta"):
         assert start is not None
@@ -123,7 +129,7 @@ def _source_values(
         else:
             moved_Td = target - start
         if controller is not None:
-            return controller.command(moved_Td, field.columns)
+            return controller.command(moved_Td, first)
         asked_Td, clip = _unscaled(quantity, field, moved_Td), settings["clip"]
         return asked_Td if clip is None else np.clip(asked_Td, -clip, clip)
     if kind == ROTATION:

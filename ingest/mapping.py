@@ -18,7 +18,7 @@ from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.tables import Flag
 from robot_foundry.ingest.labels import annotations_of, success_of
 from robot_foundry.ingest.notes import Notes
-from robot_foundry.ingest.osc import controller
+from robot_foundry.ingest.osc import target
 from robot_foundry.ingest.quantities import GRIPPER, POSITION, ROTATION, canonical_name, kind_of
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping, Noop
@@ -176,7 +176,8 @@ def _absolute(
         assert start is not None
         start = start[:num_frames]
         if field.kind == "osc":
-            values_Nd, is_delta = controller(episode).target(values_Nd, field.columns, clip)
+            num_columns = arrays[field.key][0].size
+            values_Nd, is_delta = target(episode, values_Nd, field.columns, num_columns, start, clip)
             if not is_delta:
                 return rotation.axis_angle_to_matrix(values_Nd) if kind == ROTATION else values_Nd
         else:

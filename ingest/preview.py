@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from robot_foundry.catalog.schema import Schema
+from robot_foundry.ingest.absence import Absence, Asked, Outcome, absence
+from robot_foundry.ingest.mapping import canonical
+from robot_foundry.ingest.notes import sentences
 from robot_foundry.ingest.pictures import Pictures, advice
 from robot_foundry.ingest.resolve import resolve
 from robot_foundry.ingest.shard_writer import episode_json
@@ -37,6 +40,7 @@ class Preview:
     schema: Schema | None
     sampled: str | None
     warnings: tuple[str, ...]
+    absence: Mapping[str, Any] | None = None
 
     @property
     def growth(self) -> float:
@@ -58,15 +62,21 @@ def preview(spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
     planned = sum(unit.num_bytes for unit in units)
     lengths = [unit.num_frames for unit in units]
     frames = None if None in lengths else sum(length or 0 for length in lengths)
+    refused: list[str] = []
     for unit in units[:SAMPLED_FRAMES]:
         try:
-            schema, stored, problems = _sample(spec, unit)
-        except Refused:
+            sample = _sample(spec, unit)
+        except Refused as error:
+            refused.append(f"{unit.name}: {error.message}")
             continue
-        scale = stored / max(unit.num_bytes, 1)
-        made = Preview(len(units), frames, source_bytes, round(planned * scale), schema, unit.name, problems)
+        stored = round(planned * sample.stored_bytes / max(unit.num_bytes, 1))
+        lost = sample.absence
+        told = (*sample.problems, *(() if lost is None else lost.warnings))
+        warnings = tuple(f"{unit.name}: {text}" for text in told)
+        record = None if lost is None else lost.record
+        made = Preview(len(units), frames, source_bytes, stored, sample.schema, unit.name, warnings, record)
         return _warned(made)
-    return Preview(len(units), frames, source_bytes, planned, None, None, ())
+    return Preview(len(units), frames, source_bytes, planned, None, None, tuple(refused[:1]))
 
 
 def _warned(made: Preview) -> Preview:
@@ -81,21 +91,38 @@ def _warned(made: Preview) -> Preview:
     return replace(made, warnings=(*warnings, *([] if hint is None else [hint])))
 
 
-def _sample(spec: Spec, unit: Unit) -> tuple[Schema | None, int, tuple[str, ...]]:
-    """The schema by this unit alone, the bytes that it will take, and what is to be told of it."""
+@dataclass(frozen=True)
+class _Sample:
+    """What one unit tells: the schema, the bytes that it takes, why the mapping misfits, and what is lost."""
+
+    schema: Schema | None
+    stored_bytes: int
+    problems: tuple[str, ...] = ()
+    absence: Absence | None = None
+
+
+def _sample(spec: Spec, unit: Unit) -> _Sample:
     with layout(spec.layout).open(unit, spec.content) as episode:
         pictures = Pictures(episode, spec.content)
         images, count = 0, 0
         for frame, shown in enumerate(islice(episode.frames, SAMPLED_FRAMES)):
             images += sum(len(data) + TAR_OVERHEAD for _, _, data in pictures.of_frame(frame, shown))
             count += 1
-        low_dim = sum(array.nbytes for array in episode.arrays.values())
+        arrays = dict(episode.arrays)
+        low_dim = sum(array.nbytes for array in arrays.values())
         stored = round(images / max(count, 1) * episode.num_frames) + low_dim
-        shapes = {name: array.shape for name, array in episode.arrays.items()}
+        shapes = {name: array.shape for name, array in arrays.items()}
         surveyed = Surveyed(unit.key, episode_json(unit, episode, pictures, spec, ()), shapes)
     try:
         found = resolve(spec.mapping, [surveyed])
+        if found.problems:
+            return _Sample(None, stored, tuple(found.problems.values()))
+        rows = canonical(found.mapping, found.schema, surveyed.episode, arrays)
     except FoundryError as error:
-        return None, stored, (f"{unit.name}: {error.message}",)
-    problems = tuple(f"{unit.name}: {reason}" for reason in found.problems.values())
-    return None if problems else found.schema, stored, (*problems, *found.warnings)
+        return _Sample(None, stored, (error.message,))
+    told = frozenset((kind, source) for _, _, kind, _, source in rows.annotations)
+    outcomes = [Outcome(unit.name, rows.success, told)]
+    told_of_it = sentences([rows.notes], 1, len(rows.flags_N))
+    found = replace(found, warnings=(*found.warnings, *told_of_it))
+    lost = absence(Asked(spec.mapping, spec.content, spec.name), found, [surveyed], outcomes)
+    return _Sample(found.schema, stored, (), lost)

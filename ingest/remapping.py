@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from robot_foundry.catalog.manifest import Manifest, find_build, read_manifest
+from robot_foundry.catalog.manifest import Manifest, find_build, read_build, read_manifest
 from robot_foundry.catalog.opening import lacking_tables, lacking_tars
 from robot_foundry.catalog.refs import resolve as resolve_reference
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
+from robot_foundry.ingest.absence import Asked
 from robot_foundry.ingest.assemble import Request, assemble, check_errors
 from robot_foundry.ingest.engine import DEFAULTS, Options
 from robot_foundry.ingest.plan import INGEST_VERSION
@@ -76,7 +77,8 @@ def run(
     known = find_build(opened, base.dataset, build_id)
     made = None if known is None else read_manifest(opened, known)
     if known is not None and made is not None and not lacking_tables(opened, made):
-        report = report_of(known, made, noop=True)
+        build = read_build(opened, opened.build(base.dataset, build_id))
+        report = report_of(known, made, noop=True, provenance=build["provenance"])
         check_errors(report.quarantined, options.max_errors)
         return report
     with Workers(options.workers, options.ray_address) as workers:
@@ -100,7 +102,7 @@ def _remap(
         store=opened,
         dataset=base.dataset,
         build_id=build_id,
-        mapping=new,
+        asked=_asked(spec, new, str(version)),
         provenance={
             **base.provenance,
             "spec": spec,
@@ -112,8 +114,15 @@ def _remap(
         max_errors=options.max_errors,
     )
     made = assemble(request, shards, workers)
-    report = report_of(made.version, made.manifest, noop=False)
-    return replace(report, warnings=made.warnings)
+    return report_of(made.version, made.manifest, noop=False)
+
+
+def _asked(spec: dict[str, Any], mapping: Mapping, where: str) -> Asked:
+    """The mapping with what the version's own spec says of the content, if it says anything."""
+    if "layout" not in spec:
+        return Asked(mapping)
+    own = spec_from_json(spec, where)
+    return Asked(mapping, own.content, own.name)
 
 
 def _check_tars(store: Store, version: Version, base: Manifest) -> None:

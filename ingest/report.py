@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.assemble import doubts_of
+from robot_foundry.ingest.assemble import warnings_of
 from robot_foundry.ingest.preview import Preview
 
 
@@ -16,7 +17,8 @@ class Report:
     """What a run did. `discovered` = `written` + len(`quarantined`); `version` is None for a dry run.
 
     `noop` says that the version was there already. `shards_written` is what a dry run would write, and
-    `preview` what it would make.
+    `preview` what it would make. `absence` is what the source holds and nothing takes, and what is asked for
+    and not there (ingest/absence.py); of a dry run, in one episode.
     """
 
     dataset: str
@@ -30,6 +32,7 @@ class Report:
     counts: dict[str, int]
     warnings: tuple[str, ...] = ()
     build_id: str | None = None
+    absence: Mapping[str, Any] | None = None
     preview: Preview | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -49,12 +52,16 @@ class Report:
             "frames": self.counts.get("frames", 0),
             "bytes": self.counts.get("bytes", 0),
             "warnings": list(self.warnings),
+            "absence": None if self.absence is None else dict(self.absence),
             **({} if self.preview is None else {"preview": self.preview.to_json()}),
         }
 
 
-def report_of(version: Version, manifest: Manifest, *, noop: bool) -> Report:
-    """The report of a version from what its manifest says."""
+def report_of(
+    version: Version, manifest: Manifest, *, noop: bool, provenance: Mapping[str, Any] | None = None
+) -> Report:
+    """The report of a version from what its manifest says; `provenance` is that of another build of it."""
+    made_by = manifest.provenance if provenance is None else provenance
     return Report(
         dataset=manifest.dataset,
         version=version,
@@ -65,5 +72,6 @@ def report_of(version: Version, manifest: Manifest, *, noop: bool) -> Report:
         shards_reused=len(manifest.shards),
         noop=noop,
         counts=dict(manifest.counts),
-        warnings=doubts_of(manifest),
+        warnings=warnings_of(made_by),
+        absence=made_by.get("absence"),
     )

@@ -6,14 +6,15 @@ It works on surveys (episode.json and the shapes of the source arrays), so it re
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 from robot_foundry.catalog.schema import Camera, Schema
-from robot_foundry.ingest.osc import controller
+from robot_foundry.ingest.expectations import contradictions, controller_problems
+from robot_foundry.ingest.osc import Controller, controller, first_column
 from robot_foundry.ingest.quantities import FORMS, JOINT, Form, canonical_name, kind_of, width_of
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.lengths import extra_row_hint
@@ -51,15 +52,16 @@ def resolve(mapping: Mapping, episodes: Iterable[Surveyed]) -> Resolution:
     An optional quantity that some episode lacks is left out for all, because a version has one schema. Where
     joints differ in number or the embodiment differs, the first episode that fits decides.
     """
-    surveyed = list(episodes)
+    surveyed, asked = list(episodes), mapping
     mapping, warnings = _without_absent(mapping, surveyed)
     problems: dict[str, str] = {}
+    compared = _Compared(asked)
     widths: dict[str, int] | None = None
     embodiment: str | None = None
     for item in surveyed:
         try:
-            found = _widths(mapping, item)
             name = _embodiment(mapping, item)
+            found = _widths(mapping, item, compared.with_source(name, item))
             widths, embodiment = widths or found, embodiment or name
             if name != embodiment:
                 raise Refused(
@@ -96,9 +98,34 @@ def _controllers(mapping: Mapping, episodes: list[Surveyed]) -> dict[str, tuple[
     told: dict[str, tuple[MappingABC[str, Any], ...]] = {}
     for where, quantity, field in _all_fields(mapping):
         if field.kind == "osc":
-            found = (controller(item.episode).to_json() for item in episodes)
+            found = (_controller(field, quantity, item).to_json() for item in episodes)
             told[f"{where} {quantity}"] = tuple({canonical_json(own): own for own in found}.values())
     return told
+
+
+def _controller(field: Field, quantity: str, item: Surveyed) -> Controller:
+    num_columns = prod(item.shapes[str(field.key)][1:])
+    start = first_column(field.columns, num_columns)
+    return controller(item.episode, start, _width(field, quantity, item), num_columns)
+
+
+class _Compared:
+    """A mapping beside what the source says of itself, looked at once for episodes that share that."""
+
+    def __init__(self, mapping: Mapping) -> None:
+        self._mapping = mapping
+        self._known: dict[tuple[int, int, str], tuple[list[str], list[str]]] = {}
+
+    def with_source(self, embodiment: str, item: Surveyed) -> list[str]:
+        """What its controllers have against the mapping. Refused for another robot or gripper."""
+        alike = id(item.episode["environment"]), id(item.shapes), embodiment
+        if alike not in self._known:
+            causes = contradictions(self._mapping, embodiment, item)
+            self._known[alike] = causes, controller_problems(self._mapping, item)
+        causes, misfits = self._known[alike]
+        if causes:  # all else that does not fit follows from it
+            raise Refused("; ".join(causes))
+        return misfits
 
 
 def _without_absent(mapping: Mapping, surveyed: list[Surveyed]) -> tuple[Mapping, list[str]]:
@@ -106,13 +133,8 @@ def _without_absent(mapping: Mapping, surveyed: list[Surveyed]) -> tuple[Mapping
     lacking: Counter[tuple[str, str]] = Counter()
     for item in surveyed:
         for where, quantity, field in _all_fields(mapping):
-            if field.optional and field.key is not None:
-                try:
-                    _width(field, quantity, item)
-                except _Absent:
-                    lacking[where, quantity] += 1
-                except Refused:
-                    pass
+            if field.optional and field.key is not None and _is_absent(field, item):
+                lacking[where, quantity] += 1
     warnings = [
         f"{quantity} of {where} is left out: {count} of {len(surveyed)} episodes lack it "
         "(without `optional: true` those are quarantined instead)"
@@ -150,8 +172,11 @@ def _all_fields(mapping: Mapping) -> Iterable[tuple[str, str, Field]]:
             yield where, quantity, field
 
 
-def _widths(mapping: Mapping, item: Surveyed) -> dict[str, int]:
-    """Columns of each field by "<state or stream> <quantity>". Refused, with all that is wrong, if any is."""
+def _widths(mapping: Mapping, item: Surveyed, misfits: Sequence[str]) -> dict[str, int]:
+    """Columns of each field by "<state or stream> <quantity>". Refused, with all that is wrong, if any is.
+
+    `misfits` is what the source says against the mapping.
+    """
     widths: dict[str, int] = {}
     problems = []
     for where, quantity, field in _all_fields(mapping):
@@ -165,11 +190,7 @@ def _widths(mapping: Mapping, item: Surveyed) -> dict[str, int]:
         own, start = widths.get(f"{where} {quantity}"), widths.get(f"state {quantity}")
         if needs and kind_of(quantity) == JOINT and own is not None and own != start:
             problems.append(f"{where}: {quantity} has {own} columns and the state has {start}")
-    if any(field.kind == "osc" for _, _, field in _all_fields(mapping)):
-        try:
-            controller(item.episode)
-        except Refused as error:
-            problems.append(error.message)
+    problems += misfits
     if problems:
         raise Refused("; ".join(problems) + _extra_row_hint(mapping, item))
     return widths
@@ -195,7 +216,7 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
     available = prod(shape[1:])
     start, stop = field.columns or (0, None)
     taken = len(range(available)[start:stop])
-    if taken == 0 or taken < len(range(max(available, stop or 0))[start:stop]):
+    if _is_absent(field, item):
         raise _Absent(f"takes the columns [{start}, {stop}] of '{key}', which has {available}")
     needed = width_of(quantity, _form(quantity, field))
     if needed is not None and taken != needed:
@@ -206,6 +227,19 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
     if isinstance(field.unit, tuple) and len(field.unit) != taken:
         raise Refused(f"has {len(field.unit)} units for {taken} columns")
     return taken
+
+
+def _is_absent(field: Field, item: Surveyed) -> bool:
+    """Whether the episode has no such array of rows, or not all of the columns."""
+    shape = item.shapes.get(str(field.key))
+    if shape is None:
+        return True
+    if not shape or shape[0] != item.episode["num_frames"]:
+        return False  # it is there, and no row a frame
+    available = prod(shape[1:])
+    start, stop = field.columns or (0, None)
+    taken = len(range(available)[start:stop])
+    return taken == 0 or taken < len(range(max(available, stop or 0))[start:stop])
 
 
 def _form(quantity: str, field: Field) -> Form:

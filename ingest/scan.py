@@ -17,6 +17,9 @@ from robot_foundry.runtime.files import NO_STAMP, FileStatus
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
 
+# Of files that are passed over.
+MOST_NAMED = 3
+
 
 @dataclass(frozen=True)
 class Found:
@@ -30,14 +33,16 @@ class Found:
 class Source:
     """`files`, sorted by path, lie beneath `root`, a folder or URL; `num_ignored` others are of no use.
 
-    `shared` are files that tell of many units. `again` are links to files that are taken, each with the file;
-    `nowhere` are those that lead to nothing, as far as no file of the layout is lost with them.
+    `shared` are files that tell of many units, `ignored` the first of those that are of no use. `again` are
+    links to files that are taken, each with the file; `nowhere` are those that lead to nothing, as far as no
+    file of the layout is lost with them.
     """
 
     root: str
     files: tuple[Found, ...]
     num_ignored: int
     shared: tuple[FileStatus, ...] = ()
+    ignored: tuple[str, ...] = ()
     again: tuple[tuple[str, str], ...] = ()
     nowhere: tuple[str, ...] = ()
 
@@ -106,8 +111,16 @@ def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> So
     taken |= {file.path for file in shared}
     nowhere -= taken
     used = {*taken, *nowhere, *(path for path, _ in again)}
-    num_ignored = sum(file.path not in used for file in listed.files)
-    return Source(listed.root, tuple(found), num_ignored, shared, again, tuple(sorted(nowhere)))
+    ignored = sorted(file.path for file in listed.files if file.path not in used)
+    return Source(
+        listed.root,
+        tuple(found),
+        len(ignored),
+        shared,
+        tuple(ignored[:MOST_NAMED]),
+        again,
+        tuple(sorted(nowhere)),
+    )
 
 
 def read_files(source: Source, known: Fingerprints, *, quiet: bool = True) -> list[SourceFile]:

@@ -152,7 +152,7 @@ def test_bad_units_are_quarantined_by_name_and_the_rest_goes_on(tmp_path):
         ("good.hdf5", "demo_1", 6),
         ("mixed.hdf5", "demo_7", 6),
     ]
-    assert report.warnings == ("passed over 1 file that the layout robomimic does not read",)
+    assert report.warnings == ("passed over 1 file that the layout robomimic does not read: notes.txt",)
     folder = tmp_path / "store" / "datasets" / "reach" / report.version.version_id
     manifest = json.loads((folder / "manifest.json").read_text())
     counts = manifest["counts"]

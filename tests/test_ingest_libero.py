@@ -146,5 +146,35 @@ def test_robomimic_and_libero_send_to_each_other(tmp_path):
     with h5py.File(tmp_path / NAME, "r+") as file:
         for name in ("problem_info", "bddl_file_name"):
             del file["data"].attrs[name]
+        del file["data/demo_0/obs/ee_states"]
     with pytest.raises(FoundryError, match="use `foundry-data ingest robomimic`"):
         run("libero", tmp_path / NAME, store=tmp_path / "store", name="x")
+
+
+@pytest.fixture
+def replayed(tmp_path):
+    """A copy that was made by replaying: LIBERO's arrays and no attribute at /data."""
+    make(tmp_path / NAME, episodes=2, frames=5, problem=TASK)
+    with h5py.File(tmp_path / NAME, "r+") as file:
+        for name in list(file["data"].attrs):
+            del file["data"].attrs[name]
+    return tmp_path / NAME
+
+
+def test_a_replayed_copy_is_known_by_its_arrays_and_takes_the_instruction_from_its_name(replayed, tmp_path):
+    made = h.Ingested("libero", replayed, tmp_path / "store")
+    assert made.instructions() == {"demo_0": TASK, "demo_1": TASK}
+    with h5py.File(replayed) as file:
+        position_N3, action_N7 = file["data/demo_0/obs/ee_pos"][()], file["data/demo_0/actions"][()]
+    expected_N3 = position_N3 + OUTPUT_MAX[0] * np.clip(action_N7[:, :3], -1, 1)
+    np.testing.assert_allclose(made.column("demo_0", "action.command")[:, :3], expected_N3, atol=1e-6)
+    assert made.episode("demo_0")["environment"]["assumed"] == ["env_args"]
+
+
+def test_robomimic_reads_a_replayed_copy_only_where_its_name_tells_no_instruction(replayed, tmp_path):
+    with pytest.raises(FoundryError, match="this is a file of LIBERO: use `foundry-data ingest libero`"):
+        run("robomimic", replayed, store=tmp_path / "store", name="x")
+    other = replayed.rename(tmp_path / "mine.hdf5")
+    changes = ["layout=robomimic", "mapping.actions.command=null"]
+    made = h.Ingested("libero", other, tmp_path / "store", changes)
+    assert made.report.written == 2 and made.instructions() == {}

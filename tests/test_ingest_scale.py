@@ -148,7 +148,7 @@ def test_a_source_and_store_in_s3_give_the_bytes_of_one_disk(remote_source, inli
     """Known by content, all is equal; known by ETag, tars are, under other names, and so the version."""
     report = ingest(remote_source, f"{bucket}/full", fingerprint="full")
     assert content(f"{bucket}/full") == content(inline)
-    assert report.warnings == ("passed over 1 file that the layout robomimic does not read",)
+    assert report.warnings == ("passed over 1 file that the layout robomimic does not read: notes.txt",)
 
     quick = ingest(remote_source, f"{bucket}/quick")
     assert quick.version.version_id == report.version.version_id

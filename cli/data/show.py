@@ -14,11 +14,13 @@ from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import read_annotations, read_episodes
 from robot_foundry.catalog.version import Version
+from robot_foundry.cli.data.absence import absence_lines
 from robot_foundry.cli.data.mix import component_rows, mask_tables
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import counted, emit, size, table
 
 SHOWN = 5
+ABSENCE = "absence"
 
 
 @click.command()
@@ -58,7 +60,11 @@ def _text(store: Store, version: Version, manifest: Manifest, result: dict[str, 
     lines = [
         f"{version}  {manifest.kind}  id {version.version_id}  build {version.build_id}",
         *([f"tags         {', '.join(result['tags'])}"] if result["tags"] else []),
-        *(f"{name:<12} {_brief(value)}" for name, value in sorted(manifest.provenance.items())),
+        *(
+            f"{name:<12} {_brief(value)}"
+            for name, value in sorted(manifest.provenance.items())
+            if name != ABSENCE
+        ),
     ]
     if manifest.schema is not None:
         lines += _robot_lines(manifest, manifest.schema, result["episodes"])
@@ -87,6 +93,7 @@ def _robot_lines(manifest: Manifest, schema: Schema, episodes: dict[str, Any]) -
     lines += [
         f"camera       {c.role}: {c.name}, {c.height} × {c.width}, {c.encoding}" for c in schema.cameras
     ]
+    lines += absence_lines(manifest.provenance)
     streams = ("state", *schema.streams)
     dims = [(stream, dim.name, dim.unit, dim.kind) for stream in streams for dim in schema.space(stream)]
     return [*lines, "", table(("stream", "dim", "unit", "kind"), dims)]

@@ -41,6 +41,10 @@ BLOCK_BYTES = 64 * 1024 * 1024
 READ_BYTES = 1024 * 1024
 # Attributes of /data that LIBERO writes and robomimic does not.
 LIBERO_ATTRIBUTES = ("problem_info", "bddl_file_name")
+# Arrays that its scripts write. Copies made by replaying (such as those without idle frames) have these, no
+# attributes, and the instruction in the name of the file.
+LIBERO_ARRAYS = ("ee_states", "gripper_states", "joint_states", "agentview_rgb", "eye_in_hand_rgb")
+LIBERO_NAME = "_demo.hdf5"
 OTHER_LAYOUT = {
     "robomimic": "this file has obs: use `foundry-data ingest robomimic`",
     "robosuite": "this file has no obs, only states: use `foundry-data ingest robosuite`",
@@ -140,10 +144,22 @@ def describe_structure(file: h5py.File) -> str:
 
 
 def check_structure(file: h5py.File, layout: str) -> None:
-    """Refused, with what it is instead, if the file has not the structure of this layout."""
+    """Refused, with what it is instead, if the file has not the structure of this layout.
+
+    Files of LIBERO's arrays without its attributes may be read as either, but as robomimic's only where no
+    instruction in their name is lost.
+    """
     found = describe_structure(file)
+    if found == "robomimic" and _has_arrays_of_libero(file):
+        is_named_so = str(file.filename).endswith(LIBERO_NAME)
+        found = "libero" if layout == "libero" or is_named_so else found
     if found != layout:
         raise Refused(OTHER_LAYOUT[found])
+
+
+def _has_arrays_of_libero(file: h5py.File) -> bool:
+    demo = groups(file)[0]
+    return all(_holds(file, demo, f"obs/{name}") for name in LIBERO_ARRAYS)
 
 
 def attributes(attrs: h5py.AttributeManager) -> dict[str, Any]:

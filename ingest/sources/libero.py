@@ -20,6 +20,16 @@ from robot_foundry.ingest.spec import Content
 
 UPRIGHT = "opencv"
 FLIPPED = ("vertical", "both")
+# The controller of all of its environments: robosuite 1.4's default OSC_POSE (libero/envs/env_wrapper.py).
+POSE_LIMITS = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
+CONTROLLER = {
+    "type": "OSC_POSE",
+    "input_min": -1,
+    "input_max": 1,
+    "output_min": [-limit for limit in POSE_LIMITS],
+    "output_max": POSE_LIMITS,
+    "control_delta": True,
+}
 
 
 class Libero(Robomimic):
@@ -39,6 +49,17 @@ class Libero(Robomimic):
         if isinstance(text, str):
             told["language_instruction"] = text.strip().strip('"')
         return {**told, **super().attributes(unit, demo, environment)}
+
+    def environment(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """The file's attributes; one that has no `env_args` is of LIBERO's own controller."""
+        told = super().environment(attributes)
+        if "env_args" in told:
+            return told
+        return {
+            **told,
+            "env_args": {"env_kwargs": {"controller_configs": CONTROLLER}},
+            "assumed": ["env_args"],
+        }
 
     def check_content(self, environment: Mapping[str, Any], content: Content) -> None:
         convention = environment.get("macros_image_convention")

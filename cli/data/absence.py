@@ -1,0 +1,69 @@
+"""What the source of a version holds and nothing takes, and what its spec asks for and does not find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MOST_LISTED = 8
+
+
+def absence_lines(provenance: Mapping[str, Any]) -> list[str]:
+    """A line for each kind of thing; none for a version that keeps no such record."""
+    record = provenance.get("absence")
+    if record is None:
+        return []
+    total, free = record["episodes"], record["not_taken"]
+    columns = [
+        f"columns {_ranges(own['unused'])} of {own['name']}" for own in free["columns"] if "name" in own
+    ]
+    attributes = [f"attribute {name}" for name in _names(free["attributes"], total)]
+    left_out = [
+        f"{own['name']}: {own['reason']}{_in(own['episodes'], total)}" if "name" in own else _more(own)
+        for own in free["left_out"]
+    ]
+    asked: dict[str, list[str]] = {}
+    for own in record["not_found"]:
+        asked.setdefault(own.get("asked", ""), []).append(own["name"] if "name" in own else _more(own))
+    without = [
+        f"{what} in {own['episodes']:,} of {total:,} episodes ({', '.join(own['examples'])})"
+        for what, own in record["without"].items()
+        if own["episodes"]
+    ]
+    passed_over = provenance.get("source", {}).get("ignored", [])
+    lines = {
+        "taken": [
+            ", ".join(
+                _cut([name if isinstance(name, str) else _more(name) for name in record["taken"]["arrays"]])
+            )
+        ],
+        "not taken": [", ".join(_cut([*_names(free["arrays"], total), *columns, *attributes]))],
+        "left out": _cut(left_out),
+        "passed over": [", ".join(passed_over)],
+        "not found": [f"{key}: {', '.join(_cut(names))}" for key, names in asked.items()],
+        "without": without,
+        "lost": list(record["warnings"]),
+    }
+    return [f"{name:<12} {text}" for name, texts in lines.items() for text in texts if text]
+
+
+def _names(entries: Sequence[Mapping[str, Any]], total: int) -> list[str]:
+    return [f"{own['name']}{_in(own['episodes'], total)}" if "name" in own else _more(own) for own in entries]
+
+
+def _in(episodes: int, total: int) -> str:
+    """In how many episodes, where it is not all."""
+    return "" if episodes == total else f" (in {episodes:,} of {total:,})"
+
+
+def _ranges(runs: Sequence[Sequence[int]]) -> str:
+    return ", ".join(f"[{start}, {stop}]" for start, stop in runs)
+
+
+def _more(entry: Mapping[str, Any]) -> str:
+    return f"… and {entry['more']:,} more"
+
+
+def _cut(texts: list[str]) -> list[str]:
+    more = len(texts) - MOST_LISTED
+    return texts if more <= 0 else [*texts[:MOST_LISTED], f"… and {more:,} more (see --json)"]

@@ -1,0 +1,344 @@
+"""robosuite files of other robots, grippers and controllers: read, or refused with what reads them.
+
+Files are generated as robosuite and robomimic lay them out. What a refusal prints is given to the next run as
+it stands, and SciPy and plain NumPy say what has to come out.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from robot_foundry.ingest.engine import run
+from robot_foundry.ingest.spec import load_spec
+from robot_foundry.runtime.errors import FoundryError
+
+h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
+FRAMES = 12
+LIMITS = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
+OSC = {"type": "OSC_POSE", "input_max": 1, "input_min": -1, "output_max": LIMITS}
+OSC |= {"output_min": [-limit for limit in LIMITS], "control_delta": True}
+PART = {**OSC, "input_type": "delta", "input_ref_frame": "base", "gripper": {"type": "GRIP"}}
+del PART["control_delta"]
+
+
+def make(path, controller, *, robots=("Panda",), fingers=2, joints=7, actions=None, env="Lift", **kwargs):
+    """Returns the arrays of each robot of the one demonstration, and its actions."""
+    random = np.random.default_rng(5)
+    arms = []
+    for _ in robots:
+        steps_N3 = random.uniform(-0.01, 0.01, (FRAMES, 3))
+        turns = Rotation.from_rotvec(random.uniform(-0.05, 0.05, (FRAMES, 3)))
+        rotation = Rotation.from_euler("xyz", [3.0, 0.1, 0.2])
+        finger_N = random.uniform(0, 0.02, FRAMES)
+        arms.append(
+            {
+                "eef_pos": np.array([0.1, 0.2, 1.0]) + np.cumsum(steps_N3, 0),
+                "eef_quat": (turns * rotation).as_quat(),
+                "gripper_qpos": np.stack([finger_N * (-1) ** n for n in range(fingers)], 1),
+                "joint_pos": np.cumsum(random.uniform(-0.02, 0.02, (FRAMES, joints)), 0),
+                "joint_vel": random.uniform(-0.1, 0.1, (FRAMES, joints)),
+            }
+        )
+    action_Nd = random.uniform(-1, 1, (FRAMES, 7 * len(robots))) if actions is None else actions
+    settings = {"robots": list(robots), "control_freq": 20, "controller_configs": controller, **kwargs}
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        data.attrs["env_args"] = json.dumps({"env_name": env, "env_kwargs": settings})
+        demo = data.create_group("demo_0")
+        demo["actions"], demo["rewards"] = action_Nd, np.eye(FRAMES)[-1]
+        for n, arrays in enumerate(arms):
+            for name, values in arrays.items():
+                demo[f"obs/robot{n}_{name}"] = values
+    return arms, action_Nd
+
+
+def refusal(path, spec="robomimic", overrides=()):
+    with pytest.raises(FoundryError) as caught:
+        run(load_spec(spec, overrides), path, store=path.parent / "refused", name="x")
+    return caught.value.message
+
+
+def printed(message):
+    """The values of each --set in a message, as a shell would read them."""
+    words = shlex.split(message[message.index("--set") :].replace("goes on", "--goes"))
+    return [words[n + 1] for n, word in enumerate(words) if word == "--set"]
+
+
+def taken(path, overrides=(), spec="robomimic"):
+    return h.Ingested(spec, path, path.parent / "store", overrides)
+
+
+def column(made, stream, name):
+    """The dims of one quantity."""
+    at = [n for n, dim in enumerate(made.dims(stream)) if dim.startswith(f"{name}.") or dim == name]
+    assert at, f"{stream} has no {name}"
+    values = made.column("demo_0", "state" if stream == "state" else f"action.{stream}")
+    return values[:, at]
+
+
+def pose_after(arm, command_N6, *, limits=LIMITS):
+    """Position and first two columns of the rotation that the command asks for, by SciPy."""
+    clipped_N6 = np.clip(command_N6, -1, 1) * np.array(limits)
+    turned = Rotation.from_rotvec(clipped_N6[:, 3:]) * Rotation.from_quat(arm["eef_quat"])
+    return arm["eef_pos"] + clipped_N6[:, :3], turned.as_matrix()[:, :, :2].transpose(0, 2, 1).reshape(-1, 6)
+
+
+def assert_pose(made, part, arm, command_N6):
+    position_N3, rot6d_N6 = pose_after(arm, command_N6)
+    np.testing.assert_allclose(column(made, "command", f"{part}.ee_position"), position_N3, atol=1e-6)
+    np.testing.assert_allclose(column(made, "command", f"{part}.ee_rot6d"), rot6d_N6, atol=1e-5)
+
+
+# --- robots and grippers ----------------------------------------------------------------------------------
+
+
+# Ranges of the joints in robosuite's models/assets/grippers/*.xml, open and closed.
+@pytest.mark.parametrize(
+    ("robot", "embodiment", "fingers", "joints", "opened", "closed"),
+    [
+        ("Sawyer", "sawyer", 2, 7, [0.020833, -0.020833], [-0.0115, 0.0115]),
+        ("UR5e", "ur5e", 6, 6, [0.0] * 6, [0.8] * 6),
+        ("IIWA", "iiwa", 6, 7, [0.0] * 6, [0.7] * 6),
+    ],
+)
+def test_another_robot_is_refused_with_the_overrides_that_read_it(
+    tmp_path, robot, embodiment, fingers, joints, opened, closed
+):
+    path = tmp_path / "in.hdf5"
+    arms, action_N7 = make(path, OSC, robots=[robot], fingers=fingers, joints=joints)
+    with h5py.File(path, "r+") as file:
+        qpos = file["data/demo_0/obs/robot0_gripper_qpos"]
+        qpos[0], qpos[1], qpos[2] = opened, closed, (np.array(opened) + closed) / 2
+    message = refusal(path)
+    assert f"it is of {robot} and the mapping's embodiment is panda; its gripper is" in message
+    made = taken(path, printed(message))
+    assert made.manifest["schema"]["embodiment"] == embodiment
+    np.testing.assert_allclose(column(made, "state", "right.gripper_opening")[:3, 0], [1, 0, 0.5], atol=1e-4)
+    assert column(made, "state", "right.joint_position").shape == (FRAMES, joints)
+    assert_pose(made, "right", arms[0], action_N7[:, :6])
+
+
+def test_raw_states_of_a_robot_with_fewer_joints_are_read_where_they_are(tmp_path):
+    path = tmp_path / "raw.hdf5"
+    make(path, OSC, robots=["UR5e"])
+    state_ND = np.arange(FRAMES * 20.0).reshape(FRAMES, 20) / 400
+    with h5py.File(path, "r+") as file:
+        settings = json.loads(file["data"].attrs["env_args"])["env_kwargs"]
+        file["data"].attrs["env_info"], file["data"].attrs["env"] = json.dumps(settings), "Lift"
+        del file["data"].attrs["env_args"], file["data/demo_0/obs"]
+        file["data/demo_0/states"] = state_ND
+    made = taken(path, printed(refusal(path, "robosuite")), "robosuite")
+    np.testing.assert_allclose(column(made, "state", "right.joint_position"), state_ND[:, 1:7], atol=1e-6)
+    opening_N = 1 - np.clip(state_ND[:, 7] / 0.8, 0, 1)
+    np.testing.assert_allclose(column(made, "state", "right.gripper_opening")[:, 0], opening_N, atol=1e-6)
+
+
+def test_a_robot_that_nobody_knows_is_taken_under_its_own_name_and_its_gripper_is_asked_about(tmp_path):
+    path = tmp_path / "in.hdf5"
+    make(path, OSC, robots=["UR10eRobot"])
+    message = refusal(path)
+    assert printed(message) == ["mapping.embodiment=ur10e_robot"]
+    made = taken(path, printed(message))
+    assert made.manifest["schema"]["embodiment"] == "ur10e_robot"
+    (warning,) = made.report.warnings
+    assert warning.startswith("the gripper of UR10eRobot is not known here: see that right.gripper_ope")
+
+
+def test_a_name_and_a_range_of_ones_own_are_believed(tmp_path):
+    path = tmp_path / "in.hdf5"
+    make(path, OSC, robots=["Sawyer"])
+    own = ["mapping.embodiment=lab_sawyer", "mapping.state.right.gripper_opening.open=0.05"]
+    assert taken(path, own).report.warnings == ()
+
+
+def test_two_robots_are_refused_with_the_spec_that_reads_both(tmp_path):
+    path = tmp_path / "in.hdf5"
+    arms, action_N14 = make(path, OSC, robots=["Panda", "Panda"], env="TwoArmLift")
+    assert "it is of Panda and Panda, and the mapping reads one arm: use the spec robomimic_two_arms" in (
+        refusal(path)
+    )
+    made = taken(path, spec="robomimic_two_arms")
+    assert made.report.warnings == () and made.manifest["schema"]["embodiment"] == "panda_panda"
+    for n, part in enumerate(("right", "left")):
+        assert_pose(made, part, arms[n], action_N14[:, 7 * n : 7 * n + 6])
+        opening_N = (1 - action_N14[:, 7 * n + 6]) / 2
+        for stream in ("command", "next_state"):
+            np.testing.assert_allclose(
+                column(made, stream, f"{part}.gripper_opening")[:, 0], opening_N, atol=1e-6
+            )
+        opening_N = np.clip(arms[n]["gripper_qpos"] @ [1, -1] / 0.08, 0, 1)
+        np.testing.assert_allclose(
+            column(made, "state", f"{part}.gripper_opening")[:, 0], opening_N, atol=1e-6
+        )
+
+
+def test_two_unlike_robots_with_controllers_of_their_own(tmp_path):
+    path = tmp_path / "in.hdf5"
+    small = {**OSC, "output_max": [0.01] * 6, "output_min": [-0.01] * 6}
+    arms, action_N14 = make(path, [OSC, small], robots=["Panda", "Sawyer"], env="TwoArmLift")
+    made = taken(path, printed(refusal(path, "robomimic_two_arms")), "robomimic_two_arms")
+    assert made.manifest["schema"]["embodiment"] == "panda_sawyer"
+    assert_pose(made, "right", arms[0], action_N14[:, :6])
+    position_N3, _ = pose_after(arms[1], action_N14[:, 7:13], limits=[0.01] * 6)
+    np.testing.assert_allclose(column(made, "command", "left.ee_position"), position_N3, atol=1e-6)
+
+
+def test_two_arms_without_grippers_follow_each_other_after_six_columns(tmp_path):
+    path = tmp_path / "in.hdf5"
+    action_N12 = np.random.default_rng(2).uniform(-1, 1, (FRAMES, 12))
+    tools = {"gripper_types": [None, None], "env": "TwoArmPegInHole"}
+    arms, _ = make(path, OSC, robots=["Panda", "Panda"], actions=action_N12, **tools)
+    changes = printed(refusal(path, "robomimic_two_arms"))
+    assert changes == [f"mapping.state.{part}.gripper_opening=null" for part in ("right", "left")]
+    changes += printed(refusal(path, "robomimic_two_arms", changes))
+    made = taken(path, changes, "robomimic_two_arms")
+    assert_pose(made, "left", arms[1], action_N12[:, 6:])
+
+
+# --- controllers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "controller",
+    [
+        {"type": "BASIC", "body_parts": {"right": PART}},
+        {"type": "BASIC", "body_parts": {"arms": {"right": PART}}},
+        {"type": "BASIC", "body_parts": {"right": {**PART, "input_ref_frame": "world"}}},
+    ],
+)
+def test_the_controllers_of_robosuite_1_5_are_read_as_those_before(tmp_path, controller):
+    path = tmp_path / "in.hdf5"
+    arms, action_N7 = make(path, controller)
+    made = taken(path)
+    assert made.report.warnings == ()
+    assert_pose(made, "right", arms[0], action_N7[:, :6])
+
+
+def test_two_robots_of_robosuite_1_5_are_read_where_they_stand_side_by_side(tmp_path):
+    path = tmp_path / "in.hdf5"
+    controller = {"type": "BASIC", "body_parts": {"right": PART}}
+    arms, action_N14 = make(
+        path, controller, robots=["Panda", "Panda"], env="TwoArmLift", env_configuration="parallel"
+    )
+    made = taken(path, spec="robomimic_two_arms")
+    assert_pose(made, "left", arms[1], action_N14[:, 7:13])
+    make(path, controller, robots=["Panda", "Panda"], env="TwoArmLift", env_configuration="opposed")
+    message = refusal(path, "robomimic_two_arms")
+    assert "in the frame of the robot's base" in message and printed(message) == [
+        "mapping.actions.command=null"
+    ]
+
+
+def test_another_gripper_of_the_same_robot(tmp_path):
+    path = tmp_path / "in.hdf5"
+    make(path, OSC, fingers=6, gripper_types=["Robotiq85Gripper"])
+    message = refusal(path)
+    assert "demo_0: its gripper is Robotiq85Gripper and the mapping reads that of another robot" in message
+    assert taken(path, printed(message)).manifest["schema"]["embodiment"] == "panda"
+
+
+@pytest.mark.parametrize(
+    ("controller", "env", "reason"),
+    [
+        ({"type": "BASIC", "body_parts": {"right": PART}}, "Kitchen", "in the frame of the robot's base"),
+        (
+            {"type": "BASIC", "body_parts": {"right": {**PART, "input_type": "absolute"}}},
+            "Lift",
+            "in the frame of the robot's base",
+        ),
+        ({"type": "HYBRID_MOBILE_BASE", "body_parts": {"right": PART}}, "Lift", "is 'HYBRID_MOBILE_BASE'"),
+        ({"type": "IK_POSE"}, "Lift", "its controller is 'IK_POSE' and not OSC_POSE"),
+        (None, "Lift", "its env_args have no controller_configs"),
+    ],
+)
+def test_what_no_rule_reads_goes_on_with_what_the_arm_did(tmp_path, controller, env, reason):
+    path = tmp_path / "in.hdf5"
+    make(path, controller, env=env)
+    message = refusal(path)
+    assert reason in message and printed(message) == ["mapping.actions.command=null"]
+    made = taken(path, printed(message))
+    assert list(made.manifest["schema"]["streams"]) == ["next_state"]
+
+
+def test_osc_position_has_three_columns_and_the_gripper_behind_them(tmp_path):
+    path = tmp_path / "in.hdf5"
+    action_N4 = np.random.default_rng(3).uniform(-1, 1, (FRAMES, 4))
+    controller = {**OSC, "type": "OSC_POSITION", "output_max": LIMITS[:3], "output_min": [-0.05] * 3}
+    arms, _ = make(path, controller, actions=action_N4)
+    made = taken(path, printed(refusal(path)))
+    assert not any("rot6d" in name for name in made.dims("command"))
+    np.testing.assert_allclose(
+        column(made, "command", "right.ee_position"), arms[0]["eef_pos"] + 0.05 * action_N4[:, :3], atol=1e-6
+    )
+    for stream in ("command", "next_state"):
+        opening_N = column(made, stream, "right.gripper_opening")[:, 0]
+        np.testing.assert_allclose(opening_N, (1 - action_N4[:, 3]) / 2, atol=1e-6)
+    assert made.report.warnings == ()
+
+
+@pytest.mark.parametrize(("mode", "gains"), [("variable_kp", 6), ("variable", 12)])
+def test_gains_of_a_variable_impedance_come_before_the_pose(tmp_path, mode, gains):
+    path = tmp_path / "in.hdf5"
+    random = np.random.default_rng(4)
+    action_ND = np.c_[random.uniform(0, 300, (FRAMES, gains)), random.uniform(-1, 1, (FRAMES, 7))]
+    arms, _ = make(path, {**OSC, "impedance_mode": mode}, actions=action_ND)
+    made = taken(path, printed(refusal(path)))
+    assert_pose(made, "right", arms[0], action_ND[:, gains : gains + 6])
+    opening_N = column(made, "command", "right.gripper_opening")[:, 0]
+    np.testing.assert_allclose(opening_N, (1 - action_ND[:, -1]) / 2, atol=1e-6)
+    (warning,) = made.report.warnings
+    assert warning.startswith(f"nothing takes {gains} of the {gains + 7} columns of 'actions': [0, {gains}]")
+
+
+@pytest.mark.parametrize(
+    ("kind", "quantity", "expected"),
+    [
+        ("JOINT_POSITION", "joint_position", lambda arm, a: arm["joint_pos"] + 0.1 * np.clip(a, -1, 1)),
+        ("JOINT_VELOCITY", "joint_velocity", lambda arm, a: 0.1 * a),
+        ("JOINT_TORQUE", "joint_effort", lambda arm, a: 0.1 * a),
+    ],
+)
+def test_controllers_of_joints_are_refused_with_a_stream_of_joints(tmp_path, kind, quantity, expected):
+    path = tmp_path / "in.hdf5"
+    action_N8 = np.random.default_rng(6).uniform(-1, 1, (FRAMES, 8))
+    controller = {"type": kind, "input_max": 1, "input_min": -1, "output_max": 0.1, "output_min": -0.1}
+    arms, _ = make(path, controller, actions=action_N8)
+    made = taken(path, printed(refusal(path)))
+    values_N7 = column(made, "command", f"right.{quantity}")
+    np.testing.assert_allclose(values_N7, expected(arms[0], action_N8[:, :7]), atol=1e-6)
+    for stream in ("command", "next_state"):
+        opening_N = column(made, stream, "right.gripper_opening")[:, 0]
+        np.testing.assert_allclose(opening_N, (1 - action_N8[:, 7]) / 2, atol=1e-6)
+
+
+def test_absolute_targets_are_read_where_the_controller_says_so_and_refused_where_it_does_not(tmp_path):
+    path = tmp_path / "in.hdf5"
+    arms, _ = make(path, OSC)
+    turned = Rotation.from_quat(arms[0]["eef_quat"])
+    # What the arm should do next is a step away from where it is.
+    target_N3 = arms[0]["eef_pos"] + 0.02
+    action_N7 = np.c_[target_N3, turned.as_rotvec(), np.ones(FRAMES)]
+    said = tmp_path / "said.hdf5"
+    make(said, {**OSC, "control_delta": False}, actions=action_N7)
+    make(path, OSC, actions=action_N7)
+    message = refusal(path)
+    assert "its commands are where the arm is in 100% of the frames, so they are absolute targets" in message
+    for source, changes in ((said, []), (path, printed(message))):
+        made = h.Ingested("robomimic", source, tmp_path / source.stem, changes)
+        np.testing.assert_allclose(column(made, "command", "right.ee_position"), target_N3, atol=1e-6)
+        matrix_N33 = turned.as_matrix()
+        np.testing.assert_allclose(
+            column(made, "command", "right.ee_rot6d"),
+            matrix_N33[:, :, :2].transpose(0, 2, 1).reshape(-1, 6),
+            atol=1e-5,
+        )
