@@ -19,7 +19,7 @@ import pytest
 from robot_foundry.catalog.validation import validate
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("flipped_bits.py"))))
-FLIPS, SOAK_FLIPS = 60, 360
+FLIPS, SOAK_FLIPS = 60, 306
 HELD = {"frames", "episodes", "annotations", "leaves", "manifest", "mixture", "reference", "tag"}
 
 
