@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import runpy
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 from robot_foundry.catalog.validation import validate
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("flipped_bits.py"))))
-FLIPS, SOAK_FLIPS = 60, 360
+FLIPS, SOAK_FLIPS = 60, 306
 HELD = {"frames", "episodes", "annotations", "leaves", "manifest", "mixture", "reference", "tag"}
 
 
@@ -28,8 +27,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return h.make_store(tmp_path_factory.mktemp("flips"))
 
 
-def check(made: tuple[Path, Path], number: int, seed: int) -> None:
-    print(f"\nFOUNDRY_SOAK_SEED={seed}", file=sys.__stdout__, flush=True)
+def check(made: tuple[Path, Path], number: int, seed: int, capture: pytest.CaptureFixture[str]) -> None:
+    with capture.disabled():
+        print(f"\nFOUNDRY_SOAK_SEED={seed}", flush=True)
     store, source = made
     whole = h.expected(store, source)
     flips = h.random_flips(store, number, random.Random(seed))
@@ -45,15 +45,15 @@ def check(made: tuple[Path, Path], number: int, seed: int) -> None:
     assert [finding for one in validate("blend", store=store, deep=True) for finding in one.damage] == []
 
 
-def test_flips_in_every_kind_of_file(made: tuple[Path, Path]) -> None:
+def test_flips_in_every_kind_of_file(made: tuple[Path, Path], capfd: pytest.CaptureFixture[str]) -> None:
     assert {kind for kind, _ in h.kinds(made[0])} == set(h.KINDS)
-    check(made, FLIPS, int(os.environ.get("FOUNDRY_SOAK_SEED") or 0))
+    check(made, FLIPS, int(os.environ.get("FOUNDRY_SOAK_SEED") or 0), capfd)
 
 
 @pytest.mark.soak
-def test_many_flips_in_every_kind_of_file(made: tuple[Path, Path]) -> None:
+def test_many_flips_in_every_kind_of_file(made: tuple[Path, Path], capfd: pytest.CaptureFixture[str]) -> None:
     seed = os.environ.get("FOUNDRY_SOAK_SEED") or random.SystemRandom().randrange(2**32)
-    check(made, SOAK_FLIPS, int(seed))
+    check(made, SOAK_FLIPS, int(seed), capfd)
 
 
 def test_a_child_that_dies_is_told_and_another_goes_on(made: tuple[Path, Path], tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ LARGEST_RECORD = (1 << 31) - 1
 _MASK_DELTA = 0xA282EAD8
 _OTHER_FORMATS = {
     GIT_LFS: "the file is a Git LFS pointer and not the data, which `git lfs pull` would fetch",
-    b"\x1f\x8b": "the file is compressed with gzip as a whole: unpack it with gunzip",
+    b"\x1f\x8b\x08": "the file is compressed with gzip as a whole: unpack it with gunzip",
 }
 
 
