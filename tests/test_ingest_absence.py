@@ -301,9 +301,11 @@ def test_images_in_a_form_that_is_not_read_are_a_camera_that_is_lost(tmp_path, c
         "obs/camera_names": np.array(["front"] * FRAMES, dtype=h5py.string_dtype()),
     }
     path = make(tmp_path / "in.hdf5", {"arrays": arrays})
-    assert warnings(command, path) == [
+    depth, wrist = warnings(command, path)
+    assert wrist == (
         "obs/wrist_image looks like images of a camera and is not read as one: a row has 8000 numbers"
-    ]
+    )
+    assert "'obs/agentview_depth' may hold images" in depth and "content.skip=[obs/agentview_depth]" in depth
     record = command("show", "made", "--json")["provenance"]["absence"]
     left_out = {entry["name"]: entry["reason"] for entry in record["not_taken"]["left_out"]}
     assert left_out["obs/agentview_depth"] == "a row has 6400 numbers"

@@ -88,7 +88,12 @@ def test_recordings_of_the_simulated_world_are_clean(task, variant, tmp_path):
     ("spec", "file", "wrong", "check"),
     [
         ("robomimic", LIFT, "state.right.ee_rotation.order=wxyz", "motion"),
-        ("robomimic", LIFT, "actions.command.right.ee_position.columns=[3,6]", "motion"),
+        (
+            "robomimic",
+            LIFT,
+            "actions.command.right.ee_position={key: actions, columns: [3, 6], from: delta, scale: 0.05}",
+            "motion",
+        ),
         ("robomimic", LIFT, "state.right.ee_position.scale=1000", "magnitude"),
         (
             "robosuite",
