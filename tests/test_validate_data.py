@@ -91,7 +91,7 @@ def test_recordings_of_the_simulated_world_are_clean(task, variant, tmp_path):
         (
             "robomimic",
             LIFT,
-            "actions.command.right.ee_position={key: actions, columns: [3, 6], from: delta, scale: 0.05}",
+            "actions.command.right.ee_position={key: actions, columns: [3, 6], from: delta, scale: 0.5}",
             "motion",
         ),
         ("robomimic", LIFT, "state.right.ee_position.scale=1000", "magnitude"),

@@ -20,7 +20,8 @@ from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import counted, emit, size, table
 
 SHOWN = 5
-ABSENCE = "absence"
+# Parts of the provenance that have lines of their own, or are for programs.
+_STRUCTURED = ("absence", "arrays", "controllers")
 
 
 @click.command()
@@ -63,7 +64,7 @@ def _text(store: Store, version: Version, manifest: Manifest, result: dict[str, 
         *(
             f"{name:<12} {_brief(value)}"
             for name, value in sorted(manifest.provenance.items())
-            if name != ABSENCE
+            if name not in _STRUCTURED
         ),
     ]
     if manifest.schema is not None:
