@@ -26,7 +26,7 @@ from robot_foundry.ingest.holdings import (
 )
 from robot_foundry.ingest.quantities import GRIPPER, kind_of
 from robot_foundry.ingest.resolve import Resolution
-from robot_foundry.ingest.spec import Content, Mapping, builtin_specs, load_spec
+from robot_foundry.ingest.spec import Content, Mapping, Spec, builtin_specs, load_spec
 from robot_foundry.ingest.survey import Surveyed
 
 MOST_NAMES, MOST_EXAMPLES = 64, 3
@@ -53,11 +53,25 @@ MOST_LISTED = 4
 
 @dataclass(frozen=True)
 class Asked:
-    """The mapping of a spec, with its name and content where these are known."""
+    """The mapping of a spec, with its name and content where these are known.
+
+    `is_as_named` says that nothing of it was changed.
+    """
 
     mapping: Mapping
     content: Content | None = None
     name: str | None = None
+    is_as_named: bool = False
+
+    @classmethod
+    def of(cls, spec: Spec) -> Asked:
+        return cls(spec.mapping, spec.content, spec.name, not spec.overrides)
+
+    def packaged(self) -> Asked | None:
+        """What the packaged spec of this name asks, before the user changed it."""
+        if self.name not in builtin_specs():
+            return None
+        return self if self.is_as_named else Asked.of(load_spec(str(self.name)))
 
 
 @dataclass(frozen=True)
@@ -89,9 +103,10 @@ def absence(
     """
     held = Holdings.of(episodes)
     told = {entry for outcome in outcomes for entry in outcome.told}
-    packaged = load_spec(spec.name) if spec.name in builtin_specs() else None
     has_success = any(outcome.success is not None for outcome in outcomes)
-    lacking = missing(spec.mapping, spec.content, packaged, held, told, has_success)
+    known = spec.packaged()
+    packaged = (None, None) if known is None else (known.mapping, known.content)
+    lacking = missing((spec.mapping, spec.content), packaged, held, told, has_success)
     partly = partly_taken(resolution.mapping, held)
     free = sorted(held.arrays.keys() - arrays_taken(spec.mapping, spec.content))
     no_text = [own.unit for own in outcomes if all(kind != "instruction" for kind, _ in own.told)]

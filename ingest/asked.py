@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.ingest.holdings import Holdings, arrays_taken, attributes_taken, fields_of
-from robot_foundry.ingest.spec import Content, Spec
+from robot_foundry.ingest.spec import Content
 from robot_foundry.ingest.spec import Mapping as SpecMapping
 from robot_foundry.runtime.errors import nearest
 
@@ -31,18 +31,18 @@ class Missing:
 
 
 def missing(
-    mapping: SpecMapping,
-    content: Content | None,
-    packaged: Spec | None,
+    asked: tuple[SpecMapping, Content | None],
+    packaged: tuple[SpecMapping | None, Content | None],
     held: Holdings,
     told: Collection[tuple[str, str]],
     has_success: bool,
 ) -> list[Missing]:
-    """All that no episode has. `told` are kind and source of the annotations that were made.
+    """All that no episode has of what is asked, where some of it came with a packaged spec.
 
-    `has_success` says whether any episode is known to have succeeded or failed.
+    `told` are kind and source of the annotations that were made. `has_success` says whether any episode is
+    known to have succeeded or failed.
     """
-    base = None if packaged is None else packaged.mapping
+    (mapping, content), (base, packaged_content) = asked, packaged
     found = [*_cameras(mapping, base, held), *_instructions(mapping, base, held, told)]
     for key, rules, is_met in (
         ("success", mapping.success, has_success),
@@ -55,7 +55,7 @@ def missing(
         own = base is None or base.embodiment_attr != mapping.embodiment_attr
         found.append(_attribute("embodiment", mapping.embodiment_attr, mapping, held, own, is_met=False))
     found += _optional(mapping, base, held)
-    return found if content is None else [*found, *_content(content, packaged, held)]
+    return found if content is None else [*found, *_content(content, packaged_content, held)]
 
 
 def _cameras(mapping: SpecMapping, base: SpecMapping | None, held: Holdings) -> Iterator[Missing]:
@@ -137,8 +137,8 @@ def _optional(mapping: SpecMapping, base: SpecMapping | None, held: Holdings) ->
             yield Missing(f"mapping.{where}", quantity, f"{text}{_hint(str(field.key), free, ())}", own)
 
 
-def _content(content: Content, packaged: Spec | None, held: Holdings) -> Iterator[Missing]:
-    known = () if packaged is None else packaged.content.skip
+def _content(content: Content, packaged: Content | None, held: Holdings) -> Iterator[Missing]:
+    known = () if packaged is None else packaged.skip
     skipped = [name for name in held.left_out if "skipped" in held.why_left_out(name)[0]]
     for pattern in content.skip:
         if any(fnmatch.fnmatchcase(name, pattern) for name in skipped):

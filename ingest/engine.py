@@ -222,7 +222,7 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
         store=job.store,
         dataset=job.dataset,
         build_id=build_id,
-        asked=Asked(job.spec.mapping, job.spec.content, job.spec.name),
+        asked=Asked.of(job.spec),
         provenance=_provenance(job),
         discovered=len(listing.units) + len(listing.refused),
         refused=(*listing.refused, *(entry for shard in shards for entry in shard.refused)),

@@ -124,5 +124,5 @@ def _sample(spec: Spec, unit: Unit) -> _Sample:
     outcomes = [Outcome(unit.name, rows.success, told)]
     told_of_it = sentences([rows.notes], 1, len(rows.flags_N))
     found = replace(found, warnings=(*found.warnings, *told_of_it))
-    lost = absence(Asked(spec.mapping, spec.content, spec.name), found, [surveyed], outcomes)
+    lost = absence(Asked.of(spec), found, [surveyed], outcomes)
     return _Sample(found.schema, stored, (), lost)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robot_foundry.normalization.digest import Digest
 
@@ -36,6 +37,8 @@ LEAST_SPREAD = dict.fromkeys(("m", "rad", "1", "m/s", "rad/s", "N", "N*m"), 1e-6
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
 # … and the spread below which 1 / scale is no float32.
 _SMALLEST = 4 * float(np.finfo(np.float32).tiny)
+# Percentiles that tell of what magnitude values are.
+_USUAL = (1, 50, 99)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,11 @@ class Band:
 
 def least_spread(digest: Digest, unit: str) -> float:
     """The width up to which values of this unit and magnitude are a constant."""
-    magnitude = float(np.abs(digest.percentile((1, 50, 99))).max())
+    return _least(digest.percentile(_USUAL), unit)
+
+
+def _least(usual: NDArray[np.float64], unit: str) -> float:
+    magnitude = float(np.abs(usual).max())
     return max(LEAST_SPREAD.get(unit, 0.0), _ROUNDING * magnitude, _SMALLEST)
 
 
@@ -61,7 +68,8 @@ def levels_of(digest: Digest) -> int | None:
 
 def extreme_band(digest: Digest, unit: str) -> Band:
     """From the least to the greatest value."""
-    return _or_constant(digest, Band(digest.min, digest.max, "range"), unit)
+    least = least_spread(digest, unit)
+    return _or_constant(digest, Band(digest.min, digest.max, "range"), least)
 
 
 def robust_band(
@@ -71,25 +79,26 @@ def robust_band(
     low, high = percentiles
     tail = min(low, 100 - high) / 100
     at_ends = _without_outermost(digest, min(OUTERMOST_FRAMES * values_per_frame, tail * digest.count))
-    if levels_of(digest) is not None:
-        return _or_constant(digest, Band(*at_ends, "range"), unit)
     outer = max(OUTER_PERCENT, 100 * OUTER_FRAMES * values_per_frame / digest.count)
-    inside = tuple(digest.percentile(percentiles))
-    outside = tuple(digest.percentile((min(low, outer), max(high, 100 - outer))))
+    marks = digest.percentile((*_USUAL, *percentiles, min(low, outer), max(high, 100 - outer)))
+    usual, inside, outside = marks[:-4], tuple(marks[-4:-2]), tuple(marks[-2:])
+    least = _least(usual, unit)
+    if levels_of(digest) is not None:
+        return _or_constant(digest, Band(*at_ends, "range"), least)
     width, outer_width = inside[1] - inside[0], outside[1] - outside[0]
     wanted = max(width, outer_width - (WIDE - 1) * width)
     widened = (wanted - width) / (outer_width - width) if wanted > width else 0.0
     found = Band(*_between(inside, outside, widened), "wide percentiles" if widened else "percentiles")
     # From all of the point mass to none of it between one and two least spreads, so that noise makes no jump.
-    share = float(np.clip(2 - width / least_spread(digest, unit), 0, 1))
+    share = float(np.clip(2 - width / least, 0, 1))
     if share:
         ends = min(found.low, at_ends[0]), max(found.high, at_ends[1])
         found = Band(*_between((found.low, found.high), ends, share), "point mass")
-    return _or_constant(digest, found, unit)
+    return _or_constant(digest, found, least)
 
 
-def _or_constant(digest: Digest, band: Band, unit: str) -> Band:
-    if band.high - band.low > least_spread(digest, unit):
+def _or_constant(digest: Digest, band: Band, least: float) -> Band:
+    if band.high - band.low > least:
         return band
     middle = digest.min if digest.min == digest.max else float(digest.percentile(50))
     return Band(middle, middle, "constant")

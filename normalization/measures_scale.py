@@ -119,7 +119,7 @@ def _alone(values_N: Array, furthest: float, least: float) -> Array:
     if np.count_nonzero(np.isfinite(step_M)) < FEWEST_STEPS:
         return size_N
     # The two steps of one frame that stands alone do not make it usual.
-    others = np.sort(np.abs(step_M[np.isfinite(step_M)]))[:-2]
+    others = np.partition(np.abs(step_M[np.isfinite(step_M)]), -2)[:-2]
     usual = float(np.percentile(others, SPIKE_PERCENT))
     limit = max(SPIKE_STEPS * usual, furthest, least)
     to, back = np.abs(step_M[:-1]), np.abs(step_M[1:])
