@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.sealed import seal, unseal
 
 __all__ = [
+    "AGAIN",
     "Camera",
     "Manifest",
     "Quarantined",
@@ -27,6 +29,7 @@ __all__ = [
     "commit",
     "find_build",
     "known_manifest",
+    "numbers",
     "read_build",
     "read_manifest",
 ]
@@ -38,7 +41,9 @@ _KEYS = (
     *("format", "kind", "dataset", "version_id", "build_id", "schema", "shards", "tables"),
     *("files", "counts", "provenance", "mixture", "quarantined"),
 )
-_NUMBERED_ANEW = "delete it and the files of its dataset's builds, then run the same ingest again"
+AGAIN = "run the same foundry-data ingest, remap or mix again"
+_NUMBERED_ANEW = f"delete it, then {AGAIN}: the version gets its number back"
+_NUMBERED = re.compile(r"v([1-9][0-9]*)")
 _SHARD_KEYS = ("key", "tar_sha256", "tar_bytes", "num_episodes", "num_frames")
 
 
@@ -214,8 +219,8 @@ def commit(store: Store, manifest: Manifest) -> Version:
 
     The exclusive creation of manifest.json is the commit. Content that is there already is the same version,
     and keeps its manifest but for the files of its tables, which were just written. Then the version takes
-    the first free number v1, v2, … (or keeps the one it has), and the build is recorded. A crash between
-    these steps leaves nothing half visible: the same call, made again, completes them.
+    the number after the highest, v1, v2, … (or keeps the one it has), and the build is recorded. A crash
+    between these steps leaves nothing half visible: the same call, made again, completes them.
     """
     if manifest.tables and not manifest.files:
         raise FoundryError(f"the manifest of '{manifest.dataset}' does not say which files hold its tables")
@@ -233,7 +238,11 @@ def commit(store: Store, manifest: Manifest) -> Version:
         "provenance": dict(manifest.provenance),
         "quarantined": [asdict(entry) for entry in manifest.quarantined],
     }
-    store.storage.create(store.build(manifest.dataset, manifest.build_id), seal(record))
+    path = store.build(manifest.dataset, manifest.build_id)
+    if not store.storage.create(path, seal(record)):
+        known = read_build(store, path)
+        if known["version_id"] == manifest.version_id and known["seq"] != seq:
+            store.storage.write(path, seal(known | {"seq": seq}))
     return Version(manifest.dataset, seq, manifest.version_id, manifest.build_id)
 
 
@@ -250,15 +259,37 @@ def _renew_files(store: Store, manifest: Manifest) -> None:
         store.manifests.pop((manifest.dataset, manifest.version_id), None)
 
 
+def numbers(store: Store, dataset: str) -> list[int]:
+    """The numbers that versions of `dataset` have, ascending."""
+    names = (path.rsplit("/", 1)[1] for path in store.storage.list(store.refs(dataset)))
+    return sorted(int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name)))
+
+
 def _number(store: Store, manifest: Manifest) -> int:
-    """The number of this version: the one that points at it, else the next free one, created exclusively."""
+    """The number of this version, created exclusively where it has none.
+
+    A number whose reference is gone goes only to the version that a build recorded under it: what somebody
+    noted as v2 must not come to mean another version.
+    """
     content = seal({"version_id": manifest.version_id, "build_id": manifest.build_id})
-    seq = 1
-    while not store.storage.create(path := store.ref(manifest.dataset, f"v{seq}"), content):
-        if read_ref(store, path)["version_id"] == manifest.version_id:
+    while True:
+        taken = numbers(store, manifest.dataset)
+        for seq in taken:
+            if read_ref(store, store.ref(manifest.dataset, f"v{seq}"))["version_id"] == manifest.version_id:
+                return seq
+        recorded = _recorded(store, manifest)
+        seq = recorded if recorded not in (None, *taken) else max(taken, default=0) + 1
+        if store.storage.create(store.ref(manifest.dataset, f"v{seq}"), content):
             return seq
-        seq += 1
-    return seq
+
+
+def _recorded(store: Store, manifest: Manifest) -> int | None:
+    """The number under which this very build recorded this version, if it did."""
+    try:
+        record = read_build(store, store.build(manifest.dataset, manifest.build_id))
+    except FileNotFoundError:
+        return None
+    return int(record["seq"]) if record["version_id"] == manifest.version_id else None
 
 
 def read_ref(store: Store, path: str, *, hint: str = _NUMBERED_ANEW) -> dict[str, Any]:
@@ -268,14 +299,17 @@ def read_ref(store: Store, path: str, *, hint: str = _NUMBERED_ANEW) -> dict[str
 
 def read_build(store: Store, path: str) -> dict[str, Any]:
     """What the record of a build holds; FoundryError if it is damaged, FileNotFoundError if it is gone."""
-    again = "delete it, then run the same ingest again"
+    again = f"delete it, then {AGAIN}"
     return unseal(store.storage.read_bytes(path), f"build {store.url}/{path}", hint=again)
 
 
 def find_build(store: Store, dataset: str, build_id: str) -> Version | None:
-    """The version that this build made, or None when it has not finished."""
+    """The version that this build made; None when it has not finished, or the version's number is gone."""
     try:
         record = read_build(store, store.build(dataset, build_id))
+        numbered = read_ref(store, store.ref(dataset, f"v{record['seq']}"))
     except FileNotFoundError:
+        return None
+    if numbered["version_id"] != record["version_id"]:
         return None
     return Version(dataset, record["seq"], record["version_id"], build_id)

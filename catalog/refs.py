@@ -9,8 +9,9 @@ refs/<dataset>/v3 never changes; refs/<dataset>/<tag> moves when it is set again
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from robot_foundry.catalog.manifest import read_ref
+from robot_foundry.catalog.manifest import numbers, read_ref
 from robot_foundry.catalog.store import Store, check_name
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
@@ -29,7 +30,7 @@ def datasets(store: Store) -> list[str]:
 
 def versions(store: Store, dataset: str) -> list[Version]:
     """All versions of `dataset`, oldest first."""
-    return [_read(store, dataset, f"v{seq}", seq) for seq in _numbers(store, dataset)]
+    return [_read(store, dataset, f"v{seq}", seq) for seq in numbers(store, dataset)]
 
 
 def tags(store: Store, dataset: str) -> dict[str, Version]:
@@ -48,14 +49,14 @@ def resolve(store: Store, ref: str | Version) -> Version:
             f"'{ref}' is not a reference", hint="write NAME, NAME@v3, NAME@<id prefix> or NAME:tag"
         )
     dataset = match["dataset"]
-    numbers = _numbers(store, dataset) if re.fullmatch(r"[a-z0-9_-]{1,64}", dataset) else []
-    if not numbers:
+    known = numbers(store, dataset) if re.fullmatch(r"[a-z0-9_-]{1,64}", dataset) else []
+    if not known:
         raise _unknown_dataset(store, dataset)
     if match["tag"]:
         return _tagged(store, dataset, match["tag"])
     if match["at"]:
-        return _at(store, dataset, match["at"], numbers)
-    return _read(store, dataset, f"v{numbers[-1]}", numbers[-1])
+        return _at(store, dataset, match["at"], known)
+    return _read(store, dataset, f"v{known[-1]}", known[-1])
 
 
 def tag(store: Store, version: Version, name: str) -> None:
@@ -65,11 +66,6 @@ def tag(store: Store, version: Version, name: str) -> None:
         raise UsageError(f"tag '{name}' looks like a version number")
     content = {"version_id": version.version_id, "build_id": version.build_id, "seq": version.seq}
     store.storage.write(store.ref(version.dataset, name), seal(content))
-
-
-def _numbers(store: Store, dataset: str) -> list[int]:
-    names = (path.rsplit("/", 1)[1] for path in store.storage.list(store.refs(dataset)))
-    return sorted(int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name)))
 
 
 def _read(store: Store, dataset: str, name: str, seq: int | None = None) -> Version:
@@ -105,13 +101,24 @@ def _tagged(store: Store, dataset: str, name: str) -> Version:
     return known[name]
 
 
-def _at(store: Store, dataset: str, at: str, numbers: list[int]) -> Version:
+def _spans(numbers: Sequence[int]) -> str:
+    """'v1, v3 to v5'"""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1][1:] = [number]
+        else:
+            spans.append([number])
+    return ", ".join(" to ".join(f"v{end}" for end in span) for span in spans)
+
+
+def _at(store: Store, dataset: str, at: str, known: list[int]) -> Version:
     match = _NUMBERED.fullmatch(at)
     if match:
         seq = int(match[1])
-        if seq not in numbers:
+        if seq not in known:
             raise FoundryError(
-                f"'{dataset}' has no version v{seq} (there are v{numbers[0]} to v{numbers[-1]})",
+                f"'{dataset}' has no version v{seq} (there are {_spans(known)})",
                 hint=f"foundry-data show {dataset}",
             )
         return _read(store, dataset, at, seq)

@@ -280,3 +280,30 @@ def test_racing_commits_number_without_gap_or_double(tmp_path: Path) -> None:
 
 def test_episode_schema_is_digestable() -> None:
     assert table_digest(EPISODES_SCHEMA.empty_table()) != table_digest(frames_schema(1, {}).empty_table())
+
+
+def test_a_number_whose_reference_was_lost_never_comes_to_mean_another_version(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first, second, third = (commit(store, manifest(i, build=f"{i}")) for i in range(3))
+    (tmp_path / "refs/lift/v2").unlink()
+    assert find_build(store, "lift", second.build_id) is None  # so that the ingest is made again
+    assert commit(store, manifest(2, build="2")) == third
+    assert commit(store, manifest(3, build="3")).seq == 4
+    with pytest.raises(FoundryError, match=r"no version v2 \(there are v1, v3 to v4\)"):
+        resolve(store, "lift@v2")
+    assert commit(store, manifest(1, build="1")) == second == resolve(store, "lift@v2")
+    assert [version.seq for version in versions(store, "lift")] == [1, 2, 3, 4]
+    assert first == resolve(store, "lift@v1")
+
+
+def test_a_lost_version_whose_build_is_gone_or_whose_number_was_given_takes_the_next(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for i in range(3):
+        commit(store, manifest(i, build=f"{i}"))
+    (tmp_path / "refs/lift/v2").unlink()
+    store.storage.delete(store.build("lift", digest_of("1")))
+    assert commit(store, manifest(1, build="1")).seq == 4
+    (tmp_path / "refs/lift/v4").unlink()
+    assert commit(store, manifest(5, build="5")).seq == 4
+    again = commit(store, manifest(1, build="1"))
+    assert again.seq == 5 and find_build(store, "lift", again.build_id) == again == resolve(store, "lift@v5")
