@@ -41,7 +41,10 @@ class Storage(Protocol):
         ...
 
     def list(self, prefix: str = "") -> list[str]:
-        """Sorted paths of all files beneath the folder `prefix` ("" is the root)."""
+        """Sorted paths of all files beneath the folder `prefix` ("" is the root): none where it is not there.
+
+        An error where something in it cannot be read.
+        """
         ...
 
     def sizes(self, prefix: str = "") -> dict[str, int]:

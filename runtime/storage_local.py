@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from robot_foundry.runtime.errors import FoundryError, MissingFileError
+from robot_foundry.runtime.folders import NOWHERE
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.storage import checked_path, checked_prefix
 
@@ -59,7 +60,8 @@ class LocalStorage:
 
     def list(self, prefix: str = "") -> list[str]:
         found = []
-        for folder, _, names in os.walk(self.root / checked_prefix(prefix), followlinks=True):
+        top = self.root / checked_prefix(prefix)
+        for folder, _, names in os.walk(top, onerror=_unless_nowhere, followlinks=True):
             relative = Path(folder).relative_to(self.root)
             found += [(relative / name).as_posix() for name in names if not name.startswith(TEMPORARY_PREFIX)]
         return sorted(found)
@@ -145,6 +147,12 @@ class _Started(io.BufferedWriter):
             os.posix_fadvise(self.fileno(), self._end, size, os.POSIX_FADV_DONTNEED)
             self._end += size
         return written
+
+
+def _unless_nowhere(error: OSError) -> None:
+    """What a folder holds that cannot be read is unknown, not nothing."""
+    if error.errno not in NOWHERE:
+        raise error
 
 
 @contextmanager

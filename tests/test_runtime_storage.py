@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 import runpy
@@ -81,6 +82,27 @@ def test_list_gives_the_files_beneath_a_folder_sorted(storage):
     storage.write("refs/lift/v10", b"four")
     assert storage.sizes("refs/lift")["refs/lift/v10"] == 4
     assert storage.list("nothing") == []
+
+
+@pytest.mark.parametrize("cause", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path, monkeypatch, cause):
+    storage = open_storage(tmp_path)
+    storage.write("refs/lift/v1", b"one")
+    closed = str(tmp_path / "refs/lift")
+    scandir = os.scandir
+
+    def failing(place):
+        if str(place) == closed:
+            raise OSError(cause, os.strerror(cause), closed)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    for read in (storage.list, storage.sizes):
+        for prefix in ("", "refs", "refs/lift"):
+            with pytest.raises(OSError, match=closed) as refused:
+                read(prefix)
+            assert refused.value.errno == cause
+    assert storage.list("refs/lift/v1") == storage.list("nothing") == []
 
 
 def test_a_missing_file_is_named_and_a_short_one_is_not_padded(storage):
