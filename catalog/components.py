@@ -38,6 +38,11 @@ class Component:
     num_samples: int
 
     @property
+    def version(self) -> str:
+        """A reference to the version, <dataset>@<12 hex>."""
+        return f"{self.dataset}@{self.version_id[:12]}"
+
+    @property
     def fraction(self) -> Fraction:
         return Fraction(self.weight)
 

@@ -279,7 +279,7 @@ class Loader:
             raise FoundryError(
                 f"{total} samples were corrupt, above the limit of {limit} among {self._rows_given}; "
                 f"the last, sample {last.sample} of '{last.dataset}': {last.reason}",
-                hint="foundry-data validate",
+                hint=f"foundry-data validate {last.version} --deep",
             )
         return batch
 

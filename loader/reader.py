@@ -48,16 +48,18 @@ class Damage:
 class Substitution:
     """Position k holds `substitute` in place of the corrupt `sample` of component `dataset`.
 
-    `reason` names the tar; `shard` is its path and `member` its corrupt member, None where it is the shard.
+    `version` is a reference to the component's version. `reason` names the tar; `shard` is its path and
+    `member` its corrupt member, None where it is the shard.
     """
 
     k: int
     dataset: str
+    version: str
     sample: int
     substitute: int
     reason: str
-    shard: str = ""
-    member: str | None = None
+    shard: str
+    member: str | None
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ class Reader:
                 return Substitution(
                     int(k_1[0]),
                     component.name,
+                    component.version,
                     sample,
                     substitute,
                     damage.reason,
@@ -188,7 +191,7 @@ class Reader:
         raise FoundryError(
             f"'{component.name}' is corrupt in {MAX_ATTEMPTS} samples drawn in place of sample {sample}; "
             f"the first: {damage.reason}",
-            hint="foundry-data validate",
+            hint=f"foundry-data validate {component.version} --deep",
         )
 
     def _fill(self, draft: Draft, row_n: NDArray[np.intp], sample_n: NDArray[np.int64]) -> None:

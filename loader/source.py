@@ -154,6 +154,6 @@ class Source:
         if any(len(rows) != table.num_rows for rows in member_row_R.values()):
             raise FoundryError(
                 f"{shard.reader.where} has another number of frames than its table in {version}",
-                hint="foundry-data validate",
+                hint=f"foundry-data validate {self.component.version}",
             )
         return OpenShard(frames, shard.images, member_row_R)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robot_foundry.runtime.errors import FoundryError
 
-_DEEP = "foundry-data validate --deep says what else is damaged, and what mends it"
+_DEEP = "foundry-data validate DATASET --deep says what else is damaged, and what mends it"
 
 
 class CorruptData(FoundryError):

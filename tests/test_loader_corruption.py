@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import WindowSpec
 from robot_foundry.runtime.errors import FoundryError
@@ -106,10 +107,28 @@ def test_too_much_corruption_ends_the_run(sim_store):
         open_loader(
             sim_store, ref="sim", window=WindowSpec(), global_batch=38, max_substitutions=3
         ) as loader,
-        pytest.raises(FoundryError, match="4 samples were corrupt, above the limit of 3"),
+        pytest.raises(FoundryError, match="4 samples were corrupt, above the limit of 3") as refused,
     ):
         for _ in range(2):
             next(loader)
+    assert refused.value.hint == deep_validation(sim_store)
+
+
+def test_a_dataset_with_nothing_but_corruption_is_named_with_the_command_that_lists_it(sim_store):
+    with open_loader(sim_store, ref="sim", window=WindowSpec()) as loader:
+        for path in Path(sim_store.url).rglob("*.tar"):
+            data = path.read_bytes()
+            path.write_bytes(data.replace(bytes.fromhex("ffd8ff"), bytes(3)))  # how a JPEG begins
+        with pytest.raises(FoundryError, match="'sim' is corrupt in 16 samples") as refused:
+            next(loader)
+    assert refused.value.hint == deep_validation(sim_store)
+
+
+def deep_validation(store):
+    """The command that finds changed bytes of images: the version by its id, and all bytes read."""
+    version = resolve(store, "sim")
+    assert resolve(store, f"sim@{version.version_id[:12]}") == version
+    return f"foundry-data validate sim@{version.version_id[:12]} --deep"
 
 
 def test_a_read_that_fails_once_is_repeated(sim_store, monkeypatch):

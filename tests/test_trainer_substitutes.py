@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import runpy
 import subprocess
@@ -142,8 +143,13 @@ def test_above_a_share_of_the_samples_the_run_ends(
     monkeypatch.setattr(substitutes, "MAX_SUBSTITUTIONS", 1)
     with (
         warnings.catch_warnings(action="ignore", category=FoundryWarning),
-        pytest.raises(FoundryError, match=r"samples were damaged, above the limit of \d+; the last, sample"),
+        pytest.raises(
+            FoundryError, match=r"samples were damaged, above the limit of \d+; the last, sample"
+        ) as ended,
     ):
         h.run(damaged.store, tmp_path, *LONG, "run.max_substituted=0.01")
+    assert re.match(
+        r"foundry-data validate [a-z]+@[0-9a-f]{12} --deep names all of them", str(ended.value.hint)
+    )
     with warnings.catch_warnings(action="ignore", category=FoundryWarning):
         assert h.run(damaged.store, tmp_path, *LONG, "run.max_substituted=0.9").step == 12

@@ -68,7 +68,8 @@ class Substitutes:
             raise FoundryError(
                 f"{self.counts[split]} of {seen} samples were damaged, above the limit of {limit}; the last, "
                 f"sample {found[-1]['sample']} of '{found[-1]['dataset']}': {found[-1]['reason']}",
-                hint="foundry-data validate names all of them; run.max_substituted is the limit",
+                hint=f"foundry-data validate {found[-1]['version']} --deep names all of them; "
+                "run.max_substituted is the limit",
             )
 
     def _own(self, split: str) -> tuple[Any, ...]:
