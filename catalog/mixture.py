@@ -14,7 +14,7 @@ from math import ceil
 import numpy as np
 
 from robot_foundry.catalog.components import LANES, SPAN, Component, Mixture
-from robot_foundry.catalog.manifest import Manifest, commit, known_manifest, read_manifest
+from robot_foundry.catalog.manifest import Manifest, commit, known_manifest
 from robot_foundry.catalog.refs import datasets, resolve
 from robot_foundry.catalog.schema import Schema
 from robot_foundry.catalog.selection import Selection, SelectionSpec
@@ -145,8 +145,6 @@ def as_mixture(
 def commit_mixture(store: Store, mixture: Mixture, name: str) -> Version:
     """Store `mixture` as the next version of `name` (or find it there already)."""
     check_name(name)
-    if name in datasets(store) and read_manifest(store, resolve(store, name)).kind != "mixture":
-        raise FoundryError(f"'{name}' is a dataset; give the mixture another name", hint="foundry-data ls")
     counts = {
         "discovered": len(mixture.components),
         "written": len(mixture.components),
@@ -156,6 +154,14 @@ def commit_mixture(store: Store, mixture: Mixture, name: str) -> Version:
         "bytes": 0,
     }
     manifest = Manifest(name, mixture.id, None, counts=counts, mixture=mixture, kind="mixture")
+    newest = resolve(store, name) if name in datasets(store) else None
+    # The newest may be this very mixture, made again because its manifest was damaged and deleted.
+    if (
+        newest is not None
+        and newest.version_id != manifest.version_id
+        and known_manifest(store, newest).kind != "mixture"
+    ):
+        raise FoundryError(f"'{name}' is a dataset; give the mixture another name", hint="foundry-data ls")
     return commit(store, manifest)
 
 
@@ -286,7 +292,7 @@ def _conventions(store: Store, mixture: Mixture) -> dict[str, str]:
     """By component the robot and how its poses were read, where the version says by which spec."""
     found = {}
     for component in mixture.components:
-        manifest = read_manifest(store, component_version(store, component))
+        manifest = known_manifest(store, component_version(store, component))
         spec = manifest.provenance.get("spec")
         if (
             manifest.schema is None

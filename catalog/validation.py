@@ -24,7 +24,7 @@ from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, LEAVES_SCHEMA
 from robot_foundry.catalog.validation_shards import ShardResult, ShardTask, validate_shard
-from robot_foundry.catalog.validation_tables import AGAIN, Fault, checked_table
+from robot_foundry.catalog.validation_tables import Fault, checked_table, maker
 from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.evidence import Evidence
 from robot_foundry.normalization.finding import Finding
@@ -91,18 +91,19 @@ def _manifest(store: Store, version: Version) -> tuple[Manifest | None, list[Fin
     try:
         manifest = read_manifest(store, version)
     except FoundryError as error:
-        build = f"{store.url}/{store.build(version.dataset, version.build_id)}"
-        remedy = f"delete it and {build}, then {AGAIN}"
-        fault.add("manifest", f"{store.url}/{path}", error.message, remedy)
+        fault.edited("manifest", f"{store.url}/{path}", error.message)
         return None, found
+    fault = replace(fault, made_by=maker(manifest))
     if manifest.to_json() != store.storage.read_bytes(path):
-        fault.manifest("manifest", "its manifest.json is not canonical JSON, so somebody edited it")
+        what = f"{version}: its manifest.json is not canonical JSON, so somebody edited it"
+        fault.edited("manifest", str(version), what)
     build = store.build(version.dataset, manifest.build_id)
     if store.storage.exists(build):
         with fault.caught("manifest", build):
             record = read_build(store, build)
             if record["version_id"] != manifest.version_id or record["counts"] != dict(manifest.counts):
-                fault.manifest("manifest", f"its counts are not those of the build {manifest.build_id}")
+                what = f"{version}: its counts are not those of the build {manifest.build_id}"
+                fault.edited("manifest", str(version), what)
     return manifest, found
 
 
@@ -137,7 +138,7 @@ def _validate(
 ) -> Validation:
     if manifest is None or manifest.schema is None:
         return Validation(version, {}, tuple(damage), ())
-    fault = Fault(store, version, damage, _remapped(manifest))
+    fault = Fault(store, version, damage, maker(manifest))
     tables = {
         name: checked_table(store, version, name, manifest.tables[name], manifest.files[name], schema, fault)
         for name, schema in _SCHEMAS.items()
@@ -191,12 +192,8 @@ def _task(
         episodes=of_shard("episodes"),
         leaves=of_shard("leaves"),
         deep=deep,
-        remapped=_remapped(manifest),
+        made_by=maker(manifest),
     )
-
-
-def _remapped(manifest: Manifest) -> bool:
-    return "remap_of" in manifest.provenance
 
 
 def _counts(manifest: Manifest, tables: Mapping[str, pa.Table | None], fault: Fault) -> None:

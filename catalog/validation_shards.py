@@ -49,7 +49,7 @@ class ShardTask:
     episodes: Sequence[Mapping[str, Any]] | None
     leaves: Sequence[Mapping[str, Any]] | None
     deep: bool
-    remapped: bool = False
+    made_by: str = ""
 
     @property
     def tar(self) -> str:
@@ -76,7 +76,7 @@ class ShardResult:
 def validate_shard(task: ShardTask) -> ShardResult:
     """Everything that can be said of the shard; one fault does not hide the others."""
     result = ShardResult()
-    fault = Fault(task.store, task.version, result.findings, task.remapped)
+    fault = Fault(task.store, task.version, result.findings, task.made_by)
     shard = _tar(task, fault, result)
     frames_path = task.store.frames(task.version.dataset, task.version.version_id, task.entry.key)
     with fault.caught("tables", frames_path):

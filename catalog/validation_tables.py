@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from robot_foundry.catalog.manifest import AGAIN, Manifest
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.table_file import TableFile, open_table
 from robot_foundry.catalog.tables import table_digest
@@ -15,17 +16,29 @@ from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.finding import Finding
 from robot_foundry.runtime.errors import FoundryError
 
-AGAIN = "run the same foundry-data ingest again"
+_AGAIN = {
+    "": AGAIN,
+    "ingest": "run the same foundry-data ingest again",
+    "remap": "run the same foundry-data ingest again, and the foundry-data remap",
+    "mix": "run the same foundry-data mix again",
+}
+
+
+def maker(manifest: Manifest) -> str:
+    """The command that made the version: ingest, remap or mix."""
+    if manifest.mixture is not None:
+        return "mix"
+    return "remap" if "remap_of" in manifest.provenance else "ingest"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Adds findings of one version to `found`; `remapped` says that it was made from tars of another."""
+    """Adds findings of one version to `found`. `made_by` is the command that made it, "" if that is unknown."""
 
     store: Store
     version: Version
     found: list[Finding]
-    remapped: bool = False
+    made_by: str = ""
 
     def add(self, check: str, where: str, message: str, remedy: str) -> None:
         self.found.append(Finding(check, where, message, None, remedy))
@@ -38,7 +51,7 @@ class Fault:
             check,
             where,
             f"{where} {what}",
-            f"delete it, {self.store.url}/{index} and {self._build}, then {AGAIN}",
+            f"delete it, {self.store.url}/{index} and {self._build}, then {_AGAIN['ingest']}",
         )
 
     def index(self, index: str, what: str, tar: str) -> None:
@@ -53,6 +66,12 @@ class Fault:
     def manifest(self, check: str, what: str) -> None:
         self.add(check, str(self.version), f"{self.version}: {what}", self._again)
 
+    def edited(self, check: str, where: str, what: str) -> None:
+        """A manifest that is not what was written: only without it is it written again."""
+        path = self.store.manifest(self.version.dataset, self.version.version_id)
+        remedy = f"delete {self.store.url}/{path} and {self._build}, then {_AGAIN[self.made_by]}"
+        self.add(check, where, what, remedy)
+
     @contextmanager
     def caught(self, check: str, path: str) -> Iterator[None]:
         """What is raised on the way, as a finding."""
@@ -66,12 +85,12 @@ class Fault:
     def _build(self) -> str:
         """What makes an ingest think that there is nothing to do."""
         build = self.store.build(self.version.dataset, self.version.build_id)
-        return f"{self.store.url}/{build.rpartition('/')[0] if self.remapped else build}"
+        return f"{self.store.url}/{build.rpartition('/')[0] if self.made_by == 'remap' else build}"
 
     @property
     def _again(self) -> str:
-        again = f"{AGAIN}, and the foundry-data remap" if self.remapped else AGAIN
-        return f"delete {self._build}, then {again}: the tables are written anew"
+        again = f"delete {self._build}, then {_AGAIN[self.made_by]}"
+        return again if self.made_by == "mix" else f"{again}: the tables are written anew"
 
 
 def checked_table(

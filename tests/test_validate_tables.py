@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -19,7 +20,9 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
 from robot_foundry.catalog.validation import validate
 from robot_foundry.ingest import ingest
+from robot_foundry.ingest.remapping import remap, spec_of
 from robot_foundry.normalization.digest import Digest
+from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.sealed import seal
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
@@ -164,3 +167,46 @@ def test_a_mixture_is_validated_with_its_components(store):
     assert [f.check for f in found(store, "mix")] == ["tar"]
     (folder_of(store) / "manifest.json").unlink()
     assert {f.check for f in found(store, "mix")} == {"mixture", "manifest"}
+
+
+@pytest.mark.parametrize("damaged", ["manifest", "edited", "build", "reference"])
+@pytest.mark.parametrize("made_by", ["ingest", "remap", "mix"])
+def test_what_is_said_mends_what_any_command_made(made, store, made_by, damaged):
+    settings = ["mapping.state.right.gripper_opening.open=0.1"]
+    opened = Store(store)
+
+    def again():
+        if made_by == "mix":
+            commit_mixture(opened, make_mixture(opened, {"reach@v1": 1}), "mix")
+        elif made_by == "remap":
+            remap("reach@v1", spec_of("reach@v1", None, settings, store=store), store=store)
+
+    again()
+    ref = {"ingest": "reach@v1", "remap": "reach@v2", "mix": "mix@v1"}[made_by]
+    version = resolve(opened, ref)
+    path = {
+        "manifest": store / opened.manifest(version.dataset, version.version_id),
+        "build": store / opened.build(version.dataset, version.build_id),
+        "reference": store / opened.ref(version.dataset, ref.partition("@")[2]),
+    }[damaged.replace("edited", "manifest")]
+    content = path.read_bytes()
+    told = json.loads(content)
+    if damaged == "edited":
+        del told["checksum"]
+        path.write_bytes(seal(told | {"counts": told["counts"] | {"discovered": 7}}))
+    else:
+        path.write_bytes(content[:-9] + b"?" + content[-8:])
+    if damaged == "reference":
+        with pytest.raises(FoundryError, match="is damaged") as refused:
+            resolve(Store(store), ref)
+        assert "ingest, remap or mix" in str(refused.value.hint)
+        path.unlink()
+    else:
+        remedy = found(store, ref)[0].remedy
+        known = {"ingest": "same foundry-data ingest again", "remap": "remap", "mix": "same foundry-data mix"}
+        assert ("ingest, remap or mix" if damaged == "manifest" else known[made_by]) in remedy
+        for gone in re.findall(r"/\S+?(?=,? )", remedy.partition(", then")[0] + " "):
+            shutil.rmtree(gone) if Path(gone).is_dir() else Path(gone).unlink()
+    ingest("robomimic", made / "source", store=store, name="reach")
+    again()
+    assert resolve(Store(store), ref) == version and found(store, ref) == []
