@@ -33,7 +33,7 @@ def maker(manifest: Manifest) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """Adds findings of one version to `found`. `made_by` is the command that made it, "" if that is unknown."""
+    """Adds findings of one version to `found`. `made_by` is the command that made it, "" if unknown."""
 
     store: Store
     version: Version
