@@ -64,7 +64,8 @@ def status(root: str, path: str) -> FileStatus:
             found = os.stat(Path(root, path))
             return FileStatus(path, found.st_size, str(found.st_mtime_ns))
         files, base = open_filesystem(root)
-        return _remote_status(path, files.info(f"{base}/{checked_path(path)}"))
+        with _reached(f"{root}/{path}", "read"):
+            return _remote_status(path, files.info(f"{base}/{checked_path(path)}"))
     except FileNotFoundError:
         raise MissingFileError(f"there is no file {root}/{path}") from None
 
@@ -73,16 +74,25 @@ def is_file(place: str) -> bool:
     """Whether a file, or an object, is at this path or URL."""
     if not is_remote(place):
         return Path(place).is_file()
-    files, path = open_filesystem(place)
-    return bool(files.isfile(path))
+    return _remote_type(place) == "file"
 
 
 def is_folder(place: str) -> bool:
     """Whether a folder, or objects beneath such a name, are at this path or URL."""
     if not is_remote(place):
         return Path(place).is_dir()
+    return _remote_type(place) == "directory"
+
+
+def _remote_type(place: str) -> str | None:
+    """What is there: "file", "directory" or None."""
     files, path = open_filesystem(place)
-    return bool(files.isdir(path))
+    try:
+        with _reached(place, "read"):
+            # `isfile` and `isdir` also say no where the store does not answer.
+            return str(files.info(path)["type"])
+    except FileNotFoundError:
+        return None
 
 
 def walk(root: str) -> Iterator[FileStatus]:
@@ -92,7 +102,7 @@ def walk(root: str) -> Iterator[FileStatus]:
     """
     if is_remote(root):
         files, base = open_filesystem(root)
-        with suppress(FileNotFoundError), _reached(root):  # no such bucket
+        with suppress(FileNotFoundError), _reached(root, "listed"):  # no such bucket
             yield from _remote(files.find(base, detail=True), base)
         return
     for path in folders.walk(root):
@@ -100,7 +110,7 @@ def walk(root: str) -> Iterator[FileStatus]:
 
 
 @contextmanager
-def _reached(root: str) -> Iterator[None]:
+def _reached(place: str, what: str) -> Iterator[None]:
     """One error for what the packages of object stores raise without network or credentials."""
     try:
         yield
@@ -108,7 +118,7 @@ def _reached(root: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise FoundryError(
-            f"{root} cannot be listed: {' '.join(str(error).split()) or type(error).__name__}",
+            f"{place} cannot be {what}: {' '.join(str(error).split()) or type(error).__name__}",
             hint="look at the network and the credentials, then run the same command again",
         ) from error
 
@@ -134,7 +144,7 @@ def matching(root: str, pattern: str) -> Iterator[FileStatus]:
     """
     if is_remote(root):
         files, base = open_filesystem(root)
-        with suppress(FileNotFoundError), _reached(root):  # no such bucket
+        with suppress(FileNotFoundError), _reached(root, "listed"):  # no such bucket
             yield from _remote(files.glob(f"{glob.escape(base)}/{pattern}", detail=True), base)
         return
     for path in folders.expand(root, pattern):
@@ -146,7 +156,8 @@ def read_bytes(root: str, path: str) -> bytes:
     if not is_remote(root):
         return Path(root, path).read_bytes()
     files, base = open_filesystem(root)
-    return bytes(files.cat_file(f"{base}/{checked_path(path)}"))
+    with _reached(f"{root}/{path}", "read"):
+        return bytes(files.cat_file(f"{base}/{checked_path(path)}"))
 
 
 def content_hash(root: str, path: str, stop: Event | None = None) -> str:
@@ -178,18 +189,23 @@ def download(root: str, path: str, target: Path) -> str:
 
 
 def _read_through(root: str, path: str, target: Path | None) -> str:
-    files, base = open_filesystem(root)
     digest = blake3()
-    with (
-        files.open(
-            f"{base}/{checked_path(path)}", "rb", block_size=BLOCK_BYTES, cache_type="readahead"
-        ) as source,
-        open(target or os.devnull, "wb") as copy,
-    ):
-        while block := source.read(BLOCK_BYTES):
+    with open(target or os.devnull, "wb") as copy:
+        for block in _remote_blocks(root, path):
             digest.update(block)
             copy.write(block)
     return digest.hexdigest()
+
+
+def _remote_blocks(root: str, path: str) -> Iterator[bytes]:
+    files, base = open_filesystem(root)
+    place = f"{base}/{checked_path(path)}"
+    with (
+        _reached(f"{root}/{path}", "read"),
+        files.open(place, "rb", block_size=BLOCK_BYTES, cache_type="readahead") as source,
+    ):
+        while block := source.read(BLOCK_BYTES):
+            yield block
 
 
 def _remote(found: dict[str, dict[str, Any]], base: str) -> Iterator[FileStatus]:

@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import read_episodes
 from robot_foundry.ingest.engine import run
+from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.killpoint import ENVIRONMENT, WITH_PARENT
 from robot_foundry.runtime.parallel import Workers
@@ -230,9 +233,52 @@ def test_a_store_that_cannot_be_reached_is_named(tmp_path, monkeypatch):
     )
     assert done.returncode == 1
     first, second = done.stderr.splitlines()
-    assert first.startswith("Error: s3://bucket/x cannot be listed: ") and second.startswith(
+    assert first.startswith("Error: s3://bucket/x cannot be read: ") and second.startswith(
         "Hint: look at the network"
     )
+
+
+@pytest.fixture
+def closed_bucket(monkeypatch):
+    """A bucket of which the server says nothing: every request is forbidden."""
+
+    class Forbid(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(403)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    s3fs = pytest.importorskip("s3fs")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forbid) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield "s3://closed"
+        s3fs.S3FileSystem.clear_instance_cache()
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda root, folder: files.status(root, "a"),
+        lambda root, folder: files.is_file(f"{root}/a"),
+        lambda root, folder: files.is_folder(f"{root}/a"),
+        lambda root, folder: files.read_bytes(root, "a"),
+        lambda root, folder: files.content_hash(root, "a"),
+        lambda root, folder: files.download(root, "a", folder / "a"),
+    ],
+    ids=["status", "is_file", "is_folder", "read_bytes", "content_hash", "download"],
+)
+def test_a_file_that_the_store_does_not_give_is_named(closed_bucket, tmp_path, look):
+    with pytest.raises(FoundryError, match=r"^s3://closed/a cannot be read: .*Forbidden") as refused:
+        look(closed_bucket, tmp_path)
+    assert "credentials" in refused.value.hint and not isinstance(refused.value, FileNotFoundError)
 
 
 def test_copies_in_s3_are_told_and_on_the_side_of_the_file_here(bucket, source, tmp_path):
