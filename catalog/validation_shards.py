@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,14 +24,13 @@ from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.evidence import Evidence
 from robot_foundry.normalization.finding import Finding
 from robot_foundry.runtime.errors import FoundryError, MissingFileError
-from robot_foundry.runtime.storage import Storage
 from robot_foundry.shards.index import index_of_tar, read_index, tar_sha256
 from robot_foundry.shards.reader import RobotShard, ShardReader
+from robot_foundry.shards.stream import streamed
 from robot_foundry.shards.tar import BLOCK, ustar_header
 
 # Headers that are compared with the index where the tar is not read whole: both ends and evenly between.
 HEADERS = 64
-_RANGE = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ def _some_headers(task: ShardTask, index: pa.Table, fault: Fault) -> bool:
 def _whole_tar(task: ShardTask, index: pa.Table, fault: Fault) -> bool:
     """Read from its start as if it had no index: the hash of all bytes, and the checksum of every member."""
     try:
-        with _stream(task.store.storage, task.tar) as file:
+        with streamed(task.store.storage, task.tar) as file:
             found = index_of_tar(file, task.where(task.tar))
     except FoundryError as error:
         fault.shard("tar", task.tar, f"is damaged: {error.message}")
@@ -214,31 +211,3 @@ def _same_leaves(task: ShardTask, frames: pa.Table, fault: Fault) -> None:
         fault.table(
             "leaves", f"does not hold the statistics of {column} {dim}{more} of shard {task.entry.key}"
         )
-
-
-@contextmanager
-def _stream(storage: Storage, path: str) -> Iterator[BinaryIO]:
-    local = storage.local_path(path)
-    if local is not None:
-        with local.open("rb") as file:
-            yield file
-    else:
-        with io.BufferedReader(_Ranges(storage, path), _RANGE) as buffered:
-            yield buffered
-
-
-class _Ranges(io.RawIOBase):
-    """A file of an object store, read from its start by ranges."""
-
-    def __init__(self, storage: Storage, path: str) -> None:
-        self._storage, self._path = storage, path
-        self._at, self._size = 0, storage.size(path)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._storage.read_range(self._path, self._at, min(len(buffer), self._size - self._at))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from typing import BinaryIO, cast
 
 import pyarrow as pa
 
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.storage import Storage
 from robot_foundry.shards.index import index_of_tar, read_index, tar_bytes, write_index
+from robot_foundry.shards.stream import streamed
 
 TAR_END, INDEX_END = ".tar", ".index.arrow"
-_RANGE_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def index_beside(task: TarTask) -> Indexed:
     storage, path = task.storage, task.path
     index_path = path.removesuffix(TAR_END) + INDEX_END
     try:
-        with open_tar(storage, path) as file:
+        with streamed(storage, path) as file:
             table = index_of_tar(file, f"{storage.url}/{path}")
     except FoundryError as error:
         return Indexed(path, "refused", num_bytes=storage.size(path), reason=error.message)
@@ -53,34 +51,8 @@ def index_beside(task: TarTask) -> Indexed:
     return Indexed(path, status, table.num_rows, tar_bytes(table))
 
 
-def open_tar(storage: Storage, path: str) -> BinaryIO:
-    """The tar as a file to be read from its start; a remote one is fetched in ranges of 8 MiB."""
-    local = storage.local_path(path)
-    if local is None:
-        return cast(BinaryIO, io.BufferedReader(_Ranges(storage, path), _RANGE_BYTES))
-    return local.open("rb")
-
-
 def _holds(storage: Storage, index_path: str, table: pa.Table) -> bool:
     try:
         return bool(read_index(storage, index_path).equals(table, check_metadata=True))
     except FoundryError:
         return False
-
-
-class _Ranges(io.RawIOBase):
-    """Reads forward through a remote file."""
-
-    def __init__(self, storage: Storage, path: str) -> None:
-        self._storage, self._path = storage, path
-        self._position, self._size = 0, storage.size(path)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        size = min(len(buffer), self._size - self._position)
-        if size:
-            buffer[:size] = self._storage.read_range(self._path, self._position, size)
-            self._position += size
-        return size
