@@ -58,7 +58,11 @@ class FsspecStorage:
             return int(self._files.info(self._place(path))["size"])
 
     def exists(self, path: str) -> bool:
-        return bool(self._files.isfile(self._place(path)))
+        try:
+            # `isfile` also says no where the store does not answer.
+            return bool(self._files.info(self._place(path))["type"] == "file")
+        except FileNotFoundError:
+            return False
 
     def list(self, prefix: str = "") -> list[str]:
         return sorted(self.sizes(prefix))

@@ -281,6 +281,11 @@ def test_a_file_that_the_store_does_not_give_is_named(closed_bucket, tmp_path, l
     assert "credentials" in refused.value.hint and not isinstance(refused.value, FileNotFoundError)
 
 
+def test_an_object_that_the_store_does_not_give_is_not_taken_for_missing(closed_bucket):
+    with pytest.raises(PermissionError):
+        open_storage(closed_bucket).exists("a")
+
+
 def test_copies_in_s3_are_told_and_on_the_side_of_the_file_here(bucket, source, tmp_path):
     root, content = f"{bucket}/copies", (source / "part_0.hdf5").read_bytes()
     for path in ("a.hdf5", "deep/b.hdf5"):
