@@ -189,7 +189,11 @@ class Manifest:
 
 
 def read_manifest(store: Store, version: Version) -> Manifest:
-    """The manifest of a committed version."""
+    """The manifest of a committed version, read anew from the store.
+
+    For what looks at the store itself: validate, ingest, remap and the snapshot. What uses a version takes
+    `known_manifest`.
+    """
     path = store.manifest(version.dataset, version.version_id)
     try:
         data = store.storage.read_bytes(path)
@@ -207,7 +211,7 @@ def read_manifest(store: Store, version: Version) -> Manifest:
 
 
 def known_manifest(store: Store, version: Version) -> Manifest:
-    """As `read_manifest`, which is called once for an opened store: what a version holds never changes."""
+    """As `read_manifest`, read once for an opened store, for whatever uses a version: it never changes."""
     place = version.dataset, version.version_id
     if place not in store.manifests:
         store.manifests[place] = read_manifest(store, version)

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from robot_foundry.catalog import duck, refs
-from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
+from robot_foundry.catalog.manifest import Manifest, known_manifest, read_build, read_manifest
 from robot_foundry.catalog.rows import all_episode_rows, annotation_rows, episode_rows, frame_rows
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
@@ -151,7 +151,7 @@ class Catalog:
         if not re.search(rf"\b({'|'.join(_READERS)})", text):
             return
         newest = [refs.resolve(self.store, name) for name in refs.datasets(self.store)]
-        robots = [version for version in newest if read_manifest(self.store, version).kind == "robot"]
+        robots = [version for version in newest if known_manifest(self.store, version).kind == "robot"]
         if robots and re.search(r"\bepisodes\b", text):
             yield "episodes", all_episode_rows(self.store, robots)
         if robots and re.search(r"\bannotations\b", text):
@@ -163,7 +163,7 @@ class Catalog:
             except FoundryError as error:
                 unknown.append(error)
                 continue
-            if read_manifest(self.store, version).kind == "robot":
+            if known_manifest(self.store, version).kind == "robot":
                 yield f"{what}_{ref}", _READERS[what](self.store, version)
 
 

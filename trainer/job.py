@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.manifest import known_manifest, read_manifest
+from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.mixture import (
     component_version,
     make_mixture,
@@ -123,7 +123,7 @@ def pinned(config: Config) -> Config:
 def _check_held_out(store: Store, weights: Mapping[str, Fraction], data: DataConfig) -> None:
     """A stored mixture says itself what is held out: UsageError where the recipe says something else."""
     for ref in weights:
-        stored = read_manifest(store, resolve(store, ref)).mixture
+        stored = known_manifest(store, resolve(store, ref)).mixture
         for component in stored.components if stored is not None else ():
             own = SelectionSpec.from_json(component.selection)
             asked = replace(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.mixture import component_version
 from robot_foundry.catalog.store import Store
 from robot_foundry.normalization.normalizer import Normalizer
@@ -60,7 +60,7 @@ def _frames(store: Store, mixture: Mixture, named: str | None, quantity: str, st
     for component in mixture.components:
         if named not in (None, component.name):
             continue
-        provenance = read_manifest(store, component_version(store, component)).provenance
+        provenance = known_manifest(store, component_version(store, component)).provenance
         for finding in provenance.get("checks", {}).get("findings", ()):
             match = _FRAME.search(finding["message"])
             if finding["check"] == "magnitude" and finding["where"] in wanted and match:

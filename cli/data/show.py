@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robot_foundry.catalog.manifest import Manifest, read_manifest
+from robot_foundry.catalog.manifest import Manifest, known_manifest
 from robot_foundry.catalog.mixture import Mixture, spaces
 from robot_foundry.catalog.refs import resolve, tags
 from robot_foundry.catalog.schema import Schema
@@ -32,7 +32,7 @@ def command(ref: str, store: str, as_json: bool) -> None:
     """Show a version: NAME, NAME@v3, NAME@<id prefix> or NAME:tag."""
     opened = Store(store)
     version = resolve(opened, ref)
-    manifest = read_manifest(opened, version)
+    manifest = known_manifest(opened, version)
     result = json.loads(manifest.to_json()) | {"version": str(version), "seq": version.seq}
     result["tags"] = [name for name, tagged in tags(opened, version.dataset).items() if tagged == version]
     if manifest.schema is not None:

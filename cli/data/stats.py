@@ -10,7 +10,7 @@ import click
 import numpy as np
 from click.core import ParameterSource
 
-from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.mixture import as_mixture, component_schema, spaces
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.statistics import WEIGHTINGS, chunk_statistics, version_statistics
@@ -168,7 +168,7 @@ def _absolute(store: Store, ref: str, stream: str | None) -> dict[str, Statistic
     if "=" in ref:
         raise UsageError(f"'{ref}' is a mixture", hint=f"foundry-data stats {ref} -r relative_tool")
     version = resolve(store, ref)
-    schema = read_manifest(store, version).schema
+    schema = known_manifest(store, version).schema
     if schema is None:
         raise UsageError(f"{version} is a mixture", hint=f"foundry-data stats {ref} -r relative_tool")
     return {
