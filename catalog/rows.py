@@ -15,17 +15,20 @@ from robot_foundry.catalog.tables import read_annotations, read_episodes, read_f
 from robot_foundry.catalog.version import Version
 
 
-def episode_rows(store: Store, version: Version, selection: Selection | None = None) -> pa.Table:
-    """The episodes of a selection of whole episodes (None: all), behind columns `dataset` and `version`.
+def episode_rows(store: Store, version: Version) -> pa.Table:
+    """All episodes, behind columns `dataset` and `version`.
 
     `row_start` counts the rows of `frame_rows`, `shard_row_start` those of the shard's table. `attributes` is
     a struct.
     """
-    return expanded(stored_episode_rows(store, version, selection))
+    return expanded(stored_episode_rows(store, version))
 
 
 def stored_episode_rows(store: Store, version: Version, selection: Selection | None = None) -> pa.Table:
-    """As `episode_rows`, but with `attributes` as JSON, so that tables of several versions can be joined."""
+    """As `episode_rows`, but those of a selection of whole episodes (None: all), and `attributes` is JSON.
+
+    So tables of several versions can be joined.
+    """
     episodes = read_episodes(store, version)
     if selection is not None:
         episodes = episodes.filter(pa.array(selection.holds(episodes)))
