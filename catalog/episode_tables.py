@@ -69,8 +69,8 @@ def field_names(names: Iterable[str]) -> list[str]:
 
 
 def _column(values_E: Sequence[Any]) -> pa.Array:
-    kinds = set(map(type, values_E)) - {type(None)}
-    agreed = _AGREED.get(kinds.pop()) if len(kinds) == 1 else None if kinds else pa.bool_()
+    kinds = {type(value) for value in values_E if value is not None} or {bool}
+    agreed = _AGREED.get(kinds.pop()) if len(kinds) == 1 else None
     if agreed is None:
         return _mixed_column(values_E)
     try:

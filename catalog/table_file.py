@@ -58,7 +58,7 @@ def open_table(
     """The table at `path`, memory-mapped where it is local. FoundryError unless it is `file`, of `schema`.
 
     What is mapped must not change afterwards: bytes that a disk loses later are seen by nobody, and reading
-    where a file was cut off ends the process. `proven` has a local file read in whole once a process.
+    where a file was cut off ends the process. `proven` has a local file read in whole once an opened store.
     """
     where = f"{storage.url}/{path}"
     local = storage.local_path(path)

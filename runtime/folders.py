@@ -17,6 +17,15 @@ NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True)
+class _Entry:
+    """A name in a folder; `below` is the folder of that name, None for a link that leads in a circle."""
+
+    name: str
+    is_folder: bool
+    below: _Folder | None = None
+
+
+@dataclass(frozen=True)
 class _Folder:
     """`path` is relative to the root, `passed` the real paths of the folder and of all on the way to it."""
 
@@ -33,15 +42,15 @@ class _Folder:
             return None
         return _Folder(place, os.path.join(self.path, name), (*self.passed, real))
 
-    def entries(self) -> list[tuple[str, _Folder | None, bool]]:
-        """(name, the folder that it is if one that is entered, whether it is none) of all that is in it."""
+    def entries(self) -> list[_Entry]:
+        """All that is in it, by name."""
         try:
             with os.scandir(self.place) as found:
                 listed = sorted((entry.name, _is_folder(entry), entry.is_symlink()) for entry in found)
         except FileNotFoundError:  # removed since it was listed
             return []
         return [
-            (name, self.child(name, is_link=is_link) if is_folder else None, not is_folder)
+            _Entry(name, True, self.child(name, is_link=is_link)) if is_folder else _Entry(name, False)
             for name, is_folder, is_link in listed
         ]
 
@@ -64,11 +73,11 @@ def walk(root: str) -> Iterator[str]:
     stack = [_top(root)]
     while stack:
         folder = stack.pop()
-        for name, below, is_leaf in folder.entries():
-            if is_leaf:
-                yield os.path.join(folder.path, name)
-            elif below is not None:
-                stack.append(below)
+        for entry in folder.entries():
+            if not entry.is_folder:
+                yield os.path.join(folder.path, entry.name)
+            elif entry.below is not None:
+                stack.append(entry.below)
 
 
 def expand(root: str, pattern: str) -> Iterator[str]:
@@ -105,14 +114,14 @@ def _step(
     if not glob.has_magic(part):
         yield from _named(folder, part, depth, is_last=is_last)
         return
-    for name, below, is_leaf in folder.entries():
-        is_hidden = name.startswith(".") and not part.startswith(".")
-        if is_hidden or not (is_any or fnmatch.fnmatchcase(name, part)):
+    for entry in folder.entries():
+        is_hidden = entry.name.startswith(".") and not part.startswith(".")
+        if is_hidden or not (is_any or fnmatch.fnmatchcase(entry.name, part)):
             continue
-        if is_leaf and is_last:
-            yield os.path.join(folder.path, name), None
-        elif below is not None and (is_any or not is_last):
-            yield "", (below, depth if is_any else depth + 1)
+        if is_last and not entry.is_folder:
+            yield os.path.join(folder.path, entry.name), None
+        elif entry.below is not None and (is_any or not is_last):
+            yield "", (entry.below, depth if is_any else depth + 1)
 
 
 def _named(
