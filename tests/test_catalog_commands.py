@@ -144,6 +144,22 @@ def test_queries_cannot_write_or_leave_the_store(store: Store, query: str, messa
         Catalog(store).sql(query)
 
 
+def test_an_opened_catalog_reads_a_manifest_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog, reads = Catalog(store.url), list[str]()
+    catalog.ls()  # makes the snapshot, from manifests that are read anew
+    read = catalog.store.storage.read_bytes
+
+    def noted(path: str) -> bytes:
+        reads.append(path)
+        return read(path)
+
+    monkeypatch.setattr(catalog.store.storage, "read_bytes", noted)
+    for _ in range(2):
+        catalog.sql("SELECT count(*) FROM episodes, annotations, frames_sim, episodes_real")
+    manifests = [path for path in reads if path.endswith("manifest.json")]
+    assert len(manifests) == len(set(manifests)) == 5
+
+
 def test_python_variables_are_not_tables(store: Store) -> None:
     secret = pa.table({"x": [1]})
     with pytest.raises(UsageError, match="secret"):
