@@ -242,7 +242,8 @@ def save(
 ) -> Path:
     """Write the checkpoint of `state["step"]`, in place of one that is there.
 
-    All ranks call this, and all see it when it returns. Each rank hashes the files that it wrote itself.
+    All ranks call this, and all see it when it returns. Each rank hashes the files that it wrote itself; the
+    readable `files` are those of the main rank.
     """
     final = run_dir / "checkpoints" / f"step-{state['step']:08d}"
     partial = final.with_name(final.name + ".tmp")
