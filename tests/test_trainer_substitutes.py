@@ -142,7 +142,9 @@ def test_above_a_share_of_the_samples_the_run_ends(
     monkeypatch.setattr(substitutes, "MAX_SUBSTITUTIONS", 1)
     with (
         warnings.catch_warnings(action="ignore", category=FoundryWarning),
-        pytest.raises(FoundryError, match=r"samples were damaged, above the limit of \d+; the last, sample"),
+        pytest.raises(
+            FoundryError, match=r"samples were corrupt, above the limit of \d+ among \d+; the last, sample"
+        ),
     ):
         h.run(damaged.store, tmp_path, *LONG, "run.max_substituted=0.01")
     with warnings.catch_warnings(action="ignore", category=FoundryWarning):

@@ -11,7 +11,7 @@ from math import inf
 
 from robot_foundry.catalog.selection import SPLIT_BY
 from robot_foundry.catalog.statistics import WEIGHTINGS
-from robot_foundry.loader.load import MAX_SUBSTITUTED
+from robot_foundry.loader.substituted import MAX_SUBSTITUTED
 from robot_foundry.loader.window import WindowSpec
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.trainer.models.attention import MLP_KINDS
