@@ -91,7 +91,7 @@ def test_they_are_counted_in_metrics_state_and_lineage(
     records = read_metrics(whole.outcome.run_dir)
     counts = [record["substituted"] for record in records if "substituted" in record]
     assert counts == sorted(counts) and counts[-1] == found["train"]
-    assert [r["held_out/substituted"] for r in records if "held_out" in r] == [found["val"]]
+    assert [r["held_out_substituted"] for r in records if "held_out" in r] == [found["val"]]
     listed = checkpoint.read_json(whole.outcome.checkpoint, "lineage.json")["damaged"]
     assert {entry["member"] for entry in listed} <= set(damaged.names)
     assert all(entry["shard"] == damaged.names[entry["member"]] for entry in listed)

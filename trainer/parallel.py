@@ -55,7 +55,7 @@ class World:
         else:
             yield
 
-    def agree(
+    def exchange(
         self, counts: Mapping[str, int], stop: bool, replaced: int = 0
     ) -> tuple[dict[str, int], bool, int]:
         """Counts summed over ranks, whether any rank was asked to stop, and the sum of `replaced`."""
