@@ -275,7 +275,7 @@ class Loader:
         if substitutions:
             check_substituted(
                 total, self._rows_given, substitutions[-1], at_least=self._max_substitutions,
-                share=self._max_substituted, hint="foundry-data validate names all of them",
+                share=self._max_substituted, hint="foundry-data validate",
             )  # fmt: skip
         return batch
 

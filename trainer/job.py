@@ -165,7 +165,7 @@ def first_scales(job: Job, *, quiet: bool = True) -> Scales:
 
 
 def checkpoint_files(job: Job, scales: Scales) -> dict[str, str]:
-    """What a policy needs besides weights: the readable files that all checkpoints of a run have in common."""
+    """What a policy needs besides weights: the readable files that are equal in all checkpoints of a run."""
     values = {
         "normalizer.json": scales_to_json(scales),
         "tokenizer.json": ByteTokenizer(job.config.model.text_length).to_json(),
