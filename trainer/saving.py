@@ -57,7 +57,8 @@ class Saver:
 
     def _files(self) -> dict[str, str]:
         told = {"events": self.history.events, "damaged": self.replaced.damaged}
-        return {**self._constant_files, "lineage.json": json.dumps({**self._lineage, **told}, indent=1)}
+        text = json.dumps({**self._lineage, **told}, indent=1, allow_nan=False)
+        return {**self._constant_files, "lineage.json": text}
 
     @cached_property
     def _constant_files(self) -> dict[str, str]:
