@@ -87,7 +87,8 @@ def measure(config: Config, steps: int) -> dict[str, float]:
         model.sample(seen, torch.randn_like(seen.targets.value_BTA), seen.targets.mask_BTA)
 
     gradient_s = least(gradient, steps)
-    update_s = least(lambda: optimizers.step(finite, 1e-3), steps) + least(lambda: ema.update(0), steps)
+    update_s = least(lambda: optimizers.step(finite, 1e-3), steps)
+    update_s += least(lambda: ema.update(0, finite), steps)
     return {
         "batch": batch,
         "draws": config.model.draws,

@@ -24,13 +24,12 @@ from robot_foundry.loader.batch import Batch
 from robot_foundry.loader.order import ORDER_VERSION, Order
 from robot_foundry.loader.reader import Draft, Reader, Substitution
 from robot_foundry.loader.source import OpenShards, Source
+from robot_foundry.loader.substituted import MAX_SUBSTITUTED, MAX_SUBSTITUTIONS, check_substituted
 from robot_foundry.loader.window import WindowSpec
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
-MAX_SUBSTITUTIONS = 100  # so many are let pass however few samples were read
-MAX_SUBSTITUTED = 0.01  # and beyond that this share of the samples read
 PREFETCHED_BATCHES = 2
 # The order and low-dim windows cost least for many rows at once; what is made ahead has no other effect.
 _PLANNED_ROWS, _DRAFTED_ROWS = 8192, 256
@@ -273,14 +272,11 @@ class Loader:
         self._substitutions.update({item.k: item for item in substitutions})
         self._rows_given += len(batch)
         total = self._substituted_before + len(self._substitutions)
-        limit = max(self._max_substitutions, int(self._max_substituted * self._rows_given))
-        if substitutions and total > limit:
-            last = substitutions[-1]
-            raise FoundryError(
-                f"{total} samples were corrupt, above the limit of {limit} among {self._rows_given}; "
-                f"the last, sample {last.sample} of '{last.dataset}': {last.reason}",
-                hint=f"foundry-data validate {last.version} --deep",
-            )
+        if substitutions:
+            check_substituted(
+                total, self._rows_given, substitutions[-1], at_least=self._max_substitutions,
+                share=self._max_substituted, hint=f"foundry-data validate {substitutions[-1].version} --deep",
+            )  # fmt: skip
         return batch
 
     def _reopen_after_fork(self) -> None:

@@ -16,7 +16,8 @@ class Finding:
     `check` is the name in docs/checks.md, `where` the column and dim, `value` the number that was judged, if
     one was. `remedy` says what to do, `overrides` are KEY=VALUE settings of a spec that would mend it, where
     they can be told. `episodes` are examples of the `num_episodes` episodes that look wrong by themselves
-    (none: only all together do).
+    (none: only all together do), worst first; `frame` is the worst one of the first, where single frames are
+    wrong.
     """
 
     check: str
@@ -27,6 +28,7 @@ class Finding:
     overrides: tuple[str, ...] = ()
     episodes: tuple[str, ...] = ()
     num_episodes: int = 0
+    frame: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         # Four digits: sums of floats differ in their last bits between processors.
@@ -44,8 +46,10 @@ class Finding:
 
 def with_examples(finding: Finding, tally: Tally) -> Finding:
     """The finding with the episodes that the tally names, as `<key>` or `<key>#<frame>`."""
-    episodes = dict.fromkeys(key.partition("#")[0] for _, key in tally.worst)
-    return replace(finding, episodes=tuple(episodes), num_episodes=tally.episodes)
+    named = [key.partition("#") for _, key in tally.worst]
+    episodes = tuple(dict.fromkeys(episode for episode, _, _ in named))
+    frame = int(named[0][2]) if named and named[0][2] else None
+    return replace(finding, episodes=episodes, num_episodes=tally.episodes, frame=frame)
 
 
 def worst_frame(tally: Tally) -> str:

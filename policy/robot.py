@@ -26,19 +26,19 @@ def observation(
 ) -> dict[str, Any]:
     """What `Policy.act` is shown, of {"images": {camera: pixels}, "state": {key: array}} of the source.
 
-    Pictures of the robot's other cameras are passed over.
+    Pictures of the robot's other cameras are not looked at.
     """
     for name in raw:
         if name not in PARTS:
             raise FoundryError(
                 f"an observation has no '{name}'{nearest(name, PARTS)}, only {' and '.join(PARTS)}"
             )
-    images = {
-        interface.cameras.get(camera, camera): observed_pixels(interface, camera, pixels)
-        for camera, pixels in (raw.get("images") or {}).items()
-    }
-    state = observed_state(interface, raw.get("state") or {}, own.state)
-    return {"images": {role: picture for role, picture in images.items() if role in roles}, "state": state}
+    images = {}
+    for camera, pixels in (raw.get("images") or {}).items():
+        role = interface.cameras.get(camera, camera)
+        if role in roles or camera not in interface.cameras:  # a name that is unknown is refused
+            images[role] = observed_pixels(interface, camera, pixels)
+    return {"images": images, "state": observed_state(interface, raw.get("state") or {}, own.state)}
 
 
 def commands(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,14 +30,14 @@ PACKAGES = (
 ANSWER_WITHIN_S = 10
 
 
-def package_versions(package: Path = ROOT) -> dict[str, str]:
-    """Versions of Python and of the packages that decide bytes, in this process; "missing" for none.
+def package_versions(package: Path = ROOT, names: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of the packages `names` in this process; "missing" for none.
 
     robot_foundry is known by the content of `package`, by default that of this process: nodes get it from the
     driver, but a folder of its name may hide it.
     """
     found = {"python": platform.python_version(), NAME: package_digest(package)}
-    for name in PACKAGES:
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

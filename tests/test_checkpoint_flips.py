@@ -140,6 +140,25 @@ def test_the_manifest_holds_what_another_tool_computes(undisturbed: Any) -> None
     }
 
 
+def test_a_damaged_copy_outside_of_a_run_is_not_said_to_have_one(run_dir: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run_dir / "checkpoints" / NEWEST, tmp_path / "kept" / "best")
+    (copy / "config.yaml").write_bytes(b"")
+    with pytest.raises(TornCheckpoint) as caught:
+        checkpoint.find(copy)
+    assert caught.value.hint is None
+
+
+def test_a_checkpoint_of_a_newer_format_is_refused_and_not_passed_over(store: Store, run_dir: Path) -> None:
+    newest = run_dir / "checkpoints" / NEWEST
+    state = json.loads((newest / "state.json").read_text())
+    (newest / "state.json").write_text(json.dumps({**state, "format": state["format"] + 1}))
+    listed = proof.entries(newest, [path.name for path in newest.iterdir() if path.name != "manifest.json"])
+    (newest / "manifest.json").write_text(proof.manifest_text(listed))
+    for attempt in (lambda: h.run(store, run_dir), lambda: Policy.load(newest)):
+        with pytest.raises(FoundryError, match=f"{NEWEST} has the format 3, this version reads up to 2"):
+            attempt()
+
+
 def test_where_no_checkpoint_is_whole_nothing_starts_anew(store: Store, run_dir: Path) -> None:
     for folder in (run_dir / "checkpoints").iterdir():
         flip(folder / ".metadata", random.Random(2))

@@ -31,8 +31,8 @@ def test_one_bad_frame_is_found_and_named(frame, far):
     episodes = made()
     episodes[2].position[frame, 0] += far
     found = judged(episodes)
-    assert [(f.check, f.where, f.episodes) for f in found if f.check == "magnitude"] == [
-        ("magnitude", "state right.ee_position", ("demo-2",))
+    assert [(f.check, f.where, f.episodes, f.frame) for f in found if f.check == "magnitude"] == [
+        ("magnitude", "state right.ee_position", ("demo-2",), frame)
     ]
     [one] = [f for f in found if f.check == "magnitude"]
     assert f"frame {frame} of demo-2" in one.message and one.overrides == ()

@@ -22,7 +22,7 @@ from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.openloop import chunk_errors, openloop
 from robot_foundry.policy.policy import Policy
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer.job import first_scales, resolve_job
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
@@ -347,8 +347,9 @@ def test_open_loop_measures_held_out_rows(
 
 def test_without_held_out_episodes_it_says_what_it_measured(store: Store, tmp_path: Path) -> None:
     h.stores["make_version"](store, "lone", [[40]], images=True)
-    outcome = h.run(store, tmp_path, "data.mix=lone", "run.steps=1")
-    assert outcome.held_out_loss is None and "no held-out loss" in outcome.notes[-1]
+    with pytest.warns(FoundryWarning, match="no held-out loss") as told:
+        outcome = h.run(store, tmp_path, "data.mix=lone", "run.steps=1")
+    assert outcome.held_out_loss is None and outcome.notes[-1] == str(told[-1].message)
     report = openloop(Policy.load(tmp_path), store, samples=32)
     assert "which training saw" in report["note"] and report["datasets"]["lone"]["policy"]["position_mm"] > 0
     held = h.run(store, tmp_path / "time", "data.mix=lone", "data.split_by=time", "run.steps=1")

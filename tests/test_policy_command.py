@@ -99,6 +99,8 @@ def test_what_the_robot_reports_is_what_the_dataset_stores(
             seen = policy.observe(raw)
             assert np.array_equal(seen["state"], episode.rows["state"][i])
             assert list(seen["images"]) == ["primary"]  # the policy has no other
+            raw["images"]["robot0_eye_in_hand"] = None  # so that is not looked at
+            assert np.array_equal(policy.observe(raw)["images"]["primary"], seen["images"]["primary"])
             stored = episode[i]["image.primary"]
             assert seen["images"]["primary"].shape == stored.shape == (16, 24, 3)
             assert np.abs(seen["images"]["primary"].astype(int) - stored).mean() < 3  # its JPEG

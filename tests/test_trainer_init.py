@@ -220,6 +220,14 @@ def test_a_run_says_what_it_started_from_and_goes_on_without_it(
         h.run(store, tmp_path / "tuned", *arguments, "run.steps=4")
 
 
+def test_a_run_from_scratch_does_not_go_on_as_one_that_started_from_weights(
+    store: Store, tmp_path: Path
+) -> None:
+    h.run(store, tmp_path / "scratch", "run.steps=1")
+    with pytest.raises(FoundryError, match="cannot be resumed: init is None there"):
+        h.run(store, tmp_path / "scratch", "run.steps=2", f"init.weights={tmp_path / 'typo'}")
+
+
 def test_keys_that_need_a_run_say_so(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="init.weights: is missing"):
         h.tiny(store, tmp_path, KEEP)

@@ -86,7 +86,7 @@ def test_every_change_is_in_one_sentence() -> None:
     assert machine.changes([here], [here]) is None and machine.changes([], [here]) is None
     there = {name: f"other {name}" for name in here}
     told = machine.changes([there, there], [here])
-    assert told is not None and told.startswith("this machine computes otherwise")
+    assert told is not None and told.startswith("this run computes otherwise")
     assert "ranks 2 there and 1 here" in told
     assert f"version of PyTorch other torch there and {torch.__version__} here" in told
     assert all(f"other {name} there" in told for name in here)

@@ -112,7 +112,7 @@ def test_the_average_follows_its_formula() -> None:
     expected = 0.0
     for step in range(6):
         torch.nn.init.constant_(model.weight, step + 1.0)
-        ema.update(step)
+        ema.update(step, torch.tensor(True))
         decay = min(0.5, 1 - (step + 2) ** -0.75)
         expected = decay * expected + (1 - decay) * (step + 1.0)
     assert ema.weights["weight"].item() == pytest.approx(expected, rel=1e-6)
@@ -126,7 +126,7 @@ def test_a_step_that_is_not_finite_leaves_the_average_alone() -> None:
             parameter.data = h.noise(*parameter.shape, seed=step)
         skipping.update(step, torch.tensor(finite))
         if finite:
-            plain.update(step)
+            plain.update(step, torch.tensor(True))
     assert all(torch.equal(skipping.weights[name], plain.weights[name]) for name in plain.weights)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import shutil
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest import ingest
+from robot_foundry.runtime.errors import FoundryWarning
+from robot_foundry.trainer import checkpoint
 from robot_foundry.trainer.build import fit_scales
 from robot_foundry.trainer.job import resolve_job
 
@@ -74,3 +77,12 @@ def test_the_frame_is_named_before_anything_is_trained(
         ["action", "right.ee_position.x"],
     ]
     assert ("at step 0 … 3" in told[1]) == (scope == "per_offset")
+
+
+def test_a_run_tells_it_before_its_first_step(store: Store, tmp_path: Path) -> None:
+    with (
+        warnings.catch_warnings(action="error", category=FoundryWarning),
+        pytest.raises(FoundryWarning, match=r"right\.ee_position\.x has an outlier of .*: frame 20 of"),
+    ):
+        h.run(store, tmp_path, *BY_TIME, "data.mix=two")
+    assert checkpoint.latest(tmp_path) is None and h.records(tmp_path) == []

@@ -9,14 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from torch._C._distributed_c10d import TCPStore
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.trainer import checkpoint
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer import checkpoint, parallel
 
 SCRIPT = Path(__file__).with_name("trainer_runs.py")
 h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
@@ -66,6 +69,14 @@ def ended(store: Store, root: Path) -> Any:
         "damaged": phase("here", "changed"),
         "not shared": fresh("unshared", second="lag"),
         "killed": fresh("killed", environment={"FOUNDRY_KILL_AT": "train-step:2"}),
+        "killed of three": {
+            **fresh("killed-3", "data.global_batch=6"),
+            "size": 3,
+            "ranks": {
+                **{rank: {"folder": str(root / "here")} for rank in "01"},
+                "2": {"folder": str(root / "here"), "environment": {"FOUNDRY_KILL_AT": "train-step:2"}},
+            },
+        },
         "stuck": {**fresh("stuck", environment=STOPPED), "insist": "SIGTERM"},
     }
     done = subprocess.run(
@@ -120,6 +131,23 @@ def test_a_folder_that_ranks_do_not_share_is_told_before_a_checkpoint_is_visible
 def test_a_rank_whose_peer_was_killed_ends_with_a_sentence(ended: Any) -> None:
     assert ended["killed"].codes == [1, -signal.SIGKILL]
     assert "Error: rank 0 lost the connection to another rank" in ended["killed"].text
+
+
+def test_ranks_that_lost_a_third_one_do_not_blame_each_other(ended: Any) -> None:
+    assert ended["killed of three"].codes == [1, 1, -signal.SIGKILL]
+    for rank in (0, 1):
+        assert f"Error: rank {rank} lost the connection to another rank" in ended["killed of three"].text
+    assert "failed: " not in ended["killed of three"].text
+
+
+def test_a_rank_that_waits_in_vain_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port), "RANK": "0", "WORLD_SIZE": "2"}
+    for name, value in {**where, "TORCHELASTIC_USE_AGENT_STORE": "True"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(parallel, "PATIENCE", timedelta(milliseconds=100))
+    with pytest.raises(FoundryError, match="rank 0 waited for another rank in vain"), parallel.world("cpu"):
+        pass
 
 
 def test_a_second_sigterm_ends_a_rank_that_waits_for_another(ended: Any) -> None:

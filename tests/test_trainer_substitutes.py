@@ -92,7 +92,7 @@ def test_they_are_counted_in_metrics_state_and_lineage(
     records = read_metrics(whole.outcome.run_dir)
     counts = [record["substituted"] for record in records if "substituted" in record]
     assert counts == sorted(counts) and counts[-1] == found["train"]
-    assert [r["held_out/substituted"] for r in records if "held_out" in r] == [found["val"]]
+    assert [r["held_out_substituted"] for r in records if "held_out" in r] == [found["val"]]
     listed = checkpoint.read_json(whole.outcome.checkpoint, "lineage.json")["damaged"]
     assert {entry["member"] for entry in listed} <= set(damaged.names)
     assert all(entry["shard"] == damaged.names[entry["member"]] for entry in listed)
@@ -144,7 +144,7 @@ def test_above_a_share_of_the_samples_the_run_ends(
     with (
         warnings.catch_warnings(action="ignore", category=FoundryWarning),
         pytest.raises(
-            FoundryError, match=r"samples were damaged, above the limit of \d+; the last, sample"
+            FoundryError, match=r"samples were corrupt, above the limit of \d+ among \d+; the last, sample"
         ) as ended,
     ):
         h.run(damaged.store, tmp_path, *LONG, "run.max_substituted=0.01")

@@ -5,22 +5,16 @@ What one rank finds wrong here ends all of them with one sentence; none waits fo
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
-from importlib.metadata import version as package_version
-from pathlib import Path
 from typing import Any, TypeVar
 
-from blake3 import blake3
-
+from robot_foundry.runtime.cluster import package_versions
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.parallel import World
 
 T = TypeVar("T")
 # What computes, decodes or reads tables.
-LIBRARIES = ("robot-foundry", "torch", "numpy", "pyarrow", "simplejpeg", "pillow")
-_ROOT = Path(__file__).parent.parent
+LIBRARIES = ("torch", "numpy", "pyarrow", "simplejpeg", "pillow")
 
 
 def unlike(
@@ -71,19 +65,8 @@ def from_main(peers: World, work: Callable[[], Any]) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """The code of this package, by the hash of its sources, and the libraries that bits depend on."""
-    found = {name: package_version(name) for name in LIBRARIES}
-    return {**found, "python": platform.python_version(), "sources": source_digest()}
-
-
-@cache
-def source_digest() -> str:
-    """A hash of every module of the package."""
-    digest = blake3()
-    for package in sorted(path.parent for path in _ROOT.glob("*/__init__.py")):
-        for path in sorted(package.rglob("*.py")):
-            digest.update(f"{path.relative_to(_ROOT).as_posix()}\n".encode() + path.read_bytes())
-    return digest.hexdigest()[:32]
+    """The code of this package, by the hash of its files, and the libraries that bits depend on."""
+    return package_versions(names=LIBRARIES)
 
 
 def _tried(work: Callable[[], T]) -> tuple[Any, dict[str, Any] | None]:

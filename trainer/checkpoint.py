@@ -145,7 +145,7 @@ def newest_whole(run_dir: Path) -> Whole | None:
 def prove(folder: Path) -> str | None:
     """The hash of the manifest if all is as it was written. None, with a warning, if older than manifests.
 
-    TornCheckpoint says what has changed; FoundryError what cannot be read.
+    TornCheckpoint says what has changed; FoundryError what cannot be read, or is of a newer format.
     """
     if _lacks_manifest(folder):
         warnings.warn(
@@ -155,9 +155,14 @@ def prove(folder: Path) -> str | None:
         )
         return None
     manifest = proof.prove(folder)
-    named, step = _NAME.fullmatch(folder.name), read_json(folder, STATE)["step"]
-    if named and int(named[1]) != step:
-        raise proof.torn(folder, f"it is the checkpoint of step {step}")
+    named, state = _NAME.fullmatch(folder.name), read_json(folder, STATE)
+    if state["format"] > FORMAT:
+        raise FoundryError(
+            f"the checkpoint {folder} has the format {state['format']}, this version reads up to {FORMAT}",
+            hint="use the version of robot-foundry that wrote it, or a newer one",
+        )
+    if named and int(named[1]) != state["step"]:
+        raise proof.torn(folder, f"it is the checkpoint of step {state['step']}")
     return manifest
 
 
@@ -172,8 +177,9 @@ def find(path: Path) -> Path:
         try:
             prove(path)
         except TornCheckpoint as error:
-            run_dir = path.resolve().parent.parent
-            error.hint = f"give the run, {run_dir}, for its newest whole checkpoint"
+            parent = path.resolve().parent
+            if parent.name == "checkpoints":
+                error.hint = f"give the run, {parent.parent}, for its newest whole checkpoint"
             raise
         return path
     found = newest_whole(path)
@@ -236,7 +242,8 @@ def save(
 ) -> Path:
     """Write the checkpoint of `state["step"]`, in place of one that is there.
 
-    All ranks call this, and all see it when it returns. Each rank hashes the files that it wrote itself.
+    All ranks call this, and all see it when it returns. Each rank hashes the files that it wrote itself; the
+    readable `files` are those of the main rank.
     """
     final = run_dir / "checkpoints" / f"step-{state['step']:08d}"
     partial = final.with_name(final.name + ".tmp")

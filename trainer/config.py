@@ -11,7 +11,7 @@ from math import inf
 
 from robot_foundry.catalog.selection import SPLIT_BY
 from robot_foundry.catalog.statistics import WEIGHTINGS
-from robot_foundry.loader.load import MAX_SUBSTITUTED
+from robot_foundry.loader.substituted import MAX_SUBSTITUTED
 from robot_foundry.loader.window import WindowSpec
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.trainer.models.attention import MLP_KINDS
@@ -36,9 +36,7 @@ class DataConfig:
 
     mix: str | None = None  # a reference (lift, lift@v3) or weights (sim=0.6,real=0.4)
     store: str | None = None  # folder or URL; default: $FOUNDRY_STORE, else ./store
-    split_by: str | None = (
-        None  # held out: whole episodes (`episode`, the default), or the end (`time`) of each
-    )
+    split_by: str | None = None  # held out: `episode` (the default) whole ones, `time` the end of each
     val_fraction: str | None = None  # held out, by default 1/10; a stored mixture says both itself
     window: WindowSpec = field(default_factory=WindowSpec)
     global_batch: int = 32  # samples an optimiser step, over all ranks and microbatches

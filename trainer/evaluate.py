@@ -41,4 +41,4 @@ def evaluate(
     for name in sorted(sums):
         total, count = peers.sum(sums[name]).tolist()
         means[f"held_out/{name}"] = total / max(count, 1)
-    return {"held_out": sum(means.values()), **means, "held_out/substituted": replaced.counts[HELD_OUT]}
+    return {"held_out": sum(means.values()), **means, "held_out_substituted": replaced.counts[HELD_OUT]}

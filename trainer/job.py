@@ -164,16 +164,23 @@ def first_scales(job: Job, *, quiet: bool = True) -> Scales:
     return fit_scales(job.store, job.mixture, job.config, job.spaces, quiet=quiet)
 
 
-def checkpoint_files(
-    job: Job, scales: Scales, before: Mapping[str, Any], told: Mapping[str, Any]
-) -> dict[str, str]:
-    """The readable files of a checkpoint: all that a policy needs besides weights.
+def checkpoint_files(job: Job, scales: Scales) -> dict[str, str]:
+    """What a policy needs besides weights: the readable files that are equal in all checkpoints of a run."""
+    values = {
+        "normalizer.json": scales_to_json(scales),
+        "tokenizer.json": ByteTokenizer(job.config.model.text_length).to_json(),
+        "spaces.json": job.spaces.to_json(),
+        "robots.json": _robots(job),
+    }
+    texts = {name: json.dumps(value, indent=1, allow_nan=False) for name, value in values.items()}
+    report = as_text(scales_report(scales, job.spaces), ("of", "dataset", *HEADERS))
+    return {"config.yaml": write_yaml(resolved(job.config)), "normalizer.txt": f"{report}\n", **texts}
 
-    `before` is the lineage of the checkpoint that the run went on from, empty if from none; `told` goes into
-    the new one as it is.
-    """
+
+def lineage(job: Job, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a run comes from. `before` is that of the checkpoint that it goes on from, empty if from none."""
     origin = job.origin.to_json() if job.origin else None
-    lineage = {
+    return {
         "init": before.get("init") if before else origin,
         "mixture_id": job.mixture.id,
         "mixture": job.mixture.to_json(),
@@ -182,18 +189,7 @@ def checkpoint_files(
         "order_version": ORDER_VERSION,
         "packages": {name: package_version(name) for name in ("robot-foundry", "torch", "numpy")},
         "python": platform.python_version(),
-        **told,
     }
-    values = {
-        "normalizer.json": scales_to_json(scales),
-        "tokenizer.json": ByteTokenizer(job.config.model.text_length).to_json(),
-        "spaces.json": job.spaces.to_json(),
-        "lineage.json": lineage,
-        "robots.json": _robots(job),
-    }
-    texts = {name: json.dumps(value, indent=1, allow_nan=False) for name, value in values.items()}
-    report = as_text(scales_report(scales, job.spaces), ("of", "dataset", *HEADERS))
-    return {"config.yaml": write_yaml(resolved(job.config)), "normalizer.txt": f"{report}\n", **texts}
 
 
 def _robots(job: Job) -> dict[str, Any]:

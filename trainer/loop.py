@@ -79,7 +79,7 @@ def train(parts: Parts, plan: Plan, batches: Iterator[Batch], start: int, stop: 
         begin = time.perf_counter()
         batch = next(batches)
         parts.meters.waited(time.perf_counter() - begin)
-        counts, stopped, replaced = parts.world.agree(
+        counts, stopped, replaced = parts.world.exchange(
             batch.counts, stop.requested is not None, parts.replaced.new()
         )
         if stopped:

@@ -1,4 +1,4 @@
-"""What the bits of a run depend on besides its recipe: threads, device, processor and the version of PyTorch.
+"""What the bits of a run depend on besides its identity: its machine, and what changes rounding alone.
 
 A sum over a tensor is taken in another order by another number of threads, so the number is part of a
 checkpoint and is set again on resume.
@@ -76,8 +76,8 @@ def changes(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]
     if not found:
         return None
     return (
-        "this machine computes otherwise than that of the checkpoint, so the run may end in other bits than "
-        f"one that was never stopped: {', '.join(found)}"
+        "this run computes otherwise than that of the checkpoint, so it may end in other bits than one that "
+        f"was never stopped: {', '.join(found)}"
     )
 
 

@@ -98,13 +98,10 @@ class Ema:
         self.weights = {name: p.detach().clone() for name, p in model.named_parameters()}
 
     @torch.no_grad()
-    def update(self, step: int, finite: Tensor | None = None) -> None:
+    def update(self, step: int, finite: Tensor) -> None:
         """Take in the weights after optimiser step `step` (0 the first), unless `finite` is False."""
         weight = 1 - min(self._maximum, 1 - (2 + step) ** -self._power)
-        average, live = list(self.weights.values()), [p.detach() for p in self._live]
-        if finite is None:
-            torch._foreach_lerp_(average, live, weight)
-        else:
-            weight_or_0 = finite * weight  # on the device: no step waits for the host to look
-            for tensor, new in zip(average, live, strict=True):
-                tensor.lerp_(new, weight_or_0)
+        # On the device: no step waits for the host to look. No foreach kernel takes a weight from there.
+        weight_or_0 = finite * weight
+        for average, live in zip(self.weights.values(), self._live, strict=True):
+            average.lerp_(live.detach(), weight_or_0)

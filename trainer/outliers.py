@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from robot_foundry.catalog.components import Mixture
@@ -12,8 +11,6 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.trainer.build import Spaces
 from robot_foundry.trainer.models.inputs import Scales
-
-_FRAME = re.compile(r"frame \d+ of [a-z0-9_-]+")
 
 
 def outlier_notes(store: Store, mixture: Mixture, spaces: Spaces, stream: str, scales: Scales) -> list[str]:
@@ -62,7 +59,7 @@ def _frames(store: Store, mixture: Mixture, named: str | None, quantity: str, st
             continue
         provenance = known_manifest(store, component_version(store, component)).provenance
         for finding in provenance.get("checks", {}).get("findings", ()):
-            match = _FRAME.search(finding["message"])
-            if finding["check"] == "magnitude" and finding["where"] in wanted and match:
-                found.append(f"{match[0]} ({component.name})")
+            frame = finding.get("frame")  # versions that were made before it was kept have none
+            if finding["check"] == "magnitude" and finding["where"] in wanted and frame is not None:
+                found.append(f"frame {frame} of {finding['episodes'][0]} ({component.name})")
     return list(dict.fromkeys(found))

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -23,7 +24,10 @@ from torch.nn.parallel import DistributedDataParallel
 from robot_foundry.runtime.errors import FoundryError, Preempted
 
 _FAILED = "robot_foundry/failed"  # in the ranks' store: who failed first, and why
-_LOST = ("closed by peer", "reset by peer", "Broken pipe")  # how gloo says that a process is gone
+_GONE = ("closed by peer", "reset by peer", "Broken pipe")  # how gloo says that a process is gone
+_SILENT = ("Timed out waiting", "wait timeout after")  # and that it did not answer
+# The others wait while the main rank fits statistics of a mixture or proves a checkpoint, however large.
+PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class World:
         else:
             yield
 
-    def agree(
+    def exchange(
         self, counts: Mapping[str, int], stop: bool, replaced: int = 0
     ) -> tuple[dict[str, int], bool, int]:
         """Counts summed over ranks, whether any rank was asked to stop, and the sum of `replaced`."""
@@ -102,34 +106,52 @@ def world(device: str) -> Iterator[World]:
         return
     store, rank, size = next(rendezvous("env://", rank, size))
     backend = "gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
         yield World(rank, size, chosen)
     except Preempted:
         raise
     except Exception as error:
         raise _told_to_others(error, store, rank) from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _told_to_others(error: Exception, store: Store, rank: int) -> Exception:
     """The error to end with: that of the rank that failed first, where this one only lost its peers."""
+    lost = _lost(error, rank)
     own = json.dumps({"rank": rank, "message": str(error) or type(error).__name__})
     try:
-        first = json.loads(store.compare_set(_FAILED, "", own))
+        if lost is None:
+            first = json.loads(store.compare_set(_FAILED, "", own))
+        else:  # it did not fail itself, so no other rank shall name it
+            first = json.loads(store.get(_FAILED)) if store.check([_FAILED]) else None
     except (RuntimeError, ValueError):  # whoever keeps the store has gone, too
         first = None
     if isinstance(error, FoundryError) or not isinstance(error, RuntimeError):
         return error
     if first is not None and first["rank"] != rank:
         return FoundryError(f"rank {first['rank']} failed: {first['message']}")
-    if any(word in str(error) for word in _LOST):
+    return lost or error
+
+
+def _lost(error: Exception, rank: int) -> FoundryError | None:
+    """What to say where another rank is gone or silent; None where this one failed itself."""
+    if not isinstance(error, RuntimeError):
+        return None
+    told = str(error).partition("\n")[0]
+    if any(words in told for words in _GONE):
         return FoundryError(
-            f"rank {rank} lost the connection to another rank ({str(error).splitlines()[0]})",
+            f"rank {rank} lost the connection to another rank ({told})",
             hint="the output of the rank that ended first says why",
         )
-    return error
+    if any(words in told for words in _SILENT):
+        return FoundryError(
+            f"rank {rank} waited for another rank in vain ({told})",
+            hint="end all ranks and look at what the others did last; the same command goes on",
+        )
+    return None
 
 
 @contextlib.contextmanager

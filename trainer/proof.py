@@ -1,7 +1,7 @@
 """What proves a checkpoint: a manifest of the size and the BLAKE3 of each of its files.
 
 It is written before the rename that makes the checkpoint visible and holds a hash of itself, so any bit that
-changed afterwards, in any file that is read, is found. Files that it does not name are never read.
+changed afterwards, in any file that it names, is found.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def manifest_text(files: Entries) -> str:
 
 
 def check_present(folder: Path, files: Entries) -> None:
-    """FoundryError unless each file lies in `folder` with its size, as if all ranks write to one place."""
+    """FoundryError unless each file lies in `folder` with its size, as they do if all ranks share it."""
     for name, entry in files.items():
         if not (folder / name).is_file() or _size(folder, name) != entry["size"]:
             raise FoundryError(

@@ -90,7 +90,7 @@ def _resumable(folder: Path, job: Job) -> dict[str, Any]:
     state: dict[str, Any] = checkpoint.read_json(folder, checkpoint.STATE)
     before = completed(state["identity"])
     if job.origin is None and job.config.init.weights is not None:
-        del before["origin"]  # it is gone, and no longer needed
+        before.pop("origin", None)  # it is gone, and no longer needed
     found = list(unlike(before, job.identity))
     if found:
         path, there, here = found[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import signal
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from torch import nn
 
 from robot_foundry.loader.load import Loader, load
 from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.runtime.errors import FoundryError, Preempted
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning, Preempted
 from robot_foundry.runtime.progress import Progress
 from robot_foundry.trainer import checkpoint, machine
 from robot_foundry.trainer.agreement import agree, everywhere, from_main, versions
@@ -53,7 +54,7 @@ class Outcome:
     samples_per_s: float | None
     skipped: int  # steps of the whole run whose gradient was not finite
     substituted: Mapping[str, int]  # damaged samples of the whole run that were replaced, by split
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what was told before the first step, each as a FoundryWarning
 
 
 def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
@@ -73,13 +74,15 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
         start = choose_start(job, peers)
         stack.enter_context(machine.same_threads(start.state.get("ranks", ()), peers))
         scales = _scales(job, start, peers, quiet)
-        far = outlier_notes(job.store, job.mixture, job.spaces, config.data.window.stream, scales)
-        loaders, notes = _loaders(job, peers)
+        far = from_main(peers, partial(_outliers, job, scales))
+        loaders, missing = _loaders(job, peers)
         for loader in loaders.values():
             stack.enter_context(loader)
         read = {split: loader.mixture.id for split, loader in loaders.items()}
         agree(peers, {"normalizer": digest_of(scales_to_json(scales)), **read}, _AGREED)
         learner, fresh = build_learner(job, start, peers)
+        notes = (*fresh, *missing, *far)
+        _tell(notes, peers)
         sink = Sink(job.run_dir, start.step, peers)
         stack.callback(sink.close)
         replaced = Substitutes(
@@ -114,7 +117,7 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
             raise _stopped(stop, reached, config.num_steps, peers)
         totals = {"skipped": meters.state()["skipped"], "substituted": dict(replaced.counts)}
         weights = weights_digest(learner.model)
-        return _outcome(job, reached, start.step, weights, (*fresh, *notes, *far), totals)
+        return _outcome(job, reached, start.step, weights, notes, totals)
 
 
 def _resolved(job: Job, peers: World) -> dict[str, Any]:
@@ -141,12 +144,20 @@ def _hold(run_dir: Path, stack: ExitStack) -> None:
 
 
 def _scales(job: Job, start: Start, peers: World, quiet: bool) -> Scales:
-    """Fitted by the main rank first, so that the others find its statistics in the store's cache."""
+    """Those of the checkpoint, else fitted by the main rank alone and given to all."""
     if start.folder is not None:
         return scales_from_json(checkpoint.read_json(start.folder, "normalizer.json"))
-    fit = partial(first_scales, job, quiet=quiet or not peers.is_main)
-    from_main(peers, lambda: scales_to_json(fit()))
-    return everywhere(peers, fit)
+    return scales_from_json(from_main(peers, lambda: scales_to_json(first_scales(job, quiet=quiet))))
+
+
+def _outliers(job: Job, scales: Scales) -> list[str]:
+    return outlier_notes(job.store, job.mixture, job.spaces, job.config.data.window.stream, scales)
+
+
+def _tell(notes: Iterable[str], peers: World) -> None:
+    """Before the first step, as some are a reason to stop the run. Once, and not by each rank."""
+    for note in notes if peers.is_main else ():
+        warnings.warn(note, FoundryWarning, stacklevel=2)
 
 
 def _loaders(job: Job, peers: World) -> tuple[dict[str, Loader], tuple[str, ...]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
 from robot_foundry.runtime.errors import FoundryWarning
 from robot_foundry.trainer import checkpoint, machine
-from robot_foundry.trainer.job import Job, checkpoint_files
+from robot_foundry.trainer.job import Job, checkpoint_files, lineage
 from robot_foundry.trainer.meters import Meters
 from robot_foundry.trainer.models.inputs import Scales
 from robot_foundry.trainer.parallel import World
@@ -47,12 +49,24 @@ class Saver:
             "substituted": self.replaced.counts,
             "ranks": self.history.ranks,
         }
-        told = {"events": self.history.events, "damaged": self.replaced.damaged}
-        files = checkpoint_files(self.job, self.scales, self.start.lineage, told)
+        files = self._files() if self.peers.is_main else {}
         checkpoint.save(self.job.run_dir, state, self.tensors, files, self.peers)
         self.written = step
         if self.peers.is_main:
             checkpoint.retain(self.job.run_dir, step, keep_last=run.keep_last, keep_every=run.keep_every)
+
+    def _files(self) -> dict[str, str]:
+        told = {"events": self.history.events, "damaged": self.replaced.damaged}
+        text = json.dumps({**self._lineage, **told}, indent=1, allow_nan=False)
+        return {**self._constant_files, "lineage.json": text}
+
+    @cached_property
+    def _constant_files(self) -> dict[str, str]:
+        return checkpoint_files(self.job, self.scales)
+
+    @cached_property
+    def _lineage(self) -> dict[str, Any]:
+        return lineage(self.job, self.start.lineage)
 
 
 @dataclass(frozen=True)

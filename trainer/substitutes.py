@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from robot_foundry.loader.load import MAX_SUBSTITUTIONS, Loader
-from robot_foundry.runtime.errors import FoundryError, FoundryWarning
+from robot_foundry.loader.load import Loader
+from robot_foundry.loader.reader import Substitution
+from robot_foundry.loader.substituted import MAX_SUBSTITUTIONS, check_substituted
+from robot_foundry.runtime.errors import FoundryWarning
 from robot_foundry.trainer.parallel import World
 
 LISTED = 1000  # damaged members that the lineage names
@@ -63,11 +65,13 @@ class Substitutes:
         self.counts[split] = self._found[split]
         for item in found:
             self._tell(item)
-        limit = max(MAX_SUBSTITUTIONS, int(self._limit * seen))
-        if self.counts[split] > limit:
-            raise FoundryError(
-                f"{self.counts[split]} of {seen} samples were damaged, above the limit of {limit}; the last, "
-                f"sample {found[-1]['sample']} of '{found[-1]['dataset']}': {found[-1]['reason']}",
+        if found:
+            check_substituted(
+                self.counts[split],
+                seen,
+                Substitution(**found[-1]),
+                at_least=MAX_SUBSTITUTIONS,
+                share=self._limit,
                 hint=f"foundry-data validate {found[-1]['version']} --deep names all of them; "
                 "run.max_substituted is the limit",
             )

@@ -150,8 +150,6 @@ def _train(job: Job, pointer: Path | None, as_json: bool, is_main: bool) -> None
 
 
 def _emit_outcome(outcome: Outcome, as_json: bool) -> None:
-    for line in outcome.notes:
-        note(line)
     next_command = f"foundry-eval openloop {outcome.run_dir}"
     result = {
         "run_dir": outcome.run_dir,
