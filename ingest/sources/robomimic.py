@@ -151,8 +151,8 @@ def demo_structure(demo: h5py.Group, content: Content, needs: str = SETTING) -> 
     num_frames = _num_frames(demo, found, content)
     places = {name: False for name in found if name.startswith("obs/") or is_set(name, content)}
     images = find_images(found, content, places, needs)
-    others = other_images(found, places, content, OUTSIDE_OBS, needs)
-    images = replace(images, told={**images.told, **others})
+    elsewhere = other_images(found, places, content, OUTSIDE_OBS, needs)
+    images = replace(images, told={**images.told, **elsewhere})
     return structure_of(found, num_frames, images, content, {}, lost)
 
 
