@@ -95,7 +95,7 @@ def run(group: click.Group, program: str, arguments: Sequence[str] | None = None
     given = list(sys.argv[1:] if arguments is None else arguments)
     args, debug = _take_debug(given)
     try:
-        with _sigterm_interrupts(), _warnings_as_notes():
+        with _signals_stop(), _warnings_as_notes():
             code = group.main(args, prog_name=program, standalone_mode=False)
         return code if isinstance(code, int) else EXIT_OK
     except (KeyboardInterrupt, click.Abort) as error:
@@ -126,20 +126,48 @@ class _Preempted(KeyboardInterrupt):
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM unwinds as Ctrl-C does. Only the main thread may say so; elsewhere nothing is changed."""
+def _signals_stop() -> Iterator[None]:
+    """SIGTERM and Ctrl-C unwind the command, wherever they come.
+
+    What is raised in a weakref's callback or a `__del__` goes no further, so it is raised again at the next
+    call or return, and at the end if even that is lost. Only the main thread may say so; elsewhere nothing is
+    changed.
+    """
     if current_thread() is not main_thread():
         yield
         return
+    asked: list[type[KeyboardInterrupt]] = []
+    report = sys.unraisablehook
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise _Preempted
+    def stop(number: int, _: FrameType | None) -> None:
+        asked.append(_Preempted if number == signal.SIGTERM else KeyboardInterrupt)
+        raise asked[-1]
 
-    before = signal.signal(signal.SIGTERM, stop)
+    def raise_again(frame: FrameType, event: str, _: Any) -> None:
+        if frame.f_code is not lost.__code__:  # which is still on its way out
+            sys.setprofile(None)
+            raise asked[-1]
+
+    def lost(what: Any) -> None:
+        if asked and issubclass(what.exc_type, KeyboardInterrupt):
+            sys.setprofile(raise_again)
+        else:
+            report(what)
+
+    handled = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as behind `nohup`
+        handled.append(signal.SIGINT)
+    before = {number: signal.signal(number, stop) for number in handled}
+    sys.unraisablehook = lost
     try:
         yield
+        if asked:
+            raise asked[-1]
     finally:
-        signal.signal(signal.SIGTERM, before)
+        sys.setprofile(None)
+        sys.unraisablehook = report
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

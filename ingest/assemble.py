@@ -44,6 +44,7 @@ from robot_foundry.runtime.cache import kept
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
+from robot_foundry.runtime.overrides import set_options
 from robot_foundry.runtime.parallel import Workers
 
 # Tables take milliseconds a shard; fewer shards than this are not worth starting workers.
@@ -139,7 +140,7 @@ def warnings_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _warning(finding: Mapping[str, Any]) -> str:
-    settings = " ".join(f"--set {override}" for override in finding["overrides"])
+    settings = set_options(finding["overrides"])
     return f"{finding['message']}: {finding['remedy']}" + (f" ({settings})" if settings else "")
 
 

@@ -19,6 +19,7 @@ from robot_foundry.ingest.robots import (
     GRIPPERS,
     NO_GRIPPER,
     ROBOTS,
+    TWO_ARMS,
     Arm,
     arms_of,
     embodiment_of,
@@ -28,12 +29,11 @@ from robot_foundry.ingest.robots import (
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping
 from robot_foundry.ingest.survey import Surveyed
+from robot_foundry.runtime.overrides import set_option
 
 TWO_ARMS_SPEC = "robomimic_two_arms"
 # The array that only files of two robots have, and which that spec reads.
 OF_SECOND_ROBOT = "obs/robot1_eef_pos"
-# The parts of the mapping that the arms are, in the order of their actions.
-PARTS = ("right", "left")
 # Controllers of joints: the quantity that they command, and the form of it in a mapping.
 JOINT_CONTROLLERS = {
     "JOINT_POSITION": ("joint_position", "from: delta, clip: 1, "),
@@ -49,8 +49,8 @@ def contradictions(mapping: Mapping, embodiment: str, item: Surveyed) -> list[st
     own = embodiment_of(robots)
     if robots and embodiment != own and is_of_robosuite(embodiment):
         what.append(f"it is of {_listed(robots)} and the mapping's embodiment is {embodiment}")
-        changes.append(_set("mapping.embodiment", own))
-    for part, arm in zip(PARTS, arms, strict=False):
+        changes.append(set_option(f"mapping.embodiment={own}"))
+    for part, arm in zip(TWO_ARMS, arms, strict=False):
         field = mapping.state.get(f"{part}.gripper_opening")
         if field is not None and _is_of_another(field, arm):
             side = "" if len(arms) == 1 else f"{part} "
@@ -66,7 +66,7 @@ def contradictions(mapping: Mapping, embodiment: str, item: Surveyed) -> list[st
 def unknown_grippers(mapping: Mapping, item: Surveyed) -> list[str]:
     """What the file names and nobody here knows, where the mapping reads it as what it knows."""
     told = []
-    for part, arm in zip(PARTS, arms_of(item.episode), strict=False):
+    for part, arm in zip(TWO_ARMS, arms_of(item.episode), strict=False):
         field = mapping.state.get(f"{part}.gripper_opening")
         is_unknown = arm.gripper not in GRIPPERS and arm.gripper not in NO_GRIPPER
         if field is not None and is_unknown and _as_read(field) in _known():
@@ -90,7 +90,7 @@ def controller_problems(mapping: Mapping, item: Surveyed) -> list[str]:
     try:
         found = controllers(item.episode, num_columns, num_arms)
     except Refused as error:
-        return [f"{error.message}: {_without_osc(mapping, item, num_columns)}"]
+        return [f"{error.message}: {_without_osc(mapping, item, key, num_columns)}"]
     changes, wrong = [], []
     for stream, quantity, field in commands:
         if field.key != key or num_columns is None:
@@ -99,12 +99,12 @@ def controller_problems(mapping: Mapping, item: Surveyed) -> list[str]:
         name = f"mapping.actions.{stream}.{quantity}"
         if place is None:
             wrong.append(f"{stream} {quantity}")
-            changes.append(_set(name, "null"))
+            changes.append(set_option(f"{name}=null"))
         elif place[1] > num_columns and field.optional:
             continue
-        elif range(num_columns)[slice(*(field.columns or (0, None)))] != range(*place):
+        elif field.columns_of(num_columns) != range(*place):
             wrong.append(f"{stream} {quantity}")
-            changes.append(_set(f"{name}.columns", f"[{place[0]}, {place[1]}]"))
+            changes.append(set_option(f"{name}.columns=[{place[0]}, {place[1]}]"))
     if not changes:
         return []
     of = ", ".join(f"[{own.first}, {own.first + own.width}]" for own in found)
@@ -135,17 +135,19 @@ def _place(quantity: str, found: tuple[Controller, ...]) -> tuple[int, int] | No
     return first + width, first + width + 1
 
 
-def _without_osc(mapping: Mapping, item: Surveyed, num_columns: int | None) -> str:
-    """The overrides that read the commands of a controller that is none of operational space."""
+def _without_osc(mapping: Mapping, item: Surveyed, key: str, num_columns: int | None) -> str:
+    """The overrides that read the commands, in the array `key`, of a controller that is none of operational
+    space."""
     streams = {stream: None for stream, _, field in _commands(mapping) if field.kind == "osc"}
     try:
         settings = configurations(item.episode)[0]
     except Refused:
         settings = {}
     kind, joints = settings.get("type"), _num_joints(mapping, item)
-    if kind in JOINT_CONTROLLERS and joints and num_columns is not None and len(arms_of(item.episode)) < 2:
-        return _of_joints(mapping, kind, joints, num_columns, settings, next(iter(streams)))
-    absent = " ".join(_set(f"mapping.actions.{stream}", "null") for stream in streams)
+    is_of_joints = isinstance(kind, str) and kind in JOINT_CONTROLLERS
+    if is_of_joints and joints and num_columns is not None and len(arms_of(item.episode)) < 2:
+        return _of_joints(mapping, settings, joints, key, num_columns, next(iter(streams)))
+    absent = " ".join(set_option(f"mapping.actions.{stream}=null") for stream in streams)
     others = [name for name in mapping.actions if name not in streams]
     kept = f" goes on with {', '.join(others)}" if others else " goes on without"
     return f"{absent}{kept}" if kind is not None else f"{absent}{kept}, or give `from: delta` with its scale"
@@ -154,20 +156,20 @@ def _without_osc(mapping: Mapping, item: Surveyed, num_columns: int | None) -> s
 def _num_joints(mapping: Mapping, item: Surveyed) -> int | None:
     field = mapping.state.get("right.joint_position")
     if field is not None and field.key in item.shapes:
-        return len(range(prod(item.shapes[str(field.key)][1:]))[slice(*(field.columns or (0, None)))])
+        return len(field.columns_of(prod(item.shapes[str(field.key)][1:])))
     robots = robots_of(item.episode)
     return ROBOTS[robots[0]].joints if len(robots) == 1 and robots[0] in ROBOTS else None
 
 
 def _of_joints(
-    mapping: Mapping, kind: str, joints: int, num_columns: int, settings: MappingABC[str, Any], stream: str
+    mapping: Mapping, settings: MappingABC[str, Any], joints: int, key: str, num_columns: int, stream: str
 ) -> str:
     """Overrides for a controller of joints: their command in place of the pose, and where the gripper is."""
-    quantity, form = JOINT_CONTROLLERS[kind]
+    quantity, form = JOINT_CONTROLLERS[settings["type"]]
     form += f"scale: {settings.get('output_max', 1)}"
     if settings.get("input_type") == "absolute":  # and not scaled
         form = "from: value"
-    fields = [f"right.{quantity}: {{key: actions, columns: [0, {joints}], {form}}}"]
+    fields = [f"right.{quantity}: {{key: {key}, columns: [0, {joints}], {form}}}"]
     changes = []
     grippers = [(s, q, f) for s, q, f in _commands(mapping) if f.kind == "command"]
     place = f"[{joints}, {joints + 1}]"
@@ -175,10 +177,10 @@ def _of_joints(
         closed, opened = field.parameters["closed"], field.parameters["open"]
         if own == stream:
             read = f"from: command, closed: {closed:g}, open: {opened:g}"
-            fields.append(f"{name}: {{key: actions, columns: {place}, {read}}}")
+            fields.append(f"{name}: {{key: {key}, columns: {place}, {read}}}")
         else:
-            changes.append(_set(f"mapping.actions.{own}.{name}.columns", place))
-    return " ".join([_set(f"mapping.actions.{stream}", "{" + ", ".join(fields) + "}"), *changes])
+            changes.append(set_option(f"mapping.actions.{own}.{name}.columns={place}"))
+    return " ".join([set_option(f"mapping.actions.{stream}={{{', '.join(fields)}}}"), *changes])
 
 
 def _as_read(field: Field) -> tuple[str, float, float]:
@@ -204,28 +206,23 @@ def _gripper_changes(mapping: Mapping, part: str, field: Field, arm: Arm) -> lis
     own = GRIPPERS.get(arm.gripper or "")
     name = f"mapping.state.{part}.gripper_opening"
     if own is None:
-        return [_set(name, "null")]
-    start, changes = (field.columns or (0, None))[0], []
+        return [set_option(f"{name}=null")]
+    start, changes = field.columns[0] if field.columns else 0, []
     robot, joints = ROBOTS.get(arm.robot), mapping.state.get(f"{part}.joint_position")
     # Raw states hold the joints and then the gripper, so that other joints move it.
     if robot and joints and joints.columns and joints.columns[1] and joints.key == field.key:
         first, last = joints.columns[0], joints.columns[0] + robot.joints
         if last != joints.columns[1]:
-            changes.append(_set(f"mapping.state.{part}.joint_position.columns", f"[{first}, {last}]"))
+            changes.append(set_option(f"mapping.state.{part}.joint_position.columns=[{first}, {last}]"))
         start += last - joints.columns[1]
     if own.kind == field.kind and not changes:
-        return [_set(f"{name}.closed", f"{own.closed:g}"), _set(f"{name}.open", f"{own.open:g}")]
+        return [set_option(f"{name}.closed={own.closed:g}"), set_option(f"{name}.open={own.open:g}")]
     optional = ", optional: true" if field.optional else ""
     value = (
         f"{{key: {field.key}, columns: [{start}, {start + own.num_columns}], from: {own.kind}, "
         f"closed: {own.closed:g}, open: {own.open:g}{optional}}}"
     )
-    return [*changes, _set(name, value)]
-
-
-def _set(key: str, value: str) -> str:
-    text = f"{key}={value}"
-    return f"--set '{text}'" if any(character in text for character in " {[") else f"--set {text}"
+    return [*changes, set_option(f"{name}={value}")]
 
 
 def _listed(robots: tuple[str, ...]) -> str:

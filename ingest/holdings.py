@@ -129,7 +129,7 @@ def partly_taken(mapping: Mapping, held: Holdings) -> list[Partly]:
     for where, quantity, own in fields_of(mapping):
         key = str(own.key)
         if key in held.shapes:
-            used[key] |= set(range(prod(held.shapes[key]))[slice(*(own.columns or (0, None)))])
+            used[key] |= set(own.columns_of(prod(held.shapes[key])))
             # A stream may take the command of a gripper from what it cannot read otherwise.
             if where != "state" and kind_of(quantity) != GRIPPER:
                 commands.add(key)

@@ -23,6 +23,7 @@ from robot_foundry.ingest.pictures import pixel_options, resized, turned
 from robot_foundry.ingest.quantities import canonical_name
 from robot_foundry.ingest.spec import Field, Mapping, Spec, spec_from_json
 from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.normalization.tool_frame import UNKNOWN
 from robot_foundry.runtime.errors import FoundryError, nearest
 
 Shape = tuple[int, ...]
@@ -76,37 +77,50 @@ class Interface:
 
     @classmethod
     def from_json(cls, values: MappingABC[str, Any], where: str) -> Interface:
+        """From `to_json`. FoundryError for a spec that is not understood."""
         return cls(
-            spec_from_json(values["spec"], where),
-            {key: tuple(map(tuple, found)) for key, found in values["arrays"].items()},
-            {name: tuple(map(Controller.from_json, found)) for name, found in values["controllers"].items()},
+            spec_from_json(values["spec"], where, is_cut=True),
+            _arrays(values["arrays"]),
+            _controllers(values["controllers"]),
             dict(values["cameras"]),
         )
 
 
 def interface_of(manifest: Manifest) -> Interface | None:
-    """How this version was made; None where its manifest does not say."""
+    """How this version was made; None where its manifest does not say, or in a spec of another release."""
     told, schema = manifest.provenance, manifest.schema
-    if schema is None or not isinstance(told.get("spec"), MappingABC) or "arrays" not in told:
+    if schema is None or not {"spec", "arrays", "controllers"} <= told.keys():
         return None
-    spec = spec_from_json(told["spec"], f"of {manifest.dataset}")
+    try:
+        spec = spec_from_json(told["spec"], f"of {manifest.dataset}")
+    except FoundryError:
+        return None
     names = {stored: source for source, stored in spec.content.rename.items()}
-    return Interface.from_json(
-        {
-            "spec": replace(spec, forms=(), locations=(), mapping=_used(spec.mapping, schema)).to_json(),
-            "arrays": told["arrays"],
-            "controllers": told["controllers"],
-            "cameras": {names.get(camera.name, camera.name): camera.role for camera in schema.cameras},
-        },
-        f"of {manifest.dataset}",
+    return Interface(
+        replace(spec, forms=(), locations=(), mapping=_used(spec.mapping, schema)),
+        _arrays(told["arrays"]),
+        _controllers(told["controllers"]),
+        {names.get(camera.name, camera.name): camera.role for camera in schema.cameras},
     )
 
 
+def _arrays(values: MappingABC[str, Any]) -> dict[str, tuple[Shape, ...]]:
+    return {key: tuple(map(tuple, found)) for key, found in values.items()}
+
+
+def _controllers(values: MappingABC[str, Any]) -> dict[str, tuple[Controller, ...]]:
+    return {name: tuple(map(Controller.from_json, found)) for name, found in values.items()}
+
+
 def _used(mapping: Mapping, schema: Schema) -> Mapping:
-    """The mapping without the optional quantities that the version lacks."""
+    """The mapping without the optional quantities that the version lacks, and frames of parts without any."""
     actions = {name: _fields(fields, schema.space(name)) for name, fields in mapping.actions.items()
                if name in schema.streams}  # fmt: skip
-    return replace(mapping, state=_fields(mapping.state, schema.state_space()), actions=actions)
+    state, frames = _fields(mapping.state, schema.state_space()), mapping.tool_frame
+    if isinstance(frames, MappingABC):
+        parts = {name.partition(".")[0] for fields in (state, *actions.values()) for name in fields}
+        frames = {part: frame for part, frame in frames.items() if part in parts} or UNKNOWN
+    return replace(mapping, tool_frame=frames, state=state, actions=actions)
 
 
 def _fields(fields: MappingABC[str, Field], space: ActionSpace) -> dict[str, Field]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.interface import Interface, columns_of
-from robot_foundry.ingest.osc import Controller, first_column
+from robot_foundry.ingest.osc import Controller
 from robot_foundry.ingest.quantities import GRIPPER, ROTATION, kind_of
 from robot_foundry.ingest.spec import Field, Mapping
 from robot_foundry.normalization import rotation
@@ -53,7 +53,7 @@ def source_actions(
     arrays = {key: _blank(interface, key, len(target_TA)) for key in keys}
     for quantity, field in fields.items():
         controller = interface.controller(stream, quantity) if field.kind == "osc" else None
-        first = first_column(field.columns, prod(interface.row_shape(str(field.key))))
+        first = field.columns_of(prod(interface.row_shape(str(field.key)))).start
         values_Td = _source_values(quantity, field, targets[quantity], start.get(quantity), controller, first)
         if not np.isfinite(values_Td).all():
             raise FoundryError(_unknown(quantity, field, targets[quantity]))

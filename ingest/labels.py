@@ -176,13 +176,13 @@ def _found(rule: MappingABC[str, Any], attributes: MappingABC[str, Any], notes: 
         try:
             value = _within(value if text is None else text, rule["json"])
         except ValueError:
-            notes.say(f"attribute '{rule['attr']}' is no JSON", _example(value))
+            notes.say(f"attribute '{rule['attr']}' is no JSON object", _example(value))
             return _NOTHING
     return _NOTHING if value is None else value
 
 
 def _within(value: Any, path: str) -> Any:
-    """What lies under the path, of names joined by dots; None if nothing does. ValueError for no JSON."""
+    """What lies under the path, of names joined by dots; None if nothing does. ValueError for no object."""
     if isinstance(value, str):
         if not value.strip():
             return None
@@ -203,7 +203,14 @@ def _within(value: Any, path: str) -> Any:
 
 
 def _is_encoded(value: Any) -> bool:
-    return isinstance(value, MappingABC) and set(value) == {"base64"}
+    """Whether it stands for bytes, as no JSON of the source's own does that only looks so."""
+    if not isinstance(value, MappingABC) or set(value) != {"base64"} or not isinstance(value["base64"], str):
+        return False
+    try:
+        base64.b64decode(value["base64"], validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _decoded(value: Any, encoding: str | None) -> str | None:

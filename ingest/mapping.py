@@ -69,9 +69,12 @@ def _canonical(
 
     def absolute(where: str, fields: MappingABC[str, Field], state: MappingABC[str, Array] | None) -> Any:
         return {
-            name: _absolute(field, name, episode, arrays, state, partial(notes.clipped, f"{where} {name}"))
+            name: _absolute(
+                field, name, episode, arrays, state,
+                partial(notes.clipped, f"{where} {name}"), _as_targets(where, fields, name),
+            )
             for name, field in fields.items()
-        }
+        }  # fmt: skip
 
     # With the row after the last frame, where the source has one; then of the frames alone.
     reached = absolute("state", mapping.state, None)
@@ -156,6 +159,7 @@ def _absolute(
     arrays: MappingABC[str, NDArray[Any]],
     state: MappingABC[str, Array] | None,
     clip: Clip,
+    as_targets: Sequence[str] = (),
 ) -> Array:
     """The quantity in absolute terms: position [N, 3], rotation [N, 3, 3], gripper [N, 1], joints [N, d].
 
@@ -177,7 +181,8 @@ def _absolute(
         start = start[:num_frames]
         if field.kind == "osc":
             num_columns = arrays[field.key][0].size
-            values_Nd, is_delta = target(episode, values_Nd, field.columns, num_columns, start, clip)
+            first = field.columns_of(num_columns).start
+            values_Nd, is_delta = target(episode, values_Nd, first, num_columns, start, clip, as_targets)
             if not is_delta:
                 return rotation.axis_angle_to_matrix(values_Nd) if kind == ROTATION else values_Nd
         else:
@@ -196,6 +201,16 @@ def _absolute(
         closed, opened = settings["closed"], settings["open"]
         return clip((values_Nd - closed) / (opened - closed), 0.0, 1.0)
     return values_Nd * np.asarray(settings["scale"])
+
+
+def _as_targets(where: str, fields: MappingABC[str, Field], quantity: str) -> list[str]:
+    """The overrides that read the pose of this arm in this stream as absolute, where it is `from: osc`."""
+    part, stream = quantity.partition(".")[0], where.removeprefix("action.")
+    return [
+        f"mapping.actions.{stream}.{name}.from={'axis_angle' if kind_of(name) == ROTATION else 'value'}"
+        for name, own in fields.items()
+        if own.kind == "osc" and name.partition(".")[0] == part
+    ]
 
 
 def _rotation(field: Field, values_Nd: Array) -> Array:

@@ -12,7 +12,7 @@ Legend: N frames, d columns of a command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from robot_foundry.ingest.robots import ONE_ARM, TWO_ARMS, arms_of, env_kwargs, nested, robots_of
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.normalization import rotation
+from robot_foundry.runtime.overrides import set_options
 
 Array = NDArray[np.float64]
 Clip = Callable[[Array, Any, Any], Array]
@@ -104,8 +105,11 @@ class Controller:
         return cls(**read)
 
 
-def check_displacement(command_N3: Array, pose: Array) -> None:
-    """Refused if they are absolute targets; `pose` is the arm's position [N, 3] or rotation [N, 3, 3]."""
+def check_displacement(command_N3: Array, pose: Array, as_targets: Sequence[str]) -> None:
+    """Refused if they are absolute targets; `pose` is the arm's position [N, 3] or rotation [N, 3, 3].
+
+    `as_targets` are the overrides that read them so.
+    """
     pose_N3 = pose if pose.ndim == 2 else rotation.matrix_to_axis_angle(pose)
     if pose.ndim == 2:
         error_N, near = np.linalg.norm(command_N3 - pose_N3, axis=1), NEAR_M
@@ -117,9 +121,7 @@ def check_displacement(command_N3: Array, pose: Array) -> None:
     if share >= ABSOLUTE_SHARE:
         raise Refused(
             f"its commands are where the arm is in {share:.0%} of the frames, so they are absolute targets, "
-            "and the settings of its controller say displacements: "
-            "--set mapping.actions.command.right.ee_position.from=value "
-            "--set mapping.actions.command.right.ee_rotation.from=axis_angle"
+            f"and the settings of its controller say displacements: {set_options(as_targets)}"
         )
 
 
@@ -147,26 +149,21 @@ def controllers(
 def target(
     episode: Mapping[str, Any],
     command_Nd: Array,
-    columns: tuple[int, int | None] | None,
+    start: int,
     num_columns: int,
     pose: Array,
     clip: Clip,
+    as_targets: Sequence[str],
 ) -> tuple[Array, bool]:
-    """The command, taken from these columns of the actions, in m or rad, and whether it is a displacement.
+    """The command, taken from column `start` of the actions on, in m or rad, and whether it displaces.
 
-    `pose` is that of the arm, [N, 3] or [N, 3, 3]. Refused if the episode tells no controller of the columns,
-    or if they are no displacements and it says so.
+    `pose` is that of the arm, [N, 3] or [N, 3, 3], and `as_targets` are the overrides for absolute commands.
+    Refused if the episode tells no controller of the columns, or if they are no displacements and it says so.
     """
-    start = first_column(columns, num_columns)
     own = controller(episode, start, command_Nd.shape[1], num_columns)
     if own.is_delta:
-        check_displacement(command_Nd, pose)
+        check_displacement(command_Nd, pose, as_targets)
     return own.target(command_Nd, start, clip)
-
-
-def first_column(columns: tuple[int, int | None] | None, num_columns: int) -> int:
-    """Where columns of a field begin, in an array of so many."""
-    return range(num_columns)[slice(*(columns or (0, None)))].start
 
 
 def controller(episode: Mapping[str, Any], start: int, count: int, num_columns: int) -> Controller:
@@ -227,10 +224,10 @@ def _is_unturned(episode: Mapping[str, Any], num_arms: int, configuration: Mappi
 def _limits(configuration: Mapping[str, Any]) -> tuple[int, Controller]:
     """The number of gains before the pose, and the limits of the pose."""
     kind = configuration.get("type")
-    if kind not in WIDTHS:
+    if not isinstance(kind, str) or kind not in WIDTHS:
         raise Refused(f"its controller is {kind!r} and not OSC_POSE, which `from: osc` needs")
     mode = configuration.get("impedance_mode", "fixed")
-    if mode not in GAINS:
+    if not isinstance(mode, str) or mode not in GAINS:
         raise Refused(f"the impedance_mode of its controller is {mode!r} (modes: {', '.join(GAINS)})")
     width = WIDTHS[kind]
     limits = {}
@@ -257,5 +254,5 @@ def _six(stated: Any, width: int, problem: str) -> Array:
     try:
         own = np.broadcast_to(np.asarray(stated, np.float64), width)
         return np.concatenate([own, np.full(POSE_COLUMNS - width, np.nan)])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Refused(problem) from None

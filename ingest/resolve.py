@@ -14,7 +14,7 @@ from typing import Any
 
 from robot_foundry.catalog.schema import Camera, Schema
 from robot_foundry.ingest.expectations import contradictions, controller_problems
-from robot_foundry.ingest.osc import Controller, controller, first_column
+from robot_foundry.ingest.osc import Controller, controller
 from robot_foundry.ingest.quantities import FORMS, JOINT, Form, canonical_name, kind_of, width_of
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.lengths import extra_row_hint
@@ -24,6 +24,7 @@ from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment
 from robot_foundry.normalization.tool_frame import CANONICAL
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.runtime.overrides import set_option
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,18 @@ def _row_shapes(mapping: Mapping, episodes: list[Surveyed]) -> dict[str, tuple[t
 
 def _controllers(mapping: Mapping, episodes: list[Surveyed]) -> dict[str, tuple[MappingABC[str, Any], ...]]:
     told: dict[str, tuple[MappingABC[str, Any], ...]] = {}
+    # Episodes that share what tells of the controller have one in common.
+    unlike = {(id(item.episode["environment"]), id(item.shapes)): item for item in episodes}
     for where, quantity, field in _all_fields(mapping):
         if field.kind == "osc":
-            found = (_controller(field, quantity, item).to_json() for item in episodes)
+            found = (_controller(field, quantity, item).to_json() for item in unlike.values())
             told[f"{where} {quantity}"] = tuple({canonical_json(own): own for own in found}.values())
     return told
 
 
 def _controller(field: Field, quantity: str, item: Surveyed) -> Controller:
     num_columns = prod(item.shapes[str(field.key)][1:])
-    start = first_column(field.columns, num_columns)
+    start = field.columns_of(num_columns).start
     return controller(item.episode, start, _width(field, quantity, item), num_columns)
 
 
@@ -209,14 +212,13 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
     shapes, key = item.shapes, str(field.key)
     if key not in shapes:
         raise _Absent(f"names the array '{key}'{nearest(key, shapes)} (arrays: {', '.join(sorted(shapes))})")
-    shape, num_frames = shapes[key], int(item.episode["num_frames"])
-    rows = shape[0] if shape else 0
-    if rows != num_frames and not (rows == num_frames + 1 and item.episode.get("extra_row")):
-        raise Refused(f"names '{key}', which has {rows} rows, not one a frame")
+    shape = shapes[key]
+    if not _has_rows(shape, item):
+        raise Refused(f"names '{key}', which has {shape[0] if shape else 0} rows, not one a frame")
     available = prod(shape[1:])
-    start, stop = field.columns or (0, None)
-    taken = len(range(available)[start:stop])
+    taken = len(field.columns_of(available))
     if _is_absent(field, item):
+        start, stop = field.columns or (0, None)
         raise _Absent(f"takes the columns [{start}, {stop}] of '{key}', which has {available}")
     needed = width_of(quantity, _form(quantity, field))
     if needed is not None and taken != needed:
@@ -234,12 +236,17 @@ def _is_absent(field: Field, item: Surveyed) -> bool:
     shape = item.shapes.get(str(field.key))
     if shape is None:
         return True
-    if not shape or shape[0] != item.episode["num_frames"]:
+    if not _has_rows(shape, item):
         return False  # it is there, and no row a frame
-    available = prod(shape[1:])
-    start, stop = field.columns or (0, None)
-    taken = len(range(available)[start:stop])
-    return taken == 0 or taken < len(range(max(available, stop or 0))[start:stop])
+    available, stop = prod(shape[1:]), field.columns[1] if field.columns else None
+    taken = len(field.columns_of(available))
+    return taken == 0 or taken < len(field.columns_of(max(available, stop or 0)))
+
+
+def _has_rows(shape: Sequence[int], item: Surveyed) -> bool:
+    """Whether an array has a row a frame, with the one after the last frame where the spec takes that."""
+    rows, num_frames = shape[0] if shape else 0, int(item.episode["num_frames"])
+    return rows == num_frames or (rows == num_frames + 1 and bool(item.episode.get("extra_row")))
 
 
 def _form(quantity: str, field: Field) -> Form:
@@ -287,10 +294,11 @@ def _unlike_sizes(cameras: Iterable[Camera], episodes: list[Surveyed]) -> list[s
         if len(sizes) > 1:
             shown = ", ".join(f"{height} x {width} in {n}" for (height, width), n in sizes.most_common(3))
             more = f" and {len(sizes) - 3} sizes more" if len(sizes) > 3 else ""
+            resize = set_option(f"content.resize=[{camera.height}, {camera.width}]")
             told.append(
                 f"images of camera '{camera.name}' have {len(sizes)} sizes ({shown} of {sizes.total()} "
                 f"episodes{more}), and training resizes them to {camera.height} x {camera.width}: "
-                f"foundry-data ingest --set 'content.resize=[{camera.height}, {camera.width}]' stores them so"
+                f"foundry-data ingest {resize} stores them so"
             )
     return told
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ONE_ARM = ("right",)
+# The parts of a mapping that they are, too, in the order of their actions.
 TWO_ARMS = ("right", "left")
 
 

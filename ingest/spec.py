@@ -112,6 +112,10 @@ class Field:
     unit: str | tuple[str, ...] | None = None
     parameters: MappingABC[str, Any] = field(default_factory=dict)
 
+    def columns_of(self, num_columns: int) -> range:
+        """The columns that it takes of an array of so many."""
+        return range(num_columns)[slice(*(self.columns or (0, None)))]
+
 
 @dataclass(frozen=True)
 class Noop:
@@ -303,11 +307,14 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
     return replace(changed, overrides=tuple(overrides))
 
 
-def spec_from_json(values: Any, where: str) -> Spec:
-    """Check and read a spec; `UsageError` lists every problem, each with the nearest valid key."""
+def spec_from_json(values: Any, where: str, *, is_cut: bool = False) -> Spec:
+    """Check and read a spec; `UsageError` lists every problem, each with the nearest valid key.
+
+    `is_cut` says that it lacks the optional quantities which a version had none of.
+    """
     from robot_foundry.ingest.spec_reader import read_spec
 
-    return read_spec(values, where)
+    return read_spec(values, where, is_cut=is_cut)
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -35,8 +35,11 @@ _ToolFrames = str | ToolFrame | dict[str, ToolFrame]
 ROLE = re.compile(r"[a-z0-9_]{1,40}")
 
 
-def read_spec(values: Any, where: str) -> Spec:
-    """The spec in parsed YAML or JSON; `UsageError` names every problem in it."""
+def read_spec(values: Any, where: str, *, is_cut: bool = False) -> Spec:
+    """The spec in parsed YAML or JSON; `UsageError` names every problem in it.
+
+    In one that `is_cut` to the quantities of a version, tool frames need not be those of its poses.
+    """
     problems: list[str] = []
     top = checks.Section(values, "", problems)
     name, layout = top.take("name", checks.text, where), top.take("layout", checks.choice(LAYOUTS), REQUIRED)
@@ -44,7 +47,7 @@ def read_spec(values: Any, where: str) -> Spec:
         name=name,
         layout=layout,
         content=read_content(top.section("content"), layout),
-        mapping=_mapping(top.section("mapping", required=True)),
+        mapping=_mapping(top.section("mapping", required=True), is_cut),
         forms=top.take("forms", checks.texts, ()),
         locations=top.take("locations", checks.texts, ()),
     )
@@ -56,14 +59,14 @@ def read_spec(values: Any, where: str) -> Spec:
     return spec
 
 
-def _mapping(section: checks.Section) -> Mapping:
+def _mapping(section: checks.Section, is_cut: bool) -> Mapping:
     embodiment, embodiment_attr = section.take("embodiment", _embodiment, REQUIRED) or ("unknown", None)
     state = _fields(section, section.path("state"), section.entries("state"), None)
     streams = section.entries("actions")
     read = Mapping(
         embodiment=embodiment,
         embodiment_attr=embodiment_attr,
-        tool_frame=_tool_frame(section, state),
+        tool_frame=_tool_frame(section, None if is_cut else state),
         cameras=_roles(section, section.entries("cameras")),
         instruction=section.take("instruction", rules(INSTRUCTION_RULES), ()),
         success=section.take("success", rules(SUCCESS_RULES), ()),
@@ -83,9 +86,10 @@ def _mapping(section: checks.Section) -> Mapping:
     return read
 
 
-def _tool_frame(section: checks.Section, state: dict[str, Field]) -> _ToolFrames:
+def _tool_frame(section: checks.Section, state: dict[str, Field] | None) -> _ToolFrames:
+    """A name, or frames that suit the poses of the state, if it is given."""
     frames: _ToolFrames = section.take("tool_frame", _tool_frames, UNKNOWN) or UNKNOWN
-    if isinstance(frames, str):
+    if isinstance(frames, str) or state is None:
         return frames
     poses = [quantity for quantity in state if kind_of(quantity) in (POSITION, ROTATION)]
     posed = list(dict.fromkeys(quantity.partition(".")[0] for quantity in poses))

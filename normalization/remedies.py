@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from robot_foundry.runtime.overrides import set_options
+
 _OTHER = {"xyzw": "wxyz", "wxyz": "xyzw", "rot6d_columns": "rot6d_rows", "rot6d_rows": "rot6d_columns"}
 # A gain within this ratio of a unit's factor is taken for it: 57.3 and 100 stay apart.
 _NEAR = 1.3
@@ -68,8 +70,7 @@ class Remedy:
             return f"swap closed and open of {wrong}: the gap between the fingers tells", swaps[wrong]
         told = "swap closed and open of the one that is wrong; look at an image of a closed gripper"
         if swaps[column] and swaps[other]:
-            settings = [" ".join(f"--set {override}" for override in swaps[side]) for side in swaps]
-            return f"{told} ({column}: {settings[0]}; {other}: {settings[1]})", ()
+            return f"{told} ({'; '.join(f'{side}: {set_options(own)}' for side, own in swaps.items())})", ()
         return told, swaps[column]
 
     def _swapped(self, column: str, dim: str) -> tuple[str, ...]:
@@ -102,7 +103,7 @@ class Remedy:
         told = "correct the convention of one of the two (quaternion order, Euler sequence, rows or columns)"
         of_state, of_action = self.other_rotation("state", part), self.other_rotation(column, part)
         if of_state and of_action:
-            return f"{told}: --set {of_state[0]} or --set {of_action[0]}", ()
+            return f"{told}: {set_options(of_state)} or {set_options(of_action)}", ()
         return told, (*of_state, *of_action)
 
     def form(self, column: str, quantity: str) -> str | None:
@@ -132,7 +133,7 @@ class Remedy:
         path, settings = self._field(column, _in_spec(quantity))
         if "scale" not in settings or factor is None:
             return ()
-        scale, chosen = settings["scale"], set(dims) if set(dims) != set(of) else set(of)
+        scale, chosen = settings["scale"], set(dims)
         if not isinstance(scale, list | tuple):
             if chosen == set(of):
                 return (f"{path}.scale={scale * factor:.8g}",)

@@ -225,7 +225,8 @@ class Policy:
         if told is None:
             raise FoundryError(
                 f"the checkpoint does not say how '{own.name}' was made of its source",
-                hint="ingest it again and train on that version: what is older does not keep it",
+                hint="its version is older, or its spec is not understood any more: ingest it again with a "
+                "spec of this release and train on that version",
             )
         return Interface.from_json(told, f"of {own.name}")
 

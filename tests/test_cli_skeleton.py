@@ -1,8 +1,10 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import weakref
 
 import click
 import numpy as np
@@ -182,3 +184,43 @@ def test_a_table_is_aligned_by_kind():
         "lift    12,345       0.5",
         "a            7  0.333333",
     ]
+
+
+class Referent:
+    """Something that a weak reference may point at."""
+
+
+def in_a_callback(number):
+    referent = Referent()
+    kept = weakref.ref(referent, lambda _: signal.raise_signal(number))
+    del referent
+    return kept
+
+
+def where_all_is_caught(number):
+    try:
+        signal.raise_signal(number)
+    except BaseException:
+        return
+
+
+@pytest.mark.parametrize("swallowing", [in_a_callback, where_all_is_caught])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_is_not_lost_where_python_swallows_it(number, code, swallowing, capsys):
+    went_on = []
+
+    @click.command()
+    def work():
+        try:
+            swallowing(number)
+            went_on.append(len("what comes next"))
+        finally:
+            print("cleaned up")
+
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)], sys.unraisablehook
+    assert run(click.Group("tool", {"work": work}), "tool", ["work"]) == code
+    shown = capsys.readouterr()
+    assert shown.out == "cleaned up\n" and shown.err.splitlines()[-1] == "  tool work"
+    assert went_on == ([] if swallowing is in_a_callback else [15])
+    after = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)], sys.unraisablehook
+    assert after == before and sys.getprofile() is None

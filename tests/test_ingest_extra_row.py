@@ -121,3 +121,31 @@ def test_any_other_length_stays_refused_and_the_option_has_its_layouts(tmp_path,
     mapping = {"embodiment": "arm", "state": {"right.ee_position": {"key": "p"}}}
     with pytest.raises(UsageError, match="content.extra_row: belongs to the layouts aloha, hdf5"):
         spec_from_json({"layout": "rlds", "content": {"extra_row": "next_state"}, "mapping": mapping}, "test")
+
+
+@pytest.mark.parametrize("key", ["states", "obs/pose"])
+def test_optional_columns_are_left_out_where_the_longer_array_has_fewer(tmp_path, spec, key):
+    write(tmp_path / "in.hdf5")
+    field = f"{{key: {key}, columns: [7, 8], from: width, closed: 0, open: 1, optional: true}}"
+    changes = ["content.extra_row=next_state", f"mapping.state.right.gripper_opening={field}"]
+    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store", changes)
+    assert made.reasons == {} and not any("gripper" in name for name in made.dims("state"))
+
+
+def test_texts_of_one_row_more_are_cut_by_the_option_alone(tmp_path):
+    words = [f"word {n}" for n in range(FRAMES + 1)]
+    with h5py.File(tmp_path / "in.hdf5", "w") as file:
+        demo = file.create_group("data/demo_0")
+        demo["actions"], demo["q"] = np.zeros((FRAMES, 2)), np.arange(2.0 * FRAMES).reshape(-1, 2)
+        demo["words"] = np.array(words, dtype=h5py.string_dtype())
+    spec = tmp_path / "lab.yaml"
+    spec.write_text(
+        "layout: hdf5\ncontent: {hdf5: {length: actions, episodes: data/*}}\n"
+        "mapping: {embodiment: arm, state: {right.joint_position: {key: q}}}"
+    )
+    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "plain")
+    (name,) = made.rows
+    assert made.episode(name)["attributes"]["words"] == words and not made.table("annotations.arrow")
+    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "cut", ["content.extra_row=next_state"])
+    assert "words" not in made.episode(name)["attributes"]
+    assert [row["text"] for row in made.table("annotations.arrow")] == words[:FRAMES]

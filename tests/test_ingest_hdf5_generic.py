@@ -6,6 +6,7 @@ Legend: N frames, H W pixels.
 from __future__ import annotations
 
 import runpy
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -209,3 +210,47 @@ def test_data_in_other_files_is_not_followed(tmp_path, spec):
         file["runs/a/take_1"] = h5py.ExternalLink("other.h5", "/runs/a/take_0")
     made = h.Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
     assert made.reasons == {"lab.h5#runs/a/take_1": "'take_1' lies in another file: ingest that file itself"}
+
+
+def advised(warning):
+    """The values of each --set that reads the images."""
+    words = shlex.split(warning.partition("`")[2].partition("`")[0])
+    return [words[n + 1] for n, word in enumerate(words) if word == "--set"]
+
+
+def test_images_that_are_doubtful_beside_named_ones_are_read_as_advised(tmp_path, spec):
+    make(tmp_path / "in.hdf5", ["runs/a/take_1"])
+    shown = np.stack([h.smooth(n) for n in range(5)])
+    with h5py.File(tmp_path / "in.hdf5", "r+") as file:
+        file["runs/a/take_1/vision/depth"] = shown
+        file["runs/a/take_1/vision/thin image"] = np.full((5, 3, 20, 3), 7, np.uint8)
+    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "a")
+    told = [warning for warning in made.report.warnings if "may hold images" in warning]
+    assert len(told) == 2
+    settings = [setting for warning in told for setting in advised(warning)]
+    settings = [own.replace("HWC, CHW or HW", "CHW").replace("BLACK, WHITE", "0, 255") for own in settings]
+    pixels = [own.removeprefix("content.pixels={").removesuffix("}") for own in settings if "pixels" in own]
+    settings = [own for own in settings if "pixels" not in own]
+    settings.append(f"content.pixels={{{', '.join(pixels)}}}")
+    read = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "b", settings)
+    assert not any("may hold images" in warning for warning in read.report.warnings)
+    (name,) = read.rows
+    assert np.abs(h.pixels(read.images(name, "depth")[2]).astype(int) - shown[2]).max() <= SMOOTH_ERROR
+    assert h.pixels(read.images(name, "thin_image")[0]).shape == (20, 3, 3)
+
+
+def test_a_layout_without_images_is_advised_to_skip_them_alone(tmp_path):
+    with h5py.File(tmp_path / "in.hdf5", "w") as file:
+        demo = file.create_group("data/demo_0")
+        demo["actions"], demo["states"] = np.zeros((5, 7)), np.random.default_rng(0).normal(size=(5, 20))
+        demo["depth"] = np.stack([h.smooth(n) for n in range(5)])
+    spec = tmp_path / "lab.yaml"
+    spec.write_text(
+        "layout: robosuite\nmapping: {embodiment: arm, state: {right.joint_position: {key: states}}}"
+    )
+    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "a")
+    (told,) = [warning for warning in made.report.warnings if "may hold images" in warning]
+    assert "content.pixels" not in told
+    (skip,) = advised(told)
+    read = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "b", [skip])
+    assert not any("may hold images" in warning for warning in read.report.warnings)

@@ -11,6 +11,7 @@ import json
 import os
 import runpy
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,10 +65,9 @@ SETTINGS = {
 directions = st.sampled_from([([0, 0, 1], [0, 1, 0]), ([1, 0, 0], [0, 0, -2]), ([0, -1, 0], [1, 0, 0])])
 
 
-def interface_for(spec, found):
-    """As a version of such episodes would say it, through JSON."""
+def manifest_for(spec, found):
     names = ("episodes", "annotations", "leaves")
-    manifest = Manifest(
+    return Manifest(
         "d", "0" * 32, found.schema, tables=dict.fromkeys(names, "1" * 32),
         files=dict.fromkeys(names, TableFile.of(b"")),
         provenance={
@@ -76,6 +76,11 @@ def interface_for(spec, found):
             "controllers": {name: list(own) for name, own in found.controllers.items()},
         },
     )  # fmt: skip
+
+
+def interface_for(spec, found):
+    """As a version of such episodes would say it, through JSON."""
+    manifest = manifest_for(spec, found)
     interface = interface_of(Manifest.from_json(manifest.to_json()))
     return Interface.from_json(json.loads(json.dumps(interface.to_json())), "test")
 
@@ -460,3 +465,40 @@ def test_an_observed_state_is_checked():
     ):
         with pytest.raises(FoundryError, match=message):
             observed_state(interface, wrong, space)
+
+
+@pytest.mark.parametrize("absent", ["left", "left rotation", "right rotation"])
+def test_a_tool_frame_goes_with_the_optional_quantities_that_a_version_lacks(absent):
+    state = {}
+    for part in ("right", "left"):
+        state |= {
+            f"{part}.ee_position": {"key": f"{part}_p", "optional": True},
+            f"{part}.ee_rotation": {
+                "key": f"{part}_q",
+                "from": "quaternion",
+                "order": "xyzw",
+                "optional": True,
+            },
+        }
+    frames = {"right": {"position": [0, 0, 0.1]}, "left": {"approach": [1, 0, 0], "lateral": [0, 1, 0]}}
+    frames["left"]["position"] = [0.1, 0, 0]
+    spec = mapped.spec_of(state, {"command": state}, tool_frame=frames)
+    rng = np.random.default_rng(0)
+    arrays = {f"{part}_p": rng.uniform(-1, 1, (N, 3)) for part in ("right", "left")}
+    arrays |= {f"{part}_q": Rotation.random(N, rng).as_quat(canonical=True) for part in ("right", "left")}
+    part, _, name = absent.partition(" ")
+    for key in [f"{part}_q"] if name else [f"{part}_p", f"{part}_q"]:
+        del arrays[key]
+    back = there_and_back(spec, arrays)("command")
+    assert back.keys() == arrays.keys()
+    for key, values in arrays.items():
+        np.testing.assert_allclose(back[key], values, atol=1e-6)
+
+
+def test_a_version_whose_spec_is_not_understood_tells_no_robot():
+    spec = mapped.spec_of(mapped.POSITION)
+    arrays = {"p": np.zeros((N, 3))}
+    manifest = manifest_for(spec, resolve(spec.mapping, [mapped.survey_of(arrays)]))
+    assert interface_of(manifest) is not None
+    for told in ({**spec.to_json(), "layout": "of_another_release"}, None):
+        assert interface_of(replace(manifest, provenance={**manifest.provenance, "spec": told})) is None

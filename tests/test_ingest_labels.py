@@ -204,7 +204,7 @@ def test_language_in_json_in_datasets_and_of_the_whole_file(tmp_path):
         "fixed": spans,
         "broken": [],
     }
-    assert "1 of 6 episodes: attribute 'ep_meta' is no JSON (broken: '{lang')" in made.report.warnings
+    assert "1 of 6 episodes: attribute 'ep_meta' is no JSON object (broken: '{lang')" in made.report.warnings
 
     (tmp_path / "b").mkdir()
     scalar = {"scalar": (meta, {"lang": np.array(b"from a dataset")}), "file": ({}, {})}
@@ -267,3 +267,16 @@ def test_rules_are_checked(rule, expected):
     mapping = {"embodiment": "arm", "state": {"right.ee_position": {"key": "p"}}, "instruction": rule}
     with pytest.raises(UsageError, match=expected):
         spec_from_json({"layout": "robomimic", "mapping": mapping}, "test")
+
+
+def test_json_of_the_source_that_only_looks_like_bytes_is_told_as_it_is(tmp_path):
+    own = {"number": {"base64": 5}, "text": {"base64": "not base64!"}, "odd": {"base64": "abc"}}
+    demos = {name: ({"ep_meta": json.dumps({"lang": value})}, {}) for name, value in own.items()}
+    demos |= {"list": ({"ep_meta": "[1, 2]"}, {}), "good": ({"ep_meta": '{"lang": "go"}'}, {})}
+    made = ingested(tmp_path, demos, "[{attr: ep_meta, json: lang, encoding: latin-1}]")
+    assert texts(made) == {**dict.fromkeys(demos, []), "good": whole("go")}
+    told = [warning for warning in made.report.warnings if "attribute 'ep_meta' is no" in warning]
+    assert [warning.partition(" (")[0] for warning in told] == [
+        "3 of 5 episodes: 'lang' in attribute 'ep_meta' is no text, so it gives no instruction",
+        "1 of 5 episodes: attribute 'ep_meta' is no JSON object",
+    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import runpy
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +20,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.spec import load_spec
+from robot_foundry.ingest.osc import controller
+from robot_foundry.ingest.resolve import resolve
+from robot_foundry.ingest.spec import load_spec, spec_from_json, with_overrides
 from robot_foundry.runtime.errors import FoundryError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
+m: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mapped_rows.py"))))
 FRAMES = 12
 LIMITS = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
 OSC = {"type": "OSC_POSE", "input_max": 1, "input_min": -1, "output_max": LIMITS}
@@ -258,6 +262,11 @@ def test_another_gripper_of_the_same_robot(tmp_path):
         ),
         ({"type": "HYBRID_MOBILE_BASE", "body_parts": {"right": PART}}, "Lift", "is 'HYBRID_MOBILE_BASE'"),
         ({"type": "IK_POSE"}, "Lift", "its controller is 'IK_POSE' and not OSC_POSE"),
+        ({**OSC, "type": ["OSC_POSE"]}, "Lift", "its controller is ['OSC_POSE'] and not OSC_POSE"),
+        ({**OSC, "type": {"OSC_POSE": 1}}, "Lift", "its controller is {'OSC_POSE': 1} and not OSC_POSE"),
+        ({**OSC, "impedance_mode": ["fixed"]}, "Lift", "impedance_mode of its controller is ['fixed']"),
+        ({**OSC, "impedance_mode": {}}, "Lift", "the impedance_mode of its controller is {}"),
+        ({**OSC, "output_max": 10**400}, "Lift", "the output_max of its controller is 1000"),
         (None, "Lift", "its env_args have no controller_configs"),
     ],
 )
@@ -342,3 +351,82 @@ def test_absolute_targets_are_read_where_the_controller_says_so_and_refused_wher
             matrix_N33[:, :, :2].transpose(0, 2, 1).reshape(-1, 6),
             atol=1e-5,
         )
+
+
+def test_absolute_targets_of_the_left_arm_alone_are_read_as_such(tmp_path):
+    path, two = tmp_path / "in.hdf5", {"robots": ["Panda", "Panda"], "env": "TwoArmLift"}
+    arms, action_N14 = make(path, OSC, **two)
+    turned = Rotation.from_quat(arms[1]["eef_quat"])
+    action_N14[:, 7:13] = np.c_[arms[1]["eef_pos"], turned.as_rotvec()]
+    arms, _ = make(path, OSC, actions=action_N14, **two)
+    changes = printed(refusal(path, "robomimic_two_arms"))
+    left = "mapping.actions.command.left"
+    assert changes == [f"{left}.ee_position.from=value", f"{left}.ee_rotation.from=axis_angle"]
+    made = taken(path, changes, "robomimic_two_arms")
+    assert_pose(made, "right", arms[0], action_N14[:, :6])
+    np.testing.assert_allclose(column(made, "command", "left.ee_position"), arms[1]["eef_pos"], atol=1e-6)
+
+
+def test_absolute_targets_of_a_position_alone_are_read_as_such(tmp_path):
+    path = tmp_path / "in.hdf5"
+    controller = {**OSC, "type": "OSC_POSITION", "output_max": LIMITS[:3], "output_min": [-0.05] * 3}
+    arms, _ = make(path, controller)
+    make(path, controller, actions=np.c_[arms[0]["eef_pos"], np.ones(FRAMES)])
+    of_position = printed(refusal(path))
+    changes = printed(refusal(path, overrides=of_position))
+    assert changes == ["mapping.actions.command.right.ee_position.from=value"]
+    made = taken(path, [*of_position, *changes])
+    np.testing.assert_allclose(column(made, "command", "right.ee_position"), arms[0]["eef_pos"], atol=1e-6)
+
+
+def test_commands_of_joints_are_read_from_the_array_that_the_mapping_names():
+    state = {"right.ee_position": {"key": "p"}, "right.joint_position": {"key": "q"}}
+    command = {
+        "right.ee_position": {"key": "sent/arm", "columns": [0, 3], "from": "osc"},
+        "right.gripper_opening": {
+            "key": "sent/arm",
+            "columns": [6, 7],
+            "from": "command",
+            "closed": 1,
+            "open": -1,
+        },
+    }
+    settings = {"robots": ["Panda"], "controller_configs": {"type": "JOINT_POSITION", "output_max": 0.1}}
+    item = m.survey_of(
+        {"p": np.zeros((FRAMES, 3)), "q": np.zeros((FRAMES, 7)), "sent/arm": np.zeros((FRAMES, 8))},
+        environment={"env_args": {"env_kwargs": settings}},
+    )
+    spec = m.spec_of(state, {"command": command})
+    (problem,) = resolve(spec.mapping, [item]).problems.values()
+    changed = with_overrides(spec.to_json(), printed(problem))
+    mapping = spec_from_json(changed, "changed").mapping
+    found = resolve(mapping, [item])
+    assert not found.problems and {own.key for own in mapping.actions["command"].values()} == {"sent/arm"}
+    assert mapping.actions["command"]["right.joint_position"].parameters["scale"] == 0.1
+
+
+def test_a_controller_that_episodes_share_is_read_once(monkeypatch):
+    read = []
+
+    def counted(*arguments):
+        read.append(arguments)
+        return controller(*arguments)
+
+    monkeypatch.setattr("robot_foundry.ingest.resolve.controller", counted)
+    command = {"right.ee_position": {"key": "a", "columns": [0, 3], "from": "osc"}}
+    spec = m.spec_of({"right.ee_position": {"key": "p"}}, {"command": command})
+    settings = {"env_args": {"env_kwargs": {"controller_configs": OSC}}}
+    first = m.survey_of({"p": np.zeros((FRAMES, 3)), "a": np.zeros((FRAMES, 7))}, environment=settings)
+    other = m.survey_of(
+        {"p": np.zeros((FRAMES, 3)), "a": np.zeros((FRAMES, 7))},
+        "demo-other",
+        environment={"env_args": {"env_kwargs": {"controller_configs": {**OSC, "output_max": 0.1}}}},
+    )
+    episodes = [replace(first, key=f"demo-{n}") for n in range(9)]
+    found = resolve(spec.mapping, [*episodes, other])
+    assert len(read) == 2 and [
+        own["output_max_6"][0] for own in found.controllers["command right.ee_position"]
+    ] == [
+        0.05,
+        0.1,
+    ]

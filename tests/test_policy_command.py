@@ -320,3 +320,16 @@ def test_the_loop_of_the_page_runs(
         moved = target[:3] - flange.apply([0, 0, 0.05]) - position
         asked = np.concatenate([moved, (flange * rotation.inv()).as_rotvec()]) / REACH
         np.testing.assert_allclose(command[:6], np.clip(asked, -1, 1), rtol=0, atol=1e-4)
+
+
+def test_a_version_whose_spec_is_not_understood_any_more_is_trained_on(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as later:  # a release without that layout
+        later.setattr("robot_foundry.ingest.spec_reader.LAYOUTS", ("hdf5",))
+        h.run(store, tmp_path / "run", "data.mix=plain=1", "run.steps=1", "run.save_every=1")
+    policy = Policy.load(tmp_path / "run")
+    assert policy.robots == {}
+    with pytest.raises(FoundryError, match="does not say how 'plain' was made of its source") as error:
+        policy.command(np.zeros(10), np.zeros(10))
+    assert "its spec is not understood any more" in (error.value.hint or "")

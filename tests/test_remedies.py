@@ -22,6 +22,7 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import frame_matrix, read_frames
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run as run_command
+from robot_foundry.ingest.assemble import warnings_of
 from robot_foundry.ingest.remapping import run, spec_of
 
 FPS, EPISODES, N = 20, 4, 200
@@ -194,3 +195,18 @@ def test_what_the_data_do_not_prove_is_told_without_a_setting(fault, told, recor
     _, found = remapped(recorded, "lab@v1", [f"mapping.{fault}"])
     assert [finding["check"] for finding in found] == ["scale"]
     assert told in found[0]["remedy"] and found[0]["overrides"] == []
+
+
+def test_settings_in_warnings_are_words_of_a_shell() -> None:
+    """A scale of several columns has spaces and brackets, a list of texts may have anything."""
+    overrides = [
+        "mapping.state.right.joint_position.scale=[0.017453293, 1.0]",
+        "content.skip=[it's]",
+        "a.b=1",
+    ]
+    finding = {"message": "degrees", "remedy": "scale them", "overrides": overrides}
+    (told,) = warnings_of({"checks": {"findings": [finding]}})
+    start = "degrees: scale them ("
+    assert told.startswith(start)
+    words = shlex.split(told[len(start) : -1])
+    assert words == [word for override in overrides for word in ("--set", override)]

@@ -193,12 +193,12 @@ def lineage(job: Job, before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _robots(job: Job) -> dict[str, Any]:
-    """How each dataset was made of its source, null where its version does not say."""
+    """How each dataset was made of its source; those whose versions do not say are left out."""
     found = {
         component.name: interface_of(known_manifest(job.store, component_version(job.store, component)))
         for component in job.mixture.components
     }
-    return {name: None if interface is None else interface.to_json() for name, interface in found.items()}
+    return {name: interface.to_json() for name, interface in found.items() if interface is not None}
 
 
 def _origin(where: str, run_dir: Path) -> Origin | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +13,7 @@ from robot_foundry.cli.output import counted, emit, note
 from robot_foundry.normalization.checks import CHECKS
 from robot_foundry.normalization.finding import Finding
 from robot_foundry.runtime.errors import EXIT_FINDINGS, EXIT_OK, UsageError, nearest
+from robot_foundry.runtime.overrides import set_options
 
 
 @click.command("validate")
@@ -110,11 +110,10 @@ def _lines(finding: Finding, one: Validation) -> list[str]:
         lines.append(f"    episodes: {', '.join(finding.episodes)}{more}")
     lines.append(f"    next: {finding.remedy}")
     if finding.overrides:
-        settings = " ".join(f"--set {shlex.quote(override)}" for override in finding.overrides)
         is_content = any(override.startswith("content.") for override in finding.overrides)
         # Content is in the tars already, so only another ingest changes it.
         command = f"ingest … --as {one.version.dataset}" if is_content else f"remap {one.version}"
-        lines.append(f"    next: foundry-data {command} {settings}")
+        lines.append(f"    next: foundry-data {command} {set_options(finding.overrides)}")
     return lines
 
 

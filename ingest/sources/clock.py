@@ -33,15 +33,15 @@ class Clock:
 
 
 def clock_of(
-    measured: tuple[str, NDArray[Any], str] | None,
+    measured: tuple[str, NDArray[Any], str, str] | None,
     num_frames: int,
     content: Content,
     *,
     epoch: bool = False,
-    without: str = "",
 ) -> Clock:
-    """From the source's (name, times, unit s, ms, us or ns), or None; since 1970 if `epoch`.
-    `without` are the settings that go without them.
+    """From the source's (name, times, unit s, ms, us or ns, settings that go without them), or None.
+
+    They are since 1970 if `epoch`, else since any moment.
 
     The rate is the spec's, else that of the median step, else the spec's default. Refused for times that are
     not rising, one a frame, or too coarse to tell frames apart.
@@ -50,7 +50,7 @@ def clock_of(
         stated = content.fps
         fps, fps_source = (content.default_fps, "default") if stated is None else (stated, "spec")
         return Clock(fps, fps_source, None, np.arange(num_frames, dtype=np.float64) / fps)
-    name, values, unit = measured
+    name, values, unit, without = measured
     times_N = np.asarray(values)
     times_N = times_N.reshape(-1) if times_N.shape == (num_frames, 1) else times_N
     if why := why_not_times(times_N, num_frames, NANOSECONDS[unit] * 1e-9):

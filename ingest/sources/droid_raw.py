@@ -173,8 +173,8 @@ def _clock(arrays: Mapping[str, NDArray[Any]], num_frames: int, content: Content
     if STEP_START not in arrays:
         return clock_of(None, num_frames, content)
     without = f"--set 'content.skip=[{STEP_START}]' goes by the rate"
-    measured = STEP_START, arrays[STEP_START], "ms"
-    return clock_of(measured, num_frames, content, epoch=True, without=without)
+    measured = STEP_START, arrays[STEP_START], "ms", without
+    return clock_of(measured, num_frames, content, epoch=True)
 
 
 def _views(

@@ -78,14 +78,22 @@ class ImageArray:
 
 
 def form_of(
-    path: str, dataset: h5py.Dataset, content: Content, *, is_stated: bool = False, is_place: bool = False
+    path: str,
+    dataset: h5py.Dataset,
+    content: Content,
+    *,
+    is_stated: bool = False,
+    is_place: bool = False,
+    reads: str | None = "",
 ) -> Pixels | Files | str | None:
     """As `pixels_of`, and image files: they are looked for in any array of bytes that may hold them."""
     if dataset.shape is None:
         return None
     if _may_hold_files(dataset):
         return Files() if is_stated or is_place or _starts_as_file(path, dataset) else None
-    return pixels_of(path, dataset.shape, dataset.dtype, content, is_stated=is_stated, is_place=is_place)
+    return pixels_of(
+        path, dataset.shape, dataset.dtype, content, is_stated=is_stated, is_place=is_place, reads=reads
+    )
 
 
 def image_array(name: str, path: str, dataset: h5py.Dataset, form: Pixels | Files) -> ImageArray:

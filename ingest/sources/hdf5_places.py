@@ -22,6 +22,9 @@ from robot_foundry.ingest.sources.base import Episode, Layout, Refused, SourceFi
 from robot_foundry.ingest.sources.clock import Clock, clock_of
 from robot_foundry.ingest.sources.hdf5_images import Files, form_of
 from robot_foundry.ingest.sources.hdf5_structure import (
+    NAME,
+    NOTHING,
+    SETTING,
     Images,
     Structure,
     find_images,
@@ -192,9 +195,8 @@ def _images(
     """The image arrays, by name or where they lie; of others that may hold images is told."""
     if isinstance(places.images, Mapping):
         named = set(places.images.values())
-        return Images(
-            _stated(found, places.images, content, lost), other_images(found, named, content, _why(content))
-        )
+        others = other_images(found, named, content, _why(content), NAME)
+        return Images(_stated(found, places.images, content, lost), others)
     is_place = {
         path: True
         for path in found
@@ -206,7 +208,9 @@ def _images(
         raise Refused(
             f"it has no image array '{', '.join(places.images)}' (arrays: {', '.join(found)}){told}"
         )
-    return replace(images, told={**images.told, **other_images(found, is_place, content, _why(content))})
+    needs = SETTING if places.images or content.hdf5 is not None else NOTHING
+    others = other_images(found, is_place, content, _why(content), needs)
+    return replace(images, told={**images.told, **others})
 
 
 def _why(content: Content) -> str:
@@ -246,5 +250,5 @@ def _clock(
     values = arrays[key] if key in arrays else hdf5.read_array(key, found)
     if content.extra_row is not None and values.shape[:1] == (num_frames + 1,):
         values = values[:num_frames]
-    measured, without = (key, values, places.time.unit), "--set content.hdf5.time=null, and give content.fps"
-    return clock_of(measured, num_frames, content, epoch=places.time.epoch, without=without)
+    measured = key, values, places.time.unit, "--set content.hdf5.time=null, and give content.fps"
+    return clock_of(measured, num_frames, content, epoch=places.time.epoch)

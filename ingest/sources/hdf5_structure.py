@@ -21,6 +21,7 @@ from robot_foundry.ingest.sources.pixels import ALPHA, Pixels, check_settings
 from robot_foundry.ingest.sources.spans import spans
 from robot_foundry.ingest.spec import Content
 from robot_foundry.runtime.errors import nearest
+from robot_foundry.runtime.overrides import set_option
 
 # They are held in memory at once.
 MOST_LOW_DIM_BYTES = 1 << 30
@@ -85,14 +86,29 @@ class Images:
     told: Mapping[str, str]
 
 
-def find_images(found: Mapping[str, h5py.Dataset], content: Content, is_place: Mapping[str, bool]) -> Images:
-    """The images among the arrays that `is_place` names; it says whether they lie where images do."""
+# What makes a layout read an array that may hold images: `content.pixels` alone; a name in
+# `content.hdf5.images` too; or nothing.
+SETTING, NAME, NOTHING = "setting", "name", "nothing"
+
+
+def find_images(
+    found: Mapping[str, h5py.Dataset],
+    content: Content,
+    is_place: Mapping[str, bool],
+    needs: str = SETTING,
+) -> Images:
+    """The images among the arrays that `is_place` names; it says whether they lie where images do.
+
+    `needs` is what makes the layout read one that is not certain: SETTING, NAME or NOTHING.
+    """
     forms, told = {}, {}
     check_settings(found, content)
     for path, certain in is_place.items():
         if hdf5.is_skipped(path, content.skip):
             continue
-        form = form_of(path, found[path], content, is_place=certain)
+        named = set_option(f"content.hdf5.images.{hdf5.camera_name(path)}={path}")
+        reads = {SETTING: "", NAME: named, NOTHING: None}[needs]
+        form = form_of(path, found[path], content, is_place=certain, reads=reads)
         if isinstance(form, str):
             told[path] = form
         elif form is not None:
@@ -101,11 +117,15 @@ def find_images(found: Mapping[str, h5py.Dataset], content: Content, is_place: M
 
 
 def other_images(
-    found: Mapping[str, h5py.Dataset], taken: Collection[str], content: Content, why: str
+    found: Mapping[str, h5py.Dataset],
+    taken: Collection[str],
+    content: Content,
+    why: str,
+    needs: str = SETTING,
 ) -> dict[str, str]:
     """What is told of arrays that hold images, or may, and lie where none are read."""
     others = {path: False for path in found if path not in taken}
-    images = find_images(found, replace(content, pixels={}), others)
+    images = find_images(found, replace(content, pixels={}), others, needs)
     return {**dict.fromkeys((path for _, path in images.forms), why), **images.told}
 
 
@@ -179,14 +199,15 @@ def read(structure: Structure, content: Content) -> Contents:
         told,
     )
     for path in structure.texts:
-        _add_text(contents, path, structure.datasets[path])
+        _add_text(contents, path, structure.datasets[path], content)
     return contents
 
 
-def _add_text(contents: Contents, path: str, dataset: h5py.Dataset) -> None:
+def _add_text(contents: Contents, path: str, dataset: h5py.Dataset, content: Content) -> None:
     """One text, or a few, are an attribute; one a frame are spans of frames."""
     shape = tuple(size for size in dataset.shape if size != 1)
-    is_one, is_by_frame = not shape, shape in ((contents.num_frames,), (contents.num_frames + 1,))
+    is_longer = content.extra_row is not None and shape == (contents.num_frames + 1,)
+    is_one, is_by_frame = not shape, is_longer or shape == (contents.num_frames,)
     if not is_one and not is_by_frame and (len(shape) > 1 or shape[0] > hdf5.LONGEST_LIST):
         contents.left_out[path] = f"its type is {dataset.dtype}"
         return

@@ -134,10 +134,12 @@ def pixels_of(
     *,
     is_stated: bool = False,
     is_place: bool = False,
+    reads: str | None = "",
 ) -> Pixels | str | None:
     """The form of an array [N, …] as far as its header tells; why it is not certain; or None for no pictures.
 
-    `is_stated` says that the spec names just this array as pictures, `is_place` that it lies where they do.
+    `is_stated` says that the spec names just this array as pictures, `is_place` that it lies where they do,
+    and `reads` is as of `unsure`.
     """
     setting = _setting(path, content)
     is_stated = is_stated or setting is not None
@@ -151,12 +153,16 @@ def pixels_of(
     is_picture = _by_name(path)
     if form is None:
         may_be = dtype == np.uint8 and len(shape) > 3 and (is_place or is_picture)
-        return unsure(path, SHAPELESS, "axes: HWC, CHW or HW") if may_be and is_picture is not False else None
+        return (
+            unsure(path, SHAPELESS, "axes: HWC, CHW or HW", reads)
+            if may_be and is_picture is not False
+            else None
+        )
     if is_picture is False:
-        return unsure(path, "its name is that of a depth map or a mask")
+        return unsure(path, "its name is that of a depth map or a mask", reads=reads)
     if is_place or is_picture or (form.channels > 1 and form.dtype == "uint8"):
         return form
-    return unsure(path, UNNAMED) if form.channels > 1 else None
+    return unsure(path, UNNAMED, reads=reads) if form.channels > 1 else None
 
 
 def is_named_picture(path: str) -> bool:
@@ -164,12 +170,16 @@ def is_named_picture(path: str) -> bool:
     return _by_name(path) is True
 
 
-def unsure(path: str, why: str, setting: str = "range: [BLACK, WHITE]") -> str:
-    """What is told of an array that is not taken for pictures though it may be."""
-    return (
-        f"may hold images, and {why}: `--set 'content.pixels={{{path}: {{{setting}}}}}'` reads "
-        f"them, `--set 'content.skip=[{path}]'` leaves them out"
-    )
+def unsure(path: str, why: str, setting: str = "range: [BLACK, WHITE]", reads: str | None = "") -> str:
+    """What is told of an array that is not taken for pictures though it may be.
+
+    `reads` is what the spec must say besides the setting so that it is; None where nothing makes it one.
+    """
+    skips = f"`--set 'content.skip=[{path}]'` leaves them out"
+    if reads is None:
+        return f"may hold images, and {why}: {skips}"
+    settings = f"{reads} --set 'content.pixels={{{path}: {{{setting}}}}}'".strip()
+    return f"may hold images, and {why}: `{settings}` reads them, {skips}"
 
 
 def check_settings(paths: Iterable[str], content: Content) -> None:

@@ -17,6 +17,7 @@ from robot_foundry.ingest.sources import hdf5
 from robot_foundry.ingest.sources.base import Episode, Layout, Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.clock import why_not_times
 from robot_foundry.ingest.sources.hdf5_structure import (
+    SETTING,
     Structure,
     find_images,
     other_images,
@@ -136,8 +137,11 @@ class Robomimic(Layout):
         return content.default_fps, "default"
 
 
-def demo_structure(demo: h5py.Group, content: Content) -> Structure:
-    """What is taken of a demonstration with actions. Refused if it cannot be used."""
+def demo_structure(demo: h5py.Group, content: Content, needs: str = SETTING) -> Structure:
+    """What is taken of a demonstration with actions. Refused if it cannot be used.
+
+    `needs` is what makes the layout read an array that may hold images.
+    """
     if not isinstance(hdf5.child(demo, "actions"), h5py.Dataset):
         others = ", ".join(sorted(name for name in demo if name != "actions"))
         why = hdf5.nowhere(demo, "actions") or f"it has {others or 'nothing'}"
@@ -146,8 +150,9 @@ def demo_structure(demo: h5py.Group, content: Content) -> Structure:
     found = hdf5.datasets(demo, NOT_READ, lost)
     num_frames = _num_frames(demo, found, content)
     places = {name: False for name in found if name.startswith("obs/") or is_set(name, content)}
-    images = find_images(found, content, places)
-    images = replace(images, told={**images.told, **other_images(found, places, content, OUTSIDE_OBS)})
+    images = find_images(found, content, places, needs)
+    elsewhere = other_images(found, places, content, OUTSIDE_OBS, needs)
+    images = replace(images, told={**images.told, **elsewhere})
     return structure_of(found, num_frames, images, content, {}, lost)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from robot_foundry.ingest.sources import hdf5
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.hdf5_structure import Structure
+from robot_foundry.ingest.sources.hdf5_structure import NOTHING, Structure
 from robot_foundry.ingest.sources.robomimic import Robomimic, demo_structure
 from robot_foundry.ingest.spec import Content
 
@@ -28,7 +28,7 @@ class Robosuite(Robomimic):
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
         if not isinstance(hdf5.child(demo, "states"), h5py.Dataset):
             raise Refused(f"it has no array 'states' (it has {', '.join(sorted(demo)) or 'nothing'})")
-        return demo_structure(demo, content)
+        return demo_structure(demo, content, NOTHING)
 
     def environment(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """The file's attributes, with `env_info` parsed as `env_args.env_kwargs`, and `env_name`."""
