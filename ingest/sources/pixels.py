@@ -39,6 +39,11 @@ PICTURE = re.compile(
 COLOURS = re.compile(r"rgb|colou?r")
 NO_PICTURE = re.compile(r"depth|dispar|segment|mask|semantic|point_?cloud|heat_?map|optical_?flow")
 NO_PICTURE_WORDS = frozenset(("seg", "segm", "normal", "normals", "label", "labels", "xyz"))
+# What is told of cameras and pictures, or computed from them: such a name says nothing of what an array is.
+ABOUT_PICTURES = frozenset(
+    ("intrinsic", "intrinsics", "extrinsic", "extrinsics", "pose", "embedding", "embeddings", "feature",
+     "features", "id", "name", "names", "serial", "type", "timestamp", "timestamps")
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,12 @@ def is_named_picture(path: str) -> bool:
     return _by_name(path) is True
 
 
+def is_shaped_picture(path: str, row: Sequence[int]) -> bool:
+    """Whether rows of this shape may be pictures in colour, unless names say that they are none."""
+    form = _by_shape((1, *row), np.dtype(np.uint8), PixelSetting(), is_stated=False)
+    return form is not None and form.channels > 1 and _by_name(path) is not False
+
+
 def unsure(path: str, why: str, setting: str = "range: [BLACK, WHITE]") -> str:
     """What is told of an array that is not taken for pictures though it may be."""
     return (
@@ -218,11 +229,20 @@ def _by_name(path: str) -> bool | None:
         return True
     if any(map(_says_no, above)):
         return False
-    return True if PICTURE.search(path.lower()) else None
+    for name in (last, *reversed(above)):
+        if not ABOUT_PICTURES.isdisjoint(_words(name)):
+            return None
+        if PICTURE.search(name):
+            return True
+    return None
 
 
 def _says_no(name: str) -> bool:
-    return bool(NO_PICTURE.search(name)) or not NO_PICTURE_WORDS.isdisjoint(re.findall(r"[a-z]+", name))
+    return bool(NO_PICTURE.search(name)) or not NO_PICTURE_WORDS.isdisjoint(_words(name))
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z]+", name)
 
 
 def _check_finite(row: NDArray[Any], path: str, n: int) -> None:

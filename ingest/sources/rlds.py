@@ -28,7 +28,6 @@ from robot_foundry.ingest.sources.base import (
     Unit,
     text_of,
 )
-from robot_foundry.ingest.sources.hdf5_structure import MOST_LOW_DIM_BYTES
 from robot_foundry.ingest.sources.pixels import Pixels
 from robot_foundry.ingest.sources.rlds_directory import (
     FEATURES,
@@ -57,6 +56,7 @@ from robot_foundry.ingest.sources.rlds_views import (
     tensors_of,
     too_long,
 )
+from robot_foundry.ingest.sources.shared import ABSENT, MOST_LOW_DIM_BYTES, SKIPPED
 from robot_foundry.ingest.sources.spans import spans
 from robot_foundry.ingest.sources.tfrecord import SMALLEST_RECORD, find_records, read_record
 from robot_foundry.ingest.spec import Content
@@ -64,7 +64,6 @@ from robot_foundry.runtime import files
 from robot_foundry.shards.arrays import is_safe_name
 from robot_foundry.shards.keys import MAX_FRAMES, episode_key
 
-SKIPPED, ABSENT = "skipped by the spec", "the record has none"
 # Names of what is added here.
 RESERVED = ("timestamp", "split")
 
