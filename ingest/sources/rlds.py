@@ -9,9 +9,10 @@ Legend: T steps.
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ from robot_foundry.ingest.sources.rlds_features import (
     Example,
     Leaf,
 )
-from robot_foundry.ingest.sources.rlds_names import CLAIMED
+from robot_foundry.ingest.sources.rlds_names import CLAIMED, Names
 from robot_foundry.ingest.sources.rlds_views import (
     cameras_of,
     encoded_maps,
@@ -143,10 +144,19 @@ def _json_beside(file: SourceFile, name: str) -> bytes | None:
     return None
 
 
-def _names_beside(file: SourceFile) -> list[str]:
-    """The names of all files in its folder."""
+def _names_beside(file: SourceFile) -> Names:
+    """The names of all files in its folder: a local one is listed once while no name in it changes."""
     folder = "/".join(filter(None, (file.root, file.path.rpartition("/")[0])))
-    return [found.path for found in files.matching(folder, "*")]
+    return _names_in(folder) if files.is_remote(folder) else _names_at(folder, os.stat(folder).st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _names_at(folder: str, _modified_ns: int) -> Names:
+    return _names_in(folder)
+
+
+def _names_in(folder: str) -> Names:
+    return Names(found.path for found in files.matching(folder, "*"))
 
 
 def _record(path: Path, number: int, known: DatasetFile) -> bytes:
