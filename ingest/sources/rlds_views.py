@@ -30,7 +30,6 @@ from robot_foundry.ingest.sources.shared import LARGEST_ROW, NO_IMAGE, UNASKED, 
 from robot_foundry.ingest.spec import Content
 from robot_foundry.shards import images
 
-FORMATS = {"jpg": "jpeg", "png": "png"}
 # Depth maps of an episode take no more than this beside its low-dimensional arrays.
 MOST_MAP_BYTES = 256 * 1024 * 1024
 # In place of a size that only the record tells.
@@ -143,7 +142,7 @@ def _probed(path: str, step: int, data: Data, headers: images.Headers) -> tuple[
         encoding, height, width = headers.probe(data)
     except images.CorruptImage as error:
         raise Refused(f"image {step} of {path}: {error.message}") from error
-    return FORMATS[encoding], height, width
+    return images.FORMATS[encoding], height, width
 
 
 def _pictures(camera: Camera, views: Sequence[Data]) -> Iterator[Picture]:
