@@ -195,6 +195,17 @@ def test_images_in_a_form_that_is_not_read_are_a_camera_that_is_lost(tmp_path, c
     assert left_out["obs/agentview_depth"] == "a row has 6400 numbers"
 
 
+def test_names_and_shapes_that_are_no_pictures_are_no_cameras(tmp_path, command):
+    long = np.zeros((FRAMES, 2000, 3))  # too long for an array
+    arrays = {
+        f"obs/{name}": long
+        for name in ("camera_point_cloud", "image_heatmap", "semantic_image", "image_label", "camera_pose")
+    }
+    assert warnings(command, make(tmp_path / "a.hdf5", {"arrays": arrays})) == []
+    (told,) = warnings(command, make(tmp_path / "b.hdf5", {"arrays": {"obs/gray": long}}))
+    assert told == "obs/gray looks like images of a camera and is not read as one: a row has 6000 numbers"
+
+
 @pytest.mark.parametrize(("columns", "unused"), [(14, [7, 14]), (8, [7, 8])])
 def test_columns_of_an_action_that_nothing_takes(tmp_path, command, columns, unused):
     path = make(tmp_path / "in.hdf5", {"columns": columns})
@@ -274,4 +285,4 @@ def test_files_that_are_passed_over_are_named(tmp_path, command):
     assert warnings(command, folder) == [
         "passed over 4 files that the layout robomimic does not read: a.txt, b.txt, c.txt, …"
     ]
-    assert "passed over  a.txt, b.txt, c.txt" in command("show", "made").out
+    assert "passed over  a.txt, b.txt, c.txt, … and 1 more\n" in command("show", "made").out
