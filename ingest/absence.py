@@ -27,7 +27,7 @@ from robot_foundry.ingest.holdings import (
 from robot_foundry.ingest.notes import num_told
 from robot_foundry.ingest.quantities import GRIPPER, kind_of
 from robot_foundry.ingest.resolve import Resolution
-from robot_foundry.ingest.sources.pixels import is_named_picture, is_shaped_picture
+from robot_foundry.ingest.sources.pixels import is_lost_picture, is_shaped_picture
 from robot_foundry.ingest.sources.shared import ABSENT, NO_IMAGE, SKIPPED, UNASKED
 from robot_foundry.ingest.spec import Mapping
 from robot_foundry.ingest.survey import Surveyed
@@ -273,7 +273,7 @@ def _lost_cameras(held: Holdings, free: Sequence[str], told: set[str]) -> Iterat
     lost = [
         (path, held.why_left_out(path)[0])
         for path in sorted(held.left_out)
-        if is_named_picture(path) and not _is_as_asked(held, path) and path not in held.images
+        if is_lost_picture(path) and not _is_as_asked(held, path) and path not in held.images
     ]
     lost += [(name, "it is kept as an array") for name in free if is_shaped_picture(name, held.shapes[name])]
     lost = [(path, reason) for path, reason in lost if path not in told]

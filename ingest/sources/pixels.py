@@ -39,7 +39,7 @@ PICTURE = re.compile(
 COLOURS = re.compile(r"rgb|colou?r")
 NO_PICTURE = re.compile(r"depth|dispar|segment|mask|semantic|point_?cloud|heat_?map|optical_?flow")
 NO_PICTURE_WORDS = frozenset(("seg", "segm", "normal", "normals", "label", "labels", "xyz"))
-# What is told of cameras and pictures, or computed from them: such a name says nothing of what an array is.
+# What is told of cameras and pictures, or computed from them, and has their names.
 ABOUT_PICTURES = frozenset(
     ("intrinsic", "intrinsics", "extrinsic", "extrinsics", "pose", "embedding", "embeddings", "feature",
      "features", "id", "name", "names", "serial", "type", "timestamp", "timestamps")
@@ -169,6 +169,11 @@ def is_named_picture(path: str) -> bool:
     return _by_name(path) is True
 
 
+def is_lost_picture(path: str) -> bool:
+    """Whether what is not read is missed as pictures by its name, in whatever form it is."""
+    return is_named_picture(path) and ABOUT_PICTURES.isdisjoint(re.findall(r"[a-z]+", path.lower()))
+
+
 def is_shaped_picture(path: str, row: Sequence[int]) -> bool:
     """Whether rows of this shape may be pictures in colour, unless names say that they are none."""
     form = _by_shape((1, *row), np.dtype(np.uint8), PixelSetting(), is_stated=False)
@@ -229,20 +234,11 @@ def _by_name(path: str) -> bool | None:
         return True
     if any(map(_says_no, above)):
         return False
-    for name in (last, *reversed(above)):
-        if not ABOUT_PICTURES.isdisjoint(_words(name)):
-            return None
-        if PICTURE.search(name):
-            return True
-    return None
+    return True if PICTURE.search(path.lower()) else None
 
 
 def _says_no(name: str) -> bool:
-    return bool(NO_PICTURE.search(name)) or not NO_PICTURE_WORDS.isdisjoint(_words(name))
-
-
-def _words(name: str) -> list[str]:
-    return re.findall(r"[a-z]+", name)
+    return bool(NO_PICTURE.search(name)) or not NO_PICTURE_WORDS.isdisjoint(re.findall(r"[a-z]+", name))
 
 
 def _check_finite(row: NDArray[Any], path: str, n: int) -> None:
