@@ -11,10 +11,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from robot_foundry.ingest.asked import missing
+from robot_foundry.ingest.asked import Asked, Missing, missing
 from robot_foundry.ingest.expectations import unknown_grippers
 from robot_foundry.ingest.holdings import (
     Holdings,
@@ -24,26 +24,23 @@ from robot_foundry.ingest.holdings import (
     fields_of,
     partly_taken,
 )
+from robot_foundry.ingest.notes import num_told
 from robot_foundry.ingest.quantities import GRIPPER, kind_of
 from robot_foundry.ingest.resolve import Resolution
-from robot_foundry.ingest.spec import Content, Mapping, Spec, builtin_specs, load_spec
+from robot_foundry.ingest.sources.pixels import is_lost_picture, is_shaped_picture
+from robot_foundry.ingest.sources.shared import ABSENT, NO_IMAGE, SKIPPED, UNASKED
+from robot_foundry.ingest.spec import Mapping
 from robot_foundry.ingest.survey import Surveyed
+from robot_foundry.normalization.finding import listed
 
 MOST_NAMES, MOST_EXAMPLES = 64, 3
-# Words in names of images, and in those of what is none; a name is read by its parts.
-IMAGE_WORDS = {
-    "image", "images", "img", "rgb", "rgba", "color", "colour", "cam", "camera", "video", "eye", "view",
-    "agentview", "frontview", "sideview",
-}  # fmt: skip
-NO_IMAGE_WORDS = {
-    "depth", "segmentation", "seg", "mask", "disparity", "points", "pointcloud", "normals", "flow",
-    "intrinsics", "extrinsics", "pose", "embedding", "features", "id", "name", "names", "serial", "type",
-    "timestamp",
-}  # fmt: skip
 LANGUAGE_WORDS = ("language", "instruction", "instructions", "lang", "task", "prompt", "goal", "command")
 # Reasons of readers that say what the user asked for, or what is not in this episode.
-AS_ASKED = ("skipped by the spec", "not among the spec's cameras", "the record has none", "no step of the")
-SMALLEST_SIDE = 8
+AS_ASKED = frozenset((SKIPPED, UNASKED, ABSENT, NO_IMAGE))
+# And those that are of texts.
+OF_TEXTS = re.compile(r"its type is (object|\|S|<U)|its texts are|it is a list of (lists of )?texts")
+# What is said where a rule finds something that it cannot read (ingest/labels.py).
+NO_INSTRUCTION, NO_SUCCESS = re.compile("gives? no instruction"), "success is unknown"
 # What readers themselves take from the attributes of a file.
 OF_ENVIRONMENT = {"env_args", "env_name", "env", "env_info"}
 # Names of the arrays of one arm and of another.
@@ -52,35 +49,12 @@ MOST_LISTED = 4
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The mapping of a spec, with its name and content where these are known.
-
-    `is_as_named` says that nothing of it was changed.
-    """
-
-    mapping: Mapping
-    content: Content | None = None
-    name: str | None = None
-    is_as_named: bool = False
-
-    @classmethod
-    def of(cls, spec: Spec) -> Asked:
-        return cls(spec.mapping, spec.content, spec.name, not spec.overrides)
-
-    def packaged(self) -> Asked | None:
-        """What the packaged spec of this name asks, before the user changed it."""
-        if self.name not in builtin_specs():
-            return None
-        return self if self.is_as_named else Asked.of(load_spec(str(self.name)))
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """What the tables hold of an episode. `told` are kind and source of its annotations."""
+    """What the tables hold of an episode: of its annotations kind and source."""
 
     unit: str
     success: bool | None
-    told: frozenset[tuple[str, str]]
+    annotations: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -95,40 +69,38 @@ class Absence:
 
 
 def absence(
-    spec: Asked, resolution: Resolution, episodes: Sequence[Surveyed], outcomes: Sequence[Outcome]
+    asked: Asked, resolution: Resolution, episodes: Sequence[Surveyed], outcomes: Sequence[Outcome]
 ) -> Absence:
     """The record of these episodes, which are those that were written, each with its outcome.
 
     A pure function of these; the order of the episodes decides examples only.
     """
-    held = Holdings.of(episodes)
-    told = {entry for outcome in outcomes for entry in outcome.told}
+    mapping, held = asked.mapping, Holdings.of(episodes)
+    annotations = {annotation for outcome in outcomes for annotation in outcome.annotations}
     has_success = any(outcome.success is not None for outcome in outcomes)
-    known = spec.packaged()
-    packaged = (None, None) if known is None else (known.mapping, known.content)
-    lacking = missing((spec.mapping, spec.content), packaged, held, told, has_success)
+    lacking = missing(asked, asked.packaged(), held, annotations, has_success)
+    lost = [own for own in lacking if own.is_lost]
     partly = partly_taken(resolution.mapping, held)
-    free = sorted(held.arrays.keys() - arrays_taken(spec.mapping, spec.content))
-    no_text = [own.unit for own in outcomes if all(kind != "instruction" for kind, _ in own.told)]
+    free = sorted(held.arrays.keys() - arrays_taken(mapping, asked.content))
+    no_text = [own.unit for own in outcomes if all(kind != "instruction" for kind, _ in own.annotations)]
+    told = [*resolution.warnings, *_grippers(mapping, episodes), *(own.sentence for own in lost)]
     warnings = [
-        *resolution.warnings,
-        *_grippers(spec.mapping, episodes),
-        *(own.sentence for own in lacking if own.is_lost),
-        *_roles(spec.mapping, held),
-        *_language(spec.mapping, held, told, no_text, episodes),
+        *told,
+        *_roles(mapping, held, lost),
+        *_language(mapping, held, annotations, no_text, episodes, told, lost),
         *_lost_cameras(held, free, {path for item in episodes for path in item.episode.get("told", ())}),
         *_lost_columns(partly),
         *_lost_arm(resolution.mapping, free),
-        *_lost_grippers(spec.mapping, resolution),
-        *_success(spec.mapping, held, outcomes),
+        *_lost_grippers(mapping, resolution, told),
+        *_success(mapping, held, outcomes, told),
     ]
     no_success = [own.unit for own in outcomes if own.success is None]
     return Absence(
         {
             "episodes": held.episodes,
-            "taken": _taken(held, arrays_taken(resolution.mapping, spec.content)),
-            "not_taken": _not_taken(held, free, partly, attributes_taken(spec.mapping)),
-            "not_found": _bounded([asdict(own) for own in lacking]),
+            "taken": _taken(held, arrays_taken(resolution.mapping, asked.content)),
+            "not_taken": _not_taken(held, free, partly, attributes_taken(mapping)),
+            "not_found": _bounded([own.to_json() for own in lacking]),
             "without": {
                 "instruction": _units(no_text),
                 "success": _units(no_success),
@@ -188,75 +160,101 @@ def _without_cameras(held: Holdings, episodes: Sequence[Surveyed]) -> dict[str, 
     }
 
 
-def _grippers(asked: Mapping, episodes: Sequence[Surveyed]) -> Iterator[str]:
+def _grippers(mapping: Mapping, episodes: Sequence[Surveyed]) -> Iterator[str]:
     """Grippers that the source names and nobody here knows."""
     seen: set[int] = set()
     for item in episodes:
         environment = id(item.episode["environment"])  # one for all episodes of a file
         if environment not in seen:
             seen.add(environment)
-            yield from unknown_grippers(asked, item)
+            yield from unknown_grippers(mapping, item)
 
 
-def _roles(asked: Mapping, held: Holdings) -> Iterator[str]:
-    for camera in sorted(held.cameras.keys() - asked.cameras.keys()):
+def _roles(mapping: Mapping, held: Holdings, lost: Sequence[Missing]) -> Iterator[str]:
+    """Cameras without a role, but those of which a warning says that they were meant."""
+    meant = {own.near for own in lost if own.asked == "mapping.cameras"}
+    for camera in sorted(held.cameras.keys() - mapping.cameras.keys() - meant):
         yield f"camera '{camera}' has no role in the mapping, so its name is its role"
 
 
 def _language(
-    asked: Mapping,
+    mapping: Mapping,
     held: Holdings,
-    told: Iterable[tuple[str, str]],
+    annotations: Iterable[tuple[str, str]],
     no_text: Sequence[str],
     episodes: Sequence[Surveyed],
+    told: Sequence[str],
+    lost: Sequence[Missing],
 ) -> Iterator[str]:
-    """That episodes have no instruction, and where the source may hold one."""
-    places = _places_of_language(asked, held, told, episodes)
-    if not no_text or not (asked.instruction or places):
+    """That episodes have no instruction, and where the source may hold one.
+
+    Of what the warnings `told` say already, as of a misspelt name among `lost`, only the count is told.
+    """
+    places = _places_of_language(mapping, held, annotations, episodes) if no_text else {}
+    if not no_text or not (mapping.instruction or places):
         return
-    total = held.episodes
-    if len(no_text) == total:
-        start, remedy = "no episode has an instruction", ": --set 'mapping.instruction=[{text: …}]' gives one"
+    unread = max((num_told(text) for text in told if NO_INSTRUCTION.search(text)), default=0)
+    meant = {own.near for own in lost if own.asked == "mapping.instruction" and own.near}
+    is_misspelt = bool(meant) and (not places or not meant.isdisjoint(places))
+    start, remedy = "no episode has an instruction", ": --set 'mapping.instruction=[{text: …}]' gives one"
+    if len(no_text) < held.episodes:
+        some = listed(no_text, MOST_EXAMPLES)
+        start, remedy = f"{len(no_text)} of {held.episodes} episodes have no instruction ({some})", ""
+    elif is_misspelt or unread == held.episodes:
+        return
+    if is_misspelt or unread:
+        yield start
     else:
-        some = _some(no_text, MOST_EXAMPLES)
-        start, remedy = f"{len(no_text)} of {total} episodes have no instruction ({some})", ""
-    yield f"{start}; the source has {places[0]}" if places else f"{start}{remedy}"
+        yield f"{start}; the source has {next(iter(places.values()))}" if places else f"{start}{remedy}"
 
 
 def _places_of_language(
-    asked: Mapping, held: Holdings, told: Iterable[tuple[str, str]], episodes: Sequence[Surveyed]
-) -> list[str]:
-    """Where language may be that no rule takes, the likeliest first."""
-    places = [
-        f"texts under '{kind}': --set 'mapping.instruction=[{{spans: {kind}}}]'"
-        for kind in sorted({kind for kind, _ in told} - {"instruction"})
-        if _words(kind) & set(LANGUAGE_WORDS)
-    ]
-    taken = attributes_taken(asked)
+    mapping: Mapping, held: Holdings, annotations: Iterable[tuple[str, str]], episodes: Sequence[Surveyed]
+) -> dict[str, str]:
+    """Where language may be that no rule takes, by name, the likeliest first."""
+    places = {
+        kind: f"texts under '{kind}': --set 'mapping.instruction=[{{spans: {kind}}}]'"
+        for kind in sorted({kind for kind, _ in annotations} - {"instruction"})
+        if _is_of_language(kind)
+    }
+    taken = attributes_taken(mapping)
+    of_episodes = _named_texts(held.attributes.keys() - taken, episodes, "attributes")
+    of_files = _named_texts(held.of_files.keys() - held.attributes.keys() - taken, episodes, "environment")
     for word in LANGUAGE_WORDS:
-        places += [
-            f"the attribute '{name}': --set 'mapping.instruction=[{{attr: {name}}}]'"
-            for name in sorted(held.attributes.keys() - taken)
+        places |= {
+            name: f"the attribute '{name}'{where}: --set 'mapping.instruction=[{{attr: {name}}}]'"
+            for names, where in ((of_episodes, ""), (of_files, " of the file"))
+            for name in names
             if word in _words(name)
-        ]
-        places += [
-            f"an attribute '{name}' of the file, which is not of an episode: "
-            "--set 'mapping.instruction=[{text: …}]'"
-            for name in sorted(held.of_files)
-            if word in _words(name)
-        ]
-    places += [
-        f"'{inner}' inside the attribute '{name}': "
+        }
+    places |= {
+        f"{name}.{inner}": f"'{inner}' inside the attribute '{name}': "
         f"--set 'mapping.instruction=[{{attr: {name}, json: {inner}}}]'"
         for name, inner in _inside_json(episodes)
         if inner in LANGUAGE_WORDS
-    ]
-    places += [
-        f"'{path}', which was left out: {held.why_left_out(path)[0]}"
+    }
+    return places | {
+        path: f"'{path}', which was left out: {reason}"
         for path in sorted(held.left_out)
-        if _words(path) & set(LANGUAGE_WORDS) and not _is_as_asked(held, path)
-    ]
-    return places
+        if _is_of_language(path) and OF_TEXTS.match(reason := held.why_left_out(path)[0])
+    }
+
+
+def _is_of_language(name: str) -> bool:
+    return not _words(name).isdisjoint(LANGUAGE_WORDS)
+
+
+def _named_texts(names: Iterable[str], episodes: Sequence[Surveyed], where: str) -> list[str]:
+    """Those of the names that are of language and, in an episode, of a text or several."""
+    named = filter(_is_of_language, sorted(names))
+    return [name for name in named if any(_is_text(item.episode[where].get(name)) for item in episodes)]
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is text, in UTF-8 or in another encoding, or a list of such."""
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_text, value))
+    return isinstance(value, str) or (isinstance(value, dict) and set(value) == {"base64"})
 
 
 def _inside_json(episodes: Sequence[Surveyed]) -> Iterator[tuple[str, str]]:
@@ -275,32 +273,19 @@ def _lost_cameras(held: Holdings, free: Sequence[str], told: set[str]) -> Iterat
     lost = [
         (path, held.why_left_out(path)[0])
         for path in sorted(held.left_out)
-        if _is_named_as_image(path) and not _is_as_asked(held, path) and path not in held.images
+        if is_lost_picture(path) and not _is_as_asked(held, path) and path not in held.images
     ]
-    lost += [(name, "it is kept as an array") for name in free if _has_shape_of_image(held.shapes[name])]
+    lost += [(name, "it is kept as an array") for name in free if is_shaped_picture(name, held.shapes[name])]
     lost = [(path, reason) for path, reason in lost if path not in told]
     if lost:
         paths, reasons = [path for path, _ in lost], list(dict.fromkeys(reason for _, reason in lost))
         verb = "looks like images of a camera and is" if len(lost) == 1 else "look like images and are"
         none = " none" if len(lost) > 1 else " not read as one"
-        yield f"{_some(paths)} {verb}{none}: {'; '.join(reasons[:2])}"
+        yield f"{listed(paths, MOST_LISTED)} {verb}{none}: {'; '.join(reasons[:2])}"
 
 
 def _is_as_asked(held: Holdings, path: str) -> bool:
-    return held.why_left_out(path)[0].startswith(AS_ASKED)
-
-
-def _is_named_as_image(path: str) -> bool:
-    words = _words(path)
-    return bool(words & IMAGE_WORDS) and not words & NO_IMAGE_WORDS
-
-
-def _has_shape_of_image(shape: tuple[int, ...]) -> bool:
-    """Rows [H, W, 3 or 4], or channels first."""
-    if len(shape) != 3:
-        return False
-    height, width = shape[:2] if shape[2] in (3, 4) else shape[1:]
-    return (shape[2] in (3, 4) or shape[0] in (3, 4)) and min(height, width) >= SMALLEST_SIDE
+    return held.why_left_out(path)[0] in AS_ASKED
 
 
 def _lost_columns(partly: Sequence[Partly]) -> Iterator[str]:
@@ -326,30 +311,36 @@ def _lost_arm(resolved: Mapping, free: Sequence[str]) -> Iterator[str]:
         if (other := key.replace(here, there)) != key and other in free
     }
     if lost:
-        yield f"nothing takes what looks like another arm: {_some(sorted(lost))}"
+        yield f"nothing takes what looks like another arm: {listed(sorted(lost), MOST_LISTED)}"
 
 
-def _lost_grippers(asked: Mapping, resolution: Resolution) -> Iterator[str]:
-    """Commands of a gripper that the state has and no episode tells."""
+def _lost_grippers(mapping: Mapping, resolution: Resolution, told: Sequence[str]) -> Iterator[str]:
+    """Commands of a gripper that the state has and no episode tells, but those of which a warning tells."""
     resolved = resolution.mapping
     kept = {(where, quantity) for where, quantity, _ in fields_of(resolved)}
-    for where, quantity, own in fields_of(asked):
+    for where, quantity, own in fields_of(mapping):
         is_gripper = where != "state" and kind_of(quantity) == GRIPPER
         if is_gripper and own.optional and (where, quantity) not in kept and quantity in resolved.state:
             start = f"{quantity} of {where} is left out: "
-            if not any(warning.startswith(start) for warning in resolution.warnings):
+            if not any(warning.startswith(start) for warning in told):
                 place = "" if own.columns is None else f" with the columns {list(own.columns)}"
                 yield f"{start}no episode has '{own.key}'{place}"
 
 
-def _success(asked: Mapping, held: Holdings, outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Episodes that say nothing of success though what a rule names is there."""
-    names = {str(rule.get("attr", rule.get("key"))) for rule in asked.success}
+def _success(
+    mapping: Mapping, held: Holdings, outcomes: Sequence[Outcome], told: Sequence[str]
+) -> Iterator[str]:
+    """Episodes that say nothing of success though what a rule names is there.
+
+    Not where the warnings `told` say of each of them that it cannot be read.
+    """
+    names = {str(rule.get("attr", rule.get("key"))) for rule in mapping.success}
     if names.isdisjoint({*held.attributes, *held.arrays}):
         return
     unknown = [own.unit for own in outcomes if own.success is None]
-    if unknown:
-        some = _some(unknown, MOST_EXAMPLES)
+    unread = sum(num_told(warning) for warning in told if NO_SUCCESS in warning)
+    if len(unknown) > unread:
+        some = listed(unknown, MOST_EXAMPLES)
         yield f"{len(unknown)} of {held.episodes} episodes do not say whether they succeeded ({some})"
 
 
@@ -357,8 +348,3 @@ def _words(name: str) -> set[str]:
     """The parts of a name: `obs/robot0_eye_in_hand_image` has eye and image."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return set(re.split(r"[^a-z]+", spaced.lower()))
-
-
-def _some(names: Sequence[str], most: int = MOST_LISTED) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""What the rules of a spec ask for and no episode has: cameras, attributes, arrays, patterns.
+"""What a spec asks for, and what of it no episode has: cameras, attributes, arrays, patterns.
 
 Names that come with a packaged spec are alternatives, of which files have some, and no loss. So are those of
 a user where another one of the same rules is found, unless a name is near.
@@ -12,42 +12,69 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.ingest.holdings import Holdings, arrays_taken, attributes_taken, fields_of
-from robot_foundry.ingest.spec import Content
+from robot_foundry.ingest.sources.shared import SKIPPED
+from robot_foundry.ingest.spec import Content, Spec, builtin_specs, load_spec
 from robot_foundry.ingest.spec import Mapping as SpecMapping
-from robot_foundry.runtime.errors import nearest
+from robot_foundry.runtime.errors import closest, nearest
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The mapping of a spec, with its content and name where these are known."""
+
+    mapping: SpecMapping
+    content: Content | None = None
+    name: str | None = None
+
+    @classmethod
+    def of(cls, spec: Spec) -> Asked:
+        return cls(spec.mapping, spec.content, spec.name)
+
+    def packaged(self) -> Asked | None:
+        """What the packaged spec of this name asks; the user may have changed it, or written another."""
+        return Asked.of(load_spec(str(self.name))) if self.name in builtin_specs() else None
 
 
 @dataclass(frozen=True)
 class Missing:
     """`asked` is the key of the spec, `name` what it asks for; `sentence` says it, with the nearest name.
 
-    `is_lost` is False where it is an alternative.
+    `is_lost` is False where it is an alternative. `near` is the name that is there and probably meant.
     """
 
     asked: str
     name: str
     sentence: str
     is_lost: bool
+    near: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "asked": self.asked,
+            "name": self.name,
+            "sentence": self.sentence,
+            "is_lost": self.is_lost,
+        }
 
 
 def missing(
-    asked: tuple[SpecMapping, Content | None],
-    packaged: tuple[SpecMapping | None, Content | None],
+    asked: Asked,
+    packaged: Asked | None,
     held: Holdings,
-    told: Collection[tuple[str, str]],
+    annotations: Collection[tuple[str, str]],
     has_success: bool,
 ) -> list[Missing]:
     """All that no episode has of what is asked, where some of it came with a packaged spec.
 
-    `told` are kind and source of the annotations that were made. `has_success` says whether any episode is
+    `annotations` are kind and source of those that were made. `has_success` says whether any episode is
     known to have succeeded or failed.
     """
-    (mapping, content), (base, packaged_content) = asked, packaged
-    found = [*_cameras(mapping, base, held), *_instructions(mapping, base, held, told)]
+    mapping, base = asked.mapping, None if packaged is None else packaged.mapping
+    found = [*_cameras(mapping, base, held), *_instructions(mapping, base, held, annotations)]
     for key, rules, is_met in (
         ("success", mapping.success, has_success),
-        ("invalid_action", mapping.invalid_action, False),
-        ("intervention", mapping.intervention, False),
+        ("invalid_action", mapping.invalid_action, _has_any(mapping.invalid_action, held)),
+        ("intervention", mapping.intervention, _has_any(mapping.intervention, held)),
     ):
         packaged_rules = () if base is None else getattr(base, key)
         found += _by_rule(key, rules, packaged_rules, mapping, held, is_met)
@@ -55,7 +82,14 @@ def missing(
         own = base is None or base.embodiment_attr != mapping.embodiment_attr
         found.append(_attribute("embodiment", mapping.embodiment_attr, mapping, held, own, is_met=False))
     found += _optional(mapping, base, held)
-    return found if content is None else [*found, *_content(content, packaged_content, held)]
+    if asked.content is None:
+        return found
+    return [*found, *_content(asked.content, None if packaged is None else packaged.content, held)]
+
+
+def _has_any(rules: Sequence[Mapping[str, Any]], held: Holdings) -> bool:
+    """Whether an episode has the array of any of the rules for flags."""
+    return any(rule.get("key") in held.arrays for rule in rules)
 
 
 def _cameras(mapping: SpecMapping, base: SpecMapping | None, held: Holdings) -> Iterator[Missing]:
@@ -63,36 +97,38 @@ def _cameras(mapping: SpecMapping, base: SpecMapping | None, held: Holdings) -> 
     roles = {role for name, role in mapping.cameras.items() if name in held.cameras}
     for name, role in mapping.cameras.items():
         if name not in held.cameras:
-            own = base is None or base.cameras.get(name) != role
-            is_lost = own and (role not in roles or bool(nearest(name, free)))
+            own, near = base is None or base.cameras.get(name) != role, closest(name, free)
+            is_lost = own and (role not in roles or near is not None)
             text = f"no episode has the camera '{name}', which mapping.cameras names"
-            yield Missing("mapping.cameras", name, f"{text}{_hint(name, free, held.cameras)}", is_lost)
+            yield Missing("mapping.cameras", name, f"{text}{_hint(name, free, held.cameras)}", is_lost, near)
 
 
 def _instructions(
-    mapping: SpecMapping, base: SpecMapping | None, held: Holdings, told: Collection[tuple[str, str]]
+    mapping: SpecMapping, base: SpecMapping | None, held: Holdings, annotations: Collection[tuple[str, str]]
 ) -> Iterator[Missing]:
-    is_met = any(kind == "instruction" for kind, _ in told)
-    sources = {source for _, source in told}
-    kinds = {kind for kind, _ in told} | sources
+    is_met = any(kind == "instruction" for kind, _ in annotations)
+    kinds = {name for annotation in annotations for name in annotation}
     for rule in mapping.instruction:
         own = base is None or rule not in base.instruction
         if "attr" in rule:
             name = str(rule["attr"])
-            # A rule may reach into an attribute; then what was made of it says so.
-            is_used = any(source.startswith(f"attr:{name}") for source in sources)
-            if name not in held.attributes and not is_used:
+            # What all episodes of a file have in common may stand at the file alone.
+            if name not in held.attributes and name not in held.of_files:
                 yield _attribute("instruction", name, mapping, held, own, is_met)
         elif "spans" in rule and not any(fnmatch.fnmatchcase(kind, str(rule["spans"])) for kind in kinds):
-            name = str(rule["spans"])
+            name, free = str(rule["spans"]), kinds - {"instruction"}
             text = f"no episode has a text under '{name}', which mapping.instruction names"
-            hint = _hint(name, kinds - {"instruction"}, ())
-            yield Missing("mapping.instruction", name, f"{text}{hint}", own and bool(hint or not is_met))
+            near = closest(name, free)
+            is_lost = own and (near is not None or not is_met)
+            yield Missing("mapping.instruction", name, f"{text}{nearest(name, free)}", is_lost, near)
         elif "by_env" in rule and rule["by_env"].keys().isdisjoint(held.environments):
             made_by = ", ".join(sorted(held.environments)) or "no environment that the source names"
             text = f"mapping.instruction.by_env has no text for {made_by}"
-            hint = nearest(next(iter(sorted(held.environments)), ""), rule["by_env"])
-            yield Missing("mapping.instruction", "by_env", f"{text}{hint}", own and bool(hint or not is_met))
+            environment = next(iter(sorted(held.environments)), "")
+            near = closest(environment, rule["by_env"])
+            is_lost = own and (near is not None or not is_met)
+            hint = nearest(environment, rule["by_env"])
+            yield Missing("mapping.instruction", "by_env", f"{text}{hint}", is_lost, near)
 
 
 def _by_rule(
@@ -112,8 +148,9 @@ def _by_rule(
             name = str(rule["key"])
             free = held.arrays.keys() - arrays_taken(mapping, None)
             text = f"no episode has the array '{name}', which mapping.{key} names"
-            is_lost = own and bool(nearest(name, free) or not is_met)
-            yield Missing(f"mapping.{key}", name, f"{text}{_hint(name, free, held.arrays)}", is_lost)
+            near = closest(name, free)
+            is_lost = own and (near is not None or not is_met)
+            yield Missing(f"mapping.{key}", name, f"{text}{_hint(name, free, held.arrays)}", is_lost, near)
 
 
 def _attribute(key: str, name: str, mapping: SpecMapping, held: Holdings, own: bool, is_met: bool) -> Missing:
@@ -122,8 +159,9 @@ def _attribute(key: str, name: str, mapping: SpecMapping, held: Holdings, own: b
     if name in held.of_files:
         text += ": it is one of the file, not of an episode"
         return Missing(f"mapping.{key}", name, text, own and not is_met)
-    is_lost = own and bool(nearest(name, free) or not is_met)
-    return Missing(f"mapping.{key}", name, f"{text}{_hint(name, free, held.attributes)}", is_lost)
+    near = closest(name, free)
+    is_lost = own and (near is not None or not is_met)
+    return Missing(f"mapping.{key}", name, f"{text}{_hint(name, free, held.attributes)}", is_lost, near)
 
 
 def _optional(mapping: SpecMapping, base: SpecMapping | None, held: Holdings) -> Iterator[Missing]:
@@ -139,7 +177,7 @@ def _optional(mapping: SpecMapping, base: SpecMapping | None, held: Holdings) ->
 
 def _content(content: Content, packaged: Content | None, held: Holdings) -> Iterator[Missing]:
     known = () if packaged is None else packaged.skip
-    skipped = [name for name in held.left_out if "skipped" in held.why_left_out(name)[0]]
+    skipped = [name for name in held.left_out if held.why_left_out(name)[0] == SKIPPED]
     for pattern in content.skip:
         if any(fnmatch.fnmatchcase(name, pattern) for name in skipped):
             continue

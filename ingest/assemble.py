@@ -29,7 +29,8 @@ from robot_foundry.catalog.tables import (
     write_table,
 )
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.absence import Absence, Asked, Outcome, absence
+from robot_foundry.ingest.absence import Absence, Outcome, absence
+from robot_foundry.ingest.asked import Asked
 from robot_foundry.ingest.notes import Notes, sentences
 from robot_foundry.ingest.resolve import Resolution, resolve
 from robot_foundry.ingest.shard_tables import ShardTables, TablesTask, shard_tables

@@ -19,7 +19,7 @@ from robot_foundry.catalog.manifest import Manifest, find_build, read_build, rea
 from robot_foundry.catalog.opening import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.absence import Asked
+from robot_foundry.ingest.asked import Asked
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.pictures import advice, codecs

@@ -72,17 +72,6 @@ class Holdings:
         if made_by := told["environment"].get("env_name"):
             self.environments[str(made_by)] += count
 
-    def merge(self, other: Holdings) -> Holdings:
-        """Those of both: of episodes that are counted in parts, in their order."""
-        both = Holdings(self.episodes + other.episodes)
-        for name in ("arrays", "cameras", "images", "attributes", "of_files", "environments"):
-            getattr(both, name).update(getattr(self, name) + getattr(other, name))
-        both.shapes = {**other.shapes, **self.shapes}
-        for part in (self, other):
-            for name, reasons in part.left_out.items():
-                both.left_out[name].update(reasons)
-        return both
-
     def why_left_out(self, name: str) -> tuple[str, int]:
         """The most frequent reason, and in how many episodes there was any."""
         reasons = self.left_out[name]
@@ -104,12 +93,16 @@ class Partly:
         return sum(stop - start for start, stop in self.unused)
 
 
-def fields_of(mapping: Mapping) -> Iterator[tuple[str, str, Field]]:
-    """(state or stream, quantity, field) of each that reads an array."""
+def all_fields(mapping: Mapping) -> Iterator[tuple[str, str, Field]]:
+    """(state or stream, quantity, field) of each."""
     for where, fields in {"state": mapping.state, **mapping.actions}.items():
         for quantity, own in fields.items():
-            if own.key is not None:
-                yield where, quantity, own
+            yield where, quantity, own
+
+
+def fields_of(mapping: Mapping) -> Iterator[tuple[str, str, Field]]:
+    """As `all_fields`, of those that read an array."""
+    return (found for found in all_fields(mapping) if found[2].key is not None)
 
 
 def arrays_taken(mapping: Mapping, content: Content | None) -> set[str]:

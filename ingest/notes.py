@@ -5,6 +5,7 @@ Legend: N frames, d columns of one quantity.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ OVERSHOOT = 0.05
 # Operators of robosuite's devices pass the limits of its controller in a tenth of the frames; a wrong scale
 # passes them wherever the arm moves.
 WORTH_TELLING = 0.25
+
+_COUNTED = re.compile(r"(\d+) of \d+ episodes: ")
 
 
 @dataclass
@@ -71,6 +74,12 @@ class Notes:
     def from_json(values: Mapping[str, Any]) -> Notes:
         said = {sentence: (int(count), str(example)) for sentence, (count, example) in values["said"].items()}
         return Notes(said, {where: Beyond(*numbers) for where, numbers in values["beyond"].items()})
+
+
+def num_told(sentence: str) -> int:
+    """Of how many episodes one of the sentences tells; 0 if it counts none."""
+    counted = _COUNTED.match(sentence)
+    return 0 if counted is None else int(counted[1])
 
 
 def sentences(notes: Iterable[Notes], num_episodes: int, num_frames: int) -> list[str]:

@@ -22,7 +22,6 @@ from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards import images
 from robot_foundry.shards.errors import CorruptImage
 
-ENCODINGS = {"jpg": "jpeg", "png": "png"}
 # Bit depth and colour type in the header of a PNG.
 GRAY_16 = b"\x10\x00"
 # A camera that drops a frame or two shows what a robot would see then: its last image.
@@ -97,7 +96,7 @@ class Pictures:
             picture = self._shown(view, frame, pictures[view.place])
             if picture is not None:
                 data, encoding = self._stored(view, picture)
-                view.encoding = view.encoding or ENCODINGS[encoding]
+                view.encoding = view.encoding or images.FORMATS[encoding]
                 stored.append((view.name, encoding, data))
         return stored
 
@@ -188,8 +187,8 @@ def _encoded_size(picture: Encoded, camera: Camera, frame: int) -> tuple[int, in
         encoding, height, width = images.probe(picture.data)
     except CorruptImage as error:
         raise Refused(f"its image of {where} is damaged: {error.message}") from error
-    if ENCODINGS[encoding] != picture.format:
-        raise Refused(f"its image of {where} is {ENCODINGS[encoding]}, not {picture.format}")
+    if images.FORMATS[encoding] != picture.format:
+        raise Refused(f"its image of {where} is {images.FORMATS[encoding]}, not {picture.format}")
     if encoding == "png" and picture.data[24:26] == GRAY_16:
         raise Refused(f"its image of {where} is 16-bit gray, such as depth, and has no colours")
     return height, width

@@ -54,32 +54,43 @@ class Siblings(Collection[str]):
     def sorted_paths(self) -> list[str]:
         return sorted(self.by_path)
 
+    @cached_property
+    def sorted_with_lost(self) -> list[str]:
+        return sorted(self.by_path.keys() | self.lost)
+
 
 class Beneath(Collection[str]):
-    """Those of the siblings that lie in and beneath one folder, so that many folders take no long search."""
+    """Those of the siblings that lie in and beneath one folder, so that many folders take no long search.
 
-    def __init__(self, siblings: Siblings, folder: str) -> None:
+    Links that lead nowhere are among them if `with_lost`.
+    """
+
+    def __init__(self, siblings: Siblings, folder: str, *, with_lost: bool = False) -> None:
         self._siblings, self._prefix = siblings, f"{folder}/" if folder else ""
-
-    @cached_property
-    def _paths(self) -> list[str]:
-        paths = self._siblings.sorted_paths
-        first = bisect_left(paths, self._prefix)
-        return paths[first : bisect_left(paths, self._prefix + LAST_CHARACTER, lo=first)]
+        self._with_lost = with_lost
 
     @property
-    def lost(self) -> frozenset[str]:
-        """The links that lead nowhere."""
-        return frozenset(path for path in self._siblings.lost if path.startswith(self._prefix))
+    def _sorted(self) -> list[str]:
+        return self._siblings.sorted_with_lost if self._with_lost else self._siblings.sorted_paths
+
+    @cached_property
+    def _span(self) -> range:
+        """Where they are among the sorted paths: of a flat folder with many files each has the same ones."""
+        paths = self._sorted
+        first = bisect_left(paths, self._prefix)
+        return range(first, bisect_left(paths, self._prefix + LAST_CHARACTER, lo=first))
 
     def __contains__(self, path: object) -> bool:
-        return isinstance(path, str) and path.startswith(self._prefix) and path in self._siblings
+        if not isinstance(path, str) or not path.startswith(self._prefix):
+            return False
+        return path in self._siblings or (self._with_lost and path in self._siblings.lost)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
+        paths = self._sorted
+        return (paths[n] for n in self._span)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._span)
 
 
 @dataclass(frozen=True)

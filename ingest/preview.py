@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any
 
 from robot_foundry.catalog.schema import Schema
-from robot_foundry.ingest.absence import Absence, Asked, Outcome, absence
+from robot_foundry.ingest.absence import Absence, Outcome, absence
+from robot_foundry.ingest.asked import Asked
 from robot_foundry.ingest.mapping import canonical
 from robot_foundry.ingest.notes import sentences
 from robot_foundry.ingest.pictures import Pictures, advice

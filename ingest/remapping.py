@@ -12,7 +12,7 @@ from robot_foundry.catalog.opening import lacking_tables, lacking_tars
 from robot_foundry.catalog.refs import resolve as resolve_reference
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.absence import Asked
+from robot_foundry.ingest.asked import Asked
 from robot_foundry.ingest.assemble import Request, assemble, check_errors
 from robot_foundry.ingest.engine import DEFAULTS, Options
 from robot_foundry.ingest.plan import INGEST_VERSION

@@ -14,6 +14,7 @@ from typing import Any
 
 from robot_foundry.catalog.schema import Camera, Schema
 from robot_foundry.ingest.expectations import contradictions, controller_problems
+from robot_foundry.ingest.holdings import all_fields
 from robot_foundry.ingest.osc import Controller, controller
 from robot_foundry.ingest.quantities import FORMS, JOINT, Form, canonical_name, kind_of, width_of
 from robot_foundry.ingest.sources.base import Refused
@@ -90,7 +91,7 @@ def resolve(mapping: Mapping, episodes: Iterable[Surveyed]) -> Resolution:
 
 
 def _row_shapes(mapping: Mapping, episodes: list[Surveyed]) -> dict[str, tuple[tuple[int, ...], ...]]:
-    keys = dict.fromkeys(field.key for _, _, field in _all_fields(mapping) if field.key is not None)
+    keys = dict.fromkeys(field.key for _, _, field in all_fields(mapping) if field.key is not None)
     shapes = {key: dict.fromkeys(tuple(item.shapes[key][1:]) for item in episodes) for key in keys}
     return {key: tuple(found) for key, found in shapes.items()}
 
@@ -99,7 +100,7 @@ def _controllers(mapping: Mapping, episodes: list[Surveyed]) -> dict[str, tuple[
     told: dict[str, tuple[MappingABC[str, Any], ...]] = {}
     # Episodes that share what tells of the controller have one in common.
     unlike = {(id(item.episode["environment"]), id(item.shapes)): item for item in episodes}
-    for where, quantity, field in _all_fields(mapping):
+    for where, quantity, field in all_fields(mapping):
         if field.kind == "osc":
             found = (_controller(field, quantity, item).to_json() for item in unlike.values())
             told[f"{where} {quantity}"] = tuple({canonical_json(own): own for own in found}.values())
@@ -135,7 +136,7 @@ def _without_absent(mapping: Mapping, surveyed: list[Surveyed]) -> tuple[Mapping
     """The mapping without optional quantities that an episode lacks."""
     lacking: Counter[tuple[str, str]] = Counter()
     for item in surveyed:
-        for where, quantity, field in _all_fields(mapping):
+        for where, quantity, field in all_fields(mapping):
             if field.optional and field.key is not None and _is_absent(field, item):
                 lacking[where, quantity] += 1
     warnings = [
@@ -169,12 +170,6 @@ def _told(surveyed: list[Surveyed]) -> list[str]:
     ]
 
 
-def _all_fields(mapping: Mapping) -> Iterable[tuple[str, str, Field]]:
-    for where, fields in {"state": mapping.state, **mapping.actions}.items():
-        for quantity, field in fields.items():
-            yield where, quantity, field
-
-
 def _widths(mapping: Mapping, item: Surveyed, misfits: Sequence[str]) -> dict[str, int]:
     """Columns of each field by "<state or stream> <quantity>". Refused, with all that is wrong, if any is.
 
@@ -182,13 +177,13 @@ def _widths(mapping: Mapping, item: Surveyed, misfits: Sequence[str]) -> dict[st
     """
     widths: dict[str, int] = {}
     problems = []
-    for where, quantity, field in _all_fields(mapping):
+    for where, quantity, field in all_fields(mapping):
         try:
             from_state = widths.get(f"state {quantity}", 0)
             widths[f"{where} {quantity}"] = from_state if field.key is None else _width(field, quantity, item)
         except (Refused, _Absent) as error:
             problems.append(f"{where}: {quantity} {error}")
-    for where, quantity, field in _all_fields(mapping):
+    for where, quantity, field in all_fields(mapping):
         needs = _form(quantity, field).needs_state
         own, start = widths.get(f"{where} {quantity}"), widths.get(f"state {quantity}")
         if needs and kind_of(quantity) == JOINT and own is not None and own != start:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from robot_foundry.ingest.sources import SourceFile
 from robot_foundry.ingest.sources.base import STORE_CHECKSUM
+from robot_foundry.normalization.finding import listed
 from robot_foundry.runtime import files
 from robot_foundry.runtime.files import FileStatus
 
-MOST_TOLD = 3
 # An MD5 as object stores write it, with the number of parts where it is of their MD5s.
 _CHECKSUM = re.compile(rf"{STORE_CHECKSUM}([0-9a-f]{{32}}(-\d+)?|[A-Za-z0-9+/]{{22}}==):\d+")
 
@@ -53,8 +53,8 @@ def told_again(again: Sequence[tuple[str, str]]) -> list[str]:
     """A sentence on links to files that are taken."""
     if not again:
         return []
-    shown = ", ".join(f"{path} is {file} again" for path, file in again[:MOST_TOLD])
-    return [f"links to files of the source are taken once: {_shortened(shown, len(again))}"]
+    shown = listed([f"{path} is {file} again" for path, file in again])
+    return [f"links to files of the source are taken once: {shown}"]
 
 
 def told_nowhere(paths: Sequence[str]) -> list[str]:
@@ -63,7 +63,7 @@ def told_nowhere(paths: Sequence[str]) -> list[str]:
         return []
     what = "a link that leads" if len(paths) == 1 else "links that lead"
     verb = "is" if len(paths) == 1 else "are"
-    return [f"{_shortened(', '.join(paths[:MOST_TOLD]), len(paths))} {verb} {what} nowhere"]
+    return [f"{listed(paths)} {verb} {what} nowhere"]
 
 
 def told_copies(content: Mapping[str, str]) -> list[str]:
@@ -74,10 +74,10 @@ def told_copies(content: Mapping[str, str]) -> list[str]:
     pairs = [(path, paths[0]) for paths in by_content.values() for path in paths[1:]]
     if not pairs:
         return []
-    shown = ", ".join(f"{path} holds what {first} holds" for path, first in pairs[:MOST_TOLD])
+    shown = listed([f"{path} holds what {first} holds" for path, first in pairs])
     return [
         f"the source has copies, whose episodes count twice, on one side of every split: "
-        f"{_shortened(shown, len(pairs))}; remove them from the source if that is not meant"
+        f"{shown}; remove them from the source if that is not meant"
     ]
 
 
@@ -90,7 +90,3 @@ def known_content(found: Iterable[SourceFile]) -> dict[str, str]:
         and file.blake3
         and (not file.blake3.startswith(STORE_CHECKSUM) or _CHECKSUM.fullmatch(file.blake3))
     }
-
-
-def _shortened(shown: str, count: int) -> str:
-    return shown if count <= MOST_TOLD else f"{shown}, and {count - MOST_TOLD} more"

@@ -97,15 +97,16 @@ def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> So
             raise UsageError(
                 f"the file name {status.path!r} holds characters that cannot be printed: rename the file"
             )
-        beneath = Beneath(listed.siblings, status.path.rpartition("/")[0])
-        names = sorted(reader.companions(status.path, beneath))
+        folder = status.path.rpartition("/")[0]
+        names = sorted(reader.companions(status.path, Beneath(listed.siblings, folder)))
         found.append(Found(status, tuple(listed.siblings.by_path[name] for name in names)))
         # Only where what lies beside was looked at anyhow.
-        if lost := beneath.lost if listed.siblings.is_listed else frozenset():
-            nowhere |= lost & {*reader.companions(status.path, {*beneath, *lost})}
+        if listed.siblings.is_listed and listed.siblings.lost:
+            beside = reader.companions(status.path, Beneath(listed.siblings, folder, with_lost=True))
+            nowhere |= listed.siblings.lost.intersection(beside)
     # A pattern may match what is read together with other files, too.
-    beside = {file.path for entry in found for file in entry.companions if file.path != entry.status.path}
-    found = [entry for entry in found if entry.status.path not in beside]
+    others = {file.path for entry in found for file in entry.companions if file.path != entry.status.path}
+    found = [entry for entry in found if entry.status.path not in others]
     shared = tuple(listed.siblings.by_path[name] for name in reader.shared(listed.siblings))
     taken = {file.path for entry in found for file in (entry.status, *entry.companions)}
     taken |= {file.path for file in shared}

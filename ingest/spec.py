@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -291,7 +292,7 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
         path = Path(text)
         if not path.is_file():
             raise UsageError(f"there is no spec file {text}", hint="docs/specs.md says how to write one")
-        content = path.read_text(encoding="utf-8")
+        spec = spec_from_json(parse_yaml(path.read_text(encoding="utf-8"), text), text)
     else:
         known = builtin_specs()
         if text not in known:
@@ -299,12 +300,18 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
                 f"there is no spec '{text}'{nearest(text, known)} (specs: {', '.join(known)})",
                 hint="give one of these, or the path of your own .yaml (docs/specs.md)",
             )
-        content = (resources.files("robot_foundry.ingest") / "specs" / f"{text}.yaml").read_text("utf-8")
-    spec = spec_from_json(parse_yaml(content, text), text)
+        spec = _packaged(text)
     if not overrides:
         return spec
     changed = spec_from_json(with_overrides(spec.to_json(), overrides), text)
     return replace(changed, overrides=tuple(overrides))
+
+
+@cache
+def _packaged(name: str) -> Spec:
+    """A spec that comes with the package. Its YAML is parsed once: a run compares what is asked with it."""
+    text = (resources.files("robot_foundry.ingest") / "specs" / f"{name}.yaml").read_text("utf-8")
+    return spec_from_json(parse_yaml(text, name), name)
 
 
 def spec_from_json(values: Any, where: str, *, is_cut: bool = False) -> Spec:

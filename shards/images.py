@@ -20,6 +20,8 @@ from robot_foundry.shards.errors import CorruptImage
 
 __all__ = ["CorruptImage", "codec_versions", "decode", "encode_jpeg", "probe", "starts_as_image"]
 
+# How images are encoded, by the end of their names in a tar.
+FORMATS = {"jpg": "jpeg", "png": "png"}
 MAX_PIXELS = 64 * 2**20
 # Below this, chroma at half resolution costs detail that a policy needs (a gripper is a few pixels wide).
 FULL_CHROMA_BELOW = 128

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tensorflow_datasets.core import features as tfds
 
+from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("rlds_directories.py"))))
@@ -83,6 +84,19 @@ def test_two_names_of_one_file_of_a_split_contradict(tmp_path):
     ((unit, reason),) = report.quarantined
     assert unit.endswith("toy-train.tfrecord") and report.written == 1
     assert reason == "'toy-train.tfrecord-00000-of-00001' is file 0 of the split 'train' too: move one away"
+
+
+def test_a_folder_is_listed_once_until_a_name_in_it_changes(tmp_path, monkeypatch):
+    names = [f"toy-train-{number:05d}-of-00004.tfrecord" for number in range(4)]
+    made = directory(tmp_path / "source", *names)
+    matching, listed = files.matching, []
+    monkeypatch.setattr(files, "matching", lambda *asked: listed.append(asked[0]) or matching(*asked))
+    assert h.ingested(made, tmp_path / "store").written == 4
+    assert listed.count(str(made.folder)) == 1
+    usual = "toy-train.tfrecord-00000-of-00004"
+    (made.folder / usual).write_bytes((made.folder / names[0]).read_bytes())
+    ((unit, reason),) = h.ingested(made, tmp_path / "other").quarantined
+    assert unit.endswith(names[0]) and reason.startswith(f"'{usual}' is file 0 of the split 'train' too")
 
 
 def of_five(*numbers):

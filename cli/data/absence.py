@@ -30,7 +30,10 @@ def absence_lines(provenance: Mapping[str, Any]) -> list[str]:
         for what, own in record["without"].items()
         if own["episodes"]
     ]
-    passed_over = provenance.get("source", {}).get("ignored", [])
+    source = provenance.get("source", {})
+    passed_over = list(source.get("ignored", []))
+    if (more := source.get("ignored_files", 0) - len(passed_over)) > 0 and passed_over:
+        passed_over.append(_more({"more": more}))
     lines = {
         "taken": [
             ", ".join(

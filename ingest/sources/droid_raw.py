@@ -32,8 +32,9 @@ from robot_foundry.ingest.sources.droid_cameras import (
     view_of,
 )
 from robot_foundry.ingest.sources.hdf5_places import TIMESTAMP, episode_structure
-from robot_foundry.ingest.sources.hdf5_structure import chosen, read
+from robot_foundry.ingest.sources.hdf5_structure import read
 from robot_foundry.ingest.sources.lengths import fitted
+from robot_foundry.ingest.sources.shared import UNASKED, chosen
 from robot_foundry.ingest.spec import Content, Places
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.keys import episode_key
@@ -192,7 +193,7 @@ def _views(
     names = camera_names(list(videos), metadata, arrays)
     cameras = [Camera(name, videos[serial], 0, 0) for serial, name in names.items()]
     wanted = chosen(cameras, content)
-    left_out = {c.array: "not among the spec's cameras" for c in cameras if c not in wanted}
+    left_out = {c.array: UNASKED for c in cameras if c not in wanted}
     views = []
     for camera in wanted:
         opened = video.open_video(trajectory.parent / camera.array, camera.array)

@@ -30,13 +30,11 @@ from robot_foundry.ingest.sources.hdf5_links import child as child
 from robot_foundry.ingest.sources.hdf5_links import datasets as datasets
 from robot_foundry.ingest.sources.hdf5_links import nowhere as nowhere
 from robot_foundry.ingest.sources.hdf5_links import unreadable as unreadable
+from robot_foundry.ingest.sources.shared import GIT_LFS, LARGEST_ROW, SKIPPED
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
-GIT_LFS = b"version https://git-lfs"
 LONGEST_TEXT = 1 << 16
 LONGEST_LIST = 256
-# A row of an array with more numbers than this is not low-dimensional (depth maps, point clouds).
-LARGEST_ROW = 4096
 BLOCK_BYTES = 64 * 1024 * 1024
 READ_BYTES = 1024 * 1024
 # Attributes of /data that LIBERO writes and robomimic does not.
@@ -228,7 +226,7 @@ def holds_text(dataset: h5py.Dataset) -> bool:
 def why_left_out(name: str, dataset: h5py.Dataset, skip: tuple[str, ...]) -> str | None:
     """Why an array is not stored among the low-dimensional ones, or None."""
     if is_skipped(name, skip):
-        return "skipped by the spec"
+        return SKIPPED
     if not name.isprintable() or "\\" in name:
         return "its name is not allowed"
     if dataset.dtype.kind not in "biuf":

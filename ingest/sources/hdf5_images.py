@@ -23,7 +23,6 @@ from robot_foundry.ingest.spec import Content
 from robot_foundry.shards import images
 from robot_foundry.shards.errors import CorruptImage
 
-FORMATS = {"jpg": "jpeg", "png": "png"}
 # A row of this many bytes would be read at once.
 LARGEST_FILE = 1 << 28
 # Its end, which occurs nowhere in the data before; a camera may put some bytes behind it.
@@ -153,4 +152,4 @@ def _encoded(row: Any, path: str, n: int, headers: images.Headers) -> Encoded:
         raise Refused(f"its image {n} of '{path}' is damaged: {error.message}") from error
     if encoding == "jpg" and JPEG_END not in data[-MOST_BEHIND:]:
         raise Refused(f"its image {n} of '{path}' is cut off")
-    return Encoded(data, FORMATS[encoding], (height, width))
+    return Encoded(data, images.FORMATS[encoding], (height, width))

@@ -18,13 +18,11 @@ from robot_foundry.ingest.sources.base import Camera, Picture, Refused, Text
 from robot_foundry.ingest.sources.hdf5_images import Files, ImageArray, form_of, image_array
 from robot_foundry.ingest.sources.lengths import check_length, fitted
 from robot_foundry.ingest.sources.pixels import ALPHA, Pixels, check_settings
+from robot_foundry.ingest.sources.shared import MOST_LOW_DIM_BYTES, UNASKED, chosen
 from robot_foundry.ingest.sources.spans import spans
 from robot_foundry.ingest.spec import Content
-from robot_foundry.runtime.errors import nearest
 from robot_foundry.runtime.overrides import set_option
 
-# They are held in memory at once.
-MOST_LOW_DIM_BYTES = 1 << 30
 EXTRA_IMAGE = "has an image of the row after the last frame, which is left out"
 
 
@@ -150,7 +148,7 @@ def structure_of(
         for camera in wanted
     )
     left_out = dict(lost)
-    left_out |= {camera.array: "not among the spec's cameras" for camera in cameras if camera not in wanted}
+    left_out |= {camera.array: UNASKED for camera in cameras if camera not in wanted}
     told = dict(images.told)
     for view in views:
         unused = check_length(view.camera.array, view.num_images, num_frames)
@@ -218,17 +216,3 @@ def _add_text(contents: Contents, path: str, dataset: h5py.Dataset, content: Con
         contents.spans.extend(spans(path, values[: contents.num_frames]))
     else:
         contents.attributes[path] = values[0] if is_one else values
-
-
-def chosen(images: list[Camera], content: Content) -> tuple[Camera, ...]:
-    """The cameras that the spec asks for, by name."""
-    by_name = {image.name: image for image in images}
-    if len(by_name) < len(images):
-        arrays = ", ".join(image.array for image in images)
-        raise Refused(f"two of its image arrays give one camera name ({arrays}): content.skip leaves one out")
-    wanted = sorted(by_name) if content.cameras is None else sorted(content.cameras)
-    for name in wanted:
-        if name not in by_name:
-            known = ", ".join(sorted(by_name)) or "none"
-            raise Refused(f"it has no camera '{name}'{nearest(name, by_name)} (cameras: {known})")
-    return tuple(by_name[name] for name in wanted)

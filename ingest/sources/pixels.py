@@ -39,6 +39,11 @@ PICTURE = re.compile(
 COLOURS = re.compile(r"rgb|colou?r")
 NO_PICTURE = re.compile(r"depth|dispar|segment|mask|semantic|point_?cloud|heat_?map|optical_?flow")
 NO_PICTURE_WORDS = frozenset(("seg", "segm", "normal", "normals", "label", "labels", "xyz"))
+# What is told of cameras and pictures, or computed from them, and has their names.
+ABOUT_PICTURES = frozenset(
+    ("intrinsic", "intrinsics", "extrinsic", "extrinsics", "pose", "embedding", "embeddings", "feature",
+     "features", "id", "name", "names", "serial", "type", "timestamp", "timestamps")
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,17 @@ def pixels_of(
 def is_named_picture(path: str) -> bool:
     """Whether names say that pictures lie there."""
     return _by_name(path) is True
+
+
+def is_lost_picture(path: str) -> bool:
+    """Whether what is not read is missed as pictures by its name, in whatever form it is."""
+    return is_named_picture(path) and ABOUT_PICTURES.isdisjoint(re.findall(r"[a-z]+", path.lower()))
+
+
+def is_shaped_picture(path: str, row: Sequence[int]) -> bool:
+    """Whether rows of this shape may be pictures in colour, unless names say that they are none."""
+    form = _by_shape((1, *row), np.dtype(np.uint8), PixelSetting(), is_stated=False)
+    return form is not None and form.channels > 1 and _by_name(path) is not False
 
 
 def unsure(path: str, why: str, setting: str = "range: [BLACK, WHITE]", reads: str | None = "") -> str:

@@ -9,9 +9,10 @@ Legend: T steps.
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ from robot_foundry.ingest.sources.base import (
     Unit,
     text_of,
 )
-from robot_foundry.ingest.sources.hdf5_structure import MOST_LOW_DIM_BYTES
 from robot_foundry.ingest.sources.pixels import Pixels
 from robot_foundry.ingest.sources.rlds_directory import (
     FEATURES,
@@ -47,7 +47,7 @@ from robot_foundry.ingest.sources.rlds_features import (
     Example,
     Leaf,
 )
-from robot_foundry.ingest.sources.rlds_names import CLAIMED
+from robot_foundry.ingest.sources.rlds_names import CLAIMED, Names
 from robot_foundry.ingest.sources.rlds_views import (
     cameras_of,
     encoded_maps,
@@ -57,6 +57,7 @@ from robot_foundry.ingest.sources.rlds_views import (
     tensors_of,
     too_long,
 )
+from robot_foundry.ingest.sources.shared import ABSENT, MOST_LOW_DIM_BYTES, SKIPPED
 from robot_foundry.ingest.sources.spans import spans
 from robot_foundry.ingest.sources.tfrecord import SMALLEST_RECORD, find_records, read_record
 from robot_foundry.ingest.spec import Content
@@ -64,7 +65,6 @@ from robot_foundry.runtime import files
 from robot_foundry.shards.arrays import is_safe_name
 from robot_foundry.shards.keys import MAX_FRAMES, episode_key
 
-SKIPPED, ABSENT = "skipped by the spec", "the record has none"
 # Names of what is added here.
 RESERVED = ("timestamp", "split")
 
@@ -144,10 +144,19 @@ def _json_beside(file: SourceFile, name: str) -> bytes | None:
     return None
 
 
-def _names_beside(file: SourceFile) -> list[str]:
-    """The names of all files in its folder."""
+def _names_beside(file: SourceFile) -> Names:
+    """The names of all files in its folder: a local one is listed once while no name in it changes."""
     folder = "/".join(filter(None, (file.root, file.path.rpartition("/")[0])))
-    return [found.path for found in files.matching(folder, "*")]
+    return _names_in(folder) if files.is_remote(folder) else _names_at(folder, os.stat(folder).st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _names_at(folder: str, _modified_ns: int) -> Names:
+    return _names_in(folder)
+
+
+def _names_in(folder: str) -> Names:
+    return Names(found.path for found in files.matching(folder, "*"))
 
 
 def _record(path: Path, number: int, known: DatasetFile) -> bytes:

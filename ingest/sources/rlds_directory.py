@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.rlds_features import Leaf, read_features
-from robot_foundry.ingest.sources.rlds_names import EXPECTED, USUAL, FileName, parse
+from robot_foundry.ingest.sources.rlds_names import EXPECTED, USUAL, FileName, Names, parse
 
 FEATURES, INFO = "features.json", "dataset_info.json"
 # Statistics can make it large; this is far beyond what a real one has.
@@ -45,7 +46,7 @@ class _Info:
 
 
 def describe(
-    path: str, read: Callable[[str], bytes | None], beside: Callable[[], Iterable[str]] | None = None
+    path: str, read: Callable[[str], bytes | None], beside: Callable[[], Names] | None = None
 ) -> DatasetFile:
     """The file of that name, by the JSON files beside it: `read` gives the content of one, None if absent.
 
@@ -73,16 +74,16 @@ def describe(
     return DatasetFile(dataset, info.version, info.config, found.split, num_records, leaves, is_guess)
 
 
-def _check_alone(path: str, found: FileName, info: _Info | None, beside: Iterable[str]) -> None:
+def _check_alone(path: str, found: FileName, info: _Info | None, beside: Names) -> None:
     """Refused if another file says that it is the same one of the split, which unusual names may do."""
     templates, name = None if info is None else info.templates, path.rpartition("/")[2]
-    for other in sorted(beside):
-        if other != name and parse(other, templates) == found:
+    for other in beside.of(found, templates):
+        if other != name:
             raise Refused(f"'{other}' is file {found.index} of the split '{found.split}' too: move one away")
 
 
 def _num_records(
-    path: str, info: _Info, found: FileName, beside: Callable[[], Iterable[str]] | None
+    path: str, info: _Info, found: FileName, beside: Callable[[], Names] | None
 ) -> tuple[int | None, bool]:
     """The stated number of records of the file, and whether that holds only if empty files were left out.
 
@@ -96,10 +97,9 @@ def _num_records(
         return lengths[found.index], False
     if beside is None:
         return None, False
-    names = (parse(name, info.templates) for name in beside())
-    present = sorted({name.index for name in names if name and replace(name, index=found.index) == found})
+    present = beside().numbers(found, info.templates)
     if len(present) == len(lengths) < count and found.index < count:
-        return lengths[present.index(found.index)], True
+        return lengths[bisect_left(present, found.index)], True
     raise Refused(
         f"{INFO} tells of {len(lengths)} files of the split '{found.split}', the file's name of {count}, and "
         f"{len(present)} are here: fetch those that are missing, or move {INFO} away to have the records of "

@@ -10,8 +10,8 @@ each also without `<dataset>-`; or what `filepathTemplate` of the split in datas
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 CLAIMED = re.compile(r"(?:.*/)?[^/]*\.tfrecord(?:-\d{5,}(?:-of-\d{5,})?)?")
 EXPECTED = "<dataset>-<split>.tfrecord-<number>-of-<count>"
@@ -39,6 +39,35 @@ class FileName:
     split: str
     index: int
     count: int | None
+
+
+class Names:
+    """The names of the files of a folder. Each is parsed once, however many of the files ask for it."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = tuple(sorted(names))
+        self._known: tuple[Mapping[str, str] | None, dict[FileName, list[str]]] | None = None
+        self._numbers: dict[FileName, list[int]] = {}
+
+    def of(self, file: FileName, templates: Mapping[str, str] | None) -> Sequence[str]:
+        """The names that say that they are this file, as `parse` reads them."""
+        return self._parsed(templates).get(file, ())
+
+    def numbers(self, file: FileName, templates: Mapping[str, str] | None) -> Sequence[int]:
+        """The numbers, rising, of all files that are named as this one but for its number."""
+        self._parsed(templates)
+        return self._numbers.get(replace(file, index=0), ())
+
+    def _parsed(self, templates: Mapping[str, str] | None) -> dict[FileName, list[str]]:
+        if self._known is None or self._known[0] != templates:
+            found: dict[FileName, list[str]] = {}
+            for name in self._names:
+                if (file := parse(name, templates)) is not None:
+                    found.setdefault(file, []).append(name)
+            self._known, self._numbers = (templates, found), {}
+            for file in sorted(found, key=lambda file: file.index):
+                self._numbers.setdefault(replace(file, index=0), []).append(file.index)
+        return self._known[1]
 
 
 def parse(path: str, templates: Mapping[str, str] | None) -> FileName | None:

@@ -15,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Camera, Data, Encoded, Picture, Refused
-from robot_foundry.ingest.sources.hdf5 import LARGEST_ROW
-from robot_foundry.ingest.sources.hdf5_structure import chosen
 from robot_foundry.ingest.sources.pixels import ALPHA, Pixels, check_settings, is_named_picture, pixels_of
 from robot_foundry.ingest.sources.rlds_features import (
     IMAGE,
@@ -28,10 +26,10 @@ from robot_foundry.ingest.sources.rlds_features import (
     Example,
     Leaf,
 )
+from robot_foundry.ingest.sources.shared import LARGEST_ROW, NO_IMAGE, UNASKED, chosen
 from robot_foundry.ingest.spec import Content
 from robot_foundry.shards import images
 
-FORMATS = {"jpg": "jpeg", "png": "png"}
 # Depth maps of an episode take no more than this beside its low-dimensional arrays.
 MOST_MAP_BYTES = 256 * 1024 * 1024
 # In place of a size that only the record tells.
@@ -105,14 +103,14 @@ def cameras_of(
             continue
         first = next(((step, data) for step, data in enumerate(views[path]) if data), None)
         if first is None:
-            left_out[path] = "no step of the episode has an image"
+            left_out[path] = NO_IMAGE
         else:
             _, height, width = _probed(path, *first, images.Headers())
             cameras.append(Camera(names[path], path, height, width))
     blind = {names[path] for path in left_out}
     wanted = content.cameras and tuple(name for name in content.cameras if name not in blind)
     taken = chosen(cameras, replace(content, cameras=wanted))
-    return taken, {**left_out, **{c.array: "not among the spec's cameras" for c in cameras if c not in taken}}
+    return taken, {**left_out, **{c.array: UNASKED for c in cameras if c not in taken}}
 
 
 def pictures_of(
@@ -144,7 +142,7 @@ def _probed(path: str, step: int, data: Data, headers: images.Headers) -> tuple[
         encoding, height, width = headers.probe(data)
     except images.CorruptImage as error:
         raise Refused(f"image {step} of {path}: {error.message}") from error
-    return FORMATS[encoding], height, width
+    return images.FORMATS[encoding], height, width
 
 
 def _pictures(camera: Camera, views: Sequence[Data]) -> Iterator[Picture]:

@@ -1,0 +1,33 @@
+"""What all layouts share: limits, the choice of cameras, and why something is not taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robot_foundry.ingest.sources.base import Camera, Refused
+from robot_foundry.ingest.spec import Content
+from robot_foundry.runtime.errors import nearest
+
+# The low-dimensional arrays of an episode are held in memory at once.
+MOST_LOW_DIM_BYTES = 1 << 30
+# A row of an array with more numbers than this is not low-dimensional (depth maps, point clouds).
+LARGEST_ROW = 4096
+# How the file begins that Git LFS puts in place of a large one.
+GIT_LFS = b"version https://git-lfs"
+# Reasons in `left_out` that are as the user asked, or as the episode is.
+SKIPPED, UNASKED = "skipped by the spec", "not among the spec's cameras"
+ABSENT, NO_IMAGE = "the record has none", "no step of the episode has an image"
+
+
+def chosen(images: Sequence[Camera], content: Content) -> tuple[Camera, ...]:
+    """The cameras that the spec asks for, by name."""
+    by_name = {image.name: image for image in images}
+    if len(by_name) < len(images):
+        arrays = ", ".join(image.array for image in images)
+        raise Refused(f"two of its image arrays give one camera name ({arrays}): content.skip leaves one out")
+    wanted = sorted(by_name) if content.cameras is None else sorted(content.cameras)
+    for name in wanted:
+        if name not in by_name:
+            known = ", ".join(sorted(by_name)) or "none"
+            raise Refused(f"it has no camera '{name}'{nearest(name, by_name)} (cameras: {known})")
+    return tuple(by_name[name] for name in wanted)
