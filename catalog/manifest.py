@@ -282,7 +282,8 @@ def _number(store: Store, manifest: Manifest) -> int:
             if read_ref(store, store.ref(manifest.dataset, f"v{seq}"))["version_id"] == manifest.version_id:
                 return seq
         recorded = _recorded(store, manifest)
-        seq = recorded if recorded not in (None, *taken) else max(taken, default=0) + 1
+        is_free = recorded is not None and recorded not in taken
+        seq = recorded if recorded is not None and is_free else max(taken, default=0) + 1
         if store.storage.create(store.ref(manifest.dataset, f"v{seq}"), content):
             return seq
 

@@ -159,7 +159,13 @@ def represented_union(schemas: Mapping[str, Schema], stream: str, representation
     parts = [
         represented(schema.space(stream), representation, schema.state_space()) for schema in schemas.values()
     ]
-    return ActionSpace.union(*parts, embodiments=[schema.embodiment for schema in schemas.values()])
+    try:
+        return ActionSpace.union(*parts, embodiments=[schema.embodiment for schema in schemas.values()])
+    except FoundryError as error:
+        raise FoundryError(
+            f"{', '.join(schemas)} cannot be mixed as {representation}: {error}",
+            hint="data.window.representation=relative_base (or absolute) is one representation for all",
+        ) from error
 
 
 @dataclass(frozen=True)

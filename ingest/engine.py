@@ -178,7 +178,7 @@ def _made(job: _Job, build_id: str) -> Report | None:
     if lacking_tars(job.store, manifest) or lacking_tables(job.store, manifest):
         return None  # so it is made again, of what is still there and what is written anew
     build = read_build(job.store, job.store.build(job.dataset, build_id))
-    report = report_of(known, manifest, noop=True, provenance=build["provenance"])
+    report = report_of(job.store, known, manifest, noop=True, provenance=build["provenance"])
     check_errors(report.quarantined, job.options.max_errors)
     return report
 
@@ -230,7 +230,7 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
     )
     made = assemble(request, shards, job.workers)
     reused = sum(1 + len(shard.segments) for shard in shards if shard.reused)
-    report = report_of(made.version, made.manifest, noop=False)
+    report = report_of(job.store, made.version, made.manifest, noop=False)
     return replace(
         report,
         shards_written=sum(1 + len(shard.segments) for shard in shards) - reused,

@@ -78,7 +78,7 @@ def run(
     made = None if known is None else read_manifest(opened, known)
     if known is not None and made is not None and not lacking_tables(opened, made):
         build = read_build(opened, opened.build(base.dataset, build_id))
-        report = report_of(known, made, noop=True, provenance=build["provenance"])
+        report = report_of(opened, known, made, noop=True, provenance=build["provenance"])
         check_errors(report.quarantined, options.max_errors)
         return report
     with Workers(options.workers, options.ray_address) as workers:
@@ -114,7 +114,7 @@ def _remap(
         max_errors=options.max_errors,
     )
     made = assemble(request, shards, workers)
-    return report_of(made.version, made.manifest, noop=False)
+    return report_of(opened, made.version, made.manifest, noop=False)
 
 
 def _asked(spec: dict[str, Any], mapping: Mapping, where: str) -> Asked:

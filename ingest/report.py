@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from robot_foundry.catalog.manifest import Manifest
+from robot_foundry.catalog.manifest import Manifest, numbers
+from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import warnings_of
 from robot_foundry.ingest.preview import Preview
@@ -58,7 +59,12 @@ class Report:
 
 
 def report_of(
-    version: Version, manifest: Manifest, *, noop: bool, provenance: Mapping[str, Any] | None = None
+    store: Store,
+    version: Version,
+    manifest: Manifest,
+    *,
+    noop: bool,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Report:
     """The report of a version from what its manifest says; `provenance` is that of another build of it."""
     made_by = manifest.provenance if provenance is None else provenance
@@ -72,6 +78,15 @@ def report_of(
         shards_reused=len(manifest.shards),
         noop=noop,
         counts=dict(manifest.counts),
-        warnings=warnings_of(made_by),
+        warnings=(*warnings_of(made_by), *_newest_note(store, version)),
         absence=made_by.get("absence"),
     )
+
+
+def _newest_note(store: Store, version: Version) -> tuple[str, ...]:
+    """That the dataset's name means a later version than the one that was made, or found to be there."""
+    newest = max(numbers(store, version.dataset))
+    if newest == version.seq:
+        return ()
+    name = version.dataset
+    return (f"this is {version}, and '{name}' alone still means {name}@v{newest}, the newest",)

@@ -83,7 +83,11 @@ def _shorter(
     scale = remedy.scale(*own)
     if scale is not None and abs(greatest / scale - 1) < FULL_SCALE:
         return f"{told}; they fill ±{scale:g}: of shares of a greatest step that step is the scale", ()
-    told = f"correct the scale of the displacements, which are about {_times(factor)}"
+    told = (
+        f"correct the scale of the displacements: controllers make {LEAST_USUAL:g} to {GREATEST_USUAL:g} of "
+        f"what is asked, so it is about {_times(factor)}, to a power of ten, and the true step of the "
+        "controller is better"
+    )
     return told, remedy.scaled(*own, factor)
 
 

@@ -112,6 +112,14 @@ def test_repeating_a_remap_does_nothing(store):
     assert again.noop and not first.noop and again.version == first.version
 
 
+def test_the_way_back_says_that_the_name_means_the_newest_version_still(store):
+    assert run("reach", load_spec("robomimic", FLIP), store=store).version.seq == 2
+    back = run("reach@v2", load_spec("robomimic"), store=store)
+    assert str(back.version) == "reach@v1"
+    assert back.warnings[-1] == "this is reach@v1, and 'reach' alone still means reach@v2, the newest"
+    assert str(resolve(Store(store), "reach")) == "reach@v2"
+
+
 def test_a_mapping_that_fits_nothing_makes_no_version(store):
     broken = load_spec("robomimic", ["mapping.state.right.ee_position.key=obs/eef"])
     with pytest.raises(FoundryError, match="nothing was written, 4 units were refused: part_0.hdf5#demo_0"):

@@ -25,7 +25,11 @@ def outlier_notes(store: Store, mixture: Mixture, spaces: Spaces, stream: str, s
             named = spaces.datasets[number].name if len(normalizers) > 1 else None
             for quantity, told in _told(normalizer):
                 frames = _frames(store, mixture, named, quantity, stream)
-                where = f": {'; '.join(frames)}" if frames else ", which `foundry-data stats --plot` shows"
+                where = (
+                    f": {'; '.join(frames)}"
+                    if frames
+                    else ", which `foundry-data stats DATASET --plot FILE` shows"
+                )
                 found.append(f"{of} {told}{where}")
     return found
 

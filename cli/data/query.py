@@ -43,7 +43,7 @@ def command(sql: str, form: str, max_rows: int, store: str, as_json: bool) -> No
     Examples
       foundry-data query "FROM datasets"
       foundry-data query "SELECT source, count(*) FROM episodes GROUP BY ALL"
-      foundry-data query "SELECT key FROM episodes WHERE attributes.success"
+      foundry-data query "SELECT key FROM episodes WHERE attributes.operator = 'ada'"
       foundry-data query "SELECT key, max(state[3]) FROM frames_lift GROUP BY key"
     """
     rows = Catalog(store).sql(sql)
