@@ -13,7 +13,7 @@ from collections.abc import Mapping as MappingABC
 from math import prod
 from typing import Any
 
-from robot_foundry.ingest.osc import Controller, configurations, controllers
+from robot_foundry.ingest.osc import Controller, UnreadMode, configurations, controllers
 from robot_foundry.ingest.quantities import GRIPPER, POSITION, ROTATION, kind_of
 from robot_foundry.ingest.robots import (
     GRIPPERS,
@@ -29,7 +29,7 @@ from robot_foundry.ingest.robots import (
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping
 from robot_foundry.ingest.survey import Surveyed
-from robot_foundry.runtime.overrides import set_option
+from robot_foundry.runtime.overrides import set_option, set_options
 
 TWO_ARMS_SPEC = "robomimic_two_arms"
 # The array that only files of two robots have, and which that spec reads.
@@ -89,6 +89,8 @@ def controller_problems(mapping: Mapping, item: Surveyed) -> list[str]:
     num_arms = 1 + any(quantity.startswith("left.") for _, quantity, _ in commands)
     try:
         found = controllers(item.episode, num_columns, num_arms)
+    except UnreadMode as error:
+        return [f"{error.message}: {_in_either_mode(mapping, item)}"]
     except Refused as error:
         return [f"{error.message}: {_without_osc(mapping, item, key, num_columns)}"]
     changes, wrong = [], []
@@ -133,6 +135,21 @@ def _place(quantity: str, found: tuple[Controller, ...]) -> tuple[int, int] | No
     if kind == ROTATION:
         return (first + 3, first + 6) if width == 6 else None
     return first + width, first + width + 1
+
+
+def _in_either_mode(mapping: Mapping, item: Surveyed) -> str:
+    """The overrides that read the poses as targets, and those that read them as displacements."""
+    stated = configurations(item.episode)[0].get("output_max")
+    limits = stated if isinstance(stated, list) else [stated] * 6
+    targets, displacements = [], []
+    for stream, quantity, field in _commands(mapping):
+        if field.kind != "osc":
+            continue
+        name, is_turn = f"mapping.actions.{stream}.{quantity}", kind_of(quantity) == ROTATION
+        scale = limits[3:6] if is_turn else limits[:3]
+        targets.append(f"{name}.from={'axis_angle' if is_turn else 'value'}")
+        displacements += [f"{name}.from=delta", f"{name}.clip=1", f"{name}.scale={scale}"]
+    return f"{set_options(targets)} reads targets, {set_options(displacements)} displacements"
 
 
 def _without_osc(mapping: Mapping, item: Surveyed, key: str, num_columns: int | None) -> str:

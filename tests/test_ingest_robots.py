@@ -353,6 +353,41 @@ def test_absolute_targets_are_read_where_the_controller_says_so_and_refused_wher
         )
 
 
+@pytest.mark.parametrize("stated", ["False", [False], 1.0, 0, {}])
+def test_a_control_delta_that_is_no_boolean_is_refused_with_both_readings(tmp_path, stated):
+    path = tmp_path / "in.hdf5"
+    arms, action_N7 = make(path, {**OSC, "control_delta": stated})
+    message = refusal(path)
+    assert f"the control_delta of its controller is {stated!r}, which is not true or false" in message
+    changes = printed(message.replace("reads targets,", ""))
+    assert_pose(taken(path, changes[2:]), "right", arms[0], action_N7[:, :6])
+    targets = h.Ingested("robomimic", path, tmp_path / "targets", changes[:2])
+    np.testing.assert_allclose(column(targets, "command", "right.ee_position"), action_N7[:, :3], atol=1e-6)
+
+
+def test_a_control_delta_of_null_says_nothing(tmp_path):
+    path = tmp_path / "in.hdf5"
+    arms, action_N7 = make(path, {**OSC, "control_delta": None})
+    assert_pose(taken(path), "right", arms[0], action_N7[:, :6])
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"input_type": ["delta"]},
+        {"input_type": "relative"},
+        {"input_ref_frame": 1},
+        {"input_ref_frame": "ee"},
+    ],
+)
+def test_settings_of_the_input_that_robosuite_does_not_know_are_refused(tmp_path, stated):
+    ((name, value),) = stated.items()
+    path = tmp_path / "in.hdf5"
+    for settings in ({**OSC, **stated}, {"type": "BASIC", "body_parts": {"right": {**PART, **stated}}}):
+        make(path, settings)
+        assert f"the {name} of its controller is {value!r}" in refusal(path)
+
+
 def test_absolute_targets_of_the_left_arm_alone_are_read_as_such(tmp_path):
     path, two = tmp_path / "in.hdf5", {"robots": ["Panda", "Panda"], "env": "TwoArmLift"}
     arms, action_N14 = make(path, OSC, **two)
