@@ -28,8 +28,9 @@ from robot_foundry.ingest.notes import num_told
 from robot_foundry.ingest.quantities import GRIPPER, kind_of
 from robot_foundry.ingest.resolve import Resolution
 from robot_foundry.ingest.sources.pixels import is_lost_picture, is_shaped_picture
+from robot_foundry.ingest.sources.robomimic import CONTROL_FREQ
 from robot_foundry.ingest.sources.shared import ABSENT, NO_IMAGE, SKIPPED, UNASKED
-from robot_foundry.ingest.spec import Mapping
+from robot_foundry.ingest.spec import Content, Mapping
 from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.normalization.finding import listed
 
@@ -93,6 +94,7 @@ def absence(
         *_lost_arm(resolution.mapping, free),
         *_lost_grippers(mapping, resolution, told),
         *_success(mapping, held, outcomes, told),
+        *_rate(asked.content, episodes),
     ]
     no_success = [own.unit for own in outcomes if own.success is None]
     return Absence(
@@ -342,6 +344,20 @@ def _success(
     if len(unknown) > unread:
         some = listed(unknown, MOST_EXAMPLES)
         yield f"{len(unknown)} of {held.episodes} episodes do not say whether they succeeded ({some})"
+
+
+def _rate(content: Content, episodes: Sequence[Surveyed]) -> Iterator[str]:
+    """Episodes that tell no rate, where the spec tells none of its own; not those with one that is unread."""
+    if content.default_fps != Content().default_fps:
+        return
+    count = sum(
+        item.episode["fps_source"] == "default" and CONTROL_FREQ not in item.episode.get("told", ())
+        for item in episodes
+    )
+    if count:
+        verb = "tells" if count == 1 else "tell"
+        taken = f"{verb} no rate, so {content.default_fps:g} Hz is taken: --set content.fps=… says it"
+        yield f"{count} of {len(episodes)} episodes {taken}"
 
 
 def _words(name: str) -> set[str]:

@@ -22,7 +22,7 @@ class Robosuite(Robomimic):
     """See `Layout`."""
 
     name = "robosuite"
-    version = 2
+    version = 3
     has_images = False
 
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
