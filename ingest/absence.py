@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.ingest.asked import Asked, Missing, missing
-from robot_foundry.ingest.expectations import unknown_grippers
+from robot_foundry.ingest.expectations import not_understood
 from robot_foundry.ingest.holdings import (
     Holdings,
     Partly,
@@ -84,7 +84,7 @@ def absence(
     partly = partly_taken(resolution.mapping, held)
     free = sorted(held.arrays.keys() - arrays_taken(mapping, asked.content))
     no_text = [own.unit for own in outcomes if all(kind != "instruction" for kind, _ in own.annotations)]
-    told = [*resolution.warnings, *_grippers(mapping, episodes), *(own.sentence for own in lost)]
+    told = [*resolution.warnings, *_robots(mapping, episodes), *(own.sentence for own in lost)]
     warnings = [
         *told,
         *_roles(mapping, held, lost),
@@ -162,14 +162,14 @@ def _without_cameras(held: Holdings, episodes: Sequence[Surveyed]) -> dict[str, 
     }
 
 
-def _grippers(mapping: Mapping, episodes: Sequence[Surveyed]) -> Iterator[str]:
-    """Grippers that the source names and nobody here knows."""
+def _robots(mapping: Mapping, episodes: Sequence[Surveyed]) -> Iterator[str]:
+    """Robots and grippers that the source names and nobody here knows."""
     seen: set[int] = set()
     for item in episodes:
         environment = id(item.episode["environment"])  # one for all episodes of a file
         if environment not in seen:
             seen.add(environment)
-            yield from unknown_grippers(mapping, item)
+            yield from not_understood(mapping, item)
 
 
 def _roles(mapping: Mapping, held: Holdings, lost: Sequence[Missing]) -> Iterator[str]:

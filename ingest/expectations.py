@@ -25,6 +25,7 @@ from robot_foundry.ingest.robots import (
     embodiment_of,
     is_of_robosuite,
     robots_of,
+    unread_robots,
 )
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping
@@ -61,6 +62,17 @@ def contradictions(mapping: Mapping, embodiment: str, item: Surveyed) -> list[st
     if len(arms) > 1 and OF_SECOND_ROBOT in item.shapes and "left.ee_position" not in mapping.state:
         return [f"it is of {_listed(robots)}, and the mapping reads one arm: use the spec {TWO_ARMS_SPEC}"]
     return [f"{'; '.join(what)}: {' '.join(changes)}"]
+
+
+def not_understood(mapping: Mapping, item: Surveyed) -> list[str]:
+    """What the file says of its robots that cannot be compared with the mapping."""
+    stated = unread_robots(item.episode)
+    if stated is None:
+        return unknown_grippers(mapping, item)
+    return [
+        f"the robots in env_args are {stated!r}, which is not understood, so the mapping's embodiment and "
+        "gripper are compared with nothing: --set mapping.embodiment=… says which robot it is"
+    ]
 
 
 def unknown_grippers(mapping: Mapping, item: Surveyed) -> list[str]:

@@ -103,6 +103,19 @@ def assert_pose(made, part, arm, command_N6):
     np.testing.assert_allclose(column(made, "command", f"{part}.ee_rot6d"), rot6d_N6, atol=1e-5)
 
 
+@pytest.mark.parametrize("stated", [{"a": "Sawyer"}, [["Sawyer"]], [{"name": "Sawyer"}], 5])
+def test_robots_that_are_no_names_are_told_of(tmp_path, stated):
+    path = tmp_path / "in.hdf5"
+    make(path, OSC)
+    with h5py.File(path, "r+") as file:
+        told = json.loads(file["data"].attrs["env_args"])
+        told["env_kwargs"]["robots"] = stated
+        file["data"].attrs["env_args"] = json.dumps(told)
+    (warning,) = taken(path, ["mapping.embodiment=mine"]).report.warnings
+    assert warning.startswith(f"the robots in env_args are {stated!r}, which is not understood")
+    assert "--set mapping.embodiment=…" in warning
+
+
 # --- robots and grippers ----------------------------------------------------------------------------------
 
 
