@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.robots import ONE_ARM, TWO_ARMS, arms_of, env_kwargs, nested, robots_of
 from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.clock import example
 from robot_foundry.normalization import rotation
 from robot_foundry.runtime.overrides import set_options
 
@@ -202,7 +203,7 @@ def configurations(episode: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _of_arm(stated: Any, arm: str, episode: Mapping[str, Any], num_arms: int) -> Mapping[str, Any]:
     """The settings of an arm's controller, which robosuite 1.5 has in those of the whole body."""
     if not isinstance(stated, Mapping):
-        raise Refused("its env_args have no controller_configs, which `from: osc` needs")
+        raise Refused(_why_no_settings(stated, episode))
     parts = nested(stated, "body_parts")
     if parts is None or stated.get("type") != "BASIC":
         _ref_frame(stated)
@@ -216,6 +217,17 @@ def _of_arm(stated: Any, arm: str, episode: Mapping[str, Any], num_arms: int) ->
             "stands in the world, in which its poses are"
         )
     return own
+
+
+def _why_no_settings(stated: Any, episode: Mapping[str, Any]) -> str:
+    """Which step on the way to the settings of a controller is there and no section, or that none is."""
+    arguments = episode["environment"].get("env_args")
+    settings = arguments.get("env_kwargs") if isinstance(arguments, Mapping) else None
+    steps = (("env_args", arguments), ("env_kwargs", settings), ("controller_configs", stated))
+    for name, value in steps:
+        if value is not None and not isinstance(value, Mapping):
+            return f"its {name} are {example(value)}, which is no JSON object, and `from: osc` needs one"
+    return "its env_args have no controller_configs, which `from: osc` needs"
 
 
 def _ref_frame(configuration: Mapping[str, Any]) -> str:
@@ -255,7 +267,9 @@ def _limits(configuration: Mapping[str, Any]) -> tuple[int, Controller]:
         stated = configuration.get(name, default)
         limits[name] = _six(stated, width, f"the {name} of its controller is {stated!r}")
         if not np.isfinite(limits[name][:width]).all():
-            raise Refused(f"its controller has no {name}")
+            if stated is None:
+                raise Refused(f"its controller has no {name}")
+            raise Refused(f"the {name} of its controller is {stated!r}, which is not finite")
     if (limits["input_max"] <= limits["input_min"]).any():
         raise Refused("the input_max of its controller is not above input_min")
     is_delta = _is_delta(configuration)

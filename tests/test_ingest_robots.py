@@ -281,6 +281,7 @@ def test_another_gripper_of_the_same_robot(tmp_path):
         ({**OSC, "impedance_mode": {}}, "Lift", "the impedance_mode of its controller is {}"),
         ({**OSC, "output_max": 10**400}, "Lift", "the output_max of its controller is 1000"),
         (None, "Lift", "its env_args have no controller_configs"),
+        ("OSC_POSE", "Lift", "its controller_configs are 'OSC_POSE', which is no JSON object"),
     ],
 )
 def test_what_no_rule_reads_goes_on_with_what_the_arm_did(tmp_path, controller, env, reason):
@@ -290,6 +291,25 @@ def test_what_no_rule_reads_goes_on_with_what_the_arm_did(tmp_path, controller, 
     assert reason in message and printed(message) == ["mapping.actions.command=null"]
     made = taken(path, printed(message))
     assert list(made.manifest["schema"]["streams"]) == ["next_state"]
+
+
+@pytest.mark.parametrize("text", ["{bad", "[" * 20000, "[]"])
+def test_env_args_that_are_no_json_object_are_named_as_the_cause(tmp_path, text):
+    path = tmp_path / "in.hdf5"
+    make(path, OSC)
+    with h5py.File(path, "r+") as file:
+        file["data"].attrs["env_args"] = text
+    message = refusal(path)
+    assert f"its env_args are '{text[:20]}" in message and "which is no JSON object" in message
+    assert "no controller_configs" not in message
+
+
+@pytest.mark.parametrize("limit", [float("nan"), float("inf")])
+def test_limits_that_are_not_finite_are_named_as_the_cause(tmp_path, limit):
+    path = tmp_path / "in.hdf5"
+    make(path, {**OSC, "output_max": [limit] * 6})
+    message = refusal(path)
+    assert "the output_max of its controller is [" in message and "which is not finite" in message
 
 
 def test_osc_position_has_three_columns_and_the_gripper_behind_them(tmp_path):
