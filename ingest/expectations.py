@@ -175,7 +175,9 @@ def _without_osc(mapping: Mapping, item: Surveyed, key: str, num_columns: int | 
     kind, joints = settings.get("type"), _num_joints(mapping, item)
     is_of_joints = isinstance(kind, str) and kind in JOINT_CONTROLLERS
     if is_of_joints and joints and num_columns is not None and len(arms_of(item.episode)) < 2:
-        return _of_joints(mapping, settings, joints, key, num_columns, next(iter(streams)))
+        count = _num_commanded(mapping, item, settings, joints, num_columns)
+        if count is not None:
+            return _of_joints(mapping, settings, count, key, num_columns, next(iter(streams)))
     absent = " ".join(set_option(f"mapping.actions.{stream}=null") for stream in streams)
     others = [name for name in mapping.actions if name not in streams]
     kept = f" goes on with {', '.join(others)}" if others else " goes on without"
@@ -188,6 +190,27 @@ def _num_joints(mapping: Mapping, item: Surveyed) -> int | None:
         return len(field.columns_of(prod(item.shapes[str(field.key)][1:])))
     robots = robots_of(item.episode)
     return ROBOTS[robots[0]].joints if len(robots) == 1 and robots[0] in ROBOTS else None
+
+
+def _num_commanded(
+    mapping: Mapping, item: Surveyed, settings: MappingABC[str, Any], joints: int, num_columns: int
+) -> int | None:
+    """Columns that command joints, with the gripper's left out; None where the numbers do not agree.
+
+    Displacements count from the joints of the state, which has to have as many.
+    """
+    arms = arms_of(item.episode)
+    is_gripped = any(field.kind == "command" for *_, field in _commands(mapping))
+    grippers = int(is_gripped and not (arms and arms[0].gripper in NO_GRIPPER))
+    limits, count = settings.get("output_max"), min(joints, num_columns - grippers)
+    if isinstance(limits, list):
+        count = len(limits)
+    quantity, form = JOINT_CONTROLLERS[settings["type"]]
+    if "delta" in form and settings.get("input_type") != "absolute":
+        state = mapping.state.get(f"right.{quantity}")
+        if state is None or state.key not in item.shapes or joints != count:
+            return None
+    return count if 0 < count <= num_columns - grippers else None
 
 
 def _of_joints(

@@ -363,6 +363,42 @@ def test_controllers_of_joints_are_refused_with_a_stream_of_joints(tmp_path, kin
         np.testing.assert_allclose(opening_N, (1 - action_N8[:, 7]) / 2, atol=1e-6)
 
 
+def joint_controller(limits):
+    return {"type": "JOINT_POSITION", "input_max": 1, "input_min": -1, "output_max": limits}
+
+
+def test_a_scale_for_each_joint_leaves_the_gripper_out(tmp_path):
+    path = tmp_path / "in.hdf5"
+    arms, action_N7 = make(path, joint_controller(LIMITS), robots=["UR5e"], joints=6, fingers=6)
+    changes = ["mapping.embodiment=ur5e", "mapping.state.right.gripper_opening=null"]
+    with pytest.raises(FoundryError) as caught:
+        run(load_spec("robomimic", changes), path, store=tmp_path / "refused", name="x")
+    given = printed(caught.value.message)
+    assert any(f"columns: [0, 6], from: delta, clip: 1, scale: {LIMITS}" in change for change in given)
+    made = taken(path, [*changes, *given])
+    expected_N6 = arms[0]["joint_pos"] + np.array(LIMITS) * action_N7[:, :6]
+    np.testing.assert_allclose(column(made, "command", "right.joint_position"), expected_N6, atol=1e-6)
+
+
+def test_scales_that_fit_no_columns_are_not_advised(tmp_path):
+    path = tmp_path / "in.hdf5"
+    make(path, joint_controller(LIMITS))
+    assert printed(refusal(path)) == ["mapping.actions.command=null"]
+
+
+def test_displacements_of_joints_that_the_state_lacks_are_told_of(tmp_path):
+    path = tmp_path / "in.hdf5"
+    make(path, joint_controller(0.1))
+    with h5py.File(path, "r+") as file:
+        del file["data/demo_0/obs/robot0_joint_pos"]
+    assert printed(refusal(path)) == ["mapping.actions.command=null"]
+    field = "{key: actions, columns: [0, 7], from: delta, clip: 1, scale: 0.1}"
+    made = taken(path, [f"mapping.actions.command={{right.joint_position: {field}}}"])
+    assert list(made.manifest["schema"]["streams"]) == ["next_state"]
+    (warning,) = [text for text in made.report.warnings if "right.joint_position" in text]
+    assert warning.startswith("right.joint_position of command is left out: `from: delta` counts from")
+
+
 def test_absolute_targets_are_read_where_the_controller_says_so_and_refused_where_it_does_not(tmp_path):
     path = tmp_path / "in.hdf5"
     arms, _ = make(path, OSC)
