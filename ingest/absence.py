@@ -372,9 +372,9 @@ def _success(
         yield f"{len(unknown)} of {held.episodes} episodes do not say whether they succeeded ({some})"
 
 
-def _rate(content: Content, episodes: Sequence[Surveyed]) -> Iterator[str]:
+def _rate(content: Content | None, episodes: Sequence[Surveyed]) -> Iterator[str]:
     """Episodes that tell no rate, where the spec tells none of its own; not those with one that is unread."""
-    if content.default_fps != Content().default_fps:
+    if content is None or content.default_fps != Content().default_fps:
         return
     count = sum(
         item.episode["fps_source"] == "default" and CONTROL_FREQ not in item.episode.get("told", ())
