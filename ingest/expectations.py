@@ -159,6 +159,10 @@ def _in_either_mode(mapping: Mapping, item: Surveyed) -> str:
             continue
         name, is_turn = f"mapping.actions.{stream}.{quantity}", kind_of(quantity) == ROTATION
         scale = limits[3:6] if is_turn else limits[:3]
+        if not scale:  # OSC_POSITION turns nothing
+            targets.append(f"{name}=null")
+            displacements.append(f"{name}=null")
+            continue
         targets.append(f"{name}.from={'axis_angle' if is_turn else 'value'}")
         displacements += [f"{name}.from=delta", f"{name}.clip=1", f"{name}.scale={scale}"]
     return f"{set_options(targets)} reads targets, {set_options(displacements)} displacements"

@@ -434,6 +434,19 @@ def test_a_control_delta_that_is_no_boolean_is_refused_with_both_readings(tmp_pa
     np.testing.assert_allclose(column(targets, "command", "right.ee_position"), action_N7[:, :3], atol=1e-6)
 
 
+def test_a_control_delta_that_is_no_boolean_of_a_position_alone(tmp_path):
+    path = tmp_path / "in.hdf5"
+    action_N4 = np.random.default_rng(3).uniform(-1, 1, (FRAMES, 4))
+    limits = {"output_max": LIMITS[:3], "output_min": [-0.05] * 3, "control_delta": "False"}
+    make(path, {**OSC, **limits, "type": "OSC_POSITION"}, actions=action_N4)
+    changes = printed(refusal(path).replace("reads targets,", ""))
+    assert changes[:2] == [
+        "mapping.actions.command.right.ee_position.from=value",
+        "mapping.actions.command.right.ee_rotation=null",
+    ]
+    assert changes[-1] == "mapping.actions.command.right.ee_rotation=null"
+
+
 def test_a_control_delta_of_null_says_nothing(tmp_path):
     path = tmp_path / "in.hdf5"
     arms, action_N7 = make(path, {**OSC, "control_delta": None})
