@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.ingest.asked import Asked, Missing, missing
-from robot_foundry.ingest.expectations import unknown_grippers
+from robot_foundry.ingest.expectations import not_understood
 from robot_foundry.ingest.holdings import (
     Holdings,
     Partly,
@@ -24,16 +24,21 @@ from robot_foundry.ingest.holdings import (
     fields_of,
     partly_taken,
 )
+from robot_foundry.ingest.labels import in_yaml
 from robot_foundry.ingest.notes import num_told
 from robot_foundry.ingest.quantities import GRIPPER, kind_of
 from robot_foundry.ingest.resolve import Resolution
 from robot_foundry.ingest.sources.pixels import is_lost_picture, is_shaped_picture
+from robot_foundry.ingest.sources.robomimic import CONTROL_FREQ
 from robot_foundry.ingest.sources.shared import ABSENT, NO_IMAGE, SKIPPED, UNASKED
-from robot_foundry.ingest.spec import Mapping
+from robot_foundry.ingest.spec import Content, Mapping
 from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.normalization.finding import listed
+from robot_foundry.runtime.overrides import set_option
 
 MOST_NAMES, MOST_EXAMPLES = 64, 3
+# Objects inside each other, in JSON, in which language is looked for.
+MOST_DEPTH = 8
 LANGUAGE_WORDS = ("language", "instruction", "instructions", "lang", "task", "prompt", "goal", "command")
 # Reasons of readers that say what the user asked for, or what is not in this episode.
 AS_ASKED = frozenset((SKIPPED, UNASKED, ABSENT, NO_IMAGE))
@@ -83,7 +88,7 @@ def absence(
     partly = partly_taken(resolution.mapping, held)
     free = sorted(held.arrays.keys() - arrays_taken(mapping, asked.content))
     no_text = [own.unit for own in outcomes if all(kind != "instruction" for kind, _ in own.annotations)]
-    told = [*resolution.warnings, *_grippers(mapping, episodes), *(own.sentence for own in lost)]
+    told = [*resolution.warnings, *_robots(mapping, episodes), *(own.sentence for own in lost)]
     warnings = [
         *told,
         *_roles(mapping, held, lost),
@@ -93,6 +98,7 @@ def absence(
         *_lost_arm(resolution.mapping, free),
         *_lost_grippers(mapping, resolution, told),
         *_success(mapping, held, outcomes, told),
+        *_rate(asked.content, episodes),
     ]
     no_success = [own.unit for own in outcomes if own.success is None]
     return Absence(
@@ -160,14 +166,14 @@ def _without_cameras(held: Holdings, episodes: Sequence[Surveyed]) -> dict[str, 
     }
 
 
-def _grippers(mapping: Mapping, episodes: Sequence[Surveyed]) -> Iterator[str]:
-    """Grippers that the source names and nobody here knows."""
+def _robots(mapping: Mapping, episodes: Sequence[Surveyed]) -> Iterator[str]:
+    """Robots and grippers that the source names and nobody here knows."""
     seen: set[int] = set()
     for item in episodes:
         environment = id(item.episode["environment"])  # one for all episodes of a file
         if environment not in seen:
             seen.add(environment)
-            yield from unknown_grippers(mapping, item)
+            yield from not_understood(mapping, item)
 
 
 def _roles(mapping: Mapping, held: Holdings, lost: Sequence[Missing]) -> Iterator[str]:
@@ -213,7 +219,7 @@ def _places_of_language(
 ) -> dict[str, str]:
     """Where language may be that no rule takes, by name, the likeliest first."""
     places = {
-        kind: f"texts under '{kind}': --set 'mapping.instruction=[{{spans: {kind}}}]'"
+        kind: f"texts under '{kind}': {_as_instruction(f'spans: {in_yaml(kind)}')}"
         for kind in sorted({kind for kind, _ in annotations} - {"instruction"})
         if _is_of_language(kind)
     }
@@ -222,16 +228,17 @@ def _places_of_language(
     of_files = _named_texts(held.of_files.keys() - held.attributes.keys() - taken, episodes, "environment")
     for word in LANGUAGE_WORDS:
         places |= {
-            name: f"the attribute '{name}'{where}: --set 'mapping.instruction=[{{attr: {name}}}]'"
+            name: f"the attribute '{name}'{where}: {_as_instruction(f'attr: {in_yaml(name)}')}"
             for names, where in ((of_episodes, ""), (of_files, " of the file"))
             for name in names
             if word in _words(name)
         }
+    in_force = {(rule.get("attr"), rule.get("json")) for rule in mapping.instruction}
     places |= {
-        f"{name}.{inner}": f"'{inner}' inside the attribute '{name}': "
-        f"--set 'mapping.instruction=[{{attr: {name}, json: {inner}}}]'"
-        for name, inner in _inside_json(episodes)
-        if inner in LANGUAGE_WORDS
+        f"{name}.{path}": f"'{path}' inside the attribute '{name}': "
+        f"{_as_instruction(f'attr: {in_yaml(name)}, json: {in_yaml(path)}')}"
+        for name, path in _inside_json(episodes)
+        if (name, path) not in in_force and not set(path.split(".")).isdisjoint(LANGUAGE_WORDS)
     }
     return places | {
         path: f"'{path}', which was left out: {reason}"
@@ -257,15 +264,36 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, dict) and set(value) == {"base64"})
 
 
+def _as_instruction(rule: str) -> str:
+    return set_option(f"mapping.instruction=[{{{rule}}}]")
+
+
 def _inside_json(episodes: Sequence[Surveyed]) -> Iterator[tuple[str, str]]:
-    """(attribute, key) of the JSON objects among the attributes of the first episode."""
+    """(attribute, path) of the texts in JSON objects among the attributes of the first episode."""
     for name, text in sorted(episodes[0].episode["attributes"].items()) if episodes else ():
-        if isinstance(text, str) and text.lstrip().startswith("{"):
-            try:
-                found = json.loads(text)
-            except (ValueError, RecursionError):
-                continue
-            yield from ((name, str(key)) for key in found)
+        yield from ((name, ".".join(path)) for path in _paths_to_texts(_object_in(text)))
+
+
+def _paths_to_texts(values: Any, depth: int = 0) -> Iterator[tuple[str, ...]]:
+    """The names that lead to each text, or list of texts, in an object and those inside it."""
+    if not isinstance(values, dict) or depth == MOST_DEPTH:
+        return
+    for name, value in values.items():
+        inner = _object_in(value)
+        if inner is not None:
+            yield from ((str(name), *path) for path in _paths_to_texts(inner, depth + 1))
+        elif _is_text(value) and value not in ("", [""]):
+            yield (str(name),)
+
+
+def _object_in(value: Any) -> dict[str, Any] | None:
+    """The JSON object that a value is, or that its text holds; None if there is none."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None
 
 
 def _lost_cameras(held: Holdings, free: Sequence[str], told: set[str]) -> Iterator[str]:
@@ -342,6 +370,20 @@ def _success(
     if len(unknown) > unread:
         some = listed(unknown, MOST_EXAMPLES)
         yield f"{len(unknown)} of {held.episodes} episodes do not say whether they succeeded ({some})"
+
+
+def _rate(content: Content | None, episodes: Sequence[Surveyed]) -> Iterator[str]:
+    """Episodes that tell no rate, where the spec tells none of its own; not those with one that is unread."""
+    if content is None or content.default_fps != Content().default_fps:
+        return
+    count = sum(
+        item.episode["fps_source"] == "default" and CONTROL_FREQ not in item.episode.get("told", ())
+        for item in episodes
+    )
+    if count:
+        verb = "tells" if count == 1 else "tell"
+        taken = f"{verb} no rate, so {content.default_fps:g} Hz is taken: --set content.fps=… says it"
+        yield f"{count} of {len(episodes)} episodes {taken}"
 
 
 def _words(name: str) -> set[str]:

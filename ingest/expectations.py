@@ -13,7 +13,7 @@ from collections.abc import Mapping as MappingABC
 from math import prod
 from typing import Any
 
-from robot_foundry.ingest.osc import Controller, configurations, controllers
+from robot_foundry.ingest.osc import Controller, UnreadMode, configurations, controllers
 from robot_foundry.ingest.quantities import GRIPPER, POSITION, ROTATION, kind_of
 from robot_foundry.ingest.robots import (
     GRIPPERS,
@@ -25,11 +25,12 @@ from robot_foundry.ingest.robots import (
     embodiment_of,
     is_of_robosuite,
     robots_of,
+    unread_robots,
 )
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.spec import Field, Mapping
 from robot_foundry.ingest.survey import Surveyed
-from robot_foundry.runtime.overrides import set_option
+from robot_foundry.runtime.overrides import set_option, set_options
 
 TWO_ARMS_SPEC = "robomimic_two_arms"
 # The array that only files of two robots have, and which that spec reads.
@@ -63,6 +64,17 @@ def contradictions(mapping: Mapping, embodiment: str, item: Surveyed) -> list[st
     return [f"{'; '.join(what)}: {' '.join(changes)}"]
 
 
+def not_understood(mapping: Mapping, item: Surveyed) -> list[str]:
+    """What the file says of its robots that cannot be compared with the mapping."""
+    stated = unread_robots(item.episode)
+    if stated is None:
+        return unknown_grippers(mapping, item)
+    return [
+        f"the robots in env_args are {stated!r}, which is not understood, so the mapping's embodiment and "
+        "gripper are compared with nothing: --set mapping.embodiment=… says which robot it is"
+    ]
+
+
 def unknown_grippers(mapping: Mapping, item: Surveyed) -> list[str]:
     """What the file names and nobody here knows, where the mapping reads it as what it knows."""
     told = []
@@ -89,6 +101,8 @@ def controller_problems(mapping: Mapping, item: Surveyed) -> list[str]:
     num_arms = 1 + any(quantity.startswith("left.") for _, quantity, _ in commands)
     try:
         found = controllers(item.episode, num_columns, num_arms)
+    except UnreadMode as error:
+        return [f"{error.message}: {_in_either_mode(mapping, item)}"]
     except Refused as error:
         return [f"{error.message}: {_without_osc(mapping, item, key, num_columns)}"]
     changes, wrong = [], []
@@ -135,6 +149,25 @@ def _place(quantity: str, found: tuple[Controller, ...]) -> tuple[int, int] | No
     return first + width, first + width + 1
 
 
+def _in_either_mode(mapping: Mapping, item: Surveyed) -> str:
+    """The overrides that read the poses as targets, and those that read them as displacements."""
+    stated = configurations(item.episode)[0].get("output_max")
+    limits = stated if isinstance(stated, list) else [stated] * 6
+    targets, displacements = [], []
+    for stream, quantity, field in _commands(mapping):
+        if field.kind != "osc":
+            continue
+        name, is_turn = f"mapping.actions.{stream}.{quantity}", kind_of(quantity) == ROTATION
+        scale = limits[3:6] if is_turn else limits[:3]
+        if not scale:  # OSC_POSITION turns nothing
+            targets.append(f"{name}=null")
+            displacements.append(f"{name}=null")
+            continue
+        targets.append(f"{name}.from={'axis_angle' if is_turn else 'value'}")
+        displacements += [f"{name}.from=delta", f"{name}.clip=1", f"{name}.scale={scale}"]
+    return f"{set_options(targets)} reads targets, {set_options(displacements)} displacements"
+
+
 def _without_osc(mapping: Mapping, item: Surveyed, key: str, num_columns: int | None) -> str:
     """The overrides that read the commands, in the array `key`, of a controller that is none of operational
     space."""
@@ -146,7 +179,9 @@ def _without_osc(mapping: Mapping, item: Surveyed, key: str, num_columns: int | 
     kind, joints = settings.get("type"), _num_joints(mapping, item)
     is_of_joints = isinstance(kind, str) and kind in JOINT_CONTROLLERS
     if is_of_joints and joints and num_columns is not None and len(arms_of(item.episode)) < 2:
-        return _of_joints(mapping, settings, joints, key, num_columns, next(iter(streams)))
+        count = _num_commanded(mapping, item, settings, joints, num_columns)
+        if count is not None:
+            return _of_joints(mapping, settings, count, key, num_columns, next(iter(streams)))
     absent = " ".join(set_option(f"mapping.actions.{stream}=null") for stream in streams)
     others = [name for name in mapping.actions if name not in streams]
     kept = f" goes on with {', '.join(others)}" if others else " goes on without"
@@ -159,6 +194,27 @@ def _num_joints(mapping: Mapping, item: Surveyed) -> int | None:
         return len(field.columns_of(prod(item.shapes[str(field.key)][1:])))
     robots = robots_of(item.episode)
     return ROBOTS[robots[0]].joints if len(robots) == 1 and robots[0] in ROBOTS else None
+
+
+def _num_commanded(
+    mapping: Mapping, item: Surveyed, settings: MappingABC[str, Any], joints: int, num_columns: int
+) -> int | None:
+    """Columns that command joints, with the gripper's left out; None where the numbers do not agree.
+
+    Displacements count from the joints of the state, which has to have as many.
+    """
+    arms = arms_of(item.episode)
+    is_gripped = any(field.kind == "command" for *_, field in _commands(mapping))
+    grippers = int(is_gripped and not (arms and arms[0].gripper in NO_GRIPPER))
+    limits, count = settings.get("output_max"), min(joints, num_columns - grippers)
+    if isinstance(limits, list):
+        count = len(limits)
+    quantity, form = JOINT_CONTROLLERS[settings["type"]]
+    if "delta" in form and settings.get("input_type") != "absolute":
+        state = mapping.state.get(f"right.{quantity}")
+        if state is None or state.key not in item.shapes or joints != count:
+            return None
+    return count if 0 < count <= num_columns - grippers else None
 
 
 def _of_joints(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import fnmatch
 import json
+import re
 from collections.abc import Iterator
 from collections.abc import Mapping as MappingABC
 from typing import Any
@@ -24,6 +25,7 @@ YES = frozenset(("true", "yes", "y", "t", "1", "1.0", "success", "successful", "
 NO = frozenset(("false", "no", "n", "f", "0", "0.0", "failure", "fail", "failed", "unsuccessful"))
 LONGEST_EXAMPLE = 40
 _NOTHING = object()
+_PLAIN = re.compile(r"[A-Za-z][\w./-]*")
 
 
 def annotations_of(
@@ -39,7 +41,7 @@ def annotations_of(
     by_rules = [rule["spans"] for rule in mapping.instruction if "spans" in rule]
     for kind in sorted(unread):
         if not any(fnmatch.fnmatchcase(kind, pattern) for pattern in by_rules):
-            notes.say(_not_utf8(f"'{kind}'", f"spans: {kind}"))
+            notes.say(_not_utf8(f"'{kind}'", f"spans: {in_yaml(kind)}"))
     return (*instructions, *(entry for entry in told if entry[2] not in used))
 
 
@@ -146,7 +148,7 @@ def _texts(rule: MappingABC[str, Any], episode: MappingABC[str, Any], notes: Not
         if text is not None:
             texts.append(text)
         elif _is_encoded(item):
-            notes.say(_not_utf8(_name(rule), f"attr: {rule['attr']}"))
+            notes.say(_not_utf8(_name(rule), f"attr: {in_yaml(rule['attr'])}"))
         else:
             notes.say(f"{_name(rule)} is no text, so it gives no instruction", _example(item))
     path = f".{rule['json']}" if "json" in rule else ""
@@ -164,7 +166,7 @@ def _spans(
         if text is not None and start < num_frames:
             yield int(start), min(int(end), num_frames), str(kind), text
         elif text is None and rule is not None:
-            notes.say(_not_utf8(f"'{kind}'", f"spans: {rule['spans']}"))
+            notes.say(_not_utf8(f"'{kind}'", f"spans: {in_yaml(rule['spans'])}"))
 
 
 def _found(rule: MappingABC[str, Any], attributes: MappingABC[str, Any], notes: Notes) -> Any:
@@ -230,6 +232,11 @@ def _not_utf8(what: str, rule: str) -> str:
         f"{what} is not UTF-8, nor in an encoding that its rule names, so its bytes are kept and give no "
         f"instruction: `{{{rule}, encoding: …}}` in mapping.instruction says which it is"
     )
+
+
+def in_yaml(text: str) -> str:
+    """The text as it can stand in a rule, in quotes where YAML would read it otherwise: `"*instruction"`."""
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _name(rule: MappingABC[str, Any]) -> str:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.robots import ONE_ARM, TWO_ARMS, arms_of, env_kwargs, nested, robots_of
 from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.clock import example
 from robot_foundry.normalization import rotation
 from robot_foundry.runtime.overrides import set_options
 
@@ -42,6 +43,14 @@ UNTURNED = ("Lift", "Stack", "Door", "Wipe", "ToolHang", "NutAssembly", "PickPla
 VARIANTS = ("Single", "Square", "Round", "Milk", "Bread", "Cereal", "Can")
 TWO_ROBOTS = ("TwoArmLift", "TwoArmHandover", "TwoArmPegInHole", "TwoArmTransport")
 SIDE_BY_SIDE = ("parallel", "single-arm-parallel")
+
+
+# `input_type` and `input_ref_frame` as robosuite 1.5 checks them.
+INPUT_TYPES, REF_FRAMES = ("delta", "absolute"), ("base", "world")
+
+
+class UnreadMode(Refused):
+    """The controller does not say in a form that is understood whether its commands displace."""
 
 
 @dataclass(frozen=True)
@@ -194,19 +203,42 @@ def configurations(episode: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _of_arm(stated: Any, arm: str, episode: Mapping[str, Any], num_arms: int) -> Mapping[str, Any]:
     """The settings of an arm's controller, which robosuite 1.5 has in those of the whole body."""
     if not isinstance(stated, Mapping):
-        raise Refused("its env_args have no controller_configs, which `from: osc` needs")
+        raise Refused(_why_no_settings(stated, episode))
     parts = nested(stated, "body_parts")
     if parts is None or stated.get("type") != "BASIC":
+        _ref_frame(stated)
         return stated
     own = nested(parts, "arms", arm) or nested(parts, arm)
     if own is None:
         raise Refused(f"its controller_configs have no arm '{arm}' (they have {', '.join(map(str, parts))})")
-    if own.get("input_ref_frame", "base") == "base" and not _is_unturned(episode, num_arms, own):
+    if _ref_frame(own) == "base" and not _is_unturned(episode, num_arms, own):
         raise Refused(
             "its commands are in the frame of the robot's base (input_ref_frame), and nothing tells how that "
             "stands in the world, in which its poses are"
         )
     return own
+
+
+def _why_no_settings(stated: Any, episode: Mapping[str, Any]) -> str:
+    """Which step on the way to the settings of a controller is there and no section, or that none is."""
+    arguments = episode["environment"].get("env_args")
+    settings = arguments.get("env_kwargs") if isinstance(arguments, Mapping) else None
+    steps = (("env_args", arguments), ("env_kwargs", settings), ("controller_configs", stated))
+    for name, value in steps:
+        if value is not None and not isinstance(value, Mapping):
+            return f"its {name} are {example(value)}, which is no JSON object, and `from: osc` needs one"
+    return "its env_args have no controller_configs, which `from: osc` needs"
+
+
+def _ref_frame(configuration: Mapping[str, Any]) -> str:
+    stated = configuration.get("input_ref_frame")
+    if stated is None:
+        return "base"
+    if not isinstance(stated, str) or stated not in REF_FRAMES:
+        raise Refused(
+            f"the input_ref_frame of its controller is {stated!r} (frames: {', '.join(REF_FRAMES)})"
+        )
+    return stated
 
 
 def _is_unturned(episode: Mapping[str, Any], num_arms: int, configuration: Mapping[str, Any]) -> bool:
@@ -218,7 +250,7 @@ def _is_unturned(episode: Mapping[str, Any], num_arms: int, configuration: Mappi
         for variant in VARIANTS:
             name = name.removesuffix(variant)
         stands = name in UNTURNED
-    return stands and configuration.get("input_type", "delta") == "delta"
+    return stands and configuration.get("input_type") != "absolute"
 
 
 def _limits(configuration: Mapping[str, Any]) -> tuple[int, Controller]:
@@ -235,10 +267,12 @@ def _limits(configuration: Mapping[str, Any]) -> tuple[int, Controller]:
         stated = configuration.get(name, default)
         limits[name] = _six(stated, width, f"the {name} of its controller is {stated!r}")
         if not np.isfinite(limits[name][:width]).all():
-            raise Refused(f"its controller has no {name}")
+            if stated is None:
+                raise Refused(f"its controller has no {name}")
+            raise Refused(f"the {name} of its controller is {stated!r}, which is not finite")
     if (limits["input_max"] <= limits["input_min"]).any():
         raise Refused("the input_max of its controller is not above input_min")
-    is_delta = bool(configuration.get("control_delta", configuration.get("input_type", "delta") == "delta"))
+    is_delta = _is_delta(configuration)
     return GAINS[mode], Controller(
         limits["input_min"],
         limits["input_max"],
@@ -247,6 +281,23 @@ def _limits(configuration: Mapping[str, Any]) -> tuple[int, Controller]:
         is_delta,
         width=width,
     )
+
+
+def _is_delta(configuration: Mapping[str, Any]) -> bool:
+    """Whether commands displace: by `control_delta` of 1.0 to 1.4, else by `input_type`, else they do.
+
+    Null says nothing. UnreadMode for anything else that is no boolean, or none of the two types.
+    """
+    control_delta, input_type = configuration.get("control_delta"), configuration.get("input_type")
+    if control_delta is not None and not isinstance(control_delta, bool):
+        raise UnreadMode(
+            f"the control_delta of its controller is {control_delta!r}, which is not true or false"
+        )
+    if input_type is not None and (not isinstance(input_type, str) or input_type not in INPUT_TYPES):
+        raise UnreadMode(
+            f"the input_type of its controller is {input_type!r} (types: {', '.join(INPUT_TYPES)})"
+        )
+    return input_type != "absolute" if control_delta is None else control_delta
 
 
 def _six(stated: Any, width: int, problem: str) -> Array:

@@ -156,6 +156,13 @@ def _without_absent(mapping: Mapping, surveyed: list[Surveyed]) -> tuple[Mapping
     }
     if surveyed and not state:
         raise FoundryError("no quantity of the mapping's state is in the source")
+    warnings += [
+        f"{quantity} of {where} is left out: `from: {field.kind}` counts from {quantity} of the state, which "
+        "no rule reads or an episode lacks"
+        for where, fields in kept.items()
+        for quantity, field in fields.items()
+        if field.kind in ("delta", "osc") and quantity not in state
+    ]
     return replace(mapping, state=state, actions={n: f for n, f in streams.items() if f}), warnings
 
 

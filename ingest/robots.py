@@ -93,6 +93,13 @@ def robots_of(episode: Mapping[str, Any]) -> tuple[str, ...]:
     return _texts(env_kwargs(episode).get("robots"))
 
 
+def unread_robots(episode: Mapping[str, Any]) -> Any:
+    """What env_args say of the robots if it is not their names; None if it is, or if they say nothing."""
+    stated = env_kwargs(episode).get("robots")
+    names = stated if isinstance(stated, list | tuple) else [stated]
+    return None if stated is None or all(isinstance(name, str) for name in names) else stated
+
+
 def arms_of(episode: Mapping[str, Any]) -> tuple[Arm, ...]:
     """The arms of these robots, in the order of their actions: of one robot the right one first."""
     robots = robots_of(episode)

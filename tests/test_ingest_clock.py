@@ -5,15 +5,23 @@ Legend: N frames.
 
 from __future__ import annotations
 
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.ingest.sources import Refused
-from robot_foundry.ingest.sources.clock import clock_of
+from robot_foundry.ingest.sources.clock import clock_of, rate_in
 from robot_foundry.ingest.spec import Content
 
+h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
 EPOCH_S = 1.732e9
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
@@ -80,3 +88,44 @@ def test_pairs_of_equal_times_give_the_rate_of_their_mean():
 def test_one_frame_has_the_default_rate():
     assert (clock([5.0]).fps, clock([5.0]).fps_source) == (20.0, "default")
     assert clock([5.0], fps=7.0).fps == 7.0
+
+
+@pytest.mark.parametrize(
+    ("stated", "rate"),
+    [(15, 15.0), ("15", 15.0), ([15], 15.0), (["12.5"], 12.5)]
+    + [(value, None) for value in ("15 Hz", True, 0, -5, float("nan"), "inf", [15, 15], {}, 10**400)],
+)
+def test_a_rate_is_a_positive_number_or_a_text_or_list_of_one(stated, rate):
+    assert rate_in(stated) == rate
+
+
+@pytest.mark.parametrize(
+    ("settings", "fps", "warnings"),
+    [
+        ({"control_freq": "15"}, 15.0, []),
+        (
+            {"control_freq": "15 Hz"},
+            20.0,
+            [
+                "1 of 1 episodes: 'env_args.env_kwargs.control_freq' is '15 Hz', which is no rate, so 20 Hz, "
+                "the default, is taken: --set content.fps=… says it"
+            ],
+        ),
+        ({}, 20.0, ["1 of 1 episodes tells no rate, so 20 Hz is taken: --set content.fps=… says it"]),
+    ],
+)
+def test_a_rate_that_the_file_does_not_tell_is_told_of(tmp_path, settings, fps, warnings):
+    spec = tmp_path / "lab.yaml"
+    spec.write_text(
+        "{name: lab, layout: robomimic, mapping: {embodiment: arm, "
+        "tool_frame: tool, state: {right.ee_position: {key: obs/pos}}}}"
+    )
+    with h5py.File(tmp_path / "in.hdf5", "w") as file:
+        file.create_group("data").attrs["env_args"] = json.dumps({"env_kwargs": settings})
+        demo = file.create_group("data/demo_0")
+        demo["actions"], demo["obs/pos"] = np.zeros((4, 3)), np.ones((4, 3))
+    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store")
+    assert made.episode("demo_0")["fps"] == fps
+    assert [text for text in made.report.warnings if "rate" in text] == warnings
+    given = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "given", ["content.fps=15"])
+    assert not any("rate" in text for text in given.report.warnings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import yaml
 from tensorflow_datasets.core import features as tfds
 
 from robot_foundry.ingest.spec import spec_from_json
@@ -280,3 +282,36 @@ def test_json_of_the_source_that_only_looks_like_bytes_is_told_as_it_is(tmp_path
         "3 of 5 episodes: 'lang' in attribute 'ep_meta' is no text, so it gives no instruction",
         "1 of 5 episodes: attribute 'ep_meta' is no JSON object",
     ]
+
+
+def test_what_is_advised_for_another_encoding_can_be_given_as_it_stands(tmp_path):
+    demos = {"d": ({}, {"the instruction": np.array([b"caf\xe9"] * FRAMES)})}
+    made = ingested(tmp_path, demos, "[{spans: '*instruction'}]")
+    (told,) = [text for text in made.report.warnings if "is not UTF-8" in text]
+    rule = re.search("`(.*)`", told)[1].replace("…", "latin-1")
+    assert yaml.safe_load(rule) == {"spans": "*instruction", "encoding": "latin-1"}
+    (tmp_path / "b").mkdir()
+    assert texts(ingested(tmp_path / "b", demos, f"[{rule}]")) == {"d": whole("café")}
+
+
+@pytest.mark.parametrize(
+    ("meta", "rule"),
+    [
+        ({"task": {"lang": "do it"}}, "{attr: ep_meta, json: task.lang}"),
+        ({"task": json.dumps({"lang": "do it"})}, "{attr: ep_meta, json: task.lang}"),
+        ({"task": "do it", "n": 5}, "{attr: ep_meta, json: task}"),
+        ({"lang": ""}, None),
+        ({"lang": None}, None),
+        ({"lang": 5}, None),
+    ],
+)
+def test_the_path_to_a_text_in_json_is_advised_and_no_other(tmp_path, meta, rule):
+    demos = {"d": ({"ep_meta": json.dumps(meta)}, {})}
+    made = ingested(tmp_path, demos, "[{attr: ep_meta, json: lang}]")
+    advised = [text for text in made.report.warnings if "--set 'mapping.instruction=[{attr" in text]
+    if rule is None:
+        assert not advised
+        return
+    assert len(advised) == 1 and f"--set 'mapping.instruction=[{rule}]'" in advised[0]
+    (tmp_path / "b").mkdir()
+    assert texts(ingested(tmp_path / "b", demos, f"[{rule}]")) == {"d": whole("do it")}

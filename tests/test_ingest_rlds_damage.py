@@ -100,7 +100,8 @@ def test_files_that_are_not_there_are_counted(tmp_path):
     report = h.ingested(made, tmp_path / "store")
     assert (report.written, report.quarantined) == (3, ())
     told = "the source has 2 of the 3 files of the split 'val' that dataset_info.json tells of"
-    assert report.warnings == (told,)
+    no_rate = "3 of 3 episodes tell no rate, so 20 Hz is taken: --set content.fps=… says it"
+    assert report.warnings == (no_rate, told)
 
 
 def test_records_in_a_file_that_should_have_none_are_not_passed_over(tmp_path):

@@ -63,7 +63,8 @@ def test_split_names_with_hyphens_are_known_from_dataset_info(tmp_path):
     made.splits.clear()
     made.write("pick-place", record)
     report = h.ingested(made, tmp_path / "store")
-    assert (report.written, report.warnings) == (1, ())
+    no_rate = "1 of 1 episodes tells no rate, so 20 Hz is taken: --set content.fps=… says it"
+    assert (report.written, report.warnings) == (1, (no_rate,))
 
 
 def test_without_features_or_split_the_reason_is_told(tmp_path):

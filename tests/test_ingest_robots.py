@@ -103,6 +103,19 @@ def assert_pose(made, part, arm, command_N6):
     np.testing.assert_allclose(column(made, "command", f"{part}.ee_rot6d"), rot6d_N6, atol=1e-5)
 
 
+@pytest.mark.parametrize("stated", [{"a": "Sawyer"}, [["Sawyer"]], [{"name": "Sawyer"}], 5])
+def test_robots_that_are_no_names_are_told_of(tmp_path, stated):
+    path = tmp_path / "in.hdf5"
+    make(path, OSC)
+    with h5py.File(path, "r+") as file:
+        told = json.loads(file["data"].attrs["env_args"])
+        told["env_kwargs"]["robots"] = stated
+        file["data"].attrs["env_args"] = json.dumps(told)
+    (warning,) = taken(path, ["mapping.embodiment=mine"]).report.warnings
+    assert warning.startswith(f"the robots in env_args are {stated!r}, which is not understood")
+    assert "--set mapping.embodiment=…" in warning
+
+
 # --- robots and grippers ----------------------------------------------------------------------------------
 
 
@@ -268,6 +281,7 @@ def test_another_gripper_of_the_same_robot(tmp_path):
         ({**OSC, "impedance_mode": {}}, "Lift", "the impedance_mode of its controller is {}"),
         ({**OSC, "output_max": 10**400}, "Lift", "the output_max of its controller is 1000"),
         (None, "Lift", "its env_args have no controller_configs"),
+        ("OSC_POSE", "Lift", "its controller_configs are 'OSC_POSE', which is no JSON object"),
     ],
 )
 def test_what_no_rule_reads_goes_on_with_what_the_arm_did(tmp_path, controller, env, reason):
@@ -277,6 +291,25 @@ def test_what_no_rule_reads_goes_on_with_what_the_arm_did(tmp_path, controller, 
     assert reason in message and printed(message) == ["mapping.actions.command=null"]
     made = taken(path, printed(message))
     assert list(made.manifest["schema"]["streams"]) == ["next_state"]
+
+
+@pytest.mark.parametrize("text", ["{bad", "[" * 20000, "[]"])
+def test_env_args_that_are_no_json_object_are_named_as_the_cause(tmp_path, text):
+    path = tmp_path / "in.hdf5"
+    make(path, OSC)
+    with h5py.File(path, "r+") as file:
+        file["data"].attrs["env_args"] = text
+    message = refusal(path)
+    assert f"its env_args are '{text[:20]}" in message and "which is no JSON object" in message
+    assert "no controller_configs" not in message
+
+
+@pytest.mark.parametrize("limit", [float("nan"), float("inf")])
+def test_limits_that_are_not_finite_are_named_as_the_cause(tmp_path, limit):
+    path = tmp_path / "in.hdf5"
+    make(path, {**OSC, "output_max": [limit] * 6})
+    message = refusal(path)
+    assert "the output_max of its controller is [" in message and "which is not finite" in message
 
 
 def test_osc_position_has_three_columns_and_the_gripper_behind_them(tmp_path):
@@ -330,6 +363,42 @@ def test_controllers_of_joints_are_refused_with_a_stream_of_joints(tmp_path, kin
         np.testing.assert_allclose(opening_N, (1 - action_N8[:, 7]) / 2, atol=1e-6)
 
 
+def joint_controller(limits):
+    return {"type": "JOINT_POSITION", "input_max": 1, "input_min": -1, "output_max": limits}
+
+
+def test_a_scale_for_each_joint_leaves_the_gripper_out(tmp_path):
+    path = tmp_path / "in.hdf5"
+    arms, action_N7 = make(path, joint_controller(LIMITS), robots=["UR5e"], joints=6, fingers=6)
+    changes = ["mapping.embodiment=ur5e", "mapping.state.right.gripper_opening=null"]
+    with pytest.raises(FoundryError) as caught:
+        run(load_spec("robomimic", changes), path, store=tmp_path / "refused", name="x")
+    given = printed(caught.value.message)
+    assert any(f"columns: [0, 6], from: delta, clip: 1, scale: {LIMITS}" in change for change in given)
+    made = taken(path, [*changes, *given])
+    expected_N6 = arms[0]["joint_pos"] + np.array(LIMITS) * action_N7[:, :6]
+    np.testing.assert_allclose(column(made, "command", "right.joint_position"), expected_N6, atol=1e-6)
+
+
+def test_scales_that_fit_no_columns_are_not_advised(tmp_path):
+    path = tmp_path / "in.hdf5"
+    make(path, joint_controller(LIMITS))
+    assert printed(refusal(path)) == ["mapping.actions.command=null"]
+
+
+def test_displacements_of_joints_that_the_state_lacks_are_told_of(tmp_path):
+    path = tmp_path / "in.hdf5"
+    make(path, joint_controller(0.1))
+    with h5py.File(path, "r+") as file:
+        del file["data/demo_0/obs/robot0_joint_pos"]
+    assert printed(refusal(path)) == ["mapping.actions.command=null"]
+    field = "{key: actions, columns: [0, 7], from: delta, clip: 1, scale: 0.1}"
+    made = taken(path, [f"mapping.actions.command={{right.joint_position: {field}}}"])
+    assert list(made.manifest["schema"]["streams"]) == ["next_state"]
+    (warning,) = [text for text in made.report.warnings if "right.joint_position" in text]
+    assert warning.startswith("right.joint_position of command is left out: `from: delta` counts from")
+
+
 def test_absolute_targets_are_read_where_the_controller_says_so_and_refused_where_it_does_not(tmp_path):
     path = tmp_path / "in.hdf5"
     arms, _ = make(path, OSC)
@@ -351,6 +420,54 @@ def test_absolute_targets_are_read_where_the_controller_says_so_and_refused_wher
             matrix_N33[:, :, :2].transpose(0, 2, 1).reshape(-1, 6),
             atol=1e-5,
         )
+
+
+@pytest.mark.parametrize("stated", ["False", [False], 1.0, 0, {}])
+def test_a_control_delta_that_is_no_boolean_is_refused_with_both_readings(tmp_path, stated):
+    path = tmp_path / "in.hdf5"
+    arms, action_N7 = make(path, {**OSC, "control_delta": stated})
+    message = refusal(path)
+    assert f"the control_delta of its controller is {stated!r}, which is not true or false" in message
+    changes = printed(message.replace("reads targets,", ""))
+    assert_pose(taken(path, changes[2:]), "right", arms[0], action_N7[:, :6])
+    targets = h.Ingested("robomimic", path, tmp_path / "targets", changes[:2])
+    np.testing.assert_allclose(column(targets, "command", "right.ee_position"), action_N7[:, :3], atol=1e-6)
+
+
+def test_a_control_delta_that_is_no_boolean_of_a_position_alone(tmp_path):
+    path = tmp_path / "in.hdf5"
+    action_N4 = np.random.default_rng(3).uniform(-1, 1, (FRAMES, 4))
+    limits = {"output_max": LIMITS[:3], "output_min": [-0.05] * 3, "control_delta": "False"}
+    make(path, {**OSC, **limits, "type": "OSC_POSITION"}, actions=action_N4)
+    changes = printed(refusal(path).replace("reads targets,", ""))
+    assert changes[:2] == [
+        "mapping.actions.command.right.ee_position.from=value",
+        "mapping.actions.command.right.ee_rotation=null",
+    ]
+    assert changes[-1] == "mapping.actions.command.right.ee_rotation=null"
+
+
+def test_a_control_delta_of_null_says_nothing(tmp_path):
+    path = tmp_path / "in.hdf5"
+    arms, action_N7 = make(path, {**OSC, "control_delta": None})
+    assert_pose(taken(path), "right", arms[0], action_N7[:, :6])
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"input_type": ["delta"]},
+        {"input_type": "relative"},
+        {"input_ref_frame": 1},
+        {"input_ref_frame": "ee"},
+    ],
+)
+def test_settings_of_the_input_that_robosuite_does_not_know_are_refused(tmp_path, stated):
+    ((name, value),) = stated.items()
+    path = tmp_path / "in.hdf5"
+    for settings in ({**OSC, **stated}, {"type": "BASIC", "body_parts": {"right": {**PART, **stated}}}):
+        make(path, settings)
+        assert f"the {name} of its controller is {value!r}" in refusal(path)
 
 
 def test_absolute_targets_of_the_left_arm_alone_are_read_as_such(tmp_path):

@@ -17,6 +17,8 @@ from robot_foundry.ingest.spec import Content
 
 # No recorder has more frames a second than one in this time.
 FINEST_S = 1e-4
+MOST_FPS = 1e6
+LONGEST_EXAMPLE = 40
 # A step is known to this share of itself; times that are rounded to more are taken over several frames.
 ROUNDED = 0.02
 NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
@@ -66,6 +68,25 @@ def clock_of(
     step_s = _step(since_N, grain_s)
     # Of times in a wrong unit the rate may be so low that three decimals are none.
     return Clock(round(1.0 / step_s, 3) or float(f"{1.0 / step_s:.3g}"), name, start_ns, since_N)
+
+
+def rate_in(stated: Any) -> float | None:
+    """The frames a second that a JSON value states: a number, as text too, or a list of one; None if none."""
+    if isinstance(stated, list) and len(stated) == 1:
+        return rate_in(stated[0])
+    if isinstance(stated, bool) or not isinstance(stated, int | float | str):
+        return None
+    try:
+        rate = float(stated)
+    except (ValueError, OverflowError):
+        return None
+    return rate if 0 < rate < MOST_FPS else None
+
+
+def example(stated: Any) -> str:
+    """A JSON value as a sentence shows it, shortened."""
+    text = repr(stated)
+    return text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]}…"
 
 
 def why_not_times(times_N: NDArray[Any], num_frames: int, unit_s: float) -> str | None:

@@ -20,7 +20,9 @@ from robot_foundry.ingest.spec import Content
 
 UPRIGHT = "opencv"
 FLIPPED = ("vertical", "both")
-# The controller of all of its environments: robosuite 1.4's default OSC_POSE (libero/envs/env_wrapper.py).
+# The rate and the controller of all of its environments: robosuite 1.4's default OSC_POSE
+# (libero/envs/env_wrapper.py).
+CONTROL_HZ = 20
 POSE_LIMITS = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
 CONTROLLER = {
     "type": "OSC_POSE",
@@ -36,7 +38,7 @@ class Libero(Robomimic):
     """See `Layout`."""
 
     name = "libero"
-    version = 2
+    version = 3
 
     def attributes(self, unit: Unit, demo: h5py.Group, environment: Mapping[str, Any]) -> dict[str, Any]:
         """The demonstration's, with the instruction in `problem_info` and the one in the file's name."""
@@ -51,13 +53,13 @@ class Libero(Robomimic):
         return {**told, **super().attributes(unit, demo, environment)}
 
     def environment(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """The file's attributes; one that has no `env_args` is of LIBERO's own controller."""
+        """The file's attributes; one that has no `env_args` is of LIBERO's own controller and rate."""
         told = super().environment(attributes)
         if "env_args" in told:
             return told
         return {
             **told,
-            "env_args": {"env_kwargs": {"controller_configs": CONTROLLER}},
+            "env_args": {"env_kwargs": {"controller_configs": CONTROLLER, "control_freq": CONTROL_HZ}},
             "assumed": ["env_args"],
         }
 

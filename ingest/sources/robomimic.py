@@ -15,7 +15,7 @@ import numpy as np
 
 from robot_foundry.ingest.sources import hdf5
 from robot_foundry.ingest.sources.base import Episode, Layout, Refused, SourceFile, Unit
-from robot_foundry.ingest.sources.clock import why_not_times
+from robot_foundry.ingest.sources.clock import example, rate_in, why_not_times
 from robot_foundry.ingest.sources.hdf5_structure import (
     SETTING,
     Structure,
@@ -31,6 +31,7 @@ from robot_foundry.shards.keys import MAX_FRAMES, episode_key
 
 NOT_READ = ("next_obs",)
 OUTSIDE_OBS = "holds images, and the layout has them in obs alone, so they are not read"
+CONTROL_FREQ = "env_args.env_kwargs.control_freq"
 PER_FRAME = ("actions", "states", "rewards", "dones")
 
 
@@ -38,7 +39,7 @@ class Robomimic(Layout):
     """See `Layout`."""
 
     name = "robomimic"
-    version = 2
+    version = 3
     has_images = True
 
     def claims(self, path: str) -> bool:
@@ -86,7 +87,7 @@ class Robomimic(Layout):
                 attributes={**contents.attributes, **self.attributes(unit, demo, environment)},
                 environment=self.environment(environment),
                 left_out=contents.left_out,
-                told=contents.told,
+                told={**contents.told, **self._unread_rate(environment, fps, fps_source)},
                 frames=contents.frames,
                 steps_text=contents.spans,
             )
@@ -129,12 +130,25 @@ class Robomimic(Layout):
         """Frames a second, and where that is from."""
         if content.fps is not None:
             return content.fps, "spec"
+        stated = rate_in(self._control_freq(attributes))
+        return (content.default_fps, "default") if stated is None else (stated, CONTROL_FREQ)
+
+    def _control_freq(self, attributes: Mapping[str, Any]) -> Any:
+        """As it is stated, None where it is not."""
         arguments = self.environment(attributes).get("env_args")
         settings = arguments.get("env_kwargs") if isinstance(arguments, dict) else None
-        stated = settings.get("control_freq") if isinstance(settings, dict) else None
-        if isinstance(stated, int | float) and not isinstance(stated, bool) and 0 < stated < 1e6:
-            return float(stated), "env_args.env_kwargs.control_freq"
-        return content.default_fps, "default"
+        return settings.get("control_freq") if isinstance(settings, dict) else None
+
+    def _unread_rate(self, attributes: Mapping[str, Any], fps: float, fps_source: str) -> dict[str, str]:
+        """What is told of a control_freq that is no rate, where another one was taken in its place."""
+        stated = self._control_freq(attributes)
+        if stated is None or fps_source in ("spec", CONTROL_FREQ):
+            return {}
+        source = "the default" if fps_source == "default" else fps_source
+        return {
+            CONTROL_FREQ: f"is {example(stated)}, which is no rate, so {fps:g} Hz, {source}, is taken: "
+            "--set content.fps=… says it"
+        }
 
 
 def demo_structure(demo: h5py.Group, content: Content, needs: str = SETTING) -> Structure:

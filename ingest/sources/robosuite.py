@@ -22,7 +22,7 @@ class Robosuite(Robomimic):
     """See `Layout`."""
 
     name = "robosuite"
-    version = 2
+    version = 3
     has_images = False
 
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
@@ -34,7 +34,9 @@ class Robosuite(Robomimic):
         """The file's attributes, with `env_info` parsed as `env_args.env_kwargs`, and `env_name`."""
         info = hdf5.json_attribute(attributes, "env_info")
         rest = {name: value for name, value in attributes.items() if name != "env_info"}
-        settings = info if isinstance(info, dict) else {}
+        if not isinstance(info, dict) and "env_info" in attributes:
+            return {**rest, "env_args": attributes["env_info"], "env_name": attributes.get("env")}
+        settings = info or {}
         name = attributes.get("env") or settings.get("env_name")
         return {**rest, "env_args": {"env_kwargs": settings}, "env_name": name}
 
