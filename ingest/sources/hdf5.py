@@ -229,10 +229,10 @@ def why_left_out(name: str, dataset: h5py.Dataset, skip: tuple[str, ...]) -> str
         return SKIPPED
     if not name.isprintable() or "\\" in name:
         return "its name is not allowed"
-    if dataset.dtype.kind not in "biuf":
-        return f"its type is {dataset.dtype}"
     if dataset.shape is None:
         return "it is empty"
+    if dataset.dtype.kind not in "biuf":
+        return f"its type is {dataset.dtype}"
     row = int(np.prod(dataset.shape[1:], dtype=np.int64))
     if row > LARGEST_ROW:
         return f"a row has {row} numbers"
