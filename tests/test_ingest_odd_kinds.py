@@ -23,8 +23,9 @@ def ingested(tmp_path, name, value, mapping=()):
     path = make(tmp_path / "in.hdf5", seed=0, episodes=2, frames=FRAMES, size=16)
     with h5py.File(path, "a") as file:
         demo = file["data/demo_0"]
-        if name in demo:
-            del demo[name]
+        for held in (name, name.removesuffix("/x")):
+            if held in demo:
+                del demo[held]
         if value is None:
             demo.create_group(name)
         else:
@@ -59,3 +60,25 @@ def test_an_array_of_another_length_stays_refused(tmp_path):
     made = ingested(tmp_path, "obs/short", np.zeros((FRAMES - 2, 3)))
     (reason,) = made.reasons.values()
     assert f"actions has {FRAMES} frames, obs/short has {FRAMES - 2}" in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("actions", np.ones((FRAMES, 7), complex), "'actions' is an array of complex128, not of numbers"),
+        ("actions", np.array([b"1"] * FRAMES), "'actions' is an array of texts, not of numbers"),
+        ("actions", None, "'actions' is a group, not an array"),
+        ("obs", np.zeros((FRAMES, 3)), "'obs' is an array of float64, not a group"),
+        (POSITION, np.zeros(FRAMES, [("x", "f8"), ("y", "f8")]), "its type is [('x', '<f8'), ('y', '<f8')]"),
+        (POSITION, None, f"'{POSITION}', which is no array here: it is a group that holds nothing"),
+        (POSITION, np.array([b"1 2 3"] * FRAMES), "it holds a text a frame"),
+        (POSITION, "1 2 3", "it is an attribute or a text"),
+        (POSITION, h5py.SoftLink(f"/data/demo_0/{POSITION}"), "it is a soft link in a circle"),
+        (f"{POSITION}/x", np.zeros(FRAMES), f"it is a group, of {POSITION}/x"),
+    ],
+)
+def test_another_type_is_told_as_what_it_is(name, value, told, tmp_path):
+    made = ingested(tmp_path, name, value)
+    (reason,) = made.reasons.values()
+    assert told in reason and "did you mean" not in reason
+    assert list(made.rows) == ["demo_1"]

@@ -184,7 +184,8 @@ def _is_single(name: str, dataset: h5py.Dataset, num_frames: int) -> bool:
 def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset], content: Content) -> int:
     """The length, which `actions`, all of obs, states, rewards, dones and num_samples must agree on.
 
-    Texts, single numbers and what is empty have no length. With `content.extra_row`, obs and states may have one row more.
+    Texts, single numbers and what is empty have no length. With `content.extra_row`, obs and states may have
+    one row more.
     """
     shape = found["actions"].shape
     if not shape or shape[0] == 0:
