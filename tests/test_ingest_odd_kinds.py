@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
+
+from robot_foundry.cli.foundry_data import group
 
 HERE = Path(__file__).parent
 h: Any = SimpleNamespace(**runpy.run_path(str(HERE / "ingested.py")))
@@ -82,3 +86,23 @@ def test_another_type_is_told_as_what_it_is(name, value, told, tmp_path):
     (reason,) = made.reasons.values()
     assert told in reason and "did you mean" not in reason
     assert list(made.rows) == ["demo_1"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_enumeration_is_stored_as_its_numbers_without_a_warning(tmp_path):
+    mode_N = np.arange(FRAMES) % 2
+    made = ingested(tmp_path, "obs/mode", mode_N.astype(h5py.enum_dtype({"A": 0, "B": 1}, basetype="i1")))
+    np.testing.assert_array_equal(made.source("demo_0")["obs/mode"], mode_N)
+
+
+def test_texts_of_another_kind_are_no_instructions(tmp_path):
+    phase_N = np.array([b"reach"] * 5 + [b"grasp"] * (FRAMES - 5))
+    ingested(tmp_path, "obs/phase", phase_N, ["mapping.instruction=[{text: lift it}]"])
+    opened = ["--store", str(tmp_path / "store")]
+    shown = CliRunner().invoke(group, ["show", "made", *opened]).stdout
+    assert "annotation   obs/phase: 2 texts" in shown
+    assert [line for line in shown.splitlines() if line.startswith("instruction ")] == [
+        "instruction  'lift it' × 2"
+    ]
+    values = json.loads(CliRunner().invoke(group, ["show", "made", "--json", *opened]).stdout)["episodes"]
+    assert values["instructions"] == {"lift it": 2} and values["annotations"] == {"obs/phase": 2}
