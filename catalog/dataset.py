@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.episode import Episode, columns, find_episode
+from robot_foundry.catalog.episode import Episode, check_index, columns, find_episode
 from robot_foundry.catalog.episode_tables import expanded
 from robot_foundry.catalog.manifest import Manifest, known_manifest
 from robot_foundry.catalog.mixture import make_mixture
@@ -70,6 +70,7 @@ class Dataset:
         return f"Dataset({self.version}, {self.manifest.counts['episodes']} episodes, {len(self)} frames)"
 
     def __getitem__(self, i: int) -> dict[str, Any]:
+        check_index(i, str(self.version))
         if not -len(self) <= i < len(self):
             raise IndexError(f"{self.version} has {len(self)} frames, there is no frame {i}")
         shard_n, row_n = self.selection.locate(np.array([i % len(self)], np.int64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,7 @@ class Episode:
         return len(self.rows["frame"])
 
     def __getitem__(self, i: int) -> dict[str, Any]:
+        check_index(i, f"episode '{self.key}'")
         if not -len(self) <= i < len(self):
             raise IndexError(f"episode '{self.key}' has {len(self)} frames, there is no frame {i}")
         return self._frame(self.row_start + i % len(self))
@@ -45,11 +47,24 @@ class Episode:
         return (self[i] for i in range(len(self)))
 
 
+def check_index(i: Any, where: str) -> None:
+    """FoundryError if a frame is asked for by anything but a whole number."""
+    try:
+        operator.index(i)
+    except TypeError as error:
+        raise FoundryError(f"{where} has frames by number, not by {type(i).__name__}: {i!r}") from error
+
+
 def find_episode(episodes: pa.Table, name: str, where: str) -> int:
     """The row of the episode whose key or id is `name`; FoundryError with the nearest name if none is.
 
     Episodes of several files may have one id: then the error lists their keys.
     """
+    if not isinstance(name, str):
+        raise FoundryError(
+            f"{where} has episodes by name, not by {type(name).__name__}: {name!r}",
+            hint=f"by key or id, as in episodes(): {_listed(episodes['key'].to_pylist())}",
+        )
     keys, ids = episodes["key"].to_pylist(), episodes["id"].to_pylist()
     if name in keys:
         return keys.index(name)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.notes import Notes
+from robot_foundry.ingest.sources.shared import SKIPPED
 from robot_foundry.ingest.spec import Mapping
 
 Annotation = tuple[int, int, str, str, str]  # start, end, kind, text, source
@@ -50,21 +51,43 @@ def success_of(
 ) -> bool | None:
     """By the first rule that the episode has data for; None if there is none, or if that cannot be read."""
     for rule in mapping.success:
+        name = rule.get("key", rule.get("attr"))
         if "key" in rule:
-            values = arrays.get(rule["key"])
+            values = arrays.get(name)
             if values is not None and values.size:
-                return _reaches(rule["key"], values, rule["at_least"], notes)
-            continue
-        value = _found(rule, episode["attributes"], notes)
+                return _reaches(name, values, rule["at_least"], notes)
+            value = _NOTHING
+        else:
+            value = _found(rule, episode["attributes"], notes)
+            if value is _NOTHING:
+                value = _single(rule, arrays, notes)
         if value is _NOTHING:
-            value = _single(rule, arrays, notes)
-        if value is _NOTHING:
-            continue
+            why = None if name in arrays else _why_unread(rule, mapping, episode)
+            if why is None:
+                continue
+            notes.say(f"'{name}' cannot be read, so success is unknown: {why}")
+            return None
         answer = _which(value, rule) if "failure" in rule else yes_or_no(value)
         if answer is None:
             notes.say(f"{_name(rule)} says neither yes nor no, so success is unknown", _example(value))
         return answer
     return None
+
+
+def _why_unread(rule: MappingABC[str, Any], mapping: Mapping, episode: MappingABC[str, Any]) -> str | None:
+    """Why what the rule names says nothing though it is there; None if it is not, or the spec skips it."""
+    name = rule.get("key", rule.get("attr"))
+    reason = episode.get("left_out", {}).get(name)
+    if reason is not None:
+        return None if reason == SKIPPED else str(reason)
+    if any(kind == name for _, _, kind, _ in episode.get("annotations", ())):
+        return "it holds texts of frames"
+    if name not in episode["attributes"]:
+        return None
+    if "key" not in rule:
+        return "it is empty" if episode["attributes"][name] is None else None
+    is_for_another = any(other.get("attr") == name for other in mapping.success)
+    return None if is_for_another else "it is an attribute or a text, not an array of numbers"
 
 
 def _single(rule: MappingABC[str, Any], arrays: MappingABC[str, NDArray[Any]], notes: Notes) -> Any:

@@ -213,6 +213,9 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
     """Columns of the field here. _Absent if the array or columns are not there, Refused if they misfit."""
     shapes, key = item.shapes, str(field.key)
     if key not in shapes:
+        why = _why_no_array(key, item)
+        if why is not None:
+            raise _Absent(f"names '{key}', which is no array here: {why}")
         raise _Absent(f"names the array '{key}'{nearest(key, shapes)} (arrays: {', '.join(sorted(shapes))})")
     shape = shapes[key]
     if not _has_rows(shape, item):
@@ -231,6 +234,18 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
     if isinstance(field.unit, tuple) and len(field.unit) != taken:
         raise Refused(f"has {len(field.unit)} units for {taken} columns")
     return taken
+
+
+def _why_no_array(key: str, item: Surveyed) -> str | None:
+    """What the source has under the key in place of an array of numbers; None if it has nothing."""
+    if key in (left_out := item.episode.get("left_out", {})):
+        return str(left_out[key])
+    if key in item.episode["attributes"]:
+        return "it is an attribute or a text"
+    if key in item.episode.get("text_kinds", ()):
+        return "it holds a text a frame"
+    below = [path for path in (*item.shapes, *left_out) if path.startswith(f"{key}/")]
+    return f"it is a group, of {', '.join(sorted(below))}" if below else None
 
 
 def _is_absent(field: Field, item: Surveyed) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame
 from robot_foundry.runtime.errors import UsageError, nearest
+from robot_foundry.runtime.files import read_utf8
 
 SPEC_SUFFIXES = (".yaml", ".yml")
 # The key of an option of cameras that is for all that have none of their own.
@@ -292,7 +293,7 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
         path = Path(text)
         if not path.is_file():
             raise UsageError(f"there is no spec file {text}", hint="docs/specs.md says how to write one")
-        spec = spec_from_json(parse_yaml(path.read_text(encoding="utf-8"), text), text)
+        spec = spec_from_json(parse_yaml(read_utf8(path), text), text)
     else:
         known = builtin_specs()
         if text not in known:
@@ -333,6 +334,8 @@ def parse_yaml(text: str, where: str) -> Any:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         raise UsageError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise UsageError(f"{where} is not valid YAML: it is nested too deep") from error
 
 
 def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -81,6 +81,9 @@ class Interned:
             for name, value in item.episode.items()
             if name != "annotations"  # only the tables need these, which read them from the tar
         }
+        shared["text_kinds"] = self._one(
+            sorted({kind for _, _, kind, _ in item.episode.get("annotations", ())})
+        )
         return Surveyed(item.key, shared, self._one({name: list(s) for name, s in item.shapes.items()}))
 
     def _one(self, value: Any) -> Any:

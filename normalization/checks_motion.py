@@ -38,15 +38,11 @@ CONSTANT_OFFSET = 0.95
 
 def gripper(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
     """An action that closes while the opening opens, or while another stream does."""
-    found: set[tuple[str, str]] = set()
     for measure, other in (("gripper", "the opening that follows"), ("gripper_streams", "action.next_state")):
         for column, dim, tally in evidence.of(measure):
-            if measure == "gripper_streams" and found & {(column, dim), (other, dim)}:
-                continue  # the state told which of the two it is
             correlations = [correlation(m, LEAST_GRIPPER_VARIANCE) for m in _rows_of(tally, 6)]
             strongest = max(correlations, key=abs, default=0.0)
             if strongest < AGAINST:
-                found.add((column, dim))
                 rows = int(tally.sums[0])
                 yield Finding(
                     "gripper_polarity",

@@ -13,6 +13,20 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError, nearest
 
 
+def check_parts(observation: Any) -> None:
+    """FoundryError if it is no mapping, or its images are none by name of the camera."""
+    if not isinstance(observation, Mapping):
+        raise FoundryError(f"the observation is {kind_of(observation)}, not a dict of images and state")
+    images = observation.get("images")
+    if images is not None and not isinstance(images, Mapping):
+        raise FoundryError(f"the images are {kind_of(images)}, not pictures by the name of the camera")
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for a sentence."""
+    return "None" if value is None else f"of type {type(value).__name__}"
+
+
 def state_array(state: Any, space: ActionSpace, history: int) -> NDArray[np.float32]:
     """A state as an array [d] or [H, d], or numbers or [H] by dim, as float32 [H, d]; one moment is repeated.
 

@@ -19,7 +19,7 @@ from robot_foundry.ingest.interface import Interface
 from robot_foundry.loader.batch import Batch, allocate
 from robot_foundry.normalization.representation import decode, references
 from robot_foundry.normalization.space import ActionSpace
-from robot_foundry.policy.observe import image_arrays, latest_state, state_array
+from robot_foundry.policy.observe import check_parts, image_arrays, kind_of, latest_state, state_array
 from robot_foundry.policy.pace import Pace
 from robot_foundry.policy.robot import alike, commands, observation
 from robot_foundry.runtime.errors import FoundryError
@@ -150,6 +150,10 @@ class Policy:
             raise FoundryError(
                 f"{len(observations)} observations, {len(instructions)} instructions, {len(seeds)} seeds"
             )
+        for seen, instruction in zip(observations, instructions, strict=True):
+            check_parts(seen)
+            if not isinstance(instruction, str):
+                raise FoundryError(f"the instruction is {kind_of(instruction)}, not a text ('' is none)")
         number = self.number(dataset)
         batch = self.batch(observations, instructions, number)
         values_BTA = self.decode(batch, self.predict(batch, seeds))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from robot_foundry.ingest.interface import Interface, observed_pixels, observed_state
 from robot_foundry.ingest.inverse import source_actions
 from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.policy.observe import check_parts, kind_of
 from robot_foundry.runtime.errors import FoundryError, nearest
 from robot_foundry.trainer.build import DatasetSpaces
 
@@ -28,17 +29,21 @@ def observation(
 
     Pictures of the robot's other cameras are not looked at.
     """
+    check_parts(raw)
     for name in raw:
         if name not in PARTS:
             raise FoundryError(
                 f"an observation has no '{name}'{nearest(name, PARTS)}, only {' and '.join(PARTS)}"
             )
     images = {}
+    arrays = raw.get("state")
+    if arrays is not None and not isinstance(arrays, Mapping):
+        raise FoundryError(f"the state is {kind_of(arrays)}, not arrays by key")
     for camera, pixels in (raw.get("images") or {}).items():
         role = interface.cameras.get(camera, camera)
         if role in roles or camera not in interface.cameras:  # a name that is unknown is refused
             images[role] = observed_pixels(interface, camera, pixels)
-    return {"images": images, "state": observed_state(interface, raw.get("state") or {}, own.state)}
+    return {"images": images, "state": observed_state(interface, arrays or {}, own.state)}
 
 
 def commands(

@@ -160,6 +160,16 @@ def read_bytes(root: str, path: str) -> bytes:
         return bytes(files.cat_file(f"{base}/{checked_path(path)}"))
 
 
+def read_utf8(path: Path) -> str:
+    """The text of a local file that the user wrote. UsageError if it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not UTF-8 (byte {error.start})", hint="save it as UTF-8 in the editor that wrote it"
+        ) from error
+
+
 def content_hash(root: str, path: str, stop: Event | None = None) -> str:
     """The BLAKE3 of the content, 64 hex digits; the file is read once, in blocks.
 

@@ -68,8 +68,10 @@ def _npy_bytes(name: str, array: NDArray) -> bytes:
         raise FoundryError(
             f"array {name!r} has the dtype {array.dtype}, which an .npz file of a shard cannot hold"
         )
+    # Without the dtype's metadata, such as the names of an enumeration in HDF5: an .npz cannot hold those.
+    plain = np.dtype(array.dtype.newbyteorder("<").str)
     # `ascontiguousarray` would turn a scalar into an array of one.
-    array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    array = np.asarray(array, dtype=plain, order="C").view(plain)
     sink = io.BytesIO()
     npy.write_array(sink, array, version=(1, 0), allow_pickle=False)
     return sink.getvalue()

@@ -121,6 +121,22 @@ def test_names_that_are_not_there_or_not_one(store: Store) -> None:
     assert error.value.hint == f"give the key: {', '.join(keys)}"
 
 
+@pytest.mark.parametrize("wrong", [0, None, b"demo_0"])
+def test_an_episode_is_asked_for_by_name(store: Store, wrong: Any) -> None:
+    with pytest.raises(FoundryError, match=f"has episodes by name, not by {type(wrong).__name__}") as error:
+        open_dataset("other", store).episode(wrong)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize("wrong", ["a", None, 1.0, slice(0, 2)])
+def test_a_frame_is_asked_for_by_number(store: Store, wrong: Any) -> None:
+    dataset = open_dataset("other", store)
+    for frames in (dataset, dataset.episode("demo_0")):
+        assert frames[np.int32(1)]["frame"] == frames[1]["frame"] == 1
+        with pytest.raises(FoundryError, match=f"has frames by number, not by {type(wrong).__name__}"):
+            frames[wrong]
+
+
 def test_attributes_are_columns_of_sql_and_of_where(store: Store) -> None:
     version = open_dataset("many", store).version
     for where, expected in (

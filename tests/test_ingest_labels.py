@@ -315,3 +315,40 @@ def test_the_path_to_a_text_in_json_is_advised_and_no_other(tmp_path, meta, rule
     assert len(advised) == 1 and f"--set 'mapping.instruction=[{rule}]'" in advised[0]
     (tmp_path / "b").mkdir()
     assert texts(ingested(tmp_path / "b", demos, f"[{rule}]")) == {"d": whole("do it")}
+
+
+def test_success_that_cannot_be_read_is_unknown_and_no_other_rule_is_asked(tmp_path):
+    outcome = h5py.enum_dtype({"FAIL": 1, "SUCCESS": 0, "OTHER": 2}, basetype="i1")
+    won, texts_N = {"rewards": np.ones(FRAMES)}, np.array([b"1"] * FRAMES)
+    demos = {
+        "empty": ({"success": h5py.Empty("i8")}, won),
+        "link": ({}, {**won, "success": h5py.SoftLink("/nope")}),
+        "frames": ({}, {**won, "success": texts_N}),
+        "text_rewards": ({}, {"rewards": texts_N}),
+        "complex_rewards": ({}, {"rewards": np.ones(FRAMES, complex)}),
+        "one_reward": ({}, {"rewards": 1.0}),
+        "fail": ({"success": np.array(1, outcome)}, won),
+        "succeeded": ({"success": np.array(0, outcome)}, {"rewards": np.zeros(FRAMES)}),
+        "other": ({"success": np.array(2, outcome)}, won),
+        "dataset": ({}, {**won, "success": np.array(1, outcome)}),
+        "absent": ({}, won),
+    }
+    made = ingested(tmp_path, demos, success="[{attr: success}, {key: rewards, at_least: 1}]")
+    found = {name: row["success"] for name, row in made.rows.items()}
+    assert found == dict.fromkeys(demos) | {
+        "fail": False,
+        "succeeded": True,
+        "dataset": False,
+        "absent": True,
+    }
+    warnings = "\n".join(made.report.warnings)
+    for told in (
+        "'success' cannot be read, so success is unknown: it is empty",
+        "'success' cannot be read, so success is unknown: it is a soft link that leads nowhere",
+        "'success' cannot be read, so success is unknown: it holds texts of frames",
+        "'rewards' cannot be read, so success is unknown: it holds texts of frames",
+        "'rewards' cannot be read, so success is unknown: its type is complex128",
+        "'rewards' cannot be read, so success is unknown: it has one number, not one a frame",
+        "attribute 'success' says neither yes nor no",
+    ):
+        assert f"1 of {len(demos)} episodes: {told}" in warnings

@@ -122,9 +122,17 @@ def test_moments_of_the_robot_are_a_history(policy: Policy, store: Store, record
         ({**raw, "pictures": {}}, "an observation has no 'pictures', only images and state"),
         ({"images": {"agentvew": 0}}, "the robot has no camera 'agentvew', did you mean 'agentview'"),
         ({"images": {}}, "the observed state lacks the arrays obs/robot0_eef_pos"),
+        ([], "the observation is of type list, not a dict of images and state"),
+        (None, "the observation is None, not a dict"),
+        ({**raw, "images": [0]}, "the images are of type list, not pictures by the name of the camera"),
+        ({**raw, "state": np.zeros(10)}, "the state is of type ndarray, not arrays by key"),
     ):
         with pytest.raises(FoundryError, match=message):
-            policy.observe(wrong)
+            policy.observe(wrong)  # type: ignore[arg-type]
+    with pytest.raises(FoundryError, match="the instruction is None, not a text"):
+        policy.act(seen, None, seed=0)  # type: ignore[arg-type]
+    with pytest.raises(FoundryError, match="the observation is of type list, not a dict"):
+        policy.act([], "lift", seed=0)  # type: ignore[arg-type]
 
 
 def test_recorded_targets_are_the_recorded_commands(policy: Policy, store: Store, recording: Path) -> None:

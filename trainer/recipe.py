@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.files import read_utf8
 from robot_foundry.trainer.config import Config, problems
 from robot_foundry.trainer.models.presets import PRESETS
 
@@ -31,7 +32,7 @@ def read_recipe(recipe: str | Path | None, overrides: Iterable[str] = ()) -> Con
     every value of a wrong type or out of range, and every missing value.
     """
     path = recipe_path(recipe)
-    layer = _parse(path.read_text(encoding="utf-8"), str(path))
+    layer = _parse(read_utf8(path), str(path))
     if not isinstance(layer, dict):
         raise UsageError(f"{path} holds no keys")
     found: list[str] = []
@@ -122,6 +123,8 @@ def _parse(text: str, where: str) -> Any:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         raise UsageError(f"{where} is no valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise UsageError(f"{where} is no valid YAML: it is nested too deep") from error
 
 
 def _override(text: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import click
@@ -20,6 +21,7 @@ from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import counted, emit, size, table
 
 SHOWN = 5
+INSTRUCTION = "instruction"
 # Parts of the provenance that have lines of their own, or are for programs.
 _STRUCTURED = ("absence", "arrays", "controllers")
 
@@ -41,12 +43,14 @@ def command(ref: str, store: str, as_json: bool) -> None:
 
 
 def _episodes(store: Store, version: Version) -> dict[str, Any]:
-    """Lengths, rates, successes and instructions."""
+    """Lengths, rates, successes, instructions, and of annotations of other kinds how many texts."""
     episodes = read_episodes(store, version)
     lengths = sorted(episodes["num_frames"].to_pylist())
-    texts: dict[str, int] = {}
-    for text in read_annotations(store, version)["text"].to_pylist():
-        texts[text] = texts.get(text, 0) + 1
+    notes = read_annotations(store, version)
+    kinds: dict[str, Counter[str]] = {}
+    for kind, text in zip(notes["kind"].to_pylist(), notes["text"].to_pylist(), strict=True):
+        kinds.setdefault(kind, Counter())[text] += 1
+    texts = kinds.pop(INSTRUCTION, Counter())
     return {
         "frames_min": lengths[0] if lengths else 0,
         "frames_median": lengths[len(lengths) // 2] if lengths else 0,
@@ -54,6 +58,7 @@ def _episodes(store: Store, version: Version) -> dict[str, Any]:
         "fps": sorted(set(episodes["fps"].to_pylist())),
         "successes": sum(value is True for value in episodes["success"].to_pylist()),
         "instructions": dict(sorted(texts.items(), key=lambda item: (-item[1], item[0]))),
+        "annotations": {kind: len(own) for kind, own in sorted(kinds.items())},
     }
 
 
@@ -91,6 +96,7 @@ def _robot_lines(manifest: Manifest, schema: Schema, episodes: dict[str, Any]) -
     instructions = list(episodes["instructions"].items())
     lines += [f"instruction  {text!r} × {count:,}" for text, count in instructions[:SHOWN]]
     lines += _more(len(instructions))
+    lines += [f"annotation   {kind}: {counted(n, 'text')}" for kind, n in episodes["annotations"].items()]
     lines += [
         f"camera       {c.role}: {c.name}, {c.height} × {c.width}, {c.encoding}" for c in schema.cameras
     ]

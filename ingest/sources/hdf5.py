@@ -163,7 +163,7 @@ def _has_arrays_of_libero(file: h5py.File) -> bool:
 def attributes(attrs: h5py.AttributeManager) -> dict[str, Any]:
     """HDF5 attributes as JSON values. Long texts (a scene's XML) and arrays become their sha256.
 
-    Bytes that are not UTF-8 are kept as {"base64": …}.
+    Values of an enumeration are their names. Bytes that are not UTF-8 are kept as {"base64": …}.
     """
     values = {}
     try:
@@ -172,10 +172,25 @@ def attributes(attrs: h5py.AttributeManager) -> dict[str, Any]:
         raise unreadable("the list of attributes", error) from error
     for name in names:
         try:
-            values[name] = json_value(attrs[name])
+            values[name] = json_value(by_name(attrs[name], attrs.get_id(name).dtype))
         except ERRORS as error:
             values[name] = {"unreadable": type(error).__name__}
     return values
+
+
+def by_name(values: Any, dtype: np.dtype[Any]) -> Any:
+    """Members of an enumeration as their names; what is none, and all of other types, as it is."""
+    members = h5py.check_enum_dtype(dtype)
+    if members is None or isinstance(values, h5py.Empty):
+        return values
+    names = {number: name for name, number in members.items()}
+    named = [names.get(number, number) for number in np.asarray(values).reshape(-1).tolist()]
+    return named[0] if np.ndim(values) == 0 else np.array(named, dtype=object)
+
+
+def is_one_member(dataset: h5py.Dataset) -> bool:
+    """Whether it is one value of an enumeration, which its name alone explains."""
+    return dataset.shape == () and h5py.check_enum_dtype(dataset.dtype) is not None
 
 
 def json_value(value: Any) -> Any:
@@ -229,10 +244,10 @@ def why_left_out(name: str, dataset: h5py.Dataset, skip: tuple[str, ...]) -> str
         return SKIPPED
     if not name.isprintable() or "\\" in name:
         return "its name is not allowed"
-    if dataset.dtype.kind not in "biuf":
-        return f"its type is {dataset.dtype}"
     if dataset.shape is None:
         return "it is empty"
+    if dataset.dtype.kind not in "biuf":
+        return f"its type is {dataset.dtype}"
     row = int(np.prod(dataset.shape[1:], dtype=np.int64))
     if row > LARGEST_ROW:
         return f"a row has {row} numbers"

@@ -102,6 +102,11 @@ def nowhere(group: h5py.Group, name: str) -> str | None:
     link = group.get(name, getlink=True)
     if not isinstance(link, h5py.SoftLink) or _leads_somewhere(group, name):
         return None
+    try:
+        group[name]
+    except ERRORS as error:
+        if "too many" in str(error):
+            return f"it is a soft link in a circle: it leads to '{link.path}'"
     return f"it is a soft link that leads nowhere: there is no '{link.path}'"
 
 
@@ -112,7 +117,7 @@ def datasets(
 ) -> dict[str, h5py.Dataset]:
     """All datasets beneath the group by path, sorted; top-level groups in `skip_groups` are passed over.
 
-    `lost` gets the paths that lead nowhere, with the reason.
+    `lost` gets the paths that lead nowhere, and the groups that hold nothing, with the reason.
     """
     found: dict[str, h5py.Dataset] = {}
     for path, item in _beneath(group, skip_groups, "", 0):
@@ -128,6 +133,8 @@ def _beneath(
 ) -> Iterator[tuple[str, h5py.Dataset | str]]:
     if depth > DEEPEST:
         raise Refused(f"its groups are nested more than {DEEPEST} deep, or form a circle")
+    if above and not len(group):
+        yield above.rstrip("/"), "it is a group that holds nothing"
     for name in sorted(group, key=str):
         if name in skip:
             continue

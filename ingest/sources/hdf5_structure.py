@@ -157,7 +157,8 @@ def structure_of(
             told[view.camera.array] = EXTRA_IMAGE
     arrays, texts = [], []
     for path in sorted(found.keys() - {camera.array for camera in cameras}):
-        if hdf5.holds_text(found[path]) and not hdf5.is_skipped(path, content.skip):
+        is_text = hdf5.holds_text(found[path]) or hdf5.is_one_member(found[path])
+        if is_text and not hdf5.is_skipped(path, content.skip):
             texts.append(path)
         elif reason := hdf5.why_left_out(path, found[path], content.skip) or reserved.get(path):
             left_out[path] = reason
@@ -202,14 +203,15 @@ def read(structure: Structure, content: Content) -> Contents:
 
 
 def _add_text(contents: Contents, path: str, dataset: h5py.Dataset, content: Content) -> None:
-    """One text, or a few, are an attribute; one a frame are spans of frames."""
+    """One text or name of an enumeration, or a few, are an attribute; one a frame are spans of frames."""
     shape = tuple(size for size in dataset.shape if size != 1)
     is_longer = content.extra_row is not None and shape == (contents.num_frames + 1,)
     is_one, is_by_frame = not shape, is_longer or shape == (contents.num_frames,)
     if not is_one and not is_by_frame and (len(shape) > 1 or shape[0] > hdf5.LONGEST_LIST):
         contents.left_out[path] = f"its type is {dataset.dtype}"
         return
-    values = [hdf5.json_value(item) for item in np.asarray(hdf5.read_array(path, dataset)).reshape(-1)]
+    told = hdf5.by_name(hdf5.read_array(path, dataset), dataset.dtype)
+    values = [hdf5.json_value(item) for item in np.asarray(told).reshape(-1)]
     if any(isinstance(value, dict) and "sha256" in value for value in values):
         contents.left_out[path] = f"its texts are of XML, or longer than {hdf5.LONGEST_TEXT} bytes"
     elif is_by_frame:

@@ -33,6 +33,8 @@ NOT_READ = ("next_obs",)
 OUTSIDE_OBS = "holds images, and the layout has them in obs alone, so they are not read"
 CONTROL_FREQ = "env_args.env_kwargs.control_freq"
 PER_FRAME = ("actions", "states", "rewards", "dones")
+ONE_NUMBER = "it has one number, not one a frame"
+ONE_ELEMENT = "it has one element, not one a frame"
 
 
 class Robomimic(Layout):
@@ -105,7 +107,10 @@ class Robomimic(Layout):
 
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
         """What is taken of the demonstration. Refused if it cannot be used."""
-        if not isinstance(hdf5.child(demo, "obs"), h5py.Group):
+        obs = hdf5.child(demo, "obs")
+        if isinstance(obs, h5py.Dataset):
+            raise Refused(f"'obs' is an array of {obs.dtype}, not a group")
+        if obs is None:
             why = hdf5.nowhere(demo, "obs")
             raise Refused(f"it has no group obs{f': {why}' if why else ''}")
         return demo_structure(demo, content)
@@ -156,13 +161,22 @@ def demo_structure(demo: h5py.Group, content: Content, needs: str = SETTING) -> 
 
     `needs` is what makes the layout read an array that may hold images.
     """
-    if not isinstance(hdf5.child(demo, "actions"), h5py.Dataset):
+    actions = hdf5.child(demo, "actions")
+    if isinstance(actions, h5py.Group):
+        raise Refused("'actions' is a group, not an array")
+    if actions is None:
         others = ", ".join(sorted(name for name in demo if name != "actions"))
         why = hdf5.nowhere(demo, "actions") or f"it has {others or 'nothing'}"
         raise Refused(f"it has no array 'actions' ({why})")
+    if actions.dtype.kind not in "biuf":
+        kind = "texts" if hdf5.holds_text(actions) else str(actions.dtype)
+        raise Refused(f"'actions' is an array of {kind}, not of numbers")
     lost: dict[str, str] = {}
     found = hdf5.datasets(demo, NOT_READ, lost)
     num_frames = _num_frames(demo, found, content)
+    single = {name for name in found if _is_single(name, found[name], num_frames)}
+    lost |= {name: ONE_NUMBER if found[name].dtype.kind in "biufc" else ONE_ELEMENT for name in single}
+    found = {name: dataset for name, dataset in found.items() if name not in single}
     places = {name: False for name in found if name.startswith("obs/") or is_set(name, content)}
     images = find_images(found, content, places, needs)
     elsewhere = other_images(found, places, content, OUTSIDE_OBS, needs)
@@ -170,10 +184,22 @@ def demo_structure(demo: h5py.Group, content: Content, needs: str = SETTING) -> 
     return structure_of(found, num_frames, images, content, {}, lost)
 
 
+def _is_observed(name: str) -> bool:
+    return name == "states" or name.startswith("obs/")
+
+
+def _is_single(name: str, dataset: h5py.Dataset, num_frames: int) -> bool:
+    """Whether it is one number where the layout has one a frame. Texts are attributes, and may be one."""
+    if not (name in PER_FRAME or _is_observed(name)) or hdf5.holds_text(dataset) or dataset.shape is None:
+        return False
+    return dataset.size == 1 and dataset.shape[:1] != (num_frames,)
+
+
 def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset], content: Content) -> int:
     """The length, which `actions`, all of obs, states, rewards, dones and num_samples must agree on.
 
-    With `content.extra_row`, obs and states may have one row more.
+    Texts, single numbers and what is empty have no length. With `content.extra_row`, obs and states may have
+    one row more.
     """
     shape = found["actions"].shape
     if not shape or shape[0] == 0:
@@ -182,8 +208,10 @@ def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset], content: Co
     if num_frames > MAX_FRAMES:
         raise Refused(f"it has {num_frames} frames, and an episode holds {MAX_FRAMES} at most")
     for name, dataset in found.items():
-        is_observed = name == "states" or name.startswith("obs/")
-        length = (dataset.shape or (0,))[0]
+        is_observed = _is_observed(name)
+        if dataset.shape is None or hdf5.holds_text(dataset) or _is_single(name, dataset, num_frames):
+            continue
+        length = dataset.shape[0] if dataset.shape else 0
         if (name not in PER_FRAME and not is_observed) or length == num_frames:
             continue
         if is_observed and length == num_frames + 1 and content.extra_row is not None:
