@@ -253,6 +253,7 @@ def test_a_spec_of_ones_own_that_reads_one_arm_of_two(tmp_path, command):
         "--set 'mapping.instruction=[{attr: language_instruction}]'",
         "nothing takes 7 of the 14 columns of 'act': [7, 14]",
         "nothing takes what looks like another arm: obs/left_q",
+        "1 of 1 episodes tells no rate, so 20 Hz is taken: --set content.fps=… says it",
     ]
 
 

@@ -319,7 +319,7 @@ def test_files_that_point_elsewhere_or_at_themselves_are_refused(tmp_path):
         "a.hdf5#demo_0": "'linked' lies in another file: ingest that file itself",
         "a.hdf5#demo_1": "the numbers of 'raw' lie in another file, which is not read",
         "a.hdf5#demo_2": "its groups are nested more than 16 deep, or form a circle",
-        "a.hdf5#demo_4": "it has no array 'actions' (it has dones, obs, rewards)",
+        "a.hdf5#demo_4": "'actions' is a group, not an array",
         "a.hdf5#demo_5": "its array 'timestamp' is not rising seconds, one a frame: the time of frame 2 is "
         "before the one of the frame before (--set 'content.skip=[timestamp]' goes by the rate)",
     }
