@@ -116,8 +116,7 @@ def run_vla(job: Job, *, quiet: bool = False) -> Outcome:
         if reached < config.num_steps:
             raise _stopped(stop, reached, config.num_steps, peers)
         totals = {"skipped": meters.state()["skipped"], "substituted": dict(replaced.counts)}
-        weights = weights_digest(learner.model)
-        return _outcome(job, reached, start.step, weights, notes, totals)
+        return _outcome(job, reached, start.step, weights_digest(learner.model), notes, totals)
 
 
 def _resolved(job: Job, peers: World) -> dict[str, Any]:
