@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import webdataset
 
-from robot_foundry.runtime.storage import open_storage
+from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.shards.images import decode, encode_jpeg
 from robot_foundry.shards.index import index_of_tar, read_index, write_index
 from robot_foundry.shards.keys import episode_json_name, image_name

@@ -12,8 +12,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from robot_foundry.catalog.schema import check_keys
-from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.canonical import check_keys, digest_of
 from robot_foundry.runtime.errors import FoundryError
 
 LANES = 64

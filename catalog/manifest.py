@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.schema import Camera, Schema, check_keys
+from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.catalog.store import Store, check_id, check_name
 from robot_foundry.catalog.table_file import TableFile
 from robot_foundry.catalog.version import Version
-from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.canonical import check_keys, digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.sealed import seal, unseal

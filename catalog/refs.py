@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from robot_foundry.catalog.components import Component
 from robot_foundry.catalog.manifest import numbers, read_ref
 from robot_foundry.catalog.store import Store, check_name
 from robot_foundry.catalog.version import Version
@@ -134,3 +135,7 @@ def _at(store: Store, dataset: str, at: str, known: list[int]) -> Version:
             f"'{dataset}' has {what} whose id begins with {at}", hint=f"foundry-data show {dataset}"
         )
     return found[0]
+
+
+def component_version(store: Store, component: Component) -> Version:
+    return resolve(store, f"{component.dataset}@{component.version_id}")

@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.episode_tables import COLUMN, expanded, numbered
 from robot_foundry.catalog.manifest import known_manifest
+from robot_foundry.catalog.robot.episode_tables import COLUMN, expanded, numbered
+from robot_foundry.catalog.robot.tables import Flag, flag_named, read_annotations, read_episodes, read_frames
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import Flag, flag_named, read_annotations, read_episodes, read_frames
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest

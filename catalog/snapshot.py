@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from robot_foundry.catalog import duck, refs
 from robot_foundry.catalog.manifest import Manifest, known_manifest, read_build, read_manifest
-from robot_foundry.catalog.rows import all_episode_rows, annotation_rows, episode_rows, frame_rows
+from robot_foundry.catalog.robot.rows import all_episode_rows, annotation_rows, episode_rows, frame_rows
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of

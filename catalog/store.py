@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robot_foundry.runtime.errors import FoundryError, UsageError
-from robot_foundry.runtime.storage import Storage, open_storage
+from robot_foundry.runtime.storage.storage import Storage, open_storage
 from robot_foundry.shards.keys import KEY
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from blake3 import blake3
 
 from robot_foundry.runtime.errors import FoundryError, MissingFileError
-from robot_foundry.runtime.storage import Storage
+from robot_foundry.runtime.storage.storage import Storage
 
 _DIGITS = 32
 Proven = MutableMapping[str, tuple[int, ...]]  # by path, what the file's status was when it was proven

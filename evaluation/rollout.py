@@ -31,7 +31,7 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key
 from robot_foundry.runtime.parallel import unordered_map
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.runtime.storage import open_storage
+from robot_foundry.runtime.storage.storage import open_storage
 
 GROUP = 8
 FILMED = 12

@@ -14,39 +14,36 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from robot_foundry.catalog.evidence import doubts
 from robot_foundry.catalog.manifest import Manifest, Quarantined, ShardEntry, commit
-from robot_foundry.catalog.schema import Schema
-from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.table_file import MeasuredFile, TableFile
-from robot_foundry.catalog.tables import (
+from robot_foundry.catalog.robot.plausibility import doubts
+from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.robot.tables import (
     ANNOTATIONS_SCHEMA,
     EPISODES_SCHEMA,
     LEAVES_SCHEMA,
     frames_schema_of,
-    save_table,
-    table_digest,
-    write_table,
 )
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.table_file import MeasuredFile, TableFile
+from robot_foundry.catalog.tables import save_table, table_digest, write_table
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.absence import Absence, Outcome, absence
-from robot_foundry.ingest.asked import Asked
-from robot_foundry.ingest.notes import Notes, sentences
-from robot_foundry.ingest.resolve import Resolution, resolve
-from robot_foundry.ingest.shard_tables import ShardTables, TablesTask, shard_tables
-from robot_foundry.ingest.spec import Mapping as SpecMapping
-from robot_foundry.ingest.spec import mapping_json
+from robot_foundry.checks import rules as checks
+from robot_foundry.checks.evidence import Evidence
+from robot_foundry.checks.finding import Finding
+from robot_foundry.ingest.absence.absence import Absence, Outcome, absence
+from robot_foundry.ingest.absence.asked import Asked
+from robot_foundry.ingest.absence.notes import Notes, sentences
+from robot_foundry.ingest.robot.resolve import Resolution, resolve
+from robot_foundry.ingest.robot.shard_tables import ShardTables, TablesTask, shard_tables
+from robot_foundry.ingest.spec.spec import MappingSpec, mapping_json
 from robot_foundry.ingest.spilled import Spilled
 from robot_foundry.ingest.survey import Shard
-from robot_foundry.normalization import checks
-from robot_foundry.normalization.evidence import Evidence
-from robot_foundry.normalization.finding import Finding
-from robot_foundry.runtime.cache import kept
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.overrides import set_options
 from robot_foundry.runtime.parallel import Workers
+from robot_foundry.runtime.storage.cache import kept
 
 # Tables take milliseconds a shard; fewer shards than this are not worth starting workers.
 SHARDS_WORTH_WORKERS = 64
@@ -67,7 +64,7 @@ class Request:
     max_errors: int | None
 
     @property
-    def mapping(self) -> SpecMapping:
+    def mapping(self) -> MappingSpec:
         return self.asked.mapping
 
 

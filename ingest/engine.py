@@ -19,17 +19,18 @@ from robot_foundry.catalog.manifest import Manifest, find_build, read_build, rea
 from robot_foundry.catalog.opening import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.asked import Asked
+from robot_foundry.ingest.absence.asked import Asked
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
 from robot_foundry.ingest.fingerprints import Fingerprints
-from robot_foundry.ingest.pictures import advice, codecs
 from robot_foundry.ingest.plan import INGEST_VERSION, Group, grouped, named, plan
-from robot_foundry.ingest.preview import preview
 from robot_foundry.ingest.report import Report, report_of
+from robot_foundry.ingest.robot.pictures import advice, codecs
+from robot_foundry.ingest.robot.preview import preview
+from robot_foundry.ingest.robot.shard_tables import TABLES_VERSION
 from robot_foundry.ingest.same_files import known_content, told_again, told_copies, told_nowhere
 from robot_foundry.ingest.scan import (
     Listing,
-    Source,
+    SourceFiles,
     choose,
     first_units,
     list_units,
@@ -38,11 +39,10 @@ from robot_foundry.ingest.scan import (
     source_files,
     with_texts,
 )
-from robot_foundry.ingest.shard_tables import TABLES_VERSION
 from robot_foundry.ingest.shard_writer import ShardTask, write_batch, write_shards
 from robot_foundry.ingest.sources import SourceFile, layout
 from robot_foundry.ingest.sources.base import UNKNOWN
-from robot_foundry.ingest.spec import Spec, load_spec
+from robot_foundry.ingest.spec.spec import Spec, load_spec
 from robot_foundry.ingest.survey import Interned, Shard
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import UsageError
@@ -115,7 +115,7 @@ class _Job:
     dataset: str
     spec: Spec
     source: str
-    found: Source
+    found: SourceFiles
     options: Options
     workers: Workers
 
@@ -371,6 +371,6 @@ def _source_warnings(job: _Job, manifest: Manifest) -> list[str]:
     return warnings
 
 
-def _links(found: Source) -> list[str]:
+def _links(found: SourceFiles) -> list[str]:
     """What is to be told of the links in the source."""
     return [*told_again(found.again), *told_nowhere(found.nowhere)]

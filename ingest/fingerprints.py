@@ -14,13 +14,13 @@ from threading import Event
 from robot_foundry.ingest.sources import SourceFile
 from robot_foundry.ingest.sources.base import STORE_CHECKSUM
 from robot_foundry.runtime import files
-from robot_foundry.runtime.cache import keep, kept
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import FileStatus
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.runtime.storage import Storage
+from robot_foundry.runtime.storage.cache import keep, kept
+from robot_foundry.runtime.storage.storage import Storage
 
 HOW = ("auto", "full")
 # Starting workers takes seconds; fewer files than this are read here.

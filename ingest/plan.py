@@ -18,7 +18,7 @@ from math import ceil
 from typing import Any
 
 from robot_foundry.ingest.sources.base import Layout, Unit
-from robot_foundry.ingest.spec import Content, content_json
+from robot_foundry.ingest.spec.spec import Content, content_json
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.keyed import key
 from robot_foundry.shards.segments import Segment

@@ -12,13 +12,20 @@ from robot_foundry.catalog.opening import lacking_tables, lacking_tars
 from robot_foundry.catalog.refs import resolve as resolve_reference
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.asked import Asked
+from robot_foundry.ingest.absence.asked import Asked
 from robot_foundry.ingest.assemble import Request, assemble, check_errors
 from robot_foundry.ingest.engine import DEFAULTS, Options
 from robot_foundry.ingest.plan import INGEST_VERSION
 from robot_foundry.ingest.report import Report, report_of
-from robot_foundry.ingest.shard_tables import TABLES_VERSION
-from robot_foundry.ingest.spec import Mapping, Spec, load_spec, mapping_json, spec_from_json, with_overrides
+from robot_foundry.ingest.robot.shard_tables import TABLES_VERSION
+from robot_foundry.ingest.spec.spec import (
+    MappingSpec,
+    Spec,
+    load_spec,
+    mapping_json,
+    spec_from_json,
+    with_overrides,
+)
 from robot_foundry.ingest.survey import Interned, Shard, cached_survey, survey
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -26,7 +33,10 @@ from robot_foundry.runtime.parallel import Workers
 
 
 def remap(
-    reference: str | Version, mapping: Mapping | Spec, *, store: Store | str | os.PathLike[str] | None = None
+    reference: str | Version,
+    mapping: MappingSpec | Spec,
+    *,
+    store: Store | str | os.PathLike[str] | None = None,
 ) -> Version:
     """A version of the same dataset that shares every tar and has its tables by `mapping`."""
     report = run(reference, mapping, store=store)
@@ -60,7 +70,7 @@ def spec_of(
 
 def run(
     reference: str | Version,
-    mapping: Mapping | Spec,
+    mapping: MappingSpec | Spec,
     *,
     store: Store | str | os.PathLike[str] | None = None,
     options: Options = DEFAULTS,
@@ -89,7 +99,7 @@ def _remap(
     opened: Store,
     version: Version,
     base: Manifest,
-    new: Mapping,
+    new: MappingSpec,
     build_id: str,
     options: Options,
     workers: Workers,
@@ -117,7 +127,7 @@ def _remap(
     return report_of(opened, made.version, made.manifest, noop=False)
 
 
-def _asked(spec: dict[str, Any], mapping: Mapping, where: str) -> Asked:
+def _asked(spec: dict[str, Any], mapping: MappingSpec, where: str) -> Asked:
     """The mapping with what the version's own spec says of the content, if it says anything."""
     if "layout" not in spec:
         return Asked(mapping)
@@ -140,7 +150,7 @@ def _version(store: Store, reference: str | Version) -> Version:
     return reference if isinstance(reference, Version) else resolve_reference(store, reference)
 
 
-def _build_id(base: Manifest, mapping: Mapping) -> str:
+def _build_id(base: Manifest, mapping: MappingSpec) -> str:
     return digest_of(
         {
             "remap": [INGEST_VERSION, TABLES_VERSION],

@@ -10,7 +10,7 @@ from robot_foundry.catalog.manifest import Manifest, numbers
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import warnings_of
-from robot_foundry.ingest.preview import Preview
+from robot_foundry.ingest.robot.preview import Preview
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Report:
 
     `noop` says that the version was there already. `shards_written` is what a dry run would write, and
     `preview` what it would make. `absence` is what the source holds and nothing takes, and what is asked for
-    and not there (ingest/absence.py); of a dry run, in one episode.
+    and not there (ingest/absence/absence.py); of a dry run, in one episode.
     """
 
     dataset: str

@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.sources import SourceFile
 from robot_foundry.ingest.sources.base import STORE_CHECKSUM
-from robot_foundry.normalization.finding import listed
 from robot_foundry.runtime import files
 from robot_foundry.runtime.files import FileStatus
 

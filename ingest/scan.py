@@ -11,7 +11,7 @@ from robot_foundry.ingest.fingerprints import FILES_WORTH_WORKERS, Fingerprints
 from robot_foundry.ingest.places import Beneath, Listed, listed_at
 from robot_foundry.ingest.same_files import taken_once, told_nowhere
 from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Texts, Unit, layout
-from robot_foundry.ingest.spec import Spec, load_spec
+from robot_foundry.ingest.spec.spec import Spec, load_spec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import NO_STAMP, FileStatus
 from robot_foundry.runtime.parallel import Workers
@@ -30,7 +30,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFiles:
     """`files`, sorted by path, lie beneath `root`, a folder or URL; `num_ignored` others are of no use.
 
     `shared` are files that tell of many units, `ignored` the first of those that are of no use. `again` are
@@ -66,7 +66,7 @@ class Listing:
     refused: tuple[tuple[str, str], ...]
 
 
-def choose(source: str | Path, spec: Spec) -> tuple[Spec, Source]:
+def choose(source: str | Path, spec: Spec) -> tuple[Spec, SourceFiles]:
     """The first of the spec and its forms whose layout has a file in the source, and those files.
 
     A single file or a pattern is taken whatever its name if there is one form only.
@@ -88,7 +88,7 @@ def choose(source: str | Path, spec: Spec) -> tuple[Spec, Source]:
     )
 
 
-def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> Source:
+def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> SourceFiles:
     """The claimed files, sorted, with their companions among their siblings."""
     once, again = taken_once(listed.root, claimed)
     found, nowhere = [], {file.path for file in listed.files if file.stamp == NO_STAMP}
@@ -113,7 +113,7 @@ def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> So
     nowhere -= taken
     used = {*taken, *nowhere, *(path for path, _ in again)}
     ignored = sorted(file.path for file in listed.files if file.path not in used)
-    return Source(
+    return SourceFiles(
         listed.root,
         tuple(found),
         len(ignored),
@@ -124,14 +124,14 @@ def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> So
     )
 
 
-def read_files(source: Source, known: Fingerprints, *, quiet: bool = True) -> list[SourceFile]:
+def read_files(source: SourceFiles, known: Fingerprints, *, quiet: bool = True) -> list[SourceFile]:
     """Every file of the source with its fingerprint."""
     statuses = {item.path: item for item in source.statuses}
     hashes = known.of([statuses[path] for path in sorted(statuses)], quiet=quiet)
     return source_files(source, hashes.__getitem__)
 
 
-def source_files(source: Source, fingerprint: Callable[[str], str]) -> list[SourceFile]:
+def source_files(source: SourceFiles, fingerprint: Callable[[str], str]) -> list[SourceFile]:
     """Every file of the source; `fingerprint` gives that of a path."""
 
     def file_of(status: FileStatus, companions: tuple[SourceFile, ...] = ()) -> SourceFile:
@@ -142,7 +142,7 @@ def source_files(source: Source, fingerprint: Callable[[str], str]) -> list[Sour
     return [file_of(found.status, tuple(map(file_of, found.companions))) for found in source.files]
 
 
-def shared_files(source: Source, known: Fingerprints) -> list[SourceFile]:
+def shared_files(source: SourceFiles, known: Fingerprints) -> list[SourceFile]:
     """The files that tell of many units, with their fingerprints."""
     hashes = known.of(source.shared)
     return [SourceFile(source.root, f.path, f.size, f.stamp, hashes[f.path]) for f in source.shared]
@@ -175,7 +175,7 @@ def list_units(found: Sequence[SourceFile], spec: Spec, workers: Workers, *, qui
 
 
 def first_units(
-    source: Source, spec: Spec, known: Fingerprints, limit: int
+    source: SourceFiles, spec: Spec, known: Fingerprints, limit: int
 ) -> tuple[list[SourceFile], Listing]:
     """The first `limit` units, and the files in which they are; no other file is read."""
     files_read: list[SourceFile] = []

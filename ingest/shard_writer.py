@@ -18,10 +18,10 @@ from typing import Any
 
 from robot_foundry.catalog.opening import is_whole
 from robot_foundry.catalog.store import Store
-from robot_foundry.ingest.pictures import Pictures
 from robot_foundry.ingest.plan import Group
-from robot_foundry.ingest.sources import Data, Episode, Picture, Refused, SourceFile, Unit, layout
-from robot_foundry.ingest.spec import Spec
+from robot_foundry.ingest.robot.pictures import Pictures
+from robot_foundry.ingest.sources import Data, Picture, Refused, SourceEpisode, SourceFile, Unit, layout
+from robot_foundry.ingest.spec.spec import Spec
 from robot_foundry.ingest.spool import Spool
 from robot_foundry.ingest.survey import Shard, cache_survey, cached_survey, survey
 from robot_foundry.runtime.canonical import canonical_json
@@ -228,7 +228,7 @@ def _write_segment(
     unit: Unit,
     task: ShardTask,
     segment: Segment,
-    episode: Episode,
+    episode: SourceEpisode,
     pictures: Pictures,
     frames: Iterator[tuple[int, Sequence[Picture]]],
 ) -> None:
@@ -253,13 +253,13 @@ def _write_segment(
         tar.add(keys.segment_json_name(unit.key), canonical_json(told))
 
 
-def _check_count(count: int, wanted: int, start: int, episode: Episode) -> None:
+def _check_count(count: int, wanted: int, start: int, episode: SourceEpisode) -> None:
     if count < wanted:
         raise Refused(f"its images end at frame {start + count} of {episode.num_frames}")
 
 
 def episode_json(
-    unit: Unit, episode: Episode, pictures: Pictures, spec: Spec, segments: Sequence[Segment]
+    unit: Unit, episode: SourceEpisode, pictures: Pictures, spec: Spec, segments: Sequence[Segment]
 ) -> dict[str, Any]:
     """What the tar says about an episode beside its arrays and images, when all of these were seen."""
     source: dict[str, Any] = {"path": unit.file.path, "blake3": unit.file.blake3, "layout": spec.layout}

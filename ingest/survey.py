@@ -9,8 +9,8 @@ from typing import Any
 
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.store import Store
-from robot_foundry.runtime.cache import keep, kept
 from robot_foundry.runtime.canonical import canonical_json
+from robot_foundry.runtime.storage.cache import keep, kept
 from robot_foundry.shards.index import read_index, tar_bytes, tar_sha256
 
 

@@ -17,18 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.mixture import Mixture, Spaces, as_mixture, spaces
-from robot_foundry.catalog.statistics import representation_statistics, represented_union
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.mixture import as_mixture
+from robot_foundry.catalog.robot.unions import Unions, unions_of
 from robot_foundry.catalog.store import Store, as_store
-from robot_foundry.loader.batch import Batch
 from robot_foundry.loader.order import ORDER_VERSION, Order
-from robot_foundry.loader.reader import Draft, Reader, Substitution
-from robot_foundry.loader.source import OpenShards, Source
+from robot_foundry.loader.robot.batch import Batch
+from robot_foundry.loader.robot.reader import Draft, Reader, Substitution
+from robot_foundry.loader.robot.source import OpenComponent, OpenShards
 from robot_foundry.loader.substituted import MAX_SUBSTITUTED, MAX_SUBSTITUTIONS, check_substituted
-from robot_foundry.loader.window import WindowSpec
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.windows.chunk_statistics import representation_statistics, represented_union
+from robot_foundry.windows.window import WindowSpec
 
 PREFETCHED_BATCHES = 2
 # The order and low-dim windows cost least for many rows at once; what is made ahead has no other effect.
@@ -115,10 +117,10 @@ class Loader:
         """All that belongs to one process: opened tables and tars, threads, and what they made ahead."""
         store, mixture, window, threads = self.store, self.mixture, self.window, self._threads
         self._process = os.getpid()
-        unions = spaces(store, mixture)
+        unions = unions_of(store, mixture)
         self._shards = OpenShards()
         unions.check_stream(window.stream)
-        sources = [Source(store, c, i, window, self._shards) for i, c in enumerate(mixture.components)]
+        sources = [OpenComponent(store, c, i, window, self._shards) for i, c in enumerate(mixture.components)]
         action = represented_union(unions.schemas, window.stream, window.representation)
         self.spaces: tuple[ActionSpace, ActionSpace] = (unions.state, action)
         self.dataset_spaces = {s.component.name: (s.state_space, s.action_space) for s in sources}
@@ -331,7 +333,7 @@ def _offsets(lanes: int, global_batch: int, rank: int, world: int) -> NDArray[np
     return np.arange(rank * share, (rank + 1) * share, dtype=np.int64)
 
 
-def _image_sizes(unions: Spaces, window: WindowSpec) -> dict[str, tuple[int, int]]:
+def _image_sizes(unions: Unions, window: WindowSpec) -> dict[str, tuple[int, int]]:
     """(height, width) of each role of the window: what it asks for, or else what all datasets store."""
     cameras = [camera for schema in unions.schemas.values() for camera in schema.cameras]
     known = sorted({camera.role for camera in cameras})

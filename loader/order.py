@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from robot_foundry.catalog.mixture import Component, Mixture
+from robot_foundry.catalog.components import Component, Mixture
 from robot_foundry.loader.interleave import MAX_POSITION, Interleave
 from robot_foundry.loader.permutation import permute
 from robot_foundry.runtime.errors import FoundryError

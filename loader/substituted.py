@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robot_foundry.loader.reader import Substitution
+from robot_foundry.loader.robot.reader import Substitution
 from robot_foundry.runtime.errors import FoundryError
 
 MAX_SUBSTITUTIONS = 100  # so many are let pass however few samples were read

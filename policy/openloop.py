@@ -14,16 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.mixture import as_mixture, make_mixture, window_rows
+from robot_foundry.catalog.mixture import as_mixture, make_mixture
 from robot_foundry.catalog.store import Store
-from robot_foundry.loader.batch import Batch
 from robot_foundry.loader.load import load
+from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.normalization.rotation import rot6d_to_matrix
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key
 from robot_foundry.runtime.progress import Progress
+from robot_foundry.windows.mixing import window_rows
 
 ROWS = 32
 FloatArray = NDArray[np.float64]

@@ -1,6 +1,6 @@
 """The steps of a policy in the periods of a robot's loop, when the two run at unlike rates.
 
-Moments and targets lie and are interpolated as in training windows (`catalog.windows`). Where a step is one
+Moments and targets lie and are interpolated as in training windows (`windows.chunks`). Where a step is one
 period everything passes as it is.
 Shapes: S periods observed, H history, T steps of a chunk, N periods, d dims.
 """
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.windows import chunk_places, history_places
 from robot_foundry.normalization.resampling import between
 from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.windows.chunks import chunk_places, history_places
 
 _ON_A_PERIOD = 1e-6
 

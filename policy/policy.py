@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.timing import Steps
-from robot_foundry.ingest.interface import Interface
-from robot_foundry.loader.batch import Batch, allocate
+from robot_foundry.ingest.robot.interface import Interface
+from robot_foundry.loader.robot.batch import Batch, allocate
 from robot_foundry.normalization.representation import decode, references
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.observe import check_parts, image_arrays, kind_of, latest_state, state_array
@@ -38,6 +37,7 @@ from robot_foundry.trainer.models.inputs import Scales, build_inputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.recipe import from_resolved, read_yaml
+from robot_foundry.windows.timing import Steps
 
 Observation = Mapping[str, Any]
 FloatArray = NDArray[np.float64]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.interface import Interface, observed_pixels, observed_state
-from robot_foundry.ingest.inverse import source_actions
+from robot_foundry.ingest.robot.interface import Interface, observed_pixels, observed_state
+from robot_foundry.ingest.robot.inverse import source_actions
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.observe import check_parts, kind_of
 from robot_foundry.runtime.errors import FoundryError, nearest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robot_foundry.runtime.errors import FoundryError
@@ -58,3 +59,15 @@ def _check_text(text: str, where: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise FoundryError(f"canonical JSON cannot hold the lone surrogate in {text!r} at {where}") from None
+
+
+def check_keys(obj: Any, expected: Sequence[str], where: str) -> None:
+    """Refuse anything but a JSON object with exactly the keys `expected`."""
+    if not isinstance(obj, Mapping):
+        raise FoundryError(f"{where} is not a JSON object")
+    missing = sorted(set(expected) - set(obj))
+    unknown = sorted(set(obj) - set(expected))
+    if missing or unknown:
+        parts = [f"lacks {', '.join(missing)}"] if missing else []
+        parts += [f"has the unknown keys {', '.join(unknown)}"] if unknown else []
+        raise FoundryError(f"{where} {' and '.join(parts)}")

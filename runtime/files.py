@@ -21,8 +21,8 @@ from blake3 import blake3
 
 from robot_foundry.runtime import folders
 from robot_foundry.runtime.errors import FoundryError, MissingFileError, UsageError, nearest
-from robot_foundry.runtime.storage import OBJECT_STORES, checked_path
-from robot_foundry.runtime.storage_fsspec import open_filesystem
+from robot_foundry.runtime.storage.storage import OBJECT_STORES, checked_path
+from robot_foundry.runtime.storage.storage_fsspec import open_filesystem
 
 BLOCK_BYTES = 4 * 1024 * 1024
 NO_STAMP = ""

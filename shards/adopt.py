@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.runtime.storage import Storage
+from robot_foundry.runtime.storage.storage import Storage
 from robot_foundry.shards.index import index_of_tar, read_index, tar_bytes, write_index
 from robot_foundry.shards.stream import streamed
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.runtime.storage import Storage
+from robot_foundry.runtime.storage.storage import Storage
 from robot_foundry.shards.headers import TarScan
 
 FORMAT = "robot_foundry.members.v1"

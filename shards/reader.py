@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.runtime.storage import Storage
+from robot_foundry.runtime.storage.storage import Storage
 from robot_foundry.shards.arrays import read_npz
 from robot_foundry.shards.errors import CorruptData, CorruptMember
 from robot_foundry.shards.index import bad_index, tar_bytes

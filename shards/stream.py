@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO, cast
 
-from robot_foundry.runtime.storage import Storage
+from robot_foundry.runtime.storage.storage import Storage
 
 _RANGE_BYTES = 8 * 1024 * 1024
 

@@ -23,16 +23,9 @@ from robot_foundry.catalog.manifest import (
     TableFile,
     commit,
 )
+from robot_foundry.catalog.robot.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, LEAVES_SCHEMA, Flag
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import (
-    ANNOTATIONS_SCHEMA,
-    EPISODES_SCHEMA,
-    LEAVES_SCHEMA,
-    Flag,
-    matrix_column,
-    table_digest,
-    write_table,
-)
+from robot_foundry.catalog.tables import matrix_column, table_digest, write_table
 from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d
 from robot_foundry.normalization.space import ActionSpace, dims_for

@@ -10,7 +10,7 @@ import pytest
 
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.validation import validate
+from robot_foundry.catalog.validation.validate import validate
 from robot_foundry.ingest import ingest
 from robot_foundry.shards.index import read_index
 

@@ -10,9 +10,9 @@ import math
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from robot_foundry.normalization.checks import findings
-from robot_foundry.normalization.evidence import Column, EpisodeRows, Evidence
-from robot_foundry.normalization.measures import measure
+from robot_foundry.checks.evidence import Column, EpisodeRows, Evidence
+from robot_foundry.checks.measures import measure
+from robot_foundry.checks.rules import findings
 from robot_foundry.normalization.space import ActionSpace, dims_for
 
 FPS = 20.0

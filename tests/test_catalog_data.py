@@ -20,17 +20,19 @@ from robot_foundry.catalog.mixture import (
     component_selection,
     make_mixture,
     parse_weights,
-    spaces,
-    warnings_for,
 )
 from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.robot.leaves import version_statistics
+from robot_foundry.catalog.robot.tables import Flag, read_episodes, read_frames
+from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.selection import Selection, SelectionSpec, frames_of_split
-from robot_foundry.catalog.statistics import representation_statistics, version_statistics
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import Flag, frame_matrix, read_episodes, read_frames
+from robot_foundry.catalog.tables import frame_matrix
 from robot_foundry.normalization.rotation import rot6d_to_matrix
 from robot_foundry.normalization.space import Dim, dims_for
 from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.windows.chunk_statistics import representation_statistics
+from robot_foundry.windows.mixing import warnings_for
 
 helpers = runpy.run_path(str(Path(__file__).with_name("catalog_stores.py")))
 make_version, POSE = helpers["make_version"], helpers["POSE"]
@@ -198,7 +200,7 @@ def test_two_selections_of_one_dataset_keep_apart(store: Store) -> None:
 
 
 def test_spaces_of_a_mixture(store: Store) -> None:
-    union = spaces(store, as_mixture(store, {"sim": 1, "joints": 1}))
+    union = unions_of(store, as_mixture(store, {"sim": 1, "joints": 1}))
     assert "ur5:right.joint_position.1" in union.state.names and len(union.state) == 12
     assert list(union.streams) == ["next_state"] and len(union.streams["next_state"]) == 10
     with pytest.raises(FoundryError, match="cannot be mixed.*right.ee_position.x.*representation"):

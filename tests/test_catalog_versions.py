@@ -27,16 +27,10 @@ from robot_foundry.catalog.manifest import (
     read_manifest,
 )
 from robot_foundry.catalog.refs import datasets, resolve, tag, tags, versions
+from robot_foundry.catalog.robot.tables import EPISODES_SCHEMA, frames_schema
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.table_file import open_table
-from robot_foundry.catalog.tables import (
-    EPISODES_SCHEMA,
-    frame_matrix,
-    frames_schema,
-    matrix_column,
-    table_digest,
-    write_table,
-)
+from robot_foundry.catalog.tables import frame_matrix, matrix_column, table_digest, write_table
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from robot_foundry.normalization.checks import findings
-from robot_foundry.normalization.evidence import Evidence
-from robot_foundry.normalization.measures import measure
+from robot_foundry.checks.evidence import Evidence
+from robot_foundry.checks.measures import measure
+from robot_foundry.checks.rules import findings
 from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.normalization.statistics import Statistics
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robot_foundry.normalization.checks import findings
-from robot_foundry.normalization.evidence import Evidence
-from robot_foundry.normalization.measures import measure
+from robot_foundry.checks.evidence import Evidence
+from robot_foundry.checks.measures import measure
+from robot_foundry.checks.rules import findings
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("recorded_episodes.py"))))
 judged, checks, made = h.judged, h.checks, h.made

@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robot_foundry.catalog.dataset import open as open_dataset
 from robot_foundry.catalog.duck import query_tables
-from robot_foundry.catalog.episode_tables import field_names, structs
 from robot_foundry.catalog.mixture import make_mixture
+from robot_foundry.catalog.robot.episode_tables import field_names, structs
+from robot_foundry.catalog.robot.tables import read_episodes
 from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.snapshot import Catalog
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import read_episodes
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.spec import load_spec
+from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.loader.robot.dataset import open as open_dataset
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]

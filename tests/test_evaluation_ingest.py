@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import robot_foundry
-from robot_foundry.catalog.dataset import Dataset
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.worlds.tabletop.commands import canonical_to_commands, decode_targets
 from robot_foundry.evaluation.worlds.tabletop.tasks import Outcome
 from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
 from robot_foundry.ingest import ingest
+from robot_foundry.loader.robot.dataset import Dataset
 from robot_foundry.normalization.representation import decode, encode
 
 DEMONSTRATIONS, HORIZON, EXECUTE = 50, 16, 8

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from robot_foundry.catalog.validation import validate
+from robot_foundry.catalog.validation.validate import validate
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("flipped_bits.py"))))
 FLIPS, SOAK_FLIPS = 60, 306

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pytest
 
 from robot_foundry.catalog.manifest import Manifest, ShardEntry
-from robot_foundry.catalog.schema import Camera, Schema
-from robot_foundry.catalog.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, frames_schema, table_digest
+from robot_foundry.catalog.robot.schema import Camera, Schema
+from robot_foundry.catalog.robot.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, frames_schema
+from robot_foundry.catalog.tables import table_digest
 from robot_foundry.normalization.space import dims_for
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.keyed import key
-from robot_foundry.runtime.storage import open_storage
+from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.shards import keys
 from robot_foundry.shards.arrays import write_npz
 from robot_foundry.shards.images import codec_versions, encode_jpeg

@@ -18,9 +18,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.osc import controller
-from robot_foundry.ingest.resolve import resolve
-from robot_foundry.ingest.spec import load_spec, spec_from_json, with_overrides
+from robot_foundry.ingest.robot.osc import controller
+from robot_foundry.ingest.robot.resolve import resolve
+from robot_foundry.ingest.spec.spec import load_spec, spec_from_json, with_overrides
 from robot_foundry.runtime.errors import FoundryError
 
 f: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robosuite_files.py"))))
@@ -341,7 +341,7 @@ def test_a_controller_that_episodes_share_is_read_once(monkeypatch):
         read.append(arguments)
         return controller(*arguments)
 
-    monkeypatch.setattr("robot_foundry.ingest.resolve.controller", counted)
+    monkeypatch.setattr("robot_foundry.ingest.robot.resolve.controller", counted)
     command = {"right.ee_position": {"key": "a", "columns": [0, 3], "from": "osc"}}
     spec = m.spec_of({"right.ee_position": {"key": "p"}}, {"command": command})
     settings = {"env_args": {"env_kwargs": {"controller_configs": OSC}}}

@@ -329,7 +329,7 @@ def test_files_that_point_elsewhere_or_at_themselves_are_refused(tmp_path):
 def test_a_failing_disk_stops_the_run_and_damaged_data_does_not():
     """The texts are HDF5's own. A disk may come back; an episode refused for it would stay refused."""
     from robot_foundry.ingest.sources import Refused
-    from robot_foundry.ingest.sources.hdf5 import unreadable
+    from robot_foundry.ingest.sources.hdf5.hdf5 import unreadable
 
     text = (
         "Can't synchronously read data (file read failed: time = now, errno = 5, error message = 'I/O error')"
@@ -345,8 +345,8 @@ def test_odd_episodes_are_kept_and_flagged(tmp_path):
     import pyarrow as pa
 
     import robot_foundry
-    from robot_foundry.catalog.tables import Flag
-    from robot_foundry.loader.window import WindowSpec
+    from robot_foundry.catalog.robot.tables import Flag
+    from robot_foundry.windows.window import WindowSpec
 
     make(tmp_path / "a.hdf5", episodes=3, frames=1, size=16)
     make(tmp_path / "b.hdf5", seed=1, episodes=1, frames=5, size=16)

@@ -14,8 +14,8 @@ import pytest
 
 from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.runtime.storage import open_storage
-from robot_foundry.runtime.storage_fsspec import open_filesystem
+from robot_foundry.runtime.storage.storage import open_storage
+from robot_foundry.runtime.storage.storage_fsspec import open_filesystem
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robomimic_ingests.py"))))
 make, ingest, content = h.make, h.ingest, h.content_anywhere

@@ -19,12 +19,12 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robot_foundry.catalog.robot.tables import read_episodes
 from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.store import as_store
-from robot_foundry.catalog.tables import read_episodes
 from robot_foundry.ingest import remapping
 from robot_foundry.ingest.engine import Options, run
-from robot_foundry.ingest.spec import load_spec
+from robot_foundry.ingest.spec.spec import load_spec
 from robot_foundry.runtime import files
 
 HERE = Path(__file__).parent

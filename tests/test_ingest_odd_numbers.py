@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from robot_foundry.catalog.validation import validate
+from robot_foundry.catalog.validation.validate import validate
 
 HERE = Path(__file__).parent
 h: Any = SimpleNamespace(**runpy.run_path(str(HERE / "ingested.py")))

@@ -16,11 +16,11 @@ from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.sources import SourceFile
 from robot_foundry.ingest.spool import Spool
 from robot_foundry.runtime import files
-from robot_foundry.runtime.cache import keep, kept
 from robot_foundry.runtime.cluster import check_worker, package_versions
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import Workers
-from robot_foundry.runtime.storage import open_storage
+from robot_foundry.runtime.storage.cache import keep, kept
+from robot_foundry.runtime.storage.storage import open_storage
 
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 

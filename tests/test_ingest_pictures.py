@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.pictures import Pictures, advice, codecs
-from robot_foundry.ingest.sources import Camera, Encoded, Episode, Refused, layout
-from robot_foundry.ingest.spec import Content, content_json, load_spec, parse_yaml, spec_from_json
+from robot_foundry.ingest.robot.pictures import Pictures, advice, codecs
+from robot_foundry.ingest.sources import Encoded, Refused, SourceCamera, SourceEpisode, layout
+from robot_foundry.ingest.spec.spec import Content, content_json, load_spec, parse_yaml, spec_from_json
 from robot_foundry.runtime.errors import UsageError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
@@ -29,8 +29,8 @@ JPEG = h.jpeg(h.smooth(1))
 
 def episode(*names, height=48, width=64):
     """An open episode without frames."""
-    cameras = [Camera(name, f"obs/{name}_image", height, width) for name in names]
-    return Episode(1, 10.0, "spec", None, cameras, {}, {}, {}, {}, iter(()))
+    cameras = [SourceCamera(name, f"obs/{name}_image", height, width) for name in names]
+    return SourceEpisode(1, 10.0, "spec", None, cameras, {}, {}, {}, {}, iter(()))
 
 
 def stored(content, frames, *names):

@@ -18,7 +18,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.sources.tfrecord import find_records, read_record
+from robot_foundry.ingest.sources.rlds.tfrecord import find_records, read_record
 
 SAMPLES = os.environ.get("FOUNDRY_SAMPLES")
 pytestmark = pytest.mark.skipif(not SAMPLES, reason="FOUNDRY_SAMPLES does not name the folder of samples")

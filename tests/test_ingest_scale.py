@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
+from robot_foundry.catalog.robot.tables import read_episodes
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import read_episodes
 from robot_foundry.ingest.engine import run
 from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.killpoint import ENVIRONMENT, WITH_PARENT
 from robot_foundry.runtime.parallel import Workers
-from robot_foundry.runtime.storage import open_storage
+from robot_foundry.runtime.storage.storage import open_storage
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robomimic_ingests.py"))))
 make, ingest, content = h.make, h.ingest, h.content_anywhere

@@ -18,14 +18,14 @@ import pytest
 import robot_foundry
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.robot.tables import Flag, read_episodes
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import Flag, read_episodes
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.plan import MOST_FRAMES, plan
 from robot_foundry.ingest.remapping import remap
 from robot_foundry.ingest.sources import SourceFile, Unit, layout
-from robot_foundry.ingest.spec import load_spec
-from robot_foundry.loader.window import WindowSpec
+from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.windows.window import WindowSpec
 
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 # An episode of 40 frames is estimated at about 24 kB here, and a shard holds four times the target.

@@ -14,12 +14,12 @@ import pytest
 from click.testing import CliRunner
 from scipy.spatial.transform import Rotation
 
-from robot_foundry.catalog.dataset import open as open_dataset
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.spec import load_spec, spec_from_json
+from robot_foundry.ingest.spec.spec import load_spec, spec_from_json
 from robot_foundry.loader.load import load
+from robot_foundry.loader.robot.dataset import open as open_dataset
 from robot_foundry.policy import Policy
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.recipe import read_recipe

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robot_foundry.catalog.validation import validate
+from robot_foundry.catalog.validation.validate import validate
 from robot_foundry.runtime.errors import FoundryError
 
 HERE = Path(__file__).parent

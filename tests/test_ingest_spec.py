@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from robot_foundry.ingest.spec import builtin_specs, load_spec, parse_yaml, spec_from_json, with_overrides
+from robot_foundry.ingest.spec.spec import (
+    builtin_specs,
+    load_spec,
+    parse_yaml,
+    spec_from_json,
+    with_overrides,
+)
 from robot_foundry.runtime.errors import UsageError
 
 MINIMAL = """

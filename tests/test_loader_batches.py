@@ -17,7 +17,7 @@ import robot_foundry
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import WindowSpec
-from robot_foundry.loader.source import OpenShards
+from robot_foundry.loader.robot.source import OpenShards
 from robot_foundry.runtime.errors import FoundryError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("batch_loaders.py"))))

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import Flag
 from robot_foundry.loader.load import WindowSpec, load
 from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.runtime.errors import FoundryError

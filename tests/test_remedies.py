@@ -18,8 +18,9 @@ from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.robot.tables import read_frames
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import frame_matrix, read_frames
+from robot_foundry.catalog.tables import frame_matrix
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest.assemble import warnings_of

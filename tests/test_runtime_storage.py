@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robot_foundry.runtime.errors import FoundryError, MissingFileError, UsageError
-from robot_foundry.runtime.storage import checked_path, open_storage
+from robot_foundry.runtime.storage.storage import checked_path, open_storage
 
 gs_emulator = runpy.run_path(str(Path(__file__).with_name("gs_emulator.py")))
 
@@ -259,7 +259,8 @@ def test_a_killed_writer_leaves_the_old_content_the_new_or_nothing(tmp_path, wri
     storage = open_storage(tmp_path)
     if writer != "create":
         storage.write("f", b"old")
-    code = f"from robot_foundry.runtime.storage import open_storage as o\nstorage = o({str(tmp_path)!r})\n"
+    code = "from robot_foundry.runtime.storage.storage import open_storage\n"
+    code += f"storage = open_storage({str(tmp_path)!r})\n"
     environment = {**os.environ, "FOUNDRY_KILL_AT": place}
 
     died = subprocess.run([sys.executable, "-c", code + WRITERS[writer]], env=environment)

@@ -11,7 +11,7 @@ import pytest
 
 from robot_foundry.cli import foundry_data
 from robot_foundry.cli.output import run
-from robot_foundry.runtime.storage import Storage, open_storage
+from robot_foundry.runtime.storage.storage import Storage, open_storage
 from robot_foundry.shards.adopt import TarTask, index_beside
 from robot_foundry.shards.index import read_index
 from robot_foundry.shards.reader import ShardReader

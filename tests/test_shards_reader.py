@@ -14,7 +14,7 @@ import pytest
 import webdataset
 
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.runtime.storage import Storage, open_storage
+from robot_foundry.runtime.storage.storage import Storage, open_storage
 from robot_foundry.shards.arrays import write_npz
 from robot_foundry.shards.errors import CorruptArrays, CorruptMember
 from robot_foundry.shards.images import decode, encode_jpeg

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.runtime.storage import open_storage
+from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.shards.index import (
     index_of_tar,
     members_table,

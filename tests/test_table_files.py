@@ -12,8 +12,8 @@ import pytest
 import robot_foundry
 from robot_foundry.catalog.manifest import Manifest, TableFile, commit, read_manifest
 from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.robot.tables import read_episodes, read_frames
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import read_episodes, read_frames
 from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.sealed import seal, unseal

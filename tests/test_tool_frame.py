@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from robot_foundry.catalog.schema import Camera, Schema
+from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.normalization import pose
 from robot_foundry.normalization.representation import KINDS, encode
 from robot_foundry.normalization.rotation import matrix_to_quaternion, matrix_to_rot6d

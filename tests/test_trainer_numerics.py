@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from robot_foundry.catalog.mixture import as_mixture
-from robot_foundry.catalog.statistics import representation_statistics
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.normalizer import Normalizer
@@ -26,6 +25,7 @@ from robot_foundry.trainer.models.inputs import build_inputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.optim import Ema, Optimizers, parameter_groups
 from robot_foundry.trainer.parallel import World
+from robot_foundry.windows.chunk_statistics import representation_statistics
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 ALONE = World(0, 1, torch.device("cpu"))

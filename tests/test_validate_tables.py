@@ -18,7 +18,7 @@ from robot_foundry.catalog.mixture import commit_mixture, make_mixture
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
-from robot_foundry.catalog.validation import validate
+from robot_foundry.catalog.validation.validate import validate
 from robot_foundry.ingest import ingest
 from robot_foundry.ingest.remapping import remap, spec_of
 from robot_foundry.normalization.digest import Digest

@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 
-from robot_foundry.catalog.tables import Flag
-from robot_foundry.catalog.timing import Steps
-from robot_foundry.catalog.windows import (
+from robot_foundry.catalog.robot.tables import Flag
+from robot_foundry.normalization.resampling import between
+from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
+from robot_foundry.normalization.space import ActionSpace, dims_for
+from robot_foundry.windows.chunks import (
     Anchors,
     Frames,
     Window,
@@ -26,9 +28,7 @@ from robot_foundry.catalog.windows import (
     history_places,
     windows,
 )
-from robot_foundry.normalization.resampling import between
-from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
-from robot_foundry.normalization.space import ActionSpace, dims_for
+from robot_foundry.windows.timing import Steps
 
 FIXTURES = runpy.run_path(str(Path(__file__).with_name("loader_fixtures.py")))
 POSE = ActionSpace(FIXTURES["POSE"])

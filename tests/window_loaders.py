@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import Flag
 from robot_foundry.loader.load import Loader, WindowSpec, load
 
 FIXTURES = runpy.run_path(str(Path(__file__).with_name("loader_fixtures.py")))

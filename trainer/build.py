@@ -11,11 +11,9 @@ from typing import Any
 import torch
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.mixture import spaces
-from robot_foundry.catalog.statistics import chunk_statistics, frame_multiples, represented_union
+from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.timing import Steps
-from robot_foundry.loader.batch import Batch
+from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.report import report
 from robot_foundry.normalization.space import ActionSpace
@@ -26,6 +24,8 @@ from robot_foundry.trainer.config import Config
 from robot_foundry.trainer.models.inputs import Inputs, Scales, build_draws, build_inputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA, Geometry, VLAConfig
+from robot_foundry.windows.chunk_statistics import chunk_statistics, frame_multiples, represented_union
+from robot_foundry.windows.timing import Steps
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Spaces:
 def mixture_spaces(store: Store, mixture: Mixture, config: Config) -> Spaces:
     """The spaces of a mixture under the window of a configuration."""
     window = config.data.window
-    unions = spaces(store, mixture)
+    unions = unions_of(store, mixture)
     unions.check_stream(window.stream)
     datasets = tuple(
         DatasetSpaces(

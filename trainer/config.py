@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from math import inf
 
 from robot_foundry.catalog.selection import SPLIT_BY
-from robot_foundry.catalog.statistics import WEIGHTINGS
 from robot_foundry.loader.substituted import MAX_SUBSTITUTED
-from robot_foundry.loader.window import WindowSpec
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.trainer.models.attention import MLP_KINDS
 from robot_foundry.trainer.models.flow import DENSITIES
 from robot_foundry.trainer.models.tokenizer import VOCABULARY
 from robot_foundry.trainer.models.vit import POSITIONS, STEMS, ViTConfig
 from robot_foundry.trainer.models.vla import VLAConfig
+from robot_foundry.windows.chunk_statistics import WEIGHTINGS
+from robot_foundry.windows.window import WindowSpec
 
 NORMALIZATIONS = ("merged", "per_dataset")
 SCOPES = ("pooled", "per_offset")

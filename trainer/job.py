@@ -15,17 +15,11 @@ import torch
 
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.mixture import (
-    component_version,
-    make_mixture,
-    parse_weights,
-    warnings_for,
-    window_rows,
-)
-from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.mixture import make_mixture, parse_weights
+from robot_foundry.catalog.refs import component_version, resolve
 from robot_foundry.catalog.selection import DEFAULT_FRACTION, SPLIT_BY, SelectionSpec
 from robot_foundry.catalog.store import Store, as_store
-from robot_foundry.ingest.interface import interface_of
+from robot_foundry.ingest.robot.interface import interface_of
 from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.normalization.report import HEADERS, as_text
 from robot_foundry.normalization.representation import base_axes_note
@@ -45,6 +39,7 @@ from robot_foundry.trainer.models.inputs import Scales
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.origin import Origin
 from robot_foundry.trainer.recipe import decisive, default_dir, resolved, write_yaml
+from robot_foundry.windows.mixing import warnings_for, window_rows
 
 
 @dataclass(frozen=True)

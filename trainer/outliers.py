@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.mixture import component_version
+from robot_foundry.catalog.refs import component_version
 from robot_foundry.catalog.store import Store
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.trainer.build import Spaces

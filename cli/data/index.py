@@ -12,7 +12,7 @@ from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import emit, table
 from robot_foundry.runtime.errors import FindingsError, UsageError
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.runtime.storage import open_storage
+from robot_foundry.runtime.storage.storage import open_storage
 
 if TYPE_CHECKING:
     from robot_foundry.shards.adopt import TarTask

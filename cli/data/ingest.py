@@ -17,9 +17,9 @@ from robot_foundry.cli.pointer import pointer_option, write_pointer
 from robot_foundry.runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from robot_foundry.ingest.preview import Preview
     from robot_foundry.ingest.report import Report
-    from robot_foundry.ingest.spec import Spec
+    from robot_foundry.ingest.robot.preview import Preview
+    from robot_foundry.ingest.spec.spec import Spec
 
 MOST_LISTED = 20
 
@@ -86,7 +86,7 @@ def command(
     foundry-data ingest my.yaml s3://lab/logs --store s3://lab/store --ray-address auto
     """
     from robot_foundry.ingest.engine import Options, run
-    from robot_foundry.ingest.spec import load_spec
+    from robot_foundry.ingest.spec.spec import load_spec
 
     options = Options(
         workers=workers,
@@ -110,7 +110,7 @@ def command(
 
 def _located(spec: Spec, *, ask: bool) -> str:
     """The place that the spec names; one that is far away only if the user says so."""
-    from robot_foundry.ingest.locations import locate
+    from robot_foundry.ingest.spec.locations import locate
     from robot_foundry.runtime.files import is_remote
 
     place, found = locate(spec)

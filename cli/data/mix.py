@@ -7,23 +7,18 @@ from typing import Any
 
 import click
 
-from robot_foundry.catalog.mixture import (
-    Mixture,
-    Spaces,
-    commit_mixture,
-    component_version,
-    make_mixture,
-    parse_weights,
-    spaces,
-    warnings_for,
-)
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.mixture import commit_mixture, make_mixture, parse_weights
+from robot_foundry.catalog.refs import component_version
+from robot_foundry.catalog.robot.tables import FLAGS
+from robot_foundry.catalog.robot.unions import Unions, unions_of
 from robot_foundry.catalog.selection import DEFAULT_GAP, SPLIT_BY, SPLITS
 from robot_foundry.catalog.store import Store, check_name
-from robot_foundry.catalog.tables import FLAGS
 from robot_foundry.cli.options import dry_run_option, json_option, store_option
 from robot_foundry.cli.output import emit, note, table
 from robot_foundry.cli.pointer import pointer_option, write_pointer
 from robot_foundry.runtime.errors import UsageError
+from robot_foundry.windows.mixing import warnings_for
 
 DRAWS = 1_000_000
 HAS, LACKS = "x", "."
@@ -96,7 +91,7 @@ def command(
         gap=gap,
         skip=skip,
     )
-    united = spaces(opened, mixture)
+    united = unions_of(opened, mixture)
     warnings = warnings_for(opened, mixture, shares)
     version = commit_mixture(opened, mixture, name) if name is not None and not dry_run else None
     if pointer is not None and version is not None:
@@ -145,7 +140,7 @@ def component_rows(store: Store, mixture: Mixture) -> tuple[tuple[str, ...], lis
     return headers, rows
 
 
-def mask_tables(mixture: Mixture, united: Spaces) -> str:
+def mask_tables(mixture: Mixture, united: Unions) -> str:
     """For state and every common stream: the union's dims, and which component has which."""
     headers = ("stream", "dim", "unit", *(component.name for component in mixture.components))
     rows = [
@@ -156,7 +151,7 @@ def mask_tables(mixture: Mixture, united: Spaces) -> str:
     return table(headers, rows)
 
 
-def _masks(mixture: Mixture, united: Spaces) -> dict[str, list[dict[str, Any]]]:
+def _masks(mixture: Mixture, united: Unions) -> dict[str, list[dict[str, Any]]]:
     masks: dict[str, list[dict[str, Any]]] = {}
     for stream, union in {"state": united.state, **united.streams}.items():
         held = {

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.manifest import Manifest, known_manifest
-from robot_foundry.catalog.mixture import Mixture, spaces
 from robot_foundry.catalog.refs import resolve, tags
-from robot_foundry.catalog.schema import Schema
+from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.robot.tables import read_annotations, read_episodes
+from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import read_annotations, read_episodes
 from robot_foundry.catalog.version import Version
 from robot_foundry.cli.data.absence import absence_lines
 from robot_foundry.cli.data.mix import component_rows, mask_tables
@@ -107,7 +108,7 @@ def _robot_lines(manifest: Manifest, schema: Schema, episodes: dict[str, Any]) -
 
 
 def _mixture_lines(store: Store, mixture: Mixture) -> list[str]:
-    united = spaces(store, mixture)
+    united = unions_of(store, mixture)
     headers, rows = component_rows(store, mixture)
     return [
         f"mixture      {mixture.id}, {mixture.lanes} lanes, spans of {mixture.span}",

@@ -11,9 +11,10 @@ import numpy as np
 from click.core import ParameterSource
 
 from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.mixture import as_mixture, component_schema, spaces
+from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.refs import resolve
-from robot_foundry.catalog.statistics import WEIGHTINGS, chunk_statistics, version_statistics
+from robot_foundry.catalog.robot.leaves import version_statistics
+from robot_foundry.catalog.robot.unions import component_schema, unions_of
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.data.plots import Distributions, check_suffix, plot
 from robot_foundry.cli.options import json_option, store_option
@@ -23,6 +24,7 @@ from robot_foundry.normalization.interop import to_centroids
 from robot_foundry.normalization.representation import base_axes_note
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import UsageError
+from robot_foundry.windows.chunk_statistics import WEIGHTINGS, chunk_statistics
 
 
 class _Time(click.ParamType):
@@ -150,7 +152,7 @@ def _chunks(
 ) -> tuple[dict[str, Statistics], dict[str, Statistics]]:
     """Statistics of states and chunks by name, and those with plain counts where they are weighted."""
     mixture = as_mixture(store, ref)
-    for component, schema in spaces(store, mixture).schemas.items():
+    for component, schema in unions_of(store, mixture).schemas.items():
         if settings["stream"] in schema.streams:
             own = schema.state_space(), schema.space(settings["stream"])
             for line in base_axes_note(component, *own, settings["representation"]):

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from robot_foundry.catalog.validation import Validation, validate
+from robot_foundry.catalog.validation.validate import Validation, validate
+from robot_foundry.checks.finding import Finding
+from robot_foundry.checks.rules import CHECKS
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import counted, emit, note
-from robot_foundry.normalization.checks import CHECKS
-from robot_foundry.normalization.finding import Finding
 from robot_foundry.runtime.errors import EXIT_FINDINGS, EXIT_OK, UsageError, nearest
 from robot_foundry.runtime.overrides import set_options
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 
 from robot_foundry.ingest.sources.base import (
-    Camera,
     Data,
     Encoded,
-    Episode,
     Layout,
     Picture,
     Refused,
+    SourceCamera,
+    SourceEpisode,
     SourceFile,
     Text,
     Texts,
@@ -19,10 +19,10 @@ from robot_foundry.ingest.sources.base import (
 )
 
 __all__ = [
-    "Camera",
+    "SourceCamera",
     "Data",
     "Encoded",
-    "Episode",
+    "SourceEpisode",
     "Layout",
     "Picture",
     "Refused",
@@ -36,18 +36,18 @@ __all__ = [
 
 # A reader is imported when it is asked for: some bring in packages that take a while.
 READERS = {
-    "aloha": "aloha.Aloha",
-    "droid_raw": "droid_raw.DroidRaw",
-    "hdf5": "hdf5_places.Hdf5Places",
-    "libero": "libero.Libero",
-    "rlds": "rlds.Rlds",
-    "robomimic": "robomimic.Robomimic",
-    "robosuite": "robosuite.Robosuite",
+    "aloha": "hdf5.aloha.Aloha",
+    "droid_raw": "droid.droid_raw.DroidRaw",
+    "hdf5": "hdf5.hdf5_places.Hdf5Places",
+    "libero": "hdf5.libero.Libero",
+    "rlds": "rlds.rlds.Rlds",
+    "robomimic": "hdf5.robomimic.Robomimic",
+    "robosuite": "hdf5.robosuite.Robosuite",
 }
 
 
 def layout(name: str) -> Layout:
     """The reader of that name; a spec only holds names that are known here."""
-    module, _, reader = READERS[name].partition(".")
+    module, _, reader = READERS[name].rpartition(".")
     made: Layout = getattr(import_module(f"{__name__}.{module}"), reader)()
     return made

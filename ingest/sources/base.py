@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.spec import Content
+from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime import files
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, MissingFileError
@@ -169,7 +169,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Camera:
+class SourceCamera:
     """`array` is where the frames lie in the source; `pixels` how, where they are not uint8 RGB [H, W, 3]."""
 
     name: str
@@ -196,7 +196,7 @@ Picture = NDArray[np.uint8] | Encoded | None
 
 
 @dataclass(frozen=True)
-class Episode:
+class SourceEpisode:
     """One open episode. `arrays` are the low-dimensional arrays as they are; images come from `frames`.
 
     `attributes` belong to the episode, `environment` to its file; both hold JSON values. `left_out` says for
@@ -209,7 +209,7 @@ class Episode:
     fps: float
     fps_source: str
     start_ns: int | None
-    cameras: Sequence[Camera]
+    cameras: Sequence[SourceCamera]
     arrays: Mapping[str, NDArray[Any]]
     attributes: Mapping[str, Any]
     environment: Mapping[str, Any]
@@ -263,6 +263,6 @@ class Layout(Protocol):
         """
         ...
 
-    def open(self, unit: Unit, content: Content) -> AbstractContextManager[Episode]:
+    def open(self, unit: Unit, content: Content) -> AbstractContextManager[SourceEpisode]:
         """Open an episode for one pass. Raises Refused, here or while frames are read."""
         ...

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.spec import Content
+from robot_foundry.ingest.spec.spec import Content
 
 # No recorder has more frames a second than one in this time.
 FINEST_S = 1e-4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robot_foundry.ingest.sources.base import Camera, Refused
-from robot_foundry.ingest.spec import Content
+from robot_foundry.ingest.sources.base import Refused, SourceCamera
+from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime.errors import nearest
 
 # The low-dimensional arrays of an episode are held in memory at once.
@@ -19,7 +19,7 @@ SKIPPED, UNASKED = "skipped by the spec", "not among the spec's cameras"
 ABSENT, NO_IMAGE = "the record has none", "no step of the episode has an image"
 
 
-def chosen(images: Sequence[Camera], content: Content) -> tuple[Camera, ...]:
+def chosen(images: Sequence[SourceCamera], content: Content) -> tuple[SourceCamera, ...]:
     """The cameras that the spec asks for, by name."""
     by_name = {image.name: image for image in images}
     if len(by_name) < len(images):

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robot_foundry.loader.batch import Batch
+from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.runtime.errors import FoundryError, nearest
 from robot_foundry.runtime.keyed import generator

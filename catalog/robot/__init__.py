@@ -1,0 +1,1 @@
+"""What a robot version holds: its tables, and what their columns mean."""

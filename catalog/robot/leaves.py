@@ -1,0 +1,52 @@
+"""The leaves of a shard: the t-digest of every dim over its episodes, from its frames table alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from robot_foundry.catalog.manifest import known_manifest
+from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.robot.tables import Flag, read_leaves
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import frame_matrix
+from robot_foundry.catalog.version import Version
+from robot_foundry.normalization.digest import Digest
+from robot_foundry.normalization.statistics import Statistics
+from robot_foundry.runtime.errors import FoundryError
+
+
+def shard_leaves(schema: Schema, frames: pa.Table, ordinals: Collection[int]) -> list[dict[str, Any]]:
+    """Rows of the leaves table without `shard`, over the episodes with these ordinals.
+
+    Values in rows that are flagged invalid count as NaN.
+    """
+    flags_N = frames["flags"].to_numpy()
+    of_episode_N = np.isin(frames["episode"].to_numpy(), sorted(ordinals))
+    columns = [("state", schema.state, Flag.INVALID_STATE)]
+    columns += [(f"action.{name}", dims, Flag.INVALID_ACTION) for name, dims in schema.streams.items()]
+    leaves = []
+    for column, dims, invalid in columns:
+        values_ND = frame_matrix(frames, column)[of_episode_N].astype(np.float64)
+        values_ND[(flags_N[of_episode_N] & invalid) != 0] = np.nan
+        for d, dim in enumerate(dims):
+            digest = Digest.of(values_ND[:, d])
+            leaves.append({"column": column, "dim": dim.name, "digest": digest.to_bytes()})
+    return leaves
+
+
+def version_statistics(store: Store, version: Version, stream: str) -> Statistics:
+    """Absolute values of `stream` ('state' or an action stream) over all rows, from the stored leaves."""
+    schema = known_manifest(store, version).schema
+    if schema is None:
+        raise FoundryError(f"{version} is a mixture", hint="ask for its components")
+    space = schema.space(stream)
+    column = "state" if stream == "state" else f"action.{stream}"
+    leaves: dict[str, list[Digest]] = {name: [] for name in space.names}
+    for row in read_leaves(store, version).to_pylist():
+        if row["column"] == column:
+            leaves[row["dim"]].append(Digest.from_bytes(row["digest"]))
+    return Statistics(space, tuple(Digest.merge_all(leaves[name]) for name in space.names))

@@ -1,0 +1,75 @@
+"""Rows of a version as Arrow tables that say where they come from; values stay in the mapped files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from robot_foundry.catalog.manifest import known_manifest
+from robot_foundry.catalog.robot.episode_tables import expanded, numbered
+from robot_foundry.catalog.robot.tables import read_annotations, read_episodes, read_frames
+from robot_foundry.catalog.selection import Selection, SelectionSpec
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.version import Version
+
+
+def episode_rows(store: Store, version: Version) -> pa.Table:
+    """All episodes, behind columns `dataset` and `version`.
+
+    `row_start` counts the rows of `frame_rows`, `shard_row_start` those of the shard's table. `attributes` is
+    a struct.
+    """
+    return expanded(stored_episode_rows(store, version))
+
+
+def stored_episode_rows(store: Store, version: Version, selection: Selection | None = None) -> pa.Table:
+    """As `episode_rows`, but those of a selection of whole episodes (None: all), and `attributes` is JSON.
+
+    So tables of several versions can be joined.
+    """
+    episodes = read_episodes(store, version)
+    if selection is not None:
+        episodes = episodes.filter(pa.array(selection.holds(episodes)))
+    return _named(numbered(episodes), version)
+
+
+def annotation_rows(store: Store, version: Version) -> pa.Table:
+    """The annotations table, behind columns `dataset` and `version`."""
+    return _named(read_annotations(store, version), version)
+
+
+def frame_rows(store: Store, version: Version, selection: Selection | None = None) -> pa.Table:
+    """The frames of a selection (None: of all episodes), behind `shard` (ordinal) and `key` (of the episode).
+
+    Rows of episodes that were quarantined are in no selection.
+    """
+    selection = selection or Selection.of(store, version, SelectionSpec(split="all"))
+    episodes = read_episodes(store, version)
+    shard_E, ordinal_E = episodes["shard"].to_numpy(), episodes["episode"].to_numpy()
+    keys = episodes["key"].combine_chunks()
+    shards = known_manifest(store, version).shards
+    tables: dict[int, pa.Table] = {}
+    for ordinal in np.unique(selection.shard_R).tolist():
+        frames = read_frames(store, version, shards[ordinal].key)
+        here = np.flatnonzero(shard_E == ordinal)
+        place_N = np.searchsorted(ordinal_E[here], frames["episode"].to_numpy()).astype(np.int32)
+        key_column = pa.DictionaryArray.from_arrays(
+            pa.array(np.minimum(place_N, len(here) - 1)), keys.take(pa.array(here))
+        )
+        shard_column = pa.array(np.full(frames.num_rows, ordinal, np.int32))
+        tables[ordinal] = frames.add_column(0, "key", key_column).add_column(0, "shard", shard_column)
+    return pa.concat_tables([tables[s].slice(start, stop - start) for s, start, stop in selection.ranges()])
+
+
+def all_episode_rows(store: Store, versions: Sequence[Version]) -> pa.Table:
+    """The episodes of several versions; their attributes are fields of one struct."""
+    tables = [stored_episode_rows(store, version) for version in versions]
+    return expanded(pa.concat_tables(tables))
+
+
+def _named(table: pa.Table, version: Version) -> pa.Table:
+    for name, value in (("version", str(version)), ("dataset", version.dataset)):
+        table = table.add_column(0, name, pa.repeat(value, table.num_rows))
+    return table

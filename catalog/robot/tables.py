@@ -1,0 +1,117 @@
+"""The canonical tables of a robot version: their columns, and what frames are flagged with."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from robot_foundry.catalog.manifest import known_manifest
+from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import read_table
+from robot_foundry.catalog.version import Version
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+
+
+class Flag(enum.IntFlag):
+    """Bits of `frames.flags`."""
+
+    NOOP = 1
+    INTERVENTION = 2
+    TERMINAL = 4
+    INVALID_ACTION = 8
+    INVALID_STATE = 16
+    HELD_IMAGE = 32  # a camera of the episode shows the image of an earlier frame, or none
+
+
+FLAGS = tuple(str(flag.name).lower() for flag in Flag)
+
+
+def flag_named(*names: str) -> Flag:
+    """The bits of flags by name, such as 'noop'."""
+    bits = Flag(0)
+    for name in names:
+        if name not in FLAGS:
+            raise UsageError(f"there is no flag '{name}'{nearest(name, FLAGS)} (flags: {', '.join(FLAGS)})")
+        bits |= Flag[name.upper()]
+    return bits
+
+
+EPISODES_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),  # ordinal of the shard in the manifest
+        ("episode", pa.int32()),  # ordinal of the episode inside the shard
+        ("key", pa.string()),
+        ("id", pa.string()),  # the source's own name
+        ("row_start", pa.int64()),  # first row in the shard's frames table
+        ("num_frames", pa.int32()),
+        ("fps", pa.float64()),
+        ("duration_s", pa.float64()),
+        ("success", pa.bool_()),
+        ("source", pa.string()),
+        ("split_hash", pa.uint64()),  # of the content of the source's file and the episode's id in it
+        ("attributes", pa.string()),  # canonical JSON of what the source says of it
+    ]
+)
+ANNOTATIONS_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),  # episode key
+        ("start", pa.int32()),  # first frame
+        ("end", pa.int32()),  # frame after the last
+        ("kind", pa.string()),
+        ("text", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+LEAVES_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("column", pa.string()),  # state or action.<stream>
+        ("dim", pa.string()),
+        ("digest", pa.binary()),
+    ]
+)
+
+
+def frames_schema(state_dims: int, stream_dims: Mapping[str, int]) -> pa.Schema:
+    """Schema of a shard's frames table: one row a frame, in episode order, then frame order."""
+    return pa.schema(
+        [
+            ("episode", pa.int32()),
+            ("frame", pa.int32()),
+            ("timestamp", pa.float64()),
+            ("flags", pa.uint32()),
+            ("state", pa.list_(pa.float32(), state_dims)),
+            *((f"action.{name}", pa.list_(pa.float32(), dims)) for name, dims in sorted(stream_dims.items())),
+        ]
+    )
+
+
+def frames_schema_of(schema: Schema) -> pa.Schema:
+    """Schema of the frames tables of a version."""
+    return frames_schema(len(schema.state), {name: len(dims) for name, dims in schema.streams.items()})
+
+
+def read_frames(store: Store, version: Version, shard_key: str) -> pa.Table:
+    """Canonical rows of one shard."""
+    schema = known_manifest(store, version).schema
+    if schema is None:
+        raise FoundryError(f"{version} is a mixture, which has no tables")
+    return read_table(store, version, f"frames/{shard_key}", frames_schema_of(schema))
+
+
+def read_episodes(store: Store, version: Version) -> pa.Table:
+    """One row an episode, ordered by shard and episode."""
+    return read_table(store, version, "episodes", EPISODES_SCHEMA)
+
+
+def read_annotations(store: Store, version: Version) -> pa.Table:
+    """Language and other labels of spans of frames."""
+    return read_table(store, version, "annotations", ANNOTATIONS_SCHEMA)
+
+
+def read_leaves(store: Store, version: Version) -> pa.Table:
+    """One t-digest a shard, column and dim."""
+    return read_table(store, version, "leaves", LEAVES_SCHEMA)

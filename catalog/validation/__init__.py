@@ -1,0 +1,1 @@
+"""Whether a version is what its manifest says, and its data plausible."""

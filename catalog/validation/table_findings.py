@@ -1,0 +1,115 @@
+"""Damage of a version as findings: what, where, and the next command; and tables read with every doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from robot_foundry.catalog.manifest import AGAIN, Manifest
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.table_file import TableFile, open_table
+from robot_foundry.catalog.tables import table_digest
+from robot_foundry.catalog.version import Version
+from robot_foundry.checks.finding import Finding
+from robot_foundry.runtime.errors import FoundryError
+
+_AGAIN = {
+    "": AGAIN,
+    "ingest": "run the same foundry-data ingest again",
+    "remap": "run the same foundry-data ingest again, and the foundry-data remap",
+    "mix": "run the same foundry-data mix again",
+}
+
+
+def maker(manifest: Manifest) -> str:
+    """The command that made the version: ingest, remap or mix."""
+    if manifest.mixture is not None:
+        return "mix"
+    return "remap" if "remap_of" in manifest.provenance else "ingest"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Adds findings of one version to `found`. `made_by` is the command that made it, "" if unknown."""
+
+    store: Store
+    version: Version
+    found: list[Finding]
+    made_by: str = ""
+
+    def add(self, check: str, where: str, message: str, remedy: str) -> None:
+        self.found.append(Finding(check, where, message, None, remedy))
+
+    def shard(self, check: str, tar: str, what: str) -> None:
+        """A tar that is not what was written: it can be made anew from the source."""
+        where = f"{self.store.url}/{tar}"
+        index = tar.removesuffix(".tar") + ".index.arrow"
+        self.add(
+            check,
+            where,
+            f"{where} {what}",
+            f"delete it, {self.store.url}/{index} and {self._build}, then {_AGAIN['ingest']}",
+        )
+
+    def index(self, index: str, what: str, tar: str) -> None:
+        where = f"{self.store.url}/{index}"
+        self.add("index", where, f"{where} {what}", f"foundry-data index {tar}")
+
+    def table(self, name: str, what: str) -> None:
+        path = self.store.table(self.version.dataset, self.version.version_id, name)
+        where = f"{self.store.url}/{path}"
+        self.add("tables", where, f"{where} {what}", self._again)
+
+    def manifest(self, check: str, what: str) -> None:
+        self.add(check, str(self.version), f"{self.version}: {what}", self._again)
+
+    def edited(self, check: str, where: str, what: str) -> None:
+        """A manifest that is not what was written: only without it is it written again."""
+        path = self.store.manifest(self.version.dataset, self.version.version_id)
+        remedy = f"delete {self.store.url}/{path} and {self._build}, then {_AGAIN[self.made_by]}"
+        self.add(check, where, what, remedy)
+
+    @contextmanager
+    def caught(self, check: str, path: str) -> Iterator[None]:
+        """What is raised on the way, as a finding."""
+        try:
+            yield
+        except (FoundryError, pa.ArrowException, OSError, ValueError, KeyError) as error:
+            where = f"{self.store.url}/{path}"
+            self.add(check, where, f"{where} cannot be read: {error}", self._again)
+
+    @property
+    def _build(self) -> str:
+        """What makes an ingest think that there is nothing to do."""
+        build = self.store.build(self.version.dataset, self.version.build_id)
+        return f"{self.store.url}/{build.rpartition('/')[0] if self.made_by == 'remap' else build}"
+
+    @property
+    def _again(self) -> str:
+        again = f"delete {self._build}, then {_AGAIN[self.made_by]}"
+        return again if self.made_by == "mix" else f"{again}: the tables are written anew"
+
+
+def checked_table(
+    store: Store,
+    version: Version,
+    name: str,
+    digest: str,
+    file: TableFile,
+    schema: pa.Schema,
+    fault: Fault,
+) -> pa.Table | None:
+    """The table if it is this file, has this schema and these values; else a finding and None."""
+    path = store.table(version.dataset, version.version_id, name)
+    try:
+        table = open_table(store.storage, path, file, schema)
+    except (FoundryError, OSError) as error:
+        fault.table(name, f"cannot be used: {error}")
+        return None
+    if table_digest(table) != digest:
+        fault.table(name, "has other values than the manifest names")
+        return None
+    return table

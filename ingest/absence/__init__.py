@@ -1,0 +1,1 @@
+"""What a source holds and nothing takes, and what is asked for and not there."""

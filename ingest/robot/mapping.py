@@ -1,0 +1,304 @@
+"""From an episode's untouched source arrays to its canonical rows: float64 inside, float32 out.
+
+Legend: N frames, d columns of one quantity, D dims of the state or of a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.robot.tables import Flag
+from robot_foundry.ingest.absence.notes import Notes
+from robot_foundry.ingest.robot.labels import annotations_of, success_of
+from robot_foundry.ingest.robot.osc import target
+from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.spec.quantities import GRIPPER, POSITION, ROTATION, canonical_name, kind_of
+from robot_foundry.ingest.spec.spec import Field, MappingSpec, Noop
+from robot_foundry.normalization import rotation
+from robot_foundry.normalization.space import ActionSpace, dims_for
+
+Array = NDArray[np.float64]
+# The values within two limits, noting which go beyond.
+Clip = Callable[[Array, Any, Any], Array]
+# A stored rotation matrix further than this from orthonormal is no rotation.
+ORTHONORMAL_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """The rows of one episode. Rows that are flagged invalid hold zeros.
+
+    `state_ND` and `streams` (action stream -> [N, D]) are float32 in the schema's order of dims, `flags_N`
+    uint32, `timestamp_N` float64 seconds. `annotations` are (start, end, kind, text, source). `notes` are of
+    what could not be read, and of numbers beyond their limits.
+    """
+
+    state_ND: NDArray[np.float32]
+    streams: Mapping[str, NDArray[np.float32]]
+    flags_N: NDArray[np.uint32]
+    timestamp_N: Array
+    success: bool | None
+    annotations: tuple[tuple[int, int, str, str, str], ...]
+    notes: Notes
+
+
+def canonical(
+    mapping: MappingSpec, schema: Schema, episode: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> Canonical:
+    """Canonical rows of the episode with this episode.json and these source arrays; pure.
+
+    Refused if no row of it is valid, or if the mapping does not fit (`ingest.robot.resolve` finds it before).
+    """
+    # A hostile or broken number becomes a row that is not finite, and is flagged.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _canonical(mapping, schema, episode, arrays)
+
+
+def _canonical(
+    mapping: MappingSpec, schema: Schema, episode: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> Canonical:
+    num_frames, notes = int(episode["num_frames"]), Notes()
+
+    def absolute(where: str, fields: Mapping[str, Field], state: Mapping[str, Array] | None) -> Any:
+        return {
+            name: _absolute(
+                field, name, episode, arrays, state,
+                partial(notes.clipped, f"{where} {name}"), _as_targets(where, fields, name),
+            )
+            for name, field in fields.items()
+        }  # fmt: skip
+
+    # With the row after the last frame, where the source has one; then of the frames alone.
+    reached = absolute("state", mapping.state, None)
+    actions = {
+        stream: absolute(f"action.{stream}", fields, reached) for stream, fields in mapping.actions.items()
+    }
+    state = {name: values[:num_frames] for name, values in reached.items()}
+    moved = {stream: _at_tool(mapping, values, state) for stream, values in actions.items()}
+    state, actions = _at_tool(mapping, state, state), moved
+    state_ND, state_valid_N = _rows(state, ActionSpace(schema.state), num_frames)
+    flags_N = np.zeros(num_frames, np.uint32)
+    flags_N[-1] |= np.uint32(Flag.TERMINAL)
+    flags_N[~state_valid_N] |= np.uint32(Flag.INVALID_STATE)
+    streams, action_valid_N = {}, np.ones(num_frames, bool)
+    for stream, values in actions.items():
+        streams[stream], valid_N = _rows(values, ActionSpace(schema.streams[stream]), num_frames)
+        action_valid_N &= valid_N
+    action_valid_N &= ~_flagged("invalid_action", mapping.invalid_action, episode, arrays, notes)
+    flags_N[~action_valid_N] |= np.uint32(Flag.INVALID_ACTION)
+    if not (state_valid_N & action_valid_N).any():
+        raise Refused("no frame of it has a finite state and action")
+    flags_N[_idle(state, actions, np.asarray(arrays["timestamp"], np.float64), mapping.noop)] |= np.uint32(
+        Flag.NOOP
+    )
+    intervened_N = _flagged("intervention", mapping.intervention, episode, arrays, notes)
+    flags_N[intervened_N] |= np.uint32(Flag.INTERVENTION)
+    state_ND[~state_valid_N] = 0.0
+    for values_ND in streams.values():
+        values_ND[~action_valid_N] = 0.0
+    return Canonical(
+        state_ND,
+        streams,
+        flags_N,
+        np.asarray(arrays["timestamp"], np.float64),
+        success_of(mapping, episode, arrays, notes),
+        annotations_of(mapping, episode, num_frames, notes),
+        notes,
+    )
+
+
+def state_rows(
+    mapping: MappingSpec, space: ActionSpace, arrays: Mapping[str, NDArray[Any]]
+) -> NDArray[np.float32]:
+    """The canonical state [N, D] of N moments from the source's arrays; NaN where these are not known."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        episode = {"num_frames": len(next(iter(arrays.values())))}
+        state = {
+            name: _absolute(field, name, episode, arrays, None, np.clip)
+            for name, field in mapping.state.items()
+        }
+        return _rows(_at_tool(mapping, state, state), space, episode["num_frames"])[0]
+
+
+def _at_tool(
+    mapping: MappingSpec, values: Mapping[str, Array], state: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Positions and rotations of the canonical tools; a stream without rotations keeps those of the state."""
+    moved = dict(values)
+    for quantity in values:
+        part, _, name = quantity.partition(".")
+        frame = mapping.tool_frame_of(part)
+        if frame is None:
+            continue
+        turned_N33 = values.get(f"{part}.ee_rotation", state.get(f"{part}.ee_rotation"))
+        if name == "ee_rotation":
+            moved[quantity] = values[quantity] @ frame.pose[:3, :3]
+        elif name == "ee_position" and turned_N33 is not None:
+            moved[quantity] = values[quantity] + turned_N33 @ frame.pose[:3, 3]
+    return moved
+
+
+def columns(field: Field, array: NDArray[Any]) -> NDArray[Any]:
+    """The field's columns [N, d]; further axes of the array are flattened, row by row."""
+    rows_ND = array.reshape(len(array), -1)
+    return rows_ND if field.columns is None else rows_ND[:, slice(*field.columns)]
+
+
+def _absolute(
+    field: Field,
+    quantity: str,
+    episode: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    state: Mapping[str, Array] | None,
+    clip: Clip,
+    as_targets: Sequence[str] = (),
+) -> Array:
+    """The quantity in absolute terms: position [N, 3], rotation [N, 3, 3], gripper [N, 1], joints [N, d].
+
+    Of the state (`state` None) one row more, [N + 1, …], where the source tells what came after.
+    """
+    kind, num_frames = kind_of(quantity), int(episode["num_frames"])
+    start = None if state is None else state.get(quantity)
+    if field.kind == "next_state":
+        assert start is not None
+        return np.concatenate([start[1:], start[-1:]])[:num_frames]
+    assert field.key is not None
+    values_Nd = columns(field, arrays[field.key]).astype(np.float64)
+    values_Nd = values_Nd if state is None else values_Nd[:num_frames]
+    # Infinity must not become a limit, nor the end of a rotation, in what follows.
+    values_Nd = np.where(np.isfinite(values_Nd), values_Nd, np.nan)
+    settings = field.parameters
+    if field.kind in ("osc", "delta"):
+        assert start is not None
+        start = start[:num_frames]
+        if field.kind == "osc":
+            num_columns = arrays[field.key][0].size
+            first = field.columns_of(num_columns).start
+            values_Nd, is_delta = target(episode, values_Nd, first, num_columns, start, clip, as_targets)
+            if not is_delta:
+                return rotation.axis_angle_to_matrix(values_Nd) if kind == ROTATION else values_Nd
+        else:
+            limit = settings["clip"]
+            values_Nd = values_Nd if limit is None else clip(values_Nd, -limit, limit)
+            values_Nd = values_Nd * np.asarray(settings["scale"])
+            if kind == ROTATION and settings["rotation"] != "axis_angle":
+                return rotation.euler_to_matrix(values_Nd, settings["rotation"]) @ start
+        # In base axes: robosuite's goal_pos = pos + dpos and goal_rot = R(drot) @ rot.
+        return rotation.axis_angle_to_matrix(values_Nd) @ start if kind == ROTATION else start + values_Nd
+    if kind == ROTATION:
+        return _rotation(field, values_Nd)
+    if kind == GRIPPER:
+        if field.kind == "fingers":
+            values_Nd = values_Nd[:, :1] - values_Nd[:, 1:]
+        closed, opened = settings["closed"], settings["open"]
+        return clip((values_Nd - closed) / (opened - closed), 0.0, 1.0)
+    return values_Nd * np.asarray(settings["scale"])
+
+
+def _as_targets(where: str, fields: Mapping[str, Field], quantity: str) -> list[str]:
+    """The overrides that read the pose of this arm in this stream as absolute, where it is `from: osc`."""
+    part, stream = quantity.partition(".")[0], where.removeprefix("action.")
+    return [
+        f"mapping.actions.{stream}.{name}.from={'axis_angle' if kind_of(name) == ROTATION else 'value'}"
+        for name, own in fields.items()
+        if own.kind == "osc" and name.partition(".")[0] == part
+    ]
+
+
+def _rotation(field: Field, values_Nd: Array) -> Array:
+    """Rotation matrices [N, 3, 3]; NaN where the source holds no rotation."""
+    settings = field.parameters
+    if field.kind == "quaternion":
+        return rotation.quaternion_to_matrix(values_Nd, order=settings["order"])
+    if field.kind == "axis_angle":
+        return rotation.axis_angle_to_matrix(values_Nd)
+    if field.kind == "euler":
+        angles_Nd = np.deg2rad(values_Nd) if settings["degrees"] else values_Nd
+        return rotation.euler_to_matrix(angles_Nd, settings["sequence"])
+    if field.kind == "rot6d_columns":
+        return rotation.rot6d_to_matrix(values_Nd)
+    if field.kind == "rot6d_rows":
+        return np.swapaxes(rotation.rot6d_to_matrix(values_Nd), -1, -2)
+    matrix_N33 = values_Nd.reshape(-1, 3, 3)
+    error_N = np.abs(matrix_N33 @ np.swapaxes(matrix_N33, -1, -2) - np.eye(3)).max(axis=(1, 2))
+    is_rotation_N = (error_N < ORTHONORMAL_TOLERANCE) & (np.linalg.det(matrix_N33) > 0)
+    return np.where(is_rotation_N[:, None, None], matrix_N33, np.nan)
+
+
+def _rows(
+    values: Mapping[str, Array], space: ActionSpace, num_frames: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Rows [N, D] of the space, and which of them are finite [N]."""
+    rows_ND = np.zeros((num_frames, len(space)), np.float32)
+    for quantity, values_Nd in values.items():
+        flat_Nd = rotation.matrix_to_rot6d(values_Nd) if kind_of(quantity) == ROTATION else values_Nd
+        at = ActionSpace(dims_for(canonical_name(quantity), count=flat_Nd.shape[1])).indices_in(space)
+        rows_ND[:, at] = flat_Nd
+    return rows_ND, np.asarray(np.isfinite(rows_ND).all(axis=1))
+
+
+def _flagged(
+    name: str,
+    rules: Sequence[Mapping[str, Any]],
+    episode: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    notes: Notes,
+) -> NDArray[np.bool_]:
+    """Frames [N] to which any of the rules applies; an array that is not there, or is NaN, says nothing."""
+    num_frames = int(episode["num_frames"])
+    flagged_N = np.zeros(num_frames, bool)
+    for rule in rules:
+        values = arrays.get(rule["key"])
+        if values is None:
+            continue
+        if values.shape[:1] == (num_frames + 1,) and episode.get("extra_row"):
+            values = values[:num_frames]
+        if values.size != num_frames:
+            raise Refused(f"names '{rule['key']}' in {name}, which has {values.shape} numbers")
+        values_N = values.reshape(-1)
+        told_N = ~np.isnan(values_N)
+        if not told_N.all():
+            notes.say(f"'{rule['key']}' in {name} holds NaN, which flags no frame")
+        flagged_N |= told_N & ((values_N != 0) == rule["is"])
+    return flagged_N
+
+
+def _idle(
+    state: Mapping[str, Array],
+    actions: Mapping[str, Mapping[str, Array]],
+    timestamp_N: Array,
+    noop: Noop,
+) -> NDArray[np.bool_]:
+    """Frames [N] after which nothing moves and at which no gripper command changes.
+
+    Of velocities only those of a base count, which may have no pose; forces do not.
+    """
+    limits = {POSITION: noop.position, ROTATION: noop.rotation, GRIPPER: noop.gripper}
+    num_frames = len(next(iter(state.values())))
+    idle_N = np.ones(num_frames, bool)
+    idle_N[-1] = False
+    for quantity, values in state.items():
+        kind, dim = kind_of(quantity), dims_for(canonical_name(quantity), count=1)[0]
+        is_twist = dim.kind == "base" and dim.unit.endswith("/s")
+        if dim.kind in ("velocity", "other"):
+            continue
+        if is_twist:
+            moved_N = np.abs(values[:-1]).max(axis=1) * np.diff(timestamp_N)
+        elif kind == ROTATION:
+            turned_N33 = values[1:] @ np.swapaxes(values[:-1], -1, -2)
+            moved_N = np.linalg.norm(rotation.matrix_to_axis_angle(turned_N33), axis=-1)
+        else:
+            moved_N = np.abs(np.diff(values, axis=0)).max(axis=1)
+        idle_N[:-1] &= moved_N < limits.get(str(kind), noop.joint)
+    for values_by_quantity in actions.values():
+        for quantity, values in values_by_quantity.items():
+            if kind_of(quantity) == GRIPPER:
+                idle_N[1:] &= np.abs(np.diff(values[:, 0])) < noop.gripper
+    return idle_N

@@ -1,0 +1,1 @@
+"""DROID's raw recordings."""

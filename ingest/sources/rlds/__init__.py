@@ -1,0 +1,1 @@
+"""RLDS: TFDS directories of episodes, read without TensorFlow."""

@@ -1,0 +1,1 @@
+"""Specs: how a source is read, and how tables follow from it."""

@@ -1,0 +1,1 @@
+"""Batches of robot data, and reading it by episode and frame."""

@@ -1,0 +1,1 @@
+"""Storage: a folder or an object store behind one interface."""

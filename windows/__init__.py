@@ -1,0 +1,1 @@
+"""From rows of a robot dataset to what a policy sees."""

@@ -1,0 +1,239 @@
+"""Windows: what a policy sees and predicts at anchor frames. The loader, statistics and policies share them.
+
+Rows are row numbers of one shard's frames table. Row t of an action stream holds the target for step t (in
+`next_state`: the state reached at t+1), so the chunk of the anchor row t has targets t, t + step, t + 2·step,
+…, and what was observed is t, t - step, …. Where a step is no whole number of rows, values are interpolated
+(`normalization.resampling`), and an image is the last one taken by then.
+
+Legend: n anchors (of one dataset), H history, T horizon, K either, R rows of the shard, S state dims,
+A action dims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from robot_foundry.catalog.robot.tables import Flag
+from robot_foundry.catalog.tables import frame_matrix
+from robot_foundry.normalization.representation import Representation, encode
+from robot_foundry.normalization.resampling import between
+from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.windows.timing import Steps
+
+_ON_A_ROW = 1e-6  # what is this near to a row, in rows, lies on it
+
+
+@dataclass(frozen=True)
+class Places:
+    """Moments [n, K] between rows: `share_nK` of the way from `low_nK` to the next row; 0 on a row itself.
+
+    `inside_nK` is False for what lay outside the episode; it is at the episode's first or last row instead.
+    """
+
+    low_nK: NDArray[np.int64]
+    share_nK: NDArray[np.float64]
+    inside_nK: NDArray[np.bool_]
+
+
+def chunk_places(
+    row: ArrayLike, start: ArrayLike, end: ArrayLike, horizon: int, step: ArrayLike = 1.0
+) -> Places:
+    """Where the targets of the anchors `row` [n] lie: row + k·step for k = 0 … horizon-1.
+
+    Episodes are the rows `start` to `end` (exclusive) and `step` the rows between targets; scalars or [n].
+    """
+    row_n1, last_n1 = _column(row), _column(end) - 1
+    whole_nK, share_nK = _parts(np.arange(horizon) * _floats(step))
+    low_nK = row_n1 + whole_nK
+    inside_nK = low_nK + (share_nK > 0) <= last_n1
+    low_nK = np.where(inside_nK, low_nK, np.maximum(last_n1, _column(start)))
+    return Places(low_nK, np.where(inside_nK, share_nK, 0.0), inside_nK)
+
+
+def history_places(row: ArrayLike, start: ArrayLike, history: int, step: ArrayLike = 1.0) -> Places:
+    """Where the observations of the anchors `row` [n] lie, oldest first: row - k·step, the anchor last."""
+    row_n1, start_n1 = _column(row), _column(start)
+    whole_nK, share_nK = _parts(np.arange(history - 1, -1, -1) * _floats(step))
+    low_nK = row_n1 - whole_nK - (share_nK > 0)
+    inside_nK = low_nK >= start_n1
+    share_nK = np.where((share_nK > 0) & inside_nK, 1 - share_nK, 0.0)
+    return Places(np.maximum(low_nK, start_n1), share_nK, inside_nK)
+
+
+def _column(value: ArrayLike) -> NDArray[np.int64]:
+    return np.atleast_1d(np.asarray(value, dtype=np.int64))[:, None]
+
+
+def _floats(value: ArrayLike) -> NDArray[np.float64]:
+    return np.atleast_1d(np.asarray(value, dtype=np.float64))[:, None]
+
+
+def _parts(rows_nK: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Whole rows and the rest, which is 0 for what lies on a row."""
+    nearest_nK = np.rint(rows_nK)
+    on_row_nK = np.abs(rows_nK - nearest_nK) < _ON_A_ROW
+    whole_nK = np.where(on_row_nK, nearest_nK, np.floor(rows_nK))
+    return whole_nK.astype(np.int64), np.where(on_row_nK, 0.0, rows_nK - whole_nK)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The canonical rows of one shard, as a window needs them."""
+
+    state_RS: NDArray[np.float32]
+    target_RA: NDArray[np.float32]
+    flags_R: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, table: pa.Table, stream: str) -> Frames:
+        """Those of a frames table, with the targets of an action stream."""
+        target_RA = frame_matrix(table, f"action.{stream}")
+        return cls(frame_matrix(table, "state"), target_RA, table["flags"].to_numpy())
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Rows `row_n` of the shards `shard_n`; their episodes are the rows `start_n` to `end_n` (exclusive), and
+    `episode_n` numbers these through all shards. `step_n` are the rows from one step to the next."""
+
+    shard_n: NDArray[np.int32]
+    row_n: NDArray[np.int64]
+    start_n: NDArray[np.int64]
+    end_n: NDArray[np.int64]
+    episode_n: NDArray[np.int64]
+    step_n: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """What the windows of one dataset are made of.
+
+    `state` and `target` name its columns. Its own `steps` are filled up to `horizon` and `history`, those of
+    the mixture: surplus targets repeat the last one and do not count, surplus observations repeat the oldest.
+    Steps whose target has one of the flags `masked` do not count.
+    """
+
+    state: ActionSpace
+    target: ActionSpace
+    representation: str
+    steps: Steps
+    horizon: int
+    history: int
+    masked: Flag = Flag(0)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The windows of n anchors: `row_nH` are the rows of the images, all of the anchor's episode.
+
+    At the start of an episode its first row repeats, at the end the last target does, where `inside_nT` is
+    False. `state_mask_nS` is False for a dim that is not finite, or whose row is flagged invalid, at any
+    observed moment. `usable_nT` is False where the target is flagged invalid, or the anchor's state is, and
+    `counted_nT` also where it is not inside or has a flag that is masked. `flags_n` are the anchor's.
+    """
+
+    row_nH: NDArray[np.int64]
+    state_nHS: NDArray[np.float32]
+    state_mask_nS: NDArray[np.bool_]
+    target_nTA: NDArray[np.float32]
+    inside_nT: NDArray[np.bool_]
+    usable_nT: NDArray[np.bool_]
+    counted_nT: NDArray[np.bool_]
+    flags_n: NDArray[np.uint32]
+
+
+def windows(anchors: Anchors, frames: Mapping[int, Frames], plan: WindowPlan) -> Window:
+    """The windows at the anchors, from `frames` by shard (at least one).
+
+    Those of a shard that is not there are zeros and unusable. FoundryError where an episode is to be
+    resampled and its rate is unknown.
+    """
+    if not np.isfinite(anchors.step_n).all():
+        raise FoundryError(
+            "the rate of an episode is unknown, so that it cannot be resampled with control_hz",
+            hint="leave such episodes out (--where 'fps > 0'), or give their rate in the spec (content.fps)",
+        )
+    n = len(anchors.row_n)
+    seen, chunk = _filled_places(anchors, plan)
+    state_nHS = np.zeros((n, plan.history, len(plan.state)), np.float32)
+    target_nTA = np.zeros((n, plan.horizon, len(plan.target)), np.float32)
+    flags_nH = np.full((n, plan.history), Flag.INVALID_STATE, np.uint32)
+    flags_nT = np.full((n, plan.horizon), Flag.INVALID_ACTION, np.uint32)
+    flags_n = np.zeros(n, np.uint32)
+    for shard, part in frames.items():
+        (here,) = np.nonzero(anchors.shard_n == shard)
+        flags_n[here] = part.flags_R[anchors.row_n[here]]
+        state_nHS[here], flags_nH[here] = _read(part.state_RS, part.flags_R, seen, here, plan.state)
+        target_nTA[here], flags_nT[here] = _read(part.target_RA, part.flags_R, chunk, here, plan.target)
+    state_ok_nH = (flags_nH & Flag.INVALID_STATE) == 0
+    usable_nT = (flags_nT & Flag.INVALID_ACTION) == 0
+    if Representation.parse(plan.representation).poses == "delta":
+        usable_nT[:, 1:] &= usable_nT[:, :-1].copy()  # a step is seen from the one before it
+    usable_nT &= state_ok_nH[:, -1:]
+    return Window(
+        row_nH=seen.low_nK,
+        state_nHS=state_nHS,
+        state_mask_nS=(np.isfinite(state_nHS) & state_ok_nH[..., None]).all(axis=1),
+        target_nTA=target_nTA,
+        inside_nT=chunk.inside_nK,
+        usable_nT=usable_nT,
+        counted_nT=usable_nT & chunk.inside_nK & ((flags_nT & np.uint32(plan.masked)) == 0),
+        flags_n=flags_n,
+    )
+
+
+def encoded(window: Window, plan: WindowPlan) -> NDArray[np.float32]:
+    """The chunks in the plan's representation [n, T, A], whatever is usable of them or finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return encode(
+            window.state_nHS[:, -1], window.target_nTA, plan.state, plan.target, plan.representation
+        )
+
+
+def encode_actions(window: Window, plan: WindowPlan) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The chunks in the plan's representation [n, T, A] and which steps count [n, T].
+
+    A step of which any number is not finite (its target, or what it is relative to) is unusable. Unusable
+    steps are zero; usable ones past the end of the episode keep the last target but do not count.
+    """
+    action_nTA = encoded(window, plan)
+    finite_nT = np.isfinite(action_nTA).all(axis=-1)
+    action_nTA[~(window.usable_nT & finite_nT)] = 0
+    return action_nTA, window.counted_nT & finite_nT
+
+
+def _filled_places(anchors: Anchors, plan: WindowPlan) -> tuple[Places, Places]:
+    """Where observations [n, H] and targets [n, T] lie, filled up to those of the mixture."""
+    steps, step_n = plan.steps, anchors.step_n
+    seen = history_places(anchors.row_n, anchors.start_n, steps.history, step_n)
+    chunk = chunk_places(anchors.row_n, anchors.start_n, anchors.end_n, steps.horizon, step_n)
+    own_H = np.maximum(np.arange(plan.history) - (plan.history - steps.history), 0)
+    own_T = np.minimum(np.arange(plan.horizon), steps.horizon - 1)
+    counts_T = np.arange(plan.horizon) < steps.horizon
+    return (
+        Places(seen.low_nK[:, own_H], seen.share_nK[:, own_H], seen.inside_nK[:, own_H]),
+        Places(chunk.low_nK[:, own_T], chunk.share_nK[:, own_T], chunk.inside_nK[:, own_T] & counts_T),
+    )
+
+
+def _read(
+    values_RD: NDArray[np.float32],
+    flags_R: NDArray[np.uint32],
+    places: Places,
+    here_m: NDArray[np.intp],
+    space: ActionSpace,
+) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+    """Values [m, K, D] and flags [m, K] at the places of some anchors; flags are those of both rows."""
+    low_mK, share_mK = places.low_nK[here_m], places.share_nK[here_m]
+    values_mKD, flags_mK = values_RD[low_mK], flags_R[low_mK]
+    if share_mK.any():
+        high_mK = low_mK + (share_mK > 0)
+        flags_mK = flags_mK | flags_R[high_mK]
+        values_mKD = between(values_mKD, values_RD[high_mK], share_mK, space)
+    return values_mKD, flags_mK
