@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.robot.schema import Camera, Schema
+from robot_foundry.catalog.kind import MIXTURE, Kind, Schema, kind_named
 from robot_foundry.catalog.store import Store, check_id, check_name
 from robot_foundry.catalog.table_file import TableFile
 from robot_foundry.catalog.version import Version
@@ -20,13 +20,12 @@ from robot_foundry.runtime.sealed import seal, unseal
 
 __all__ = [
     "AGAIN",
-    "Camera",
     "Manifest",
     "Quarantined",
-    "Schema",
     "ShardEntry",
     "TableFile",
     "commit",
+    "count_names",
     "find_build",
     "known_manifest",
     "numbers",
@@ -35,8 +34,7 @@ __all__ = [
 ]
 
 FORMAT = 1
-KINDS = ("robot", "mixture")
-COUNTS = ("discovered", "written", "quarantined", "episodes", "frames", "bytes")
+_OF_UNITS = ("discovered", "written", "quarantined")
 _KEYS = (
     *("format", "kind", "dataset", "version_id", "build_id", "schema", "shards", "tables"),
     *("files", "counts", "provenance", "mixture", "quarantined"),
@@ -44,18 +42,29 @@ _KEYS = (
 AGAIN = "run the same foundry-data ingest, remap or mix again"
 _NUMBERED_ANEW = f"delete it, then {AGAIN}: the version gets its number back"
 _NUMBERED = re.compile(r"v([1-9][0-9]*)")
-_SHARD_KEYS = ("key", "tar_sha256", "tar_bytes", "num_episodes", "num_frames")
 
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """One tar of a version: its key, the sha256 (64 hex) and size of the tar, and what it holds."""
+    """One tar of a version: its key, the sha256 (64 hex) and size of the tar, and how much it holds."""
 
     key: str
     tar_sha256: str
     tar_bytes: int
-    num_episodes: int
-    num_frames: int
+    num_groups: int
+    num_samples: int
+
+    def to_json(self, kind: Kind) -> dict[str, Any]:
+        return dict(zip(_shard_keys(kind), astuple(self), strict=True))
+
+
+def count_names(kind: Kind) -> tuple[str, ...]:
+    """What the manifest of a version of this kind counts."""
+    return (*_OF_UNITS, kind.groups, kind.samples, "bytes")
+
+
+def _shard_keys(kind: Kind) -> tuple[str, ...]:
+    return "key", "tar_sha256", "tar_bytes", f"num_{kind.groups}", f"num_{kind.samples}"
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,10 @@ class Quarantined:
 class Manifest:
     """Everything that defines a version, and what is known of its making.
 
-    `tables` maps episodes, annotations, leaves and frames/<shard key> to `table_digest` values, and `files`
-    to the files that hold these tables, empty as long as none is written. `counts` has the keys of COUNTS.
+    `kind` is what its samples are, or 'mixture', and then `of` is what it mixes. `tables` maps the tables of
+    the kind, and those of each shard as <table>/<shard key>, to `table_digest` values; `files` maps them to
+    the files that hold them, and is empty as long as none is written. `counts` are of units of the source
+    (discovered, written, quarantined), of the kind's groups and samples by their names, and of bytes.
     Only format, kind, schema, shard hashes, tables and mixture enter `version_id`: names of shards, files,
     counts, provenance, quarantine and build do not.
     """
@@ -81,11 +92,12 @@ class Manifest:
     schema: Schema | None
     shards: tuple[ShardEntry, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    counts: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     mixture: Mixture | None = None
     quarantined: tuple[Quarantined, ...] = ()
     kind: str = "robot"
+    of: str | None = None
     format: int = FORMAT
     files: Mapping[str, TableFile] = field(default_factory=dict)
 
@@ -94,30 +106,55 @@ class Manifest:
         object.__setattr__(self, "quarantined", tuple(self.quarantined))
         check_name(self.dataset)
         check_id(self.build_id)
-        check_keys(self.counts, COUNTS, f"counts of '{self.dataset}'")
-        if self.kind not in KINDS:
-            raise FoundryError(f"manifest of '{self.dataset}' has the unknown kind '{self.kind}'")
-        if (self.mixture is not None) != (self.kind == "mixture"):
-            raise FoundryError(f"manifest of '{self.dataset}': the kind mixture and a mixture go together")
-        if (self.schema is None) != (self.kind == "mixture"):
-            raise FoundryError(f"manifest of '{self.dataset}': a robot version has a schema, a mixture none")
-        if self.kind == "robot":
-            expected = {"episodes", "annotations", "leaves"} | {f"frames/{s.key}" for s in self.shards}
-            check_keys(self.tables, sorted(expected), f"tables of '{self.dataset}'")
+        self._check_kind()
+        names = count_names(self.holds)
+        object.__setattr__(self, "counts", self.counts or dict.fromkeys(names, 0))
+        check_keys(self.counts, names, f"counts of '{self.dataset}'")
+        check_keys(self.tables, self._table_names(), f"tables of '{self.dataset}'")
         if self.files:
             check_keys(self.files, sorted(self.tables), f"files of '{self.dataset}'")
 
+    def _check_kind(self) -> None:
+        where, is_mixture = f"manifest of '{self.dataset}'", self.kind == MIXTURE
+        if (self.mixture is not None) != is_mixture or (self.of is not None) != is_mixture:
+            raise FoundryError(f"{where}: the kind mixture, a mixture, and what it is of go together")
+        if (self.schema is None) != is_mixture:
+            raise FoundryError(f"{where}: a version has a schema, a mixture none")
+
+    def _table_names(self) -> list[str]:
+        if self.mixture is not None:
+            return []
+        of_shards = [f"{name}/{shard.key}" for name in self.holds.shard_tables for shard in self.shards]
+        return sorted([*self.holds.tables, *of_shards])
+
+    @cached_property
+    def holds(self) -> Kind:
+        """The kind of its samples, be it a mixture."""
+        return kind_named(self.of or self.kind)
+
+    @property
+    def num_samples(self) -> int:
+        return self.counts[self.holds.samples]
+
+    @property
+    def num_groups(self) -> int:
+        return self.counts[self.holds.groups]
+
     @cached_property
     def version_id(self) -> str:
-        """32 hex digits of the content. Tables of frames count by shard order, not by the shard's name."""
+        """32 hex digits of the content. Tables of shards count by shard order, not by the shard's name."""
+        of_shards = {
+            name: [self.tables[f"{name}/{shard.key}"] for shard in self.shards]
+            for name in self.holds.shard_tables
+        }
         return digest_of(
             {
                 "format": self.format,
                 "kind": self.kind,
                 "schema": None if self.schema is None else self.schema.to_json(),
                 "shards": [shard.tar_sha256 for shard in self.shards],
-                "frames": [self.tables[f"frames/{shard.key}"] for shard in self.shards],
-                "tables": {k: v for k, v in self.tables.items() if not k.startswith("frames/")},
+                **of_shards,
+                "tables": {name: digest for name, digest in self.tables.items() if "/" not in name},
                 "mixture": None if self.mixture is None else self.mixture.to_json(),
             }
         )
@@ -133,11 +170,12 @@ class Manifest:
             {
                 "format": self.format,
                 "kind": self.kind,
+                **({} if self.of is None else {"of": self.of}),
                 "dataset": self.dataset,
                 "version_id": self.version_id,
                 "build_id": self.build_id,
                 "schema": None if self.schema is None else self.schema.to_json(),
-                "shards": [asdict(shard) for shard in self.shards],
+                "shards": [shard.to_json(self.holds) for shard in self.shards],
                 "tables": dict(self.tables),
                 "files": {name: [file.num_bytes, file.blake3] for name, file in self.files.items()},
                 "counts": dict(self.counts),
@@ -166,9 +204,11 @@ class Manifest:
 
     @classmethod
     def _decoded(cls, obj: Mapping[str, Any], where: str) -> Manifest:
-        check_keys(obj, _KEYS, where)
+        is_mixture = obj.get("kind") == MIXTURE
+        check_keys(obj, (*_KEYS, "of") if is_mixture else _KEYS, where)
+        holds = kind_named(obj["of"] if is_mixture else obj["kind"])
         for entry in obj["shards"]:
-            check_keys(entry, _SHARD_KEYS, f"a shard of {where}")
+            check_keys(entry, _shard_keys(holds), f"a shard of {where}")
         for entry in obj["quarantined"]:
             check_keys(entry, ("unit", "reason"), f"a quarantined unit of {where}")
         if obj["tables"] and not obj["files"]:
@@ -176,8 +216,8 @@ class Manifest:
         return cls(
             dataset=obj["dataset"],
             build_id=obj["build_id"],
-            schema=None if obj["schema"] is None else Schema.from_json(obj["schema"], f"schema of {where}"),
-            shards=tuple(ShardEntry(**entry) for entry in obj["shards"]),
+            schema=None if obj["schema"] is None else holds.read_schema(obj["schema"], f"schema of {where}"),
+            shards=tuple(ShardEntry(*map(entry.get, _shard_keys(holds))) for entry in obj["shards"]),
             tables=obj["tables"],
             files={name: TableFile(*file) for name, file in obj["files"].items()},
             counts=obj["counts"],
@@ -185,6 +225,7 @@ class Manifest:
             mixture=None if obj["mixture"] is None else Mixture.from_json(obj["mixture"]),
             quarantined=tuple(Quarantined(**entry) for entry in obj["quarantined"]),
             kind=obj["kind"],
+            of=obj.get("of"),
         )
 
 

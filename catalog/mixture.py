@@ -11,6 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from robot_foundry.catalog.components import LANES, SPAN, Component, Mixture
+from robot_foundry.catalog.kind import MIXTURE
 from robot_foundry.catalog.manifest import Manifest, commit, known_manifest
 from robot_foundry.catalog.refs import component_version, datasets, resolve
 from robot_foundry.catalog.robot.unions import unions_of
@@ -125,13 +126,13 @@ def commit_mixture(store: Store, mixture: Mixture, name: str) -> Version:
         "frames": sum(c.num_samples for c in mixture.components),
         "bytes": 0,
     }
-    manifest = Manifest(name, mixture.id, None, counts=counts, mixture=mixture, kind="mixture")
+    manifest = Manifest(name, mixture.id, None, counts=counts, mixture=mixture, kind=MIXTURE, of="robot")
     newest = resolve(store, name) if name in datasets(store) else None
     # The newest may be this very mixture, made again because its manifest was damaged and deleted.
     if (
         newest is not None
         and newest.version_id != manifest.version_id
-        and known_manifest(store, newest).kind != "mixture"
+        and known_manifest(store, newest).mixture is None
     ):
         raise FoundryError(f"'{name}' is a dataset; give the mixture another name", hint="foundry-data ls")
     return commit(store, manifest)

@@ -22,6 +22,7 @@ import pyarrow as pa
 from robot_foundry.catalog import duck, refs
 from robot_foundry.catalog.manifest import Manifest, known_manifest, read_build, read_manifest
 from robot_foundry.catalog.robot.rows import all_episode_rows, annotation_rows, episode_rows, frame_rows
+from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
@@ -270,7 +271,7 @@ def _version_rows(version: Version, manifest: Manifest, latest: bool) -> dict[st
             | {"samples": c.num_samples}
             for c in manifest.mixture.components
         ]
-    if manifest.schema is not None:
+    if isinstance(manifest.schema, Schema):
         schema = manifest.schema
         head |= {"embodiment": schema.embodiment, "fps": schema.fps, "tool_frame": schema.tool_frame}
         rows["cameras"] = [same | asdict(camera) for camera in schema.cameras]
@@ -282,7 +283,7 @@ def _version_rows(version: Version, manifest: Manifest, latest: bool) -> dict[st
     rows["shards"] = [
         same
         | {"shard": i, "key": s.key, "tar_sha256": s.tar_sha256, "bytes": s.tar_bytes}
-        | {"episodes": s.num_episodes, "frames": s.num_frames}
+        | {"episodes": s.num_groups, "frames": s.num_samples}
         for i, s in enumerate(manifest.shards)
     ]
     return rows

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STORE_VARIABLE = "FOUNDRY_STORE"
 _HEX_ID = re.compile(r"[0-9a-f]{32}")
-_TABLE = re.compile(r"episodes|annotations|leaves|frames/[a-z0-9_-]{1,64}")
+_TABLE = re.compile(r"[a-z_]{1,64}(/[a-z0-9_-]{1,64})?")
 
 
 class Store:
@@ -62,7 +62,7 @@ class Store:
         return f"{self.version_dir(dataset, version_id)}/manifest.json"
 
     def table(self, dataset: str, version_id: str, name: str) -> str:
-        """Path of a canonical table: `name` is episodes, annotations, leaves or frames/<shard key>."""
+        """Path of a canonical table: `name` is its own, of a shard's table <table>/<shard key>."""
         if not _TABLE.fullmatch(name):
             raise FoundryError(f"'{name}' is not the name of a canonical table")
         return f"{self.version_dir(dataset, version_id)}/{name}.arrow"

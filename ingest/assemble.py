@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from robot_foundry.catalog.manifest import Manifest, Quarantined, ShardEntry, commit
 from robot_foundry.catalog.robot.plausibility import doubts
-from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.robot.schema import Schema, schema_of
 from robot_foundry.catalog.robot.tables import (
     ANNOTATIONS_SCHEMA,
     EPISODES_SCHEMA,
@@ -345,8 +345,7 @@ def _write(
     workers: Workers,
 ) -> dict[str, TableFile]:
     """Write the tables of the version, and tell which files hold them."""
-    assert manifest.schema is not None
-    place = partial(_place, store, manifest.dataset, manifest.version_id, manifest.schema)
+    place = partial(_place, store, manifest.dataset, manifest.version_id, schema_of(manifest))
     names = [f"frames/{item.shard_key}" for item in frames]
     # Threads, because a write waits for the disk or the network.
     with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:

@@ -17,6 +17,7 @@ from typing import Any
 
 from robot_foundry.catalog.manifest import Manifest, find_build, read_build, read_manifest
 from robot_foundry.catalog.opening import is_whole, lacking_tables, lacking_tars
+from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.absence.asked import Asked
@@ -356,8 +357,8 @@ def _provenance(job: _Job) -> dict[str, Any]:
 
 
 def _source_warnings(job: _Job, manifest: Manifest) -> list[str]:
-    assert manifest.schema is not None
-    hint = advice({camera.name: (camera.height, camera.width) for camera in manifest.schema.cameras})
+    cameras = schema_of(manifest).cameras
+    hint = advice({camera.name: (camera.height, camera.width) for camera in cameras})
     warnings = [] if hint is None else [hint]
     paths = [found.status.path for found in job.found.files]
     warnings += layout(job.spec.layout).missing(job.found.root, paths)

@@ -9,16 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from robot_foundry.catalog.manifest import (
-    COUNTS,
-    Camera,
-    Manifest,
-    Quarantined,
-    Schema,
-    ShardEntry,
-    TableFile,
-    commit,
-)
+from robot_foundry.catalog.kind import kind_named
+from robot_foundry.catalog.manifest import Manifest, Quarantined, ShardEntry, TableFile, commit, count_names
+from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.catalog.robot.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, LEAVES_SCHEMA, Flag
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import matrix_column, table_digest, write_table
@@ -104,7 +97,7 @@ def make_version(
         ),
         tuple(shards),
         {path: table_digest(table) for path, table in tables.items()},
-        dict.fromkeys(COUNTS, 0)
+        dict.fromkeys(count_names(kind_named("robot")), 0)
         | {"discovered": number + 1, "written": number, "quarantined": 1, "episodes": len(episodes)}
         | {
             "frames": sum(row["num_frames"] for row in episodes),

@@ -14,15 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.manifest import (
-    COUNTS,
-    Camera,
-    Manifest,
-    Schema,
-    ShardEntry,
-    TableFile,
-    commit,
-)
+from robot_foundry.catalog.kind import kind_named
+from robot_foundry.catalog.manifest import Manifest, ShardEntry, TableFile, commit, count_names
+from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.catalog.robot.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, LEAVES_SCHEMA, Flag
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import matrix_column, table_digest, write_table
@@ -141,7 +135,7 @@ def write_version(
         schema,
         tuple(entries),
         {path: table_digest(table) for path, table in tables.items()},
-        dict.fromkeys(COUNTS, 0),
+        dict.fromkeys(count_names(kind_named("robot")), 0),
         files={path: TableFile.of(write_table(table)) for path, table in tables.items()},
     )
     for path, table in tables.items():

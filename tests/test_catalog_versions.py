@@ -14,19 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robot_foundry.catalog.kind import kind_named
 from robot_foundry.catalog.manifest import (
-    COUNTS,
-    Camera,
     Manifest,
     Quarantined,
-    Schema,
     ShardEntry,
     TableFile,
     commit,
+    count_names,
     find_build,
     read_manifest,
 )
 from robot_foundry.catalog.refs import datasets, resolve, tag, tags, versions
+from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.catalog.robot.tables import EPISODES_SCHEMA, frames_schema
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.table_file import open_table
@@ -47,7 +47,7 @@ def manifest(content: int = 0, dataset: str = "lift", build: str = "a", **change
     )
     shard = ShardEntry("k0", digest_of(content) * 2, 10240, 1, 3)
     tables = {name: digest_of(name) for name in ("episodes", "annotations", "leaves", "frames/k0")}
-    counts = dict.fromkeys(COUNTS, 1)
+    counts = dict.fromkeys(count_names(kind_named("robot")), 1)
     fields = dict(shards=(shard,), tables=tables, counts=counts, provenance={"source": "lab"}) | changes
     fields |= {"files": {name: TableFile(10, digest_of(name)) for name in fields["tables"]}}
     return Manifest(dataset, digest_of(build), schema, **fields)

@@ -10,6 +10,7 @@ from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.mixture import Weight, exact_weight
 from robot_foundry.catalog.refs import component_version
+from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.catalog.robot.unions import component_rates, component_schema
 from robot_foundry.catalog.store import Store
 from robot_foundry.normalization.tool_frame import tool_frame_warnings
@@ -76,16 +77,12 @@ def _conventions(store: Store, mixture: Mixture) -> dict[str, str]:
     found = {}
     for component in mixture.components:
         manifest = known_manifest(store, component_version(store, component))
-        spec = manifest.provenance.get("spec")
-        if (
-            manifest.schema is None
-            or manifest.schema.embodiment == "unknown"
-            or not isinstance(spec, Mapping)
-        ):
+        embodiment, spec = schema_of(manifest).embodiment, manifest.provenance.get("spec")
+        if embodiment == "unknown" or not isinstance(spec, Mapping):
             continue
         state = spec.get("mapping", {}).get("state", {})
         poses = {name: field for name, field in state.items() if ".ee_" in name}
-        found[component.name] = digest_of([manifest.schema.embodiment, spec.get("layout"), poses])
+        found[component.name] = digest_of([embodiment, spec.get("layout"), poses])
     return found
 
 

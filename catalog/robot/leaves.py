@@ -9,14 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.robot.schema import Schema, schema_of
 from robot_foundry.catalog.robot.tables import Flag, read_leaves
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import frame_matrix
 from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.statistics import Statistics
-from robot_foundry.runtime.errors import FoundryError
 
 
 def shard_leaves(schema: Schema, frames: pa.Table, ordinals: Collection[int]) -> list[dict[str, Any]]:
@@ -40,10 +39,7 @@ def shard_leaves(schema: Schema, frames: pa.Table, ordinals: Collection[int]) ->
 
 def version_statistics(store: Store, version: Version, stream: str) -> Statistics:
     """Absolute values of `stream` ('state' or an action stream) over all rows, from the stored leaves."""
-    schema = known_manifest(store, version).schema
-    if schema is None:
-        raise FoundryError(f"{version} is a mixture", hint="ask for its components")
-    space = schema.space(stream)
+    space = schema_of(known_manifest(store, version)).space(stream)
     column = "state" if stream == "state" else f"action.{stream}"
     leaves: dict[str, list[Digest]] = {name: [] for name in space.names}
     for row in read_leaves(store, version).to_pylist():

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment
 from robot_foundry.normalization.tool_frame import check_tool_frame
 from robot_foundry.runtime.canonical import check_keys
@@ -114,3 +115,12 @@ class Schema:
             fps=obj["fps"],
             tool_frame=obj["tool_frame"],
         )
+
+
+def schema_of(manifest: Manifest) -> Schema:
+    """What the columns of a robot version mean; FoundryError if it is a mixture, or of another kind."""
+    if isinstance(manifest.schema, Schema):
+        return manifest.schema
+    is_mixture = manifest.mixture is not None
+    what = "is a mixture" if is_mixture else f"holds {manifest.holds.samples}, not robot data"
+    raise FoundryError(f"'{manifest.dataset}' {what}", hint="ask for its components" if is_mixture else None)

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.robot.schema import Schema, schema_of
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import read_table
 from robot_foundry.catalog.version import Version
-from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.errors import UsageError, nearest
 
 
 class Flag(enum.IntFlag):
@@ -96,9 +96,7 @@ def frames_schema_of(schema: Schema) -> pa.Schema:
 
 def read_frames(store: Store, version: Version, shard_key: str) -> pa.Table:
     """Canonical rows of one shard."""
-    schema = known_manifest(store, version).schema
-    if schema is None:
-        raise FoundryError(f"{version} is a mixture, which has no tables")
+    schema = schema_of(known_manifest(store, version))
     return read_table(store, version, f"frames/{shard_key}", frames_schema_of(schema))
 
 

@@ -14,7 +14,7 @@ from robot_foundry.catalog.components import Component, Mixture
 from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.refs import component_version
 from robot_foundry.catalog.robot.episode_tables import episode_rates
-from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.robot.schema import Schema, schema_of
 from robot_foundry.catalog.robot.tables import read_episodes
 from robot_foundry.catalog.store import Store
 from robot_foundry.normalization.space import ActionSpace
@@ -23,10 +23,7 @@ from robot_foundry.runtime.errors import FoundryError, nearest
 
 def component_schema(store: Store, component: Component) -> Schema:
     """The schema of the version that the component names."""
-    schema = known_manifest(store, component_version(store, component)).schema
-    if schema is None:
-        raise FoundryError(f"component '{component.name}' is itself a mixture")
-    return schema
+    return schema_of(known_manifest(store, component_version(store, component)))
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def _tar(task: ShardTask, fault: Fault, result: ShardResult) -> RobotShard | Non
     result.members += index.num_rows
     if task.deep and intact:
         result.images += decoded(task.store, task.version, task.entry.key, reader, task.schema, fault)
-    if not entry.num_episodes:
+    if not entry.num_groups:
         return None  # further images of an episode whose head is another shard
     shard = RobotShard(reader, lambda key: open_tar(task.store, task.version.dataset, key))
     with fault.caught("tar", task.tar):
@@ -153,11 +153,11 @@ def _episodes(task: ShardTask, shard: RobotShard, fault: Fault) -> None:
     """The tar's episodes against the manifest and the episodes table."""
     entry = task.entry
     frames = int(shard.row_starts[-1])
-    if (len(shard.episodes), frames) != (entry.num_episodes, entry.num_frames):
+    if (len(shard.episodes), frames) != (entry.num_groups, entry.num_samples):
         fault.manifest(
             "counts",
             f"shard {entry.key} holds {len(shard.episodes):,} episodes and {frames:,} frames, the manifest "
-            f"says {entry.num_episodes:,} and {entry.num_frames:,}",
+            f"says {entry.num_groups:,} and {entry.num_samples:,}",
         )
     for row in task.episodes or ():
         at = row["episode"]
@@ -170,10 +170,10 @@ def _rows(
     task: ShardTask, frames: pa.Table, shard: RobotShard | None, fault: Fault, result: ShardResult
 ) -> None:
     """The frames table against episodes and leaves; evidence of what can be trusted."""
-    if frames.num_rows != task.entry.num_frames:
+    if frames.num_rows != task.entry.num_samples:
         fault.table(
             f"frames/{task.entry.key}",
-            f"has {frames.num_rows:,} rows, the manifest says {task.entry.num_frames:,}",
+            f"has {frames.num_rows:,} rows, the manifest says {task.entry.num_samples:,}",
         )
         return
     if task.episodes is None:

@@ -23,6 +23,7 @@ from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
 from robot_foundry.catalog.mixture import component_selection
 from robot_foundry.catalog.refs import component_version, resolve
 from robot_foundry.catalog.robot.plausibility import doubts
+from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.catalog.robot.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, LEAVES_SCHEMA
 from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.store import Store, as_store
@@ -200,12 +201,11 @@ def _task(
     deep: bool,
 ) -> ShardTask:
     entry = manifest.shards[ordinal]
-    assert manifest.schema is not None
     digest = manifest.tables[f"frames/{entry.key}"]
     return ShardTask(
         store=store,
         version=version,
-        schema=manifest.schema,
+        schema=schema_of(manifest),
         entry=entry,
         frames_digest=digest,
         frames_file=manifest.files[f"frames/{entry.key}"],
@@ -255,11 +255,10 @@ def _doubts(
     manifest: Manifest, version: Version, evidence: Evidence, leaves: pa.Table | None
 ) -> tuple[Finding, ...]:
     """The data checks, with the name of the version before each."""
-    assert manifest.schema is not None
     spec = manifest.provenance.get("spec")
     mapping, content = (
         (spec.get("mapping"), spec.get("content")) if isinstance(spec, Mapping) else (None, None)
     )
     known = LEAVES_SCHEMA.empty_table() if leaves is None else leaves
-    found = doubts(manifest.schema, evidence, known, mapping, content)
+    found = doubts(schema_of(manifest), evidence, known, mapping, content)
     return tuple(replace(finding, message=f"{version}: {finding.message}") for finding in found)

@@ -73,7 +73,7 @@ def _text(store: Store, version: Version, manifest: Manifest, result: dict[str, 
             if name not in _STRUCTURED
         ),
     ]
-    if manifest.schema is not None:
+    if isinstance(manifest.schema, Schema):
         lines += _robot_lines(manifest, manifest.schema, result["episodes"])
     if manifest.mixture is not None:
         lines += _mixture_lines(store, manifest.mixture)

@@ -14,6 +14,7 @@ from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.robot.leaves import version_statistics
+from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.catalog.robot.unions import component_schema, unions_of
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.data.plots import Distributions, check_suffix, plot
@@ -170,12 +171,12 @@ def _absolute(store: Store, ref: str, stream: str | None) -> dict[str, Statistic
     if "=" in ref:
         raise UsageError(f"'{ref}' is a mixture", hint=f"foundry-data stats {ref} -r relative_tool")
     version = resolve(store, ref)
-    schema = known_manifest(store, version).schema
-    if schema is None:
+    manifest = known_manifest(store, version)
+    if manifest.mixture is not None:
         raise UsageError(f"{version} is a mixture", hint=f"foundry-data stats {ref} -r relative_tool")
     return {
         name: version_statistics(store, version, name)
-        for name in ([stream] if stream else ["state", *schema.streams])
+        for name in ([stream] if stream else ["state", *schema_of(manifest).streams])
     }
 
 

@@ -89,7 +89,7 @@ class Interface:
 def interface_of(manifest: Manifest) -> Interface | None:
     """How this version was made; None where its manifest does not say, or in a spec of another release."""
     told, schema = manifest.provenance, manifest.schema
-    if schema is None or not {"spec", "arrays", "controllers"} <= told.keys():
+    if not isinstance(schema, Schema) or not {"spec", "arrays", "controllers"} <= told.keys():
         return None
     try:
         spec = spec_from_json(told["spec"], f"of {manifest.dataset}")

@@ -21,7 +21,7 @@ from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.robot.episode_tables import expanded
 from robot_foundry.catalog.robot.leaves import version_statistics
 from robot_foundry.catalog.robot.rows import frame_rows, stored_episode_rows
-from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.robot.schema import Schema, schema_of
 from robot_foundry.catalog.robot.tables import read_annotations, read_frames
 from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.store import Store, as_store
@@ -56,12 +56,12 @@ class Dataset:
     def __init__(self, store: Store, version: Version, split: str = "all") -> None:
         self.store, self.version = store, version
         self.manifest: Manifest = known_manifest(store, version)
-        if self.manifest.schema is None:
+        if self.manifest.mixture is not None:
             raise FoundryError(
                 f"{version} is a mixture, which has no frames of its own",
                 hint="open one of its components, or read batches with robot_foundry.load",
             )
-        self.schema: Schema = self.manifest.schema
+        self.schema: Schema = schema_of(self.manifest)
         self.selection = Selection.of(store, version, SelectionSpec(split=split))
         self._shards: OrderedDict[int, _OpenShard] = OrderedDict()
 

@@ -122,7 +122,7 @@ class OpenComponent:
     def _read_episodes(self) -> None:
         version = self._selection.version
         episodes = read_episodes(self._store, version)
-        counts = np.array([entry.num_frames for entry in self._entries], np.int64)
+        counts = np.array([entry.num_samples for entry in self._entries], np.int64)
         self._shard_first = np.cumsum(counts) - counts
         shard_E = episodes["shard"].to_numpy()
         # Episodes are ordered by shard and row, so that one ascending number finds them.

@@ -1,0 +1,104 @@
+"""Kinds: what a version holds. Neutral code asks a kind, and never which one it is.
+
+A version is groups of samples in shards: a group (an episode, a document) is held out whole and asked for by
+SQL, a sample (a frame, a row of tokens) is what an order counts. A kind says what these are, which tables
+describe them, and how they are selected, checked and shown; here as far as the catalogue goes. What goes into
+a shard (`ingest.kind`) and what comes out of a loader (`loader.kind`) are further faces of the same name.
+
+Legend: E groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from robot_foundry.runtime.errors import FoundryError, nearest
+
+MIXTURE = "mixture"
+# The packages of each kind, by room, where a module `kind` holds its face as KIND.
+ROOMS: dict[str, Mapping[str, str]] = {
+    "robot": {
+        "catalog": "robot_foundry.catalog.robot",
+        "ingest": "robot_foundry.ingest.robot",
+        "loader": "robot_foundry.loader.robot",
+    }
+}
+
+
+class Schema(Protocol):
+    """What the columns of a version's tables mean; part of its identity."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the groups of a version lie, in the order of shards and rows.
+
+    `shard_E` numbers shards in the manifest, `start_E` is the first row in the shard, `length_E` the samples;
+    `hash_E` decides on which side of a split a group is: equal for equal content, wherever it lies.
+    """
+
+    shard_E: NDArray[np.int32]
+    start_E: NDArray[np.int64]
+    length_E: NDArray[np.int64]
+    hash_E: NDArray[np.uint64]
+
+
+class Kind(Protocol):
+    """The catalogue's face of a kind.
+
+    name          as manifests have it
+    groups        the plural of what is held out whole: 'episodes'; `samples` of what is counted: 'frames'.
+                  A manifest counts both by these names, and those of a shard as num_<groups>, num_<samples>
+    tables        names of the tables of a version; `shard_tables` of those of each shard, <table>/<shard key>
+    flags         names of what may be said of a sample, so that a selection can leave it out
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def groups(self) -> str: ...
+
+    @property
+    def samples(self) -> str: ...
+
+    @property
+    def tables(self) -> tuple[str, ...]: ...
+
+    @property
+    def shard_tables(self) -> tuple[str, ...]: ...
+
+    @property
+    def flags(self) -> tuple[str, ...]: ...
+
+    def read_schema(self, obj: Mapping[str, Any], where: str) -> Schema:
+        """Strict inverse of `Schema.to_json`; FoundryError names `where`."""
+        ...
+
+    def columns(self, table: str, schema: Any) -> pa.Schema:
+        """The columns of a table of `tables` or `shard_tables`."""
+        ...
+
+
+def face(kind: str, room: str) -> Any:
+    """What the kind of that name says in that room; FoundryError for a kind that is unknown."""
+    if kind not in ROOMS:
+        raise FoundryError(
+            f"there is no kind '{kind}'{nearest(kind, ROOMS)} (kinds: {', '.join(sorted(ROOMS))})"
+        )
+    return import_module(f"{ROOMS[kind][room]}.kind").KIND
+
+
+def kind_named(name: str) -> Kind:
+    """The catalogue's face of a kind."""
+    found: Kind = face(name, "catalog")
+    return found
