@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,48 @@ from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 from robot_foundry.windows.chunk_statistics import representation_statistics, represented_union
 from robot_foundry.windows.window import WindowSpec
 
+T = TypeVar("T")
 PREFETCHED_BATCHES = 2
 # The order and low-dim windows cost least for many rows at once; what is made ahead has no other effect.
 _PLANNED_ROWS, _DRAFTED_ROWS = 8192, 256
 
 __all__ = ["Batch", "Loader", "WindowSpec", "load"]
+
+
+@overload
+def load(
+    ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
+    window: WindowSpec | None = None,
+    *,
+    seed: int,
+    global_batch: int,
+    rank: int = 0,
+    world: int = 1,
+    threads: int = 1,
+    store: Store | str | os.PathLike[str] | None = None,
+    split: str = "train",
+    max_substitutions: int = MAX_SUBSTITUTIONS,
+    max_substituted: float = MAX_SUBSTITUTED,
+    prepare: None = None,
+) -> Loader[Batch]: ...
+
+
+@overload
+def load(
+    ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
+    window: WindowSpec | None = None,
+    *,
+    seed: int,
+    global_batch: int,
+    rank: int = 0,
+    world: int = 1,
+    threads: int = 1,
+    store: Store | str | os.PathLike[str] | None = None,
+    split: str = "train",
+    max_substitutions: int = MAX_SUBSTITUTIONS,
+    max_substituted: float = MAX_SUBSTITUTED,
+    prepare: Callable[[Batch], T],
+) -> Loader[T]: ...
 
 
 def load(
@@ -52,13 +89,17 @@ def load(
     split: str = "train",
     max_substitutions: int = MAX_SUBSTITUTIONS,
     max_substituted: float = MAX_SUBSTITUTED,
-) -> Loader:
+    prepare: Callable[[Batch], Any] | None = None,
+) -> Loader[Any]:
     """Batches of a dataset, of a stored mixture ('lift', 'lift@v3'), of weights, or of a Mixture.
 
     Weights are a mapping {'sim': 0.6, 'real': 0.4} or text 'sim=0.6,real=0.4'. `global_batch` rows make an
     optimiser step; rank `rank` of `world` iterates its share of them. `threads` decode and read ahead; 0
     reads in the caller's thread. Corrupt samples are substituted and recorded; more than `max_substitutions`
     of them, and more than the share `max_substituted` of the rank's samples so far, raise FoundryError.
+
+    With `prepare` the loader gives what it makes of each batch. It runs where the batch was made, ahead of
+    its use; see `Loader`.
     """
     opened = as_store(store)
     window = window or WindowSpec()
@@ -74,10 +115,11 @@ def load(
         threads=threads,
         max_substitutions=max_substitutions,
         max_substituted=max_substituted,
+        prepare=prepare or _as_it_is,
     )
 
 
-class Loader:
+class Loader(Generic[T]):
     """Iterates this rank's rows of the global batches b, b + 1, … and never ends; `batch(b)` reads any one.
 
     spaces          (state, action): the unions that the dims of a batch are named by
@@ -85,8 +127,12 @@ class Loader:
     embodiments     what `Batch.embodiment_B` numbers
     substitutions   what was replaced for corruption in the batches given out so far
 
+    What it gives is what `prepare` makes of a batch, a function of the batch alone. With threads it runs in
+    the thread that makes batches ahead, with 0 and for `batch(b)` in the caller's, so that two of its calls
+    may run at once, and what torch keeps for each thread (no_grad, autocast) is to be set in it.
+
     It may be forked, pickled and copied: the other one opens its own files and threads, and goes on with the
-    batch after the last one given out here.
+    batch after the last one given out here. `prepare` goes along, and to be pickled it must be picklable.
     """
 
     def __init__(
@@ -102,12 +148,14 @@ class Loader:
         threads: int = 1,
         max_substitutions: int = MAX_SUBSTITUTIONS,
         max_substituted: float = MAX_SUBSTITUTED,
+        prepare: Callable[[Batch], T],
     ) -> None:
         _check_topology(global_batch, rank, world, threads)
         self.store, self.mixture, self.window = store, mixture, window
         self.seed, self.global_batch, self.rank, self.world = seed, global_batch, rank, world
         self._threads = threads
         self._max_substitutions, self._max_substituted = max_substitutions, max_substituted
+        self._prepare = prepare
         self._substitutions: dict[int, Substitution] = {}
         self._next = 0
         self._rows_given = self._substituted_before = 0
@@ -140,7 +188,7 @@ class Loader:
         self._plan = lru_cache(maxsize=4)(self._plan_run)
         self._draft = lru_cache(maxsize=2)(self._draft_run)
         self._offset_B = _offsets(mixture.lanes, self.global_batch, self.rank, self.world)
-        self._ahead: deque[Future[tuple[Batch, list[Substitution]]]] = deque()
+        self._ahead: deque[Future[tuple[T, list[Substitution]]]] = deque()
         self._builder = ThreadPoolExecutor(1, "batches") if threads else None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -151,10 +199,10 @@ class Loader:
         vars(self).update({**state, "store": Store(state["store"])})
         self._open()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[T]:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> T:
         _check_worker()
         self._reopen_after_fork()
         if self._builder is None:
@@ -167,13 +215,13 @@ class Loader:
         self._next += 1
         return batch
 
-    def __enter__(self) -> Loader:
+    def __enter__(self) -> Loader[T]:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def batch(self, b: int) -> Batch:
+    def batch(self, b: int) -> T:
         """This rank's rows of global batch b: a pure function of (mixture, window, seed, global batch, b)."""
         self._reopen_after_fork()
         return self._give(*self._build(b))
@@ -244,12 +292,13 @@ class Loader:
     def _identity(self) -> dict[str, Any]:
         return {"seed": self.seed, "mixture_id": self.mixture.id, "order_version": ORDER_VERSION}
 
-    def _build(self, b: int) -> tuple[Batch, list[Substitution]]:
+    def _build(self, b: int) -> tuple[T, list[Substitution]]:
         run, place = divmod(b, self._batches_per_draft)
         draft = self._draft(run)
         _, _, sample_B = self._samples(b)
         first = place * len(sample_B)
-        return self._reader.finish(draft, range(first, first + len(sample_B)), b, sample_B)
+        batch, substitutions = self._reader.finish(draft, range(first, first + len(sample_B)), b, sample_B)
+        return self._prepare(batch), substitutions
 
     def _samples(self, b: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
         """Positions, components and samples of this rank's rows of global batch b, each [B]."""
@@ -270,16 +319,16 @@ class Loader:
         dataset_n, _, sample_n = self._order.at(k_nB.reshape(-1))
         return k_nB, dataset_n.reshape(k_nB.shape), sample_n.reshape(k_nB.shape)
 
-    def _give(self, batch: Batch, substitutions: list[Substitution]) -> Batch:
+    def _give(self, prepared: T, substitutions: list[Substitution]) -> T:
         self._substitutions.update({item.k: item for item in substitutions})
-        self._rows_given += len(batch)
+        self._rows_given += len(self._offset_B)
         total = self._substituted_before + len(self._substitutions)
         if substitutions:
             check_substituted(
                 total, self._rows_given, substitutions[-1], at_least=self._max_substitutions,
                 share=self._max_substituted, hint=f"foundry-data validate {substitutions[-1].version} --deep",
             )  # fmt: skip
-        return batch
+        return prepared
 
     def _reopen_after_fork(self) -> None:
         # Threads do not live on in a forked process, and what they held locked stays so.
@@ -295,9 +344,13 @@ class Loader:
 
 # What a copy in another process starts from.
 _OF_ANY_PROCESS = (
-    *("mixture", "window", "seed", "global_batch", "rank", "world", "_threads", "_max_substitutions"),
-    *("_max_substituted", "_next", "_rows_given", "_substituted_before"),
+    *("mixture", "window", "seed", "global_batch", "rank", "world", "_threads", "_prepare"),
+    *("_max_substitutions", "_max_substituted", "_next", "_rows_given", "_substituted_before"),
 )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def _check_worker() -> None:
