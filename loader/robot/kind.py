@@ -1,0 +1,99 @@
+"""Robot windows for the loader: what their batches are named by, and who reads them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.robot.unions import Unions, unions_of
+from robot_foundry.catalog.store import Store
+from robot_foundry.loader.load import Loader
+from robot_foundry.loader.robot.reader import WindowReader
+from robot_foundry.loader.robot.source import OpenShards, WindowSource
+from robot_foundry.loader.share import Share
+from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.normalization.statistics import Statistics
+from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.windows.chunk_statistics import representation_statistics, represented_union
+from robot_foundry.windows.window import WindowSpec
+
+T = TypeVar("T")
+
+
+def open_loader(
+    store: Store, mixture: Mixture, window: WindowSpec | None, **options: Any
+) -> RobotLoader[Any]:
+    """The loader of these windows; None is the default window."""
+    return RobotLoader(store, mixture, window or WindowSpec(), **options)
+
+
+class RobotLoader(Loader[T]):
+    """A Loader of robot batches (`robot.batch.Batch`).
+
+    spaces          (state, action): the unions that the dims of a batch are named by
+    dataset_spaces  the same of each component, by its name
+    embodiments     what `Batch.embodiment_B` numbers
+    """
+
+    window: WindowSpec
+    spaces: tuple[ActionSpace, ActionSpace]
+    dataset_spaces: dict[str, tuple[ActionSpace, ActionSpace]]
+    embodiments: tuple[str, ...]
+
+    def open_reader(self, share: Share) -> WindowReader:
+        window, components = self.window, self.mixture.components
+        unions = unions_of(self.store, self.mixture)
+        unions.check_stream(window.stream)
+        shards = OpenShards()
+        sources = [WindowSource(self.store, c, i, window, shards) for i, c in enumerate(components)]
+        action = represented_union(unions.schemas, window.stream, window.representation)
+        self.spaces = (unions.state, action)
+        self.dataset_spaces = {s.component.name: (s.state_space, s.action_space) for s in sources}
+        self.embodiments = tuple(sorted({schema.embodiment for schema in unions.schemas.values()}))
+        return WindowReader(
+            sources,
+            shards,
+            window,
+            *self.spaces,
+            _image_sizes(unions, window),
+            [self.embodiments.index(source.schema.embodiment) for source in sources],
+            share,
+            seed=self.seed,
+            threads=self._threads,
+        )
+
+    def normalizer_statistics(self) -> tuple[Statistics, Statistics]:
+        """(state, action) statistics over `spaces` of the training split, as batches hold them; cached."""
+        window = self.window
+        return representation_statistics(
+            self.store,
+            self.mixture,
+            stream=window.stream,
+            representation=window.representation,
+            horizon=window.horizon,
+            stride=window.stride,
+            control_hz=window.control_hz,
+            masked=window.masked,
+        )
+
+
+def _image_sizes(unions: Unions, window: WindowSpec) -> dict[str, tuple[int, int]]:
+    """(height, width) of each role of the window: what it asks for, or else what all datasets store."""
+    cameras = [camera for schema in unions.schemas.values() for camera in schema.cameras]
+    known = sorted({camera.role for camera in cameras})
+    found: dict[str, tuple[int, int]] = {}
+    for role in window.cameras:
+        sizes = sorted({(camera.height, camera.width) for camera in cameras if camera.role == role})
+        if not sizes:
+            raise FoundryError(
+                f"no dataset has a camera with the role '{role}'{nearest(role, known)} "
+                f"(roles: {', '.join(known) or 'none'})"
+            )
+        if window.image is None and len(sizes) > 1:
+            listed = ", ".join(f"{height} x {width}" for height, width in sizes)
+            raise FoundryError(
+                f"images of '{role}' are stored in unlike sizes ({listed})",
+                hint="give the window an image size",
+            )
+        found[role] = window.image or sizes[0]
+    return found
