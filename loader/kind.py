@@ -1,24 +1,23 @@
-"""What a kind of data gives the loader, and where it is found by the kind's name.
+"""What comes out of a loader, by the kind of data: the loader's face of a kind (see `catalog.kind`).
 
-The module of a kind holds `open_loader(store, mixture, window, **options)`: a `loader.load.Loader` with these
-options, whose `open_reader(share)` makes the `Reader` of the batches of a rank's share. A kind that replaces
-nothing returns no substitutions, and how far ahead a reader works for later steps is its own affair.
+Which samples a batch has, and how it is prefetched, resumed and limited, is the same for every kind; what is
+read of them is not. A kind that replaces nothing returns no substitutions, and how far ahead a reader works
+for later steps is its own affair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
 from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.kind import face
 from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.refs import component_version
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.substituted import Substitution
 
 BatchT = TypeVar("BatchT", covariant=True)
-MODULES = {"robot": "robot_foundry.loader.robot.kind"}
 
 
 class Window(Protocol):
@@ -42,7 +41,19 @@ class Reader(Protocol[BatchT]):
         ...
 
 
-def module_of(store: Store, mixture: Mixture) -> Any:
-    """The module of the kind of a mixture, which is that of each of its components."""
-    kind = known_manifest(store, component_version(store, mixture.components[0])).kind
-    return import_module(MODULES[kind])
+class Kind(Protocol):
+    """The loader's face of a kind."""
+
+    def open_loader(self, store: Store, mixture: Mixture, window: Any, **options: Any) -> Any:
+        """A `loader.load.Loader` with these options, whose `open_reader` gives a `Reader`.
+
+        `window` are the kind's own settings of a sample, None its default ones.
+        """
+        ...
+
+
+def kind_of(store: Store, mixture: Mixture) -> Kind:
+    """The kind of a mixture, which is that of each of its components."""
+    manifest = known_manifest(store, component_version(store, mixture.components[0]))
+    kind: Kind = face(manifest.kind, "loader")
+    return kind

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.store import Store, as_store
-from robot_foundry.loader.kind import Reader, Window, module_of
+from robot_foundry.loader.kind import Reader, Window, kind_of
 from robot_foundry.loader.order import ORDER_VERSION, Order
 from robot_foundry.loader.share import Share, check_topology
 from robot_foundry.loader.substituted import (
@@ -99,7 +99,7 @@ def load(
     opened = as_store(store)
     skipped = () if window is None else window.skipped
     mixture = as_mixture(opened, ref_or_weights, split=split, skip=skipped)
-    loader: Loader[Any] = module_of(opened, mixture).open_loader(
+    loader: Loader[Any] = kind_of(opened, mixture).open_loader(
         opened,
         mixture,
         window,

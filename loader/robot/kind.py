@@ -20,13 +20,6 @@ from robot_foundry.windows.window import WindowSpec
 T = TypeVar("T")
 
 
-def open_loader(
-    store: Store, mixture: Mixture, window: WindowSpec | None, **options: Any
-) -> RobotLoader[Any]:
-    """The loader of these windows; None is the default window."""
-    return RobotLoader(store, mixture, window or WindowSpec(), **options)
-
-
 class RobotLoader(Loader[T]):
     """A Loader of robot batches (`robot.batch.Batch`).
 
@@ -75,6 +68,18 @@ class RobotLoader(Loader[T]):
             control_hz=window.control_hz,
             masked=window.masked,
         )
+
+
+class RobotKind:
+    """See `loader.kind.Kind`."""
+
+    def open_loader(
+        self, store: Store, mixture: Mixture, window: WindowSpec | None, **options: Any
+    ) -> RobotLoader[Any]:
+        return RobotLoader(store, mixture, window or WindowSpec(), **options)
+
+
+KIND = RobotKind()
 
 
 def _image_sizes(unions: Unions, window: WindowSpec) -> dict[str, tuple[int, int]]:
