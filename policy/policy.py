@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.robot.interface import Interface
-from robot_foundry.loader.robot.batch import Batch, allocate
+from robot_foundry.loader.robot.batch import Batch, allocate, fill_state
 from robot_foundry.normalization.representation import decode, references
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.observe import check_parts, image_arrays, kind_of, latest_state, state_array
@@ -37,6 +37,7 @@ from robot_foundry.trainer.models.inputs import Scales, build_inputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.recipe import from_resolved, read_yaml
+from robot_foundry.windows.history import filled_moments, known_dims
 from robot_foundry.windows.timing import Steps
 
 Observation = Mapping[str, Any]
@@ -250,19 +251,18 @@ class Policy:
             images={},
         )
         states = [state_array(item.get("state"), own.state, moments) for item in observations]
-        oldest_H = np.maximum(np.arange(sizes.history) - (sizes.history - moments), 0)
-        state_BHd = np.stack(states)[:, oldest_H]  # surplus moments repeat the oldest, as in training
-        known_Bd = np.logical_and.reduce(np.isfinite(state_BHd), axis=1)
+        moment_H = filled_moments(sizes.history, moments)
+        state_BHd = np.stack(states)[:, moment_H]
+        known_Bd = known_dims(state_BHd)
         self._check_references(own, known_Bd.all(axis=0))
         at_d = own.state.indices_in(self.spaces.state, own.embodiment)
-        batch.state_BHD[..., at_d] = np.where(known_Bd[:, None], state_BHd, 0)
-        batch.state_mask_BD[:, at_d] = known_Bd
+        fill_state(batch, np.arange(len(batch)), at_d, state_BHd, known_Bd)
         batch.action_dim_mask_BA[:, own.action.indices_in(self.spaces.action, own.embodiment)] = True
         batch.step_mask_BT[:, : self.steps(number).horizon] = True
         pictures = [item.get("images") or {} for item in observations]
         images, masks = image_arrays(pictures, window.cameras, moments, window.image)
-        images = {role: pixels[:, oldest_H] for role, pixels in images.items()}
-        masks = {role: mask[:, oldest_H] for role, mask in masks.items()}
+        images = {role: pixels[:, moment_H] for role, pixels in images.items()}
+        masks = {role: mask[:, moment_H] for role, mask in masks.items()}
         return replace(batch, images=images, image_mask=masks, instruction=tuple(instructions))
 
     @torch.inference_mode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.robot.unions import Unions, unions_of
+from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import Loader
 from robot_foundry.loader.robot.reader import WindowReader
@@ -13,7 +13,7 @@ from robot_foundry.loader.robot.source import OpenShards, WindowSource
 from robot_foundry.loader.share import Share
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
-from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.windows.cameras import image_sizes
 from robot_foundry.windows.chunk_statistics import representation_statistics, represented_union
 from robot_foundry.windows.window import WindowSpec
 
@@ -48,7 +48,7 @@ class RobotLoader(Loader[T]):
             shards,
             window,
             *self.spaces,
-            _image_sizes(unions, window),
+            image_sizes(unions.schemas.values(), window),
             [self.embodiments.index(source.schema.embodiment) for source in sources],
             share,
             seed=self.seed,
@@ -80,25 +80,3 @@ class RobotKind:
 
 
 KIND = RobotKind()
-
-
-def _image_sizes(unions: Unions, window: WindowSpec) -> dict[str, tuple[int, int]]:
-    """(height, width) of each role of the window: what it asks for, or else what all datasets store."""
-    cameras = [camera for schema in unions.schemas.values() for camera in schema.cameras]
-    known = sorted({camera.role for camera in cameras})
-    found: dict[str, tuple[int, int]] = {}
-    for role in window.cameras:
-        sizes = sorted({(camera.height, camera.width) for camera in cameras if camera.role == role})
-        if not sizes:
-            raise FoundryError(
-                f"no dataset has a camera with the role '{role}'{nearest(role, known)} "
-                f"(roles: {', '.join(known) or 'none'})"
-            )
-        if window.image is None and len(sizes) > 1:
-            listed = ", ".join(f"{height} x {width}" for height, width in sizes)
-            raise FoundryError(
-                f"images of '{role}' are stored in unlike sizes ({listed})",
-                hint="give the window an image size",
-            )
-        found[role] = window.image or sizes[0]
-    return found

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.robot.tables import flag_named
-from robot_foundry.loader.robot.batch import Batch, allocate
+from robot_foundry.loader.robot.batch import Batch, allocate, fill_state
 from robot_foundry.loader.robot.row_images import Damage, RowImages, read_rows, twice
 from robot_foundry.loader.robot.source import OpenShard, OpenShards, WindowSource
 from robot_foundry.loader.share import Share
@@ -204,9 +204,7 @@ class WindowReader:
 
     def _scatter(self, batch: Batch, source: WindowSource, row_n: NDArray[np.intp], window: Window) -> None:
         state_at_S, action_at_A = self._at[source.number]
-        state_nHS = np.where(window.state_mask_nS[:, None, :], window.state_nHS, np.float32(0))
-        batch.state_BHD[row_n[:, None, None], np.arange(state_nHS.shape[1])[:, None], state_at_S] = state_nHS
-        batch.state_mask_BD[row_n[:, None], state_at_S] = window.state_mask_nS
+        fill_state(batch, row_n, state_at_S, window.state_nHS, window.state_mask_nS)
         action_nTA, batch.step_mask_BT[row_n] = encode_actions(window, self._plans[source.number])
         steps_T1 = np.arange(action_nTA.shape[1])[:, None]
         batch.action_BTA[row_n[:, None, None], steps_T1, action_at_A] = action_nTA

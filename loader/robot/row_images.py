@@ -19,6 +19,7 @@ from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.images import decode, probe
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.segments import JoinedReader
+from robot_foundry.windows.resize import resized
 
 T = TypeVar("T")
 
@@ -102,7 +103,4 @@ def _read_image(reader: ShardReader | JoinedReader, member: int, out_hw3: NDArra
     if (height, width) == out_hw3.shape[:2]:
         decode(data, out=out_hw3)
         return
-    from PIL import Image
-
-    resized = Image.fromarray(decode(data)).resize(out_hw3.shape[1::-1], Image.Resampling.BILINEAR)
-    out_hw3[...] = np.asarray(resized)
+    out_hw3[...] = resized(decode(data), out_hw3.shape[:2])
