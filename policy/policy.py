@@ -254,7 +254,7 @@ class Policy:
         moment_H = filled_moments(sizes.history, moments)
         state_BHd = np.stack(states)[:, moment_H]
         known_Bd = known_dims(state_BHd)
-        self._check_references(own, known_Bd.all(axis=0))
+        self._check_references(own, known_Bd)
         at_d = own.state.indices_in(self.spaces.state, own.embodiment)
         fill_state(batch, np.arange(len(batch)), at_d, state_BHd, known_Bd)
         batch.action_dim_mask_BA[:, own.action.indices_in(self.spaces.action, own.embodiment)] = True
@@ -299,9 +299,9 @@ class Policy:
         )
         return decode(state_d, action_Td, own.state, own.action, self.config.data.window.representation)
 
-    def _check_references(self, own: DatasetSpaces, known_d: NDArray[np.bool_]) -> None:
+    def _check_references(self, own: DatasetSpaces, known_Bd: NDArray[np.bool_]) -> None:
         """What targets are relative to must be known."""
         representation = self.config.data.window.representation
         for name in references(own.state, own.action, representation):
-            if not known_d[own.state.index(name)]:
+            if not known_Bd[:, own.state.index(name)].all():
                 raise FoundryError(f"{name} must be known: the actions are {representation} to it")
