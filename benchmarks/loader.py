@@ -95,7 +95,7 @@ def measure(store: Store, num_frames: int, repeats: int) -> None:
         threads: load("bench", window, seed=0, global_batch=BATCH, threads=threads, store=store, split="all")
         for threads in (0, 1, 2)
     }
-    order = Order(make_mixture(store, {"bench": 1}, split="all"), seed=0)
+    order = Order(make_mixture(store, {"bench": 1}, split="all").mixture, seed=0)
     methods: dict[str, tuple[Callable[[], object], int]] = {
         "webdataset, bytes only": (lambda: sum(map(len, raw_samples(tars))), num_samples),
         "webdataset, decoded": (lambda: sum(map(len, decoded_batches(tars))), num_batches * BATCH),

@@ -7,7 +7,7 @@ content has the equal id, however the weights were written down.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -75,6 +75,10 @@ class Mixture:
     def id(self) -> str:
         """32 hex digits of the content."""
         return digest_of(self.to_json())
+
+    def alone(self, number: int) -> Mixture:
+        """One component as a mixture of its own."""
+        return replace(self, components=(replace(self.components[number], weight="1"),))
 
     def to_json(self) -> dict[str, Any]:
         components = [asdict(c) | {"selection": dict(c.selection)} for c in self.components]

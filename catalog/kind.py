@@ -10,16 +10,19 @@ Legend: E groups.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from robot_foundry.catalog.opened import OpenMixture, OpenVersion
 
 MIXTURE = "mixture"
 # The packages of each kind, by room, where a module `kind` holds its face as KIND.
@@ -50,6 +53,12 @@ class Geometry:
     start_E: NDArray[np.int64]
     length_E: NDArray[np.int64]
     hash_E: NDArray[np.uint64]
+
+    def take(self, group_n: NDArray[np.int64]) -> Geometry:
+        """That of the groups with these numbers, in their order."""
+        return Geometry(
+            self.shard_E[group_n], self.start_E[group_n], self.length_E[group_n], self.hash_E[group_n]
+        )
 
 
 class Kind(Protocol):
@@ -87,6 +96,56 @@ class Kind(Protocol):
     def columns(self, table: str, schema: Any) -> pa.Schema:
         """The columns of a table of `tables` or `shard_tables`."""
         ...
+
+    # How a version is selected from, and mixed with others.
+
+    def geometry(self, opened: OpenVersion) -> Geometry:
+        """Where the groups lie."""
+        ...
+
+    def conditions(self, opened: OpenVersion, where: str) -> tuple[str, Mapping[str, pa.Table]]:
+        """What the SQL condition `where` is on: a query over the tables that come with it.
+
+        It gives a row for each group, with the columns that can be asked of, and `_row`, the group's number
+        in the geometry.
+        """
+        ...
+
+    def flagged(self, opened: OpenVersion, shard: int, flags: Sequence[str]) -> NDArray[np.bool_]:
+        """Which rows of a shard, counted as `Geometry.start_E` counts them, have one of the flags."""
+        ...
+
+    def check_mixed(self, opened: OpenMixture) -> None:
+        """FoundryError where the components cannot be used as one."""
+        ...
+
+    def doubts_of_mixture(self, opened: OpenMixture) -> list[str]:
+        """What is allowed and probably not meant by such a mixture, one sentence each."""
+        ...
+
+    def columns_of_mixture(self, opened: OpenMixture) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """By what it is of, the columns of the mixture: `name`, `unit`, and `components`, who has it by name.
+
+        Empty where every component has all.
+        """
+        ...
+
+
+def one(plural: str) -> str:
+    """What a kind counts, in the singular."""
+    return plural.removesuffix("s")
+
+
+def check_flags(names: Sequence[str], flags: Sequence[str]) -> None:
+    """UsageError for a name that is none of the flags."""
+    for name in names:
+        if name not in flags:
+            raise UsageError(f"there is no flag '{name}'{nearest(name, flags)} (flags: {', '.join(flags)})")
+
+
+def all_flags() -> list[str]:
+    """The flags of all kinds."""
+    return list(dict.fromkeys(flag for name in ROOMS for flag in kind_named(name).flags))
 
 
 def face(kind: str, room: str) -> Any:

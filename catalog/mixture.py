@@ -12,16 +12,17 @@ from fractions import Fraction
 
 from robot_foundry.catalog.components import LANES, SPAN, Component, Mixture
 from robot_foundry.catalog.kind import MIXTURE
-from robot_foundry.catalog.manifest import Manifest, commit, known_manifest
-from robot_foundry.catalog.refs import component_version, datasets, resolve
-from robot_foundry.catalog.robot.unions import unions_of
-from robot_foundry.catalog.selection import Selection, SelectionSpec
+from robot_foundry.catalog.manifest import Manifest, commit, count_names, read_manifest
+from robot_foundry.catalog.opened import OpenMixture, OpenVersions, Part
+from robot_foundry.catalog.refs import newest_version
+from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.store import Store, check_name
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 Weight = str | int | float | Fraction
+REPEAT_RATIO = 10
 Identity = tuple[str, str, bytes]  # dataset, version_id, canonical selection
 
 
@@ -52,7 +53,7 @@ def exact_weight(value: str | float | Fraction, ref: str) -> Fraction:
 
 
 def make_mixture(
-    store: Store,
+    store: Store | OpenVersions,
     weights: Mapping[str, Weight],
     *,
     split: str = "train",
@@ -63,24 +64,26 @@ def make_mixture(
     skip: Sequence[str] = (),
     lanes: int | None = None,
     span: int | None = None,
-) -> Mixture:
-    """The mixture of the references in `weights`, scaled to sum to 1.
+) -> OpenMixture:
+    """The mixture of the references in `weights`, scaled to sum to 1, with its versions open.
 
     Selection options (see `SelectionSpec`) hold for datasets. A reference to a mixture is replaced by its
-    components, which keep their own options apart from `split`; what they skip is added to. Unions that
-    cannot be united raise FoundryError.
+    components, which keep their own options apart from `split`; what they skip is added to. Components of
+    unlike kinds, and those that their kind cannot mix, raise FoundryError.
     """
     if not weights:
         raise UsageError("a mixture needs at least one REF=WEIGHT")
     spec = SelectionSpec(split=split, val_fraction=val_fraction, where=where, split_by=split_by)
     spec = replace(spec, skip=tuple(skip))
     spec = spec if gap is None else replace(spec, gap=gap)
+    versions = OpenVersions.of(store)
     shares: dict[Identity, Fraction] = {}
     inherited: set[tuple[int, int]] = set()
     for ref, value in weights.items():
-        version = resolve(store, ref)
-        nested = known_manifest(store, version).mixture
+        opened = versions.open(ref)
+        nested = opened.manifest.mixture
         if nested is None:
+            version = opened.version
             parts = {(version.dataset, version.version_id, _identity(spec)): Fraction(1)}
         else:
             inherited.add((nested.lanes, nested.span))
@@ -88,25 +91,24 @@ def make_mixture(
         for identity, fraction in parts.items():
             shares[identity] = shares.get(identity, Fraction(0)) + exact_weight(value, ref) * fraction
     known_lanes, known_span = inherited.pop() if len(inherited) == 1 else (LANES, SPAN)
-    mixture = Mixture(_components(store, shares), lanes or known_lanes, span or known_span)
-    unions_of(store, mixture)
-    return mixture
+    return _opened(versions, shares, lanes or known_lanes, span or known_span)
 
 
 def as_mixture(
-    store: Store,
-    ref_or_weights: str | Version | Mapping[str, Weight] | Mixture,
+    store: Store | OpenVersions,
+    ref_or_weights: str | Version | Mapping[str, Weight] | Mixture | OpenMixture,
     *,
     split: str = "train",
     skip: Sequence[str] = (),
-) -> Mixture:
-    """What a recipe or a caller may write, as a mixture over `split` without frames flagged `skip`.
+) -> OpenMixture:
+    """What a recipe or a caller may write, as a mixture over `split` without samples flagged `skip`.
 
     A reference to a dataset or a mixture, weights as text ('sim=0.6,real=0.4') or mapping, or a Mixture.
     """
+    if isinstance(ref_or_weights, OpenMixture):
+        return over_split(ref_or_weights, split, skip)
     if isinstance(ref_or_weights, Mixture):
-        shares = _shares(ref_or_weights, split, skip)
-        return replace(ref_or_weights, components=_components(store, shares))
+        return _over_split(OpenVersions.of(store), ref_or_weights, split, skip)
     if isinstance(ref_or_weights, Version):
         ref_or_weights = f"{ref_or_weights.dataset}@{ref_or_weights.version_id}"
     if isinstance(ref_or_weights, str):
@@ -115,38 +117,69 @@ def as_mixture(
     return make_mixture(store, ref_or_weights, split=split, skip=skip)
 
 
-def commit_mixture(store: Store, mixture: Mixture, name: str) -> Version:
-    """Store `mixture` as the next version of `name` (or find it there already)."""
-    check_name(name)
-    counts = {
-        "discovered": len(mixture.components),
-        "written": len(mixture.components),
-        "quarantined": 0,
-        "episodes": sum(component_selection(store, c).num_episodes for c in mixture.components),
-        "frames": sum(c.num_samples for c in mixture.components),
-        "bytes": 0,
-    }
-    manifest = Manifest(name, mixture.id, None, counts=counts, mixture=mixture, kind=MIXTURE, of="robot")
-    newest = resolve(store, name) if name in datasets(store) else None
-    # The newest may be this very mixture, made again because its manifest was damaged and deleted.
-    if (
-        newest is not None
-        and newest.version_id != manifest.version_id
-        and known_manifest(store, newest).mixture is None
-    ):
-        raise FoundryError(f"'{name}' is a dataset; give the mixture another name", hint="foundry-data ls")
-    return commit(store, manifest)
+def over_split(opened: OpenMixture, split: str, skip: Sequence[str] = ()) -> OpenMixture:
+    """The same mixture over another split, and without samples flagged `skip`."""
+    return _over_split(opened.versions, opened.mixture, split, skip)
 
 
-def component_selection(store: Store, component: Component) -> Selection:
-    """The rows of the component; FoundryError when they are not the ones that the mixture was made with."""
-    selection = Selection.of(store, component_version(store, component), component.selection)
+def open_mixture(store: Store | OpenVersions, mixture: Mixture) -> OpenMixture:
+    """The mixture as it stands; see `open_component`."""
+    versions = OpenVersions.of(store)
+    return OpenMixture(mixture, tuple(open_component(versions, c) for c in mixture.components), versions)
+
+
+def open_component(store: Store | OpenVersions, component: Component) -> Part:
+    """The component; FoundryError when its rows are not the ones that the mixture was made with."""
+    opened = OpenVersions.of(store).open_id(component.dataset, component.version_id)
+    selection = opened.select(component.selection)
     if selection.num_samples != component.num_samples:
         raise FoundryError(
             f"component '{component.name}' selects {selection.num_samples} rows of {selection.version}, "
             f"the mixture was made with {component.num_samples}"
         )
-    return selection
+    return Part(component, opened, selection)
+
+
+def commit_mixture(opened: OpenMixture, name: str) -> Version:
+    """Store a mixture as the next version of `name` (or find it there already)."""
+    check_name(name)
+    store, mixture, kind = opened.store, opened.mixture, opened.kind
+    counts = dict.fromkeys(count_names(kind), 0) | {
+        "discovered": len(mixture.components),
+        "written": len(mixture.components),
+        kind.groups: sum(part.selection.num_groups for part in opened.parts),
+        kind.samples: sum(component.num_samples for component in mixture.components),
+    }
+    manifest = Manifest(name, mixture.id, None, counts=counts, mixture=mixture, kind=MIXTURE, of=kind.name)
+    newest = newest_version(store, name)
+    # The newest may be this very mixture, made again because its manifest was damaged and deleted.
+    if (
+        newest is not None
+        and newest.version_id != manifest.version_id
+        and read_manifest(store, newest).mixture is None
+    ):
+        raise FoundryError(f"'{name}' is a dataset; give the mixture another name", hint="foundry-data ls")
+    return commit(store, manifest)
+
+
+def weight_doubts(mixture: Mixture, weights: Mapping[str, Weight] | None = None) -> list[str]:
+    """What is allowed of shares and probably not meant, one sentence each. `weights` are those that were
+    asked for."""
+    doubts = []
+    total = sum((exact_weight(value, ref) for ref, value in (weights or {}).items()), Fraction(0))
+    # Weights of 1 and more are ratios; shares that do not make a whole are a slip of the pen.
+    if weights and total != 1 and all(exact_weight(value, ref) < 1 for ref, value in weights.items()):
+        doubts.append(f"the weights sum to {float(total):g}; they were scaled to sum to 1")
+    repeats = {c.name: c.fraction / c.num_samples for c in mixture.components}
+    most, least = max(repeats, key=lambda name: repeats[name]), min(repeats, key=lambda name: repeats[name])
+    if repeats[most] > REPEAT_RATIO * repeats[least]:
+        ratio = float(repeats[most] / repeats[least])
+        doubts.append(f"'{most}' is repeated {ratio:.1f} times while '{least}' is seen once")
+    return doubts
+
+
+def _over_split(versions: OpenVersions, mixture: Mixture, split: str, skip: Sequence[str]) -> OpenMixture:
+    return _opened(versions, _shares(mixture, split, skip), mixture.lanes, mixture.span)
 
 
 def _shares(mixture: Mixture, split: str, skip: Sequence[str]) -> dict[Identity, Fraction]:
@@ -164,19 +197,24 @@ def _identity(spec: SelectionSpec) -> bytes:
     return canonical_json(spec.to_json())
 
 
-def _components(store: Store, shares: Mapping[Identity, Fraction]) -> tuple[Component, ...]:
-    """Components in canonical order, scaled to sum to 1, each with a name of its own."""
+def _opened(
+    versions: OpenVersions, shares: Mapping[Identity, Fraction], lanes: int, span: int
+) -> OpenMixture:
+    """Components in canonical order, scaled to sum to 1, each with a name of its own, and open."""
     total = sum(shares.values(), Fraction(0))
-    components: list[Component] = []
+    parts: list[Part] = []
     for (dataset, version_id, spec), weight in sorted(shares.items()):
         same_dataset = [other for other in shares if other[0] == dataset]
         same_version = [other for other in same_dataset if other[1] == version_id]
         name = dataset if len(same_dataset) == 1 else f"{dataset}@{version_id[:12]}"
         if len(same_version) > 1:
             name += f".{sorted(same_version).index((dataset, version_id, spec))}"
-        selected = Selection.of(store, resolve(store, f"{dataset}@{version_id}"), json.loads(spec))
+        opened = versions.open_id(dataset, version_id)
+        selected = opened.select(json.loads(spec))
         share = str(weight / total)
-        components.append(
-            Component(name, dataset, version_id, share, selected.spec.to_json(), selected.num_samples)
-        )
-    return tuple(components)
+        component = Component(name, dataset, version_id, share, selected.spec.to_json(), selected.num_samples)
+        parts.append(Part(component, opened, selected))
+    mixture = Mixture(tuple(part.component for part in parts), lanes, span)
+    made = OpenMixture(mixture, tuple(parts), versions)
+    made.kind.check_mixed(made)
+    return made

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from robot_foundry.catalog.components import Component
 from robot_foundry.catalog.manifest import numbers, read_ref
 from robot_foundry.catalog.store import Store, check_name
 from robot_foundry.catalog.version import Version
@@ -58,6 +57,12 @@ def resolve(store: Store, ref: str | Version) -> Version:
     if match["at"]:
         return _at(store, dataset, match["at"], known)
     return _read(store, dataset, f"v{known[-1]}", known[-1])
+
+
+def newest_version(store: Store, dataset: str) -> Version | None:
+    """The version with the highest number, None where the dataset has none."""
+    known = numbers(store, dataset)
+    return _read(store, dataset, f"v{known[-1]}", known[-1]) if known else None
 
 
 def tag(store: Store, version: Version, name: str) -> None:
@@ -128,14 +133,16 @@ def _at(store: Store, dataset: str, at: str, known: list[int]) -> Version:
             f"'{dataset}@{at}' is not a reference: after '@' comes v<number> or 4 to 32 hex digits of an id",
             hint=f"'{dataset}:{at}' names a tag",
         )
-    found = [version for version in versions(store, dataset) if version.version_id.startswith(at)]
-    if len(found) != 1:
-        what = "no version" if not found else f"{len(found)} versions"
+    matching = []
+    for seq in reversed(known):  # whoever gives an id in full usually means one of the newest
+        version = _read(store, dataset, f"v{seq}", seq)
+        if version.version_id == at:
+            return version
+        if version.version_id.startswith(at):
+            matching.append(version)
+    if len(matching) != 1:
+        what = "no version" if not matching else f"{len(matching)} versions"
         raise FoundryError(
             f"'{dataset}' has {what} whose id begins with {at}", hint=f"foundry-data show {dataset}"
         )
-    return found[0]
-
-
-def component_version(store: Store, component: Component) -> Version:
-    return resolve(store, f"{component.dataset}@{component.version_id}")
+    return matching[0]

@@ -1,28 +1,27 @@
-"""Which rows of a version are used: a split, an optional SQL condition on episodes, as row ranges per shard.
+"""Which rows of a version are used: a split, an optional SQL condition on groups, as row ranges per shard.
 
-Legend: n samples, E episodes, R ranges.
+Legend: n samples, E groups (of robots: episodes), R ranges or rows.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.robot.episode_tables import COLUMN, expanded, numbered
-from robot_foundry.catalog.robot.tables import Flag, flag_named, read_annotations, read_episodes, read_frames
-from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.kind import Geometry, Kind, check_flags, one
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from robot_foundry.catalog.opened import OpenVersion
 
 SPLITS = ("train", "val", "all")
 SPLIT_BY = ("episode", "time")
@@ -30,27 +29,22 @@ DEFAULT_FRACTION = "1/10"
 DEFAULT_GAP = 16
 _MOST_ROWS = 1 << 40  # of a shard
 
-_INSTRUCTIONS = (
-    "SELECT key, first(text ORDER BY kind <> 'instruction', start, text) AS instruction "
-    "FROM annotations GROUP BY key"
-)
-
 
 @dataclass(frozen=True)
 class SelectionSpec:
     """What to select; the same spec on the same version always gives the same rows.
 
-    `split_by` 'episode': an episode is val when its `split_hash` falls below `val_fraction` · 2⁶⁴. The hash
-    is of the content of its source file and its id in there alone, so it is on the same side in every version
-    and mixture, wherever the file lies and whatever it is called, and so are copies of it. If all selected
-    episodes would be val, the one with the greatest hash is train, with its copies: train is never empty.
-    `split_by` 'time': the last `val_fraction` of every episode is val, and the `gap` frames before it belong
-    to neither split, so that no training chunk reaches into it (gap ≥ (horizon + history)·stride). An
-    episode too short to leave a frame on both sides is train. For datasets of few episodes.
-    `where` is an SQL condition over the columns of `Dataset.episodes()` and `instruction`, the first
-    annotation; `attributes.NAME` is what the source says of an episode.
-    `skip` are flags (`noop`, `intervention`, …): frames that have one of them are not selected. They are
-    still seen and predicted from their neighbours.
+    `split_by` 'episode': a group (of robots, an episode) is val when its hash is below `val_fraction` · 2⁶⁴.
+    The hash is of its content alone (`Geometry.hash_E`), so it is on the same side in every version and
+    mixture, and so are copies of it. If all selected groups would be val, the one with the greatest hash is
+    train, with its copies: train is never empty.
+    `split_by` 'time': the last `val_fraction` of every group is val, and the `gap` samples before it belong
+    to neither split, so that no training chunk reaches into it (gap ≥ (horizon + history)·stride). A group
+    too short to leave a sample on both sides is train. For datasets of few episodes.
+    `where` is an SQL condition on what the kind says of a group. Of robots these are the columns of
+    `Dataset.episodes()` and `instruction`, the first annotation; `attributes.NAME` is what the source says.
+    `skip` are flags of the kind (`noop`, `intervention`, …): samples that have one of them are not selected.
+    They are still seen and predicted from their neighbours.
     """
 
     split: str = "train"
@@ -62,7 +56,6 @@ class SelectionSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skip", tuple(sorted(set(self.skip))))
-        flag_named(*self.skip)
         for name, value, known in (("split", self.split, SPLITS), ("split_by", self.split_by, SPLIT_BY)):
             if value not in known:
                 listed = ", ".join(known)
@@ -106,7 +99,7 @@ class Selection:
 
     version: Version
     spec: SelectionSpec
-    num_episodes: int
+    num_groups: int
     shard_R: NDArray[np.int32]
     start_R: NDArray[np.int64]
     stop_R: NDArray[np.int64]
@@ -116,39 +109,30 @@ class Selection:
         object.__setattr__(self, "_ends_R", np.cumsum(self.stop_R - self.start_R))
 
     @classmethod
-    def of(
-        cls, store: Store, version: Version, spec: SelectionSpec | Mapping[str, Any] | None = None
-    ) -> Selection:
-        """Select by `spec` or its JSON; None is the training split. Nothing selected raises FoundryError."""
-        if not isinstance(spec, SelectionSpec):
-            spec = SelectionSpec.from_json(spec or {})
-        episodes = read_episodes(store, version)
+    def of(cls, opened: OpenVersion, spec: SelectionSpec) -> Selection:
+        """The rows of a version; FoundryError where there are none. `OpenVersion.select` keeps it."""
+        kind, version, groups = opened.kind, opened.version, opened.geometry
+        check_flags(spec.skip, kind.flags)
         if spec.where is not None:
-            episodes = _filtered(episodes, read_annotations(store, version), spec.where)
-        shard_E = episodes["shard"].to_numpy()
-        start_E = episodes["row_start"].to_numpy()
-        length_E = episodes["num_frames"].to_numpy().astype(np.int64)
-        if not length_E.any():
-            condition = f" where {spec.where}" if spec.where is not None else ""
-            raise FoundryError(
-                f"no frames of {version} are selected{condition}",
-                hint='foundry-data query "SELECT * FROM episodes" shows what conditions can be on',
-            )
-        begin_E, end_E = frames_of_split(spec, episodes["split_hash"].to_numpy(), length_E)
-        if not (end_E > begin_E).any():
-            raise _nothing_held_out(version, spec, len(length_E))
+            groups = groups.take(_matching(opened, spec.where))
+        if not groups.length_E.any():
+            raise _nothing_selected(kind, version, spec)
+        begin_E, end_E = rows_of_split(spec, groups.hash_E, groups.length_E)
         kept = end_E > begin_E
-        spans = shard_E[kept], (start_E + begin_E)[kept], (start_E + end_E)[kept]
-        num_episodes = int(kept.sum())
+        if not kept.any():
+            raise _nothing_held_out(kind, version, spec, len(kept))
+        start_E = groups.start_E[kept]
+        spans = groups.shard_E[kept], start_E + begin_E[kept], start_E + end_E[kept]
+        num_groups = len(start_E)
         if spec.skip:
-            spans, num_episodes = _unflagged(store, version, flag_named(*spec.skip), spans)
-            if not num_episodes:
+            spans, num_groups = _unflagged(opened, spec.skip, spans)
+            if not num_groups:
                 listed = " or ".join(spec.skip)
                 raise FoundryError(
-                    f"no frame of {version} is left: all that are selected are {listed}",
+                    f"no {one(kind.samples)} of {version} is left: all that are selected are {listed}",
                     hint=f"leave {version.dataset} out, or do not skip {listed}",
                 )
-        return cls(version, spec, num_episodes, *_joined(*spans))
+        return cls(version, spec, num_groups, *_joined(*spans))
 
     @property
     def num_samples(self) -> int:
@@ -167,13 +151,14 @@ class Selection:
         columns = (self.shard_R, self.start_R, self.stop_R)
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
-    def holds(self, episodes: pa.Table) -> NDArray[np.bool_]:
-        """Which episodes [E] of the version's table have their first frame in it."""
-        shard_E, row_E = episodes["shard"].to_numpy().astype(np.int64), episodes["row_start"].to_numpy()
+    def holds(self, groups: Geometry) -> NDArray[np.bool_]:
+        """Which groups [E] of the version have their first sample in it."""
+        shard_E = groups.shard_E.astype(np.int64)
         start_R = self.shard_R.astype(np.int64) * _MOST_ROWS + self.start_R
-        range_E = np.searchsorted(start_R, shard_E * _MOST_ROWS + row_E, side="right") - 1
-        found_E = np.maximum(range_E, 0)
-        return (range_E >= 0) & (self.shard_R[found_E] == shard_E) & (row_E < self.stop_R[found_E])
+        range_E = np.searchsorted(start_R, shard_E * _MOST_ROWS + groups.start_E, side="right") - 1
+        place_E = np.maximum(range_E, 0)
+        in_range_E = (self.shard_R[place_E] == shard_E) & (groups.start_E < self.stop_R[place_E])
+        return (range_E >= 0) & in_range_E
 
     def locate(self, sample_n: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Shard ordinal and row in that shard's frames table of each sample [n]."""
@@ -185,10 +170,10 @@ class Selection:
         return self.shard_R[range_n], self.stop_R[range_n] - from_end_n
 
 
-def frames_of_split(
+def rows_of_split(
     spec: SelectionSpec, hash_E: NDArray[np.uint64], length_E: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last + 1 selected frame of each episode; equal where none is."""
+    """First and last + 1 selected sample of each group; equal where none is."""
     begin_E, end_E = np.zeros_like(length_E), length_E.copy()
     if spec.split == "all":
         return begin_E, end_E
@@ -212,21 +197,24 @@ def frames_of_split(
 Spans = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]  # shard, first row, row after the last
 
 
-def _unflagged(store: Store, version: Version, flags: Flag, spans: Spans) -> tuple[Spans, int]:
+def _unflagged(opened: OpenVersion, flags: Sequence[str], spans: Spans) -> tuple[Spans, int]:
     """The parts of spans of rows that have none of the flags, and how many of the spans have such a part."""
-    entries = known_manifest(store, version).shards
-    pieces: list[tuple[int, int, int]] = []
-    num_spans, flagged_R, opened = 0, np.zeros(0, bool), -1
-    for shard, start, stop in zip(*(column.tolist() for column in spans), strict=True):
-        if shard != opened:  # episodes, and so spans, are in the order of shards
-            table, opened = read_frames(store, version, entries[shard].key), shard
-            flagged_R = (table["flags"].to_numpy() & int(flags)) != 0
-        padded = np.concatenate([[True], flagged_R[start:stop], [True]])
-        edges = start + np.flatnonzero(padded[1:] != padded[:-1])
-        pieces += [(shard, *pair) for pair in edges.reshape(-1, 2).tolist()]
-        num_spans += bool(len(edges))
-    columns = np.array(pieces, np.int64).reshape(-1, 3).T
-    return (columns[0].astype(np.int32), columns[1], columns[2]), num_spans
+    shard_R, start_R, stop_R = spans
+    pieces: list[Spans] = []
+    num_spans = 0
+    for shard in np.unique(shard_R):
+        here = shard_R == shard
+        clear_R = ~opened.kind.flagged(opened, int(shard), flags)
+        num_clear_R1 = np.concatenate([[0], np.cumsum(clear_R)])
+        num_spans += int((num_clear_R1[stop_R[here]] > num_clear_R1[start_R[here]]).sum())
+        entered_R1 = np.zeros(len(clear_R) + 1, np.int64)  # spans that begin here, less those that end
+        np.add.at(entered_R1, start_R[here], 1)
+        np.add.at(entered_R1, stop_R[here], -1)
+        chosen_R = clear_R & (np.cumsum(entered_R1[:-1]) > 0)
+        edge_m = np.flatnonzero(np.diff(chosen_R, prepend=False, append=False))
+        pieces.append((np.full(len(edge_m) // 2, shard, np.int32), edge_m[::2], edge_m[1::2]))
+    shard_m, start_m, stop_m = (np.concatenate(columns) for columns in zip(*pieces, strict=True))
+    return (shard_m, start_m, stop_m), num_spans
 
 
 def _joined(
@@ -241,27 +229,32 @@ def _joined(
     return shard_R[fresh_R], start_R[fresh_R], stop_R[last_R]
 
 
-def _filtered(episodes: pa.Table, annotations: pa.Table, where: str) -> pa.Table:
+def _matching(opened: OpenVersion, where: str) -> NDArray[np.int64]:
+    """Numbers of the groups that the SQL condition holds for, ascending."""
     from robot_foundry.catalog.duck import query_tables
 
-    table = numbered(expanded(episodes) if COLUMN in where.lower() else episodes)
-    table = table.append_column("_row", pa.array(np.arange(episodes.num_rows, dtype=np.int64)))
-    sql = (
-        f"SELECT _row FROM (SELECT e.*, i.instruction FROM episodes e LEFT JOIN ({_INSTRUCTIONS}) i "
-        f"USING (key)) WHERE (\n{where}\n) ORDER BY _row"
+    asked, tables = opened.kind.conditions(opened, where)
+    sql = f"SELECT _row FROM ({asked}) WHERE (\n{where}\n) ORDER BY _row"
+    rows: NDArray[np.int64] = query_tables(sql, tables, f"where '{where}'")["_row"].to_numpy()
+    return rows
+
+
+def _nothing_selected(kind: Kind, version: Version, spec: SelectionSpec) -> FoundryError:
+    condition = f" where {spec.where}" if spec.where is not None else ""
+    return FoundryError(
+        f"no {kind.samples} of {version} are selected{condition}",
+        hint=f'foundry-data query "SELECT * FROM {kind.groups}" shows what conditions can be on',
     )
-    rows = query_tables(sql, {"episodes": table, "annotations": annotations}, f"where '{where}'")
-    return episodes.take(rows["_row"])
 
 
-def _nothing_held_out(version: Version, spec: SelectionSpec, episodes: int) -> FoundryError:
-    of = f"{version} has {episodes} episode{'s' if episodes != 1 else ''}"
+def _nothing_held_out(kind: Kind, version: Version, spec: SelectionSpec, groups: int) -> FoundryError:
+    of = f"{version} has {groups} {kind.groups if groups != 1 else one(kind.groups)}"
     if spec.split_by == "time":
         return FoundryError(
             f"the val split is empty: {of}, each too short to hold out {spec.val_fraction} of it "
-            f"after a gap of {spec.gap} frames"
+            f"after a gap of {spec.gap} {kind.samples}"
         )
     return FoundryError(
         f"the val split is empty: {of} and none falls into it at val_fraction {spec.val_fraction}",
-        hint="split_by 'time' holds out the end of every episode instead",
+        hint=f"split_by 'time' holds out the end of every {one(kind.groups)} instead",
     )

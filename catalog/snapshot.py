@@ -20,7 +20,8 @@ from typing import Any
 import pyarrow as pa
 
 from robot_foundry.catalog import duck, refs
-from robot_foundry.catalog.manifest import Manifest, known_manifest, read_build, read_manifest
+from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
+from robot_foundry.catalog.opened import OpenVersion, OpenVersions
 from robot_foundry.catalog.robot.rows import all_episode_rows, annotation_rows, episode_rows, frame_rows
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.store import Store, as_store
@@ -84,7 +85,7 @@ SELECT dataset, seq, version, kind, version_id, build_id, embodiment, fps,
        (SELECT list(tag ORDER BY tag) FROM tags t WHERE t.dataset = v.dataset) AS tags
 FROM versions v WHERE latest ORDER BY dataset
 """
-_READERS: dict[str, Callable[[Store, Version], pa.Table]] = {
+_READERS: dict[str, Callable[[OpenVersion], pa.Table]] = {
     "frames": frame_rows,
     "episodes": episode_rows,
     "annotations": annotation_rows,
@@ -117,6 +118,7 @@ class Catalog:
 
     def __init__(self, store: Store | str | os.PathLike[str] | None = None) -> None:
         self.store = as_store(store)
+        self._versions = OpenVersions(self.store)
 
     def ls(self) -> list[Entry]:
         """One entry a dataset or mixture, by name."""
@@ -151,21 +153,25 @@ class Catalog:
             yield "runs", _runs(self.store)
         if not re.search(rf"\b({'|'.join(_READERS)})", text):
             return
-        newest = [refs.resolve(self.store, name) for name in refs.datasets(self.store)]
-        robots = [version for version in newest if known_manifest(self.store, version).kind == "robot"]
+        newest = [self._open(name) for name in refs.datasets(self.store)]
+        robots = [version for version in newest if version.manifest.kind == "robot"]
         if robots and re.search(r"\bepisodes\b", text):
-            yield "episodes", all_episode_rows(self.store, robots)
+            yield "episodes", all_episode_rows(robots)
         if robots and re.search(r"\bannotations\b", text):
-            yield "annotations", pa.concat_tables([annotation_rows(self.store, v) for v in robots])
-        by_name = {version.dataset: version for version in robots}
+            yield "annotations", pa.concat_tables([annotation_rows(v) for v in robots])
+        by_name = {version.version.dataset: version for version in robots}
         for what, ref in sorted(set(_IN_PLACE.findall(text))):
             try:
-                version = by_name[ref] if ref in by_name else refs.resolve(self.store, ref)
+                version = by_name[ref] if ref in by_name else self._open(ref)
             except FoundryError as error:
                 unknown.append(error)
                 continue
-            if known_manifest(self.store, version).kind == "robot":
-                yield f"{what}_{ref}", _READERS[what](self.store, version)
+            if version.manifest.kind == "robot":
+                yield f"{what}_{ref}", _READERS[what](version)
+
+    def _open(self, ref: str) -> OpenVersion:
+        """What the reference names now, which may be open already."""
+        return self._versions.open(self.resolve(ref))
 
 
 def refresh(store: Store) -> Path:

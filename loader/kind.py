@@ -10,11 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
-from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.kind import face
-from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.refs import component_version
-from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.loader.substituted import Substitution
 
 BatchT = TypeVar("BatchT", covariant=True)
@@ -44,7 +41,7 @@ class Reader(Protocol[BatchT]):
 class Kind(Protocol):
     """The loader's face of a kind."""
 
-    def open_loader(self, store: Store, mixture: Mixture, window: Any, **options: Any) -> Any:
+    def open_loader(self, opened: OpenMixture, window: Any, **options: Any) -> Any:
         """A `loader.load.Loader` with these options, whose `open_reader` gives a `Reader`.
 
         `window` are the kind's own settings of a sample, None its default ones.
@@ -52,8 +49,7 @@ class Kind(Protocol):
         ...
 
 
-def kind_of(store: Store, mixture: Mixture) -> Kind:
+def kind_of(opened: OpenMixture) -> Kind:
     """The kind of a mixture, which is that of each of its components."""
-    manifest = known_manifest(store, component_version(store, mixture.components[0]))
-    kind: Kind = face(manifest.kind, "loader")
+    kind: Kind = face(opened.kind.name, "loader")
     return kind

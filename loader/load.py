@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.mixture import as_mixture
+from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.loader.kind import Reader, Window, kind_of
 from robot_foundry.loader.order import ORDER_VERSION, Order
@@ -37,7 +38,7 @@ PREFETCHED_BATCHES = 2
 
 @overload
 def load(
-    ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
+    ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture | OpenMixture,
     window: Window | None = None,
     *,
     seed: int,
@@ -55,7 +56,7 @@ def load(
 
 @overload
 def load(
-    ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
+    ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture | OpenMixture,
     window: Window | None = None,
     *,
     seed: int,
@@ -72,7 +73,7 @@ def load(
 
 
 def load(
-    ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
+    ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture | OpenMixture,
     window: Window | None = None,
     *,
     seed: int,
@@ -86,7 +87,8 @@ def load(
     max_substituted: float = MAX_SUBSTITUTED,
     prepare: Callable[[Any], Any] | None = None,
 ) -> Loader[Any]:
-    """Batches of a dataset, of a stored mixture ('lift', 'lift@v3'), of weights, or of a Mixture.
+    """Batches of a dataset, of a stored mixture ('lift', 'lift@v3'), of weights, or of a Mixture, which
+    may be open already.
 
     Weights are a mapping {'sim': 0.6, 'real': 0.4} or text 'sim=0.6,real=0.4'. `global_batch` rows make an
     optimiser step; rank `rank` of `world` iterates its share of them. `threads` decode and read ahead; 0
@@ -96,12 +98,10 @@ def load(
     `window` are the settings of the kind of data, for robots a `windows.window.WindowSpec`; None its default.
     With `prepare` the loader gives what that makes of each batch, ahead of its use; see `Loader`.
     """
-    opened = as_store(store)
     skipped = () if window is None else window.skipped
-    mixture = as_mixture(opened, ref_or_weights, split=split, skip=skipped)
-    loader: Loader[Any] = kind_of(opened, mixture).open_loader(
+    opened = as_mixture(as_store(store), ref_or_weights, split=split, skip=skipped)
+    loader: Loader[Any] = kind_of(opened).open_loader(
         opened,
-        mixture,
         window,
         seed=seed,
         global_batch=global_batch,

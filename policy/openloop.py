@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.mixture import as_mixture, make_mixture
+from robot_foundry.catalog.mixture import as_mixture, make_mixture, open_mixture
+from robot_foundry.catalog.opened import OpenMixture, OpenVersions
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.loader.robot.batch import Batch
@@ -39,11 +40,11 @@ def openloop(
     `gripper` is the share of steps on the right side of half open. Where no episode is held out, the end of
     every episode is measured, and `note` says that training saw it.
     """
-    mixture, note = _mixture(policy, store, split)
+    opened, note = _mixture(policy, store, split)
     window = policy.config.data.window
     found: dict[str, dict[str, list[Errors]]] = defaultdict(lambda: {"policy": [], "hold_still": []})
     batches = -(-samples // ROWS)
-    loader = load(mixture, window, seed=seed, global_batch=ROWS, store=store, split=split, threads=0)
+    loader = load(opened, window, seed=seed, global_batch=ROWS, split=split, threads=0)
     with loader, Progress(batches * ROWS, "samples", "open loop", quiet=quiet) as progress:
         for b in range(batches):
             batch = loader.batch(b)
@@ -53,22 +54,23 @@ def openloop(
     return {
         "split": split,
         "samples": batches * ROWS,
-        "mixture_id": mixture.id,
+        "mixture_id": opened.mixture.id,
         "note": note,
         "datasets": {name: {kind: _means(parts) for kind, parts in by.items()} for name, by in found.items()},
     }
 
 
-def _mixture(policy: Policy, store: Store, split: str) -> tuple[Mixture, str | None]:
+def _mixture(policy: Policy, store: Store, split: str) -> tuple[OpenMixture, str | None]:
+    versions = OpenVersions(store)
     trained = Mixture.from_json(policy.lineage["mixture"])
     try:
-        return as_mixture(store, trained, split=split), None
+        return as_mixture(versions, trained, split=split), None
     except FoundryError as error:
         if split != "val":
             raise
         weights = {f"{c.dataset}@{c.version_id}": c.weight for c in trained.components}
-        gap = window_rows(store, trained, policy.config.data.window.timing)
-        ends = make_mixture(store, weights, split="val", split_by="time", gap=gap)
+        gap = window_rows(open_mixture(versions, trained), policy.config.data.window.timing)
+        ends = make_mixture(versions, weights, split="val", split_by="time", gap=gap)
         return ends, f"{error}; measured on the last tenth of every episode, which training saw"
 
 

@@ -67,7 +67,7 @@ def make_store(folder: Path) -> tuple[Path, Path]:
     store = Store(folder / "store")
     ingest("robomimic", source, store=store, name="reach")
     tag(store, resolve(store, "reach"), "paper")
-    commit_mixture(store, make_mixture(store, {"reach": 1}, split="all"), "blend")
+    commit_mixture(make_mixture(store, {"reach": 1}, split="all"), "blend")
     expected(folder / "store", source)
     return folder / "store", source
 

@@ -42,7 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     )
     make_version(store, "steps", [[9]], seed=5, state=steps, action=steps)
     tag(store, resolve(store, "sim@v1"), "paper")
-    commit_mixture(store, as_mixture(store, {"sim": 1, "real": 1}), "blend")
+    commit_mixture(as_mixture(store, {"sim": 1, "real": 1}), "blend")
     return store
 
 
@@ -203,7 +203,7 @@ def test_an_object_store_works_like_a_folder(tmp_path: Path, monkeypatch: pytest
     assert Catalog(store).sql("FROM frames_sim").num_rows == 5
     dataset = robot_foundry.open("sim", store)
     assert dataset[4]["image.primary"].shape == (16, 24, 3)
-    assert as_mixture(store, "sim").components[0].num_samples > 0
+    assert as_mixture(store, "sim").mixture.components[0].num_samples > 0
     assert list(tmp_path.rglob("catalog.duckdb"))
 
 
@@ -298,7 +298,7 @@ def test_query(shell: Shell) -> None:
 def test_mix(shell: Shell, store: Store) -> None:
     result = shell.json("mix", "--weights", "sim=0.6,real=0.4")
     mixture = as_mixture(store, {"sim": 0.6, "real": 0.4})
-    assert result["id"] == mixture.id and result["version"] is None
+    assert result["id"] == mixture.mixture.id and result["version"] is None
     samples = {c["name"]: c["num_samples"] for c in result["mixture"]["components"]}
     assert result["epochs"]["sim"] == pytest.approx(0.6e6 / samples["sim"])
     joint = next(d for d in result["dims"]["state"] if d["name"] == "ur5:right.joint_position.0")

@@ -17,15 +17,16 @@ from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.mixture import (
     as_mixture,
     commit_mixture,
-    component_selection,
     make_mixture,
+    open_component,
     parse_weights,
 )
+from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.robot.leaves import version_statistics
 from robot_foundry.catalog.robot.tables import Flag, read_episodes, read_frames
 from robot_foundry.catalog.robot.unions import unions_of
-from robot_foundry.catalog.selection import Selection, SelectionSpec, frames_of_split
+from robot_foundry.catalog.selection import Selection, SelectionSpec, rows_of_split
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import frame_matrix
 from robot_foundry.normalization.rotation import rot6d_to_matrix
@@ -58,7 +59,7 @@ def rows_of(selection: Selection) -> set[tuple[int, int]]:
 
 
 def select(store: Store, ref: str, **spec: object) -> Selection:
-    return Selection.of(store, resolve(store, ref), SelectionSpec(**spec))
+    return OpenVersion(store, resolve(store, ref)).select(SelectionSpec(**spec))
 
 
 def test_train_and_val_part_the_whole_by_episode(store: Store) -> None:
@@ -66,7 +67,7 @@ def test_train_and_val_part_the_whole_by_episode(store: Store) -> None:
     train, val = (select(store, "sim", split=split, val_fraction="1/3") for split in ("train", "val"))
     assert whole.num_samples == 37 and whole.ranges() == [(0, 0, 12), (1, 0, 8), (2, 0, 17)]
     assert rows_of(train) | rows_of(val) == rows_of(whole) and not rows_of(train) & rows_of(val)
-    assert train.num_episodes + val.num_episodes == 9 and len({whole.id, train.id, val.id}) == 3
+    assert train.num_groups + val.num_groups == 9 and len({whole.id, train.id, val.id}) == 3
     # A larger fraction moves episodes one way only, and an episode's side does not depend on the others.
     assert rows_of(val) < rows_of(select(store, "sim", split="val", val_fraction="9/10"))
     filtered = select(store, "sim", split="val", val_fraction="1/3", where="num_frames > 2")
@@ -115,7 +116,7 @@ def test_where_reads_episodes_and_instructions(store: Store) -> None:
     }
     assert rows_of(chosen) == wanted
     cube = select(store, "sim", split="all", where="instruction LIKE '%cube 1%' -- odd ones")
-    assert cube.num_episodes == 4
+    assert cube.num_groups == 4
     for where, message in (
         ("num_framez > 1", "num_frames"),
         ("num_frames > 1000", "no frames of sim@v1"),
@@ -156,8 +157,8 @@ def test_weights_are_exact() -> None:
 
 
 def test_equal_content_has_the_equal_id(store: Store) -> None:
-    inline = as_mixture(store, {"sim": 0.6, "real": 0.4})
-    version = commit_mixture(store, inline, "blend")
+    opened = as_mixture(store, {"sim": 0.6, "real": 0.4})
+    inline, version = opened.mixture, commit_mixture(opened, "blend")
     sim = resolve(store, "sim").version_id
     same = [
         as_mixture(store, "real=2/5,sim=3/5"),
@@ -166,41 +167,42 @@ def test_equal_content_has_the_equal_id(store: Store) -> None:
         as_mixture(store, version),
         as_mixture(store, {"blend": 0.5, "sim": 0.3, "real": 0.2}),
         as_mixture(store, as_mixture(store, inline, split="all")),
-        Mixture.from_json(json.loads(json.dumps(inline.to_json()))),
+        as_mixture(store, inline),
     ]
-    assert {mixture.id for mixture in same} == {inline.id}
-    assert commit_mixture(store, inline, "blend") == version
+    plain = Mixture.from_json(json.loads(json.dumps(inline.to_json())))
+    assert {plain.id, *(other.mixture.id for other in same)} == {inline.id}
+    assert commit_mixture(opened, "blend") == version
     assert [(c.name, c.weight) for c in inline.components] == [("real", "2/5"), ("sim", "3/5")]
     others = [
         as_mixture(store, {"sim": 0.5, "real": 0.5}),
         as_mixture(store, {"sim": 0.6, "real": 0.4}, split="all"),
         make_mixture(store, {"sim": 0.6, "real": 0.4}, lanes=32),
     ]
-    assert len({inline.id, *(mixture.id for mixture in others)}) == 4
+    assert len({inline.id, *(other.mixture.id for other in others)}) == 4
     assert read_manifest(store, version).mixture == inline
 
 
 def test_nested_mixtures_multiply_weights(store: Store) -> None:
-    commit_mixture(store, make_mixture(store, {"sim": 1, "real": 3}, lanes=32, span=8), "quarter")
-    nested = make_mixture(store, {"quarter": "1/2", "one": "1/2"})
+    commit_mixture(make_mixture(store, {"sim": 1, "real": 3}, lanes=32, span=8), "quarter")
+    nested = make_mixture(store, {"quarter": "1/2", "one": "1/2"}).mixture
     assert {c.name: c.weight for c in nested.components} == {"sim": "1/8", "real": "3/8", "one": "1/2"}
     assert (nested.lanes, nested.span) == (32, 8)
 
 
 def test_two_selections_of_one_dataset_keep_apart(store: Store) -> None:
     short = make_mixture(store, {"real": 1}, split="all", where="num_frames < 25")
-    commit_mixture(store, short, "short")
-    both = make_mixture(store, {"short": 1, "real": 1}, split="all")
+    commit_mixture(short, "short")
+    both = make_mixture(store, {"short": 1, "real": 1}, split="all").mixture
     names = [component.name for component in both.components]
     assert len(set(names)) == 2 and all(name.startswith("real@") for name in names)
     assert sorted(component.num_samples for component in both.components) == [20, 90]
-    assert [component_selection(store, c).num_samples for c in both.components] == [
+    assert [open_component(store, c).selection.num_samples for c in both.components] == [
         c.num_samples for c in both.components
     ]
 
 
 def test_spaces_of_a_mixture(store: Store) -> None:
-    union = unions_of(store, as_mixture(store, {"sim": 1, "joints": 1}))
+    union = unions_of(as_mixture(store, {"sim": 1, "joints": 1}))
     assert "ur5:right.joint_position.1" in union.state.names and len(union.state) == 12
     assert list(union.streams) == ["next_state"] and len(union.streams["next_state"]) == 10
     with pytest.raises(FoundryError, match="cannot be mixed.*right.ee_position.x.*representation"):
@@ -209,16 +211,16 @@ def test_spaces_of_a_mixture(store: Store) -> None:
 
 def test_warnings_and_refusals(store: Store) -> None:
     weights = {"one": Fraction(1), "real": Fraction(1), "sim": Fraction(100)}
-    found = warnings_for(store, make_mixture(store, weights), weights)
+    found = warnings_for(make_mixture(store, weights), weights)
     assert not any("sum to" in line for line in found)  # ratios
     shares = {"sim": 0.6, "real": 0.5}
-    assert any("sum to 1.1;" in line for line in warnings_for(store, make_mixture(store, shares), shares))
+    assert any("sum to 1.1;" in line for line in warnings_for(make_mixture(store, shares), shares))
     tenths = {"sim": 0.7, "real": 0.2, "one": 0.1}  # as floats they sum to 0.9999999999999999
-    assert not any("sum to" in line for line in warnings_for(store, make_mixture(store, tenths), tenths))
+    assert not any("sum to" in line for line in warnings_for(make_mixture(store, tenths), tenths))
     assert any("'sim' is repeated" in line for line in found)
     assert any("tool frame" in line for line in found)
     with pytest.raises(FoundryError, match="'sim' is a dataset"):
-        commit_mixture(store, as_mixture(store, "real"), "sim")
+        commit_mixture(as_mixture(store, "real"), "sim")
     with pytest.raises(FoundryError, match="did you mean 'real'"):
         as_mixture(store, "reel")
     with pytest.raises(UsageError, match="at least one"):
@@ -228,14 +230,14 @@ def test_warnings_and_refusals(store: Store) -> None:
 def test_a_component_that_no_longer_selects_the_same_rows_is_refused(store: Store) -> None:
     from dataclasses import replace
 
-    component = as_mixture(store, "sim").components[0]
+    component = as_mixture(store, "sim").mixture.components[0]
     with pytest.raises(FoundryError, match="was made with 3"):
-        component_selection(store, replace(component, num_samples=3))
+        open_component(store, replace(component, num_samples=3))
 
 
 def test_version_statistics_are_those_of_the_rows(store: Store) -> None:
     version = resolve(store, "real")
-    found = version_statistics(store, version, "next_state")
+    found = version_statistics(OpenVersion(store, version), "next_state")
     shards = read_manifest(store, version).shards
     rows = np.concatenate(
         [frame_matrix(read_frames(store, version, s.key), "action.next_state") for s in shards]
@@ -250,10 +252,10 @@ def test_chunk_statistics_against_a_loop(store: Store) -> None:
     """Second source: every window written out, inv(T_state) · T_target by plain matrices."""
     horizon, stride = 4, 2
     mixture = as_mixture(store, {"sim": 1, "real": 1, "gaps": 1})
-    state, action = representation_statistics(store, mixture, horizon=horizon, stride=stride)
+    state, action = representation_statistics(mixture, horizon=horizon, stride=stride)
     expected_state, expected_action = [], []
-    for component in mixture.components:
-        selection = component_selection(store, component)
+    for part in mixture.parts:
+        selection = part.selection
         episodes = read_episodes(store, selection.version).to_pylist()
         shards = read_manifest(store, selection.version).shards
         for shard, start, stop in selection.ranges():
@@ -287,23 +289,23 @@ def test_chunk_statistics_against_a_loop(store: Store) -> None:
 
 def test_chunk_statistics_are_cached_and_repeatable(store: Store, tmp_path: Path) -> None:
     mixture = as_mixture(store, {"sim": 1, "joints": 1})
-    first = representation_statistics(store, mixture, horizon=3)
+    first = representation_statistics(mixture, horizon=3)
     cached = [path for path in store.storage.list("cache/statistics")]
-    again = representation_statistics(store, as_mixture(store, mixture, split="all"), horizon=3)
+    again = representation_statistics(as_mixture(store, mixture, split="all"), horizon=3)
     assert [s.to_json() for s in again] == [s.to_json() for s in first]
     assert store.storage.list("cache/statistics") == cached
     for path in cached:
         store.storage.delete(path)
-    remade = representation_statistics(store, mixture, horizon=3)
+    remade = representation_statistics(mixture, horizon=3)
     assert [s.to_json() for s in remade] == [s.to_json() for s in first]
     # Dims that one component lacks hold the values of the other alone.
     names, counts = first[0].space.names, first[0].counts
-    samples = {c.name: c.num_samples for c in mixture.components}
+    samples = {c.name: c.num_samples for c in mixture.mixture.components}
     # One row of each has an invalid state; that of sim is in the val split.
     assert counts[names.index("ur5:right.joint_position.0")] == samples["joints"] - 1
     assert counts[names.index("right.ee_position.x")] == sum(samples.values()) - 1
     with pytest.raises(FoundryError, match="did you mean 'next_state'"):
-        representation_statistics(store, mixture, stream="nextstate")
+        representation_statistics(mixture, stream="nextstate")
 
 
 FRACTIONS = st.fractions(0, 1, max_denominator=10**25).filter(lambda share: share < 1)
@@ -321,7 +323,7 @@ def test_a_split_is_exact_and_train_is_never_empty(
     length_E[0] = 1
     hash_E = np.array(hashes, np.uint64)
     held_out = {
-        split: frames_of_split(SelectionSpec(split=split, val_fraction=str(fraction)), hash_E, length_E)
+        split: rows_of_split(SelectionSpec(split=split, val_fraction=str(fraction)), hash_E, length_E)
         for split in ("train", "val")
     }
     expected = [Fraction(found, 2**64) < fraction for found in hashes]

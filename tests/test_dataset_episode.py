@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from robot_foundry.catalog.duck import query_tables
 from robot_foundry.catalog.mixture import make_mixture
-from robot_foundry.catalog.robot.episode_tables import field_names, structs
+from robot_foundry.catalog.opened import OpenVersion
+from robot_foundry.catalog.robot.episode_tables import field_names, geometry_of, structs
 from robot_foundry.catalog.robot.tables import read_episodes
-from robot_foundry.catalog.selection import Selection, SelectionSpec
+from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.snapshot import Catalog
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import run
@@ -152,9 +153,11 @@ def test_attributes_are_columns_of_sql_and_of_where(store: Store) -> None:
         ("attributes.weights = '[1.0,2.0]'", {"demo_0"}),
         ("row_start = 0", {"demo_0"}),
     ):  # fmt: skip
-        chosen = Selection.of(store, version, SelectionSpec(split="all", where=where))
+        chosen = OpenVersion(store, version).select(SelectionSpec(split="all", where=where))
         stored = read_episodes(store, version)
-        assert set(stored.filter(pa.array(chosen.holds(stored)))["id"].to_pylist()) == expected, where
+        assert (
+            set(stored.filter(pa.array(chosen.holds(geometry_of(stored))))["id"].to_pylist()) == expected
+        ), where
     with pytest.raises(UsageError, match="sucess"):
         make_mixture(store, {"many": 1}, where="attributes.sucess")
     counts = 'dataset, count(attributes."trial number") AS told, count(*) AS number'

@@ -19,8 +19,9 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.robot.tables import read_episodes
-from robot_foundry.catalog.selection import Selection, SelectionSpec
+from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.store import as_store
 from robot_foundry.ingest import remapping
 from robot_foundry.ingest.engine import Options, run
@@ -52,7 +53,7 @@ def hashes(report, store):
 
 def sides(report, store, val_fraction="1/3"):
     spec = SelectionSpec(split="val", val_fraction=val_fraction)
-    return Selection.of(as_store(store), report.version, spec).ranges()
+    return OpenVersion(as_store(store), report.version).select(spec).ranges()
 
 
 def keyed(*parts):
@@ -98,8 +99,8 @@ def test_the_split_follows_the_content_wherever_the_source_lies(day, tmp_path):
     table = read_episodes(as_store(tmp_path), remapped.version).to_pylist()
     held_out = [row for row in table if row["split_hash"] < bound]
     assert 0 < len(held_out) < 9
-    chosen = Selection.of(as_store(tmp_path), remapped.version, SelectionSpec("val", "1/3"))
-    assert chosen.num_episodes == len(held_out)
+    chosen = OpenVersion(as_store(tmp_path), remapped.version).select(SelectionSpec("val", "1/3"))
+    assert chosen.num_groups == len(held_out)
     assert chosen.num_samples == sum(row["num_frames"] for row in held_out)
 
 
@@ -190,7 +191,8 @@ def test_if_all_would_be_held_out_copies_stay_together_on_the_side_of_training(d
     report = ingest(source, store)
     for fraction in ("1/10", "999/1000", str(1 - Fraction(1, 10**30))):
         assert (
-            Selection.of(as_store(store), report.version, SelectionSpec("train", fraction)).num_episodes == 2
+            OpenVersion(as_store(store), report.version).select(SelectionSpec("train", fraction)).num_groups
+            == 2
         )
 
 

@@ -76,7 +76,7 @@ def test_the_state_of_another_order_is_refused_in_one_sentence(written):
 
 def test_a_mixture_is_the_same_however_it_is_named(written):
     store, _ = written
-    committed = commit_mixture(store, make_mixture(store, WEIGHTS, split="all"), "both")
+    committed = commit_mixture(make_mixture(store, WEIGHTS, split="all"), "both")
     named = [
         "sim=3,real=2",
         "sim@v1=0.6,real=0.4",

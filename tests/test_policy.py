@@ -337,7 +337,7 @@ def test_open_loop_measures_held_out_rows(
     assert run(group, "foundry-eval", arguments) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["split"], report["samples"], report["note"]) == ("val", 64, None)
-    assert report["mixture_id"] == as_mixture(store, "lift", split="val").id
+    assert report["mixture_id"] == as_mixture(store, "lift", split="val").mixture.id
     means = report["datasets"]["lift"]
     assert means["policy"]["position_mm"] > 0 and 0 <= means["policy"]["gripper"] <= 1
     assert run(group, "foundry-eval", arguments[:-1]) == 0

@@ -53,7 +53,7 @@ def chunks_of(store: Store, name: str, **window: Any) -> tuple[np.ndarray, np.nd
 
 
 def test_each_offset_has_the_values_of_its_steps(store: Store) -> None:
-    found = chunk_statistics(store, make_mixture(store, {"small": 1}), horizon=HORIZON, per_offset=True)
+    found = chunk_statistics(make_mixture(store, {"small": 1}), horizon=HORIZON, per_offset=True)
     action_BTA, counts_BT = chunks_of(store, "small", horizon=HORIZON)
     assert len(found.offsets) == HORIZON
     for step, statistics in enumerate(found.offsets):
@@ -63,7 +63,7 @@ def test_each_offset_has_the_values_of_its_steps(store: Store) -> None:
             assert ours.mean == pytest.approx(theirs.mean, abs=1e-9)
             np.testing.assert_allclose(ours.percentile([1, 50, 99]), theirs.percentile([1, 50, 99]))
     assert found.action.counts.tolist() == sum(part.counts for part in found.offsets).tolist()
-    pooled = chunk_statistics(store, make_mixture(store, {"small": 1}), horizon=HORIZON)
+    pooled = chunk_statistics(make_mixture(store, {"small": 1}), horizon=HORIZON)
     assert (pooled.state, pooled.action, pooled.offsets) == (found.state, found.action, ())
 
 
@@ -71,10 +71,10 @@ def test_weights_count_as_often_as_frames_are_drawn(store: Store) -> None:
     """Against the loader's own chunks, each weighted by weight / samples, in plain float64."""
     mixture = make_mixture(store, {"small": 0.7, "large": 0.3})
     options: dict[str, Any] = {"horizon": HORIZON, "representation": "absolute"}
-    found = chunk_statistics(store, mixture, weighting="mixture", **options)
-    plain = chunk_statistics(store, mixture, weighting="count", **options)
+    found = chunk_statistics(mixture, weighting="mixture", **options)
+    plain = chunk_statistics(mixture, weighting="count", **options)
     values, weights = [], []
-    for component in mixture.components:
+    for component in mixture.mixture.components:
         action_BTA, counts_BT = chunks_of(store, component.name, **options)
         values.append(action_BTA[counts_BT])
         share = float(component.fraction) / component.num_samples
@@ -92,10 +92,12 @@ def test_weights_count_as_often_as_frames_are_drawn(store: Store) -> None:
 
 
 def test_weights_in_proportion_to_the_frames_change_nothing(store: Store) -> None:
-    samples = {c.name: c.num_samples for c in make_mixture(store, {"small": 1, "large": 1}).components}
+    samples = {
+        c.name: c.num_samples for c in make_mixture(store, {"small": 1, "large": 1}).mixture.components
+    }
     mixture = make_mixture(store, samples)
     by_count, by_weight = (
-        chunk_statistics(store, mixture, horizon=HORIZON, weighting=kind) for kind in ("count", "mixture")
+        chunk_statistics(mixture, horizon=HORIZON, weighting=kind) for kind in ("count", "mixture")
     )
     assert by_count == by_weight
 
@@ -111,10 +113,10 @@ def test_workers_and_the_cache_change_no_bit(store: Store, tmp_path: Path) -> No
         h.stores["make_version"](fresh, "small", [[12, 15], [9]], seed=1)
         h.stores["make_version"](fresh, "large", [[40, 31], [30]], seed=2, fps=10.0)
         mixture = make_mixture(fresh, {"small": 0.9, "large": 0.1})
-        found.append(chunk_statistics(fresh, mixture, workers=workers, **options))
-        assert chunk_statistics(fresh, mixture, workers=workers, **options) == found[-1]  # from the cache
+        found.append(chunk_statistics(mixture, workers=workers, **options))
+        assert chunk_statistics(mixture, workers=workers, **options) == found[-1]  # from the cache
     assert found[0] == found[1] and len(found[0].offsets) == 6
-    unmasked = chunk_statistics(fresh, mixture, **options | {"masked": ()})
+    unmasked = chunk_statistics(mixture, **options | {"masked": ()})
     assert unmasked.action.counts[0] > found[0].action.counts[0]
 
 
@@ -122,9 +124,9 @@ def test_weights_without_a_common_measure_leave_counts_exact(store: Store) -> No
     """All steps of a chunk are of one digest, whose count must stay below 2^53 as well."""
     weights = {"small": "1/3", "large": "0.123456789"}
     of_chunks = {"horizon": 50, "weighting": "mixture"}
-    found = chunk_statistics(store, make_mixture(store, weights), **of_chunks)
+    found = chunk_statistics(make_mixture(store, weights), **of_chunks)
     assert max(digest.count for digest in found.action.digests) < 1 << 53
-    by_step = chunk_statistics(store, make_mixture(store, weights), per_offset=True, **of_chunks)
+    by_step = chunk_statistics(make_mixture(store, weights), per_offset=True, **of_chunks)
     assert found.action.digests == by_step.action.digests
 
 
@@ -163,7 +165,7 @@ def test_scaling_repeats_every_value() -> None:
 
 def test_an_unknown_weighting_is_named(store: Store) -> None:
     with pytest.raises(UsageError, match="weighting 'mixtures' is none of count, mixture, did you mean"):
-        chunk_statistics(store, make_mixture(store, {"small": 1}), weighting="mixtures")
+        chunk_statistics(make_mixture(store, {"small": 1}), weighting="mixtures")
 
 
 # --- normalisers by offset ----------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ def test_an_unknown_weighting_is_named(store: Store) -> None:
 
 @pytest.fixture(scope="module")
 def by_offset(store: Store) -> Normalizer:
-    found = chunk_statistics(store, make_mixture(store, {"large": 1}), horizon=HORIZON, per_offset=True)
+    found = chunk_statistics(make_mixture(store, {"large": 1}), horizon=HORIZON, per_offset=True)
     return Normalizer.fit(found.action, offsets=found.offsets)
 
 
@@ -215,7 +217,7 @@ def test_offsets_survive_json_and_other_spaces(by_offset: Normalizer) -> None:
 
 
 def test_a_step_without_data_has_the_scale_of_all(by_offset: Normalizer, store: Store) -> None:
-    found = chunk_statistics(store, make_mixture(store, {"large": 1}), horizon=HORIZON, per_offset=True)
+    found = chunk_statistics(make_mixture(store, {"large": 1}), horizon=HORIZON, per_offset=True)
     offsets = [*found.offsets[:3], Statistics.empty(found.action.space)]
     fitted = Normalizer.fit(found.action, offsets=offsets)
     assert fitted.offsets[3] == fitted.scalings and fitted.offsets[:3] == by_offset.offsets[:3]
@@ -240,10 +242,10 @@ def test_recipes_choose_scope_and_weights(store: Store, tmp_path: Path) -> None:
                 f"data.normalization_weights={weights}",
             )
             mixture = make_mixture(store, {"small": 0.8, "large": 0.1, "joints": 0.1})
-            spaces = mixture_spaces(store, mixture, config)
+            spaces = mixture_spaces(mixture, config)
             sizes = geometry(config, spaces)
             assert (sizes.horizon, sizes.history) == (8, 3)  # 'large' has 4 and 2 of them
-            scales[kind, weights] = fit_scales(store, mixture, config, spaces)
+            scales[kind, weights] = fit_scales(mixture, config, spaces)
             for normalizer in scales[kind, weights].action:
                 assert len(normalizer.offsets) == 8 and len(normalizer.offsets[0]) == len(spaces.action)
     assert scales["merged", "count"] != scales["merged", "mixture"]
@@ -272,7 +274,7 @@ def test_stats_shows_offsets_and_true_counts(store: Store, capsys: pytest.Captur
     streams = list(dict.fromkeys(row["stream"] for row in dims))
     assert streams == ["state", "next_state", *(f"next_state+{step}" for step in range(8))]
     mixture = make_mixture(store, {"large": 1})
-    _, action = representation_statistics(store, mixture, horizon=8, control_hz=20)
+    _, action = representation_statistics(mixture, horizon=8, control_hz=20)
     rows = [row for row in dims if row["stream"] == "next_state"]
     assert [row["count"] for row in rows] == action.counts.tolist()
     assert run(group, "foundry-data", [*line[:4], "--horizon", "soon", "--store", store.url]) != 0

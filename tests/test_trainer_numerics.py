@@ -251,7 +251,7 @@ def test_robots_with_other_joints_train_together(store: Store, tmp_path: Path) -
 
 def _one_batch(store: Store, config: Any) -> tuple[Any, Any, Any]:
     job = h.resolve_job(config)
-    scales = fit_scales(store, job.mixture, config, job.spaces)
+    scales = fit_scales(job.opened, config, job.spaces)
     loader = load(job.mixture, config.data.window, seed=0, global_batch=8, store=store, threads=0)
     return job, scales, loader.batch(0)
 
@@ -276,7 +276,7 @@ def test_a_row_is_the_same_whatever_shares_its_batch(
 def test_scales_are_each_datasets_own_when_asked(store: Store, tmp_path: Path) -> None:
     config = h.tiny(store, tmp_path, MIXED, "data.normalization=per_dataset")
     job, scales, batch = _one_batch(store, config)
-    _, statistics = representation_statistics(store, as_mixture(store, "six"), horizon=4)
+    _, statistics = representation_statistics(as_mixture(store, "six"), horizon=4)
     alone = Normalizer.fit(statistics)
     inputs = build_inputs(batch, scales=scales, tokenizer=ByteTokenizer(8), roles=("primary",), targets=True)
     rows = batch.dataset_B == job.spaces.dataset("six")
@@ -285,7 +285,7 @@ def test_scales_are_each_datasets_own_when_asked(store: Store, tmp_path: Path) -
     expected = alone.normalize(batch.action_BTA[rows][..., at])
     counted = batch.step_mask_BT[rows]
     assert counted.any() and np.allclose(found[counted], expected[counted], atol=1e-6)
-    merged = fit_scales(store, job.mixture, h.tiny(store, tmp_path, MIXED), job.spaces)
+    merged = fit_scales(job.opened, h.tiny(store, tmp_path, MIXED), job.spaces)
     assert merged.action[0].scalings != scales.action[0].scalings != scales.action[1].scalings
 
 
@@ -300,7 +300,7 @@ def test_a_camera_that_one_robot_lacks_is_masked_for_it(store: Store, tmp_path: 
 def test_spaces_survive_their_file(store: Store, tmp_path: Path) -> None:
     config = h.tiny(store, tmp_path, MIXED)
     job = h.resolve_job(config)
-    spaces = mixture_spaces(store, job.mixture, config)
+    spaces = mixture_spaces(job.opened, config)
     assert type(spaces).from_json(spaces.to_json()) == spaces
     with pytest.raises(FoundryError, match="was not trained on 'sevn', did you mean 'seven'"):
         spaces.dataset("sevn")

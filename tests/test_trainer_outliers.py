@@ -47,7 +47,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def scales(store: Store, name: str, scope: str) -> Any:
     config = h.tiny(store, "unused", f"data.mix={name}", f"data.normalization_scope={scope}", *BY_TIME)
     job = resolve_job(config)
-    return fit_scales(store, job.mixture, config, job.spaces)
+    return fit_scales(job.opened, config, job.spaces)
 
 
 @pytest.mark.parametrize("scope", SCOPES)

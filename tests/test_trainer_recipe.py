@@ -250,7 +250,7 @@ def test_a_run_ends_with_its_losses_and_the_next_command(
 
 
 def test_what_a_stored_mixture_holds_out_is_not_overridden_in_silence(store: Store, tmp_path: Path) -> None:
-    commit_mixture(store, make_mixture(store, {"lift": 1}, val_fraction="1/3"), "third")
+    commit_mixture(make_mixture(store, {"lift": 1}, val_fraction="1/3"), "third")
 
     def job(*overrides: str) -> Any:
         return resolve_job(h.tiny(store, tmp_path, *overrides))

@@ -35,7 +35,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
             job = h.resolve_job(config)
             with load(job.mixture, config.data.window, seed=0, global_batch=24, store=store) as loader:
                 batch = loader.batch(0)
-            found[representation, datasets, steps] = fit_scales(store, job.mixture, config, job.spaces), batch
+            found[representation, datasets, steps] = fit_scales(job.opened, config, job.spaces), batch
     return found
 
 

@@ -160,7 +160,7 @@ def test_leaves_that_are_not_the_statistics_of_the_rows_are_found(store):
 
 def test_a_mixture_is_validated_with_its_components(store):
     opened = Store(store)
-    commit_mixture(opened, make_mixture(opened, {"reach": 1}), "mix")
+    commit_mixture(make_mixture(opened, {"reach": 1}), "mix")
     assert [str(one.version) for one in validate("mix", store=store)] == ["mix@v1", "reach@v1"]
     assert found(store, "mix") == []
     tar_of(store).unlink()
@@ -177,7 +177,7 @@ def test_what_is_said_mends_what_any_command_made(made, store, made_by, damaged)
 
     def again():
         if made_by == "mix":
-            commit_mixture(opened, make_mixture(opened, {"reach@v1": 1}), "mix")
+            commit_mixture(make_mixture(opened, {"reach@v1": 1}), "mix")
         elif made_by == "remap":
             remap("reach@v1", spec_of("reach@v1", None, settings, store=store), store=store)
 

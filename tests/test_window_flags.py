@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.catalog.mixture import make_mixture
+from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.robot.tables import Flag, flag_named
-from robot_foundry.catalog.selection import Selection
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import FoundryError
@@ -60,20 +60,20 @@ def test_a_dataset_without_a_target_that_counts_is_refused_by_name(tmp_path: Pat
     flagged_version(store)
     flagged_version(store, "idle", flags=[Flag.NOOP] * 12)
     both = make_mixture(store, {"sim": 1, "idle": 1})
-    assert chunk_statistics(store, both).action.digests[0].count
+    assert chunk_statistics(both).action.digests[0].count
     with pytest.raises(FoundryError, match="no target of 'idle' counts: .* or flagged noop"):
-        chunk_statistics(store, both, masked=["noop"])
+        chunk_statistics(both, masked=["noop"])
     with pytest.raises(FoundryError, match="no frame of idle@v1 is left: all that are selected are noop"):
         make_mixture(store, {"sim": 1, "idle": 1}, skip=["noop"])
     with pytest.raises(FoundryError, match="no action stream 'state' in idle, sim,.*streams of all: next_"):
-        chunk_statistics(store, both, stream="state")
+        chunk_statistics(both, stream="state")
 
 
 def test_what_is_skipped_stays_skipped_in_mixtures(tmp_path: Path) -> None:
     store = Store(tmp_path)
     flagged_version(store)
-    whole = make_mixture(store, {"sim": 1}, split="all")
-    skipped = make_mixture(store, {"sim": 1}, split="all", skip=["noop"])
+    whole = make_mixture(store, {"sim": 1}, split="all").mixture
+    skipped = make_mixture(store, {"sim": 1}, split="all", skip=["noop"]).mixture
     assert "skip" not in whole.components[0].selection and whole.id != skipped.id
     with load(whole, WindowSpec(flags={"noop": "skip"}, cameras=()), seed=0, global_batch=1, store=store,
               split="all", threads=0) as loader:  # fmt: skip
@@ -100,8 +100,8 @@ def test_a_selection_is_what_it_would_be_less_the_flagged(
     store, written = some
     spec = {"split": split, "split_by": by, "val_fraction": "2/5", "gap": 1}
     version = written.version
-    whole = Selection.of(store, version, spec)
-    kept = Selection.of(store, version, {**spec, "skip": sorted(skip)})
+    whole = OpenVersion(store, version).select(spec)
+    kept = OpenVersion(store, version).select({**spec, "skip": sorted(skip)})
     flags: dict[int, list[np.ndarray]] = {}
     for episode in written.episodes:
         flags.setdefault(int(episode.key[2]), []).append(episode.flags)
@@ -113,7 +113,7 @@ def test_a_selection_is_what_it_would_be_less_the_flagged(
     assert found == expected and kept.num_samples == len(expected)
     starts = {shard: np.cumsum([0, *map(len, parts)]) for shard, parts in flags.items()}
     episodes = {(s, int(np.searchsorted(starts[s], row, side="right"))) for s, row in expected}
-    assert kept.num_episodes == len(episodes)
+    assert kept.num_groups == len(episodes)
     assert (kept.id == whole.id) == (len(expected) == len(rows))
 
 

@@ -195,10 +195,10 @@ def test_an_episode_without_a_rate_cannot_be_resampled(tmp_path: Path) -> None:
 
 def test_unlike_rates_warn_until_a_step_is_one_time(store: Store) -> None:
     mixture = make_mixture(store, WEIGHTS)
-    found = [line for line in warnings_for(store, mixture) if "Hz" in line]
+    found = [line for line in warnings_for(mixture) if "Hz" in line]
     assert len(found) == 1 and "real 10 Hz, sim 20 Hz" in found[0] and "control_hz" in found[0]
-    assert not any("Hz" in line for line in warnings_for(store, mixture, timing=Timing(control_hz=10)))
-    (line,) = (s for s in warnings_for(store, mixture, timing=Timing(control_hz=50)) if "Hz" in s)
+    assert not any("Hz" in line for line in warnings_for(mixture, timing=Timing(control_hz=10)))
+    (line,) = (s for s in warnings_for(mixture, timing=Timing(control_hz=50)) if "Hz" in s)
     assert line.startswith("control_hz 50 is over 4 times the rate of real 10 Hz: most steps")
     assert Timing(control_hz=10).one_step_time and Timing(stride="0.1s").one_step_time
     assert not Timing(horizon="0.8s").one_step_time
@@ -206,9 +206,9 @@ def test_unlike_rates_warn_until_a_step_is_one_time(store: Store) -> None:
 
 def test_a_split_by_time_leaves_the_rows_of_a_window_between(store: Store) -> None:
     mixture = make_mixture(store, WEIGHTS)
-    assert window_rows(store, mixture, Timing(16, 2, 3)) == 54
-    assert window_rows(store, mixture, Timing("0.8s", 2, 1)) == 18  # at 20 Hz
-    assert window_rows(store, mixture, Timing(8, 2, 1, 8)) == 25  # ten steps of 2.5 rows
+    assert window_rows(mixture, Timing(16, 2, 3)) == 54
+    assert window_rows(mixture, Timing("0.8s", 2, 1)) == 18  # at 20 Hz
+    assert window_rows(mixture, Timing(8, 2, 1, 8)) == 25  # ten steps of 2.5 rows
 
 
 def test_replacing_a_window_keeps_its_settings() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.catalog.robot.unions import unions_of
-from robot_foundry.catalog.store import Store
 from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.report import report
@@ -95,22 +95,21 @@ class Spaces:
         return cls(space(value["state"]), space(value["action"]), datasets)
 
 
-def mixture_spaces(store: Store, mixture: Mixture, config: Config) -> Spaces:
+def mixture_spaces(opened: OpenMixture, config: Config) -> Spaces:
     """The spaces of a mixture under the window of a configuration."""
     window = config.data.window
-    unions = unions_of(store, mixture)
+    unions = unions_of(opened)
     unions.check_stream(window.stream)
     datasets = tuple(
         DatasetSpaces(
-            component.name,
+            name,
             schema.embodiment,
             schema.fps,
             schema.state_space(),
             schema.space(window.stream),
             tuple(camera.role for camera in schema.cameras),
         )
-        for component in mixture.components
-        for schema in (unions.schemas[component.name],)
+        for name, schema in unions.schemas.items()
     )
     known = sorted({role for dataset in datasets for role in dataset.cameras})
     for role in window.cameras:
@@ -125,23 +124,19 @@ def mixture_spaces(store: Store, mixture: Mixture, config: Config) -> Spaces:
     return Spaces(unions.state, action, datasets)
 
 
-def fit_scales(
-    store: Store, mixture: Mixture, config: Config, spaces: Spaces, *, quiet: bool = True
-) -> Scales:
+def fit_scales(opened: OpenMixture, config: Config, spaces: Spaces, *, quiet: bool = True) -> Scales:
     """Normalisers from the training split: one pair, or with `per_dataset` one for each dataset."""
     window, data = config.data.window, config.data
     if data.normalization == "merged":
-        groups: list[tuple[Mixture, str | None]] = [(mixture, None)]
+        groups: list[tuple[OpenMixture, str | None]] = [(opened, None)]
     else:
-        groups = [
-            (replace(mixture, components=(replace(component, weight="1"),)), dataset.embodiment)
-            for component, dataset in zip(mixture.components, spaces.datasets, strict=True)
-        ]
+        embodiments = [dataset.embodiment for dataset in spaces.datasets]
+        groups = list(zip(opened.alone(), embodiments, strict=True))
     states: list[Normalizer] = []
     actions: list[Normalizer] = []
     for group, embodiment in groups:
         found = chunk_statistics(
-            store, group, stream=window.stream, representation=window.representation, horizon=window.horizon,
+            group, stream=window.stream, representation=window.representation, horizon=window.horizon,
             stride=window.stride, control_hz=window.control_hz, masked=window.masked,
             per_offset=data.normalization_scope == "per_offset", weighting=data.normalization_weights,
             quiet=quiet,
@@ -150,7 +145,7 @@ def fit_scales(
         action, *offsets = (
             part.into(spaces.action, embodiment=embodiment) for part in (found.action, *found.offsets)
         )
-        state_D, action_D = _counts_of_a_frame(config, spaces, group)
+        state_D, action_D = _counts_of_a_frame(config, spaces, group.mixture)
         if offsets:  # the group's own chunks may be shorter than the longest of the mixture
             missing = geometry(config, spaces).horizon - len(offsets)
             offsets += [Statistics.empty(spaces.action)] * missing

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.mixture import make_mixture, parse_weights
-from robot_foundry.catalog.refs import component_version, resolve
+from robot_foundry.catalog.opened import OpenMixture, OpenVersions
+from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.selection import DEFAULT_FRACTION, SPLIT_BY, SelectionSpec
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.ingest.robot.interface import interface_of
@@ -47,11 +47,18 @@ class Job:
     """What is trained on, resolved against the store."""
 
     config: Config
-    store: Store
-    mixture: Mixture
+    opened: OpenMixture
     spaces: Spaces
     notes: tuple[str, ...]
     origin: Origin | None = None  # what its first weights come from
+
+    @property
+    def store(self) -> Store:
+        return self.opened.store
+
+    @property
+    def mixture(self) -> Mixture:
+        return self.opened.mixture
 
     @property
     def run_dir(self) -> Path:
@@ -70,26 +77,26 @@ class Job:
 
 def resolve_job(config: Config) -> Job:
     """Find the mixture and its spaces; reads the store, writes nothing."""
-    store = as_store(config.data.store)
+    versions = OpenVersions(as_store(config.data.store))
     data, window = config.data, config.data.window
     assert data.mix is not None
     weights = mix_weights(data.mix)
-    _check_held_out(store, weights, data)
+    _check_held_out(versions, weights, data)
     split_by, val_fraction = data.split_by or SPLIT_BY[0], data.val_fraction or DEFAULT_FRACTION
     by_time = split_by == "time"
-    mixture = make_mixture(
-        store,
+    opened = make_mixture(
+        versions,
         weights,
         split_by=split_by,
         val_fraction=val_fraction,
-        gap=window_rows(store, make_mixture(store, weights), window.timing) if by_time else None,
+        gap=window_rows(make_mixture(versions, weights), window.timing) if by_time else None,
         skip=window.skipped,
     )
-    spaces = mixture_spaces(store, mixture, config)
-    warnings = warnings_for(store, mixture, weights, timing=window.timing)
+    spaces = mixture_spaces(opened, config)
+    warnings = warnings_for(opened, weights, timing=window.timing)
     for own in spaces.datasets:
         warnings += base_axes_note(own.name, own.state, own.action, window.representation)
-    job = Job(config, store, mixture, spaces, tuple(warnings))
+    job = Job(config, opened, spaces, tuple(warnings))
     return (
         job if config.init.weights is None else replace(job, origin=_origin(config.init.weights, job.run_dir))
     )
@@ -115,10 +122,10 @@ def pinned(config: Config) -> Config:
     )
 
 
-def _check_held_out(store: Store, weights: Mapping[str, Fraction], data: DataConfig) -> None:
+def _check_held_out(versions: OpenVersions, weights: Mapping[str, Fraction], data: DataConfig) -> None:
     """A stored mixture says itself what is held out: UsageError where the recipe says something else."""
     for ref in weights:
-        stored = known_manifest(store, resolve(store, ref)).mixture
+        stored = versions.open(ref).manifest.mixture
         for component in stored.components if stored is not None else ():
             own = SelectionSpec.from_json(component.selection)
             asked = replace(
@@ -156,7 +163,7 @@ def first_scales(job: Job, *, quiet: bool = True) -> Scales:
                 hint="give the horizon that it has, or init.normalizer=refit",
             )
         return kept
-    return fit_scales(job.store, job.mixture, job.config, job.spaces, quiet=quiet)
+    return fit_scales(job.opened, job.config, job.spaces, quiet=quiet)
 
 
 def checkpoint_files(job: Job, scales: Scales) -> dict[str, str]:
@@ -189,11 +196,8 @@ def lineage(job: Job, before: Mapping[str, Any]) -> dict[str, Any]:
 
 def _robots(job: Job) -> dict[str, Any]:
     """How each dataset was made of its source; those whose versions do not say are left out."""
-    found = {
-        component.name: interface_of(known_manifest(job.store, component_version(job.store, component)))
-        for component in job.mixture.components
-    }
-    return {name: interface.to_json() for name, interface in found.items() if interface is not None}
+    interfaces = {part.name: interface_of(part.manifest) for part in job.opened.parts}
+    return {name: interface.to_json() for name, interface in interfaces.items() if interface is not None}
 
 
 def _origin(where: str, run_dir: Path) -> Origin | None:

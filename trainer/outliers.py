@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.refs import component_version
-from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.trainer.build import Spaces
 from robot_foundry.trainer.models.inputs import Scales
 
 
-def outlier_notes(store: Store, mixture: Mixture, spaces: Spaces, stream: str, scales: Scales) -> list[str]:
+def outlier_notes(opened: OpenMixture, spaces: Spaces, stream: str, scales: Scales) -> list[str]:
     """A line for each quantity that has outliers: its furthest one, and the steps of the chunk that have any.
 
     The frame is the one that the data checks found when the version was made. Relative targets have the
@@ -24,7 +21,7 @@ def outlier_notes(store: Store, mixture: Mixture, spaces: Spaces, stream: str, s
         for number, normalizer in enumerate(normalizers):
             named = spaces.datasets[number].name if len(normalizers) > 1 else None
             for quantity, told in _told(normalizer):
-                frames = _frames(store, mixture, named, quantity, stream)
+                frames = _frames(opened, named, quantity, stream)
                 where = (
                     f": {'; '.join(frames)}"
                     if frames
@@ -54,16 +51,15 @@ def _told(normalizer: Normalizer) -> Iterator[tuple[str, str]]:
         yield quantity, told
 
 
-def _frames(store: Store, mixture: Mixture, named: str | None, quantity: str, stream: str) -> list[str]:
+def _frames(opened: OpenMixture, named: str | None, quantity: str, stream: str) -> list[str]:
     """'frame 17 of demo-2 (lift)' of each dataset whose checks found single frames of the quantity."""
     wanted = {f"{column} {quantity}" for column in ("state", f"action.{stream}")}
     found = []
-    for component in mixture.components:
-        if named not in (None, component.name):
+    for part in opened.parts:
+        if named not in (None, part.name):
             continue
-        provenance = known_manifest(store, component_version(store, component)).provenance
-        for finding in provenance.get("checks", {}).get("findings", ()):
+        for finding in part.manifest.provenance.get("checks", {}).get("findings", ()):
             frame = finding.get("frame")  # versions that were made before it was kept have none
             if finding["check"] == "magnitude" and finding["where"] in wanted and frame is not None:
-                found.append(f"frame {frame} of {finding['episodes'][0]} ({component.name})")
+                found.append(f"frame {frame} of {finding['episodes'][0]} ({part.name})")
     return list(dict.fromkeys(found))

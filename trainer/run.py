@@ -150,7 +150,7 @@ def _scales(job: Job, start: Start, peers: World, quiet: bool) -> Scales:
 
 
 def _outliers(job: Job, scales: Scales) -> list[str]:
-    return outlier_notes(job.store, job.mixture, job.spaces, job.config.data.window.stream, scales)
+    return outlier_notes(job.opened, job.spaces, job.config.data.window.stream, scales)
 
 
 def _tell(notes: Iterable[str], peers: World) -> None:
@@ -172,8 +172,8 @@ def _loaders(job: Job, peers: World) -> tuple[dict[str, Loader], tuple[str, ...]
 def _loader(job: Job, peers: World, split: str) -> Loader:
     data = job.config.data
     return load(
-        job.mixture, data.window, seed=job.config.seed, global_batch=data.global_batch, rank=peers.rank,
-        world=peers.size, threads=data.threads, store=job.store, split=split, max_substituted=1.0,
+        job.opened, data.window, seed=job.config.seed, global_batch=data.global_batch, rank=peers.rank,
+        world=peers.size, threads=data.threads, split=split, max_substituted=1.0,
     )  # fmt: skip
 
 

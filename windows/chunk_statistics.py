@@ -3,7 +3,7 @@
 Every summary is one flat `Statistics.merge_all` over leaves: blocks of rows whose borders depend on the data
 alone. So it has the same bits whatever the workers.
 
-Legend: N selected rows, T steps of the horizon, S state dims, A action dims, E episodes.
+Legend: N selected rows, R ranges of them, T steps of the horizon, S state dims, A action dims, E episodes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
-from itertools import groupby
 from math import gcd
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -23,12 +21,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.mixture import as_mixture, component_selection
+from robot_foundry.catalog.mixture import over_split
+from robot_foundry.catalog.opened import OpenMixture, Part
 from robot_foundry.catalog.robot.episode_tables import episode_rates
-from robot_foundry.catalog.robot.schema import Schema
-from robot_foundry.catalog.robot.tables import Flag, flag_named, frames_schema_of, read_episodes
-from robot_foundry.catalog.robot.unions import component_schema, unions_of
+from robot_foundry.catalog.robot.schema import Schema, schema_of
+from robot_foundry.catalog.robot.tables import Flag, flag_named, frames_schema_of
+from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.table_file import TableFile
 from robot_foundry.catalog.tables import named_table
@@ -70,17 +68,14 @@ class ChunkStatistics:
         return cls(read(obj["state"]), read(obj["action"]), tuple(read(text) for text in obj["offsets"]))
 
 
-def representation_statistics(
-    store: Store, mixture: Mixture, **options: Any
-) -> tuple[Statistics, Statistics]:
+def representation_statistics(opened: OpenMixture, **options: Any) -> tuple[Statistics, Statistics]:
     """(state, action) of `chunk_statistics`, which has the options: all offsets of a chunk pooled."""
-    found = chunk_statistics(store, mixture, **options)
-    return found.state, found.action
+    statistics = chunk_statistics(opened, **options)
+    return statistics.state, statistics.action
 
 
 def chunk_statistics(
-    store: Store,
-    mixture: Mixture,
+    opened: OpenMixture,
     *,
     stream: str = "next_state",
     representation: str = "relative_tool",
@@ -93,7 +88,7 @@ def chunk_statistics(
     workers: int = 0,
     quiet: bool = True,
 ) -> ChunkStatistics:
-    """Statistics of the states and of the encoded chunks of the training split of `mixture`, over its unions.
+    """Statistics of the states and of the encoded chunks of the training split of a mixture, over its unions.
 
     States are absolute and of the anchors; chunks are those of the loader (`windows` makes both). Left out
     are steps past the end of the episode, rows flagged invalid or with a flag of `masked`, anchors whose
@@ -106,15 +101,16 @@ def chunk_statistics(
     if weighting not in WEIGHTINGS:
         known = ", ".join(WEIGHTINGS)
         raise UsageError(f"weighting '{weighting}' is none of {known}{nearest(weighting, WEIGHTINGS)}")
-    mixture = as_mixture(store, mixture, split="train")
-    unions = unions_of(store, mixture)
+    opened = over_split(opened, "train")
+    store, mixture = opened.store, opened.mixture
+    unions = unions_of(opened)
     unions.check_stream(stream)
     timing = Timing(horizon, 1, stride, control_hz)
     wanted = _Wanted(
         stream, str(Representation.parse(representation)), timing, flag_named(*masked), per_offset
     )
     over = unions.state, represented_union(unions.schemas, stream, wanted.representation)
-    identity = _identity(store, mixture, wanted, over)
+    identity = _identity(opened, wanted, over)
     weights = {"count": None, "mixture": [component.weight for component in mixture.components]}
     caches = {
         kind: store.statistics_cache(digest_of({**identity, "weights": weights[kind]})) for kind in WEIGHTINGS
@@ -123,7 +119,7 @@ def chunk_statistics(
     if cached is not None:
         return ChunkStatistics.from_json(json.loads(cached))
     steps = [timing.steps(unions.schemas[c.name].fps, c.name) for c in mixture.components]
-    leaves = _leaves(store, mixture, wanted, steps, over, workers=workers, quiet=quiet)
+    leaves = _leaves(opened, wanted, steps, over, workers=workers, quiet=quiet)
     _check_counted(mixture, leaves, masked)
     multiples = frame_multiples(mixture, max(item.horizon for item in steps))
     found = {}
@@ -159,14 +155,14 @@ class _Wanted:
 
 
 def _identity(
-    store: Store, mixture: Mixture, wanted: _Wanted, unions: tuple[ActionSpace, ActionSpace]
+    opened: OpenMixture, wanted: _Wanted, unions: tuple[ActionSpace, ActionSpace]
 ) -> dict[str, Any]:
     """All that decides the statistics but the weights."""
     timing = wanted.timing
     return {
         "format": FORMAT,
         "digests": package_version("fastdigest"),
-        "rows": [[c.version_id, component_selection(store, c).id] for c in mixture.components],
+        "rows": [[part.component.version_id, part.selection.id] for part in opened.parts],
         "spaces": [union.to_json() for union in unions],
         "window": [
             wanted.stream,
@@ -191,8 +187,8 @@ class _Leaf:
 
 @dataclass(frozen=True)
 class _Task:
-    """One shard of a component: ranges of anchor rows, and of its episodes the first and last + 1 row and the
-    rows from one step to the next."""
+    """One shard of a component: ranges [R] of anchor rows, and of its episodes [E] the first and last + 1 row
+    and the rows from one step to the next."""
 
     store: Store
     version: Version
@@ -204,15 +200,15 @@ class _Task:
     embodiment: str
     plan: WindowPlan
     per_offset: bool
-    ranges: list[tuple[int, int]]
+    start_R: NDArray[np.int64]
+    stop_R: NDArray[np.int64]
     first_E: NDArray[np.int64]
     end_E: NDArray[np.int64]
     step_E: NDArray[np.float64]
 
 
 def _leaves(
-    store: Store,
-    mixture: Mixture,
+    opened: OpenMixture,
     wanted: _Wanted,
     steps: Sequence[Steps],
     unions: tuple[ActionSpace, ActionSpace],
@@ -221,12 +217,11 @@ def _leaves(
     quiet: bool,
 ) -> list[_Leaf]:
     """The leaves of all components over the unions, in no certain order."""
-    schemas = [component_schema(store, component) for component in mixture.components]
     longest = max(item.horizon for item in steps)
     tasks = [
         task
-        for number, schema in enumerate(schemas)
-        for task in _tasks(store, mixture, number, schema, wanted, steps[number], longest)
+        for number, part in enumerate(opened.parts)
+        for task in _tasks(part, number, wanted, steps[number], longest)
     ]
     found = []
     with Progress(len(tasks), "shards", "statistics", quiet=quiet) as progress:
@@ -275,19 +270,8 @@ def _merged(leaves: list[_Leaf], times: list[int]) -> ChunkStatistics:
     return ChunkStatistics(state, action, tuple(offsets))
 
 
-def _tasks(
-    store: Store,
-    mixture: Mixture,
-    number: int,
-    schema: Schema,
-    wanted: _Wanted,
-    steps: Steps,
-    horizon: int,
-) -> Iterator[_Task]:
-    selection = component_selection(store, mixture.components[number])
-    version = selection.version
-    manifest = known_manifest(store, version)
-    episodes = read_episodes(store, version)
+def _tasks(part: Part, number: int, wanted: _Wanted, steps: Steps, horizon: int) -> Iterator[_Task]:
+    opened, selection, schema = part.opened, part.selection, schema_of(part.manifest)
     plan = WindowPlan(
         schema.state_space(),
         schema.space(wanted.stream),
@@ -297,31 +281,42 @@ def _tasks(
         1,
         wanted.masked,
     )
-    shard_E = episodes["shard"].to_numpy()
-    first_E = episodes["row_start"].to_numpy()
+    groups = opened.geometry
     # Ends are not the next starts: rows of episodes that were quarantined may lie between.
-    end_E = first_E + episodes["num_frames"].to_numpy()
-    step_E = steps.rows(episode_rates(episodes))
-    for ordinal, group in groupby(selection.ranges(), key=itemgetter(0)):
-        ranges = [(start, stop) for _, start, stop in group]
-        here = shard_E == ordinal
-        name = f"frames/{manifest.shards[ordinal].key}"
+    end_E = groups.start_E + groups.length_E
+    step_E = steps.rows(episode_rates(opened.table("episodes")))
+    ordinals = np.unique(selection.shard_R)
+    # Ranges and episodes are in the order of shards.
+    from_R, to_R = _borders(selection.shard_R, ordinals)
+    from_E, to_E = _borders(groups.shard_E, ordinals)
+    columns = frames_schema_of(schema)
+    for i, ordinal in enumerate(ordinals.tolist()):
+        ranges, episodes = slice(from_R[i], to_R[i]), slice(from_E[i], to_E[i])
+        name = f"frames/{opened.manifest.shards[ordinal].key}"
         yield _Task(
-            store,
-            version,
+            opened.store,
+            opened.version,
             wanted.stream,
             name,
-            manifest.files[name],
-            frames_schema_of(schema),
+            opened.manifest.files[name],
+            columns,
             number,
             schema.embodiment,
             plan,
             wanted.per_offset,
-            ranges,
-            first_E[here],
-            end_E[here],
-            step_E[here],
+            selection.start_R[ranges],
+            selection.stop_R[ranges],
+            groups.start_E[episodes],
+            end_E[episodes],
+            step_E[episodes],
         )
+
+
+def _borders(
+    sorted_N: NDArray[np.int32], value_m: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each value begins and ends among those that are sorted."""
+    return np.searchsorted(sorted_N, value_m, "left"), np.searchsorted(sorted_N, value_m, "right")
 
 
 def _shard_leaves(task: _Task) -> list[_Leaf]:
@@ -330,10 +325,10 @@ def _shard_leaves(task: _Task) -> list[_Leaf]:
     space = represented(plan.target, plan.representation, plan.state)
     table = named_table(task.store, task.version, task.name, task.file, task.columns)
     frames = Frames.of(table, task.stream)
-    anchor_R = np.concatenate([np.arange(start, stop) for start, stop in task.ranges])
+    anchor_N = np.concatenate([np.arange(*ends) for ends in zip(task.start_R, task.stop_R, strict=True)])
     leaves = []
-    for begin in range(0, len(anchor_R), BLOCK_ROWS):
-        row_N = anchor_R[begin : begin + BLOCK_ROWS]
+    for begin in range(0, len(anchor_N), BLOCK_ROWS):
+        row_N = anchor_N[begin : begin + BLOCK_ROWS]
         episode_N = np.searchsorted(task.first_E, row_N, side="right") - 1
         bounds_N = task.first_E[episode_N], task.end_E[episode_N]
         anchors = Anchors(np.zeros(len(row_N), np.int32), row_N, *bounds_N, episode_N, task.step_E[episode_N])

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from robot_foundry.catalog.kind import Geometry
 from robot_foundry.runtime.canonical import canonical_json
 
 COLUMN = "attributes"
@@ -28,6 +29,16 @@ def expanded(table: pa.Table) -> pa.Table:
     """A table of episodes whose column `attributes` is a struct; null throughout where no episode has any."""
     place = table.column_names.index(COLUMN)
     return table.set_column(place, COLUMN, structs(table[COLUMN].to_pylist()))
+
+
+def geometry_of(episodes: pa.Table) -> Geometry:
+    """Where the episodes lie."""
+    return Geometry(
+        episodes["shard"].to_numpy(),
+        episodes["row_start"].to_numpy(),
+        episodes["num_frames"].to_numpy().astype(np.int64),
+        episodes["split_hash"].to_numpy(),
+    )
 
 
 def numbered(episodes: pa.Table) -> pa.Table:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from robot_foundry.catalog.kind import Geometry
+from robot_foundry.catalog.robot.episode_tables import COLUMN, expanded, geometry_of, numbered
+from robot_foundry.catalog.robot.mixing import mixture_doubts
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import (
     ANNOTATIONS_SCHEMA,
     EPISODES_SCHEMA,
     FLAGS,
     LEAVES_SCHEMA,
+    flag_named,
     frames_schema_of,
 )
+from robot_foundry.catalog.robot.unions import unions_of
 
+if TYPE_CHECKING:
+    from robot_foundry.catalog.opened import OpenMixture, OpenVersion
+
+# The columns of the episodes table as it is read, and `instruction`.
+_CONDITIONS = (
+    "SELECT e.*, i.instruction FROM episodes e LEFT JOIN ("
+    "SELECT key, first(text ORDER BY kind <> 'instruction', start, text) AS instruction "
+    "FROM annotations GROUP BY key) i USING (key)"
+)
 _COLUMNS = {"episodes": EPISODES_SCHEMA, "annotations": ANNOTATIONS_SCHEMA, "leaves": LEAVES_SCHEMA}
 
 
@@ -36,6 +52,31 @@ class RobotKind:
 
     def columns(self, table: str, schema: Schema) -> pa.Schema:
         return frames_schema_of(schema) if table == "frames" else _COLUMNS[table]
+
+    # How a version is selected from, and mixed with others.
+
+    def geometry(self, opened: OpenVersion) -> Geometry:
+        return geometry_of(opened.table("episodes"))
+
+    def conditions(self, opened: OpenVersion, where: str) -> tuple[str, Mapping[str, pa.Table]]:
+        episodes = opened.table("episodes")
+        table = numbered(expanded(episodes) if COLUMN in where.lower() else episodes)
+        table = table.append_column("_row", pa.array(np.arange(episodes.num_rows, dtype=np.int64)))
+        return _CONDITIONS, {"episodes": table, "annotations": opened.table("annotations")}
+
+    def flagged(self, opened: OpenVersion, shard: int, flags: Sequence[str]) -> NDArray[np.bool_]:
+        flags_R = opened.shard_table("frames", shard)["flags"].to_numpy()
+        flagged_R: NDArray[np.bool_] = (flags_R & int(flag_named(*flags))) != 0
+        return flagged_R
+
+    def check_mixed(self, opened: OpenMixture) -> None:
+        unions_of(opened)
+
+    def doubts_of_mixture(self, opened: OpenMixture) -> list[str]:
+        return mixture_doubts(opened)
+
+    def columns_of_mixture(self, opened: OpenMixture) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        return unions_of(opened).columns()
 
 
 KIND = RobotKind()

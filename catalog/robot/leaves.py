@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from robot_foundry.catalog.manifest import known_manifest
+from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.robot.schema import Schema, schema_of
-from robot_foundry.catalog.robot.tables import Flag, read_leaves
-from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.tables import frame_matrix
-from robot_foundry.catalog.version import Version
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.statistics import Statistics
 
@@ -37,12 +35,12 @@ def shard_leaves(schema: Schema, frames: pa.Table, ordinals: Collection[int]) ->
     return leaves
 
 
-def version_statistics(store: Store, version: Version, stream: str) -> Statistics:
+def version_statistics(opened: OpenVersion, stream: str) -> Statistics:
     """Absolute values of `stream` ('state' or an action stream) over all rows, from the stored leaves."""
-    space = schema_of(known_manifest(store, version)).space(stream)
+    space = schema_of(opened.manifest).space(stream)
     column = "state" if stream == "state" else f"action.{stream}"
     leaves: dict[str, list[Digest]] = {name: [] for name in space.names}
-    for row in read_leaves(store, version).to_pylist():
+    for row in opened.table("leaves").to_pylist():
         if row["column"] == column:
             leaves[row["dim"]].append(Digest.from_bytes(row["digest"]))
     return Statistics(space, tuple(Digest.merge_all(leaves[name]) for name in space.names))

@@ -7,52 +7,49 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from robot_foundry.catalog.manifest import known_manifest
+from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.robot.episode_tables import expanded, numbered
-from robot_foundry.catalog.robot.tables import read_annotations, read_episodes, read_frames
 from robot_foundry.catalog.selection import Selection, SelectionSpec
-from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.version import Version
 
 
-def episode_rows(store: Store, version: Version) -> pa.Table:
+def episode_rows(opened: OpenVersion) -> pa.Table:
     """All episodes, behind columns `dataset` and `version`.
 
     `row_start` counts the rows of `frame_rows`, `shard_row_start` those of the shard's table. `attributes` is
     a struct.
     """
-    return expanded(stored_episode_rows(store, version))
+    return expanded(stored_episode_rows(opened))
 
 
-def stored_episode_rows(store: Store, version: Version, selection: Selection | None = None) -> pa.Table:
+def stored_episode_rows(opened: OpenVersion, selection: Selection | None = None) -> pa.Table:
     """As `episode_rows`, but those of a selection of whole episodes (None: all), and `attributes` is JSON.
 
     So tables of several versions can be joined.
     """
-    episodes = read_episodes(store, version)
+    episodes = opened.table("episodes")
     if selection is not None:
-        episodes = episodes.filter(pa.array(selection.holds(episodes)))
-    return _named(numbered(episodes), version)
+        episodes = episodes.filter(pa.array(selection.holds(opened.geometry)))
+    return _named(numbered(episodes), opened.version)
 
 
-def annotation_rows(store: Store, version: Version) -> pa.Table:
+def annotation_rows(opened: OpenVersion) -> pa.Table:
     """The annotations table, behind columns `dataset` and `version`."""
-    return _named(read_annotations(store, version), version)
+    return _named(opened.table("annotations"), opened.version)
 
 
-def frame_rows(store: Store, version: Version, selection: Selection | None = None) -> pa.Table:
+def frame_rows(opened: OpenVersion, selection: Selection | None = None) -> pa.Table:
     """The frames of a selection (None: of all episodes), behind `shard` (ordinal) and `key` (of the episode).
 
     Rows of episodes that were quarantined are in no selection.
     """
-    selection = selection or Selection.of(store, version, SelectionSpec(split="all"))
-    episodes = read_episodes(store, version)
+    selection = selection or opened.select(SelectionSpec(split="all"))
+    episodes = opened.table("episodes")
     shard_E, ordinal_E = episodes["shard"].to_numpy(), episodes["episode"].to_numpy()
     keys = episodes["key"].combine_chunks()
-    shards = known_manifest(store, version).shards
     tables: dict[int, pa.Table] = {}
     for ordinal in np.unique(selection.shard_R).tolist():
-        frames = read_frames(store, version, shards[ordinal].key)
+        frames = opened.shard_table("frames", ordinal)
         here = np.flatnonzero(shard_E == ordinal)
         place_N = np.searchsorted(ordinal_E[here], frames["episode"].to_numpy()).astype(np.int32)
         key_column = pa.DictionaryArray.from_arrays(
@@ -63,9 +60,9 @@ def frame_rows(store: Store, version: Version, selection: Selection | None = Non
     return pa.concat_tables([tables[s].slice(start, stop - start) for s, start, stop in selection.ranges()])
 
 
-def all_episode_rows(store: Store, versions: Sequence[Version]) -> pa.Table:
+def all_episode_rows(versions: Sequence[OpenVersion]) -> pa.Table:
     """The episodes of several versions; their attributes are fields of one struct."""
-    tables = [stored_episode_rows(store, version) for version in versions]
+    tables = [stored_episode_rows(opened) for opened in versions]
     return expanded(pa.concat_tables(tables))
 
 

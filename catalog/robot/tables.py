@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
+from robot_foundry.catalog.kind import check_flags
 from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.robot.schema import Schema, schema_of
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import read_table
 from robot_foundry.catalog.version import Version
-from robot_foundry.runtime.errors import UsageError, nearest
 
 
 class Flag(enum.IntFlag):
@@ -31,10 +31,9 @@ FLAGS = tuple(str(flag.name).lower() for flag in Flag)
 
 def flag_named(*names: str) -> Flag:
     """The bits of flags by name, such as 'noop'."""
+    check_flags(names, FLAGS)
     bits = Flag(0)
     for name in names:
-        if name not in FLAGS:
-            raise UsageError(f"there is no flag '{name}'{nearest(name, FLAGS)} (flags: {', '.join(FLAGS)})")
         bits |= Flag[name.upper()]
     return bits
 

@@ -7,23 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from robot_foundry.catalog.components import Component, Mixture
-from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.refs import component_version
+from robot_foundry.catalog.opened import OpenMixture, Part
 from robot_foundry.catalog.robot.episode_tables import episode_rates
 from robot_foundry.catalog.robot.schema import Schema, schema_of
-from robot_foundry.catalog.robot.tables import read_episodes
-from robot_foundry.catalog.store import Store
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError, nearest
-
-
-def component_schema(store: Store, component: Component) -> Schema:
-    """The schema of the version that the component names."""
-    return schema_of(known_manifest(store, component_version(store, component)))
 
 
 @dataclass(frozen=True)
@@ -46,10 +38,28 @@ class Unions:
                 f"(streams{' of all' if len(self.schemas) > 1 else ''}: {', '.join(self.streams)})"
             )
 
+    def columns(self) -> dict[str, list[dict[str, Any]]]:
+        """By stream, `state` first, the dims: `name`, `unit`, and `components`, who has it by name."""
+        columns: dict[str, list[dict[str, Any]]] = {}
+        for stream, union in {"state": self.state, **self.streams}.items():
+            held = {
+                name: set(schema.space(stream).indices_in(union, schema.embodiment).tolist())
+                for name, schema in self.schemas.items()
+            }
+            columns[stream] = [
+                {
+                    "name": dim.name,
+                    "unit": dim.unit,
+                    "components": {name: i in indices for name, indices in held.items()},
+                }
+                for i, dim in enumerate(union)
+            ]
+        return columns
 
-def unions_of(store: Store, mixture: Mixture) -> Unions:
+
+def unions_of(opened: OpenMixture) -> Unions:
     """The unions of a mixture; components that cannot be united raise FoundryError."""
-    schemas = {component.name: component_schema(store, component) for component in mixture.components}
+    schemas = {part.name: schema_of(part.manifest) for part in opened.parts}
     embodiments = [schema.embodiment for schema in schemas.values()]
     common = set.intersection(*(set(schema.streams) for schema in schemas.values()))
     if not common:
@@ -66,11 +76,11 @@ def unions_of(store: Store, mixture: Mixture) -> Unions:
     return Unions(union("state"), {stream: union(stream) for stream in sorted(common)}, schemas)
 
 
-def component_rates(store: Store, component: Component) -> tuple[float, float] | None:
+def component_rates(part: Part) -> tuple[float, float] | None:
     """The least and the greatest rate of its episodes in Hz, None where no episode's is known."""
-    nominal = component_schema(store, component).fps
+    nominal = schema_of(part.manifest).fps
     if nominal:
         return nominal, nominal
-    rate_E = episode_rates(read_episodes(store, component_version(store, component)))
+    rate_E = episode_rates(part.opened.table("episodes"))
     rate_E = rate_E[np.isfinite(rate_E)]
     return (float(rate_E.min()), float(rate_E.max())) if rate_E.size else None

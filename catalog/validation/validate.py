@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 
 from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
-from robot_foundry.catalog.mixture import component_selection
-from robot_foundry.catalog.refs import component_version, resolve
+from robot_foundry.catalog.mixture import open_component
+from robot_foundry.catalog.opened import OpenMixture, OpenVersions, Part
+from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.robot.plausibility import doubts
 from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.catalog.robot.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, LEAVES_SCHEMA
-from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.validation.shard_findings import ShardResult, ShardTask, validate_shard
 from robot_foundry.catalog.validation.table_findings import Fault, checked_table, maker
@@ -116,16 +116,17 @@ def _mixture(store: Store, version: Version, manifest: Manifest) -> list[Finding
     assert manifest.mixture is not None
     found: list[Finding] = []
     fault = Fault(store, version, found)
+    versions, parts = OpenVersions(store), list[Part]()
     again = f"foundry-data mix --weights … --as {version.dataset} makes it anew"
     for component in manifest.mixture.components:
         try:
-            component_version(store, component)
-            component_selection(store, component)
+            parts.append(open_component(versions, component))
         except FoundryError as error:
             fault.add("mixture", component.name, f"{version}: {error.message}", again)
     if not found:
         try:
-            unions_of(store, manifest.mixture)
+            opened = OpenMixture(manifest.mixture, tuple(parts), versions)
+            opened.kind.check_mixed(opened)
         except FoundryError as error:
             fault.add("mixture", str(version), f"{version}: {error.message}", again)
     return found

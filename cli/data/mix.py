@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.mixture import commit_mixture, make_mixture, parse_weights
-from robot_foundry.catalog.refs import component_version
-from robot_foundry.catalog.robot.tables import FLAGS
-from robot_foundry.catalog.robot.unions import Unions, unions_of
+from robot_foundry.catalog.kind import all_flags
+from robot_foundry.catalog.mixture import commit_mixture, make_mixture, parse_weights, weight_doubts
+from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.catalog.selection import DEFAULT_GAP, SPLIT_BY, SPLITS
 from robot_foundry.catalog.store import Store, check_name
 from robot_foundry.cli.options import dry_run_option, json_option, store_option
 from robot_foundry.cli.output import emit, note, table
 from robot_foundry.cli.pointer import pointer_option, write_pointer
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.windows.mixing import warnings_for
 
 DRAWS = 1_000_000
 HAS, LACKS = "x", "."
@@ -49,7 +45,7 @@ HAS, LACKS = "x", "."
 @click.option(
     "--skip",
     multiple=True,
-    type=click.Choice(FLAGS),
+    type=click.Choice(all_flags()),
     help="Leave frames with this flag out; may be repeated.",
 )
 @pointer_option
@@ -77,12 +73,11 @@ def command(
     """
     if pointer is not None and name is None:
         raise UsageError("a pointer names a stored mixture", hint="add --as NAME")
-    opened = Store(store)
     if name is not None:
         check_name(name, "name")
     shares = parse_weights(weights)
-    mixture = make_mixture(
-        opened,
+    opened = make_mixture(
+        Store(store),
         shares,
         split=split,
         val_fraction=val_fraction,
@@ -91,9 +86,9 @@ def command(
         gap=gap,
         skip=skip,
     )
-    united = unions_of(opened, mixture)
-    warnings = warnings_for(opened, mixture, shares)
-    version = commit_mixture(opened, mixture, name) if name is not None and not dry_run else None
+    mixture = opened.mixture
+    warnings = weight_doubts(mixture, shares) + opened.kind.doubts_of_mixture(opened)
+    version = commit_mixture(opened, name) if name is not None and not dry_run else None
     if pointer is not None and version is not None:
         write_pointer(pointer, version, {c.name: c.num_samples for c in mixture.components})
     result = {
@@ -104,22 +99,24 @@ def command(
         "draws": DRAWS,
         "epochs": {c.name: float(c.fraction * DRAWS / c.num_samples) for c in mixture.components},
         "warnings": warnings,
-        "dims": _masks(mixture, united),
+        "dims": opened.kind.columns_of_mixture(opened),
     }
-    headers, rows = component_rows(opened, mixture)
     title = f"mixture {mixture.id}" + ("" if version is None else f" stored as {version}")
-    emit(
-        result,
-        as_json=as_json,
-        text=lambda: "\n".join([title, "", table(headers, rows), "", mask_tables(mixture, united)]),
-    )
+    emit(result, as_json=as_json, text=lambda: "\n".join([title, "", *mixture_tables(opened)]))
     for warning in warnings:
         note(f"Warning: {warning}")
     if version is None and not dry_run:
         note("Nothing was stored.\nHint: add --as NAME to store it")
 
 
-def component_rows(store: Store, mixture: Mixture) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+def mixture_tables(opened: OpenMixture) -> list[str]:
+    """One row a component, and where they differ in columns, which component has which."""
+    headers, rows = component_rows(opened)
+    columns = mask_rows(opened)
+    return [table(headers, rows), *(["", table(*columns)] if columns[1] else [])]
+
+
+def component_rows(opened: OpenMixture) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Headers and one row a component."""
     headers = (
         "component",
@@ -131,36 +128,22 @@ def component_rows(store: Store, mixture: Mixture) -> tuple[tuple[str, ...], lis
         "selection",
     )
     rows: list[tuple[object, ...]] = []
-    for component in mixture.components:
+    for part in opened.parts:
+        component = part.component
         epochs = float(component.fraction * DRAWS / component.num_samples)
         chosen = " ".join(f"{key}={value}" for key, value in sorted(component.selection.items()))
-        version = str(component_version(store, component))
+        version = str(part.opened.version)
         share = f"{float(component.fraction):.2%}"
         rows.append((component.name, version, component.weight, share, component.num_samples, epochs, chosen))
     return headers, rows
 
 
-def mask_tables(mixture: Mixture, united: Unions) -> str:
-    """For state and every common stream: the union's dims, and which component has which."""
-    headers = ("stream", "dim", "unit", *(component.name for component in mixture.components))
-    rows = [
+def mask_rows(opened: OpenMixture) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Headers and one row a column of the mixture, with which component has it."""
+    headers = ("stream", "dim", "unit", *(part.name for part in opened.parts))
+    rows: list[tuple[object, ...]] = [
         (stream, dim["name"], dim["unit"], *(HAS if has else LACKS for has in dim["components"].values()))
-        for stream, dims in _masks(mixture, united).items()
+        for stream, dims in opened.kind.columns_of_mixture(opened).items()
         for dim in dims
     ]
-    return table(headers, rows)
-
-
-def _masks(mixture: Mixture, united: Unions) -> dict[str, list[dict[str, Any]]]:
-    masks: dict[str, list[dict[str, Any]]] = {}
-    for stream, union in {"state": united.state, **united.streams}.items():
-        held = {
-            component.name: set(schema.space(stream).indices_in(union, schema.embodiment).tolist())
-            for component in mixture.components
-            for schema in [united.schemas[component.name]]
-        }
-        masks[stream] = [
-            {"name": dim.name, "unit": dim.unit, "components": {name: i in at for name, at in held.items()}}
-            for i, dim in enumerate(union)
-        ]
-    return masks
+    return headers, rows

@@ -10,14 +10,14 @@ import click
 
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.manifest import Manifest, known_manifest
+from robot_foundry.catalog.mixture import open_mixture
 from robot_foundry.catalog.refs import resolve, tags
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import read_annotations, read_episodes
-from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.version import Version
 from robot_foundry.cli.data.absence import absence_lines
-from robot_foundry.cli.data.mix import component_rows, mask_tables
+from robot_foundry.cli.data.mix import mixture_tables
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import counted, emit, size, table
 
@@ -108,12 +108,9 @@ def _robot_lines(manifest: Manifest, schema: Schema, episodes: dict[str, Any]) -
 
 
 def _mixture_lines(store: Store, mixture: Mixture) -> list[str]:
-    united = unions_of(store, mixture)
-    headers, rows = component_rows(store, mixture)
     return [
         f"mixture      {mixture.id}, {mixture.lanes} lanes, spans of {mixture.span}",
-        *("", table(headers, rows)),
-        *("", mask_tables(mixture, united)),
+        *("", *mixture_tables(open_mixture(store, mixture))),
     ]
 
 

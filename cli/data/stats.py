@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ import click
 import numpy as np
 from click.core import ParameterSource
 
-from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.mixture import as_mixture
-from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.opened import OpenVersions
 from robot_foundry.catalog.robot.leaves import version_statistics
 from robot_foundry.catalog.robot.schema import schema_of
-from robot_foundry.catalog.robot.unions import component_schema, unions_of
+from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.data.plots import Distributions, check_suffix, plot
 from robot_foundry.cli.options import json_option, store_option
@@ -153,14 +151,14 @@ def _chunks(
 ) -> tuple[dict[str, Statistics], dict[str, Statistics]]:
     """Statistics of states and chunks by name, and those with plain counts where they are weighted."""
     mixture = as_mixture(store, ref)
-    for component, schema in unions_of(store, mixture).schemas.items():
+    for component, schema in unions_of(mixture).schemas.items():
         if settings["stream"] in schema.streams:
             own = schema.state_space(), schema.space(settings["stream"])
             for line in base_axes_note(component, *own, settings["representation"]):
                 note(f"Note: {line}")
 
     def named(kind: str) -> dict[str, Statistics]:
-        found = chunk_statistics(store, mixture, **settings, weighting=kind, workers=workers, quiet=False)
+        found = chunk_statistics(mixture, **settings, weighting=kind, workers=workers, quiet=False)
         offsets = {f"{settings['stream']}+{step}": part for step, part in enumerate(found.offsets)}
         return {"state": found.state, settings["stream"]: found.action, **offsets}
 
@@ -170,13 +168,12 @@ def _chunks(
 def _absolute(store: Store, ref: str, stream: str | None) -> dict[str, Statistics]:
     if "=" in ref:
         raise UsageError(f"'{ref}' is a mixture", hint=f"foundry-data stats {ref} -r relative_tool")
-    version = resolve(store, ref)
-    manifest = known_manifest(store, version)
-    if manifest.mixture is not None:
-        raise UsageError(f"{version} is a mixture", hint=f"foundry-data stats {ref} -r relative_tool")
+    opened = OpenVersions(store).open(ref)
+    if opened.manifest.mixture is not None:
+        raise UsageError(f"{opened.version} is a mixture", hint=f"foundry-data stats {ref} -r relative_tool")
     return {
-        name: version_statistics(store, version, name)
-        for name in ([stream] if stream else ["state", *schema_of(manifest).streams])
+        name: version_statistics(opened, name)
+        for name in ([stream] if stream else ["state", *schema_of(opened.manifest).streams])
     }
 
 
@@ -189,12 +186,12 @@ def _distributions(
     mixture, stream = as_mixture(store, ref), settings["stream"]
     wanted = {"state": found["state"], stream: found[stream]}
     alone: dict[str, dict[str, Statistics]] = {name: {} for name in wanted}
-    for component in mixture.components:
-        one = replace(mixture, components=(replace(component, weight="1"),))
-        embodiment = component_schema(store, component).embodiment
-        own = chunk_statistics(store, one, **(settings | {"per_offset": False}), workers=workers, quiet=False)
-        for name, statistics in (("state", own.state), (stream, own.action)):
-            alone[name][component.name] = statistics.into(wanted[name].space, embodiment=embodiment)
+    for one in mixture.alone():
+        (part,) = one.parts
+        embodiment = schema_of(part.manifest).embodiment
+        chunks = chunk_statistics(one, **(settings | {"per_offset": False}), workers=workers, quiet=False)
+        for name, statistics in (("state", chunks.state), (stream, chunks.action)):
+            alone[name][part.name] = statistics.into(wanted[name].space, embodiment=embodiment)
     return [Distributions(name, alone[name], statistics) for name, statistics in wanted.items()]
 
 

@@ -102,7 +102,7 @@ def _emit_plan(job: Job, as_json: bool) -> None:
     check_origin(job)
     scales = first_scales(job, quiet=False)
     dims = scales_report(scales, job.spaces)
-    for line in outlier_notes(job.store, job.mixture, job.spaces, config.data.window.stream, scales):
+    for line in outlier_notes(job.opened, job.spaces, config.data.window.stream, scales):
         note(f"Warning: {line}")
     rows = mixture_rows(job.mixture)
     result: dict[str, Any] = {

@@ -14,16 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.manifest import Manifest, known_manifest
-from robot_foundry.catalog.mixture import make_mixture
+from robot_foundry.catalog.mixture import as_mixture
+from robot_foundry.catalog.opened import OpenVersion, OpenVersions
 from robot_foundry.catalog.opening import open_robot_shard
-from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.robot.episode_tables import expanded
 from robot_foundry.catalog.robot.leaves import version_statistics
 from robot_foundry.catalog.robot.rows import frame_rows, stored_episode_rows
 from robot_foundry.catalog.robot.schema import Schema, schema_of
-from robot_foundry.catalog.robot.tables import read_annotations, read_frames
-from robot_foundry.catalog.selection import Selection, SelectionSpec
+from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.tables import frame_matrix
 from robot_foundry.catalog.version import Version
@@ -41,8 +39,7 @@ def open(
     ref: str | Version, store: Store | str | os.PathLike[str] | None = None, *, split: str = "all"
 ) -> Dataset:
     """The dataset version that `ref` names; `split` 'train' or 'val' leaves the other rows out."""
-    opened = as_store(store)
-    return Dataset(opened, resolve(opened, ref), split)
+    return Dataset(OpenVersions(as_store(store)), ref, split)
 
 
 class Dataset:
@@ -53,16 +50,16 @@ class Dataset:
     `key`, the episode's. Columns are named by `space(stream)`.
     """
 
-    def __init__(self, store: Store, version: Version, split: str = "all") -> None:
-        self.store, self.version = store, version
-        self.manifest: Manifest = known_manifest(store, version)
+    def __init__(self, versions: OpenVersions, ref: str | Version, split: str = "all") -> None:
+        self._versions, opened = versions, versions.open(ref)
+        self._opened, self.version, self.manifest = opened, opened.version, opened.manifest
         if self.manifest.mixture is not None:
             raise FoundryError(
-                f"{version} is a mixture, which has no frames of its own",
+                f"{self.version} is a mixture, which has no frames of its own",
                 hint="open one of its components, or read batches with robot_foundry.load",
             )
         self.schema: Schema = schema_of(self.manifest)
-        self.selection = Selection.of(store, version, SelectionSpec(split=split))
+        self.selection = opened.select(SelectionSpec(split=split))
         self._shards: OrderedDict[int, _OpenShard] = OrderedDict()
 
     def __len__(self) -> int:
@@ -94,7 +91,7 @@ class Dataset:
         found = {column: self._episodes[column][row].as_py() for column in self._episodes.column_names}
         start = found["shard_row_start"]
         span = slice(start, start + found["num_frames"])
-        notes = read_annotations(self.store, self.version)
+        notes = self._opened.table("annotations")
         own = notes.filter(pc.equal(notes["key"], found["key"])).drop_columns(["key"])
         return Episode(
             **{column: found[column] for column in ("key", "id", "source", "row_start", "fps", "success")},
@@ -111,11 +108,11 @@ class Dataset:
 
     @cached_property
     def _episodes(self) -> pa.Table:
-        return stored_episode_rows(self.store, self.version, self.selection)
+        return stored_episode_rows(self._opened, self.selection)
 
     def frames(self) -> pa.Table:
         """The canonical rows of this split, without images; row i is `dataset[i]`."""
-        return frame_rows(self.store, self.version, self.selection)
+        return frame_rows(self._opened, self.selection)
 
     def space(self, stream: str = "state") -> ActionSpace:
         """The named dims of `state` or of an action stream."""
@@ -136,11 +133,9 @@ class Dataset:
         training split, as the loader gives them, all offsets pooled.
         """
         if representation is None:
-            return version_statistics(self.store, self.version, stream)
-        mixture = make_mixture(self.store, {f"{self.version.dataset}@{self.version.version_id}": 1})
+            return version_statistics(self._opened, stream)
         _, action = representation_statistics(
-            self.store,
-            mixture,
+            as_mixture(self._versions, self.version),
             stream=stream,
             representation=representation,
             horizon=horizon,
@@ -153,8 +148,7 @@ class Dataset:
         if ordinal not in self._shards:
             if len(self._shards) == _OPEN_SHARDS:
                 self._shards.popitem(last=False)
-            key = self.manifest.shards[ordinal].key
-            self._shards[ordinal] = _OpenShard(self.store, self.version, self.manifest, self.schema, key)
+            self._shards[ordinal] = _OpenShard(self._opened, self.schema, ordinal)
         self._shards.move_to_end(ordinal)
         return self._shards[ordinal]
 
@@ -162,14 +156,16 @@ class Dataset:
 class _OpenShard:
     """The mapped tables of one shard and its image bytes."""
 
-    def __init__(self, store: Store, version: Version, manifest: Manifest, schema: Schema, key: str) -> None:
-        shard = open_robot_shard(store, version.dataset, key, manifest.tar_hashes)
+    def __init__(self, opened: OpenVersion, schema: Schema, ordinal: int) -> None:
+        manifest = opened.manifest
+        key = manifest.shards[ordinal].key
+        shard = open_robot_shard(opened.store, manifest.dataset, key, manifest.tar_hashes)
         self._images = shard.images
         self._episodes = list(shard.episodes)
         self._image_rows: Mapping[str, NDArray[np.int64]] = {
             camera.role: shard.image_rows(camera.name) for camera in schema.cameras
         }
-        self._table = read_frames(store, version, key)
+        self._table = opened.shard_table("frames", ordinal)
         self._matrices = {
             name: frame_matrix(self._table, name)
             for name in ("state", *(f"action.{stream}" for stream in schema.streams))

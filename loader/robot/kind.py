@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.mixture import open_mixture
+from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.catalog.robot.unions import unions_of
-from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import Loader
 from robot_foundry.loader.robot.reader import WindowReader
 from robot_foundry.loader.robot.source import OpenShards, WindowSource
@@ -33,12 +33,16 @@ class RobotLoader(Loader[T]):
     dataset_spaces: dict[str, tuple[ActionSpace, ActionSpace]]
     embodiments: tuple[str, ...]
 
+    def __init__(self, opened: OpenMixture, window: WindowSpec, **options: Any) -> None:
+        self._opened = opened
+        super().__init__(opened.store, opened.mixture, window, **options)
+
     def open_reader(self, share: Share) -> WindowReader:
-        window, components = self.window, self.mixture.components
-        unions = unions_of(self.store, self.mixture)
+        window, opened = self.window, self.opened
+        unions = unions_of(opened)
         unions.check_stream(window.stream)
         shards = OpenShards()
-        sources = [WindowSource(self.store, c, i, window, shards) for i, c in enumerate(components)]
+        sources = [WindowSource(part, i, window, shards) for i, part in enumerate(opened.parts)]
         action = represented_union(unions.schemas, window.stream, window.representation)
         self.spaces = (unions.state, action)
         self.dataset_spaces = {s.component.name: (s.state_space, s.action_space) for s in sources}
@@ -55,12 +59,19 @@ class RobotLoader(Loader[T]):
             threads=self._threads,
         )
 
+    @property
+    def opened(self) -> OpenMixture:
+        """The mixture, open in this process: another one opens its own files."""
+        kept: OpenMixture | None = vars(self).get("_opened")
+        if kept is None or kept.store is not self.store:
+            kept = self._opened = open_mixture(self.store, self.mixture)
+        return kept
+
     def normalizer_statistics(self) -> tuple[Statistics, Statistics]:
         """(state, action) statistics over `spaces` of the training split, as batches hold them; cached."""
         window = self.window
         return representation_statistics(
-            self.store,
-            self.mixture,
+            self.opened,
             stream=window.stream,
             representation=window.representation,
             horizon=window.horizon,
@@ -73,10 +84,8 @@ class RobotLoader(Loader[T]):
 class RobotKind:
     """See `loader.kind.Kind`."""
 
-    def open_loader(
-        self, store: Store, mixture: Mixture, window: WindowSpec | None, **options: Any
-    ) -> RobotLoader[Any]:
-        return RobotLoader(store, mixture, window or WindowSpec(), **options)
+    def open_loader(self, opened: OpenMixture, window: WindowSpec | None, **options: Any) -> RobotLoader[Any]:
+        return RobotLoader(opened, window or WindowSpec(), **options)
 
 
 KIND = RobotKind()

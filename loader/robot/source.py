@@ -13,14 +13,10 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.components import Component
-from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.mixture import component_selection
+from robot_foundry.catalog.opened import Part
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.robot.episode_tables import episode_rates
-from robot_foundry.catalog.robot.tables import read_annotations, read_episodes, read_frames
-from robot_foundry.catalog.robot.unions import component_schema
-from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.loader.robot.instructions import Instructions
 from robot_foundry.normalization.representation import encode, represented
 from robot_foundry.runtime.errors import FoundryError
@@ -78,20 +74,16 @@ class OpenShards:
 class WindowSource:
     """The selected rows of one version. A part of the window that it cannot give raises FoundryError here."""
 
-    def __init__(
-        self, store: Store, component: Component, number: int, spec: WindowSpec, shards: OpenShards
-    ) -> None:
-        self.component, self.number, self.spec = component, number, spec
-        self.schema = component_schema(store, component)
+    def __init__(self, part: Part, number: int, spec: WindowSpec, shards: OpenShards) -> None:
+        self.component, self.number, self.spec = part.component, number, spec
+        self.schema = schema_of(part.manifest)
         self.state_space = self.schema.state_space()
         self.target_space = self.schema.space(spec.stream)
         self.action_space = represented(self.target_space, spec.representation, self.state_space)
-        self._store, self._shards = store, shards
-        self._selection = component_selection(store, component)
-        manifest = known_manifest(store, self._selection.version)
-        self._entries, self._hashes = manifest.shards, manifest.tar_hashes
+        self._opened, self._selection, self._shards = part.opened, part.selection, shards
+        self._entries = part.manifest.shards
         self._roles = {c.role: c.name for c in self.schema.cameras if c.role in spec.cameras}
-        self.steps = spec.timing.steps(self.schema.fps, component.name)
+        self.steps = spec.timing.steps(self.schema.fps, part.name)
         self._read_episodes()
         self._check_representation()
 
@@ -110,7 +102,7 @@ class WindowSource:
 
     def tar_path(self, ordinal: int) -> str:
         """Where the tar of a shard lies in its store."""
-        return self._store.shard_tar(self._selection.version.dataset, self._entries[ordinal].key)
+        return self._opened.store.shard_tar(self._opened.version.dataset, self._entries[ordinal].key)
 
     def dt(self, anchors: Anchors) -> NDArray[np.float32]:
         """Seconds between the steps of each window [n], 0 where the episode's rate is unknown."""
@@ -120,18 +112,16 @@ class WindowSource:
         return self._instructions.at(anchors.episode_n, anchors.row_n - anchors.start_n, k_n, seed)
 
     def _read_episodes(self) -> None:
-        version = self._selection.version
-        episodes = read_episodes(self._store, version)
+        episodes, groups = self._opened.table("episodes"), self._opened.geometry
         counts = np.array([entry.num_samples for entry in self._entries], np.int64)
         self._shard_first = np.cumsum(counts) - counts
-        shard_E = episodes["shard"].to_numpy()
         # Episodes are ordered by shard and row, so that one ascending number finds them.
-        self._episode_start_E = self._shard_first[shard_E] + episodes["row_start"].to_numpy()
-        self._length_E = episodes["num_frames"].to_numpy().astype(np.int64)
+        self._episode_start_E = self._shard_first[groups.shard_E] + groups.start_E
+        self._length_E = groups.length_E
         rate_E = episode_rates(episodes)
         self._dt_E = self.steps.dt(rate_E).astype(np.float32)
         self._step_E = self.steps.rows(rate_E)
-        self._instructions = Instructions(read_annotations(self._store, version), episodes["key"])
+        self._instructions = Instructions(self._opened.table("annotations"), episodes["key"])
 
     def _check_representation(self) -> None:
         try:
@@ -146,12 +136,12 @@ class WindowSource:
             raise FoundryError(f"'{self.component.name}', stream '{self.spec.stream}': {error}") from error
 
     def _open(self, ordinal: int) -> OpenShard:
-        store, version, key = self._store, self._selection.version, self._entries[ordinal].key
-        table = read_frames(store, version, key)
+        version, key = self._opened.version, self._entries[ordinal].key
+        table = self._opened.shard_table("frames", ordinal)
         frames = Frames.of(table, self.spec.stream)
         if not self._roles:
             return OpenShard(frames, None, {})
-        shard = open_robot_shard(store, version.dataset, key, self._hashes)
+        shard = open_robot_shard(self._opened.store, version.dataset, key, self._opened.manifest.tar_hashes)
         member_row_R = {role: shard.image_rows(camera) for role, camera in self._roles.items()}
         if any(len(rows) != table.num_rows for rows in member_row_R.values()):
             raise FoundryError(
