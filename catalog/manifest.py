@@ -27,7 +27,6 @@ __all__ = [
     "commit",
     "count_names",
     "find_build",
-    "known_manifest",
     "numbers",
     "read_build",
     "read_manifest",
@@ -232,8 +231,8 @@ class Manifest:
 def read_manifest(store: Store, version: Version) -> Manifest:
     """The manifest of a committed version, read anew from the store.
 
-    For what looks at the store itself: validate, ingest, remap and the snapshot. What uses a version takes
-    `known_manifest`.
+    For what looks at the store itself: validate, ingest, remap and the snapshot. What uses a version opens it
+    (`catalog.opened`).
     """
     path = store.manifest(version.dataset, version.version_id)
     try:
@@ -249,14 +248,6 @@ def read_manifest(store: Store, version: Version) -> Manifest:
             hint=f"foundry-data validate {version}",
         )
     return manifest
-
-
-def known_manifest(store: Store, version: Version) -> Manifest:
-    """As `read_manifest`, read once for an opened store, for whatever uses a version: it never changes."""
-    place = version.dataset, version.version_id
-    if place not in store.manifests:
-        store.manifests[place] = read_manifest(store, version)
-    return store.manifests[place]
 
 
 def commit(store: Store, manifest: Manifest) -> Version:
@@ -301,7 +292,6 @@ def _renew_files(store: Store, manifest: Manifest) -> None:
     files = {name: manifest.files.get(name, file) for name, file in known.files.items()}
     if files != known.files:
         store.storage.write(path, replace(known, files=files).to_json())
-        store.manifests.pop((manifest.dataset, manifest.version_id), None)
 
 
 def numbers(store: Store, dataset: str) -> list[int]:

@@ -122,24 +122,6 @@ def over_split(opened: OpenMixture, split: str, skip: Sequence[str] = ()) -> Ope
     return _over_split(opened.versions, opened.mixture, split, skip)
 
 
-def open_mixture(store: Store | OpenVersions, mixture: Mixture) -> OpenMixture:
-    """The mixture as it stands; see `open_component`."""
-    versions = OpenVersions.of(store)
-    return OpenMixture(mixture, tuple(open_component(versions, c) for c in mixture.components), versions)
-
-
-def open_component(store: Store | OpenVersions, component: Component) -> Part:
-    """The component; FoundryError when its rows are not the ones that the mixture was made with."""
-    opened = OpenVersions.of(store).open_id(component.dataset, component.version_id)
-    selection = opened.select(component.selection)
-    if selection.num_samples != component.num_samples:
-        raise FoundryError(
-            f"component '{component.name}' selects {selection.num_samples} rows of {selection.version}, "
-            f"the mixture was made with {component.num_samples}"
-        )
-    return Part(component, opened, selection)
-
-
 def commit_mixture(opened: OpenMixture, name: str) -> Version:
     """Store a mixture as the next version of `name` (or find it there already)."""
     check_name(name)
@@ -147,7 +129,7 @@ def commit_mixture(opened: OpenMixture, name: str) -> Version:
     counts = dict.fromkeys(count_names(kind), 0) | {
         "discovered": len(mixture.components),
         "written": len(mixture.components),
-        kind.groups: sum(part.selection.num_groups for part in opened.parts),
+        kind.groups: sum(part.select().num_groups for part in opened.parts),
         kind.samples: sum(component.num_samples for component in mixture.components),
     }
     manifest = Manifest(name, mixture.id, None, counts=counts, mixture=mixture, kind=MIXTURE, of=kind.name)
@@ -213,7 +195,7 @@ def _opened(
         selected = opened.select(json.loads(spec))
         share = str(weight / total)
         component = Component(name, dataset, version_id, share, selected.spec.to_json(), selected.num_samples)
-        parts.append(Part(component, opened, selected))
+        parts.append(Part(component, opened))
     mixture = Mixture(tuple(part.component for part in parts), lanes, span)
     made = OpenMixture(mixture, tuple(parts), versions)
     made.kind.check_mixed(made)

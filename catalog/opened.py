@@ -109,14 +109,27 @@ class OpenVersions:
             return self._of_ids[dataset, version_id]
         return self.open(f"{dataset}@{version_id}")
 
+    def open_part(self, component: Component) -> Part:
+        """A component of a mixture."""
+        return Part(component, self.open_id(component.dataset, component.version_id))
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A component of a mixture, opened: its version and the rows of it that are mixed."""
+    """A component of a mixture, and its version opened."""
 
     component: Component
     opened: OpenVersion
-    selection: Selection
+
+    def select(self) -> Selection:
+        """The rows of it; FoundryError when they are not the ones that the mixture was made with."""
+        selection = self.opened.select(self.component.selection)
+        if selection.num_samples != self.component.num_samples:
+            raise FoundryError(
+                f"component '{self.name}' selects {selection.num_samples} rows of {selection.version}, "
+                f"the mixture was made with {self.component.num_samples}"
+            )
+        return selection
 
     @property
     def name(self) -> str:
@@ -134,6 +147,12 @@ class OpenMixture:
     mixture: Mixture
     parts: tuple[Part, ...]
     versions: OpenVersions
+
+    @classmethod
+    def of(cls, store: Store | OpenVersions, mixture: Mixture) -> OpenMixture:
+        """The mixture as it stands."""
+        versions = OpenVersions.of(store)
+        return cls(mixture, tuple(versions.open_part(c) for c in mixture.components), versions)
 
     def __post_init__(self) -> None:
         kinds = {part.name: part.opened.kind.name for part in self.parts}

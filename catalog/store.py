@@ -19,7 +19,6 @@ from robot_foundry.runtime.storage.storage import Storage, open_storage
 from robot_foundry.shards.keys import KEY
 
 if TYPE_CHECKING:
-    from robot_foundry.catalog.manifest import Manifest
     from robot_foundry.catalog.table_file import Proven
 
 STORE_VARIABLE = "FOUNDRY_STORE"
@@ -30,13 +29,11 @@ _TABLE = re.compile(r"[a-z_]{1,64}(/[a-z0-9_-]{1,64})?")
 class Store:
     """A store at `url` (path or fsspec URL); nothing is created or read until something is written.
 
-    What was proven of it is kept as long as this object: `manifests` by dataset and version id, and `proven`
-    tables. Neither goes along to another process.
+    Which tables were `proven` is kept as long as this object, and does not go along to another process.
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
         self.storage: Storage = open_storage(os.fspath(url))
-        self.manifests: dict[tuple[str, str], Manifest] = {}
         self.proven: Proven = {}
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.table_file import MeasuredFile, TableFile, open_table
 from robot_foundry.catalog.version import Version
@@ -55,19 +54,11 @@ def save_table(table: pa.Table, file: BinaryIO | MeasuredFile) -> None:
         writer.write_table(plain)
 
 
-def read_table(store: Store, version: Version, name: str, schema: pa.Schema) -> pa.Table:
-    """The table `name` of a version, proven against its manifest; FoundryError if it is not what was written.
+def named_table(store: Store, version: Version, name: str, file: TableFile, schema: pa.Schema) -> pa.Table:
+    """The table `name` of a version, proven to be what its manifest names; FoundryError if it is not.
 
     It is memory-mapped where the store is local.
     """
-    file = known_manifest(store, version).files.get(name)
-    if file is None:
-        raise FoundryError(f"{version} has no table '{name}'")
-    return named_table(store, version, name, file, schema)
-
-
-def named_table(store: Store, version: Version, name: str, file: TableFile, schema: pa.Schema) -> pa.Table:
-    """As `read_table`, where the manifest that names the file is not at hand, as in a worker."""
     path = store.table(version.dataset, version.version_id, name)
     try:
         return open_table(store.storage, path, file, schema, store.proven)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.mixture import as_mixture, make_mixture, open_mixture
+from robot_foundry.catalog.mixture import as_mixture, make_mixture
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
@@ -69,7 +69,7 @@ def _mixture(policy: Policy, store: Store, split: str) -> tuple[OpenMixture, str
         if split != "val":
             raise
         weights = {f"{c.dataset}@{c.version_id}": c.weight for c in trained.components}
-        gap = window_rows(open_mixture(versions, trained), policy.config.data.window.timing)
+        gap = window_rows(OpenMixture.of(versions, trained), policy.config.data.window.timing)
         ends = make_mixture(versions, weights, split="val", split_by="time", gap=gap)
         return ends, f"{error}; measured on the last tenth of every episode, which training saw"
 

@@ -18,13 +18,12 @@ from robot_foundry.catalog.mixture import (
     as_mixture,
     commit_mixture,
     make_mixture,
-    open_component,
     parse_weights,
 )
-from robot_foundry.catalog.opened import OpenVersion
+from robot_foundry.catalog.opened import OpenMixture, OpenVersion, OpenVersions
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.robot.leaves import version_statistics
-from robot_foundry.catalog.robot.tables import Flag, read_episodes, read_frames
+from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.selection import Selection, SelectionSpec, rows_of_split
 from robot_foundry.catalog.store import Store
@@ -107,7 +106,7 @@ def test_split_by_time_holds_out_the_tail_behind_a_gap(store: Store) -> None:
 
 def test_where_reads_episodes_and_instructions(store: Store) -> None:
     chosen = select(store, "sim", split="all", where="success AND num_frames >= 5")
-    episodes = read_episodes(store, chosen.version).to_pylist()
+    episodes = OpenVersion(store, chosen.version).table("episodes").to_pylist()
     wanted = {
         (e["shard"], e["row_start"] + i)
         for e in episodes
@@ -196,7 +195,7 @@ def test_two_selections_of_one_dataset_keep_apart(store: Store) -> None:
     names = [component.name for component in both.components]
     assert len(set(names)) == 2 and all(name.startswith("real@") for name in names)
     assert sorted(component.num_samples for component in both.components) == [20, 90]
-    assert [open_component(store, c).selection.num_samples for c in both.components] == [
+    assert [part.select().num_samples for part in OpenMixture.of(store, both).parts] == [
         c.num_samples for c in both.components
     ]
 
@@ -232,7 +231,7 @@ def test_a_component_that_no_longer_selects_the_same_rows_is_refused(store: Stor
 
     component = as_mixture(store, "sim").mixture.components[0]
     with pytest.raises(FoundryError, match="was made with 3"):
-        open_component(store, replace(component, num_samples=3))
+        OpenVersions(store).open_part(replace(component, num_samples=3)).select()
 
 
 def test_version_statistics_are_those_of_the_rows(store: Store) -> None:
@@ -240,7 +239,10 @@ def test_version_statistics_are_those_of_the_rows(store: Store) -> None:
     found = version_statistics(OpenVersion(store, version), "next_state")
     shards = read_manifest(store, version).shards
     rows = np.concatenate(
-        [frame_matrix(read_frames(store, version, s.key), "action.next_state") for s in shards]
+        [
+            frame_matrix(OpenVersion(store, version).table(f"frames/{s.key}"), "action.next_state")
+            for s in shards
+        ]
     )
     for q in (0, 1, 50, 99, 100):
         below = (rows <= found.percentiles([q])[0]).mean(axis=0)
@@ -255,11 +257,11 @@ def test_chunk_statistics_against_a_loop(store: Store) -> None:
     state, action = representation_statistics(mixture, horizon=horizon, stride=stride)
     expected_state, expected_action = [], []
     for part in mixture.parts:
-        selection = part.selection
-        episodes = read_episodes(store, selection.version).to_pylist()
+        selection = part.select()
+        episodes = OpenVersion(store, selection.version).table("episodes").to_pylist()
         shards = read_manifest(store, selection.version).shards
         for shard, start, stop in selection.ranges():
-            table = read_frames(store, selection.version, shards[shard].key)
+            table = OpenVersion(store, selection.version).table(f"frames/{shards[shard].key}")
             states = frame_matrix(table, "state").astype(float)
             targets = frame_matrix(table, "action.next_state").astype(float)
             for t in range(start, stop):

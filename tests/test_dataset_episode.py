@@ -18,7 +18,6 @@ from robot_foundry.catalog.duck import query_tables
 from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.robot.episode_tables import field_names, geometry_of, structs
-from robot_foundry.catalog.robot.tables import read_episodes
 from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.snapshot import Catalog
 from robot_foundry.catalog.store import Store
@@ -154,7 +153,7 @@ def test_attributes_are_columns_of_sql_and_of_where(store: Store) -> None:
         ("row_start = 0", {"demo_0"}),
     ):  # fmt: skip
         chosen = OpenVersion(store, version).select(SelectionSpec(split="all", where=where))
-        stored = read_episodes(store, version)
+        stored = OpenVersion(store, version).table("episodes")
         assert (
             set(stored.filter(pa.array(chosen.holds(geometry_of(stored))))["id"].to_pylist()) == expected
         ), where

@@ -20,7 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.catalog.opened import OpenVersion
-from robot_foundry.catalog.robot.tables import read_episodes
 from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.store import as_store
 from robot_foundry.ingest import remapping
@@ -47,7 +46,7 @@ def ingest(source, store, name="made", spec="robomimic", **options):
 
 def hashes(report, store):
     """The split hash of each episode by its number of frames and id, which name it here."""
-    table = read_episodes(as_store(store), report.version)
+    table = OpenVersion(as_store(store), report.version).table("episodes")
     return {(row["num_frames"], row["id"]): row["split_hash"] for row in table.to_pylist()}
 
 
@@ -96,7 +95,7 @@ def test_the_split_follows_the_content_wherever_the_source_lies(day, tmp_path):
     )
     assert not remapped.noop and hashes(remapped, tmp_path) == first
     bound = Fraction(1, 3) * 2**64
-    table = read_episodes(as_store(tmp_path), remapped.version).to_pylist()
+    table = OpenVersion(as_store(tmp_path), remapped.version).table("episodes").to_pylist()
     held_out = [row for row in table if row["split_hash"] < bound]
     assert 0 < len(held_out) < 9
     chosen = OpenVersion(as_store(tmp_path), remapped.version).select(SelectionSpec("val", "1/3"))
@@ -132,7 +131,7 @@ def test_links_are_taken_once_and_copies_told_and_on_one_side(day, tmp_path):
     (source / "lost.hdf5").symlink_to("nothing.hdf5")
     shutil.copy(day / "b.hdf5", source / "b (copy).hdf5")
     report = ingest(source, store)
-    rows = read_episodes(as_store(store), report.version).to_pylist()
+    rows = OpenVersion(as_store(store), report.version).table("episodes").to_pylist()
     assert sorted({row["source"] for row in rows}) == ["b (copy).hdf5", "day/a.hdf5", "day/b.hdf5"]
     assert (report.written, report.discovered) == (14, 15)
     assert report.quarantined[0][0] == "lost.hdf5" and "leads nowhere" in report.quarantined[0][1]
@@ -216,7 +215,7 @@ def test_names_that_look_alike_are_episodes_of_their_own(names, tmp_path):
         for number, name in enumerate(names):
             file["data"].move(f"moved{number}", name)
     report = ingest(path, tmp_path / "store")
-    rows = read_episodes(as_store(tmp_path / "store"), report.version).to_pylist()
+    rows = OpenVersion(as_store(tmp_path / "store"), report.version).table("episodes").to_pylist()
     assert sorted(row["id"] for row in rows) == sorted(names) and not report.quarantined
     assert len({row["key"] for row in rows}) == len({row["split_hash"] for row in rows}) == len(names)
 
@@ -224,7 +223,7 @@ def test_names_that_look_alike_are_episodes_of_their_own(names, tmp_path):
 def test_keys_of_ordinary_names_are_as_they_were(tmp_path):
     path = make(tmp_path / "in.hdf5", seed=0, episodes=12, frames=4, size=16)
     report = ingest(path, tmp_path / "store")
-    rows = read_episodes(as_store(tmp_path / "store"), report.version).to_pylist()
+    rows = OpenVersion(as_store(tmp_path / "store"), report.version).table("episodes").to_pylist()
     assert [row["id"] for row in rows] == [f"demo_{number}" for number in range(12)]
     for number, row in enumerate(rows):
         padded = f"demo_{number:06d}"
@@ -282,6 +281,6 @@ def test_a_folder_whose_name_looks_like_a_pattern_is_that_folder(day, tmp_path):
         (tmp_path / "data[1]", tmp_path / "a*b" / "sub", f"{tmp_path}/what?/sub/*.hdf5")
     ):
         report = ingest(source, tmp_path / "store", f"literal_{number}")
-        rows = read_episodes(as_store(tmp_path / "store"), report.version).to_pylist()
+        rows = OpenVersion(as_store(tmp_path / "store"), report.version).table("episodes").to_pylist()
         assert len(rows) == 9 and not any("copies" in told for told in report.warnings)
         assert {Path(row["source"]).name for row in rows} == {"a.hdf5", "b.hdf5"}

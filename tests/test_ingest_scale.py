@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from robot_foundry.catalog.robot.tables import read_episodes
+from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import run
 from robot_foundry.runtime import files
@@ -296,7 +296,10 @@ def test_copies_in_s3_are_told_and_on_the_side_of_the_file_here(bucket, source, 
     there, here = ingest(root, tmp_path / "there"), ingest(source / "part_0.hdf5", tmp_path / "here")
     assert any(told in warning for warning in there.warnings)
     remote, local = (
-        [(row["id"], row["split_hash"]) for row in read_episodes(Store(store), report.version).to_pylist()]
+        [
+            (row["id"], row["split_hash"])
+            for row in OpenVersion(Store(store), report.version).table("episodes").to_pylist()
+        ]
         for store, report in ((tmp_path / "there", there), (tmp_path / "here", here))
     )
     assert sorted(remote) == sorted(2 * local)

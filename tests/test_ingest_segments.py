@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import robot_foundry
+from robot_foundry.catalog.opened import OpenVersions
 from robot_foundry.catalog.opening import open_robot_shard
-from robot_foundry.catalog.refs import resolve
-from robot_foundry.catalog.robot.tables import Flag, read_episodes
+from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.plan import MOST_FRAMES, plan
@@ -90,7 +90,7 @@ def test_frames_are_the_same_cut_or_whole(both):
     for one, other in zip(of_cut, of_whole, strict=True):
         assert one.keys() == other.keys() >= {"image.primary", "state"}
         assert all(np.array_equal(one[name], other[name]) for name in one)
-    rows = [read_episodes(Store(store), resolve(Store(store), "reach")).to_pylist() for store in both]
+    rows = [OpenVersions(Store(store)).open("reach").table("episodes").to_pylist() for store in both]
     assert rows[0] == rows[1]  # with the hash that decides the side of a split
 
 

@@ -17,8 +17,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.manifest import read_manifest
+from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.refs import resolve
-from robot_foundry.catalog.robot.tables import read_frames
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import frame_matrix
 from robot_foundry.cli.foundry_data import group
@@ -109,7 +109,7 @@ def tables(folder: Path, reference: str) -> dict[str, Any]:
     manifest = read_manifest(store, version)
     assert manifest.schema is not None
     columns = ["state", *(f"action.{stream}" for stream in manifest.schema.streams)]
-    frames = [read_frames(store, version, shard.key) for shard in manifest.shards]
+    frames = [OpenVersion(store, version).table(f"frames/{shard.key}") for shard in manifest.shards]
     found = {name: np.concatenate([frame_matrix(table, name) for table in frames]) for name in columns}
     return {**found, "timestamp": np.concatenate([table["timestamp"].to_numpy() for table in frames])}
 

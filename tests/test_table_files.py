@@ -11,8 +11,8 @@ import pytest
 
 import robot_foundry
 from robot_foundry.catalog.manifest import Manifest, TableFile, commit, read_manifest
+from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.refs import resolve
-from robot_foundry.catalog.robot.tables import read_episodes, read_frames
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import FoundryError
@@ -70,11 +70,11 @@ def test_a_table_that_is_not_what_was_written_is_refused_by_name(store: Path, na
 def test_a_table_that_changes_after_it_was_proven_is_proven_again(store: Path) -> None:
     opened = Store(store)
     version = resolve(opened, "reach")
-    before = read_episodes(opened, version)
-    assert read_episodes(opened, version) == before
+    before = OpenVersion(opened, version).table("episodes")
+    assert OpenVersion(opened, version).table("episodes") == before
     flip(path_of(store, "episodes"), 2000)
     with pytest.raises(FoundryError, match="damaged"):
-        read_episodes(opened, version)
+        OpenVersion(opened, version).table("episodes")
 
 
 def test_a_flipped_bit_in_an_object_store_is_refused(made: Path, tmp_path: Path) -> None:
@@ -83,16 +83,16 @@ def test_a_flipped_bit_in_an_object_store_is_refused(made: Path, tmp_path: Path)
         far.storage.write(path, Store(made / "store").storage.read_bytes(path))
     version = resolve(far, "reach")
     key = read_manifest(far, version).shards[0].key
-    assert read_frames(far, version, key).num_rows == 80
+    assert OpenVersion(far, version).table(f"frames/{key}").num_rows == 80
     path = far.frames("reach", version.version_id, key)
     data = bytearray(far.storage.read_bytes(path))
     data[1500] ^= 8
     far.storage.write(path, bytes(data))
     with pytest.raises(FoundryError, match="are not those that the manifest names"):
-        read_frames(far, version, key)
+        OpenVersion(far, version).table(f"frames/{key}")
     far.storage.write(path, bytes(data[:-8]))
     with pytest.raises(FoundryError, match="bytes where the manifest says"):
-        read_frames(far, version, key)
+        OpenVersion(far, version).table(f"frames/{key}")
 
 
 def test_an_index_of_other_bytes_than_the_version_names_is_refused(store: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_second_writer_of_other_bytes_leaves_a_version_that_is_read(store: Pat
     values = {name: getattr(manifest, name) for name in Manifest.__dataclass_fields__}
     files = dict(manifest.files) | {"episodes": TableFile.of(path.read_bytes())}
     version = commit(opened, Manifest(**values | {"files": files, "build_id": "0" * 32}))
-    assert str(version) == "reach@v1" and read_episodes(opened, version).equals(table)
+    assert str(version) == "reach@v1" and OpenVersion(opened, version).table("episodes").equals(table)
     assert read_manifest(Store(store), version).build_id == manifest.build_id
 
 

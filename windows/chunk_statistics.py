@@ -162,7 +162,7 @@ def _identity(
     return {
         "format": FORMAT,
         "digests": package_version("fastdigest"),
-        "rows": [[part.component.version_id, part.selection.id] for part in opened.parts],
+        "rows": [[part.component.version_id, part.select().id] for part in opened.parts],
         "spaces": [union.to_json() for union in unions],
         "window": [
             wanted.stream,
@@ -271,7 +271,7 @@ def _merged(leaves: list[_Leaf], times: list[int]) -> ChunkStatistics:
 
 
 def _tasks(part: Part, number: int, wanted: _Wanted, steps: Steps, horizon: int) -> Iterator[_Task]:
-    opened, selection, schema = part.opened, part.selection, schema_of(part.manifest)
+    opened, selection, schema = part.opened, part.select(), schema_of(part.manifest)
     plan = WindowPlan(
         schema.state_space(),
         schema.space(wanted.stream),

@@ -8,11 +8,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from robot_foundry.catalog.kind import check_flags
-from robot_foundry.catalog.manifest import known_manifest
-from robot_foundry.catalog.robot.schema import Schema, schema_of
-from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import read_table
-from robot_foundry.catalog.version import Version
+from robot_foundry.catalog.robot.schema import Schema
 
 
 class Flag(enum.IntFlag):
@@ -91,24 +87,3 @@ def frames_schema(state_dims: int, stream_dims: Mapping[str, int]) -> pa.Schema:
 def frames_schema_of(schema: Schema) -> pa.Schema:
     """Schema of the frames tables of a version."""
     return frames_schema(len(schema.state), {name: len(dims) for name, dims in schema.streams.items()})
-
-
-def read_frames(store: Store, version: Version, shard_key: str) -> pa.Table:
-    """Canonical rows of one shard."""
-    schema = schema_of(known_manifest(store, version))
-    return read_table(store, version, f"frames/{shard_key}", frames_schema_of(schema))
-
-
-def read_episodes(store: Store, version: Version) -> pa.Table:
-    """One row an episode, ordered by shard and episode."""
-    return read_table(store, version, "episodes", EPISODES_SCHEMA)
-
-
-def read_annotations(store: Store, version: Version) -> pa.Table:
-    """Language and other labels of spans of frames."""
-    return read_table(store, version, "annotations", ANNOTATIONS_SCHEMA)
-
-
-def read_leaves(store: Store, version: Version) -> pa.Table:
-    """One t-digest a shard, column and dim."""
-    return read_table(store, version, "leaves", LEAVES_SCHEMA)

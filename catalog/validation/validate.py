@@ -20,7 +20,6 @@ import numpy as np
 import pyarrow as pa
 
 from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
-from robot_foundry.catalog.mixture import open_component
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions, Part
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.robot.plausibility import doubts
@@ -120,7 +119,9 @@ def _mixture(store: Store, version: Version, manifest: Manifest) -> list[Finding
     again = f"foundry-data mix --weights … --as {version.dataset} makes it anew"
     for component in manifest.mixture.components:
         try:
-            parts.append(open_component(versions, component))
+            part = versions.open_part(component)
+            part.select()
+            parts.append(part)
         except FoundryError as error:
             fault.add("mixture", component.name, f"{version}: {error.message}", again)
     if not found:

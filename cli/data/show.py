@@ -9,13 +9,11 @@ from typing import Any
 import click
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.manifest import Manifest, known_manifest
-from robot_foundry.catalog.mixture import open_mixture
-from robot_foundry.catalog.refs import resolve, tags
+from robot_foundry.catalog.manifest import Manifest
+from robot_foundry.catalog.opened import OpenMixture, OpenVersion, OpenVersions
+from robot_foundry.catalog.refs import tags
 from robot_foundry.catalog.robot.schema import Schema
-from robot_foundry.catalog.robot.tables import read_annotations, read_episodes
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.version import Version
 from robot_foundry.cli.data.absence import absence_lines
 from robot_foundry.cli.data.mix import mixture_tables
 from robot_foundry.cli.options import json_option, store_option
@@ -33,21 +31,22 @@ _STRUCTURED = ("absence", "arrays", "controllers")
 @json_option
 def command(ref: str, store: str, as_json: bool) -> None:
     """Show a version: NAME, NAME@v3, NAME@<id prefix> or NAME:tag."""
-    opened = Store(store)
-    version = resolve(opened, ref)
-    manifest = known_manifest(opened, version)
+    opened = OpenVersions(Store(store)).open(ref)
+    version, manifest = opened.version, opened.manifest
     result = json.loads(manifest.to_json()) | {"version": str(version), "seq": version.seq}
-    result["tags"] = [name for name, tagged in tags(opened, version.dataset).items() if tagged == version]
+    result["tags"] = [
+        name for name, tagged in tags(opened.store, version.dataset).items() if tagged == version
+    ]
     if manifest.schema is not None:
-        result["episodes"] = _episodes(opened, version)
-    emit(result, as_json=as_json, text=lambda: _text(opened, version, manifest, result))
+        result["episodes"] = _episodes(opened)
+    emit(result, as_json=as_json, text=lambda: _text(opened, result))
 
 
-def _episodes(store: Store, version: Version) -> dict[str, Any]:
+def _episodes(opened: OpenVersion) -> dict[str, Any]:
     """Lengths, rates, successes, instructions, and of annotations of other kinds how many texts."""
-    episodes = read_episodes(store, version)
+    episodes = opened.table("episodes")
     lengths = sorted(episodes["num_frames"].to_pylist())
-    notes = read_annotations(store, version)
+    notes = opened.table("annotations")
     kinds: dict[str, Counter[str]] = {}
     for kind, text in zip(notes["kind"].to_pylist(), notes["text"].to_pylist(), strict=True):
         kinds.setdefault(kind, Counter())[text] += 1
@@ -63,7 +62,8 @@ def _episodes(store: Store, version: Version) -> dict[str, Any]:
     }
 
 
-def _text(store: Store, version: Version, manifest: Manifest, result: dict[str, Any]) -> str:
+def _text(opened: OpenVersion, result: dict[str, Any]) -> str:
+    version, manifest = opened.version, opened.manifest
     lines = [
         f"{version}  {manifest.kind}  id {version.version_id}  build {version.build_id}",
         *([f"tags         {', '.join(result['tags'])}"] if result["tags"] else []),
@@ -76,7 +76,7 @@ def _text(store: Store, version: Version, manifest: Manifest, result: dict[str, 
     if isinstance(manifest.schema, Schema):
         lines += _robot_lines(manifest, manifest.schema, result["episodes"])
     if manifest.mixture is not None:
-        lines += _mixture_lines(store, manifest.mixture)
+        lines += _mixture_lines(opened.store, manifest.mixture)
     return "\n".join(lines)
 
 
@@ -110,7 +110,7 @@ def _robot_lines(manifest: Manifest, schema: Schema, episodes: dict[str, Any]) -
 def _mixture_lines(store: Store, mixture: Mixture) -> list[str]:
     return [
         f"mixture      {mixture.id}, {mixture.lanes} lanes, spans of {mixture.span}",
-        *("", *mixture_tables(open_mixture(store, mixture))),
+        *("", *mixture_tables(OpenMixture.of(store, mixture))),
     ]
 
 

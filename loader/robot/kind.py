@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from robot_foundry.catalog.mixture import open_mixture
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.loader.load import Loader
@@ -64,7 +63,7 @@ class RobotLoader(Loader[T]):
         """The mixture, open in this process: another one opens its own files."""
         kept: OpenMixture | None = vars(self).get("_opened")
         if kept is None or kept.store is not self.store:
-            kept = self._opened = open_mixture(self.store, self.mixture)
+            kept = self._opened = OpenMixture.of(self.store, self.mixture)
         return kept
 
     def normalizer_statistics(self) -> tuple[Statistics, Statistics]:

@@ -80,7 +80,7 @@ class WindowSource:
         self.state_space = self.schema.state_space()
         self.target_space = self.schema.space(spec.stream)
         self.action_space = represented(self.target_space, spec.representation, self.state_space)
-        self._opened, self._selection, self._shards = part.opened, part.selection, shards
+        self._opened, self._selection, self._shards = part.opened, part.select(), shards
         self._entries = part.manifest.shards
         self._roles = {c.role: c.name for c in self.schema.cameras if c.role in spec.cameras}
         self.steps = spec.timing.steps(self.schema.fps, part.name)
