@@ -1,6 +1,6 @@
 """The instruction of an anchor frame, from the annotations of its episode.
 
-Legend: n anchors, E episodes, M annotations.
+Legend: n anchors, E episodes, M annotations, c annotations of the episodes of anchors.
 """
 
 from __future__ import annotations
@@ -16,29 +16,64 @@ INSTRUCTION = "instruction"
 
 
 class Instructions:
-    """Annotations of kind 'instruction', by episode; `episode_keys` [E] number the episodes."""
+    """Annotations of kind 'instruction', by episode; `episode_keys` [E] number the episodes.
+
+    Texts stay in the table, and are read for the anchors that have them.
+    """
 
     def __init__(self, annotations: pa.Table, episode_keys: pa.ChunkedArray) -> None:
-        found = annotations.filter(pc.equal(annotations["kind"], INSTRUCTION))
-        episode_M = pc.index_in(found["key"], episode_keys.combine_chunks())
-        found = found.append_column("_episode", episode_M).filter(pc.is_valid(episode_M))
-        found = found.sort_by([("_episode", "ascending"), ("start", "ascending"), ("text", "ascending")])
-        # Plain lists: most episodes have one annotation, which numpy would take longer to look at.
-        self._start_M, self._end_M = found["start"].to_pylist(), found["end"].to_pylist()
-        text_M = found["text"].combine_chunks().dictionary_encode()
-        self._texts, self._text_M = text_M.dictionary.to_pylist(), text_M.indices.to_pylist()
-        bounds = np.arange(len(episode_keys) + 1)
-        self._first_E1 = np.searchsorted(found["_episode"].to_numpy(), bounds).tolist()
+        is_instruction = pc.equal(annotations["kind"], INSTRUCTION)
+        if not pc.all(is_instruction, skip_nulls=False).as_py():
+            annotations = annotations.filter(is_instruction)
+        episode_M = _numbers_of(annotations["key"], episode_keys)
+        row_M = _ordered(annotations, episode_M)
+        if row_M is not None:
+            annotations, episode_M = annotations.take(pa.array(row_M)), episode_M[row_M]
+        self._start_M = annotations["start"].to_numpy()
+        self._end_M = annotations["end"].to_numpy()
+        self._text_M = annotations["text"]
+        self._first_E1 = np.zeros(len(episode_keys) + 1, np.int64)
+        np.cumsum(np.bincount(episode_M, minlength=len(episode_keys)), out=self._first_E1[1:])
 
     def at(
         self, episode_n: NDArray[np.int64], frame_n: NDArray[np.int64], k_n: NDArray[np.int64], seed: int
     ) -> list[str]:
         """The text of each anchor: one that covers its frame, chosen by (seed, k); '' if none does."""
         choice_n = uniform(key("instruction", seed), k_n)
-        asked = zip(episode_n.tolist(), frame_n.tolist(), choice_n.tolist(), strict=True)
-        return [self._choose(*one) for one in asked]
+        first_n = self._first_E1[episode_n]
+        count_n = self._first_E1[episode_n + 1] - first_n
+        # All annotations of all anchors, one behind the other: row_c in the table, of anchor anchor_c.
+        anchor_c = np.repeat(np.arange(len(episode_n)), count_n)
+        row_c = np.arange(len(anchor_c)) + np.repeat(first_n - (np.cumsum(count_n) - count_n), count_n)
+        frame_c = frame_n[anchor_c]
+        covers_c = (self._start_M[row_c] <= frame_c) & (frame_c < self._end_M[row_c])
+        anchor_c, row_c = anchor_c[covers_c], row_c[covers_c]
+        count_n = np.bincount(anchor_c, minlength=len(episode_n))
+        covered_n = np.flatnonzero(count_n)
+        place_n = np.cumsum(count_n) - count_n + (choice_n * count_n).astype(np.int64)
+        texts = [""] * len(episode_n)
+        chosen = self._text_M.take(pa.array(row_c[place_n[covered_n]])).to_pylist()
+        for n, text in zip(covered_n.tolist(), chosen, strict=True):
+            texts[n] = text
+        return texts
 
-    def _choose(self, episode: int, frame: int, choice: float) -> str:
-        span = range(self._first_E1[episode], self._first_E1[episode + 1])
-        covering = [m for m in span if self._start_M[m] <= frame < self._end_M[m]]
-        return self._texts[self._text_M[covering[int(choice * len(covering))]]] if covering else ""
+
+def _numbers_of(keys_M: pa.ChunkedArray, episode_keys: pa.ChunkedArray) -> NDArray[np.int64]:
+    """The number of the episode of each annotation, that of no episode is -1."""
+    if keys_M.equals(episode_keys):  # as most datasets are: one annotation each, in the order of episodes
+        return np.arange(len(keys_M))
+    number_M = pc.fill_null(pc.index_in(keys_M, episode_keys.combine_chunks()), -1)
+    numbers: NDArray[np.int64] = number_M.to_numpy().astype(np.int64)
+    return numbers
+
+
+def _ordered(annotations: pa.Table, episode_M: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Rows by episode, start and text, without those of no episode; None where they are that already."""
+    start_M = annotations["start"].to_numpy()
+    step_M, same_M = np.diff(episode_M), np.diff(start_M) > 0
+    if (not len(episode_M) or episode_M[0] >= 0) and ((step_M > 0) | ((step_M == 0) & same_M)).all():
+        return None
+    table = annotations.select(["start", "text"]).append_column("episode", pa.array(episode_M))
+    order = pc.sort_indices(table, [(name, "ascending") for name in ("episode", "start", "text")])
+    row_M = order.to_numpy().astype(np.int64)
+    return row_M[episode_M[row_M] >= 0]
