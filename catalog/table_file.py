@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ _DIGITS = 32
 Proven = MutableMapping[str, tuple[int, ...]]  # by path, what the file's status was when it was proven
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TableFile:
     """The bytes of a table's Arrow file: how many, and the first 32 hex digits of their BLAKE3."""
 
@@ -92,14 +93,16 @@ def _fetched(storage: Storage, path: str, file: TableFile) -> pa.Buffer:
 def _mapped(path: Path, file: TableFile, schema: pa.Schema, proven: Proven) -> pa.Table:
     status = os.stat(path)
     _check_size(status.st_size, file)
-    with pa.memory_map(str(path)) as source:
-        _check_size(source.size(), file)
-        data = source.read_buffer()
+    with path.open("rb") as source:
+        mapped = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+    _check_size(len(mapped), file)
+    data = pa.py_buffer(mapped)
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if proven.get(str(path)) == key:
         return pa.ipc.open_file(data).read_all()
     _check_content(memoryview(data), file)
     table = _parsed(data, schema)
+    mapped.madvise(mmap.MADV_DONTNEED)  # most of what was proven is not used soon, and need not stay resident
     proven[str(path)] = key
     return table
 
