@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from robot_foundry.catalog.components import Mixture
@@ -43,7 +44,7 @@ _NUMBERED_ANEW = f"delete it, then {AGAIN}: the version gets its number back"
 _NUMBERED = re.compile(r"v([1-9][0-9]*)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardEntry:
     """One tar of a version: its key, the sha256 (64 hex) and size of the tar, and how much it holds."""
 
@@ -111,7 +112,7 @@ class Manifest:
         check_keys(self.counts, names, f"counts of '{self.dataset}'")
         check_keys(self.tables, self._table_names(), f"tables of '{self.dataset}'")
         if self.files:
-            check_keys(self.files, sorted(self.tables), f"files of '{self.dataset}'")
+            check_keys(self.files, list(self.tables), f"files of '{self.dataset}'")
 
     def _check_kind(self) -> None:
         where, is_mixture = f"manifest of '{self.dataset}'", self.kind == MIXTURE
@@ -124,7 +125,7 @@ class Manifest:
         if self.mixture is not None:
             return []
         of_shards = [f"{name}/{shard.key}" for name in self.holds.shard_tables for shard in self.shards]
-        return sorted([*self.holds.tables, *of_shards])
+        return [*self.holds.tables, *of_shards]
 
     @cached_property
     def holds(self) -> Kind:
@@ -206,8 +207,9 @@ class Manifest:
         is_mixture = obj.get("kind") == MIXTURE
         check_keys(obj, (*_KEYS, "of") if is_mixture else _KEYS, where)
         holds = kind_named(obj["of"] if is_mixture else obj["kind"])
+        shard_keys = _shard_keys(holds)
         for entry in obj["shards"]:
-            check_keys(entry, _shard_keys(holds), f"a shard of {where}")
+            check_keys(entry, shard_keys, f"a shard of {where}")
         for entry in obj["quarantined"]:
             check_keys(entry, ("unit", "reason"), f"a quarantined unit of {where}")
         if obj["tables"] and not obj["files"]:
@@ -216,7 +218,7 @@ class Manifest:
             dataset=obj["dataset"],
             build_id=obj["build_id"],
             schema=None if obj["schema"] is None else holds.read_schema(obj["schema"], f"schema of {where}"),
-            shards=tuple(ShardEntry(*map(entry.get, _shard_keys(holds))) for entry in obj["shards"]),
+            shards=tuple(ShardEntry(*itemgetter(*shard_keys)(entry)) for entry in obj["shards"]),
             tables=obj["tables"],
             files={name: TableFile(*file) for name, file in obj["files"].items()},
             counts=obj["counts"],
