@@ -221,8 +221,12 @@ def _joined(
     shard_R: NDArray[np.int32], start_R: NDArray[np.int64], stop_R: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
     """Sorted ranges, neighbours joined."""
-    order = np.lexsort((start_R, shard_R))
-    shard_R, start_R, stop_R = shard_R[order], start_R[order], stop_R[order]
+    is_behind_R = (shard_R[1:] > shard_R[:-1]) | (
+        (shard_R[1:] == shard_R[:-1]) & (start_R[1:] >= start_R[:-1])
+    )
+    if not is_behind_R.all():
+        order = np.lexsort((start_R, shard_R))
+        shard_R, start_R, stop_R = shard_R[order], start_R[order], stop_R[order]
     fresh_R = np.ones(len(shard_R), dtype=bool)
     fresh_R[1:] = (shard_R[1:] != shard_R[:-1]) | (start_R[1:] != stop_R[:-1])
     last_R = np.append(fresh_R[1:], True)
