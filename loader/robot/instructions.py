@@ -19,16 +19,16 @@ class Instructions:
     """Annotations of kind 'instruction', by episode; `episode_keys` [E] number the episodes."""
 
     def __init__(self, annotations: pa.Table, episode_keys: pa.ChunkedArray) -> None:
-        found = annotations.filter(pc.equal(annotations["kind"], INSTRUCTION))
-        episode_M = pc.index_in(found["key"], episode_keys.combine_chunks())
-        found = found.append_column("_episode", episode_M).filter(pc.is_valid(episode_M))
-        found = found.sort_by([("_episode", "ascending"), ("start", "ascending"), ("text", "ascending")])
+        notes = annotations.filter(pc.equal(annotations["kind"], INSTRUCTION))
+        episode_M = pc.index_in(notes["key"], episode_keys.combine_chunks())
+        notes = notes.append_column("_episode", episode_M).filter(pc.is_valid(episode_M))
+        notes = notes.sort_by([("_episode", "ascending"), ("start", "ascending"), ("text", "ascending")])
         # Plain lists: most episodes have one annotation, which numpy would take longer to look at.
-        self._start_M, self._end_M = found["start"].to_pylist(), found["end"].to_pylist()
-        text_M = found["text"].combine_chunks().dictionary_encode()
+        self._start_M, self._end_M = notes["start"].to_pylist(), notes["end"].to_pylist()
+        text_M = notes["text"].combine_chunks().dictionary_encode()
         self._texts, self._text_M = text_M.dictionary.to_pylist(), text_M.indices.to_pylist()
         bounds = np.arange(len(episode_keys) + 1)
-        self._first_E1 = np.searchsorted(found["_episode"].to_numpy(), bounds).tolist()
+        self._first_E1 = np.searchsorted(notes["_episode"].to_numpy(), bounds).tolist()
 
     def at(
         self, episode_n: NDArray[np.int64], frame_n: NDArray[np.int64], k_n: NDArray[np.int64], seed: int
