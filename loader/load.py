@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.store import Store, as_store
-from robot_foundry.loader.kind import Reader, Window, kind_of
+from robot_foundry.loader.kind import Reader, SampleSettings, kind_of
 from robot_foundry.loader.order import ORDER_VERSION, Order
 from robot_foundry.loader.share import Share, check_topology
 from robot_foundry.loader.substituted import (
@@ -38,7 +38,7 @@ PREFETCHED_BATCHES = 2
 @overload
 def load(
     ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
-    window: Window | None = None,
+    window: SampleSettings | None = None,
     *,
     seed: int,
     global_batch: int,
@@ -56,7 +56,7 @@ def load(
 @overload
 def load(
     ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
-    window: Window | None = None,
+    window: SampleSettings | None = None,
     *,
     seed: int,
     global_batch: int,
@@ -73,7 +73,7 @@ def load(
 
 def load(
     ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
-    window: Window | None = None,
+    window: SampleSettings | None = None,
     *,
     seed: int,
     global_batch: int,
