@@ -54,7 +54,7 @@ class Instructions:
         texts = [""] * len(episode_n)
         chosen = self._text_M.take(pa.array(row_c[place_n[covered_n]])).to_pylist()
         for n, text in zip(covered_n.tolist(), chosen, strict=True):
-            texts[n] = text
+            texts[n] = text or ""
         return texts
 
 
