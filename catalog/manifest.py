@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
@@ -29,8 +29,10 @@ __all__ = [
     "count_names",
     "find_build",
     "numbers",
+    "numbers_among",
     "read_build",
     "read_manifest",
+    "reference_names",
 ]
 
 FORMAT = 1
@@ -296,9 +298,18 @@ def _renew_files(store: Store, manifest: Manifest) -> None:
         store.storage.write(path, replace(known, files=files).to_json())
 
 
+def reference_names(store: Store, dataset: str) -> list[str]:
+    """All references of `dataset`, v1, v2, … and tags, sorted by name."""
+    return [path.rsplit("/", 1)[1] for path in store.storage.list(store.refs(dataset))]
+
+
 def numbers(store: Store, dataset: str) -> list[int]:
     """The numbers that versions of `dataset` have, ascending."""
-    names = (path.rsplit("/", 1)[1] for path in store.storage.list(store.refs(dataset)))
+    return numbers_among(reference_names(store, dataset))
+
+
+def numbers_among(names: Iterable[str]) -> list[int]:
+    """The numbers of versions among references, ascending."""
     return sorted(int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name)))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from robot_foundry.catalog.manifest import numbers, read_ref
+from robot_foundry.catalog.manifest import numbers, numbers_among, read_ref, reference_names
 from robot_foundry.catalog.store import Store, check_name
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
@@ -35,8 +35,11 @@ def versions(store: Store, dataset: str) -> list[Version]:
 
 def tags(store: Store, dataset: str) -> dict[str, Version]:
     """All tags of `dataset`, sorted by name."""
-    names = (path.rsplit("/", 1)[1] for path in store.storage.list(store.refs(dataset)))
-    return {name: _read(store, dataset, name) for name in sorted(names) if not _NUMBERED.fullmatch(name)}
+    return {name: _read(store, dataset, name) for name in _tags(reference_names(store, dataset))}
+
+
+def _tags(names: Sequence[str]) -> list[str]:
+    return [name for name in names if not _NUMBERED.fullmatch(name)]
 
 
 def resolve(store: Store, ref: str | Version) -> Version:
@@ -49,11 +52,12 @@ def resolve(store: Store, ref: str | Version) -> Version:
             f"'{ref}' is not a reference", hint="write NAME, NAME@v3, NAME@<id prefix> or NAME:tag"
         )
     dataset = match["dataset"]
-    known = numbers(store, dataset) if re.fullmatch(r"[a-z0-9_-]{1,64}", dataset) else []
+    names = reference_names(store, dataset) if re.fullmatch(r"[a-z0-9_-]{1,64}", dataset) else []
+    known = numbers_among(names)
     if not known:
         raise _unknown_dataset(store, dataset)
     if match["tag"]:
-        return _tagged(store, dataset, match["tag"])
+        return _tagged(store, dataset, match["tag"], _tags(names))
     if match["at"]:
         return _at(store, dataset, match["at"], known)
     return _read(store, dataset, f"v{known[-1]}", known[-1])
@@ -97,14 +101,13 @@ def _unknown_dataset(store: Store, dataset: str) -> FoundryError:
     )
 
 
-def _tagged(store: Store, dataset: str, name: str) -> Version:
-    known = tags(store, dataset)
+def _tagged(store: Store, dataset: str, name: str, known: Sequence[str]) -> Version:
     if name not in known:
         raise FoundryError(
             f"'{dataset}' has no tag '{name}'{nearest(name, known)} (tags: {', '.join(known) or 'none'})",
             hint=f"foundry-data show {dataset}",
         )
-    return known[name]
+    return _read(store, dataset, name)
 
 
 def _spans(numbers: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture
 from robot_foundry.catalog.opened import OpenVersions
-from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.refs import resolve, tag
 from robot_foundry.catalog.robot.kind import RobotKind
 from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.store import Store
@@ -131,6 +131,14 @@ def test_mix_reads_each_manifest_and_lists_each_dataset_once(
     assert run(group, "foundry-data", arguments) == 0
     capsys.readouterr()
     check_once(calls, "lift", "push")
+
+
+def test_a_tag_is_found_in_one_listing(folder: Path, calls: Counter[str]) -> None:
+    store = Store(folder)
+    tag(store, resolve(store, "push@v2"), "paper")
+    calls.clear()
+    assert str(OpenVersions(store).open("push:paper").version) == "push@v2"
+    check_once(calls, "push")
 
 
 def test_an_id_in_full_needs_no_other_reference_than_the_newest(folder: Path, calls: Counter[str]) -> None:
