@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.robot.schema import Schema, schema_of
@@ -40,7 +41,8 @@ def version_statistics(opened: OpenVersion, stream: str) -> Statistics:
     space = schema_of(opened.manifest).space(stream)
     column = "state" if stream == "state" else f"action.{stream}"
     leaves: dict[str, list[Digest]] = {name: [] for name in space.names}
-    for row in opened.table("leaves").to_pylist():
-        if row["column"] == column:
-            leaves[row["dim"]].append(Digest.from_bytes(row["digest"]))
+    rows = opened.table("leaves")
+    rows = rows.filter(pc.equal(rows["column"], column))
+    for dim, digest in zip(rows["dim"].to_pylist(), rows["digest"].to_pylist(), strict=True):
+        leaves[dim].append(Digest.from_bytes(digest))
     return Statistics(space, tuple(Digest.merge_all(leaves[name]) for name in space.names))

@@ -50,7 +50,7 @@ def frame_rows(opened: OpenVersion, selection: Selection | None = None) -> pa.Ta
     tables: dict[int, pa.Table] = {}
     for ordinal in np.unique(selection.shard_R).tolist():
         frames = opened.shard_table("frames", ordinal)
-        here = np.flatnonzero(shard_E == ordinal)
+        here = np.arange(*np.searchsorted(shard_E, [ordinal, ordinal + 1]))  # episodes are in shard order
         place_N = np.searchsorted(ordinal_E[here], frames["episode"].to_numpy()).astype(np.int32)
         key_column = pa.DictionaryArray.from_arrays(
             pa.array(np.minimum(place_N, len(here) - 1)), keys.take(pa.array(here))
