@@ -19,9 +19,9 @@ from robot_foundry.evaluation.collection import demonstrate
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
 from robot_foundry.evaluation.seeds import scene_seed
-from robot_foundry.evaluation.worlds.tabletop.tasks import TASKS, Outcome
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop, roles_for
+from robot_foundry.evaluation.worlds.tabletop.goals import TASKS, Outcome
 from robot_foundry.evaluation.worlds.tabletop.variants import VARIANTS
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop, roles_for
 
 SIZES = (64, 96, 128)
 IMAGES = 300

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from robot_foundry.evaluation.worlds.tabletop.commands import canonical_to_commands, encode_targets
+from robot_foundry.evaluation.worlds.tabletop.env import CONTROL_HZ
 from robot_foundry.evaluation.worlds.tabletop.physics import HOME_ROTATION_33, Target
-from robot_foundry.evaluation.worlds.tabletop.world import CONTROL_HZ
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.keyed import generator
 

@@ -27,10 +27,10 @@ import numpy as np
 from robot_foundry import __version__
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.worlds.tabletop.commands import encode_targets
+from robot_foundry.evaluation.worlds.tabletop.env import CONTROL_HZ, Tabletop
 from robot_foundry.evaluation.worlds.tabletop.experts import Expert, HandNoise
+from robot_foundry.evaluation.worlds.tabletop.goals import Outcome
 from robot_foundry.evaluation.worlds.tabletop.physics import Arm, Target
-from robot_foundry.evaluation.worlds.tabletop.tasks import Outcome
-from robot_foundry.evaluation.worlds.tabletop.world import CONTROL_HZ, Tabletop
 from robot_foundry.normalization.rotation import matrix_to_quaternion
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator

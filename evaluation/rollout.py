@@ -24,9 +24,9 @@ from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.pictures import Film, contact_sheet, save_gif
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.worlds.tabletop.commands import decode_targets
-from robot_foundry.evaluation.worlds.tabletop.tasks import Outcome
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
+from robot_foundry.evaluation.worlds.tabletop.goals import Outcome
 from robot_foundry.evaluation.worlds.tabletop.variants import get_variant
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key
 from robot_foundry.runtime.parallel import unordered_map
@@ -77,7 +77,7 @@ class RolloutSpec:
 
 
 @dataclass(frozen=True)
-class Episode:
+class RolloutEpisode:
     """How one scene went. `asked` is the scene's own instruction, `told` what the actor was given."""
 
     index: int
@@ -98,7 +98,7 @@ class Rollout:
     """All episodes of one condition, in the order of their scenes."""
 
     spec: RolloutSpec
-    episodes: tuple[Episode, ...]
+    episodes: tuple[RolloutEpisode, ...]
     seconds: float
 
     @property
@@ -138,7 +138,7 @@ def rollout(spec: RolloutSpec, *, workers: int = 0, quiet: bool = False) -> Roll
     embodiment = get_variant(spec.variant).embodiment
     spec = replace(spec, actor=replace(spec.actor.pinned(), embodiment=embodiment))
     groups = range(0, spec.episodes, GROUP)
-    done: dict[int, list[Episode]] = {}
+    done: dict[int, list[RolloutEpisode]] = {}
     processes = 0 if workers == 1 else workers
     label = f"{spec.task} {spec.condition}"
     with Progress(spec.episodes, "scenes", label, quiet=quiet) as progress, _one_thread(spec):
@@ -232,12 +232,12 @@ class _Scene:
                 self._look()
             self._shoot()
 
-    def result(self) -> Episode:
+    def result(self) -> RolloutEpisode:
         film = None
         if self.film is not None:
             success = self.outcome is Outcome.SUCCESS
             film = Film(self.index, tuple(self.film), self.told, success)
-        return Episode(
+        return RolloutEpisode(
             self.index,
             self.world.seed,
             self.world.instruction,
@@ -248,7 +248,7 @@ class _Scene:
         )
 
 
-def _run_group(item: tuple[RolloutSpec, int]) -> list[Episode]:
+def _run_group(item: tuple[RolloutSpec, int]) -> list[RolloutEpisode]:
     spec, start = item
     actor = spec.actor.build()
     scenes = [_Scene(spec, index, actor) for index in range(start, start + GROUP)]

@@ -14,11 +14,11 @@ from robot_foundry.evaluation.worlds.tabletop.commands import (
     decode_targets,
     state_space,
 )
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
 from robot_foundry.evaluation.worlds.tabletop.experts import Expert
+from robot_foundry.evaluation.worlds.tabletop.goals import TASKS, Outcome
 from robot_foundry.evaluation.worlds.tabletop.language import PHRASES
-from robot_foundry.evaluation.worlds.tabletop.tasks import TASKS, Outcome
 from robot_foundry.evaluation.worlds.tabletop.variants import VARIANTS
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
 from robot_foundry.normalization.representation import decode, encode
 from robot_foundry.normalization.rotation import (
     axis_angle_to_matrix,

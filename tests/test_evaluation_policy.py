@@ -19,7 +19,7 @@ from robot_foundry.cli.output import run
 from robot_foundry.evaluation.actors import ActorSpec, Situation
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.policy.policy import Actions, Policy
 from robot_foundry.runtime.errors import FoundryError

@@ -21,8 +21,8 @@ from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout, save
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.worlds.tabletop.commands import encode_targets
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
 from robot_foundry.evaluation.worlds.tabletop.experts import Expert
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
 from robot_foundry.runtime.errors import FoundryError
 
 RANDOM = ActorSpec(run=None)

@@ -68,7 +68,7 @@ def command(
     """
     from robot_foundry.evaluation.actors import ActorSpec
     from robot_foundry.evaluation.rollout import RolloutSpec, rollout, save
-    from robot_foundry.evaluation.worlds.tabletop.tasks import get_task
+    from robot_foundry.evaluation.worlds.tabletop.goals import get_task
     from robot_foundry.evaluation.worlds.tabletop.variants import get_variant
 
     if random_control == (run is not None):

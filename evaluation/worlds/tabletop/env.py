@@ -26,6 +26,7 @@ from robot_foundry.evaluation.worlds.tabletop.commands import (
     decode_targets,
     state_space,
 )
+from robot_foundry.evaluation.worlds.tabletop.goals import Goal, Outcome, get_task
 from robot_foundry.evaluation.worlds.tabletop.language import instruction
 from robot_foundry.evaluation.worlds.tabletop.objects import Scene
 from robot_foundry.evaluation.worlds.tabletop.physics import (
@@ -38,7 +39,6 @@ from robot_foundry.evaluation.worlds.tabletop.physics import (
     turn,
 )
 from robot_foundry.evaluation.worlds.tabletop.render import Renderer
-from robot_foundry.evaluation.worlds.tabletop.tasks import Goal, Outcome, get_task
 from robot_foundry.evaluation.worlds.tabletop.variants import ROLES, get_variant
 from robot_foundry.runtime.errors import FoundryError, nearest
 from robot_foundry.runtime.keyed import generator

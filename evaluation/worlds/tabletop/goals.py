@@ -1,4 +1,4 @@
-"""The tasks: which scene is drawn, what the goal is, when it is reached.
+"""The goals of the tasks: which scene is drawn, what is asked, when it is reached.
 
 Success is geometry. `strict` judges with smaller tolerances: demonstrations are recorded until the strict
 goal is met, so that a policy that imitates them aims at the middle of what an evaluation accepts.
