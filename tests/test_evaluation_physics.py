@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from robot_foundry.evaluation.worlds.tabletop.goals import TASKS, Goal, Outcome
+from robot_foundry.evaluation.world import Outcome
+from robot_foundry.evaluation.worlds.tabletop.goals import TASKS, Goal
 from robot_foundry.evaluation.worlds.tabletop.objects import TABLE_HALF, Scene, Solid
 from robot_foundry.evaluation.worlds.tabletop.physics import (
     FINGER_RADIUS,

@@ -19,6 +19,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from robot_foundry.evaluation.world import Outcome
 from robot_foundry.evaluation.worlds.tabletop.commands import (
     canonical_state,
     command_names,
@@ -26,7 +27,7 @@ from robot_foundry.evaluation.worlds.tabletop.commands import (
     decode_targets,
     state_space,
 )
-from robot_foundry.evaluation.worlds.tabletop.goals import Goal, Outcome, get_task
+from robot_foundry.evaluation.worlds.tabletop.goals import Goal, get_task
 from robot_foundry.evaluation.worlds.tabletop.language import instruction
 from robot_foundry.evaluation.worlds.tabletop.objects import Scene
 from robot_foundry.evaluation.worlds.tabletop.physics import (
@@ -111,17 +112,7 @@ class Tabletop(gymnasium.Env[dict[str, Any], np.ndarray]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start the episode of `seed`, any non-negative integer; without one the next seed is drawn."""
         super().reset(seed=seed)
-        self.seed = int(self.np_random.integers(2**63)) if seed is None else seed
-        rng = generator("tabletop", self.task.name, self.seed)
-        scene, self.goal = self.task.draw(rng)
-        self.instruction = instruction(scene, self.goal, rng)
-        self.physics = Physics(scene, self._start(scene, self.goal, rng))
-        look_rng = generator("tabletop", "look", self.variant.name, self.seed)
-        self._cameras, self._look = self.variant.drawn(look_rng)
-        self._renderers: dict[int, Renderer] = {}
-        self._past: deque[Physics] = deque(maxlen=self.variant.camera_latency + 1)
-        self.time = 0
-        self._remember()
+        self.begin(int(self.np_random.integers(2**63)) if seed is None else seed)
         return self.observe(), self._info(Outcome.RUNNING)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -139,6 +130,20 @@ class Tabletop(gymnasium.Env[dict[str, Any], np.ndarray]):
         return self.image("primary")
 
     # -- what collection and rollouts use, without images on every step ------------------------------
+
+    def begin(self, seed: int) -> None:
+        """Start the episode of `seed`; renders nothing."""
+        self.seed = seed
+        rng = generator("tabletop", self.task.name, self.seed)
+        scene, self.goal = self.task.draw(rng)
+        self.instruction = instruction(scene, self.goal, rng)
+        self.physics = Physics(scene, self._start(scene, self.goal, rng))
+        look_rng = generator("tabletop", "look", self.variant.name, self.seed)
+        self._cameras, self._look = self.variant.drawn(look_rng)
+        self._renderers: dict[int, Renderer] = {}
+        self._past: deque[Physics] = deque(maxlen=self.variant.camera_latency + 1)
+        self.time = 0
+        self._remember()
 
     def advance(self, targets: tuple[Target, ...]) -> Outcome:
         """One step by targets instead of a command; renders nothing."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robot_foundry.evaluation.worlds.tabletop.goals import Goal, Outcome, Task
+from robot_foundry.evaluation.world import Outcome
+from robot_foundry.evaluation.worlds.tabletop.goals import Goal, Task
 from robot_foundry.evaluation.worlds.tabletop.physics import (
     FINGER_RADIUS,
     HOME_ROTATION_33,

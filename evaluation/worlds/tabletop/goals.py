@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from types import MappingProxyType
 
 import numpy as np
 
+from robot_foundry.evaluation.world import Outcome
 from robot_foundry.evaluation.worlds.tabletop.objects import (
     COLOURS,
     GRASPABLE,
@@ -31,12 +31,6 @@ SPREAD = 0.21
 GAP = 0.05
 ZONE_RADIUS = 0.06
 PUSH_CLEARANCE = 0.12
-
-
-class Outcome(Enum):
-    RUNNING = "running"
-    SUCCESS = "success"
-    FAILURE = "failure"
 
 
 @dataclass(frozen=True)
