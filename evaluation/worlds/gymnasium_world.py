@@ -113,7 +113,9 @@ class GymnasiumWorld:
         self._worlds, self._task = worlds, task
         self._keys = {role: worlds.cameras[role] for role in cameras}
         try:
-            self._env = gymnasium.make(task.env, max_episode_steps=-1, **task.options)
+            self._env = gymnasium.make(
+                task.env, max_episode_steps=-1, disable_env_checker=True, **task.options
+            )
         except (gymnasium.error.Error, ImportError) as error:
             raise FoundryError(f"Gymnasium does not make the environment '{task.env}': {error}") from error
         try:
