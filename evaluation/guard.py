@@ -28,7 +28,7 @@ class GuardedWorld:
         self._world = world
         self._cameras = cameras
         self._seed: int | None = None
-        self._steps = 0
+        self._steps = self._targets = 0
         self._outcome = Outcome.RUNNING
 
     @property
@@ -38,7 +38,7 @@ class GuardedWorld:
     def reset(self, seed: int) -> Start:
         if not 0 <= seed < SEEDS:
             raise FoundryError(f"{self._title}: a seed is an integer from 0 to 2**63 - 1, got {seed}")
-        self._seed, self._steps, self._outcome = seed, 0, Outcome.RUNNING
+        self._seed, self._steps, self._targets, self._outcome = seed, 0, 0, Outcome.RUNNING
         return self._world.reset(seed)
 
     def observe(self) -> Observation:
@@ -53,21 +53,25 @@ class GuardedWorld:
             )
         return observation
 
-    def step(self, target_A: np.ndarray) -> Outcome:
-        self._check_begun("stepped")
-        if self._outcome is not Outcome.RUNNING:
-            raise FoundryError(
-                f"{self._title}: the episode of seed {self._seed} ended in {self._outcome.value} at step "
-                f"{self._steps}",
-                hint="reset(seed) begins another one",
-            )
+    def aim(self, target_TA: np.ndarray) -> None:
+        self._check_running("aimed")
         space = self.info.action_space
-        if target_A.shape != (len(space),) or not np.isfinite(target_A).all():
+        if target_TA.ndim != 2 or target_TA.shape[1] != len(space) or not np.isfinite(target_TA).all():
             raise FoundryError(
-                f"{self._title}: a target is {len(space)} finite numbers ({', '.join(space.names)}), got "
-                f"{target_A}"
+                f"{self._title}: targets are rows of {len(space)} finite numbers ({', '.join(space.names)}), "
+                f"got {target_TA}"
             )
-        self._outcome = self._world.step(target_A)
+        self._world.aim(target_TA)
+        self._targets = len(target_TA)
+
+    def step(self) -> Outcome:
+        self._check_running("stepped")
+        if not self._targets:
+            raise FoundryError(
+                f"{self._title} has no target to step towards", hint="aim(targets) gives the next ones"
+            )
+        self._outcome = self._world.step()
+        self._targets -= 1
         self._steps += 1
         return self._outcome
 
@@ -94,6 +98,15 @@ class GuardedWorld:
         if self._seed is None:
             raise FoundryError(
                 f"{self._title} cannot be {done} before its first episode", hint="reset(seed) begins one"
+            )
+
+    def _check_running(self, done: str) -> None:
+        self._check_begun(done)
+        if self._outcome is not Outcome.RUNNING:
+            raise FoundryError(
+                f"{self._title}: the episode of seed {self._seed} ended in {self._outcome.value} at step "
+                f"{self._steps}",
+                hint="reset(seed) begins another one",
             )
 
     def _check_images(self, images: dict[str, np.ndarray]) -> None:

@@ -245,10 +245,11 @@ class _Scene:
     def execute(self, chunk_TA: np.ndarray) -> None:
         """Execute the first steps of a chunk; observe only what the actor will be shown."""
         part_TA = chunk_TA[: self._spec.execute]
-        for left, target_A in zip(range(len(part_TA) - 1, -1, -1), part_TA, strict=True):
+        self._world.aim(part_TA)
+        for left in range(len(part_TA) - 1, -1, -1):
             if not self.running:
                 return
-            self._outcome = self._world.step(target_A)
+            self._outcome = self._world.step()
             self._steps += 1
             if left < self._history:
                 self._look()

@@ -1,10 +1,10 @@
 """What a world is to an evaluation: any place in which a robot acts, a simulator or a cell.
 
 A factory describes a world before it is made, and makes it with the cameras that somebody looks through. A
-world is reset from a seed, observed by camera role and by named dim, and stepped by canonical targets. All
-that crosses is arrays, numbers and text, so a world may live in another process.
+world is reset from a seed, observed by camera role and by named dim, told canonical targets by the chunk, and
+stepped. All that crosses is arrays, numbers and text, so a world may live in another process.
 
-Shape suffixes: A dims of the action space, D dims of the state; HWC image.
+Shape suffixes: T periods, A dims of the action space, D dims of the state; HWC image.
 """
 
 from __future__ import annotations
@@ -114,8 +114,12 @@ class World(Protocol):
         """The images of the cameras it was made with, and the state. Called only when somebody looks."""
         ...
 
-    def step(self, target_A: np.ndarray) -> Outcome:
-        """Go towards absolute targets over the action space for one period of `control_hz`."""
+    def aim(self, target_TA: np.ndarray) -> None:
+        """Take absolute targets over the action space for the next T periods, in place of those left."""
+        ...
+
+    def step(self) -> Outcome:
+        """Go towards the next target for one period of `control_hz`."""
         ...
 
     def picture(self, size: int) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from PIL import Image
 from robot_foundry.evaluation.actors import Actor, ActorSpec, Situation
 from robot_foundry.evaluation.guard import open_world
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout, save
-from robot_foundry.evaluation.world import Outcome, WorldInfo
+from robot_foundry.evaluation.world import Outcome, World, WorldInfo
 from robot_foundry.evaluation.worlds.gymnasium_world import Column
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.policy.policy import Policy
@@ -30,6 +30,12 @@ from robot_foundry.trainer.run import run_vla
 RANDOM = ActorSpec(run=None)
 worlds = runpy.run_path(str(Path(__file__).with_name("gymnasium_worlds.py")))
 Gantry, GANTRY, HILL = worlds["Gantry"], worlds["GANTRY"], worlds["HILL"]
+
+
+def go(world: World, *target_A: float) -> Outcome:
+    """One period towards one target."""
+    world.aim(np.array([target_A]))
+    return world.step()
 
 
 def test_maps_give_roles_and_named_dims_in_their_units() -> None:
@@ -44,7 +50,7 @@ def test_maps_give_roles_and_named_dims_in_their_units() -> None:
         # A target of 1.7 m is beyond the board of 1 m: the tip goes to its edge, 8 cm a step.
         for _ in range(12):
             raw, *_ = env.step(np.array([100, 50, 50], np.float32))
-            world.step(np.array([1.7, 0.5, 0.5]))
+            go(world, 1.7, 0.5, 0.5)
         np.testing.assert_allclose(world.observe().state_D[:3], raw["robot"]["tip"][0] / 100, atol=1e-7)
 
 
@@ -58,11 +64,11 @@ def test_an_environment_with_a_limit_of_its_own(max_steps: int, outcome: Outcome
     with closing(open_world(replace(GANTRY, tasks={"touch": task}), "touch", "sim")) as world:
         world.reset(0)
         stay = world.observe().state_D[:3]
-        assert [world.step(stay) for _ in range(6)] == [Outcome.RUNNING] * 5 + [outcome]
+        assert [go(world, *stay) for _ in range(6)] == [Outcome.RUNNING] * 5 + [outcome]
         with pytest.raises(FoundryError, match="ended.* 6"):
-            world.step(stay)
+            go(world, *stay)
         world.reset(1)
-        assert world.step(stay) is Outcome.RUNNING
+        assert go(world, *stay) is Outcome.RUNNING
 
 
 def test_an_end_that_is_no_success_is_a_failure() -> None:
@@ -71,7 +77,7 @@ def test_an_end_that_is_no_success_is_a_failure() -> None:
         below = world.observe().state_D[:3] * (1, 1, 0)  # straight down, and off the board
         outcomes = []
         while world.observe().state_D[2] >= 0.05:
-            outcomes.append(world.step(below))
+            outcomes.append(go(world, *below))
         assert outcomes == [Outcome.RUNNING] * (len(outcomes) - 1) + [Outcome.FAILURE]
         assert len(outcomes) > 1
 
@@ -99,7 +105,7 @@ def test_wrong_maps_are_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(FoundryError, match=said):
         world = open_world(worlds, "touch", "sim")
         world.reset(0)
-        world.step(np.array([0.5, 0.5, 0.5]))
+        go(world, 0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,7 @@ def test_a_policy_trained_on_recordings_of_an_environment_acts_in_it(tmp_path: P
                     rows.append(
                         (np.array([*seen.state_D[3:5], 0.5]), seen.state_D[:3], seen.images["primary"])
                     )
-                    outcome = world.step(rows[-1][0])
+                    outcome = go(world, *rows[-1][0])
             demo = file.create_group(f"data/demo_{seed}")
             demo.attrs.update(
                 {"num_samples": len(rows), "instruction": start.instruction, "embodiment": "gantry"}

@@ -113,13 +113,18 @@ def test_the_same_seed_and_targets_give_the_same_episode_whatever_ran_before(cas
     fresh, used = case.open(*info.cameras), case.open(*info.cameras)
     assert fresh.info == used.info == info
     used.reset(99)
-    for target in random_targets(info, 3):
-        used.step(target)
+    used.aim(random_targets(info, 8))
+    for _ in range(3):
+        used.step()
     assert fresh.reset(2**63 - 1) == used.reset(2**63 - 1)
-    for target in random_targets(info, 5):
+    targets = random_targets(info, 5)
+    fresh.aim(targets)
+    for target_A in targets:
         assert_equal_observations(fresh.observe(), used.observe())
         fresh.observe()  # looking twice changes nothing
-        assert fresh.step(target) is used.step(target)
+        used.aim(target_A[None])  # one at a time or all at once
+        assert fresh.step() is used.step()
+    assert_equal_observations(fresh.observe(), used.observe())
     starts = set()
     for seed in range(6):
         fresh.reset(seed)
@@ -138,8 +143,9 @@ def test_what_is_shown_has_the_form_that_is_described(case: Case) -> None:
         assert set(before.images) == set(cameras)
         assert (before.state_D.dtype, before.state_D.shape) == (np.float64, (len(info.state_space),))
         kept = pickle.loads(pickle.dumps(before))
-        for target in random_targets(info, 3):
-            world.step(target)
+        world.aim(random_targets(info, 3))
+        for _ in range(3):
+            world.step()
         assert_equal_observations(before, kept)  # what was handed out is not written to again
         for image in before.images.values():
             assert image.dtype == np.uint8 and image.shape[2:] == (3,)
@@ -152,15 +158,27 @@ def test_what_is_shown_has_the_form_that_is_described(case: Case) -> None:
 def test_calls_out_of_order_and_wrong_targets_are_refused(case: Case) -> None:
     world = case.open()
     size = len(world.info.action_space)
-    for early in (world.observe, lambda: world.step(np.zeros(size)), lambda: world.picture(32)):
+    targets = random_targets(world.info, 2)
+    for early in (world.observe, world.step, lambda: world.aim(targets), lambda: world.picture(32)):
         with pytest.raises(
             FoundryError, match=f"the world '{case.worlds.name}' cannot be .* before its first"
         ):
             early()
     world.reset(0)
-    for wrong in (np.zeros(size + 1), np.zeros((1, size)), np.full(size, np.nan)):
-        with pytest.raises(FoundryError, match=f"a target is {size} finite numbers"):
-            world.step(wrong)
+    with pytest.raises(FoundryError, match="no target to step towards"):
+        world.step()
+    for wrong in (targets[0], np.zeros((1, size + 1)), np.full((1, size), np.nan)):
+        with pytest.raises(FoundryError, match=f"targets are rows of {size} finite numbers"):
+            world.aim(wrong)
+    world.aim(targets)
+    world.aim(targets[:1])  # in place of what was left
+    world.step()
+    with pytest.raises(FoundryError, match="no target to step towards"):
+        world.step()
+    world.aim(targets)
+    world.reset(1)  # nothing is left of the last episode
+    with pytest.raises(FoundryError, match="no target to step towards"):
+        world.step()
     for seed in (-1, 2**63):
         with pytest.raises(FoundryError, match="a seed is an integer from 0"):
             world.reset(seed)
@@ -171,12 +189,14 @@ def test_success_ends_an_episode_and_the_next_one_begins(case: Case) -> None:
     world = case.open()
     for seed in (3, 4):
         world.reset(seed)
-        aim, steps, outcome = case.solver(seed), 0, Outcome.RUNNING
+        solver, steps, outcome = case.solver(seed), 0, Outcome.RUNNING
         while outcome is Outcome.RUNNING and steps < world.info.max_steps:
-            outcome, steps = world.step(aim(world.observe())), steps + 1
+            world.aim(solver(world.observe())[None])
+            outcome, steps = world.step(), steps + 1
         assert outcome is Outcome.SUCCESS
-        with pytest.raises(FoundryError, match=f"of seed {seed} ended in success at step {steps}"):
-            world.step(random_targets(world.info, 1)[0])
+        for more in (world.step, lambda: world.aim(random_targets(world.info, 1))):
+            with pytest.raises(FoundryError, match=f"of seed {seed} ended in success at step {steps}"):
+                more()
         world.observe()  # the end can be looked at
 
 

@@ -10,11 +10,12 @@
     )
     rollout(RolloutSpec(ActorSpec("runs/hill"), "climb", world=hill))
 
-Shape suffixes: A dims of the action space, C numbers of the environment's action; HWC image.
+Shape suffixes: T periods, A dims of the action space, C numbers of the environment's action; HWC image.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -126,6 +127,7 @@ class GymnasiumWorld:
             self._env.close()
             raise
         self._observation: Any = None
+        self._actions: deque[np.ndarray] = deque()
         self._steps, self._over = 0, False
 
     def reset(self, seed: int) -> Start:
@@ -138,19 +140,21 @@ class GymnasiumWorld:
         images = {role: self._image(key) for role, key in self._keys.items()}
         return Observation(images, np.array([self._number(column) for column in self._worlds.state]))
 
-    def step(self, target_A: np.ndarray) -> Outcome:
+    def aim(self, target_TA: np.ndarray) -> None:
         """Targets beyond the environment's bounds are clipped to them, as a robot's controller does."""
+        number_TC = np.empty((len(target_TA), len(self._worlds.action)))
+        for column, target_T in zip(self._worlds.action, target_TA.T, strict=True):
+            number_TC[:, column.index] = (target_T - column.offset) / column.scale
+        action_TC = np.clip(number_TC, self._box.low, self._box.high).astype(self._box.dtype)
+        self._actions = deque(action_TC)
+
+    def step(self) -> Outcome:
         if self._over:
             raise FoundryError(
                 f"the environment '{self._task.env}' ended its episode itself after {self._steps} steps",
                 hint=f"run at most {self._steps} steps",
             )
-        box = self._box
-        action_C = np.empty(box.shape, box.dtype)
-        for column, target in zip(self._worlds.action, target_A, strict=True):
-            number = (target - column.offset) / column.scale
-            action_C[column.index] = np.clip(number, box.low[column.index], box.high[column.index])
-        self._observation, _, terminated, truncated, info = self._env.step(action_C)
+        self._observation, _, terminated, truncated, info = self._env.step(self._actions.popleft())
         self._steps += 1
         self._over = terminated or truncated
         if self._succeeded(terminated, info):

@@ -1,10 +1,11 @@
 """The tabletop behind the contract of `evaluation.world`: canonical targets in, roles and named dims out.
 
-Shape suffixes: A dims of the action space; HWC image.
+Shape suffixes: T periods, A dims of the action space, C numbers of a command.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from robot_foundry.evaluation.worlds.tabletop.commands import (
 )
 from robot_foundry.evaluation.worlds.tabletop.env import CONTROL_HZ, Tabletop, roles_for
 from robot_foundry.evaluation.worlds.tabletop.goals import get_task
-from robot_foundry.evaluation.worlds.tabletop.physics import HOME_ROTATION_33
+from robot_foundry.evaluation.worlds.tabletop.physics import HOME_ROTATION_33, Target
 from robot_foundry.evaluation.worlds.tabletop.variants import get_variant
 from robot_foundry.normalization.rotation import matrix_to_rot6d
 
@@ -56,6 +57,7 @@ class TabletopWorld:
     def __init__(self, info: WorldInfo, env: Tabletop) -> None:
         self.info = info
         self._env = env
+        self._targets: deque[tuple[Target, ...]] = deque()
 
     def reset(self, seed: int) -> Start:
         self._env.begin(seed)
@@ -67,13 +69,13 @@ class TabletopWorld:
         images = {role: self._env.image(role) for role in self._env.cameras}
         return Observation(images, self._env.state())
 
-    def step(self, target_A: np.ndarray) -> Outcome:
-        arms, rotates = self._env.physics.arms, self._env.variant.rotates
-        command_1C = canonical_to_commands(
-            target_A[None], self.info.action_space, self._env.task.arms, rotates
-        )
-        (targets,) = decode_targets(command_1C, arms, rotates)
-        return self._env.advance(targets)
+    def aim(self, target_TA: np.ndarray) -> None:
+        arms, rotates = self._env.task.arms, self._env.variant.rotates
+        command_TC = canonical_to_commands(target_TA, self.info.action_space, arms, rotates)
+        self._targets = deque(decode_targets(command_TC, self._env.physics.arms, rotates))
+
+    def step(self) -> Outcome:
+        return self._env.advance(self._targets.popleft())
 
     def picture(self, size: int) -> np.ndarray:
         return self._env.picture(size)
