@@ -91,6 +91,9 @@ class PolicyActor:
         self._dataset = of_this_robot[0] if dataset is None and len(of_this_robot) == 1 else dataset
         number = self._policy.number(self._dataset)
         self._state_space = datasets[number].state
+        # One name must mean one thing to both: union refuses unlike units, kinds and representations.
+        ActionSpace.union(world.state_space, self._state_space)
+        ActionSpace.union(world.action_space, datasets[number].action)
         self.roles = self._policy.roles
         # The policy's own rate is kept: its steps lie between those of the world.
         self._pace = self._policy.pace(number, world.control_hz)

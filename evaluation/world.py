@@ -46,12 +46,14 @@ class RandomMotion:
 class WorldInfo:
     """What is fixed about a task in a variant of a world.
 
+    name          that of the world
     embodiment    the robot, by the name that recordings of it have
     state_space   what the robot measures of itself
     action_space  the absolute targets that it takes
     cameras       the roles of all cameras there are
     control_hz    steps a second
     max_steps     the longest episode, unless a rollout says otherwise
+    random        the control that sees nothing
     """
 
     name: str

@@ -21,6 +21,7 @@ from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout, save
 from robot_foundry.evaluation.world import Outcome, World, WorldInfo
 from robot_foundry.evaluation.worlds.gymnasium_world import Column
 from robot_foundry.ingest.engine import ingest
+from robot_foundry.normalization.space import Dim
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.job import resolve_job
@@ -235,8 +236,7 @@ def test_a_policy_trained_on_recordings_of_an_environment_acts_in_it(tmp_path: P
     spec = RolloutSpec(ActorSpec(str(tmp_path / "run")), "touch", episodes=3, max_steps=6, world=GANTRY)
     result = rollout(spec, quiet=True)
     assert [episode.steps for episode in result.episodes] == [6] * 3 and spec.condition == "policy"
-    # What it aims at is what the policy answers to the same picture and the same dims, where it says the mark
-    # is nothing that it knows.
+    # What it aims at is what the policy answers to the same picture and dims; the mark is no dim of its own.
     policy, actor = Policy.load(tmp_path / "run"), spec.actor.build(result.world)
     image, state_D = (
         np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8),
@@ -247,3 +247,8 @@ def test_a_policy_trained_on_recordings_of_an_environment_acts_in_it(tmp_path: P
     answer = policy.act({"images": {"primary": image}, "state": tip}, "touch it", seed=4)
     assert target_TA.shape == (4, 3)
     np.testing.assert_allclose(target_TA, answer.values_TA, atol=1e-6)
+    deltas = tuple(
+        replace(column, dim=Dim(str(column.dim), "m", "position", "delta")) for column in GANTRY.action
+    )
+    with pytest.raises(FoundryError, match="representation 'delta' in one space and 'absolute' in another"):
+        spec.actor.build(replace(GANTRY, action=deltas).describe("touch", "sim"))
