@@ -192,8 +192,8 @@ class _Scene:
     def __init__(self, spec: RolloutSpec, index: int, actor: Actor) -> None:
         self.index = index
         self._spec, self._history = spec, actor.history
-        self._world = open_world(spec.factory, spec.task, spec.variant, cameras=actor.roles, size=spec.size)
         self._seed = scene_seed("rollout", spec.seed, index)
+        self._world = open_world(spec.factory, spec.task, spec.variant, cameras=actor.roles, size=spec.size)
         self._start = self._world.reset(self._seed)
         self._instruction = self._shuffled() if spec.shuffle_instructions else self._start.instruction
         self._limit = spec.max_steps or self._world.info.max_steps

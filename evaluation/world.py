@@ -1,4 +1,4 @@
-"""What a world is to an evaluation: any place in which a robot acts, a simulator or a cell.
+"""What a world is to an evaluation: anything in which a robot acts and is judged.
 
 A factory describes a world before it is made, and makes it with the cameras that somebody looks through. A
 world is reset from a seed, observed by camera role and by named dim, told canonical targets by the chunk, and
