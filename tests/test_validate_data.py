@@ -18,7 +18,7 @@ from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.ingest import ingest
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
 found = h.found
@@ -72,7 +72,7 @@ def test_the_command_prints_sentences_and_next_commands_and_ends_with_3(made, tm
 def test_every_check_is_documented_by_its_name():
     page = (Path(__file__).parent.parent / "docs" / "checks.md").read_text(encoding="utf-8")
     data = page[page.index("## Data") : page.index("## The store")]
-    assert tuple(re.findall(r"^\| `(\w+)` \|", data, re.MULTILINE)) == CHECKS
+    assert tuple(re.findall(r"^\| `(\w+)` \|", data, re.MULTILINE)) == tuple(CHECKS)
 
 
 @pytest.mark.parametrize(("task", "variant"), [("pick_place", "sim"), ("push", "real")])

@@ -1,22 +1,16 @@
 """A spec says how to read a source: `content` is what goes into the tars, `mapping` how tables follow.
 
-docs/specs.md lists every key. Reading a file is strict: every problem is reported at once.
+docs/specs.md lists every key. Files are read by `spec_files`, strictly: every problem is reported at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib import resources
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame
-from robot_foundry.runtime.errors import UsageError, nearest
-from robot_foundry.runtime.files import read_utf8
 
-SPEC_SUFFIXES = (".yaml", ".yml")
 # The key of an option of cameras that is for all that have none of their own.
 ALL_CAMERAS = "*"
 
@@ -29,28 +23,24 @@ class Encoding:
     quality: int = 95
 
 
-@dataclass(frozen=True)
-class Time:
-    """The array of times of the frames, in `unit` (s, ms, us, ns); since 1970 if `epoch`, else since any."""
+class LayoutOptions(Protocol):
+    """What one layout alone understands of a spec, in the section of its name (`section`) of `content`."""
 
-    key: str
-    unit: str = "s"
-    epoch: bool = False
+    section: ClassVar[str]
 
+    @property
+    def arrays(self) -> frozenset[str]:
+        """Names of the arrays that they read, beside those of the mapping."""
+        ...
 
-@dataclass(frozen=True)
-class Places:
-    """Where things lie in HDF5 files of the layout `hdf5`.
+    @property
+    def image_patterns(self) -> tuple[tuple[str, str], ...]:
+        """Shell patterns of image arrays, each with the key of the spec that has it."""
+        ...
 
-    `episodes` is a shell pattern of groups such as `data/*`; None if a file is one episode. The other paths
-    are inside an episode: `length` of an array with one row a frame, `images` shell patterns of image arrays,
-    or such arrays by camera name.
-    """
-
-    length: str
-    episodes: str | None = None
-    images: tuple[str, ...] | Mapping[str, str] = ()
-    time: Time | None = None
+    def to_json(self) -> dict[str, Any]:
+        """Every key of the section with its value."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -72,8 +62,9 @@ class Content:
     vertical, horizontal, both) and `channel_order` (rgb, bgr) of the source's pixels are by source camera
     name, `rename` gives those names that are stored. `pixels` are by shell pattern of arrays. `skip` are
     shell patterns of arrays to leave out. `extra_row` says what the last row of an array with one more than
-    frames is (next_state); None: such arrays are refused. `fps` overrides the source's rate in Hz;
-    `default_fps` is used where the source has none. `shard_bytes` is the size that the planner aims at.
+    frames is (next_state); None: such arrays are refused. `options` are those of the layout alone. `fps`
+    overrides the source's rate in Hz; `default_fps` is used where the source has none. `shard_bytes` is the
+    size that the planner aims at.
     """
 
     cameras: tuple[str, ...] | None = None
@@ -84,7 +75,7 @@ class Content:
     rename: Mapping[str, str] = field(default_factory=dict)
     pixels: Mapping[str, PixelSetting] = field(default_factory=dict)
     extra_row: str | None = None
-    hdf5: Places | None = None
+    options: LayoutOptions | None = None
     skip: tuple[str, ...] = ()
     fps: float | None = None
     default_fps: float = 20.0
@@ -103,7 +94,7 @@ class Field:
 
     `kind` is the YAML key `from`; `columns` is (start, stop) as in a Python slice of the array's columns;
     `unit` is that of a joint's numbers once they are scaled, or of each, None that of joints that turn.
-    The other values belong to some kinds only (ingest/spec/quantities.py says which).
+    The other values belong to some kinds only (ingest/robot/forms.py says which).
     """
 
     kind: str
@@ -195,7 +186,7 @@ def content_json(content: Content) -> dict[str, Any]:
         "rename": dict(content.rename),
         "pixels": {pattern: _pixels_json(setting) for pattern, setting in content.pixels.items()},
         "extra_row": content.extra_row,
-        "hdf5": None if content.hdf5 is None else _places_json(content.hdf5),
+        **({} if content.options is None else {content.options.section: content.options.to_json()}),
     }
     return {
         "cameras": "all" if content.cameras is None else list(content.cameras),
@@ -214,18 +205,8 @@ def _by_camera_json(values: Mapping[str, str]) -> str | dict[str, str]:
 
 
 def _pixels_json(setting: PixelSetting) -> dict[str, Any]:
-    told = {} if setting.axes is None else {"axes": setting.axes}
-    return told if setting.black_white is None else {**told, "range": list(setting.black_white)}
-
-
-def _places_json(places: Places) -> dict[str, Any]:
-    images, time = places.images, places.time
-    return {
-        "length": places.length,
-        "episodes": places.episodes,
-        "images": list(images) if isinstance(images, tuple) else dict(images),
-        "time": None if time is None else {"key": time.key, "unit": time.unit, "epoch": time.epoch},
-    }
+    values = {} if setting.axes is None else {"axes": setting.axes}
+    return values if setting.black_white is None else {**values, "range": list(setting.black_white)}
 
 
 def mapping_json(mapping: MappingSpec) -> dict[str, Any]:
@@ -260,7 +241,7 @@ def mapping_json(mapping: MappingSpec) -> dict[str, Any]:
 
 def _tool_frame_json(frame: str | ToolFrame | Mapping[str, ToolFrame]) -> Any:
     if isinstance(frame, Mapping):
-        return {part: own.to_json() for part, own in frame.items()}
+        return {part: of_part.to_json() for part, of_part in frame.items()}
     return frame.to_json() if isinstance(frame, ToolFrame) else frame
 
 
@@ -277,84 +258,3 @@ def _field_json(value: Field) -> dict[str, Any]:
     for name, parameter in value.parameters.items():
         entries[name] = list(parameter) if isinstance(parameter, tuple) else parameter
     return entries
-
-
-def builtin_specs() -> list[str]:
-    """Names of the specs that come with the package."""
-    folder = resources.files("robot_foundry.ingest") / "specs"
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
-    """The spec of that name or file, with `dotted.key=value` overrides (values are YAML; null removes)."""
-    text = str(name_or_path)
-    if text.endswith(SPEC_SUFFIXES):
-        path = Path(text)
-        if not path.is_file():
-            raise UsageError(f"there is no spec file {text}", hint="docs/specs.md says how to write one")
-        spec = spec_from_json(parse_yaml(read_utf8(path), text), text)
-    else:
-        known = builtin_specs()
-        if text not in known:
-            raise UsageError(
-                f"there is no spec '{text}'{nearest(text, known)} (specs: {', '.join(known)})",
-                hint="give one of these, or the path of your own .yaml (docs/specs.md)",
-            )
-        spec = _packaged(text)
-    if not overrides:
-        return spec
-    changed = spec_from_json(with_overrides(spec.to_json(), overrides), text)
-    return replace(changed, overrides=tuple(overrides))
-
-
-@cache
-def _packaged(name: str) -> Spec:
-    """A spec that comes with the package. Its YAML is parsed once: a run compares what is asked with it."""
-    text = (resources.files("robot_foundry.ingest") / "specs" / f"{name}.yaml").read_text("utf-8")
-    return spec_from_json(parse_yaml(text, name), name)
-
-
-def spec_from_json(values: Any, where: str, *, is_cut: bool = False) -> Spec:
-    """Check and read a spec; `UsageError` lists every problem, each with the nearest valid key.
-
-    `is_cut` says that it lacks the optional quantities which a version had none of.
-    """
-    from robot_foundry.ingest.spec.spec_reader import read_spec
-
-    return read_spec(values, where, is_cut=is_cut)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """YAML 1.2 without tags; a key given twice is an error."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise UsageError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise UsageError(f"{where} is not valid YAML: it is nested too deep") from error
-
-
-def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of `Spec.to_json()` with each `dotted.key=value` set. Names in it may hold dots themselves."""
-    for override in overrides:
-        path, separator, text = override.partition("=")
-        if not separator or not path:
-            raise UsageError(
-                f"override '{override}' is not of the form key=value", hint="--set content.flip=vertical"
-            )
-        values = _set(values, path.split("."), parse_yaml(text, f"override '{override}'"))
-    return values
-
-
-def _set(values: dict[str, Any], parts: list[str], value: Any) -> dict[str, Any]:
-    for length in range(len(parts), 0, -1):  # the longest name that is there
-        name, rest = ".".join(parts[:length]), parts[length:]
-        if name in values and not rest:
-            return {**values, name: value}
-        if isinstance(values.get(name), dict):
-            return {**values, name: _set(values[name], rest, value)}
-    # A name that is not there yet, such as a quantity of the state; the reader says if it may not be.
-    return {**values, ".".join(parts): value}
