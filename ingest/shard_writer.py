@@ -27,9 +27,9 @@ from robot_foundry.ingest.survey import Shard, cache_survey, cached_survey, surv
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
-from robot_foundry.shards import keys
 from robot_foundry.shards.arrays import write_npz
 from robot_foundry.shards.index import write_index
+from robot_foundry.shards.robot import names as keys
 from robot_foundry.shards.segments import Segment
 from robot_foundry.shards.tar import TarWriter
 

@@ -9,7 +9,7 @@ from typing import Any
 from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.quantities import REQUIRED
 from robot_foundry.ingest.spec.spec import ALL_CAMERAS, Content, Encoding, PixelSetting, Places, Time
-from robot_foundry.shards.keys import CAMERA
+from robot_foundry.shards.robot.names import CAMERA
 
 PLACES_LAYOUT = "hdf5"
 FLIPS = ("none", "vertical", "horizontal", "both")

@@ -46,7 +46,7 @@ from robot_foundry.ingest.sources.lengths import fitted
 from robot_foundry.ingest.sources.shared import UNASKED, chosen
 from robot_foundry.ingest.spec.spec import Content, Places
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.keys import episode_key
+from robot_foundry.shards.robot.names import episode_key
 
 TRAJECTORY = "trajectory.h5"
 METADATA = re.compile(r"metadata_[^/]*\.json")

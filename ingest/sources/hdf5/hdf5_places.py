@@ -35,7 +35,7 @@ from robot_foundry.ingest.sources.hdf5.hdf5_structure import (
 from robot_foundry.ingest.sources.pixels import Pixels, check_settings, is_set
 from robot_foundry.ingest.spec.spec import Content, Places
 from robot_foundry.runtime.errors import nearest
-from robot_foundry.shards.keys import MAX_FRAMES, episode_key
+from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
 TIMESTAMP = "timestamp"
 RESERVED = "it is not content.hdf5.time, and its name is that of the times"

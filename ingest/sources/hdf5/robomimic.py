@@ -27,7 +27,7 @@ from robot_foundry.ingest.sources.hdf5.hdf5_structure import (
 from robot_foundry.ingest.sources.lengths import extra_row_hint
 from robot_foundry.ingest.sources.pixels import is_set
 from robot_foundry.ingest.spec.spec import Content
-from robot_foundry.shards.keys import MAX_FRAMES, episode_key
+from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
 NOT_READ = ("next_obs",)
 OUTSIDE_OBS = "holds images, and the layout has them in obs alone, so they are not read"

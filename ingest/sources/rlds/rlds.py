@@ -63,7 +63,7 @@ from robot_foundry.ingest.sources.spans import spans
 from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime import files
 from robot_foundry.shards.arrays import is_safe_name
-from robot_foundry.shards.keys import MAX_FRAMES, episode_key
+from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
 # Names of what is added here.
 RESERVED = ("timestamp", "split")
