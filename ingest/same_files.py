@@ -66,8 +66,8 @@ def told_nowhere(paths: Sequence[str]) -> list[str]:
     return [f"{listed(paths)} {verb} {what} nowhere"]
 
 
-def told_copies(content: Mapping[str, str]) -> list[str]:
-    """A sentence on files of equal content, which is given by path."""
+def told_copies(content: Mapping[str, str], groups: str) -> list[str]:
+    """A sentence on files of equal content, which is given by path; they hold `groups`, such as episodes."""
     by_content: dict[str, list[str]] = {}
     for path in sorted(content):
         by_content.setdefault(content[path], []).append(path)
@@ -76,7 +76,7 @@ def told_copies(content: Mapping[str, str]) -> list[str]:
         return []
     shown = listed([f"{path} holds what {first} holds" for path, first in pairs])
     return [
-        f"the source has copies, whose episodes count twice, on one side of every split: "
+        f"the source has copies, whose {groups} count twice, on one side of every split: "
         f"{shown}; remove them from the source if that is not meant"
     ]
 

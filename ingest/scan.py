@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from robot_foundry.ingest.fingerprints import FILES_WORTH_WORKERS, Fingerprints
+from robot_foundry.ingest.kind import SourceSpec, kind_of
 from robot_foundry.ingest.places import Beneath, Listed, listed_at
 from robot_foundry.ingest.same_files import taken_once, told_nowhere
 from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Texts, Unit, layout
-from robot_foundry.ingest.spec.spec import Spec, load_spec
+from robot_foundry.ingest.spec.spec import load_spec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import NO_STAMP, FileStatus
 from robot_foundry.runtime.parallel import Workers
@@ -66,7 +67,7 @@ class Listing:
     refused: tuple[tuple[str, str], ...]
 
 
-def choose(source: str | Path, spec: Spec) -> tuple[Spec, SourceFiles]:
+def choose(source: str | Path, spec: SourceSpec) -> tuple[SourceSpec, SourceFiles]:
     """The first of the spec and its forms whose layout has a file in the source, and those files.
 
     A single file or a pattern is taken whatever its name if there is one form only.
@@ -160,7 +161,9 @@ def with_texts(listing: Listing, shared: Sequence[SourceFile], reader: Layout) -
     return replace(listing, units=tuple(units))
 
 
-def list_units(found: Sequence[SourceFile], spec: Spec, workers: Workers, *, quiet: bool = True) -> Listing:
+def list_units(
+    found: Sequence[SourceFile], spec: SourceSpec, workers: Workers, *, quiet: bool = True
+) -> Listing:
     """The units of all files, in their order."""
     listing, by_file = partial(_list_file, spec), {}
     with Progress(len(found), "files", "list", quiet=quiet) as progress:
@@ -175,7 +178,7 @@ def list_units(found: Sequence[SourceFile], spec: Spec, workers: Workers, *, qui
 
 
 def first_units(
-    source: SourceFiles, spec: Spec, known: Fingerprints, limit: int
+    source: SourceFiles, spec: SourceSpec, known: Fingerprints, limit: int
 ) -> tuple[list[SourceFile], Listing]:
     """The first `limit` units, and the files in which they are; no other file is read."""
     files_read: list[SourceFile] = []
@@ -193,7 +196,7 @@ def first_units(
     return files_read, Listing(tuple(units[:limit]), tuple(refused))
 
 
-def _list_file(spec: Spec, file: SourceFile) -> Listing:
+def _list_file(spec: SourceSpec, file: SourceFile) -> Listing:
     if file.stamp == NO_STAMP:
         return Listing(
             (), ((file.path, "it is a link that leads nowhere: fetch the file that it stands for"),)
@@ -203,5 +206,5 @@ def _list_file(spec: Spec, file: SourceFile) -> Listing:
     except Refused as error:
         return Listing((), ((file.path, error.message),))
     if not units and not refused and file.size > 0:
-        return Listing((), ((file.path, "it holds no demonstration"),))
+        return Listing((), ((file.path, f"it holds no {kind_of(spec).unit}"),))
     return Listing(tuple(units), tuple(refused))
