@@ -17,7 +17,7 @@ import pyarrow as pa
 from robot_foundry.catalog.kind import Kind as CatalogKind
 from robot_foundry.catalog.kind import Schema, face
 from robot_foundry.catalog.store import Store
-from robot_foundry.ingest.sources import Data, Unit, layout
+from robot_foundry.ingest.sources import LAYOUTS, Data, Unit
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.segments import Segment
 from robot_foundry.shards.tar import TarWriter
@@ -224,6 +224,8 @@ class Kind(Protocol):
     unit            what a user calls a unit of a source: 'demonstration'
     tables_version  raised when other tables follow from the same tars
     remapping       None where tables follow from the tars alone
+
+    A spec is one that `read_spec` gave, a group one that `survey` gave.
     """
 
     @property
@@ -242,15 +244,15 @@ class Kind(Protocol):
         """The spec in parsed YAML or JSON; UsageError names every problem in it."""
         ...
 
-    def codecs(self, spec: SourceSpec) -> dict[str, str]:
+    def codecs(self, spec: Any) -> dict[str, str]:
         """Versions of what decides the bytes of members; they enter the keys of shards with such members."""
         ...
 
-    def bounds(self, unit: Unit, spec: SourceSpec) -> list[int]:
+    def bounds(self, unit: Unit, spec: Any) -> list[int]:
         """Where the unit's samples are cut, from 0 to their number: two bounds for a unit of one tar."""
         ...
 
-    def write(self, unit: Unit, spec: SourceSpec, tars: UnitTars) -> None:
+    def write(self, unit: Unit, spec: Any, tars: UnitTars) -> None:
         """Read the unit, which lies in local files, and write its members.
 
         Refused, at any sample, if it cannot be read: then no member of it reaches the shard, and segments
@@ -270,11 +272,11 @@ class Kind(Protocol):
         """The group with all that others have too passed through `one`, so that memory holds it once."""
         ...
 
-    def preview(self, spec: SourceSpec, units: Sequence[Unit], source_bytes: int) -> Preview:
+    def preview(self, spec: Any, units: Sequence[Unit], source_bytes: int) -> Preview:
         """What a run would make of these units, from their headers and some of the samples of one."""
         ...
 
-    def asked(self, spec: SourceSpec) -> Any:
+    def asked(self, spec: Any) -> Any:
         """What the spec asks of the tables."""
         ...
 
@@ -290,14 +292,14 @@ class Kind(Protocol):
         """A sentence on all that a user should know of how a version was made."""
         ...
 
-    def advice(self, schema: Schema) -> list[str]:
+    def advice(self, schema: Any) -> list[str]:
         """Sentences on what would make a version of that schema better."""
         ...
 
 
 def kind_of(spec: SourceSpec) -> Kind:
     """The kind of what a spec makes, which its layout decides."""
-    return kind_named(layout(spec.layout).kind)
+    return kind_named(LAYOUTS[spec.layout].kind)
 
 
 def kind_named(name: str) -> Kind:

@@ -9,7 +9,7 @@ from typing import Any
 
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.ingest.absence.asked import Asked
-from robot_foundry.ingest.kind import CachedTable, MadeTables, Preview, UnitTars
+from robot_foundry.ingest.kind import CachedTable, Kind, MadeTables, Preview, UnitTars
 from robot_foundry.ingest.robot import members, pictures, preview, survey
 from robot_foundry.ingest.robot.shard_tables import TABLES_VERSION, TablesTask, shard_tables
 from robot_foundry.ingest.robot.survey import Surveyed
@@ -93,4 +93,4 @@ class RobotKind:
         return [] if hint is None else [hint]
 
 
-KIND = RobotKind()
+KIND: Kind = RobotKind()

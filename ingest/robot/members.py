@@ -13,7 +13,7 @@ from typing import Any
 from robot_foundry.ingest.kind import UnitTars
 from robot_foundry.ingest.plan import LARGEST
 from robot_foundry.ingest.robot.pictures import Pictures
-from robot_foundry.ingest.sources import Data, Picture, Refused, SourceEpisode, Unit, layout
+from robot_foundry.ingest.sources import LAYOUTS, Data, Picture, Refused, SourceEpisode, Unit, layout
 from robot_foundry.ingest.spec.spec import Spec
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.shards.arrays import write_npz
@@ -28,7 +28,7 @@ MOST_FRAMES = 50_000
 def bounds(unit: Unit, spec: Spec) -> list[int]:
     """Where the unit's frames are cut: [0, N] for not at all. What is not known before reading is not cut."""
     num_frames = unit.num_frames or 0
-    if not layout(spec.layout).has_images or num_frames < 2:
+    if not LAYOUTS[spec.layout].has_images or num_frames < 2:
         return [0, num_frames]
     most_bytes = LARGEST * spec.content.shard_bytes
     parts = max(math.ceil(num_frames / MOST_FRAMES), math.ceil(unit.num_bytes / most_bytes))

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame
 from robot_foundry.runtime.errors import UsageError, nearest
 from robot_foundry.runtime.files import read_utf8
+
+if TYPE_CHECKING:
+    from robot_foundry.ingest.kind import SourceSpec
 
 SPEC_SUFFIXES = (".yaml", ".yml")
 # The key of an option of cameras that is for all that have none of their own.
@@ -29,28 +32,24 @@ class Encoding:
     quality: int = 95
 
 
-@dataclass(frozen=True)
-class Time:
-    """The array of times of the frames, in `unit` (s, ms, us, ns); since 1970 if `epoch`, else since any."""
+class LayoutOptions(Protocol):
+    """What one layout alone understands of a spec, in the section of its name (`section`) of `content`."""
 
-    key: str
-    unit: str = "s"
-    epoch: bool = False
+    section: ClassVar[str]
 
+    @property
+    def arrays(self) -> frozenset[str]:
+        """Names of the arrays that they read, beside those of the mapping."""
+        ...
 
-@dataclass(frozen=True)
-class Places:
-    """Where things lie in HDF5 files of the layout `hdf5`.
+    @property
+    def image_patterns(self) -> tuple[tuple[str, str], ...]:
+        """Shell patterns of image arrays, each with the key of the spec that has it."""
+        ...
 
-    `episodes` is a shell pattern of groups such as `data/*`; None if a file is one episode. The other paths
-    are inside an episode: `length` of an array with one row a frame, `images` shell patterns of image arrays,
-    or such arrays by camera name.
-    """
-
-    length: str
-    episodes: str | None = None
-    images: tuple[str, ...] | Mapping[str, str] = ()
-    time: Time | None = None
+    def to_json(self) -> dict[str, Any]:
+        """Every key of the section with its value."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,9 @@ class Content:
     vertical, horizontal, both) and `channel_order` (rgb, bgr) of the source's pixels are by source camera
     name, `rename` gives those names that are stored. `pixels` are by shell pattern of arrays. `skip` are
     shell patterns of arrays to leave out. `extra_row` says what the last row of an array with one more than
-    frames is (next_state); None: such arrays are refused. `fps` overrides the source's rate in Hz;
-    `default_fps` is used where the source has none. `shard_bytes` is the size that the planner aims at.
+    frames is (next_state); None: such arrays are refused. `options` are those of the layout alone. `fps`
+    overrides the source's rate in Hz; `default_fps` is used where the source has none. `shard_bytes` is the
+    size that the planner aims at.
     """
 
     cameras: tuple[str, ...] | None = None
@@ -84,7 +84,7 @@ class Content:
     rename: Mapping[str, str] = field(default_factory=dict)
     pixels: Mapping[str, PixelSetting] = field(default_factory=dict)
     extra_row: str | None = None
-    hdf5: Places | None = None
+    options: LayoutOptions | None = None
     skip: tuple[str, ...] = ()
     fps: float | None = None
     default_fps: float = 20.0
@@ -103,7 +103,7 @@ class Field:
 
     `kind` is the YAML key `from`; `columns` is (start, stop) as in a Python slice of the array's columns;
     `unit` is that of a joint's numbers once they are scaled, or of each, None that of joints that turn.
-    The other values belong to some kinds only (ingest/spec/quantities.py says which).
+    The other values belong to some kinds only (ingest/robot/forms.py says which).
     """
 
     kind: str
@@ -195,7 +195,7 @@ def content_json(content: Content) -> dict[str, Any]:
         "rename": dict(content.rename),
         "pixels": {pattern: _pixels_json(setting) for pattern, setting in content.pixels.items()},
         "extra_row": content.extra_row,
-        "hdf5": None if content.hdf5 is None else _places_json(content.hdf5),
+        **({} if content.options is None else {content.options.section: content.options.to_json()}),
     }
     return {
         "cameras": "all" if content.cameras is None else list(content.cameras),
@@ -216,16 +216,6 @@ def _by_camera_json(values: Mapping[str, str]) -> str | dict[str, str]:
 def _pixels_json(setting: PixelSetting) -> dict[str, Any]:
     told = {} if setting.axes is None else {"axes": setting.axes}
     return told if setting.black_white is None else {**told, "range": list(setting.black_white)}
-
-
-def _places_json(places: Places) -> dict[str, Any]:
-    images, time = places.images, places.time
-    return {
-        "length": places.length,
-        "episodes": places.episodes,
-        "images": list(images) if isinstance(images, tuple) else dict(images),
-        "time": None if time is None else {"key": time.key, "unit": time.unit, "epoch": time.epoch},
-    }
 
 
 def mapping_json(mapping: MappingSpec) -> dict[str, Any]:
@@ -285,7 +275,7 @@ def builtin_specs() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
+def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> SourceSpec:
     """The spec of that name or file, with `dotted.key=value` overrides (values are YAML; null removes)."""
     text = str(name_or_path)
     if text.endswith(SPEC_SUFFIXES):
@@ -308,20 +298,25 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
 
 
 @cache
-def _packaged(name: str) -> Spec:
+def _packaged(name: str) -> SourceSpec:
     """A spec that comes with the package. Its YAML is parsed once: a run compares what is asked with it."""
     text = (resources.files("robot_foundry.ingest") / "specs" / f"{name}.yaml").read_text("utf-8")
     return spec_from_json(parse_yaml(text, name), name)
 
 
-def spec_from_json(values: Any, where: str, *, is_cut: bool = False) -> Spec:
+def spec_from_json(values: Any, where: str) -> SourceSpec:
     """Check and read a spec; `UsageError` lists every problem, each with the nearest valid key.
 
-    `is_cut` says that it lacks the optional quantities which a version had none of.
+    Its layout says of which kind it is. One without a layout that is known is read as a robot's, whose reader
+    lists that beside all other problems.
     """
-    from robot_foundry.ingest.spec.spec_reader import read_spec
+    from robot_foundry.ingest.kind import kind_named
+    from robot_foundry.ingest.sources import LAYOUTS
+    from robot_foundry.ingest.sources.declared import ROBOT
 
-    return read_spec(values, where, is_cut=is_cut)
+    name = values.get("layout") if isinstance(values, Mapping) else None
+    kind = LAYOUTS[name].kind if isinstance(name, str) and name in LAYOUTS else ROBOT
+    return kind_named(kind).read_spec(values, where)
 
 
 def parse_yaml(text: str, where: str) -> Any:

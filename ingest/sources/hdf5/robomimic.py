@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,10 +13,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from robot_foundry.ingest.sources.base import Layout, Refused, SourceEpisode, SourceFile, Unit
-from robot_foundry.ingest.sources.clock import example, rate_in, why_not_times
-from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_structure import (
+from robot_foundry.ingest.sources.base import Refused, SourceEpisode, SourceFile, Unit
+from robot_foundry.ingest.sources.clock import CONTROL_FREQ, example, rate_in, why_not_times
+from robot_foundry.ingest.sources.hdf5 import hdf5, links
+from robot_foundry.ingest.sources.hdf5.layouts import ROBOMIMIC
+from robot_foundry.ingest.sources.hdf5.recognition import Hdf5Layout
+from robot_foundry.ingest.sources.hdf5.structure import (
     SETTING,
     Structure,
     find_images,
@@ -31,33 +33,32 @@ from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
 NOT_READ = ("next_obs",)
 OUTSIDE_OBS = "holds images, and the layout has them in obs alone, so they are not read"
-CONTROL_FREQ = "env_args.env_kwargs.control_freq"
 PER_FRAME = ("actions", "states", "rewards", "dones")
 ONE_NUMBER = "it has one number, not one a frame"
 ONE_ELEMENT = "it has one element, not one a frame"
 
 
-class Robomimic(Layout):
+class Robomimic(Hdf5Layout):
     """See `Layout`."""
 
-    name = "robomimic"
+    declared = ROBOMIMIC
     version = 3
-    has_images = True
+    advice = "this file has obs: use `foundry-data ingest robomimic`"
 
-    def claims(self, path: str) -> bool:
-        return hdf5.claims(path)
+    def recognises(self, file: h5py.File, demos: Sequence[str], *, is_asked: bool) -> bool:
+        return any(hdf5.holds(file, demo, "obs") for demo in demos)
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         units: list[Unit] = []
         refused: list[tuple[str, str]] = []
         with file.local() as path, hdf5.open_file(path) as opened:
             try:
-                hdf5.check_structure(opened, self.name)
+                self.check_layout(opened)
                 self.check_content(hdf5.attributes(opened["data"].attrs), content)
                 names = hdf5.groups(opened)
-            except hdf5.ERRORS as error:
-                raise hdf5.unreadable("the file", error) from error
-            key_names, again = hdf5.key_names(names), hdf5.again(opened["data"], names)
+            except links.ERRORS as error:
+                raise links.unreadable("the file", error) from error
+            key_names, again = hdf5.key_names(names), links.again(opened["data"], names)
             for name in names:
                 try:
                     if name in again:
@@ -96,22 +97,22 @@ class Robomimic(Layout):
 
     def _structure(self, file: h5py.File, name: str, content: Content) -> Structure:
         try:
-            demo = hdf5.child(file["data"], name)
+            demo = links.child(file["data"], name)
             if demo is None:
-                raise Refused(hdf5.nowhere(file["data"], name) or hdf5.NOT_UTF8)
+                raise Refused(links.nowhere(file["data"], name) or links.NOT_UTF8)
             if not isinstance(demo, h5py.Group):
                 raise Refused("it is not a group")
             return self.structure(demo, content)
-        except hdf5.ERRORS as error:
-            raise hdf5.unreadable("the demonstration", error) from error
+        except links.ERRORS as error:
+            raise links.unreadable("the demonstration", error) from error
 
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
         """What is taken of the demonstration. Refused if it cannot be used."""
-        obs = hdf5.child(demo, "obs")
+        obs = links.child(demo, "obs")
         if isinstance(obs, h5py.Dataset):
             raise Refused(f"'obs' is an array of {obs.dtype}, not a group")
         if obs is None:
-            why = hdf5.nowhere(demo, "obs")
+            why = links.nowhere(demo, "obs")
             raise Refused(f"it has no group obs{f': {why}' if why else ''}")
         return demo_structure(demo, content)
 
@@ -161,18 +162,18 @@ def demo_structure(demo: h5py.Group, content: Content, needs: str = SETTING) -> 
 
     `needs` is what makes the layout read an array that may hold images.
     """
-    actions = hdf5.child(demo, "actions")
+    actions = links.child(demo, "actions")
     if isinstance(actions, h5py.Group):
         raise Refused("'actions' is a group, not an array")
     if actions is None:
         others = ", ".join(sorted(name for name in demo if name != "actions"))
-        why = hdf5.nowhere(demo, "actions") or f"it has {others or 'nothing'}"
+        why = links.nowhere(demo, "actions") or f"it has {others or 'nothing'}"
         raise Refused(f"it has no array 'actions' ({why})")
     if actions.dtype.kind not in "biuf":
         kind = "texts" if hdf5.holds_text(actions) else str(actions.dtype)
         raise Refused(f"'actions' is an array of {kind}, not of numbers")
     lost: dict[str, str] = {}
-    found = hdf5.datasets(demo, NOT_READ, lost)
+    found = links.datasets(demo, NOT_READ, lost)
     num_frames = _num_frames(demo, found, content)
     single = {name for name in found if _is_single(name, found[name], num_frames)}
     lost |= {name: ONE_NUMBER if found[name].dtype.kind in "biufc" else ONE_ELEMENT for name in single}

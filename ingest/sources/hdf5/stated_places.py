@@ -17,11 +17,13 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Layout, Refused, SourceEpisode, SourceFile, Unit
+from robot_foundry.ingest.sources.base import Refused, SourceEpisode, SourceFile, Unit
 from robot_foundry.ingest.sources.clock import Clock, clock_of
-from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_images import Files, form_of
-from robot_foundry.ingest.sources.hdf5.hdf5_structure import (
+from robot_foundry.ingest.sources.hdf5 import hdf5, links
+from robot_foundry.ingest.sources.hdf5.image_arrays import Files, form_of
+from robot_foundry.ingest.sources.hdf5.layouts import HDF5, StatedPlaces
+from robot_foundry.ingest.sources.hdf5.recognition import Hdf5Layout
+from robot_foundry.ingest.sources.hdf5.structure import (
     NAME,
     NOTHING,
     SETTING,
@@ -33,7 +35,7 @@ from robot_foundry.ingest.sources.hdf5.hdf5_structure import (
     structure_of,
 )
 from robot_foundry.ingest.sources.pixels import Pixels, check_settings, is_set
-from robot_foundry.ingest.spec.spec import Content, Places
+from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
@@ -43,20 +45,16 @@ UNNAMED_IMAGES = "holds images, and content.hdf5.images does not name it"
 UNREAD_IMAGES = "holds images where the layout has none, so they are not read; `layout: hdf5` can name them"
 
 
-class Hdf5Places(Layout):
+class Hdf5Places(Hdf5Layout):
     """See `Layout`."""
 
-    name = "hdf5"
+    declared = HDF5
     version = 2
-    has_images = True
 
-    def claims(self, path: str) -> bool:
-        return hdf5.claims(path)
-
-    def places(self, content: Content) -> Places:
+    def places(self, content: Content) -> StatedPlaces:
         """Where things are."""
-        assert content.hdf5 is not None  # the reader of specs sees to it
-        return content.hdf5
+        assert isinstance(content.options, StatedPlaces)  # the reader of specs sees to it
+        return content.options
 
     def check(self, file: h5py.File) -> None:
         """Refused if the file has another layout."""
@@ -68,7 +66,7 @@ class Hdf5Places(Layout):
         with file.local() as path, hdf5.open_file(path) as opened:
             names = self._episodes(opened, file, places)
             key_names, whole_file = hdf5.key_names(names), places.episodes is None
-            again = {} if whole_file else hdf5.again(opened, names)
+            again = {} if whole_file else links.again(opened, names)
             for name in names:
                 try:
                     if name in again:
@@ -87,14 +85,14 @@ class Hdf5Places(Layout):
                 )  # fmt: skip
         return units, refused
 
-    def _episodes(self, opened: h5py.File, file: SourceFile, places: Places) -> list[str]:
+    def _episodes(self, opened: h5py.File, file: SourceFile, places: StatedPlaces) -> list[str]:
         try:
             self.check(opened)
             if places.episodes is None:
                 return [PurePosixPath(file.path).stem]
             return _groups(opened, places.episodes)
-        except hdf5.ERRORS as error:
-            raise hdf5.unreadable("the file", error) from error
+        except links.ERRORS as error:
+            raise links.unreadable("the file", error) from error
 
     @contextmanager
     def open(self, unit: Unit, content: Content) -> Iterator[SourceEpisode]:
@@ -129,7 +127,7 @@ def _groups(file: h5py.File, pattern: str) -> list[str]:
             (f"{path}{name}/", item)
             for path, group in parents
             for name in _matching(group, part)
-            if isinstance(item := hdf5.child(group, name), h5py.Group)
+            if isinstance(item := links.child(group, name), h5py.Group)
         ]
     found = [
         path + name
@@ -148,30 +146,30 @@ def _matching(group: h5py.Group, pattern: str) -> list[str]:
     return sorted((name for name in names if fnmatch.fnmatchcase(name, pattern)), key=hdf5.natural_order)
 
 
-def _group(file: h5py.File, name: str, places: Places) -> h5py.Group:
+def _group(file: h5py.File, name: str, places: StatedPlaces) -> h5py.Group:
     group: Any = file["/"]
     try:
         if places.episodes is not None:
-            group = hdf5.at(file, name)
-    except hdf5.ERRORS as error:
-        raise hdf5.unreadable("the episode", error) from error
+            group = links.at(file, name)
+    except links.ERRORS as error:
+        raise links.unreadable("the episode", error) from error
     if group is None:
-        raise Refused(hdf5.nowhere(file, name) or hdf5.NOT_UTF8)
+        raise Refused(links.nowhere(file, name) or links.NOT_UTF8)
     if not isinstance(group, h5py.Group):
         raise Refused("it is not a group")
     return group
 
 
-def episode_structure(group: h5py.Group, places: Places, content: Content) -> Structure:
+def episode_structure(group: h5py.Group, places: StatedPlaces, content: Content) -> Structure:
     """What is taken of the episode. Refused if it cannot be used."""
     try:
         lost: dict[str, str] = {}
-        found = hdf5.datasets(group, lost=lost)
+        found = links.datasets(group, lost=lost)
         num_frames = _num_frames(found, places.length, lost)
         reserved = {} if places.time is not None and places.time.key == TIMESTAMP else {TIMESTAMP: RESERVED}
         return structure_of(found, num_frames, _images(found, places, content, lost), content, reserved, lost)
-    except hdf5.ERRORS as error:
-        raise hdf5.unreadable("the episode", error) from error
+    except links.ERRORS as error:
+        raise links.unreadable("the episode", error) from error
 
 
 def _num_frames(found: Mapping[str, h5py.Dataset], length: str, lost: Mapping[str, str]) -> int:
@@ -190,7 +188,7 @@ def _num_frames(found: Mapping[str, h5py.Dataset], length: str, lost: Mapping[st
 
 
 def _images(
-    found: Mapping[str, h5py.Dataset], places: Places, content: Content, lost: Mapping[str, str]
+    found: Mapping[str, h5py.Dataset], places: StatedPlaces, content: Content, lost: Mapping[str, str]
 ) -> Images:
     """The image arrays, by name or where they lie; of others that may hold images is told."""
     if isinstance(places.images, Mapping):
@@ -208,13 +206,13 @@ def _images(
         raise Refused(
             f"it has no image array '{', '.join(places.images)}' (arrays: {', '.join(found)}){told}"
         )
-    needs = SETTING if places.images or content.hdf5 is not None else NOTHING
+    needs = SETTING if places.images or content.options is not None else NOTHING
     others = other_images(found, is_place, content, _why(content), needs)
     return replace(images, told={**images.told, **others})
 
 
 def _why(content: Content) -> str:
-    return UNNAMED_IMAGES if content.hdf5 is not None else UNREAD_IMAGES
+    return UNNAMED_IMAGES if content.options is not None else UNREAD_IMAGES
 
 
 def _stated(
@@ -237,14 +235,14 @@ def _stated(
 def _clock(
     group: h5py.Group,
     arrays: Mapping[str, NDArray[Any]],
-    places: Places,
+    places: StatedPlaces,
     num_frames: int,
     content: Content,
 ) -> Clock:
     if places.time is None:
         return clock_of(None, num_frames, content)
     key = places.time.key
-    found = hdf5.at(group, key)
+    found = links.at(group, key)
     if not isinstance(found, h5py.Dataset):
         raise Refused(f"it has no array '{key}', which content.hdf5.time names{nearest(key, arrays)}")
     values = arrays[key] if key in arrays else hdf5.read_array(key, found)
