@@ -155,9 +155,7 @@ def with_texts(listing: Listing, shared: Sequence[SourceFile], reader: Layout) -
     for file in shared:
         with file.local() as path:
             told |= reader.texts(file.path, path.read_bytes())
-    units = (
-        replace(unit, texts=told[unit.episode]) if unit.episode in told else unit for unit in listing.units
-    )
+    units = (replace(unit, texts=told[unit.id]) if unit.id in told else unit for unit in listing.units)
     return replace(listing, units=tuple(units))
 
 

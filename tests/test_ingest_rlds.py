@@ -22,7 +22,8 @@ from scipy.spatial.transform import Rotation
 from tensorflow_datasets.core import features as tfds
 
 import robot_foundry
-from robot_foundry.ingest.sources import Encoded, Refused
+from robot_foundry.ingest.sources import Refused
+from robot_foundry.ingest.sources.source_episode import Encoded
 from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime.errors import UsageError
 

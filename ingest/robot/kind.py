@@ -14,7 +14,7 @@ from robot_foundry.ingest.robot import members, pictures, preview, survey
 from robot_foundry.ingest.robot.shard_tables import TABLES_VERSION, TablesTask, shard_tables
 from robot_foundry.ingest.robot.survey import Surveyed
 from robot_foundry.ingest.robot.version_tables import RobotTables, version_tables, warnings_of
-from robot_foundry.ingest.sources import Unit, layout
+from robot_foundry.ingest.sources import Unit
 from robot_foundry.ingest.spec.spec import MappingSpec, Spec, mapping_json
 from robot_foundry.ingest.spec.spec_reader import read_spec
 from robot_foundry.shards.reader import ShardReader
@@ -50,7 +50,7 @@ class RobotKind:
         return read_spec(values, where)
 
     def codecs(self, spec: Spec) -> dict[str, str]:
-        return pictures.codecs(spec.content, layout(spec.layout))
+        return pictures.codecs(spec.content, members.reader_of(spec))
 
     def bounds(self, unit: Unit, spec: Spec) -> list[int]:
         return members.bounds(unit, spec)

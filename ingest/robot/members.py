@@ -13,7 +13,8 @@ from typing import Any
 from robot_foundry.ingest.kind import UnitTars
 from robot_foundry.ingest.plan import LARGEST
 from robot_foundry.ingest.robot.pictures import Pictures
-from robot_foundry.ingest.sources import LAYOUTS, Data, Picture, Refused, SourceEpisode, Unit, layout
+from robot_foundry.ingest.sources import LAYOUTS, Data, Refused, Unit
+from robot_foundry.ingest.sources.source_episode import EpisodeLayout, Picture, SourceEpisode
 from robot_foundry.ingest.spec.spec import Spec
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.shards.arrays import write_npz
@@ -25,9 +26,15 @@ EPISODE_FORMAT = 1
 MOST_FRAMES = 50_000
 
 
+def reader_of(spec: Spec) -> EpisodeLayout:
+    """The reader of the source of a robot spec."""
+    reader: EpisodeLayout = LAYOUTS[spec.layout].reader_class()()
+    return reader
+
+
 def bounds(unit: Unit, spec: Spec) -> list[int]:
     """Where the unit's frames are cut: [0, N] for not at all. What is not known before reading is not cut."""
-    num_frames = unit.num_frames or 0
+    num_frames = unit.num_samples or 0
     if not LAYOUTS[spec.layout].has_images or num_frames < 2:
         return [0, num_frames]
     most_bytes = LARGEST * spec.content.shard_bytes
@@ -42,7 +49,7 @@ def write_episode(unit: Unit, spec: Spec, tars: UnitTars) -> None:
     Refused, here at any frame, leaves whole segments behind that no version names.
     """
     segments = tars.segments
-    with layout(spec.layout).open(unit, spec.content) as episode:
+    with reader_of(spec).open(unit, spec.content) as episode:
         pictures = Pictures(episode, spec.content)
         frames = enumerate(episode.frames)
         last = segments[0].start if segments else episode.num_frames
@@ -128,7 +135,7 @@ def episode_json(
         ]
     return {
         "format": EPISODE_FORMAT,
-        "id": unit.episode,
+        "id": unit.id,
         "source": source,
         **told,
         "num_frames": episode.num_frames,

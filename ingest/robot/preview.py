@@ -14,11 +14,11 @@ from robot_foundry.ingest.absence.asked import Asked
 from robot_foundry.ingest.absence.notes import sentences
 from robot_foundry.ingest.kind import Preview
 from robot_foundry.ingest.robot.mapping import canonical
-from robot_foundry.ingest.robot.members import episode_json
+from robot_foundry.ingest.robot.members import episode_json, reader_of
 from robot_foundry.ingest.robot.pictures import Pictures, advice
 from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.robot.survey import Surveyed
-from robot_foundry.ingest.sources import Refused, Unit, layout
+from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.ingest.spec.spec import Spec
 from robot_foundry.runtime.errors import FoundryError
 
@@ -31,7 +31,7 @@ WORTH_A_WARNING, FEW_BYTES = 2.0, 100_000_000
 def preview(spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
     """Open the first unit that can be read, fit the mapping to it, and encode some of its frames."""
     planned = sum(unit.num_bytes for unit in units)
-    lengths = [unit.num_frames for unit in units]
+    lengths = [unit.num_samples for unit in units]
     frames = None if None in lengths else sum(length or 0 for length in lengths)
     refused: list[str] = []
     for unit in units[:SAMPLED_FRAMES]:
@@ -93,7 +93,7 @@ class _Sample:
 
 
 def _sample(spec: Spec, unit: Unit) -> _Sample:
-    with layout(spec.layout).open(unit, spec.content) as episode:
+    with reader_of(spec).open(unit, spec.content) as episode:
         pictures = Pictures(episode, spec.content)
         images, count = 0, 0
         for frame, shown in enumerate(islice(episode.frames, SAMPLED_FRAMES)):

@@ -1,38 +1,21 @@
-"""Readers of source layouts. A layout lists the episodes of a file and opens one of them to stream it.
+"""Readers of source layouts, which list the units of a file; those of robots open one to stream it.
 
 Each is declared in `layouts` of its folder, which specs are checked against without importing the reader.
 """
 
 from __future__ import annotations
 
-from robot_foundry.ingest.sources.base import (
-    Data,
-    Encoded,
-    Layout,
-    Picture,
-    Refused,
-    SourceCamera,
-    SourceEpisode,
-    SourceFile,
-    Text,
-    Texts,
-    Unit,
-)
+from robot_foundry.ingest.sources.base import Data, Layout, Refused, SourceFile, Texts, Unit
 from robot_foundry.ingest.sources.droid.layouts import LAYOUTS as OF_DROID
 from robot_foundry.ingest.sources.hdf5.layouts import LAYOUTS as OF_HDF5
 from robot_foundry.ingest.sources.rlds.layouts import LAYOUTS as OF_RLDS
 
 __all__ = [
     "LAYOUTS",
-    "SourceCamera",
     "Data",
-    "Encoded",
-    "SourceEpisode",
     "Layout",
-    "Picture",
     "Refused",
     "SourceFile",
-    "Text",
     "Texts",
     "Unit",
     "layout",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from robot_foundry.ingest.sources.base import Refused, SourceCamera, Text
+from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.source_episode import SourceCamera, Text
 from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime.errors import nearest
 

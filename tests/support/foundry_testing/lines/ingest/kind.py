@@ -107,7 +107,7 @@ class LinesKind:
             raise Refused(f"its byte {error.start} is not UTF-8") from error
         kept = [line for line in lines if line or spec.content.keep_blank]
         told = {
-            "id": unit.episode,
+            "id": unit.id,
             "source": unit.file.path,
             "blake3": unit.file.blake3,
             "num_lines": len(kept),
