@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.ingest.robot.content.pictures import pixel_options, resized, turned
 from robot_foundry.ingest.robot.mapping import state_rows
 from robot_foundry.ingest.robot.osc import Controller
-from robot_foundry.ingest.robot.pictures import pixel_options, resized, turned
 from robot_foundry.ingest.spec.quantities import canonical_name
 from robot_foundry.ingest.spec.spec import Field, MappingSpec, Spec
 from robot_foundry.ingest.spec.spec_reader import read_spec

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.catalog.robot.schema import Schema
-from robot_foundry.ingest.absence.asked import Asked
 from robot_foundry.ingest.kind import CachedTable, Kind, MadeTables, Preview, UnitTars
-from robot_foundry.ingest.robot import members, pictures, preview, survey
+from robot_foundry.ingest.robot import preview
+from robot_foundry.ingest.robot.absence.asked import Asked
+from robot_foundry.ingest.robot.content import members, pictures, survey
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.shard_tables import TABLES_VERSION, TablesTask, shard_tables
-from robot_foundry.ingest.robot.survey import Surveyed
 from robot_foundry.ingest.robot.version_tables import RobotTables, version_tables, warnings_of
 from robot_foundry.ingest.sources import Unit
 from robot_foundry.ingest.spec.spec import MappingSpec, Spec, mapping_json

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.absence.notes import Notes
+from robot_foundry.ingest.robot.absence.notes import Notes
 from robot_foundry.ingest.sources.shared import SKIPPED
 from robot_foundry.ingest.spec.spec import MappingSpec
 

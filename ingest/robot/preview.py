@@ -9,15 +9,15 @@ from itertools import islice
 
 from robot_foundry.catalog.robot.kind import KIND
 from robot_foundry.catalog.robot.schema import Schema
-from robot_foundry.ingest.absence.absence import Absence, Outcome, absence
-from robot_foundry.ingest.absence.asked import Asked
-from robot_foundry.ingest.absence.notes import sentences
 from robot_foundry.ingest.kind import Preview
+from robot_foundry.ingest.robot.absence.absence import Absence, Outcome, absence
+from robot_foundry.ingest.robot.absence.asked import Asked
+from robot_foundry.ingest.robot.absence.notes import sentences
+from robot_foundry.ingest.robot.content.members import episode_json, reader_of
+from robot_foundry.ingest.robot.content.pictures import Pictures, advice
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.mapping import canonical
-from robot_foundry.ingest.robot.members import episode_json, reader_of
-from robot_foundry.ingest.robot.pictures import Pictures, advice
 from robot_foundry.ingest.robot.resolve import resolve
-from robot_foundry.ingest.robot.survey import Surveyed
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.ingest.spec.spec import Spec
 from robot_foundry.runtime.errors import FoundryError

@@ -12,11 +12,11 @@ from math import prod
 from typing import Any
 
 from robot_foundry.catalog.robot.schema import Camera, Schema
-from robot_foundry.ingest.absence.expectations import contradictions, controller_problems
-from robot_foundry.ingest.absence.holdings import all_fields
+from robot_foundry.ingest.robot.absence.expectations import contradictions, controller_problems
+from robot_foundry.ingest.robot.absence.holdings import all_fields
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.forms import form_of, width_of
 from robot_foundry.ingest.robot.osc import Controller, controller
-from robot_foundry.ingest.robot.survey import Surveyed
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.lengths import extra_row_hint
 from robot_foundry.ingest.spec.quantities import JOINT, canonical_name, kind_of

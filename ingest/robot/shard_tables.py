@@ -25,7 +25,7 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import matrix_column, table_digest, write_table
 from robot_foundry.checks import rules as checks
 from robot_foundry.checks.evidence import Evidence
-from robot_foundry.ingest.absence.notes import Notes
+from robot_foundry.ingest.robot.absence.notes import Notes
 from robot_foundry.ingest.robot.mapping import Canonical, canonical
 from robot_foundry.ingest.robot.resolve import Resolution
 from robot_foundry.ingest.sources import Refused

@@ -20,13 +20,13 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.checks import rules as checks
 from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.finding import Finding
-from robot_foundry.ingest.absence.absence import Absence, Outcome, absence
-from robot_foundry.ingest.absence.asked import Asked
-from robot_foundry.ingest.absence.notes import Notes, sentences
 from robot_foundry.ingest.kind import Shard
+from robot_foundry.ingest.robot.absence.absence import Absence, Outcome, absence
+from robot_foundry.ingest.robot.absence.asked import Asked
+from robot_foundry.ingest.robot.absence.notes import Notes, sentences
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.robot.shard_tables import ShardTables, TablesTask
-from robot_foundry.ingest.robot.survey import Surveyed
 from robot_foundry.ingest.spec.spec import content_json, mapping_json
 from robot_foundry.ingest.spilled import Spilled
 from robot_foundry.runtime.canonical import canonical_json

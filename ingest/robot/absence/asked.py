@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robot_foundry.ingest.absence.holdings import Holdings, arrays_taken, attributes_taken, fields_of
+from robot_foundry.ingest.robot.absence.holdings import Holdings, arrays_taken, attributes_taken, fields_of
 from robot_foundry.ingest.sources.shared import SKIPPED
 from robot_foundry.ingest.spec.spec import Content, MappingSpec, Spec, builtin_specs, load_spec
 from robot_foundry.runtime.errors import closest, nearest

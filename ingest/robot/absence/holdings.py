@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 
-from robot_foundry.ingest.robot.survey import Surveyed
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.spec.quantities import GRIPPER, kind_of
 from robot_foundry.ingest.spec.spec import Content, Field, MappingSpec
 
