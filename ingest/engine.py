@@ -23,7 +23,7 @@ from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
 from robot_foundry.ingest.fingerprints import Fingerprints
-from robot_foundry.ingest.kind import Kind, Shard, SourceSpec, kind_of
+from robot_foundry.ingest.kind import Kind, Shard, kind_of
 from robot_foundry.ingest.plan import INGEST_VERSION, PlannedShard, grouped, named, plan
 from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.same_files import known_content, told_again, told_copies, told_nowhere
@@ -41,7 +41,7 @@ from robot_foundry.ingest.scan import (
 from robot_foundry.ingest.shard_writer import ShardTask, write_batch, write_shards
 from robot_foundry.ingest.sources import SourceFile, layout
 from robot_foundry.ingest.sources.base import UNKNOWN
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec import SourceSpec, load_spec
 from robot_foundry.ingest.survey import Interned
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import UsageError

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -18,42 +18,10 @@ from robot_foundry.catalog.kind import Kind as CatalogKind
 from robot_foundry.catalog.kind import Schema, face
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.sources import LAYOUTS, Data, Unit
+from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.segments import Segment
 from robot_foundry.shards.tar import TarWriter
-
-
-class SourceSpec(Protocol):
-    """What every spec says: a frozen dataclass, of which only its kind reads more.
-
-    `layout` names the reader of the source, and so the kind. `content` is what goes into the tars, of a type
-    of the kind; its `shard_bytes` is the size that the plan aims at. `forms` are other specs for the same
-    dataset, `locations` where it may lie, `overrides` what was changed.
-    """
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def layout(self) -> str: ...
-
-    @property
-    def content(self) -> Any: ...
-
-    @property
-    def forms(self) -> tuple[str, ...]: ...
-
-    @property
-    def locations(self) -> tuple[str, ...]: ...
-
-    @property
-    def overrides(self) -> tuple[str, ...]: ...
-
-    def to_json(self) -> dict[str, Any]:
-        """Every key with its value; `Kind.read_spec` reads it back. Under `content` is all of the content."""
-        ...
 
 
 @dataclass(frozen=True)

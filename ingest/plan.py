@@ -15,8 +15,9 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from robot_foundry.ingest.kind import SourceSpec, kind_of
+from robot_foundry.ingest.kind import kind_of
 from robot_foundry.ingest.sources import Unit, layout
+from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.keyed import key
 from robot_foundry.shards.segments import Segment

@@ -15,10 +15,10 @@ from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors
 from robot_foundry.ingest.engine import DEFAULTS, Options
-from robot_foundry.ingest.kind import Kind, Remapping, Shard, SourceSpec, kind_named
+from robot_foundry.ingest.kind import Kind, Remapping, Shard, kind_named
 from robot_foundry.ingest.plan import INGEST_VERSION
 from robot_foundry.ingest.report import Report, report_of
-from robot_foundry.ingest.spec.spec import load_spec, spec_from_json, with_overrides
+from robot_foundry.ingest.spec.spec import SourceSpec, load_spec, spec_from_json, with_overrides
 from robot_foundry.ingest.survey import Interned, cached_survey, survey
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError

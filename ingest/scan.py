@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from robot_foundry.ingest.fingerprints import FILES_WORTH_WORKERS, Fingerprints
-from robot_foundry.ingest.kind import SourceSpec, kind_of
+from robot_foundry.ingest.kind import kind_of
 from robot_foundry.ingest.places import Beneath, Listed, listed_at
 from robot_foundry.ingest.same_files import taken_once, told_nowhere
 from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Texts, Unit, layout
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec import SourceSpec, load_spec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import NO_STAMP, FileStatus
 from robot_foundry.runtime.parallel import Workers

@@ -12,9 +12,10 @@ from io import BytesIO
 
 from robot_foundry.catalog.opening import is_whole
 from robot_foundry.catalog.store import Store
-from robot_foundry.ingest.kind import Kind, Shard, SourceSpec, UnitTars, kind_of
+from robot_foundry.ingest.kind import Kind, Shard, UnitTars, kind_of
 from robot_foundry.ingest.plan import PlannedShard
 from robot_foundry.ingest.sources import Refused, SourceFile, Unit
+from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.ingest.spool import Spool
 from robot_foundry.ingest.survey import cache_survey, cached_survey, survey
 from robot_foundry.runtime.errors import FoundryError

@@ -15,8 +15,9 @@ from robot_foundry.cli.pointer import pointer_option, write_pointer
 from robot_foundry.runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from robot_foundry.ingest.kind import Preview, SourceSpec
+    from robot_foundry.ingest.kind import Preview
     from robot_foundry.ingest.report import Report
+    from robot_foundry.ingest.spec.spec import SourceSpec
 
 MOST_LISTED = 20
 

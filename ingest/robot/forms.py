@@ -17,8 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.spec import section as checks
-from robot_foundry.ingest.spec.quantities import (
+from robot_foundry.ingest.robot.spec.quantities import (
     GRIPPER,
     JOINT,
     NUMBERS,
@@ -27,8 +26,9 @@ from robot_foundry.ingest.spec.quantities import (
     kind_of,
     num_components,
 )
+from robot_foundry.ingest.robot.spec.spec import Field
+from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.section import REQUIRED
-from robot_foundry.ingest.spec.spec import Field
 from robot_foundry.normalization import rotation
 
 Array = NDArray[np.float64]

@@ -14,10 +14,10 @@ from robot_foundry.ingest.robot.absence.asked import Asked
 from robot_foundry.ingest.robot.content import members, pictures, survey
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.shard_tables import TABLES_VERSION, TablesTask, shard_tables
+from robot_foundry.ingest.robot.spec.spec import MappingSpec, Spec, mapping_json
+from robot_foundry.ingest.robot.spec.spec_reader import read_spec
 from robot_foundry.ingest.robot.version_tables import RobotTables, version_tables, warnings_of
 from robot_foundry.ingest.sources import Unit
-from robot_foundry.ingest.spec.spec import MappingSpec, Spec, mapping_json
-from robot_foundry.ingest.spec.spec_reader import read_spec
 from robot_foundry.shards.reader import ShardReader
 
 

@@ -18,8 +18,8 @@ from robot_foundry.ingest.robot.content.pictures import Pictures, advice
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.mapping import canonical
 from robot_foundry.ingest.robot.resolve import resolve
+from robot_foundry.ingest.robot.spec.spec import Spec
 from robot_foundry.ingest.sources import Refused, Unit
-from robot_foundry.ingest.spec.spec import Spec
 from robot_foundry.runtime.errors import FoundryError
 
 SAMPLED_FRAMES = 16

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Data, Layout, Unit
-from robot_foundry.ingest.spec.spec import Content
 
 # A text, or {"base64": …} for bytes that are not UTF-8, whose encoding only a spec can tell.
 Text = str | dict[str, str]

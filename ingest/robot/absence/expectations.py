@@ -27,9 +27,9 @@ from robot_foundry.ingest.robot.robots import (
     robots_of,
     unread_robots,
 )
+from robot_foundry.ingest.robot.spec.quantities import GRIPPER, POSITION, ROTATION, kind_of
+from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.spec.quantities import GRIPPER, POSITION, ROTATION, kind_of
-from robot_foundry.ingest.spec.spec import Field, MappingSpec
 from robot_foundry.runtime.overrides import set_option, set_options
 
 TWO_ARMS_SPEC = "robomimic_two_arms"

@@ -13,9 +13,9 @@ from typing import Any
 from robot_foundry.ingest.kind import UnitTars
 from robot_foundry.ingest.plan import LARGEST
 from robot_foundry.ingest.robot.content.pictures import Pictures
+from robot_foundry.ingest.robot.spec.spec import Spec
 from robot_foundry.ingest.sources import LAYOUTS, Data, Refused, Unit
 from robot_foundry.ingest.sources.source_episode import EpisodeLayout, Picture, SourceEpisode
-from robot_foundry.ingest.spec.spec import Spec
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.shards.arrays import write_npz
 from robot_foundry.shards.robot import names

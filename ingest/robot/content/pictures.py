@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.spec.spec import ALL_CAMERAS, Content
 from robot_foundry.ingest.sources.base import Data, Refused
 from robot_foundry.ingest.sources.source_episode import (
     Encoded,
@@ -24,7 +25,6 @@ from robot_foundry.ingest.sources.source_episode import (
     SourceCamera,
     SourceEpisode,
 )
-from robot_foundry.ingest.spec.spec import ALL_CAMERAS, Content
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards import images
 from robot_foundry.shards.errors import CorruptImage

@@ -19,6 +19,7 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources import video
 from robot_foundry.ingest.sources.base import Refused, SourceFile, Texts, Unit
 from robot_foundry.ingest.sources.clock import Clock, clock_of
@@ -41,7 +42,6 @@ from robot_foundry.ingest.sources.hdf5.structure import read
 from robot_foundry.ingest.sources.lengths import fitted
 from robot_foundry.ingest.sources.shared import UNASKED, chosen
 from robot_foundry.ingest.sources.source_episode import SourceCamera, SourceEpisode
-from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.robot.names import episode_key
 

@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.clock import CONTROL_FREQ, example, rate_in, why_not_times
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
@@ -29,7 +30,6 @@ from robot_foundry.ingest.sources.hdf5.structure import (
 from robot_foundry.ingest.sources.lengths import extra_row_hint
 from robot_foundry.ingest.sources.pixels import is_set
 from robot_foundry.ingest.sources.source_episode import SourceEpisode
-from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
 NOT_READ = ("next_obs",)

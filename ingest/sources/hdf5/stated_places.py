@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.clock import Clock, clock_of
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
@@ -36,7 +37,6 @@ from robot_foundry.ingest.sources.hdf5.structure import (
 )
 from robot_foundry.ingest.sources.pixels import Pixels, check_settings, is_set
 from robot_foundry.ingest.sources.source_episode import SourceEpisode
-from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.pixels import Pixels
 from robot_foundry.ingest.sources.rlds.directory import (
@@ -53,7 +54,6 @@ from robot_foundry.ingest.sources.rlds.views import (
 )
 from robot_foundry.ingest.sources.shared import ABSENT, MOST_LOW_DIM_BYTES, SKIPPED, spans
 from robot_foundry.ingest.sources.source_episode import EpisodeLayout, SourceEpisode, Text, text_of
-from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime import files
 from robot_foundry.shards.arrays import is_safe_name
 from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
