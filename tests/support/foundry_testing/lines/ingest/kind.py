@@ -143,7 +143,9 @@ class LinesKind:
 
     def shard_tables(self, task: TablesTask) -> MadeTables:
         tar = open_tar(task.store, task.dataset, task.shard_key)
-        documents, lines, problems = [], [], {}
+        documents: list[dict[str, Any]] = []
+        lines: list[dict[str, Any]] = []
+        problems: dict[str, str] = {}
         for ordinal, document in enumerate(self.survey(tar)[0]):
             texts = tar.read_name(f"{document.key}{TEXT}").decode().split("\n")
             row_start = len(lines)
