@@ -92,10 +92,10 @@ class SourceFile:
         """FoundryError if the file or a companion is no longer the one that was looked at."""
         for file in (self, *self.companions):
             try:
-                found = files.status(file.root, file.path)
+                status = files.status(file.root, file.path)
             except MissingFileError:
                 raise _changed(file, "was removed") from None
-            if (found.size, found.stamp) != (file.size, file.stamp):
+            if (status.size, status.stamp) != (file.size, file.stamp):
                 raise _changed(file, "changed")
 
     def _copied(self, folder: Path) -> SourceFile:

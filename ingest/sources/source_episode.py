@@ -61,8 +61,8 @@ class SourceEpisode:
     """One open episode. `arrays` are the low-dimensional arrays as they are; images come from `frames`.
 
     `attributes` belong to the episode, `environment` to its file; both hold JSON values. `left_out` says for
-    each array that is not taken why, `told` what the user should know of one. `start_ns` is the time of the
-    first frame since the epoch, if known. `steps_text` is language of spans of frames: (start, end
+    each array that is not taken why, `remarks` what the user should know of one. `start_ns` is the time of
+    the first frame since the epoch, if known. `steps_text` is language of spans of frames: (start, end
     (exclusive), kind, text).
     """
 
@@ -77,7 +77,7 @@ class SourceEpisode:
     left_out: Mapping[str, str]
     frames: Iterable[Sequence[Picture]]  # of each frame, the image of each camera
     steps_text: Sequence[tuple[int, int, str, Text]] = ()
-    told: Mapping[str, str] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
 
 class EpisodeLayout(Layout, Protocol):

@@ -69,10 +69,10 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Source
             raise UsageError(f"there is no spec file {text}", hint="docs/specs.md says how to write one")
         spec = spec_from_json(parse_yaml(read_utf8(path), text), text)
     else:
-        known = builtin_specs()
-        if text not in known:
+        names = builtin_specs()
+        if text not in names:
             raise UsageError(
-                f"there is no spec '{text}'{nearest(text, known)} (specs: {', '.join(known)})",
+                f"there is no spec '{text}'{nearest(text, names)} (specs: {', '.join(names)})",
                 hint="give one of these, or the path of your own .yaml (docs/specs.md)",
             )
         spec = _packaged(text)

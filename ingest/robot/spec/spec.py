@@ -206,8 +206,8 @@ def _by_camera_json(values: Mapping[str, str]) -> str | dict[str, str]:
 
 
 def _pixels_json(setting: PixelSetting) -> dict[str, Any]:
-    told = {} if setting.axes is None else {"axes": setting.axes}
-    return told if setting.black_white is None else {**told, "range": list(setting.black_white)}
+    values = {} if setting.axes is None else {"axes": setting.axes}
+    return values if setting.black_white is None else {**values, "range": list(setting.black_white)}
 
 
 def mapping_json(mapping: MappingSpec) -> dict[str, Any]:
@@ -242,7 +242,7 @@ def mapping_json(mapping: MappingSpec) -> dict[str, Any]:
 
 def _tool_frame_json(frame: str | ToolFrame | Mapping[str, ToolFrame]) -> Any:
     if isinstance(frame, Mapping):
-        return {part: own.to_json() for part, own in frame.items()}
+        return {part: of_part.to_json() for part, of_part in frame.items()}
     return frame.to_json() if isinstance(frame, ToolFrame) else frame
 
 
