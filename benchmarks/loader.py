@@ -23,9 +23,10 @@ import webdataset
 
 from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.store import Store
-from robot_foundry.loader.load import Loader, WindowSpec, load
+from robot_foundry.loader.load import Loader, load
 from robot_foundry.loader.order import Order
 from robot_foundry.shards.images import decode, encode_jpeg
+from robot_foundry.windows.window import WindowSpec
 
 FIXTURES = Path(__file__).parent.parent / "tests" / "loader_fixtures.py"
 SIZE, BATCH = 256, 32

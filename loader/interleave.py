@@ -54,6 +54,7 @@ class Interleave:
         open_m, x_m = np.arange(k_n.size), k_n
         for i, share in enumerate(self._share[:-1]):
             kept = 1 - share
+            # What the component leaves to those after it does not grow from x to x + 1: it took that draw.
             rest_m = _floor_scale(x_m, kept)
             taken_m = _floor_scale(x_m + 1, kept) == rest_m
             component_n[open_m[taken_m]] = i
@@ -80,6 +81,9 @@ def _floor_scale(x_n: NDArray[np.int64], factor: Fraction) -> NDArray[np.int64]:
     largest = max(abs(int(x_n.max())), abs(int(x_n.min()))) if x_n.size else 0
     if largest * top < 2**62:
         return x_n * top // bottom
+    # x · top may pass 64 bits, the product of either half of x does not: floor(high · top / bottom) counts in
+    # units of 2^21, and its remainder, less than bottom, goes down to the low half. The shift and the mask
+    # floor, so negative x come out right as well.
     high_n, low_n = x_n >> _LOW_BITS, x_n & _LOW_MASK
     whole_n, left_n = np.divmod(high_n * top, bottom)
     return (whole_n << _LOW_BITS) + ((left_n << _LOW_BITS) + low_n * top) // bottom

@@ -24,6 +24,8 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key, mix64
 
 ORDER_VERSION = 1
+# A lane's chunk is shuffled whole: large enough that the frames of an episode rarely meet in a batch, and
+# small enough that the tables of a block, lanes · span · 16 numbers, are nothing beside what is read of it.
 SPANS_PER_CHUNK = 16
 MAX_LANES = 2**16
 
@@ -76,6 +78,7 @@ class Order:
         epoch_n, sample_n = np.divmod(ordinal_n, size_n)
         # Distinct for every epoch of a component, hence distinct after the mixer, which is a bijection.
         key_n = self._key_D[dataset_n] ^ epoch_n.astype(np.uint64)
+        # Too few samples for a span in each lane: nothing would be read near-sequentially, so all are mixed.
         small_n = size_n < self._lanes * self._span
         if small_n.any():
             sample_n[small_n] = permute(sample_n[small_n], size_n[small_n], mix64(key_n[small_n], _EPOCH))
@@ -108,6 +111,8 @@ class Order:
     ) -> NDArray[np.int64]:
         """Places after each block of an epoch was dealt to the lanes and each lane's chunk was shuffled."""
         size_n, num_blocks_n = self._size_D[dataset_n], self._num_blocks_D[dataset_n]
+        # Block b begins at b · size // blocks: blocks differ by one place at most, and none is a short rest.
+        # This is the last b that begins at or before a place.
         block_n = ((place_n + 1) * num_blocks_n - 1) // size_n
         first_n = block_n * size_n // num_blocks_n
         slot_n, chunk_n, length_n = (np.empty_like(place_n) for _ in range(3))
@@ -120,6 +125,7 @@ class Order:
                 slot_n[rows] = dealt.slot_q[place_n[rows] - first_n[rows]]
                 chunk_n[rows] = dealt.chunk_C1[lane_n[rows]]
                 length_n[rows] = dealt.chunk_C1[lane_n[rows] + 1] - chunk_n[rows]
+        # Shuffled by a key of the chunk's own, so that no two chunks of an epoch are in step.
         which_chunk_n = (block_n * self._lanes + lane_n).astype(np.uint64)
         chunk_key_n = mix64(mix64(key_n, _BLOCK) ^ which_chunk_n, _CHUNK)
         return first_n + chunk_n + permute(slot_n - chunk_n, length_n, chunk_key_n)
@@ -130,6 +136,9 @@ class Order:
         epoch, block = divmod(which, num_blocks)
         first, end = (epoch * size + b * size // num_blocks for b in (block, block + 1))
         k_q = self._interleave.positions(i, np.arange(first, end, dtype=np.int64))
+        # A rank owns neighbouring lanes. Their slots lie one after the other, so that what it draws of a
+        # block is one stretch, whose spans it alone reads (but for those at its ends), for every number of
+        # ranks.
         lane_q = (k_q % self._lanes).astype(np.uint16)
         slot_q = np.empty(lane_q.size, np.int32)
         slot_q[np.argsort(lane_q, kind="stable")] = np.arange(lane_q.size, dtype=np.int32)

@@ -27,9 +27,12 @@ def permute(x_n: ArrayLike, size_n: ArrayLike, key_n: ArrayLike) -> NDArray[np.i
     x, size, keys = np.broadcast_arrays(
         np.asarray(x_n).astype(np.uint64), np.asarray(size_n).astype(np.uint64), np.asarray(key_n, np.uint64)
     )
+    # However the root is rounded, b makes a · b reach the size; the rounding is IEEE's, the same everywhere.
     left_size = np.ceil(np.sqrt(size.astype(np.float64))).astype(np.uint64)
     right_size = (size + left_size - np.uint64(1)) // left_size
     place = _network(x, left_size, right_size, keys)
+    # The network permutes [0, a · b), which is a little more. A walk goes round its cycle, and so comes back
+    # into [0, size); no two walks end alike, as each could be walked backwards.
     (outside,) = np.nonzero(place >= size)
     while outside.size:
         place[outside] = _network(place[outside], left_size[outside], right_size[outside], keys[outside])
@@ -46,7 +49,9 @@ def _network(
     one_n, one_size_n = x_n // right_size_n, left_size_n
     two_n, two_size_n = x_n % right_size_n, right_size_n
     for round_key in _ROUND_KEYS:
-        # The high half of a hash times the size, shifted back, is uniform in [0, size) without a division.
+        # Added modulo the half's own size the shift can be taken off again, so a round is a permutation
+        # whatever the hash gives. The high half of a hash times the size, shifted back, is uniform in [0,
+        # size) without a division.
         shift_n = ((mix64(two_n ^ key_n, round_key) >> np.uint64(32)) * one_size_n) >> np.uint64(32)
         one_n = one_n + shift_n
         one_n = np.where(one_n >= one_size_n, one_n - one_size_n, one_n)

@@ -1,12 +1,31 @@
-"""How many damaged samples are let pass."""
+"""Damaged samples that were replaced by others of their dataset, and how many are let pass."""
 
 from __future__ import annotations
 
-from robot_foundry.loader.robot.reader import Substitution
+from dataclasses import dataclass
+
 from robot_foundry.runtime.errors import FoundryError
 
 MAX_SUBSTITUTIONS = 100  # so many are let pass however few samples were read
 MAX_SUBSTITUTED = 0.01  # and beyond that this share of the samples read
+
+
+@dataclass(frozen=True)
+class Substitution:
+    """Position k holds `substitute` in place of the corrupt `sample` of component `dataset`.
+
+    `version` is a reference to the component's version. `reason` names the tar; `shard` is its path and
+    `member` its corrupt member, None where it is the shard.
+    """
+
+    k: int
+    dataset: str
+    version: str
+    sample: int
+    substitute: int
+    reason: str
+    shard: str
+    member: str | None
 
 
 def check_substituted(

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.windows.resize import resized
 
 
 def check_parts(observation: Any) -> None:
@@ -83,7 +83,7 @@ def image_arrays(
                 near = nearest(role, images)
                 raise FoundryError(f"the policy has no camera '{role}'{near} (it sees {', '.join(roles)})")
             for out, moment in zip(images[role][row], _moments(picture, role, history), strict=True):
-                out[...] = _resized(moment, size)
+                out[...] = resized(moment, size)
             masks[role][row] = True
     return images, masks
 
@@ -99,10 +99,3 @@ def _moments(picture: Any, role: str, history: int) -> NDArray[np.uint8]:
     if len(moments) != history:
         raise FoundryError(f"the image '{role}' has {len(moments)} moments, the policy sees {history}")
     return moments
-
-
-def _resized(pixels: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
-    if pixels.shape[:2] == size:
-        return pixels
-    height, width = size
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))

@@ -1,6 +1,6 @@
 """The steps of a policy in the periods of a robot's loop, when the two run at unlike rates.
 
-Moments and targets lie and are interpolated as in training windows (`windows.chunks`). Where a step is one
+Moments and targets lie and are interpolated as in training windows (`windows.places`). Where a step is one
 period everything passes as it is.
 Shapes: S periods observed, H history, T steps of a chunk, N periods, d dims.
 """
@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.normalization.resampling import between
 from robot_foundry.normalization.space import ActionSpace
-from robot_foundry.windows.chunks import chunk_places, history_places
+from robot_foundry.windows.places import chunk_places, history_places, values_at
 
 _ON_A_PERIOD = 1e-6
 
@@ -36,8 +35,7 @@ class Pace:
     def states(self, state_Sd: NDArray[Any], space: ActionSpace) -> NDArray[Any]:
         """The states [H, d] that the policy sees of the last periods, oldest first."""
         places = history_places(len(state_Sd) - 1, 0, self.history, self.step)
-        low_H, share_H = places.low_nK[0], places.share_nK[0]
-        return between(state_Sd[low_H], state_Sd[low_H + (share_H > 0)], share_H, space)
+        return values_at(state_Sd, places.low_nK[0], places.share_nK[0], space)
 
     def images(self, image_S: NDArray[Any]) -> NDArray[Any]:
         """The images [H, …] that it sees: the last ones taken by each moment."""
@@ -48,5 +46,4 @@ class Pace:
         steps = len(target_Td)
         periods = 1 + floor((steps - 1) * self.step + _ON_A_PERIOD)
         places = chunk_places(0, 0, steps, periods, 1 / self.step)
-        low_N, share_N = places.low_nK[0], places.share_nK[0]
-        return between(target_Td[low_N], target_Td[low_N + (share_N > 0)], share_N, space)
+        return values_at(target_Td, places.low_nK[0], places.share_nK[0], space)

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.robot.interface import Interface
-from robot_foundry.loader.robot.batch import Batch, allocate
+from robot_foundry.loader.robot.batch import Batch, allocate, fill_state
 from robot_foundry.normalization.representation import decode, references
-from robot_foundry.normalization.space import ActionSpace
-from robot_foundry.policy.observe import check_parts, image_arrays, kind_of, latest_state, state_array
+from robot_foundry.policy.actions import Actions
+from robot_foundry.policy.observe import check_parts, image_arrays, kind_of, state_array
 from robot_foundry.policy.pace import Pace
-from robot_foundry.policy.robot import alike, commands, observation
+from robot_foundry.policy.robot import Robot, alike
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer import checkpoint
@@ -37,24 +36,12 @@ from robot_foundry.trainer.models.inputs import Scales, build_inputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.recipe import from_resolved, read_yaml
+from robot_foundry.windows.history import filled_moments, known_dims
 from robot_foundry.windows.timing import Steps
 
 Observation = Mapping[str, Any]
 FloatArray = NDArray[np.float64]
 EULER_STEPS = 10
-
-
-@dataclass(frozen=True)
-class Actions:
-    """A chunk of absolute targets in robot units.
-
-    `values_TA` [T, A] over `space`; step s is meant for s · `dt` seconds after the observation (None: the
-    dataset's rate is unknown). With control_hz `dt` is that of the policy, whatever the dataset's rate.
-    """
-
-    values_TA: FloatArray
-    space: ActionSpace
-    dt: float | None
 
 
 @dataclass(frozen=True)
@@ -174,8 +161,7 @@ class Policy:
         pictures by the source's names of cameras, as it turns, orders and sizes them, and the arrays that the
         spec names for the state. A camera that is not given, and an array of NaN, is masked by `act`.
         """
-        own = self._robot(dataset)
-        return observation(self._interface(own), own, raw, self.roles)
+        return self._robot(dataset).observe(raw)
 
     def command(
         self,
@@ -198,41 +184,18 @@ class Policy:
         `rest` is the number for columns of the source that it does not name. Where a stream is made of
         several arrays, they come by key. FoundryError says in a sentence what cannot be told the robot.
         """
-        own = self._robot(dataset)
-        if isinstance(actions, Actions) and actions.space != own.action:
-            raise FoundryError(
-                f"the actions are not of '{own.name}': they are {', '.join(actions.space.names)}"
-            )
-        given = actions.values_TA if isinstance(actions, Actions) else np.asarray(actions, np.float64)
-        target_TA = np.atleast_2d(given)
-        if target_TA.ndim != 2 or target_TA.shape[1] != len(own.action):
-            raise FoundryError(f"targets of shape {given.shape} do not have {len(own.action)} dims")
-        state_d = latest_state(state, own.state).astype(np.float64)
-        named = stream or self.config.data.window.stream
-        found = commands(self._interface(own), own, named, target_TA, state_d, rest)
-        if given.ndim == 2:
-            return found
-        return {key: values[0] for key, values in found.items()} if isinstance(found, dict) else found[0]
+        return self._robot(dataset).command(actions, state, stream=stream, rest=rest)
 
-    def _robot(self, dataset: str | None) -> DatasetSpaces:
-        """The dataset meant. FoundryError where none is named and they were not all made in one way."""
+    def _robot(self, dataset: str | None) -> Robot:
+        """The robot meant. FoundryError where none is named and they were not all made in one way."""
         own = self.spaces.datasets[self.number(dataset)]
         for other in self.spaces.datasets:
             if dataset is None and not alike(self.robots.get(own.name), self.robots.get(other.name)):
                 raise FoundryError(
                     f"'{own.name}' and '{other.name}' were made of unlike sources: say which one"
                 )
-        return own
-
-    def _interface(self, own: DatasetSpaces) -> Interface:
-        told = self.robots.get(own.name)
-        if told is None:
-            raise FoundryError(
-                f"the checkpoint does not say how '{own.name}' was made of its source",
-                hint="its version is older, or its spec is not understood any more: ingest it again with a "
-                "spec of this release and train on that version",
-            )
-        return Interface.from_json(told, f"of {own.name}")
+        stream = self.config.data.window.stream
+        return Robot(own.name, self.robots.get(own.name), own.state, own.action, stream, self.roles)
 
     def batch(self, observations: Sequence[Observation], instructions: Sequence[str], number: int) -> Batch:
         """Observations of one dataset as a batch of the loader; of the targets it holds the dims alone."""
@@ -250,19 +213,18 @@ class Policy:
             images={},
         )
         states = [state_array(item.get("state"), own.state, moments) for item in observations]
-        oldest_H = np.maximum(np.arange(sizes.history) - (sizes.history - moments), 0)
-        state_BHd = np.stack(states)[:, oldest_H]  # surplus moments repeat the oldest, as in training
-        known_Bd = np.logical_and.reduce(np.isfinite(state_BHd), axis=1)
-        self._check_references(own, known_Bd.all(axis=0))
+        moment_H = filled_moments(sizes.history, moments)
+        state_BHd = np.stack(states)[:, moment_H]
+        known_Bd = known_dims(state_BHd)
+        self._check_references(own, known_Bd)
         at_d = own.state.indices_in(self.spaces.state, own.embodiment)
-        batch.state_BHD[..., at_d] = np.where(known_Bd[:, None], state_BHd, 0)
-        batch.state_mask_BD[:, at_d] = known_Bd
+        fill_state(batch, np.arange(len(batch)), at_d, state_BHd, known_Bd)
         batch.action_dim_mask_BA[:, own.action.indices_in(self.spaces.action, own.embodiment)] = True
         batch.step_mask_BT[:, : self.steps(number).horizon] = True
         pictures = [item.get("images") or {} for item in observations]
         images, masks = image_arrays(pictures, window.cameras, moments, window.image)
-        images = {role: pixels[:, oldest_H] for role, pixels in images.items()}
-        masks = {role: mask[:, oldest_H] for role, mask in masks.items()}
+        images = {role: pixels[:, moment_H] for role, pixels in images.items()}
+        masks = {role: mask[:, moment_H] for role, mask in masks.items()}
         return replace(batch, images=images, image_mask=masks, instruction=tuple(instructions))
 
     @torch.inference_mode()
@@ -299,9 +261,9 @@ class Policy:
         )
         return decode(state_d, action_Td, own.state, own.action, self.config.data.window.representation)
 
-    def _check_references(self, own: DatasetSpaces, known_d: NDArray[np.bool_]) -> None:
+    def _check_references(self, own: DatasetSpaces, known_Bd: NDArray[np.bool_]) -> None:
         """What targets are relative to must be known."""
         representation = self.config.data.window.representation
         for name in references(own.state, own.action, representation):
-            if not known_d[own.state.index(name)]:
+            if not known_Bd[:, own.state.index(name)].all():
                 raise FoundryError(f"{name} must be known: the actions are {representation} to it")

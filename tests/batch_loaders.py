@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.loader.load import Loader, WindowSpec, load
+from robot_foundry.loader.load import Loader, load
 from robot_foundry.loader.robot.batch import Batch
+from robot_foundry.windows.window import WindowSpec
 
 FIXTURES = runpy.run_path(str(Path(__file__).with_name("loader_fixtures.py")))
 WINDOW = WindowSpec(cameras=("primary", "wrist_right"), image=(24, 32), horizon=5)

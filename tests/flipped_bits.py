@@ -174,7 +174,8 @@ def _outcome(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def _load(store: Path, source: Path, kind: str) -> dict[str, Any]:
     import numpy as np
 
-    from robot_foundry.loader.load import WindowSpec, load
+    from robot_foundry.loader.load import load
+    from robot_foundry.windows.window import WindowSpec
 
     window = WindowSpec(horizon=4, cameras=("primary", "wrist_right"))
     digest = hashlib.sha256()

@@ -21,7 +21,8 @@ from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout
 from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
 from robot_foundry.ingest.engine import ingest
-from robot_foundry.policy.policy import Actions, Policy
+from robot_foundry.policy.actions import Actions
+from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.job import resolve_job
 from robot_foundry.trainer.recipe import read_recipe

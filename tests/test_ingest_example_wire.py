@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
+from robot_foundry.ingest.sources.rlds import example_wire
 from robot_foundry.ingest.sources.rlds.example_wire import features
-from robot_foundry.ingest.sources.rlds.rlds import example_wire
 
 KINDS = {
     "bytes_list": (tf_feature_pb2.BytesList, st.binary(max_size=300)),

@@ -16,9 +16,9 @@ import pytest
 import robot_foundry
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture
 from robot_foundry.catalog.store import Store
-from robot_foundry.loader.load import WindowSpec
 from robot_foundry.loader.robot.source import OpenShards
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.windows.window import WindowSpec
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("batch_loaders.py"))))
 FIXTURES, WEIGHTS, open_loader, contents = h.FIXTURES, h.WEIGHTS, h.open_loader, h.contents
@@ -126,7 +126,7 @@ def test_few_descriptors_serve_many_shards(tmp_path, monkeypatch, threads):
         expected = contents([loader.batch(0)])
         assert open_tars(tmp_path) == 12
     assert open_tars(tmp_path) == 0
-    monkeypatch.setattr("robot_foundry.loader.load.OpenShards", partial(OpenShards, limit=2))
+    monkeypatch.setattr("robot_foundry.loader.robot.kind.OpenShards", partial(OpenShards, limit=2))
     with open_loader(store, **options) as loader:
         assert contents([loader.batch(0)]) == expected
         assert open_tars(tmp_path) <= 2

@@ -15,9 +15,9 @@ import pytest
 
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store
-from robot_foundry.loader.load import WindowSpec
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.reader import ShardReader
+from robot_foundry.windows.window import WindowSpec
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("batch_loaders.py"))))
 FIXTURES, open_loader, contents = h.FIXTURES, h.open_loader, h.contents

@@ -18,9 +18,10 @@ from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.store import Store
-from robot_foundry.loader.load import WindowSpec, load
+from robot_foundry.loader.load import load
 from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.windows.window import WindowSpec
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("batch_loaders.py"))))
 FIXTURES, WINDOW, open_loader = h.FIXTURES, h.WINDOW, h.open_loader

@@ -17,13 +17,14 @@ from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run
-from robot_foundry.loader.load import WindowSpec, load
+from robot_foundry.loader.load import load
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.build import fit_scales, geometry, mixture_spaces, scales_from_json, scales_to_json
 from robot_foundry.windows.chunk_statistics import chunk_statistics, representation_statistics
+from robot_foundry.windows.window import WindowSpec
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 HORIZON = 4

@@ -19,9 +19,10 @@ from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.robot.tables import Flag, flag_named
 from robot_foundry.catalog.selection import Selection
 from robot_foundry.catalog.store import Store
-from robot_foundry.loader.load import WindowSpec, load
+from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.windows.chunk_statistics import chunk_statistics
+from robot_foundry.windows.window import WindowSpec
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("window_loaders.py"))))
 open_loader, flagged_version = h.open_loader, h.flagged_version

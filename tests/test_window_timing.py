@@ -16,10 +16,11 @@ import pytest
 
 from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.store import Store
-from robot_foundry.loader.load import WindowSpec, load
+from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.windows.mixing import warnings_for, window_rows
 from robot_foundry.windows.timing import Steps, Timing
+from robot_foundry.windows.window import WindowSpec
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("window_loaders.py"))))
 FIXTURES, open_loader, flagged_version = h.FIXTURES, h.open_loader, h.flagged_version

@@ -19,15 +19,8 @@ from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.normalization.resampling import between
 from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
 from robot_foundry.normalization.space import ActionSpace, dims_for
-from robot_foundry.windows.chunks import (
-    Anchors,
-    Frames,
-    Window,
-    WindowPlan,
-    chunk_places,
-    history_places,
-    windows,
-)
+from robot_foundry.windows.chunks import Anchors, Frames, Window, WindowPlan, windows
+from robot_foundry.windows.places import chunk_places, history_places
 from robot_foundry.windows.timing import Steps
 
 FIXTURES = runpy.run_path(str(Path(__file__).with_name("loader_fixtures.py")))

@@ -10,7 +10,8 @@ import numpy as np
 
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.store import Store
-from robot_foundry.loader.load import Loader, WindowSpec, load
+from robot_foundry.loader.load import Loader, load
+from robot_foundry.windows.window import WindowSpec
 
 FIXTURES = runpy.run_path(str(Path(__file__).with_name("loader_fixtures.py")))
 

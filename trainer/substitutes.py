@@ -8,8 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from robot_foundry.loader.load import Loader
-from robot_foundry.loader.robot.reader import Substitution
-from robot_foundry.loader.substituted import MAX_SUBSTITUTIONS, check_substituted
+from robot_foundry.loader.substituted import MAX_SUBSTITUTIONS, Substitution, check_substituted
 from robot_foundry.runtime.errors import FoundryWarning
 from robot_foundry.trainer.parallel import World
 

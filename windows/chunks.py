@@ -1,9 +1,8 @@
 """Windows: what a policy sees and predicts at anchor frames. The loader, statistics and policies share them.
 
-Rows are row numbers of one shard's frames table. Row t of an action stream holds the target for step t (in
-`next_state`: the state reached at t+1), so the chunk of the anchor row t has targets t, t + step, t + 2·step,
-…, and what was observed is t, t - step, …. Where a step is no whole number of rows, values are interpolated
-(`normalization.resampling`), and an image is the last one taken by then.
+Rows are row numbers of one shard's frames table; `windows.places` says which ones a window has. Row t of the
+stream `next_state` holds the state reached at t+1. Where a step is no whole number of rows, values are
+interpolated (`normalization.resampling`), and an image is the last one taken by then.
 
 Legend: n anchors (of one dataset), H history, T horizon, K either, R rows of the shard, S state dims,
 A action dims.
@@ -16,70 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.tables import frame_matrix
 from robot_foundry.normalization.representation import Representation, encode
-from robot_foundry.normalization.resampling import between
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.windows.history import filled_moments, known_dims
+from robot_foundry.windows.places import Places, chunk_places, history_places, values_at
 from robot_foundry.windows.timing import Steps
-
-_ON_A_ROW = 1e-6  # what is this near to a row, in rows, lies on it
-
-
-@dataclass(frozen=True)
-class Places:
-    """Moments [n, K] between rows: `share_nK` of the way from `low_nK` to the next row; 0 on a row itself.
-
-    `inside_nK` is False for what lay outside the episode; it is at the episode's first or last row instead.
-    """
-
-    low_nK: NDArray[np.int64]
-    share_nK: NDArray[np.float64]
-    inside_nK: NDArray[np.bool_]
-
-
-def chunk_places(
-    row: ArrayLike, start: ArrayLike, end: ArrayLike, horizon: int, step: ArrayLike = 1.0
-) -> Places:
-    """Where the targets of the anchors `row` [n] lie: row + k·step for k = 0 … horizon-1.
-
-    Episodes are the rows `start` to `end` (exclusive) and `step` the rows between targets; scalars or [n].
-    """
-    row_n1, last_n1 = _column(row), _column(end) - 1
-    whole_nK, share_nK = _parts(np.arange(horizon) * _floats(step))
-    low_nK = row_n1 + whole_nK
-    inside_nK = low_nK + (share_nK > 0) <= last_n1
-    low_nK = np.where(inside_nK, low_nK, np.maximum(last_n1, _column(start)))
-    return Places(low_nK, np.where(inside_nK, share_nK, 0.0), inside_nK)
-
-
-def history_places(row: ArrayLike, start: ArrayLike, history: int, step: ArrayLike = 1.0) -> Places:
-    """Where the observations of the anchors `row` [n] lie, oldest first: row - k·step, the anchor last."""
-    row_n1, start_n1 = _column(row), _column(start)
-    whole_nK, share_nK = _parts(np.arange(history - 1, -1, -1) * _floats(step))
-    low_nK = row_n1 - whole_nK - (share_nK > 0)
-    inside_nK = low_nK >= start_n1
-    share_nK = np.where((share_nK > 0) & inside_nK, 1 - share_nK, 0.0)
-    return Places(np.maximum(low_nK, start_n1), share_nK, inside_nK)
-
-
-def _column(value: ArrayLike) -> NDArray[np.int64]:
-    return np.atleast_1d(np.asarray(value, dtype=np.int64))[:, None]
-
-
-def _floats(value: ArrayLike) -> NDArray[np.float64]:
-    return np.atleast_1d(np.asarray(value, dtype=np.float64))[:, None]
-
-
-def _parts(rows_nK: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Whole rows and the rest, which is 0 for what lies on a row."""
-    nearest_nK = np.rint(rows_nK)
-    on_row_nK = np.abs(rows_nK - nearest_nK) < _ON_A_ROW
-    whole_nK = np.where(on_row_nK, nearest_nK, np.floor(rows_nK))
-    return whole_nK.astype(np.int64), np.where(on_row_nK, 0.0, rows_nK - whole_nK)
 
 
 @dataclass(frozen=True)
@@ -179,7 +124,7 @@ def windows(anchors: Anchors, frames: Mapping[int, Frames], plan: WindowPlan) ->
     return Window(
         row_nH=seen.low_nK,
         state_nHS=state_nHS,
-        state_mask_nS=(np.isfinite(state_nHS) & state_ok_nH[..., None]).all(axis=1),
+        state_mask_nS=known_dims(state_nHS) & state_ok_nH.all(axis=1)[:, None],
         target_nTA=target_nTA,
         inside_nT=chunk.inside_nK,
         usable_nT=usable_nT,
@@ -213,7 +158,7 @@ def _filled_places(anchors: Anchors, plan: WindowPlan) -> tuple[Places, Places]:
     steps, step_n = plan.steps, anchors.step_n
     seen = history_places(anchors.row_n, anchors.start_n, steps.history, step_n)
     chunk = chunk_places(anchors.row_n, anchors.start_n, anchors.end_n, steps.horizon, step_n)
-    own_H = np.maximum(np.arange(plan.history) - (plan.history - steps.history), 0)
+    own_H = filled_moments(plan.history, steps.history)
     own_T = np.minimum(np.arange(plan.horizon), steps.horizon - 1)
     counts_T = np.arange(plan.horizon) < steps.horizon
     return (
@@ -231,9 +176,5 @@ def _read(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
     """Values [m, K, D] and flags [m, K] at the places of some anchors; flags are those of both rows."""
     low_mK, share_mK = places.low_nK[here_m], places.share_nK[here_m]
-    values_mKD, flags_mK = values_RD[low_mK], flags_R[low_mK]
-    if share_mK.any():
-        high_mK = low_mK + (share_mK > 0)
-        flags_mK = flags_mK | flags_R[high_mK]
-        values_mKD = between(values_mKD, values_RD[high_mK], share_mK, space)
-    return values_mKD, flags_mK
+    flags_mK = flags_R[low_mK] | flags_R[low_mK + (share_mK > 0)]
+    return values_at(values_RD, low_mK, share_mK, space), flags_mK

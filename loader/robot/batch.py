@@ -121,6 +121,20 @@ def allocate(
     )
 
 
+def fill_state(
+    batch: Batch,
+    row_n: NDArray[np.intp],
+    at_S: NDArray[np.intp],
+    state_nHS: NDArray[np.float32],
+    mask_nS: NDArray[np.bool_],
+) -> None:
+    """Write the states of rows of one dataset, whose dims are those `at_S` of the union; 0 where masked."""
+    moments_H1 = np.arange(state_nHS.shape[1])[:, None]
+    state_nHS = np.where(mask_nS[:, None, :], state_nHS, np.float32(0))
+    batch.state_BHD[row_n[:, None, None], moments_H1, at_S] = state_nHS
+    batch.state_mask_BD[row_n[:, None], at_S] = mask_nS
+
+
 def _images(
     B: int, H: int, sizes: Mapping[str, tuple[int, int]]
 ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.bool_]]]:

@@ -8,66 +8,30 @@ Legend: B rows of a batch, n rows of one source, H history, S state dims, A acti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TypeVar
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.robot.tables import flag_named
-from robot_foundry.loader.robot.batch import Batch, allocate
-from robot_foundry.loader.robot.source import OpenComponent, OpenShard
+from robot_foundry.loader.robot.batch import Batch, allocate, fill_state
+from robot_foundry.loader.robot.row_images import Damage, RowImages, read_rows, twice
+from robot_foundry.loader.robot.source import OpenShard, OpenShards, WindowSource
+from robot_foundry.loader.share import Share
+from robot_foundry.loader.substituted import Substitution
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key, uniform
 from robot_foundry.shards.errors import CorruptData
-from robot_foundry.shards.images import decode, probe
-from robot_foundry.shards.reader import ShardReader
-from robot_foundry.shards.segments import JoinedReader
 from robot_foundry.windows.chunks import Window, WindowPlan, encode_actions, windows
 from robot_foundry.windows.window import WindowSpec
 
-T = TypeVar("T")
 MAX_ATTEMPTS = 16
+_DRAFTED_ROWS = 256  # low-dim windows cost least for many rows at once
 _CHUNKS_PER_THREAD = 4  # enough that threads end together, few enough that handing out costs nothing
-
-
-@dataclass(frozen=True)
-class Damage:
-    """What is corrupt: a member of a shard's tar, or (None) what the shard says of its episodes."""
-
-    shard: str
-    member: str | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class Substitution:
-    """Position k holds `substitute` in place of the corrupt `sample` of component `dataset`.
-
-    `version` is a reference to the component's version. `reason` names the tar; `shard` is its path and
-    `member` its corrupt member, None where it is the shard.
-    """
-
-    k: int
-    dataset: str
-    version: str
-    sample: int
-    substitute: int
-    reason: str
-    shard: str
-    member: str | None
-
-
-@dataclass(frozen=True)
-class _RowImages:
-    """The images of one row: those of the table rows `row_H` of the shard."""
-
-    shard: OpenShard
-    row_H: NDArray[np.int64]
 
 
 @dataclass
@@ -76,7 +40,7 @@ class Draft:
 
     batch: Batch
     instruction: list[str]
-    images: dict[int, _RowImages]
+    images: dict[int, RowImages]
     failed: dict[int, Damage]
 
     def part(self, rows: range, step: int, image_sizes: Mapping[str, tuple[int, int]]) -> Draft:
@@ -89,27 +53,31 @@ class Draft:
         )
 
 
-class Reader:
-    """Reads samples of `sources`, numbered as in the mixture, over the union spaces `state` and `action`.
+class WindowReader:
+    """Reads the batches of a share from `sources`, numbered as in the mixture, over the unions `state` and
+    `action`.
 
-    `image_sizes` are (height, width) by role; `embodiment_D` numbers the embodiment of each source. Threads
-    change nothing but the time it takes; 0 decodes in the caller's thread.
+    Rows of several steps are drafted together. `image_sizes` are (height, width) by role; `embodiment_D`
+    numbers the embodiment of each source. Threads change nothing but the time it takes; 0 decodes in the
+    caller's thread.
     """
 
     def __init__(
         self,
-        sources: Sequence[OpenComponent],
+        sources: Sequence[WindowSource],
+        shards: OpenShards,
         spec: WindowSpec,
         state: ActionSpace,
         action: ActionSpace,
         image_sizes: Mapping[str, tuple[int, int]],
         embodiment_D: Sequence[int],
+        share: Share,
         *,
         seed: int,
         threads: int,
     ) -> None:
         self._sources, self._spec, self._seed, self._threads = sources, spec, seed, threads
-        self._state, self._action = state, action
+        self._shards, self._state, self._action, self._share = shards, state, action, share
         self._image_sizes, self._embodiment_D = image_sizes, embodiment_D
         self._horizon = max(source.steps.horizon for source in sources)
         self._history = max(source.steps.history for source in sources)
@@ -121,12 +89,32 @@ class Reader:
             )
             for source in sources
         ]
+        self._steps_per_draft = max(1, _DRAFTED_ROWS // len(share))
+        self._draft = lru_cache(maxsize=2)(self._draft_steps)
         self._pool = ThreadPoolExecutor(threads, "decode") if threads else None
 
-    def draft(
-        self, k_n: NDArray[np.int64], dataset_n: NDArray[np.int32], sample_n: NDArray[np.int64]
-    ) -> Draft:
-        """The low-dim part of these samples; it costs least for hundreds of rows at once."""
+    def read(self, step: int) -> tuple[Batch, list[Substitution]]:
+        """The batch of a step, and what had to be substituted in it."""
+        sample_B = self._share.samples(step).sample_B
+        first = step % self._steps_per_draft * len(sample_B)
+        draft = self._draft(step // self._steps_per_draft)
+        part = draft.part(range(first, first + len(sample_B)), step, self._image_sizes)
+        self._decode(part, sorted(part.images))
+        substitutions = [self._substitute(part, row, int(sample_B[row])) for row in sorted(part.failed)]
+        return replace(part.batch, instruction=tuple(part.instruction)), substitutions
+
+    def close(self) -> None:
+        """End the threads and let go of the files."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._draft.cache_clear()
+        self._shards.close()
+
+    def _draft_steps(self, run: int) -> Draft:
+        """All but the images of the steps of a run."""
+        first = run * self._steps_per_draft
+        parts = [self._share.samples(step) for step in range(first, first + self._steps_per_draft)]
+        k_n, dataset_n, sample_n = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         batch = allocate(
             0,
             k_n,
@@ -141,21 +129,7 @@ class Reader:
         self._fill(draft, np.arange(len(batch)), sample_n)
         return draft
 
-    def finish(
-        self, draft: Draft, rows: range, step: int, sample_B: NDArray[np.int64]
-    ) -> tuple[Batch, list[Substitution]]:
-        """The batch of some rows of a draft, with its images, and what had to be substituted in it."""
-        part = draft.part(rows, step, self._image_sizes)
-        self._decode(part, sorted(part.images))
-        substitutions = [self._substitute(part, row, int(sample_B[row])) for row in sorted(part.failed)]
-        return replace(part.batch, instruction=tuple(part.instruction)), substitutions
-
-    def close(self) -> None:
-        """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def _plan(self, source: OpenComponent) -> WindowPlan:
+    def _plan(self, source: WindowSource) -> WindowPlan:
         return WindowPlan(
             source.state_space,
             source.target_space,
@@ -202,13 +176,13 @@ class Reader:
             self._fill_source(draft, self._sources[number], row_n[own], sample_n[own])
 
     def _fill_source(
-        self, draft: Draft, source: OpenComponent, row_n: NDArray[np.intp], sample_n: NDArray[np.int64]
+        self, draft: Draft, source: WindowSource, row_n: NDArray[np.intp], sample_n: NDArray[np.int64]
     ) -> None:
         batch, anchors = draft.batch, source.anchors(sample_n)
         shards: dict[int, OpenShard] = {}
         for ordinal in np.unique(anchors.shard_n).tolist():
             try:
-                shards[ordinal] = _twice(partial(source.shard, ordinal))
+                shards[ordinal] = twice(partial(source.shard, ordinal))
             except CorruptData as error:
                 lost_m = row_n[anchors.shard_n == ordinal]
                 damage = Damage(source.tar_path(ordinal), None, str(error))
@@ -226,13 +200,11 @@ class Reader:
         for row, text, ordinal, row_H in needs:
             draft.instruction[row] = text
             if ordinal in shards:
-                draft.images[row] = _RowImages(shards[ordinal], row_H)
+                draft.images[row] = RowImages(shards[ordinal], row_H)
 
-    def _scatter(self, batch: Batch, source: OpenComponent, row_n: NDArray[np.intp], window: Window) -> None:
+    def _scatter(self, batch: Batch, source: WindowSource, row_n: NDArray[np.intp], window: Window) -> None:
         state_at_S, action_at_A = self._at[source.number]
-        state_nHS = np.where(window.state_mask_nS[:, None, :], window.state_nHS, np.float32(0))
-        batch.state_BHD[row_n[:, None, None], np.arange(state_nHS.shape[1])[:, None], state_at_S] = state_nHS
-        batch.state_mask_BD[row_n[:, None], state_at_S] = window.state_mask_nS
+        fill_state(batch, row_n, state_at_S, window.state_nHS, window.state_mask_nS)
         action_nTA, batch.step_mask_BT[row_n] = encode_actions(window, self._plans[source.number])
         steps_T1 = np.arange(action_nTA.shape[1])[:, None]
         batch.action_BTA[row_n[:, None, None], steps_T1, action_at_A] = action_nTA
@@ -243,76 +215,9 @@ class Reader:
         if not draft.batch.images:
             return
         if self._pool is None or len(rows) < 2:
-            draft.failed.update(_read_rows(draft, rows))
+            draft.failed.update(read_rows(draft.batch, draft.images, rows))
             return
         size = -(-len(rows) // (self._threads * _CHUNKS_PER_THREAD))
         chunks = [rows[begin : begin + size] for begin in range(0, len(rows), size)]
-        for failed in self._pool.map(partial(_read_rows, draft), chunks):
+        for failed in self._pool.map(partial(read_rows, draft.batch, draft.images), chunks):
             draft.failed.update(failed)
-
-
-def _twice(call: Callable[[], T]) -> T:
-    """`call()`, once more if it met corruption: the first read may have been the fault."""
-    try:
-        return call()
-    except CorruptData:
-        return call()
-
-
-class _Damaged(Exception):
-    """Carries the Damage of an image out of the rows that need it."""
-
-    def __init__(self, damage: Damage) -> None:
-        super().__init__(damage.reason)
-        self.damage = damage
-
-
-def _read_rows(draft: Draft, rows: Sequence[int]) -> dict[int, Damage]:
-    failed: dict[int, Damage] = {}
-    for row in rows:
-        item = draft.images[row]
-        try:
-            for role, pixels_BHhw3 in draft.batch.images.items():
-                draft.batch.image_mask[role][row] = _read_history(item, role, pixels_BHhw3[row])
-        except _Damaged as error:
-            failed[row] = error.damage
-        item.shard.close_if_retired()
-    return failed
-
-
-def _read_history(item: _RowImages, role: str, out_Hhw3: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Write the images of one camera, oldest first, and say which of them exist [H]."""
-    member_row_R, reader = item.shard.member_row_R.get(role), item.shard.reader
-    if member_row_R is None or reader is None:
-        out_Hhw3[...] = 0
-        return np.zeros(len(out_Hhw3), np.bool_)
-    member_H = member_row_R[item.row_H]
-    for h, member in enumerate(member_H.tolist()):
-        if member < 0:
-            out_Hhw3[h] = 0
-        elif h and member == member_H[h - 1]:
-            out_Hhw3[h] = out_Hhw3[h - 1]
-        else:
-            _read_checked(reader, member, out_Hhw3[h])
-    return member_H >= 0
-
-
-def _read_checked(reader: ShardReader | JoinedReader, member: int, out_hw3: NDArray[np.uint8]) -> None:
-    try:
-        _twice(partial(_read_image, reader, member, out_hw3))
-    except CorruptData as error:
-        name, tar = reader.name(member), reader.tar_of(member)
-        told = str(error) if name in str(error) else f"member {name!r} of {tar} is damaged: {error}"
-        raise _Damaged(Damage(tar, name, told)) from error
-
-
-def _read_image(reader: ShardReader | JoinedReader, member: int, out_hw3: NDArray[np.uint8]) -> None:
-    data = reader.read(member)
-    _, height, width = probe(data)
-    if (height, width) == out_hw3.shape[:2]:
-        decode(data, out=out_hw3)
-        return
-    from PIL import Image
-
-    resized = Image.fromarray(decode(data)).resize(out_hw3.shape[1::-1], Image.Resampling.BILINEAR)
-    out_hw3[...] = np.asarray(resized)

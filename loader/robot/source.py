@@ -75,7 +75,7 @@ class OpenShards:
                 self._open.popitem()[1].retire()
 
 
-class OpenComponent:
+class WindowSource:
     """The selected rows of one version. A part of the window that it cannot give raises FoundryError here."""
 
     def __init__(

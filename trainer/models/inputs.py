@@ -17,10 +17,10 @@ from torch import Tensor
 
 from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.normalization.normalizer import Normalizer
-from robot_foundry.runtime.errors import FoundryError, nearest
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer.models.flow import time_of
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
+from robot_foundry.windows.cameras import views
 
 Array = NDArray[Any]
 
@@ -97,20 +97,11 @@ def _by_dataset(
     return out
 
 
-def view_arrays(batch: Batch, roles: Sequence[str]) -> tuple[Array, Array]:
-    """Pictures uint8 [B, V, H, W, 3] and which are there, bool [B, V], of the roles in their order."""
-    for role in roles:
-        if role not in batch.images:
-            raise FoundryError(f"the batch has no camera '{role}'{nearest(role, batch.images)}")
-    images = np.concatenate([batch.images[role] for role in roles], axis=1)
-    return images, np.concatenate([batch.image_mask[role] for role in roles], axis=1)
-
-
 def build_inputs(
     batch: Batch, *, scales: Scales, tokenizer: ByteTokenizer, roles: Sequence[str], targets: bool
 ) -> Inputs:
     """Tensors of a batch on the CPU; with `targets` also its normalised action chunks."""
-    images, view_mask = view_arrays(batch, roles)
+    images, view_mask = views(batch.images, batch.image_mask, roles)
     tokens, obs = tokenizer.rows(batch.instruction)
     state_mask = np.broadcast_to(batch.state_mask_BD[:, None], batch.state_BHD.shape)
     state = scales.normalize_state(batch.state_BHD, state_mask, batch.dataset_B)

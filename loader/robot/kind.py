@@ -1,0 +1,82 @@
+"""Robot windows for the loader: what their batches are named by, and who reads them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.robot.unions import unions_of
+from robot_foundry.catalog.store import Store
+from robot_foundry.loader.load import Loader
+from robot_foundry.loader.robot.reader import WindowReader
+from robot_foundry.loader.robot.source import OpenShards, WindowSource
+from robot_foundry.loader.share import Share
+from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.normalization.statistics import Statistics
+from robot_foundry.windows.cameras import image_sizes
+from robot_foundry.windows.chunk_statistics import representation_statistics, represented_union
+from robot_foundry.windows.window import WindowSpec
+
+T = TypeVar("T")
+
+
+class RobotLoader(Loader[T]):
+    """A Loader of robot batches (`robot.batch.Batch`).
+
+    spaces          (state, action): the unions that the dims of a batch are named by
+    dataset_spaces  the same of each component, by its name
+    embodiments     what `Batch.embodiment_B` numbers
+    """
+
+    window: WindowSpec
+    spaces: tuple[ActionSpace, ActionSpace]
+    dataset_spaces: dict[str, tuple[ActionSpace, ActionSpace]]
+    embodiments: tuple[str, ...]
+
+    def open_reader(self, share: Share) -> WindowReader:
+        window, components = self.window, self.mixture.components
+        unions = unions_of(self.store, self.mixture)
+        unions.check_stream(window.stream)
+        shards = OpenShards()
+        sources = [WindowSource(self.store, c, i, window, shards) for i, c in enumerate(components)]
+        action = represented_union(unions.schemas, window.stream, window.representation)
+        self.spaces = (unions.state, action)
+        self.dataset_spaces = {s.component.name: (s.state_space, s.action_space) for s in sources}
+        self.embodiments = tuple(sorted({schema.embodiment for schema in unions.schemas.values()}))
+        return WindowReader(
+            sources,
+            shards,
+            window,
+            *self.spaces,
+            image_sizes(unions.schemas.values(), window),
+            [self.embodiments.index(source.schema.embodiment) for source in sources],
+            share,
+            seed=self.seed,
+            threads=self._threads,
+        )
+
+    def normalizer_statistics(self) -> tuple[Statistics, Statistics]:
+        """(state, action) statistics over `spaces` of the training split, as batches hold them; cached."""
+        window = self.window
+        return representation_statistics(
+            self.store,
+            self.mixture,
+            stream=window.stream,
+            representation=window.representation,
+            horizon=window.horizon,
+            stride=window.stride,
+            control_hz=window.control_hz,
+            masked=window.masked,
+        )
+
+
+class RobotKind:
+    """See `loader.kind.Kind`."""
+
+    def open_loader(
+        self, store: Store, mixture: Mixture, window: WindowSpec | None, **options: Any
+    ) -> RobotLoader[Any]:
+        return RobotLoader(store, mixture, window or WindowSpec(), **options)
+
+
+KIND = RobotKind()
