@@ -72,9 +72,9 @@ def _assemble(
     entries = _entries(shards)
     made = _made_tables(request, shards, tables, entries, workers)
     quarantined = [*request.refused]
-    for shard, own in zip(shards, made, strict=True):
+    for shard, of_shard in zip(shards, made, strict=True):
         units = {group.key: group.unit for group in shard.groups}
-        quarantined += [(units[key], reason) for key, reason in sorted(own.problems.items())]
+        quarantined += [(units[key], reason) for key, reason in sorted(of_shard.problems.items())]
     check_errors(quarantined, request.max_errors)
     if len(quarantined) >= request.discovered:
         raise nothing_written(request.discovered, quarantined)
@@ -114,8 +114,8 @@ def _listed(refused: Sequence[tuple[str, str]], most: int = 3) -> str:
     for unit, reason in refused:
         units.setdefault(reason, []).append(unit)
     shown = [
-        f"{own[0]}: {reason}{f'; {len(own) - 1} more for the same reason' if len(own) > 1 else ''}"
-        for reason, own in list(units.items())[:most]
+        f"{alike[0]}: {reason}{f'; {len(alike) - 1} more for the same reason' if len(alike) > 1 else ''}"
+        for reason, alike in list(units.items())[:most]
     ]
     left = sum(map(len, list(units.values())[most:]))
     return "; ".join(shown) + (f"; and {left} more" if left else "")
@@ -180,7 +180,7 @@ def _of_shards(
     entries: Sequence[ShardEntry],
     made: Sequence[_Made],
 ) -> list[_OfShard]:
-    by_key = dict(zip((shard.key for shard in shards), (own.tables for own in made), strict=True))
+    by_key = dict(zip((shard.key for shard in shards), (of_shard.tables for of_shard in made), strict=True))
     listed = []
     for table in request.holds.shard_tables:
         empty = table_digest(request.holds.columns(table, tables.schema).empty_table())

@@ -26,7 +26,7 @@ from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.kind import Kind, Shard, kind_of
 from robot_foundry.ingest.plan import INGEST_VERSION, PlannedShard, grouped, named, plan
 from robot_foundry.ingest.report import Report, report_of
-from robot_foundry.ingest.same_files import known_content, told_again, told_copies, told_nowhere
+from robot_foundry.ingest.same_files import content_by_path, copies_warning, links_warning, lost_links_warning
 from robot_foundry.ingest.scan import (
     Listing,
     SourceFiles,
@@ -100,9 +100,9 @@ def run(
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"limit must be 1 or more, got {options.limit}")
     check_name(name)
-    spec, found = choose(source, load_spec(spec) if isinstance(spec, str) else spec)
+    spec, files = choose(source, load_spec(spec) if isinstance(spec, str) else spec)
     with Workers(options.workers, options.ray_address) as workers:
-        job = _Job(as_store(store), name, spec, str(source), found, options, workers)
+        job = _Job(as_store(store), name, spec, str(source), files, options, workers)
         return _run(job, dry_run=dry_run)
 
 
@@ -114,7 +114,7 @@ class _Job:
     dataset: str
     spec: SourceSpec
     source: str
-    found: SourceFiles
+    files: SourceFiles
     options: Options
     workers: Workers
 
@@ -132,11 +132,12 @@ def _run(job: _Job, *, dry_run: bool) -> Report:
         if job.options.ray_address is not None:
             until_done.enter_context(_seen_by_all(job))
         options = job.options
-        known = Fingerprints(job.found.root, job.store.storage, job.workers, options.fingerprint)
-        if job.workers.inline and options.limit is None and not dry_run and known.reads(job.found.statuses):
-            return _run_reading(job, known)
-        files, listing = _look(job, known)
-        shared, reader = shared_files(job.found, known), layout(job.spec.layout)
+        fingerprints = Fingerprints(job.files.root, job.store.storage, job.workers, options.fingerprint)
+        is_all_written = options.limit is None and not dry_run
+        if job.workers.inline and is_all_written and fingerprints.reads(job.files.statuses):
+            return _run_reading(job, fingerprints)
+        files, listing = _look(job, fingerprints)
+        shared, reader = shared_files(job.files, fingerprints), layout(job.spec.layout)
         build_id = _build_id(job, [*files, *shared], options.limit)
         made = _made(job, build_id)
         if made is not None:
@@ -151,25 +152,25 @@ def _run(job: _Job, *, dry_run: bool) -> Report:
         return _commit(job, build_id, listing, _write_shards(job, planned, listing))
 
 
-def _run_reading(job: _Job, known: Fingerprints) -> Report:
+def _run_reading(job: _Job, fingerprints: Fingerprints) -> Report:
     """The run of one process where files must be read for their fingerprints.
 
     They are read while shards of those before are written. So whether the version is there already is known
     at the end, when all its shards were found.
     """
     versions = job.kind.codecs(job.spec)
-    files = source_files(job.found, lambda path: UNKNOWN)
-    shared = shared_files(job.found, known)
+    files = source_files(job.files, lambda path: UNKNOWN)
+    shared = shared_files(job.files, fingerprints)
     listing = list_units(files, job.spec, job.workers, quiet=job.options.quiet)
     listing = with_texts(listing, shared, layout(job.spec.layout))
     _check(job, listing)
-    with known.ahead(job.found.statuses) as fingerprint:
+    with fingerprints.ahead(job.files.statuses) as fingerprint:
         planned = (
             named([unit.fingerprinted(fingerprint) for unit in units], job.spec, versions)
             for units in grouped(listing.units, job.spec)
         )
         shards = _write_shards(job, planned, listing)
-    files = read_files(job.found, known, quiet=job.options.quiet)
+    files = read_files(job.files, fingerprints, quiet=job.options.quiet)
     build_id = _build_id(job, [*files, *shared], None)
     made = _made(job, build_id) if all(shard.reused for shard in shards) else None
     return made or _commit(job, build_id, listing, shards)
@@ -177,14 +178,14 @@ def _run_reading(job: _Job, known: Fingerprints) -> Report:
 
 def _made(job: _Job, build_id: str) -> Report | None:
     """The report of the version, if it is there with all its files."""
-    known = find_build(job.store, job.dataset, build_id)
-    if known is None:
+    version = find_build(job.store, job.dataset, build_id)
+    if version is None:
         return None
-    manifest = read_manifest(job.store, known)
+    manifest = read_manifest(job.store, version)
     if lacking_tars(job.store, manifest) or lacking_tables(job.store, manifest):
         return None  # so it is made again, of what is still there and what is written anew
     build = read_build(job.store, job.store.build(job.dataset, build_id))
-    report = report_of(job.store, known, manifest, noop=True, provenance=build["provenance"])
+    report = report_of(job.store, version, manifest, noop=True, provenance=build["provenance"])
     check_errors(report.quarantined, job.options.max_errors)
     return report
 
@@ -199,9 +200,9 @@ def _check(job: _Job, listing: Listing) -> None:
 @contextmanager
 def _seen_by_all(job: _Job) -> Iterator[None]:
     """Have the nodes of a cluster checked for a local source and a local store before they work."""
-    if not is_remote(job.found.root):
-        first = job.found.statuses[:1]
-        job.workers.require({str(Path(job.found.root, file.path)): file.size for file in first})
+    if not is_remote(job.files.root):
+        first = job.files.statuses[:1]
+        job.workers.require({str(Path(job.files.root, file.path)): file.size for file in first})
     probe = f"cache/probes/{secrets.token_hex(8)}"
     local = job.store.storage.local_path(probe)
     if local is None:
@@ -215,12 +216,12 @@ def _seen_by_all(job: _Job) -> Iterator[None]:
         job.store.storage.delete(probe)
 
 
-def _look(job: _Job, known: Fingerprints) -> tuple[list[SourceFile], Listing | None]:
+def _look(job: _Job, fingerprints: Fingerprints) -> tuple[list[SourceFile], Listing | None]:
     """The files with their fingerprints; with a limit those of the first units only, and these units."""
     options = job.options
     if options.limit is not None:
-        return first_units(job.found, job.spec, known, options.limit)
-    return read_files(job.found, known, quiet=options.quiet), None
+        return first_units(job.files, job.spec, fingerprints, options.limit)
+    return read_files(job.files, fingerprints, quiet=options.quiet), None
 
 
 def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard]) -> Report:
@@ -245,7 +246,7 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
         warnings=(
             *report.warnings,
             *_source_warnings(job, made.manifest),
-            *told_copies(_content(shards), job.holds.groups),
+            *copies_warning(_content(shards), job.holds.groups),
         ),
     )
 
@@ -342,8 +343,8 @@ def _dry_report(
         },
         warnings=(
             *expected.warnings,
-            *_links(job.found),
-            *told_copies(known_content(files), job.holds.groups),
+            *_links(job.files),
+            *copies_warning(content_by_path(files), job.holds.groups),
         ),
         build_id=build_id,
         absence=expected.absence,
@@ -352,15 +353,15 @@ def _dry_report(
 
 
 def _provenance(job: _Job) -> dict[str, Any]:
-    found, created = job.found, job.options.created
+    files, created = job.files, job.options.created
     provenance = {
         "tool": f"robot_foundry {package_version('robot-foundry')}",
         "spec": job.spec.to_json(),
         "source": {
             "path": job.source,
-            "files": len(found.files),
-            "ignored_files": found.num_ignored,
-            **({"ignored": list(found.ignored)} if found.ignored else {}),
+            "files": len(files.files),
+            "ignored_files": files.num_ignored,
+            **({"ignored": list(files.ignored)} if files.ignored else {}),
         },
     }
     return provenance if created is None else {**provenance, "created": created}
@@ -368,18 +369,18 @@ def _provenance(job: _Job) -> dict[str, Any]:
 
 def _source_warnings(job: _Job, manifest: Manifest) -> list[str]:
     warnings = [] if manifest.schema is None else job.kind.advice(manifest.schema)
-    paths = [found.status.path for found in job.found.files]
-    warnings += layout(job.spec.layout).missing(job.found.root, paths)
-    warnings += _links(job.found)
-    num_ignored = job.found.num_ignored
+    paths = [entry.status.path for entry in job.files.files]
+    warnings += layout(job.spec.layout).missing(job.files.root, paths)
+    warnings += _links(job.files)
+    num_ignored = job.files.num_ignored
     if num_ignored:
         count = "1 file" if num_ignored == 1 else f"{num_ignored} files"
-        more = ", …" if num_ignored > len(job.found.ignored) else ""
-        names = f"{', '.join(job.found.ignored)}{more}"
+        more = ", …" if num_ignored > len(job.files.ignored) else ""
+        names = f"{', '.join(job.files.ignored)}{more}"
         warnings.append(f"passed over {count} that the layout {job.spec.layout} does not read: {names}")
     return warnings
 
 
-def _links(found: SourceFiles) -> list[str]:
-    """What is to be told of the links in the source."""
-    return [*told_again(found.again), *told_nowhere(found.nowhere)]
+def _links(files: SourceFiles) -> list[str]:
+    """Warnings of the links in the source."""
+    return [*links_warning(files.again), *lost_links_warning(files.nowhere)]

@@ -108,5 +108,5 @@ def _shard_key(
 
 
 def _decided_by(unit: Unit) -> list[Any]:
-    told = [unit.file.path, unit.id, unit.file.fingerprint]
-    return [*told, [list(text) for text in unit.texts]] if unit.texts else told
+    decisive = [unit.file.path, unit.id, unit.file.fingerprint]
+    return [*decisive, [list(text) for text in unit.texts]] if unit.texts else decisive

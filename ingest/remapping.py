@@ -75,11 +75,11 @@ def run(
     kind, remapping = _remapping(version, base)
     _check_tars(opened, version, base)
     build_id = _build_id(base, kind, remapping.to_json(mapping))
-    known = find_build(opened, base.dataset, build_id)
-    made = None if known is None else read_manifest(opened, known)
-    if known is not None and made is not None and not lacking_tables(opened, made):
+    earlier = find_build(opened, base.dataset, build_id)
+    manifest = None if earlier is None else read_manifest(opened, earlier)
+    if earlier is not None and manifest is not None and not lacking_tables(opened, manifest):
         build = read_build(opened, opened.build(base.dataset, build_id))
-        report = report_of(opened, known, made, noop=True, provenance=build["provenance"])
+        report = report_of(opened, earlier, manifest, noop=True, provenance=build["provenance"])
         check_errors(report.quarantined, options.max_errors)
         return report
     with Workers(options.workers, options.ray_address) as workers:
@@ -159,11 +159,11 @@ def _shards(store: Store, kind: Kind, base: Manifest, workers: Workers) -> list[
     read = partial(_survey, kind, store, base.dataset)
     keys = [shard.key for shard in base.shards]
     pool = Interned(kind)
-    found = {index: pool.shard(shard) for index, shard in workers.map(read, keys)}
+    by_index = {index: pool.shard(shard) for index, shard in workers.map(read, keys)}
     for index, entry in enumerate(base.shards):
-        if found[index].tar_sha256 != entry.tar_sha256:
+        if by_index[index].tar_sha256 != entry.tar_sha256:
             raise FoundryError(f"shard {entry.key} of {base.dataset} is not the one that the version names")
-    return [found[index] for index in range(len(keys))]
+    return [by_index[index] for index in range(len(keys))]
 
 
 def _survey(kind: Kind, store: Store, dataset: str, shard_key: str) -> Shard:

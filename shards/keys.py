@@ -18,13 +18,13 @@ _MEMBER = re.compile(rf"({KEY})\.({SUFFIX})")
 
 def split_name(member: str) -> tuple[str, str]:
     """Key and suffix of a member name; a name outside the grammar or over 100 bytes raises FoundryError."""
-    found = _MEMBER.fullmatch(member)
-    if not found or len(member) > MAX_NAME_BYTES:
+    parts = _MEMBER.fullmatch(member)
+    if not parts or len(member) > MAX_NAME_BYTES:
         raise FoundryError(
             f"{member!r} is not a member name: a key of 1 to 64 of the characters a-z, 0-9, '_' and '-', "
             f"a dot and a suffix, {MAX_NAME_BYTES} characters at most in all"
         )
-    return found[1], found[2]
+    return parts[1], parts[2]
 
 
 def checked_key(key: str) -> str:

@@ -35,13 +35,13 @@ class JoinedReader:
 
     def read(self, row: int) -> bytes:
         """As `ShardReader.read`."""
-        reader, own = self._at(row)
-        return reader.read(own)
+        reader, row_there = self._at(row)
+        return reader.read(row_there)
 
     def name(self, row: int) -> str:
         """The member's name."""
-        reader, own = self._at(row)
-        return reader.name(own)
+        reader, row_there = self._at(row)
+        return reader.name(row_there)
 
     def tar_of(self, row: int) -> str:
         """The path of the tar that holds the member."""

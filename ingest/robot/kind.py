@@ -30,8 +30,8 @@ class RobotRemapping:
     def asked(self, spec: Mapping[str, Any], mapping: MappingSpec | Spec, where: str) -> Asked:
         if "layout" not in spec:
             return Asked(_mapping(mapping))
-        own = read_spec(spec, where)
-        return Asked(_mapping(mapping), own.content, own.name)
+        stated = read_spec(spec, where)
+        return Asked(_mapping(mapping), stated.content, stated.name)
 
 
 def _mapping(mapping: MappingSpec | Spec) -> MappingSpec:

@@ -42,8 +42,8 @@ def preview(spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
             continue
         stored = round(planned * sample.stored_bytes / max(unit.num_bytes, 1))
         lost = sample.absence
-        told = (*sample.problems, *(() if lost is None else lost.warnings))
-        warnings = tuple(f"{unit.name}: {text}" for text in told)
+        problems_and_losses = (*sample.problems, *(() if lost is None else lost.warnings))
+        warnings = tuple(f"{unit.name}: {text}" for text in problems_and_losses)
         record = None if lost is None else lost.record
         lines, size = _lines(sample.schema), (source_bytes, stored)
         made = Preview(KIND, len(units), frames, *size, sample.schema, unit.name, lines, warnings, record)
@@ -105,15 +105,15 @@ def _sample(spec: Spec, unit: Unit) -> _Sample:
         shapes = {name: array.shape for name, array in arrays.items()}
         surveyed = Surveyed(unit.key, episode_json(unit, episode, pictures, spec, ()), shapes)
     try:
-        found = resolve(spec.mapping, [surveyed])
-        if found.problems:
-            return _Sample(None, stored, tuple(found.problems.values()))
-        rows = canonical(found.mapping, found.schema, surveyed.episode, arrays)
+        resolution = resolve(spec.mapping, [surveyed])
+        if resolution.problems:
+            return _Sample(None, stored, tuple(resolution.problems.values()))
+        rows = canonical(resolution.mapping, resolution.schema, surveyed.episode, arrays)
     except FoundryError as error:
         return _Sample(None, stored, (error.message,))
-    told = frozenset((kind, source) for _, _, kind, _, source in rows.annotations)
-    outcomes = [Outcome(unit.name, rows.success, told)]
-    told_of_it = sentences([rows.notes], 1, len(rows.flags_N))
-    found = replace(found, warnings=(*found.warnings, *told_of_it))
-    lost = absence(Asked.of(spec), found, [surveyed], outcomes)
-    return _Sample(found.schema, stored, (), lost)
+    annotations = frozenset((kind, source) for _, _, kind, _, source in rows.annotations)
+    outcomes = [Outcome(unit.name, rows.success, annotations)]
+    noted = sentences([rows.notes], 1, len(rows.flags_N))
+    resolution = replace(resolution, warnings=(*resolution.warnings, *noted))
+    lost = absence(Asked.of(spec), resolution, [surveyed], outcomes)
+    return _Sample(resolution.schema, stored, (), lost)

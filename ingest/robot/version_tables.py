@@ -65,8 +65,8 @@ class RobotTables:
         return self._resolution.schema
 
     def task(self, store: Store, dataset: str, shard: Shard) -> TablesTask:
-        known = self._resolution.problems
-        problems = {episode.key: known[episode.key] for episode in shard.groups if episode.key in known}
+        by_key = self._resolution.problems
+        problems = {episode.key: by_key[episode.key] for episode in shard.groups if episode.key in by_key}
         return TablesTask(store, dataset, shard.key, self._resolution, problems)
 
     def add(self, number: int, ordinal: int, rows: ShardTables) -> None:
@@ -88,14 +88,14 @@ class RobotTables:
         return [self._by_shard[number] for number in range(len(self._by_shard))]
 
     def merged(self) -> dict[str, pa.Table]:
-        episodes = pa.concat_tables([EPISODES_SCHEMA.empty_table(), *(own.episodes for own in self._rows)])
+        episodes = pa.concat_tables([EPISODES_SCHEMA.empty_table(), *(rows.episodes for rows in self._rows)])
         annotations = pa.concat_tables(
-            [ANNOTATIONS_SCHEMA.empty_table(), *(own.annotations for own in self._rows)]
+            [ANNOTATIONS_SCHEMA.empty_table(), *(rows.annotations for rows in self._rows)]
         )
         return {
             "episodes": episodes.combine_chunks(),
             "annotations": annotations.combine_chunks(),
-            "leaves": self._leaves.table(own.leaves for own in self._rows),
+            "leaves": self._leaves.table(rows.leaves for rows in self._rows),
         }
 
     def provenance(self, merged: Mapping[str, pa.Table]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class RobotTables:
 
     def _findings(self, leaves: pa.Table) -> list[Finding]:
         """What the data checks find, the same for any number of workers."""
-        evidence = (Evidence.from_json(json.loads(zlib.decompress(own.evidence))) for own in self._rows)
+        evidence = (Evidence.from_json(json.loads(zlib.decompress(rows.evidence))) for rows in self._rows)
         content = self._asked.content
         return doubts(
             self.schema,
@@ -129,18 +129,18 @@ class RobotTables:
         """What the source of the written episodes has and nothing takes, and what is asked for and absent."""
         episodes, annotations = merged["episodes"], merged["annotations"]
         num_frames = pc.sum(episodes["num_frames"]).as_py() or 0
-        notes = sentences((own.notes for own in self._rows), episodes.num_rows, num_frames)
+        notes = sentences((rows.notes for rows in self._rows), episodes.num_rows, num_frames)
         resolution = replace(self._resolution, warnings=(*self._resolution.warnings, *notes))
-        told: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        annotated: dict[str, set[tuple[str, str]]] = defaultdict(set)
         columns = (annotations[name].to_pylist() for name in ("key", "kind", "source"))
         for key, kind, source in zip(*columns, strict=True):
-            told[key].add((kind, source))
+            annotated[key].add((kind, source))
         columns = (episodes[name].to_pylist() for name in ("key", "source", "id", "success"))
         outcomes = [
-            Outcome(f"{path}#{episode}", success, frozenset(told[key]))
+            Outcome(f"{path}#{episode}", success, frozenset(annotated[key]))
             for key, path, episode, success in zip(*columns, strict=True)
         ]
-        without_rows = {key for own in self._rows for key in own.problems}
+        without_rows = {key for rows in self._rows for key in rows.problems}
         written = [episode for episode in self._episodes if episode.key not in without_rows]
         return absence(self._asked, resolution, written, outcomes)
 

@@ -50,13 +50,13 @@ class RobotShard:
         """What `<episode>.episode.json` says."""
         name = episode_json_name(episode)
         try:
-            found = json.loads(self._read(episode, name))
+            about = json.loads(self._read(episode, name))
         except ValueError as error:
             raise CorruptMember(f"member {name!r} of {self.reader.where} is not JSON: {error}") from error
-        frames = found.get("num_frames") if isinstance(found, dict) else None
+        frames = about.get("num_frames") if isinstance(about, dict) else None
         if not isinstance(frames, int) or isinstance(frames, bool) or frames < 0:
             raise CorruptMember(f"member {name!r} of {self.reader.where} has no count `num_frames`")
-        return found
+        return about
 
     def source(self, episode: str) -> dict[str, NDArray]:
         """The untouched source arrays in `<episode>.source.npz`, by name, read-only."""
@@ -115,15 +115,15 @@ class RobotShard:
     @cached_property
     def _images(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """For each camera the rows of its images in `images`, and the frame rows they belong to."""
-        found: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
+        by_camera: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
         start = 0
         for reader, part in self._image_readers:
             for camera, (member_rows, frame_rows) in self._images_in(reader, part).items():
-                found.setdefault(camera, []).append((member_rows + start, frame_rows))
+                by_camera.setdefault(camera, []).append((member_rows + start, frame_rows))
             start += len(reader)
         return {
             camera: (np.concatenate([m for m, _ in parts]), np.concatenate([f for _, f in parts]))
-            for camera, parts in found.items()
+            for camera, parts in by_camera.items()
         }
 
     def _images_in(
@@ -162,8 +162,8 @@ class RobotShard:
     @cached_property
     def _extents(self) -> list[tuple[int, list[Segment]]]:
         """Frames and segments of every episode."""
-        told = (self.episode_json(episode) for episode in self.episodes)
-        return [(episode["num_frames"], segments_of(episode, self.reader.where)) for episode in told]
+        about = (self.episode_json(episode) for episode in self.episodes)
+        return [(episode["num_frames"], segments_of(episode, self.reader.where)) for episode in about]
 
     @cached_property
     def _ordinals(self) -> dict[str, int]:
@@ -172,9 +172,9 @@ class RobotShard:
 
 def segments_of(episode: dict[str, Any], where: str) -> list[Segment]:
     """The segments that an episode.json names, {shard, start, end} in frames; CorruptMember for others."""
-    found = episode.get("segments", [])
+    stated = episode.get("segments", [])
     try:
-        segments = [Segment(str(s["shard"]), int(s["start"]), int(s["end"])) for s in found]
+        segments = [Segment(str(s["shard"]), int(s["start"]), int(s["end"])) for s in stated]
     except (TypeError, KeyError, ValueError) as error:
         raise CorruptMember(f"the segments of an episode of {where} are not told as they must be") from error
     if any(not 0 <= s.start < s.end <= episode["num_frames"] for s in segments):

@@ -56,12 +56,12 @@ def write_episode(unit: Unit, spec: Spec, tars: UnitTars) -> None:
         count = _add_images(tars.add, unit, pictures, islice(frames, last))
         _check_count(count, last if episode.cameras else 0, 0, episode)
         for segment in segments:
-            own = islice(frames, segment.end - segment.start)
-            _write_segment(unit, tars, segment, episode, pictures, own)
+            of_segment = islice(frames, segment.end - segment.start)
+            _write_segment(unit, tars, segment, episode, pictures, of_segment)
         if next(frames, None) is not None:
             raise Refused(f"it has more images than its {episode.num_frames} frames")
-        told = episode_json(unit, episode, pictures, spec, segments)
-        tars.add(names.episode_json_name(unit.key), canonical_json(told))
+        about = episode_json(unit, episode, pictures, spec, segments)
+        tars.add(names.episode_json_name(unit.key), canonical_json(about))
         tars.add(names.source_name(unit.key), write_npz(episode.arrays))
 
 
@@ -102,13 +102,13 @@ def _write_segment(
     with opened as tar:
         count = _add_images(tar.add, unit, pictures, frames)
         _check_count(count, wanted, segment.start, episode)
-        told = {
+        about = {
             "format": EPISODE_FORMAT,
             "head": tars.shard_key,
             "start": segment.start,
             "end": segment.end,
         }
-        tar.add(names.segment_json_name(unit.key), canonical_json(told))
+        tar.add(names.segment_json_name(unit.key), canonical_json(about))
 
 
 def _check_count(count: int, wanted: int, start: int, episode: SourceEpisode) -> None:
@@ -125,19 +125,19 @@ def episode_json(
         source["companions"] = {file.path: file.blake3 for file in unit.file.companions}
     if unit.whole_file:
         source["whole_file"] = True
-    told: dict[str, Any] = {}
+    optional: dict[str, Any] = {}
     texts = [[0, episode.num_frames, kind, text] for kind, text in unit.texts]
     if episode.steps_text or texts:
-        told["annotations"] = [*map(list, episode.steps_text), *texts]
+        optional["annotations"] = [*map(list, episode.steps_text), *texts]
     if segments:
-        told["segments"] = [
+        optional["segments"] = [
             {"shard": segment.shard_key, "start": segment.start, "end": segment.end} for segment in segments
         ]
     return {
         "format": EPISODE_FORMAT,
         "id": unit.id,
         "source": source,
-        **told,
+        **optional,
         "num_frames": episode.num_frames,
         "fps": episode.fps,
         "fps_source": episode.fps_source,
