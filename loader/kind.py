@@ -20,7 +20,7 @@ from robot_foundry.loader.substituted import Substitution
 BatchT = TypeVar("BatchT", covariant=True)
 
 
-class Window(Protocol):
+class SampleSettings(Protocol):
     """The settings of a kind's samples, as far as they decide which rows are samples at all."""
 
     @property

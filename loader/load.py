@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.store import Store, as_store
-from robot_foundry.loader.kind import Reader, Window, kind_of
+from robot_foundry.loader.kind import Reader, SampleSettings, kind_of
 from robot_foundry.loader.order import ORDER_VERSION, Order
 from robot_foundry.loader.share import Share, check_topology
 from robot_foundry.loader.substituted import (
@@ -38,7 +38,7 @@ PREFETCHED_BATCHES = 2
 @overload
 def load(
     ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
-    window: Window | None = None,
+    window: SampleSettings | None = None,
     *,
     seed: int,
     global_batch: int,
@@ -56,7 +56,7 @@ def load(
 @overload
 def load(
     ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
-    window: Window | None = None,
+    window: SampleSettings | None = None,
     *,
     seed: int,
     global_batch: int,
@@ -73,7 +73,7 @@ def load(
 
 def load(
     ref_or_weights: str | Mapping[str, str | int | float | Fraction] | Mixture,
-    window: Window | None = None,
+    window: SampleSettings | None = None,
     *,
     seed: int,
     global_batch: int,
@@ -225,17 +225,17 @@ class Loader(ABC, Generic[T]):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`; FoundryError if it is none, or belongs to another order of samples."""
-        own = self._identity() | {"global_batch": self.global_batch}
-        missing = [name for name in ("b", *own) if name not in state]
+        identity = self._identity() | {"global_batch": self.global_batch}
+        missing = [name for name in ("b", *identity) if name not in state]
         if missing:
             raise FoundryError(f"the loader state lacks {', '.join(missing)}")
         counts = {"b": state["b"], "substituted": state.get("substituted", 0)}
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
                 raise FoundryError(f"the loader state has {name} {value!r}, which is no count")
-        unlike = [name for name, value in own.items() if state[name] != value]
+        unlike = [name for name, value in identity.items() if state[name] != value]
         if unlike:
-            listed = ", ".join(f"{name} {state[name]} (here {own[name]})" for name in unlike)
+            listed = ", ".join(f"{name} {state[name]} (here {identity[name]})" for name in unlike)
             raise FoundryError(
                 f"the loader state belongs to another order of samples: it has {listed}",
                 hint="resume with the data, seed and global batch of the run, or start a new run",

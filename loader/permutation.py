@@ -50,8 +50,8 @@ def _network(
     two_n, two_size_n = x_n % right_size_n, right_size_n
     for round_key in _ROUND_KEYS:
         # Added modulo the half's own size the shift can be taken off again, so a round is a permutation
-        # whatever the hash gives. The high half of a hash times the size, shifted back, is uniform in [0,
-        # size) without a division.
+        # whatever the hash gives. The high half of a hash times the size, shifted back, is uniform in
+        # [0, size) without a division.
         shift_n = ((mix64(two_n ^ key_n, round_key) >> np.uint64(32)) * one_size_n) >> np.uint64(32)
         one_n = one_n + shift_n
         one_n = np.where(one_n >= one_size_n, one_n - one_size_n, one_n)

@@ -19,7 +19,7 @@ from robot_foundry.normalization.representation import decode, references
 from robot_foundry.policy.actions import Actions
 from robot_foundry.policy.observe import check_parts, image_arrays, kind_of, state_array
 from robot_foundry.policy.pace import Pace
-from robot_foundry.policy.robot import Robot, alike
+from robot_foundry.policy.robot import RobotSide, alike
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer import checkpoint
@@ -36,7 +36,7 @@ from robot_foundry.trainer.models.inputs import Scales, build_inputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.recipe import from_resolved, read_yaml
-from robot_foundry.windows.history import filled_moments, known_dims
+from robot_foundry.windows.moments import filled_moments, known_dims
 from robot_foundry.windows.timing import Steps
 
 Observation = Mapping[str, Any]
@@ -186,7 +186,7 @@ class Policy:
         """
         return self._robot(dataset).command(actions, state, stream=stream, rest=rest)
 
-    def _robot(self, dataset: str | None) -> Robot:
+    def _robot(self, dataset: str | None) -> RobotSide:
         """The robot meant. FoundryError where none is named and they were not all made in one way."""
         own = self.spaces.datasets[self.number(dataset)]
         for other in self.spaces.datasets:
@@ -195,7 +195,7 @@ class Policy:
                     f"'{own.name}' and '{other.name}' were made of unlike sources: say which one"
                 )
         stream = self.config.data.window.stream
-        return Robot(own.name, self.robots.get(own.name), own.state, own.action, stream, self.roles)
+        return RobotSide(own.name, self.robots.get(own.name), own.state, own.action, stream, self.roles)
 
     def batch(self, observations: Sequence[Observation], instructions: Sequence[str], number: int) -> Batch:
         """Observations of one dataset as a batch of the loader; of the targets it holds the dims alone."""

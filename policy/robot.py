@@ -25,8 +25,8 @@ PARTS = ("images", "state")
 
 
 @dataclass(frozen=True)
-class Robot:
-    """The robot of dataset `name`, as a policy knows it.
+class RobotSide:
+    """The side of a policy that is the robot's own: the one of dataset `name`.
 
     `made` says how the dataset was made of its source, None where the checkpoint does not; `state` and
     `action` are the dataset's dims, `stream` the actions that the policy learned, `roles` the cameras that it

@@ -20,7 +20,7 @@ from robot_foundry.normalization.resampling import between
 from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
 from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.windows.chunks import Anchors, Frames, Window, WindowPlan, windows
-from robot_foundry.windows.places import chunk_places, history_places
+from robot_foundry.windows.moments import chunk_moments, history_moments
 from robot_foundry.windows.timing import Steps
 
 FIXTURES = runpy.run_path(str(Path(__file__).with_name("loader_fixtures.py")))
@@ -31,23 +31,23 @@ POSE = ActionSpace(FIXTURES["POSE"])
 
 
 def test_places_clamp_and_mask() -> None:
-    chunk = chunk_places([0, 3, 9], [0, 0, 5], [5, 5, 10], horizon=3, step=2)
+    chunk = chunk_moments([0, 3, 9], [0, 0, 5], [5, 5, 10], horizon=3, step=2)
     assert chunk.low_nK.tolist() == [[0, 2, 4], [3, 4, 4], [9, 9, 9]]
     assert chunk.inside_nK.tolist() == [[True, True, True], [True, False, False], [True, False, False]]
-    seen = history_places([0, 6, 9], [0, 5, 5], history=3)
+    seen = history_moments([0, 6, 9], [0, 5, 5], history=3)
     assert seen.low_nK.tolist() == [[0, 0, 0], [5, 5, 6], [7, 8, 9]]
     assert seen.inside_nK.tolist() == [[False, False, True], [False, True, True], [True, True, True]]
     assert not chunk.share_nK.any() and not seen.share_nK.any()
 
 
 def test_places_between_rows() -> None:
-    chunk = chunk_places(2, 0, 7, horizon=5, step=1.5)
+    chunk = chunk_moments(2, 0, 7, horizon=5, step=1.5)
     assert chunk.low_nK.tolist() == [[2, 3, 5, 6, 6]] and chunk.share_nK.tolist() == [[0, 0.5, 0, 0, 0]]
     assert chunk.inside_nK.tolist() == [[True, True, True, False, False]]  # 6.5 is past the last row
-    seen = history_places(2, 0, history=4, step=0.75)
+    seen = history_moments(2, 0, history=4, step=0.75)
     assert seen.low_nK.tolist() == [[0, 0, 1, 2]] and seen.share_nK.tolist() == [[0, 0.5, 0.25, 0]]
     assert seen.inside_nK.tolist() == [[False, True, True, True]]
-    thirds = chunk_places(0, 0, 100, horizon=31, step=20 / 30)
+    thirds = chunk_moments(0, 0, 100, horizon=31, step=20 / 30)
     assert thirds.low_nK[0, 3::3].tolist() == list(range(2, 21, 2)) and not thirds.share_nK[0, ::3].any()
 
 
@@ -57,8 +57,8 @@ def test_places_between_rows() -> None:
 )
 def test_places_stay_inside(start: int, length: int, count: int, step: float, at: float) -> None:
     row = start + min(int(at * length), length - 1)
-    chunk = chunk_places(row, start, start + length, count, step)
-    seen = history_places(row, start, count, step)
+    chunk = chunk_moments(row, start, start + length, count, step)
+    seen = history_moments(row, start, count, step)
     for places in (chunk, seen):
         high = places.low_nK + (places.share_nK > 0)
         assert places.low_nK.min() >= start and high.max() < start + length

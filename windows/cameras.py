@@ -18,14 +18,14 @@ from robot_foundry.windows.window import WindowSpec
 def image_sizes(schemas: Iterable[Schema], window: WindowSpec) -> dict[str, tuple[int, int]]:
     """(height, width) of each role of the window: what it asks for, or else what all datasets store."""
     cameras = [camera for schema in schemas for camera in schema.cameras]
-    known = sorted({camera.role for camera in cameras})
+    roles = sorted({camera.role for camera in cameras})
     by_role: dict[str, tuple[int, int]] = {}
     for role in window.cameras:
         sizes = sorted({(camera.height, camera.width) for camera in cameras if camera.role == role})
         if not sizes:
             raise FoundryError(
-                f"no dataset has a camera with the role '{role}'{nearest(role, known)} "
-                f"(roles: {', '.join(known) or 'none'})"
+                f"no dataset has a camera with the role '{role}'{nearest(role, roles)} "
+                f"(roles: {', '.join(roles) or 'none'})"
             )
         if window.image is None and len(sizes) > 1:
             listed = ", ".join(f"{height} x {width}" for height, width in sizes)

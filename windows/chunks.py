@@ -1,6 +1,6 @@
 """Windows: what a policy sees and predicts at anchor frames. The loader, statistics and policies share them.
 
-Rows are row numbers of one shard's frames table; `windows.places` says which ones a window has. Row t of the
+Rows are row numbers of one shard's frames table; `windows.moments` says which ones a window has. Row t of the
 stream `next_state` holds the state reached at t+1. Where a step is no whole number of rows, values are
 interpolated (`normalization.resampling`), and an image is the last one taken by then.
 
@@ -22,8 +22,14 @@ from robot_foundry.catalog.tables import frame_matrix
 from robot_foundry.normalization.representation import Representation, encode
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.windows.history import filled_moments, known_dims
-from robot_foundry.windows.places import Places, chunk_places, history_places, values_at
+from robot_foundry.windows.moments import (
+    Moments,
+    chunk_moments,
+    filled_moments,
+    history_moments,
+    known_dims,
+    values_at,
+)
 from robot_foundry.windows.timing import Steps
 
 
@@ -105,7 +111,7 @@ def windows(anchors: Anchors, frames: Mapping[int, Frames], plan: WindowPlan) ->
             hint="leave such episodes out (--where 'fps > 0'), or give their rate in the spec (content.fps)",
         )
     n = len(anchors.row_n)
-    seen, chunk = _filled_places(anchors, plan)
+    seen, chunk = _moments_of(anchors, plan)
     state_nHS = np.zeros((n, plan.history, len(plan.state)), np.float32)
     target_nTA = np.zeros((n, plan.horizon, len(plan.target)), np.float32)
     flags_nH = np.full((n, plan.history), Flag.INVALID_STATE, np.uint32)
@@ -153,28 +159,28 @@ def encode_actions(window: Window, plan: WindowPlan) -> tuple[NDArray[np.float32
     return action_nTA, window.counted_nT & finite_nT
 
 
-def _filled_places(anchors: Anchors, plan: WindowPlan) -> tuple[Places, Places]:
+def _moments_of(anchors: Anchors, plan: WindowPlan) -> tuple[Moments, Moments]:
     """Where observations [n, H] and targets [n, T] lie, filled up to those of the mixture."""
     steps, step_n = plan.steps, anchors.step_n
-    seen = history_places(anchors.row_n, anchors.start_n, steps.history, step_n)
-    chunk = chunk_places(anchors.row_n, anchors.start_n, anchors.end_n, steps.horizon, step_n)
+    seen = history_moments(anchors.row_n, anchors.start_n, steps.history, step_n)
+    chunk = chunk_moments(anchors.row_n, anchors.start_n, anchors.end_n, steps.horizon, step_n)
     own_H = filled_moments(plan.history, steps.history)
     own_T = np.minimum(np.arange(plan.horizon), steps.horizon - 1)
     counts_T = np.arange(plan.horizon) < steps.horizon
     return (
-        Places(seen.low_nK[:, own_H], seen.share_nK[:, own_H], seen.inside_nK[:, own_H]),
-        Places(chunk.low_nK[:, own_T], chunk.share_nK[:, own_T], chunk.inside_nK[:, own_T] & counts_T),
+        Moments(seen.low_nK[:, own_H], seen.share_nK[:, own_H], seen.inside_nK[:, own_H]),
+        Moments(chunk.low_nK[:, own_T], chunk.share_nK[:, own_T], chunk.inside_nK[:, own_T] & counts_T),
     )
 
 
 def _read(
     values_RD: NDArray[np.float32],
     flags_R: NDArray[np.uint32],
-    places: Places,
+    moments: Moments,
     here_m: NDArray[np.intp],
     space: ActionSpace,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
-    """Values [m, K, D] and flags [m, K] at the places of some anchors; flags are those of both rows."""
-    low_mK, share_mK = places.low_nK[here_m], places.share_nK[here_m]
+    """Values [m, K, D] and flags [m, K] at the moments of some anchors; flags are those of both rows."""
+    low_mK, share_mK = moments.low_nK[here_m], moments.share_nK[here_m]
     flags_mK = flags_R[low_mK] | flags_R[low_mK + (share_mK > 0)]
     return values_at(values_RD, low_mK, share_mK, space), flags_mK

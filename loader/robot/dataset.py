@@ -91,16 +91,16 @@ class Dataset:
     def episode(self, name: str) -> Episode:
         """One episode by its key, or by its id where only one of this split has it."""
         row = find_episode(self._episodes, name, self._name)
-        found = {column: self._episodes[column][row].as_py() for column in self._episodes.column_names}
-        start = found["shard_row_start"]
-        span = slice(start, start + found["num_frames"])
+        entry = {column: self._episodes[column][row].as_py() for column in self._episodes.column_names}
+        start = entry["shard_row_start"]
+        span = slice(start, start + entry["num_frames"])
         notes = read_annotations(self.store, self.version)
-        own = notes.filter(pc.equal(notes["key"], found["key"])).drop_columns(["key"])
+        spans = notes.filter(pc.equal(notes["key"], entry["key"])).drop_columns(["key"])
         return Episode(
-            **{column: found[column] for column in ("key", "id", "source", "row_start", "fps", "success")},
-            rows=self._shard(found["shard"]).rows(span),
-            attributes=json.loads(found["attributes"] or "{}"),
-            annotations=tuple(own.to_pylist()),
+            **{column: entry[column] for column in ("key", "id", "source", "row_start", "fps", "success")},
+            rows=self._shard(entry["shard"]).rows(span),
+            attributes=json.loads(entry["attributes"] or "{}"),
+            annotations=tuple(spans.to_pylist()),
             _frame=self.__getitem__,
         )
 

@@ -68,13 +68,13 @@ def find_episode(episodes: pa.Table, name: str, where: str) -> int:
     keys, ids = episodes["key"].to_pylist(), episodes["id"].to_pylist()
     if name in keys:
         return keys.index(name)
-    found = [row for row, own in enumerate(ids) if own == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    rows = [row for row, other in enumerate(ids) if other == name]
+    if len(rows) == 1:
+        return rows[0]
+    if rows:
         raise FoundryError(
-            f"{where} has {len(found)} episodes with the id '{name}'",
-            hint=f"give the key: {_listed([keys[row] for row in found])}",
+            f"{where} has {len(rows)} episodes with the id '{name}'",
+            hint=f"give the key: {_listed([keys[row] for row in rows])}",
         )
     raise FoundryError(
         f"{where} has no episode '{name}'{nearest(name, [*dict.fromkeys(ids), *keys])}",

@@ -172,8 +172,8 @@ class WindowReader:
         """Write all but the pixels of the rows `row_n`."""
         dataset_n = draft.batch.dataset_B[row_n]
         for number in np.unique(dataset_n):
-            own = dataset_n == number
-            self._fill_source(draft, self._sources[number], row_n[own], sample_n[own])
+            of_source = dataset_n == number
+            self._fill_source(draft, self._sources[number], row_n[of_source], sample_n[of_source])
 
     def _fill_source(
         self, draft: Draft, source: WindowSource, row_n: NDArray[np.intp], sample_n: NDArray[np.int64]

@@ -93,8 +93,8 @@ def _read_checked(reader: ShardReader | JoinedReader, member: int, out_hw3: NDAr
         twice(partial(_read_image, reader, member, out_hw3))
     except CorruptData as error:
         name, tar = reader.name(member), reader.tar_of(member)
-        told = str(error) if name in str(error) else f"member {name!r} of {tar} is damaged: {error}"
-        raise _Damaged(Damage(tar, name, told)) from error
+        reason = str(error) if name in str(error) else f"member {name!r} of {tar} is damaged: {error}"
+        raise _Damaged(Damage(tar, name, reason)) from error
 
 
 def _read_image(reader: ShardReader | JoinedReader, member: int, out_hw3: NDArray[np.uint8]) -> None:

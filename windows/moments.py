@@ -3,7 +3,7 @@
 Row t of an action stream holds the target for step t, so the chunk of the anchor row t has targets t,
 t + step, t + 2·step, …, and what was observed is t, t - step, …. A robot's loop counts its periods as rows.
 
-Legend: n anchors, K moments, R rows, D dims.
+Legend: n anchors, K moments (H of what was observed), R rows, D dims, S those of the state.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ON_A_ROW = 1e-6  # what is this near to a row, in rows, lies on it
 
 
 @dataclass(frozen=True)
-class Places:
+class Moments:
     """Moments [n, K] between rows: `share_nK` of the way from `low_nK` to the next row; 0 on a row itself.
 
     `inside_nK` is False for what lay outside the episode; it is at the episode's first or last row instead.
@@ -32,9 +32,9 @@ class Places:
     inside_nK: NDArray[np.bool_]
 
 
-def chunk_places(
+def chunk_moments(
     row: ArrayLike, start: ArrayLike, end: ArrayLike, horizon: int, step: ArrayLike = 1.0
-) -> Places:
+) -> Moments:
     """Where the targets of the anchors `row` [n] lie: row + k·step for k = 0 … horizon-1.
 
     Episodes are the rows `start` to `end` (exclusive) and `step` the rows between targets; scalars or [n].
@@ -44,17 +44,30 @@ def chunk_places(
     low_nK = row_n1 + whole_nK
     inside_nK = low_nK + (share_nK > 0) <= last_n1
     low_nK = np.where(inside_nK, low_nK, np.maximum(last_n1, _column(start)))
-    return Places(low_nK, np.where(inside_nK, share_nK, 0.0), inside_nK)
+    return Moments(low_nK, np.where(inside_nK, share_nK, 0.0), inside_nK)
 
 
-def history_places(row: ArrayLike, start: ArrayLike, history: int, step: ArrayLike = 1.0) -> Places:
+def history_moments(row: ArrayLike, start: ArrayLike, history: int, step: ArrayLike = 1.0) -> Moments:
     """Where the observations of the anchors `row` [n] lie, oldest first: row - k·step, the anchor last."""
     row_n1, start_n1 = _column(row), _column(start)
     whole_nK, share_nK = _parts(np.arange(history - 1, -1, -1) * _floats(step))
     low_nK = row_n1 - whole_nK - (share_nK > 0)
     inside_nK = low_nK >= start_n1
     share_nK = np.where((share_nK > 0) & inside_nK, 1 - share_nK, 0.0)
-    return Places(np.maximum(low_nK, start_n1), share_nK, inside_nK)
+    return Moments(np.maximum(low_nK, start_n1), share_nK, inside_nK)
+
+
+def filled_moments(history: int, dataset_history: int) -> NDArray[np.int64]:
+    """Which of its own moments a dataset shows as the `history` ones of a batch [H], oldest first.
+
+    Its own may be fewer, as it has steps of another length; the surplus repeat the oldest.
+    """
+    return np.maximum(np.arange(history) - (history - dataset_history), 0)
+
+
+def known_dims(state_nHS: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The dims [n, S] whose value is finite at every moment. The others are masked."""
+    return np.asarray(np.isfinite(state_nHS).all(axis=1))
 
 
 def values_at(
