@@ -38,7 +38,7 @@ __all__ = [
 READERS = {
     "aloha": "hdf5.aloha.Aloha",
     "droid_raw": "droid.droid_raw.DroidRaw",
-    "hdf5": "hdf5.hdf5_places.Hdf5Places",
+    "hdf5": "hdf5.stated_places.Hdf5Places",
     "libero": "hdf5.libero.Libero",
     "rlds": "rlds.rlds.Rlds",
     "robomimic": "hdf5.robomimic.Robomimic",

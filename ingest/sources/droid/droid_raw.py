@@ -29,7 +29,7 @@ from robot_foundry.ingest.sources.base import (
     Unit,
 )
 from robot_foundry.ingest.sources.clock import Clock, clock_of
-from robot_foundry.ingest.sources.droid.droid_cameras import (
+from robot_foundry.ingest.sources.droid.cameras import (
     STEREO,
     TIMES,
     VIDEO,
@@ -40,8 +40,8 @@ from robot_foundry.ingest.sources.droid.droid_cameras import (
     view_of,
 )
 from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_places import TIMESTAMP, episode_structure
-from robot_foundry.ingest.sources.hdf5.hdf5_structure import read
+from robot_foundry.ingest.sources.hdf5.stated_places import TIMESTAMP, episode_structure
+from robot_foundry.ingest.sources.hdf5.structure import read
 from robot_foundry.ingest.sources.lengths import fitted
 from robot_foundry.ingest.sources.shared import UNASKED, chosen
 from robot_foundry.ingest.spec.spec import Content, Places

@@ -9,7 +9,7 @@ from __future__ import annotations
 import h5py
 
 from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_places import Hdf5Places
+from robot_foundry.ingest.sources.hdf5.stated_places import Hdf5Places
 from robot_foundry.ingest.spec.spec import Content, Places
 
 PLACES = Places(length="action", images=("observations/images/*",))

@@ -1,6 +1,6 @@
 """What the HDF5 layouts share: opening with a clear refusal, attributes as JSON, arrays and image streams.
 
-Where links lead is of hdf5_links.
+Where links lead is of `links`.
 
 Legend: N frames, H W pixels.
 """
@@ -22,14 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Refused, text_of
-from robot_foundry.ingest.sources.hdf5.hdf5_links import ERRORS as ERRORS
-from robot_foundry.ingest.sources.hdf5.hdf5_links import NOT_UTF8 as NOT_UTF8
-from robot_foundry.ingest.sources.hdf5.hdf5_links import again as again
-from robot_foundry.ingest.sources.hdf5.hdf5_links import at as at
-from robot_foundry.ingest.sources.hdf5.hdf5_links import child as child
-from robot_foundry.ingest.sources.hdf5.hdf5_links import datasets as datasets
-from robot_foundry.ingest.sources.hdf5.hdf5_links import nowhere as nowhere
-from robot_foundry.ingest.sources.hdf5.hdf5_links import unreadable as unreadable
+from robot_foundry.ingest.sources.hdf5.links import ERRORS, child, unreadable
 from robot_foundry.ingest.sources.shared import GIT_LFS, LARGEST_ROW, SKIPPED
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")

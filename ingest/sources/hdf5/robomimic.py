@@ -15,8 +15,8 @@ import numpy as np
 
 from robot_foundry.ingest.sources.base import Layout, Refused, SourceEpisode, SourceFile, Unit
 from robot_foundry.ingest.sources.clock import example, rate_in, why_not_times
-from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_structure import (
+from robot_foundry.ingest.sources.hdf5 import hdf5, links
+from robot_foundry.ingest.sources.hdf5.structure import (
     SETTING,
     Structure,
     find_images,
@@ -55,9 +55,9 @@ class Robomimic(Layout):
                 hdf5.check_structure(opened, self.name)
                 self.check_content(hdf5.attributes(opened["data"].attrs), content)
                 names = hdf5.groups(opened)
-            except hdf5.ERRORS as error:
-                raise hdf5.unreadable("the file", error) from error
-            key_names, again = hdf5.key_names(names), hdf5.again(opened["data"], names)
+            except links.ERRORS as error:
+                raise links.unreadable("the file", error) from error
+            key_names, again = hdf5.key_names(names), links.again(opened["data"], names)
             for name in names:
                 try:
                     if name in again:
@@ -96,22 +96,22 @@ class Robomimic(Layout):
 
     def _structure(self, file: h5py.File, name: str, content: Content) -> Structure:
         try:
-            demo = hdf5.child(file["data"], name)
+            demo = links.child(file["data"], name)
             if demo is None:
-                raise Refused(hdf5.nowhere(file["data"], name) or hdf5.NOT_UTF8)
+                raise Refused(links.nowhere(file["data"], name) or links.NOT_UTF8)
             if not isinstance(demo, h5py.Group):
                 raise Refused("it is not a group")
             return self.structure(demo, content)
-        except hdf5.ERRORS as error:
-            raise hdf5.unreadable("the demonstration", error) from error
+        except links.ERRORS as error:
+            raise links.unreadable("the demonstration", error) from error
 
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
         """What is taken of the demonstration. Refused if it cannot be used."""
-        obs = hdf5.child(demo, "obs")
+        obs = links.child(demo, "obs")
         if isinstance(obs, h5py.Dataset):
             raise Refused(f"'obs' is an array of {obs.dtype}, not a group")
         if obs is None:
-            why = hdf5.nowhere(demo, "obs")
+            why = links.nowhere(demo, "obs")
             raise Refused(f"it has no group obs{f': {why}' if why else ''}")
         return demo_structure(demo, content)
 
@@ -161,18 +161,18 @@ def demo_structure(demo: h5py.Group, content: Content, needs: str = SETTING) -> 
 
     `needs` is what makes the layout read an array that may hold images.
     """
-    actions = hdf5.child(demo, "actions")
+    actions = links.child(demo, "actions")
     if isinstance(actions, h5py.Group):
         raise Refused("'actions' is a group, not an array")
     if actions is None:
         others = ", ".join(sorted(name for name in demo if name != "actions"))
-        why = hdf5.nowhere(demo, "actions") or f"it has {others or 'nothing'}"
+        why = links.nowhere(demo, "actions") or f"it has {others or 'nothing'}"
         raise Refused(f"it has no array 'actions' ({why})")
     if actions.dtype.kind not in "biuf":
         kind = "texts" if hdf5.holds_text(actions) else str(actions.dtype)
         raise Refused(f"'actions' is an array of {kind}, not of numbers")
     lost: dict[str, str] = {}
-    found = hdf5.datasets(demo, NOT_READ, lost)
+    found = links.datasets(demo, NOT_READ, lost)
     num_frames = _num_frames(demo, found, content)
     single = {name for name in found if _is_single(name, found[name], num_frames)}
     lost |= {name: ONE_NUMBER if found[name].dtype.kind in "biufc" else ONE_ELEMENT for name in single}

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_structure import NOTHING, Structure
+from robot_foundry.ingest.sources.hdf5 import hdf5, links
 from robot_foundry.ingest.sources.hdf5.robomimic import Robomimic, demo_structure
+from robot_foundry.ingest.sources.hdf5.structure import NOTHING, Structure
 from robot_foundry.ingest.spec.spec import Content
 
 
@@ -26,7 +26,7 @@ class Robosuite(Robomimic):
     has_images = False
 
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
-        if not isinstance(hdf5.child(demo, "states"), h5py.Dataset):
+        if not isinstance(links.child(demo, "states"), h5py.Dataset):
             raise Refused(f"it has no array 'states' (it has {', '.join(sorted(demo)) or 'nothing'})")
         return demo_structure(demo, content, NOTHING)
 

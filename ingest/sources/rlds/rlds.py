@@ -30,7 +30,7 @@ from robot_foundry.ingest.sources.base import (
     text_of,
 )
 from robot_foundry.ingest.sources.pixels import Pixels
-from robot_foundry.ingest.sources.rlds.rlds_directory import (
+from robot_foundry.ingest.sources.rlds.directory import (
     FEATURES,
     INFO,
     LARGEST_JSON,
@@ -38,7 +38,7 @@ from robot_foundry.ingest.sources.rlds.rlds_directory import (
     describe,
     missing_files,
 )
-from robot_foundry.ingest.sources.rlds.rlds_features import (
+from robot_foundry.ingest.sources.rlds.features import (
     IMAGE,
     NUMBER,
     PACKED,
@@ -47,8 +47,9 @@ from robot_foundry.ingest.sources.rlds.rlds_features import (
     Example,
     Leaf,
 )
-from robot_foundry.ingest.sources.rlds.rlds_names import CLAIMED, Names
-from robot_foundry.ingest.sources.rlds.rlds_views import (
+from robot_foundry.ingest.sources.rlds.file_names import CLAIMED, Names
+from robot_foundry.ingest.sources.rlds.tfrecord import SMALLEST_RECORD, find_records, read_record
+from robot_foundry.ingest.sources.rlds.views import (
     cameras_of,
     encoded_maps,
     is_view,
@@ -57,7 +58,6 @@ from robot_foundry.ingest.sources.rlds.rlds_views import (
     tensors_of,
     too_long,
 )
-from robot_foundry.ingest.sources.rlds.tfrecord import SMALLEST_RECORD, find_records, read_record
 from robot_foundry.ingest.sources.shared import ABSENT, MOST_LOW_DIM_BYTES, SKIPPED
 from robot_foundry.ingest.sources.spans import spans
 from robot_foundry.ingest.spec.spec import Content

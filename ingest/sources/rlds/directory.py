@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.rlds.rlds_features import Leaf, read_features
-from robot_foundry.ingest.sources.rlds.rlds_names import EXPECTED, USUAL, FileName, Names, parse
+from robot_foundry.ingest.sources.rlds.features import Leaf, read_features
+from robot_foundry.ingest.sources.rlds.file_names import EXPECTED, USUAL, FileName, Names, parse
 
 FEATURES, INFO = "features.json", "dataset_info.json"
 # Statistics can make it large; this is far beyond what a real one has.

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Layout, Refused, SourceEpisode, SourceFile, Unit
 from robot_foundry.ingest.sources.clock import Clock, clock_of
-from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_images import Files, form_of
-from robot_foundry.ingest.sources.hdf5.hdf5_structure import (
+from robot_foundry.ingest.sources.hdf5 import hdf5, links
+from robot_foundry.ingest.sources.hdf5.image_arrays import Files, form_of
+from robot_foundry.ingest.sources.hdf5.structure import (
     NAME,
     NOTHING,
     SETTING,
@@ -68,7 +68,7 @@ class Hdf5Places(Layout):
         with file.local() as path, hdf5.open_file(path) as opened:
             names = self._episodes(opened, file, places)
             key_names, whole_file = hdf5.key_names(names), places.episodes is None
-            again = {} if whole_file else hdf5.again(opened, names)
+            again = {} if whole_file else links.again(opened, names)
             for name in names:
                 try:
                     if name in again:
@@ -93,8 +93,8 @@ class Hdf5Places(Layout):
             if places.episodes is None:
                 return [PurePosixPath(file.path).stem]
             return _groups(opened, places.episodes)
-        except hdf5.ERRORS as error:
-            raise hdf5.unreadable("the file", error) from error
+        except links.ERRORS as error:
+            raise links.unreadable("the file", error) from error
 
     @contextmanager
     def open(self, unit: Unit, content: Content) -> Iterator[SourceEpisode]:
@@ -129,7 +129,7 @@ def _groups(file: h5py.File, pattern: str) -> list[str]:
             (f"{path}{name}/", item)
             for path, group in parents
             for name in _matching(group, part)
-            if isinstance(item := hdf5.child(group, name), h5py.Group)
+            if isinstance(item := links.child(group, name), h5py.Group)
         ]
     found = [
         path + name
@@ -152,11 +152,11 @@ def _group(file: h5py.File, name: str, places: Places) -> h5py.Group:
     group: Any = file["/"]
     try:
         if places.episodes is not None:
-            group = hdf5.at(file, name)
-    except hdf5.ERRORS as error:
-        raise hdf5.unreadable("the episode", error) from error
+            group = links.at(file, name)
+    except links.ERRORS as error:
+        raise links.unreadable("the episode", error) from error
     if group is None:
-        raise Refused(hdf5.nowhere(file, name) or hdf5.NOT_UTF8)
+        raise Refused(links.nowhere(file, name) or links.NOT_UTF8)
     if not isinstance(group, h5py.Group):
         raise Refused("it is not a group")
     return group
@@ -166,12 +166,12 @@ def episode_structure(group: h5py.Group, places: Places, content: Content) -> St
     """What is taken of the episode. Refused if it cannot be used."""
     try:
         lost: dict[str, str] = {}
-        found = hdf5.datasets(group, lost=lost)
+        found = links.datasets(group, lost=lost)
         num_frames = _num_frames(found, places.length, lost)
         reserved = {} if places.time is not None and places.time.key == TIMESTAMP else {TIMESTAMP: RESERVED}
         return structure_of(found, num_frames, _images(found, places, content, lost), content, reserved, lost)
-    except hdf5.ERRORS as error:
-        raise hdf5.unreadable("the episode", error) from error
+    except links.ERRORS as error:
+        raise links.unreadable("the episode", error) from error
 
 
 def _num_frames(found: Mapping[str, h5py.Dataset], length: str, lost: Mapping[str, str]) -> int:
@@ -244,7 +244,7 @@ def _clock(
     if places.time is None:
         return clock_of(None, num_frames, content)
     key = places.time.key
-    found = hdf5.at(group, key)
+    found = links.at(group, key)
     if not isinstance(found, h5py.Dataset):
         raise Refused(f"it has no array '{key}', which content.hdf5.time names{nearest(key, arrays)}")
     values = arrays[key] if key in arrays else hdf5.read_array(key, found)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Data, Encoded, Picture, Refused, SourceCamera
 from robot_foundry.ingest.sources.pixels import ALPHA, Pixels, check_settings, is_named_picture, pixels_of
-from robot_foundry.ingest.sources.rlds.rlds_features import (
+from robot_foundry.ingest.sources.rlds.features import (
     IMAGE,
     NUMBER,
     NUMBER_TYPES,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Picture, Refused, SourceCamera, Text
 from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_images import Files, ImageArray, form_of, image_array
+from robot_foundry.ingest.sources.hdf5.image_arrays import Files, ImageArray, form_of, image_array
 from robot_foundry.ingest.sources.lengths import check_length, fitted
 from robot_foundry.ingest.sources.pixels import ALPHA, Pixels, check_settings
 from robot_foundry.ingest.sources.shared import MOST_LOW_DIM_BYTES, UNASKED, chosen
