@@ -152,14 +152,15 @@ class Remedy:
 
     def clock_unit(self, ratio: float) -> tuple[str, ...]:
         """The unit in which times would run `ratio` times as slow, where that is a unit."""
-        places = self.content.get("hdf5") or {}
-        unit = (places.get("time") or {}).get("unit")
-        if unit not in CLOCK_UNITS:
-            return ()
-        wanted = CLOCK_UNITS[unit] * ratio
-        for name, seconds in CLOCK_UNITS.items():
-            if name != unit and 1 / _NEAR < wanted / seconds < _NEAR:
-                return (f"content.hdf5.time.unit={name}",)
+        for section, options in self.content.items():
+            time = options.get("time") if isinstance(options, Mapping) else None
+            unit = time.get("unit") if isinstance(time, Mapping) else None
+            if unit not in CLOCK_UNITS:
+                continue
+            wanted = CLOCK_UNITS[unit] * ratio
+            for name, seconds in CLOCK_UNITS.items():
+                if name != unit and 1 / _NEAR < wanted / seconds < _NEAR:
+                    return (f"content.{section}.time.unit={name}",)
         return ()
 
     def _field(self, column: str, quantity: str) -> tuple[str, Mapping[str, Any]]:

@@ -76,7 +76,7 @@ def named(members: Sequence[Unit], content: Content, layout: Layout, codecs: dic
 def _bounds(unit: Unit, layout: Layout, target_bytes: int) -> list[int]:
     """Where the unit's frames are cut: [0, N] for not at all. What is not known before reading is not cut."""
     num_frames = unit.num_frames or 0
-    if not layout.has_images or num_frames < 2:
+    if not layout.declared.has_images or num_frames < 2:
         return [0, num_frames]
     parts = max(ceil(num_frames / MOST_FRAMES), ceil(unit.num_bytes / (LARGEST * target_bytes)))
     parts = min(parts, num_frames)

@@ -28,7 +28,7 @@ from robot_foundry.ingest.absence.holdings import (
 from robot_foundry.ingest.absence.notes import num_told
 from robot_foundry.ingest.robot.labels import in_yaml
 from robot_foundry.ingest.robot.resolve import Resolution
-from robot_foundry.ingest.sources.hdf5.robomimic import CONTROL_FREQ
+from robot_foundry.ingest.sources.clock import CONTROL_FREQ
 from robot_foundry.ingest.sources.pixels import is_lost_picture, is_shaped_picture
 from robot_foundry.ingest.sources.shared import ABSENT, NO_IMAGE, SKIPPED, UNASKED
 from robot_foundry.ingest.spec.quantities import GRIPPER, kind_of

@@ -185,14 +185,11 @@ def _content(content: Content, packaged: Content | None, held: Holdings) -> Iter
         else:
             text = f"content.skip '{pattern}' matches no array{_hint(pattern, held.arrays, ())}"
         yield Missing("content.skip", pattern, text, pattern not in known)
-    images = () if content.hdf5 is None else content.hdf5.images
-    for pattern in () if isinstance(images, Mapping) else images:
+    for key, pattern in () if content.options is None else content.options.image_patterns:
         arrays = {*held.images, *held.left_out}
         if not any(fnmatch.fnmatchcase(name, pattern) for name in arrays):
-            text = f"content.hdf5.images '{pattern}' matches no image array"
-            yield Missing(
-                "content.hdf5.images", pattern, text + _hint(pattern, held.arrays, ()), is_lost=True
-            )
+            text = f"{key} '{pattern}' matches no image array"
+            yield Missing(key, pattern, text + _hint(pattern, held.arrays, ()), is_lost=True)
 
 
 def _hint(name: str, free: Collection[str], known: Collection[str]) -> str:

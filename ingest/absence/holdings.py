@@ -110,8 +110,8 @@ def arrays_taken(mapping: MappingSpec, content: Content | None) -> set[str]:
     taken = {str(own.key) for _, _, own in fields_of(mapping)}
     rules = (*mapping.success, *mapping.invalid_action, *mapping.intervention)
     taken |= {str(rule["key"]) for rule in rules if "key" in rule}
-    if content is not None and content.hdf5 is not None:
-        taken |= {content.hdf5.length, *([content.hdf5.time.key] if content.hdf5.time else [])}
+    if content is not None and content.options is not None:
+        taken |= content.options.arrays
     return taken
 
 

@@ -42,7 +42,7 @@ ADVISED_SIDE = 256
 
 def codecs(content: Content, reader: Layout) -> dict[str, str]:
     """Versions of what decides the bytes of re-encoded images."""
-    if not reader.has_images:
+    if not reader.declared.has_images:
         return {}
     versions = {**images.codec_versions(), **reader.codecs()}
     if content.resize is not None:

@@ -11,11 +11,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.sources.declared import DeclaredLayout
 from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime import files
 from robot_foundry.runtime.canonical import digest_of
@@ -220,14 +221,14 @@ class SourceEpisode:
 
 
 class Layout(Protocol):
-    """`version` is raised whenever the reader takes other bytes from the same source.
+    """`version` is raised whenever the reader takes other bytes from the same source."""
 
-    `has_images` is False for a layout that never has any.
-    """
+    declared: ClassVar[DeclaredLayout]
+    version: ClassVar[int]
 
-    name: str
-    version: int
-    has_images: bool
+    @property
+    def name(self) -> str:
+        return self.declared.name
 
     def claims(self, path: str) -> bool:
         """Whether a file of a folder is one of this layout's, by its relative path alone."""

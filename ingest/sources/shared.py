@@ -1,10 +1,11 @@
-"""What all layouts share: limits, the choice of cameras, and why something is not taken."""
+"""What all layouts share: limits, the choice of cameras, texts of steps, and why something is not taken."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
-from robot_foundry.ingest.sources.base import Refused, SourceCamera
+from robot_foundry.ingest.sources.base import Refused, SourceCamera, Text
 from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime.errors import nearest
 
@@ -31,3 +32,13 @@ def chosen(images: Sequence[SourceCamera], content: Content) -> tuple[SourceCame
             known = ", ".join(sorted(by_name)) or "none"
             raise Refused(f"it has no camera '{name}'{nearest(name, by_name)} (cameras: {known})")
     return tuple(by_name[name] for name in wanted)
+
+
+def spans(path: str, lines: Sequence[Text]) -> Iterator[tuple[int, int, str, Text]]:
+    """Runs of steps with one text that is not blank, under its path: (start, end (exclusive), path, text)."""
+    start = 0
+    for text, run in groupby(lines):
+        end = start + len(list(run))
+        if not isinstance(text, str) or text.strip():
+            yield start, end, path, text
+        start = end

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
+from robot_foundry.ingest.sources import LAYOUTS
+from robot_foundry.ingest.sources.declared import DeclaredLayout
 from robot_foundry.ingest.spec import section as checks
-from robot_foundry.ingest.spec.quantities import REQUIRED
-from robot_foundry.ingest.spec.spec import ALL_CAMERAS, Content, Encoding, PixelSetting, Places, Time
-from robot_foundry.shards.keys import CAMERA
+from robot_foundry.ingest.spec.spec import ALL_CAMERAS, Content, Encoding, LayoutOptions, PixelSetting
 
-PLACES_LAYOUT = "hdf5"
 FLIPS = ("none", "vertical", "horizontal", "both")
 ORDERS = ("rgb", "bgr")
-UNITS = ("s", "ms", "us", "ns")
 AXES = ("HWC", "CHW", "HW")
 EXTRA_ROWS = ("next_state",)
-WITHOUT_PIXELS = ("droid_raw", "robosuite")
-# Layouts whose arrays carry lengths of their own; rows of the others answer to each other one by one.
-OF_OWN_LENGTHS = ("aloha", "hdf5", "libero", "robomimic", "robosuite")
 
 
-def read_content(section: checks.Section, layout: str | None) -> Content:
-    """What goes into the tars; `layout` is the spec's, None if that is wrong itself."""
+def read_content(section: checks.Section, layout: DeclaredLayout | None) -> Content:
+    """What goes into the tars; `layout` is the spec's, None if that is wrong itself.
+
+    Which of the options a layout understands, it declares itself.
+    """
     default = Content()
     encoding = section.section("encoding")
     read = Content(
@@ -42,17 +39,17 @@ def read_content(section: checks.Section, layout: str | None) -> Content:
         fps=section.take("fps", checks.optional(checks.positive), default.fps),
         default_fps=section.take("default_fps", checks.positive, default.default_fps),
         shard_bytes=section.take("shard_bytes", checks.integer(1, 1 << 40), default.shard_bytes),
-        hdf5=_places(section, layout),
+        options=_options(section, layout),
     )
     encoding.close()
     section.close()
     return read
 
 
-def _pixels(content: checks.Section, layout: str | None) -> dict[str, PixelSetting]:
+def _pixels(content: checks.Section, layout: DeclaredLayout | None) -> dict[str, PixelSetting]:
     read = {}
-    if "pixels" in content.values and layout in WITHOUT_PIXELS:
-        content.report("pixels", f"is for arrays of images, of which the layout {layout} has none")
+    if "pixels" in content.values and layout is not None and not layout.has_image_arrays:
+        content.report("pixels", f"is for arrays of images, of which the layout {layout.name} has none")
     for pattern, values in content.entries("pixels").items():
         section = checks.Section(values, f"{content.path('pixels')}.{pattern}", content.problems)
         axes = section.take("axes", checks.optional(checks.choice(AXES)), None)
@@ -61,43 +58,31 @@ def _pixels(content: checks.Section, layout: str | None) -> dict[str, PixelSetti
     return read
 
 
-def _extra_row(content: checks.Section, layout: str | None) -> str | None:
-    told: str | None = content.take("extra_row", checks.optional(checks.choice(EXTRA_ROWS)), None)
-    if told is not None and layout is not None and layout not in OF_OWN_LENGTHS:
-        content.report("extra_row", f"belongs to the layouts {', '.join(OF_OWN_LENGTHS)}")
-    return told
+def _extra_row(content: checks.Section, layout: DeclaredLayout | None) -> str | None:
+    meaning: str | None = content.take("extra_row", checks.optional(checks.choice(EXTRA_ROWS)), None)
+    if meaning is not None and layout is not None and not layout.has_own_lengths:
+        takers = sorted(name for name, declared in LAYOUTS.items() if declared.has_own_lengths)
+        content.report("extra_row", f"belongs to the layouts {', '.join(takers)}")
+    return meaning
 
 
-def _places(content: checks.Section, layout: str | None) -> Places | None:
-    is_needed = layout == PLACES_LAYOUT
-    is_there = "hdf5" in content.values
-    if layout is not None and is_there and not is_needed:
-        content.report("hdf5", f"belongs to the layout {PLACES_LAYOUT}; the layout {layout} knows its places")
-    if not is_there and not is_needed:
-        content.known.append("hdf5")
-        return None
-    section = content.section("hdf5", required=True)
-    time = section.section("time") if section.values.get("time") is not None else None
-    read = Places(
-        length=section.take("length", checks.text, REQUIRED) if is_there else "",
-        episodes=section.take("episodes", checks.optional(checks.text), None),
-        images=section.take("images", _images, ()),
-        time=None if time is None else _time(time),
-    )
-    section.values.pop("time", None)
-    section.known.append("time")
-    section.close()
-    return read
-
-
-def _time(section: checks.Section) -> Time:
-    read = Time(
-        key=section.take("key", checks.text, REQUIRED),
-        unit=section.take("unit", checks.choice(UNITS), "s"),
-        epoch=section.take("epoch", checks.boolean, False),
-    )
-    section.close()
-    return read
+def _options(content: checks.Section, layout: DeclaredLayout | None) -> LayoutOptions | None:
+    """What the layout alone understands. Sections of other layouts are read for their problems."""
+    options = None
+    for name, declared in LAYOUTS.items():
+        if declared.options is None:
+            continue
+        is_own, is_there = declared is layout, name in content.values
+        if layout is not None and is_there and not is_own:
+            others = f"the layout {layout.name} {declared.options.others}"
+            content.report(name, f"belongs to the layout {name}; {others}")
+        if is_there:
+            options = declared.options.read(content.section(name))
+            continue
+        content.known.append(name)
+        if is_own and not content.broken:
+            content.report(name, "is missing")
+    return options
 
 
 def _cameras(value: Any) -> tuple[str, ...] | None:
@@ -138,20 +123,8 @@ def _renamed(value: Any) -> dict[str, str]:
         return {}
     if not isinstance(value, dict):
         raise ValueError(f"expected source names and stored names, got {value!r}")
-    names = {checks.text(source): _camera_name(name) for source, name in value.items()}
+    names = {checks.text(source): checks.camera_name(name) for source, name in value.items()}
     for name in names.values():
         if list(names.values()).count(name) > 1:
             raise ValueError(f"gives the name '{name}' twice")
     return names
-
-
-def _camera_name(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(CAMERA, value):
-        raise ValueError(f"{value!r} is not a camera name: use 1 to 40 of the characters a-z, 0-9 and '_'")
-    return value
-
-
-def _images(value: Any) -> tuple[str, ...] | dict[str, str]:
-    if isinstance(value, dict):
-        return {_camera_name(name): checks.text(path) for name, path in value.items()}
-    return checks.texts(value)

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from robot_foundry.ingest.spec.section import REQUIRED
 from robot_foundry.normalization import space
 from robot_foundry.normalization.space import PARTS
 
@@ -21,7 +22,6 @@ QUANTITIES = {"ee_position": POSITION, "ee_rotation": ROTATION, "gripper_opening
     if name not in ("ee_position", "ee_rot6d", "gripper_opening")
 }
 _PART = re.compile(r"[a-z][a-z0-9_]*")
-REQUIRED = object()
 
 
 @dataclass(frozen=True)

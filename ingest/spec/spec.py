@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame
 from robot_foundry.runtime.errors import UsageError, nearest
@@ -29,28 +29,24 @@ class Encoding:
     quality: int = 95
 
 
-@dataclass(frozen=True)
-class Time:
-    """The array of times of the frames, in `unit` (s, ms, us, ns); since 1970 if `epoch`, else since any."""
+class LayoutOptions(Protocol):
+    """What one layout alone understands of a spec, in the section of its name (`section`) of `content`."""
 
-    key: str
-    unit: str = "s"
-    epoch: bool = False
+    section: ClassVar[str]
 
+    @property
+    def arrays(self) -> frozenset[str]:
+        """Names of the arrays that they read, beside those of the mapping."""
+        ...
 
-@dataclass(frozen=True)
-class Places:
-    """Where things lie in HDF5 files of the layout `hdf5`.
+    @property
+    def image_patterns(self) -> tuple[tuple[str, str], ...]:
+        """Shell patterns of image arrays, each with the key of the spec that has it."""
+        ...
 
-    `episodes` is a shell pattern of groups such as `data/*`; None if a file is one episode. The other paths
-    are inside an episode: `length` of an array with one row a frame, `images` shell patterns of image arrays,
-    or such arrays by camera name.
-    """
-
-    length: str
-    episodes: str | None = None
-    images: tuple[str, ...] | Mapping[str, str] = ()
-    time: Time | None = None
+    def to_json(self) -> dict[str, Any]:
+        """Every key of the section with its value."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -72,8 +68,9 @@ class Content:
     vertical, horizontal, both) and `channel_order` (rgb, bgr) of the source's pixels are by source camera
     name, `rename` gives those names that are stored. `pixels` are by shell pattern of arrays. `skip` are
     shell patterns of arrays to leave out. `extra_row` says what the last row of an array with one more than
-    frames is (next_state); None: such arrays are refused. `fps` overrides the source's rate in Hz;
-    `default_fps` is used where the source has none. `shard_bytes` is the size that the planner aims at.
+    frames is (next_state); None: such arrays are refused. `options` are those of the layout alone. `fps`
+    overrides the source's rate in Hz; `default_fps` is used where the source has none. `shard_bytes` is the
+    size that the planner aims at.
     """
 
     cameras: tuple[str, ...] | None = None
@@ -84,7 +81,7 @@ class Content:
     rename: Mapping[str, str] = field(default_factory=dict)
     pixels: Mapping[str, PixelSetting] = field(default_factory=dict)
     extra_row: str | None = None
-    hdf5: Places | None = None
+    options: LayoutOptions | None = None
     skip: tuple[str, ...] = ()
     fps: float | None = None
     default_fps: float = 20.0
@@ -195,7 +192,7 @@ def content_json(content: Content) -> dict[str, Any]:
         "rename": dict(content.rename),
         "pixels": {pattern: _pixels_json(setting) for pattern, setting in content.pixels.items()},
         "extra_row": content.extra_row,
-        "hdf5": None if content.hdf5 is None else _places_json(content.hdf5),
+        **({} if content.options is None else {content.options.section: content.options.to_json()}),
     }
     return {
         "cameras": "all" if content.cameras is None else list(content.cameras),
@@ -216,16 +213,6 @@ def _by_camera_json(values: Mapping[str, str]) -> str | dict[str, str]:
 def _pixels_json(setting: PixelSetting) -> dict[str, Any]:
     told = {} if setting.axes is None else {"axes": setting.axes}
     return told if setting.black_white is None else {**told, "range": list(setting.black_white)}
-
-
-def _places_json(places: Places) -> dict[str, Any]:
-    images, time = places.images, places.time
-    return {
-        "length": places.length,
-        "episodes": places.episodes,
-        "images": list(images) if isinstance(images, tuple) else dict(images),
-        "time": None if time is None else {"key": time.key, "unit": time.unit, "epoch": time.epoch},
-    }
 
 
 def mapping_json(mapping: MappingSpec) -> dict[str, Any]:

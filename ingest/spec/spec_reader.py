@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from robot_foundry.ingest.sources import LAYOUTS
 from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.content_reader import read_content
 from robot_foundry.ingest.spec.quantities import (
@@ -13,7 +14,6 @@ from robot_foundry.ingest.spec.quantities import (
     FORMS,
     JOINT,
     POSITION,
-    REQUIRED,
     ROTATION,
     kind_of,
     known_quantities,
@@ -22,12 +22,12 @@ from robot_foundry.ingest.spec.quantities import (
     width_of,
 )
 from robot_foundry.ingest.spec.rule_reader import FLAG_RULES, INSTRUCTION_RULES, SUCCESS_RULES, rules
+from robot_foundry.ingest.spec.section import REQUIRED
 from robot_foundry.ingest.spec.spec import Field, MappingSpec, Noop, Spec
 from robot_foundry.normalization.space import PARTS, check_embodiment
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame, check_tool_frame
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
-LAYOUTS = ("aloha", "droid_raw", "hdf5", "libero", "rlds", "robomimic", "robosuite")  # ingest/sources
 STREAM = re.compile(r"[a-z][a-z0-9_]{0,39}")
 EULER = re.compile(r"[xyz]{3}|[XYZ]{3}")
 TOOL_FRAME_KEYS = ("approach", "lateral", "position")
@@ -42,11 +42,12 @@ def read_spec(values: Any, where: str, *, is_cut: bool = False) -> Spec:
     """
     problems: list[str] = []
     top = checks.Section(values, "", problems)
-    name, layout = top.take("name", checks.text, where), top.take("layout", checks.choice(LAYOUTS), REQUIRED)
+    name = top.take("name", checks.text, where)
+    layout = top.take("layout", checks.choice(tuple(sorted(LAYOUTS))), REQUIRED)
     spec = Spec(
         name=name,
         layout=layout,
-        content=read_content(top.section("content"), layout),
+        content=read_content(top.section("content"), LAYOUTS.get(layout)),
         mapping=_mapping(top.section("mapping", required=True), is_cut),
         forms=top.take("forms", checks.texts, ()),
         locations=top.take("locations", checks.texts, ()),

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import h5py
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources import video
 from robot_foundry.ingest.sources.base import (
-    Layout,
     Refused,
     SourceCamera,
     SourceEpisode,
@@ -39,12 +39,15 @@ from robot_foundry.ingest.sources.droid.cameras import (
     serial_of,
     view_of,
 )
+from robot_foundry.ingest.sources.droid.layouts import DROID_RAW
 from robot_foundry.ingest.sources.hdf5 import hdf5
+from robot_foundry.ingest.sources.hdf5.layouts import StatedPlaces
+from robot_foundry.ingest.sources.hdf5.recognition import Hdf5Layout
 from robot_foundry.ingest.sources.hdf5.stated_places import TIMESTAMP, episode_structure
 from robot_foundry.ingest.sources.hdf5.structure import read
 from robot_foundry.ingest.sources.lengths import fitted
 from robot_foundry.ingest.sources.shared import UNASKED, chosen
-from robot_foundry.ingest.spec.spec import Content, Places
+from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.keys import episode_key
 
@@ -52,7 +55,7 @@ TRAJECTORY = "trajectory.h5"
 METADATA = re.compile(r"metadata_[^/]*\.json")
 BESIDE = re.compile(rf"{METADATA.pattern}|recordings/MP4/[^/]+(\.mp4|{TIMES})")
 ANNOTATIONS = re.compile(r"(.*/)?(aggregated-annotations[^/]*|droid_language_annotations)\.json")
-PLACES = Places(length="action/cartesian_position")
+PLACES = StatedPlaces(length="action/cartesian_position")
 # Rows of these arrays answer to each other one by one.
 PER_ROW = ("action/", "observation/robot_state/")
 STEP_START = "observation/timestamp/control/step_start"
@@ -60,12 +63,15 @@ STEP_START = "observation/timestamp/control/step_start"
 BLOW_UP = 12
 
 
-class DroidRaw(Layout):
+class DroidRaw(Hdf5Layout):
     """See `Layout`."""
 
-    name = "droid_raw"
+    declared = DROID_RAW
     version = 2
-    has_images = True
+    advice = "this is a DROID trajectory: use `foundry-data ingest droid_raw`"
+
+    def recognises(self, file: h5py.File, demos: Sequence[str], *, is_asked: bool) -> bool:
+        return PLACES.length in file
 
     def claims(self, path: str) -> bool:
         return path.rpartition("/")[2] == TRAJECTORY
@@ -111,7 +117,7 @@ class DroidRaw(Layout):
     def open(self, unit: Unit, content: Content) -> Iterator[SourceEpisode]:
         metadata = _metadata(unit.file)
         with unit.file.local() as path, hdf5.open_file(path) as opened:
-            hdf5.check_structure(opened, self.name)
+            self.check_layout(opened)
             bare = replace(content, cameras=None, pixels={})
             contents = read(episode_structure(opened["/"], PLACES, bare), bare)
             num_frames, arrays = contents.num_frames, contents.arrays

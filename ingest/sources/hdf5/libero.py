@@ -7,7 +7,7 @@ position and rotation vector, `obs/gripper_states` two finger positions.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,9 +15,16 @@ import h5py
 
 from robot_foundry.ingest.sources.base import Refused, Unit
 from robot_foundry.ingest.sources.hdf5 import hdf5
+from robot_foundry.ingest.sources.hdf5.layouts import LIBERO
 from robot_foundry.ingest.sources.hdf5.robomimic import Robomimic
 from robot_foundry.ingest.spec.spec import Content
 
+# Attributes of /data that LIBERO writes and robomimic does not.
+ATTRIBUTES = ("problem_info", "bddl_file_name")
+# Arrays that its scripts write. Copies made by replaying (such as those without idle frames) have these, no
+# attributes, and the instruction in the name of the file.
+ARRAYS = ("ee_states", "gripper_states", "joint_states", "agentview_rgb", "eye_in_hand_rgb")
+NAME_END = "_demo.hdf5"
 UPRIGHT = "opencv"
 FLIPPED = ("vertical", "both")
 # The rate and the controller of all of its environments: robosuite 1.4's default OSC_POSE
@@ -37,8 +44,20 @@ CONTROLLER = {
 class Libero(Robomimic):
     """See `Layout`."""
 
-    name = "libero"
+    declared = LIBERO
     version = 3
+    advice = "this is a file of LIBERO: use `foundry-data ingest libero`"
+
+    def recognises(self, file: h5py.File, demos: Sequence[str], *, is_asked: bool) -> bool:
+        """By its attributes; or by its arrays, which robomimic's reader could take as well.
+
+        Without the attributes the instruction stands in the name of the file alone, which only this layout
+        reads: so a file of such a name is none of robomimic's.
+        """
+        if demos and any(name in file["data"].attrs for name in ATTRIBUTES):
+            return True
+        has_arrays = bool(demos) and all(hdf5.holds(file, demos[0], f"obs/{name}") for name in ARRAYS)
+        return has_arrays and (is_asked or str(file.filename).endswith(NAME_END))
 
     def attributes(self, unit: Unit, demo: h5py.Group, environment: Mapping[str, Any]) -> dict[str, Any]:
         """The demonstration's, with the instruction in `problem_info` and the one in the file's name."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,9 +13,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from robot_foundry.ingest.sources.base import Layout, Refused, SourceEpisode, SourceFile, Unit
-from robot_foundry.ingest.sources.clock import example, rate_in, why_not_times
+from robot_foundry.ingest.sources.base import Refused, SourceEpisode, SourceFile, Unit
+from robot_foundry.ingest.sources.clock import CONTROL_FREQ, example, rate_in, why_not_times
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
+from robot_foundry.ingest.sources.hdf5.layouts import ROBOMIMIC
+from robot_foundry.ingest.sources.hdf5.recognition import Hdf5Layout
 from robot_foundry.ingest.sources.hdf5.structure import (
     SETTING,
     Structure,
@@ -31,28 +33,27 @@ from robot_foundry.shards.keys import MAX_FRAMES, episode_key
 
 NOT_READ = ("next_obs",)
 OUTSIDE_OBS = "holds images, and the layout has them in obs alone, so they are not read"
-CONTROL_FREQ = "env_args.env_kwargs.control_freq"
 PER_FRAME = ("actions", "states", "rewards", "dones")
 ONE_NUMBER = "it has one number, not one a frame"
 ONE_ELEMENT = "it has one element, not one a frame"
 
 
-class Robomimic(Layout):
+class Robomimic(Hdf5Layout):
     """See `Layout`."""
 
-    name = "robomimic"
+    declared = ROBOMIMIC
     version = 3
-    has_images = True
+    advice = "this file has obs: use `foundry-data ingest robomimic`"
 
-    def claims(self, path: str) -> bool:
-        return hdf5.claims(path)
+    def recognises(self, file: h5py.File, demos: Sequence[str], *, is_asked: bool) -> bool:
+        return any(hdf5.holds(file, demo, "obs") for demo in demos)
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         units: list[Unit] = []
         refused: list[tuple[str, str]] = []
         with file.local() as path, hdf5.open_file(path) as opened:
             try:
-                hdf5.check_structure(opened, self.name)
+                self.check_layout(opened)
                 self.check_content(hdf5.attributes(opened["data"].attrs), content)
                 names = hdf5.groups(opened)
             except links.ERRORS as error:

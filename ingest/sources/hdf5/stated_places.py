@@ -17,10 +17,12 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Layout, Refused, SourceEpisode, SourceFile, Unit
+from robot_foundry.ingest.sources.base import Refused, SourceEpisode, SourceFile, Unit
 from robot_foundry.ingest.sources.clock import Clock, clock_of
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
 from robot_foundry.ingest.sources.hdf5.image_arrays import Files, form_of
+from robot_foundry.ingest.sources.hdf5.layouts import HDF5, StatedPlaces
+from robot_foundry.ingest.sources.hdf5.recognition import Hdf5Layout
 from robot_foundry.ingest.sources.hdf5.structure import (
     NAME,
     NOTHING,
@@ -33,7 +35,7 @@ from robot_foundry.ingest.sources.hdf5.structure import (
     structure_of,
 )
 from robot_foundry.ingest.sources.pixels import Pixels, check_settings, is_set
-from robot_foundry.ingest.spec.spec import Content, Places
+from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.keys import MAX_FRAMES, episode_key
 
@@ -43,20 +45,16 @@ UNNAMED_IMAGES = "holds images, and content.hdf5.images does not name it"
 UNREAD_IMAGES = "holds images where the layout has none, so they are not read; `layout: hdf5` can name them"
 
 
-class Hdf5Places(Layout):
+class Hdf5Places(Hdf5Layout):
     """See `Layout`."""
 
-    name = "hdf5"
+    declared = HDF5
     version = 2
-    has_images = True
 
-    def claims(self, path: str) -> bool:
-        return hdf5.claims(path)
-
-    def places(self, content: Content) -> Places:
+    def places(self, content: Content) -> StatedPlaces:
         """Where things are."""
-        assert content.hdf5 is not None  # the reader of specs sees to it
-        return content.hdf5
+        assert isinstance(content.options, StatedPlaces)  # the reader of specs sees to it
+        return content.options
 
     def check(self, file: h5py.File) -> None:
         """Refused if the file has another layout."""
@@ -87,7 +85,7 @@ class Hdf5Places(Layout):
                 )  # fmt: skip
         return units, refused
 
-    def _episodes(self, opened: h5py.File, file: SourceFile, places: Places) -> list[str]:
+    def _episodes(self, opened: h5py.File, file: SourceFile, places: StatedPlaces) -> list[str]:
         try:
             self.check(opened)
             if places.episodes is None:
@@ -148,7 +146,7 @@ def _matching(group: h5py.Group, pattern: str) -> list[str]:
     return sorted((name for name in names if fnmatch.fnmatchcase(name, pattern)), key=hdf5.natural_order)
 
 
-def _group(file: h5py.File, name: str, places: Places) -> h5py.Group:
+def _group(file: h5py.File, name: str, places: StatedPlaces) -> h5py.Group:
     group: Any = file["/"]
     try:
         if places.episodes is not None:
@@ -162,7 +160,7 @@ def _group(file: h5py.File, name: str, places: Places) -> h5py.Group:
     return group
 
 
-def episode_structure(group: h5py.Group, places: Places, content: Content) -> Structure:
+def episode_structure(group: h5py.Group, places: StatedPlaces, content: Content) -> Structure:
     """What is taken of the episode. Refused if it cannot be used."""
     try:
         lost: dict[str, str] = {}
@@ -190,7 +188,7 @@ def _num_frames(found: Mapping[str, h5py.Dataset], length: str, lost: Mapping[st
 
 
 def _images(
-    found: Mapping[str, h5py.Dataset], places: Places, content: Content, lost: Mapping[str, str]
+    found: Mapping[str, h5py.Dataset], places: StatedPlaces, content: Content, lost: Mapping[str, str]
 ) -> Images:
     """The image arrays, by name or where they lie; of others that may hold images is told."""
     if isinstance(places.images, Mapping):
@@ -208,13 +206,13 @@ def _images(
         raise Refused(
             f"it has no image array '{', '.join(places.images)}' (arrays: {', '.join(found)}){told}"
         )
-    needs = SETTING if places.images or content.hdf5 is not None else NOTHING
+    needs = SETTING if places.images or content.options is not None else NOTHING
     others = other_images(found, is_place, content, _why(content), needs)
     return replace(images, told={**images.told, **others})
 
 
 def _why(content: Content) -> str:
-    return UNNAMED_IMAGES if content.hdf5 is not None else UNREAD_IMAGES
+    return UNNAMED_IMAGES if content.options is not None else UNREAD_IMAGES
 
 
 def _stated(
@@ -237,7 +235,7 @@ def _stated(
 def _clock(
     group: h5py.Group,
     arrays: Mapping[str, NDArray[Any]],
-    places: Places,
+    places: StatedPlaces,
     num_frames: int,
     content: Content,
 ) -> Clock:

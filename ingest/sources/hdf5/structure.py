@@ -18,8 +18,7 @@ from robot_foundry.ingest.sources.hdf5 import hdf5
 from robot_foundry.ingest.sources.hdf5.image_arrays import Files, ImageArray, form_of, image_array
 from robot_foundry.ingest.sources.lengths import check_length, fitted
 from robot_foundry.ingest.sources.pixels import ALPHA, Pixels, check_settings
-from robot_foundry.ingest.sources.shared import MOST_LOW_DIM_BYTES, UNASKED, chosen
-from robot_foundry.ingest.sources.spans import spans
+from robot_foundry.ingest.sources.shared import MOST_LOW_DIM_BYTES, UNASKED, chosen, spans
 from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime.overrides import set_option
 

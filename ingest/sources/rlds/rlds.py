@@ -48,6 +48,7 @@ from robot_foundry.ingest.sources.rlds.features import (
     Leaf,
 )
 from robot_foundry.ingest.sources.rlds.file_names import CLAIMED, Names
+from robot_foundry.ingest.sources.rlds.layouts import RLDS
 from robot_foundry.ingest.sources.rlds.tfrecord import SMALLEST_RECORD, find_records, read_record
 from robot_foundry.ingest.sources.rlds.views import (
     cameras_of,
@@ -58,8 +59,7 @@ from robot_foundry.ingest.sources.rlds.views import (
     tensors_of,
     too_long,
 )
-from robot_foundry.ingest.sources.shared import ABSENT, MOST_LOW_DIM_BYTES, SKIPPED
-from robot_foundry.ingest.sources.spans import spans
+from robot_foundry.ingest.sources.shared import ABSENT, MOST_LOW_DIM_BYTES, SKIPPED, spans
 from robot_foundry.ingest.spec.spec import Content
 from robot_foundry.runtime import files
 from robot_foundry.shards.arrays import is_safe_name
@@ -72,9 +72,8 @@ RESERVED = ("timestamp", "split")
 class Rlds(Layout):
     """See `Layout`."""
 
-    name = "rlds"
+    declared = RLDS
     version = 2
-    has_images = True
 
     def claims(self, path: str) -> bool:
         return CLAIMED.fullmatch(path) is not None
