@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
+from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.osc import Controller, UnreadMode, configurations, controllers
 from robot_foundry.ingest.robot.robots import (
     GRIPPERS,
@@ -93,9 +94,10 @@ def unknown_grippers(mapping: MappingSpec, item: Surveyed) -> list[str]:
 def controller_problems(mapping: MappingSpec, item: Surveyed) -> list[str]:
     """Why `from: osc` does not read the commands of this episode, each with what does."""
     commands = list(_commands(mapping))
-    if not any(field.kind == "osc" for *_, field in commands):
+    poses = [field for _, quantity, field in commands if form_of(quantity, field).needs_controller]
+    if not poses:
         return []
-    key = next(str(field.key) for *_, field in commands if field.kind == "osc")
+    key = str(poses[0].key)
     num_columns = prod(item.shapes[key][1:]) if key in item.shapes else None
     num_arms = 1 + any(quantity.startswith("left.") for _, quantity, _ in commands)
     try:
@@ -131,7 +133,8 @@ def _commands(mapping: MappingSpec) -> Iterator[tuple[str, str, Field]]:
     """Poses of `from: osc`, and grippers that are commanded beside them, of all streams."""
     for stream, fields in mapping.actions.items():
         for quantity, field in fields.items():
-            if field.kind == "osc" or (kind_of(quantity) == GRIPPER and field.kind == "command"):
+            is_gripper = kind_of(quantity) == GRIPPER and field.kind == "command"
+            if form_of(quantity, field).needs_controller or is_gripper:
                 yield stream, quantity, field
 
 
@@ -154,15 +157,16 @@ def _in_either_mode(mapping: MappingSpec, item: Surveyed) -> str:
     limits = stated if isinstance(stated, list) else [stated] * 6
     targets, displacements = [], []
     for stream, quantity, field in _commands(mapping):
-        if field.kind != "osc":
+        form = form_of(quantity, field)
+        if not form.needs_controller:
             continue
-        name, is_turn = f"mapping.actions.{stream}.{quantity}", kind_of(quantity) == ROTATION
-        scale = limits[3:6] if is_turn else limits[:3]
+        name = f"mapping.actions.{stream}.{quantity}"
+        scale = limits[3:6] if kind_of(quantity) == ROTATION else limits[:3]
         if not scale:  # OSC_POSITION turns nothing
             targets.append(f"{name}=null")
             displacements.append(f"{name}=null")
             continue
-        targets.append(f"{name}.from={'axis_angle' if is_turn else 'value'}")
+        targets.append(f"{name}.from={form.as_target}")
         displacements += [f"{name}.from=delta", f"{name}.clip=1", f"{name}.scale={scale}"]
     return f"{set_options(targets)} reads targets, {set_options(displacements)} displacements"
 
@@ -170,7 +174,7 @@ def _in_either_mode(mapping: MappingSpec, item: Surveyed) -> str:
 def _without_osc(mapping: MappingSpec, item: Surveyed, key: str, num_columns: int | None) -> str:
     """The overrides that read the commands, in the array `key`, of a controller that is none of operational
     space."""
-    streams = {stream: None for stream, _, field in _commands(mapping) if field.kind == "osc"}
+    streams = {stream: None for stream, q, field in _commands(mapping) if form_of(q, field).needs_controller}
     try:
         settings = configurations(item.episode)[0]
     except Refused:

@@ -12,21 +12,19 @@ Legend: N frames, d columns of a command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.forms import Array, Clip
 from robot_foundry.ingest.robot.robots import ONE_ARM, TWO_ARMS, arms_of, env_kwargs, nested, robots_of
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.clock import example
 from robot_foundry.normalization import rotation
 from robot_foundry.runtime.overrides import set_options
 
-Array = NDArray[np.float64]
-Clip = Callable[[Array, Any, Any], Array]
 POSE_COLUMNS = 6
 # Columns of a pose by the type of the controller.
 WIDTHS = {"OSC_POSE": 6, "OSC_POSITION": 3}
@@ -69,20 +67,19 @@ class Controller:
     first: int = 0
     width: int = POSE_COLUMNS
 
-    def target(self, command_Nd: Array, start: int, clip: Clip) -> tuple[Array, bool]:
-        """The command in m or rad, and whether it is a displacement.
+    def displacement(self, command_Nd: Array, start: int, clip: Clip) -> Array:
+        """What a command that displaces asks for, in m or rad.
 
         `start` is its first column; `clip` gives the values within two limits.
         """
-        if not self.is_delta:
-            return command_Nd, False
         low, high, out_low, out_high = self._limits(start, command_Nd.shape[1])
+        # As scale_action: limits are of the input, whose middle is the middle of the output.
         scale = np.abs(out_high - out_low) / np.abs(high - low)
         clipped_Nd = clip(command_Nd, low, high)
-        return (clipped_Nd - (high + low) / 2) * scale + (out_high + out_low) / 2, True
+        return (clipped_Nd - (high + low) / 2) * scale + (out_high + out_low) / 2
 
     def command(self, displacement_Nd: Array, start: int) -> Array:
-        """The command that asks for a displacement in m or rad, clipped: the inverse of `target`.
+        """The command that asks for a displacement in m or rad, clipped: the inverse of `displacement`.
 
         A column that moves nothing, its output limits being equal, gets the middle of its input.
         """
@@ -112,6 +109,24 @@ class Controller:
             for name, value in values.items()
         }
         return cls(**read)
+
+
+@dataclass(frozen=True)
+class PlacedCommands:
+    """The columns of a field that a controller takes, from `start` of the actions on: `Commands`."""
+
+    controller: Controller
+    start: int
+
+    @property
+    def is_delta(self) -> bool:
+        return self.controller.is_delta
+
+    def displacement(self, command_Nd: Array, clip: Clip) -> Array:
+        return self.controller.displacement(command_Nd, self.start, clip)
+
+    def command(self, displacement_Nd: Array) -> Array:
+        return self.controller.command(displacement_Nd, self.start)
 
 
 def check_displacement(command_N3: Array, pose: Array, as_targets: Sequence[str]) -> None:
@@ -153,26 +168,6 @@ def controllers(
         placed.append(replace(controller, first=column + gains))
         column += gains + controller.width + gripper
     return tuple(placed)
-
-
-def target(
-    episode: Mapping[str, Any],
-    command_Nd: Array,
-    start: int,
-    num_columns: int,
-    pose: Array,
-    clip: Clip,
-    as_targets: Sequence[str],
-) -> tuple[Array, bool]:
-    """The command, taken from column `start` of the actions on, in m or rad, and whether it displaces.
-
-    `pose` is that of the arm, [N, 3] or [N, 3, 3], and `as_targets` are the overrides for absolute commands.
-    Refused if the episode tells no controller of the columns, or if they are no displacements and it says so.
-    """
-    own = controller(episode, start, command_Nd.shape[1], num_columns)
-    if own.is_delta:
-        check_displacement(command_Nd, pose, as_targets)
-    return own.target(command_Nd, start, clip)
 
 
 def controller(episode: Mapping[str, Any], start: int, count: int, num_columns: int) -> Controller:

@@ -1,4 +1,4 @@
-"""The quantities that a mapping may name, the forms that a source may hold them in, and each form's settings.
+"""The quantities that a mapping may name, and their kinds; in which forms, `ingest.robot.forms` says.
 
 A quantity is `<part>.<name>`, such as `right.ee_position`, of the naming scheme (normalization/space.py).
 Rotations are written `ee_rotation` here and stored as `ee_rot6d`, the first two columns of the matrix.
@@ -7,10 +7,7 @@ Rotations are written `ee_rotation` here and stored as `ee_rot6d`, the first two
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
 
-from robot_foundry.ingest.spec.section import REQUIRED
 from robot_foundry.normalization import space
 from robot_foundry.normalization.space import PARTS
 
@@ -24,66 +21,15 @@ QUANTITIES = {"ee_position": POSITION, "ee_rotation": ROTATION, "gripper_opening
 _PART = re.compile(r"[a-z][a-z0-9_]*")
 
 
-@dataclass(frozen=True)
-class Form:
-    """`width` is the number of columns it needs (None: any); `settings` maps each to its default."""
-
-    width: int | None
-    settings: dict[str, Any]
-    needs_state: bool = False
-    needs_key: bool = True
-
-
-_GRIP = {"closed": REQUIRED, "open": REQUIRED}
-_NEXT = Form(None, {}, needs_state=True, needs_key=False)
-# osc: robosuite's operational-space command, clipped and scaled as the controller in env_args says.
-# delta: a displacement in base axes of the state; rotations are applied from the left.
-FORMS: dict[str, dict[str, Form]] = {
-    POSITION: {
-        "value": Form(3, {"scale": 1.0}),
-        "osc": Form(3, {}, needs_state=True),
-        "delta": Form(3, {"scale": 1.0, "clip": None}, needs_state=True),
-        "next_state": _NEXT,
-    },
-    ROTATION: {
-        "quaternion": Form(4, {"order": REQUIRED}),
-        "axis_angle": Form(3, {}),
-        "euler": Form(3, {"sequence": REQUIRED, "degrees": False}),
-        "rot6d_columns": Form(6, {}),
-        "rot6d_rows": Form(6, {}),
-        "matrix": Form(9, {}),
-        "osc": Form(3, {}, needs_state=True),
-        "delta": Form(3, {"scale": 1.0, "clip": None, "rotation": "axis_angle"}, needs_state=True),
-        "next_state": _NEXT,
-    },
-    GRIPPER: {
-        "value": Form(1, {"closed": 0.0, "open": 1.0}),
-        "fingers": Form(2, dict(_GRIP)),
-        "width": Form(1, dict(_GRIP)),
-        "command": Form(1, dict(_GRIP)),
-        "next_state": _NEXT,
-    },
-    JOINT: {
-        "value": Form(None, {"scale": 1.0}),
-        "delta": Form(None, {"scale": 1.0, "clip": None}, needs_state=True),
-        "next_state": _NEXT,
-    },
-    NUMBERS: {"value": Form(None, {"scale": 1.0}), "next_state": _NEXT},
-}
-DEFAULT_FORM = {POSITION: "value", ROTATION: None, GRIPPER: None, JOINT: "value", NUMBERS: "value"}
-
-
-def width_of(quantity: str, form: Form) -> int | None:
-    """The number of columns that the quantity needs in this form, None where the robot decides."""
-    if form.width is None and kind_of(quantity) == NUMBERS:
-        return len(space.QUANTITIES[quantity.partition(".")[2]].components or ("itself",))
-    return form.width
+def num_components(quantity: str) -> int:
+    """How many numbers a quantity of the kind `numbers` has."""
+    return len(space.QUANTITIES[quantity.partition(".")[2]].components or ("itself",))
 
 
 def units_of(quantity: str) -> tuple[str, ...]:
     """The units that a joint's numbers may have: first that of one that turns, then of one that slides."""
-    found = space.QUANTITIES[quantity.partition(".")[2]]
-    return tuple(unit for unit in (found.unit, found.linear_unit) if unit is not None)
+    named = space.QUANTITIES[quantity.partition(".")[2]]
+    return tuple(unit for unit in (named.unit, named.linear_unit) if unit is not None)
 
 
 def kind_of(quantity: str) -> str | None:

@@ -100,7 +100,7 @@ class Field:
 
     `kind` is the YAML key `from`; `columns` is (start, stop) as in a Python slice of the array's columns;
     `unit` is that of a joint's numbers once they are scaled, or of each, None that of joints that turn.
-    The other values belong to some kinds only (ingest/spec/quantities.py says which).
+    The other values belong to some kinds only (ingest/robot/forms.py says which).
     """
 
     kind: str

@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from robot_foundry.ingest.robot.forms import FORMS, default_form, width_of
 from robot_foundry.ingest.sources import LAYOUTS
 from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.content_reader import read_content
 from robot_foundry.ingest.spec.quantities import (
-    DEFAULT_FORM,
-    FORMS,
     JOINT,
     POSITION,
     ROTATION,
@@ -19,7 +18,6 @@ from robot_foundry.ingest.spec.quantities import (
     known_quantities,
     misspelt_part,
     units_of,
-    width_of,
 )
 from robot_foundry.ingest.spec.rule_reader import FLAG_RULES, INSTRUCTION_RULES, SUCCESS_RULES, rules
 from robot_foundry.ingest.spec.section import REQUIRED
@@ -29,7 +27,6 @@ from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame, check_too
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 STREAM = re.compile(r"[a-z][a-z0-9_]{0,39}")
-EULER = re.compile(r"[xyz]{3}|[XYZ]{3}")
 TOOL_FRAME_KEYS = ("approach", "lateral", "position")
 _ToolFrames = str | ToolFrame | dict[str, ToolFrame]
 ROLE = re.compile(r"[a-z0-9_]{1,40}")
@@ -192,7 +189,7 @@ def _fields(
 
 def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, Field] | None) -> Field:
     forms = {name: form for name, form in FORMS[kind].items() if state is not None or not form.needs_state}
-    default = DEFAULT_FORM[kind]
+    default = default_form(kind)
     name = section.take("from", checks.choice(tuple(forms)), REQUIRED if default is None else default)
     if name is None:
         return Field(kind="")
@@ -204,8 +201,7 @@ def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, F
         optional=section.take("optional", checks.boolean, False),
         unit=section.take("unit", _unit(quantity), None) if kind == JOINT and not form.needs_state else None,
         parameters={
-            setting: section.take(setting, _SETTINGS[setting], value)
-            for setting, value in form.settings.items()
+            name: section.take(name, setting.read, setting.default) for name, setting in form.settings.items()
         },
     )
     section.close()
@@ -215,13 +211,10 @@ def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, F
         section.report("columns", f"holds {stop - start} columns, {name} needs {width}")
     if form.needs_state and state is not None and quantity not in state:
         section.report("from", f"{name} starts from the state, and mapping.state has no {quantity}")
-    if "closed" in form.settings and field.parameters["closed"] == field.parameters["open"] is not None:
-        section.report("open", "equals closed")
+    problem = form.problem(field.parameters)
+    if problem is not None:
+        section.report(*problem)
     return field
-
-
-def _numbers(value: Any) -> float | tuple[float, ...]:
-    return tuple(checks.number(item) for item in value) if isinstance(value, list) else checks.number(value)
 
 
 def _unit(quantity: str) -> Callable[[Any], str | tuple[str, ...]]:
@@ -242,36 +235,9 @@ def _range(value: Any) -> tuple[int, int | None]:
     raise ValueError(expected)
 
 
-def _euler(value: Any) -> str:
-    if not isinstance(value, str) or not EULER.fullmatch(value):
-        raise ValueError(f"expected three axes such as xyz (extrinsic) or XYZ (intrinsic), got {value!r}")
-    return value
-
-
-def _rotation_of_delta(value: Any) -> str:
-    if value == "axis_angle":
-        return "axis_angle"
-    try:
-        return _euler(value)
-    except ValueError as error:
-        raise ValueError(f"expected axis_angle, or {str(error).removeprefix('expected ')}") from None
-
-
 def _embodiment(value: Any) -> tuple[str, str | None]:
     if isinstance(value, dict):
         if set(value) != {"attr", "default"}:
             raise ValueError(f"expected a name, or {{attr: …, default: …}}, got {value!r}")
         return _embodiment_name(value["default"]), checks.text(value["attr"])
     return _embodiment_name(value), None
-
-
-_SETTINGS: dict[str, Callable[[Any], Any]] = {
-    "scale": _numbers,
-    "clip": checks.optional(checks.positive),
-    "order": checks.choice(("xyzw", "wxyz")),
-    "sequence": _euler,
-    "rotation": _rotation_of_delta,
-    "degrees": checks.boolean,
-    "closed": checks.number,
-    "open": checks.number,
-}
