@@ -10,7 +10,7 @@ from typing import Any
 
 from robot_foundry.runtime.overrides import set_options
 
-_OTHER = {"xyzw": "wxyz", "wxyz": "xyzw", "rot6d_columns": "rot6d_rows", "rot6d_rows": "rot6d_columns"}
+OTHER_READING = {"xyzw": "wxyz", "wxyz": "xyzw", "rot6d_columns": "rot6d_rows", "rot6d_rows": "rot6d_columns"}
 # A gain within this ratio of a unit's factor is taken for it: 57.3 and 100 stay apart.
 _NEAR = 1.3
 
@@ -23,7 +23,7 @@ FACTORS = {
     DEGREES: 180.0 / math.pi,
     "decimetres for metres": 10.0,
 }
-_DISPLACEMENTS = ("delta", "osc")
+DISPLACEMENTS = ("delta", "osc")
 CLOCK_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
@@ -91,11 +91,11 @@ class Remedy:
         """The other order of a quaternion, the other reading of rot6d, or of angles that jump, degrees."""
         path, settings = self._field(column, f"{part}.ee_rotation")
         form = settings.get("from")
-        if form == "quaternion" and settings.get("order") in _OTHER:
-            return (f"{path}.order={_OTHER[settings['order']]}",)
+        if form == "quaternion" and settings.get("order") in OTHER_READING:
+            return (f"{path}.order={OTHER_READING[settings['order']]}",)
         if form == "euler" and jumps:
             return (f"{path}.degrees={'false' if settings.get('degrees') else 'true'}",)
-        return (f"{path}.from={_OTHER[form]}",) if form in _OTHER else ()
+        return (f"{path}.from={OTHER_READING[form]}",) if form in OTHER_READING else ()
 
     def either_rotation(self, column: str, part: str) -> tuple[str, tuple[str, ...]]:
         """What to do where orientations of state and action disagree: the override, where only one of the two
@@ -114,7 +114,7 @@ class Remedy:
     def displaces(self, column: str, quantity: str) -> bool | None:
         """Whether targets are displacements of the state; None where the spec is not known."""
         form = self.form(column, quantity)
-        return None if form is None else form in _DISPLACEMENTS
+        return None if form is None else form in DISPLACEMENTS
 
     def scale(self, column: str, quantity: str) -> float | None:
         """The one scale that the quantity has in the spec, None where it has none or several."""

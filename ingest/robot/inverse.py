@@ -62,21 +62,22 @@ def source_actions(
 
 def _fields(interface: Interface, stream: str) -> Mapping[str, Field]:
     """The fields of a stream. FoundryError if it is not there, or holds what no command of the robot is."""
-    known = interface.mapping.actions
-    if stream not in known:
+    streams = interface.mapping.actions
+    if stream not in streams:
+        names = ", ".join(streams)
         raise FoundryError(
-            f"the spec has no action stream '{stream}'{nearest(stream, known)} (streams: {', '.join(known)})"
+            f"the spec has no action stream '{stream}'{nearest(stream, streams)} (streams: {names})"
         )
-    follows = [quantity for quantity, field in known[stream].items() if field.key is None]
+    follows = [quantity for quantity, field in streams[stream].items() if field.key is None]
     if follows:
-        others = [name for name, fields in known.items() if all(f.key for f in fields.values())]
+        others = [name for name, fields in streams.items() if all(f.key for f in fields.values())]
         raise FoundryError(
             f"{', '.join(follows)} of '{stream}' is the state that follows, which no robot is sent",
             hint=f"say it in the form of another stream: stream={' or '.join(map(repr, others))}"
             if others
             else "add a stream to the spec that says what the robot is sent, and remap",
         )
-    return known[stream]
+    return streams[stream]
 
 
 def _values(quantity: str, values_TD: NDArray[np.floating], space: ActionSpace, who: str) -> Array:
@@ -98,6 +99,8 @@ def _off_tool(
         frame = mapping.tool_frame_of(part)
         if frame is None:
             continue
+        # tool = flange @ pose, so the flange turns back by its transpose, and is the tool's position less the
+        # offset as the flange is turned.
         back_33 = frame.pose[:3, :3].T
         tool_T33 = values.get(f"{part}.ee_rotation", state.get(f"{part}.ee_rotation"))
         if name == "ee_rotation":
@@ -137,12 +140,13 @@ def _blank(interface: Interface, key: str, steps: int) -> Array:
 
 def _put(array_TW: Array, field: Field, quantity: str, values_Td: Array) -> None:
     """The columns of a field into its array. FoundryError where another field gave them other numbers."""
-    own_Td = array_TW[:, slice(*field.columns)] if field.columns is not None else array_TW
-    if (np.isfinite(own_Td) & (np.abs(own_Td - values_Td) > 1e-6)).any():
+    place_Td = array_TW[:, slice(*field.columns)] if field.columns is not None else array_TW
+    # NaN where no field wrote yet; two that ask for the same number agree up to rounding.
+    if (np.isfinite(place_Td) & (np.abs(place_Td - values_Td) > 1e-6)).any():
         raise FoundryError(
             f"{quantity} and another quantity are the same columns of '{field.key}', and their targets differ"
         )
-    own_Td[:] = values_Td
+    place_Td[:] = values_Td
 
 
 def _filled(interface: Interface, stream: str, key: str, values_TW: Array, rest: float | None) -> Array:

@@ -70,7 +70,8 @@ def _canonical(
             for name, field in fields.items()
         }  # fmt: skip
 
-    # With the row after the last frame, where the source has one; then of the frames alone.
+    # With the row after the last frame, where the source has one, for that is what `next_state` of the last
+    # frame reaches; then of the frames alone.
     reached = absolute("state", mapping.state, None)
     actions = {
         stream: absolute(f"action.{stream}", fields, reached) for stream, fields in mapping.actions.items()
@@ -133,6 +134,7 @@ def _at_tool(
         if frame is None:
             continue
         turned_N33 = values.get(f"{part}.ee_rotation", state.get(f"{part}.ee_rotation"))
+        # tool = flange @ pose: the tool's offset is in the flange's axes, so the flange's rotation turns it.
         if name == "ee_rotation":
             moved[quantity] = values[quantity] @ frame.pose[:3, :3]
         elif name == "ee_position" and turned_N33 is not None:
@@ -184,9 +186,9 @@ def _as_targets(where: str, fields: Mapping[str, Field], quantity: str) -> list[
     """The overrides that read the pose of this arm in this stream as absolute, if a controller takes it."""
     part, stream = quantity.partition(".")[0], where.removeprefix("action.")
     return [
-        f"mapping.actions.{stream}.{name}.from={form_of(name, own).as_target}"
-        for name, own in fields.items()
-        if form_of(name, own).needs_controller and name.partition(".")[0] == part
+        f"mapping.actions.{stream}.{name}.from={form_of(name, field).as_target}"
+        for name, field in fields.items()
+        if form_of(name, field).needs_controller and name.partition(".")[0] == part
     ]
 
 
@@ -221,10 +223,10 @@ def _flagged(
         if values.size != num_frames:
             raise Refused(f"names '{rule['key']}' in {name}, which has {values.shape} numbers")
         values_N = values.reshape(-1)
-        told_N = ~np.isnan(values_N)
-        if not told_N.all():
+        is_number_N = ~np.isnan(values_N)
+        if not is_number_N.all():
             notes.say(f"'{rule['key']}' in {name} holds NaN, which flags no frame")
-        flagged_N |= told_N & ((values_N != 0) == rule["is"])
+        flagged_N |= is_number_N & ((values_N != 0) == rule["is"])
     return flagged_N
 
 
@@ -241,12 +243,13 @@ def _idle(
     limits = {POSITION: noop.position, ROTATION: noop.rotation, GRIPPER: noop.gripper}
     num_frames = len(next(iter(state.values())))
     idle_N = np.ones(num_frames, bool)
-    idle_N[-1] = False
+    idle_N[-1] = False  # nothing tells what comes after it
     for quantity, values in state.items():
         kind, dim = kind_of(quantity), dims_for(canonical_name(quantity), count=1)[0]
         is_twist = dim.kind == "base" and dim.unit.endswith("/s")
         if dim.kind in ("velocity", "other"):
             continue
+        # Compared with the next row; a base without a pose by how far its speed takes it until then.
         if is_twist:
             moved_N = np.abs(values[:-1]).max(axis=1) * np.diff(timestamp_N)
         elif kind == ROTATION:

@@ -158,7 +158,7 @@ def controllers(
     with its limits.
     """
     stated = configurations(episode)
-    parts = [_limits(own) for own in (stated if arms_of(episode) else stated * num_arms)]
+    parts = [_limits(settings) for settings in (stated if arms_of(episode) else stated * num_arms)]
     poses = sum(gains + controller.width for gains, controller in parts)
     spare = -1 if num_columns is None else num_columns - poses
     # What is left of the actions is the grippers'. Of one arm it does not matter.
@@ -172,13 +172,14 @@ def controllers(
 
 def controller(episode: Mapping[str, Any], start: int, count: int, num_columns: int) -> Controller:
     """The controller of the arm that takes `count` columns of its pose from `start`. Refused if none does."""
-    found: tuple[Controller, ...] = ()
+    of_arms: tuple[Controller, ...] = ()
+    # Where env_args do not say how many arms there are, the columns tell.
     for num_arms in range(1, len(TWO_ARMS) + 1):
-        found = controllers(episode, num_columns, num_arms)
-        for own in found:
-            if own.first <= start and start + count <= own.first + own.width:
-                return own
-    places = ", ".join(f"[{own.first}, {own.first + own.width}]" for own in found)
+        of_arms = controllers(episode, num_columns, num_arms)
+        for arm in of_arms:
+            if arm.first <= start and start + count <= arm.first + arm.width:
+                return arm
+    places = ", ".join(f"[{arm.first}, {arm.first + arm.width}]" for arm in of_arms)
     raise Refused(
         f"its controllers take poses in the columns {places}, and none in [{start}, {start + count}]"
     )
@@ -192,7 +193,7 @@ def configurations(episode: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if len(for_robots) != num_robots:
         raise Refused(f"its controller_configs are {len(for_robots)} for {num_robots} robots")
     arms = TWO_ARMS if num_arms > num_robots else ONE_ARM
-    return [_of_arm(own, arm, episode, num_arms) for own in for_robots for arm in arms]
+    return [_of_arm(settings, arm, episode, num_arms) for settings in for_robots for arm in arms]
 
 
 def _of_arm(stated: Any, arm: str, episode: Mapping[str, Any], num_arms: int) -> Mapping[str, Any]:
@@ -203,15 +204,15 @@ def _of_arm(stated: Any, arm: str, episode: Mapping[str, Any], num_arms: int) ->
     if parts is None or stated.get("type") != "BASIC":
         _ref_frame(stated)
         return stated
-    own = nested(parts, "arms", arm) or nested(parts, arm)
-    if own is None:
+    settings = nested(parts, "arms", arm) or nested(parts, arm)
+    if settings is None:
         raise Refused(f"its controller_configs have no arm '{arm}' (they have {', '.join(map(str, parts))})")
-    if _ref_frame(own) == "base" and not _is_unturned(episode, num_arms, own):
+    if _ref_frame(settings) == "base" and not _is_unturned(episode, num_arms, settings):
         raise Refused(
             "its commands are in the frame of the robot's base (input_ref_frame), and nothing tells how that "
             "stands in the world, in which its poses are"
         )
-    return own
+    return settings
 
 
 def _why_no_settings(stated: Any, episode: Mapping[str, Any]) -> str:
@@ -298,7 +299,7 @@ def _is_delta(configuration: Mapping[str, Any]) -> bool:
 def _six(stated: Any, width: int, problem: str) -> Array:
     """The numbers of the pose columns, or one for all; NaN behind them."""
     try:
-        own = np.broadcast_to(np.asarray(stated, np.float64), width)
-        return np.concatenate([own, np.full(POSE_COLUMNS - width, np.nan)])
+        limits = np.broadcast_to(np.asarray(stated, np.float64), width)
+        return np.concatenate([limits, np.full(POSE_COLUMNS - width, np.nan)])
     except (TypeError, ValueError, OverflowError):
         raise Refused(problem) from None

@@ -28,7 +28,7 @@ class OptionsSection:
 class DeclaredLayout:
     """A layout as specs name it, and what of a spec it understands.
 
-    `reader` is `<module>:<class>` below ingest/sources, `kind` that of the version that it makes and
+    `reader` is `<module>:<class>`, `kind` that of the version that it makes and
     `container` the format of its files. `has_images` is False if it never has any.
 
     Of `content` it reads `pixels` if `has_image_arrays`, and `extra_row` if `has_own_lengths`: its arrays
@@ -47,5 +47,5 @@ class DeclaredLayout:
     def reader_class(self) -> type:
         """The class of the reader, imported when it is asked for."""
         module, _, name = self.reader.partition(":")
-        found: type = getattr(import_module(f"robot_foundry.ingest.sources.{module}"), name)
-        return found
+        reader: type = getattr(import_module(module), name)
+        return reader

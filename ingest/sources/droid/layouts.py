@@ -6,6 +6,10 @@ from robot_foundry.ingest.sources.declared import DeclaredLayout
 from robot_foundry.ingest.sources.hdf5.layouts import CONTAINER
 
 DROID_RAW = DeclaredLayout(
-    "droid_raw", "droid.droid_raw:DroidRaw", CONTAINER, has_image_arrays=False, has_own_lengths=False
+    "droid_raw",
+    "robot_foundry.ingest.sources.droid.droid_raw:DroidRaw",
+    CONTAINER,
+    has_image_arrays=False,
+    has_own_lengths=False,
 )
 LAYOUTS = (DROID_RAW,)

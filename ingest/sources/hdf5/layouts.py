@@ -91,15 +91,19 @@ def _images(value: Any) -> tuple[str, ...] | dict[str, str]:
     return checks.texts(value)
 
 
-LIBERO = DeclaredLayout("libero", "hdf5.libero:Libero", CONTAINER)
-ROBOMIMIC = DeclaredLayout("robomimic", "hdf5.robomimic:Robomimic", CONTAINER)
+LIBERO = DeclaredLayout("libero", "robot_foundry.ingest.sources.hdf5.libero:Libero", CONTAINER)
+ROBOMIMIC = DeclaredLayout("robomimic", "robot_foundry.ingest.sources.hdf5.robomimic:Robomimic", CONTAINER)
 ROBOSUITE = DeclaredLayout(
-    "robosuite", "hdf5.robosuite:Robosuite", CONTAINER, has_images=False, has_image_arrays=False
+    "robosuite",
+    "robot_foundry.ingest.sources.hdf5.robosuite:Robosuite",
+    CONTAINER,
+    has_images=False,
+    has_image_arrays=False,
 )
-ALOHA = DeclaredLayout("aloha", "hdf5.aloha:Aloha", CONTAINER)
+ALOHA = DeclaredLayout("aloha", "robot_foundry.ingest.sources.hdf5.aloha:Aloha", CONTAINER)
 HDF5 = DeclaredLayout(
     StatedPlaces.section,
-    "hdf5.stated_places:Hdf5Places",
+    "robot_foundry.ingest.sources.hdf5.stated_places:Hdf5Places",
     CONTAINER,
     options=OptionsSection(read_places, others="knows its places"),
 )

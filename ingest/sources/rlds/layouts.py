@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from robot_foundry.ingest.sources.declared import DeclaredLayout
 
-RLDS = DeclaredLayout("rlds", "rlds.rlds:Rlds", "TFRecord", has_own_lengths=False)
+RLDS = DeclaredLayout(
+    "rlds", "robot_foundry.ingest.sources.rlds.rlds:Rlds", "TFRecord", has_own_lengths=False
+)
 LAYOUTS = (RLDS,)
