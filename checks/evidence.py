@@ -1,6 +1,6 @@
 """What the checks know of some episodes: sums, extremes and the worst examples, mergeable in any order.
 
-Evidence is measured episode by episode (measures.py) and judged once for a dataset (checks.py). Like digests
+Evidence is measured episode by episode (measures.py) and judged once for a dataset (rules.py). Like digests
 it is kept a leaf (a shard), and anything larger is one flat `merge_all` over leaves: sums are exact (fsum),
 so the bits do not depend on workers or order.
 

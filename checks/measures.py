@@ -1,4 +1,4 @@
-"""What the checks measure on one episode, and whether it looks wrong by itself; checks.py judges a dataset.
+"""What the checks measure on one episode, and whether it looks wrong by itself; rules.py judges a dataset.
 
 Shape suffixes: N = frames, M = N - 1 steps, d = dims of one quantity.
 """

@@ -1,4 +1,4 @@
-"""Checks of scale: displacements, levels, velocities, openings and magnitudes; see checks.py.
+"""Checks of scale: displacements, levels, velocities, openings and magnitudes; rules.py lists them.
 
 A factor of 5 either way is found. What a setting would mend is told where the data prove it: which of two
 columns is wrong by what robots reach, and by how much by the units that are mixed up.
@@ -13,20 +13,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from robot_foundry.checks import remedies
 from robot_foundry.checks.evidence import Evidence, Tally
 from robot_foundry.checks.finding import Finding, listed, with_examples, worst_frame
 from robot_foundry.checks.following import FEWEST_ROWS, FOLLOWS, LEAST_STEP, following
 from robot_foundry.checks.measures import GREATEST, GRIPPER_LAGS
 from robot_foundry.checks.measures_scale import MOTIONS, WINDOW_S
 from robot_foundry.checks.motion import correlation
-from robot_foundry.checks.remedies import (
-    DEGREES,
-    FACTORS,
-    Remedy,
-    near_unit,
-    nearest_unit,
-    unit_factor,
-)
+from robot_foundry.checks.remedies import Remedy
+from robot_foundry.checks.unit_mistakes import DEGREES, FACTORS, near_unit, nearest_unit, unit_factor
 
 # The least unit mistake is 10 (cm for dm), the usual ones 57.3 (degrees), 100 and 1000. Over a second real
 # arms made 0.25 to 0.8 of the displacements that were asked; a fifth is found with 5 % for noise.
@@ -74,21 +69,17 @@ def _shorter(
     evidence: Evidence, remedy: Remedy, own: tuple[str, str], gain: float, factor: float, greatest: float
 ) -> tuple[str, tuple[str, ...]]:
     """What to do where displacements should be `factor` times as long, and the override that does it."""
-    told = (
-        f"correct the scale of the displacements, which are some {_times(float(f'{gain / USUAL_GAIN:.1g}'))}"
-    )
+    times = _times(float(f"{gain / USUAL_GAIN:.1g}"))
     state = [size for dim, size in _reached(evidence, "state").items() if _quantity_of(dim) == own[1]]
     if state and not _is_plausible(max(state), own[1]):
-        return f"{told}, or that of the state, which is not where robots are", ()
+        return remedies.STEP_OR_STATE_SCALE.format(times=times), ()
     scale = remedy.scale(*own)
     if scale is not None and abs(greatest / scale - 1) < FULL_SCALE:
-        return f"{told}; they fill ±{scale:g}: of shares of a greatest step that step is the scale", ()
-    told = (
-        f"correct the scale of the displacements: controllers make {LEAST_USUAL:g} to {GREATEST_USUAL:g} of "
-        f"what is asked, so it is about {_times(factor)}, to a power of ten, and the true step of the "
-        "controller is better"
+        return remedies.STEP_SCALE_OF_SHARES.format(times=times, scale=scale), ()
+    sentence = remedies.STEP_SCALE_BY_GAIN.format(
+        least=LEAST_USUAL, greatest=GREATEST_USUAL, times=_times(factor)
     )
-    return told, remedy.scaled(*own, factor)
+    return sentence, remedy.scaled(*own, factor)
 
 
 def levels(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
@@ -143,7 +134,7 @@ def openings(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             f"{column} {dim}",
             f"{dim} of the state opens {gain:.3g} times as far as {dim} of {column} asks",
             gain,
-            f"give the values of a closed and an open gripper as closed and open of {side}",
+            remedies.GRIPPER_ENDS_OF.format(column=side),
             () if factor is None else remedy.opened(side, dim, factor),
         )
 
@@ -176,15 +167,15 @@ def magnitudes(evidence: Evidence, remedy: Remedy, explained: Collection[str]) -
         if of_unit:
             factor = _magnitude_factor(quantity, max(-low, high))
             cause = nearest_unit(factor) or "another unit"
-            said, told = f"{said}: {cause}, or another key", "give the scale that makes it metres or radians"
+            said, mended_by = f"{said}: {cause}, or another key", remedies.SCALE_TO_UNIT
             overrides = _magnitude_override(evidence, remedy, column, quantity, names, factor)
         elif f"{column} {quantity}" in explained or _is_of_state(grouped, column, quantity):
             continue
         else:
             frames = int(max(tally.sums[1] for _, tally in dims))
             said = f"{said}, in {frames:,} of {int(dims[0][1].sums[0]):,} frames: {worst_frame(worst)}"
-            told, overrides = "leave these episodes out (--where): these readings are no positions", ()
-        finding = Finding("magnitude", f"{column} {quantity}", said, max(-low, high), told, overrides)
+            mended_by, overrides = remedies.OUTLIERS, ()
+        finding = Finding("magnitude", f"{column} {quantity}", said, max(-low, high), mended_by, overrides)
         yield replace(with_examples(finding, worst), num_episodes=most)
     yield from _spikes(evidence, found)
 
@@ -203,7 +194,7 @@ def _spikes(evidence: Evidence, told: set[tuple[str, str]]) -> Iterator[Finding]
             f"{listed(names)} of {column} jumps by up to {worst.worst[0][0]:.3g} in a single frame, more "
             f"than 10 times as far as it else moves in a step: {worst_frame(worst)}",
             worst.worst[0][0],
-            "leave these episodes out (--where): a reading is wrong there",
+            remedies.SPIKES,
         )
         yield replace(with_examples(finding, worst), num_episodes=max(tally.episodes for _, tally in dims))
 
@@ -264,13 +255,18 @@ def _mended(
     wrong = _wrong_side(evidence, other, theirs, gain)
     if wrong == "own":
         overrides = remedy.scaled(*own, factor, dims, _dims_of(evidence, *own))
-        return f"correct the scale of {own[1]} of {own[0]}, which is {_times(gain)}", overrides
+        return _scale_of(own, gain), overrides
     if wrong == "other":
         inverse = None if factor is None else 1 / factor
         overrides = remedy.scaled(*other, inverse, theirs, _dims_of(evidence, *other))
-        return f"correct the scale of {other[1]} of {other[0]}, which is {_times(1 / gain)}", overrides
-    either = [f"{own[1]} of {own[0]} ({_times(gain)})", f"{other[1]} of {other[0]} ({_times(1 / gain)})"]
-    return f"correct the scale of the one whose unit is not the one of its name: {' or '.join(either)}", ()
+        return _scale_of(other, 1 / gain), overrides
+    one = f"{own[1]} of {own[0]} ({_times(gain)})"
+    another = f"{other[1]} of {other[0]} ({_times(1 / gain)})"
+    return remedies.SCALE_OF_EITHER.format(one=one, other=another), ()
+
+
+def _scale_of(wrong: tuple[str, str], gain: float) -> str:
+    return remedies.SCALE_OF.format(column=wrong[0], quantity=wrong[1], times=_times(gain))
 
 
 def _wrong_side(evidence: Evidence, other: tuple[str, str], dims: Sequence[str], gain: float) -> str | None:
