@@ -247,6 +247,7 @@ def correlation(moments: Array, least_variance: float, fewest: int = FEWEST_ROWS
     if n < fewest:
         return 0.0
     variance_x, variance_y = xx / n - (x / n) ** 2, yy / n - (y / n) ** 2
+    # A variance is a small difference of large sums: below this share of them it is rounding.
     if min(variance_x, variance_y) <= max(least_variance, 1e-12 * max(xx, yy) / n):
         return 0.0
     return (xy / n - x * y / n**2) / math.sqrt(variance_x * variance_y)

@@ -53,33 +53,33 @@ def displacements(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
         factor = _displacement_factor(gain, _is_angle(quantity), powers.get((column, part)))
         if name == "ee_position":
             powers[column, part] = factor
-        told, overrides = _shorter(evidence, remedy, (column, quantity), gain, factor, tally.high)
+        sentence, overrides = _shorter(evidence, remedy, (column, quantity), gain, factor, tally.high)
         yield Finding(
             "scale",
             f"{column} {quantity}",
             f"the state moves {gain:.3g} times as far as {quantity} of {column} asks, over {WINDOW_S:g} s"
             f"{near_unit(factor, _is_angle(quantity)) if overrides else ''}",
             gain,
-            told,
+            sentence,
             overrides,
         )
 
 
 def _shorter(
-    evidence: Evidence, remedy: Remedy, own: tuple[str, str], gain: float, factor: float, greatest: float
+    evidence: Evidence, remedy: Remedy, which: tuple[str, str], gain: float, factor: float, greatest: float
 ) -> tuple[str, tuple[str, ...]]:
     """What to do where displacements should be `factor` times as long, and the override that does it."""
     times = _times(float(f"{gain / USUAL_GAIN:.1g}"))
-    state = [size for dim, size in _reached(evidence, "state").items() if _quantity_of(dim) == own[1]]
-    if state and not _is_plausible(max(state), own[1]):
+    state = [size for dim, size in _reached(evidence, "state").items() if _quantity_of(dim) == which[1]]
+    if state and not _is_plausible(max(state), which[1]):
         return remedies.STEP_OR_STATE_SCALE.format(times=times), ()
-    scale = remedy.scale(*own)
+    scale = remedy.scale(*which)
     if scale is not None and abs(greatest / scale - 1) < FULL_SCALE:
         return remedies.STEP_SCALE_OF_SHARES.format(times=times, scale=scale), ()
     sentence = remedies.STEP_SCALE_BY_GAIN.format(
         least=LEAST_USUAL, greatest=GREATEST_USUAL, times=_times(factor)
     )
-    return sentence, remedy.scaled(*own, factor)
+    return sentence, remedy.scaled(*which, factor)
 
 
 def levels(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
@@ -142,9 +142,9 @@ def openings(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
 def units(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
     """Displacements, levels, velocities, and what these do not explain of magnitudes."""
     of_steps = list(displacements(evidence, remedy))
-    found = [*of_steps, *levels(evidence, remedy), *velocities(evidence, remedy)]
-    yield from found
-    too_far, explained = {finding.where for finding in of_steps}, {finding.where for finding in found}
+    of_scale = [*of_steps, *levels(evidence, remedy), *velocities(evidence, remedy)]
+    yield from of_scale
+    too_far, explained = {finding.where for finding in of_steps}, {finding.where for finding in of_scale}
     for finding in magnitudes(evidence, remedy, explained):
         if finding.where not in too_far:
             yield finding
@@ -152,10 +152,10 @@ def units(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
 
 def magnitudes(evidence: Evidence, remedy: Remedy, explained: Collection[str]) -> Iterator[Finding]:
     """Values that no robot has: of a unit, or of a few frames where no other unit is `explained`."""
-    found = set()
+    judged = set()
     grouped = _grouped(evidence, "magnitude")
     for (column, quantity), dims in grouped.items():
-        found.add((column, quantity))
+        judged.add((column, quantity))
         low, high = min(t.low for _, t in dims), max(t.high for _, t in dims)
         most = max(tally.episodes for _, tally in dims)
         of_unit = 2 * most >= evidence.episodes and any(
@@ -177,15 +177,15 @@ def magnitudes(evidence: Evidence, remedy: Remedy, explained: Collection[str]) -
             mended_by, overrides = remedies.OUTLIERS, ()
         finding = Finding("magnitude", f"{column} {quantity}", said, max(-low, high), mended_by, overrides)
         yield replace(with_examples(finding, worst), num_episodes=most)
-    yield from _spikes(evidence, found)
+    yield from _spikes(evidence, judged)
 
 
-def _spikes(evidence: Evidence, told: set[tuple[str, str]]) -> Iterator[Finding]:
+def _spikes(evidence: Evidence, judged: set[tuple[str, str]]) -> Iterator[Finding]:
     """Single frames far from both their neighbours, which `magnitudes` has not told."""
     grouped = _grouped(evidence, "spike")
     for (column, quantity), dims in grouped.items():
         worst = Tally.merge_all([replace(tally, sums=()) for _, tally in dims])
-        if (column, quantity) in told or _is_of_state(grouped, column, quantity):
+        if (column, quantity) in judged or _is_of_state(grouped, column, quantity):
             continue
         names = [dim for dim, _ in dims]
         finding = Finding(
@@ -243,24 +243,24 @@ def _displacement_factor(gain: float, is_angle: bool, of_position: float | None)
 def _mended(
     evidence: Evidence,
     remedy: Remedy,
-    own: tuple[str, str],
+    judged: tuple[str, str],
     other: tuple[str, str],
     dims: Sequence[str],
     gain: float,
 ) -> tuple[str, tuple[str, ...]]:
-    """What to do where `own` (column, quantity) times the gain is `other`, and the override that does it."""
+    """What to do where `judged` (column, quantity) times the gain is `other`, and the override of that."""
     factor = unit_factor(gain)
     components = {dim.rpartition(".")[2] for dim in dims}
     theirs = [dim for dim in _dims_of(evidence, *other) if dim.rpartition(".")[2] in components]
     wrong = _wrong_side(evidence, other, theirs, gain)
-    if wrong == "own":
-        overrides = remedy.scaled(*own, factor, dims, _dims_of(evidence, *own))
-        return _scale_of(own, gain), overrides
+    if wrong == "judged":
+        overrides = remedy.scaled(*judged, factor, dims, _dims_of(evidence, *judged))
+        return _scale_of(judged, gain), overrides
     if wrong == "other":
         inverse = None if factor is None else 1 / factor
         overrides = remedy.scaled(*other, inverse, theirs, _dims_of(evidence, *other))
         return _scale_of(other, 1 / gain), overrides
-    one = f"{own[1]} of {own[0]} ({_times(gain)})"
+    one = f"{judged[1]} of {judged[0]} ({_times(gain)})"
     another = f"{other[1]} of {other[0]} ({_times(1 / gain)})"
     return remedies.SCALE_OF_EITHER.format(one=one, other=another), ()
 
@@ -270,9 +270,9 @@ def _scale_of(wrong: tuple[str, str], gain: float) -> str:
 
 
 def _wrong_side(evidence: Evidence, other: tuple[str, str], dims: Sequence[str], gain: float) -> str | None:
-    """'own' or 'other', whichever leaves positions that robots have; None where both do or neither does."""
+    """'judged' or 'other', whichever leaves positions that robots have; None where both or neither does."""
     if other[1].endswith("ee_rot6d"):
-        return "own"  # a rotation has no unit
+        return "judged"  # a rotation has no unit
     reached = _reached(evidence, other[0])
     wrong = [reached[dim] for dim in dims]
     if not wrong:
@@ -281,7 +281,7 @@ def _wrong_side(evidence: Evidence, other: tuple[str, str], dims: Sequence[str],
     as_it_is, divided = (_is_plausible(max(wrong) / by, other[1], rest) for by in (1.0, gain))
     if as_it_is == divided:
         return None
-    return "own" if as_it_is else "other"
+    return "judged" if as_it_is else "other"
 
 
 def _reached(evidence: Evidence, column: str) -> dict[str, float]:
@@ -343,8 +343,8 @@ def _grouped(evidence: Evidence, measure: str) -> dict[tuple[str, str], list[tup
 
 def _dims_of(evidence: Evidence, column: str, quantity: str) -> list[str]:
     """The dims of a quantity that have data, in their order."""
-    found = [dim for c, dim, _ in evidence.of("magnitude") if c == column and _quantity_of(dim) == quantity]
-    return sorted(found, key=_in_order)
+    dims = [dim for c, dim, _ in evidence.of("magnitude") if c == column and _quantity_of(dim) == quantity]
+    return sorted(dims, key=_in_order)
 
 
 def _in_order(dim: str) -> tuple[int, str]:

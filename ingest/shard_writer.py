@@ -288,7 +288,7 @@ def episode_json(
         "attributes": _plain(episode.attributes),
         "environment": _plain(episode.environment),
         "left_out": dict(episode.left_out),
-        **({"told": dict(episode.told)} if episode.told else {}),
+        **({"told": dict(episode.remarks)} if episode.remarks else {}),
         **({"extra_row": spec.content.extra_row} if spec.content.extra_row else {}),
     }
 

@@ -101,7 +101,7 @@ def controller_problems(mapping: MappingSpec, item: Surveyed) -> list[str]:
     num_columns = prod(item.shapes[key][1:]) if key in item.shapes else None
     num_arms = 1 + any(quantity.startswith("left.") for _, quantity, _ in commands)
     try:
-        found = controllers(item.episode, num_columns, num_arms)
+        of_arms = controllers(item.episode, num_columns, num_arms)
     except UnreadMode as error:
         return [f"{error.message}: {_in_either_mode(mapping, item)}"]
     except Refused as error:
@@ -110,7 +110,7 @@ def controller_problems(mapping: MappingSpec, item: Surveyed) -> list[str]:
     for stream, quantity, field in commands:
         if field.key != key or num_columns is None:
             continue
-        place = _place(quantity, found)
+        place = _place(quantity, of_arms)
         name = f"mapping.actions.{stream}.{quantity}"
         if place is None:
             wrong.append(f"{stream} {quantity}")
@@ -122,7 +122,7 @@ def controller_problems(mapping: MappingSpec, item: Surveyed) -> list[str]:
             changes.append(set_option(f"{name}.columns=[{place[0]}, {place[1]}]"))
     if not changes:
         return []
-    of = ", ".join(f"[{own.first}, {own.first + own.width}]" for own in found)
+    of = ", ".join(f"[{arm.first}, {arm.first + arm.width}]" for arm in of_arms)
     return [
         f"its controller takes the pose in the columns {of} of '{key}', and the mapping does not "
         f"({', '.join(wrong)}): {' '.join(changes)}"
@@ -138,12 +138,12 @@ def _commands(mapping: MappingSpec) -> Iterator[tuple[str, str, Field]]:
                 yield stream, quantity, field
 
 
-def _place(quantity: str, found: tuple[Controller, ...]) -> tuple[int, int] | None:
+def _place(quantity: str, of_arms: tuple[Controller, ...]) -> tuple[int, int] | None:
     """The columns in which a quantity is commanded; None if nothing commands it."""
     arm = int(quantity.startswith("left."))
-    if arm >= len(found):
+    if arm >= len(of_arms):
         return None
-    first, width, kind = found[arm].first, found[arm].width, kind_of(quantity)
+    first, width, kind = of_arms[arm].first, of_arms[arm].width, kind_of(quantity)
     if kind == POSITION:
         return first, first + 3
     if kind == ROTATION:

@@ -122,9 +122,9 @@ class Form:
         return self.needs_state and self.needs_key
 
 
-def form_of(quantity: str, own: Field) -> Form:
+def form_of(quantity: str, field: Field) -> Form:
     """The form of a field, which the reader of specs has checked."""
-    return FORMS[str(kind_of(quantity))][own.kind]
+    return FORMS[str(kind_of(quantity))][field.kind]
 
 
 def default_form(kind: str) -> str | None:

@@ -140,6 +140,7 @@ def check_displacement(command_N3: Array, pose: Array, as_targets: Sequence[str]
     else:
         turned_N33 = rotation.axis_angle_to_matrix(command_N3) @ np.swapaxes(pose, -1, -2)
         error_N, near = np.linalg.norm(rotation.matrix_to_axis_angle(turned_N33), axis=1), NEAR_RAD
+    # Near to a pose that is itself near zero, a displacement would be taken for a target.
     is_absolute_N = (error_N < near) & (np.linalg.norm(pose_N3, axis=1) > 3 * near)
     share = float(is_absolute_N.mean())
     if share >= ABSOLUTE_SHARE:

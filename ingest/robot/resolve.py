@@ -93,18 +93,18 @@ def resolve(mapping: MappingSpec, episodes: Iterable[Surveyed]) -> Resolution:
 def _row_shapes(mapping: MappingSpec, episodes: list[Surveyed]) -> dict[str, tuple[tuple[int, ...], ...]]:
     keys = dict.fromkeys(field.key for _, _, field in all_fields(mapping) if field.key is not None)
     shapes = {key: dict.fromkeys(tuple(item.shapes[key][1:]) for item in episodes) for key in keys}
-    return {key: tuple(found) for key, found in shapes.items()}
+    return {key: tuple(unlike) for key, unlike in shapes.items()}
 
 
 def _controllers(mapping: MappingSpec, episodes: list[Surveyed]) -> dict[str, tuple[Mapping[str, Any], ...]]:
-    told: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    controllers: dict[str, tuple[Mapping[str, Any], ...]] = {}
     # Episodes that share what tells of the controller have one in common.
     unlike = {(id(item.episode["environment"]), id(item.shapes)): item for item in episodes}
     for where, quantity, field in all_fields(mapping):
         if form_of(quantity, field).needs_controller:
-            found = (_controller(field, quantity, item).to_json() for item in unlike.values())
-            told[f"{where} {quantity}"] = tuple({canonical_json(own): own for own in found}.values())
-    return told
+            stated = (_controller(field, quantity, item).to_json() for item in unlike.values())
+            controllers[f"{where} {quantity}"] = tuple({canonical_json(one): one for one in stated}.values())
+    return controllers
 
 
 def _controller(field: Field, quantity: str, item: Surveyed) -> Controller:

@@ -110,10 +110,10 @@ class SourceFile:
         """FoundryError if the file or a companion is no longer the one that was looked at."""
         for file in (self, *self.companions):
             try:
-                found = files.status(file.root, file.path)
+                status = files.status(file.root, file.path)
             except MissingFileError:
                 raise _changed(file, "was removed") from None
-            if (found.size, found.stamp) != (file.size, file.stamp):
+            if (status.size, status.stamp) != (file.size, file.stamp):
                 raise _changed(file, "changed")
 
     def _copied(self, folder: Path) -> SourceFile:
@@ -201,8 +201,8 @@ class SourceEpisode:
     """One open episode. `arrays` are the low-dimensional arrays as they are; images come from `frames`.
 
     `attributes` belong to the episode, `environment` to its file; both hold JSON values. `left_out` says for
-    each array that is not taken why, `told` what the user should know of one. `start_ns` is the time of the
-    first frame since the epoch, if known. `steps_text` is language of spans of frames: (start, end
+    each array that is not taken why, `remarks` what the user should know of one. `start_ns` is the time of
+    the first frame since the epoch, if known. `steps_text` is language of spans of frames: (start, end
     (exclusive), kind, text).
     """
 
@@ -217,7 +217,7 @@ class SourceEpisode:
     left_out: Mapping[str, str]
     frames: Iterable[Sequence[Picture]]  # of each frame, the image of each camera
     steps_text: Sequence[tuple[int, int, str, Text]] = ()
-    told: Mapping[str, str] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
 
 class Layout(Protocol):

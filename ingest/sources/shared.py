@@ -29,8 +29,8 @@ def chosen(images: Sequence[SourceCamera], content: Content) -> tuple[SourceCame
     wanted = sorted(by_name) if content.cameras is None else sorted(content.cameras)
     for name in wanted:
         if name not in by_name:
-            known = ", ".join(sorted(by_name)) or "none"
-            raise Refused(f"it has no camera '{name}'{nearest(name, by_name)} (cameras: {known})")
+            names = ", ".join(sorted(by_name)) or "none"
+            raise Refused(f"it has no camera '{name}'{nearest(name, by_name)} (cameras: {names})")
     return tuple(by_name[name] for name in wanted)
 
 

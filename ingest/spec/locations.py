@@ -49,5 +49,5 @@ def _expanded(location: str, environment: Mapping[str, str]) -> str | None:
     names = [first or second for first, second in VARIABLE.findall(location)]
     if not all(environment.get(name) for name in names):
         return None
-    place = VARIABLE.sub(lambda found: environment[found[1] or found[2]], location)
+    place = VARIABLE.sub(lambda match: environment[match[1] or match[2]], location)
     return place if is_remote(place) else os.path.expanduser(place)

@@ -46,7 +46,7 @@ def misspelt_part(quantity: str) -> str | None:
     part = quantity.partition(".")[0]
     if part in PARTS or not part.replace("_", "").isalpha():
         return None
-    return next((known for known in PARTS if _one_letter_apart(part, known)), None)
+    return next((part_name for part_name in PARTS if _one_letter_apart(part, part_name)), None)
 
 
 def _one_letter_apart(a: str, b: str) -> bool:

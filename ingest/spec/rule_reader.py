@@ -63,8 +63,8 @@ def rules(forms: tuple[Rule, ...]) -> Callable[[Any], tuple[dict[str, Any], ...]
             form = next((f for f in forms if isinstance(rule, dict) and f.fits(rule)), None)
             if form is None:
                 raise ValueError(f"expected {expected}, got {rule!r}")
-            known = {**form.required, **form.optional}
-            read.append({name: check(rule[name]) for name, check in known.items() if name in rule})
+            checks_by_key = {**form.required, **form.optional}
+            read.append({name: check(rule[name]) for name, check in checks_by_key.items() if name in rule})
         return tuple(read)
 
     return check

@@ -211,8 +211,8 @@ def _by_camera_json(values: Mapping[str, str]) -> str | dict[str, str]:
 
 
 def _pixels_json(setting: PixelSetting) -> dict[str, Any]:
-    told = {} if setting.axes is None else {"axes": setting.axes}
-    return told if setting.black_white is None else {**told, "range": list(setting.black_white)}
+    values = {} if setting.axes is None else {"axes": setting.axes}
+    return values if setting.black_white is None else {**values, "range": list(setting.black_white)}
 
 
 def mapping_json(mapping: MappingSpec) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def mapping_json(mapping: MappingSpec) -> dict[str, Any]:
 
 def _tool_frame_json(frame: str | ToolFrame | Mapping[str, ToolFrame]) -> Any:
     if isinstance(frame, Mapping):
-        return {part: own.to_json() for part, own in frame.items()}
+        return {part: of_part.to_json() for part, of_part in frame.items()}
     return frame.to_json() if isinstance(frame, ToolFrame) else frame
 
 
@@ -281,10 +281,10 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
             raise UsageError(f"there is no spec file {text}", hint="docs/specs.md says how to write one")
         spec = spec_from_json(parse_yaml(read_utf8(path), text), text)
     else:
-        known = builtin_specs()
-        if text not in known:
+        names = builtin_specs()
+        if text not in names:
             raise UsageError(
-                f"there is no spec '{text}'{nearest(text, known)} (specs: {', '.join(known)})",
+                f"there is no spec '{text}'{nearest(text, names)} (specs: {', '.join(names)})",
                 hint="give one of these, or the path of your own .yaml (docs/specs.md)",
             )
         spec = _packaged(text)

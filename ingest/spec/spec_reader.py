@@ -108,9 +108,9 @@ def _tool_frames(value: Any) -> _ToolFrames:
     if (
         isinstance(value, dict)
         and value
-        and all(part in PARTS or isinstance(own, dict) for part, own in value.items())
+        and all(part in PARTS or isinstance(frame, dict) for part, frame in value.items())
     ):
-        return {part: _tool_frame_of(own) for part, own in value.items()}
+        return {part: _tool_frame_of(frame) for part, frame in value.items()}
     if isinstance(value, dict):
         return _tool_frame_of(value)
     try:

@@ -91,8 +91,8 @@ def view_of(
     times = _matching(times_M, video, arrays.get(f"observation/timestamp/cameras/{serial}_frame_received"))
     if times is not None:
         unused = len(times[0]) - int(np.isin(times[0], times[1]).sum())
-        told = f"{unused} of its {len(times[0])} images are of no row" if unused else None
-        return View(camera, video, is_stereo, times), told
+        left_out = f"{unused} of its {len(times[0])} images are of no row" if unused else None
+        return View(camera, video, is_stereo, times), left_out
     return View(camera, video, is_stereo, None), check_length(video.name, video.num_frames, num_frames)
 
 

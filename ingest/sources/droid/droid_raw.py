@@ -84,23 +84,23 @@ class DroidRaw(Hdf5Layout):
         return tuple(name for name in beside if STEREO not in name or name.replace(STEREO, "") not in beside)
 
     def shared(self, listed: Collection[str]) -> tuple[str, ...]:
-        found = (path for path in listed if ANNOTATIONS.fullmatch(path))
-        return tuple(sorted(found, key=lambda path: (path.rpartition("/")[2], path)))
+        annotations = (path for path in listed if ANNOTATIONS.fullmatch(path))
+        return tuple(sorted(annotations, key=lambda path: (path.rpartition("/")[2], path)))
 
     def texts(self, path: str, content: bytes) -> Mapping[str, Texts]:
         """The release's annotations, {uuid: {"language_instruction1": text, …}}: of up to three people."""
         try:
-            found = json.loads(content)
+            annotations = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise _no_annotations(path, str(error)) from error
-        if not isinstance(found, dict):
+        if not isinstance(annotations, dict):
             raise _no_annotations(path, "it is no JSON object")
-        for episode, told in found.items():
-            if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
+        for episode, texts in annotations.items():
+            if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
                 raise _no_annotations(path, f"'{episode}' has no texts by name")
         return {
-            episode: tuple((kind, _whole(text)) for kind, text in told.items() if text.strip())
-            for episode, told in found.items()
+            episode: tuple((kind, _whole(text)) for kind, text in texts.items() if text.strip())
+            for episode, texts in annotations.items()
         }
 
     def codecs(self) -> dict[str, str]:
@@ -140,7 +140,7 @@ class DroidRaw(Hdf5Layout):
                 },
                 environment={"images_matched_by": {v.camera.name: v.matched_by for v in views}},
                 left_out={**contents.left_out, **left_out},
-                told=contents.told,
+                remarks=contents.remarks,
                 frames=zip(*streams, strict=True) if streams else iter(()),
                 steps_text=contents.spans,
             )
@@ -152,10 +152,10 @@ def _metadata(file: SourceFile) -> dict[str, Any]:
         name = companion.path.rpartition("/")[2]
         if METADATA.fullmatch(name):
             with companion.local() as path:
-                found = read_json(path, name)
-            if not isinstance(found, dict):
+                metadata = read_json(path, name)
+            if not isinstance(metadata, dict):
                 raise Refused(f"its file '{name}' is not a JSON object")
-            return {str(key): value for key, value in found.items()}
+            return {str(key): value for key, value in metadata.items()}
     return {}
 
 

@@ -59,10 +59,10 @@ class ImageArray:
         if isinstance(self.form, Files):
             return self
         rows = hdf5.stream(self.camera.array, self.dataset) if self.form.is_open else ()
-        found = self.form.settled(self.camera.array, rows)
-        if isinstance(found, str):
-            return found
-        return replace(self, form=found, camera=replace(self.camera, pixels=found.told))
+        form = self.form.settled(self.camera.array, rows)
+        if isinstance(form, str):
+            return form
+        return replace(self, form=form, camera=replace(self.camera, pixels=form.in_words))
 
     def pictures(self) -> Iterator[Picture]:
         """The images one by one. Refused for one that is damaged or cut off."""

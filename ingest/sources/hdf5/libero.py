@@ -61,23 +61,23 @@ class Libero(Robomimic):
 
     def attributes(self, unit: Unit, demo: h5py.Group, environment: Mapping[str, Any]) -> dict[str, Any]:
         """The demonstration's, with the instruction in `problem_info` and the one in the file's name."""
-        told = {"file_instruction": _instruction_of_name(unit.file.path)}
+        stated = {"file_instruction": _instruction_of_name(unit.file.path)}
         problem = hdf5.json_attribute(environment, "problem_info")
         text = problem.get("language_instruction") if isinstance(problem, dict) else None
         if isinstance(text, list):
             # LIBERO's own scripts join it without spaces, which a text passes unharmed.
             text = "".join(map(str, text))
         if isinstance(text, str):
-            told["language_instruction"] = text.strip().strip('"')
-        return {**told, **super().attributes(unit, demo, environment)}
+            stated["language_instruction"] = text.strip().strip('"')
+        return {**stated, **super().attributes(unit, demo, environment)}
 
     def environment(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """The file's attributes; one that has no `env_args` is of LIBERO's own controller and rate."""
-        told = super().environment(attributes)
-        if "env_args" in told:
-            return told
+        stated = super().environment(attributes)
+        if "env_args" in stated:
+            return stated
         return {
-            **told,
+            **stated,
             "env_args": {"env_kwargs": {"controller_configs": CONTROLLER, "control_freq": CONTROL_HZ}},
             "assumed": ["env_args"],
         }

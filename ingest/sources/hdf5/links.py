@@ -119,13 +119,13 @@ def datasets(
 
     `lost` gets the paths that lead nowhere, and the groups that hold nothing, with the reason.
     """
-    found: dict[str, h5py.Dataset] = {}
+    by_path: dict[str, h5py.Dataset] = {}
     for path, item in _beneath(group, skip_groups, "", 0):
         if isinstance(item, h5py.Dataset):
-            found[path] = item
+            by_path[path] = item
         elif lost is not None:
             lost[path] = item
-    return found
+    return by_path
 
 
 def _beneath(
@@ -152,17 +152,17 @@ def _beneath(
 
 def again(file: h5py.File, paths: Iterable[str]) -> dict[str, str]:
     """Of paths of one group, all but the first, with the first; those without a soft link come first."""
-    found: dict[tuple[int, int], list[str]] = {}
+    by_place: dict[tuple[int, int], list[str]] = {}
     for path in paths:
         try:
             item = at(file, path)
         except (Refused, *ERRORS):
             continue  # reading it tells why
         if item is not None:
-            found.setdefault(_place(item), []).append(path)
-    twice = [paths for paths in found.values() if len(paths) > 1]
-    told = {}
+            by_place.setdefault(_place(item), []).append(path)
+    twice = [paths for paths in by_place.values() if len(paths) > 1]
+    first_of = {}
     for same in twice:
         first = min(same, key=lambda path: isinstance(file.get(path, getlink=True), h5py.SoftLink))
-        told.update({path: first for path in same if path != first})
-    return told
+        first_of.update({path: first for path in same if path != first})
+    return first_of

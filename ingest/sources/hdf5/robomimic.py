@@ -90,7 +90,7 @@ class Robomimic(Hdf5Layout):
                 attributes={**contents.attributes, **self.attributes(unit, demo, environment)},
                 environment=self.environment(environment),
                 left_out=contents.left_out,
-                told={**contents.told, **self._unread_rate(environment, fps, fps_source)},
+                remarks={**contents.remarks, **self._unread_rate(environment, fps, fps_source)},
                 frames=contents.frames,
                 steps_text=contents.spans,
             )
@@ -173,16 +173,16 @@ def demo_structure(demo: h5py.Group, content: Content, needs: str = SETTING) -> 
         kind = "texts" if hdf5.holds_text(actions) else str(actions.dtype)
         raise Refused(f"'actions' is an array of {kind}, not of numbers")
     lost: dict[str, str] = {}
-    found = links.datasets(demo, NOT_READ, lost)
-    num_frames = _num_frames(demo, found, content)
-    single = {name for name in found if _is_single(name, found[name], num_frames)}
-    lost |= {name: ONE_NUMBER if found[name].dtype.kind in "biufc" else ONE_ELEMENT for name in single}
-    found = {name: dataset for name, dataset in found.items() if name not in single}
-    places = {name: False for name in found if name.startswith("obs/") or is_set(name, content)}
-    images = find_images(found, content, places, needs)
-    elsewhere = other_images(found, places, content, OUTSIDE_OBS, needs)
-    images = replace(images, told={**images.told, **elsewhere})
-    return structure_of(found, num_frames, images, content, {}, lost)
+    datasets = links.datasets(demo, NOT_READ, lost)
+    num_frames = _num_frames(demo, datasets, content)
+    single = {name for name in datasets if _is_single(name, datasets[name], num_frames)}
+    lost |= {name: ONE_NUMBER if datasets[name].dtype.kind in "biufc" else ONE_ELEMENT for name in single}
+    datasets = {name: dataset for name, dataset in datasets.items() if name not in single}
+    places = {name: False for name in datasets if name.startswith("obs/") or is_set(name, content)}
+    images = find_images(datasets, content, places, needs)
+    elsewhere = other_images(datasets, places, content, OUTSIDE_OBS, needs)
+    images = replace(images, remarks={**images.remarks, **elsewhere})
+    return structure_of(datasets, num_frames, images, content, {}, lost)
 
 
 def _is_observed(name: str) -> bool:
@@ -196,19 +196,19 @@ def _is_single(name: str, dataset: h5py.Dataset, num_frames: int) -> bool:
     return dataset.size == 1 and dataset.shape[:1] != (num_frames,)
 
 
-def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset], content: Content) -> int:
+def _num_frames(demo: h5py.Group, datasets: Mapping[str, h5py.Dataset], content: Content) -> int:
     """The length, which `actions`, all of obs, states, rewards, dones and num_samples must agree on.
 
     Texts, single numbers and what is empty have no length. With `content.extra_row`, obs and states may have
     one row more.
     """
-    shape = found["actions"].shape
+    shape = datasets["actions"].shape
     if not shape or shape[0] == 0:
         raise Refused("it has no frames")
     num_frames = int(shape[0])
     if num_frames > MAX_FRAMES:
         raise Refused(f"it has {num_frames} frames, and an episode holds {MAX_FRAMES} at most")
-    for name, dataset in found.items():
+    for name, dataset in datasets.items():
         is_observed = _is_observed(name)
         if dataset.shape is None or hdf5.holds_text(dataset) or _is_single(name, dataset, num_frames):
             continue
@@ -227,14 +227,16 @@ def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset], content: Co
 
 def _timestamps(arrays: Mapping[str, Any], num_frames: int, fps: float, content: Content) -> Any:
     """Seconds since the first frame, float64 [N]: the source's own where it has them, else by the rate."""
-    own = arrays.get("timestamp")
-    if own is None:
+    measured = arrays.get("timestamp")
+    if measured is None:
         return np.arange(num_frames, dtype=np.float64) / fps
-    own = own[:num_frames] if content.extra_row is not None and len(own) == num_frames + 1 else own
-    why = why_not_times(own, num_frames, 1.0) if own.dtype.kind == "f" else f"it is {own.dtype}"
+    if content.extra_row is not None and len(measured) == num_frames + 1:
+        measured = measured[:num_frames]
+    is_float = measured.dtype.kind == "f"
+    why = why_not_times(measured, num_frames, 1.0) if is_float else f"it is {measured.dtype}"
     if why is not None:
         raise Refused(
             f"its array 'timestamp' is not rising seconds, one a frame: {why} "
             "(--set 'content.skip=[timestamp]' goes by the rate)"
         )
-    return own.astype(np.float64)
+    return measured.astype(np.float64)

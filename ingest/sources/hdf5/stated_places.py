@@ -112,7 +112,7 @@ class Hdf5Places(Hdf5Layout):
                 attributes={**contents.attributes, **hdf5.attributes(group.attrs)},
                 environment={} if is_file else hdf5.attributes(opened.attrs),
                 left_out=contents.left_out,
-                told=contents.told,
+                remarks=contents.remarks,
                 frames=contents.frames,
                 steps_text=contents.spans,
             )
@@ -129,16 +129,16 @@ def _groups(file: h5py.File, pattern: str) -> list[str]:
             for name in _matching(group, part)
             if isinstance(item := links.child(group, name), h5py.Group)
         ]
-    found = [
+    paths = [
         path + name
         for path, group in parents
         for name in _matching(group, last)
         if not hdf5.is_dataset(group, name)
     ]
-    if not found:
+    if not paths:
         top = ", ".join(sorted(map(str, file))) or "nothing"
         raise Refused(f"it has no group '{pattern}', as content.hdf5.episodes says (at the top: {top})")
-    return found
+    return paths
 
 
 def _matching(group: h5py.Group, pattern: str) -> list[str]:
@@ -164,21 +164,22 @@ def episode_structure(group: h5py.Group, places: StatedPlaces, content: Content)
     """What is taken of the episode. Refused if it cannot be used."""
     try:
         lost: dict[str, str] = {}
-        found = links.datasets(group, lost=lost)
-        num_frames = _num_frames(found, places.length, lost)
+        datasets = links.datasets(group, lost=lost)
+        num_frames = _num_frames(datasets, places.length, lost)
         reserved = {} if places.time is not None and places.time.key == TIMESTAMP else {TIMESTAMP: RESERVED}
-        return structure_of(found, num_frames, _images(found, places, content, lost), content, reserved, lost)
+        images = _images(datasets, places, content, lost)
+        return structure_of(datasets, num_frames, images, content, reserved, lost)
     except links.ERRORS as error:
         raise links.unreadable("the episode", error) from error
 
 
-def _num_frames(found: Mapping[str, h5py.Dataset], length: str, lost: Mapping[str, str]) -> int:
+def _num_frames(datasets: Mapping[str, h5py.Dataset], length: str, lost: Mapping[str, str]) -> int:
     if length in lost:
         raise Refused(f"it has no array '{length}': {lost[length]}")
-    if length not in found:
-        known = ", ".join(found) or "none"
-        raise Refused(f"it has no array '{length}'{nearest(length, found)} (arrays: {known})")
-    shape = found[length].shape
+    if length not in datasets:
+        names = ", ".join(datasets) or "none"
+        raise Refused(f"it has no array '{length}'{nearest(length, datasets)} (arrays: {names})")
+    shape = datasets[length].shape
     num_frames = int(shape[0]) if shape else 0
     if num_frames == 0:
         raise Refused("it has no frames")
@@ -188,27 +189,27 @@ def _num_frames(found: Mapping[str, h5py.Dataset], length: str, lost: Mapping[st
 
 
 def _images(
-    found: Mapping[str, h5py.Dataset], places: StatedPlaces, content: Content, lost: Mapping[str, str]
+    datasets: Mapping[str, h5py.Dataset], places: StatedPlaces, content: Content, lost: Mapping[str, str]
 ) -> Images:
     """The image arrays, by name or where they lie; of others that may hold images is told."""
     if isinstance(places.images, Mapping):
         named = set(places.images.values())
-        others = other_images(found, named, content, _why(content), NAME)
-        return Images(_stated(found, places.images, content, lost), others)
+        others = other_images(datasets, named, content, _why(content), NAME)
+        return Images(_stated(datasets, places.images, content, lost), others)
     is_place = {
         path: True
-        for path in found
+        for path in datasets
         if any(fnmatch.fnmatchcase(path, pattern) for pattern in places.images) or is_set(path, content)
     }
-    images = find_images(found, content, is_place)
+    images = find_images(datasets, content, is_place)
     if places.images and not images.forms:
-        told = "".join(f"; '{path}' {why}" for path, why in images.told.items())
+        unsure = "".join(f"; '{path}' {why}" for path, why in images.remarks.items())
         raise Refused(
-            f"it has no image array '{', '.join(places.images)}' (arrays: {', '.join(found)}){told}"
+            f"it has no image array '{', '.join(places.images)}' (arrays: {', '.join(datasets)}){unsure}"
         )
     needs = SETTING if places.images or content.options is not None else NOTHING
-    others = other_images(found, is_place, content, _why(content), needs)
-    return replace(images, told={**images.told, **others})
+    others = other_images(datasets, is_place, content, _why(content), needs)
+    return replace(images, remarks={**images.remarks, **others})
 
 
 def _why(content: Content) -> str:
@@ -216,18 +217,18 @@ def _why(content: Content) -> str:
 
 
 def _stated(
-    found: Mapping[str, h5py.Dataset], images: Mapping[str, str], content: Content, lost: Mapping[str, str]
+    datasets: Mapping[str, h5py.Dataset], images: Mapping[str, str], content: Content, lost: Mapping[str, str]
 ) -> dict[tuple[str, str], Pixels | Files]:
-    check_settings(found, content)
+    check_settings(datasets, content)
     forms = {}
     for name, path in images.items():
-        if path not in found:
-            close = f": {lost[path]}" if path in lost else nearest(path, found)
+        if path not in datasets:
+            close = f": {lost[path]}" if path in lost else nearest(path, datasets)
             raise Refused(f"it has no array '{path}', which content.hdf5.images.{name} names{close}")
-        form = form_of(path, found[path], content, is_stated=True)
+        form = form_of(path, datasets[path], content, is_stated=True)
         if form is None or isinstance(form, str):
-            told = f"{found[path].dtype} and shape {found[path].shape}"
-            raise Refused(f"its array '{path}' of {told} holds no images")
+            what = f"{datasets[path].dtype} and shape {datasets[path].shape}"
+            raise Refused(f"its array '{path}' of {what} holds no images")
         forms[name, path] = form
     return forms
 
@@ -242,10 +243,10 @@ def _clock(
     if places.time is None:
         return clock_of(None, num_frames, content)
     key = places.time.key
-    found = links.at(group, key)
-    if not isinstance(found, h5py.Dataset):
+    dataset = links.at(group, key)
+    if not isinstance(dataset, h5py.Dataset):
         raise Refused(f"it has no array '{key}', which content.hdf5.time names{nearest(key, arrays)}")
-    values = arrays[key] if key in arrays else hdf5.read_array(key, found)
+    values = arrays[key] if key in arrays else hdf5.read_array(key, dataset)
     if content.extra_row is not None and values.shape[:1] == (num_frames + 1,):
         values = values[:num_frames]
     measured = key, values, places.time.unit, "--set content.hdf5.time=null, and give content.fps"

@@ -29,7 +29,7 @@ EXTRA_IMAGE = "has an image of the row after the last frame, which is left out"
 class Structure:
     """What is taken, known from headers and the first images. `datasets` are all of the episode, by path.
 
-    `left_out` says why an array is not taken, `told` what the user should know of one.
+    `left_out` says why an array is not taken, `remarks` what the user should know of one.
     """
 
     num_frames: int
@@ -37,7 +37,7 @@ class Structure:
     arrays: tuple[str, ...]
     texts: tuple[str, ...]
     left_out: Mapping[str, str]
-    told: Mapping[str, str]
+    remarks: Mapping[str, str]
     num_bytes: int
     datasets: Mapping[str, h5py.Dataset]
 
@@ -56,7 +56,7 @@ class Contents:
     attributes: dict[str, Any]
     spans: list[tuple[int, int, str, Text]]
     left_out: dict[str, str]
-    told: dict[str, str]
+    remarks: dict[str, str]
 
     @property
     def cameras(self) -> list[SourceCamera]:
@@ -80,7 +80,7 @@ class Images:
     """The image arrays of an episode: `forms` by camera name and path, and what is told of others."""
 
     forms: Mapping[tuple[str, str], Pixels | Files]
-    told: Mapping[str, str]
+    remarks: Mapping[str, str]
 
 
 # What makes a layout read an array that may hold images: `content.pixels` alone; a name in
@@ -89,7 +89,7 @@ SETTING, NAME, NOTHING = "setting", "name", "nothing"
 
 
 def find_images(
-    found: Mapping[str, h5py.Dataset],
+    datasets: Mapping[str, h5py.Dataset],
     content: Content,
     is_place: Mapping[str, bool],
     needs: str = SETTING,
@@ -98,36 +98,36 @@ def find_images(
 
     `needs` is what makes the layout read one that is not certain: SETTING, NAME or NOTHING.
     """
-    forms, told = {}, {}
-    check_settings(found, content)
+    forms, remarks = {}, {}
+    check_settings(datasets, content)
     for path, certain in is_place.items():
         if hdf5.is_skipped(path, content.skip):
             continue
         named = set_option(f"content.hdf5.images.{hdf5.camera_name(path)}={path}")
         reads = {SETTING: "", NAME: named, NOTHING: None}[needs]
-        form = form_of(path, found[path], content, is_place=certain, reads=reads)
+        form = form_of(path, datasets[path], content, is_place=certain, reads=reads)
         if isinstance(form, str):
-            told[path] = form
+            remarks[path] = form
         elif form is not None:
             forms[hdf5.camera_name(path), path] = form
-    return Images(forms, told)
+    return Images(forms, remarks)
 
 
 def other_images(
-    found: Mapping[str, h5py.Dataset],
+    datasets: Mapping[str, h5py.Dataset],
     taken: Collection[str],
     content: Content,
     why: str,
     needs: str = SETTING,
 ) -> dict[str, str]:
     """What is told of arrays that hold images, or may, and lie where none are read."""
-    others = {path: False for path in found if path not in taken}
-    images = find_images(found, replace(content, pixels={}), others, needs)
-    return {**dict.fromkeys((path for _, path in images.forms), why), **images.told}
+    others = {path: False for path in datasets if path not in taken}
+    images = find_images(datasets, replace(content, pixels={}), others, needs)
+    return {**dict.fromkeys((path for _, path in images.forms), why), **images.remarks}
 
 
 def structure_of(
-    found: Mapping[str, h5py.Dataset],
+    datasets: Mapping[str, h5py.Dataset],
     num_frames: int,
     images: Images,
     content: Content,
@@ -143,47 +143,49 @@ def structure_of(
     cameras = [SourceCamera(name, path, 0, 0) for name, path in images.forms]
     wanted = chosen(cameras, content)
     views = tuple(
-        image_array(camera.name, camera.array, found[camera.array], images.forms[camera.name, camera.array])
+        image_array(
+            camera.name, camera.array, datasets[camera.array], images.forms[camera.name, camera.array]
+        )
         for camera in wanted
     )
     left_out = dict(lost)
     left_out |= {camera.array: UNASKED for camera in cameras if camera not in wanted}
-    told = dict(images.told)
+    remarks = dict(images.remarks)
     for view in views:
         unused = check_length(view.camera.array, view.num_images, num_frames)
         left_out |= {} if unused is None else {view.camera.array: unused}
         if content.extra_row is not None and view.num_images == num_frames + 1:
-            told[view.camera.array] = EXTRA_IMAGE
+            remarks[view.camera.array] = EXTRA_IMAGE
     arrays, texts = [], []
-    for path in sorted(found.keys() - {camera.array for camera in cameras}):
-        is_text = hdf5.holds_text(found[path]) or hdf5.is_one_member(found[path])
+    for path in sorted(datasets.keys() - {camera.array for camera in cameras}):
+        is_text = hdf5.holds_text(datasets[path]) or hdf5.is_one_member(datasets[path])
         if is_text and not hdf5.is_skipped(path, content.skip):
             texts.append(path)
-        elif reason := hdf5.why_left_out(path, found[path], content.skip) or reserved.get(path):
+        elif reason := hdf5.why_left_out(path, datasets[path], content.skip) or reserved.get(path):
             left_out[path] = reason
         else:
             arrays.append(path)
-    low_dim_bytes = sum(found[path].size * found[path].dtype.itemsize for path in arrays)
+    low_dim_bytes = sum(datasets[path].size * datasets[path].dtype.itemsize for path in arrays)
     if low_dim_bytes > MOST_LOW_DIM_BYTES:
         raise Refused(f"its arrays beside the images take {low_dim_bytes} bytes; skip some in the spec")
     num_bytes = low_dim_bytes + sum(view.num_bytes for view in views)
-    return Structure(num_frames, views, tuple(arrays), tuple(texts), left_out, told, num_bytes, found)
+    return Structure(num_frames, views, tuple(arrays), tuple(texts), left_out, remarks, num_bytes, datasets)
 
 
 def read(structure: Structure, content: Content) -> Contents:
     """The arrays and texts, and the images as far as their form is certain. Refused for what is damaged."""
-    left_out, told, arrays = dict(structure.left_out), dict(structure.told), list(structure.arrays)
+    left_out, remarks, arrays = dict(structure.left_out), dict(structure.remarks), list(structure.arrays)
     views = []
     for view in structure.views:
-        path, found = view.camera.array, view.settled()
-        if isinstance(found, ImageArray):
-            views.append(found)
-            if isinstance(found.form, Pixels) and found.form.has_alpha:
-                told[path] = "; ".join(part for part in (told.get(path), ALPHA) if part)
+        path, settled = view.camera.array, view.settled()
+        if isinstance(settled, ImageArray):
+            views.append(settled)
+            if isinstance(settled.form, Pixels) and settled.form.has_alpha:
+                remarks[path] = "; ".join(part for part in (remarks.get(path), ALPHA) if part)
         elif content.cameras is not None:
-            raise Refused(f"its camera '{view.camera.name}': '{path}' {found}")
+            raise Refused(f"its camera '{view.camera.name}': '{path}' {settled}")
         else:
-            told[path] = found
+            remarks[path] = settled
             reason = hdf5.why_left_out(path, view.dataset, content.skip)
             arrays += [path] if reason is None else []
             left_out |= {} if reason is None else {path: reason}
@@ -194,7 +196,7 @@ def read(structure: Structure, content: Content) -> Contents:
         {},
         [],
         left_out,
-        told,
+        remarks,
     )
     for path in structure.texts:
         _add_text(contents, path, structure.datasets[path], content)
@@ -209,8 +211,8 @@ def _add_text(contents: Contents, path: str, dataset: h5py.Dataset, content: Con
     if not is_one and not is_by_frame and (len(shape) > 1 or shape[0] > hdf5.LONGEST_LIST):
         contents.left_out[path] = f"its type is {dataset.dtype}"
         return
-    told = hdf5.by_name(hdf5.read_array(path, dataset), dataset.dtype)
-    values = [hdf5.json_value(item) for item in np.asarray(told).reshape(-1)]
+    texts = hdf5.by_name(hdf5.read_array(path, dataset), dataset.dtype)
+    values = [hdf5.json_value(item) for item in np.asarray(texts).reshape(-1)]
     if any(isinstance(value, dict) and "sha256" in value for value in values):
         contents.left_out[path] = f"its texts are of XML, or longer than {hdf5.LONGEST_TEXT} bytes"
     elif is_by_frame:

@@ -59,49 +59,49 @@ def describe(
         raise Refused(f"there is no {FEATURES} beside it, which says what its records hold")
     leaves, text = read_features(features), read(INFO)
     info = None if text is None else _read_info(text)
-    found = parse(path, None if info is None else info.templates)
-    if found is None and info is not None and (other := parse(path, None)) is not None:
-        known = ", ".join(sorted(info.lengths)) or "none"
-        raise Refused(f"{INFO} has no split '{other.split}' (splits: {known})")
-    if found is None:
+    named = parse(path, None if info is None else info.templates)
+    if named is None and info is not None and (other := parse(path, None)) is not None:
+        splits = ", ".join(sorted(info.lengths)) or "none"
+        raise Refused(f"{INFO} has no split '{other.split}' (splits: {splits})")
+    if named is None:
         raise Refused(f"its name is not {EXPECTED}")
     if beside is not None and not USUAL.fullmatch(path.rpartition("/")[2]):
-        _check_alone(path, found, info, beside())
+        _check_alone(path, named, info, beside())
     if info is None:
-        return DatasetFile(found.dataset, "", "", found.split, None, leaves)
-    num_records, is_guess = _num_records(path, info, found, beside)
-    dataset = info.name or found.dataset
-    return DatasetFile(dataset, info.version, info.config, found.split, num_records, leaves, is_guess)
+        return DatasetFile(named.dataset, "", "", named.split, None, leaves)
+    num_records, is_guess = _num_records(path, info, named, beside)
+    dataset = info.name or named.dataset
+    return DatasetFile(dataset, info.version, info.config, named.split, num_records, leaves, is_guess)
 
 
-def _check_alone(path: str, found: FileName, info: _Info | None, beside: Names) -> None:
+def _check_alone(path: str, named: FileName, info: _Info | None, beside: Names) -> None:
     """Refused if another file says that it is the same one of the split, which unusual names may do."""
     templates, name = None if info is None else info.templates, path.rpartition("/")[2]
-    for other in beside.of(found, templates):
+    for other in beside.of(named, templates):
         if other != name:
-            raise Refused(f"'{other}' is file {found.index} of the split '{found.split}' too: move one away")
+            raise Refused(f"'{other}' is file {named.index} of the split '{named.split}' too: move one away")
 
 
 def _num_records(
-    path: str, info: _Info, found: FileName, beside: Callable[[], Names] | None
+    path: str, info: _Info, named: FileName, beside: Callable[[], Names] | None
 ) -> tuple[int | None, bool]:
     """The stated number of records of the file, and whether that holds only if empty files were left out.
 
     Refused if dataset_info.json has no such file.
     """
-    lengths = info.lengths[found.split]
+    lengths = info.lengths[named.split]
     if not lengths:
         return None, False
-    count = found.count or len(lengths)
-    if count == len(lengths) and found.index < count:
-        return lengths[found.index], False
+    count = named.count or len(lengths)
+    if count == len(lengths) and named.index < count:
+        return lengths[named.index], False
     if beside is None:
         return None, False
-    present = beside().numbers(found, info.templates)
-    if len(present) == len(lengths) < count and found.index < count:
-        return lengths[bisect_left(present, found.index)], True
+    present = beside().numbers(named, info.templates)
+    if len(present) == len(lengths) < count and named.index < count:
+        return lengths[bisect_left(present, named.index)], True
     raise Refused(
-        f"{INFO} tells of {len(lengths)} files of the split '{found.split}', the file's name of {count}, and "
+        f"{INFO} tells of {len(lengths)} files of the split '{named.split}', the file's name of {count}, and "
         f"{len(present)} are here: fetch those that are missing, or move {INFO} away to have the records of "
         "what is here counted"
     )
@@ -109,12 +109,14 @@ def _num_records(
 
 def missing_files(info: bytes, paths: Iterable[str]) -> list[str]:
     """For each split that dataset_info.json tells of, how many of its files are not among these, if any."""
-    known = _read_info(info)
-    names = list(filter(None, (parse(path, known.templates) for path in paths)))
-    counts = {split: len({name.index for name in names if name.split == split}) for split in known.lengths}
+    described = _read_info(info)
+    names = list(filter(None, (parse(path, described.templates) for path in paths)))
+    counts = {
+        split: len({name.index for name in names if name.split == split}) for split in described.lengths
+    }
     return [
         f"the source has {counts[split]} of the {len(of)} files of the split '{split}' that {INFO} tells of"
-        for split, of in sorted(known.lengths.items())
+        for split, of in sorted(described.lengths.items())
         if counts[split] < len(of)
     ]
 

@@ -234,8 +234,8 @@ class Example:
 
 
 def _inflated(leaf: Leaf, data: Data, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> bytes:
-    known = None not in shape and all(size >= 0 for size in _known(shape))
-    expected = prod(_known(shape)) * dtype.itemsize if known else LARGEST_TENSOR
+    is_fixed = None not in shape and all(size >= 0 for size in _known(shape))
+    expected = prod(_known(shape)) * dtype.itemsize if is_fixed else LARGEST_TENSOR
     if expected > LARGEST_TENSOR:
         raise Refused(f"a tensor of '{leaf.path}' takes {expected} bytes: skip it in the spec")
     if leaf.encoding == "bytes":
@@ -247,7 +247,7 @@ def _inflated(leaf: Leaf, data: Data, shape: tuple[int | None, ...], dtype: np.d
         except zlib.error as error:
             raise Refused(f"a tensor of '{leaf.path}' is damaged ({error})") from error
         whole = inflate.eof
-    if not whole or len(unpacked) % dtype.itemsize or (known and len(unpacked) != expected):
+    if not whole or len(unpacked) % dtype.itemsize or (is_fixed and len(unpacked) != expected):
         raise Refused(f"a tensor of '{leaf.path}' does not have the size that features.json says")
     return unpacked
 
@@ -265,12 +265,13 @@ def _known(shape: tuple[int | None, ...]) -> tuple[int, ...]:
 
 def _shaped(name: str, values_N: NDArray[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
     """The flat values in that shape, of which one size may be open."""
-    known = prod(_known(shape))
-    if shape.count(None) > 1 or (
-        values_N.size % known if None in shape and known else values_N.size != known
-    ):
-        told = ", ".join("?" if size is None else str(size) for size in shape)
-        raise Refused(f"'{name}' has {values_N.size} numbers, which do not make an array of shape [{told}]")
-    if None in shape and known == 0:
+    whole = prod(_known(shape))
+    is_open = None in shape
+    if shape.count(None) > 1 or (values_N.size % whole if is_open and whole else values_N.size != whole):
+        expected = ", ".join("?" if size is None else str(size) for size in shape)
+        raise Refused(
+            f"'{name}' has {values_N.size} numbers, which do not make an array of shape [{expected}]"
+        )
+    if is_open and whole == 0:
         return values_N.reshape([0 if size is None else size for size in shape])
     return values_N.reshape([-1 if size is None else size for size in shape])

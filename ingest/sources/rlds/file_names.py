@@ -60,12 +60,12 @@ class Names:
 
     def _parsed(self, templates: Mapping[str, str] | None) -> dict[FileName, list[str]]:
         if self._known is None or self._known[0] != templates:
-            found: dict[FileName, list[str]] = {}
+            by_file: dict[FileName, list[str]] = {}
             for name in self._names:
                 if (file := parse(name, templates)) is not None:
-                    found.setdefault(file, []).append(name)
-            self._known, self._numbers = (templates, found), {}
-            for file in sorted(found, key=lambda file: file.index):
+                    by_file.setdefault(file, []).append(name)
+            self._known, self._numbers = (templates, by_file), {}
+            for file in sorted(by_file, key=lambda file: file.index):
                 self._numbers.setdefault(replace(file, index=0), []).append(file.index)
         return self._known[1]
 
@@ -77,21 +77,21 @@ def parse(path: str, templates: Mapping[str, str] | None) -> FileName | None:
     """
     name = path.rpartition("/")[2]
     for split, template in sorted((templates or {}).items()):
-        found = _of_template(template, split).fullmatch(name) if template else None
-        if found is not None:
-            return _file_name(found, split, found.groupdict().get("dataset") or "")
-    found = next(filter(None, (pattern.fullmatch(name) for pattern in _NAMES)), None)
-    if found is None:
+        match = _of_template(template, split).fullmatch(name) if template else None
+        if match is not None:
+            return _file_name(match, split, match.groupdict().get("dataset") or "")
+    match = next(filter(None, (pattern.fullmatch(name) for pattern in _NAMES)), None)
+    if match is None:
         return None
-    stem = found["stem"]
+    stem = match["stem"]
     if templates is None:
         dataset, _, split = stem.rpartition("-")
-        return _file_name(found, split, dataset)
+        return _file_name(match, split, dataset)
     ends = [split for split in templates if stem == split or stem.endswith(f"-{split}")]
     if not ends:
         return None
     split = max(ends, key=len)
-    return _file_name(found, split, stem.removesuffix(split).removesuffix("-"))
+    return _file_name(match, split, stem.removesuffix(split).removesuffix("-"))
 
 
 def _of_template(template: str, split: str) -> re.Pattern[str]:
@@ -110,9 +110,9 @@ def _of_template(template: str, split: str) -> re.Pattern[str]:
         return re.compile(r"(?!)")
 
 
-def _file_name(found: re.Match[str], split: str, dataset: str) -> FileName:
-    told = found.groupdict()
-    index, count = told.get("index"), told.get("count")
+def _file_name(match: re.Match[str], split: str, dataset: str) -> FileName:
+    parts = match.groupdict()
+    index, count = parts.get("index"), parts.get("count")
     if index is None:
         return FileName(dataset, split, 0, 1)
     return FileName(dataset, split, int(index), None if count is None else int(count))

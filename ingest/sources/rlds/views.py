@@ -38,10 +38,10 @@ ANY_SIDE, COLOURS = 64, 3
 
 @dataclass(frozen=True)
 class Tensors:
-    """Tensors of pixels by path, their form and the numbers [T, …]; `told` is of those not certain."""
+    """Tensors of pixels by path, their form and the numbers [T, …]; `remarks` is of those not certain."""
 
     pixels: Mapping[str, tuple[Pixels, NDArray[Any]]]
-    told: Mapping[str, str]
+    remarks: Mapping[str, str]
 
 
 def is_view(leaf: Leaf) -> bool:
@@ -67,8 +67,8 @@ def tensor_form(leaf: Leaf, content: Content) -> Pixels | str | None:
 def tensors_of(example: Example, leaves: Sequence[Leaf], num_frames: int, content: Content) -> Tensors:
     """Those of the features that hold pixels. Refused for NaN in them."""
     check_settings((leaf.path for leaf in leaves if leaf.kind in (NUMBER, PACKED)), content)
-    found: dict[str, tuple[Pixels, NDArray[Any]]] = {}
-    told: dict[str, str] = {}
+    pixels: dict[str, tuple[Pixels, NDArray[Any]]] = {}
+    remarks: dict[str, str] = {}
     for leaf in leaves:
         form = tensor_form(leaf, content)
         if isinstance(form, Pixels):
@@ -76,11 +76,11 @@ def tensors_of(example: Example, leaves: Sequence[Leaf], num_frames: int, conten
             form = pixels_of(leaf.path, array.shape, array.dtype, content)
             form = form.settled(leaf.path, array) if isinstance(form, Pixels) else form
         if isinstance(form, Pixels):
-            found[leaf.path] = form, array
-            told |= {leaf.path: ALPHA} if form.has_alpha else {}
+            pixels[leaf.path] = form, array
+            remarks |= {leaf.path: ALPHA} if form.has_alpha else {}
         elif form is not None:
-            told[leaf.path] = form
-    return Tensors(found, told)
+            remarks[leaf.path] = form
+    return Tensors(pixels, remarks)
 
 
 def too_long(leaf: Leaf) -> str | None:
@@ -99,7 +99,7 @@ def cameras_of(
     for path in paths:
         if path in tensors.pixels:
             form, _ = tensors.pixels[path]
-            cameras.append(SourceCamera(names[path], path, form.height, form.width, form.told))
+            cameras.append(SourceCamera(names[path], path, form.height, form.width, form.in_words))
             continue
         first = next(((step, data) for step, data in enumerate(views[path]) if data), None)
         if first is None:
