@@ -62,7 +62,7 @@ def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
     lags_L = np.array(measures.LAGS)
     reach = {(column, quantity): tally.sums for column, quantity, tally in evidence.of("reach")}
     for column, quantity, tally in evidence.of("follow"):
-        # Of the increments of targets and state, then of the asked and the made step: (xy, xx, yy) at each lag.
+        # Of increments of targets and state, then of asked and made steps: (xy, xx, yy) at each lag.
         products = np.array(tally.sums[:-2]).reshape(2, len(lags_L), 3)
         frames, seconds = tally.sums[-2:]
         size = np.sqrt(products[..., 1] * products[..., 2])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from robot_foundry.checks.remedies import DISPLACEMENTS, OTHER_READING
-from robot_foundry.ingest.robot.forms import FORMS, Form, Given, Setting
+from robot_foundry.ingest.robot.conversions import Given
+from robot_foundry.ingest.robot.forms import FORMS, Form, Setting
 from robot_foundry.ingest.robot.interface import Interface
 from robot_foundry.ingest.robot.inverse import source_actions
 from robot_foundry.ingest.robot.mapping import canonical

@@ -6,13 +6,17 @@ import re
 import runpy
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 import numpy as np
 import pytest
 
 from robot_foundry.ingest.sources import LAYOUTS, layout
+from robot_foundry.ingest.sources.declared import DeclaredLayout, OptionsSection
+from robot_foundry.ingest.spec.section import REQUIRED, Section, text
 from robot_foundry.ingest.spec.spec import spec_from_json
 from robot_foundry.runtime.errors import UsageError
 
@@ -46,10 +50,10 @@ def test_a_reader_is_that_of_its_declaration(name):
 
 
 def test_docs_name_the_layouts_and_what_they_understand():
-    text = (DOCS / "specs.md").read_text("utf-8")
-    listed = re.search(r"^layout: robomimic +# ([a-z0-9_, ]+): the reader", text, re.MULTILINE)
+    page = (DOCS / "specs.md").read_text("utf-8")
+    listed = re.search(r"^layout: robomimic +# ([a-z0-9_, ]+): the reader", page, re.MULTILINE)
     assert listed is not None and listed[1].split(", ") == sorted(LAYOUTS)
-    told = re.search(r"In the layouts ([a-z0-9, ]+) and ([a-z0-9]+)\.", text)
+    told = re.search(r"In the layouts ([a-z0-9, ]+) and ([a-z0-9]+)\.", page)
     assert told is not None
     of_docs = {*told[1].split(", "), told[2]}
     assert of_docs == {name for name, declared in LAYOUTS.items() if declared.has_own_lengths}
@@ -78,6 +82,41 @@ def test_the_layout_hdf5_needs_its_section_and_any_other_has_none():
     told = problems_of("rlds", {"hdf5": {"length": "p"}})
     assert told.endswith("content.hdf5: belongs to the layout hdf5; the layout rlds knows its places")
     assert "did you mean 'hdf5'" in problems_of("rlds", {"hdf": {}})
+
+
+def test_a_further_layout_is_one_declaration(monkeypatch):
+    """Options of its own: they are read, written as JSON and refused with other layouts."""
+
+    @dataclass(frozen=True)
+    class Topics:
+        section: ClassVar[str] = "bag"
+        pose: str
+
+        arrays = frozenset(("pose",))
+        image_patterns = (("content.bag.cameras", "camera/*"),)
+
+        def to_json(self) -> dict[str, str]:
+            return {"pose": self.pose}
+
+    def read(section: Section) -> Topics:
+        topics = Topics(section.take("pose", text, REQUIRED))
+        section.close()
+        return topics
+
+    options = OptionsSection(read, others="has no topics")
+    declared = DeclaredLayout("bag", "bags:Reader", "bag", has_own_lengths=False, options=options)
+    monkeypatch.setitem(LAYOUTS, "bag", declared)
+    spec = spec_from_json({"layout": "bag", "content": {"bag": {"pose": "/p"}}, "mapping": MAPPING}, "test")
+    assert spec.content.options == Topics("/p") and spec.to_json()["content"]["bag"] == {"pose": "/p"}
+    assert problems_of("bag", {}).endswith("content.bag: is missing")
+    assert "content.bag.pos: is not a key here, did you mean 'pose'?" in problems_of(
+        "bag", {"bag": {"pos": 1}}
+    )
+    told = problems_of("aloha", {"bag": {"pose": "/p"}})
+    assert told.endswith("content.bag: belongs to the layout bag; the layout aloha has no topics")
+    assert "belongs to the layouts aloha" in problems_of(
+        "bag", {"bag": {"pose": "/p"}, "extra_row": "next_state"}
+    )
 
 
 def test_reading_every_packaged_spec_imports_no_reader():

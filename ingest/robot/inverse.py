@@ -16,7 +16,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.robot.forms import Array, Given, form_of
+from robot_foundry.ingest.robot.conversions import Array, Given
+from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.interface import Interface, columns_of
 from robot_foundry.ingest.robot.osc import PlacedCommands
 from robot_foundry.ingest.spec.quantities import ROTATION, kind_of

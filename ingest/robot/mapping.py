@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.ingest.absence.notes import Notes
-from robot_foundry.ingest.robot.forms import Array, Clip, Given, form_of
+from robot_foundry.ingest.robot.conversions import Array, Clip, Given
+from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.labels import annotations_of, success_of
 from robot_foundry.ingest.robot.osc import PlacedCommands, check_displacement, controller
 from robot_foundry.ingest.sources.base import Refused
