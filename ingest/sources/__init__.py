@@ -1,7 +1,7 @@
 """Readers of source layouts. A layout lists the episodes of a file and opens one of them to stream it.
 
-Each is declared in `layouts` of its folder: its name, its reader, and what it understands of a spec. Specs are
-checked against that, and nothing else names layouts; a reader is imported when a source is read.
+Each is declared in `layouts` of its folder: its name, its reader, and what it understands of a spec. Specs
+are checked against that, and nothing else names layouts; a reader is imported when a source is read.
 """
 
 from __future__ import annotations
