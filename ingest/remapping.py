@@ -18,14 +18,9 @@ from robot_foundry.ingest.engine import DEFAULTS, Options
 from robot_foundry.ingest.plan import INGEST_VERSION
 from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.robot.shard_tables import TABLES_VERSION
-from robot_foundry.ingest.spec.spec import (
-    MappingSpec,
-    Spec,
-    load_spec,
-    mapping_json,
-    spec_from_json,
-    with_overrides,
-)
+from robot_foundry.ingest.spec.spec import MappingSpec, Spec, mapping_json
+from robot_foundry.ingest.spec.spec_files import load_spec, with_overrides
+from robot_foundry.ingest.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.survey import Interned, Shard, cached_survey, survey
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError

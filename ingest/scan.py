@@ -11,7 +11,8 @@ from robot_foundry.ingest.fingerprints import FILES_WORTH_WORKERS, Fingerprints
 from robot_foundry.ingest.places import Beneath, Listed, listed_at
 from robot_foundry.ingest.same_files import taken_once, told_nowhere
 from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Texts, Unit, layout
-from robot_foundry.ingest.spec.spec import Spec, load_spec
+from robot_foundry.ingest.spec.spec import Spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import NO_STAMP, FileStatus
 from robot_foundry.runtime.parallel import Workers

@@ -17,7 +17,7 @@ from robot_foundry.ingest.robot.mapping import canonical
 from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.spec.quantities import POSITION, kind_of
 from robot_foundry.ingest.spec.section import REQUIRED, number
-from robot_foundry.ingest.spec.spec import spec_from_json
+from robot_foundry.ingest.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.runtime.errors import UsageError
 

@@ -24,7 +24,7 @@ from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.plan import MOST_FRAMES, plan
 from robot_foundry.ingest.remapping import remap
 from robot_foundry.ingest.sources import SourceFile, Unit, layout
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.windows.window import WindowSpec
 
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
