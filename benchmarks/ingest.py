@@ -42,7 +42,7 @@ import numpy as np
 from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import Options, run
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.shards.images import encode_jpeg
 
 HERE = Path(__file__).parent

@@ -41,7 +41,8 @@ from robot_foundry.ingest.scan import (
 from robot_foundry.ingest.shard_writer import ShardTask, write_batch, write_shards
 from robot_foundry.ingest.sources import SourceFile, layout
 from robot_foundry.ingest.sources.base import UNKNOWN
-from robot_foundry.ingest.spec.spec import SourceSpec, load_spec
+from robot_foundry.ingest.spec.spec import SourceSpec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.ingest.survey import Interned
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import UsageError

@@ -18,7 +18,8 @@ from robot_foundry.ingest.engine import DEFAULTS, Options
 from robot_foundry.ingest.kind import Kind, Remapping, Shard, kind_named
 from robot_foundry.ingest.plan import INGEST_VERSION
 from robot_foundry.ingest.report import Report, report_of
-from robot_foundry.ingest.spec.spec import SourceSpec, load_spec, spec_from_json, with_overrides
+from robot_foundry.ingest.spec.spec import SourceSpec
+from robot_foundry.ingest.spec.spec_files import load_spec, read_spec, with_overrides
 from robot_foundry.ingest.survey import Interned, cached_survey, survey
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -58,7 +59,7 @@ def spec_of(
                 f"override '{override}' is not of the mapping, and the content is in the tars already",
                 hint="foundry-data ingest makes new tars",
             )
-    return spec_from_json(with_overrides(stored, overrides), str(version))
+    return read_spec(with_overrides(stored, overrides), str(version))
 
 
 def run(

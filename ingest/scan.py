@@ -12,7 +12,8 @@ from robot_foundry.ingest.kind import kind_of
 from robot_foundry.ingest.places import Beneath, Listed, listed_at
 from robot_foundry.ingest.same_files import lost_links_warning, taken_once
 from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Texts, Unit, layout
-from robot_foundry.ingest.spec.spec import SourceSpec, load_spec
+from robot_foundry.ingest.spec.spec import SourceSpec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import NO_STAMP, FileStatus
 from robot_foundry.runtime.parallel import Workers

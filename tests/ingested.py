@@ -16,7 +16,7 @@ import pyarrow as pa
 from PIL import Image
 
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 
 
 class Ingested:

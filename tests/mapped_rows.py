@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.mapping import canonical
 from robot_foundry.ingest.robot.resolve import resolve
-from robot_foundry.ingest.spec.spec import spec_from_json
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 
 POSITION = {"right.ee_position": {"key": "p"}}
 

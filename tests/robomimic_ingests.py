@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from robot_foundry.ingest.engine import Options, run
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.storage.storage import open_storage
 
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]

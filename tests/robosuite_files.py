@@ -15,7 +15,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))

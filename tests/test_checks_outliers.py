@@ -19,7 +19,7 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("recorded_episodes.py"))))
 judged, checks, made = h.judged, h.checks, h.made

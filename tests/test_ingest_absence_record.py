@@ -12,7 +12,8 @@ from robot_foundry.ingest.robot.absence.absence import MOST_NAMES, Asked, Outcom
 from robot_foundry.ingest.robot.absence.holdings import Holdings
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.resolve import resolve
-from robot_foundry.ingest.spec.spec import load_spec, spec_from_json
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
+from robot_foundry.ingest.spec.spec_files import load_spec
 
 FRAMES = 6
 

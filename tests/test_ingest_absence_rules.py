@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("absence_sources.py"))))
 command, make, warnings = h.command, h.make, h.warnings

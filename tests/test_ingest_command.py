@@ -12,7 +12,7 @@ import pytest
 from robot_foundry.cli import foundry_data
 from robot_foundry.cli.output import run
 from robot_foundry.ingest.spec.locations import locate
-from robot_foundry.ingest.spec.spec import builtin_specs, load_spec
+from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.storage.storage import open_storage
 

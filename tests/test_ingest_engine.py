@@ -16,7 +16,7 @@ import pytest
 
 from robot_foundry.ingest.plan import plan
 from robot_foundry.ingest.sources import SourceFile, Unit
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robomimic_ingests.py"))))

@@ -24,7 +24,7 @@ from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.store import as_store
 from robot_foundry.ingest import remapping
 from robot_foundry.ingest.engine import Options, run
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime import files
 
 HERE = Path(__file__).parent

@@ -14,10 +14,10 @@ import h5py
 import numpy as np
 import pytest
 
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.sources import LAYOUTS, layout
 from robot_foundry.ingest.sources.declared import DeclaredLayout, OptionsSection
 from robot_foundry.ingest.spec.section import REQUIRED, Section, text
-from robot_foundry.ingest.spec.spec import spec_from_json
 from robot_foundry.runtime.errors import UsageError
 
 HERE = Path(__file__).parent
@@ -121,7 +121,7 @@ def test_a_further_layout_is_one_declaration(monkeypatch):
 
 def test_reading_every_packaged_spec_imports_no_reader():
     code = (
-        "from robot_foundry.ingest.spec.spec import builtin_specs, load_spec\n"
+        "from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec\n"
         "assert [load_spec(name).to_json() for name in builtin_specs()]\n"
     )
     assert imported_by(code) == set()

@@ -25,7 +25,7 @@ from robot_foundry.cli.data.ingest import command
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.remapping import run as remap
 from robot_foundry.ingest.report import Report
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import FoundryError, UsageError
 

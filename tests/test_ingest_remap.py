@@ -22,7 +22,7 @@ from robot_foundry.cli.data.ingest import command as ingest_command
 from robot_foundry.cli.data.remap import command as remap_command
 from robot_foundry.ingest import ingest, remap
 from robot_foundry.ingest.remapping import run, spec_of
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.reader import ShardReader
 

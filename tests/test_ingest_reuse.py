@@ -12,7 +12,7 @@ import pytest
 
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.remapping import remap, spec_of
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))

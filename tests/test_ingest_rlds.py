@@ -313,7 +313,7 @@ def test_reading_imports_no_tensorflow_and_listing_specs_not_even_its_datasets(t
     script = (
         "import sys\n"
         "from robot_foundry.ingest.sources import layout\n"
-        "from robot_foundry.ingest.spec.spec import load_spec\n"
+        "from robot_foundry.ingest.spec.spec_files import load_spec\n"
         "reader = layout(load_spec('droid').layout)\n"
         "assert not [name for name in sys.modules if name.startswith('tensorflow')]\n"
         "from robot_foundry.ingest.sources.rlds.features import read_features\n"

@@ -25,7 +25,7 @@ from robot_foundry.ingest.plan import plan
 from robot_foundry.ingest.remapping import remap
 from robot_foundry.ingest.robot.content.members import MOST_FRAMES
 from robot_foundry.ingest.sources import SourceFile, Unit
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.windows.window import WindowSpec
 
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]

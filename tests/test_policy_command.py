@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.loader.robot.dataset import Dataset
 from robot_foundry.loader.robot.dataset import open as open_dataset
 from robot_foundry.normalization.space import ActionSpace

@@ -17,7 +17,7 @@ import pytest
 from robot_foundry.catalog.mixture import Mixture, as_mixture
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.loader.load import load
 from robot_foundry.loader.order import Order
 from robot_foundry.loader.robot.dataset import open as open_dataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robot_foundry.ingest.spec.spec import load_spec
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.recipe import read_recipe
 

@@ -84,7 +84,7 @@ def command(
     foundry-data ingest my.yaml s3://lab/logs --store s3://lab/store --ray-address auto
     """
     from robot_foundry.ingest.engine import Options, run
-    from robot_foundry.ingest.spec.spec import load_spec
+    from robot_foundry.ingest.spec.spec_files import load_spec
 
     options = Options(
         workers=workers,

@@ -15,7 +15,7 @@ from robot_foundry.ingest.robot.content import members, pictures, survey
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.shard_tables import TABLES_VERSION, TablesTask, shard_tables
 from robot_foundry.ingest.robot.spec.spec import MappingSpec, Spec, mapping_json
-from robot_foundry.ingest.robot.spec.spec_reader import read_spec
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.robot.version_tables import RobotTables, version_tables, warnings_of
 from robot_foundry.ingest.sources import Unit
 from robot_foundry.shards.reader import ShardReader
@@ -30,7 +30,7 @@ class RobotRemapping:
     def asked(self, spec: Mapping[str, Any], mapping: MappingSpec | Spec, where: str) -> Asked:
         if "layout" not in spec:
             return Asked(_mapping(mapping))
-        stated = read_spec(spec, where)
+        stated = spec_from_json(spec, where)
         return Asked(_mapping(mapping), stated.content, stated.name)
 
 
@@ -48,7 +48,7 @@ class RobotKind:
     remapping: RobotRemapping = RobotRemapping()
 
     def read_spec(self, values: Any, where: str) -> Spec:
-        return read_spec(values, where)
+        return spec_from_json(values, where)
 
     def codecs(self, spec: Spec) -> dict[str, str]:
         return pictures.codecs(spec.content, members.reader_of(spec))

@@ -9,7 +9,7 @@ from importlib import import_module
 from robot_foundry.ingest.robot.spec.spec import LayoutOptions
 from robot_foundry.ingest.spec.section import Section
 
-# What versions are made by all layouts that there are.
+# The kind of version that a source of episodes makes.
 ROBOT = "robot"
 
 

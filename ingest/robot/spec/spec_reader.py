@@ -32,10 +32,11 @@ _ToolFrames = str | ToolFrame | dict[str, ToolFrame]
 ROLE = re.compile(r"[a-z0-9_]{1,40}")
 
 
-def read_spec(values: Any, where: str, *, is_cut: bool = False) -> Spec:
-    """The spec in parsed YAML or JSON; `UsageError` names every problem in it.
+def spec_from_json(values: Any, where: str, *, is_cut: bool = False) -> Spec:
+    """Check and read a spec in parsed YAML or JSON; `UsageError` names every problem, with the nearest key.
 
-    In one that `is_cut` to the quantities of a version, tool frames need not be those of its poses.
+    `is_cut` says that it lacks the optional quantities which a version had none of, so that tool frames need
+    not be those of its poses.
     """
     problems: list[str] = []
     top = checks.Section(values, "", problems)
