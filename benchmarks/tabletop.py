@@ -15,13 +15,14 @@ import time
 from pathlib import Path
 
 from robot_foundry.evaluation.actors import ActorSpec
-from robot_foundry.evaluation.collection import demonstrate
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
 from robot_foundry.evaluation.seeds import scene_seed
-from robot_foundry.evaluation.worlds.tabletop.tasks import TASKS, Outcome
+from robot_foundry.evaluation.world import Outcome
+from robot_foundry.evaluation.worlds.tabletop.demonstrations import demonstrate
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop, roles_for
+from robot_foundry.evaluation.worlds.tabletop.goals import TASKS
 from robot_foundry.evaluation.worlds.tabletop.variants import VARIANTS
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop, roles_for
 
 SIZES = (64, 96, 128)
 IMAGES = 300

@@ -1,6 +1,7 @@
-"""What acts in a rollout: a trained policy, or the random control. All speak commands of the world.
+"""What acts in a rollout: a trained policy, or the random control. Both speak canonical targets of the world.
 
-Shape suffixes: T steps of a chunk, C numbers of a command, D state dims, S history; HWC image.
+Shape suffixes: T steps of a chunk, A dims of the world's action space, D dims of its state, d dims of the
+policy's state, S history, k coordinates of a point; HWC image.
 """
 
 from __future__ import annotations
@@ -13,35 +14,32 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from robot_foundry.evaluation.worlds.tabletop.commands import canonical_to_commands, encode_targets
-from robot_foundry.evaluation.worlds.tabletop.physics import HOME_ROTATION_33, Target
-from robot_foundry.evaluation.worlds.tabletop.world import CONTROL_HZ
+from robot_foundry.evaluation.world import WorldInfo
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.keyed import generator
 
 RANDOM_CHUNK = 16
-RANDOM_STEP = 0.028
 
 
 @dataclass(frozen=True)
 class Situation:
     """All that an actor is told when it must act.
 
-    images (S, H, W, 3) uint8 by role and state_SD over `space`, oldest first; `seed` keys whatever the
-    actor draws. `arms` and `rotates` say which commands the robot takes.
+    images (S, H, W, 3) uint8 by role and state_SD over the world's state space, oldest first; `seed` keys
+    whatever the actor draws.
     """
 
     images: dict[str, np.ndarray]
     state_SD: np.ndarray
-    space: ActionSpace
     instruction: str
-    arms: tuple[str, ...]
-    rotates: bool
     seed: int
 
 
 class Actor(Protocol):
-    """Answers situations with chunks of commands (T, C). `roles` and `history` say what it must be shown."""
+    """Answers situations with chunks of absolute targets (T, A) over the action space of its world.
+
+    `roles` and `history` say what it must be shown.
+    """
 
     roles: tuple[str, ...]
     history: int
@@ -54,13 +52,12 @@ class ActorSpec:
     """How to make an actor in whatever process needs one; `run` None is the random control.
 
     `dataset` says whose dims and statistics a policy uses; where it is left open and the policy knows
-    several, the one that was recorded with `embodiment` is taken.
+    several, the one that was recorded with the world's embodiment is taken.
     """
 
     run: str | None
     device: str = "cpu"
     dataset: str | None = None
-    embodiment: str | None = None
 
     def pinned(self) -> ActorSpec:
         """The same with the very checkpoint: a training run that goes on must not change it midway."""
@@ -70,86 +67,102 @@ class ActorSpec:
 
         return replace(self, run=str(checkpoint.find(Path(self.run))))
 
-    def build(self) -> Actor:
-        return RandomActor() if self.run is None else _policy_actor(self)
+    def build(self, world: WorldInfo) -> Actor:
+        return RandomActor(world) if self.run is None else _policy_actor(self, world)
 
 
 @lru_cache(maxsize=1)
-def _policy_actor(spec: ActorSpec) -> Actor:
+def _policy_actor(spec: ActorSpec, world: WorldInfo) -> Actor:
     # One policy a process: groups of scenes come one after the other and would load it again each time.
     assert spec.run is not None
-    return PolicyActor(spec)
+    return PolicyActor(spec.run, spec.device, spec.dataset, world)
 
 
 class PolicyActor:
     """A trained policy from its checkpoint or run folder; one batch for all situations it is given."""
 
-    def __init__(self, spec: ActorSpec) -> None:
+    def __init__(self, run: str, device: str, dataset: str | None, world: WorldInfo) -> None:
         from robot_foundry.policy.policy import Policy
 
-        run = spec.run
-        assert run is not None
-        self._policy = Policy.load(run, spec.device)
+        self._world = world
+        self._policy = Policy.load(run, device)
         datasets = self._policy.spaces.datasets
-        alike = [dataset.name for dataset in datasets if dataset.embodiment == spec.embodiment]
-        self._dataset = alike[0] if spec.dataset is None and len(alike) == 1 else spec.dataset
-        self._own = datasets[self._policy.number(self._dataset)]
+        of_this_robot = [entry.name for entry in datasets if entry.embodiment == world.embodiment]
+        self._dataset = of_this_robot[0] if dataset is None and len(of_this_robot) == 1 else dataset
+        number = self._policy.number(self._dataset)
+        self._state_space = datasets[number].state
+        # One name must mean one thing to both: union refuses unlike units, kinds and representations.
+        ActionSpace.union(world.state_space, self._state_space)
+        ActionSpace.union(world.action_space, datasets[number].action)
         self.roles = self._policy.roles
-        # The policy's own rate is kept: its steps are found between those of the world.
-        self._pace = self._policy.pace(datasets.index(self._own), CONTROL_HZ)
+        # The policy's own rate is kept: its steps lie between those of the world.
+        self._pace = self._policy.pace(number, world.control_hz)
         self.history = self._pace.moments
 
     def act(self, situations: Sequence[Situation]) -> list[np.ndarray]:
-        observations = [self._observation(situation) for situation in situations]
         chunks = self._policy.act_batch(
-            observations,
+            [self._observation(situation) for situation in situations],
             [situation.instruction for situation in situations],
             seeds=[situation.seed for situation in situations],
             dataset=self._dataset,
         )
-        return [
-            canonical_to_commands(
-                self._pace.targets(chunk.values_TA, chunk.space),
-                chunk.space,
-                situation.arms,
-                situation.rotates,
-            )
-            for chunk, situation in zip(chunks, situations, strict=True)
-        ]
+        targets = []
+        for chunk in chunks:
+            # Dims that the world has not are left out; one that it needs and the policy lacks is named.
+            columns_A = [chunk.space.index(name) for name in self._world.action_space.names]
+            targets.append(self._pace.targets(chunk.values_TA, chunk.space)[:, columns_A])
+        return targets
 
     def _observation(self, situation: Situation) -> dict[str, Any]:
         images = {role: self._pace.images(image_S) for role, image_S in situation.images.items()}
-        return {"images": images, "state": self._pace.states(self._state(situation), self._own.state)}
+        state_Sd = self._state(situation.state_SD)
+        return {"images": images, "state": self._pace.states(state_Sd, self._state_space)}
 
-    def _state(self, situation: Situation) -> np.ndarray:
-        """The state (S, d) in the policy's own dims; NaN, which it masks, for what this robot has not."""
-        own_Sd = np.full((len(situation.state_SD), len(self._own.state)), np.nan)
-        for column, name in enumerate(self._own.state.names):
-            if name in situation.space:
-                own_Sd[:, column] = situation.state_SD[:, situation.space.index(name)]
-        return own_Sd
+    def _state(self, state_SD: np.ndarray) -> np.ndarray:
+        """The state (S, d) in the policy's dims; NaN, which it masks, for what this world has not."""
+        space = self._world.state_space
+        state_Sd = np.full((len(state_SD), len(self._state_space)), np.nan)
+        for column, name in enumerate(self._state_space.names):
+            if name in space:
+                state_Sd[:, column] = state_SD[:, space.index(name)]
+        return state_Sd
 
 
 class RandomActor:
-    """Moves straight to a point drawn uniformly over the table, chunk after chunk, seeing nothing."""
+    """Moves as the world's random motion says, chunk after chunk, seeing nothing."""
 
     roles: tuple[str, ...] = ()
     history = 1
+
+    def __init__(self, world: WorldInfo) -> None:
+        self._world = world
 
     def act(self, situations: Sequence[Situation]) -> list[np.ndarray]:
         return [self._chunk(situation) for situation in situations]
 
     def _chunk(self, situation: Situation) -> np.ndarray:
-        rng = generator("tabletop", "random", situation.seed)
-        chunks = []
-        for arm in situation.arms:
-            columns = [situation.space.index(f"{arm}.ee_position.{axis}") for axis in "xyz"]
-            start_3 = situation.state_SD[-1, columns]
-            goal_3 = rng.uniform((-0.25, -0.25, 0.01), (0.25, 0.25, 0.15))
-            opening = float(rng.uniform())
-            distance = float(np.linalg.norm(goal_3 - start_3))
-            parts_T = np.minimum(1.0, np.arange(1, RANDOM_CHUNK + 1) * RANDOM_STEP / max(distance, 1e-9))
-            points_T3 = start_3 + (goal_3 - start_3) * parts_T[:, None]
-            targets_T = [(Target(point_3, HOME_ROTATION_33, opening),) for point_3 in points_T3]
-            chunks.append(encode_targets(targets_T, situation.rotates))
-        return np.concatenate(chunks, axis=1)
+        rng, motion = generator(self._world.name, "random", situation.seed), self._world.random
+        low_A, high_A = np.array(motion.low), np.array(motion.high)
+        drawn_A = low_A < high_A
+        draws = RANDOM_CHUNK if motion.speed is None else 1
+        target_TA = np.tile(low_A, (RANDOM_CHUNK, 1))
+        target_TA[:, drawn_A] = rng.uniform(low_A[drawn_A], high_A[drawn_A], (draws, drawn_A.sum()))
+        if motion.speed is None:
+            return target_TA
+        for names in _points(self._world.action_space):
+            columns = [self._world.action_space.index(name) for name in names]
+            start_k = situation.state_SD[-1, [self._world.state_space.index(name) for name in names]]
+            goal_k = target_TA[-1, columns]
+            distance = float(np.linalg.norm(goal_k - start_k))
+            parts_T = np.minimum(1.0, np.arange(1, RANDOM_CHUNK + 1) * motion.speed / max(distance, 1e-9))
+            target_TA[:, columns] = start_k + (goal_k - start_k) * parts_T[:, None]
+        return target_TA
+
+
+def _points(space: ActionSpace) -> list[list[str]]:
+    """The dims of a space that are positions, by the point of the robot that they place."""
+    points: dict[tuple[str, str], list[str]] = {}
+    for dim in space:
+        if dim.kind == "position":
+            points.setdefault((dim.part, dim.quantity), []).append(dim.name)
+    return list(points.values())

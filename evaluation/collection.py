@@ -1,16 +1,9 @@
-"""Demonstrations of the scripted expert, written as robomimic-style HDF5.
+"""Demonstrations of a world's scripted expert, written as robomimic-style HDF5.
 
 Layout: `/data` with attributes `total` (frames) and `env_args` (JSON); `/data/demo_<i>` with attributes
-num_samples, instruction, success, embodiment and seed, and the datasets
-
-    actions              (N, C) absolute targets, columns named by the attribute `columns`; metres, radians
-    obs/eef_pos          (N, 3) m, table frame          obs/eef_quat  (N, 4) xyzw
-    obs/gripper          (N, 1) 0 closed … 1 open       obs/<camera>_image  (N, H, W, 3) uint8
-
-With two arms the three robot datasets exist per arm, `obs/right_eef_pos` and so on, so that a mapping made
-for one arm fails on them instead of reading half of the robot. Row t holds what was seen at t and the clean
-command given at t; what was executed carries the hand's noise. Equal arguments give equal arrays whatever
-the number of workers. Shape suffixes: N frames, C numbers of a command.
+num_samples, instruction, success, embodiment and seed, and the arrays that the world's expert recorded, of
+equal length: `actions`, with the attribute `columns`, and `obs/…`. Equal arguments give equal arrays whatever
+the number of workers.
 """
 
 from __future__ import annotations
@@ -20,27 +13,19 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
-import numpy as np
 
 from robot_foundry import __version__
 from robot_foundry.evaluation.seeds import scene_seed
-from robot_foundry.evaluation.worlds.tabletop.commands import encode_targets
-from robot_foundry.evaluation.worlds.tabletop.experts import Expert, HandNoise
-from robot_foundry.evaluation.worlds.tabletop.physics import Arm, Target
-from robot_foundry.evaluation.worlds.tabletop.tasks import Outcome
-from robot_foundry.evaluation.worlds.tabletop.world import CONTROL_HZ, Tabletop
-from robot_foundry.normalization.rotation import matrix_to_quaternion
+from robot_foundry.evaluation.world import Demonstrator, Recording
+from robot_foundry.evaluation.worlds.registry import get_demonstrator
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.runtime.keyed import generator
 from robot_foundry.runtime.parallel import unordered_map
 from robot_foundry.runtime.progress import Progress
 
-CAMERA_NAMES = {"primary": "front", "secondary": "side", "wrist_right": "wrist", "wrist_left": "wrist_left"}
-DWELL_STEPS = 2
 EPISODES_PER_ITEM = 16
-SLOWEST, FASTEST = 0.024, 0.028
 
 
 @dataclass(frozen=True)
@@ -53,9 +38,14 @@ class Request:
     seed: int
     cameras: tuple[str, ...] | None = None
     size: int = 64
+    world: str = "tabletop"
 
-    def world(self) -> Tabletop:
-        return Tabletop(self.task, variant=self.variant, cameras=self.cameras, size=self.size)
+    def demonstrator(self) -> Demonstrator:
+        return get_demonstrator(self.world, self.task, self.variant, cameras=self.cameras, size=self.size)
+
+    def settings(self) -> dict[str, Any]:
+        """What was asked of the world, which is named apart from it."""
+        return {name: value for name, value in asdict(self).items() if name != "world"}
 
 
 @dataclass(frozen=True)
@@ -64,13 +54,11 @@ class Demonstration:
 
     index: int
     seed: int
-    instruction: str
-    success: bool
-    arrays: dict[str, np.ndarray]
+    recording: Recording
 
     @property
     def num_frames(self) -> int:
-        return len(self.arrays["actions"])
+        return len(self.recording.arrays["actions"])
 
 
 @dataclass(frozen=True)
@@ -84,64 +72,11 @@ class Collection:
     bytes: int
 
 
-def demonstrate(world: Tabletop, seed: int) -> dict[str, np.ndarray]:
-    """Let the expert solve the episode of `seed`, watched; the arrays of the layout above.
-
-    The episode ends two steps after the strict goal is met, or after the task's longest time. Afterwards the
-    world's state says whether it succeeded.
-    """
-    world.reset(seed=seed)
-    variant = world.variant
-    rng = generator("tabletop", "hand", variant.name, seed)
-    expert = Expert(world.task, world.goal, variant.rotates, float(rng.uniform(SLOWEST, FASTEST)))
-    noise = HandNoise(rng, rotates=variant.rotates)
-    commands: list[tuple[Target, ...]] = []
-    measured: list[list[Arm]] = []
-    images: dict[str, list[np.ndarray]] = {role: [] for role in world.cameras}
-    dwell = 0
-    while dwell < DWELL_STEPS and world.time < world.task.max_steps:
-        commands.append(expert.command(world.physics))
-        measured.append(world.measured())
-        for role, frames in images.items():
-            frames.append(world.image(role))
-        world.advance(noise.apply(commands[-1]))
-        dwell += expert.done(world.physics)
-    return {
-        "actions": encode_targets(commands, variant.rotates),
-        **_robot(measured),
-        **{f"obs/{CAMERA_NAMES[role]}_image": np.stack(frames) for role, frames in images.items()},
-    }
-
-
-def _robot(measured: list[list[Arm]]) -> dict[str, np.ndarray]:
-    arrays = {}
-    for index, first in enumerate(measured[0]):
-        arm_N = [arms[index] for arms in measured]
-        prefix = "obs/" if len(measured[0]) == 1 else f"obs/{first.name}_"
-        arrays[f"{prefix}eef_pos"] = np.stack([arm.position_3 for arm in arm_N])
-        rotation_N33 = np.stack([arm.rotation_33 for arm in arm_N])
-        arrays[f"{prefix}eef_quat"] = matrix_to_quaternion(rotation_N33, order="xyzw")
-        arrays[f"{prefix}gripper"] = np.array([[arm.opening] for arm in arm_N])
-    return arrays
-
-
-def _record(item: tuple[Request, range]) -> list[Demonstration]:
-    request, indices = item
-    world = request.world()
-    demonstrations = []
-    for index in indices:
-        seed = scene_seed("collect", request.seed, index)
-        arrays = demonstrate(world, seed)
-        success = world.task.judge(world.physics, world.goal, False) is Outcome.SUCCESS
-        demonstrations.append(Demonstration(index, seed, world.instruction, success, arrays))
-    return demonstrations
-
-
 def collect(request: Request, out: Path, *, workers: int = 0, quiet: bool = False) -> Collection:
     """Record `request.episodes` demonstrations into the file `out`, which appears whole or not at all."""
     if request.episodes < 1:
         raise FoundryError(f"--episodes must be at least 1, got {request.episodes}")
-    world = request.world()
+    demonstrator = request.demonstrator()
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     successes = frames = 0
@@ -152,16 +87,24 @@ def collect(request: Request, out: Path, *, workers: int = 0, quiet: bool = Fals
         ):
             data = file.create_group("data")
             for demonstration in _in_order(request, workers):
-                _write(data, demonstration, world)
-                successes += demonstration.success
+                _write(data, demonstration, demonstrator)
+                success = demonstration.recording.success
+                successes += success
                 frames += demonstration.num_frames
-                progress.advance(1, errors=not demonstration.success)
+                progress.advance(1, errors=not success)
             data.attrs["total"] = frames
-            data.attrs["env_args"] = json.dumps(_env_args(request, world), sort_keys=True)
+            data.attrs["env_args"] = json.dumps(_env_args(request, demonstrator), sort_keys=True)
         os.replace(partial, out)
     finally:
         partial.unlink(missing_ok=True)
     return Collection(str(out), request.episodes, successes, frames, out.stat().st_size)
+
+
+def _record(item: tuple[Request, range]) -> list[Demonstration]:
+    request, indices = item
+    demonstrator = request.demonstrator()
+    seeds = {index: scene_seed("collect", request.seed, index) for index in indices}
+    return [Demonstration(index, seed, demonstrator.record(seed)) for index, seed in seeds.items()]
 
 
 def _in_order(request: Request, workers: int) -> Iterator[Demonstration]:
@@ -176,26 +119,27 @@ def _in_order(request: Request, workers: int) -> Iterator[Demonstration]:
             expected += 1
 
 
-def _env_args(request: Request, world: Tabletop) -> dict[str, object]:
+def _env_args(request: Request, demonstrator: Demonstrator) -> dict[str, object]:
     return {
-        "env_name": f"tabletop_{request.task}",
+        "env_name": f"{request.world}_{request.task}",
         "env_version": __version__,
         "env_kwargs": {
-            "control_freq": CONTROL_HZ,
-            "cameras": {CAMERA_NAMES[role]: role for role in world.cameras},
-            **{name: value for name, value in asdict(request).items() if name != "cameras"},
+            **request.settings(),
+            "control_freq": demonstrator.control_hz,
+            "cameras": dict(demonstrator.cameras),
         },
     }
 
 
-def _write(data: h5py.Group, demonstration: Demonstration, world: Tabletop) -> None:
+def _write(data: h5py.Group, demonstration: Demonstration, demonstrator: Demonstrator) -> None:
     group = data.create_group(f"demo_{demonstration.index}")
+    recording = demonstration.recording
     group.attrs["num_samples"] = demonstration.num_frames
-    group.attrs["instruction"] = demonstration.instruction
-    group.attrs["success"] = demonstration.success
-    group.attrs["embodiment"] = world.variant.embodiment + ("_two_arms" if len(world.task.arms) == 2 else "")
+    group.attrs["instruction"] = recording.instruction
+    group.attrs["success"] = recording.success
+    group.attrs["embodiment"] = demonstrator.embodiment
     group.attrs["seed"] = demonstration.seed
-    for name, array in demonstration.arrays.items():
+    for name, array in recording.arrays.items():
         if array.ndim == 4:
             # One frame a chunk: readers go frame by frame, and rendered pictures deflate about tenfold.
             group.create_dataset(
@@ -203,4 +147,4 @@ def _write(data: h5py.Group, demonstration: Demonstration, world: Tabletop) -> N
             )
         else:
             group.create_dataset(name, data=array)
-    group["actions"].attrs["columns"] = list(world.command_names)
+    group["actions"].attrs["columns"] = list(demonstrator.columns)

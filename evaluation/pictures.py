@@ -14,7 +14,6 @@ COLUMNS = 5
 CAPTION = 18
 CHARACTER = 7
 BORDER = 3
-FRAME_MS = 100
 LAST_FRAME_MS = 1000
 GREEN, RED, WHITE, BLACK = (30, 150, 60), (200, 40, 40), (255, 255, 255), (20, 20, 20)
 
@@ -30,9 +29,7 @@ class Film:
 
 
 def contact_sheet(films: Sequence[Film]) -> Image.Image:
-    """One row a film: five frames from first to last, framed green for success and red for failure."""
-    if not films:
-        return Image.new("RGB", (1, 1), WHITE)
+    """One row for each film, one or more: five frames, framed green for success and red for failure."""
     height, width = films[0].frames[0].shape[:2]
     row = height + CAPTION + 2 * BORDER
     wide = COLUMNS * width + (COLUMNS + 1) * BORDER
@@ -55,8 +52,8 @@ def contact_sheet(films: Sequence[Film]) -> Image.Image:
     return sheet
 
 
-def save_gif(film: Film, path: Path, zoom: int = 2) -> None:
-    """The whole film, ten frames a second, with its caption, resting on the last frame."""
+def save_gif(film: Film, path: Path, hz: float, zoom: int = 2) -> None:
+    """The whole film with its caption, `hz` frames a second where a GIF can, resting on the last frame."""
     height, width = film.frames[0].shape[:2]
     font = ImageFont.load_default(12)
     lines = textwrap.wrap(film.caption, width * zoom // CHARACTER)
@@ -67,5 +64,7 @@ def save_gif(film: Film, path: Path, zoom: int = 2) -> None:
         page.paste(Image.fromarray(frame_HWC).resize((width * zoom, height * zoom)), (0, above))
         ImageDraw.Draw(page).text((3, 2), "\n".join(lines), fill=BLACK, font=font)
         pages.append(page.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
-    durations = [FRAME_MS] * (len(pages) - 1) + [LAST_FRAME_MS]
+    # A GIF counts in hundredths of a second, and viewers slow down what has less than two of them.
+    frame_ms = 10 * max(2, round(100 / hz))
+    durations = [frame_ms] * (len(pages) - 1) + [LAST_FRAME_MS]
     pages[0].save(path, save_all=True, append_images=pages[1:], duration=durations, loop=0)

@@ -11,8 +11,8 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,12 @@ import numpy as np
 
 from robot_foundry import __version__
 from robot_foundry.evaluation.actors import Actor, ActorSpec, Situation
+from robot_foundry.evaluation.guard import open_world
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.pictures import Film, contact_sheet, save_gif
 from robot_foundry.evaluation.seeds import scene_seed
-from robot_foundry.evaluation.worlds.tabletop.commands import decode_targets
-from robot_foundry.evaluation.worlds.tabletop.tasks import Outcome
-from robot_foundry.evaluation.worlds.tabletop.variants import get_variant
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
+from robot_foundry.evaluation.world import Observation, Outcome, WorldFactory, WorldInfo
+from robot_foundry.evaluation.worlds.registry import get_world
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key
 from robot_foundry.runtime.parallel import unordered_map
@@ -37,11 +36,15 @@ GROUP = 8
 FILMED = 12
 FILM_SIZE = 128
 GIFS_EACH = 2
+MOST_DONORS = 1000
 
 
 @dataclass(frozen=True)
 class RolloutSpec:
-    """What to run. `execute` steps of each chunk are executed before the actor is asked again."""
+    """What to run. `execute` steps of each chunk are executed before the actor is asked again.
+
+    `world` is the name of one that is built in, or makes worlds of another kind.
+    """
 
     actor: ActorSpec
     task: str
@@ -53,6 +56,7 @@ class RolloutSpec:
     max_steps: int | None = None
     blank: bool = False
     shuffle_instructions: bool = False
+    world: str | WorldFactory = "tabletop"
 
     def __post_init__(self) -> None:
         problems = [
@@ -68,6 +72,10 @@ class RolloutSpec:
             raise FoundryError("; ".join(problems))
 
     @property
+    def factory(self) -> WorldFactory:
+        return get_world(self.world) if isinstance(self.world, str) else self.world
+
+    @property
     def condition(self) -> str:
         """`policy` or `random`, with what was taken away from it."""
         parts = ["random" if self.actor.run is None else "policy"]
@@ -77,7 +85,7 @@ class RolloutSpec:
 
 
 @dataclass(frozen=True)
-class Episode:
+class RolloutEpisode:
     """How one scene went. `asked` is the scene's own instruction, `told` what the actor was given."""
 
     index: int
@@ -98,7 +106,8 @@ class Rollout:
     """All episodes of one condition, in the order of their scenes."""
 
     spec: RolloutSpec
-    episodes: tuple[Episode, ...]
+    world: WorldInfo
+    episodes: tuple[RolloutEpisode, ...]
     seconds: float
 
     @property
@@ -108,12 +117,13 @@ class Rollout:
     def to_json(self) -> dict[str, Any]:
         trials = len(self.episodes)
         low, high = clopper_pearson(self.successes, trials)
-        settings = asdict(self.spec)
-        settings.update(settings.pop("actor"))
+        names = [entry.name for entry in fields(self.spec) if entry.name not in ("actor", "world")]
         return {
-            "world": "tabletop",
+            "world": self.world.name,
             "condition": self.spec.condition,
-            **settings,
+            **{name: getattr(self.spec, name) for name in names},
+            **asdict(self.spec.actor),
+            "embodiment": self.world.embodiment,
             "successes": self.successes,
             "trials": trials,
             "rate": self.successes / trials,
@@ -135,34 +145,39 @@ class Rollout:
 def rollout(spec: RolloutSpec, *, workers: int = 0, quiet: bool = False) -> Rollout:
     """Run `spec.episodes` scenes and count. `workers` processes share the groups; 0 and 1 run inline."""
     started = time.perf_counter()
-    embodiment = get_variant(spec.variant).embodiment
-    spec = replace(spec, actor=replace(spec.actor.pinned(), embodiment=embodiment))
+    spec = replace(spec, actor=spec.actor.pinned())
+    world = spec.factory.describe(spec.task, spec.variant)
     groups = range(0, spec.episodes, GROUP)
-    done: dict[int, list[Episode]] = {}
+    done: dict[int, list[RolloutEpisode]] = {}
     processes = 0 if workers == 1 else workers
     label = f"{spec.task} {spec.condition}"
     with Progress(spec.episodes, "scenes", label, quiet=quiet) as progress, _one_thread(spec):
         for index, episodes in unordered_map(
-            _run_group, ((spec, start) for start in groups), workers=processes
+            _run_group, ((spec, world, first) for first in groups), workers=processes
         ):
             done[index] = episodes
             progress.advance(len(episodes), errors=sum(not episode.success for episode in episodes))
     ordered = tuple(episode for index in sorted(done) for episode in done[index])
-    return Rollout(spec, ordered, time.perf_counter() - started)
+    return Rollout(spec, world, ordered, time.perf_counter() - started)
 
 
 def save(result: Rollout, out: Path) -> dict[str, Any]:
-    """Write `rollout.json`, `contact_sheet.png` and a few GIFs of each outcome to the folder `out`."""
+    """Write `rollout.json`, `contact_sheet.png` and a few GIFs of each outcome to the folder `out`.
+
+    Where the world draws no pictures there is the report alone.
+    """
     films = [episode.film for episode in result.episodes if episode.film is not None]
     out.mkdir(parents=True, exist_ok=True)
-    contact_sheet(films).save(out / "contact_sheet.png")
-    gifs = []
+    pictures = []
+    if films:
+        contact_sheet(films).save(out / "contact_sheet.png")
+        pictures.append("contact_sheet.png")
     for success in (True, False):
         for film in [film for film in films if film.success is success][:GIFS_EACH]:
             name = f"scene_{film.index:04d}_{'success' if success else 'failure'}.gif"
-            save_gif(film, out / name)
-            gifs.append(name)
-    report = {**result.to_json(), "files": ["rollout.json", "contact_sheet.png", *gifs]}
+            save_gif(film, out / name, result.world.control_hz)
+            pictures.append(name)
+    report = {**result.to_json(), "files": ["rollout.json", *pictures]}
     text = json.dumps(report, indent=2, ensure_ascii=False)
     open_storage(str(out)).write("rollout.json", text.encode("utf-8"))
     return report
@@ -175,88 +190,101 @@ class _Scene:
     """One running scene: its world, what the actor sees of it, and its film if it is filmed."""
 
     def __init__(self, spec: RolloutSpec, index: int, actor: Actor) -> None:
-        self.spec, self.index = spec, index
-        self.world = Tabletop(spec.task, variant=spec.variant, cameras=actor.roles, size=spec.size)
-        self.world.reset(seed=scene_seed("rollout", spec.seed, index))
-        self.told = self._shuffled() if spec.shuffle_instructions else self.world.instruction
-        self.limit = spec.max_steps or self.world.task.max_steps
-        self.outcome = Outcome.RUNNING
-        self.film: list[np.ndarray] | None = [] if index < min(FILMED, spec.episodes) else None
-        self._history = actor.history
-        self._seen: deque[tuple[dict[str, np.ndarray], np.ndarray]] = deque(maxlen=actor.history)
+        self.index = index
+        self._spec, self._history = spec, actor.history
+        self._seed = scene_seed("rollout", spec.seed, index)
+        self._world = open_world(spec.factory, spec.task, spec.variant, cameras=actor.roles, size=spec.size)
+        self._start = self._world.reset(self._seed)
+        self._instruction = self._shuffled() if spec.shuffle_instructions else self._start.instruction
+        self._limit = spec.max_steps or self._world.info.max_steps
+        self._outcome, self._steps = Outcome.RUNNING, 0
+        self._filmed = index < min(FILMED, spec.episodes)
+        self._film: list[np.ndarray] = []
+        self._seen: deque[Observation] = deque(maxlen=actor.history)
         self._look()
         self._shoot()
 
     @property
     def running(self) -> bool:
-        return self.outcome is Outcome.RUNNING and self.world.time < self.limit
+        return self._outcome is Outcome.RUNNING and self._steps < self._limit
+
+    def close(self) -> None:
+        self._world.close()
 
     def _shuffled(self) -> str:
-        """The instruction of the next scene whose target has another colour."""
-        other = Tabletop(self.spec.task, variant=self.spec.variant, cameras=())
-        own = self.world.physics.scene.solids[self.world.goal.target].colour
-        donor = self.index
-        while True:
-            donor += 1
-            other.reset(seed=scene_seed("rollout", self.spec.seed, donor))
-            if other.physics.scene.solids[other.goal.target].colour != own:
-                return other.instruction
+        """The instruction of the next scene that is about something else."""
+        spec = self._spec
+        with closing(open_world(spec.factory, spec.task, spec.variant)) as other:
+            for donor in range(self.index + 1, self.index + 1 + MOST_DONORS):
+                start = other.reset(scene_seed("rollout", spec.seed, donor))
+                if start.subject != self._start.subject:
+                    return start.instruction
+        raise FoundryError(
+            f"instructions cannot be shuffled: the {MOST_DONORS} scenes of task '{spec.task}' after scene "
+            f"{self.index} are all about '{self._start.subject}', as it is itself"
+        )
 
     def _look(self) -> None:
-        images = {role: self.world.image(role) for role in self.world.cameras}
-        if self.spec.blank:
-            images = {role: np.zeros_like(image_HWC) for role, image_HWC in images.items()}
-        self._seen.append((images, self.world.state()))
+        observation = self._world.observe()
+        if self._spec.blank:
+            images = {role: np.zeros_like(image_HWC) for role, image_HWC in observation.images.items()}
+            observation = replace(observation, images=images)
+        self._seen.append(observation)
 
     def _shoot(self) -> None:
-        if self.film is not None:
-            self.film.append(self.world.picture(FILM_SIZE))
+        if self._filmed and (picture_HWC := self._world.picture(FILM_SIZE)) is not None:
+            self._film.append(picture_HWC)
 
     def situation(self) -> Situation:
         seen = [self._seen[0]] * (self._history - len(self._seen)) + list(self._seen)
-        images = {role: np.stack([images[role] for images, _ in seen]) for role in self.world.cameras}
-        state_SD = np.stack([state_D for _, state_D in seen])
-        arms, rotates = self.world.task.arms, self.world.variant.rotates
-        seed = key("rollout", self.spec.seed, self.index, self.world.time) >> 1
-        return Situation(images, state_SD, self.world.state_space, self.told, arms, rotates, seed)
+        images = {role: np.stack([moment.images[role] for moment in seen]) for role in seen[0].images}
+        state_SD = np.stack([moment.state_D for moment in seen])
+        seed = key("rollout", self._spec.seed, self.index, self._steps) >> 1
+        return Situation(images, state_SD, self._instruction, seed)
 
-    def execute(self, chunk_TC: np.ndarray) -> None:
-        """Execute the first steps of a chunk; render only what the actor will be shown."""
-        part_TC = chunk_TC[: self.spec.execute]
-        targets_T = decode_targets(part_TC, self.world.physics.arms, self.world.variant.rotates)
-        for left, targets in zip(range(len(targets_T) - 1, -1, -1), targets_T, strict=True):
+    def execute(self, chunk_TA: np.ndarray) -> None:
+        """Execute the first steps of a chunk; observe only what the actor will be shown."""
+        part_TA = chunk_TA[: self._spec.execute]
+        self._world.aim(part_TA)
+        for left in range(len(part_TA) - 1, -1, -1):
             if not self.running:
                 return
-            self.outcome = self.world.advance(targets)
+            self._outcome = self._world.step()
+            self._steps += 1
             if left < self._history:
                 self._look()
             self._shoot()
 
-    def result(self) -> Episode:
+    def result(self) -> RolloutEpisode:
         film = None
-        if self.film is not None:
-            success = self.outcome is Outcome.SUCCESS
-            film = Film(self.index, tuple(self.film), self.told, success)
-        return Episode(
+        if self._film:
+            success = self._outcome is Outcome.SUCCESS
+            film = Film(self.index, tuple(self._film), self._instruction, success)
+        return RolloutEpisode(
             self.index,
-            self.world.seed,
-            self.world.instruction,
-            self.told,
-            self.outcome.value,
-            self.world.time,
+            self._seed,
+            self._start.instruction,
+            self._instruction,
+            self._outcome.value,
+            self._steps,
             film,
         )
 
 
-def _run_group(item: tuple[RolloutSpec, int]) -> list[Episode]:
-    spec, start = item
-    actor = spec.actor.build()
-    scenes = [_Scene(spec, index, actor) for index in range(start, start + GROUP)]
-    while running := [scene for scene in scenes if scene.running]:
-        chunks = actor.act([scene.situation() for scene in running])
-        for scene, chunk_TC in zip(running, chunks, strict=True):
-            scene.execute(chunk_TC)
-    return [scene.result() for scene in scenes if scene.index < spec.episodes]
+def _run_group(item: tuple[RolloutSpec, WorldInfo, int]) -> list[RolloutEpisode]:
+    spec, world, first = item
+    actor = spec.actor.build(world)
+    with ExitStack() as stack:
+        scenes = []
+        for index in range(first, first + GROUP):
+            scene = _Scene(spec, index, actor)
+            stack.callback(scene.close)
+            scenes.append(scene)
+        while running := [scene for scene in scenes if scene.running]:
+            chunks = actor.act([scene.situation() for scene in running])
+            for scene, chunk_TA in zip(running, chunks, strict=True):
+                scene.execute(chunk_TA)
+        return [scene.result() for scene in scenes if scene.index < spec.episodes]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from robot_foundry.cli.output import run
 from robot_foundry.evaluation import collection
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.seeds import scene_seed
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.runtime.errors import FoundryError
 

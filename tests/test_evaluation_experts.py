@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robot_foundry.evaluation.collection import demonstrate
 from robot_foundry.evaluation.seeds import scene_seed
+from robot_foundry.evaluation.world import Outcome
 from robot_foundry.evaluation.worlds.tabletop.commands import (
     action_space,
     canonical_to_commands,
@@ -14,11 +14,12 @@ from robot_foundry.evaluation.worlds.tabletop.commands import (
     decode_targets,
     state_space,
 )
+from robot_foundry.evaluation.worlds.tabletop.demonstrations import demonstrate
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
 from robot_foundry.evaluation.worlds.tabletop.experts import Expert
+from robot_foundry.evaluation.worlds.tabletop.goals import TASKS
 from robot_foundry.evaluation.worlds.tabletop.language import PHRASES
-from robot_foundry.evaluation.worlds.tabletop.tasks import TASKS, Outcome
 from robot_foundry.evaluation.worlds.tabletop.variants import VARIANTS
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
 from robot_foundry.normalization.representation import decode, encode
 from robot_foundry.normalization.rotation import (
     axis_angle_to_matrix,

@@ -10,9 +10,9 @@ import pytest
 
 import robot_foundry
 from robot_foundry.evaluation.collection import Request, collect
+from robot_foundry.evaluation.world import Outcome
 from robot_foundry.evaluation.worlds.tabletop.commands import canonical_to_commands, decode_targets
-from robot_foundry.evaluation.worlds.tabletop.tasks import Outcome
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
 from robot_foundry.ingest import ingest
 from robot_foundry.loader.robot.dataset import Dataset
 from robot_foundry.normalization.representation import decode, encode

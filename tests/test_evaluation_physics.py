@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from robot_foundry.evaluation.world import Outcome
+from robot_foundry.evaluation.worlds.tabletop.goals import TASKS, Goal
 from robot_foundry.evaluation.worlds.tabletop.objects import TABLE_HALF, Scene, Solid
 from robot_foundry.evaluation.worlds.tabletop.physics import (
     FINGER_RADIUS,
@@ -25,7 +27,6 @@ from robot_foundry.evaluation.worlds.tabletop.physics import (
     turn,
     turned_towards,
 )
-from robot_foundry.evaluation.worlds.tabletop.tasks import TASKS, Goal, Outcome
 
 
 def table(*solids: Solid, tip: tuple[float, float, float] = (0.0, 0.0, 0.2), opening: float = 0.0) -> Physics:

@@ -19,7 +19,8 @@ from robot_foundry.cli.output import run
 from robot_foundry.evaluation.actors import ActorSpec, Situation
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
+from robot_foundry.evaluation.worlds.registry import get_world
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.policy.actions import Actions
 from robot_foundry.policy.policy import Policy
@@ -90,25 +91,18 @@ def test_processes_change_nothing(two_processes: None, folder: Path, tmp_path: P
 
 
 def test_one_policy_drives_both_arms(folder: Path) -> None:
-    """Trained on both, it commands 7 numbers in one world and 4 in the other; pictures and words reach it."""
-    for variant, numbers in (("sim", 7), ("real", 4)):
-        actor = ActorSpec(str(folder / "both"), dataset=variant).build()
+    """Trained on both, it targets a pose in one world and a position in the other; it sees and is told."""
+    for variant, dims in (("sim", 10), ("real", 4)):
+        info = get_world("tabletop").describe("reach_pair", variant)
+        actor = ActorSpec(str(folder / "both"), dataset=variant).build(info)
         world = Tabletop("reach_pair", variant=variant, cameras=actor.roles, size=32)
         observation, _ = world.reset(seed=0)
         images = {role: np.stack([image] * 2) for role, image in observation["images"].items()}
-        seen = Situation(
-            images,
-            np.stack([observation["state"]] * 2),
-            world.state_space,
-            world.instruction,
-            world.task.arms,
-            world.variant.rotates,
-            seed=1,
-        )
+        seen = Situation(images, np.stack([observation["state"]] * 2), world.instruction, seed=1)
         blank = replace(seen, images={role: np.zeros_like(image) for role, image in images.items()})
         told = replace(seen, instruction="go away")
         chunk, without_pictures, other_words, again = actor.act([seen, blank, told, seen])
-        assert chunk.shape == (4, numbers)
+        assert chunk.shape == (4, dims)
         np.testing.assert_array_equal(chunk, again)
         for other in (without_pictures, other_words):
             assert (chunk != other).any()
@@ -147,7 +141,7 @@ def test_a_policy_keeps_its_own_rate_in_a_loop_of_another(
     """It sees the past at its own steps, and what it predicts for a time is commanded at that time."""
     policy = Policy.load(folder / name)
     spec = ActorSpec(str(folder / name))
-    actor, seen, said = spec.build(), [], []
+    actor, seen, said = spec.build(get_world("tabletop").describe("reach_pair", "sim")), [], []
     act_batch = Policy.act_batch
 
     def watched(self: Policy, observations: Any, *args: Any, **kwargs: Any) -> list[Actions]:
@@ -164,10 +158,7 @@ def test_a_policy_keeps_its_own_rate_in_a_loop_of_another(
     state_SD[:, 0] += 0.01 * np.arange(moments)  # a centimetre each tenth of a second
     images = {"primary": np.arange(moments, dtype=np.uint8)[:, None, None, None].repeat(32, 1).repeat(32, 2)}
     images["primary"] = images["primary"].repeat(3, 3)
-    arms, rotates = world.task.arms, world.variant.rotates
-    (command_TC,) = actor.act(
-        [Situation(images, state_SD, world.state_space, "reach", arms, rotates, seed=1)]
-    )
+    (target_TA,) = actor.act([Situation(images, state_SD, "reach", seed=1)])
     history = policy.steps(0).history
     ago = np.arange(history - 1, -1, -1) / hz
     column = policy.spaces.datasets[0].state.index("right.ee_position.x")
@@ -179,10 +170,10 @@ def test_a_policy_keeps_its_own_rate_in_a_loop_of_another(
         == np.maximum(np.floor(moments - 1 - 10 * ago + 1e-9), 0).astype(int).tolist()
     )
     (chunk,) = said
-    assert chunk.dt == pytest.approx(1 / hz) and len(command_TC) == steps
+    assert chunk.dt == pytest.approx(1 / hz) and len(target_TA) == steps
     x_T = chunk.values_TA[:, chunk.space.index("right.ee_position.x")]
     expected = np.interp(np.arange(steps) / 10, np.arange(4) / hz, x_T)
-    np.testing.assert_allclose(command_TC[:, 0], expected, atol=1e-9)
+    np.testing.assert_allclose(target_TA[:, 0], expected, atol=1e-9)
     film = rollout(RolloutSpec(spec, "reach_pair", episodes=1, size=32, max_steps=6), quiet=True)
     assert film.episodes[0].steps == 6
 

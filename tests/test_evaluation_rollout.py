@@ -20,9 +20,14 @@ from robot_foundry.evaluation.actors import Actor, ActorSpec, RandomActor, Situa
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout, save
 from robot_foundry.evaluation.seeds import scene_seed
-from robot_foundry.evaluation.worlds.tabletop.commands import encode_targets
+from robot_foundry.evaluation.world import WorldInfo
+from robot_foundry.evaluation.worlds.tabletop.commands import (
+    action_space,
+    canonical_state,
+    canonical_to_commands,
+)
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
 from robot_foundry.evaluation.worlds.tabletop.experts import Expert
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
 from robot_foundry.runtime.errors import FoundryError
 
 RANDOM = ActorSpec(run=None)
@@ -37,7 +42,7 @@ class ScriptedSpec(ActorSpec):
     task: str = "reach_pair"
     history: int = 2
 
-    def build(self) -> Actor:
+    def build(self, world: WorldInfo) -> Actor:
         return Scripted(self)
 
 
@@ -57,7 +62,7 @@ class Scripted:
             while not expert.done(world.physics):
                 steps.append(expert.command(world.physics))
                 world.advance(steps[-1])
-            self.plans[start] = encode_targets(steps, True)
+            self.plans[start] = np.stack([canonical_state(step) for step in steps])
 
     def act(self, situations: Sequence[Situation]) -> list[np.ndarray]:
         self.seen += situations
@@ -114,13 +119,19 @@ def test_the_wrong_object_fails_and_stops_the_episode() -> None:
     assert all(episode.steps <= 32 for episode in result.episodes)
 
 
+def commands(chunk: np.ndarray, world: Tabletop) -> np.ndarray:
+    """A chunk of canonical targets as commands of the world's arm."""
+    arms, rotates = world.task.arms, world.variant.rotates
+    return canonical_to_commands(chunk, action_space(arms, rotates), arms, rotates)
+
+
 def situations_of(spec: RolloutSpec) -> list[Situation]:
     """The situations that an actor meets while it runs `spec`."""
     scripted = Scripted(ScriptedSpec())
 
     @dataclass(frozen=True)
     class Watched(ActorSpec):
-        def build(self) -> Actor:
+        def build(self, world: WorldInfo) -> Actor:
             return scripted
 
     rollout(replace(spec, actor=Watched(None)), quiet=True)
@@ -167,8 +178,8 @@ def test_the_history_is_what_the_world_showed_step_by_step() -> None:
 
     @dataclass(frozen=True)
     class WatchedSpec(ActorSpec):
-        def build(self) -> Actor:
-            return Watched()
+        def build(self, world: WorldInfo) -> Actor:
+            return Watched(world)
 
     spec = RolloutSpec(WatchedSpec(None), "reach_single", "real", episodes=1, execute=5, max_steps=15)
     episode = rollout(spec, quiet=True).episodes[0]
@@ -181,7 +192,7 @@ def test_the_history_is_what_the_world_showed_step_by_step() -> None:
             np.testing.assert_array_equal(situation.state_SD[moment], seen[moment - 3]["state"])
             for role, image in seen[moment - 3]["images"].items():
                 np.testing.assert_array_equal(situation.images[role][moment], image)
-        seen += [world.step(command)[0] for command in chunk[:5]]
+        seen += [world.step(command)[0] for command in commands(chunk[:5], world)]
     assert (watched[1][0].images["primary"][0] != watched[1][0].images["primary"][2]).any()
 
 

@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import pytest
 
-from robot_foundry.evaluation.worlds.tabletop.tasks import TASKS
+from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
+from robot_foundry.evaluation.worlds.tabletop.goals import TASKS
 from robot_foundry.evaluation.worlds.tabletop.variants import VARIANTS
-from robot_foundry.evaluation.worlds.tabletop.world import Tabletop
 from robot_foundry.runtime.errors import FoundryError
 
 env_checker = pytest.importorskip("gymnasium.utils.env_checker")

@@ -9,10 +9,11 @@ import click
 
 from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import emit
+from robot_foundry.evaluation.worlds.registry import DEMONSTRATORS
 
 
 @click.command("collect")
-@click.argument("world", type=click.Choice(["tabletop"]))
+@click.argument("world", type=click.Choice(list(DEMONSTRATORS)))
 @click.option("--task", required=True, help="Which task, such as reach_single.")
 @click.option("--episodes", type=click.IntRange(min=1), required=True, help="How many demonstrations.")
 @click.option("--variant", default="sim", show_default=True, help="Look and arm of the world: sim or real.")
@@ -55,15 +56,10 @@ def command(
     from robot_foundry.evaluation.collection import Request, collect
 
     roles = None if cameras is None else tuple(role.strip() for role in cameras.split(",") if role.strip())
-    request = Request(task, variant, episodes, seed, roles, size)
+    request = Request(task, variant, episodes, seed, roles, size, world)
     if dry_run:
-        table = request.world()
-        planned = {
-            "out": str(out),
-            "cameras": list(table.cameras),
-            "columns": list(table.command_names),
-            **asdict(request),
-        }
+        settings, columns = request.settings(), list(request.demonstrator().columns)
+        planned = {"out": str(out), "cameras": settings.pop("cameras"), "columns": columns, **settings}
         emit(
             planned, as_json=as_json, text=f"would record {episodes} episodes of {task} ({variant}) to {out}"
         )

@@ -9,12 +9,13 @@ import click
 
 from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import emit
+from robot_foundry.evaluation.worlds.registry import WORLDS, get_world
 from robot_foundry.runtime.errors import UsageError
 
 
 @click.command("rollout")
 @click.argument("run", required=False, type=click.Path(exists=True))
-@click.option("--world", type=click.Choice(["tabletop"]), default="tabletop", show_default=True)
+@click.option("--world", type=click.Choice(list(WORLDS)), default="tabletop", show_default=True)
 @click.option("--task", required=True, help="Which task, such as reach_single.")
 @click.option("--variant", default="sim", show_default=True, help="Look and arm of the world: sim or real.")
 @click.option("--episodes", type=int, default=100, show_default=True, help="How many scenes.")
@@ -68,14 +69,11 @@ def command(
     """
     from robot_foundry.evaluation.actors import ActorSpec
     from robot_foundry.evaluation.rollout import RolloutSpec, rollout, save
-    from robot_foundry.evaluation.worlds.tabletop.tasks import get_task
-    from robot_foundry.evaluation.worlds.tabletop.variants import get_variant
 
     if random_control == (run is not None):
         raise UsageError("give either a training run or --random")
-    get_task(settings["task"])
-    get_variant(settings["variant"])
-    spec = RolloutSpec(ActorSpec(run, device, dataset), **settings)
+    get_world(world).describe(settings["task"], settings["variant"])
+    spec = RolloutSpec(ActorSpec(run, device, dataset), **settings, world=world)
     folder = out or _default_folder(run, spec.task, spec.variant, spec.condition)
     if dry_run:
         plan = {"world": world, "condition": spec.condition, "out": str(folder), **settings}

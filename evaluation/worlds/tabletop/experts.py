@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robot_foundry.evaluation.world import Outcome
+from robot_foundry.evaluation.worlds.tabletop.goals import Goal, Task
 from robot_foundry.evaluation.worlds.tabletop.physics import (
     FINGER_RADIUS,
     HOME_ROTATION_33,
@@ -23,7 +25,6 @@ from robot_foundry.evaluation.worlds.tabletop.physics import (
     angle_between,
     turn,
 )
-from robot_foundry.evaluation.worlds.tabletop.tasks import Goal, Outcome, Task
 
 HOVER = 0.055
 FUNNEL = 0.09

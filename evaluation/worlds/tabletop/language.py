@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from robot_foundry.evaluation.worlds.tabletop.goals import Goal
 from robot_foundry.evaluation.worlds.tabletop.objects import Scene
-from robot_foundry.evaluation.worlds.tabletop.tasks import Goal
 
 SHAPE_WORDS = {
     "cube": ("cube", "block", "box"),

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from robot_foundry.evaluation.worlds.tabletop.meshes import SIDES, Model, Pose
 from robot_foundry.evaluation.worlds.tabletop.objects import TABLE_HALF, Mark
 from robot_foundry.evaluation.worlds.tabletop.physics import Arm, Physics
-from robot_foundry.evaluation.worlds.tabletop.variants import Camera, Colour, Look
+from robot_foundry.evaluation.worlds.tabletop.variants import Colour, Look, Viewpoint
 
 SUPERSAMPLE = 2
 NEAR = 0.02
@@ -84,7 +84,7 @@ class Renderer:
     """Draws one episode. The empty table seen by a fixed camera is drawn once and copied."""
 
     def __init__(
-        self, cameras: Mapping[str, Camera], look: Look, physics: Physics, height: int, width: int
+        self, cameras: Mapping[str, Viewpoint], look: Look, physics: Physics, height: int, width: int
     ) -> None:
         self._cameras = cameras
         self._look = look

@@ -21,7 +21,7 @@ ROLES = ("primary", "secondary", "wrist_right", "wrist_left")
 
 
 @dataclass(frozen=True)
-class Camera:
+class Viewpoint:
     """A pinhole camera fixed to the room (`arm` None) or to an arm's tool frame.
 
     `eye` and `look_at` are points (x, y, z) and `up` a direction, all in the frame it is fixed to;
@@ -64,7 +64,7 @@ class Variant:
     name: str
     embodiment: str
     rotates: bool
-    cameras: Mapping[str, Camera]
+    cameras: Mapping[str, Viewpoint]
     look: Look
     image_noise: float
     state_noise: float
@@ -72,7 +72,7 @@ class Variant:
     light_jitter: float
     camera_jitter: float
 
-    def drawn(self, rng: np.random.Generator) -> tuple[Mapping[str, Camera], Look]:
+    def drawn(self, rng: np.random.Generator) -> tuple[Mapping[str, Viewpoint], Look]:
         """Cameras and look of one episode: the lamp's strength and the fixed cameras vary a little."""
         gain = 1.0 + self.light_jitter * float(rng.uniform(-1.0, 1.0))
         look = replace(self.look, ambient=self.look.ambient * gain, diffuse=self.look.diffuse * gain)
@@ -87,9 +87,9 @@ class Variant:
         return cameras, look
 
 
-def _wrist(arm: str, fov: float, back: float) -> Camera:
+def _wrist(arm: str, fov: float, back: float) -> Viewpoint:
     # Behind the fingers on their open side, looking between the fingertips; the tool's y points forward.
-    return Camera((0.0, -0.065, -back), (0.0, 0.0, 0.03), (0.0, 1.0, 0.0), fov, arm)
+    return Viewpoint((0.0, -0.065, -back), (0.0, 0.0, 0.03), (0.0, 1.0, 0.0), fov, arm)
 
 
 _SIM = Variant(
@@ -98,8 +98,8 @@ _SIM = Variant(
     rotates=True,
     cameras=MappingProxyType(
         {
-            "primary": Camera((0.47, 0.0, 0.68), (0.03, 0.0, 0.0), (-1.0, 0.0, 0.0), math.radians(42)),
-            "secondary": Camera((0.16, 0.62, 0.50), (0.0, 0.0, 0.03), (0.0, 0.0, 1.0), math.radians(50)),
+            "primary": Viewpoint((0.47, 0.0, 0.68), (0.03, 0.0, 0.0), (-1.0, 0.0, 0.0), math.radians(42)),
+            "secondary": Viewpoint((0.16, 0.62, 0.50), (0.0, 0.0, 0.03), (0.0, 0.0, 1.0), math.radians(50)),
             "wrist_right": _wrist("right", math.radians(80), 0.13),
             "wrist_left": _wrist("left", math.radians(80), 0.13),
         }
@@ -136,8 +136,8 @@ _REAL = Variant(
     rotates=False,
     cameras=MappingProxyType(
         {
-            "primary": Camera((0.46, -0.10, 0.66), (0.03, -0.01, 0.0), (-1.0, 0.0, 0.0), math.radians(48)),
-            "secondary": Camera((0.05, -0.66, 0.46), (0.0, 0.0, 0.03), (0.0, 0.0, 1.0), math.radians(54)),
+            "primary": Viewpoint((0.46, -0.10, 0.66), (0.03, -0.01, 0.0), (-1.0, 0.0, 0.0), math.radians(48)),
+            "secondary": Viewpoint((0.05, -0.66, 0.46), (0.0, 0.0, 0.03), (0.0, 0.0, 1.0), math.radians(54)),
             "wrist_right": _wrist("right", math.radians(70), 0.15),
             "wrist_left": _wrist("left", math.radians(70), 0.15),
         }

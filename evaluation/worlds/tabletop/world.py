@@ -1,212 +1,90 @@
-"""The tabletop as a Gymnasium environment.
+"""The tabletop behind the contract of `evaluation.world`: canonical targets in, roles and named dims out.
 
-    world = Tabletop("reach_single", variant="sim", cameras=("primary",), size=64)
-    observation, info = world.reset(seed=7)
-    observation, reward, terminated, truncated, info = world.step(world.action_space.sample())
-
-An observation is {"state": float64 (D,) over `state_space`, "images": {role: uint8 (H, W, 3)}}: the robot
-and what its cameras see, never where the objects are. `info` has the instruction, the seed and the outcome.
-The same task, variant and seed give the same episode; the scene depends on task and seed only, so that
-variants can be compared scene by scene.
+Shape suffixes: T periods, A dims of the action space, C numbers of a command.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from copy import deepcopy
-from typing import Any
+from dataclasses import dataclass
 
-import gymnasium
 import numpy as np
 
+from robot_foundry.evaluation.world import Observation, Outcome, RandomMotion, Start, WorldInfo
 from robot_foundry.evaluation.worlds.tabletop.commands import (
-    canonical_state,
-    command_names,
-    command_size,
+    action_space,
+    canonical_to_commands,
     decode_targets,
     state_space,
 )
-from robot_foundry.evaluation.worlds.tabletop.language import instruction
-from robot_foundry.evaluation.worlds.tabletop.objects import Scene
-from robot_foundry.evaluation.worlds.tabletop.physics import (
-    HOME_ROTATION_33,
-    REACH_HIGH_3,
-    REACH_LOW_3,
-    Arm,
-    Physics,
-    Target,
-    turn,
-)
-from robot_foundry.evaluation.worlds.tabletop.render import Renderer
-from robot_foundry.evaluation.worlds.tabletop.tasks import Goal, Outcome, get_task
-from robot_foundry.evaluation.worlds.tabletop.variants import ROLES, get_variant
-from robot_foundry.runtime.errors import FoundryError, nearest
-from robot_foundry.runtime.keyed import generator
+from robot_foundry.evaluation.worlds.tabletop.env import CONTROL_HZ, Tabletop, roles_for
+from robot_foundry.evaluation.worlds.tabletop.goals import get_task
+from robot_foundry.evaluation.worlds.tabletop.physics import HOME_ROTATION_33, Target
+from robot_foundry.evaluation.worlds.tabletop.variants import get_variant
+from robot_foundry.normalization.rotation import matrix_to_rot6d
 
-CONTROL_HZ = 10
-START_YAW = 0.5
-START_TILT = 0.15
-START_CLEARANCE = 0.10
+RANDOM_LOW_3, RANDOM_HIGH_3 = (-0.25, -0.25, 0.01), (0.25, 0.25, 0.15)
+RANDOM_SPEED = 0.028
 
 
-def roles_for(arms: tuple[str, ...]) -> tuple[str, ...]:
-    """The cameras there are: two fixed ones, and one on every wrist."""
-    return tuple(
-        role for role in ROLES if not role.startswith("wrist_") or role.removeprefix("wrist_") in arms
-    )
+@dataclass(frozen=True)
+class TabletopWorlds:
+    """Every task of the tabletop, as `sim` and as `real`."""
+
+    name: str = "tabletop"
+
+    def describe(self, task: str, variant: str) -> WorldInfo:
+        arms, look = get_task(task).arms, get_variant(variant)
+        return WorldInfo(
+            name=self.name,
+            embodiment=look.embodiment,
+            state_space=state_space(arms),
+            action_space=action_space(arms, look.rotates),
+            cameras=roles_for(arms),
+            control_hz=CONTROL_HZ,
+            max_steps=get_task(task).max_steps,
+            random=_random_motion(len(arms), look.rotates),
+        )
+
+    def build(self, task: str, variant: str, cameras: tuple[str, ...], size: int) -> TabletopWorld:
+        env = Tabletop(task, variant=variant, cameras=cameras, size=size)
+        return TabletopWorld(self.describe(task, variant), env)
 
 
-class Tabletop(gymnasium.Env[dict[str, Any], np.ndarray]):
-    """One table with one task. `cameras=()` renders nothing; `size` is the image side in pixels."""
+class TabletopWorld:
+    """One table, which a policy tells canonical targets as it would tell the arm's controller."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012
+    def __init__(self, info: WorldInfo, env: Tabletop) -> None:
+        self.info = info
+        self._env = env
+        self._targets: deque[tuple[Target, ...]] = deque()
 
-    def __init__(
-        self,
-        task: str,
-        *,
-        variant: str = "sim",
-        cameras: tuple[str, ...] | None = None,
-        size: int = 64,
-        render_mode: str | None = None,
-    ) -> None:
-        self.task = get_task(task)
-        self.variant = get_variant(variant)
-        roles = roles_for(self.task.arms)
-        self.cameras = roles if cameras is None else cameras
-        for role in self.cameras:
-            if role not in roles:
-                raise FoundryError(
-                    f"task {task!r} has no camera {role!r}{nearest(role, roles)}",
-                    hint=f"cameras: {', '.join(roles)}",
-                )
-        if not 16 <= size <= 1024:
-            raise FoundryError(f"image size must be 16 to 1024 pixels, got {size}")
-        self.size = size
-        self.render_mode = render_mode
-        self.state_space = state_space(self.task.arms)
-        self.command_names = command_names(self.task.arms, self.variant.rotates)
-        self.action_space = self._commands()
-        self.observation_space = self._observations()
+    def reset(self, seed: int) -> Start:
+        self._env.begin(seed)
+        # In one scene all colours differ, so the colour of the target is what an instruction is about.
+        target = self._env.physics.scene.solids[self._env.goal.target]
+        return Start(self._env.instruction, target.colour)
 
-    def _commands(self) -> gymnasium.spaces.Box:
-        turns = [np.pi] * 3 if self.variant.rotates else []
-        low = [*REACH_LOW_3, *(-t for t in turns), 0.0] * len(self.task.arms)
-        high = [*REACH_HIGH_3, *turns, 1.0] * len(self.task.arms)
-        assert len(low) == command_size(self.variant.rotates) * len(self.task.arms)
-        return gymnasium.spaces.Box(np.array(low), np.array(high), dtype=np.float64)
+    def observe(self) -> Observation:
+        images = {role: self._env.image(role) for role in self._env.cameras}
+        return Observation(images, self._env.state())
 
-    def _observations(self) -> gymnasium.spaces.Dict:
-        shape = (self.size, self.size, 3)
-        images: dict[str, gymnasium.Space[Any]] = {
-            role: gymnasium.spaces.Box(0, 255, shape, np.uint8) for role in self.cameras
-        }
-        state = gymnasium.spaces.Box(-np.inf, np.inf, (len(self.state_space),), np.float64)
-        return gymnasium.spaces.Dict({"state": state, "images": gymnasium.spaces.Dict(images)})
+    def aim(self, target_TA: np.ndarray) -> None:
+        arms, rotates = self._env.task.arms, self._env.variant.rotates
+        command_TC = canonical_to_commands(target_TA, self.info.action_space, arms, rotates)
+        self._targets = deque(decode_targets(command_TC, self._env.physics.arms, rotates))
 
-    # -- Gymnasium -----------------------------------------------------------------------------------
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Start the episode of `seed`, any non-negative integer; without one the next seed is drawn."""
-        super().reset(seed=seed)
-        self.seed = int(self.np_random.integers(2**63)) if seed is None else seed
-        rng = generator("tabletop", self.task.name, self.seed)
-        scene, self.goal = self.task.draw(rng)
-        self.instruction = instruction(scene, self.goal, rng)
-        self.physics = Physics(scene, self._start(scene, self.goal, rng))
-        look_rng = generator("tabletop", "look", self.variant.name, self.seed)
-        self._cameras, self._look = self.variant.drawn(look_rng)
-        self._renderers: dict[int, Renderer] = {}
-        self._past: deque[Physics] = deque(maxlen=self.variant.camera_latency + 1)
-        self.time = 0
-        self._remember()
-        return self.observe(), self._info(Outcome.RUNNING)
-
-    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Execute one command (C,), columns as `command_names`, for a tenth of a second."""
-        command_C = np.asarray(action, dtype=np.float64)
-        if command_C.shape != self.action_space.shape or not np.isfinite(command_C).all():
-            raise FoundryError(f"a command is {self.action_space.shape} finite numbers, got {command_C}")
-        (targets,) = decode_targets(command_C[None], self.physics.arms, self.variant.rotates)
-        outcome = self.advance(targets)
-        over = outcome is not Outcome.RUNNING
-        truncated = not over and self.time >= self.task.max_steps
-        return self.observe(), float(outcome is Outcome.SUCCESS), over, truncated, self._info(outcome)
-
-    def render(self) -> np.ndarray:
-        return self.image("primary")
-
-    # -- what collection and rollouts use, without images on every step ------------------------------
-
-    def advance(self, targets: tuple[Target, ...]) -> Outcome:
-        """One step by targets instead of a command; renders nothing."""
-        self.physics.step(targets)
-        self.time += 1
-        self._remember()
-        return self.task.judge(self.physics, self.goal, False)
-
-    def observe(self) -> dict[str, Any]:
-        return {"state": self.state(), "images": {role: self.image(role) for role in self.cameras}}
-
-    def state(self) -> np.ndarray:
-        """The measured state of the robot, float64 over `state_space`."""
-        return canonical_state(self.measured())
-
-    def measured(self) -> list[Arm]:
-        """The arms as the robot's own sensors see them: with noise, if the variant has any."""
-        arms = [Arm(arm.name, arm.position_3, arm.rotation_33, arm.opening) for arm in self.physics.arms]
-        if self.variant.state_noise > 0.0:
-            rng = generator("tabletop", "state", self.seed, self.time)
-            for arm in arms:
-                arm.position_3 = arm.position_3 + rng.normal(0.0, self.variant.state_noise, 3)
-        return arms
-
-    def image(self, role: str) -> np.ndarray:
-        """What the camera of `role` delivers now: uint8 (H, W, 3)."""
-        image_HWC = self._renderer(self.size).image(role, self._past[0])
-        if self.variant.image_noise > 0.0:
-            rng = generator("tabletop", "image", role, self.seed, self.time)
-            noise_HWC = rng.standard_normal(image_HWC.shape, dtype=np.float32) * self.variant.image_noise
-            image_HWC = np.clip(image_HWC + noise_HWC, 0.0, 255.0).astype(np.uint8)
-        return image_HWC
+    def step(self) -> Outcome:
+        return self._env.advance(self._targets.popleft())
 
     def picture(self, size: int) -> np.ndarray:
-        """The primary view as it is now, for people: without noise or latency, uint8 (size, size, 3)."""
-        return self._renderer(size).image("primary", self.physics)
+        return self._env.picture(size)
 
-    def _renderer(self, size: int) -> Renderer:
-        if size not in self._renderers:
-            self._renderers[size] = Renderer(self._cameras, self._look, self.physics, size, size)
-        return self._renderers[size]
+    def close(self) -> None:
+        self._env.close()
 
-    def _remember(self) -> None:
-        # Without latency the camera looks at the live state; only a late camera needs copies of the past.
-        late = self.variant.camera_latency > 0 and bool(self.cameras)
-        self._past.append(deepcopy(self.physics) if late else self.physics)
 
-    def _info(self, outcome: Outcome) -> dict[str, Any]:
-        return {"instruction": self.instruction, "seed": self.seed, "outcome": outcome.value}
-
-    def _start(self, scene: Scene, goal: Goal, rng: np.random.Generator) -> list[Arm]:
-        arms = []
-        target = scene.solids[goal.target]
-        for name in self.task.arms:
-            low, high = (
-                (-0.20, 0.20)
-                if len(self.task.arms) == 1
-                else {"right": (-0.25, -0.08), "left": (0.08, 0.25)}[name]
-            )
-            while True:
-                x, y, z = rng.uniform((-0.20, low, 0.12), (0.20, high, 0.22))
-                if (x - target.x) ** 2 + (y - target.y) ** 2 > START_CLEARANCE**2:
-                    break
-            yaw, tilt, toward = rng.uniform((-START_YAW, 0.0, -np.pi), (START_YAW, START_TILT, np.pi))
-            opening = float(rng.uniform(0.0, 1.0))
-            rotation_33 = HOME_ROTATION_33
-            if self.variant.rotates:
-                axis_3 = np.array([np.cos(toward), np.sin(toward), 0.0])
-                rotation_33 = turn(axis_3, tilt) @ turn(np.array([0.0, 0.0, 1.0]), yaw) @ HOME_ROTATION_33
-            arms.append(Arm(name, np.array([x, y, z]), rotation_33, opening))
-        return arms
+def _random_motion(arms: int, rotates: bool) -> RandomMotion:
+    """Straight to points over the table with a random opening, looking down."""
+    down = tuple(matrix_to_rot6d(HOME_ROTATION_33).tolist()) if rotates else ()
+    return RandomMotion((*RANDOM_LOW_3, *down, 0.0) * arms, (*RANDOM_HIGH_3, *down, 1.0) * arms, RANDOM_SPEED)

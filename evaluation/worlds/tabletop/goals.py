@@ -1,4 +1,4 @@
-"""The tasks: which scene is drawn, what the goal is, when it is reached.
+"""The goals of the tasks: which scene is drawn, what is asked, when it is reached.
 
 Success is geometry. `strict` judges with smaller tolerances: demonstrations are recorded until the strict
 goal is met, so that a policy that imitates them aims at the middle of what an evaluation accepts.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from types import MappingProxyType
 
 import numpy as np
 
+from robot_foundry.evaluation.world import Outcome
 from robot_foundry.evaluation.worlds.tabletop.objects import (
     COLOURS,
     GRASPABLE,
@@ -31,12 +31,6 @@ SPREAD = 0.21
 GAP = 0.05
 ZONE_RADIUS = 0.06
 PUSH_CLEARANCE = 0.12
-
-
-class Outcome(Enum):
-    RUNNING = "running"
-    SUCCESS = "success"
-    FAILURE = "failure"
 
 
 @dataclass(frozen=True)

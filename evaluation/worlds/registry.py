@@ -1,0 +1,37 @@
+"""The worlds that are built in, by name. A world is imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from robot_foundry.runtime.errors import FoundryError, nearest
+
+if TYPE_CHECKING:
+    from robot_foundry.evaluation.world import Demonstrator, WorldFactory
+
+WORLDS = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.world:TabletopWorlds"}
+DEMONSTRATORS = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.demonstrations:TabletopDemonstrator"}
+
+
+def get_world(name: str) -> WorldFactory:
+    """The factory of the worlds called `name`; FoundryError with the nearest name otherwise."""
+    factory: WorldFactory = _load(name, WORLDS, "no world is called")()
+    return factory
+
+
+def get_demonstrator(
+    name: str, task: str, variant: str, *, cameras: tuple[str, ...] | None, size: int
+) -> Demonstrator:
+    """The scripted expert of a world, watched through `cameras`: roles, None for all that there are."""
+    demonstrator: Demonstrator = _load(name, DEMONSTRATORS, "there is no scripted expert for the world")(
+        task, variant, cameras, size
+    )
+    return demonstrator
+
+
+def _load(name: str, places: dict[str, str], absent: str) -> Any:
+    if name not in places:
+        raise FoundryError(f"{absent} {name!r}{nearest(name, places)}", hint=f"there are {', '.join(places)}")
+    module, _, attribute = places[name].partition(":")
+    return getattr(import_module(module), attribute)
