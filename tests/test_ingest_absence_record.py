@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robot_foundry.ingest.absence.absence import MOST_NAMES, Asked, Outcome, absence
-from robot_foundry.ingest.absence.holdings import Holdings
+from robot_foundry.ingest.robot.absence.absence import MOST_NAMES, Asked, Outcome, absence
+from robot_foundry.ingest.robot.absence.holdings import Holdings
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.resolve import resolve
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.spec_files import load_spec
-from robot_foundry.ingest.spec.spec_reader import spec_from_json
-from robot_foundry.ingest.survey import Surveyed
 
 FRAMES = 6
 

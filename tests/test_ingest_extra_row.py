@@ -16,7 +16,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.robot.tables import Flag
-from robot_foundry.ingest.spec.spec_reader import spec_from_json
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))

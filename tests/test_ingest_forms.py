@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from robot_foundry.checks.remedies import DISPLACEMENTS, OTHER_READING
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.conversions import Given
 from robot_foundry.ingest.robot.forms import FORMS, Form, Setting
 from robot_foundry.ingest.robot.interface import Interface
 from robot_foundry.ingest.robot.inverse import source_actions
 from robot_foundry.ingest.robot.mapping import canonical
 from robot_foundry.ingest.robot.resolve import resolve
-from robot_foundry.ingest.spec.quantities import POSITION, kind_of
+from robot_foundry.ingest.robot.spec.quantities import POSITION, kind_of
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.section import REQUIRED, number
-from robot_foundry.ingest.spec.spec_reader import spec_from_json
-from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.runtime.errors import UsageError
 
 DOCS = (Path(__file__).parent.parent / "docs" / "specs.md").read_text("utf-8")

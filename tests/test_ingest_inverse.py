@@ -35,9 +35,9 @@ from robot_foundry.ingest.robot.interface import (
 from robot_foundry.ingest.robot.inverse import source_actions
 from robot_foundry.ingest.robot.mapping import canonical
 from robot_foundry.ingest.robot.resolve import resolve
-from robot_foundry.ingest.spec.quantities import kind_of
+from robot_foundry.ingest.robot.spec.quantities import kind_of
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec
-from robot_foundry.ingest.spec.spec_reader import spec_from_json
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from tensorflow_datasets.core import features as tfds
 
-from robot_foundry.ingest.spec.spec_reader import spec_from_json
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.runtime.errors import UsageError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))

@@ -14,10 +14,10 @@ import h5py
 import numpy as np
 import pytest
 
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.sources import LAYOUTS, layout
 from robot_foundry.ingest.sources.declared import DeclaredLayout, OptionsSection
 from robot_foundry.ingest.spec.section import REQUIRED, Section, text
-from robot_foundry.ingest.spec.spec_reader import spec_from_json
 from robot_foundry.runtime.errors import UsageError
 
 HERE = Path(__file__).parent

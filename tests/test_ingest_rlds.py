@@ -22,8 +22,9 @@ from scipy.spatial.transform import Rotation
 from tensorflow_datasets.core import features as tfds
 
 import robot_foundry
-from robot_foundry.ingest.sources import Encoded, Refused
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources import Refused
+from robot_foundry.ingest.sources.source_episode import Encoded
 from robot_foundry.runtime.errors import UsageError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("rlds_directories.py"))))

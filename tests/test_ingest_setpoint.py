@@ -17,8 +17,8 @@ from scipy.spatial.transform import Rotation
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.ingest.engine import run
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.spec_files import load_spec
-from robot_foundry.ingest.spec.spec_reader import spec_from_json
 from robot_foundry.loader.load import load
 from robot_foundry.loader.robot.dataset import open as open_dataset
 from robot_foundry.policy import Policy

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec, parse_yaml, with_overrides
-from robot_foundry.ingest.spec.spec_reader import spec_from_json
 from robot_foundry.runtime.errors import UsageError
 
 MINIMAL = """

@@ -15,8 +15,7 @@ from typing import Any
 
 from robot_foundry.ingest.robot import conversions
 from robot_foundry.ingest.robot.conversions import Array, Given
-from robot_foundry.ingest.spec import section as checks
-from robot_foundry.ingest.spec.quantities import (
+from robot_foundry.ingest.robot.spec.quantities import (
     GRIPPER,
     JOINT,
     NUMBERS,
@@ -25,8 +24,9 @@ from robot_foundry.ingest.spec.quantities import (
     kind_of,
     num_components,
 )
+from robot_foundry.ingest.robot.spec.spec import Field
+from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.section import REQUIRED
-from robot_foundry.ingest.spec.spec import Field
 
 EULER = re.compile(r"[xyz]{3}|[XYZ]{3}")
 

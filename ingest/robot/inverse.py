@@ -20,8 +20,8 @@ from robot_foundry.ingest.robot.conversions import Array, Given
 from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.interface import Interface, columns_of
 from robot_foundry.ingest.robot.osc import PlacedCommands
-from robot_foundry.ingest.spec.quantities import ROTATION, kind_of
-from robot_foundry.ingest.spec.spec import Field, MappingSpec
+from robot_foundry.ingest.robot.spec.quantities import ROTATION, kind_of
+from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.normalization import rotation
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError, nearest

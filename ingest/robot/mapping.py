@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import Flag
-from robot_foundry.ingest.absence.notes import Notes
+from robot_foundry.ingest.robot.absence.notes import Notes
 from robot_foundry.ingest.robot.conversions import Array, Clip, Given
 from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.labels import annotations_of, success_of
 from robot_foundry.ingest.robot.osc import PlacedCommands, check_displacement, controller
+from robot_foundry.ingest.robot.spec.quantities import GRIPPER, POSITION, ROTATION, canonical_name, kind_of
+from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec, Noop
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.spec.quantities import GRIPPER, POSITION, ROTATION, canonical_name, kind_of
-from robot_foundry.ingest.spec.spec import Field, MappingSpec, Noop
 from robot_foundry.normalization import rotation
 from robot_foundry.normalization.space import ActionSpace, dims_for
 

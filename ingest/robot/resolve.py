@@ -12,15 +12,15 @@ from math import prod
 from typing import Any
 
 from robot_foundry.catalog.robot.schema import Camera, Schema
-from robot_foundry.ingest.absence.expectations import contradictions, controller_problems
-from robot_foundry.ingest.absence.holdings import all_fields
+from robot_foundry.ingest.robot.absence.expectations import contradictions, controller_problems
+from robot_foundry.ingest.robot.absence.holdings import all_fields
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.forms import form_of, width_of
 from robot_foundry.ingest.robot.osc import Controller, controller
+from robot_foundry.ingest.robot.spec.quantities import JOINT, canonical_name, kind_of
+from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.lengths import extra_row_hint
-from robot_foundry.ingest.spec.quantities import JOINT, canonical_name, kind_of
-from robot_foundry.ingest.spec.spec import Field, MappingSpec
-from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment, dims_for
 from robot_foundry.normalization.tool_frame import CANONICAL
 from robot_foundry.runtime.canonical import canonical_json

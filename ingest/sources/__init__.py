@@ -1,4 +1,4 @@
-"""Readers of source layouts. A layout lists the episodes of a file and opens one of them to stream it.
+"""Readers of source layouts, which list the units of a file; those of robots open one to stream it.
 
 Each is declared in `layouts` of its folder: its name, its reader, and what it understands of a spec. Specs
 are checked against that, and nothing else names layouts; a reader is imported when a source is read.
@@ -6,34 +6,17 @@ are checked against that, and nothing else names layouts; a reader is imported w
 
 from __future__ import annotations
 
-from robot_foundry.ingest.sources.base import (
-    Data,
-    Encoded,
-    Layout,
-    Picture,
-    Refused,
-    SourceCamera,
-    SourceEpisode,
-    SourceFile,
-    Text,
-    Texts,
-    Unit,
-)
+from robot_foundry.ingest.sources.base import Data, Layout, Refused, SourceFile, Texts, Unit
 from robot_foundry.ingest.sources.droid.layouts import LAYOUTS as OF_DROID
 from robot_foundry.ingest.sources.hdf5.layouts import LAYOUTS as OF_HDF5
 from robot_foundry.ingest.sources.rlds.layouts import LAYOUTS as OF_RLDS
 
 __all__ = [
     "LAYOUTS",
-    "SourceCamera",
     "Data",
-    "Encoded",
-    "SourceEpisode",
     "Layout",
-    "Picture",
     "Refused",
     "SourceFile",
-    "Text",
     "Texts",
     "Unit",
     "layout",

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.spec.spec import Content
 
 # No recorder has more frames a second than one in this time.
 FINEST_S = 1e-4

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
+from robot_foundry.ingest.robot.spec.spec import LayoutOptions
 from robot_foundry.ingest.spec.section import Section
-from robot_foundry.ingest.spec.spec import LayoutOptions
 
 # The kind of version that a source of episodes makes.
 ROBOT = "robot"

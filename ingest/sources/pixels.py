@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.spec.spec import Content, PixelSetting
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.spec.spec import Content, PixelSetting
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.images import MAX_PIXELS
 

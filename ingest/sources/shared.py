@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from robot_foundry.ingest.sources.base import Refused, SourceCamera, Text
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.source_episode import SourceCamera, Text
 from robot_foundry.runtime.errors import nearest
 
 # The low-dimensional arrays of an episode are held in memory at once.

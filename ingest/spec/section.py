@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from robot_foundry.runtime.errors import nearest
-from robot_foundry.shards.keys import CAMERA
 
 # In place of a default: the key must be there.
 REQUIRED = object()
@@ -112,9 +110,3 @@ def choice(choices: tuple[str, ...]) -> Callable[[Any], str]:
         return str(value)
 
     return check
-
-
-def camera_name(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(CAMERA, value):
-        raise ValueError(f"{value!r} is not a camera name: use 1 to 40 of the characters a-z, 0-9 and '_'")
-    return value

@@ -1,16 +1,18 @@
-"""Specs from packaged names, files and JSON, with overrides."""
+"""Specs from packaged names, files and JSON, with overrides. Each is read strictly, by its kind."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.ingest.spec.spec import Spec
-from robot_foundry.ingest.spec.spec_reader import spec_from_json
+from robot_foundry.catalog.kind import face
+from robot_foundry.ingest.sources import LAYOUTS
+from robot_foundry.ingest.sources.declared import ROBOT
+from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.runtime.errors import UsageError, nearest
 from robot_foundry.runtime.files import read_utf8
 
@@ -23,14 +25,14 @@ def builtin_specs() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
+def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> SourceSpec:
     """The spec of that name or file, with `dotted.key=value` overrides (values are YAML; null removes)."""
     text = str(name_or_path)
     if text.endswith(SPEC_SUFFIXES):
         path = Path(text)
         if not path.is_file():
             raise UsageError(f"there is no spec file {text}", hint="docs/specs.md says how to write one")
-        spec = spec_from_json(parse_yaml(read_utf8(path), text), text)
+        spec = read_spec(parse_yaml(read_utf8(path), text), text)
     else:
         names = builtin_specs()
         if text not in names:
@@ -41,15 +43,27 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
         spec = _packaged(text)
     if not overrides:
         return spec
-    changed = spec_from_json(with_overrides(spec.to_json(), overrides), text)
+    changed = read_spec(with_overrides(spec.to_json(), overrides), text)
     return replace(changed, overrides=tuple(overrides))
 
 
 @cache
-def _packaged(name: str) -> Spec:
+def _packaged(name: str) -> SourceSpec:
     """A spec that comes with the package. Its YAML is parsed once: a run compares what is asked with it."""
     text = (resources.files("robot_foundry.ingest") / "specs" / f"{name}.yaml").read_text("utf-8")
-    return spec_from_json(parse_yaml(text, name), name)
+    return read_spec(parse_yaml(text, name), name)
+
+
+def read_spec(values: Any, where: str) -> SourceSpec:
+    """Check and read a spec; `UsageError` lists every problem, each with the nearest valid key.
+
+    Its layout says of which kind it is. One without a layout that is known is read as a robot's, whose reader
+    lists that beside all other problems.
+    """
+    name = values.get("layout") if isinstance(values, Mapping) else None
+    kind = LAYOUTS[name].kind if isinstance(name, str) and name in LAYOUTS else ROBOT
+    spec: SourceSpec = face(kind, "ingest").read_spec(values, where)
+    return spec
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -66,7 +80,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of `Spec.to_json()` with each `dotted.key=value` set. Names in it may hold dots themselves."""
+    """A copy of `SourceSpec.to_json()` with each `dotted.key=value` set. Names may hold dots themselves."""
     for override in overrides:
         path, separator, text = override.partition("=")
         if not separator or not path:

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Picture, Refused, SourceCamera
+from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.hdf5 import hdf5
 from robot_foundry.ingest.sources.lengths import MOST_OFF, check_length
+from robot_foundry.ingest.sources.source_episode import Picture, SourceCamera
 from robot_foundry.ingest.sources.video import Video
 
 VIDEO, STEREO, TIMES = ".mp4", "-stereo", "_timestamps.json"

@@ -19,15 +19,9 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources import video
-from robot_foundry.ingest.sources.base import (
-    Refused,
-    SourceCamera,
-    SourceEpisode,
-    SourceFile,
-    Texts,
-    Unit,
-)
+from robot_foundry.ingest.sources.base import Refused, SourceFile, Texts, Unit
 from robot_foundry.ingest.sources.clock import Clock, clock_of
 from robot_foundry.ingest.sources.droid.cameras import (
     STEREO,
@@ -47,9 +41,9 @@ from robot_foundry.ingest.sources.hdf5.stated_places import TIMESTAMP, episode_s
 from robot_foundry.ingest.sources.hdf5.structure import read
 from robot_foundry.ingest.sources.lengths import fitted
 from robot_foundry.ingest.sources.shared import UNASKED, chosen
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.sources.source_episode import SourceCamera, SourceEpisode
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.keys import episode_key
+from robot_foundry.shards.robot.names import episode_key
 
 TRAJECTORY = "trajectory.h5"
 METADATA = re.compile(r"metadata_[^/]*\.json")

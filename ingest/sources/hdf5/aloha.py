@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import h5py
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.hdf5.layouts import ALOHA, StatedPlaces
 from robot_foundry.ingest.sources.hdf5.stated_places import Hdf5Places
-from robot_foundry.ingest.spec.spec import Content
 
 PLACES = StatedPlaces(length="action", images=("observations/images/*",))
 

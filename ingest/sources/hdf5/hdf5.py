@@ -21,9 +21,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Refused, text_of
+from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.hdf5.links import ERRORS, child, unreadable
 from robot_foundry.ingest.sources.shared import GIT_LFS, LARGEST_ROW, SKIPPED
+from robot_foundry.ingest.sources.source_episode import text_of
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
 LONGEST_TEXT = 1 << 16

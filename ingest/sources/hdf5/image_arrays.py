@@ -16,10 +16,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from robot_foundry.ingest.sources.base import Encoded, Picture, Refused, SourceCamera
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.hdf5 import hdf5
 from robot_foundry.ingest.sources.pixels import Pixels, pixels_of
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.sources.source_episode import Encoded, Picture, SourceCamera
 from robot_foundry.shards import images
 from robot_foundry.shards.errors import CorruptImage
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from robot_foundry.ingest.robot.spec.spec import camera_name
 from robot_foundry.ingest.sources.declared import DeclaredLayout, OptionsSection
 from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.section import REQUIRED
@@ -87,7 +88,7 @@ def _time(section: checks.Section) -> Time:
 
 def _images(value: Any) -> tuple[str, ...] | dict[str, str]:
     if isinstance(value, dict):
-        return {checks.camera_name(name): checks.text(path) for name, path in value.items()}
+        return {camera_name(name): checks.text(path) for name, path in value.items()}
     return checks.texts(value)
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import h5py
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, Unit
 from robot_foundry.ingest.sources.hdf5 import hdf5
 from robot_foundry.ingest.sources.hdf5.layouts import LIBERO
 from robot_foundry.ingest.sources.hdf5.robomimic import Robomimic
-from robot_foundry.ingest.spec.spec import Content
 
 # Attributes of /data that LIBERO writes and robomimic does not.
 ATTRIBUTES = ("problem_info", "bddl_file_name")

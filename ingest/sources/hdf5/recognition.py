@@ -11,9 +11,10 @@ from typing import ClassVar
 import h5py
 
 from robot_foundry.ingest.sources import LAYOUTS, layout
-from robot_foundry.ingest.sources.base import Layout, Refused
+from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.hdf5 import hdf5
 from robot_foundry.ingest.sources.hdf5.layouts import CONTAINER
+from robot_foundry.ingest.sources.source_episode import EpisodeLayout
 
 UNKNOWN = (
     "this file is of no layout that is known by its groups: a spec with `layout: hdf5` can tell "
@@ -21,8 +22,8 @@ UNKNOWN = (
 )
 
 
-class Hdf5Layout(Layout):
-    """See `Layout`. `advice` is told of a file of this layout where another one was asked for."""
+class Hdf5Layout(EpisodeLayout):
+    """See `EpisodeLayout`. `advice` is told of a file of this layout where another one was asked for."""
 
     advice: ClassVar[str] = ""
 

@@ -13,7 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from robot_foundry.ingest.sources.base import Refused, SourceEpisode, SourceFile, Unit
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.clock import CONTROL_FREQ, example, rate_in, why_not_times
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
 from robot_foundry.ingest.sources.hdf5.layouts import ROBOMIMIC
@@ -28,8 +29,8 @@ from robot_foundry.ingest.sources.hdf5.structure import (
 )
 from robot_foundry.ingest.sources.lengths import extra_row_hint
 from robot_foundry.ingest.sources.pixels import is_set
-from robot_foundry.ingest.spec.spec import Content
-from robot_foundry.shards.keys import MAX_FRAMES, episode_key
+from robot_foundry.ingest.sources.source_episode import SourceEpisode
+from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
 NOT_READ = ("next_obs",)
 OUTSIDE_OBS = "holds images, and the layout has them in obs alone, so they are not read"
@@ -75,8 +76,8 @@ class Robomimic(Hdf5Layout):
     @contextmanager
     def open(self, unit: Unit, content: Content) -> Iterator[SourceEpisode]:
         with unit.file.local() as path, hdf5.open_file(path) as opened:
-            structure = self._structure(opened, unit.episode, content)
-            demo, environment = opened["data"][unit.episode], hdf5.attributes(opened["data"].attrs)
+            structure = self._structure(opened, unit.id, content)
+            demo, environment = opened["data"][unit.id], hdf5.attributes(opened["data"].attrs)
             contents = read(structure, content)
             arrays = contents.arrays
             fps, fps_source = self.rate(environment, arrays, content)

@@ -11,12 +11,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
 from robot_foundry.ingest.sources.hdf5.layouts import ROBOSUITE
 from robot_foundry.ingest.sources.hdf5.robomimic import Robomimic, demo_structure
 from robot_foundry.ingest.sources.hdf5.structure import NOTHING, Structure
-from robot_foundry.ingest.spec.spec import Content
 
 
 class Robosuite(Robomimic):

@@ -17,7 +17,8 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Refused, SourceEpisode, SourceFile, Unit
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.clock import Clock, clock_of
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
 from robot_foundry.ingest.sources.hdf5.image_arrays import Files, form_of
@@ -35,9 +36,9 @@ from robot_foundry.ingest.sources.hdf5.structure import (
     structure_of,
 )
 from robot_foundry.ingest.sources.pixels import Pixels, check_settings, is_set
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.sources.source_episode import SourceEpisode
 from robot_foundry.runtime.errors import nearest
-from robot_foundry.shards.keys import MAX_FRAMES, episode_key
+from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
 TIMESTAMP = "timestamp"
 RESERVED = "it is not content.hdf5.time, and its name is that of the times"
@@ -98,7 +99,7 @@ class Hdf5Places(Hdf5Layout):
     def open(self, unit: Unit, content: Content) -> Iterator[SourceEpisode]:
         places = self.places(content)
         with unit.file.local() as path, hdf5.open_file(path) as opened:
-            group = _group(opened, unit.episode, places)
+            group = _group(opened, unit.id, places)
             contents = read(episode_structure(group, places, content), content)
             clock = _clock(group, contents.arrays, places, contents.num_frames, content)
             is_file = places.episodes is None

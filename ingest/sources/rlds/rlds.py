@@ -20,15 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import (
-    Layout,
-    Refused,
-    SourceEpisode,
-    SourceFile,
-    Text,
-    Unit,
-    text_of,
-)
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.pixels import Pixels
 from robot_foundry.ingest.sources.rlds.directory import (
     FEATURES,
@@ -60,17 +53,17 @@ from robot_foundry.ingest.sources.rlds.views import (
     too_long,
 )
 from robot_foundry.ingest.sources.shared import ABSENT, MOST_LOW_DIM_BYTES, SKIPPED, spans
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.sources.source_episode import EpisodeLayout, SourceEpisode, Text, text_of
 from robot_foundry.runtime import files
 from robot_foundry.shards.arrays import is_safe_name
-from robot_foundry.shards.keys import MAX_FRAMES, episode_key
+from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
 # Names of what is added here.
 RESERVED = ("timestamp", "split")
 
 
-class Rlds(Layout):
-    """See `Layout`."""
+class Rlds(EpisodeLayout):
+    """See `EpisodeLayout`."""
 
     declared = RLDS
     version = 2
@@ -129,7 +122,7 @@ class Rlds(Layout):
     def open(self, unit: Unit, content: Content) -> Iterator[SourceEpisode]:
         described = describe(unit.file.path, partial(_json_beside, unit.file))
         with unit.file.local() as path:
-            example = Example(_record(path, int(unit.episode.removeprefix("record_")), described))
+            example = Example(_record(path, int(unit.id.removeprefix("record_")), described))
         yield _episode(example, described, content)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Data, Encoded, Picture, Refused, SourceCamera
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources.base import Data, Refused
 from robot_foundry.ingest.sources.pixels import ALPHA, Pixels, check_settings, is_named_picture, pixels_of
 from robot_foundry.ingest.sources.rlds.features import (
     IMAGE,
@@ -27,7 +28,7 @@ from robot_foundry.ingest.sources.rlds.features import (
     Leaf,
 )
 from robot_foundry.ingest.sources.shared import LARGEST_ROW, NO_IMAGE, UNASKED, chosen
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.sources.source_episode import Encoded, Picture, SourceCamera
 from robot_foundry.shards import images
 
 # Depth maps of an episode take no more than this beside its low-dimensional arrays.

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.checks.finding import listed
-from robot_foundry.ingest.absence.asked import Asked, Missing, missing
-from robot_foundry.ingest.absence.expectations import not_understood
-from robot_foundry.ingest.absence.holdings import (
+from robot_foundry.ingest.robot.absence.asked import Asked, Missing, missing
+from robot_foundry.ingest.robot.absence.expectations import not_understood
+from robot_foundry.ingest.robot.absence.holdings import (
     Holdings,
     Partly,
     arrays_taken,
@@ -25,15 +25,15 @@ from robot_foundry.ingest.absence.holdings import (
     fields_of,
     partly_taken,
 )
-from robot_foundry.ingest.absence.notes import num_told
+from robot_foundry.ingest.robot.absence.notes import num_told
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.labels import in_yaml
 from robot_foundry.ingest.robot.resolve import Resolution
+from robot_foundry.ingest.robot.spec.quantities import GRIPPER, kind_of
+from robot_foundry.ingest.robot.spec.spec import Content, MappingSpec
 from robot_foundry.ingest.sources.clock import CONTROL_FREQ
 from robot_foundry.ingest.sources.pixels import is_lost_picture, is_shaped_picture
 from robot_foundry.ingest.sources.shared import ABSENT, NO_IMAGE, SKIPPED, UNASKED
-from robot_foundry.ingest.spec.quantities import GRIPPER, kind_of
-from robot_foundry.ingest.spec.spec import Content, MappingSpec
-from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.runtime.overrides import set_option
 
 MOST_NAMES, MOST_EXAMPLES = 64, 3

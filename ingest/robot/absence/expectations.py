@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.osc import Controller, UnreadMode, configurations, controllers
 from robot_foundry.ingest.robot.robots import (
@@ -26,10 +27,9 @@ from robot_foundry.ingest.robot.robots import (
     robots_of,
     unread_robots,
 )
+from robot_foundry.ingest.robot.spec.quantities import GRIPPER, POSITION, ROTATION, kind_of
+from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.spec.quantities import GRIPPER, POSITION, ROTATION, kind_of
-from robot_foundry.ingest.spec.spec import Field, MappingSpec
-from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.runtime.overrides import set_option, set_options
 
 TWO_ARMS_SPEC = "robomimic_two_arms"

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 
-from robot_foundry.ingest.spec.quantities import GRIPPER, kind_of
-from robot_foundry.ingest.spec.spec import Content, Field, MappingSpec
-from robot_foundry.ingest.survey import Surveyed
+from robot_foundry.ingest.robot.content.survey import Surveyed
+from robot_foundry.ingest.robot.spec.quantities import GRIPPER, kind_of
+from robot_foundry.ingest.robot.spec.spec import Content, Field, MappingSpec
 
 # Arrays that are always there, and that every table has.
 TIMESTAMP = "timestamp"

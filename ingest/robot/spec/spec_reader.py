@@ -7,10 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from robot_foundry.ingest.robot.forms import FORMS, default_form, width_of
-from robot_foundry.ingest.sources import LAYOUTS
-from robot_foundry.ingest.spec import section as checks
-from robot_foundry.ingest.spec.content_reader import read_content
-from robot_foundry.ingest.spec.quantities import (
+from robot_foundry.ingest.robot.spec.content_reader import read_content
+from robot_foundry.ingest.robot.spec.quantities import (
     JOINT,
     POSITION,
     ROTATION,
@@ -19,9 +17,11 @@ from robot_foundry.ingest.spec.quantities import (
     misspelt_part,
     units_of,
 )
-from robot_foundry.ingest.spec.rule_reader import FLAG_RULES, INSTRUCTION_RULES, SUCCESS_RULES, rules
+from robot_foundry.ingest.robot.spec.rule_reader import FLAG_RULES, INSTRUCTION_RULES, SUCCESS_RULES, rules
+from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec, Noop, Spec
+from robot_foundry.ingest.sources import LAYOUTS
+from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.section import REQUIRED
-from robot_foundry.ingest.spec.spec import Field, MappingSpec, Noop, Spec
 from robot_foundry.normalization.space import PARTS, check_embodiment
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame, check_tool_frame
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest

@@ -16,16 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import (
-    Data,
+from robot_foundry.ingest.robot.spec.spec import ALL_CAMERAS, Content
+from robot_foundry.ingest.sources.base import Data, Refused
+from robot_foundry.ingest.sources.source_episode import (
     Encoded,
-    Layout,
+    EpisodeLayout,
     Picture,
-    Refused,
     SourceCamera,
     SourceEpisode,
 )
-from robot_foundry.ingest.spec.spec import ALL_CAMERAS, Content
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards import images
 from robot_foundry.shards.errors import CorruptImage
@@ -40,7 +39,7 @@ FAR_LARGER = 4
 ADVISED_SIDE = 256
 
 
-def codecs(content: Content, reader: Layout) -> dict[str, str]:
+def codecs(content: Content, reader: EpisodeLayout) -> dict[str, str]:
     """Versions of what decides the bytes of re-encoded images."""
     if not reader.declared.has_images:
         return {}

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from robot_foundry.ingest.robot.spec.spec import (
+    ALL_CAMERAS,
+    Content,
+    Encoding,
+    LayoutOptions,
+    PixelSetting,
+    camera_name,
+)
 from robot_foundry.ingest.sources import LAYOUTS
 from robot_foundry.ingest.sources.declared import DeclaredLayout
 from robot_foundry.ingest.spec import section as checks
-from robot_foundry.ingest.spec.spec import ALL_CAMERAS, Content, Encoding, LayoutOptions, PixelSetting
 
 FLIPS = ("none", "vertical", "horizontal", "both")
 ORDERS = ("rgb", "bgr")
@@ -123,7 +130,7 @@ def _renamed(value: Any) -> dict[str, str]:
         return {}
     if not isinstance(value, dict):
         raise ValueError(f"expected source names and stored names, got {value!r}")
-    names = {checks.text(source): checks.camera_name(name) for source, name in value.items()}
+    names = {checks.text(source): camera_name(name) for source, name in value.items()}
     for name in names.values():
         if list(names.values()).count(name) > 1:
             raise ValueError(f"gives the name '{name}' twice")

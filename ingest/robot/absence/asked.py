@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robot_foundry.ingest.absence.holdings import Holdings, arrays_taken, attributes_taken, fields_of
+from robot_foundry.ingest.robot.absence.holdings import Holdings, arrays_taken, attributes_taken, fields_of
+from robot_foundry.ingest.robot.spec.spec import Content, MappingSpec, Spec
 from robot_foundry.ingest.sources.shared import SKIPPED
-from robot_foundry.ingest.spec.spec import Content, MappingSpec, Spec
 from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec
 from robot_foundry.runtime.errors import closest, nearest
 
@@ -32,7 +32,8 @@ class Asked:
 
     def packaged(self) -> Asked | None:
         """What the packaged spec of this name asks; the user may have changed it, or written another."""
-        return Asked.of(load_spec(str(self.name))) if self.name in builtin_specs() else None
+        spec = load_spec(str(self.name)) if self.name in builtin_specs() else None
+        return Asked.of(spec) if isinstance(spec, Spec) else None
 
 
 @dataclass(frozen=True)
