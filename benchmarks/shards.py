@@ -24,8 +24,9 @@ import webdataset
 from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.shards.images import decode, encode_jpeg
 from robot_foundry.shards.index import index_of_tar, read_index, write_index
-from robot_foundry.shards.keys import episode_json_name, image_name
-from robot_foundry.shards.reader import RobotShard, ShardReader
+from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.robot.names import episode_json_name, image_name
+from robot_foundry.shards.robot.shard import RobotShard
 from robot_foundry.shards.tar import TarWriter
 
 TAR, INDEX, EPISODE = "k.tar", "k.index.arrow", "demo_0-0123456789ab"

@@ -8,7 +8,8 @@ from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.index import bad_index, read_index, tar_sha256
-from robot_foundry.shards.reader import RobotShard, ShardReader
+from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.robot.shard import RobotShard
 
 
 def open_tar(

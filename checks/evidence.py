@@ -1,6 +1,6 @@
 """What the checks know of some episodes: sums, extremes and the worst examples, mergeable in any order.
 
-Evidence is measured episode by episode (measures.py) and judged once for a dataset (checks.py). Like digests
+Evidence is measured episode by episode (measures.py) and judged once for a dataset (rules.py). Like digests
 it is kept a leaf (a shard), and anything larger is one flat `merge_all` over leaves: sums are exact (fsum),
 so the bits do not depend on workers or order.
 
@@ -147,12 +147,12 @@ class Evidence:
     @classmethod
     def merge_all(cls, leaves: Iterable[Evidence]) -> Evidence:
         """All leaves as one, bit for bit the same whatever their order."""
-        episodes, found = 0, defaultdict(list)
+        episodes, by_key = 0, defaultdict(list)
         for leaf in leaves:
             episodes += leaf.episodes
             for key, tally in leaf.tallies.items():
-                found[key].append(tally)
-        return cls(episodes, {key: Tally.merge_all(found[key]) for key in sorted(found)})
+                by_key[key].append(tally)
+        return cls(episodes, {key: Tally.merge_all(by_key[key]) for key in sorted(by_key)})
 
     def of(self, measure: str) -> list[tuple[str, str, Tally]]:
         """(column, target, tally) of one measure, sorted."""

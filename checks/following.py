@@ -58,10 +58,11 @@ def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
 
     Nothing where one of the two does not move.
     """
-    found = {}
+    by_quantity = {}
     lags_L = np.array(measures.LAGS)
     reach = {(column, quantity): tally.sums for column, quantity, tally in evidence.of("reach")}
     for column, quantity, tally in evidence.of("follow"):
+        # Of increments of targets and state, then of asked and made steps: (xy, xx, yy) at each lag.
         products = np.array(tally.sums[:-2]).reshape(2, len(lags_L), 3)
         frames, seconds = tally.sums[-2:]
         size = np.sqrt(products[..., 1] * products[..., 2])
@@ -82,7 +83,7 @@ def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
         enough = frames >= FEWEST_OBEYED
         moves = bool(enough and made > frames * LEAST_STEP**2)
         usual_L = (lags_L >= 0) & (lags_L < LATE_FRAMES)
-        found[column, quantity] = Following(
+        by_quantity[column, quantity] = Following(
             int(lags_L[best]),
             float(correlations[kind, best]),
             float(gain),
@@ -94,4 +95,4 @@ def following(evidence: Evidence) -> dict[tuple[str, str], Following]:
             seconds / frames,
             bool(kind == 1 and correlations[0, lags_L >= 0].max() < COPIES),
         )
-    return found
+    return by_quantity

@@ -1,4 +1,4 @@
-"""What the checks measure on one episode, and whether it looks wrong by itself; checks.py judges a dataset.
+"""What the checks measure on one episode, and whether it looks wrong by itself; rules.py judges a dataset.
 
 Shape suffixes: N = frames, M = N - 1 steps, d = dims of one quantity.
 """
@@ -35,13 +35,13 @@ _PLAUSIBLE_KINDS = ("position", "joint", "velocity")
 
 def measure(rows: EpisodeRows) -> Evidence:
     """The evidence of one episode."""
-    found = {}
-    own = (_grippers, _rotations, _following, _plausible)
+    tallies = {}
+    of_pose = (_grippers, _rotations, _following, _plausible)
     of_scale = (reached, scales, velocities, spikes)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        for measured in (*own, *of_scale, clock, frozen, stuck_grippers, cameras):
-            found.update({(name, column, target): tally for name, column, target, tally in measured(rows)})
-    return Evidence(1, found)
+        for measured in (*of_pose, *of_scale, clock, frozen, stuck_grippers, cameras):
+            tallies.update({(name, column, target): tally for name, column, target, tally in measured(rows)})
+    return Evidence(1, tallies)
 
 
 def _grippers(rows: EpisodeRows) -> Measured:
@@ -165,6 +165,8 @@ def _orthonormality(rot6d_N6: Array) -> Array:
 
 def _products(x_Md: Array, y_Md: Array, ahead: int) -> Array:
     """(Σ x·y, Σ x·x, Σ y·y) of row t of x and row t + ahead + lag of y, where both are known, by lag."""
+    # A row of which one side is not known must weigh in none of the three sums, or the correlation of short
+    # overlaps would be less than it is.
     known_x, known_y = known(x_Md), known(y_Md)
     x, y = np.where(known_x[:, None], x_Md, 0.0), np.where(known_y[:, None], y_Md, 0.0)
     xx, yy, count = (x * x).sum(axis=1), (y * y).sum(axis=1), len(x)

@@ -87,6 +87,7 @@ def velocities(rows: EpisodeRows) -> Measured:
                 continue
             velocity_N = column.dim(dim.name)
             if name == "state":
+                # The slope on both sides of a frame: that on one side is of a moment half a step away.
                 slope_M = (made_M[1:] + made_M[:-1]) / (dt_M[1:] + dt_M[:-1])
                 yield "velocity", name, dim.name, Tally.of(about_means(velocity_N[1:-1], slope_M))
             else:
@@ -150,4 +151,5 @@ def _increments(state: Column, part: str, quantity: str, component: str | None) 
     if name not in state.space:
         return None
     step_M = np.diff(state.dim(name))
+    # The short way round: a yaw that passes half a turn has not turned back a whole one.
     return (step_M + np.pi) % (2 * np.pi) - np.pi if quantity == "yaw" else step_M

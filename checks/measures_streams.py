@@ -81,9 +81,9 @@ def frozen(rows: EpisodeRows) -> Measured:
 
 def _frozen_quantity(rows: EpisodeRows, part: str, quantity: str) -> Measured:
     state = rows.columns["state"]
-    own = state.of(part, quantity)
+    readings_Nd = state.of(part, quantity)
     if quantity == "ee_position" and part in state.parts("ee_rot6d"):
-        own = np.concatenate([own, state.of(part, "ee_rot6d")], axis=1)
+        readings_Nd = np.concatenate([readings_Nd, state.of(part, "ee_rot6d")], axis=1)
     # Its targets, and what the other sensors of the arm say.
     joints, poses = ("joint_position",), ("ee_position", "ee_rot6d")
     targets, others = (joints, poses) if quantity == "joint_position" else (poses, joints)
@@ -93,17 +93,17 @@ def _frozen_quantity(rows: EpisodeRows, part: str, quantity: str) -> Measured:
         for witness in (others if name == "state" else targets)
         if part in column.parts(witness)
     ]
-    longest = _longest(_runs((own[1:] == own[:-1]).all(axis=1)), rows, witnesses)
+    longest = _longest(_runs((readings_Nd[1:] == readings_Nd[:-1]).all(axis=1)), rows, witnesses)
     yield "frozen", "state", f"{part}.{quantity}", Tally.of((1.0,), wrong=longest, key=rows.key)
     if quantity != "joint_position":
         return
-    for j in range(own.shape[1]):
+    for j in range(readings_Nd.shape[1]):
         commands = [
             (column.of(part, quantity)[:, j : j + 1], MOVED[quantity])
             for name, column in rows.columns.items()
-            if name != "state" and column.of(part, quantity).shape == own.shape
+            if name != "state" and column.of(part, quantity).shape == readings_Nd.shape
         ]
-        longest = _longest(_runs(own[1:, j] == own[:-1, j]), rows, commands)
+        longest = _longest(_runs(readings_Nd[1:, j] == readings_Nd[:-1, j]), rows, commands)
         yield "frozen", "state", f"{part}.{quantity}.{j}", Tally.of((1.0,), wrong=longest, key=rows.key)
 
 

@@ -1,4 +1,4 @@
-"""Checks of grippers, rotations, motion and lags; see checks.py."""
+"""Checks of grippers, rotations, motion and lags; rules.py lists them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from robot_foundry.checks import remedies
 from robot_foundry.checks.evidence import Array, Evidence, Tally
 from robot_foundry.checks.finding import Finding, with_examples
 from robot_foundry.checks.following import (
@@ -65,7 +66,7 @@ def opening(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                     f"{dim} of {column} lies outside 0 … 1 in {int(tally.sums[1]):,} frames "
                     f"({tally.low:.3g} … {tally.high:.3g}), so closed and open are not the ends of its range",
                     max(-tally.low, tally.high),
-                    "give the values of a closed and an open gripper as closed and open",
+                    remedies.GRIPPER_ENDS,
                 ),
                 tally,
             )
@@ -83,7 +84,7 @@ def stuck(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                     f"{dim} of the state is constant in {tally.episodes} of {int(tally.sums[0])} episodes "
                     f"while {column} moves it by {tally.worst[0][0]:.2g}",
                     tally.worst[0][0],
-                    "see that the key, and the values of closed and open, are those of the gripper's sensor",
+                    remedies.GRIPPER_SENSOR,
                 ),
                 tally,
             )
@@ -100,7 +101,7 @@ def rotations(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                     f"{part}.ee_rot6d of {column} is not two orthonormal columns in {int(tally.sums[1]):,} "
                     f"of {int(tally.sums[0]):,} frames",
                     tally.sums[1] / max(tally.sums[0], 1.0),
-                    "rot6d is the first two columns of a matrix: see that columns and their order are right",
+                    remedies.ROT6D_COLUMNS,
                     remedy.other_rotation(column, part),
                 ),
                 tally,
@@ -114,8 +115,7 @@ def rotations(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                     f"{part}.ee_rot6d of {column} jumps {int(tally.sums[1]):,} times, by up to "
                     f"{tally.high:.2f} rad in one step, and no arm turns so fast",
                     tally.high,
-                    "degrees read as radians, a wrong Euler sequence or a wrong reading of rot6d do this, "
-                    "and two episodes in one",
+                    remedies.ROTATION_READING,
                     remedy.other_rotation(column, part, jumps=True),
                 ),
                 tally,
@@ -136,8 +136,7 @@ def poses(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                 f"{part}.ee_rot6d of {column} turns by {angle / count:.2f} rad in a step on average, and no "
                 "robot is asked to",
                 angle / count,
-                f"give the scale that makes its numbers radians: {math.pi / 180:.8g} for degrees, else the "
-                "greatest step of the controller",
+                remedies.TURN_SCALE.format(degrees=math.pi / 180),
             )
             continue
         resultant = float(np.linalg.norm(tally.sums[2:])) / (math.sqrt(3.0) * count)
@@ -153,11 +152,7 @@ def poses(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             f"{part}.ee_rot6d of {column} and of the state it leads to are {angle / count:.2f} rad apart on "
             f"average, {cause}",
             angle / count,
-            *(
-                ("correct the frame of one of the two, or train on the stream next_state", ())
-                if constant
-                else remedy.either_rotation(column, part)
-            ),
+            *((remedies.TOOL_FRAME, ()) if constant else remedy.either_rotation(column, part)),
         )
 
 
@@ -176,7 +171,7 @@ def motions(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                 f"{column} {quantity}",
                 f"{quantity} of {column} has one value in each episode while the state moves",
                 0.0,
-                "see that this key is the target; else train on the stream next_state",
+                remedies.TARGET_KEY,
             )
         # Poses that are apart are found as such, which says more.
         elif _disobeyed(follow) and (column, quantity) not in apart:
@@ -187,7 +182,7 @@ def motions(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                 f"the state does not move as {quantity} of {column} asks "
                 f"(best correlation {follow.obeyed:.2f})",
                 follow.obeyed,
-                "correct columns, axes, order or sequence of one of the two",
+                remedies.TARGET_COLUMNS,
                 remedy.other_rotation("state", part) if quantity.endswith("ee_rot6d") else (),
             )
 
@@ -223,7 +218,7 @@ def lags(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                 f"the state reaches {quantity} of {column} {follow.lag} frames ({lag_s:.2g} s) after the "
                 f"next one (correlation {follow.correlation:.2f}, {follow.usual:.2f} at the next ones)",
                 follow.lag,
-                "see that actions and states are of one clock; else train on the stream next_state",
+                remedies.ONE_CLOCK,
             )
         elif _copies(follow):
             yield Finding(
@@ -231,7 +226,7 @@ def lags(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                 where,
                 _copied(column, quantity, follow),
                 follow.lag,
-                "see that this key is the target and not a reading; else train on the stream next_state",
+                remedies.TARGET_NOT_READING,
             )
 
 
@@ -252,6 +247,7 @@ def correlation(moments: Array, least_variance: float, fewest: int = FEWEST_ROWS
     if n < fewest:
         return 0.0
     variance_x, variance_y = xx / n - (x / n) ** 2, yy / n - (y / n) ** 2
+    # A variance is a small difference of large sums: below this share of them it is rounding.
     if min(variance_x, variance_y) <= max(least_variance, 1e-12 * max(xx, yy) / n):
         return 0.0
     return (xy / n - x * y / n**2) / math.sqrt(variance_x * variance_y)

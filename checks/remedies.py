@@ -1,52 +1,72 @@
-"""The overrides of a spec that would mend a finding: mapping.<where>.<quantity>.<setting>=<value>."""
+"""What mends a finding: a sentence, and overrides of a spec, mapping.<where>.<quantity>.<setting>=<value>.
+
+Forms and settings are those of `ingest.robot.forms`, which specs are read by; here they are JSON.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from robot_foundry.checks.unit_mistakes import CLOCK_UNITS, NEAR
 from robot_foundry.runtime.overrides import set_options
 
-_OTHER = {"xyzw": "wxyz", "wxyz": "xyzw", "rot6d_columns": "rot6d_rows", "rot6d_rows": "rot6d_columns"}
-# A gain within this ratio of a unit's factor is taken for it: 57.3 and 100 stay apart.
-_NEAR = 1.3
+OTHER_READING = {"xyzw": "wxyz", "wxyz": "xyzw", "rot6d_columns": "rot6d_rows", "rot6d_rows": "rot6d_columns"}
+# The forms whose numbers are displacements of the state.
+DISPLACEMENTS = ("delta", "osc")
 
-
-# Between units that are mixed up, and how to say so; the inverse of each counts too.
-DEGREES = "degrees for radians"
-FACTORS = {
-    "millimetres for metres": 1000.0,
-    "centimetres for metres": 100.0,
-    DEGREES: 180.0 / math.pi,
-    "decimetres for metres": 10.0,
-}
-_DISPLACEMENTS = ("delta", "osc")
-CLOCK_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-
-
-def nearest_unit(gain: float) -> str:
-    """The mistake whose factor is near the gain or its inverse, '' if none is."""
-    for name, factor in FACTORS.items():
-        if any(1 / _NEAR < abs(gain) * by < _NEAR for by in (factor, 1 / factor)):
-            return name
-    return ""
-
-
-def near_unit(gain: float, is_angle: bool) -> str:
-    """', as millimetres for metres would' or nothing."""
-    name = nearest_unit(gain)
-    return f", as {name} would" if name and is_angle == (name == DEGREES) else ""
-
-
-def unit_factor(gain: float) -> float | None:
-    """The factor of the unit mistake that is near the gain, above or below 1; None if none is."""
-    name = nearest_unit(gain)
-    if not name:
-        return None
-    return FACTORS[name] if gain > 1 else 1 / FACTORS[name]
+# What mends a finding, a sentence each; `{…}` is what the data prove.
+SWAP_ONE = "swap closed and open of the one that is wrong; look at an image of a closed gripper"
+SWAP_EITHER = SWAP_ONE + " ({sides})"
+SWAP_PROVEN = "swap closed and open of {column}: the gap between the fingers tells"
+GRIPPER_ENDS = "give the values of a closed and an open gripper as closed and open"
+GRIPPER_ENDS_OF = GRIPPER_ENDS + " of {column}"
+GRIPPER_SENSOR = "see that the key, and the values of closed and open, are those of the gripper's sensor"
+ROT6D_COLUMNS = "rot6d is the first two columns of a matrix: see that columns and their order are right"
+ROTATION_READING = (
+    "degrees read as radians, a wrong Euler sequence or a wrong reading of rot6d do this, and two episodes "
+    "in one"
+)
+TOOL_FRAME = "correct the frame of one of the two, or train on the stream next_state"
+ROTATION_CONVENTION = (
+    "correct the convention of one of the two (quaternion order, Euler sequence, rows or columns)"
+)
+ROTATION_CONVENTION_OF = ROTATION_CONVENTION + ": {state} or {action}"
+TURN_SCALE = (
+    "give the scale that makes its numbers radians: {degrees:.8g} for degrees, else the greatest step of the "
+    "controller"
+)
+TARGET_KEY = "see that this key is the target; else train on the stream next_state"
+TARGET_COLUMNS = "correct columns, axes, order or sequence of one of the two"
+ONE_CLOCK = "see that actions and states are of one clock; else train on the stream next_state"
+TARGET_NOT_READING = "see that this key is the target and not a reading; else train on the stream next_state"
+STEP_SCALE = "correct the scale of the displacements, which are some {times}"
+STEP_OR_STATE_SCALE = STEP_SCALE + ", or that of the state, which is not where robots are"
+STEP_SCALE_OF_SHARES = (
+    STEP_SCALE + "; they fill ±{scale:g}: of shares of a greatest step that step is the scale"
+)
+STEP_SCALE_BY_GAIN = (
+    "correct the scale of the displacements: controllers make {least:g} to {greatest:g} of what is asked, so "
+    "it is about {times}, to a power of ten, and the true step of the controller is better"
+)
+SCALE_OF = "correct the scale of {quantity} of {column}, which is {times}"
+SCALE_OF_EITHER = "correct the scale of the one whose unit is not the one of its name: {one} or {other}"
+SCALE_TO_UNIT = "give the scale that makes it metres or radians"
+OUTLIERS = "leave these episodes out (--where): these readings are no positions"
+SPIKES = "leave these episodes out (--where): a reading is wrong there"
+CLOCK_UNIT = "give the unit in which the source has its times (s, ms, us, ns), or the key of its clock"
+RATE = "give the rate of the recording in the source, or see that timestamps are in seconds"
+CLOCK_ORDER = "sort the recording by its own clock, or take the time of receipt"
+CLOCK_GRAIN = "take a clock that is read at each frame, and of a type that tells frames apart"
+CUT_AT_GAPS = "leave these episodes out, or cut them at the gaps: an action across one is longer"
+RESAMPLE = "resample, or train at a lower rate: which image is of which state is uncertain"
+LEAVE_OUT_FROZEN = "leave these episodes out (--where); a reading was not updated"
+STILL_JOINT = "see that the column is the joint's; a joint that is locked may stay"
+LEAVE_OUT_CAMERA = "leave these episodes out (--where), or the camera (content.cameras)"
+DISTRIBUTION = "look at its distribution: foundry-data stats REF --plot FILE"
+INVALID_KEYS = "see which key holds NaN, in frames whose flags have 8 or 16; masks leave them out"
 
 
 @dataclass(frozen=True)
@@ -67,11 +87,11 @@ class Remedy:
         swaps = {side: self._swapped(side, dim) for side in (column, other)}
         if len(proven) == 1:
             wrong = proven.pop()
-            return f"swap closed and open of {wrong}: the gap between the fingers tells", swaps[wrong]
-        told = "swap closed and open of the one that is wrong; look at an image of a closed gripper"
+            return SWAP_PROVEN.format(column=wrong), swaps[wrong]
         if swaps[column] and swaps[other]:
-            return f"{told} ({'; '.join(f'{side}: {set_options(own)}' for side, own in swaps.items())})", ()
-        return told, swaps[column]
+            sides = "; ".join(f"{side}: {set_options(overrides)}" for side, overrides in swaps.items())
+            return SWAP_EITHER.format(sides=sides), ()
+        return SWAP_ONE, swaps[column]
 
     def _swapped(self, column: str, dim: str) -> tuple[str, ...]:
         path, settings = self._field(column, dim)
@@ -91,20 +111,20 @@ class Remedy:
         """The other order of a quaternion, the other reading of rot6d, or of angles that jump, degrees."""
         path, settings = self._field(column, f"{part}.ee_rotation")
         form = settings.get("from")
-        if form == "quaternion" and settings.get("order") in _OTHER:
-            return (f"{path}.order={_OTHER[settings['order']]}",)
+        if form == "quaternion" and settings.get("order") in OTHER_READING:
+            return (f"{path}.order={OTHER_READING[settings['order']]}",)
         if form == "euler" and jumps:
             return (f"{path}.degrees={'false' if settings.get('degrees') else 'true'}",)
-        return (f"{path}.from={_OTHER[form]}",) if form in _OTHER else ()
+        return (f"{path}.from={OTHER_READING[form]}",) if form in OTHER_READING else ()
 
     def either_rotation(self, column: str, part: str) -> tuple[str, tuple[str, ...]]:
         """What to do where orientations of state and action disagree: the override, where only one of the two
         has a convention that may be the other."""
-        told = "correct the convention of one of the two (quaternion order, Euler sequence, rows or columns)"
         of_state, of_action = self.other_rotation("state", part), self.other_rotation(column, part)
         if of_state and of_action:
-            return f"{told}: {set_options(of_state)} or {set_options(of_action)}", ()
-        return told, (*of_state, *of_action)
+            state, action = set_options(of_state), set_options(of_action)
+            return ROTATION_CONVENTION_OF.format(state=state, action=action), ()
+        return ROTATION_CONVENTION, (*of_state, *of_action)
 
     def form(self, column: str, quantity: str) -> str | None:
         """The form (`from`) that the quantity has in the spec, None where that is not known."""
@@ -114,7 +134,7 @@ class Remedy:
     def displaces(self, column: str, quantity: str) -> bool | None:
         """Whether targets are displacements of the state; None where the spec is not known."""
         form = self.form(column, quantity)
-        return None if form is None else form in _DISPLACEMENTS
+        return None if form is None else form in DISPLACEMENTS
 
     def scale(self, column: str, quantity: str) -> float | None:
         """The one scale that the quantity has in the spec, None where it has none or several."""
@@ -152,14 +172,15 @@ class Remedy:
 
     def clock_unit(self, ratio: float) -> tuple[str, ...]:
         """The unit in which times would run `ratio` times as slow, where that is a unit."""
-        places = self.content.get("hdf5") or {}
-        unit = (places.get("time") or {}).get("unit")
-        if unit not in CLOCK_UNITS:
-            return ()
-        wanted = CLOCK_UNITS[unit] * ratio
-        for name, seconds in CLOCK_UNITS.items():
-            if name != unit and 1 / _NEAR < wanted / seconds < _NEAR:
-                return (f"content.hdf5.time.unit={name}",)
+        for section, options in self.content.items():
+            time = options.get("time") if isinstance(options, Mapping) else None
+            unit = time.get("unit") if isinstance(time, Mapping) else None
+            if unit not in CLOCK_UNITS:
+                continue
+            wanted = CLOCK_UNITS[unit] * ratio
+            for name, seconds in CLOCK_UNITS.items():
+                if name != unit and 1 / NEAR < wanted / seconds < NEAR:
+                    return (f"content.{section}.time.unit={name}",)
         return ()
 
     def _field(self, column: str, quantity: str) -> tuple[str, Mapping[str, Any]]:

@@ -2,38 +2,198 @@
 
 Pure judgement of `Evidence` (measures.py) and `Statistics`; used alike when a version is made and when it is
 validated. Each `Finding` says what and where, a number, the likely cause, and the override that would mend
-it. docs/checks.md lists the checks; every threshold is a constant here, in checks_motion.py
-checks_scale.py, or where it is measured, with its reason.
+it. Every check is declared here; a threshold is a constant where it is judged or measured, with its reason.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from robot_foundry.checks import motion, scale
-from robot_foundry.checks.evidence import Evidence, Tally
-from robot_foundry.checks.finding import Finding, with_examples
-from robot_foundry.checks.measures_streams import FASTEST_HZ, SLOWEST_HZ
+import numpy as np
+
+from robot_foundry.checks import distribution, following, measures, motion, remedies, scale, streams
+from robot_foundry.checks import measures_scale as of_scale
+from robot_foundry.checks import measures_streams as of_streams
+from robot_foundry.checks.evidence import Evidence
+from robot_foundry.checks.finding import Finding
 from robot_foundry.checks.remedies import Remedy
-from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.statistics import Statistics
 
 # A change of what is found where the data are the same.
 VERSION = 2
 
-# Every check, in the order of docs/checks.md.
-CHECKS = (
-    "gripper_polarity", "gripper_range", "rotation_orthonormal", "rotation_jump", "rotation_agreement",
-    "motion", "lag", "scale", "velocity_unit", "magnitude", "rate", "gaps", "jitter", "frozen",
-    "frozen_camera", "outside_band", "invalid_rows",
-)  # fmt: skip
+Judge = Callable[[Evidence, Remedy], Iterator[Finding]]
+# Settings of a spec that overrides set, where the convention of a rotation may be another one.
+READINGS = ("from", "order", "degrees")
 
-# By construction 2 % lie outside the 1 … 99 % band; beyond 1.5 bands a gaussian has 0.05 %.
-CLIPPED_SHARE = 0.01
-# Sources leave out a few steps in a hundred, as DROID does those that were skipped; a tenth is a fault.
-INVALID_SHARE = 0.1
+
+@dataclass(frozen=True)
+class Check:
+    """One kind of doubt, by its name in docs/checks.md and in `foundry-data validate --ignore`.
+
+    `measures` are the names in the evidence that it judges; none: it judges statistics. `limits` are the
+    numbers that decide, as the page words them, `remedies` what may mend it, and `settings` those of a spec
+    that its overrides set.
+    """
+
+    name: str
+    measures: tuple[str, ...]
+    limits: tuple[str, ...]
+    remedies: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+
+
+_FACTOR = f"a factor of {scale.SCALE_RATIO:g} either way"
+_STEPS = f"{of_scale.SPIKE_STEPS:g} of the episode's larger steps"
+_STUCK = f"{of_streams.FROZEN_S:g} s and {of_streams.FROZEN_FRAMES} frames"
+_ALL = (
+    Check(
+        "gripper_polarity",
+        ("gripper", "gripper_streams"),
+        (f"under {motion.AGAINST:g}",),
+        (remedies.SWAP_ONE, remedies.SWAP_EITHER, remedies.SWAP_PROVEN),
+        ("closed", "open"),
+    ),
+    Check("gripper_range", ("opening",), ("outside 0 … 1",), (remedies.GRIPPER_ENDS,)),
+    Check(
+        "rotation_orthonormal",
+        ("orthonormal",),
+        (f"off by {measures.NOT_ORTHONORMAL:g}",),
+        (remedies.ROT6D_COLUMNS,),
+        READINGS,
+    ),
+    Check(
+        "rotation_jump",
+        ("turns",),
+        (
+            f"over {measures.TOOL_RAD_S:g} rad/s",
+            f"{measures.LEAST_JUMP_RAD:g} rad a step",
+            f"{measures.GREATEST_JUMP_RAD:g} rad at any rate",
+        ),
+        (remedies.ROTATION_READING,),
+        READINGS,
+    ),
+    Check(
+        "rotation_agreement",
+        ("pose",),
+        (f"{motion.APART_RAD:g} rad apart",),
+        (remedies.TOOL_FRAME, remedies.ROTATION_CONVENTION, remedies.ROTATION_CONVENTION_OF),
+        READINGS,
+    ),
+    Check(
+        "motion",
+        ("follow", "pose"),
+        (f"0 … {measures.LAGS[-1]} frames", f"under {motion.OBEYED:g}"),
+        (remedies.TARGET_KEY, remedies.TARGET_COLUMNS),
+        READINGS,
+    ),
+    Check(
+        "lag",
+        ("follow", "reach"),
+        (
+            f"{measures.LAGS[0]} … {measures.LAGS[-1]} frames apart",
+            f"{following.LATE_FRAMES} frames and {following.LATE_S:g} s late",
+            f"over {following.COPIES:g}",
+            f"the lags of 0 … {following.LATE_FRAMES - 1} frames",
+        ),
+        (remedies.ONE_CLOCK, remedies.TARGET_NOT_READING),
+    ),
+    Check(
+        "scale",
+        ("reach", "scale", "gripper", "pose"),
+        (_FACTOR,),
+        (
+            remedies.STEP_OR_STATE_SCALE,
+            remedies.STEP_SCALE_OF_SHARES,
+            remedies.STEP_SCALE_BY_GAIN,
+            remedies.SCALE_OF,
+            remedies.SCALE_OF_EITHER,
+            remedies.TURN_SCALE,
+            remedies.GRIPPER_ENDS_OF,
+        ),
+        ("scale", "open"),
+    ),
+    Check(
+        "velocity_unit",
+        ("velocity",),
+        (_FACTOR,),
+        (remedies.SCALE_OF, remedies.SCALE_OF_EITHER),
+        ("scale",),
+    ),
+    Check(
+        "magnitude",
+        ("magnitude", "spike"),
+        (
+            f"{measures.GREATEST['m']:g} m",
+            f"{measures.GREATEST['rad'] / np.pi:g}π rad",
+            f"{measures.GREATEST['rad/s']:g} rad/s",
+            f"{measures.GREATEST['m/s']:g} m/s",
+            _STEPS,
+            f"{of_scale.SPIKE_SPEED['m']:g} m/s and {of_scale.SPIKE_SPEED['rad']:g} rad/s",
+        ),
+        (remedies.SCALE_TO_UNIT, remedies.OUTLIERS, remedies.SPIKES),
+        ("scale",),
+    ),
+    Check(
+        "rate",
+        ("rate", "frequency", "backward"),
+        (
+            f"{of_streams.RATE_ERROR * 100:g} % apart",
+            f"outside {of_streams.SLOWEST_HZ:g} … {of_streams.FASTEST_HZ:,.0f} Hz",
+        ),
+        (remedies.CLOCK_UNIT, remedies.RATE, remedies.CLOCK_ORDER, remedies.CLOCK_GRAIN),
+        ("unit",),
+    ),
+    Check(
+        "gaps",
+        ("gaps",),
+        (
+            f"over {of_streams.MISSING_SHARE * 100:g} % of an episode's frames",
+            f"a gap of {of_streams.LONG_GAP_S:g} s",
+        ),
+        (remedies.CUT_AT_GAPS,),
+    ),
+    Check("jitter", ("jitter",), (f"off by {of_streams.JITTER_PERIODS:g} periods",), (remedies.RESAMPLE,)),
+    Check(
+        "frozen",
+        ("frozen", "still", "stuck"),
+        (_STUCK,),
+        (remedies.LEAVE_OUT_FROZEN, remedies.STILL_JOINT, remedies.GRIPPER_SENSOR),
+    ),
+    Check(
+        "frozen_camera",
+        ("camera",),
+        (
+            _STUCK,
+            f"{of_streams.MOVED_BEFORE_CAMERA['ee_position'] * 100:g} cm or "
+            f"{of_streams.MOVED_BEFORE_CAMERA['joint_position']:g} rad",
+        ),
+        (remedies.LEAVE_OUT_CAMERA,),
+    ),
+    Check("outside_band", (), (f"over {distribution.CLIPPED_SHARE * 100:g} %",), (remedies.DISTRIBUTION,)),
+    Check("invalid_rows", (), (f"over {distribution.INVALID_SHARE * 100:g} %",), (remedies.INVALID_KEYS,)),
+)
+# By name, in the order of docs/checks.md.
+CHECKS: Mapping[str, Check] = {check.name: check for check in _ALL}
+
+# What judges evidence, in the order in which findings are told, and which checks it may find.
+JUDGES: Mapping[Judge, tuple[str, ...]] = {
+    motion.gripper: ("gripper_polarity",),
+    motion.opening: ("gripper_range",),
+    motion.stuck: ("frozen",),
+    motion.rotations: ("rotation_orthonormal", "rotation_jump"),
+    motion.poses: ("rotation_agreement", "scale"),
+    motion.motions: ("motion",),
+    motion.lags: ("lag",),
+    scale.units: ("scale", "velocity_unit", "magnitude"),
+    scale.openings: ("scale",),
+    streams.rates: ("rate",),
+    streams.clock: ("rate", "gaps", "jitter"),
+    streams.frozen: ("frozen",),
+    streams.cameras: ("frozen_camera",),
+}
 
 
 def findings(
@@ -48,158 +208,8 @@ def findings(
     `content` are those of the spec as JSON; with them overrides can be told in full.
     """
     remedy = Remedy(mapping or {}, content or {})
-    of_motion = (motion.gripper, motion.opening, motion.stuck, motion.rotations, motion.poses)
-    of_scale = (motion.motions, motion.lags, scale.units, scale.openings, _rates)
-    found = [finding for check in (*of_motion, *of_scale) for finding in check(evidence, remedy)]
+    doubts = [doubt for judge in JUDGES for doubt in judge(evidence, remedy)]
     # What follows in proportion has the right columns and axes: the scale alone is wrong.
-    scaled = {finding.where for finding in found if finding.check == "scale"}
-    found = [finding for finding in found if finding.check != "motion" or finding.where not in scaled]
-    return [*found, *_clock(evidence), *_frozen(evidence), *_cameras(evidence), *_spread(statistics or {})]
-
-
-def _rates(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
-    """Rates that no robot is recorded at, and those that are not the declared ones."""
-    unlikely = [tally for _, _, tally in evidence.of("frequency") if tally.episodes]
-    for tally in unlikely:
-        rate = math.sqrt(tally.low * tally.high)
-        yield with_examples(
-            Finding(
-                "rate",
-                "timestamp",
-                f"frames come at {tally.low:,.4g} … {tally.high:,.4g} Hz, where robots are recorded at "
-                f"{SLOWEST_HZ:g} to {FASTEST_HZ:,g} Hz",
-                rate,
-                "give the unit in which the source has its times (s, ms, us, ns), or the key of its clock",
-                # By thousands to 1 … 1,000 Hz, as the units of time are apart.
-                remedy.clock_unit(1000.0 ** math.floor(math.log10(rate) / 3)),
-            ),
-            tally,
-        )
-    for _, _, tally in evidence.of("rate"):
-        if tally.episodes and not unlikely:
-            declared = tally.sums[1] / tally.sums[0]
-            yield with_examples(
-                Finding(
-                    "rate",
-                    "timestamp",
-                    f"the timestamps run at {tally.low:.4g} … {tally.high:.4g} Hz, the declared rate is "
-                    f"{declared:.4g} Hz",
-                    tally.worst[0][0],
-                    "give the rate of the recording in the source, or see that timestamps are in seconds",
-                    remedy.clock_unit(math.sqrt(tally.low * tally.high) / declared),
-                ),
-                tally,
-            )
-
-
-def _clock(evidence: Evidence) -> Iterator[Finding]:
-    judged: dict[str, tuple[str, Callable[[Tally], str], Callable[[Tally], str]]] = {
-        "backward": (
-            "rate",
-            lambda t: (
-                f"{int(sum(t.sums)):,} timestamps are not later than the one before "
-                f"({int(t.sums[1]):,} equal it)"
-            ),
-            lambda t: (
-                "sort the recording by its own clock, or take the time of receipt"
-                if t.sums[0]
-                else "take a clock that is read at each frame, and of a type that tells frames apart"
-            ),
-        ),
-        "gaps": (
-            "gaps",
-            lambda t: (
-                f"{int(t.sums[1]):,} frames are missing among {int(t.sums[0]):,} intervals; the longest gap "
-                f"is {t.high:.3g} s"
-            ),
-            lambda _: "leave these episodes out, or cut them at the gaps: an action across one is longer",
-        ),
-        "jitter": (
-            "jitter",
-            lambda t: f"one interval in twenty differs from the period by {t.high:.2f} periods or more",
-            lambda _: "resample, or train at a lower rate: which image is of which state is uncertain",
-        ),
-    }
-    for measure, (check, say, remedy) in judged.items():
-        for _, _, tally in evidence.of(measure):
-            if tally.episodes:
-                worst = tally.worst[0][0]
-                yield with_examples(Finding(check, "timestamp", say(tally), worst, remedy(tally)), tally)
-
-
-def _frozen(evidence: Evidence) -> Iterator[Finding]:
-    quantities = {target for _, target, tally in evidence.of("frozen") if tally.episodes}
-    for _, target, tally in evidence.of("frozen"):
-        # A whole quantity that is frozen says more than each of its dims.
-        if tally.episodes and target.rpartition(".")[0] not in quantities:
-            yield with_examples(
-                Finding(
-                    "frozen",
-                    f"state {target}",
-                    f"{target} of the state keeps its exact value for up to {tally.worst[0][0]:.3g} s "
-                    f"while the arm moves, in {tally.episodes} of {int(tally.sums[0])} episodes",
-                    tally.worst[0][0],
-                    "leave these episodes out (--where); a reading was not updated",
-                ),
-                tally,
-            )
-    for _, target, tally in evidence.of("still"):
-        # A joint may rest for an episode, and a coarse encoder then gives equal values.
-        known = target in quantities or target.rpartition(".")[0] in quantities
-        if tally.episodes and tally.episodes * 2 >= tally.sums[0] and not known:
-            yield with_examples(
-                Finding(
-                    "frozen",
-                    f"state {target}",
-                    f"{target} of the state never changes in {tally.episodes} of {int(tally.sums[0])} "
-                    "episodes while the other joints move",
-                    tally.episodes / tally.sums[0],
-                    "see that the column is the joint's; a joint that is locked may stay",
-                ),
-                tally,
-            )
-
-
-def _cameras(evidence: Evidence) -> Iterator[Finding]:
-    for _, camera, tally in evidence.of("camera"):
-        if tally.episodes:
-            yield with_examples(
-                Finding(
-                    "frozen_camera",
-                    f"camera {camera}",
-                    f"camera {camera} gives the same image for up to {tally.worst[0][0]:.3g} s while an arm "
-                    f"moves, in {tally.episodes} of {int(tally.sums[0])} episodes",
-                    tally.worst[0][0],
-                    "leave these episodes out (--where), or the camera (content.cameras)",
-                ),
-                tally,
-            )
-
-
-def _spread(statistics: Mapping[str, Statistics]) -> Iterator[Finding]:
-    """What normalisation would clip, and rows that hold nothing."""
-    for column, of_column in statistics.items():
-        normalizer = Normalizer.fit(of_column)
-        low, high = normalizer.percentiles
-        for dim, scaling in zip(of_column.space, normalizer.scalings, strict=True):
-            if scaling.clipped > CLIPPED_SHARE:
-                yield Finding(
-                    "outside_band",
-                    f"{column} {dim.name}",
-                    f"{scaling.clipped:.1%} of {dim.name} of {column} lies beyond {normalizer.clip:g} times "
-                    f"its band of {low:g} … {high:g} % and would be clipped",
-                    scaling.clipped,
-                    "look at its distribution: foundry-data stats REF --plot FILE",
-                )
-        # All dims of a row are invalid together.
-        bad, total = max(
-            ((d.num_nan + d.num_posinf + d.num_neginf, d.count) for d in of_column.digests), default=(0, 0)
-        )
-        if bad > INVALID_SHARE * (bad + total):
-            yield Finding(
-                "invalid_rows",
-                column,
-                f"{bad / (bad + total):.1%} of the rows of {column} are invalid",
-                bad / (bad + total),
-                "see which key holds NaN, in frames whose flags have 8 or 16; masks leave them out",
-            )
+    scaled = {doubt.where for doubt in doubts if doubt.check == "scale"}
+    doubts = [doubt for doubt in doubts if doubt.check != "motion" or doubt.where not in scaled]
+    return [*doubts, *distribution.spread(statistics or {})]

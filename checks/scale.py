@@ -1,4 +1,4 @@
-"""Checks of scale: displacements, levels, velocities, openings and magnitudes; see checks.py.
+"""Checks of scale: displacements, levels, velocities, openings and magnitudes; rules.py lists them.
 
 A factor of 5 either way is found. What a setting would mend is told where the data prove it: which of two
 columns is wrong by what robots reach, and by how much by the units that are mixed up.
@@ -13,20 +13,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from robot_foundry.checks import remedies
 from robot_foundry.checks.evidence import Evidence, Tally
 from robot_foundry.checks.finding import Finding, listed, with_examples, worst_frame
 from robot_foundry.checks.following import FEWEST_ROWS, FOLLOWS, LEAST_STEP, following
 from robot_foundry.checks.measures import GREATEST, GRIPPER_LAGS
 from robot_foundry.checks.measures_scale import MOTIONS, WINDOW_S
 from robot_foundry.checks.motion import correlation
-from robot_foundry.checks.remedies import (
-    DEGREES,
-    FACTORS,
-    Remedy,
-    near_unit,
-    nearest_unit,
-    unit_factor,
-)
+from robot_foundry.checks.remedies import Remedy
+from robot_foundry.checks.unit_mistakes import DEGREES, FACTORS, near_unit, nearest_unit, unit_factor
 
 # The least unit mistake is 10 (cm for dm), the usual ones 57.3 (degrees), 100 and 1000. Over a second real
 # arms made 0.25 to 0.8 of the displacements that were asked; a fifth is found with 5 % for noise.
@@ -58,37 +53,33 @@ def displacements(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
         factor = _displacement_factor(gain, _is_angle(quantity), powers.get((column, part)))
         if name == "ee_position":
             powers[column, part] = factor
-        told, overrides = _shorter(evidence, remedy, (column, quantity), gain, factor, tally.high)
+        sentence, overrides = _shorter(evidence, remedy, (column, quantity), gain, factor, tally.high)
         yield Finding(
             "scale",
             f"{column} {quantity}",
             f"the state moves {gain:.3g} times as far as {quantity} of {column} asks, over {WINDOW_S:g} s"
             f"{near_unit(factor, _is_angle(quantity)) if overrides else ''}",
             gain,
-            told,
+            sentence,
             overrides,
         )
 
 
 def _shorter(
-    evidence: Evidence, remedy: Remedy, own: tuple[str, str], gain: float, factor: float, greatest: float
+    evidence: Evidence, remedy: Remedy, which: tuple[str, str], gain: float, factor: float, greatest: float
 ) -> tuple[str, tuple[str, ...]]:
     """What to do where displacements should be `factor` times as long, and the override that does it."""
-    told = (
-        f"correct the scale of the displacements, which are some {_times(float(f'{gain / USUAL_GAIN:.1g}'))}"
-    )
-    state = [size for dim, size in _reached(evidence, "state").items() if _quantity_of(dim) == own[1]]
-    if state and not _is_plausible(max(state), own[1]):
-        return f"{told}, or that of the state, which is not where robots are", ()
-    scale = remedy.scale(*own)
+    times = _times(float(f"{gain / USUAL_GAIN:.1g}"))
+    state = [size for dim, size in _reached(evidence, "state").items() if _quantity_of(dim) == which[1]]
+    if state and not _is_plausible(max(state), which[1]):
+        return remedies.STEP_OR_STATE_SCALE.format(times=times), ()
+    scale = remedy.scale(*which)
     if scale is not None and abs(greatest / scale - 1) < FULL_SCALE:
-        return f"{told}; they fill ±{scale:g}: of shares of a greatest step that step is the scale", ()
-    told = (
-        f"correct the scale of the displacements: controllers make {LEAST_USUAL:g} to {GREATEST_USUAL:g} of "
-        f"what is asked, so it is about {_times(factor)}, to a power of ten, and the true step of the "
-        "controller is better"
+        return remedies.STEP_SCALE_OF_SHARES.format(times=times, scale=scale), ()
+    sentence = remedies.STEP_SCALE_BY_GAIN.format(
+        least=LEAST_USUAL, greatest=GREATEST_USUAL, times=_times(factor)
     )
-    return told, remedy.scaled(*own, factor)
+    return sentence, remedy.scaled(*which, factor)
 
 
 def levels(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
@@ -143,7 +134,7 @@ def openings(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             f"{column} {dim}",
             f"{dim} of the state opens {gain:.3g} times as far as {dim} of {column} asks",
             gain,
-            f"give the values of a closed and an open gripper as closed and open of {side}",
+            remedies.GRIPPER_ENDS_OF.format(column=side),
             () if factor is None else remedy.opened(side, dim, factor),
         )
 
@@ -151,9 +142,9 @@ def openings(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
 def units(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
     """Displacements, levels, velocities, and what these do not explain of magnitudes."""
     of_steps = list(displacements(evidence, remedy))
-    found = [*of_steps, *levels(evidence, remedy), *velocities(evidence, remedy)]
-    yield from found
-    too_far, explained = {finding.where for finding in of_steps}, {finding.where for finding in found}
+    of_scale = [*of_steps, *levels(evidence, remedy), *velocities(evidence, remedy)]
+    yield from of_scale
+    too_far, explained = {finding.where for finding in of_steps}, {finding.where for finding in of_scale}
     for finding in magnitudes(evidence, remedy, explained):
         if finding.where not in too_far:
             yield finding
@@ -161,10 +152,10 @@ def units(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
 
 def magnitudes(evidence: Evidence, remedy: Remedy, explained: Collection[str]) -> Iterator[Finding]:
     """Values that no robot has: of a unit, or of a few frames where no other unit is `explained`."""
-    found = set()
+    judged = set()
     grouped = _grouped(evidence, "magnitude")
     for (column, quantity), dims in grouped.items():
-        found.add((column, quantity))
+        judged.add((column, quantity))
         low, high = min(t.low for _, t in dims), max(t.high for _, t in dims)
         most = max(tally.episodes for _, tally in dims)
         of_unit = 2 * most >= evidence.episodes and any(
@@ -176,25 +167,25 @@ def magnitudes(evidence: Evidence, remedy: Remedy, explained: Collection[str]) -
         if of_unit:
             factor = _magnitude_factor(quantity, max(-low, high))
             cause = nearest_unit(factor) or "another unit"
-            said, told = f"{said}: {cause}, or another key", "give the scale that makes it metres or radians"
+            said, mended_by = f"{said}: {cause}, or another key", remedies.SCALE_TO_UNIT
             overrides = _magnitude_override(evidence, remedy, column, quantity, names, factor)
         elif f"{column} {quantity}" in explained or _is_of_state(grouped, column, quantity):
             continue
         else:
             frames = int(max(tally.sums[1] for _, tally in dims))
             said = f"{said}, in {frames:,} of {int(dims[0][1].sums[0]):,} frames: {worst_frame(worst)}"
-            told, overrides = "leave these episodes out (--where): these readings are no positions", ()
-        finding = Finding("magnitude", f"{column} {quantity}", said, max(-low, high), told, overrides)
+            mended_by, overrides = remedies.OUTLIERS, ()
+        finding = Finding("magnitude", f"{column} {quantity}", said, max(-low, high), mended_by, overrides)
         yield replace(with_examples(finding, worst), num_episodes=most)
-    yield from _spikes(evidence, found)
+    yield from _spikes(evidence, judged)
 
 
-def _spikes(evidence: Evidence, told: set[tuple[str, str]]) -> Iterator[Finding]:
+def _spikes(evidence: Evidence, judged: set[tuple[str, str]]) -> Iterator[Finding]:
     """Single frames far from both their neighbours, which `magnitudes` has not told."""
     grouped = _grouped(evidence, "spike")
     for (column, quantity), dims in grouped.items():
         worst = Tally.merge_all([replace(tally, sums=()) for _, tally in dims])
-        if (column, quantity) in told or _is_of_state(grouped, column, quantity):
+        if (column, quantity) in judged or _is_of_state(grouped, column, quantity):
             continue
         names = [dim for dim, _ in dims]
         finding = Finding(
@@ -203,7 +194,7 @@ def _spikes(evidence: Evidence, told: set[tuple[str, str]]) -> Iterator[Finding]
             f"{listed(names)} of {column} jumps by up to {worst.worst[0][0]:.3g} in a single frame, more "
             f"than 10 times as far as it else moves in a step: {worst_frame(worst)}",
             worst.worst[0][0],
-            "leave these episodes out (--where): a reading is wrong there",
+            remedies.SPIKES,
         )
         yield replace(with_examples(finding, worst), num_episodes=max(tally.episodes for _, tally in dims))
 
@@ -252,31 +243,36 @@ def _displacement_factor(gain: float, is_angle: bool, of_position: float | None)
 def _mended(
     evidence: Evidence,
     remedy: Remedy,
-    own: tuple[str, str],
+    judged: tuple[str, str],
     other: tuple[str, str],
     dims: Sequence[str],
     gain: float,
 ) -> tuple[str, tuple[str, ...]]:
-    """What to do where `own` (column, quantity) times the gain is `other`, and the override that does it."""
+    """What to do where `judged` (column, quantity) times the gain is `other`, and the override of that."""
     factor = unit_factor(gain)
     components = {dim.rpartition(".")[2] for dim in dims}
     theirs = [dim for dim in _dims_of(evidence, *other) if dim.rpartition(".")[2] in components]
     wrong = _wrong_side(evidence, other, theirs, gain)
-    if wrong == "own":
-        overrides = remedy.scaled(*own, factor, dims, _dims_of(evidence, *own))
-        return f"correct the scale of {own[1]} of {own[0]}, which is {_times(gain)}", overrides
+    if wrong == "judged":
+        overrides = remedy.scaled(*judged, factor, dims, _dims_of(evidence, *judged))
+        return _scale_of(judged, gain), overrides
     if wrong == "other":
         inverse = None if factor is None else 1 / factor
         overrides = remedy.scaled(*other, inverse, theirs, _dims_of(evidence, *other))
-        return f"correct the scale of {other[1]} of {other[0]}, which is {_times(1 / gain)}", overrides
-    either = [f"{own[1]} of {own[0]} ({_times(gain)})", f"{other[1]} of {other[0]} ({_times(1 / gain)})"]
-    return f"correct the scale of the one whose unit is not the one of its name: {' or '.join(either)}", ()
+        return _scale_of(other, 1 / gain), overrides
+    one = f"{judged[1]} of {judged[0]} ({_times(gain)})"
+    another = f"{other[1]} of {other[0]} ({_times(1 / gain)})"
+    return remedies.SCALE_OF_EITHER.format(one=one, other=another), ()
+
+
+def _scale_of(wrong: tuple[str, str], gain: float) -> str:
+    return remedies.SCALE_OF.format(column=wrong[0], quantity=wrong[1], times=_times(gain))
 
 
 def _wrong_side(evidence: Evidence, other: tuple[str, str], dims: Sequence[str], gain: float) -> str | None:
-    """'own' or 'other', whichever leaves positions that robots have; None where both do or neither does."""
+    """'judged' or 'other', whichever leaves positions that robots have; None where both or neither does."""
     if other[1].endswith("ee_rot6d"):
-        return "own"  # a rotation has no unit
+        return "judged"  # a rotation has no unit
     reached = _reached(evidence, other[0])
     wrong = [reached[dim] for dim in dims]
     if not wrong:
@@ -285,7 +281,7 @@ def _wrong_side(evidence: Evidence, other: tuple[str, str], dims: Sequence[str],
     as_it_is, divided = (_is_plausible(max(wrong) / by, other[1], rest) for by in (1.0, gain))
     if as_it_is == divided:
         return None
-    return "own" if as_it_is else "other"
+    return "judged" if as_it_is else "other"
 
 
 def _reached(evidence: Evidence, column: str) -> dict[str, float]:
@@ -347,8 +343,8 @@ def _grouped(evidence: Evidence, measure: str) -> dict[tuple[str, str], list[tup
 
 def _dims_of(evidence: Evidence, column: str, quantity: str) -> list[str]:
     """The dims of a quantity that have data, in their order."""
-    found = [dim for c, dim, _ in evidence.of("magnitude") if c == column and _quantity_of(dim) == quantity]
-    return sorted(found, key=_in_order)
+    dims = [dim for c, dim, _ in evidence.of("magnitude") if c == column and _quantity_of(dim) == quantity]
+    return sorted(dims, key=_in_order)
 
 
 def _in_order(dim: str) -> tuple[int, str]:

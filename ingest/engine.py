@@ -15,20 +15,18 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
+from robot_foundry.catalog.kind import Kind as CatalogKind
+from robot_foundry.catalog.kind import kind_named as catalog_kind
 from robot_foundry.catalog.manifest import Manifest, find_build, read_build, read_manifest
 from robot_foundry.catalog.opening import is_whole, lacking_tables, lacking_tars
-from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.absence.asked import Asked
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
 from robot_foundry.ingest.fingerprints import Fingerprints
-from robot_foundry.ingest.plan import INGEST_VERSION, Group, grouped, named, plan
+from robot_foundry.ingest.kind import Kind, Shard, kind_of
+from robot_foundry.ingest.plan import INGEST_VERSION, PlannedShard, grouped, named, plan
 from robot_foundry.ingest.report import Report, report_of
-from robot_foundry.ingest.robot.pictures import advice, codecs
-from robot_foundry.ingest.robot.preview import preview
-from robot_foundry.ingest.robot.shard_tables import TABLES_VERSION
-from robot_foundry.ingest.same_files import known_content, told_again, told_copies, told_nowhere
+from robot_foundry.ingest.same_files import content_by_path, copies_warning, links_warning, lost_links_warning
 from robot_foundry.ingest.scan import (
     Listing,
     SourceFiles,
@@ -43,8 +41,8 @@ from robot_foundry.ingest.scan import (
 from robot_foundry.ingest.shard_writer import ShardTask, write_batch, write_shards
 from robot_foundry.ingest.sources import SourceFile, layout
 from robot_foundry.ingest.sources.base import UNKNOWN
-from robot_foundry.ingest.spec.spec import Spec, load_spec
-from robot_foundry.ingest.survey import Interned, Shard
+from robot_foundry.ingest.spec.spec import SourceSpec, load_spec
+from robot_foundry.ingest.survey import Interned
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import is_remote
@@ -72,7 +70,7 @@ DEFAULTS = Options()
 
 
 def ingest(
-    spec: Spec | str,
+    spec: SourceSpec | str,
     source: str | Path,
     *,
     store: Store | str | os.PathLike[str] | None = None,
@@ -87,7 +85,7 @@ def ingest(
 
 
 def run(
-    spec: Spec | str,
+    spec: SourceSpec | str,
     source: str | Path,
     *,
     store: Store | str | os.PathLike[str] | None = None,
@@ -102,9 +100,9 @@ def run(
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"limit must be 1 or more, got {options.limit}")
     check_name(name)
-    spec, found = choose(source, load_spec(spec) if isinstance(spec, str) else spec)
+    spec, files = choose(source, load_spec(spec) if isinstance(spec, str) else spec)
     with Workers(options.workers, options.ray_address) as workers:
-        job = _Job(as_store(store), name, spec, str(source), found, options, workers)
+        job = _Job(as_store(store), name, spec, str(source), files, options, workers)
         return _run(job, dry_run=dry_run)
 
 
@@ -114,11 +112,19 @@ class _Job:
 
     store: Store
     dataset: str
-    spec: Spec
+    spec: SourceSpec
     source: str
-    found: SourceFiles
+    files: SourceFiles
     options: Options
     workers: Workers
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.spec)
+
+    @property
+    def holds(self) -> CatalogKind:
+        return catalog_kind(self.kind.name)
 
 
 def _run(job: _Job, *, dry_run: bool) -> Report:
@@ -126,12 +132,13 @@ def _run(job: _Job, *, dry_run: bool) -> Report:
         if job.options.ray_address is not None:
             until_done.enter_context(_seen_by_all(job))
         options = job.options
-        known = Fingerprints(job.found.root, job.store.storage, job.workers, options.fingerprint)
-        if job.workers.inline and options.limit is None and not dry_run and known.reads(job.found.statuses):
-            return _run_reading(job, known)
-        files, listing = _look(job, known)
-        shared, reader = shared_files(job.found, known), layout(job.spec.layout)
-        build_id = _build_id(job.spec, [*files, *shared], options.limit)
+        fingerprints = Fingerprints(job.files.root, job.store.storage, job.workers, options.fingerprint)
+        is_all_written = options.limit is None and not dry_run
+        if job.workers.inline and is_all_written and fingerprints.reads(job.files.statuses):
+            return _run_reading(job, fingerprints)
+        files, listing = _look(job, fingerprints)
+        shared, reader = shared_files(job.files, fingerprints), layout(job.spec.layout)
+        build_id = _build_id(job, [*files, *shared], options.limit)
         made = _made(job, build_id)
         if made is not None:
             return made
@@ -139,47 +146,46 @@ def _run(job: _Job, *, dry_run: bool) -> Report:
             listing = list_units(files, job.spec, job.workers, quiet=options.quiet)
         listing = with_texts(listing, shared, reader)
         _check(job, listing)
-        groups = plan(listing.units, job.spec.content, reader, codecs(job.spec.content, reader))
+        planned = plan(listing.units, job.spec, job.kind.codecs(job.spec))
         if dry_run:
-            return _dry_report(job, files, listing, groups, build_id)
-        return _commit(job, build_id, listing, _write_shards(job, groups, listing))
+            return _dry_report(job, files, listing, planned, build_id)
+        return _commit(job, build_id, listing, _write_shards(job, planned, listing))
 
 
-def _run_reading(job: _Job, known: Fingerprints) -> Report:
+def _run_reading(job: _Job, fingerprints: Fingerprints) -> Report:
     """The run of one process where files must be read for their fingerprints.
 
     They are read while shards of those before are written. So whether the version is there already is known
     at the end, when all its shards were found.
     """
-    content, reader = job.spec.content, layout(job.spec.layout)
-    versions = codecs(content, reader)
-    files = source_files(job.found, lambda path: UNKNOWN)
-    shared = shared_files(job.found, known)
+    versions = job.kind.codecs(job.spec)
+    files = source_files(job.files, lambda path: UNKNOWN)
+    shared = shared_files(job.files, fingerprints)
     listing = list_units(files, job.spec, job.workers, quiet=job.options.quiet)
-    listing = with_texts(listing, shared, reader)
+    listing = with_texts(listing, shared, layout(job.spec.layout))
     _check(job, listing)
-    with known.ahead(job.found.statuses) as fingerprint:
-        groups = (
-            named([unit.fingerprinted(fingerprint) for unit in units], content, reader, versions)
-            for units in grouped(listing.units, content, reader)
+    with fingerprints.ahead(job.files.statuses) as fingerprint:
+        planned = (
+            named([unit.fingerprinted(fingerprint) for unit in units], job.spec, versions)
+            for units in grouped(listing.units, job.spec)
         )
-        shards = _write_shards(job, groups, listing)
-    files = read_files(job.found, known, quiet=job.options.quiet)
-    build_id = _build_id(job.spec, [*files, *shared], None)
+        shards = _write_shards(job, planned, listing)
+    files = read_files(job.files, fingerprints, quiet=job.options.quiet)
+    build_id = _build_id(job, [*files, *shared], None)
     made = _made(job, build_id) if all(shard.reused for shard in shards) else None
     return made or _commit(job, build_id, listing, shards)
 
 
 def _made(job: _Job, build_id: str) -> Report | None:
     """The report of the version, if it is there with all its files."""
-    known = find_build(job.store, job.dataset, build_id)
-    if known is None:
+    version = find_build(job.store, job.dataset, build_id)
+    if version is None:
         return None
-    manifest = read_manifest(job.store, known)
+    manifest = read_manifest(job.store, version)
     if lacking_tars(job.store, manifest) or lacking_tables(job.store, manifest):
         return None  # so it is made again, of what is still there and what is written anew
     build = read_build(job.store, job.store.build(job.dataset, build_id))
-    report = report_of(job.store, known, manifest, noop=True, provenance=build["provenance"])
+    report = report_of(job.store, version, manifest, noop=True, provenance=build["provenance"])
     check_errors(report.quarantined, job.options.max_errors)
     return report
 
@@ -194,9 +200,9 @@ def _check(job: _Job, listing: Listing) -> None:
 @contextmanager
 def _seen_by_all(job: _Job) -> Iterator[None]:
     """Have the nodes of a cluster checked for a local source and a local store before they work."""
-    if not is_remote(job.found.root):
-        first = job.found.statuses[:1]
-        job.workers.require({str(Path(job.found.root, file.path)): file.size for file in first})
+    if not is_remote(job.files.root):
+        first = job.files.statuses[:1]
+        job.workers.require({str(Path(job.files.root, file.path)): file.size for file in first})
     probe = f"cache/probes/{secrets.token_hex(8)}"
     local = job.store.storage.local_path(probe)
     if local is None:
@@ -210,12 +216,12 @@ def _seen_by_all(job: _Job) -> Iterator[None]:
         job.store.storage.delete(probe)
 
 
-def _look(job: _Job, known: Fingerprints) -> tuple[list[SourceFile], Listing | None]:
+def _look(job: _Job, fingerprints: Fingerprints) -> tuple[list[SourceFile], Listing | None]:
     """The files with their fingerprints; with a limit those of the first units only, and these units."""
     options = job.options
     if options.limit is not None:
-        return first_units(job.found, job.spec, known, options.limit)
-    return read_files(job.found, known, quiet=options.quiet), None
+        return first_units(job.files, job.spec, fingerprints, options.limit)
+    return read_files(job.files, fingerprints, quiet=options.quiet), None
 
 
 def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard]) -> Report:
@@ -223,7 +229,8 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
         store=job.store,
         dataset=job.dataset,
         build_id=build_id,
-        asked=Asked.of(job.spec),
+        kind=job.kind,
+        asked=job.kind.asked(job.spec),
         provenance=_provenance(job),
         discovered=len(listing.units) + len(listing.refused),
         refused=(*listing.refused, *(entry for shard in shards for entry in shard.refused)),
@@ -239,88 +246,88 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
         warnings=(
             *report.warnings,
             *_source_warnings(job, made.manifest),
-            *told_copies(_content(shards)),
+            *copies_warning(_content(shards), job.holds.groups),
         ),
     )
 
 
 def _content(shards: Sequence[Shard]) -> dict[str, str]:
-    """The BLAKE3 of every file that an episode is of."""
-    sources = (item.episode["source"] for shard in shards for item in shard.episodes)
-    return {source["path"]: source["blake3"] for source in sources}
+    """What tells the content of every file that a group is of, by its path."""
+    return dict(group.source_file for shard in shards for group in shard.groups)
 
 
-def _build_id(spec: Spec, files: Sequence[SourceFile], limit: int | None) -> str:
+def _build_id(job: _Job, files: Sequence[SourceFile], limit: int | None) -> str:
     """The name of the request: everything that decides what comes out."""
-    reader = layout(spec.layout)
+    reader, values = layout(job.spec.layout), job.spec.to_json()
     # Where a dataset may lie, and in which other forms, decides nothing once it was found in this one.
-    told = {name: value for name, value in spec.to_json().items() if name not in ("forms", "locations")}
+    deciding = {name: value for name, value in values.items() if name not in ("forms", "locations")}
     return digest_of(
         {
-            "ingest": [INGEST_VERSION, TABLES_VERSION],
+            "ingest": [INGEST_VERSION, job.kind.tables_version],
             "layout": [reader.name, reader.version],
-            "codecs": codecs(spec.content, reader),
-            "spec": told,
+            "codecs": job.kind.codecs(job.spec),
+            "spec": deciding,
             "files": [[file.path, file.fingerprint] for file in files],
             "limit": limit,
         }
     )
 
 
-def _write_shards(job: _Job, groups: Iterable[Group], listing: Listing) -> list[Shard]:
+def _write_shards(job: _Job, planned: Iterable[PlannedShard], listing: Listing) -> list[Shard]:
     """All shards, in the plan's order."""
-    refused, pool = list(listing.refused), Interned()
+    refused, pool = list(listing.refused), Interned(job.kind)
     shards: dict[str, Shard] = {}
-    planned: list[str] = []
+    in_order: list[str] = []
 
-    def upcoming() -> Iterator[Group]:
-        for group in groups:
-            planned.append(group.shard_key)
-            yield group
+    def upcoming() -> Iterator[PlannedShard]:
+        for item in planned:
+            in_order.append(item.shard_key)
+            yield item
 
     label = f"ingest {job.dataset}"
-    with Progress(len(listing.units), "episodes", label, quiet=job.options.quiet) as progress:
-        for group, shard in _written(job, upcoming()):
+    with Progress(len(listing.units), job.holds.groups, label, quiet=job.options.quiet) as progress:
+        for item, shard in _written(job, upcoming()):
             shards[shard.key] = pool.shard(shard)
             refused += shard.refused
-            progress.advance(len(group.units), bytes=shard.num_bytes, errors=len(shard.refused))
+            progress.advance(len(item.units), bytes=shard.num_bytes, errors=len(shard.refused))
             check_errors(refused, job.options.max_errors)
-    return [shards[key] for key in planned]
+    return [shards[key] for key in in_order]
 
 
-def _written(job: _Job, groups: Iterable[Group]) -> Iterator[tuple[Group, Shard]]:
-    """Each group with its shard, as they come."""
+def _written(job: _Job, planned: Iterable[PlannedShard]) -> Iterator[tuple[PlannedShard, Shard]]:
+    """What was planned, each with its shard, as they come."""
 
-    def task(group: Group) -> ShardTask:
-        return ShardTask(job.store, job.dataset, job.spec, group)
+    def task(item: PlannedShard) -> ShardTask:
+        return ShardTask(job.store, job.dataset, job.spec, item)
 
     if job.workers.inline:
-        yield from write_shards(map(task, groups))
+        yield from write_shards(map(task, planned))
         return
-    batches = _batches(list(groups))
+    batches = _batches(list(planned))
     for _, made in job.workers.map(write_batch, (list(map(task, batch)) for batch in batches)):
         yield from made
 
 
-def _batches(groups: Sequence[Group]) -> list[list[Group]]:
+def _batches(planned: Sequence[PlannedShard]) -> list[list[PlannedShard]]:
     """What one worker does in one go: the shards of one remote file together, so that it is fetched once."""
-    batches: list[list[Group]] = []
-    for group in groups:
-        file = group.units[0].file
+    batches: list[list[PlannedShard]] = []
+    for item in planned:
+        file = item.units[0].file
         if batches and file.is_remote and batches[-1][-1].units[-1].file == file:
-            batches[-1].append(group)
+            batches[-1].append(item)
         else:
-            batches.append([group])
+            batches.append([item])
     return batches
 
 
 def _dry_report(
-    job: _Job, files: Sequence[SourceFile], listing: Listing, groups: Sequence[Group], build_id: str
+    job: _Job, files: Sequence[SourceFile], listing: Listing, planned: Sequence[PlannedShard], build_id: str
 ) -> Report:
-    keys = [key for group in groups for key in group.shard_keys]
+    keys = [key for item in planned for key in item.shard_keys]
     reused = sum(is_whole(job.store, job.dataset, key) for key in keys)
-    expected = preview(job.spec, listing.units, sum(file.num_bytes for file in files))
+    expected = job.kind.preview(job.spec, listing.units, sum(file.num_bytes for file in files))
     return Report(
+        holds=job.holds,
         dataset=job.dataset,
         version=None,
         discovered=len(listing.units) + len(listing.refused),
@@ -330,11 +337,15 @@ def _dry_report(
         shards_reused=reused,
         noop=False,
         counts={
-            "episodes": len(listing.units),
-            "frames": expected.frames or 0,
+            job.holds.groups: len(listing.units),
+            job.holds.samples: expected.num_samples or 0,
             "bytes": expected.stored_bytes,
         },
-        warnings=(*expected.warnings, *_links(job.found), *told_copies(known_content(files))),
+        warnings=(
+            *expected.warnings,
+            *_links(job.files),
+            *copies_warning(content_by_path(files), job.holds.groups),
+        ),
         build_id=build_id,
         absence=expected.absence,
         preview=expected,
@@ -342,36 +353,34 @@ def _dry_report(
 
 
 def _provenance(job: _Job) -> dict[str, Any]:
-    found, created = job.found, job.options.created
+    files, created = job.files, job.options.created
     provenance = {
         "tool": f"robot_foundry {package_version('robot-foundry')}",
         "spec": job.spec.to_json(),
         "source": {
             "path": job.source,
-            "files": len(found.files),
-            "ignored_files": found.num_ignored,
-            **({"ignored": list(found.ignored)} if found.ignored else {}),
+            "files": len(files.files),
+            "ignored_files": files.num_ignored,
+            **({"ignored": list(files.ignored)} if files.ignored else {}),
         },
     }
     return provenance if created is None else {**provenance, "created": created}
 
 
 def _source_warnings(job: _Job, manifest: Manifest) -> list[str]:
-    cameras = schema_of(manifest).cameras
-    hint = advice({camera.name: (camera.height, camera.width) for camera in cameras})
-    warnings = [] if hint is None else [hint]
-    paths = [found.status.path for found in job.found.files]
-    warnings += layout(job.spec.layout).missing(job.found.root, paths)
-    warnings += _links(job.found)
-    num_ignored = job.found.num_ignored
+    warnings = [] if manifest.schema is None else job.kind.advice(manifest.schema)
+    paths = [entry.status.path for entry in job.files.files]
+    warnings += layout(job.spec.layout).missing(job.files.root, paths)
+    warnings += _links(job.files)
+    num_ignored = job.files.num_ignored
     if num_ignored:
         count = "1 file" if num_ignored == 1 else f"{num_ignored} files"
-        more = ", …" if num_ignored > len(job.found.ignored) else ""
-        names = f"{', '.join(job.found.ignored)}{more}"
+        more = ", …" if num_ignored > len(job.files.ignored) else ""
+        names = f"{', '.join(job.files.ignored)}{more}"
         warnings.append(f"passed over {count} that the layout {job.spec.layout} does not read: {names}")
     return warnings
 
 
-def _links(found: SourceFiles) -> list[str]:
-    """What is to be told of the links in the source."""
-    return [*told_again(found.again), *told_nowhere(found.nowhere)]
+def _links(files: SourceFiles) -> list[str]:
+    """Warnings of the links in the source."""
+    return [*links_warning(files.again), *lost_links_warning(files.nowhere)]

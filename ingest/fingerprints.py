@@ -45,16 +45,16 @@ class Fingerprints:
         self._root, self._cache, self._workers = root, cache, workers
         self._by_store = files.is_remote(root) and how == "auto"
         self._path = f"cache/blake3/{digest_of(root)}.json"
-        self._known: dict[str, list[str]] | None = None
+        self._cached: dict[str, list[str]] | None = None
 
     def of(self, statuses: Sequence[FileStatus], *, quiet: bool = True) -> dict[str, str]:
         """The fingerprint of each file by its path."""
         if self._by_store:
             return {file.path: f"{STORE_CHECKSUM}{file.stamp}:{file.size}" for file in statuses}
-        known, unknown = self._load(), self._unknown(statuses)
+        cached, unknown = self._load(), self._unknown(statuses)
         if unknown:
-            self._read(known, unknown, quiet)
-        return {file.path: known[file.path][2] for file in statuses}
+            self._read(cached, unknown, quiet)
+        return {file.path: cached[file.path][2] for file in statuses}
 
     def reads(self, statuses: Sequence[FileStatus]) -> bool:
         """Whether some of these are local files that must be read."""
@@ -63,7 +63,7 @@ class Fingerprints:
     @contextmanager
     def ahead(self, statuses: Sequence[FileStatus]) -> Iterator[Callable[[str], str]]:
         """Fingerprints by path, while the files are worked on in this order: the next are read meanwhile."""
-        known, upcoming = self._load(), deque(self._unknown(statuses))
+        cached, upcoming = self._load(), deque(self._unknown(statuses))
         ends = dict(zip((file.path for file in upcoming), accumulate(f.size for f in upcoming), strict=True))
         read: dict[str, Future[str]] = {}
 
@@ -72,34 +72,34 @@ class Fingerprints:
                 while upcoming and ends[upcoming[0].path] - upcoming[0].size < ends[path] + AHEAD_BYTES:
                     file = upcoming.popleft()
                     read[file.path] = start(file)
-                known[path] = [*keys[path], read[path].result()]
-            return known[path][2]
+                cached[path] = [*keys[path], read[path].result()]
+            return cached[path][2]
 
         keys = {file.path: _key(file) for file in upcoming}
         try:
             with _hashing(self._root, THREADS_AHEAD) as start:
                 yield fingerprint
         finally:
-            self._keep(known)
+            self._keep(cached)
 
-    def _read(self, known: dict[str, list[str]], unknown: Sequence[FileStatus], quiet: bool) -> None:
+    def _read(self, cached: dict[str, list[str]], unknown: Sequence[FileStatus], quiet: bool) -> None:
         num_bytes = 0
         with Progress(len(unknown), "files", "fingerprint", quiet=quiet) as progress:
             try:
-                for file, found in self._hashes(unknown):
-                    known[file.path] = [*_key(file), found]
+                for file, digest in self._hashes(unknown):
+                    cached[file.path] = [*_key(file), digest]
                     progress.advance(bytes=file.size)
                     num_bytes += file.size
                     if num_bytes >= KEPT_EVERY_BYTES:
-                        self._keep(known)
+                        self._keep(cached)
                         num_bytes = 0
             finally:
-                self._keep(known)
+                self._keep(cached)
 
     def _hashes(self, unknown: Sequence[FileStatus]) -> Iterator[tuple[FileStatus, str]]:
         if len(unknown) >= FILES_WORTH_WORKERS and not self._workers.inline:
-            for index, found in self._workers.map(partial(_hash, self._root), unknown):
-                yield unknown[index], found
+            for index, digest in self._workers.map(partial(_hash, self._root), unknown):
+                yield unknown[index], digest
             return
         with _hashing(self._root, THREADS) as start:
             asked = {start(file): file for file in unknown}
@@ -108,19 +108,19 @@ class Fingerprints:
 
     def _unknown(self, statuses: Sequence[FileStatus]) -> list[FileStatus]:
         """Those whose content was not read since it changed, each once."""
-        known = self._load()
+        cached = self._load()
         each = {file.path: file for file in statuses}.values()
-        return [file for file in each if known.get(file.path, [])[:2] != _key(file)]
+        return [file for file in each if cached.get(file.path, [])[:2] != _key(file)]
 
     def _load(self) -> dict[str, list[str]]:
-        if self._known is None:
-            found = kept(self._cache, self._path)
-            self._known = {} if found is None else json.loads(found)
-        return self._known
+        if self._cached is None:
+            stored = kept(self._cache, self._path)
+            self._cached = {} if stored is None else json.loads(stored)
+        return self._cached
 
-    def _keep(self, known: dict[str, list[str]]) -> None:
+    def _keep(self, cached: dict[str, list[str]]) -> None:
         with suppress(OSError):  # without it they are only read again; a dry run needs no store to write to
-            keep(self._cache, self._path, canonical_json(known))
+            keep(self._cache, self._path, canonical_json(cached))
 
 
 def _key(file: FileStatus) -> list[str]:
@@ -143,6 +143,6 @@ def _hashing(root: str, threads: int) -> Iterator[Callable[[FileStatus], Future[
 
 
 def _hash(root: str, file: FileStatus, stop: Event | None = None) -> str:
-    found = files.content_hash(root, file.path, stop)
-    SourceFile(root, file.path, file.size, file.stamp, found).check_unchanged()
-    return found
+    digest = files.content_hash(root, file.path, stop)
+    SourceFile(root, file.path, file.size, file.stamp, digest).check_unchanged()
+    return digest

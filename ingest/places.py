@@ -24,17 +24,17 @@ class Siblings(Collection[str]):
         self._root = root
 
     @cached_property
-    def found(self) -> list[FileStatus]:
+    def listing(self) -> list[FileStatus]:
         """Links that lead nowhere as well."""
         return list(files.walk(self._root))
 
     @property
     def is_listed(self) -> bool:
-        return "found" in self.__dict__
+        return "listing" in self.__dict__
 
     @cached_property
     def by_path(self) -> dict[str, FileStatus]:
-        return {file.path: file for file in self.found if file.stamp != NO_STAMP}
+        return {file.path: file for file in self.listing if file.stamp != NO_STAMP}
 
     def __contains__(self, path: object) -> bool:
         return path in self.by_path
@@ -48,7 +48,7 @@ class Siblings(Collection[str]):
     @cached_property
     def lost(self) -> frozenset[str]:
         """The links that lead nowhere."""
-        return frozenset(file.path for file in self.found if file.stamp == NO_STAMP)
+        return frozenset(file.path for file in self.listing if file.stamp == NO_STAMP)
 
     @cached_property
     def sorted_paths(self) -> list[str]:
@@ -117,18 +117,18 @@ def listed_at(source: str | Path) -> Listed:
         return Listed(root, [files.status(root, name)], Siblings(root), named=True)
     if glob.has_magic(place) and not files.is_folder(place):
         root, pattern = _before_magic(place)
-        found = list(files.matching(root, pattern))
-        if not found:
+        matching = list(files.matching(root, pattern))
+        if not matching:
             raise _no_match(root, pattern, text)
-        return Listed(root, found, Siblings(root), named=True)
+        return Listed(root, matching, Siblings(root), named=True)
     siblings = Siblings(place)
-    if not siblings.found:
+    if not siblings.listing:
         if not files.is_remote(place) and Path(place).is_dir():
             raise UsageError(f"the folder {text} is empty")
         if not files.is_remote(place) and os.path.islink(place):
             raise UsageError(f"{text} is a link that leads nowhere: there is no {os.readlink(place)}")
         raise UsageError(f"there is no file or folder {text}", hint="give a file, a folder or a quoted glob")
-    return Listed(place, siblings.found, siblings, named=False)
+    return Listed(place, siblings.listing, siblings, named=False)
 
 
 def _before_magic(place: str) -> tuple[str, str]:
@@ -150,11 +150,13 @@ def _no_match(root: str, pattern: str, text: str) -> UsageError:
     parts = pattern.split("/")
     if files.is_remote(root) or "**" in parts:
         return error
-    found = glob.glob(pattern, root_dir=root)
-    if found:
-        kept = "1 folder" if len(found) == 1 else f"{len(found)} folders"
-        hint = f"end the pattern with /* or /**/* to take what lies in {'it' if len(found) == 1 else 'them'}"
-        return UsageError(f"no file matches {text}, only {kept} ({found[0]})", hint=hint)
+    folders = glob.glob(pattern, root_dir=root)
+    if folders:
+        count = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
+        hint = (
+            f"end the pattern with /* or /**/* to take what lies in {'it' if len(folders) == 1 else 'them'}"
+        )
+        return UsageError(f"no file matches {text}, only {count} ({folders[0]})", hint=hint)
     first = next(i for i in range(len(parts)) if not glob.glob("/".join(parts[: i + 1]), root_dir=root))
     above = os.path.join(root, *parts[:first])
     return UsageError(f"no file matches {text}: there is nothing that matches '{parts[first]}' in {above}")

@@ -7,26 +7,19 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from robot_foundry.catalog.kind import MIXTURE, ROOMS
 from robot_foundry.catalog.manifest import Manifest, find_build, read_build, read_manifest
 from robot_foundry.catalog.opening import lacking_tables, lacking_tars
 from robot_foundry.catalog.refs import resolve as resolve_reference
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.absence.asked import Asked
 from robot_foundry.ingest.assemble import Request, assemble, check_errors
 from robot_foundry.ingest.engine import DEFAULTS, Options
+from robot_foundry.ingest.kind import Kind, Remapping, Shard, kind_named
 from robot_foundry.ingest.plan import INGEST_VERSION
 from robot_foundry.ingest.report import Report, report_of
-from robot_foundry.ingest.robot.shard_tables import TABLES_VERSION
-from robot_foundry.ingest.spec.spec import (
-    MappingSpec,
-    Spec,
-    load_spec,
-    mapping_json,
-    spec_from_json,
-    with_overrides,
-)
-from robot_foundry.ingest.survey import Interned, Shard, cached_survey, survey
+from robot_foundry.ingest.spec.spec import SourceSpec, load_spec, spec_from_json, with_overrides
+from robot_foundry.ingest.survey import Interned, cached_survey, survey
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.parallel import Workers
@@ -34,11 +27,11 @@ from robot_foundry.runtime.parallel import Workers
 
 def remap(
     reference: str | Version,
-    mapping: MappingSpec | Spec,
+    mapping: Any,
     *,
     store: Store | str | os.PathLike[str] | None = None,
 ) -> Version:
-    """A version of the same dataset that shares every tar and has its tables by `mapping`."""
+    """A version of the same dataset that shares every tar and has its tables by another mapping, or spec."""
     report = run(reference, mapping, store=store)
     assert report.version is not None
     return report.version
@@ -50,7 +43,7 @@ def spec_of(
     overrides: Sequence[str],
     *,
     store: Store | str | os.PathLike[str] | None = None,
-) -> Spec:
+) -> SourceSpec:
     """The spec of that name or file, else the version's own, with overrides, which may not touch content."""
     opened = as_store(store)
     if spec is not None:
@@ -70,7 +63,7 @@ def spec_of(
 
 def run(
     reference: str | Version,
-    mapping: MappingSpec | Spec,
+    mapping: Any,
     *,
     store: Store | str | os.PathLike[str] | None = None,
     options: Options = DEFAULTS,
@@ -79,40 +72,49 @@ def run(
     opened = as_store(store)
     version = _version(opened, reference)
     base = read_manifest(opened, version)
-    if base.kind != "robot":
-        raise FoundryError(f"{version} is a {base.kind}, and only a robot dataset has a mapping")
+    kind, remapping = _remapping(version, base)
     _check_tars(opened, version, base)
-    new = mapping.mapping if isinstance(mapping, Spec) else mapping
-    build_id = _build_id(base, new)
-    known = find_build(opened, base.dataset, build_id)
-    made = None if known is None else read_manifest(opened, known)
-    if known is not None and made is not None and not lacking_tables(opened, made):
+    build_id = _build_id(base, kind, remapping.to_json(mapping))
+    earlier = find_build(opened, base.dataset, build_id)
+    manifest = None if earlier is None else read_manifest(opened, earlier)
+    if earlier is not None and manifest is not None and not lacking_tables(opened, manifest):
         build = read_build(opened, opened.build(base.dataset, build_id))
-        report = report_of(opened, known, made, noop=True, provenance=build["provenance"])
+        report = report_of(opened, earlier, manifest, noop=True, provenance=build["provenance"])
         check_errors(report.quarantined, options.max_errors)
         return report
     with Workers(options.workers, options.ray_address) as workers:
-        return _remap(opened, version, base, new, build_id, options, workers)
+        return _remap(opened, version, base, mapping, build_id, options, workers)
+
+
+def _remapping(version: Version, base: Manifest) -> tuple[Kind, Remapping]:
+    """The kind of a version, and how it is remapped. FoundryError if it is not."""
+    kind = kind_named(base.holds.name)
+    if base.kind == MIXTURE or kind.remapping is None:
+        mapped = " or ".join(name for name in ROOMS if kind_named(name).remapping is not None)
+        raise FoundryError(f"{version} is a {base.kind}, and only a {mapped} dataset has a mapping")
+    return kind, kind.remapping
 
 
 def _remap(
     opened: Store,
     version: Version,
     base: Manifest,
-    new: MappingSpec,
+    mapping: Any,
     build_id: str,
     options: Options,
     workers: Workers,
 ) -> Report:
-    shards = _shards(opened, base, workers)
-    held = {item.unit for shard in shards for item in shard.episodes}
+    kind, remapping = _remapping(version, base)
+    shards = _shards(opened, kind, base, workers)
+    held = {group.unit for shard in shards for group in shard.groups}
     refused = tuple((entry.unit, entry.reason) for entry in base.quarantined if entry.unit not in held)
-    spec = {**dict(base.provenance.get("spec") or {}), "mapping": mapping_json(new)}
+    spec = {**dict(base.provenance.get("spec") or {}), "mapping": remapping.to_json(mapping)}
     request = Request(
         store=opened,
         dataset=base.dataset,
         build_id=build_id,
-        asked=_asked(spec, new, str(version)),
+        kind=kind,
+        asked=remapping.asked(spec, mapping, str(version)),
         provenance={
             **base.provenance,
             "spec": spec,
@@ -125,14 +127,6 @@ def _remap(
     )
     made = assemble(request, shards, workers)
     return report_of(opened, made.version, made.manifest, noop=False)
-
-
-def _asked(spec: dict[str, Any], mapping: MappingSpec, where: str) -> Asked:
-    """The mapping with what the version's own spec says of the content, if it says anything."""
-    if "layout" not in spec:
-        return Asked(mapping)
-    own = spec_from_json(spec, where)
-    return Asked(mapping, own.content, own.name)
 
 
 def _check_tars(store: Store, version: Version, base: Manifest) -> None:
@@ -150,27 +144,27 @@ def _version(store: Store, reference: str | Version) -> Version:
     return reference if isinstance(reference, Version) else resolve_reference(store, reference)
 
 
-def _build_id(base: Manifest, mapping: MappingSpec) -> str:
+def _build_id(base: Manifest, kind: Kind, mapping: dict[str, Any]) -> str:
     return digest_of(
         {
-            "remap": [INGEST_VERSION, TABLES_VERSION],
+            "remap": [INGEST_VERSION, kind.tables_version],
             "shards": [[shard.key, shard.tar_sha256] for shard in base.shards],
             "quarantined": [entry.unit for entry in base.quarantined],
-            "mapping": mapping_json(mapping),
+            "mapping": mapping,
         }
     )
 
 
-def _shards(store: Store, base: Manifest, workers: Workers) -> list[Shard]:
-    read = partial(_survey, store, base.dataset)
+def _shards(store: Store, kind: Kind, base: Manifest, workers: Workers) -> list[Shard]:
+    read = partial(_survey, kind, store, base.dataset)
     keys = [shard.key for shard in base.shards]
-    pool = Interned()
-    found = {index: pool.shard(shard) for index, shard in workers.map(read, keys)}
+    pool = Interned(kind)
+    by_index = {index: pool.shard(shard) for index, shard in workers.map(read, keys)}
     for index, entry in enumerate(base.shards):
-        if found[index].tar_sha256 != entry.tar_sha256:
+        if by_index[index].tar_sha256 != entry.tar_sha256:
             raise FoundryError(f"shard {entry.key} of {base.dataset} is not the one that the version names")
-    return [found[index] for index in range(len(keys))]
+    return [by_index[index] for index in range(len(keys))]
 
 
-def _survey(store: Store, dataset: str, shard_key: str) -> Shard:
-    return cached_survey(store, dataset, shard_key) or survey(store, dataset, shard_key)
+def _survey(kind: Kind, store: Store, dataset: str, shard_key: str) -> Shard:
+    return cached_survey(kind, store, dataset, shard_key) or survey(kind, store, dataset, shard_key)

@@ -6,22 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from robot_foundry.catalog.kind import Kind
 from robot_foundry.catalog.manifest import Manifest, numbers
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.assemble import warnings_of
-from robot_foundry.ingest.robot.preview import Preview
+from robot_foundry.ingest.kind import Preview, kind_named
 
 
 @dataclass(frozen=True)
 class Report:
     """What a run did. `discovered` = `written` + len(`quarantined`); `version` is None for a dry run.
 
+    `holds` is the kind of the version, by whose names `counts` has its groups and samples.
     `noop` says that the version was there already. `shards_written` is what a dry run would write, and
     `preview` what it would make. `absence` is what the source holds and nothing takes, and what is asked for
-    and not there (ingest/absence/absence.py); of a dry run, in one episode.
+    and not there; of a dry run, in one unit.
     """
 
+    holds: Kind
     dataset: str
     version: Version | None
     discovered: int
@@ -49,9 +51,7 @@ class Report:
             "shards_written": self.shards_written,
             "shards_reused": self.shards_reused,
             "noop": self.noop,
-            "episodes": self.counts.get("episodes", 0),
-            "frames": self.counts.get("frames", 0),
-            "bytes": self.counts.get("bytes", 0),
+            **{name: self.counts.get(name, 0) for name in (self.holds.groups, self.holds.samples, "bytes")},
             "warnings": list(self.warnings),
             "absence": None if self.absence is None else dict(self.absence),
             **({} if self.preview is None else {"preview": self.preview.to_json()}),
@@ -68,7 +68,9 @@ def report_of(
 ) -> Report:
     """The report of a version from what its manifest says; `provenance` is that of another build of it."""
     made_by = manifest.provenance if provenance is None else provenance
+    warnings = kind_named(manifest.holds.name).warnings(made_by)
     return Report(
+        holds=manifest.holds,
         dataset=manifest.dataset,
         version=version,
         discovered=manifest.counts["discovered"],
@@ -78,7 +80,7 @@ def report_of(
         shards_reused=len(manifest.shards),
         noop=noop,
         counts=dict(manifest.counts),
-        warnings=(*warnings_of(made_by), *_newest_note(store, version)),
+        warnings=(*warnings, *_newest_note(store, version)),
         absence=made_by.get("absence"),
     )
 

@@ -1,4 +1,4 @@
-"""Files that a source holds more than once: links to one file are taken once, copies are told."""
+"""Files that a source holds more than once: links to one file are taken once, copies give a warning."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _real_path(root: str, path: str, folders: dict[str, str]) -> str:
     return os.path.join(folders[folder], name)
 
 
-def told_again(again: Sequence[tuple[str, str]]) -> list[str]:
+def links_warning(again: Sequence[tuple[str, str]]) -> list[str]:
     """A sentence on links to files that are taken."""
     if not again:
         return []
@@ -57,7 +57,7 @@ def told_again(again: Sequence[tuple[str, str]]) -> list[str]:
     return [f"links to files of the source are taken once: {shown}"]
 
 
-def told_nowhere(paths: Sequence[str]) -> list[str]:
+def lost_links_warning(paths: Sequence[str]) -> list[str]:
     """A sentence on links that lead nowhere."""
     if not paths:
         return []
@@ -66,8 +66,8 @@ def told_nowhere(paths: Sequence[str]) -> list[str]:
     return [f"{listed(paths)} {verb} {what} nowhere"]
 
 
-def told_copies(content: Mapping[str, str]) -> list[str]:
-    """A sentence on files of equal content, which is given by path."""
+def copies_warning(content: Mapping[str, str], groups: str) -> list[str]:
+    """A sentence on files of equal content, which is given by path; they hold `groups`, such as episodes."""
     by_content: dict[str, list[str]] = {}
     for path in sorted(content):
         by_content.setdefault(content[path], []).append(path)
@@ -76,16 +76,16 @@ def told_copies(content: Mapping[str, str]) -> list[str]:
         return []
     shown = listed([f"{path} holds what {first} holds" for path, first in pairs])
     return [
-        f"the source has copies, whose episodes count twice, on one side of every split: "
+        f"the source has copies, whose {groups} count twice, on one side of every split: "
         f"{shown}; remove them from the source if that is not meant"
     ]
 
 
-def known_content(found: Iterable[SourceFile]) -> dict[str, str]:
+def content_by_path(files_read: Iterable[SourceFile]) -> dict[str, str]:
     """What tells the content of each file by path, as far as it is known without reading a remote one."""
     return {
         file.path: file.blake3
-        for file in found
+        for file in files_read
         if file.size
         and file.blake3
         and (not file.blake3.startswith(STORE_CHECKSUM) or _CHECKSUM.fullmatch(file.blake3))

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from robot_foundry.ingest.fingerprints import FILES_WORTH_WORKERS, Fingerprints
+from robot_foundry.ingest.kind import kind_of
 from robot_foundry.ingest.places import Beneath, Listed, listed_at
-from robot_foundry.ingest.same_files import taken_once, told_nowhere
+from robot_foundry.ingest.same_files import lost_links_warning, taken_once
 from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Texts, Unit, layout
-from robot_foundry.ingest.spec.spec import Spec, load_spec
+from robot_foundry.ingest.spec.spec import SourceSpec, load_spec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import NO_STAMP, FileStatus
 from robot_foundry.runtime.parallel import Workers
@@ -22,7 +23,7 @@ MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
-class Found:
+class ClaimedFile:
     """A file of the layout, and the files that are read together with it."""
 
     status: FileStatus
@@ -39,7 +40,7 @@ class SourceFiles:
     """
 
     root: str
-    files: tuple[Found, ...]
+    files: tuple[ClaimedFile, ...]
     num_ignored: int
     shared: tuple[FileStatus, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -54,7 +55,7 @@ class SourceFiles:
     @property
     def statuses(self) -> list[FileStatus]:
         """Of all files, in the order in which they are read; one that several share comes several times."""
-        listed = (item for found in self.files for item in (found.status, *found.companions))
+        listed = (item for entry in self.files for item in (entry.status, *entry.companions))
         return [item for item in listed if item.stamp != NO_STAMP]
 
 
@@ -66,7 +67,7 @@ class Listing:
     refused: tuple[tuple[str, str], ...]
 
 
-def choose(source: str | Path, spec: Spec) -> tuple[Spec, SourceFiles]:
+def choose(source: str | Path, spec: SourceSpec) -> tuple[SourceSpec, SourceFiles]:
     """The first of the spec and its forms whose layout has a file in the source, and those files.
 
     A single file or a pattern is taken whatever its name if there is one form only.
@@ -81,9 +82,9 @@ def choose(source: str | Path, spec: Spec) -> tuple[Spec, SourceFiles]:
         if claimed:
             return form, _source(listed, claimed, reader)
     layouts = " or ".join(dict.fromkeys(form.layout for form in forms))
-    nowhere = told_nowhere([file.path for file in listed.files if file.stamp == NO_STAMP])
+    nowhere = lost_links_warning([file.path for file in listed.files if file.stamp == NO_STAMP])
     raise UsageError(
-        f"{source} holds no file of the layout {layouts}" + "".join(f"; {told}" for told in nowhere),
+        f"{source} holds no file of the layout {layouts}" + "".join(f"; {sentence}" for sentence in nowhere),
         hint="docs/specs.md says which spec reads what",
     )
 
@@ -91,7 +92,7 @@ def choose(source: str | Path, spec: Spec) -> tuple[Spec, SourceFiles]:
 def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> SourceFiles:
     """The claimed files, sorted, with their companions among their siblings."""
     once, again = taken_once(listed.root, claimed)
-    found, nowhere = [], {file.path for file in listed.files if file.stamp == NO_STAMP}
+    entries, nowhere = [], {file.path for file in listed.files if file.stamp == NO_STAMP}
     for status in once:
         if not status.path.isprintable():
             raise UsageError(
@@ -99,23 +100,23 @@ def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> So
             )
         folder = status.path.rpartition("/")[0]
         names = sorted(reader.companions(status.path, Beneath(listed.siblings, folder)))
-        found.append(Found(status, tuple(listed.siblings.by_path[name] for name in names)))
+        entries.append(ClaimedFile(status, tuple(listed.siblings.by_path[name] for name in names)))
         # Only where what lies beside was looked at anyhow.
         if listed.siblings.is_listed and listed.siblings.lost:
             beside = reader.companions(status.path, Beneath(listed.siblings, folder, with_lost=True))
             nowhere |= listed.siblings.lost.intersection(beside)
     # A pattern may match what is read together with other files, too.
-    others = {file.path for entry in found for file in entry.companions if file.path != entry.status.path}
-    found = [entry for entry in found if entry.status.path not in others]
+    others = {file.path for entry in entries for file in entry.companions if file.path != entry.status.path}
+    entries = [entry for entry in entries if entry.status.path not in others]
     shared = tuple(listed.siblings.by_path[name] for name in reader.shared(listed.siblings))
-    taken = {file.path for entry in found for file in (entry.status, *entry.companions)}
+    taken = {file.path for entry in entries for file in (entry.status, *entry.companions)}
     taken |= {file.path for file in shared}
     nowhere -= taken
     used = {*taken, *nowhere, *(path for path, _ in again)}
     ignored = sorted(file.path for file in listed.files if file.path not in used)
     return SourceFiles(
         listed.root,
-        tuple(found),
+        tuple(entries),
         len(ignored),
         shared,
         tuple(ignored[:MOST_NAMED]),
@@ -124,10 +125,10 @@ def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> So
     )
 
 
-def read_files(source: SourceFiles, known: Fingerprints, *, quiet: bool = True) -> list[SourceFile]:
+def read_files(source: SourceFiles, fingerprints: Fingerprints, *, quiet: bool = True) -> list[SourceFile]:
     """Every file of the source with its fingerprint."""
     statuses = {item.path: item for item in source.statuses}
-    hashes = known.of([statuses[path] for path in sorted(statuses)], quiet=quiet)
+    hashes = fingerprints.of([statuses[path] for path in sorted(statuses)], quiet=quiet)
     return source_files(source, hashes.__getitem__)
 
 
@@ -139,35 +140,35 @@ def source_files(source: SourceFiles, fingerprint: Callable[[str], str]) -> list
         known_as = NO_STAMP if stamp == NO_STAMP else fingerprint(path)
         return SourceFile(source.root, path, status.size, stamp, known_as, companions)
 
-    return [file_of(found.status, tuple(map(file_of, found.companions))) for found in source.files]
+    return [file_of(entry.status, tuple(map(file_of, entry.companions))) for entry in source.files]
 
 
-def shared_files(source: SourceFiles, known: Fingerprints) -> list[SourceFile]:
+def shared_files(source: SourceFiles, fingerprints: Fingerprints) -> list[SourceFile]:
     """The files that tell of many units, with their fingerprints."""
-    hashes = known.of(source.shared)
+    hashes = fingerprints.of(source.shared)
     return [SourceFile(source.root, f.path, f.size, f.stamp, hashes[f.path]) for f in source.shared]
 
 
 def with_texts(listing: Listing, shared: Sequence[SourceFile], reader: Layout) -> Listing:
     """The listing with what the shared files tell of its units; of two that tell of one, the last."""
-    told: dict[str, Texts] = {}
+    texts: dict[str, Texts] = {}
     for file in shared:
         with file.local() as path:
-            told |= reader.texts(file.path, path.read_bytes())
-    units = (
-        replace(unit, texts=told[unit.episode]) if unit.episode in told else unit for unit in listing.units
-    )
+            texts |= reader.texts(file.path, path.read_bytes())
+    units = (replace(unit, texts=texts[unit.id]) if unit.id in texts else unit for unit in listing.units)
     return replace(listing, units=tuple(units))
 
 
-def list_units(found: Sequence[SourceFile], spec: Spec, workers: Workers, *, quiet: bool = True) -> Listing:
+def list_units(
+    files: Sequence[SourceFile], spec: SourceSpec, workers: Workers, *, quiet: bool = True
+) -> Listing:
     """The units of all files, in their order."""
     listing, by_file = partial(_list_file, spec), {}
-    with Progress(len(found), "files", "list", quiet=quiet) as progress:
-        for index, listed in workers.map(listing, found, inline=len(found) < FILES_WORTH_WORKERS):
+    with Progress(len(files), "files", "list", quiet=quiet) as progress:
+        for index, listed in workers.map(listing, files, inline=len(files) < FILES_WORTH_WORKERS):
             by_file[index] = listed
             progress.advance(errors=len(listed.refused))
-    in_order = [by_file[index] for index in range(len(found))]
+    in_order = [by_file[index] for index in range(len(files))]
     return Listing(
         tuple(unit for listed in in_order for unit in listed.units),
         tuple(entry for listed in in_order for entry in listed.refused),
@@ -175,17 +176,17 @@ def list_units(found: Sequence[SourceFile], spec: Spec, workers: Workers, *, qui
 
 
 def first_units(
-    source: SourceFiles, spec: Spec, known: Fingerprints, limit: int
+    source: SourceFiles, spec: SourceSpec, fingerprints: Fingerprints, limit: int
 ) -> tuple[list[SourceFile], Listing]:
     """The first `limit` units, and the files in which they are; no other file is read."""
     files_read: list[SourceFile] = []
     units: list[Unit] = []
     refused: list[tuple[str, str]] = []
     here = Workers()
-    for found in source.files:
+    for entry in source.files:
         if len(units) >= limit:
             break
-        file = read_files(replace(source, files=(found,)), known)
+        file = read_files(replace(source, files=(entry,)), fingerprints)
         listed = list_units(file, spec, here)
         files_read += file
         units += listed.units
@@ -193,7 +194,7 @@ def first_units(
     return files_read, Listing(tuple(units[:limit]), tuple(refused))
 
 
-def _list_file(spec: Spec, file: SourceFile) -> Listing:
+def _list_file(spec: SourceSpec, file: SourceFile) -> Listing:
     if file.stamp == NO_STAMP:
         return Listing(
             (), ((file.path, "it is a link that leads nowhere: fetch the file that it stands for"),)
@@ -203,5 +204,5 @@ def _list_file(spec: Spec, file: SourceFile) -> Listing:
     except Refused as error:
         return Listing((), ((file.path, error.message),))
     if not units and not refused and file.size > 0:
-        return Listing((), ((file.path, "it holds no demonstration"),))
+        return Listing((), ((file.path, f"it holds no {kind_of(spec).unit}"),))
     return Listing(tuple(units), tuple(refused))

@@ -1,4 +1,4 @@
-"""The members of an episode, held back until all of it was read."""
+"""The members of a unit, held back until all of it was read."""
 
 from __future__ import annotations
 

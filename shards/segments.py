@@ -1,18 +1,13 @@
-"""An episode that is too long for one tar: its later images lie in the tars of its segments.
-
-The head names them in `segments` of its episode.json: {"shard", "start", "end"}, in frames.
-"""
+"""A group that is too long for one tar: later samples lie in the tars of its segments, as its head says."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from robot_foundry.shards.errors import CorruptMember
 
 if TYPE_CHECKING:
     from robot_foundry.shards.reader import ShardReader
@@ -20,23 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Segment:
-    """The shard of the images of the frames `start` to `end` (exclusive) of an episode."""
+    """The shard of the samples `start` to `end` (exclusive) of a group."""
 
     shard_key: str
     start: int
     end: int
-
-
-def segments_of(episode: dict[str, Any], where: str) -> list[Segment]:
-    """The segments that an episode.json names; CorruptMember if they are not as told above."""
-    found = episode.get("segments", [])
-    try:
-        segments = [Segment(str(s["shard"]), int(s["start"]), int(s["end"])) for s in found]
-    except (TypeError, KeyError, ValueError) as error:
-        raise CorruptMember(f"the segments of an episode of {where} are not told as they must be") from error
-    if any(not 0 <= s.start < s.end <= episode["num_frames"] for s in segments):
-        raise CorruptMember(f"an episode of {where} has a segment of frames that it lacks")
-    return segments
 
 
 class JoinedReader:
@@ -52,13 +35,13 @@ class JoinedReader:
 
     def read(self, row: int) -> bytes:
         """As `ShardReader.read`."""
-        reader, own = self._at(row)
-        return reader.read(own)
+        reader, row_there = self._at(row)
+        return reader.read(row_there)
 
     def name(self, row: int) -> str:
         """The member's name."""
-        reader, own = self._at(row)
-        return reader.name(own)
+        reader, row_there = self._at(row)
+        return reader.name(row_there)
 
     def tar_of(self, row: int) -> str:
         """The path of the tar that holds the member."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.index import MemberRow, members_table
-from robot_foundry.shards.keys import member_key
+from robot_foundry.shards.keys import split_name
 
 BLOCK = 512
 RECORD = 20 * BLOCK
@@ -58,7 +58,7 @@ class TarWriter:
 
     def add(self, name: str, data: bytes | bytearray | memoryview) -> None:
         """Append one member. FoundryError: a name outside the grammar, repeated or out of order."""
-        key = member_key(name)
+        key, _ = split_name(name)
         if name <= self._last_name:
             wrong = "is there twice" if name == self._last_name else f"comes after {self._last_name!r}"
             raise FoundryError(f"tar member {name!r} {wrong}: members must be added in sorted order")

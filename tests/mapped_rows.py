@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.mapping import canonical
 from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.spec.spec import spec_from_json
-from robot_foundry.ingest.survey import Surveyed
 
 POSITION = {"right.ee_position": {"key": "p"}}
 

@@ -19,8 +19,9 @@ from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
 from robot_foundry.ingest.engine import run
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources import SourceFile, layout
-from robot_foundry.ingest.spec.spec import Content, load_spec
+from robot_foundry.ingest.spec.spec import load_spec
 from robot_foundry.runtime import files
 
 SPEC = """

@@ -22,11 +22,12 @@ from robot_foundry.normalization.space import dims_for
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.keyed import key
 from robot_foundry.runtime.storage.storage import open_storage
-from robot_foundry.shards import keys
 from robot_foundry.shards.arrays import write_npz
 from robot_foundry.shards.images import codec_versions, encode_jpeg
 from robot_foundry.shards.index import index_of_tar, read_index
-from robot_foundry.shards.reader import RobotShard, ShardReader
+from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.robot import names as keys
+from robot_foundry.shards.robot.shard import RobotShard
 from robot_foundry.shards.tar import TarSummary, TarWriter, ustar_header
 
 EPISODE = "demo_0-6c10e1d4d2c4"

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robot_foundry.ingest.absence.absence import MOST_NAMES, Asked, Outcome, absence
-from robot_foundry.ingest.absence.holdings import Holdings
+from robot_foundry.ingest.robot.absence.absence import MOST_NAMES, Asked, Outcome, absence
+from robot_foundry.ingest.robot.absence.holdings import Holdings
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.spec.spec import load_spec, spec_from_json
-from robot_foundry.ingest.survey import Surveyed
 
 FRAMES = 6
 

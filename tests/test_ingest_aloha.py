@@ -201,14 +201,11 @@ def test_an_encoder_names_only_the_shards_that_it_decides(tmp_path):
 
     def keys(compress, overrides=()):
         make(tmp_path / "e.hdf5", frames=2, compress=compress)
-        file, content = (
-            SourceFile(str(tmp_path), "e.hdf5", 0, "0", "0"),
-            load_spec("aloha", overrides).content,
-        )
+        file, spec = SourceFile(str(tmp_path), "e.hdf5", 0, "0", "0"), load_spec("aloha", overrides)
         stat = (tmp_path / "e.hdf5").stat()
         file = replace_file(file, size=stat.st_size, stamp=str(stat.st_mtime_ns))
-        units, _ = layout("aloha").list_units(file, content)
-        return [plan(units, content, layout("aloha"), {"jpeg": v})[0].shard_key for v in ("1", "2")]
+        units, _ = layout("aloha").list_units(file, spec.content)
+        return [plan(units, spec, {"jpeg": v})[0].shard_key for v in ("1", "2")]
 
     same, other = keys(compress=True)
     assert same == other

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.sources.clock import clock_of, rate_in
-from robot_foundry.ingest.spec.spec import Content
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
 EPOCH_S = 1.732e9

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from robot_foundry.ingest.plan import plan
-from robot_foundry.ingest.sources import SourceFile, Unit, layout
+from robot_foundry.ingest.sources import SourceFile, Unit
 from robot_foundry.ingest.spec.spec import load_spec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
@@ -169,7 +169,7 @@ def test_the_plan_is_local_and_near_its_target():
     spec = load_spec("robomimic", ["content.shard_bytes=1000"])
 
     def planned(given, codec="1"):
-        return plan(given, spec.content, layout("robomimic"), {"codec": codec})
+        return plan(given, spec, {"codec": codec})
 
     given = units([100] * 2000)
     groups = planned(given)

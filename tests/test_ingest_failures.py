@@ -329,7 +329,7 @@ def test_files_that_point_elsewhere_or_at_themselves_are_refused(tmp_path):
 def test_a_failing_disk_stops_the_run_and_damaged_data_does_not():
     """The texts are HDF5's own. A disk may come back; an episode refused for it would stay refused."""
     from robot_foundry.ingest.sources import Refused
-    from robot_foundry.ingest.sources.hdf5.hdf5 import unreadable
+    from robot_foundry.ingest.sources.hdf5.links import unreadable
 
     text = (
         "Can't synchronously read data (file read failed: time = now, errno = 5, error message = 'I/O error')"

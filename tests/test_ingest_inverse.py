@@ -25,6 +25,7 @@ from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.manifest import Manifest, TableFile
 from robot_foundry.ingest.engine import Options, run
+from robot_foundry.ingest.robot.forms import FORMS, width_of
 from robot_foundry.ingest.robot.interface import (
     Interface,
     interface_of,
@@ -34,7 +35,7 @@ from robot_foundry.ingest.robot.interface import (
 from robot_foundry.ingest.robot.inverse import source_actions
 from robot_foundry.ingest.robot.mapping import canonical
 from robot_foundry.ingest.robot.resolve import resolve
-from robot_foundry.ingest.spec.quantities import FORMS, kind_of, width_of
+from robot_foundry.ingest.robot.spec.quantities import kind_of
 from robot_foundry.ingest.spec.spec import builtin_specs, load_spec, spec_from_json
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError

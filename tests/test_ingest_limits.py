@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robot_foundry.catalog.robot.tables import Flag
-from robot_foundry.ingest.absence.notes import Notes, sentences
+from robot_foundry.ingest.robot.absence.notes import Notes, sentences
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
 m: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mapped_rows.py"))))

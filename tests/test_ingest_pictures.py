@@ -17,9 +17,11 @@ import pytest
 from PIL import Image
 
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.robot.pictures import Pictures, advice, codecs
-from robot_foundry.ingest.sources import Encoded, Refused, SourceCamera, SourceEpisode, layout
-from robot_foundry.ingest.spec.spec import Content, content_json, load_spec, parse_yaml, spec_from_json
+from robot_foundry.ingest.robot.content.pictures import Pictures, advice, codecs
+from robot_foundry.ingest.robot.spec.spec import Content, content_json
+from robot_foundry.ingest.sources import Refused, layout
+from robot_foundry.ingest.sources.source_episode import Encoded, SourceCamera, SourceEpisode
+from robot_foundry.ingest.spec.spec import load_spec, parse_yaml, spec_from_json
 from robot_foundry.runtime.errors import UsageError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))

@@ -22,8 +22,9 @@ from scipy.spatial.transform import Rotation
 from tensorflow_datasets.core import features as tfds
 
 import robot_foundry
-from robot_foundry.ingest.sources import Encoded, Refused
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources import Refused
+from robot_foundry.ingest.sources.source_episode import Encoded
 from robot_foundry.runtime.errors import UsageError
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("rlds_directories.py"))))
@@ -315,7 +316,7 @@ def test_reading_imports_no_tensorflow_and_listing_specs_not_even_its_datasets(t
         "from robot_foundry.ingest.spec.spec import load_spec\n"
         "reader = layout(load_spec('droid').layout)\n"
         "assert not [name for name in sys.modules if name.startswith('tensorflow')]\n"
-        "from robot_foundry.ingest.sources.rlds.rlds_features import read_features\n"
+        "from robot_foundry.ingest.sources.rlds.features import read_features\n"
         f"read_features(open({str(made.folder / 'features.json')!r}, 'rb').read())\n"
         "assert 'tensorflow' not in sys.modules and 'tensorflow_datasets' in sys.modules\n"
     )

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tensorflow_datasets.core import features as tfds
 
 from robot_foundry.ingest.sources import Refused
-from robot_foundry.ingest.sources.rlds.rlds_features import Example, read_features
+from robot_foundry.ingest.sources.rlds.features import Example, read_features
 from robot_foundry.ingest.sources.rlds.tfrecord import find_records, read_record
 from robot_foundry.runtime.errors import FoundryError
 

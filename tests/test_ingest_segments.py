@@ -21,9 +21,10 @@ from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import Options, run
-from robot_foundry.ingest.plan import MOST_FRAMES, plan
+from robot_foundry.ingest.plan import plan
 from robot_foundry.ingest.remapping import remap
-from robot_foundry.ingest.sources import SourceFile, Unit, layout
+from robot_foundry.ingest.robot.content.members import MOST_FRAMES
+from robot_foundry.ingest.sources import SourceFile, Unit
 from robot_foundry.ingest.spec.spec import load_spec
 from robot_foundry.windows.window import WindowSpec
 
@@ -181,7 +182,7 @@ def unit(num_frames, num_bytes=1):
 )
 def test_where_an_episode_is_cut(frames, num_bytes, parts):
     spec = load_spec("robomimic", [])
-    (group,) = plan([unit(frames, num_bytes)], spec.content, layout("robomimic"), {})
+    (group,) = plan([unit(frames, num_bytes)], spec, {})
     assert len(group.segments) == parts - 1
     bounds = [0, *(segment.start for segment in group.segments), frames]
     assert len({group.shard_key, *(segment.shard_key for segment in group.segments)}) == parts

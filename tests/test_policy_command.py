@@ -334,7 +334,7 @@ def test_a_version_whose_spec_is_not_understood_any_more_is_trained_on(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as later:  # a release without that layout
-        later.setattr("robot_foundry.ingest.spec.spec_reader.LAYOUTS", ("hdf5",))
+        later.setattr("robot_foundry.ingest.robot.spec.spec_reader.LAYOUTS", ("hdf5",))
         h.run(store, tmp_path / "run", "data.mix=plain=1", "run.steps=1", "run.save_every=1")
     policy = Policy.load(tmp_path / "run")
     assert policy.robots == {}

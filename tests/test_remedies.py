@@ -23,8 +23,8 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import frame_matrix
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run as run_command
-from robot_foundry.ingest.assemble import warnings_of
 from robot_foundry.ingest.remapping import run, spec_of
+from robot_foundry.ingest.robot.version_tables import warnings_of
 
 FPS, EPISODES, N = 20, 4, 200
 GAIN = 0.3  # of the displacements that are asked, as an impedance controller makes of them

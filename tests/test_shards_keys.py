@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards import keys
+from robot_foundry.shards.keys import KEY
+from robot_foundry.shards.robot import names as keys
 
 EPISODES = st.from_regex(r"[a-z0-9_]{1,20}-[0-9a-f]{12}", fullmatch=True)
 CAMERAS = st.from_regex(keys.CAMERA, fullmatch=True)
@@ -23,7 +24,7 @@ def test_any_source_name_gives_a_valid_key_that_leaves_room_for_the_rest(path: s
     except FoundryError as error:
         assert "surrogate" in str(error)
         return
-    assert re.fullmatch(keys.KEY, key) and len(key) <= 45
+    assert re.fullmatch(KEY, key) and len(key) <= 45
     name = keys.image_name(key, keys.MAX_FRAMES - 1, "c" * 40, "png")
     assert len(name) <= 100
     assert keys.parse(name).episode == key

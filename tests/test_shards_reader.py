@@ -19,8 +19,9 @@ from robot_foundry.shards.arrays import write_npz
 from robot_foundry.shards.errors import CorruptArrays, CorruptMember
 from robot_foundry.shards.images import decode, encode_jpeg
 from robot_foundry.shards.index import index_of_tar, members_table, read_index, write_index
-from robot_foundry.shards.keys import episode_json_name, image_name, source_name
-from robot_foundry.shards.reader import RobotShard, ShardReader
+from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.robot.names import episode_json_name, image_name, source_name
+from robot_foundry.shards.robot.shard import RobotShard
 from robot_foundry.shards.tar import TarWriter
 
 FIRST, SECOND, BLIND = "demo_1-111111111111", "demo_10-222222222222", "demo_2-333333333333"

@@ -20,7 +20,7 @@ from robot_foundry.checks.measures import measure
 from robot_foundry.checks.rules import findings
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.statistics import Statistics
-from robot_foundry.shards.reader import RobotShard
+from robot_foundry.shards.robot.shard import RobotShard
 
 
 def shard_evidence(

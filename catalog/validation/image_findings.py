@@ -14,8 +14,8 @@ from robot_foundry.catalog.validation.table_findings import Fault
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards import images
-from robot_foundry.shards.keys import episode_json_name, parse, segment_json_name
 from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.robot.names import episode_json_name, parse, segment_json_name
 
 
 def decoded(

@@ -25,7 +25,8 @@ from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.finding import Finding
 from robot_foundry.runtime.errors import FoundryError, MissingFileError
 from robot_foundry.shards.index import index_of_tar, read_index, tar_sha256
-from robot_foundry.shards.reader import RobotShard, ShardReader
+from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.robot.shard import RobotShard
 from robot_foundry.shards.stream import streamed
 from robot_foundry.shards.tar import BLOCK, ustar_header
 

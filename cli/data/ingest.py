@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +15,9 @@ from robot_foundry.cli.pointer import pointer_option, write_pointer
 from robot_foundry.runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from robot_foundry.ingest.kind import Preview
     from robot_foundry.ingest.report import Report
-    from robot_foundry.ingest.robot.preview import Preview
-    from robot_foundry.ingest.spec.spec import Spec
+    from robot_foundry.ingest.spec.spec import SourceSpec
 
 MOST_LISTED = 20
 
@@ -108,7 +106,7 @@ def command(
     show(report, as_json=as_json)
 
 
-def _located(spec: Spec, *, ask: bool) -> str:
+def _located(spec: SourceSpec, *, ask: bool) -> str:
     """The place that the spec names; one that is far away only if the user says so."""
     from robot_foundry.ingest.spec.locations import locate
     from robot_foundry.runtime.files import is_remote
@@ -123,7 +121,7 @@ def _located(spec: Spec, *, ask: bool) -> str:
     return place
 
 
-def _default_name(spec: Spec) -> str:
+def _default_name(spec: SourceSpec) -> str:
     return Path(spec.name).name.removesuffix(".yaml").removesuffix(".yml").lower()
 
 
@@ -153,30 +151,22 @@ def _text(report: Report) -> str:
         planned = f"would write {written} and reuse {report.shards_reused}, about {stored}"
         told = "" if report.preview is None else _preview(report.preview)
         return f"{report.dataset}: {planned}\n{counts} (by their headers)\n{told}build {report.build_id}"
-    frames = counted(report.counts["frames"], "frame")
-    made = f"{report.version}: {counted(report.counts['episodes'], 'episode')}, {frames}, {stored}"
+    groups, samples = (
+        _counted(report.counts[name], name) for name in (report.holds.groups, report.holds.samples)
+    )
+    made = f"{report.version}: {groups}, {samples}, {stored}"
     done = "nothing to do" if report.noop else f"{written} written, {report.shards_reused} reused"
     return f"{made}; {done}\n{counts}"
 
 
 def _preview(made: Preview) -> str:
     """What a dry run expects, line by line."""
-    frames = "" if made.frames is None else f", {counted(made.frames, 'frame')}"
+    groups = _counted(made.num_groups, made.holds.groups)
+    samples = "" if made.num_samples is None else f", {_counted(made.num_samples, made.holds.samples)}"
     grows = f"{made.growth:.2f} times the {size(made.source_bytes)} of the source"
-    lines = [f"{counted(made.episodes, 'episode')}{frames}, {grows}"]
-    if made.schema is None:
-        lines.append("no unit could be read with this mapping, so dims and cameras are not known")
-    else:
-        columns = {"state": made.schema.state, **made.schema.streams}
-        lines += [
-            f"{name}: {counted(len(dims), 'dim')}: {_dims([dim.name for dim in dims])}"
-            for name, dims in columns.items()
-        ]
-        lines += [f"camera {c.name}: {c.role}, {c.height} x {c.width}" for c in made.schema.cameras]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in (f"{groups}{samples}, {grows}", *made.lines))
 
 
-def _dims(names: Sequence[str]) -> str:
-    """Quantities with the number of their components: right.ee_position 3, right.gripper_opening 1."""
-    parts = Counter(".".join(name.split(".")[:2]) for name in names)
-    return ", ".join(f"{name} {count}" for name, count in parts.items())
+def _counted(number: int, names: str) -> str:
+    """(1, 'frames') → '1 frame'."""
+    return counted(number, names.removesuffix("s"))

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.ingest.robot.content.pictures import pixel_options, resized, turned
 from robot_foundry.ingest.robot.mapping import state_rows
 from robot_foundry.ingest.robot.osc import Controller
-from robot_foundry.ingest.robot.pictures import pixel_options, resized, turned
-from robot_foundry.ingest.spec.quantities import canonical_name
-from robot_foundry.ingest.spec.spec import Field, MappingSpec, Spec, spec_from_json
+from robot_foundry.ingest.robot.spec.quantities import canonical_name
+from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec, Spec
+from robot_foundry.ingest.robot.spec.spec_reader import read_spec
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.tool_frame import UNKNOWN
 from robot_foundry.runtime.errors import FoundryError, nearest
@@ -79,7 +80,7 @@ class Interface:
     def from_json(cls, values: Mapping[str, Any], where: str) -> Interface:
         """From `to_json`. FoundryError for a spec that is not understood."""
         return cls(
-            spec_from_json(values["spec"], where, is_cut=True),
+            read_spec(values["spec"], where, is_cut=True),
             _arrays(values["arrays"]),
             _controllers(values["controllers"]),
             dict(values["cameras"]),
@@ -92,7 +93,7 @@ def interface_of(manifest: Manifest) -> Interface | None:
     if not isinstance(schema, Schema) or not {"spec", "arrays", "controllers"} <= told.keys():
         return None
     try:
-        spec = spec_from_json(told["spec"], f"of {manifest.dataset}")
+        spec = read_spec(told["spec"], f"of {manifest.dataset}")
     except FoundryError:
         return None
     names = {stored: source for source, stored in spec.content.rename.items()}

@@ -16,15 +16,15 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.conversions import Array, Given
+from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.interface import Interface, columns_of
-from robot_foundry.ingest.robot.osc import Controller
-from robot_foundry.ingest.spec.quantities import GRIPPER, ROTATION, kind_of
-from robot_foundry.ingest.spec.spec import Field, MappingSpec
+from robot_foundry.ingest.robot.osc import PlacedCommands
+from robot_foundry.ingest.robot.spec.quantities import ROTATION, kind_of
+from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.normalization import rotation
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError, nearest
-
-Array = NDArray[np.float64]
 
 
 def source_actions(
@@ -52,9 +52,8 @@ def source_actions(
     keys = dict.fromkeys(str(field.key) for field in fields.values())
     arrays = {key: _blank(interface, key, len(target_TA)) for key in keys}
     for quantity, field in fields.items():
-        controller = interface.controller(stream, quantity) if field.kind == "osc" else None
-        first = field.columns_of(prod(interface.row_shape(str(field.key)))).start
-        values_Td = _source_values(quantity, field, targets[quantity], start.get(quantity), controller, first)
+        given = _given(interface, stream, quantity, field, start.get(quantity))
+        values_Td = _source_values(quantity, field, targets[quantity], given)
         if not np.isfinite(values_Td).all():
             raise FoundryError(_unknown(quantity, field, targets[quantity]))
         assert field.key is not None
@@ -64,21 +63,22 @@ def source_actions(
 
 def _fields(interface: Interface, stream: str) -> Mapping[str, Field]:
     """The fields of a stream. FoundryError if it is not there, or holds what no command of the robot is."""
-    known = interface.mapping.actions
-    if stream not in known:
+    streams = interface.mapping.actions
+    if stream not in streams:
+        names = ", ".join(streams)
         raise FoundryError(
-            f"the spec has no action stream '{stream}'{nearest(stream, known)} (streams: {', '.join(known)})"
+            f"the spec has no action stream '{stream}'{nearest(stream, streams)} (streams: {names})"
         )
-    follows = [quantity for quantity, field in known[stream].items() if field.key is None]
+    follows = [quantity for quantity, field in streams[stream].items() if field.key is None]
     if follows:
-        others = [name for name, fields in known.items() if all(f.key for f in fields.values())]
+        others = [name for name, fields in streams.items() if all(f.key for f in fields.values())]
         raise FoundryError(
             f"{', '.join(follows)} of '{stream}' is the state that follows, which no robot is sent",
             hint=f"say it in the form of another stream: stream={' or '.join(map(repr, others))}"
             if others
             else "add a stream to the spec that says what the robot is sent, and remap",
         )
-    return known[stream]
+    return streams[stream]
 
 
 def _values(quantity: str, values_TD: NDArray[np.floating], space: ActionSpace, who: str) -> Array:
@@ -100,6 +100,8 @@ def _off_tool(
         frame = mapping.tool_frame_of(part)
         if frame is None:
             continue
+        # tool = flange @ pose, so the flange turns back by its transpose, and is the tool's position less the
+        # offset as the flange is turned.
         back_33 = frame.pose[:3, :3].T
         tool_T33 = values.get(f"{part}.ee_rotation", state.get(f"{part}.ee_rotation"))
         if name == "ee_rotation":
@@ -109,66 +111,23 @@ def _off_tool(
     return moved
 
 
-def _source_values(
-    quantity: str,
-    field: Field,
-    target: Array,
-    start: Array | None,
-    controller: Controller | None,
-    first: int,
-) -> Array:
-    """The columns [T, d] of the field, from column `first` on; `controller` is that of `osc`."""
-    kind, settings = kind_of(quantity), field.parameters
-    if field.kind in ("osc", "delta"):
-        assert start is not None
-        if controller is not None and not controller.is_delta:
-            return rotation.matrix_to_axis_angle(target) if kind == ROTATION else target
-        if kind == ROTATION:
-            turn_T33 = rotation.multiply(target, np.swapaxes(start, -1, -2))
-            moved_Td = _turned(turn_T33, settings.get("rotation", "axis_angle"))
-        else:
-            moved_Td = target - start
-        if controller is not None:
-            return controller.command(moved_Td, first)
-        asked_Td, clip = _unscaled(quantity, field, moved_Td), settings["clip"]
-        return asked_Td if clip is None else np.clip(asked_Td, -clip, clip)
-    if kind == ROTATION:
-        return _rotation(field, target)
-    if kind == GRIPPER:
-        gap_T1 = settings["closed"] + np.clip(target, 0.0, 1.0) * (settings["open"] - settings["closed"])
-        return np.concatenate([gap_T1, -gap_T1], axis=1) / 2 if field.kind == "fingers" else gap_T1
-    return _unscaled(quantity, field, target)
+def _given(interface: Interface, stream: str, quantity: str, field: Field, start: Array | None) -> Given:
+    """What the form of a field leans on; `start` is the state's quantity, if it has it."""
+    commands = None
+    if form_of(quantity, field).needs_controller:
+        controller = interface.controller(stream, quantity)
+        first = field.columns_of(prod(interface.row_shape(str(field.key)))).start
+        commands = PlacedCommands(controller, first)
+    return Given(field.parameters, start, controller=commands)
 
 
-def _turned(turn_T33: Array, way: str) -> Array:
-    """A turn as a rotation vector, or as Euler angles of a sequence."""
-    if way == "axis_angle":
-        return rotation.matrix_to_axis_angle(turn_T33)
-    return rotation.matrix_to_euler(turn_T33, way)
-
-
-def _unscaled(quantity: str, field: Field, values_Td: Array) -> Array:
-    scale = np.asarray(field.parameters["scale"], np.float64)
-    if not scale.all():
+def _source_values(quantity: str, field: Field, target: Array, given: Given) -> Array:
+    """The columns [T, d] of the field."""
+    if not np.asarray(field.parameters.get("scale", 1.0)).all():
         raise FoundryError(f"{quantity} has a scale of 0, which lost what '{field.key}' says")
-    return values_Td / scale
-
-
-def _rotation(field: Field, matrix_T33: Array) -> Array:
-    settings = field.parameters
-    if field.kind == "quaternion":
-        return rotation.matrix_to_quaternion(matrix_T33, order=settings["order"])
-    if field.kind == "axis_angle":
-        return rotation.matrix_to_axis_angle(matrix_T33)
-    if field.kind == "euler":
-        angles_T3 = rotation.matrix_to_euler(matrix_T33, settings["sequence"])
-        return np.rad2deg(angles_T3) if settings["degrees"] else angles_T3
-    if field.kind == "rot6d_columns":
-        return rotation.matrix_to_rot6d(matrix_T33)
-    if field.kind == "rot6d_rows":
-        return rotation.matrix_to_rot6d(np.swapaxes(matrix_T33, -1, -2))
-    assert field.kind == "matrix"
-    return matrix_T33.reshape(-1, 9)
+    to_source = form_of(quantity, field).to_source
+    assert to_source is not None  # `_fields` refuses what no robot is sent
+    return to_source(target, given)
 
 
 def _unknown(quantity: str, field: Field, target: Array) -> str:
@@ -182,12 +141,13 @@ def _blank(interface: Interface, key: str, steps: int) -> Array:
 
 def _put(array_TW: Array, field: Field, quantity: str, values_Td: Array) -> None:
     """The columns of a field into its array. FoundryError where another field gave them other numbers."""
-    own_Td = array_TW[:, slice(*field.columns)] if field.columns is not None else array_TW
-    if (np.isfinite(own_Td) & (np.abs(own_Td - values_Td) > 1e-6)).any():
+    place_Td = array_TW[:, slice(*field.columns)] if field.columns is not None else array_TW
+    # NaN where no field wrote yet; two that ask for the same number agree up to rounding.
+    if (np.isfinite(place_Td) & (np.abs(place_Td - values_Td) > 1e-6)).any():
         raise FoundryError(
             f"{quantity} and another quantity are the same columns of '{field.key}', and their targets differ"
         )
-    own_Td[:] = values_Td
+    place_Td[:] = values_Td
 
 
 def _filled(interface: Interface, stream: str, key: str, values_TW: Array, rest: float | None) -> Array:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.absence.notes import Notes
+from robot_foundry.ingest.robot.absence.notes import Notes
+from robot_foundry.ingest.robot.spec.spec import MappingSpec
 from robot_foundry.ingest.sources.shared import SKIPPED
-from robot_foundry.ingest.spec.spec import MappingSpec
 
 Annotation = tuple[int, int, str, str, str]  # start, end, kind, text, source
 INSTRUCTION = "instruction"

@@ -5,7 +5,7 @@ Legend: N frames, d columns of one quantity, D dims of the state or of a stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,20 +15,16 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import Flag
-from robot_foundry.ingest.absence.notes import Notes
+from robot_foundry.ingest.robot.absence.notes import Notes
+from robot_foundry.ingest.robot.conversions import Array, Clip, Given
+from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.labels import annotations_of, success_of
-from robot_foundry.ingest.robot.osc import target
+from robot_foundry.ingest.robot.osc import PlacedCommands, check_displacement, controller
+from robot_foundry.ingest.robot.spec.quantities import GRIPPER, POSITION, ROTATION, canonical_name, kind_of
+from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec, Noop
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.spec.quantities import GRIPPER, POSITION, ROTATION, canonical_name, kind_of
-from robot_foundry.ingest.spec.spec import Field, MappingSpec, Noop
 from robot_foundry.normalization import rotation
 from robot_foundry.normalization.space import ActionSpace, dims_for
-
-Array = NDArray[np.float64]
-# The values within two limits, noting which go beyond.
-Clip = Callable[[Array, Any, Any], Array]
-# A stored rotation matrix further than this from orthonormal is no rotation.
-ORTHONORMAL_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,8 @@ def _canonical(
             for name, field in fields.items()
         }  # fmt: skip
 
-    # With the row after the last frame, where the source has one; then of the frames alone.
+    # With the row after the last frame, where the source has one, for that is what `next_state` of the last
+    # frame reaches; then of the frames alone.
     reached = absolute("state", mapping.state, None)
     actions = {
         stream: absolute(f"action.{stream}", fields, reached) for stream, fields in mapping.actions.items()
@@ -138,6 +135,7 @@ def _at_tool(
         if frame is None:
             continue
         turned_N33 = values.get(f"{part}.ee_rotation", state.get(f"{part}.ee_rotation"))
+        # tool = flange @ pose: the tool's offset is in the flange's axes, so the flange's rotation turns it.
         if name == "ee_rotation":
             moved[quantity] = values[quantity] @ frame.pose[:3, :3]
         elif name == "ee_position" and turned_N33 is not None:
@@ -164,72 +162,35 @@ def _absolute(
 
     Of the state (`state` None) one row more, [N + 1, …], where the source tells what came after.
     """
-    kind, num_frames = kind_of(quantity), int(episode["num_frames"])
+    form, num_frames = form_of(quantity, field), int(episode["num_frames"])
     start = None if state is None else state.get(quantity)
-    if field.kind == "next_state":
+    if field.key is None:
         assert start is not None
-        return np.concatenate([start[1:], start[-1:]])[:num_frames]
-    assert field.key is not None
+        return form.to_canonical(start, Given(field.parameters))[:num_frames]
     values_Nd = columns(field, arrays[field.key]).astype(np.float64)
-    values_Nd = values_Nd if state is None else values_Nd[:num_frames]
+    if state is not None:
+        values_Nd, start = values_Nd[:num_frames], None if start is None else start[:num_frames]
     # Infinity must not become a limit, nor the end of a rotation, in what follows.
     values_Nd = np.where(np.isfinite(values_Nd), values_Nd, np.nan)
-    settings = field.parameters
-    if field.kind in ("osc", "delta"):
-        assert start is not None
-        start = start[:num_frames]
-        if field.kind == "osc":
-            num_columns = arrays[field.key][0].size
-            first = field.columns_of(num_columns).start
-            values_Nd, is_delta = target(episode, values_Nd, first, num_columns, start, clip, as_targets)
-            if not is_delta:
-                return rotation.axis_angle_to_matrix(values_Nd) if kind == ROTATION else values_Nd
-        else:
-            limit = settings["clip"]
-            values_Nd = values_Nd if limit is None else clip(values_Nd, -limit, limit)
-            values_Nd = values_Nd * np.asarray(settings["scale"])
-            if kind == ROTATION and settings["rotation"] != "axis_angle":
-                return rotation.euler_to_matrix(values_Nd, settings["rotation"]) @ start
-        # In base axes: robosuite's goal_pos = pos + dpos and goal_rot = R(drot) @ rot.
-        return rotation.axis_angle_to_matrix(values_Nd) @ start if kind == ROTATION else start + values_Nd
-    if kind == ROTATION:
-        return _rotation(field, values_Nd)
-    if kind == GRIPPER:
-        if field.kind == "fingers":
-            values_Nd = values_Nd[:, :1] - values_Nd[:, 1:]
-        closed, opened = settings["closed"], settings["open"]
-        return clip((values_Nd - closed) / (opened - closed), 0.0, 1.0)
-    return values_Nd * np.asarray(settings["scale"])
+    commands = None
+    if form.needs_controller:
+        num_columns = arrays[field.key][0].size
+        first = field.columns_of(num_columns).start
+        commands = PlacedCommands(controller(episode, first, values_Nd.shape[1], num_columns), first)
+        if commands.is_delta:
+            assert start is not None
+            check_displacement(values_Nd, start, as_targets)
+    return form.to_canonical(values_Nd, Given(field.parameters, start, clip, commands))
 
 
 def _as_targets(where: str, fields: Mapping[str, Field], quantity: str) -> list[str]:
-    """The overrides that read the pose of this arm in this stream as absolute, where it is `from: osc`."""
+    """The overrides that read the pose of this arm in this stream as absolute, if a controller takes it."""
     part, stream = quantity.partition(".")[0], where.removeprefix("action.")
     return [
-        f"mapping.actions.{stream}.{name}.from={'axis_angle' if kind_of(name) == ROTATION else 'value'}"
-        for name, own in fields.items()
-        if own.kind == "osc" and name.partition(".")[0] == part
+        f"mapping.actions.{stream}.{name}.from={form_of(name, field).as_target}"
+        for name, field in fields.items()
+        if form_of(name, field).needs_controller and name.partition(".")[0] == part
     ]
-
-
-def _rotation(field: Field, values_Nd: Array) -> Array:
-    """Rotation matrices [N, 3, 3]; NaN where the source holds no rotation."""
-    settings = field.parameters
-    if field.kind == "quaternion":
-        return rotation.quaternion_to_matrix(values_Nd, order=settings["order"])
-    if field.kind == "axis_angle":
-        return rotation.axis_angle_to_matrix(values_Nd)
-    if field.kind == "euler":
-        angles_Nd = np.deg2rad(values_Nd) if settings["degrees"] else values_Nd
-        return rotation.euler_to_matrix(angles_Nd, settings["sequence"])
-    if field.kind == "rot6d_columns":
-        return rotation.rot6d_to_matrix(values_Nd)
-    if field.kind == "rot6d_rows":
-        return np.swapaxes(rotation.rot6d_to_matrix(values_Nd), -1, -2)
-    matrix_N33 = values_Nd.reshape(-1, 3, 3)
-    error_N = np.abs(matrix_N33 @ np.swapaxes(matrix_N33, -1, -2) - np.eye(3)).max(axis=(1, 2))
-    is_rotation_N = (error_N < ORTHONORMAL_TOLERANCE) & (np.linalg.det(matrix_N33) > 0)
-    return np.where(is_rotation_N[:, None, None], matrix_N33, np.nan)
 
 
 def _rows(
@@ -263,10 +224,10 @@ def _flagged(
         if values.size != num_frames:
             raise Refused(f"names '{rule['key']}' in {name}, which has {values.shape} numbers")
         values_N = values.reshape(-1)
-        told_N = ~np.isnan(values_N)
-        if not told_N.all():
+        is_number_N = ~np.isnan(values_N)
+        if not is_number_N.all():
             notes.say(f"'{rule['key']}' in {name} holds NaN, which flags no frame")
-        flagged_N |= told_N & ((values_N != 0) == rule["is"])
+        flagged_N |= is_number_N & ((values_N != 0) == rule["is"])
     return flagged_N
 
 
@@ -283,12 +244,13 @@ def _idle(
     limits = {POSITION: noop.position, ROTATION: noop.rotation, GRIPPER: noop.gripper}
     num_frames = len(next(iter(state.values())))
     idle_N = np.ones(num_frames, bool)
-    idle_N[-1] = False
+    idle_N[-1] = False  # nothing tells what comes after it
     for quantity, values in state.items():
         kind, dim = kind_of(quantity), dims_for(canonical_name(quantity), count=1)[0]
         is_twist = dim.kind == "base" and dim.unit.endswith("/s")
         if dim.kind in ("velocity", "other"):
             continue
+        # Compared with the next row; a base without a pose by how far its speed takes it until then.
         if is_twist:
             moved_N = np.abs(values[:-1]).max(axis=1) * np.diff(timestamp_N)
         elif kind == ROTATION:

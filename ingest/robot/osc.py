@@ -12,21 +12,19 @@ Legend: N frames, d columns of a command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.conversions import Array, Clip
 from robot_foundry.ingest.robot.robots import ONE_ARM, TWO_ARMS, arms_of, env_kwargs, nested, robots_of
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.clock import example
 from robot_foundry.normalization import rotation
 from robot_foundry.runtime.overrides import set_options
 
-Array = NDArray[np.float64]
-Clip = Callable[[Array, Any, Any], Array]
 POSE_COLUMNS = 6
 # Columns of a pose by the type of the controller.
 WIDTHS = {"OSC_POSE": 6, "OSC_POSITION": 3}
@@ -69,20 +67,19 @@ class Controller:
     first: int = 0
     width: int = POSE_COLUMNS
 
-    def target(self, command_Nd: Array, start: int, clip: Clip) -> tuple[Array, bool]:
-        """The command in m or rad, and whether it is a displacement.
+    def displacement(self, command_Nd: Array, start: int, clip: Clip) -> Array:
+        """What a command that displaces asks for, in m or rad.
 
         `start` is its first column; `clip` gives the values within two limits.
         """
-        if not self.is_delta:
-            return command_Nd, False
         low, high, out_low, out_high = self._limits(start, command_Nd.shape[1])
+        # As scale_action: limits are of the input, whose middle is the middle of the output.
         scale = np.abs(out_high - out_low) / np.abs(high - low)
         clipped_Nd = clip(command_Nd, low, high)
-        return (clipped_Nd - (high + low) / 2) * scale + (out_high + out_low) / 2, True
+        return (clipped_Nd - (high + low) / 2) * scale + (out_high + out_low) / 2
 
     def command(self, displacement_Nd: Array, start: int) -> Array:
-        """The command that asks for a displacement in m or rad, clipped: the inverse of `target`.
+        """The command that asks for a displacement in m or rad, clipped: the inverse of `displacement`.
 
         A column that moves nothing, its output limits being equal, gets the middle of its input.
         """
@@ -114,6 +111,24 @@ class Controller:
         return cls(**read)
 
 
+@dataclass(frozen=True)
+class PlacedCommands:
+    """The columns of a field that a controller takes, from `start` of the actions on: `Commands`."""
+
+    controller: Controller
+    start: int
+
+    @property
+    def is_delta(self) -> bool:
+        return self.controller.is_delta
+
+    def displacement(self, command_Nd: Array, clip: Clip) -> Array:
+        return self.controller.displacement(command_Nd, self.start, clip)
+
+    def command(self, displacement_Nd: Array) -> Array:
+        return self.controller.command(displacement_Nd, self.start)
+
+
 def check_displacement(command_N3: Array, pose: Array, as_targets: Sequence[str]) -> None:
     """Refused if they are absolute targets; `pose` is the arm's position [N, 3] or rotation [N, 3, 3].
 
@@ -125,6 +140,7 @@ def check_displacement(command_N3: Array, pose: Array, as_targets: Sequence[str]
     else:
         turned_N33 = rotation.axis_angle_to_matrix(command_N3) @ np.swapaxes(pose, -1, -2)
         error_N, near = np.linalg.norm(rotation.matrix_to_axis_angle(turned_N33), axis=1), NEAR_RAD
+    # Near to a pose that is itself near zero, a displacement would be taken for a target.
     is_absolute_N = (error_N < near) & (np.linalg.norm(pose_N3, axis=1) > 3 * near)
     share = float(is_absolute_N.mean())
     if share >= ABSOLUTE_SHARE:
@@ -143,7 +159,7 @@ def controllers(
     with its limits.
     """
     stated = configurations(episode)
-    parts = [_limits(own) for own in (stated if arms_of(episode) else stated * num_arms)]
+    parts = [_limits(settings) for settings in (stated if arms_of(episode) else stated * num_arms)]
     poses = sum(gains + controller.width for gains, controller in parts)
     spare = -1 if num_columns is None else num_columns - poses
     # What is left of the actions is the grippers'. Of one arm it does not matter.
@@ -155,35 +171,16 @@ def controllers(
     return tuple(placed)
 
 
-def target(
-    episode: Mapping[str, Any],
-    command_Nd: Array,
-    start: int,
-    num_columns: int,
-    pose: Array,
-    clip: Clip,
-    as_targets: Sequence[str],
-) -> tuple[Array, bool]:
-    """The command, taken from column `start` of the actions on, in m or rad, and whether it displaces.
-
-    `pose` is that of the arm, [N, 3] or [N, 3, 3], and `as_targets` are the overrides for absolute commands.
-    Refused if the episode tells no controller of the columns, or if they are no displacements and it says so.
-    """
-    own = controller(episode, start, command_Nd.shape[1], num_columns)
-    if own.is_delta:
-        check_displacement(command_Nd, pose, as_targets)
-    return own.target(command_Nd, start, clip)
-
-
 def controller(episode: Mapping[str, Any], start: int, count: int, num_columns: int) -> Controller:
     """The controller of the arm that takes `count` columns of its pose from `start`. Refused if none does."""
-    found: tuple[Controller, ...] = ()
+    of_arms: tuple[Controller, ...] = ()
+    # Where env_args do not say how many arms there are, the columns tell.
     for num_arms in range(1, len(TWO_ARMS) + 1):
-        found = controllers(episode, num_columns, num_arms)
-        for own in found:
-            if own.first <= start and start + count <= own.first + own.width:
-                return own
-    places = ", ".join(f"[{own.first}, {own.first + own.width}]" for own in found)
+        of_arms = controllers(episode, num_columns, num_arms)
+        for arm in of_arms:
+            if arm.first <= start and start + count <= arm.first + arm.width:
+                return arm
+    places = ", ".join(f"[{arm.first}, {arm.first + arm.width}]" for arm in of_arms)
     raise Refused(
         f"its controllers take poses in the columns {places}, and none in [{start}, {start + count}]"
     )
@@ -197,7 +194,7 @@ def configurations(episode: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if len(for_robots) != num_robots:
         raise Refused(f"its controller_configs are {len(for_robots)} for {num_robots} robots")
     arms = TWO_ARMS if num_arms > num_robots else ONE_ARM
-    return [_of_arm(own, arm, episode, num_arms) for own in for_robots for arm in arms]
+    return [_of_arm(settings, arm, episode, num_arms) for settings in for_robots for arm in arms]
 
 
 def _of_arm(stated: Any, arm: str, episode: Mapping[str, Any], num_arms: int) -> Mapping[str, Any]:
@@ -208,15 +205,15 @@ def _of_arm(stated: Any, arm: str, episode: Mapping[str, Any], num_arms: int) ->
     if parts is None or stated.get("type") != "BASIC":
         _ref_frame(stated)
         return stated
-    own = nested(parts, "arms", arm) or nested(parts, arm)
-    if own is None:
+    settings = nested(parts, "arms", arm) or nested(parts, arm)
+    if settings is None:
         raise Refused(f"its controller_configs have no arm '{arm}' (they have {', '.join(map(str, parts))})")
-    if _ref_frame(own) == "base" and not _is_unturned(episode, num_arms, own):
+    if _ref_frame(settings) == "base" and not _is_unturned(episode, num_arms, settings):
         raise Refused(
             "its commands are in the frame of the robot's base (input_ref_frame), and nothing tells how that "
             "stands in the world, in which its poses are"
         )
-    return own
+    return settings
 
 
 def _why_no_settings(stated: Any, episode: Mapping[str, Any]) -> str:
@@ -303,7 +300,7 @@ def _is_delta(configuration: Mapping[str, Any]) -> bool:
 def _six(stated: Any, width: int, problem: str) -> Array:
     """The numbers of the pose columns, or one for all; NaN behind them."""
     try:
-        own = np.broadcast_to(np.asarray(stated, np.float64), width)
-        return np.concatenate([own, np.full(POSE_COLUMNS - width, np.nan)])
+        limits = np.broadcast_to(np.asarray(stated, np.float64), width)
+        return np.concatenate([limits, np.full(POSE_COLUMNS - width, np.nan)])
     except (TypeError, ValueError, OverflowError):
         raise Refused(problem) from None

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
+from robot_foundry.catalog.robot.kind import KIND
 from robot_foundry.catalog.robot.schema import Schema
-from robot_foundry.ingest.absence.absence import Absence, Outcome, absence
-from robot_foundry.ingest.absence.asked import Asked
-from robot_foundry.ingest.absence.notes import sentences
+from robot_foundry.ingest.kind import Preview
+from robot_foundry.ingest.robot.absence.absence import Absence, Outcome, absence
+from robot_foundry.ingest.robot.absence.asked import Asked
+from robot_foundry.ingest.robot.absence.notes import sentences
+from robot_foundry.ingest.robot.content.members import episode_json, reader_of
+from robot_foundry.ingest.robot.content.pictures import Pictures, advice
+from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.mapping import canonical
-from robot_foundry.ingest.robot.pictures import Pictures, advice
 from robot_foundry.ingest.robot.resolve import resolve
-from robot_foundry.ingest.shard_writer import episode_json
-from robot_foundry.ingest.sources import Refused, Unit, layout
-from robot_foundry.ingest.spec.spec import Spec
-from robot_foundry.ingest.survey import Surveyed
+from robot_foundry.ingest.robot.spec.spec import Spec
+from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.runtime.errors import FoundryError
 
 SAMPLED_FRAMES = 16
@@ -26,42 +28,10 @@ TAR_OVERHEAD = 512 + 256  # of a member: its header, and on average half a block
 WORTH_A_WARNING, FEW_BYTES = 2.0, 100_000_000
 
 
-@dataclass(frozen=True)
-class Preview:
-    """What a run is expected to make. `frames` is None where the listing does not tell.
-
-    `growth` is stored over source bytes: video, which compresses from frame to frame, grows when each frame
-    is stored by itself. `schema` is by the first readable unit, `sampled`; None if the mapping does not fit.
-    """
-
-    episodes: int
-    frames: int | None
-    source_bytes: int
-    stored_bytes: int
-    schema: Schema | None
-    sampled: str | None
-    warnings: tuple[str, ...]
-    absence: Mapping[str, Any] | None = None
-
-    @property
-    def growth(self) -> float:
-        return self.stored_bytes / max(self.source_bytes, 1)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "frames": self.frames,
-            "source_bytes": self.source_bytes,
-            "stored_bytes": self.stored_bytes,
-            "growth": self.growth,
-            "sampled": self.sampled,
-            "schema": None if self.schema is None else self.schema.to_json(),
-        }
-
-
 def preview(spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
     """Open the first unit that can be read, fit the mapping to it, and encode some of its frames."""
     planned = sum(unit.num_bytes for unit in units)
-    lengths = [unit.num_frames for unit in units]
+    lengths = [unit.num_samples for unit in units]
     frames = None if None in lengths else sum(length or 0 for length in lengths)
     refused: list[str] = []
     for unit in units[:SAMPLED_FRAMES]:
@@ -72,22 +42,42 @@ def preview(spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
             continue
         stored = round(planned * sample.stored_bytes / max(unit.num_bytes, 1))
         lost = sample.absence
-        told = (*sample.problems, *(() if lost is None else lost.warnings))
-        warnings = tuple(f"{unit.name}: {text}" for text in told)
+        problems_and_losses = (*sample.problems, *(() if lost is None else lost.warnings))
+        warnings = tuple(f"{unit.name}: {text}" for text in problems_and_losses)
         record = None if lost is None else lost.record
-        made = Preview(len(units), frames, source_bytes, stored, sample.schema, unit.name, warnings, record)
-        return _warned(made)
-    return Preview(len(units), frames, source_bytes, planned, None, None, tuple(refused[:1]))
+        lines, size = _lines(sample.schema), (source_bytes, stored)
+        made = Preview(KIND, len(units), frames, *size, sample.schema, unit.name, lines, warnings, record)
+        return _warned(made, sample.schema)
+    size, lines = (source_bytes, planned), _lines(None)
+    return Preview(KIND, len(units), frames, *size, None, None, lines, tuple(refused[:1]))
 
 
-def _warned(made: Preview) -> Preview:
+def _lines(schema: Schema | None) -> tuple[str, ...]:
+    """The dims of the state and of each stream, and the cameras."""
+    if schema is None:
+        return ("no unit could be read with this mapping, so dims and cameras are not known",)
+    columns = {"state": schema.state, **schema.streams}
+    count = {name: "1 dim" if len(dims) == 1 else f"{len(dims):,} dims" for name, dims in columns.items()}
+    return (
+        *(f"{name}: {count[name]}: {_quantities([d.name for d in dims])}" for name, dims in columns.items()),
+        *(f"camera {c.name}: {c.role}, {c.height} x {c.width}" for c in schema.cameras),
+    )
+
+
+def _quantities(names: Sequence[str]) -> str:
+    """Quantities with the number of their components: right.ee_position 3, right.gripper_opening 1."""
+    parts = Counter(".".join(name.split(".")[:2]) for name in names)
+    return ", ".join(f"{name} {count}" for name, count in parts.items())
+
+
+def _warned(made: Preview, schema: Schema | None) -> Preview:
     warnings = [*made.warnings]
     if made.growth >= WORTH_A_WARNING and made.stored_bytes > FEW_BYTES:
         warnings.append(
             f"the dataset will take about {made.growth:.1f} times the {made.source_bytes / 1e9:.2f} GB of "
             "its source; content.resize or a lower quality makes it smaller"
         )
-    cameras = made.schema.cameras if made.schema else ()
+    cameras = schema.cameras if schema else ()
     hint = advice({camera.name: (camera.height, camera.width) for camera in cameras})
     return replace(made, warnings=(*warnings, *([] if hint is None else [hint])))
 
@@ -103,7 +93,7 @@ class _Sample:
 
 
 def _sample(spec: Spec, unit: Unit) -> _Sample:
-    with layout(spec.layout).open(unit, spec.content) as episode:
+    with reader_of(spec).open(unit, spec.content) as episode:
         pictures = Pictures(episode, spec.content)
         images, count = 0, 0
         for frame, shown in enumerate(islice(episode.frames, SAMPLED_FRAMES)):
@@ -115,15 +105,15 @@ def _sample(spec: Spec, unit: Unit) -> _Sample:
         shapes = {name: array.shape for name, array in arrays.items()}
         surveyed = Surveyed(unit.key, episode_json(unit, episode, pictures, spec, ()), shapes)
     try:
-        found = resolve(spec.mapping, [surveyed])
-        if found.problems:
-            return _Sample(None, stored, tuple(found.problems.values()))
-        rows = canonical(found.mapping, found.schema, surveyed.episode, arrays)
+        resolution = resolve(spec.mapping, [surveyed])
+        if resolution.problems:
+            return _Sample(None, stored, tuple(resolution.problems.values()))
+        rows = canonical(resolution.mapping, resolution.schema, surveyed.episode, arrays)
     except FoundryError as error:
         return _Sample(None, stored, (error.message,))
-    told = frozenset((kind, source) for _, _, kind, _, source in rows.annotations)
-    outcomes = [Outcome(unit.name, rows.success, told)]
-    told_of_it = sentences([rows.notes], 1, len(rows.flags_N))
-    found = replace(found, warnings=(*found.warnings, *told_of_it))
-    lost = absence(Asked.of(spec), found, [surveyed], outcomes)
-    return _Sample(found.schema, stored, (), lost)
+    annotations = frozenset((kind, source) for _, _, kind, _, source in rows.annotations)
+    outcomes = [Outcome(unit.name, rows.success, annotations)]
+    noted = sentences([rows.notes], 1, len(rows.flags_N))
+    resolution = replace(resolution, warnings=(*resolution.warnings, *noted))
+    lost = absence(Asked.of(spec), resolution, [surveyed], outcomes)
+    return _Sample(resolution.schema, stored, (), lost)

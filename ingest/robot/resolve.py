@@ -12,14 +12,15 @@ from math import prod
 from typing import Any
 
 from robot_foundry.catalog.robot.schema import Camera, Schema
-from robot_foundry.ingest.absence.expectations import contradictions, controller_problems
-from robot_foundry.ingest.absence.holdings import all_fields
+from robot_foundry.ingest.robot.absence.expectations import contradictions, controller_problems
+from robot_foundry.ingest.robot.absence.holdings import all_fields
+from robot_foundry.ingest.robot.content.survey import Surveyed
+from robot_foundry.ingest.robot.forms import form_of, width_of
 from robot_foundry.ingest.robot.osc import Controller, controller
+from robot_foundry.ingest.robot.spec.quantities import JOINT, canonical_name, kind_of
+from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.lengths import extra_row_hint
-from robot_foundry.ingest.spec.quantities import FORMS, JOINT, Form, canonical_name, kind_of, width_of
-from robot_foundry.ingest.spec.spec import Field, MappingSpec
-from robot_foundry.ingest.survey import Surveyed
 from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment, dims_for
 from robot_foundry.normalization.tool_frame import CANONICAL
 from robot_foundry.runtime.canonical import canonical_json
@@ -92,18 +93,18 @@ def resolve(mapping: MappingSpec, episodes: Iterable[Surveyed]) -> Resolution:
 def _row_shapes(mapping: MappingSpec, episodes: list[Surveyed]) -> dict[str, tuple[tuple[int, ...], ...]]:
     keys = dict.fromkeys(field.key for _, _, field in all_fields(mapping) if field.key is not None)
     shapes = {key: dict.fromkeys(tuple(item.shapes[key][1:]) for item in episodes) for key in keys}
-    return {key: tuple(found) for key, found in shapes.items()}
+    return {key: tuple(unlike) for key, unlike in shapes.items()}
 
 
 def _controllers(mapping: MappingSpec, episodes: list[Surveyed]) -> dict[str, tuple[Mapping[str, Any], ...]]:
-    told: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    controllers: dict[str, tuple[Mapping[str, Any], ...]] = {}
     # Episodes that share what tells of the controller have one in common.
     unlike = {(id(item.episode["environment"]), id(item.shapes)): item for item in episodes}
     for where, quantity, field in all_fields(mapping):
-        if field.kind == "osc":
-            found = (_controller(field, quantity, item).to_json() for item in unlike.values())
-            told[f"{where} {quantity}"] = tuple({canonical_json(own): own for own in found}.values())
-    return told
+        if form_of(quantity, field).needs_controller:
+            stated = (_controller(field, quantity, item).to_json() for item in unlike.values())
+            controllers[f"{where} {quantity}"] = tuple({canonical_json(one): one for one in stated}.values())
+    return controllers
 
 
 def _controller(field: Field, quantity: str, item: Surveyed) -> Controller:
@@ -150,7 +151,7 @@ def _without_absent(mapping: MappingSpec, surveyed: list[Surveyed]) -> tuple[Map
     }
     state = kept.pop("state")
     streams = {
-        name: {q: f for q, f in fields.items() if q in state or not _form(q, f).needs_state}
+        name: {q: f for q, f in fields.items() if q in state or not form_of(q, f).needs_state}
         for name, fields in kept.items()
     }
     if surveyed and not state:
@@ -160,7 +161,7 @@ def _without_absent(mapping: MappingSpec, surveyed: list[Surveyed]) -> tuple[Map
         "no rule reads or an episode lacks"
         for where, fields in kept.items()
         for quantity, field in fields.items()
-        if field.kind in ("delta", "osc") and quantity not in state
+        if form_of(quantity, field).displaces and quantity not in state
     ]
     return replace(mapping, state=state, actions={n: f for n, f in streams.items() if f}), warnings
 
@@ -190,7 +191,7 @@ def _widths(mapping: MappingSpec, item: Surveyed, misfits: Sequence[str]) -> dic
         except (Refused, _Absent) as error:
             problems.append(f"{where}: {quantity} {error}")
     for where, quantity, field in all_fields(mapping):
-        needs = _form(quantity, field).needs_state
+        needs = form_of(quantity, field).needs_state
         own, start = widths.get(f"{where} {quantity}"), widths.get(f"state {quantity}")
         if needs and kind_of(quantity) == JOINT and own is not None and own != start:
             problems.append(f"{where}: {quantity} has {own} columns and the state has {start}")
@@ -224,7 +225,7 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
     if _is_absent(field, item):
         start, stop = field.columns or (0, None)
         raise _Absent(f"takes the columns [{start}, {stop}] of '{key}', which has {available}")
-    needed = width_of(quantity, _form(quantity, field))
+    needed = width_of(quantity, form_of(quantity, field))
     if needed is not None and taken != needed:
         raise Refused(f"needs {needed} columns as {field.kind}, and '{key}' gives {taken}")
     scale = field.parameters.get("scale")
@@ -263,10 +264,6 @@ def _has_rows(shape: Sequence[int], item: Surveyed) -> bool:
     """Whether an array has a row a frame, with the one after the last frame where the spec takes that."""
     rows, num_frames = shape[0] if shape else 0, int(item.episode["num_frames"])
     return rows == num_frames or (rows == num_frames + 1 and bool(item.episode.get("extra_row")))
-
-
-def _form(quantity: str, field: Field) -> Form:
-    return FORMS[str(kind_of(quantity))][field.kind]
 
 
 def _dims(mapping: MappingSpec, where: str, widths: Mapping[str, int]) -> tuple[Dim, ...]:

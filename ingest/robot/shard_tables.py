@@ -25,11 +25,11 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import matrix_column, table_digest, write_table
 from robot_foundry.checks import rules as checks
 from robot_foundry.checks.evidence import Evidence
-from robot_foundry.ingest.absence.notes import Notes
+from robot_foundry.ingest.robot.absence.notes import Notes
 from robot_foundry.ingest.robot.mapping import Canonical, canonical
 from robot_foundry.ingest.robot.resolve import Resolution
+from robot_foundry.ingest.robot.spec.spec import mapping_json
 from robot_foundry.ingest.sources import Refused
-from robot_foundry.ingest.spec.spec import mapping_json
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 from robot_foundry.runtime.keyed import key as key_of
 from robot_foundry.runtime.storage.cache import keep, kept

@@ -1,53 +1,32 @@
-"""Readers of source layouts. A layout lists the episodes of a file and opens one of them to stream it."""
+"""Readers of source layouts, which list the units of a file; those of robots open one to stream it.
+
+Each is declared in `layouts` of its folder: its name, its reader, and what it understands of a spec. Specs
+are checked against that, and nothing else names layouts; a reader is imported when a source is read.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-
-from robot_foundry.ingest.sources.base import (
-    Data,
-    Encoded,
-    Layout,
-    Picture,
-    Refused,
-    SourceCamera,
-    SourceEpisode,
-    SourceFile,
-    Text,
-    Texts,
-    Unit,
-)
+from robot_foundry.ingest.sources.base import Data, Layout, Refused, SourceFile, Texts, Unit
+from robot_foundry.ingest.sources.droid.layouts import LAYOUTS as OF_DROID
+from robot_foundry.ingest.sources.hdf5.layouts import LAYOUTS as OF_HDF5
+from robot_foundry.ingest.sources.rlds.layouts import LAYOUTS as OF_RLDS
 
 __all__ = [
-    "SourceCamera",
+    "LAYOUTS",
     "Data",
-    "Encoded",
-    "SourceEpisode",
     "Layout",
-    "Picture",
     "Refused",
     "SourceFile",
-    "Text",
     "Texts",
     "Unit",
     "layout",
 ]
 
 
-# A reader is imported when it is asked for: some bring in packages that take a while.
-READERS = {
-    "aloha": "hdf5.aloha.Aloha",
-    "droid_raw": "droid.droid_raw.DroidRaw",
-    "hdf5": "hdf5.hdf5_places.Hdf5Places",
-    "libero": "hdf5.libero.Libero",
-    "rlds": "rlds.rlds.Rlds",
-    "robomimic": "hdf5.robomimic.Robomimic",
-    "robosuite": "hdf5.robosuite.Robosuite",
-}
+LAYOUTS = {declared.name: declared for declared in (*OF_HDF5, *OF_DROID, *OF_RLDS)}
 
 
 def layout(name: str) -> Layout:
-    """The reader of that name; a spec only holds names that are known here."""
-    module, _, reader = READERS[name].rpartition(".")
-    made: Layout = getattr(import_module(f"{__name__}.{module}"), reader)()
-    return made
+    """The reader of the layout of that name, which is one of LAYOUTS."""
+    reader: Layout = LAYOUTS[name].reader_class()()
+    return reader

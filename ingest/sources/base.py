@@ -1,22 +1,15 @@
-"""What every source layout offers to the engine.
-
-Legend: N frames, H W pixels.
-"""
+"""Files and units of a source, and what every layout offers to the engine."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.sources.declared import DeclaredLayout
 from robot_foundry.runtime import files
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, MissingFileError
@@ -26,18 +19,8 @@ Data = bytes | memoryview
 # Before a fingerprint that an object store gave, where the content was not read.
 STORE_CHECKSUM = "etag:"
 Texts = tuple[tuple[str, str], ...]
-# A text, or {"base64": …} for bytes that are not UTF-8, whose encoding only a spec can tell.
-Text = str | dict[str, str]
 # In place of the fingerprint of a local file that was not read yet.
 UNKNOWN = ""
-
-
-def text_of(data: Data) -> Text:
-    """The text in UTF-8, else its bytes."""
-    try:
-        return bytes(data).decode("utf-8")
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode("ascii")}
 
 
 class Refused(FoundryError):
@@ -109,10 +92,10 @@ class SourceFile:
         """FoundryError if the file or a companion is no longer the one that was looked at."""
         for file in (self, *self.companions):
             try:
-                found = files.status(file.root, file.path)
+                status = files.status(file.root, file.path)
             except MissingFileError:
                 raise _changed(file, "was removed") from None
-            if (found.size, found.stamp) != (file.size, file.stamp):
+            if (status.size, status.stamp) != (file.size, file.stamp):
                 raise _changed(file, "changed")
 
     def _copied(self, folder: Path) -> SourceFile:
@@ -140,94 +123,43 @@ def _changed(file: SourceFile, how: str) -> FoundryError:
 
 @dataclass(frozen=True)
 class Unit:
-    """One episode of a source.
+    """What a source holds one of or many: an episode, a document. A shard has whole ones only.
 
-    `key` names it in the tar, `num_bytes` is what it will take there, by estimate. `alone` is False for an
-    episode in a file that holds several. `num_frames` is None where only reading tells. `encodes` is False if
-    all its images are stored as the source holds them: then no encoder decides its bytes. `texts` is language
-    of the whole episode that another file of the source tells: (kind, text). `whole_file` says that the file
-    is this one episode, whose name is from its path.
+    `id` is the source's own name of it in its file, `key` names it in the tar, `num_bytes` is what it will
+    take there, by estimate. `alone` is False for one in a file that holds several. `num_samples` is None
+    where only reading tells. `encodes` is False if all is stored as the source holds it: then no encoder
+    decides its bytes. `texts` is language of the whole unit that another file of the source tells: (kind,
+    text). `whole_file` says that the file is this one unit, whose id is from its path.
     """
 
     file: SourceFile
-    episode: str
+    id: str
     key: str
     num_bytes: int
     alone: bool
-    num_frames: int | None = None
+    num_samples: int | None = None
     encodes: bool = True
     texts: Texts = ()
     whole_file: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.file.path}#{self.episode}"
+        return f"{self.file.path}#{self.id}"
 
     def fingerprinted(self, fingerprint: Callable[[str], str]) -> Unit:
         """The same unit with the fingerprints of its files, which are given by path."""
         return replace(self, file=self.file.fingerprinted(fingerprint))
 
 
-@dataclass(frozen=True)
-class SourceCamera:
-    """`array` is where the frames lie in the source; `pixels` how, where they are not uint8 RGB [H, W, 3]."""
-
-    name: str
-    array: str
-    height: int
-    width: int
-    pixels: str | None = None
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """An image as the source holds it; `format` is jpeg or png. It goes into the tar untouched.
-
-    `size` is (height, width) if the layout has looked at the header, and found it to be of this format.
-    """
-
-    data: Data
-    format: str
-    size: tuple[int, int] | None = field(default=None, compare=False)
-
-
-# Pixels uint8 RGB [H, W, 3]; or what the source holds; or None where the camera has no image at that frame.
-Picture = NDArray[np.uint8] | Encoded | None
-
-
-@dataclass(frozen=True)
-class SourceEpisode:
-    """One open episode. `arrays` are the low-dimensional arrays as they are; images come from `frames`.
-
-    `attributes` belong to the episode, `environment` to its file; both hold JSON values. `left_out` says for
-    each array that is not taken why, `told` what the user should know of one. `start_ns` is the time of the
-    first frame since the epoch, if known. `steps_text` is language of spans of frames: (start, end
-    (exclusive), kind, text).
-    """
-
-    num_frames: int
-    fps: float
-    fps_source: str
-    start_ns: int | None
-    cameras: Sequence[SourceCamera]
-    arrays: Mapping[str, NDArray[Any]]
-    attributes: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    left_out: Mapping[str, str]
-    frames: Iterable[Sequence[Picture]]  # of each frame, the image of each camera
-    steps_text: Sequence[tuple[int, int, str, Text]] = ()
-    told: Mapping[str, str] = field(default_factory=dict)
-
-
 class Layout(Protocol):
-    """`version` is raised whenever the reader takes other bytes from the same source.
+    """`version` is raised whenever the reader takes other bytes from the same source."""
 
-    `has_images` is False for a layout that never has any.
-    """
+    declared: ClassVar[DeclaredLayout]
+    version: ClassVar[int]
 
-    name: str
-    version: int
-    has_images: bool
+    @property
+    def name(self) -> str:
+        return self.declared.name
 
     def claims(self, path: str) -> bool:
         """Whether a file of a folder is one of this layout's, by its relative path alone."""
@@ -245,24 +177,16 @@ class Layout(Protocol):
         return ()
 
     def texts(self, path: str, content: bytes) -> Mapping[str, Texts]:
-        """Language that such a file tells, by the unit's `episode`. FoundryError if it is damaged."""
-        return {}
-
-    def codecs(self) -> dict[str, str]:
-        """Versions of what decides the pixels that are read, where the source does not hold them itself."""
+        """Language that such a file tells, by the unit's `id`. FoundryError if it is damaged."""
         return {}
 
     def missing(self, root: str, paths: Sequence[str]) -> list[str]:
         """What the source says that it has and that is not among its files, a sentence each."""
         return []
 
-    def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
-        """The episodes in the file in the source's own order, and (unit name, reason) of each refused one.
+    def list_units(self, file: SourceFile, content: Any) -> tuple[list[Unit], list[tuple[str, str]]]:
+        """The units in the file in the source's own order, and (unit name, reason) of each refused one.
 
-        Raises Refused if the file as a whole cannot be read.
+        `content` is that of the spec. Raises Refused if the file as a whole cannot be read.
         """
-        ...
-
-    def open(self, unit: Unit, content: Content) -> AbstractContextManager[SourceEpisode]:
-        """Open an episode for one pass. Raises Refused, here or while frames are read."""
         ...

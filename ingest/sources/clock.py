@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.spec.spec import Content
 
 # No recorder has more frames a second than one in this time.
 FINEST_S = 1e-4
@@ -21,6 +21,8 @@ MOST_FPS = 1e6
 LONGEST_EXAMPLE = 40
 # A step is known to this share of itself; times that are rounded to more are taken over several frames.
 ROUNDED = 0.02
+# Where files of robosuite and robomimic state their rate, and what is told of a rate there that is none.
+CONTROL_FREQ = "env_args.env_kwargs.control_freq"
 NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 
 

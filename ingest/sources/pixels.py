@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.spec.spec import Content, PixelSetting
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.spec.spec import Content, PixelSetting
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.images import MAX_PIXELS
 
@@ -77,7 +77,7 @@ class Pixels:
         return self.channels == 4
 
     @property
-    def told(self) -> str | None:
+    def in_words(self) -> str | None:
         """The form in words; None for the usual one."""
         if self.is_usual:
             return None
@@ -96,9 +96,9 @@ class Pixels:
             _check_finite(row, path, n)
             least, greatest = min(least, float(row.min())), max(greatest, float(row.max()))
             is_whole = is_whole and bool((row == np.rint(row)).all())
-        found = self._by_range(least, greatest, is_whole)
-        if found is not None:
-            return replace(self, black_white=found)
+        black_white = self._by_range(least, greatest, is_whole)
+        if black_white is not None:
+            return replace(self, black_white=black_white)
         reason = unsure(
             path, f"its {self.dtype} from {least:.6g} to {greatest:.6g} do not tell what is white"
         )
@@ -200,10 +200,10 @@ def unsure(path: str, why: str, setting: str = "range: [BLACK, WHITE]", reads: s
 
 def check_settings(paths: Iterable[str], content: Content) -> None:
     """Refused for a setting that names no array: a typo would be silent otherwise."""
-    known = sorted(paths)
+    names = sorted(paths)
     for pattern in content.pixels:
-        if not fnmatch.filter(known, pattern):
-            raise Refused(f"it has no array '{pattern}', which content.pixels names{nearest(pattern, known)}")
+        if not fnmatch.filter(names, pattern):
+            raise Refused(f"it has no array '{pattern}', which content.pixels names{nearest(pattern, names)}")
 
 
 def is_set(path: str, content: Content) -> bool:
@@ -212,7 +212,7 @@ def is_set(path: str, content: Content) -> bool:
 
 
 def _setting(path: str, content: Content) -> PixelSetting | None:
-    matching = (own for name, own in content.pixels.items() if fnmatch.fnmatchcase(path, name))
+    matching = (setting for name, setting in content.pixels.items() if fnmatch.fnmatchcase(path, name))
     return next(matching, None)
 
 

@@ -1,11 +1,13 @@
-"""What all layouts share: limits, the choice of cameras, and why something is not taken."""
+"""What all layouts share: limits, the choice of cameras, texts of steps, and why something is not taken."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
-from robot_foundry.ingest.sources.base import Refused, SourceCamera
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.source_episode import SourceCamera, Text
 from robot_foundry.runtime.errors import nearest
 
 # The low-dimensional arrays of an episode are held in memory at once.
@@ -28,6 +30,16 @@ def chosen(images: Sequence[SourceCamera], content: Content) -> tuple[SourceCame
     wanted = sorted(by_name) if content.cameras is None else sorted(content.cameras)
     for name in wanted:
         if name not in by_name:
-            known = ", ".join(sorted(by_name)) or "none"
-            raise Refused(f"it has no camera '{name}'{nearest(name, by_name)} (cameras: {known})")
+            names = ", ".join(sorted(by_name)) or "none"
+            raise Refused(f"it has no camera '{name}'{nearest(name, by_name)} (cameras: {names})")
     return tuple(by_name[name] for name in wanted)
+
+
+def spans(path: str, lines: Sequence[Text]) -> Iterator[tuple[int, int, str, Text]]:
+    """Runs of steps with one text that is not blank, under its path: (start, end (exclusive), path, text)."""
+    start = 0
+    for text, run in groupby(lines):
+        end = start + len(list(run))
+        if not isinstance(text, str) or text.strip():
+            yield start, end, path, text
+        start = end

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from robot_foundry.ingest.scan import SourceFiles, choose
-from robot_foundry.ingest.spec.spec import Spec
+from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import is_remote
 
@@ -16,7 +16,7 @@ ELSE = "give SOURCE, or set the variable"
 VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 
-def locate(spec: Spec, environment: Mapping[str, str] = os.environ) -> tuple[str, SourceFiles]:
+def locate(spec: SourceSpec, environment: Mapping[str, str] = os.environ) -> tuple[str, SourceFiles]:
     """The first of the spec's locations where there is something, and the files that would be read.
 
     A location whose environment variables are not set is passed over. UsageError if there is none.
@@ -35,7 +35,7 @@ def locate(spec: Spec, environment: Mapping[str, str] = os.environ) -> tuple[str
     raise UsageError(f"{spec.name} is not at {', '.join(tried)}", hint=f"put it there, or {ELSE}")
 
 
-def _chosen(place: str, spec: Spec, tried: list[str]) -> SourceFiles:
+def _chosen(place: str, spec: SourceSpec, tried: list[str]) -> SourceFiles:
     """The files at a place; where they cannot be read, the error tells of the places before it too."""
     try:
         return choose(place, spec)[1]
@@ -49,5 +49,5 @@ def _expanded(location: str, environment: Mapping[str, str]) -> str | None:
     names = [first or second for first, second in VARIABLE.findall(location)]
     if not all(environment.get(name) for name in names):
         return None
-    place = VARIABLE.sub(lambda found: environment[found[1] or found[2]], location)
+    place = VARIABLE.sub(lambda match: environment[match[1] or match[2]], location)
     return place if is_remote(place) else os.path.expanduser(place)

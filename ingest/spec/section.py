@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from robot_foundry.ingest.spec.quantities import REQUIRED
 from robot_foundry.runtime.errors import nearest
+
+# In place of a default: the key must be there.
+REQUIRED = object()
 
 
 class Section:

@@ -1,4 +1,4 @@
-"""A spec says how to read a source: `content` is what goes into the tars, `mapping` how tables follow.
+"""A spec says how to read a source; what it says of the source itself is here, the rest is for its kind.
 
 docs/specs.md lists every key. Reading a file is strict: every problem is reported at once.
 """
@@ -6,277 +6,52 @@ docs/specs.md lists every key. Reading a file is strict: every problem is report
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame
+from robot_foundry.catalog.kind import face
+from robot_foundry.ingest.sources import LAYOUTS
+from robot_foundry.ingest.sources.declared import ROBOT
 from robot_foundry.runtime.errors import UsageError, nearest
 from robot_foundry.runtime.files import read_utf8
 
 SPEC_SUFFIXES = (".yaml", ".yml")
-# The key of an option of cameras that is for all that have none of their own.
-ALL_CAMERAS = "*"
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """How frames that are not compressed in the source are stored; `quality` is JPEG's 1…100."""
+class SourceSpec(Protocol):
+    """What every spec says: a frozen dataclass, of which only its kind reads more.
 
-    format: str = "jpeg"
-    quality: int = 95
-
-
-@dataclass(frozen=True)
-class Time:
-    """The array of times of the frames, in `unit` (s, ms, us, ns); since 1970 if `epoch`, else since any."""
-
-    key: str
-    unit: str = "s"
-    epoch: bool = False
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where things lie in HDF5 files of the layout `hdf5`.
-
-    `episodes` is a shell pattern of groups such as `data/*`; None if a file is one episode. The other paths
-    are inside an episode: `length` of an array with one row a frame, `images` shell patterns of image arrays,
-    or such arrays by camera name.
+    `layout` names the reader of the source, and so the kind. `content` is what goes into the tars, of a type
+    of the kind; its `shard_bytes` is the size that the plan aims at. `forms` are other specs for the same
+    dataset, `locations` where it may lie, `overrides` what was changed.
     """
 
-    length: str
-    episodes: str | None = None
-    images: tuple[str, ...] | Mapping[str, str] = ()
-    time: Time | None = None
-
-
-@dataclass(frozen=True)
-class PixelSetting:
-    """What an array of pictures holds where its header and numbers do not tell, or tell wrongly.
-
-    `axes` are HWC, CHW or HW; None: by the shape. `black_white` are the numbers of black and of white.
-    """
-
-    axes: str | None = None
-    black_white: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Content:
-    """What goes into the tars.
-
-    `cameras` are source camera names, None for all. `resize` is (height, width) in px. `flip` (none,
-    vertical, horizontal, both) and `channel_order` (rgb, bgr) of the source's pixels are by source camera
-    name, `rename` gives those names that are stored. `pixels` are by shell pattern of arrays. `skip` are
-    shell patterns of arrays to leave out. `extra_row` says what the last row of an array with one more than
-    frames is (next_state); None: such arrays are refused. `fps` overrides the source's rate in Hz;
-    `default_fps` is used where the source has none. `shard_bytes` is the size that the planner aims at.
-    """
-
-    cameras: tuple[str, ...] | None = None
-    encoding: Encoding = Encoding()
-    resize: tuple[int, int] | None = None
-    flip: Mapping[str, str] = field(default_factory=dict)
-    channel_order: Mapping[str, str] = field(default_factory=dict)
-    rename: Mapping[str, str] = field(default_factory=dict)
-    pixels: Mapping[str, PixelSetting] = field(default_factory=dict)
-    extra_row: str | None = None
-    hdf5: Places | None = None
-    skip: tuple[str, ...] = ()
-    fps: float | None = None
-    default_fps: float = 20.0
-    shard_bytes: int = 256 * 1024 * 1024
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def changes_pixels(self) -> bool:
-        """Whether images of any camera are changed, and so encoded anew."""
-        is_flipped = any(flip != "none" for flip in self.flip.values())
-        return self.resize is not None or is_flipped or "bgr" in self.channel_order.values()
+    def name(self) -> str: ...
 
+    @property
+    def layout(self) -> str: ...
 
-@dataclass(frozen=True)
-class Field:
-    """Where the numbers of one quantity are and what they mean.
+    @property
+    def content(self) -> Any: ...
 
-    `kind` is the YAML key `from`; `columns` is (start, stop) as in a Python slice of the array's columns;
-    `unit` is that of a joint's numbers once they are scaled, or of each, None that of joints that turn.
-    The other values belong to some kinds only (ingest/spec/quantities.py says which).
-    """
+    @property
+    def forms(self) -> tuple[str, ...]: ...
 
-    kind: str
-    key: str | None = None
-    columns: tuple[int, int | None] | None = None
-    optional: bool = False
-    unit: str | tuple[str, ...] | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    @property
+    def locations(self) -> tuple[str, ...]: ...
 
-    def columns_of(self, num_columns: int) -> range:
-        """The columns that it takes of an array of so many."""
-        return range(num_columns)[slice(*(self.columns or (0, None)))]
-
-
-@dataclass(frozen=True)
-class Noop:
-    """A frame is idle when the next state is nearer than all of these (m, rad, 0…1, rad)."""
-
-    position: float = 1e-4
-    rotation: float = 1e-3
-    gripper: float = 1e-3
-    joint: float = 1e-3
-
-
-@dataclass(frozen=True)
-class MappingSpec:
-    """How canonical tables follow from the source arrays.
-
-    `embodiment` may name an attribute of the episode (`embodiment_attr`) that overrides it. `tool_frame` is a
-    name, or says where the canonical tool lies in the source's, for all parts or by part: then poses are
-    moved to it. `cameras` maps names to roles. `instruction` and `success` are rules, of which the first that
-    applies counts; an action is invalid where any of the rules `invalid_action` applies, and a person
-    intervened where any of `intervention` does. `state` maps quantities such as `right.ee_position` to
-    fields, `actions` streams to such maps.
-    """
-
-    embodiment: str
-    embodiment_attr: str | None = None
-    tool_frame: str | ToolFrame | Mapping[str, ToolFrame] = UNKNOWN
-    cameras: Mapping[str, str] = field(default_factory=dict)
-    instruction: tuple[Mapping[str, Any], ...] = ()
-    success: tuple[Mapping[str, Any], ...] = ()
-    invalid_action: tuple[Mapping[str, Any], ...] = ()
-    intervention: tuple[Mapping[str, Any], ...] = ()
-    state: Mapping[str, Field] = field(default_factory=dict)
-    actions: Mapping[str, Mapping[str, Field]] = field(default_factory=dict)
-    noop: Noop = Noop()
-
-    def tool_frame_of(self, part: str) -> ToolFrame | None:
-        """Where the canonical tool of a part lies in the source's; None where its poses stay as they are."""
-        if isinstance(self.tool_frame, Mapping):
-            return self.tool_frame.get(part)
-        return self.tool_frame if isinstance(self.tool_frame, ToolFrame) else None
-
-
-@dataclass(frozen=True)
-class Spec:
-    """`layout` names the reader of the source (ingest/sources).
-
-    `forms` are other specs for the same dataset in another layout, by name or path; `locations` are where the
-    dataset may lie, with `$NAME` for environment variables. `overrides` were applied and are for forms too.
-    """
-
-    name: str
-    layout: str
-    content: Content
-    mapping: MappingSpec
-    forms: tuple[str, ...] = ()
-    locations: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = field(default=(), compare=False)
+    @property
+    def overrides(self) -> tuple[str, ...]: ...
 
     def to_json(self) -> dict[str, Any]:
-        """Every key with its value; `spec_from_json` reads it back."""
-        optional = {"forms": list(self.forms), "locations": list(self.locations)}
-        return {
-            "name": self.name,
-            "layout": self.layout,
-            **{name: entries for name, entries in optional.items() if entries},
-            "content": content_json(self.content),
-            "mapping": mapping_json(self.mapping),
-        }
-
-
-def content_json(content: Content) -> dict[str, Any]:
-    """Every key with its value; options that came later only where they are used, so that keys last."""
-    optional = {
-        "flip": _by_camera_json(content.flip),
-        "channel_order": _by_camera_json(content.channel_order),
-        "rename": dict(content.rename),
-        "pixels": {pattern: _pixels_json(setting) for pattern, setting in content.pixels.items()},
-        "extra_row": content.extra_row,
-        "hdf5": None if content.hdf5 is None else _places_json(content.hdf5),
-    }
-    return {
-        "cameras": "all" if content.cameras is None else list(content.cameras),
-        "encoding": {"format": content.encoding.format, "quality": content.encoding.quality},
-        "resize": None if content.resize is None else list(content.resize),
-        "skip": list(content.skip),
-        "fps": content.fps,
-        "default_fps": content.default_fps,
-        "shard_bytes": content.shard_bytes,
-        **{name: value for name, value in optional.items() if value},
-    }
-
-
-def _by_camera_json(values: Mapping[str, str]) -> str | dict[str, str]:
-    return values[ALL_CAMERAS] if set(values) == {ALL_CAMERAS} else dict(values)
-
-
-def _pixels_json(setting: PixelSetting) -> dict[str, Any]:
-    told = {} if setting.axes is None else {"axes": setting.axes}
-    return told if setting.black_white is None else {**told, "range": list(setting.black_white)}
-
-
-def _places_json(places: Places) -> dict[str, Any]:
-    images, time = places.images, places.time
-    return {
-        "length": places.length,
-        "episodes": places.episodes,
-        "images": list(images) if isinstance(images, tuple) else dict(images),
-        "time": None if time is None else {"key": time.key, "unit": time.unit, "epoch": time.epoch},
-    }
-
-
-def mapping_json(mapping: MappingSpec) -> dict[str, Any]:
-    embodiment: Any = mapping.embodiment
-    if mapping.embodiment_attr is not None:
-        embodiment = {"attr": mapping.embodiment_attr, "default": mapping.embodiment}
-    noop = mapping.noop
-    optional = {
-        "invalid_action": [dict(rule) for rule in mapping.invalid_action],
-        "intervention": [dict(rule) for rule in mapping.intervention],
-    }
-    return {
-        "embodiment": embodiment,
-        "tool_frame": _tool_frame_json(mapping.tool_frame),
-        "cameras": dict(mapping.cameras),
-        "instruction": [dict(rule) for rule in mapping.instruction],
-        "success": [dict(rule) for rule in mapping.success],
-        **{name: rules for name, rules in optional.items() if rules},
-        "state": {name: _field_json(value) for name, value in mapping.state.items()},
-        "actions": {
-            stream: {name: _field_json(value) for name, value in fields.items()}
-            for stream, fields in mapping.actions.items()
-        },
-        "noop": {
-            "position": noop.position,
-            "rotation": noop.rotation,
-            "gripper": noop.gripper,
-            "joint": noop.joint,
-        },
-    }
-
-
-def _tool_frame_json(frame: str | ToolFrame | Mapping[str, ToolFrame]) -> Any:
-    if isinstance(frame, Mapping):
-        return {part: own.to_json() for part, own in frame.items()}
-    return frame.to_json() if isinstance(frame, ToolFrame) else frame
-
-
-def _field_json(value: Field) -> dict[str, Any]:
-    entries: dict[str, Any] = {"from": value.kind}
-    if value.key is not None:
-        entries["key"] = value.key
-    if value.columns is not None:
-        entries["columns"] = list(value.columns)
-    if value.optional:
-        entries["optional"] = True
-    if value.unit is not None:
-        entries["unit"] = list(value.unit) if isinstance(value.unit, tuple) else value.unit
-    for name, parameter in value.parameters.items():
-        entries[name] = list(parameter) if isinstance(parameter, tuple) else parameter
-    return entries
+        """Every key with its value; `spec_from_json` reads it back. Under `content` is all of the content."""
+        ...
 
 
 def builtin_specs() -> list[str]:
@@ -285,7 +60,7 @@ def builtin_specs() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
+def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> SourceSpec:
     """The spec of that name or file, with `dotted.key=value` overrides (values are YAML; null removes)."""
     text = str(name_or_path)
     if text.endswith(SPEC_SUFFIXES):
@@ -294,10 +69,10 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
             raise UsageError(f"there is no spec file {text}", hint="docs/specs.md says how to write one")
         spec = spec_from_json(parse_yaml(read_utf8(path), text), text)
     else:
-        known = builtin_specs()
-        if text not in known:
+        names = builtin_specs()
+        if text not in names:
             raise UsageError(
-                f"there is no spec '{text}'{nearest(text, known)} (specs: {', '.join(known)})",
+                f"there is no spec '{text}'{nearest(text, names)} (specs: {', '.join(names)})",
                 hint="give one of these, or the path of your own .yaml (docs/specs.md)",
             )
         spec = _packaged(text)
@@ -308,20 +83,22 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Spec:
 
 
 @cache
-def _packaged(name: str) -> Spec:
+def _packaged(name: str) -> SourceSpec:
     """A spec that comes with the package. Its YAML is parsed once: a run compares what is asked with it."""
     text = (resources.files("robot_foundry.ingest") / "specs" / f"{name}.yaml").read_text("utf-8")
     return spec_from_json(parse_yaml(text, name), name)
 
 
-def spec_from_json(values: Any, where: str, *, is_cut: bool = False) -> Spec:
+def spec_from_json(values: Any, where: str) -> SourceSpec:
     """Check and read a spec; `UsageError` lists every problem, each with the nearest valid key.
 
-    `is_cut` says that it lacks the optional quantities which a version had none of.
+    Its layout says of which kind it is. One without a layout that is known is read as a robot's, whose reader
+    lists that beside all other problems.
     """
-    from robot_foundry.ingest.spec.spec_reader import read_spec
-
-    return read_spec(values, where, is_cut=is_cut)
+    name = values.get("layout") if isinstance(values, Mapping) else None
+    kind = LAYOUTS[name].kind if isinstance(name, str) and name in LAYOUTS else ROBOT
+    spec: SourceSpec = face(kind, "ingest").read_spec(values, where)
+    return spec
 
 
 def parse_yaml(text: str, where: str) -> Any:

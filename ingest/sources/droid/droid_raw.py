@@ -10,26 +10,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import h5py
 from numpy.typing import NDArray
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources import video
-from robot_foundry.ingest.sources.base import (
-    Layout,
-    Refused,
-    SourceCamera,
-    SourceEpisode,
-    SourceFile,
-    Texts,
-    Unit,
-)
+from robot_foundry.ingest.sources.base import Refused, SourceFile, Texts, Unit
 from robot_foundry.ingest.sources.clock import Clock, clock_of
-from robot_foundry.ingest.sources.droid.droid_cameras import (
+from robot_foundry.ingest.sources.droid.cameras import (
     STEREO,
     TIMES,
     VIDEO,
@@ -39,20 +33,23 @@ from robot_foundry.ingest.sources.droid.droid_cameras import (
     serial_of,
     view_of,
 )
+from robot_foundry.ingest.sources.droid.layouts import DROID_RAW
 from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_places import TIMESTAMP, episode_structure
-from robot_foundry.ingest.sources.hdf5.hdf5_structure import read
+from robot_foundry.ingest.sources.hdf5.layouts import StatedPlaces
+from robot_foundry.ingest.sources.hdf5.recognition import Hdf5Layout
+from robot_foundry.ingest.sources.hdf5.stated_places import TIMESTAMP, episode_structure
+from robot_foundry.ingest.sources.hdf5.structure import read
 from robot_foundry.ingest.sources.lengths import fitted
 from robot_foundry.ingest.sources.shared import UNASKED, chosen
-from robot_foundry.ingest.spec.spec import Content, Places
+from robot_foundry.ingest.sources.source_episode import SourceCamera, SourceEpisode
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.keys import episode_key
+from robot_foundry.shards.robot.names import episode_key
 
 TRAJECTORY = "trajectory.h5"
 METADATA = re.compile(r"metadata_[^/]*\.json")
 BESIDE = re.compile(rf"{METADATA.pattern}|recordings/MP4/[^/]+(\.mp4|{TIMES})")
 ANNOTATIONS = re.compile(r"(.*/)?(aggregated-annotations[^/]*|droid_language_annotations)\.json")
-PLACES = Places(length="action/cartesian_position")
+PLACES = StatedPlaces(length="action/cartesian_position")
 # Rows of these arrays answer to each other one by one.
 PER_ROW = ("action/", "observation/robot_state/")
 STEP_START = "observation/timestamp/control/step_start"
@@ -60,12 +57,15 @@ STEP_START = "observation/timestamp/control/step_start"
 BLOW_UP = 12
 
 
-class DroidRaw(Layout):
+class DroidRaw(Hdf5Layout):
     """See `Layout`."""
 
-    name = "droid_raw"
+    declared = DROID_RAW
     version = 2
-    has_images = True
+    advice = "this is a DROID trajectory: use `foundry-data ingest droid_raw`"
+
+    def recognises(self, file: h5py.File, demos: Sequence[str], *, is_asked: bool) -> bool:
+        return PLACES.length in file
 
     def claims(self, path: str) -> bool:
         return path.rpartition("/")[2] == TRAJECTORY
@@ -78,23 +78,23 @@ class DroidRaw(Layout):
         return tuple(name for name in beside if STEREO not in name or name.replace(STEREO, "") not in beside)
 
     def shared(self, listed: Collection[str]) -> tuple[str, ...]:
-        found = (path for path in listed if ANNOTATIONS.fullmatch(path))
-        return tuple(sorted(found, key=lambda path: (path.rpartition("/")[2], path)))
+        annotations = (path for path in listed if ANNOTATIONS.fullmatch(path))
+        return tuple(sorted(annotations, key=lambda path: (path.rpartition("/")[2], path)))
 
     def texts(self, path: str, content: bytes) -> Mapping[str, Texts]:
         """The release's annotations, {uuid: {"language_instruction1": text, …}}: of up to three people."""
         try:
-            found = json.loads(content)
+            annotations = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise _no_annotations(path, str(error)) from error
-        if not isinstance(found, dict):
+        if not isinstance(annotations, dict):
             raise _no_annotations(path, "it is no JSON object")
-        for episode, told in found.items():
-            if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
+        for episode, texts in annotations.items():
+            if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
                 raise _no_annotations(path, f"'{episode}' has no texts by name")
         return {
-            episode: tuple((kind, _whole(text)) for kind, text in told.items() if text.strip())
-            for episode, told in found.items()
+            episode: tuple((kind, _whole(text)) for kind, text in texts.items() if text.strip())
+            for episode, texts in annotations.items()
         }
 
     def codecs(self) -> dict[str, str]:
@@ -111,7 +111,7 @@ class DroidRaw(Layout):
     def open(self, unit: Unit, content: Content) -> Iterator[SourceEpisode]:
         metadata = _metadata(unit.file)
         with unit.file.local() as path, hdf5.open_file(path) as opened:
-            hdf5.check_structure(opened, self.name)
+            self.check_layout(opened)
             bare = replace(content, cameras=None, pixels={})
             contents = read(episode_structure(opened["/"], PLACES, bare), bare)
             num_frames, arrays = contents.num_frames, contents.arrays
@@ -134,7 +134,7 @@ class DroidRaw(Layout):
                 },
                 environment={"images_matched_by": {v.camera.name: v.matched_by for v in views}},
                 left_out={**contents.left_out, **left_out},
-                told=contents.told,
+                remarks=contents.remarks,
                 frames=zip(*streams, strict=True) if streams else iter(()),
                 steps_text=contents.spans,
             )
@@ -146,10 +146,10 @@ def _metadata(file: SourceFile) -> dict[str, Any]:
         name = companion.path.rpartition("/")[2]
         if METADATA.fullmatch(name):
             with companion.local() as path:
-                found = read_json(path, name)
-            if not isinstance(found, dict):
+                metadata = read_json(path, name)
+            if not isinstance(metadata, dict):
                 raise Refused(f"its file '{name}' is not a JSON object")
-            return {str(key): value for key, value in found.items()}
+            return {str(key): value for key, value in metadata.items()}
     return {}
 
 

@@ -6,23 +6,29 @@ needed: a JPEG says where it ends.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import h5py
 
-from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_places import Hdf5Places
-from robot_foundry.ingest.spec.spec import Content, Places
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources.hdf5.layouts import ALOHA, StatedPlaces
+from robot_foundry.ingest.sources.hdf5.stated_places import Hdf5Places
 
-PLACES = Places(length="action", images=("observations/images/*",))
+PLACES = StatedPlaces(length="action", images=("observations/images/*",))
 
 
 class Aloha(Hdf5Places):
     """See `Layout`."""
 
-    name = "aloha"
+    declared = ALOHA
     version = 2
+    advice = "this is an ALOHA episode (observations/qpos and action): use `foundry-data ingest aloha`"
 
-    def places(self, content: Content) -> Places:
+    def recognises(self, file: h5py.File, demos: Sequence[str], *, is_asked: bool) -> bool:
+        return "observations/qpos" in file and "action" in file
+
+    def places(self, content: Content) -> StatedPlaces:
         return PLACES
 
     def check(self, file: h5py.File) -> None:
-        hdf5.check_structure(file, self.name)
+        self.check_layout(file)

@@ -1,6 +1,6 @@
 """What the HDF5 layouts share: opening with a clear refusal, attributes as JSON, arrays and image streams.
 
-Where links lead is of hdf5_links.
+Where links lead is of `links`.
 
 Legend: N frames, H W pixels.
 """
@@ -21,37 +21,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Refused, text_of
-from robot_foundry.ingest.sources.hdf5.hdf5_links import ERRORS as ERRORS
-from robot_foundry.ingest.sources.hdf5.hdf5_links import NOT_UTF8 as NOT_UTF8
-from robot_foundry.ingest.sources.hdf5.hdf5_links import again as again
-from robot_foundry.ingest.sources.hdf5.hdf5_links import at as at
-from robot_foundry.ingest.sources.hdf5.hdf5_links import child as child
-from robot_foundry.ingest.sources.hdf5.hdf5_links import datasets as datasets
-from robot_foundry.ingest.sources.hdf5.hdf5_links import nowhere as nowhere
-from robot_foundry.ingest.sources.hdf5.hdf5_links import unreadable as unreadable
+from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.hdf5.links import ERRORS, child, unreadable
 from robot_foundry.ingest.sources.shared import GIT_LFS, LARGEST_ROW, SKIPPED
+from robot_foundry.ingest.sources.source_episode import text_of
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
 LONGEST_TEXT = 1 << 16
 LONGEST_LIST = 256
 BLOCK_BYTES = 64 * 1024 * 1024
 READ_BYTES = 1024 * 1024
-# Attributes of /data that LIBERO writes and robomimic does not.
-LIBERO_ATTRIBUTES = ("problem_info", "bddl_file_name")
-# Arrays that its scripts write. Copies made by replaying (such as those without idle frames) have these, no
-# attributes, and the instruction in the name of the file.
-LIBERO_ARRAYS = ("ee_states", "gripper_states", "joint_states", "agentview_rgb", "eye_in_hand_rgb")
-LIBERO_NAME = "_demo.hdf5"
-OTHER_LAYOUT = {
-    "robomimic": "this file has obs: use `foundry-data ingest robomimic`",
-    "robosuite": "this file has no obs, only states: use `foundry-data ingest robosuite`",
-    "libero": "this is a file of LIBERO: use `foundry-data ingest libero`",
-    "aloha": "this is an ALOHA episode (observations/qpos and action): use `foundry-data ingest aloha`",
-    "droid_raw": "this is a DROID trajectory: use `foundry-data ingest droid_raw`",
-    "unknown": "this file is of no layout that is known by its groups: a spec with `layout: hdf5` can tell "
-    "where its episodes and images are (docs/specs.md)",
-}
 
 
 def claims(path: str) -> bool:
@@ -118,46 +97,12 @@ def is_dataset(group: h5py.Group, name: str) -> bool:
         return False
 
 
-def _holds(file: h5py.File, demo: str, name: str) -> bool:
+def holds(file: h5py.File, demo: str, name: str) -> bool:
+    """Whether a group of /data has that name; False for what cannot be read."""
     try:
         return name in file["data"][demo]
     except ERRORS:
         return False
-
-
-def describe_structure(file: h5py.File) -> str:
-    """Which known layout the file has, by its groups and attributes; or unknown."""
-    demos = groups(file)
-    if demos and any(name in file["data"].attrs for name in LIBERO_ATTRIBUTES):
-        return "libero"
-    if any(_holds(file, demo, "obs") for demo in demos):
-        return "robomimic"
-    if any(_holds(file, demo, "states") for demo in demos):
-        return "robosuite"
-    if "observations/qpos" in file and "action" in file:
-        return "aloha"
-    if "action/cartesian_position" in file:
-        return "droid_raw"
-    return "unknown"
-
-
-def check_structure(file: h5py.File, layout: str) -> None:
-    """Refused, with what it is instead, if the file has not the structure of this layout.
-
-    Files of LIBERO's arrays without its attributes may be read as either, but as robomimic's only where no
-    instruction in their name is lost.
-    """
-    found = describe_structure(file)
-    if found == "robomimic" and _has_arrays_of_libero(file):
-        is_named_so = str(file.filename).endswith(LIBERO_NAME)
-        found = "libero" if layout == "libero" or is_named_so else found
-    if found != layout:
-        raise Refused(OTHER_LAYOUT[found])
-
-
-def _has_arrays_of_libero(file: h5py.File) -> bool:
-    demo = groups(file)[0]
-    return all(_holds(file, demo, f"obs/{name}") for name in LIBERO_ARRAYS)
 
 
 def attributes(attrs: h5py.AttributeManager) -> dict[str, Any]:

@@ -7,17 +7,24 @@ position and rotation vector, `obs/gripper_states` two finger positions.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import h5py
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, Unit
 from robot_foundry.ingest.sources.hdf5 import hdf5
+from robot_foundry.ingest.sources.hdf5.layouts import LIBERO
 from robot_foundry.ingest.sources.hdf5.robomimic import Robomimic
-from robot_foundry.ingest.spec.spec import Content
 
+# Attributes of /data that LIBERO writes and robomimic does not.
+ATTRIBUTES = ("problem_info", "bddl_file_name")
+# Arrays that its scripts write. Copies made by replaying (such as those without idle frames) have these, no
+# attributes, and the instruction in the name of the file.
+ARRAYS = ("ee_states", "gripper_states", "joint_states", "agentview_rgb", "eye_in_hand_rgb")
+NAME_END = "_demo.hdf5"
 UPRIGHT = "opencv"
 FLIPPED = ("vertical", "both")
 # The rate and the controller of all of its environments: robosuite 1.4's default OSC_POSE
@@ -37,28 +44,40 @@ CONTROLLER = {
 class Libero(Robomimic):
     """See `Layout`."""
 
-    name = "libero"
+    declared = LIBERO
     version = 3
+    advice = "this is a file of LIBERO: use `foundry-data ingest libero`"
+
+    def recognises(self, file: h5py.File, demos: Sequence[str], *, is_asked: bool) -> bool:
+        """By its attributes; or by its arrays, which robomimic's reader could take as well.
+
+        Without the attributes the instruction stands in the name of the file alone, which only this layout
+        reads: so a file of such a name is none of robomimic's.
+        """
+        if demos and any(name in file["data"].attrs for name in ATTRIBUTES):
+            return True
+        has_arrays = bool(demos) and all(hdf5.holds(file, demos[0], f"obs/{name}") for name in ARRAYS)
+        return has_arrays and (is_asked or str(file.filename).endswith(NAME_END))
 
     def attributes(self, unit: Unit, demo: h5py.Group, environment: Mapping[str, Any]) -> dict[str, Any]:
         """The demonstration's, with the instruction in `problem_info` and the one in the file's name."""
-        told = {"file_instruction": _instruction_of_name(unit.file.path)}
+        stated = {"file_instruction": _instruction_of_name(unit.file.path)}
         problem = hdf5.json_attribute(environment, "problem_info")
         text = problem.get("language_instruction") if isinstance(problem, dict) else None
         if isinstance(text, list):
             # LIBERO's own scripts join it without spaces, which a text passes unharmed.
             text = "".join(map(str, text))
         if isinstance(text, str):
-            told["language_instruction"] = text.strip().strip('"')
-        return {**told, **super().attributes(unit, demo, environment)}
+            stated["language_instruction"] = text.strip().strip('"')
+        return {**stated, **super().attributes(unit, demo, environment)}
 
     def environment(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """The file's attributes; one that has no `env_args` is of LIBERO's own controller and rate."""
-        told = super().environment(attributes)
-        if "env_args" in told:
-            return told
+        stated = super().environment(attributes)
+        if "env_args" in stated:
+            return stated
         return {
-            **told,
+            **stated,
             "env_args": {"env_kwargs": {"controller_configs": CONTROLLER, "control_freq": CONTROL_HZ}},
             "assumed": ["env_args"],
         }

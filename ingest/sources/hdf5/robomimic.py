@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,10 +13,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from robot_foundry.ingest.sources.base import Layout, Refused, SourceEpisode, SourceFile, Unit
-from robot_foundry.ingest.sources.clock import example, rate_in, why_not_times
-from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_structure import (
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.clock import CONTROL_FREQ, example, rate_in, why_not_times
+from robot_foundry.ingest.sources.hdf5 import hdf5, links
+from robot_foundry.ingest.sources.hdf5.layouts import ROBOMIMIC
+from robot_foundry.ingest.sources.hdf5.recognition import Hdf5Layout
+from robot_foundry.ingest.sources.hdf5.structure import (
     SETTING,
     Structure,
     find_images,
@@ -26,38 +29,37 @@ from robot_foundry.ingest.sources.hdf5.hdf5_structure import (
 )
 from robot_foundry.ingest.sources.lengths import extra_row_hint
 from robot_foundry.ingest.sources.pixels import is_set
-from robot_foundry.ingest.spec.spec import Content
-from robot_foundry.shards.keys import MAX_FRAMES, episode_key
+from robot_foundry.ingest.sources.source_episode import SourceEpisode
+from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
 NOT_READ = ("next_obs",)
 OUTSIDE_OBS = "holds images, and the layout has them in obs alone, so they are not read"
-CONTROL_FREQ = "env_args.env_kwargs.control_freq"
 PER_FRAME = ("actions", "states", "rewards", "dones")
 ONE_NUMBER = "it has one number, not one a frame"
 ONE_ELEMENT = "it has one element, not one a frame"
 
 
-class Robomimic(Layout):
+class Robomimic(Hdf5Layout):
     """See `Layout`."""
 
-    name = "robomimic"
+    declared = ROBOMIMIC
     version = 3
-    has_images = True
+    advice = "this file has obs: use `foundry-data ingest robomimic`"
 
-    def claims(self, path: str) -> bool:
-        return hdf5.claims(path)
+    def recognises(self, file: h5py.File, demos: Sequence[str], *, is_asked: bool) -> bool:
+        return any(hdf5.holds(file, demo, "obs") for demo in demos)
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         units: list[Unit] = []
         refused: list[tuple[str, str]] = []
         with file.local() as path, hdf5.open_file(path) as opened:
             try:
-                hdf5.check_structure(opened, self.name)
+                self.check_layout(opened)
                 self.check_content(hdf5.attributes(opened["data"].attrs), content)
                 names = hdf5.groups(opened)
-            except hdf5.ERRORS as error:
-                raise hdf5.unreadable("the file", error) from error
-            key_names, again = hdf5.key_names(names), hdf5.again(opened["data"], names)
+            except links.ERRORS as error:
+                raise links.unreadable("the file", error) from error
+            key_names, again = hdf5.key_names(names), links.again(opened["data"], names)
             for name in names:
                 try:
                     if name in again:
@@ -74,8 +76,8 @@ class Robomimic(Layout):
     @contextmanager
     def open(self, unit: Unit, content: Content) -> Iterator[SourceEpisode]:
         with unit.file.local() as path, hdf5.open_file(path) as opened:
-            structure = self._structure(opened, unit.episode, content)
-            demo, environment = opened["data"][unit.episode], hdf5.attributes(opened["data"].attrs)
+            structure = self._structure(opened, unit.id, content)
+            demo, environment = opened["data"][unit.id], hdf5.attributes(opened["data"].attrs)
             contents = read(structure, content)
             arrays = contents.arrays
             fps, fps_source = self.rate(environment, arrays, content)
@@ -89,29 +91,29 @@ class Robomimic(Layout):
                 attributes={**contents.attributes, **self.attributes(unit, demo, environment)},
                 environment=self.environment(environment),
                 left_out=contents.left_out,
-                told={**contents.told, **self._unread_rate(environment, fps, fps_source)},
+                remarks={**contents.remarks, **self._unread_rate(environment, fps, fps_source)},
                 frames=contents.frames,
                 steps_text=contents.spans,
             )
 
     def _structure(self, file: h5py.File, name: str, content: Content) -> Structure:
         try:
-            demo = hdf5.child(file["data"], name)
+            demo = links.child(file["data"], name)
             if demo is None:
-                raise Refused(hdf5.nowhere(file["data"], name) or hdf5.NOT_UTF8)
+                raise Refused(links.nowhere(file["data"], name) or links.NOT_UTF8)
             if not isinstance(demo, h5py.Group):
                 raise Refused("it is not a group")
             return self.structure(demo, content)
-        except hdf5.ERRORS as error:
-            raise hdf5.unreadable("the demonstration", error) from error
+        except links.ERRORS as error:
+            raise links.unreadable("the demonstration", error) from error
 
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
         """What is taken of the demonstration. Refused if it cannot be used."""
-        obs = hdf5.child(demo, "obs")
+        obs = links.child(demo, "obs")
         if isinstance(obs, h5py.Dataset):
             raise Refused(f"'obs' is an array of {obs.dtype}, not a group")
         if obs is None:
-            why = hdf5.nowhere(demo, "obs")
+            why = links.nowhere(demo, "obs")
             raise Refused(f"it has no group obs{f': {why}' if why else ''}")
         return demo_structure(demo, content)
 
@@ -161,27 +163,27 @@ def demo_structure(demo: h5py.Group, content: Content, needs: str = SETTING) -> 
 
     `needs` is what makes the layout read an array that may hold images.
     """
-    actions = hdf5.child(demo, "actions")
+    actions = links.child(demo, "actions")
     if isinstance(actions, h5py.Group):
         raise Refused("'actions' is a group, not an array")
     if actions is None:
         others = ", ".join(sorted(name for name in demo if name != "actions"))
-        why = hdf5.nowhere(demo, "actions") or f"it has {others or 'nothing'}"
+        why = links.nowhere(demo, "actions") or f"it has {others or 'nothing'}"
         raise Refused(f"it has no array 'actions' ({why})")
     if actions.dtype.kind not in "biuf":
         kind = "texts" if hdf5.holds_text(actions) else str(actions.dtype)
         raise Refused(f"'actions' is an array of {kind}, not of numbers")
     lost: dict[str, str] = {}
-    found = hdf5.datasets(demo, NOT_READ, lost)
-    num_frames = _num_frames(demo, found, content)
-    single = {name for name in found if _is_single(name, found[name], num_frames)}
-    lost |= {name: ONE_NUMBER if found[name].dtype.kind in "biufc" else ONE_ELEMENT for name in single}
-    found = {name: dataset for name, dataset in found.items() if name not in single}
-    places = {name: False for name in found if name.startswith("obs/") or is_set(name, content)}
-    images = find_images(found, content, places, needs)
-    elsewhere = other_images(found, places, content, OUTSIDE_OBS, needs)
-    images = replace(images, told={**images.told, **elsewhere})
-    return structure_of(found, num_frames, images, content, {}, lost)
+    datasets = links.datasets(demo, NOT_READ, lost)
+    num_frames = _num_frames(demo, datasets, content)
+    single = {name for name in datasets if _is_single(name, datasets[name], num_frames)}
+    lost |= {name: ONE_NUMBER if datasets[name].dtype.kind in "biufc" else ONE_ELEMENT for name in single}
+    datasets = {name: dataset for name, dataset in datasets.items() if name not in single}
+    places = {name: False for name in datasets if name.startswith("obs/") or is_set(name, content)}
+    images = find_images(datasets, content, places, needs)
+    elsewhere = other_images(datasets, places, content, OUTSIDE_OBS, needs)
+    images = replace(images, remarks={**images.remarks, **elsewhere})
+    return structure_of(datasets, num_frames, images, content, {}, lost)
 
 
 def _is_observed(name: str) -> bool:
@@ -195,19 +197,19 @@ def _is_single(name: str, dataset: h5py.Dataset, num_frames: int) -> bool:
     return dataset.size == 1 and dataset.shape[:1] != (num_frames,)
 
 
-def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset], content: Content) -> int:
+def _num_frames(demo: h5py.Group, datasets: Mapping[str, h5py.Dataset], content: Content) -> int:
     """The length, which `actions`, all of obs, states, rewards, dones and num_samples must agree on.
 
     Texts, single numbers and what is empty have no length. With `content.extra_row`, obs and states may have
     one row more.
     """
-    shape = found["actions"].shape
+    shape = datasets["actions"].shape
     if not shape or shape[0] == 0:
         raise Refused("it has no frames")
     num_frames = int(shape[0])
     if num_frames > MAX_FRAMES:
         raise Refused(f"it has {num_frames} frames, and an episode holds {MAX_FRAMES} at most")
-    for name, dataset in found.items():
+    for name, dataset in datasets.items():
         is_observed = _is_observed(name)
         if dataset.shape is None or hdf5.holds_text(dataset) or _is_single(name, dataset, num_frames):
             continue
@@ -226,14 +228,16 @@ def _num_frames(demo: h5py.Group, found: Mapping[str, h5py.Dataset], content: Co
 
 def _timestamps(arrays: Mapping[str, Any], num_frames: int, fps: float, content: Content) -> Any:
     """Seconds since the first frame, float64 [N]: the source's own where it has them, else by the rate."""
-    own = arrays.get("timestamp")
-    if own is None:
+    measured = arrays.get("timestamp")
+    if measured is None:
         return np.arange(num_frames, dtype=np.float64) / fps
-    own = own[:num_frames] if content.extra_row is not None and len(own) == num_frames + 1 else own
-    why = why_not_times(own, num_frames, 1.0) if own.dtype.kind == "f" else f"it is {own.dtype}"
+    if content.extra_row is not None and len(measured) == num_frames + 1:
+        measured = measured[:num_frames]
+    is_float = measured.dtype.kind == "f"
+    why = why_not_times(measured, num_frames, 1.0) if is_float else f"it is {measured.dtype}"
     if why is not None:
         raise Refused(
             f"its array 'timestamp' is not rising seconds, one a frame: {why} "
             "(--set 'content.skip=[timestamp]' goes by the rate)"
         )
-    return own.astype(np.float64)
+    return measured.astype(np.float64)

@@ -5,28 +5,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import h5py
 import numpy as np
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.hdf5.hdf5_structure import NOTHING, Structure
+from robot_foundry.ingest.sources.hdf5 import hdf5, links
+from robot_foundry.ingest.sources.hdf5.layouts import ROBOSUITE
 from robot_foundry.ingest.sources.hdf5.robomimic import Robomimic, demo_structure
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.sources.hdf5.structure import NOTHING, Structure
 
 
 class Robosuite(Robomimic):
     """See `Layout`."""
 
-    name = "robosuite"
+    declared = ROBOSUITE
     version = 3
-    has_images = False
+    advice = "this file has no obs, only states: use `foundry-data ingest robosuite`"
+
+    def recognises(self, file: h5py.File, demos: Sequence[str], *, is_asked: bool) -> bool:
+        return any(hdf5.holds(file, demo, "states") for demo in demos)
 
     def structure(self, demo: h5py.Group, content: Content) -> Structure:
-        if not isinstance(hdf5.child(demo, "states"), h5py.Dataset):
+        if not isinstance(links.child(demo, "states"), h5py.Dataset):
             raise Refused(f"it has no array 'states' (it has {', '.join(sorted(demo)) or 'nothing'})")
         return demo_structure(demo, content, NOTHING)
 

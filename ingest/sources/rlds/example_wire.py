@@ -47,23 +47,23 @@ def _decoded(record: bytes) -> dict[str, Feature]:
     """By protocol buffers alone."""
     from tensorflow_datasets.proto import tf_example_pb2
 
-    found = {}
+    features = {}
     for name, feature in tf_example_pb2.Example.FromString(record).features.feature.items():
         kind = feature.WhichOneof("kind")
-        found[name] = Feature(kind, () if kind is None else getattr(feature, kind).value)
-    return found
+        features[name] = Feature(kind, () if kind is None else getattr(feature, kind).value)
+    return features
 
 
 def _walked(record: memoryview) -> dict[str, Feature]:
-    found: dict[str, Feature] = {}
+    by_name: dict[str, Feature] = {}
     (listed,) = _messages(record, FIRST)
     for tag, entry in _fields(listed):
         encoded, feature = _messages(entry, FIRST, SECOND)
         name = _text(encoded)
-        if tag != FIRST or name in found:
+        if tag != FIRST or name in by_name:
             raise _Unusual
-        found[name] = _feature(feature)
-    return found
+        by_name[name] = _feature(feature)
+    return by_name
 
 
 def _feature(message: memoryview) -> Feature:
@@ -83,17 +83,17 @@ def _feature(message: memoryview) -> Feature:
 
 def _messages(message: memoryview, *tags: int) -> list[memoryview]:
     """The fields of a message that has just those of the tags, in that order."""
-    found = _several(message, len(tags))
-    if tuple(tag for tag, _ in found) != tags:
+    fields = _several(message, len(tags))
+    if tuple(tag for tag, _ in fields) != tags:
         raise _Unusual
-    return [field for _, field in found]
+    return [field for _, field in fields]
 
 
 def _several(message: memoryview, count: int) -> list[tuple[int, memoryview]]:
-    found = list(_fields(message))
-    if len(found) != count:
+    fields = list(_fields(message))
+    if len(fields) != count:
         raise _Unusual
-    return found
+    return fields
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
@@ -118,7 +118,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 def _strings(message: memoryview) -> list[memoryview]:
     """As `_fields` of a message that has the first tag alone: the images of an episode."""
-    found, start, size = [], 0, len(message)
+    strings, start, size = [], 0, len(message)
     try:
         while start < size:
             byte, position, shift = message[start + 1], start + 2, 7
@@ -130,12 +130,12 @@ def _strings(message: memoryview) -> list[memoryview]:
             if message[start] != FIRST or byte >= 0x80:
                 raise _Unusual
             start = position + length
-            found.append(message[position:start])
+            strings.append(message[position:start])
     except IndexError:
         raise _Unusual from None
     if start != size:
         raise _Unusual
-    return found
+    return strings
 
 
 def _text(encoded: memoryview) -> str:

@@ -20,17 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import (
-    Layout,
-    Refused,
-    SourceEpisode,
-    SourceFile,
-    Text,
-    Unit,
-    text_of,
-)
+from robot_foundry.ingest.robot.spec.spec import Content
+from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.pixels import Pixels
-from robot_foundry.ingest.sources.rlds.rlds_directory import (
+from robot_foundry.ingest.sources.rlds.directory import (
     FEATURES,
     INFO,
     LARGEST_JSON,
@@ -38,7 +31,7 @@ from robot_foundry.ingest.sources.rlds.rlds_directory import (
     describe,
     missing_files,
 )
-from robot_foundry.ingest.sources.rlds.rlds_features import (
+from robot_foundry.ingest.sources.rlds.features import (
     IMAGE,
     NUMBER,
     PACKED,
@@ -47,8 +40,10 @@ from robot_foundry.ingest.sources.rlds.rlds_features import (
     Example,
     Leaf,
 )
-from robot_foundry.ingest.sources.rlds.rlds_names import CLAIMED, Names
-from robot_foundry.ingest.sources.rlds.rlds_views import (
+from robot_foundry.ingest.sources.rlds.file_names import CLAIMED, Names
+from robot_foundry.ingest.sources.rlds.layouts import RLDS
+from robot_foundry.ingest.sources.rlds.tfrecord import SMALLEST_RECORD, find_records, read_record
+from robot_foundry.ingest.sources.rlds.views import (
     cameras_of,
     encoded_maps,
     is_view,
@@ -57,24 +52,21 @@ from robot_foundry.ingest.sources.rlds.rlds_views import (
     tensors_of,
     too_long,
 )
-from robot_foundry.ingest.sources.rlds.tfrecord import SMALLEST_RECORD, find_records, read_record
-from robot_foundry.ingest.sources.shared import ABSENT, MOST_LOW_DIM_BYTES, SKIPPED
-from robot_foundry.ingest.sources.spans import spans
-from robot_foundry.ingest.spec.spec import Content
+from robot_foundry.ingest.sources.shared import ABSENT, MOST_LOW_DIM_BYTES, SKIPPED, spans
+from robot_foundry.ingest.sources.source_episode import EpisodeLayout, SourceEpisode, Text, text_of
 from robot_foundry.runtime import files
 from robot_foundry.shards.arrays import is_safe_name
-from robot_foundry.shards.keys import MAX_FRAMES, episode_key
+from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
 # Names of what is added here.
 RESERVED = ("timestamp", "split")
 
 
-class Rlds(Layout):
-    """See `Layout`."""
+class Rlds(EpisodeLayout):
+    """See `EpisodeLayout`."""
 
-    name = "rlds"
+    declared = RLDS
     version = 2
-    has_images = True
 
     def claims(self, path: str) -> bool:
         return CLAIMED.fullmatch(path) is not None
@@ -85,38 +77,39 @@ class Rlds(Layout):
         return tuple(name for name in beside if name in listed)
 
     def missing(self, root: str, paths: Sequence[str]) -> list[str]:
-        told = []
-        for folder, own in groupby(sorted(paths), key=lambda path: path.rpartition("/")[0]):
+        sentences = []
+        for folder, beside in groupby(sorted(paths), key=lambda path: path.rpartition("/")[0]):
             place = f"{folder}/{INFO}" if folder else INFO
             try:
-                told += missing_files(files.read_bytes(root, place), own)
+                sentences += missing_files(files.read_bytes(root, place), beside)
             except (OSError, Refused):
                 continue  # it is absent, or listing the files told what is wrong with it
-        return told
+        return sentences
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
-        known = describe(file.path, partial(_json_beside, file), partial(_names_beside, file))
-        num_records, refused = known.num_records, []
-        if num_records is None or known.is_guess:
+        described = describe(file.path, partial(_json_beside, file), partial(_names_beside, file))
+        num_records, refused = described.num_records, []
+        if num_records is None or described.is_guess:
             with file.local() as path:
                 records = find_records(path)
             num_records = len(records.spans)
             if records.damage is not None:
                 refused.append((f"{file.path}#record_{num_records}", records.damage))
-            if known.is_guess and num_records != known.num_records:
+            stated = described.num_records
+            if described.is_guess and num_records != stated:
                 raise Refused(
-                    f"{INFO} says {known.num_records} records if the files that are not here are empty, and "
-                    f"it has {num_records}: fetch the others, or move {INFO} away"
+                    f"{INFO} says {stated} records if the files that are not here are empty, and it has "
+                    f"{num_records}: fetch the others, or move {INFO} away"
                 )
         if num_records * SMALLEST_RECORD > file.size or (num_records == 0 and file.size and not refused):
             raise Refused(f"{INFO} says {num_records} records, and it has {file.size} bytes")
         num_bytes = file.size // max(num_records, 1)
-        has_pixels = any(isinstance(tensor_form(leaf, content), Pixels) for leaf in known.leaves)
+        has_pixels = any(isinstance(tensor_form(leaf, content), Pixels) for leaf in described.leaves)
         units = [
             Unit(
                 file,
                 name,
-                episode_key(file.path, f"{known.split}_{number:06d}"),
+                episode_key(file.path, f"{described.split}_{number:06d}"),
                 num_bytes,
                 num_records == 1,
                 encodes=content.changes_pixels or has_pixels,
@@ -127,10 +120,10 @@ class Rlds(Layout):
 
     @contextmanager
     def open(self, unit: Unit, content: Content) -> Iterator[SourceEpisode]:
-        known = describe(unit.file.path, partial(_json_beside, unit.file))
+        described = describe(unit.file.path, partial(_json_beside, unit.file))
         with unit.file.local() as path:
-            example = Example(_record(path, int(unit.episode.removeprefix("record_")), known))
-        yield _episode(example, known, content)
+            example = Example(_record(path, int(unit.id.removeprefix("record_")), described))
+        yield _episode(example, described, content)
 
 
 def _json_beside(file: SourceFile, name: str) -> bytes | None:
@@ -156,21 +149,21 @@ def _names_at(folder: str, _modified_ns: int) -> Names:
 
 
 def _names_in(folder: str) -> Names:
-    return Names(found.path for found in files.matching(folder, "*"))
+    return Names(status.path for status in files.matching(folder, "*"))
 
 
-def _record(path: Path, number: int, known: DatasetFile) -> bytes:
+def _record(path: Path, number: int, described: DatasetFile) -> bytes:
     """The bytes of a record of a file that holds as many as dataset_info.json says."""
-    stated, records = known.num_records, find_records(path)
+    stated, records = described.num_records, find_records(path)
     num_found = len(records.spans)
     if stated is not None and records.damage is None and not number < num_found <= stated:
         raise Refused(f"the file holds {num_found} records, and {INFO} says {stated}")
     return read_record(path, number)
 
 
-def _episode(example: Example, known: DatasetFile, content: Content) -> SourceEpisode:
-    leaves, left_out = _sorted_out(example, known, content)
-    num_frames = _num_frames(example, known.leaves, left_out)
+def _episode(example: Example, described: DatasetFile, content: Content) -> SourceEpisode:
+    leaves, left_out = _sorted_out(example, described, content)
+    num_frames = _num_frames(example, described.leaves, left_out)
     views = {leaf.path: example.bytes_of(leaf.path) for leaf in leaves if is_view(leaf)}
     tensors = tensors_of(example, leaves, num_frames, content)
     cameras, unseen = cameras_of(views, tensors, content)
@@ -192,10 +185,10 @@ def _episode(example: Example, known: DatasetFile, content: Content) -> SourceEp
         start_ns=None,
         cameras=cameras,
         arrays={**arrays, "timestamp": np.arange(num_frames, dtype=np.float64) / fps},
-        attributes=_attributes(texts, numbers, arrays, known),
-        environment={"dataset": known.dataset, "version": known.version, "config": known.config},
+        attributes=_attributes(texts, numbers, arrays, described),
+        environment={"dataset": described.dataset, "version": described.version, "config": described.config},
         left_out=left_out,
-        told=tensors.told,
+        remarks=tensors.remarks,
         frames=pictures_of(cameras, views, tensors),
         steps_text=[
             span for leaf, lines in texts.items() if leaf.per_step for span in spans(leaf.path, lines)
@@ -203,13 +196,13 @@ def _episode(example: Example, known: DatasetFile, content: Content) -> SourceEp
     )
 
 
-def _sorted_out(example: Example, known: DatasetFile, content: Content) -> tuple[list[Leaf], dict[str, str]]:
+def _sorted_out(example: Example, file: DatasetFile, content: Content) -> tuple[list[Leaf], dict[str, str]]:
     """The features that are taken, and why each other one is not."""
     names = example.names()
-    described = {name for leaf in known.leaves for name in leaf.names}
+    described = {name for leaf in file.leaves for name in leaf.names}
     left_out = dict.fromkeys(sorted(names - described), f"{FEATURES} does not describe it")
     leaves = []
-    for leaf in known.leaves:
+    for leaf in file.leaves:
         if any(fnmatch.fnmatchcase(leaf.path, pattern) for pattern in content.skip):
             left_out[leaf.path] = SKIPPED
         elif leaf.optional and names.isdisjoint(leaf.names):
@@ -271,7 +264,7 @@ def _attributes(
     texts: Mapping[Leaf, list[Text]],
     numbers: Sequence[Leaf],
     arrays: Mapping[str, NDArray[Any]],
-    known: DatasetFile,
+    described: DatasetFile,
 ) -> dict[str, Any]:
     """The split, and what the record says of the episode as a whole: texts, and single numbers."""
     lines = {leaf.path: texts[leaf] for leaf in texts if not leaf.per_step}
@@ -279,5 +272,5 @@ def _attributes(
     return {
         **{path: values if len(values) != 1 else values[0] for path, values in lines.items()},
         **{leaf.path: arrays[leaf.path].item() for leaf in single},
-        "split": known.split,
+        "split": described.split,
     }

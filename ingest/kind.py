@@ -1,0 +1,276 @@
+"""What ingest asks of a kind: what a unit of a source becomes in a shard, and how tables follow from shards.
+
+Engine, plan, shard writer and assembly find and list units, name and write shards, reuse, count, measure and
+commit, for any kind. What only the kind of a spec knows they ask its face here, which `kind_of` finds by the
+spec's layout. The other faces of a kind are `catalog.kind` and `loader.kind`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from robot_foundry.catalog.kind import Kind as CatalogKind
+from robot_foundry.catalog.kind import Schema, face
+from robot_foundry.catalog.store import Store
+from robot_foundry.ingest.sources import LAYOUTS, Data, Unit
+from robot_foundry.ingest.spec.spec import SourceSpec
+from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.segments import Segment
+from robot_foundry.shards.tar import TarWriter
+
+
+@dataclass(frozen=True)
+class UnitTars:
+    """Where one unit is written: members go to the tar of `shard_key`, in sorted order, by `add`.
+
+    Where the unit is too long for one, `segments` are further tars, each opened by `segment`, which gives
+    None for one that is there already.
+    """
+
+    shard_key: str
+    segments: tuple[Segment, ...]
+    add: Callable[[str, Data], None]
+    segment: Callable[[Segment], AbstractContextManager[TarWriter] | None]
+
+
+class SurveyedGroup(Protocol):
+    """What is known of a group in a tar without reading its samples."""
+
+    @property
+    def key(self) -> str:
+        """As members of the tar and rows of tables name it."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """The name of its unit of the source."""
+        ...
+
+    @property
+    def num_samples(self) -> int: ...
+
+    @property
+    def source_file(self) -> tuple[str, str]:
+        """Path of its file in the source, and what tells its content."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tar:
+    """A tar with later samples of a group whose head is another shard."""
+
+    key: str
+    sha256: str
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A whole shard. `refused` are (unit, reason) of the units that were meant for it and cannot be read.
+
+    `segments` are the tars with the later samples of its group, if that is too long for one.
+    """
+
+    key: str
+    tar_sha256: str
+    tar_bytes: int
+    groups: tuple[SurveyedGroup, ...]
+    refused: tuple[tuple[str, str], ...]
+    reused: bool
+    segments: tuple[Tar, ...] = ()
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all its tars."""
+        return self.tar_bytes + sum(tar.num_bytes for tar in self.segments)
+
+    @property
+    def num_samples(self) -> int:
+        return sum(group.num_samples for group in self.groups)
+
+
+@dataclass(frozen=True)
+class CachedTable:
+    """A table of a shard: its `table_digest`, and its path in the cache of the store."""
+
+    digest: str
+    path: str
+
+
+@dataclass(frozen=True)
+class MadeTables:
+    """What was made of one shard: `tables` of the kind's `shard_tables`, and `rows` for the whole version.
+
+    `problems` says by key of each group that has no rows why.
+    """
+
+    tables: Mapping[str, CachedTable]
+    problems: Mapping[str, str]
+    rows: Any
+
+
+class VersionTables(Protocol):
+    """The tables of a version on their way, shard by shard."""
+
+    @property
+    def schema(self) -> Schema: ...
+
+    def task(self, store: Store, dataset: str, shard: Shard) -> Any:
+        """What `Kind.shard_tables` needs, here or in another process."""
+        ...
+
+    def add(self, number: int, ordinal: int, rows: Any) -> None:
+        """Keep, in few bytes, `MadeTables.rows` of the shard of that number; `ordinal` is its place among
+        all tars of the version. They come in any order.
+        """
+        ...
+
+    def merged(self) -> dict[str, pa.Table]:
+        """The tables that a version has one of, by name. After the last `add`."""
+        ...
+
+    def provenance(self, merged: Mapping[str, pa.Table]) -> dict[str, Any]:
+        """What the manifest is to say of their making. Under `absence`, if there, what nothing took."""
+        ...
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run is expected to make. `num_samples` is None where the listing does not tell.
+
+    `growth` is stored over source bytes: what is compressed in the source may grow. `schema` is by the first
+    readable unit, `sampled`; None if that does not fit the spec. `lines` tell a reader what there would be.
+    """
+
+    holds: CatalogKind
+    num_groups: int
+    num_samples: int | None
+    source_bytes: int
+    stored_bytes: int
+    schema: Schema | None
+    sampled: str | None
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+    absence: Mapping[str, Any] | None = None
+
+    @property
+    def growth(self) -> float:
+        return self.stored_bytes / max(self.source_bytes, 1)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            self.holds.samples: self.num_samples,
+            "source_bytes": self.source_bytes,
+            "stored_bytes": self.stored_bytes,
+            "growth": self.growth,
+            "sampled": self.sampled,
+            "schema": None if self.schema is None else self.schema.to_json(),
+        }
+
+
+class Remapping(Protocol):
+    """For a kind whose tables follow from its tars by a mapping, which a spec has beside the content."""
+
+    def to_json(self, mapping: Any) -> dict[str, Any]:
+        """Of a mapping, or of the one of a spec."""
+        ...
+
+    def asked(self, spec: Mapping[str, Any], mapping: Any, where: str) -> Any:
+        """As `Kind.asked`, of another mapping and of what the spec of a version says beside it, as JSON."""
+        ...
+
+
+class Kind(Protocol):
+    """The ingest's face of a kind.
+
+    name            as manifests have it
+    unit            what a user calls a unit of a source: 'demonstration'
+    tables_version  raised when other tables follow from the same tars
+    remapping       None where tables follow from the tars alone
+
+    A spec is one that `read_spec` gave, a group one that `survey` gave.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def tables_version(self) -> int: ...
+
+    @property
+    def remapping(self) -> Remapping | None: ...
+
+    def read_spec(self, values: Any, where: str) -> SourceSpec:
+        """The spec in parsed YAML or JSON; UsageError names every problem in it."""
+        ...
+
+    def codecs(self, spec: Any) -> dict[str, str]:
+        """Versions of what decides the bytes of members; they enter the keys of shards with such members."""
+        ...
+
+    def bounds(self, unit: Unit, spec: Any) -> list[int]:
+        """Where the unit's samples are cut, from 0 to their number: two bounds for a unit of one tar."""
+        ...
+
+    def write(self, unit: Unit, spec: Any, tars: UnitTars) -> None:
+        """Read the unit, which lies in local files, and write its members.
+
+        Refused, at any sample, if it cannot be read: then no member of it reaches the shard, and segments
+        that were written stay without a version that names them.
+        """
+        ...
+
+    def survey(self, tar: ShardReader) -> tuple[tuple[SurveyedGroup, ...], tuple[str, ...]]:
+        """The groups of a shard in the order of its rows, and the keys of their segments."""
+        ...
+
+    def survey_to_json(self, group: Any) -> list[Any]: ...
+
+    def survey_from_json(self, values: list[Any]) -> SurveyedGroup: ...
+
+    def interned(self, group: Any, one: Callable[[Any], Any]) -> SurveyedGroup:
+        """The group with all that others have too passed through `one`, so that memory holds it once."""
+        ...
+
+    def preview(self, spec: Any, units: Sequence[Unit], source_bytes: int) -> Preview:
+        """What a run would make of these units, from their headers and some of the samples of one."""
+        ...
+
+    def asked(self, spec: Any) -> Any:
+        """What the spec asks of the tables."""
+        ...
+
+    def version_tables(self, asked: Any, groups: Sequence[Any]) -> AbstractContextManager[VersionTables]:
+        """The tables of a version of these groups, in the order of its shards."""
+        ...
+
+    def shard_tables(self, task: Any) -> MadeTables:
+        """The tables of the shard of a `VersionTables.task`; all of them lie in the cache afterwards."""
+        ...
+
+    def warnings(self, provenance: Mapping[str, Any]) -> tuple[str, ...]:
+        """A sentence on all that a user should know of how a version was made."""
+        ...
+
+    def advice(self, schema: Any) -> list[str]:
+        """Sentences on what would make a version of that schema better."""
+        ...
+
+
+def kind_of(spec: SourceSpec) -> Kind:
+    """The kind of what a spec makes, which its layout decides."""
+    return kind_named(LAYOUTS[spec.layout].kind)
+
+
+def kind_named(name: str) -> Kind:
+    """The ingest's face of a kind."""
+    named: Kind = face(name, "ingest")
+    return named

@@ -1,0 +1,1 @@
+"""What a spec of robot data says, and its strict reading."""

@@ -1,0 +1,15 @@
+"""The layout of DROID's raw recordings as specs name it."""
+
+from __future__ import annotations
+
+from robot_foundry.ingest.sources.declared import DeclaredLayout
+from robot_foundry.ingest.sources.hdf5.layouts import CONTAINER
+
+DROID_RAW = DeclaredLayout(
+    "droid_raw",
+    "robot_foundry.ingest.sources.droid.droid_raw:DroidRaw",
+    CONTAINER,
+    has_image_arrays=False,
+    has_own_lengths=False,
+)
+LAYOUTS = (DROID_RAW,)

@@ -1,0 +1,10 @@
+"""The layout of RLDS as specs name it; protocol buffers are imported when a source is read."""
+
+from __future__ import annotations
+
+from robot_foundry.ingest.sources.declared import DeclaredLayout
+
+RLDS = DeclaredLayout(
+    "rlds", "robot_foundry.ingest.sources.rlds.rlds:Rlds", "TFRecord", has_own_lengths=False
+)
+LAYOUTS = (RLDS,)

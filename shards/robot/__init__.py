@@ -1,0 +1,1 @@
+"""What a robot shard holds: episodes of frames, by the names of their members."""

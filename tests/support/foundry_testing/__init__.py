@@ -1,0 +1,1 @@
+"""What tests share: importable here, in processes that a test starts, and by type checkers."""

@@ -1,0 +1,1 @@
+"""How text files become shards of lines, and these a version."""
