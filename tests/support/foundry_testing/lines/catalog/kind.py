@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from foundry_testing.lines.catalog import validated
+from foundry_testing.lines.catalog.shown import SQL, describe
 from foundry_testing.lines.catalog.tables import DOCUMENTS_SCHEMA, LINES_SCHEMA, Schema
+from robot_foundry.catalog.kind import Geometry
+from robot_foundry.catalog.manifest import Manifest
+from robot_foundry.catalog.opened import OpenMixture, OpenVersion
+from robot_foundry.catalog.shown import Description, SqlFace
+from robot_foundry.catalog.validation.table_findings import Fault
+from robot_foundry.catalog.validation.tasks import Conclusion, ShardTask
+from robot_foundry.catalog.version import Version
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.shards.reader import ShardReader
+
+Tables = Mapping[str, pa.Table | None]
 
 
 @dataclass(frozen=True)
@@ -20,13 +36,72 @@ class LinesKind:
     samples: str = "lines"
     tables: tuple[str, ...] = ("documents",)
     shard_tables: tuple[str, ...] = ("lines",)
-    flags: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ("blank",)
 
     def read_schema(self, obj: Mapping[str, Any], where: str) -> Schema:
         return Schema.from_json(obj, where)
 
     def columns(self, table: str, schema: Schema) -> pa.Schema:
         return LINES_SCHEMA if table == "lines" else DOCUMENTS_SCHEMA
+
+    def geometry(self, opened: OpenVersion) -> Geometry:
+        documents = opened.table("documents")
+        names = ("shard", "row_start", "num_lines", "split_hash")
+        shard_E, start_E, length_E, hash_E = (documents[name].to_numpy() for name in names)
+        return Geometry(shard_E, start_E, length_E.astype(np.int64), hash_E)
+
+    def conditions(self, opened: OpenVersion, where: str) -> tuple[str, Mapping[str, pa.Table]]:
+        documents = opened.table("documents")
+        rows = pa.array(np.arange(documents.num_rows, dtype=np.int64))
+        return "SELECT * FROM documents", {"documents": documents.append_column("_row", rows)}
+
+    def flagged(self, opened: OpenVersion, shard: int, flags: Sequence[str]) -> NDArray[np.bool_]:
+        blank = pc.equal(opened.shard_table("lines", shard)["text"], "")
+        flagged_R: NDArray[np.bool_] = blank.to_numpy(zero_copy_only=False)
+        return flagged_R
+
+    def check_mixed(self, opened: OpenMixture) -> None:
+        encodings = {part.manifest.schema.encoding for part in opened.parts}
+        if len(encodings) > 1:
+            raise FoundryError(f"texts in {' and '.join(sorted(encodings))} cannot be mixed")
+
+    def doubts_of_mixture(self, opened: OpenMixture) -> list[str]:
+        return []
+
+    def columns_of_mixture(self, opened: OpenMixture) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        return {}
+
+    sql: SqlFace = SQL
+
+    def describe(self, opened: OpenVersion) -> Description:
+        return describe(opened)
+
+    doubts: tuple[str, ...] = ("blank",)
+
+    def count(self, tables: Tables) -> tuple[int, int] | None:
+        return validated.count(tables)
+
+    def check_tables(self, manifest: Manifest, tables: Tables, fault: Fault) -> None:
+        validated.check_tables(manifest, tables, fault)
+
+    def check_members(
+        self, task: ShardTask, reader: ShardReader, is_intact: bool, fault: Fault
+    ) -> validated.Texts:
+        return validated.check_members(task, reader, is_intact, fault)
+
+    def check_rows(
+        self, task: ShardTask, tables: Tables, members: validated.Texts | None, fault: Fault
+    ) -> validated.ShardOutcome:
+        return validated.check_rows(task, tables, members, fault)
+
+    def conclude(
+        self,
+        version: Version,
+        manifest: Manifest,
+        tables: Tables,
+        shards: Sequence[validated.ShardOutcome],
+    ) -> Conclusion:
+        return validated.conclude(version, shards)
 
 
 KIND = LinesKind()
