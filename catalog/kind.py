@@ -23,12 +23,8 @@ from robot_foundry.catalog.shown import Description, SqlFace
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from robot_foundry.catalog.manifest import Manifest
     from robot_foundry.catalog.opened import OpenMixture, OpenVersion
-    from robot_foundry.catalog.validation.table_findings import Fault
-    from robot_foundry.catalog.validation.tasks import Conclusion, ShardTask
-    from robot_foundry.catalog.version import Version
-    from robot_foundry.shards.reader import ShardReader
+    from robot_foundry.catalog.validation.tasks import Validator
 
 MIXTURE = "mixture"
 # The packages of each kind, by room, where a module `kind` holds its face as KIND.
@@ -145,47 +141,15 @@ class Kind(Protocol):
         """What `show` tells of a version."""
         ...
 
-    # How it is validated. Damage is told to `fault`; one fault must not hide the others.
+    # How it is validated.
 
     @property
     def doubts(self) -> tuple[str, ...]:
         """Names of the checks that doubt data in versions without damage."""
         ...
 
-    def count(self, tables: Mapping[str, pa.Table | None]) -> tuple[int, int] | None:
-        """Groups and samples by the tables of a version (None: damaged); None where they cannot be told."""
-        ...
-
-    def check_tables(self, manifest: Manifest, tables: Mapping[str, pa.Table | None], fault: Fault) -> None:
-        """The tables of a version against each other and its manifest; its counts were compared."""
-        ...
-
-    def check_members(self, task: ShardTask, reader: ShardReader, is_intact: bool, fault: Fault) -> Any:
-        """What is in a tar whose index is that of the manifest; `is_intact` as far as its bytes were read.
-
-        Where `task.deep` says so, all content of an intact tar is decoded. What is returned goes to
-        `check_rows`.
-        """
-        ...
-
-    def check_rows(
-        self, task: ShardTask, tables: Mapping[str, pa.Table | None], members: Any, fault: Fault
-    ) -> Any:
-        """The tables of a shard against all that is known of it; `members` is None of a tar without use.
-
-        What is returned goes to `conclude`, from another process perhaps.
-        """
-        ...
-
-    def conclude(
-        self,
-        version: Version,
-        manifest: Manifest,
-        tables: Mapping[str, pa.Table | None],
-        shards: Sequence[Any],
-    ) -> Conclusion:
-        """What all shards say together; `shards` has what `check_rows` returned of each, in order."""
-        ...
+    @property
+    def validator(self) -> Validator: ...
 
 
 def one(plural: str) -> str:

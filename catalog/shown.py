@@ -53,7 +53,7 @@ class Description:
     facts         for programs
     head, tail    lines of (label, text), before and behind those that all kinds have
     headers, rows a table below them
-    for_programs  parts of the provenance that get no line
+    without_line  parts of the provenance that get no line: for programs, or told by others
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Description:
     tail: Sequence[tuple[str, str]] = ()
     headers: tuple[str, ...] = ()
     rows: Sequence[Sequence[object]] = ()
-    for_programs: tuple[str, ...] = ()
+    without_line: tuple[str, ...] = ()
 
 
 def first_few(label: str, texts: Iterable[str]) -> list[tuple[str, str]]:

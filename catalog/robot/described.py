@@ -7,6 +7,7 @@ from typing import Any
 
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.opened import OpenVersion
+from robot_foundry.catalog.robot.absence import absence_lines
 from robot_foundry.catalog.robot.schema import Schema, schema_of
 from robot_foundry.catalog.shown import Description, first_few
 
@@ -20,10 +21,10 @@ def describe(opened: OpenVersion) -> Description:
     return Description(
         facts={"episodes": episodes},
         head=_head(opened.manifest, schema, episodes),
-        tail=_tail(schema, episodes),
+        tail=[*_tail(schema, episodes), *absence_lines(opened.manifest.provenance)],
         headers=("stream", "dim", "unit", "kind"),
         rows=[(stream, dim.name, dim.unit, dim.kind) for stream in streams for dim in schema.space(stream)],
-        for_programs=("arrays", "controllers"),
+        without_line=("absence", "arrays", "controllers"),
     )
 
 

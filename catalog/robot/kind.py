@@ -11,7 +11,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.kind import Geometry
-from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
 from robot_foundry.catalog.robot.described import describe
 from robot_foundry.catalog.robot.episode_tables import COLUMN, expanded, geometry_of, numbered
@@ -28,14 +27,10 @@ from robot_foundry.catalog.robot.tables import (
 )
 from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.shown import Description, SqlFace
-from robot_foundry.catalog.version import Version
 from robot_foundry.checks.rules import CHECKS
 
 if TYPE_CHECKING:
-    from robot_foundry.catalog.robot.validated import Members, ShardOutcome
-    from robot_foundry.catalog.validation.table_findings import Fault
-    from robot_foundry.catalog.validation.tasks import Conclusion, ShardTask
-    from robot_foundry.shards.reader import ShardReader
+    from robot_foundry.catalog.validation.tasks import Validator
 
 # The columns of the episodes table as it is read, and `instruction`.
 _CONDITIONS = (
@@ -95,42 +90,15 @@ class RobotKind:
     def describe(self, opened: OpenVersion) -> Description:
         return describe(opened)
 
-    # How it is validated. Imported on use: image decoders are for validation alone.
+    # How it is validated.
 
     doubts: tuple[str, ...] = tuple(CHECKS)
 
-    def count(self, tables: Mapping[str, pa.Table | None]) -> tuple[int, int] | None:
-        from robot_foundry.catalog.robot import validated
+    @property
+    def validator(self) -> Validator:
+        from robot_foundry.catalog.robot import validated  # image decoders are for validation alone
 
-        return validated.count(tables)
-
-    def check_tables(self, manifest: Manifest, tables: Mapping[str, pa.Table | None], fault: Fault) -> None:
-        from robot_foundry.catalog.robot import validated
-
-        validated.check_tables(manifest, tables, fault)
-
-    def check_members(self, task: ShardTask, reader: ShardReader, is_intact: bool, fault: Fault) -> Members:
-        from robot_foundry.catalog.robot import validated
-
-        return validated.check_members(task, reader, is_intact, fault)
-
-    def check_rows(
-        self, task: ShardTask, tables: Mapping[str, pa.Table | None], members: Members | None, fault: Fault
-    ) -> ShardOutcome:
-        from robot_foundry.catalog.robot import validated
-
-        return validated.check_rows(task, tables, members, fault)
-
-    def conclude(
-        self,
-        version: Version,
-        manifest: Manifest,
-        tables: Mapping[str, pa.Table | None],
-        shards: Sequence[ShardOutcome],
-    ) -> Conclusion:
-        from robot_foundry.catalog.robot import validated
-
-        return validated.conclude(version, manifest, tables, shards)
+        return validated
 
 
 KIND = RobotKind()

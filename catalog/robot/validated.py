@@ -20,15 +20,13 @@ from robot_foundry.catalog.robot.plausibility import doubts, shard_evidence
 from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.catalog.robot.tables import LEAVES_SCHEMA
 from robot_foundry.catalog.validation.table_findings import Fault
-from robot_foundry.catalog.validation.tasks import Conclusion, ShardTask
+from robot_foundry.catalog.validation.tasks import Conclusion, ShardTask, Tables
 from robot_foundry.catalog.version import Version
 from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.finding import Finding
 from robot_foundry.checks.following import Following, following
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.robot.shard import RobotShard
-
-Tables = Mapping[str, pa.Table | None]
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,13 @@ def validate_shard(task: ShardTask) -> ShardResult:
     if reader is not None:
         is_intact = (_whole_tar if task.deep else _some_headers)(task, reader.index, fault)
         result.members = len(reader)
-        members = kind.check_members(task, reader, is_intact, fault)
+        members = kind.validator.check_members(task, reader, is_intact, fault)
     tables = {}
     for name, (digest, file) in task.tables.items():
         full_name, columns = f"{name}/{task.entry.key}", kind.columns(name, task.schema)
         with fault.caught("tables", task.table(name)):
             tables[name] = checked_table(task.store, task.version, full_name, digest, file, columns, fault)
-    result.of_kind = kind.check_rows(task, tables, members, fault)
+    result.of_kind = kind.validator.check_rows(task, tables, members, fault)
     return result
 
 

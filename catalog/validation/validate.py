@@ -144,7 +144,7 @@ def _validate(
     fault, kind = Fault(store, version, damage, maker(manifest)), manifest.holds
     tables = {name: _table(store, version, manifest, name, fault) for name in kind.tables}
     _counts(manifest, tables, fault)
-    kind.check_tables(manifest, tables, fault)
+    kind.validator.check_tables(manifest, tables, fault)
     shards = manifest.shards
     rows = {
         name: _ByShard(tables[name])
@@ -159,7 +159,7 @@ def _validate(
             progress.advance(bytes=shards[index].tar_bytes if deep else 0, errors=len(result.findings))
     done = [results[index] for index in range(len(shards))]
     damage += [finding for result in done for finding in result.findings]
-    conclusion = kind.conclude(version, manifest, tables, [result.of_kind for result in done])
+    conclusion = kind.validator.conclude(version, manifest, tables, [result.of_kind for result in done])
     checked = {
         "shards": len(shards),
         kind.groups: manifest.num_groups,
@@ -229,7 +229,7 @@ def _counts(manifest: Manifest, tables: Mapping[str, pa.Table | None], fault: Fa
         "quarantined": len(manifest.quarantined),
         "bytes": sum(shard.tar_bytes for shard in manifest.shards),
     }
-    counted = kind.count(tables)
+    counted = kind.validator.count(tables)
     if counted is not None:
         expected |= dict(zip((kind.groups, kind.samples), counted, strict=True))
     for name, number in expected.items():

@@ -13,13 +13,9 @@ from robot_foundry.catalog.opened import OpenMixture, OpenVersion, OpenVersions
 from robot_foundry.catalog.refs import tags
 from robot_foundry.catalog.shown import Description, first_few
 from robot_foundry.catalog.store import Store
-from robot_foundry.cli.data.absence import absence_lines
 from robot_foundry.cli.data.mix import mixture_tables
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import counted, emit, size, table
-
-# Parts of the provenance that are shown further below.
-_WITH_OTHER_LINES = ("absence",)
 
 
 @click.command()
@@ -40,14 +36,13 @@ def command(ref: str, store: str, as_json: bool) -> None:
 
 def _text(opened: OpenVersion, result: dict[str, Any], description: Description) -> str:
     manifest = opened.manifest
-    unprinted = {*_WITH_OTHER_LINES, *description.for_programs}
     lines = [
         f"{opened.version}  {manifest.kind}  id {manifest.version_id}  build {opened.version.build_id}",
         *([_line("tags", ", ".join(result["tags"]))] if result["tags"] else []),
         *(
             _line(name, _brief(value))
             for name, value in sorted(manifest.provenance.items())
-            if name not in unprinted
+            if name not in description.without_line
         ),
     ]
     if manifest.mixture is not None:
@@ -69,7 +64,7 @@ def _version_lines(manifest: Manifest, description: Description) -> list[str]:
         *first_few("", quarantined),
         *description.tail,
     ]
-    lines = [_line(label, text) for label, text in labelled] + absence_lines(manifest.provenance)
+    lines = [_line(label, text) for label, text in labelled]
     return [*lines, "", table(description.headers, description.rows)] if description.headers else lines
 
 

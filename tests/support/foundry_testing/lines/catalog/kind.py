@@ -15,16 +15,10 @@ from foundry_testing.lines.catalog import validated
 from foundry_testing.lines.catalog.shown import SQL, describe
 from foundry_testing.lines.catalog.tables import DOCUMENTS_SCHEMA, LINES_SCHEMA, Schema
 from robot_foundry.catalog.kind import Geometry
-from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
 from robot_foundry.catalog.shown import Description, SqlFace
-from robot_foundry.catalog.validation.table_findings import Fault
-from robot_foundry.catalog.validation.tasks import Conclusion, ShardTask
-from robot_foundry.catalog.version import Version
+from robot_foundry.catalog.validation.tasks import Validator
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.reader import ShardReader
-
-Tables = Mapping[str, pa.Table | None]
 
 
 @dataclass(frozen=True)
@@ -78,30 +72,9 @@ class LinesKind:
 
     doubts: tuple[str, ...] = ("blank",)
 
-    def count(self, tables: Tables) -> tuple[int, int] | None:
-        return validated.count(tables)
-
-    def check_tables(self, manifest: Manifest, tables: Tables, fault: Fault) -> None:
-        validated.check_tables(manifest, tables, fault)
-
-    def check_members(
-        self, task: ShardTask, reader: ShardReader, is_intact: bool, fault: Fault
-    ) -> validated.Texts:
-        return validated.check_members(task, reader, is_intact, fault)
-
-    def check_rows(
-        self, task: ShardTask, tables: Tables, members: validated.Texts | None, fault: Fault
-    ) -> validated.ShardOutcome:
-        return validated.check_rows(task, tables, members, fault)
-
-    def conclude(
-        self,
-        version: Version,
-        manifest: Manifest,
-        tables: Tables,
-        shards: Sequence[validated.ShardOutcome],
-    ) -> Conclusion:
-        return validated.conclude(version, shards)
+    @property
+    def validator(self) -> Validator:
+        return validated
 
 
 KIND = LinesKind()

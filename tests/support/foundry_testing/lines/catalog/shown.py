@@ -53,5 +53,5 @@ def describe(opened: OpenVersion) -> Description:
         tail=[("encoding", opened.manifest.schema.encoding)],
         headers=("document", "lines"),
         rows=list(zip(table["source"].to_pylist(), table["num_lines"].to_pylist(), strict=True)),
-        for_programs=("blank",),
+        without_line=("blank",),
     )

@@ -7,18 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.validation.table_findings import Fault
-from robot_foundry.catalog.validation.tasks import Conclusion, ShardTask
+from robot_foundry.catalog.validation.tasks import Conclusion, ShardTask, Tables
 from robot_foundry.catalog.version import Version
 from robot_foundry.checks.finding import Finding
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.reader import ShardReader
 
-Tables = Mapping[str, pa.Table | None]
 MOST_BLANK = 0.5
 
 
@@ -96,7 +94,9 @@ def _check_document(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any
         fault.manifest("lines", f"document {document['key']} is not where the table of documents says")
 
 
-def conclude(version: Version, shards: Sequence[ShardOutcome]) -> Conclusion:
+def conclude(
+    version: Version, manifest: Manifest, tables: Tables, shards: Sequence[ShardOutcome]
+) -> Conclusion:
     num_lines, num_blank = (sum(getattr(s, name) for s in shards) for name in ("num_lines", "num_blank"))
     doubts: tuple[Finding, ...] = ()
     if num_blank > MOST_BLANK * num_lines:
