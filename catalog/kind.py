@@ -19,10 +19,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from robot_foundry.catalog.shown import Description, SqlFace
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 if TYPE_CHECKING:
     from robot_foundry.catalog.opened import OpenMixture, OpenVersion
+    from robot_foundry.catalog.validation.tasks import Validator
 
 MIXTURE = "mixture"
 # The packages of each kind, by room, where a module `kind` holds its face as KIND.
@@ -130,6 +132,25 @@ class Kind(Protocol):
         """
         ...
 
+    # How it is shown: `ls`, `show` and `query`.
+
+    @property
+    def sql(self) -> SqlFace: ...
+
+    def describe(self, opened: OpenVersion) -> Description:
+        """What `show` tells of a version."""
+        ...
+
+    # How it is validated.
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Names of the checks that doubt data in versions without damage."""
+        ...
+
+    @property
+    def validator(self) -> Validator: ...
+
 
 def one(plural: str) -> str:
     """What a kind counts, in the singular."""
@@ -155,6 +176,11 @@ def face(kind: str, room: str) -> Any:
             f"there is no kind '{kind}'{nearest(kind, ROOMS)} (kinds: {', '.join(sorted(ROOMS))})"
         )
     return import_module(f"{ROOMS[kind][room]}.kind").KIND
+
+
+def all_kinds() -> list[Kind]:
+    """The catalogue's faces of all kinds."""
+    return [kind_named(name) for name in ROOMS]
 
 
 def kind_named(name: str) -> Kind:

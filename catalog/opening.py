@@ -9,7 +9,6 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.index import bad_index, read_index, tar_sha256
 from robot_foundry.shards.reader import ShardReader
-from robot_foundry.shards.robot.shard import RobotShard
 
 
 def open_tar(
@@ -21,14 +20,6 @@ def open_tar(
     if hashes is not None and hashes.get(shard_key) != tar_sha256(index):
         raise bad_index(f"{store.url}/{path}", "was made from another tar than the version names")
     return ShardReader(store.storage, store.shard_tar(dataset, shard_key), index)
-
-
-def open_robot_shard(
-    store: Store, dataset: str, shard_key: str, hashes: Mapping[str, str] | None = None
-) -> RobotShard:
-    """The episodes of a shard, with the images that lie in the segments of long ones; see `open_tar`."""
-    reader = open_tar(store, dataset, shard_key, hashes)
-    return RobotShard(reader, lambda segment: open_tar(store, dataset, segment, hashes))
 
 
 def is_whole(store: Store, dataset: str, shard_key: str) -> bool:

@@ -1,8 +1,9 @@
 """The catalogue: SQL over a store's manifests, from a DuckDB file that can be thrown away at any time.
 
 The file is built whole beside its place, renamed into it and opened read-only; it is rebuilt when the listing
-of the store has changed, or when its bytes have: catalog.json beside it tells both. Rows of episodes,
-annotations, frames and runs never enter it: a query that names them reads the store's own files.
+of the store has changed, or when its bytes have: catalog.json beside it tells both. Each kind adds columns
+and tables of its own (`shown.SqlFace`). Rows of versions and runs never enter it: a query that names them
+reads the store's own files.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from robot_foundry.catalog import duck, refs
+from robot_foundry.catalog.kind import ROOMS, Kind, all_kinds
 from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
 from robot_foundry.catalog.opened import OpenVersion, OpenVersions
-from robot_foundry.catalog.robot.rows import all_episode_rows, annotation_rows, episode_rows, frame_rows
-from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.shown import RowTable
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
@@ -31,78 +32,87 @@ from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.files import content_hash
 from robot_foundry.runtime.sealed import seal, unseal
 
-LAYOUT = 2
+LAYOUT = 3
 _FILE, _TOLD = "catalog.duckdb", "catalog.json"
 _INT, _TEXT, _FLOAT, _BOOL = pa.int64(), pa.string(), pa.float64(), pa.bool_()
 _VERSION = [("dataset", _TEXT), ("seq", _INT), ("version", _TEXT)]
-TABLES = {
-    "versions": pa.schema(
-        [
+_NEUTRAL = {
+    "components": [
+        *_VERSION,
+        *(("name", _TEXT), ("component", _TEXT), ("component_id", _TEXT), ("weight", _TEXT)),
+        *(("share", _FLOAT), ("selection", _TEXT), ("samples", _INT)),
+    ],
+    "tags": [("dataset", _TEXT), ("tag", _TEXT), ("seq", _INT), ("version_id", _TEXT)],
+    "quarantine": [
+        *(("dataset", _TEXT), ("seq", _INT), ("build_id", _TEXT)),
+        *(("unit", _TEXT), ("reason", _TEXT)),
+    ],
+}
+# A row for each dataset and mixture, as `ls` shows it.
+NEWEST = """
+SELECT d.*, v.holds, v.groups, v.samples FROM datasets d JOIN versions v USING (dataset, seq) ORDER BY dataset
+"""
+_RUNS = pa.schema([("id", _TEXT), ("record", _TEXT)])
+
+
+def _tables(kinds: Sequence[Kind]) -> dict[str, pa.Schema]:
+    """The tables of the catalogue: what every version has, and what it has by its kind."""
+    counts = [(name, _INT) for name in _counted(kinds)]
+    said = [column for kind in kinds for column in _columns(kind.sql.columns)]
+    tables = {
+        "versions": [
             *_VERSION,
             *(("version_id", _TEXT), ("build_id", _TEXT), ("kind", _TEXT), ("latest", _BOOL)),
-            *(("embodiment", _TEXT), ("fps", _FLOAT), ("tool_frame", _TEXT)),
-            *((name, _INT) for name in ("shards", "episodes", "frames", "bytes")),
+            *(*said, ("shards", _INT), *counts, ("bytes", _INT)),
             *(("discovered", _INT), ("quarantined", _INT), ("provenance", _TEXT)),
-        ]
-    ),
-    "shards": pa.schema(
-        [
+            *(("holds", _TEXT), ("groups", _INT), ("samples", _INT)),
+        ],
+        "shards": [
             *_VERSION,
             *(("shard", _INT), ("key", _TEXT), ("tar_sha256", _TEXT), ("bytes", _INT)),
-            *(("episodes", _INT), ("frames", _INT)),
-        ]
-    ),
-    "dims": pa.schema(
-        [
-            *_VERSION,
-            *(("stream", _TEXT), ("position", _INT), ("name", _TEXT), ("unit", _TEXT), ("kind", _TEXT)),
-            ("representation", _TEXT),
-        ]
-    ),
-    "cameras": pa.schema(
-        [
-            *_VERSION,
-            *(("name", _TEXT), ("role", _TEXT), ("height", _INT), ("width", _INT), ("encoding", _TEXT)),
-        ]
-    ),
-    "components": pa.schema(
-        [
-            *_VERSION,
-            *(("name", _TEXT), ("component", _TEXT), ("component_id", _TEXT), ("weight", _TEXT)),
-            *(("share", _FLOAT), ("selection", _TEXT), ("samples", _INT)),
-        ]
-    ),
-    "tags": pa.schema([("dataset", _TEXT), ("tag", _TEXT), ("seq", _INT), ("version_id", _TEXT)]),
-    "quarantine": pa.schema(
-        [*(("dataset", _TEXT), ("seq", _INT), ("build_id", _TEXT)), *(("unit", _TEXT), ("reason", _TEXT))]
-    ),
-}
-_DATASETS = """
+            *counts,
+        ],
+        **{name: [*_VERSION, *_columns(table)] for kind in kinds for name, table in kind.sql.tables.items()},
+        **_NEUTRAL,
+    }
+    return {name: pa.schema(dict(columns)) for name, columns in tables.items()}
+
+
+def _columns(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    return list(zip(schema.names, schema.types, strict=True))
+
+
+def _counted(kinds: Sequence[Kind]) -> list[str]:
+    """The names of what versions count; kinds may share them."""
+    return list(dict.fromkeys(name for kind in kinds for name in (kind.groups, kind.samples)))
+
+
+def _datasets(kinds: Sequence[Kind]) -> str:
+    """The view of the newest versions."""
+    said = ", ".join([*(name for kind in kinds for name in kind.sql.listed), *_counted(kinds)])
+    return f"""
 CREATE VIEW datasets AS
-SELECT dataset, seq, version, kind, version_id, build_id, embodiment, fps,
-       episodes, frames, bytes, quarantined,
+SELECT dataset, seq, version, kind, version_id, build_id, {said}, bytes, quarantined,
        (SELECT count(*) FROM versions o WHERE o.dataset = v.dataset) AS versions,
        (SELECT list(tag ORDER BY tag) FROM tags t WHERE t.dataset = v.dataset) AS tags
 FROM versions v WHERE latest ORDER BY dataset
 """
-_READERS: dict[str, Callable[[OpenVersion], pa.Table]] = {
-    "frames": frame_rows,
-    "episodes": episode_rows,
-    "annotations": annotation_rows,
-}
-_RUNS = pa.schema([("id", _TEXT), ("record", _TEXT)])
-_IN_PLACE = re.compile(r"(frames|episodes|annotations)_([a-z0-9_-]{1,64}(?:@v[0-9]+)?)")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A dataset or mixture, by its newest version."""
+    """A dataset or mixture, by its newest version.
+
+    `holds` is the kind of its samples, which a mixture has of its components; `groups` and `samples` count
+    what they are of that kind.
+    """
 
     version: Version
     kind: str
+    holds: str
     versions: int
-    episodes: int
-    frames: int
+    groups: int
+    samples: int
     bytes: int
     quarantined: int
     tags: tuple[str, ...]
@@ -111,9 +121,10 @@ class Entry:
 class Catalog:
     """Everything that is in a store.
 
-    Tables: datasets, versions, shards, dims, cameras, components, tags, quarantine. Read in place: episodes
-    and annotations (newest version of every dataset), runs, and frames_NAME, episodes_NAME, annotations_NAME
-    of one dataset, or of one version with "frames_NAME@v3" in double quotes.
+    Tables: datasets, versions, shards, components, tags, quarantine, and those of kinds: dims and cameras of
+    robots. Read in place: runs; and of robots episodes and annotations (newest version of every dataset), and
+    frames_NAME, episodes_NAME, annotations_NAME of one dataset, or of one version with "frames_NAME@v3" in
+    double quotes.
     """
 
     def __init__(self, store: Store | str | os.PathLike[str] | None = None) -> None:
@@ -123,10 +134,10 @@ class Catalog:
     def ls(self) -> list[Entry]:
         """One entry a dataset or mixture, by name."""
         entries = []
-        for row in self.sql("SELECT * FROM datasets ORDER BY dataset").to_pylist():
+        for row in self.sql(NEWEST).to_pylist():
             version = Version(row["dataset"], row["seq"], row["version_id"], row["build_id"])
-            counts = {k: row[k] for k in ("versions", "episodes", "frames", "bytes", "quarantined")}
-            entries.append(Entry(version, row["kind"], tags=tuple(row["tags"] or ()), **counts))
+            counts = {k: row[k] for k in ("versions", "groups", "samples", "bytes", "quarantined")}
+            entries.append(Entry(version, row["kind"], row["holds"], tags=tuple(row["tags"] or ()), **counts))
         return entries
 
     def resolve(self, ref: str) -> Version:
@@ -151,27 +162,38 @@ class Catalog:
         text = query.lower()
         if re.search(r"\bruns\b", text):
             yield "runs", _runs(self.store)
-        if not re.search(rf"\b({'|'.join(_READERS)})", text):
+        readers = {name: rows for kind in all_kinds() for name, rows in kind.sql.in_place.items()}
+        if not re.search(rf"\b({'|'.join(readers)})", text):
             return
         newest = [self._open(name) for name in refs.datasets(self.store)]
-        robots = [version for version in newest if version.manifest.kind == "robot"]
-        if robots and re.search(r"\bepisodes\b", text):
-            yield "episodes", all_episode_rows(robots)
-        if robots and re.search(r"\bannotations\b", text):
-            yield "annotations", pa.concat_tables([annotation_rows(v) for v in robots])
-        by_name = {version.version.dataset: version for version in robots}
-        for what, ref in sorted(set(_IN_PLACE.findall(text))):
+        for name, rows in readers.items():
+            versions = [opened for opened in newest if name in _rows_of(opened)]
+            if rows.of_all is not None and versions and re.search(rf"\b{name}\b", text):
+                yield name, rows.of_all(versions)
+        by_name = {opened.version.dataset: opened for opened in newest}
+        for name, ref in sorted(set(_named_rows(readers).findall(text))):
             try:
-                version = by_name[ref] if ref in by_name else self._open(ref)
+                opened = by_name[ref] if ref in by_name else self._open(ref)
             except FoundryError as error:
                 unknown.append(error)
                 continue
-            if version.manifest.kind == "robot":
-                yield f"{what}_{ref}", _READERS[what](version)
+            if name in (of_version := _rows_of(opened)):
+                yield f"{name}_{ref}", of_version[name].of_one(opened)
 
     def _open(self, ref: str) -> OpenVersion:
         """What the reference names now, which may be open already."""
         return self._versions.open(self.resolve(ref))
+
+
+def _rows_of(opened: OpenVersion) -> Mapping[str, RowTable]:
+    """The tables of rows that a version has; a mixture has none."""
+    return {} if opened.manifest.mixture is not None else opened.kind.sql.in_place
+
+
+def _named_rows(names: Iterable[str]) -> re.Pattern[str]:
+    """Finds the table of rows of a dataset or version, as (name, reference)."""
+    longest_first = sorted(names, key=len, reverse=True)
+    return re.compile(rf"({'|'.join(longest_first)})_([a-z0-9_-]{{1,64}}(?:@v[0-9]+)?)")
 
 
 def refresh(store: Store) -> Path:
@@ -181,13 +203,16 @@ def refresh(store: Store) -> Path:
     if _is_of(path, fingerprint):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
+    kinds = all_kinds()
+    tables = _tables(kinds)
+    rows = _rows(store, tables)
     with _beside(path) as beside:
         with duck.connect(beside) as connection:
-            for name, rows in _rows(store).items():
-                connection.register("incoming", pa.Table.from_pylist(rows, schema=TABLES[name]))
+            for name, columns in tables.items():
+                connection.register("incoming", pa.Table.from_pylist(rows[name], schema=columns))
                 connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")
                 connection.unregister("incoming")
-            connection.execute(_DATASETS)
+            connection.execute(_datasets(kinds))
         told = seal({"fingerprint": fingerprint, "blake3": content_hash(str(path.parent), beside.name)})
         os.replace(beside, path)
     with _beside(path.with_name(_TOLD)) as beside:
@@ -225,7 +250,7 @@ def _fingerprint(store: Store) -> str:
     """Digest of all that a snapshot is made from: numbered refs and builds never change, tags do."""
     paths = store.storage.list("refs")
     moving = {p: store.storage.read_bytes(p).hex() for p in paths if not re.search(r"/v[0-9]+$", p)}
-    return digest_of([LAYOUT, paths, moving, store.storage.list("builds")])
+    return digest_of([LAYOUT, sorted(ROOMS), paths, moving, store.storage.list("builds")])
 
 
 def _is_of(path: Path, fingerprint: str) -> bool:
@@ -242,8 +267,8 @@ def _is_of(path: Path, fingerprint: str) -> bool:
     )
 
 
-def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+def _rows(store: Store, tables: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in tables}
     for dataset in refs.datasets(store):
         known = refs.versions(store, dataset)
         for version in known:
@@ -263,12 +288,26 @@ def _rows(store: Store) -> dict[str, list[dict[str, Any]]]:
 
 
 def _version_rows(version: Version, manifest: Manifest, latest: bool) -> dict[str, list[dict[str, Any]]]:
-    same = {"dataset": version.dataset, "seq": version.seq, "version": str(version)}
-    counts = {k: manifest.counts[k] for k in ("episodes", "frames", "bytes", "discovered", "quarantined")}
-    ids = {"version_id": version.version_id, "build_id": version.build_id, "kind": manifest.kind}
-    provenance = json.dumps(dict(manifest.provenance), sort_keys=True)
-    head = same | ids | counts | {"latest": latest, "shards": len(manifest.shards), "provenance": provenance}
-    rows: dict[str, list[dict[str, Any]]] = {"versions": [head]}
+    same: dict[str, Any] = {"dataset": version.dataset, "seq": version.seq, "version": str(version)}
+    kind = manifest.holds
+    of_kind = {} if manifest.schema is None else kind.sql.rows_of(manifest.schema)
+    rows = {name: [same | dict(row) for row in entries] for name, entries in of_kind.items()}
+    counts = {k: manifest.counts[k] for k in ("bytes", "discovered", "quarantined")}
+    head = (
+        {"version_id": version.version_id, "build_id": version.build_id, "kind": manifest.kind}
+        | {"latest": latest, "shards": len(manifest.shards), "holds": kind.name}
+        | {"provenance": json.dumps(dict(manifest.provenance), sort_keys=True)}
+        | counts
+        | _held(kind, manifest.num_groups, manifest.num_samples)
+        | {"groups": manifest.num_groups, "samples": manifest.num_samples}
+    )
+    rows["versions"] = [row | head for row in rows.get("versions", [same])]
+    rows["shards"] = [
+        same
+        | {"shard": i, "key": s.key, "tar_sha256": s.tar_sha256, "bytes": s.tar_bytes}
+        | _held(kind, s.num_groups, s.num_samples)
+        for i, s in enumerate(manifest.shards)
+    ]
     if manifest.mixture is not None:
         rows["components"] = [
             same
@@ -277,22 +316,11 @@ def _version_rows(version: Version, manifest: Manifest, latest: bool) -> dict[st
             | {"samples": c.num_samples}
             for c in manifest.mixture.components
         ]
-    if isinstance(manifest.schema, Schema):
-        schema = manifest.schema
-        head |= {"embodiment": schema.embodiment, "fps": schema.fps, "tool_frame": schema.tool_frame}
-        rows["cameras"] = [same | asdict(camera) for camera in schema.cameras]
-        rows["dims"] = [
-            same | {"stream": stream, "position": i} | dim.to_json()
-            for stream in ("state", *schema.streams)
-            for i, dim in enumerate(schema.space(stream))
-        ]
-    rows["shards"] = [
-        same
-        | {"shard": i, "key": s.key, "tar_sha256": s.tar_sha256, "bytes": s.tar_bytes}
-        | {"episodes": s.num_groups, "frames": s.num_samples}
-        for i, s in enumerate(manifest.shards)
-    ]
     return rows
+
+
+def _held(kind: Kind, num_groups: int, num_samples: int) -> dict[str, int]:
+    return {kind.groups: num_groups, kind.samples: num_samples}
 
 
 def _runs(store: Store) -> pa.Table:

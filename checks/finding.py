@@ -40,6 +40,14 @@ class Finding:
             "episodes": list(self.episodes),
         }
 
+    @property
+    def examples(self) -> str:
+        """'episodes: a, b of 12', empty where none looks wrong by itself."""
+        if not self.episodes:
+            return ""
+        more = "" if self.num_episodes <= len(self.episodes) else f" of {self.num_episodes:,}"
+        return f"episodes: {', '.join(self.episodes)}{more}"
+
     def __str__(self) -> str:
         return self.message
 

@@ -100,7 +100,7 @@ def test_catalog_lists_and_answers(store: Store) -> None:
     catalog = Catalog(store)
     listed = {entry.version.dataset: entry for entry in catalog.ls()}
     assert sorted(listed) == ["blend", "gaps", "real", "sim", "steps"]
-    assert (listed["sim"].versions, listed["sim"].episodes, listed["sim"].tags) == (2, 6, ("paper",))
+    assert (listed["sim"].versions, listed["sim"].groups, listed["sim"].tags) == (2, 6, ("paper",))
     assert listed["sim"].version == catalog.resolve("sim") == resolve(store, "sim@v2")
 
     def one(query: str) -> object:

@@ -11,8 +11,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.kind import Geometry
+from robot_foundry.catalog.opened import OpenMixture, OpenVersion
+from robot_foundry.catalog.robot.described import describe
 from robot_foundry.catalog.robot.episode_tables import COLUMN, expanded, geometry_of, numbered
 from robot_foundry.catalog.robot.mixing import mixture_doubts
+from robot_foundry.catalog.robot.rows import SQL
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import (
     ANNOTATIONS_SCHEMA,
@@ -23,9 +26,11 @@ from robot_foundry.catalog.robot.tables import (
     frames_schema_of,
 )
 from robot_foundry.catalog.robot.unions import unions_of
+from robot_foundry.catalog.shown import Description, SqlFace
+from robot_foundry.checks.rules import CHECKS
 
 if TYPE_CHECKING:
-    from robot_foundry.catalog.opened import OpenMixture, OpenVersion
+    from robot_foundry.catalog.validation.tasks import Validator
 
 # The columns of the episodes table as it is read, and `instruction`.
 _CONDITIONS = (
@@ -77,6 +82,23 @@ class RobotKind:
 
     def columns_of_mixture(self, opened: OpenMixture) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         return unions_of(opened).columns()
+
+    # How it is shown.
+
+    sql: SqlFace = SQL
+
+    def describe(self, opened: OpenVersion) -> Description:
+        return describe(opened)
+
+    # How it is validated.
+
+    doubts: tuple[str, ...] = tuple(CHECKS)
+
+    @property
+    def validator(self) -> Validator:
+        from robot_foundry.catalog.robot import validated  # image decoders are for validation alone
+
+        return validated
 
 
 KIND = RobotKind()

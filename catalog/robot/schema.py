@@ -123,4 +123,7 @@ def schema_of(manifest: Manifest) -> Schema:
         return manifest.schema
     is_mixture = manifest.mixture is not None
     what = "is a mixture" if is_mixture else f"holds {manifest.holds.samples}, not robot data"
-    raise FoundryError(f"'{manifest.dataset}' {what}", hint="ask for its components" if is_mixture else None)
+    raise FoundryError(
+        f"'{manifest.dataset}' {what}",
+        hint="ask for its components" if is_mixture else f"foundry-data show {manifest.dataset}",
+    )

@@ -1,9 +1,9 @@
 """Validate a version: that every byte is what its manifest names, that all counts agree, and that the data
 are plausible.
 
-Shallow: manifest, refs and build; every tar's size, index and some headers; every table's digest; episodes,
-windows, annotations and leaves against the tables; the data checks. Deep: also every byte of every tar, and
-every image decoded. Nothing is taken from the cache. The result is the same for any number of workers.
+Shallow: manifest, refs and build; every tar's size, index and some headers; every table's digest; and what
+the kind of the version says of members, rows and data. Deep: also every byte of every tar, and all that the
+kind can decode. Nothing is taken from the cache. The result is the same for any number of workers.
 
 Legend: R rows of a table.
 """
@@ -11,8 +11,7 @@ Legend: R rows of a table.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,35 +21,33 @@ import pyarrow as pa
 from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions, Part
 from robot_foundry.catalog.refs import resolve
-from robot_foundry.catalog.robot.plausibility import doubts
-from robot_foundry.catalog.robot.schema import schema_of
-from robot_foundry.catalog.robot.tables import ANNOTATIONS_SCHEMA, EPISODES_SCHEMA, LEAVES_SCHEMA
 from robot_foundry.catalog.store import Store, as_store
-from robot_foundry.catalog.validation.shard_findings import ShardResult, ShardTask, validate_shard
+from robot_foundry.catalog.validation.shard_findings import ShardResult, validate_shard
 from robot_foundry.catalog.validation.table_findings import Fault, checked_table, maker
+from robot_foundry.catalog.validation.tasks import ShardTask
 from robot_foundry.catalog.version import Version
-from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.finding import Finding
-from robot_foundry.checks.following import Following, following
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import unordered_map
 from robot_foundry.runtime.progress import Progress
 
-_SCHEMAS = {"episodes": EPISODES_SCHEMA, "annotations": ANNOTATIONS_SCHEMA, "leaves": LEAVES_SCHEMA}
+SHARD = "shard"  # the column of a table of a version that tells which rows are of which shard, by its ordinal
 
 
 @dataclass(frozen=True)
 class Validation:
     """What was looked at and what was found. `damage` is of the store, `doubts` are of the data.
 
-    `following` says how the state follows each action: by "<column> <part>.<quantity>".
+    `following` says how one thing follows another where the kind measures that; of robots how the state
+    follows each action, by "<column> <part>.<quantity>". `lines` say it to people.
     """
 
     version: Version
     checked: Mapping[str, int]
     damage: tuple[Finding, ...]
     doubts: tuple[Finding, ...]
-    following: Mapping[str, Following] = field(default_factory=dict)
+    following: Mapping[str, Any] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -144,14 +141,16 @@ def _validate(
 ) -> Validation:
     if manifest is None or manifest.schema is None:
         return Validation(version, {}, tuple(damage), ())
-    fault = Fault(store, version, damage, maker(manifest))
-    tables = {
-        name: checked_table(store, version, name, manifest.tables[name], manifest.files[name], schema, fault)
-        for name, schema in _SCHEMAS.items()
-    }
+    fault, kind = Fault(store, version, damage, maker(manifest)), manifest.holds
+    tables = {name: _table(store, version, manifest, name, fault) for name in kind.tables}
     _counts(manifest, tables, fault)
+    kind.validator.check_tables(manifest, tables, fault)
     shards = manifest.shards
-    rows = {name: _ByShard(tables[name]) for name in ("episodes", "leaves")}
+    rows = {
+        name: _ByShard(tables[name])
+        for name in kind.tables
+        if SHARD in kind.columns(name, manifest.schema).names
+    }
     tasks = (_task(store, version, manifest, ordinal, rows, deep) for ordinal in range(len(shards)))
     results: dict[int, ShardResult] = {}
     with Progress(len(shards), "shards", f"validate {version}", quiet=quiet) as progress:
@@ -159,19 +158,24 @@ def _validate(
             results[index] = result
             progress.advance(bytes=shards[index].tar_bytes if deep else 0, errors=len(result.findings))
     done = [results[index] for index in range(len(shards))]
+    damage += [finding for result in done for finding in result.findings]
+    conclusion = kind.validator.conclude(version, manifest, tables, [result.of_kind for result in done])
     checked = {
         "shards": len(shards),
-        "episodes": manifest.counts["episodes"],
-        "frames": manifest.counts["frames"],
+        kind.groups: manifest.num_groups,
+        kind.samples: manifest.num_samples,
         "members": sum(result.members for result in done),
-        "images_decoded": sum(result.images for result in done),
-        "tables": len(shards) + len(_SCHEMAS),
+        **conclusion.checked,
+        "tables": len(shards) * len(kind.shard_tables) + len(kind.tables),
     }
-    damage += [finding for result in done for finding in result.findings]
-    evidence = Evidence.merge_all(r.evidence for r in done if r.evidence is not None)
-    doubtful = _doubts(manifest, version, evidence, tables["leaves"])
-    followed = {" ".join(where): how for where, how in following(evidence).items()}
-    return Validation(version, checked, tuple(damage), doubtful, followed)
+    return Validation(
+        version, checked, tuple(damage), conclusion.doubts, conclusion.following, conclusion.lines
+    )
+
+
+def _table(store: Store, version: Version, manifest: Manifest, name: str, fault: Fault) -> pa.Table | None:
+    columns = manifest.holds.columns(name, manifest.schema)
+    return checked_table(store, version, name, manifest.tables[name], manifest.files[name], columns, fault)
 
 
 class _ByShard:
@@ -180,9 +184,9 @@ class _ByShard:
     def __init__(self, table: pa.Table | None) -> None:
         self._table = table
         if table is not None:
-            order_R = np.argsort(table["shard"].to_numpy(), kind="stable")
+            order_R = np.argsort(table[SHARD].to_numpy(), kind="stable")
             self._table = table.take(pa.array(order_R)).combine_chunks()
-            self._shard_R = self._table["shard"].to_numpy()
+            self._shard_R = self._table[SHARD].to_numpy()
 
     def of(self, ordinal: int) -> list[dict[str, Any]] | None:
         if self._table is None:
@@ -202,65 +206,32 @@ def _task(
     rows: Mapping[str, _ByShard],
     deep: bool,
 ) -> ShardTask:
-    entry = manifest.shards[ordinal]
-    digest = manifest.tables[f"frames/{entry.key}"]
+    entry, names = manifest.shards[ordinal], manifest.holds.shard_tables
+    full = {name: f"{name}/{entry.key}" for name in names}
     return ShardTask(
         store=store,
         version=version,
-        schema=schema_of(manifest),
+        kind=manifest.kind,
+        schema=manifest.schema,
         entry=entry,
-        frames_digest=digest,
-        frames_file=manifest.files[f"frames/{entry.key}"],
-        episodes=rows["episodes"].of(ordinal),
-        leaves=rows["leaves"].of(ordinal),
+        tables={name: (manifest.tables[full[name]], manifest.files[full[name]]) for name in names},
+        rows={name: table.of(ordinal) for name, table in rows.items()},
         deep=deep,
         made_by=maker(manifest),
     )
 
 
 def _counts(manifest: Manifest, tables: Mapping[str, pa.Table | None], fault: Fault) -> None:
-    """Units, episodes, frames and bytes add up, keys are there once, annotations lie in their episodes."""
-    counts, episodes, annotations = manifest.counts, tables["episodes"], tables["annotations"]
+    """Units, groups, samples and bytes add up."""
+    counts, kind = manifest.counts, manifest.holds
     expected = {
         "discovered": counts["written"] + counts["quarantined"],
         "quarantined": len(manifest.quarantined),
         "bytes": sum(shard.tar_bytes for shard in manifest.shards),
     }
-    rows = [] if episodes is None else episodes.to_pylist()
-    if episodes is not None:
-        expected |= {"episodes": len(rows), "frames": sum(row["num_frames"] for row in rows)}
+    counted = kind.validator.count(tables)
+    if counted is not None:
+        expected |= dict(zip((kind.groups, kind.samples), counted, strict=True))
     for name, number in expected.items():
         if counts[name] != number:
             fault.manifest("counts", f"the manifest counts {counts[name]:,} {name}, there are {number:,}")
-    if episodes is None:
-        return
-    for key, times in Counter(row["key"] for row in rows).items():
-        if times > 1:
-            fault.manifest("episodes", f"episode {key} is there {times} times")
-    strays = [row["key"] for row in rows if not 0 <= row["shard"] < len(manifest.shards)]
-    if strays:
-        fault.manifest("episodes", f"episode {strays[0]} is of a shard that the manifest lacks")
-    lengths = {row["key"]: row["num_frames"] for row in rows}
-    for row in _wrong_annotations(annotations, lengths)[:1]:
-        span = f"{row['start']} … {row['end']}"
-        fault.manifest(
-            "annotations", f"an annotation of episode {row['key']} spans the frames {span}, which it lacks"
-        )
-
-
-def _wrong_annotations(table: pa.Table | None, lengths: Mapping[str, int]) -> list[dict[str, Any]]:
-    rows: Iterable[dict[str, Any]] = () if table is None else table.to_pylist()
-    return [row for row in rows if not 0 <= row["start"] < row["end"] <= lengths.get(row["key"], -1)]
-
-
-def _doubts(
-    manifest: Manifest, version: Version, evidence: Evidence, leaves: pa.Table | None
-) -> tuple[Finding, ...]:
-    """The data checks, with the name of the version before each."""
-    spec = manifest.provenance.get("spec")
-    mapping, content = (
-        (spec.get("mapping"), spec.get("content")) if isinstance(spec, Mapping) else (None, None)
-    )
-    known = LEAVES_SCHEMA.empty_table() if leaves is None else leaves
-    found = doubts(schema_of(manifest), evidence, known, mapping, content)
-    return tuple(replace(finding, message=f"{version}: {finding.message}") for finding in found)

@@ -6,11 +6,10 @@ from typing import Any
 
 import click
 
-from robot_foundry.catalog.snapshot import Catalog
+from robot_foundry.catalog.kind import ROOMS, kind_named
+from robot_foundry.catalog.snapshot import NEWEST, Catalog
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import emit, note, size, table
-
-HEADERS = ("version", "kind", "episodes", "frames", "size", "quarantined", "id")
 
 
 @click.command()
@@ -21,7 +20,7 @@ def command(dataset: str | None, store: str, as_json: bool) -> None:
     """List the datasets and mixtures of a store by their newest version, or all versions of DATASET."""
     catalog = Catalog(store)
     if dataset is None:
-        rows = catalog.sql("SELECT * FROM datasets ORDER BY dataset").to_pylist()
+        rows = catalog.sql(NEWEST).to_pylist()
     else:
         version = catalog.resolve(dataset)
         rows = [
@@ -36,11 +35,15 @@ def command(dataset: str | None, store: str, as_json: bool) -> None:
 
 
 def _text(rows: list[dict[str, Any]]) -> str:
+    kinds = {row["holds"] for row in rows} or set(ROOMS)
+    held = [kind_named(name) for name in sorted(kinds)]
+    names = [name for kind in held for name in (kind.groups, kind.samples)]
+    counted = list(dict.fromkeys(names))
     return table(
-        HEADERS,
+        ("version", "kind", *counted, "size", "quarantined", "id"),
         [
             (
-                *(row["version"], row["kind"], row["episodes"], row["frames"]),
+                *(row["version"], row["kind"], *(row[name] for name in counted)),
                 *(size(row["bytes"]), row["quarantined"], row["version_id"][:12]),
             )
             for row in rows

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pyarrow as pa
 
+from robot_foundry.catalog.kind import all_kinds
 from robot_foundry.catalog.snapshot import Catalog
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import emit, note, table
@@ -18,7 +19,30 @@ from robot_foundry.cli.output import emit, note, table
 MAX_ROWS = 100
 
 
-@click.command(no_args_is_help=True)
+def _help() -> str:
+    """What can be asked of, of all kinds."""
+    faces = [kind.sql for kind in all_kinds()]
+    of_versions = ["versions", "shards", *(name for face in faces for name in face.tables)]
+    tables = [
+        ("datasets", "newest version of every dataset and mixture"),
+        (" ".join(of_versions), "of every version: columns dataset, seq, version"),
+        ("components tags quarantine", "of mixtures; names of versions; what ingest left out, and why"),
+        *(line for face in faces for line in face.help),
+        ("runs", "training and evaluation records, as JSON text"),
+    ]
+    queries = ["FROM datasets", *(query for face in faces for query in face.examples)]
+    return "\n".join(
+        [
+            "Query the catalogue with DuckDB's SQL. Nothing can be written.\n",
+            "\b\nTables",
+            *(f"  {names:<30}  {what}" for names, what in tables),
+            "\n\b\nExamples",
+            *(f'  foundry-data query "{query}"' for query in queries),
+        ]
+    )
+
+
+@click.command(no_args_is_help=True, help=_help())
 @click.argument("sql")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
@@ -27,25 +51,6 @@ MAX_ROWS = 100
 @store_option
 @json_option
 def command(sql: str, form: str, max_rows: int, store: str, as_json: bool) -> None:
-    """Query the catalogue with DuckDB's SQL. Nothing can be written.
-
-    \b
-    Tables
-      datasets                        newest version of every dataset and mixture
-      versions shards dims cameras    of every version: columns dataset, seq, version
-      components tags quarantine      of mixtures; names of versions; what ingest left out, and why
-      episodes annotations            rows of the newest version of every dataset
-      frames_NAME                     canonical rows of dataset NAME; state and action.STREAM are arrays
-      "frames_NAME@v3"                … of one version (also episodes_NAME, annotations_NAME)
-      runs                            training and evaluation records, as JSON text
-
-    \b
-    Examples
-      foundry-data query "FROM datasets"
-      foundry-data query "SELECT source, count(*) FROM episodes GROUP BY ALL"
-      foundry-data query "SELECT key FROM episodes WHERE attributes.operator = 'ada'"
-      foundry-data query "SELECT key, max(state[3]) FROM frames_lift GROUP BY key"
-    """
     rows = Catalog(store).sql(sql)
     if as_json or form == "json":
         emit({"columns": rows.column_names, "rows": _plain(rows.to_pylist())}, as_json=True, text="")

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from robot_foundry.catalog.kind import all_kinds
 from robot_foundry.catalog.validation.validate import Validation, validate
 from robot_foundry.checks.finding import Finding
-from robot_foundry.checks.rules import CHECKS
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import counted, emit, note
 from robot_foundry.runtime.errors import EXIT_FINDINGS, EXIT_OK, UsageError, nearest
@@ -52,12 +52,13 @@ def command(ref: str, deep: bool, workers: int, ignored: tuple[str, ...], store:
 
 
 def _check_names(names: tuple[str, ...]) -> None:
+    known = list(dict.fromkeys(check for kind in all_kinds() for check in kind.doubts))
     for name in names:
         check = name.partition(":")[0]
-        if check not in CHECKS:
+        if check not in known:
             raise UsageError(
-                f"--ignore '{name}': there is no check '{check}' of the data{nearest(check, CHECKS)}",
-                hint=f"one of {', '.join(CHECKS)}; damage cannot be ignored",
+                f"--ignore '{name}': there is no check '{check}' of the data{nearest(check, known)}",
+                hint=f"one of {', '.join(known)}; damage cannot be ignored",
             )
 
 
@@ -94,20 +95,14 @@ def _text(done: list[Validation], ignored: tuple[str, ...]) -> str:
                 lines.append(f"  [{doubt.check}, ignored] {doubt.message}")
             else:
                 lines += _lines(doubt, one)
-        lines += [
-            f"  {where}: the state moves by {how.gain:.2g} of what is asked "
-            f"(frames later than the next: {how.lag}, correlation: {how.correlation:.2f})"
-            for where, how in one.following.items()
-            if not where.startswith("action.next_state")
-        ]
+        lines += [f"  {line}" for line in one.lines]
     return "\n".join(lines)
 
 
 def _lines(finding: Finding, one: Validation) -> list[str]:
     lines = [f"  [{finding.check}] {finding.message}"]
-    if finding.episodes:
-        more = "" if finding.num_episodes <= len(finding.episodes) else f" of {finding.num_episodes:,}"
-        lines.append(f"    episodes: {', '.join(finding.episodes)}{more}")
+    if finding.examples:
+        lines.append(f"    {finding.examples}")
     lines.append(f"    next: {finding.remedy}")
     if finding.overrides:
         is_content = any(override.startswith("content.") for override in finding.overrides)

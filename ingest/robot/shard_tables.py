@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.opening import open_robot_shard
 from robot_foundry.catalog.robot.leaves import shard_leaves
+from robot_foundry.catalog.robot.opening import open_robot_shard
 from robot_foundry.catalog.robot.plausibility import shard_evidence
 from robot_foundry.catalog.robot.tables import Flag, frames_schema
 from robot_foundry.catalog.store import Store

@@ -8,8 +8,8 @@ from typing import Any
 MOST_LISTED = 8
 
 
-def absence_lines(provenance: Mapping[str, Any]) -> list[str]:
-    """A line for each kind of thing; none for a version that keeps no such record."""
+def absence_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(label, text) for each kind of thing; none for a version that keeps no such record."""
     record = provenance.get("absence")
     if record is None:
         return []
@@ -47,7 +47,7 @@ def absence_lines(provenance: Mapping[str, Any]) -> list[str]:
         "without": without,
         "lost": list(record["warnings"]),
     }
-    return [f"{name:<12} {text}" for name, texts in lines.items() for text in texts if text]
+    return [(label, text) for label, texts in lines.items() for text in texts if text]
 
 
 def _names(entries: Sequence[Mapping[str, Any]], total: int) -> list[str]:
