@@ -90,8 +90,8 @@ def make_mixture(
             parts = _shares(nested, split, skip)
         for identity, fraction in parts.items():
             shares[identity] = shares.get(identity, Fraction(0)) + exact_weight(value, ref) * fraction
-    known_lanes, known_span = inherited.pop() if len(inherited) == 1 else (LANES, SPAN)
-    return _opened(versions, shares, lanes or known_lanes, span or known_span)
+    usual_lanes, usual_span = inherited.pop() if len(inherited) == 1 else (LANES, SPAN)
+    return _opened(versions, shares, lanes or usual_lanes, span or usual_span)
 
 
 def as_mixture(
