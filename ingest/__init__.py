@@ -1,4 +1,4 @@
-"""From raw robot logs to immutable shards and canonical tables."""
+"""From raw sources to immutable shards and canonical tables."""
 
 from __future__ import annotations
 

@@ -125,8 +125,9 @@ class VersionTables(Protocol):
         ...
 
     def add(self, number: int, ordinal: int, rows: Any) -> None:
-        """Keep, in few bytes, `MadeTables.rows` of the shard of that number; `ordinal` is its place among
-        all tars of the version. They come in any order.
+        """Keep, in few bytes, `MadeTables.rows` of the shard of that number. Shards come in any order.
+
+        `ordinal` is its place among all tars of the version.
         """
         ...
 
@@ -193,7 +194,7 @@ class Kind(Protocol):
     tables_version  raised when other tables follow from the same tars
     remapping       None where tables follow from the tars alone
 
-    A spec is one that `read_spec` gave, a group one that `survey` gave.
+    A spec is one that `read_spec` gave, a group one that `survey` gave. A unit becomes one group, of its key.
     """
 
     @property

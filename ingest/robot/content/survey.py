@@ -54,8 +54,9 @@ def survey(tar: ShardReader) -> tuple[tuple[Surveyed, ...], tuple[str, ...]]:
 
 
 def interned(item: Surveyed, one: Callable[[Any], Any]) -> Surveyed:
-    """The survey with shared parts: most of an episode.json (cameras, environment, what was left out) is the
-    same in all episodes of a source. Of its annotations only the kinds stay.
+    """The survey with shared parts. Of its annotations only the kinds stay.
+
+    Most of an episode.json (cameras, environment, what was left out) is the same in all episodes of a source.
     """
     shared = {
         name: one(value) if isinstance(value, dict) else value
