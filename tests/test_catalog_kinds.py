@@ -163,12 +163,17 @@ def test_query_help_names_the_tables_of_every_kind() -> None:
         assert part in help_text
 
 
-def test_names_of_tables_and_counts_are_of_one_kind_alone() -> None:
-    names = [name for kind in all_kinds() for name in (*kind.sql.in_place, *kind.sql.tables)]
-    assert len(names) == len(set(names))
-    counted = [name for kind in all_kinds() for name in (kind.groups, kind.samples)]
-    said = [name for kind in all_kinds() for name in kind.sql.columns.names]
-    assert len({*counted, *said}) == len(counted) + len(said)
+def test_names_in_the_catalogue_are_of_one_kind_alone(made: Path) -> None:
+    kinds = all_kinds()
+    tables = [name for kind in kinds for name in (*kind.sql.in_place, *kind.sql.tables)]
+    columns = [name for kind in kinds for name in kind.sql.columns.names]
+    counted = {name for kind in kinds for name in (kind.groups, kind.samples)}
+    assert len(tables) == len(set(tables)) and len(columns) == len(set(columns))
+    assert counted.isdisjoint(columns)
+    hashed = {"format", "kind", "schema", "shards", "tables", "mixture"}
+    assert all(hashed.isdisjoint(kind.shard_tables) for kind in kinds)
+    found = Catalog(made).sql("SELECT groups, samples FROM versions WHERE dataset = 'notes'").to_pylist()
+    assert found == [{"groups": 3, "samples": 6}]
 
 
 def test_show_tells_of_documents_and_lines(shell: Shell) -> None:
