@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robot_foundry.trainer.build import build_model
-from robot_foundry.trainer.config import Config
-from robot_foundry.trainer.models.inputs import Inputs, Targets, build_draws
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import Geometry
-from robot_foundry.trainer.optim import Ema, Optimizers
-from robot_foundry.trainer.recipe import PACKAGED, read_recipe
+from robot_foundry.trainer.optim.optimizers import Ema, Optimizers
+from robot_foundry.trainer.recipes.reader import PACKAGED, read_recipe
+from robot_foundry.trainer.tasks.vla.build import build_model
+from robot_foundry.trainer.tasks.vla.config import Config
+from robot_foundry.trainer.tasks.vla.inputs import Inputs, Targets, build_draws
 
 DIMS = 10
 TEXT = "touch the yellow can"

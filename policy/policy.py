@@ -22,8 +22,11 @@ from robot_foundry.policy.pace import Pace
 from robot_foundry.policy.robot import RobotSide, alike
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.build import (
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.tokenizer import ByteTokenizer
+from robot_foundry.trainer.models.vla import VLA
+from robot_foundry.trainer.recipes.reader import from_resolved, read_yaml
+from robot_foundry.trainer.tasks.vla.build import (
     DatasetSpaces,
     Spaces,
     build_model,
@@ -31,11 +34,8 @@ from robot_foundry.trainer.build import (
     geometry,
     scales_from_json,
 )
-from robot_foundry.trainer.config import Config
-from robot_foundry.trainer.models.inputs import Scales, build_inputs
-from robot_foundry.trainer.models.tokenizer import ByteTokenizer
-from robot_foundry.trainer.models.vla import VLA
-from robot_foundry.trainer.recipe import from_resolved, read_yaml
+from robot_foundry.trainer.tasks.vla.config import Config
+from robot_foundry.trainer.tasks.vla.inputs import Scales, build_inputs
 from robot_foundry.windows.moments import filled_moments, known_dims
 from robot_foundry.windows.timing import Steps
 

@@ -25,9 +25,9 @@ from robot_foundry.ingest.engine import ingest
 from robot_foundry.policy.actions import Actions
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer.job import resolve_job
-from robot_foundry.trainer.recipe import read_recipe
+from robot_foundry.trainer.recipes.reader import read_recipe
 from robot_foundry.trainer.run import run_vla
+from robot_foundry.trainer.tasks.vla.resolve import resolve_job
 
 TINY = runpy.run_path(str(Path(__file__).with_name("trainer_runs.py")))["TINY"]
 

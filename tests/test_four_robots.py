@@ -14,9 +14,9 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.policy.policy import Policy
-from robot_foundry.trainer.job import resolve_job
-from robot_foundry.trainer.recipe import read_recipe
+from robot_foundry.trainer.recipes.reader import read_recipe
 from robot_foundry.trainer.run import run_vla
+from robot_foundry.trainer.tasks.vla.resolve import resolve_job
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 POSE = ("ee_position", "ee_rot6d", "gripper_opening")

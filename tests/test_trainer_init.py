@@ -19,10 +19,10 @@ from robot_foundry.cli.output import run
 from robot_foundry.normalization.report import HEADERS
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError, UsageError
-from robot_foundry.trainer.build import build_model, geometry
-from robot_foundry.trainer.checkpoint import read_json
-from robot_foundry.trainer.job import first_scales
-from robot_foundry.trainer.origin import DIM_AXES, Origin
+from robot_foundry.trainer.checkpoints.checkpoint import read_json
+from robot_foundry.trainer.tasks.vla.build import build_model, geometry
+from robot_foundry.trainer.tasks.vla.origin import DIM_AXES, Origin
+from robot_foundry.trainer.tasks.vla.resolve import first_scales
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 KEEP = "init.normalizer=keep"

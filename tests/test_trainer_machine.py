@@ -18,8 +18,9 @@ import torch
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryWarning
-from robot_foundry.trainer import checkpoint, machine
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.ranks import machine
+from robot_foundry.trainer.ranks.ranks import World
 
 SCRIPT = Path(__file__).with_name("trainer_runs.py")
 h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))

@@ -16,16 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robot_foundry.trainer.build import build_model
 from robot_foundry.trainer.models.attention import Block, attend, attention_bias, rope_tables
 from robot_foundry.trainer.models.decoder import Decoder
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample, time_of
-from robot_foundry.trainer.models.inputs import Draws, Inputs, Targets, build_draws
 from robot_foundry.trainer.models.presets import DECODERS, FLOWS, VITS, VLAS, VLMS
 from robot_foundry.trainer.models.tokenizer import OBS, PAD, ByteTokenizer
 from robot_foundry.trainer.models.vit import ViT, space_to_depth
 from robot_foundry.trainer.models.vla import VLA, Geometry
 from robot_foundry.trainer.models.vlm import VLM, causal_bias
+from robot_foundry.trainer.tasks.vla.build import build_model
+from robot_foundry.trainer.tasks.vla.inputs import Draws, Inputs, Targets, build_draws
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 

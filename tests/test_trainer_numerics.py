@@ -17,14 +17,14 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.build import fit_scales, input_maker, mixture_spaces
-from robot_foundry.trainer.config import OptimConfig
+from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.meters import Meters
-from robot_foundry.trainer.models.inputs import build_inputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
-from robot_foundry.trainer.optim import Ema, Optimizers, parameter_groups
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.optim.optimizers import Ema, Optimizers, parameter_groups
+from robot_foundry.trainer.ranks.ranks import World
+from robot_foundry.trainer.tasks.vla.build import fit_scales, input_maker, mixture_spaces
+from robot_foundry.trainer.tasks.vla.config import OptimConfig
+from robot_foundry.trainer.tasks.vla.inputs import build_inputs
 from robot_foundry.windows.chunk_statistics import representation_statistics
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))

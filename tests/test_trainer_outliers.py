@@ -18,9 +18,9 @@ from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest import ingest
 from robot_foundry.runtime.errors import FoundryWarning
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.build import fit_scales
-from robot_foundry.trainer.job import resolve_job
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.tasks.vla.build import fit_scales
+from robot_foundry.trainer.tasks.vla.resolve import resolve_job
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]

@@ -19,7 +19,8 @@ from torch._C._distributed_c10d import TCPStore
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer import checkpoint, parallel
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.ranks import ranks as parallel
 
 SCRIPT = Path(__file__).with_name("trainer_runs.py")
 h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))

@@ -18,10 +18,10 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.job import resolve_job
+from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.presets import DECODERS, FLOWS
-from robot_foundry.trainer.recipe import (
+from robot_foundry.trainer.optim.schedule import multiplier
+from robot_foundry.trainer.recipes.reader import (
     PACKAGED,
     decisive,
     default_dir,
@@ -31,7 +31,7 @@ from robot_foundry.trainer.recipe import (
     resolved,
     write_yaml,
 )
-from robot_foundry.trainer.schedule import multiplier
+from robot_foundry.trainer.tasks.vla.resolve import resolve_job
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 

@@ -19,8 +19,8 @@ import pytest
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError, Preempted
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.launch import run_ranks
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.ranks.launch import run_ranks
 
 SCRIPT = Path(__file__).with_name("trainer_runs.py")
 h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.report import report
-from robot_foundry.trainer.build import fit_scales, scales_from_json, scales_to_json
+from robot_foundry.trainer.tasks.vla.build import fit_scales, scales_from_json, scales_to_json
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 SCOPES = [(a, b) for a in ("merged", "per_dataset") for b in ("pooled", "per_offset")]

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.config import Config
-from robot_foundry.trainer.job import resolve_job
+from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.meters import read_metrics
-from robot_foundry.trainer.recipe import read_recipe
+from robot_foundry.trainer.recipes.reader import read_recipe
 from robot_foundry.trainer.run import Outcome, run_vla
+from robot_foundry.trainer.tasks.vla.config import Config
+from robot_foundry.trainer.tasks.vla.resolve import resolve_job
 
 TINY = (
     "data.window.image=[16, 16]",

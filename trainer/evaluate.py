@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 from robot_foundry.loader.load import Loader
-from robot_foundry.trainer.config import Config
 from robot_foundry.trainer.learner import Learner
 from robot_foundry.trainer.loop import autocast
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.ranks.ranks import World
 from robot_foundry.trainer.substitutes import HELD_OUT, Substitutes
+from robot_foundry.trainer.tasks.vla.config import Config
 
 
 def evaluate(

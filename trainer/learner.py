@@ -8,13 +8,13 @@ from functools import cached_property, partial
 
 from torch import Tensor, nn
 
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.agreement import everywhere
-from robot_foundry.trainer.build import build_model, geometry
-from robot_foundry.trainer.job import Job
-from robot_foundry.trainer.optim import Ema, Optimizers
-from robot_foundry.trainer.parallel import World
-from robot_foundry.trainer.resume import Start
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.checkpoints.resume import Start
+from robot_foundry.trainer.optim.optimizers import Ema, Optimizers
+from robot_foundry.trainer.ranks.agreement import everywhere
+from robot_foundry.trainer.ranks.ranks import World
+from robot_foundry.trainer.tasks.vla.build import build_model, geometry
+from robot_foundry.trainer.tasks.vla.resolve import Job
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.trainer.meters import Meters, Sink
-from robot_foundry.trainer.optim import Ema, Optimizers
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.optim.optimizers import Ema, Optimizers
+from robot_foundry.trainer.ranks.ranks import World
 from robot_foundry.trainer.signals import StopFlag
 
 Losses = dict[str, tuple[Tensor, Tensor]]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.ranks.ranks import World
 
 METRICS = "metrics.jsonl"
 

@@ -19,23 +19,24 @@ from robot_foundry.loader.load import Loader, load
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning, Preempted
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.trainer import checkpoint, machine
-from robot_foundry.trainer.agreement import agree, everywhere, from_main, versions
-from robot_foundry.trainer.build import input_maker, scales_from_json, scales_to_json
-from robot_foundry.trainer.config import Config
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.checkpoints.resume import Start, choose_start
+from robot_foundry.trainer.checkpoints.saving import History, Saver
 from robot_foundry.trainer.evaluate import evaluate
-from robot_foundry.trainer.job import Job, first_scales
 from robot_foundry.trainer.learner import build_learner
 from robot_foundry.trainer.loop import Parts, Plan, train
 from robot_foundry.trainer.meters import Meters, Sink, read_metrics
-from robot_foundry.trainer.models.inputs import Scales
-from robot_foundry.trainer.outliers import outlier_notes
-from robot_foundry.trainer.parallel import World, numerics, world
-from robot_foundry.trainer.resume import Start, choose_start
-from robot_foundry.trainer.saving import History, Saver
-from robot_foundry.trainer.schedule import multiplier
+from robot_foundry.trainer.optim.schedule import multiplier
+from robot_foundry.trainer.ranks import machine
+from robot_foundry.trainer.ranks.agreement import agree, everywhere, from_main, versions
+from robot_foundry.trainer.ranks.ranks import World, numerics, world
 from robot_foundry.trainer.signals import StopFlag
 from robot_foundry.trainer.substitutes import HELD_OUT, TRAIN, Substitutes
+from robot_foundry.trainer.tasks.vla.build import input_maker, scales_from_json, scales_to_json
+from robot_foundry.trainer.tasks.vla.config import Config
+from robot_foundry.trainer.tasks.vla.inputs import Scales
+from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
+from robot_foundry.trainer.tasks.vla.resolve import Job, first_scales
 
 _AGREED = "give every rank the same command, code and versions (data.mix=NAME@VERSION)"
 

@@ -10,7 +10,7 @@ from typing import Any
 from robot_foundry.loader.load import Loader
 from robot_foundry.loader.substituted import MAX_SUBSTITUTIONS, Substitution, check_substituted
 from robot_foundry.runtime.errors import FoundryWarning
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.ranks.ranks import World
 
 LISTED = 1000  # damaged members that the lineage names
 TRAIN, HELD_OUT = "train", "held_out"

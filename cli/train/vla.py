@@ -13,8 +13,8 @@ from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import counted, emit, note, table
 
 if TYPE_CHECKING:
-    from robot_foundry.trainer.job import Job
     from robot_foundry.trainer.run import Outcome
+    from robot_foundry.trainer.tasks.vla.resolve import Job
 
 
 @click.command(name="vla")
@@ -49,8 +49,8 @@ def command(
     keys, such as data.mix=lift, data.mix=sim=0.6,real=0.4 or run.steps=200. The same command goes on from
     the last checkpoint. Under torchrun every process is a rank.
     """
-    from robot_foundry.trainer.job import pinned, resolve_job
-    from robot_foundry.trainer.recipe import DEFAULT, read_recipe
+    from robot_foundry.trainer.recipes.reader import DEFAULT, read_recipe
+    from robot_foundry.trainer.tasks.vla.resolve import pinned, resolve_job
 
     recipe, overrides = _split(arguments)
     if store is not None and not any(item.startswith("data.store=") for item in overrides):
@@ -81,10 +81,10 @@ def _split(arguments: tuple[str, ...]) -> tuple[str | None, list[str]]:
 
 
 def _launch(nproc: int, *overrides: str) -> None:
-    from robot_foundry.trainer.launch import run_ranks
+    from robot_foundry.trainer.ranks.launch import run_ranks
 
     program = (
-        "from robot_foundry.trainer.launch import end_with_launcher; end_with_launcher(); "
+        "from robot_foundry.trainer.ranks.launch import end_with_launcher; end_with_launcher(); "
         "from robot_foundry.cli.foundry_train import main; main()"
     )
     sys.exit(run_ranks([sys.executable, "-c", program, *sys.argv[1:], *overrides], nproc))
@@ -92,10 +92,10 @@ def _launch(nproc: int, *overrides: str) -> None:
 
 def _emit_plan(job: Job, as_json: bool) -> None:
     from robot_foundry.normalization.report import HEADERS, as_text
-    from robot_foundry.trainer.build import count_parameters, geometry, mixture_rows, scales_report
-    from robot_foundry.trainer.job import check_origin, first_scales
-    from robot_foundry.trainer.outliers import outlier_notes
-    from robot_foundry.trainer.recipe import resolved, write_yaml
+    from robot_foundry.trainer.recipes.reader import resolved, write_yaml
+    from robot_foundry.trainer.tasks.vla.build import count_parameters, geometry, mixture_rows, scales_report
+    from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
+    from robot_foundry.trainer.tasks.vla.resolve import check_origin, first_scales
 
     config = job.config
     parameters = count_parameters(config.model, geometry(config, job.spaces))
@@ -137,7 +137,7 @@ def _emit_plan(job: Job, as_json: bool) -> None:
 
 
 def _train(job: Job, pointer: Path | None, as_json: bool, is_main: bool) -> None:
-    from robot_foundry.trainer.checkpoint import write_pointer
+    from robot_foundry.trainer.checkpoints.checkpoint import write_pointer
     from robot_foundry.trainer.run import run_vla
 
     if is_main:

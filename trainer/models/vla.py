@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from robot_foundry.trainer.models.attention import init_linears
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
-from robot_foundry.trainer.models.inputs import Inputs
 from robot_foundry.trainer.models.vlm import VLM, VLMConfig
+from robot_foundry.trainer.tasks.vla.inputs import Inputs
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.refs import component_version
 from robot_foundry.catalog.store import Store
 from robot_foundry.normalization.normalizer import Normalizer
-from robot_foundry.trainer.build import Spaces
-from robot_foundry.trainer.models.inputs import Scales
+from robot_foundry.trainer.tasks.vla.build import Spaces
+from robot_foundry.trainer.tasks.vla.inputs import Scales
 
 
 def outlier_notes(store: Store, mixture: Mixture, spaces: Spaces, stream: str, scales: Scales) -> list[str]:

@@ -17,8 +17,8 @@ from ruamel.yaml.error import YAMLError
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 from robot_foundry.runtime.files import read_utf8
-from robot_foundry.trainer.config import Config, problems
 from robot_foundry.trainer.models.presets import PRESETS
+from robot_foundry.trainer.tasks.vla.config import Config, problems
 
 PACKAGED = Path(__file__).parent.parent / "recipes"
 DEFAULT = "vla_tiny"

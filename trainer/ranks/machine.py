@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from robot_foundry.trainer.config import RunConfig
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.ranks.ranks import World
+from robot_foundry.trainer.tasks.vla.config import RunConfig
 
 SHARED_CORES = "FOUNDRY_SHARED_CORES"  # set where OMP_NUM_THREADS is the launcher's choice and not the user's
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.agreement import everywhere, from_main, unlike
-from robot_foundry.trainer.job import Job
-from robot_foundry.trainer.parallel import World
-from robot_foundry.trainer.recipe import completed
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.ranks.agreement import everywhere, from_main, unlike
+from robot_foundry.trainer.ranks.ranks import World
+from robot_foundry.trainer.recipes.reader import completed
+from robot_foundry.trainer.tasks.vla.resolve import Job
 
 
 @dataclass(frozen=True)

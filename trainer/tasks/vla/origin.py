@@ -20,11 +20,11 @@ from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, nearest
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.build import Spaces, scales_from_json
-from robot_foundry.trainer.config import DataConfig
-from robot_foundry.trainer.models.inputs import Scales
-from robot_foundry.trainer.recipe import completed
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.recipes.reader import completed
+from robot_foundry.trainer.tasks.vla.build import Spaces, scales_from_json
+from robot_foundry.trainer.tasks.vla.config import DataConfig
+from robot_foundry.trainer.tasks.vla.inputs import Scales
 
 # Parameters with an axis of dims: of which union, which axis, how often the dims repeat on it (value, mask).
 DIM_AXES: Mapping[str, tuple[str, int, int]] = {

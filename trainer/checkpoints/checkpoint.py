@@ -33,9 +33,9 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_distribut
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.runtime.killpoint import kill_point
-from robot_foundry.trainer import proof
-from robot_foundry.trainer.parallel import World
-from robot_foundry.trainer.proof import TornCheckpoint
+from robot_foundry.trainer.checkpoints import proof
+from robot_foundry.trainer.checkpoints.proof import TornCheckpoint
+from robot_foundry.trainer.ranks.ranks import World
 
 STATE = "state.json"
 FORMAT = 2  # from 2 on there is a manifest

@@ -20,10 +20,10 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import FoundryError, nearest
 from robot_foundry.runtime.keyed import key
-from robot_foundry.trainer.config import Config
-from robot_foundry.trainer.models.inputs import Inputs, Scales, build_draws, build_inputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA, Geometry, VLAConfig
+from robot_foundry.trainer.tasks.vla.config import Config
+from robot_foundry.trainer.tasks.vla.inputs import Inputs, Scales, build_draws, build_inputs
 from robot_foundry.windows.chunk_statistics import chunk_statistics, frame_multiples, represented_union
 from robot_foundry.windows.timing import Steps
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from robot_foundry.runtime.cluster import package_versions
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.ranks.ranks import World
 
 T = TypeVar("T")
 # What computes, decodes or reads tables.

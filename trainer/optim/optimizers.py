@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.trainer.config import OptimConfig
-from robot_foundry.trainer.muon import Muon
+from robot_foundry.trainer.optim.muon import Muon
+from robot_foundry.trainer.tasks.vla.config import OptimConfig
 
 # Hidden matrices: blocks, and what brings pictures to them. Embeddings and both ends of the head are not.
 _HIDDEN = (".blocks.", ".stem.", ".projector.")

@@ -24,8 +24,10 @@ from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.normalization.report import HEADERS, as_text
 from robot_foundry.normalization.representation import base_axes_note
 from robot_foundry.runtime.errors import FoundryError, UsageError
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.build import (
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.tokenizer import ByteTokenizer
+from robot_foundry.trainer.recipes.reader import decisive, default_dir, resolved, write_yaml
+from robot_foundry.trainer.tasks.vla.build import (
     Spaces,
     build_model,
     fit_scales,
@@ -34,11 +36,9 @@ from robot_foundry.trainer.build import (
     scales_report,
     scales_to_json,
 )
-from robot_foundry.trainer.config import KEEP, Config, DataConfig
-from robot_foundry.trainer.models.inputs import Scales
-from robot_foundry.trainer.models.tokenizer import ByteTokenizer
-from robot_foundry.trainer.origin import Origin
-from robot_foundry.trainer.recipe import decisive, default_dir, resolved, write_yaml
+from robot_foundry.trainer.tasks.vla.config import KEEP, Config, DataConfig
+from robot_foundry.trainer.tasks.vla.inputs import Scales
+from robot_foundry.trainer.tasks.vla.origin import Origin
 from robot_foundry.windows.mixing import warnings_for, window_rows
 
 

@@ -12,13 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from robot_foundry.runtime.errors import FoundryWarning
-from robot_foundry.trainer import checkpoint, machine
-from robot_foundry.trainer.job import Job, checkpoint_files, lineage
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.checkpoints.resume import Start
 from robot_foundry.trainer.meters import Meters
-from robot_foundry.trainer.models.inputs import Scales
-from robot_foundry.trainer.parallel import World
-from robot_foundry.trainer.resume import Start
+from robot_foundry.trainer.ranks import machine
+from robot_foundry.trainer.ranks.ranks import World
 from robot_foundry.trainer.substitutes import Substitutes
+from robot_foundry.trainer.tasks.vla.inputs import Scales
+from robot_foundry.trainer.tasks.vla.resolve import Job, checkpoint_files, lineage
 
 
 @dataclass
