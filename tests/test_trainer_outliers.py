@@ -19,8 +19,8 @@ from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest import ingest
 from robot_foundry.runtime.errors import FoundryWarning
 from robot_foundry.trainer.checkpoints import checkpoint
-from robot_foundry.trainer.tasks.vla.build import fit_scales
-from robot_foundry.trainer.tasks.vla.resolve import resolve_job
+from robot_foundry.trainer.tasks.vla.resolve import resolve_vla
+from robot_foundry.trainer.tasks.vla.scales import fit_scales
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
@@ -46,7 +46,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def scales(store: Store, name: str, scope: str) -> Any:
     config = h.tiny(store, "unused", f"data.mix={name}", f"data.normalization_scope={scope}", *BY_TIME)
-    job = resolve_job(config)
+    job = resolve_vla(config)
     return fit_scales(store, job.mixture, config, job.spaces)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,7 +22,9 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from robot_foundry.runtime.errors import FoundryError, Preempted
+from robot_foundry.trainer.models.initial import allocated
 
+DEVICES = ("auto", "cpu", "cuda")
 _FAILED = "robot_foundry/failed"  # in the ranks' store: who failed first, and why
 _GONE = ("closed by peer", "reset by peer", "Broken pipe")  # how gloo says that a process is gone
 _SILENT = ("Timed out waiting", "wait timeout after")  # and that it did not answer
@@ -31,7 +33,7 @@ PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
-class World:
+class Ranks:
     """This process among its peers."""
 
     rank: int
@@ -41,6 +43,13 @@ class World:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    def place(self, make: Callable[[], nn.Module]) -> nn.Module:
+        """The model that `make` makes, with memory on this rank and no values yet.
+
+        Each rank holds all of it. One that is to be sharded must be so here, before it has any memory.
+        """
+        return allocated(make, self.device)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model as the loop calls it; its gradients become means over ranks."""
@@ -88,7 +97,7 @@ class World:
 
 
 @contextlib.contextmanager
-def world(device: str) -> Iterator[World]:
+def joined(device: str) -> Iterator[Ranks]:
     """Join the ranks that the environment names (RANK, WORLD_SIZE, LOCAL_RANK as torchrun sets them).
 
     A rank that fails inside says so to the others, whose next exchange then fails with its sentence.
@@ -102,13 +111,13 @@ def world(device: str) -> Iterator[World]:
     else:
         chosen = torch.device("cpu")
     if size == 1:
-        yield World(rank, size, chosen)
+        yield Ranks(rank, size, chosen)
         return
     store, rank, size = next(rendezvous("env://", rank, size))
     backend = "gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl"
     try:
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
-        yield World(rank, size, chosen)
+        yield Ranks(rank, size, chosen)
     except Preempted:
         raise
     except Exception as error:
@@ -152,22 +161,3 @@ def _lost(error: Exception, rank: int) -> FoundryError | None:
             hint="end all ranks and look at what the others did last; the same command goes on",
         )
     return None
-
-
-@contextlib.contextmanager
-def numerics(determinism: str) -> Iterator[None]:
-    """`strict` admits only operations that give the same bits in every run."""
-    if determinism != "strict":
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled()
-    settings: Any = torch.utils.deterministic
-    fill = settings.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    settings.fill_uninitialized_memory = False  # costs time, and all memory is written before it is read
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        settings.fill_uninitialized_memory = fill

@@ -9,11 +9,13 @@ from robot_foundry.catalog.manifest import known_manifest
 from robot_foundry.catalog.refs import component_version
 from robot_foundry.catalog.store import Store
 from robot_foundry.normalization.normalizer import Normalizer
-from robot_foundry.trainer.tasks.vla.build import Spaces
-from robot_foundry.trainer.tasks.vla.inputs import Scales
+from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
+from robot_foundry.trainer.tasks.vla.scales import Scales
 
 
-def outlier_notes(store: Store, mixture: Mixture, spaces: Spaces, stream: str, scales: Scales) -> list[str]:
+def outlier_notes(
+    store: Store, mixture: Mixture, spaces: PolicySpaces, stream: str, scales: Scales
+) -> list[str]:
     """A line for each quantity that has outliers: its furthest one, and the steps of the chunk that have any.
 
     The frame is the one that the data checks found when the version was made. Relative targets have the
