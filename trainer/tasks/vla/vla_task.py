@@ -27,7 +27,6 @@ from robot_foundry.trainer.tasks.vla.inputs import InputMaker
 from robot_foundry.trainer.tasks.vla.origin import Origin
 from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
-from robot_foundry.trainer.tasks.vla.prepared_stream import PreparedStream
 from robot_foundry.trainer.tasks.vla.recipe import completed, decisive, default_dir
 from robot_foundry.trainer.tasks.vla.scales import Scales, fit_scales, scales_from_json, scales_to_json
 
@@ -131,12 +130,11 @@ class MeasuredVLA:
             accumulate=task.config.run.accumulate if training else 1,
             pinned=ranks.device.type == "cuda",
         )
-        loader = load(
+        return load(
             task.mixture, data.window, seed=task.config.seed, global_batch=data.global_batch, rank=ranks.rank,
             world=ranks.size, threads=data.threads, store=task.store, split="train" if training else "val",
-            max_substituted=1.0,
+            max_substituted=1.0, prepare=prepare,
         )  # fmt: skip
-        return PreparedStream(loader, prepare)
 
     def files(self) -> dict[str, str]:
         task = self.task
