@@ -47,7 +47,7 @@ class Prepared:
 class Stream(Protocol):
     """This rank's rows of the optimiser steps b, b + 1, … of one split; `batch(b)` gives any one.
 
-    state_dict, load_state_dict  where it stands: `b`, and whose order it is
+    state_dict, load_state_dict  where it stands: `b`, and whose order it is, `mixture_id` among it
     substitutions                what was read in the place of damaged samples so far
     """
 
