@@ -22,7 +22,7 @@ from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA, Geometry, Inputs, Targets
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import Optimizers
-from robot_foundry.trainer.recipes.reader import PACKAGED
+from robot_foundry.trainer.recipes.form import PACKAGED
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.draws import build_draws
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe

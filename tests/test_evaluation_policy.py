@@ -27,7 +27,7 @@ from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
-from robot_foundry.trainer.tasks.vla.resolve import resolve_vla
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 TINY = runpy.run_path(str(Path(__file__).with_name("trainer_runs.py")))["TINY"]
 

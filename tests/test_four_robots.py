@@ -16,7 +16,7 @@ from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.policy.policy import Policy
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
-from robot_foundry.trainer.tasks.vla.resolve import resolve_vla
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 POSE = ("ee_position", "ee_rot6d", "gripper_opening")

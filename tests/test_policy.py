@@ -23,7 +23,7 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.openloop import chunk_errors, openloop
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
-from robot_foundry.trainer.tasks.vla.resolve import resolve_vla
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 POSE = ActionSpace(h.POSE)

@@ -14,7 +14,7 @@ import pytest
 
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer.tasks.vla.resolve import pinned, resolve_vla
+from robot_foundry.trainer.tasks.vla.resolving import pinned, resolve_vla
 
 runs = runpy.run_path(str(Path(__file__).with_name("trainer_runs.py")))
 

@@ -19,7 +19,7 @@ from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest import ingest
 from robot_foundry.runtime.errors import FoundryWarning
 from robot_foundry.trainer.checkpoints import checkpoint
-from robot_foundry.trainer.tasks.vla.resolve import resolve_vla
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 from robot_foundry.trainer.tasks.vla.scales import fit_scales
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))

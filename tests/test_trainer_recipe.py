@@ -21,10 +21,10 @@ from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.presets import DECODERS, FLOWS
 from robot_foundry.trainer.optim.schedule import multiplier
-from robot_foundry.trainer.recipes.reader import PACKAGED, resolved
+from robot_foundry.trainer.recipes.form import PACKAGED, resolved
 from robot_foundry.trainer.recipes.yaml_text import read_yaml, write_yaml
 from robot_foundry.trainer.tasks.vla.recipe import decisive, default_dir, from_resolved, read_recipe
-from robot_foundry.trainer.tasks.vla.resolve import resolve_vla
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 

@@ -23,7 +23,7 @@ from robot_foundry.trainer.outcome import Outcome
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
-from robot_foundry.trainer.tasks.vla.resolve import resolve_vla
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 TINY = (
     "data.window.image=[16, 16]",

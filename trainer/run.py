@@ -15,8 +15,8 @@ import filelock
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning, Preempted
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.trainer.checkpoints.history import History
 from robot_foundry.trainer.checkpoints.resume import Start, choose_start
+from robot_foundry.trainer.checkpoints.run_history import History
 from robot_foundry.trainer.checkpoints.saving import Saver
 from robot_foundry.trainer.evaluate import HeldOut
 from robot_foundry.trainer.learner import Learner, build_learner

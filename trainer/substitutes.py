@@ -46,10 +46,10 @@ class Substitutes:
         self._ranks, self._streams, self._limit = ranks, streams, limit
         self.counts = {split: int(counts.get(split, 0)) for split in (TRAIN, HELD_OUT)}
         self.damaged = [dict(entry) for entry in damaged]
-        self._known = {_member(entry) for entry in self.damaged}
+        self._listed = {_member(entry) for entry in self.damaged}
         self._taken = dict.fromkeys(streams, 0)
         # Held-out samples are the same in each evaluation, so they are not added to those before a restart.
-        self._found = {TRAIN: self.counts[TRAIN], HELD_OUT: 0}
+        self._replaced = {TRAIN: self.counts[TRAIN], HELD_OUT: 0}
 
     @property
     def total(self) -> int:
@@ -66,34 +66,34 @@ class Substitutes:
 
         Tells the main rank's user of each damaged member once. FoundryError above the limit.
         """
-        own = [asdict(item) for item in self._own(split)]
-        found = sorted(
-            (item for part in self._ranks.gather(own) for item in part), key=lambda item: item["k"]
+        here = [asdict(item) for item in self._untaken(split)]
+        everywhere = sorted(
+            (item for part in self._ranks.gather(here) for item in part), key=lambda item: item["k"]
         )
-        self._taken[split] += len(own)
-        self._found[split] += len(found)
-        self.counts[split] = self._found[split]
-        for item in found:
+        self._taken[split] += len(here)
+        self._replaced[split] += len(everywhere)
+        self.counts[split] = self._replaced[split]
+        for item in everywhere:
             self._tell(item)
-        if found:
+        if everywhere:
             check_substituted(
                 self.counts[split],
                 seen,
-                Substitution(**found[-1]),
+                Substitution(**everywhere[-1]),
                 at_least=MAX_SUBSTITUTIONS,
                 share=self._limit,
-                hint=f"foundry-data validate {found[-1]['version']} --deep names all of them; "
+                hint=f"foundry-data validate {everywhere[-1]['version']} --deep names all of them; "
                 "run.max_substituted is the limit",
             )
 
-    def _own(self, split: str) -> Sequence[Any]:
+    def _untaken(self, split: str) -> Sequence[Any]:
         stream = self._streams.get(split)
         return () if stream is None else stream.substitutions[self._taken[split] :]
 
     def _tell(self, item: Mapping[str, Any]) -> None:
-        if _member(item) in self._known:
+        if _member(item) in self._listed:
             return
-        self._known.add(_member(item))
+        self._listed.add(_member(item))
         if len(self.damaged) < LISTED:
             names = ("dataset", "shard", "member", "sample", "substitute", "reason")
             self.damaged.append({name: item[name] for name in names})

@@ -10,7 +10,7 @@ import click
 
 from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import emit, note, table
-from robot_foundry.cli.train.training import is_main, launch, split_arguments, train
+from robot_foundry.cli.train.common import is_main, launch, split_arguments, train
 
 if TYPE_CHECKING:
     from robot_foundry.trainer.tasks.vla.vla_task import VLATask
@@ -49,7 +49,7 @@ def command(
     the last checkpoint. Under torchrun every process is a rank.
     """
     from robot_foundry.trainer.tasks.vla.recipe import DEFAULT, read_recipe
-    from robot_foundry.trainer.tasks.vla.resolve import pinned, resolve_vla
+    from robot_foundry.trainer.tasks.vla.resolving import pinned, resolve_vla
 
     recipe, overrides = split_arguments(arguments)
     if store is not None and not any(item.startswith("data.store=") for item in overrides):
@@ -74,7 +74,7 @@ def command(
 def _emit_plan(task: VLATask, as_json: bool) -> None:
     from robot_foundry.normalization.report import HEADERS, as_text
     from robot_foundry.trainer.recipes.yaml_text import write_yaml
-    from robot_foundry.trainer.tasks.vla.plan import planned
+    from robot_foundry.trainer.tasks.vla.dry_run import planned
 
     plan = planned(task)
     for line in plan.warnings:

@@ -121,13 +121,13 @@ def find(path: Path) -> Path:
                 error.hint = f"give the run, {parent.parent}, for its newest whole checkpoint"
             raise
         return path
-    found = newest_whole(path)
-    if found is None:
+    newest = newest_whole(path)
+    if newest is None:
         what = "holds no complete checkpoint" if path.is_dir() else "does not exist"
         raise FoundryError(f"{path} {what}", hint="foundry-train vla writes one under RUN/checkpoints")
-    for reason in found.passed_over:
-        warnings.warn(f"{reason}; {found.folder.name} is used instead", FoundryWarning, stacklevel=2)
-    return found.folder
+    for reason in newest.passed_over:
+        warnings.warn(f"{reason}; {newest.folder.name} is used instead", FoundryWarning, stacklevel=2)
+    return newest.folder
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from robot_foundry.trainer.checkpoints import tensors
-from robot_foundry.trainer.checkpoints.history import History
 from robot_foundry.trainer.checkpoints.resume import Resumable, Start
 from robot_foundry.trainer.checkpoints.retention import RetentionSettings, retain
+from robot_foundry.trainer.checkpoints.run_history import History
 from robot_foundry.trainer.meters import Meters
 from robot_foundry.trainer.ranks.ranks import Ranks
 

@@ -46,8 +46,8 @@ def save(
     ranks.barrier()
     with _one_sentence(partial):
         save_distributed(dict(tensors), storage_writer=FileSystemWriter(partial), no_dist=ranks.size == 1)
-    own = [path.name for path in partial.glob(f"__{ranks.rank}_*.distcp")]
-    parts: list[proof.Entries] = ranks.gather(proof.entries(partial, own))
+    written = [path.name for path in partial.glob(f"__{ranks.rank}_*.distcp")]
+    parts: list[proof.Entries] = ranks.gather(proof.entries(partial, written))
     if ranks.is_main:
         texts = {**files, STATE: json.dumps({"format": FORMAT, **state}, indent=1)}
         for name, text in texts.items():

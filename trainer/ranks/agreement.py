@@ -34,8 +34,8 @@ def agree(ranks: Ranks, values: Mapping[str, Any], hint: str | None = None) -> N
     first, *others = ranks.gather(dict(values))
     lines = [
         f"\n  rank {rank}: {path} is {here!r}, on rank 0 {there!r}"
-        for rank, own in enumerate(others, start=1)
-        for path, there, here in unlike(first, own)
+        for rank, values in enumerate(others, start=1)
+        for path, there, here in unlike(first, values)
     ]
     if lines:
         raise FoundryError(f"the ranks do not agree, so nothing was trained:{''.join(lines)}", hint=hint)
@@ -58,10 +58,10 @@ def from_main(ranks: Ranks, work: Callable[[], Any]) -> Any:
     if ranks.size == 1:
         return work()
     value, problem = _tried(work) if ranks.is_main else (None, None)
-    told = ranks.gather([value, problem])[0]
-    if told[1] is not None:
-        raise FoundryError(told[1]["message"], hint=told[1]["hint"])
-    return told[0]
+    value, problem = ranks.gather([value, problem])[0]
+    if problem is not None:
+        raise FoundryError(problem["message"], hint=problem["hint"])
+    return value
 
 
 def versions() -> dict[str, str]:

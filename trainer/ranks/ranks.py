@@ -130,10 +130,10 @@ def joined(device: str) -> Iterator[Ranks]:
 def _told_to_others(error: Exception, store: Store, rank: int) -> Exception:
     """The error to end with: that of the rank that failed first, where this one only lost its peers."""
     lost = _lost(error, rank)
-    own = json.dumps({"rank": rank, "message": str(error) or type(error).__name__})
+    failure = json.dumps({"rank": rank, "message": str(error) or type(error).__name__})
     try:
         if lost is None:
-            first = json.loads(store.compare_set(_FAILED, "", own))
+            first = json.loads(store.compare_set(_FAILED, "", failure))
         else:  # it did not fail itself, so no other rank shall name it
             first = json.loads(store.get(_FAILED)) if store.check([_FAILED]) else None
     except (RuntimeError, ValueError):  # whoever keeps the store has gone, too
@@ -149,15 +149,15 @@ def _lost(error: Exception, rank: int) -> FoundryError | None:
     """What to say where another rank is gone or silent; None where this one failed itself."""
     if not isinstance(error, RuntimeError):
         return None
-    told = str(error).partition("\n")[0]
-    if any(words in told for words in _GONE):
+    reason = str(error).partition("\n")[0]
+    if any(words in reason for words in _GONE):
         return FoundryError(
-            f"rank {rank} lost the connection to another rank ({told})",
+            f"rank {rank} lost the connection to another rank ({reason})",
             hint="the output of the rank that ended first says why",
         )
-    if any(words in told for words in _SILENT):
+    if any(words in reason for words in _SILENT):
         return FoundryError(
-            f"rank {rank} waited for another rank in vain ({told})",
+            f"rank {rank} waited for another rank in vain ({reason})",
             hint="end all ranks and look at what the others did last; the same command goes on",
         )
     return None

@@ -17,7 +17,7 @@ from robot_foundry.ingest.robot.interface import interface_of
 from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.normalization.report import HEADERS, as_text
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
-from robot_foundry.trainer.recipes.reader import resolved
+from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.recipes.yaml_text import write_yaml
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces

@@ -9,9 +9,9 @@ from typing import Any
 
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.trainer.models.presets import PRESETS
-from robot_foundry.trainer.recipes import reader
+from robot_foundry.trainer.recipes import form
+from robot_foundry.trainer.recipes.form import RecipeForm, resolved
 from robot_foundry.trainer.recipes.layers import overlay
-from robot_foundry.trainer.recipes.reader import RecipeForm, resolved
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig, problems
 
 DEFAULT = "vla_tiny"
@@ -19,13 +19,13 @@ FORM = RecipeForm(VLATaskConfig, problems, DEFAULT, PRESETS)
 
 
 def read_recipe(recipe: str | Path | None, overrides: Iterable[str] = ()) -> VLATaskConfig:
-    """The configuration of a recipe of a policy, see `trainer.recipes.reader`; None is the default recipe."""
-    return reader.read_recipe(FORM, recipe, overrides)
+    """The configuration of a recipe of a policy, see `trainer.recipes.form`; None is the default recipe."""
+    return form.read_recipe(FORM, recipe, overrides)
 
 
 def from_resolved(values: Mapping[str, Any]) -> VLATaskConfig:
     """The configuration that a config.yaml holds; UsageError where it fits this version no longer."""
-    return reader.from_resolved(FORM, values)
+    return form.from_resolved(FORM, values)
 
 
 def decisive(config: VLATaskConfig) -> dict[str, Any]:

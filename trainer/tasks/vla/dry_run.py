@@ -9,7 +9,7 @@ import torch
 
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.trainer.models.vla import VLA
-from robot_foundry.trainer.recipes.reader import resolved
+from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.tasks.vla.scales import scales_report
 from robot_foundry.trainer.tasks.vla.vla_task import MeasuredVLA, VLATask
 
