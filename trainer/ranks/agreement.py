@@ -34,8 +34,8 @@ def agree(ranks: Ranks, values: Mapping[str, Any], hint: str | None = None) -> N
     first, *others = ranks.gather(dict(values))
     lines = [
         f"\n  rank {rank}: {path} is {here!r}, on rank 0 {there!r}"
-        for rank, values in enumerate(others, start=1)
-        for path, there, here in unlike(first, values)
+        for rank, theirs in enumerate(others, start=1)
+        for path, there, here in unlike(first, theirs)
     ]
     if lines:
         raise FoundryError(f"the ranks do not agree, so nothing was trained:{''.join(lines)}", hint=hint)

@@ -121,13 +121,13 @@ def joined(device: str) -> Iterator[Ranks]:
     except Preempted:
         raise
     except Exception as error:
-        raise _told_to_others(error, store, rank) from error
+        raise _shared_failure(error, store, rank) from error
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _told_to_others(error: Exception, store: Store, rank: int) -> Exception:
+def _shared_failure(error: Exception, store: Store, rank: int) -> Exception:
     """The error to end with: that of the rank that failed first, where this one only lost its peers."""
     lost = _lost(error, rank)
     failure = json.dumps({"rank": rank, "message": str(error) or type(error).__name__})
