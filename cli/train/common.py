@@ -37,8 +37,11 @@ def launch(nproc: int, *overrides: str) -> None:
     sys.exit(run_ranks([sys.executable, "-c", program, *sys.argv[1:], *overrides], nproc))
 
 
-def train(task: Task, pointer: Path | None, as_json: bool) -> None:
-    """Train a task to its end, name its checkpoint in the pointer file, and print what came of it."""
+def train(task: Task, pointer: Path | None, as_json: bool, next_command: str) -> None:
+    """Train a task to its end, name its checkpoint in the pointer file, and print what came of it.
+
+    `next_command` is what one would do with a run, whose folder is added to it.
+    """
     from robot_foundry.trainer.checkpoints.checkpoint import write_pointer
     from robot_foundry.trainer.run import run_task
 
@@ -48,11 +51,10 @@ def train(task: Task, pointer: Path | None, as_json: bool) -> None:
     if is_main():
         if pointer is not None:
             write_pointer(pointer, outcome.checkpoint, step=outcome.step, weights=outcome.weights)
-        _emit_outcome(outcome, as_json)
+        _emit_outcome(outcome, as_json, f"{next_command} {outcome.run_dir}")
 
 
-def _emit_outcome(outcome: Outcome, as_json: bool) -> None:
-    next_command = f"foundry-eval openloop {outcome.run_dir}"
+def _emit_outcome(outcome: Outcome, as_json: bool, next_command: str) -> None:
     result = {
         "run_dir": outcome.run_dir,
         "checkpoint": outcome.checkpoint,

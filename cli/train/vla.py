@@ -68,7 +68,7 @@ def command(
     if dry_run:
         _emit_plan(task, as_json)
     else:
-        train(task, pointer, as_json)
+        train(task, pointer, as_json, next_command="foundry-eval openloop")
 
 
 def _emit_plan(task: VLATask, as_json: bool) -> None:
