@@ -68,7 +68,8 @@ def allocated(make: Callable[[], M], device: torch.device | str) -> M:
     """
     with torch.device("meta"):
         model = make()
-    # Buffers are constants, which have values from the start.
+    # Buffers are constants: made under torch.device("cpu") they have values from the start.
+    assert not any(buffer.is_meta for buffer in model.buffers())
     return model._apply(lambda t: torch.empty_like(t, device=device) if t.is_meta else t.to(device))
 
 
