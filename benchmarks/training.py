@@ -17,19 +17,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robot_foundry.trainer.build import build_model
-from robot_foundry.trainer.config import Config
-from robot_foundry.trainer.models.inputs import Inputs, Targets, build_draws
+from robot_foundry.trainer.models.initial import allocated, initialise
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
-from robot_foundry.trainer.models.vla import Geometry
-from robot_foundry.trainer.optim import Ema, Optimizers
-from robot_foundry.trainer.recipe import PACKAGED, read_recipe
+from robot_foundry.trainer.models.vla import VLA, Geometry, Inputs, Targets
+from robot_foundry.trainer.optim.average import Ema
+from robot_foundry.trainer.optim.optimizers import Optimizers
+from robot_foundry.trainer.recipes.form import PACKAGED
+from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
+from robot_foundry.trainer.tasks.vla.draws import build_draws
+from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 
 DIMS = 10
 TEXT = "touch the yellow can"
 
 
-def random_inputs(config: Config, batch: int) -> Inputs:
+def random_inputs(config: VLATaskConfig, batch: int) -> Inputs:
     window, rng = config.data.window, np.random.default_rng(0)
     assert window.image is not None
     views = len(window.cameras) * window.history
@@ -65,12 +67,11 @@ def least(work: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
-def measure(config: Config, steps: int) -> dict[str, float]:
+def measure(config: VLATaskConfig, steps: int) -> dict[str, float]:
     window, batch = config.data.window, config.data.global_batch
     assert window.image is not None
-    model = build_model(
-        config.model, Geometry(DIMS, DIMS, window.history, window.horizon, window.image), seed=0
-    )
+    sizes = Geometry(DIMS, DIMS, window.history, window.horizon, window.image)
+    model = initialise(allocated(lambda: VLA(config.model, sizes), "cpu"), seed=0)
     optimizers = Optimizers(model, config.optim)
     ema = Ema(model, power=config.optim.ema_power, maximum=config.optim.ema_max)
     inputs, one = random_inputs(config, batch), random_inputs(config, 1)

@@ -63,7 +63,7 @@ class ActorSpec:
         """The same with the very checkpoint: a training run that goes on must not change it midway."""
         if self.run is None:
             return self
-        from robot_foundry.trainer import checkpoint
+        from robot_foundry.trainer.checkpoints import checkpoint
 
         return replace(self, run=str(checkpoint.find(Path(self.run))))
 

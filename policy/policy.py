@@ -22,20 +22,16 @@ from robot_foundry.policy.pace import Pace
 from robot_foundry.policy.robot import RobotSide, alike
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.build import (
-    DatasetSpaces,
-    Spaces,
-    build_model,
-    dataset_steps,
-    geometry,
-    scales_from_json,
-)
-from robot_foundry.trainer.config import Config
-from robot_foundry.trainer.models.inputs import Scales, build_inputs
+from robot_foundry.trainer.checkpoints import checkpoint, tensors
+from robot_foundry.trainer.models.initial import allocated
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA
-from robot_foundry.trainer.recipe import from_resolved, read_yaml
+from robot_foundry.trainer.recipes.yaml_text import read_yaml
+from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
+from robot_foundry.trainer.tasks.vla.inputs import build_inputs
+from robot_foundry.trainer.tasks.vla.policy_spaces import DatasetSpaces, PolicySpaces, dataset_steps, geometry
+from robot_foundry.trainer.tasks.vla.recipe import from_resolved
+from robot_foundry.trainer.tasks.vla.scales import Scales, scales_from_json
 from robot_foundry.windows.moments import filled_moments, known_dims
 from robot_foundry.windows.timing import Steps
 
@@ -55,8 +51,8 @@ class Policy:
     rate.
     """
 
-    config: Config
-    spaces: Spaces
+    config: VLATaskConfig
+    spaces: PolicySpaces
     scales: Scales
     tokenizer: ByteTokenizer
     model: VLA
@@ -70,17 +66,17 @@ class Policy:
         source = checkpoint.find(Path(folder))
         config_text = (source / "config.yaml").read_text(encoding="utf-8")
         config = from_resolved(read_yaml(config_text, str(source / "config.yaml")))
-        spaces = Spaces.from_json(checkpoint.read_json(source, "spaces.json"))
-        model = build_model(config.model, geometry(config, spaces), seed=0)
+        spaces = PolicySpaces.from_json(checkpoint.read_json(source, "spaces.json"))
+        model = allocated(lambda: VLA(config.model, geometry(config, spaces)), device)
         robots = source / "robots.json"  # older checkpoints have none
         kind = "ema" if config.optim.ema_max else "model"
-        checkpoint.load(source, {f"{kind}/{name}": p.detach() for name, p in model.named_parameters()})
+        tensors.load(source, {f"{kind}/{name}": p.detach() for name, p in model.named_parameters()})
         return cls(
             config,
             spaces,
             scales_from_json(checkpoint.read_json(source, "normalizer.json")),
             ByteTokenizer.from_json(checkpoint.read_json(source, "tokenizer.json")),
-            model.to(device).eval(),
+            model.eval(),
             checkpoint.read_json(source, "lineage.json"),
             torch.device(device),
             checkpoint.read_json(source, robots.name) if robots.exists() else {},

@@ -24,7 +24,7 @@ from robot_foundry.cli.output import run
 from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.storage.storage_local import LocalStorage
-from robot_foundry.trainer.job import resolve_job
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 from robot_foundry.windows.window import WindowSpec
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
@@ -114,7 +114,7 @@ def test_a_stored_mixture_is_read_once_and_so_are_its_components(folder: Path, c
 def test_a_job_reads_each_manifest_and_lists_each_dataset_once(
     folder: Path, tmp_path: Path, calls: Counter[str], split: str
 ) -> None:
-    job = resolve_job(h.tiny(Store(folder), tmp_path, f"data.mix={WEIGHTS}", split, "data.val_fraction=1/3"))
+    job = resolve_vla(h.tiny(Store(folder), tmp_path, f"data.mix={WEIGHTS}", split, "data.val_fraction=1/3"))
     check_once(calls, "lift", "push")
     for part in ("train", "val"):
         with load(

@@ -21,8 +21,8 @@ import pytest
 from robot_foundry.catalog.store import Store
 from robot_foundry.policy import Policy
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
-from robot_foundry.trainer import checkpoint, proof
-from robot_foundry.trainer.proof import TornCheckpoint
+from robot_foundry.trainer.checkpoints import checkpoint, proof
+from robot_foundry.trainer.checkpoints.proof import TornCheckpoint
 
 SCRIPT = Path(__file__).with_name("trainer_runs.py")
 h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))

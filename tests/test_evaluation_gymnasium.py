@@ -24,9 +24,9 @@ from robot_foundry.ingest.engine import ingest
 from robot_foundry.normalization.space import Dim
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer.job import resolve_job
-from robot_foundry.trainer.recipe import read_recipe
-from robot_foundry.trainer.run import run_vla
+from robot_foundry.trainer.run import run_task
+from robot_foundry.trainer.tasks.vla.recipe import read_recipe
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 RANDOM = ActorSpec(run=None)
 worlds = runpy.run_path(str(Path(__file__).with_name("gymnasium_worlds.py")))
@@ -232,7 +232,7 @@ def test_a_policy_trained_on_recordings_of_an_environment_acts_in_it(tmp_path: P
         f"data.store={tmp_path / 'store'}",
         f"run.dir={tmp_path / 'run'}",
     ]
-    run_vla(resolve_job(read_recipe(None, overrides)), quiet=True)
+    run_task(resolve_vla(read_recipe(None, overrides)), quiet=True)
     spec = RolloutSpec(ActorSpec(str(tmp_path / "run")), "touch", episodes=3, max_steps=6, world=GANTRY)
     result = rollout(spec, quiet=True)
     assert [episode.steps for episode in result.episodes] == [6] * 3 and spec.condition == "policy"

@@ -25,9 +25,9 @@ from robot_foundry.ingest.engine import ingest
 from robot_foundry.policy.actions import Actions
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer.job import resolve_job
-from robot_foundry.trainer.recipe import read_recipe
-from robot_foundry.trainer.run import run_vla
+from robot_foundry.trainer.run import run_task
+from robot_foundry.trainer.tasks.vla.recipe import read_recipe
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 TINY = runpy.run_path(str(Path(__file__).with_name("trainer_runs.py")))["TINY"]
 
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("strided", ["data.mix=sim", "data.window.stride=2", "data.window.history=2", "run.steps=1"]),
         ("fine", ["data.mix=sim", "data.window.control_hz=15", "data.window.history=0.2s", "run.steps=1"]),
     ):
-        run_vla(resolve_job(read_recipe(None, [*shared, f"run.dir={root / name}", *overrides])), quiet=True)
+        run_task(resolve_vla(read_recipe(None, [*shared, f"run.dir={root / name}", *overrides])), quiet=True)
     return root
 
 

@@ -14,9 +14,9 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.policy.policy import Policy
-from robot_foundry.trainer.job import resolve_job
-from robot_foundry.trainer.recipe import read_recipe
-from robot_foundry.trainer.run import run_vla
+from robot_foundry.trainer.run import run_task
+from robot_foundry.trainer.tasks.vla.recipe import read_recipe
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 POSE = ("ee_position", "ee_rot6d", "gripper_opening")
@@ -60,8 +60,8 @@ def trained(store: Store, request: pytest.FixtureRequest, tmp_path_factory: pyte
         f"run.dir={tmp_path_factory.mktemp('run')}", "run.steps=3", "data.global_batch=8", "model.draws=1",
         f"data.window.horizon={HORIZON}", "run.eval_samples=8", f"data.normalization={request.param}",
     )  # fmt: skip
-    job = resolve_job(read_recipe("vla_tiny", overrides))
-    outcome = run_vla(job, quiet=True)
+    job = resolve_vla(read_recipe("vla_tiny", overrides))
+    outcome = run_task(job, quiet=True)
     return SimpleNamespace(job=job, outcome=outcome, policy=Policy.load(outcome.run_dir))
 
 

@@ -23,7 +23,7 @@ from robot_foundry.loader.load import load
 from robot_foundry.loader.robot.dataset import open as open_dataset
 from robot_foundry.policy import Policy
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.trainer.recipe import read_recipe
+from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]

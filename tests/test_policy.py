@@ -23,7 +23,7 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.openloop import chunk_errors, openloop
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
-from robot_foundry.trainer.job import first_scales, resolve_job
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 POSE = ActionSpace(h.POSE)
@@ -209,13 +209,13 @@ def test_a_kept_normaliser_must_scale_steps_as_this_run_does(
         "data.normalization=per_dataset",
     )
     by_step = "data.normalization_scope=per_offset"
-    job = resolve_job(h.tiny(store, tmp_path, *kept, by_step, "data.window.horizon=4"))
-    (normalizer,) = first_scales(job).action
+    job = resolve_vla(h.tiny(store, tmp_path, *kept, by_step, "data.window.horizon=4"))
+    (normalizer,) = job.first_scales().action
     assert normalizer == Policy.load(timed).scales.action[0] and len(normalizer.offsets) == 4
     with pytest.raises(FoundryError, match="is per_offset, it cannot be kept as pooled"):
-        first_scales(resolve_job(h.tiny(store, tmp_path, *kept)))
+        resolve_vla(h.tiny(store, tmp_path, *kept)).first_scales()
     with pytest.raises(FoundryError, match="has scales for 4 steps, chunks have 5"):
-        first_scales(resolve_job(h.tiny(store, tmp_path, *kept, by_step, "data.window.horizon=5")))
+        resolve_vla(h.tiny(store, tmp_path, *kept, by_step, "data.window.horizon=5")).first_scales()
 
 
 def test_a_control_rate_is_the_policy_s_own(store: Store, timed: Path, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_robot_without_rotations_trains_by_default_and_says_along_which_axes(
     policy = Policy.load(tmp_path / "run")
     assert policy.config.data.window.representation == "relative_tool"
     assert policy.spaces.action.dims[0].representation == "relative_base"
-    notes = resolve_job(h.tiny(store, tmp_path / "run", "data.mix=gantry")).notes
+    notes = resolve_vla(h.tiny(store, tmp_path / "run", "data.mix=gantry")).notes
     assert "gantry has no rotation of right: relative_tool is relative_base there" in notes
     seen = observation()
     seen["state"] = {name: value for name, value in seen["state"].items() if "rot6d" not in name}

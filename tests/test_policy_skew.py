@@ -22,7 +22,8 @@ from robot_foundry.loader.load import load
 from robot_foundry.loader.order import Order
 from robot_foundry.loader.robot.dataset import open as open_dataset
 from robot_foundry.policy.policy import Policy
-from robot_foundry.trainer.models.inputs import Inputs, build_inputs
+from robot_foundry.trainer.models.vla import Inputs
+from robot_foundry.trainer.tasks.vla.inputs import build_inputs
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]

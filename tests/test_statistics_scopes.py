@@ -22,7 +22,8 @@ from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.runtime.errors import FoundryError, UsageError
-from robot_foundry.trainer.build import fit_scales, geometry, mixture_spaces, scales_from_json, scales_to_json
+from robot_foundry.trainer.tasks.vla.policy_spaces import geometry, mixture_spaces
+from robot_foundry.trainer.tasks.vla.scales import fit_scales, scales_from_json, scales_to_json
 from robot_foundry.windows.chunk_statistics import chunk_statistics, representation_statistics
 from robot_foundry.windows.window import WindowSpec
 

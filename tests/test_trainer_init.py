@@ -19,10 +19,9 @@ from robot_foundry.cli.output import run
 from robot_foundry.normalization.report import HEADERS
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError, UsageError
-from robot_foundry.trainer.build import build_model, geometry
-from robot_foundry.trainer.checkpoint import read_json
-from robot_foundry.trainer.job import first_scales
-from robot_foundry.trainer.origin import DIM_AXES, Origin
+from robot_foundry.trainer.checkpoints.checkpoint import read_json
+from robot_foundry.trainer.models.initial import initialise
+from robot_foundry.trainer.tasks.vla.origin import DIM_AXES, Origin
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 KEEP = "init.normalizer=keep"
@@ -48,8 +47,8 @@ def first(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def started(store: Store, first: Path, run_dir: Path, *overrides: str) -> tuple[Any, dict[str, torch.Tensor]]:
     """A job that starts from `first`, and its first weights by name."""
-    job = h.resolve_job(h.tiny(store, run_dir, f"init.weights={first}", "seed=5", *overrides))
-    model = build_model(job.config.model, geometry(job.config, job.spaces), job.config.seed)
+    job = h.resolve_vla(h.tiny(store, run_dir, f"init.weights={first}", "seed=5", *overrides))
+    model = initialise(job.build_model(), job.config.seed)
     job.origin.load_weights(model, job.spaces, job.config.init.only)
     return job, {name: p.detach() for name, p in model.named_parameters()}
 
@@ -71,7 +70,7 @@ def test_dims_are_moved_by_name_and_new_ones_start_fresh(store: Store, first: Pa
         store, first, tmp_path, "data.mix=six=1,two=1,seven=1", "init.weights=" + str(first)
     )
     before, old = averaged(first), Origin.find(str(first)).spaces
-    fresh = dict(build_model(job.config.model, geometry(job.config, job.spaces), 5).named_parameters())
+    fresh = dict(initialise(job.build_model(), 5).named_parameters())
     for name, (union, axis, repeats) in DIM_AXES.items():
         now, then = (getattr(spaces, union).names for spaces in (job.spaces, old))
         assert now.index("seven:right.joint_position.0") != then.index("seven:right.joint_position.0")
@@ -100,9 +99,7 @@ def test_joints_are_known_by_their_robot_in_a_mixture_and_alone(
         ours = job.spaces.action.index(f"right.joint_position.{i}")
         assert out[ours].equal(before[then.index(f"seven:right.joint_position.{i}")])
     alone, _ = started(store, first, tmp_path / "six", "data.mix=lift=1,six=1")
-    notes = alone.origin.load_weights(
-        build_model(alone.config.model, geometry(alone.config, alone.spaces), 0), alone.spaces
-    )
+    notes = alone.origin.load_weights(initialise(alone.build_model(), 0), alone.spaces)
     assert "start fresh: six:right.joint_position.0, six:right.joint_position.1" in notes[0]
 
 
@@ -132,16 +129,16 @@ def test_only_a_part_may_be_taken(store: Store, first: Path, tmp_path: Path) -> 
     other = ("data.mix=lift", "model.head.depth=2", "data.window.representation=delta")
     job, weights = started(store, first, tmp_path, *other, "init.only=[backbone]")
     before = averaged(first)
-    fresh = dict(build_model(job.config.model, geometry(job.config, job.spaces), 5).named_parameters())
+    fresh = dict(initialise(job.build_model(), 5).named_parameters())
     for name, tensor in weights.items():
         assert tensor.equal(before[name] if name.startswith("backbone.") else fresh[name]), name
 
 
 def test_statistics_are_fitted_anew_unless_they_are_kept(store: Store, first: Path, tmp_path: Path) -> None:
     mix = "data.mix=seven"
-    kept = first_scales(h.resolve_job(h.tiny(store, tmp_path, f"init.weights={first}", mix, KEEP)))
-    refit = first_scales(h.resolve_job(h.tiny(store, tmp_path, f"init.weights={first}", mix)))
-    fitted = first_scales(h.resolve_job(h.tiny(store, tmp_path, mix)))
+    kept = h.resolve_vla(h.tiny(store, tmp_path, f"init.weights={first}", mix, KEEP)).first_scales()
+    refit = h.resolve_vla(h.tiny(store, tmp_path, f"init.weights={first}", mix)).first_scales()
+    fitted = h.resolve_vla(h.tiny(store, tmp_path, mix)).first_scales()
     assert refit == fitted != kept
     before = Origin.find(str(first)).scales
     for ours, theirs in ((kept.state[0], before.state[0]), (kept.action[0], before.action[0])):
@@ -153,7 +150,9 @@ def test_statistics_are_fitted_anew_unless_they_are_kept(store: Store, first: Pa
 
 def test_dims_without_statistics_there_are_named(store: Store, first: Path, tmp_path: Path) -> None:
     def keep(*overrides: str) -> Any:
-        return first_scales(h.resolve_job(h.tiny(store, tmp_path, f"init.weights={first}", KEEP, *overrides)))
+        return h.resolve_vla(
+            h.tiny(store, tmp_path, f"init.weights={first}", KEEP, *overrides)
+        ).first_scales()
 
     with pytest.raises(
         FoundryError, match=r"no state six:right\.joint_position\.0, .*no action six:right\.joint_pos"
@@ -174,15 +173,15 @@ def test_scales_of_a_dataset_are_kept_for_that_dataset(store: Store, tmp_path: P
     own = ("data.normalization=per_dataset", "run.steps=1")
     h.run(store, tmp_path / "a", "data.mix=lift=1,seven=1", *own)
     settings = (f"init.weights={tmp_path / 'a'}", KEEP, *own)
-    job = h.resolve_job(h.tiny(store, tmp_path / "b", "data.mix=seven=1", *settings))
+    job = h.resolve_vla(h.tiny(store, tmp_path / "b", "data.mix=seven=1", *settings))
     before = Origin.find(str(tmp_path / "a"))
-    kept = first_scales(job)
+    kept = job.first_scales()
     ours, theirs = kept.action[0], before.scales.action[before.spaces.dataset("seven")]
     at = theirs.space.index("seven:right.joint_position.6")
     assert ours.scalings[ours.space.index("right.joint_position.6")] == theirs.scalings[at]
     assert len(kept.action) == 1 and {s.rule for s in ours.scalings} <= {"percentiles", "identity", "range"}
     with pytest.raises(FoundryError, match="not trained on 'six'"):
-        first_scales(h.resolve_job(h.tiny(store, tmp_path / "c", "data.mix=seven=1,six=1", *settings)))
+        h.resolve_vla(h.tiny(store, tmp_path / "c", "data.mix=seven=1,six=1", *settings)).first_scales()
 
 
 def test_a_run_says_what_it_started_from_and_goes_on_without_it(
@@ -212,7 +211,7 @@ def test_a_run_says_what_it_started_from_and_goes_on_without_it(
     assert (resumed.resumed_from, resumed.weights) == (2, whole.weights)
     assert read_json(resumed.checkpoint, "lineage.json")["init"] == lineage
     with pytest.raises(FoundryError, match="does not exist"):
-        h.resolve_job(h.tiny(store, tmp_path / "never", *arguments))
+        h.resolve_vla(h.tiny(store, tmp_path / "never", *arguments))
 
     # Another checkpoint at the same place is another start.
     h.run(store, source, "data.mix=lift", "run.steps=1")
@@ -274,10 +273,10 @@ def test_a_checkpoint_of_before_a_key_goes_on_and_is_kept_as_with_its_default(
     (state_file.parent / "manifest.json").unlink()
     state_file.write_text(json.dumps(state))
     new = ("data.mix=seven", f"init.weights={tmp_path / 'old'}", KEEP)
-    kept = first_scales(h.resolve_job(h.tiny(store, tmp_path / "new", *new)))
+    kept = h.resolve_vla(h.tiny(store, tmp_path / "new", *new)).first_scales()
     assert kept == Origin.find(str(tmp_path / "old")).scales
     with pytest.raises(FoundryError, match="is pooled, it cannot be kept as per_offset"):
-        first_scales(h.resolve_job(h.tiny(store, tmp_path, *new, "data.normalization_scope=per_offset")))
+        h.resolve_vla(h.tiny(store, tmp_path, *new, "data.normalization_scope=per_offset")).first_scales()
     with pytest.raises(FoundryError, match="data.normalization_weights is 'count' there and 'mixture' here"):
         h.run(store, tmp_path / "old", "data.mix=seven", "data.normalization_weights=mixture")
     assert h.run(store, tmp_path / "old", "data.mix=seven", "run.steps=3").resumed_from == 2

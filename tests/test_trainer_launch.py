@@ -14,16 +14,16 @@ import pytest
 
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer.job import pinned, resolve_job
+from robot_foundry.trainer.tasks.vla.resolving import pinned, resolve_vla
 
 runs = runpy.run_path(str(Path(__file__).with_name("trainer_runs.py")))
 
 LAUNCHER = """
 import sys
-from robot_foundry.trainer.launch import run_ranks
+from robot_foundry.trainer.ranks.launch import run_ranks
 rank = '''
 import os, sys, time
-from robot_foundry.trainer.launch import end_with_launcher
+from robot_foundry.trainer.ranks.launch import end_with_launcher
 end_with_launcher()
 print(os.getpid(), flush=True)
 time.sleep(600)
@@ -45,7 +45,7 @@ def test_ranks_of_a_killed_launcher_end() -> None:
 
 DEAF = """
 import os, signal, sys
-from robot_foundry.trainer.launch import run_ranks
+from robot_foundry.trainer.ranks.launch import run_ranks
 rank = '''
 import signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
@@ -78,7 +78,7 @@ def test_the_launcher_gives_its_ranks_the_versions_that_it_resolved(tmp_path: Pa
     for config in (runs["tiny"](store, "run"), mixed):
         fixed = pinned(config)
         assert f"lift@{version.version_id}" in fixed.data.mix
-        assert resolve_job(fixed).mixture.id == resolve_job(config).mixture.id
+        assert resolve_vla(fixed).mixture.id == resolve_vla(config).mixture.id
     assert pinned(mixed).data.mix.startswith(f"lift@{version.version_id}=3/4,six@")
 
 

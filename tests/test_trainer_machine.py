@@ -18,12 +18,13 @@ import torch
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryWarning
-from robot_foundry.trainer import checkpoint, machine
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.ranks import machine
+from robot_foundry.trainer.ranks.ranks import Ranks
 
 SCRIPT = Path(__file__).with_name("trainer_runs.py")
 h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
-ALONE = World(0, 1, torch.device("cpu"))
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robot_foundry.trainer.build import build_model
 from robot_foundry.trainer.models.attention import Block, attend, attention_bias, rope_tables
 from robot_foundry.trainer.models.decoder import Decoder
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample, time_of
-from robot_foundry.trainer.models.inputs import Draws, Inputs, Targets, build_draws
+from robot_foundry.trainer.models.initial import allocated, initialise
 from robot_foundry.trainer.models.presets import DECODERS, FLOWS, VITS, VLAS, VLMS
 from robot_foundry.trainer.models.tokenizer import OBS, PAD, ByteTokenizer
 from robot_foundry.trainer.models.vit import ViT, space_to_depth
-from robot_foundry.trainer.models.vla import VLA, Geometry
+from robot_foundry.trainer.models.vla import VLA, Draws, Geometry, Inputs, Targets, VLAConfig
 from robot_foundry.trainer.models.vlm import VLM, causal_bias
+from robot_foundry.trainer.tasks.vla.draws import build_draws
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 
@@ -79,8 +79,7 @@ def scenes(number: int) -> Tensor:
 
 
 def test_image_tokens_at_init_differ_between_scenes() -> None:
-    torch.manual_seed(0)
-    vlm = VLM(VLMS["vlm_tiny"], (64, 64))
+    vlm = initialise(VLM(VLMS["vlm_tiny"], (64, 64)), 0)
     with torch.no_grad():
         tokens = vlm.image_tokens(scenes(48))
     assert tokens.shape == (48, 16, 128)
@@ -118,11 +117,15 @@ def test_the_tokenizer_cuts_whole_characters_and_ends_in_obs() -> None:
 GEOMETRY = Geometry(state_dims=5, action_dims=6, history=2, horizon=4, image=(16, 16))
 
 
+def make(config: VLAConfig, seed: int) -> VLA:
+    return initialise(allocated(lambda: VLA(config, GEOMETRY), "cpu"), seed)
+
+
 @pytest.fixture(scope="module")
 def model() -> VLA:
     """A shrunk model whose zero-initialised parts have been moved, so that everything matters."""
     config = h.read_recipe(None, [*h.TINY, "data.mix=none"]).model
-    built = build_model(config, GEOMETRY, seed=0)
+    built = make(config, seed=0)
     with torch.no_grad():
         for i, parameter in enumerate(built.parameters()):
             parameter += 0.1 * h.noise(*parameter.shape, seed=i)
@@ -225,7 +228,7 @@ def test_the_condition_does_not_depend_on_padding(model: VLA) -> None:
 
 def test_the_loss_starts_at_the_variance_of_the_velocity() -> None:
     """The output is zero at first, so the loss is the mean of |action - noise|²."""
-    built = build_model(h.read_recipe(None, [*h.TINY, "data.mix=none"]).model, GEOMETRY, seed=0)
+    built = make(h.read_recipe(None, [*h.TINY, "data.mix=none"]).model, seed=0)
     inputs = make_inputs(["pick", "place it"])
     assert inputs.targets is not None and inputs.draws is not None
     velocity = inputs.targets.value_BTA[:, None] - inputs.draws.noise_BNTA
@@ -236,7 +239,7 @@ def test_the_loss_starts_at_the_variance_of_the_velocity() -> None:
 def test_one_seed_gives_one_initialisation_and_leaves_the_global_generator_alone() -> None:
     config = h.read_recipe(None, [*h.TINY, "data.mix=none"]).model
     before = torch.get_rng_state()
-    first, same, other = (build_model(config, GEOMETRY, seed) for seed in (0, 0, 1))
+    first, same, other = (make(config, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
     pairs = list(zip(first.parameters(), same.parameters(), other.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b, _ in pairs)
@@ -301,9 +304,10 @@ def test_draws_belong_to_their_sample_alone() -> None:
 
 def test_a_head_keeps_both_modes_of_a_bimodal_target() -> None:
     """Actions are +1 or -1 everywhere in a chunk; a regression would answer 0."""
-    torch.manual_seed(0)
     config = FlowConfig(width=32, depth=2, heads=2, mlp="relu", mlp_hidden=64)
-    head = FlowHead(config, condition=4, state_dims=1, history=1, action_dims=2, horizon=4)
+    head = initialise(
+        FlowHead(config, condition=4, state_dims=1, history=1, action_dims=2, horizon=4), seed=0
+    )
     optimizer = torch.optim.AdamW(head.parameters(), lr=5e-3)
     generator = torch.Generator().manual_seed(0)
     condition, state = torch.ones(256, 1, 4), torch.zeros(256, 1, 1)

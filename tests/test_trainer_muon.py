@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robot_foundry.trainer.muon import Muon, orthogonal
+from robot_foundry.trainer.optim.muon import Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (24, 6), (6, 24)])

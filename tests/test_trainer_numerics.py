@@ -17,18 +17,19 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.build import fit_scales, input_maker, mixture_spaces
-from robot_foundry.trainer.config import OptimConfig
+from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.meters import Meters
-from robot_foundry.trainer.models.inputs import build_inputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
-from robot_foundry.trainer.optim import Ema, Optimizers, parameter_groups
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.optim.average import Ema
+from robot_foundry.trainer.optim.optimizers import OptimConfig, Optimizers, parameter_groups
+from robot_foundry.trainer.ranks.ranks import Ranks
+from robot_foundry.trainer.tasks.vla.inputs import InputMaker, build_inputs
+from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
+from robot_foundry.trainer.tasks.vla.scales import fit_scales
 from robot_foundry.windows.chunk_statistics import representation_statistics
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
-ALONE = World(0, 1, torch.device("cpu"))
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -143,14 +144,12 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
         seen.append(batch.step)
         if batch.step not in bad:
             return real(parts, plan, batch, counts)
-        prepare = parts.prepare
 
-        def spoiled(part: Any) -> Any:
-            inputs = prepare(part)
+        def spoiled(inputs: Any) -> Any:
             weight = torch.full_like(inputs.targets.weight_B, torch.inf)
             return replace(inputs, targets=replace(inputs.targets, weight_B=weight))
 
-        return real(replace(parts, prepare=spoiled), plan, batch, counts)
+        return real(parts, plan, replace(batch, inputs=tuple(map(spoiled, batch.inputs))), counts)
 
     monkeypatch.setattr(loop, "gradients", gradients)
 
@@ -240,7 +239,7 @@ MIXED = "data.mix=seven=1,six=1"
 def test_robots_with_other_joints_train_together(store: Store, tmp_path: Path) -> None:
     """The union holds 7 + 6 joints of their own; each robot's rows count its own dims alone."""
     config = h.tiny(store, tmp_path, MIXED)
-    job = h.resolve_job(config)
+    job = h.resolve_vla(config)
     spaces = job.spaces
     assert (len(spaces.state), [len(d.action) for d in spaces.datasets]) == (10 + 13, [16 + 1, 15 + 1])
     outcome = h.run(store, tmp_path, MIXED)
@@ -250,7 +249,7 @@ def test_robots_with_other_joints_train_together(store: Store, tmp_path: Path) -
 
 
 def _one_batch(store: Store, config: Any) -> tuple[Any, Any, Any]:
-    job = h.resolve_job(config)
+    job = h.resolve_vla(config)
     scales = fit_scales(job.opened, config, job.spaces)
     loader = load(job.mixture, config.data.window, seed=0, global_batch=8, store=store, threads=0)
     return job, scales, loader.batch(0)
@@ -263,7 +262,7 @@ def test_a_row_is_the_same_whatever_shares_its_batch(
     config = h.tiny(store, tmp_path, MIXED, f"data.normalization={normalization}")
     job, scales, batch = _one_batch(store, config)
     assert len(scales.action) == (1 if normalization == "merged" else 2)
-    prepare = input_maker(config, job.spaces, scales, torch.device("cpu"))
+    prepare = InputMaker.of(config, job.spaces, scales)
     whole = prepare(batch)
     assert whole.targets.mask_BTA.sum() == batch.counts["action"]
     for row in range(len(batch)):
@@ -299,7 +298,7 @@ def test_a_camera_that_one_robot_lacks_is_masked_for_it(store: Store, tmp_path: 
 
 def test_spaces_survive_their_file(store: Store, tmp_path: Path) -> None:
     config = h.tiny(store, tmp_path, MIXED)
-    job = h.resolve_job(config)
+    job = h.resolve_vla(config)
     spaces = mixture_spaces(job.opened, config)
     assert type(spaces).from_json(spaces.to_json()) == spaces
     with pytest.raises(FoundryError, match="was not trained on 'sevn', did you mean 'seven'"):

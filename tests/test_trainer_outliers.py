@@ -18,9 +18,9 @@ from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest import ingest
 from robot_foundry.runtime.errors import FoundryWarning
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.build import fit_scales
-from robot_foundry.trainer.job import resolve_job
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
+from robot_foundry.trainer.tasks.vla.scales import fit_scales
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
@@ -46,7 +46,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def scales(store: Store, name: str, scope: str) -> Any:
     config = h.tiny(store, "unused", f"data.mix={name}", f"data.normalization_scope={scope}", *BY_TIME)
-    job = resolve_job(config)
+    job = resolve_vla(config)
     return fit_scales(job.opened, config, job.spaces)
 
 

@@ -19,7 +19,8 @@ from torch._C._distributed_c10d import TCPStore
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer import checkpoint, parallel
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.ranks import ranks as group
 
 SCRIPT = Path(__file__).with_name("trainer_runs.py")
 h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
@@ -145,8 +146,8 @@ def test_a_rank_that_waits_in_vain_ends_with_a_sentence(monkeypatch: pytest.Monk
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port), "RANK": "0", "WORLD_SIZE": "2"}
     for name, value in {**where, "TORCHELASTIC_USE_AGENT_STORE": "True"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(parallel, "PATIENCE", timedelta(milliseconds=100))
-    with pytest.raises(FoundryError, match="rank 0 waited for another rank in vain"), parallel.world("cpu"):
+    monkeypatch.setattr(group, "PATIENCE", timedelta(milliseconds=100))
+    with pytest.raises(FoundryError, match="rank 0 waited for another rank in vain"), group.joined("cpu"):
         pass
 
 

@@ -18,20 +18,13 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.job import resolve_job
+from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.presets import DECODERS, FLOWS
-from robot_foundry.trainer.recipe import (
-    PACKAGED,
-    decisive,
-    default_dir,
-    from_resolved,
-    read_recipe,
-    read_yaml,
-    resolved,
-    write_yaml,
-)
-from robot_foundry.trainer.schedule import multiplier
+from robot_foundry.trainer.optim.schedule import multiplier
+from robot_foundry.trainer.recipes.form import PACKAGED, resolved
+from robot_foundry.trainer.recipes.yaml_text import read_yaml, write_yaml
+from robot_foundry.trainer.tasks.vla.recipe import decisive, default_dir, from_resolved, read_recipe
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 
@@ -253,7 +246,7 @@ def test_what_a_stored_mixture_holds_out_is_not_overridden_in_silence(store: Sto
     commit_mixture(make_mixture(store, {"lift": 1}, val_fraction="1/3"), "third")
 
     def job(*overrides: str) -> Any:
-        return resolve_job(h.tiny(store, tmp_path, *overrides))
+        return resolve_vla(h.tiny(store, tmp_path, *overrides))
 
     stored = job("data.mix=third")
     selection = stored.mixture.components[0].selection

@@ -19,8 +19,8 @@ import pytest
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError, Preempted
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.launch import run_ranks
+from robot_foundry.trainer.checkpoints import checkpoint, tensors
+from robot_foundry.trainer.ranks.launch import run_ranks
 
 SCRIPT = Path(__file__).with_name("trainer_runs.py")
 h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
@@ -115,12 +115,12 @@ def test_ranks_and_microbatches_change_rounding_alone(
 def test_a_stop_request_saves_and_the_same_command_goes_on(
     store: Store, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    job = h.resolve_job(h.tiny(store, tmp_path))
+    job = h.resolve_vla(h.tiny(store, tmp_path))
     _signal_at_step(monkeypatch, 3, number)
     with pytest.raises(Preempted, match=f"stopped by {number.name} at step 3 of 6"):
-        h.run_vla(job, quiet=True)
+        h.run_task(job, quiet=True)
     assert checkpoint.latest(tmp_path).name == "step-00000003"
-    outcome = h.run_vla(job, quiet=True)
+    outcome = h.run_task(job, quiet=True)
     assert (outcome.resumed_from, outcome.step) == (3, 6)
     assert h.differing(outcome.checkpoint, undisturbed.checkpoint) == []
 
@@ -200,7 +200,7 @@ def test_metadata_that_would_run_code_is_refused(undisturbed: Any, tmp_path: Pat
     (tmp_path / ".metadata").write_bytes(pickle.dumps(_Payload(target)))
     pickle.loads(metadata.read_bytes())  # the real one is a pickle that anyone would load
     with pytest.raises(FoundryError, match="is refused: it asks for posix.mkdir"):
-        checkpoint.load(tmp_path, {})
+        tensors.load(tmp_path, {})
     assert not target.exists()
 
 
@@ -213,15 +213,15 @@ def test_metadata_that_points_out_of_its_folder_is_refused(
         info.relative_path = path
     (tmp_path / ".metadata").write_bytes(pickle.dumps(metadata))
     with pytest.raises(FoundryError, match="it points to"):
-        checkpoint.load(tmp_path, {})
+        tensors.load(tmp_path, {})
 
 
 def test_damaged_and_unfitting_checkpoints_are_named(undisturbed: Any, tmp_path: Path) -> None:
     (tmp_path / ".metadata").write_bytes(b"\x80\x04")
     with pytest.raises(FoundryError, match=r"\.metadata is refused"):
-        checkpoint.load(tmp_path, {})
+        tensors.load(tmp_path, {})
     with pytest.raises(FoundryError, match=r"has no model/nothing, the model needs \(3,\)"):
-        checkpoint.load(undisturbed.checkpoint, {"model/nothing": h.noise(3)})
+        tensors.load(undisturbed.checkpoint, {"model/nothing": h.noise(3)})
     with pytest.raises(FoundryError, match="holds no complete checkpoint"):
         checkpoint.find(tmp_path)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.report import report
-from robot_foundry.trainer.build import fit_scales, scales_from_json, scales_to_json
+from robot_foundry.trainer.tasks.vla.scales import fit_scales, scales_from_json, scales_to_json
 
 h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 SCOPES = [(a, b) for a in ("merged", "per_dataset") for b in ("pooled", "per_offset")]
@@ -32,7 +32,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
                 store, "unused", "data.mix=seven=1,six=1", f"data.normalization={datasets}",
                 f"data.normalization_scope={steps}", f"data.window.representation={representation}",
             )  # fmt: skip
-            job = h.resolve_job(config)
+            job = h.resolve_vla(config)
             with load(job.mixture, config.data.window, seed=0, global_batch=24, store=store) as loader:
                 batch = loader.batch(0)
             found[representation, datasets, steps] = fit_scales(job.opened, config, job.spaces), batch

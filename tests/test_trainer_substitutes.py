@@ -19,7 +19,8 @@ import pytest
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
-from robot_foundry.trainer import checkpoint, substitutes
+from robot_foundry.trainer import substitutes
+from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.meters import read_metrics
 
 SCRIPT = Path(__file__).with_name("trainer_runs.py")

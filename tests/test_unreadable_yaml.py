@@ -6,7 +6,7 @@ import pytest
 
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.trainer.recipe import read_recipe
+from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 
 
 @pytest.mark.parametrize("read", [load_spec, read_recipe])

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.config import Config
-from robot_foundry.trainer.job import resolve_job
+from robot_foundry.trainer.checkpoints.safe_reader import SafeReader
+from robot_foundry.trainer.checkpoints.tensors import load as load_tensors
 from robot_foundry.trainer.meters import read_metrics
-from robot_foundry.trainer.recipe import read_recipe
-from robot_foundry.trainer.run import Outcome, run_vla
+from robot_foundry.trainer.outcome import Outcome
+from robot_foundry.trainer.run import run_task
+from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
+from robot_foundry.trainer.tasks.vla.recipe import read_recipe
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 TINY = (
     "data.window.image=[16, 16]",
@@ -56,21 +58,21 @@ def make_store(path: Path) -> Store:
     return store
 
 
-def tiny(store: Store, run_dir: Path | str, *overrides: str) -> Config:
+def tiny(store: Store, run_dir: Path | str, *overrides: str) -> VLATaskConfig:
     return read_recipe(
         None, [*TINY, "data.mix=lift", f"data.store={store.url}", f"run.dir={run_dir}", *overrides]
     )
 
 
 def run(store: Store, run_dir: Path, *overrides: str) -> Outcome:
-    return run_vla(resolve_job(tiny(store, run_dir, *overrides)), quiet=True)
+    return run_task(resolve_vla(tiny(store, run_dir, *overrides)), quiet=True)
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a checkpoint."""
-    stored = checkpoint.SafeReader(folder).read_metadata().state_dict_metadata
+    stored = SafeReader(folder).read_metadata().state_dict_metadata
     found = {name: torch.full(tuple(item.size), torch.nan) for name, item in stored.items()}
-    checkpoint.load(folder, found)
+    load_tensors(folder, found)
     return found
 
 

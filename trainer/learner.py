@@ -8,13 +8,14 @@ from functools import cached_property, partial
 
 from torch import Tensor, nn
 
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.agreement import everywhere
-from robot_foundry.trainer.build import build_model, geometry
-from robot_foundry.trainer.job import Job
-from robot_foundry.trainer.optim import Ema, Optimizers
-from robot_foundry.trainer.parallel import World
-from robot_foundry.trainer.resume import Start
+from robot_foundry.trainer.checkpoints import tensors
+from robot_foundry.trainer.checkpoints.resume import Start
+from robot_foundry.trainer.models.initial import initialise
+from robot_foundry.trainer.optim.average import Ema
+from robot_foundry.trainer.optim.optimizers import Optimizers
+from robot_foundry.trainer.ranks.agreement import everywhere
+from robot_foundry.trainer.ranks.ranks import Ranks
+from robot_foundry.trainer.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,26 @@ class Learner:
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of a checkpoint, by name."""
-        found = {f"model/{name}": parameter.detach() for name, parameter in self.model.named_parameters()}
-        found |= {f"optim/{name}": tensor for name, tensor in self.optimizers.tensors()}
-        return found | {
-            f"ema/{name}": tensor for name, tensor in (self.ema.weights if self.ema else {}).items()
-        }
+        weights = {f"model/{name}": parameter.detach() for name, parameter in self.model.named_parameters()}
+        weights |= {f"optim/{name}": tensor for name, tensor in self.optimizers.tensors()}
+        averages = self.ema.weights if self.ema else {}
+        return weights | {f"ema/{name}": tensor for name, tensor in averages.items()}
 
 
-def build_learner(job: Job, start: Start, peers: World) -> tuple[Learner, tuple[str, ...]]:
-    """Filled with the first weights or those of the checkpoint, and notes about the first ones."""
-    config = job.config
-    model = build_model(config.model, geometry(config, job.spaces), config.seed)
-    fresh: tuple[str, ...] = ()
-    if job.origin is not None and start.folder is None:
-        fresh = everywhere(peers, partial(job.origin.load_weights, model, job.spaces, config.init.only))
-    model.to(peers.device)
-    optim = config.optim
+def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tuple[str, ...]]:
+    """Filled with the first weights or those of the checkpoint, and notes about the first ones.
+
+    The model is made without memory and given it as the ranks hold it; only then come values, and what is as
+    large as they are.
+    """
+    model = ranks.place(task.build_model)
+    notes: tuple[str, ...] = ()
+    if start.folder is None:
+        initialise(model, task.config.seed)
+        notes = everywhere(ranks, partial(task.take_origin, model))
+    optim = task.config.optim
     ema = Ema(model, power=optim.ema_power, maximum=optim.ema_max) if optim.ema_max else None
     learner = Learner(model, Optimizers(model, optim), ema)
     if start.folder is not None:
-        everywhere(peers, partial(checkpoint.load, start.folder, learner.tensors))
-    return learner, fresh
+        everywhere(ranks, partial(tensors.load, start.folder, learner.tensors))
+    return learner, notes

@@ -1,4 +1,4 @@
-"""The training loop. It knows no modality: a batch becomes named losses, each a sum and a count."""
+"""The training loop. It knows no modality: inputs become named losses, each a sum and a count."""
 
 from __future__ import annotations
 
@@ -10,23 +10,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.trainer.meters import Meters, Sink
-from robot_foundry.trainer.optim import Ema, Optimizers
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.optim.average import Ema
+from robot_foundry.trainer.optim.optimizers import Optimizers
+from robot_foundry.trainer.ranks.numerics import autocast
+from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.signals import StopFlag
+from robot_foundry.trainer.streams import Prepared
 
 Losses = dict[str, tuple[Tensor, Tensor]]
-
-
-class Batch(Protocol):
-    """What the loop asks of a batch: rows, host-side counts by loss name, and slices of itself."""
-
-    @property
-    def counts(self) -> Mapping[str, int]: ...
-    def __len__(self) -> int: ...
-    def rows(self, rows: slice) -> Batch: ...
 
 
 class Replaced(Protocol):
@@ -39,12 +32,11 @@ class Replaced(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Lengths and intervals, in optimiser steps."""
+class StepPlan:
+    """Lengths and intervals, in optimiser steps, and how one step is taken."""
 
     num_steps: int
     global_batch: int
-    accumulate: int
     log_every: int
     save_every: int
     eval_every: int | None
@@ -54,14 +46,13 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a run is made of. `model` is the wrapped one; `prepare` makes its arguments of a batch."""
+class RunParts:
+    """What a run is made of. `model` is the wrapped one."""
 
-    world: World
+    ranks: Ranks
     model: nn.Module
     optimizers: Optimizers
     ema: Ema | None
-    prepare: Callable[[Any], Any]
     replaced: Replaced
     meters: Meters
     sink: Sink
@@ -70,7 +61,7 @@ class Parts:
     advance: Callable[[], None]
 
 
-def train(parts: Parts, plan: Plan, batches: Iterator[Batch], start: int, stop: StopFlag) -> int:
+def train(parts: RunParts, plan: StepPlan, batches: Iterator[Prepared], start: int, stop: StopFlag) -> int:
     """Run optimiser steps `start` … `num_steps`-1; returns the step reached, less when a stop was requested.
 
     A checkpoint is written at each interval, at the end and at a stop.
@@ -79,7 +70,7 @@ def train(parts: Parts, plan: Plan, batches: Iterator[Batch], start: int, stop: 
         begin = time.perf_counter()
         batch = next(batches)
         parts.meters.waited(time.perf_counter() - begin)
-        counts, stopped, replaced = parts.world.exchange(
+        counts, stopped, replaced = parts.ranks.exchange(
             batch.counts, stop.requested is not None, parts.replaced.new()
         )
         if stopped:
@@ -100,22 +91,24 @@ def train(parts: Parts, plan: Plan, batches: Iterator[Batch], start: int, stop: 
     return plan.num_steps
 
 
-def gradients(parts: Parts, plan: Plan, batch: Batch, counts: Mapping[str, int]) -> tuple[Tensor, Tensor]:
+def gradients(
+    parts: RunParts, plan: StepPlan, batch: Prepared, counts: Mapping[str, int]
+) -> tuple[Tensor, Tensor]:
     """Accumulate the clipped gradient of Σ sum / global count; returns whether it is finite, and its norm."""
     parts.optimizers.zero_grad()
-    for i, part in enumerate(microbatches(batch, plan.accumulate)):
-        with parts.world.grad_sync(parts.model, on=i == plan.accumulate - 1):
-            with autocast(parts.world, plan.precision):
-                losses: Losses = parts.model(parts.prepare(part))
+    for i, inputs in enumerate(batch.inputs, start=1):
+        with parts.ranks.grad_sync(parts.model, on=i == len(batch.inputs)):
+            with autocast(parts.ranks.device, plan.precision):
+                losses: Losses = parts.model(inputs.to(parts.ranks.device))
             # Gradients are means over ranks, so each rank's share is scaled up by their number.
             share = torch.stack([total / max(counts[name], 1) for name, (total, _) in losses.items()]).sum()
-            (share * parts.world.size).backward()
+            (share * parts.ranks.size).backward()
         parts.meters.losses(losses)
     norm = torch.nn.utils.clip_grad_norm_(parts.model.parameters(), plan.clip)
     return torch.isfinite(norm), norm
 
 
-def report(parts: Parts, plan: Plan, done: int) -> None:
+def report(parts: RunParts, plan: StepPlan, done: int) -> None:
     """Records, held-out losses and checkpoints that are due after `done` steps."""
     last = done == plan.num_steps
     saving = last or done % plan.save_every == 0
@@ -129,21 +122,6 @@ def report(parts: Parts, plan: Plan, done: int) -> None:
         parts.save(done)
 
 
-def record(parts: Parts, step: int, **extra: float) -> dict[str, Any]:
+def record(parts: RunParts, step: int, **extra: float) -> dict[str, Any]:
     """What happened since the last record, with the totals of the whole run."""
     return parts.meters.record(step, substituted=parts.replaced.total, **extra)
-
-
-def microbatches(batch: Batch, number: int) -> Iterator[Batch]:
-    """`number` equal slices of the rank's rows."""
-    size, rest = divmod(len(batch), number)
-    if rest:
-        raise FoundryError(
-            f"the {len(batch)} samples of a rank do not divide into run.accumulate={number} microbatches",
-            hint="choose data.global_batch as a multiple of ranks × run.accumulate",
-        )
-    return (batch.rows(slice(i * size, (i + 1) * size)) for i in range(number))
-
-
-def autocast(world: World, precision: str) -> torch.autocast:
-    return torch.autocast(world.device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,23 @@ import torch
 from torch import Tensor
 
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.ranks.ranks import Ranks
 
 METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class RecordSettings:
+    """When a record is written."""
+
+    log_every: int = 10  # optimiser steps
+
+
+@dataclass(frozen=True)
+class SkipSettings:
+    """How many steps in a row may leave the weights as they are."""
+
+    max_skipped: int = 20  # non-finite steps in a row that end the run
 
 
 class Sink:
@@ -28,9 +43,9 @@ class Sink:
     Records after step `resumed` are dropped first: they are of a run that was cut off, and come again.
     """
 
-    def __init__(self, run_dir: Path, resumed: int, world: World) -> None:
+    def __init__(self, run_dir: Path, resumed: int, ranks: Ranks) -> None:
         self._file = self._board = None
-        if world.is_main:
+        if ranks.is_main:
             run_dir.mkdir(parents=True, exist_ok=True)
             _truncate(run_dir / METRICS, resumed)
             self._file = (run_dir / METRICS).open("a", encoding="utf-8")
@@ -86,16 +101,16 @@ class Meters:
 
     def __init__(
         self,
-        world: World,
+        ranks: Ranks,
         *,
         skipped: int,
         streak: int,
         max_streak: int,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._world, self._clock, self._max_streak = world, clock, max_streak
-        self._skipped = torch.tensor(skipped, device=world.device)
-        self._streak = torch.tensor(streak, device=world.device)
+        self._ranks, self._clock, self._max_streak = ranks, clock, max_streak
+        self._skipped = torch.tensor(skipped, device=ranks.device)
+        self._streak = torch.tensor(streak, device=ranks.device)
         self._longest = self._streak.clone()  # streak since the host last looked
         self._reset()
 
@@ -149,7 +164,7 @@ class Meters:
         local = [float(self._sums[name]) for name in names] + [
             float(self._host_counts[name]) for name in names
         ]
-        total = self._world.sum(torch.tensor(local, dtype=torch.float64)).tolist()
+        total = self._ranks.sum(torch.tensor(local, dtype=torch.float64)).tolist()
         seconds = max(self._clock() - self._start, 1e-9)
         loss = {f"loss/{name}": total[i] / max(total[len(names) + i], 1) for i, name in enumerate(names)}
         record = {

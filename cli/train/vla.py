@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from robot_foundry.cli.options import dry_run_option, json_option
-from robot_foundry.cli.output import counted, emit, note, table
+from robot_foundry.cli.output import emit, note, table
+from robot_foundry.cli.train.common import is_main, launch, split_arguments, train
 
 if TYPE_CHECKING:
-    from robot_foundry.trainer.job import Job
-    from robot_foundry.trainer.run import Outcome
+    from robot_foundry.trainer.tasks.vla.vla_task import VLATask
 
 
 @click.command(name="vla")
@@ -49,139 +48,51 @@ def command(
     keys, such as data.mix=lift, data.mix=sim=0.6,real=0.4 or run.steps=200. The same command goes on from
     the last checkpoint. Under torchrun every process is a rank.
     """
-    from robot_foundry.trainer.job import pinned, resolve_job
-    from robot_foundry.trainer.recipe import DEFAULT, read_recipe
+    from robot_foundry.trainer.tasks.vla.recipe import DEFAULT, read_recipe
+    from robot_foundry.trainer.tasks.vla.resolving import pinned, resolve_vla
 
-    recipe, overrides = _split(arguments)
+    recipe, overrides = split_arguments(arguments)
     if store is not None and not any(item.startswith("data.store=") for item in overrides):
         overrides = [f"data.store={store}", *overrides]
     config = read_recipe(recipe, overrides)
     launching = nproc > 1 and "RANK" not in os.environ and not dry_run
-    job = resolve_job(pinned(config) if launching else config)
+    task = resolve_vla(pinned(config) if launching else config)
     if launching:
         # The ranks resolve nothing themselves: a name that moves between their starts cannot split them.
-        _launch(nproc, f"data.mix={job.config.data.mix}")
-    is_main = int(os.environ.get("RANK", 0)) == 0
-    if is_main:
+        launch(nproc, f"data.mix={task.config.data.mix}")
+    if is_main():
         if recipe is None:
             note(f"recipe: {DEFAULT} (packaged)")
-        for warning in job.notes:
+        for warning in task.notes:
             note(f"Warning: {warning}")
     if dry_run:
-        _emit_plan(job, as_json)
+        _emit_plan(task, as_json)
     else:
-        _train(job, pointer, as_json, is_main)
+        train(task, pointer, as_json, next_command="foundry-eval openloop")
 
 
-def _split(arguments: tuple[str, ...]) -> tuple[str | None, list[str]]:
-    """The recipe, if the first argument is none of key=value, and the overrides."""
-    if arguments and ("=" not in arguments[0] or Path(arguments[0]).is_file()):
-        return arguments[0], list(arguments[1:])
-    return None, list(arguments)
-
-
-def _launch(nproc: int, *overrides: str) -> None:
-    from robot_foundry.trainer.launch import run_ranks
-
-    program = (
-        "from robot_foundry.trainer.launch import end_with_launcher; end_with_launcher(); "
-        "from robot_foundry.cli.foundry_train import main; main()"
-    )
-    sys.exit(run_ranks([sys.executable, "-c", program, *sys.argv[1:], *overrides], nproc))
-
-
-def _emit_plan(job: Job, as_json: bool) -> None:
+def _emit_plan(task: VLATask, as_json: bool) -> None:
     from robot_foundry.normalization.report import HEADERS, as_text
-    from robot_foundry.trainer.build import count_parameters, geometry, mixture_rows, scales_report
-    from robot_foundry.trainer.job import check_origin, first_scales
-    from robot_foundry.trainer.outliers import outlier_notes
-    from robot_foundry.trainer.recipe import resolved, write_yaml
+    from robot_foundry.trainer.recipes.yaml_text import write_yaml
+    from robot_foundry.trainer.tasks.vla.dry_run import planned
 
-    config = job.config
-    parameters = count_parameters(config.model, geometry(config, job.spaces))
-    check_origin(job)
-    scales = first_scales(job, quiet=False)
-    dims = scales_report(scales, job.spaces)
-    for line in outlier_notes(job.opened, job.spaces, config.data.window.stream, scales):
+    plan = planned(task)
+    for line in plan.warnings:
         note(f"Warning: {line}")
-    rows = mixture_rows(job.mixture)
-    result: dict[str, Any] = {
-        "config": resolved(config),
-        "run_dir": str(job.run_dir),
-        "steps": config.num_steps,
-        "parameters": parameters,
-        "mixture_id": job.mixture.id,
-        "mixture": rows,
-        "normalizer": dims,
-        "init": job.origin.to_json() if job.origin else None,
-    }
-    samples = config.num_steps * config.data.global_batch
-    listed = [
-        (row["name"], row["version_id"][:12], row["weight"], row["num_samples"], round(epochs, 2))
-        for row, component in zip(rows, job.mixture.components, strict=True)
-        for epochs in (float(samples * component.fraction / component.num_samples),)
-    ]
-    headers = ("dataset", "version", "weight", "samples", "epochs")
+    values = plan.values
 
     def text() -> str:
+        datasets = [
+            (row["name"], row["version_id"][:12], row["weight"], row["num_samples"], round(epochs, 2))
+            for row, epochs in zip(values["mixture"], plan.epochs, strict=True)
+        ]
         parts = [
-            write_yaml(resolved(config)).rstrip(),
-            table(("part", "parameters"), parameters.items()),
-            table(headers, listed),
-            as_text(dims, ("of", "dataset", *HEADERS)),
-            f"{config.num_steps} steps of {config.data.global_batch} samples, into {job.run_dir}",
+            write_yaml(values["config"]).rstrip(),
+            table(("part", "parameters"), values["parameters"].items()),
+            table(("dataset", "version", "weight", "samples", "epochs"), datasets),
+            as_text(values["normalizer"], ("of", "dataset", *HEADERS)),
+            f"{task.num_steps} steps of {task.config.global_batch} samples, into {task.run_dir}",
         ]
         return "\n\n".join(parts)
 
-    emit(result, as_json=as_json, text=text)
-
-
-def _train(job: Job, pointer: Path | None, as_json: bool, is_main: bool) -> None:
-    from robot_foundry.trainer.checkpoint import write_pointer
-    from robot_foundry.trainer.run import run_vla
-
-    if is_main:
-        note(f"run: {job.run_dir} ({job.config.num_steps} steps)")
-    outcome = run_vla(job)
-    if is_main:
-        if pointer is not None:
-            write_pointer(pointer, outcome.checkpoint, step=outcome.step, weights=outcome.weights)
-        _emit_outcome(outcome, as_json)
-
-
-def _emit_outcome(outcome: Outcome, as_json: bool) -> None:
-    next_command = f"foundry-eval openloop {outcome.run_dir}"
-    result = {
-        "run_dir": outcome.run_dir,
-        "checkpoint": outcome.checkpoint,
-        "step": outcome.step,
-        "resumed_from": outcome.resumed_from,
-        "weights": outcome.weights,
-        "loss": outcome.loss,
-        "held_out_loss": outcome.held_out_loss,
-        "samples_per_s": outcome.samples_per_s,
-        "skipped": outcome.skipped,
-        "substituted": outcome.substituted,
-        "next": next_command,
-    }
-
-    def text() -> str:
-        held_out = "none" if outcome.held_out_loss is None else f"{outcome.held_out_loss:.4f}"
-        loss = "none" if outcome.loss is None else f"{outcome.loss:.4f}"
-        lines = [
-            f"final loss      {loss}",
-            f"held-out loss   {held_out}",
-            f"checkpoint      {outcome.checkpoint}",
-        ]
-        replaced = sum(outcome.substituted.values())
-        if outcome.skipped:
-            lines.append(f"skipped         {counted(outcome.skipped, 'step')} whose gradient was not finite")
-        if replaced:
-            lines.append(
-                f"substituted     {counted(replaced, 'damaged sample')}; lineage.json names the files"
-            )
-        if outcome.resumed_from:
-            lines.append(f"resumed from    step {outcome.resumed_from}")
-        return "\n".join([*lines, f"next            {next_command}"])
-
-    emit(result, as_json=as_json, text=text)
+    emit(values, as_json=as_json, text=text)

@@ -140,15 +140,3 @@ class Block(nn.Module):
         attended = self.attention(self.attention_norm(x_BSD), bias, rope, at_B)
         x_BSD = (x_BSD if at_B is None else pick(x_BSD, at_B)) + attended
         return x_BSD + self.mlp(self.mlp_norm(x_BSD))
-
-
-def init_linears(module: nn.Module, depth: int) -> None:
-    """Normal init with std 1/√fan_in, less by 1/√(2 depth) where a residual block adds; zero biases."""
-    for name, child in module.named_modules():
-        if isinstance(child, nn.Linear):
-            std = child.in_features**-0.5
-            if name.endswith(("attention.out", "mlp.down")):
-                std /= (2 * depth) ** 0.5
-            nn.init.normal_(child.weight, std=std)
-            if child.bias is not None:
-                nn.init.zeros_(child.bias)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import Block, init_linears, pick, rope_tables
+from robot_foundry.trainer.models.attention import Block, pick, rope_tables
+from robot_foundry.trainer.models.initial import Distribution, residual_outputs
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class Decoder(nn.Module):
             for _ in range(config.depth)
         )  # fmt: skip
         self.norm = nn.RMSNorm(config.width, eps=1e-6)
-        init_linears(self, config.depth)
-        nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
+
+    def initial(self) -> dict[str, Distribution]:
+        return residual_outputs(self, self.config.depth)
 
     def forward(self, x_BSD: Tensor, bias_B1SS: Tensor, at_B: Tensor, taps: int) -> list[Tensor]:
         """Embedded tokens to the hidden states [B, D] at one position a row, after the last `taps` layers.

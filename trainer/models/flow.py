@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import Mlp, SelfAttention, attention_bias, init_linears
+from robot_foundry.trainer.models.attention import Mlp, SelfAttention, attention_bias
+from robot_foundry.trainer.models.initial import Constant, Distribution, Normal, residual_outputs
 
 DENSITIES = ("beta", "uniform", "logit_normal")
 TIME_CHANNELS = 256
@@ -88,7 +89,10 @@ class FlowBlock(nn.Module):
         self.mlp = Mlp(config.width, config.mlp_hidden, config.mlp, bias=False)
         self.attention_norm = nn.RMSNorm(config.width, eps=1e-6, elementwise_affine=False)
         self.mlp_norm = nn.RMSNorm(config.width, eps=1e-6, elementwise_affine=False)
-        self.modulation = nn.Parameter(torch.zeros(6 * config.width))
+        self.modulation = nn.Parameter(torch.empty(6 * config.width))
+
+    def initial(self) -> dict[str, Distribution]:
+        return {"modulation": Constant(0.0)}
 
     def forward(self, x_BSW: Tensor, time_BSM: Tensor, bias: Tensor | None) -> Tensor:
         scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = (time_BSM + self.modulation).chunk(6, dim=-1)
@@ -128,11 +132,13 @@ class FlowHead(nn.Module):
         self.blocks = nn.ModuleList(FlowBlock(config) for _ in range(config.depth))
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.action_out = nn.Linear(width, action_dims, bias=False)
-        init_linears(self, config.depth)
-        for parameter in (self.state_position, self.action_position):
-            nn.init.normal_(parameter, std=0.5)
-        for layer in (self.time_modulation, self.action_out):
-            nn.init.zeros_(layer.weight)
+
+    def initial(self) -> dict[str, Distribution]:
+        return {
+            **residual_outputs(self, len(self.blocks)),
+            **dict.fromkeys(("state_position", "action_position"), Normal(0.5)),
+            **dict.fromkeys(("time_modulation.weight", "action_out.weight"), Constant(0.0)),
+        }
 
     def prefix(self, condition_BKC: Tensor, state_BHD: Tensor, state_mask_BHD: Tensor) -> Tensor:
         """Condition and proprioception tokens [B, P, W]; masked state entries may hold anything."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import Block, init_linears
+from robot_foundry.trainer.models.attention import Block
+from robot_foundry.trainer.models.initial import Distribution, Normal, residual_outputs
 
 STEMS = ("patch", "conv")
 POSITIONS = ("learned", "sincos")
@@ -74,8 +75,10 @@ class ViT(nn.Module):
     def __init__(self, config: ViTConfig, image: tuple[int, int]) -> None:
         super().__init__()
         self.rows, self.columns = image[0] // config.patch, image[1] // config.patch
-        self.register_buffer("mean", torch.tensor(CHANNEL_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(CHANNEL_STD).view(3, 1, 1), persistent=False)
+        with torch.device("cpu"):  # constants have values also where parameters are made on the meta device
+            mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
         if config.stem == "conv":
             self.stem: nn.Module = conv_stem(config.width, config.patch)
             self.stem_norm: nn.Module = nn.LayerNorm(config.width, eps=1e-6)
@@ -85,7 +88,8 @@ class ViT(nn.Module):
         if config.position == "learned":
             self.position = nn.Parameter(torch.empty(self.rows * self.columns, config.width))
         else:
-            place = sincos_positions(self.rows, self.columns, config.width)
+            with torch.device("cpu"):
+                place = sincos_positions(self.rows, self.columns, config.width)
             self.register_buffer("position", place, persistent=False)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.heads, config.mlp_hidden, config.mlp,
@@ -93,16 +97,9 @@ class ViT(nn.Module):
             for _ in range(config.depth)
         )  # fmt: skip
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
-        self._initialise(config)
 
-    def _initialise(self, config: ViTConfig) -> None:
-        init_linears(self, config.depth)
-        for module in self.stem.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                module.bias.data.zero_()  # type: ignore[union-attr]
-        if config.position == "learned":
-            nn.init.normal_(self.position, std=0.02)
+    def initial(self) -> dict[str, Distribution]:
+        return {"position": Normal(0.02), **residual_outputs(self, len(self.blocks))}
 
     def forward(self, image_NHWC: Tensor) -> Tensor:
         """uint8 pictures [N, H, W, 3] to tokens [N, P, D]."""

@@ -6,14 +6,14 @@ K condition tokens, C condition width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import init_linears
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
-from robot_foundry.trainer.models.inputs import Inputs
 from robot_foundry.trainer.models.vlm import VLM, VLMConfig
 
 
@@ -42,6 +42,53 @@ class Geometry:
     image: tuple[int, int]  # height, width in pixels
 
 
+@dataclass(frozen=True)
+class Targets:
+    """Normalised action chunks and which of their entries count."""
+
+    value_BTA: Tensor
+    mask_BTA: Tensor
+    weight_B: Tensor
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The randomness of one training pass."""
+
+    noise_BNTA: Tensor
+    time_BN: Tensor
+    state_noise_BHD: Tensor
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a vision-language-action model reads; masked entries may hold anything."""
+
+    image_BVHWC: Tensor  # uint8
+    view_mask_BV: Tensor
+    token_BS: Tensor
+    obs_B: Tensor  # where `<obs>` stands in token_BS
+    state_BHD: Tensor  # normalised
+    state_mask_BHD: Tensor
+    targets: Targets | None = None
+    draws: Draws | None = None
+
+    def to(self, device: torch.device) -> Inputs:
+        return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Inputs:
+        """In page-locked memory, from which a GPU takes them while the host goes on."""
+        return _each(self, Tensor.pin_memory)
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if value is None:
+        return None
+    return replace(value, **{item.name: _each(getattr(value, item.name), change) for item in fields(value)})
+
+
 class VLA(nn.Module):
     """See the module's own words; `forward` is the training loss, `sample` the inference."""
 
@@ -55,7 +102,6 @@ class VLA(nn.Module):
             nn.Identity() if width == config.tap_width else nn.Linear(width, config.tap_width, bias=False)
             for _ in range(config.taps)
         )
-        init_linears(self.tap_projections, 1)
         self.head = FlowHead(
             config.head,
             condition=config.taps * config.tap_width,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import attention_bias, init_linears
+from robot_foundry.trainer.models.attention import attention_bias
 from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
 from robot_foundry.trainer.models.vit import ViT, ViTConfig, space_to_depth
 
@@ -34,7 +34,6 @@ class VLM(nn.Module):
         self.vision = ViT(config.vision, image)
         self.projector = nn.Linear(config.shuffle**2 * config.vision.width, config.decoder.width, bias=False)
         self.decoder = Decoder(config.decoder)
-        init_linears(self.projector, 1)
 
     def image_tokens(self, image_BVHWC: Tensor) -> Tensor:
         """uint8 pictures to image tokens [B, V·P, D]."""

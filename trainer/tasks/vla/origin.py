@@ -20,11 +20,11 @@ from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, nearest
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.build import Spaces, scales_from_json
-from robot_foundry.trainer.config import DataConfig
-from robot_foundry.trainer.models.inputs import Scales
-from robot_foundry.trainer.recipe import completed
+from robot_foundry.trainer.checkpoints import checkpoint, tensors
+from robot_foundry.trainer.tasks.vla.config import DataConfig
+from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
+from robot_foundry.trainer.tasks.vla.recipe import completed
+from robot_foundry.trainer.tasks.vla.scales import Scales, scales_from_json
 
 # Parameters with an axis of dims: of which union, which axis, how often the dims repeat on it (value, mask).
 DIM_AXES: Mapping[str, tuple[str, int, int]] = {
@@ -42,7 +42,7 @@ class Origin:
 
     folder: Path
     state: Mapping[str, Any]
-    spaces: Spaces
+    spaces: PolicySpaces
     scales: Scales
 
     @classmethod
@@ -52,7 +52,7 @@ class Origin:
         return cls(
             folder,
             checkpoint.read_json(folder, checkpoint.STATE),
-            Spaces.from_json(checkpoint.read_json(folder, "spaces.json")),
+            PolicySpaces.from_json(checkpoint.read_json(folder, "spaces.json")),
             scales_from_json(checkpoint.read_json(folder, "normalizer.json")),
         )
 
@@ -67,7 +67,7 @@ class Origin:
         """Equal for checkpoints of equal weights: those of one identity at one step."""
         return digest_of({"identity": self.state["identity"], "step": self.state["step"]})
 
-    def check(self, model: nn.Module, spaces: Spaces, only: Sequence[str] = ()) -> None:
+    def check(self, model: nn.Module, spaces: PolicySpaces, only: Sequence[str] = ()) -> None:
         """FoundryError that lists all that keeps `load_weights` from filling `model` (meta tensors will do).
 
         That is every parameter that one side lacks, every shape that differs but for the number of dims, and
@@ -90,7 +90,9 @@ class Origin:
                 hint="set model and data.window as there, or say in init.only which parameters to take",
             )
 
-    def load_weights(self, model: nn.Module, spaces: Spaces, only: Sequence[str] = ()) -> tuple[str, ...]:
+    def load_weights(
+        self, model: nn.Module, spaces: PolicySpaces, only: Sequence[str] = ()
+    ) -> tuple[str, ...]:
         """Fill the parameters of `model` that `only` names (all, if it is empty) with the averaged weights.
 
         Returns notes about dims that start fresh. Raises what `check` raises, before anything is filled.
@@ -100,14 +102,14 @@ class Origin:
         wanted = _wanted(model, only)
         columns = {union: self._columns(union, spaces) for union in UNIONS}
         moved = {name: torch.empty(stored[name]) for name in wanted if name in DIM_AXES}
-        checkpoint.load(
+        tensors.load(
             self.folder, {f"{kind}/{name}": moved.get(name, tensor) for name, tensor in wanted.items()}
         )
         for name, old in moved.items():
             _move(old, wanted[name], name, columns)
         return tuple(self._fresh(columns, spaces)) if moved else ()
 
-    def keep_scales(self, spaces: Spaces, data: DataConfig) -> Scales:
+    def keep_scales(self, spaces: PolicySpaces, data: DataConfig) -> Scales:
         """Its normalisers over the unions of this run; dims of other datasets have no data in them.
 
         Raises FoundryError where dims have no statistics there, or where the scope is not the same.
@@ -141,7 +143,7 @@ class Origin:
         return Scales(tuple(kept["state"]), tuple(kept["action"]))
 
     def _scopes(
-        self, spaces: Spaces, normalization: str
+        self, spaces: PolicySpaces, normalization: str
     ) -> Iterator[tuple[int, Mapping[str, Collection[int]]]]:
         """For each normaliser of this run, the old one's index and the dims that it must have."""
         if normalization == "merged":
@@ -158,15 +160,15 @@ class Origin:
 
     def _stored(self) -> tuple[str, dict[str, tuple[int, ...]]]:
         """Which weights to take, averaged ones where there are, and their shapes by parameter."""
-        shapes = checkpoint.shapes(self.folder)
+        shapes = tensors.shapes(self.folder)
         kind = "ema" if any(name.startswith("ema/") for name in shapes) else "model"
         return kind, {n.removeprefix(f"{kind}/"): s for n, s in shapes.items() if n.startswith(f"{kind}/")}
 
-    def _columns(self, union: str, spaces: Spaces) -> Columns:
+    def _columns(self, union: str, spaces: PolicySpaces) -> Columns:
         known = {name: i for i, name in enumerate(_full_names(union, self.spaces))}
         return [known.get(name) for name in _full_names(union, spaces)]
 
-    def _changed(self, union: str, spaces: Spaces) -> Iterator[str]:
+    def _changed(self, union: str, spaces: PolicySpaces) -> Iterator[str]:
         """Dims of one name and two meanings."""
         before: ActionSpace = getattr(self.spaces, union)
         for dim, at in zip(getattr(spaces, union), self._columns(union, spaces), strict=True):
@@ -177,7 +179,7 @@ class Origin:
                 if old != new:
                     yield f"{union} {dim.name} has the {field} {old} there and {new} here"
 
-    def _fresh(self, columns: Mapping[str, Columns], spaces: Spaces) -> Iterator[str]:
+    def _fresh(self, columns: Mapping[str, Columns], spaces: PolicySpaces) -> Iterator[str]:
         for union, places in columns.items():
             names = getattr(spaces, union).names
             fresh = [name for name, at in zip(names, places, strict=True) if at is None]
@@ -185,7 +187,17 @@ class Origin:
                 yield f"{union} dims that {self.folder} does not know start fresh: {', '.join(fresh)}"
 
 
-def _full_names(union: str, spaces: Spaces) -> list[str]:
+def find_origin(where: str, run_dir: Path) -> Origin | None:
+    """What a run starts from; one that has checkpoints of its own needs it no more, so it may be gone."""
+    try:
+        return Origin.find(where)
+    except FoundryError:
+        if checkpoint.latest(run_dir) is None:
+            raise
+        return None
+
+
+def _full_names(union: str, spaces: PolicySpaces) -> list[str]:
     """Names of a union's dims, unshared ones with their embodiment even where there is but one."""
     embodiments = {dataset.embodiment for dataset in spaces.datasets}
     space: ActionSpace = getattr(spaces, union)
@@ -229,6 +241,6 @@ def _move(old: Tensor, new: Tensor, name: str, columns: Mapping[str, Columns]) -
     source = [at for at in places if at is not None]
     old_dims = old.shape[axis] // repeats
     for block in range(repeats):
-        index_to = torch.tensor([block * len(places) + i for i in to], dtype=torch.long)
+        index_to = torch.tensor([block * len(places) + i for i in to], dtype=torch.long, device=new.device)
         index_from = torch.tensor([block * old_dims + at for at in source], dtype=torch.long)
-        new.index_copy_(axis, index_to, old.index_select(axis, index_from))
+        new.index_copy_(axis, index_to, old.index_select(axis, index_from).to(new.device))

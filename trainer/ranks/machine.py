@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from robot_foundry.trainer.config import RunConfig
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.ranks.ranks import Ranks
 
 SHARED_CORES = "FOUNDRY_SHARED_CORES"  # set where OMP_NUM_THREADS is the launcher's choice and not the user's
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -29,32 +29,42 @@ _WORDS = {
 }
 
 
-def facts(world: World, run: RunConfig) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MachineSettings:
+    """Where and how a run computes."""
+
+    accumulate: int = 1  # microbatches a step and rank
+    device: str = "auto"  # auto | cpu | cuda
+    precision: str = "fp32"  # fp32 | bf16: autocast; weights stay fp32
+    determinism: str = "strict"  # strict: the same bits in every run | fast
+
+
+def facts(ranks: Ranks, settings: MachineSettings) -> dict[str, Any]:
     """Of this rank, as a checkpoint keeps them."""
-    on_gpu = world.device.type == "cuda"
+    on_gpu = ranks.device.type == "cuda"
     return {
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(world.device) if on_gpu else world.device.type,
+        "device": torch.cuda.get_device_name(ranks.device) if on_gpu else ranks.device.type,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
-        "precision": run.precision,
-        "determinism": run.determinism,
-        "accumulate": run.accumulate,
+        "precision": settings.precision,
+        "determinism": settings.determinism,
+        "accumulate": settings.accumulate,
     }
 
 
 @contextlib.contextmanager
-def same_threads(before: Sequence[Mapping[str, Any]], world: World) -> Iterator[None]:
+def same_threads(before: Sequence[Mapping[str, Any]], ranks: Ranks) -> Iterator[None]:
     """Inside, as many threads as this rank had when the checkpoint was written.
 
     Not where the user says how many (OMP_NUM_THREADS, MKL_NUM_THREADS), or the number of ranks is another.
     """
     chosen = any(os.environ.get(name) for name in _THREADS) and SHARED_CORES not in os.environ
-    if chosen or len(before) != world.size:
+    if chosen or len(before) != ranks.size:
         yield
         return
     now = torch.get_num_threads()
-    torch.set_num_threads(int(before[world.rank]["threads"]))
+    torch.set_num_threads(int(before[ranks.rank]["threads"]))
     try:
         yield
     finally:
@@ -68,16 +78,16 @@ def changes(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]
     """
     if not before:
         return None
-    found = [f"ranks {len(before)} there and {len(now)} here"] if len(before) != len(now) else []
+    differing = [f"ranks {len(before)} there and {len(now)} here"] if len(before) != len(now) else []
     for name, words in _WORDS.items():
-        then, here = ([ranks.get(name) for ranks in side] for side in (before, now))
+        then, here = ([rank.get(name) for rank in side] for side in (before, now))
         if then != here and not (len(then) != len(here) and set(then) == set(here)):
-            found.append(f"{words} {_listed(then)} there and {_listed(here)} here")
-    if not found:
+            differing.append(f"{words} {_listed(then)} there and {_listed(here)} here")
+    if not differing:
         return None
     return (
         "this run computes otherwise than that of the checkpoint, so it may end in other bits than one that "
-        f"was never stopped: {', '.join(found)}"
+        f"was never stopped: {', '.join(differing)}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+SCHEDULES = ("cosine", "trapezoid", "constant")
 DECAY = 0.25  # share of the steps over which `trapezoid` falls
 
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from torch._C._distributed_c10d import TCPStore
 
-from robot_foundry.trainer.machine import SHARED_CORES
+from robot_foundry.trainer.ranks.machine import SHARED_CORES
 from robot_foundry.trainer.signals import INSISTING, STOPPING
 
 POLL_S = 0.5

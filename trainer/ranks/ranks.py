@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,7 +22,9 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from robot_foundry.runtime.errors import FoundryError, Preempted
+from robot_foundry.trainer.models.initial import allocated
 
+DEVICES = ("auto", "cpu", "cuda")
 _FAILED = "robot_foundry/failed"  # in the ranks' store: who failed first, and why
 _GONE = ("closed by peer", "reset by peer", "Broken pipe")  # how gloo says that a process is gone
 _SILENT = ("Timed out waiting", "wait timeout after")  # and that it did not answer
@@ -31,7 +33,7 @@ PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
-class World:
+class Ranks:
     """This process among its peers."""
 
     rank: int
@@ -41,6 +43,13 @@ class World:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    def place(self, make: Callable[[], nn.Module]) -> nn.Module:
+        """The model that `make` makes, with memory on this rank and no values yet.
+
+        Each rank holds all of it. One that is to be sharded must be so here, before it has any memory.
+        """
+        return allocated(make, self.device)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model as the loop calls it; its gradients become means over ranks."""
@@ -88,7 +97,7 @@ class World:
 
 
 @contextlib.contextmanager
-def world(device: str) -> Iterator[World]:
+def joined(device: str) -> Iterator[Ranks]:
     """Join the ranks that the environment names (RANK, WORLD_SIZE, LOCAL_RANK as torchrun sets them).
 
     A rank that fails inside says so to the others, whose next exchange then fails with its sentence.
@@ -102,29 +111,29 @@ def world(device: str) -> Iterator[World]:
     else:
         chosen = torch.device("cpu")
     if size == 1:
-        yield World(rank, size, chosen)
+        yield Ranks(rank, size, chosen)
         return
     store, rank, size = next(rendezvous("env://", rank, size))
     backend = "gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl"
     try:
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
-        yield World(rank, size, chosen)
+        yield Ranks(rank, size, chosen)
     except Preempted:
         raise
     except Exception as error:
-        raise _told_to_others(error, store, rank) from error
+        raise _shared_failure(error, store, rank) from error
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _told_to_others(error: Exception, store: Store, rank: int) -> Exception:
+def _shared_failure(error: Exception, store: Store, rank: int) -> Exception:
     """The error to end with: that of the rank that failed first, where this one only lost its peers."""
     lost = _lost(error, rank)
-    own = json.dumps({"rank": rank, "message": str(error) or type(error).__name__})
+    failure = json.dumps({"rank": rank, "message": str(error) or type(error).__name__})
     try:
         if lost is None:
-            first = json.loads(store.compare_set(_FAILED, "", own))
+            first = json.loads(store.compare_set(_FAILED, "", failure))
         else:  # it did not fail itself, so no other rank shall name it
             first = json.loads(store.get(_FAILED)) if store.check([_FAILED]) else None
     except (RuntimeError, ValueError):  # whoever keeps the store has gone, too
@@ -140,34 +149,15 @@ def _lost(error: Exception, rank: int) -> FoundryError | None:
     """What to say where another rank is gone or silent; None where this one failed itself."""
     if not isinstance(error, RuntimeError):
         return None
-    told = str(error).partition("\n")[0]
-    if any(words in told for words in _GONE):
+    reason = str(error).partition("\n")[0]
+    if any(words in reason for words in _GONE):
         return FoundryError(
-            f"rank {rank} lost the connection to another rank ({told})",
+            f"rank {rank} lost the connection to another rank ({reason})",
             hint="the output of the rank that ended first says why",
         )
-    if any(words in told for words in _SILENT):
+    if any(words in reason for words in _SILENT):
         return FoundryError(
-            f"rank {rank} waited for another rank in vain ({told})",
+            f"rank {rank} waited for another rank in vain ({reason})",
             hint="end all ranks and look at what the others did last; the same command goes on",
         )
     return None
-
-
-@contextlib.contextmanager
-def numerics(determinism: str) -> Iterator[None]:
-    """`strict` admits only operations that give the same bits in every run."""
-    if determinism != "strict":
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled()
-    settings: Any = torch.utils.deterministic
-    fill = settings.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    settings.fill_uninitialized_memory = False  # costs time, and all memory is written before it is read
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        settings.fill_uninitialized_memory = fill

@@ -1,18 +1,52 @@
-"""Optimisers whose step can be skipped on the device, and the running average of weights."""
+"""Optimisers whose step can be skipped on the device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.trainer.config import OptimConfig
-from robot_foundry.trainer.muon import Muon
+from robot_foundry.trainer.optim.muon import Muon
+from robot_foundry.trainer.optim.schedule import SCHEDULES
+from robot_foundry.trainer.recipes.ranges import choice
 
+OPTIMIZERS = ("adamw", "muon")
 # Hidden matrices: blocks, and what brings pictures to them. Embeddings and both ends of the head are not.
 _HIDDEN = (".blocks.", ".stem.", ".projector.")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How weights move."""
+
+    optimizer: str = "adamw"  # adamw | muon: Muon for hidden matrices, AdamW for the rest
+    lr: float = 3e-4  # peak of AdamW
+    muon_lr: float = 0.02  # peak of Muon
+    backbone_lr_scale: float = 1.0  # factor on both in the vision-language backbone
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 1e-8  # of matrices; vectors and embeddings do not decay
+    clip: float = 1.0  # on the norm of the whole gradient
+    schedule: str = "cosine"  # cosine: to zero at the last step | trapezoid: in its last quarter | constant
+    warmup: float = 0.03  # share of all steps
+    ema_power: float = 0.75  # decay at step n is min(ema_max, 1 - (1 + n)^-ema_power)
+    ema_max: float = 0.999  # 0 keeps no average
+
+
+def optim_problems(optim: OptimConfig) -> Iterator[str]:
+    """One line for every value that is out of range."""
+    yield from choice("optim.optimizer", optim.optimizer, OPTIMIZERS)
+    yield from choice("optim.schedule", optim.schedule, SCHEDULES)
+    for name in ("lr", "muon_lr", "backbone_lr_scale", "clip", "ema_power"):
+        if not getattr(optim, name) > 0:
+            yield f"optim.{name}: must be positive, not {getattr(optim, name)}"
+    for name, values in (("warmup", [optim.warmup]), ("ema_max", [optim.ema_max]), ("betas", optim.betas)):
+        if any(not 0 <= value < 1 for value in values):
+            yield f"optim.{name}: must lie in [0, 1), not {', '.join(map(str, values))}"
+    if optim.weight_decay < 0:
+        yield f"optim.weight_decay: must not be negative, not {optim.weight_decay}"
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict], list[dict]]:
@@ -87,21 +121,3 @@ class Optimizers:
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
-class Ema:
-    """Moving average of weights in fp32; after n updates the decay is min(maximum, 1 - (1 + n)^-power)."""
-
-    def __init__(self, model: nn.Module, *, power: float, maximum: float) -> None:
-        self._power, self._maximum = power, maximum
-        self._live = [parameter for _, parameter in model.named_parameters()]
-        self.weights = {name: p.detach().clone() for name, p in model.named_parameters()}
-
-    @torch.no_grad()
-    def update(self, step: int, finite: Tensor) -> None:
-        """Take in the weights after optimiser step `step` (0 the first), unless `finite` is False."""
-        weight = 1 - min(self._maximum, 1 - (2 + step) ** -self._power)
-        # On the device: no step waits for the host to look. No foreach kernel takes a weight from there.
-        weight_or_0 = finite * weight
-        for average, live in zip(self.weights.values(), self._live, strict=True):
-            average.lerp_(live.detach(), weight_or_0)

@@ -7,14 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
-from robot_foundry.trainer import checkpoint
-from robot_foundry.trainer.agreement import everywhere, from_main, unlike
-from robot_foundry.trainer.job import Job
-from robot_foundry.trainer.parallel import World
-from robot_foundry.trainer.recipe import completed
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.ranks.agreement import everywhere, from_main, unlike
+from robot_foundry.trainer.ranks.ranks import Ranks
+
+
+class Resumable(Protocol):
+    """What a run says, so that a checkpoint can be known as its own."""
+
+    @property
+    def run_dir(self) -> Path: ...
+    @property
+    def num_steps(self) -> int: ...
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides the weights, as JSON: what a checkpoint must have to be gone on from."""
+
+    def completed(self, identity: Mapping[str, Any]) -> dict[str, Any]:
+        """The identity that a checkpoint holds, as this version would have said it."""
 
 
 @dataclass(frozen=True)
@@ -34,39 +47,39 @@ class Start:
         return int(self.state.get("step", 0))
 
 
-def choose_start(job: Job, peers: World) -> Start:
+def choose_start(run: Resumable, ranks: Ranks) -> Start:
     """The newest whole checkpoint of the run's folder that the main rank sees.
 
     FoundryError on every rank where it belongs to another run, or where another rank sees something else.
     """
-    chosen = from_main(peers, partial(_choose, job))
-    everywhere(peers, partial(_confirm, job.run_dir, chosen, peers))
+    chosen = from_main(ranks, partial(_choose, run))
+    everywhere(ranks, partial(_confirm, run.run_dir, chosen, ranks))
     if chosen["step"] is None:
         return Start()
-    folder = checkpoint.complete(job.run_dir)[chosen["step"]]
+    folder = checkpoint.complete(run.run_dir)[chosen["step"]]
     state, lineage = (checkpoint.read_json(folder, name) for name in (checkpoint.STATE, "lineage.json"))
     return Start(folder, state, lineage, tuple(chosen["passed_over"]))
 
 
-def _choose(job: Job) -> dict[str, Any]:
+def _choose(run: Resumable) -> dict[str, Any]:
     """What the main rank decides, as JSON."""
-    whole = checkpoint.newest_whole(job.run_dir)
+    whole = checkpoint.newest_whole(run.run_dir)
     if whole is None:
         return {"step": None, "newest": -1}
     passed_over = [f"{reason}; the run goes on from {whole.folder.name}" for reason in whole.passed_over]
     for sentence in passed_over:
         warnings.warn(sentence, FoundryWarning, stacklevel=2)
     return {
-        "step": _resumable(whole.folder, job)["step"],
-        "newest": max(checkpoint.complete(job.run_dir)),
+        "step": _resumable(whole.folder, run)["step"],
+        "newest": max(checkpoint.complete(run.run_dir)),
         "manifest": whole.manifest,
         "passed_over": passed_over,
     }
 
 
-def _confirm(run_dir: Path, chosen: Mapping[str, Any], peers: World) -> None:
+def _confirm(run_dir: Path, chosen: Mapping[str, Any], ranks: Ranks) -> None:
     """FoundryError unless this rank sees what the main rank chose."""
-    if peers.is_main:
+    if ranks.is_main:
         return
     hint = "run.dir must be one folder that all ranks share; where it is, wait until all see the same files"
     seen, step = checkpoint.complete(run_dir), chosen["step"]
@@ -85,22 +98,19 @@ def _confirm(run_dir: Path, chosen: Mapping[str, Any], peers: World) -> None:
         raise FoundryError(f"{seen[step]} is another checkpoint than the one of rank 0", hint=hint)
 
 
-def _resumable(folder: Path, job: Job) -> dict[str, Any]:
+def _resumable(folder: Path, run: Resumable) -> dict[str, Any]:
     """The state of a checkpoint that this run may go on from, else FoundryError."""
     state: dict[str, Any] = checkpoint.read_json(folder, checkpoint.STATE)
-    before = completed(state["identity"])
-    if job.origin is None and job.config.init.weights is not None:
-        before.pop("origin", None)  # it is gone, and no longer needed
-    found = list(unlike(before, job.identity))
-    if found:
-        path, there, here = found[0]
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    differing = list(unlike(run.completed(state["identity"]), run.identity))
+    if differing:
+        path, there, here = differing[0]
+        more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
         raise FoundryError(
-            f"{job.run_dir} cannot be resumed: {path} is {there!r} there and {here!r} here{more}",
+            f"{run.run_dir} cannot be resumed: {path} is {there!r} there and {here!r} here{more}",
             hint="train elsewhere (run.dir=…), or with the settings in its config.yaml",
         )
-    if state["step"] > job.config.num_steps:
+    if state["step"] > run.num_steps:
         raise FoundryError(
-            f"{job.run_dir} is at step {state['step']} already, beyond the {job.config.num_steps} asked"
+            f"{run.run_dir} is at step {state['step']} already, beyond the {run.num_steps} asked"
         )
     return state

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.normalization.normalizer import Normalizer
-from robot_foundry.trainer.build import Spaces
-from robot_foundry.trainer.models.inputs import Scales
+from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
+from robot_foundry.trainer.tasks.vla.scales import Scales
 
 
-def outlier_notes(opened: OpenMixture, spaces: Spaces, stream: str, scales: Scales) -> list[str]:
+def outlier_notes(opened: OpenMixture, spaces: PolicySpaces, stream: str, scales: Scales) -> list[str]:
     """A line for each quantity that has outliers: its furthest one, and the steps of the chunk that have any.
 
     The frame is the one that the data checks found when the version was made. Relative targets have the

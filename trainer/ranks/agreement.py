@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from robot_foundry.runtime.cluster import package_versions
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer.parallel import World
+from robot_foundry.trainer.ranks.ranks import Ranks
 
 T = TypeVar("T")
 # What computes, decodes or reads tables.
@@ -29,39 +29,39 @@ def unlike(
             yield f"{path}{name}", old, new
 
 
-def agree(peers: World, values: Mapping[str, Any], hint: str | None = None) -> None:
+def agree(ranks: Ranks, values: Mapping[str, Any], hint: str | None = None) -> None:
     """FoundryError on every rank, that says what differs and where, unless all have equal (JSON) values."""
-    first, *others = peers.gather(dict(values))
+    first, *others = ranks.gather(dict(values))
     lines = [
         f"\n  rank {rank}: {path} is {here!r}, on rank 0 {there!r}"
-        for rank, own in enumerate(others, start=1)
-        for path, there, here in unlike(first, own)
+        for rank, theirs in enumerate(others, start=1)
+        for path, there, here in unlike(first, theirs)
     ]
     if lines:
         raise FoundryError(f"the ranks do not agree, so nothing was trained:{''.join(lines)}", hint=hint)
 
 
-def everywhere(peers: World, work: Callable[[], T]) -> T:
+def everywhere(ranks: Ranks, work: Callable[[], T]) -> T:
     """`work()` on every rank; if it fails on any, all of them raise a FoundryError that names the ranks."""
-    if peers.size == 1:
+    if ranks.size == 1:
         return work()
     value, problem = _tried(work)
-    failed = [(rank, one) for rank, one in enumerate(peers.gather(problem)) if one is not None]
+    failed = [(rank, one) for rank, one in enumerate(ranks.gather(problem)) if one is not None]
     if failed:
         listed = "; ".join(f"rank {rank}: {one['message']}" for rank, one in failed)
         raise FoundryError(listed, hint=failed[0][1]["hint"])
     return value
 
 
-def from_main(peers: World, work: Callable[[], Any]) -> Any:
+def from_main(ranks: Ranks, work: Callable[[], Any]) -> Any:
     """The JSON value of `work()` on the main rank, on every rank; if it fails there, all raise its error."""
-    if peers.size == 1:
+    if ranks.size == 1:
         return work()
-    value, problem = _tried(work) if peers.is_main else (None, None)
-    told = peers.gather([value, problem])[0]
-    if told[1] is not None:
-        raise FoundryError(told[1]["message"], hint=told[1]["hint"])
-    return told[0]
+    value, problem = _tried(work) if ranks.is_main else (None, None)
+    value, problem = ranks.gather([value, problem])[0]
+    if problem is not None:
+        raise FoundryError(problem["message"], hint=problem["hint"])
+    return value
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Checkpoints: what is written, proven, kept and gone on from."""

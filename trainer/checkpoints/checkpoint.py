@@ -1,0 +1,180 @@
+"""Checkpoints: a folder a step, complete or absent, with all that resuming and a policy need.
+
+    <run>/checkpoints/step-00001200/
+        .metadata  __0_0.distcp …    tensors (torch.distributed.checkpoint): model/…, ema/…, optim/…
+        state.json                   step, identity of the run, skipped steps, what its bits depend on
+        config.yaml  normalizer.json  tokenizer.json  spaces.json  lineage.json  robots.json
+        manifest.json                size and hash of every other file, and of itself
+
+It is written as step-….tmp and renamed, so a folder without that suffix was whole; `prove` says if it is.
+Here is what finds and reads one without its tensors, and without PyTorch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning
+from robot_foundry.trainer.checkpoints import proof
+from robot_foundry.trainer.checkpoints.proof import TornCheckpoint
+
+STATE = "state.json"
+FORMAT = 2  # from 2 on there is a manifest
+NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A checkpoint that is proven to be what was written.
+
+    `manifest` is the hash of its manifest, None where it is older than manifests. `passed_over` says of each
+    newer one of the run what is wrong with it.
+    """
+
+    folder: Path
+    manifest: str | None
+    passed_over: tuple[str, ...] = ()
+
+
+def latest(run_dir: Path) -> Path | None:
+    """The checkpoint of the highest step in a run's folder, or None; it is not proven."""
+    steps = complete(run_dir)
+    return steps[max(steps)] if steps else None
+
+
+def complete(run_dir: Path) -> dict[int, Path]:
+    """Checkpoints by step that were written to their end. FoundryError if the folder cannot be listed."""
+    folder = run_dir / "checkpoints"
+    try:
+        named = {name: NAME.fullmatch(name) for name in os.listdir(folder)}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise proof.unreadable(folder, error) from error
+    return {int(match[1]): folder / name for name, match in named.items() if match}
+
+
+def newest_whole(run_dir: Path) -> Whole | None:
+    """The proven checkpoint of the highest step, or None if there is none at all.
+
+    FoundryError where there are some and none is whole, or where one cannot be read.
+    """
+    passed_over: list[str] = []
+    for _, folder in sorted(complete(run_dir).items(), reverse=True):
+        try:
+            return Whole(folder, prove(folder), tuple(passed_over))
+        except TornCheckpoint as error:
+            if folder.exists():  # else its run has deleted it just now
+                passed_over.append(error.message)
+    if passed_over:
+        raise FoundryError(
+            f"no checkpoint of {run_dir} is whole: {'; '.join(passed_over)}",
+            hint="restore one of them from a copy, or train elsewhere with run.dir=…",
+        )
+    return None
+
+
+def prove(folder: Path) -> str | None:
+    """The hash of the manifest if all is as it was written. None, with a warning, if older than manifests.
+
+    TornCheckpoint says what has changed; FoundryError what cannot be read, or is of a newer format.
+    """
+    if _lacks_manifest(folder):
+        warnings.warn(
+            f"{folder} was written before checkpoints had a manifest: nothing proves that it is whole",
+            FoundryWarning,
+            stacklevel=2,
+        )
+        return None
+    manifest = proof.prove(folder)
+    named, state = NAME.fullmatch(folder.name), read_json(folder, STATE)
+    if state["format"] > FORMAT:
+        raise FoundryError(
+            f"the checkpoint {folder} has the format {state['format']}, this version reads up to {FORMAT}",
+            hint="use the version of robot-foundry that wrote it, or a newer one",
+        )
+    if named and int(named[1]) != state["step"]:
+        raise proof.torn(folder, f"it is the checkpoint of step {state['step']}")
+    return manifest
+
+
+def find(path: Path) -> Path:
+    """The checkpoint meant by `path`, proven: the folder itself, what a pointer names, the newest of a run.
+
+    FoundryError if that folder is not whole; of a run an older one is taken then, with a FoundryWarning.
+    """
+    if path.is_file():
+        path = _pointed(path)
+    if _is_checkpoint(path):
+        try:
+            prove(path)
+        except TornCheckpoint as error:
+            parent = path.resolve().parent
+            if parent.name == "checkpoints":
+                error.hint = f"give the run, {parent.parent}, for its newest whole checkpoint"
+            raise
+        return path
+    newest = newest_whole(path)
+    if newest is None:
+        what = "holds no complete checkpoint" if path.is_dir() else "does not exist"
+        raise FoundryError(f"{path} {what}", hint="foundry-train vla writes one under RUN/checkpoints")
+    for reason in newest.passed_over:
+        warnings.warn(f"{reason}; {newest.folder.name} is used instead", FoundryWarning, stacklevel=2)
+    return newest.folder
+
+
+def _is_checkpoint(path: Path) -> bool:
+    named = NAME.fullmatch(path.name) is not None
+    return path.is_dir() and (named or any((path / name).is_file() for name in (STATE, proof.MANIFEST)))
+
+
+def _lacks_manifest(folder: Path) -> bool:
+    """Whether it is older than manifests. One that lost its manifest says in its state that it had one."""
+    try:
+        if (folder / proof.MANIFEST).exists():
+            return False
+        state = json.loads((folder / STATE).read_bytes())
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        raise proof.unreadable(folder, error) from error
+    return isinstance(state, dict) and {"step", "identity"} <= state.keys() and "format" not in state
+
+
+def write_pointer(path: Path, checkpoint: Path, **facts: str | int) -> None:
+    """Name `checkpoint` in a few lines of JSON, for git and pipeline tools; equal runs give equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"checkpoint": checkpoint.as_posix(), **facts}
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _pointed(pointer: Path) -> Path:
+    try:
+        return Path(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FoundryError(
+            f"{pointer} names no checkpoint", hint="foundry-train vla --pointer FILE writes one that does"
+        ) from error
+
+
+def read_json(checkpoint: Path, name: str) -> Any:
+    """One of the readable files of a checkpoint."""
+    try:
+        return json.loads((checkpoint / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FoundryError(f"{checkpoint / name} cannot be read: {error}") from error
+
+
+def remove(folder: Path) -> None:
+    """Delete a checkpoint. It is renamed first: one half deleted must not look whole."""
+    trash = folder.with_name(f".trash-{folder.name}")
+    shutil.rmtree(trash, ignore_errors=True)
+    folder.rename(trash)
+    shutil.rmtree(trash)

@@ -1,0 +1,66 @@
+"""What sizes of models must be, and how they must fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from robot_foundry.trainer.models.attention import MLP_KINDS
+from robot_foundry.trainer.models.decoder import DecoderConfig
+from robot_foundry.trainer.models.flow import DENSITIES, FlowConfig
+from robot_foundry.trainer.models.tokenizer import VOCABULARY
+from robot_foundry.trainer.models.vit import POSITIONS, STEMS, ViTConfig
+from robot_foundry.trainer.models.vla import VLAConfig
+from robot_foundry.trainer.recipes.ranges import at_least, choice, multiple
+
+
+def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[str]:
+    """One line for every value that is out of range or does not fit another; `image` is (height, width)."""
+    backbone, decoder = model.backbone, model.backbone.decoder
+    yield from _vit_problems("model.backbone.vision", backbone.vision)
+    yield from at_least(1, "model.backbone", backbone, "shuffle")
+    for side, pixels in zip(("height", "width"), image or (), strict=image is not None):
+        cell = backbone.vision.patch * backbone.shuffle
+        yield from multiple(
+            f"data.window.image {side}", pixels, cell, "model.backbone.vision.patch × shuffle"
+        )
+    yield from _decoder_problems("model.backbone.decoder", decoder)
+    yield from _transformer_problems("model.head", model.head)
+    yield from at_least(1, "model", model, "taps", "tap_width", "text_length", "draws")
+    if model.taps > decoder.depth:
+        yield f"model.taps: {model.taps} layers cannot be read from a decoder of depth {decoder.depth}"
+    yield from choice("model.density", model.density, DENSITIES)
+    if model.state_noise < 0:
+        yield f"model.state_noise: must not be negative, not {model.state_noise}"
+
+
+def _decoder_problems(path: str, decoder: DecoderConfig) -> Iterator[str]:
+    """The same of a language model alone, whose section is `path`."""
+    yield from _transformer_problems(path, decoder)
+    yield from at_least(1, path, decoder, "kv_heads")
+    yield from multiple(f"{path}.heads", decoder.heads, decoder.kv_heads, "kv_heads")
+    yield from at_least(VOCABULARY, path, decoder, "vocabulary")
+    if decoder.heads > 0 and decoder.width % decoder.heads == 0:
+        yield from multiple(
+            f"{path}: the width of a head", decoder.width // decoder.heads, 2, "rotary positions"
+        )
+
+
+def _transformer_problems(path: str, config: DecoderConfig | FlowConfig | ViTConfig) -> Iterator[str]:
+    yield from at_least(1, path, config, "width", "depth", "heads", "mlp_hidden")
+    yield from choice(f"{path}.mlp", config.mlp, MLP_KINDS)
+    yield from multiple(f"{path}.width", config.width, config.heads, "heads")
+
+
+def _vit_problems(path: str, vision: ViTConfig) -> Iterator[str]:
+    """The same of a vision transformer, whose section is `path`."""
+    yield from _transformer_problems(path, vision)
+    yield from at_least(1, path, vision, "patch")
+    yield from choice(f"{path}.stem", vision.stem, STEMS)
+    yield from choice(f"{path}.position", vision.position, POSITIONS)
+    if vision.position == "sincos":
+        yield from multiple(f"{path}.width", vision.width, 4, "what sincos positions need")
+    if vision.stem == "conv" and vision.patch > 1:
+        if vision.patch & (vision.patch - 1):
+            yield f"{path}.patch: a conv stem needs a power of two, not {vision.patch}"
+        else:
+            yield from multiple(f"{path}.width", vision.width, vision.patch // 2, "what its conv stem needs")

@@ -1,0 +1,1 @@
+"""What moves the weights: optimisers, averages of weights, rates."""

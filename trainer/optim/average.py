@@ -1,0 +1,24 @@
+"""The running average of weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """Moving average of weights in fp32; after n updates the decay is min(maximum, 1 - (1 + n)^-power)."""
+
+    def __init__(self, model: nn.Module, *, power: float, maximum: float) -> None:
+        self._power, self._maximum = power, maximum
+        self._live = [parameter for _, parameter in model.named_parameters()]
+        self.weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, step: int, finite: Tensor) -> None:
+        """Take in the weights after optimiser step `step` (0 the first), unless `finite` is False."""
+        weight = 1 - min(self._maximum, 1 - (2 + step) ** -self._power)
+        # On the device: no step waits for the host to look. No foreach kernel takes a weight from there.
+        weight_or_0 = finite * weight
+        for average, live in zip(self.weights.values(), self._live, strict=True):
+            average.lerp_(live.detach(), weight_or_0)

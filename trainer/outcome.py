@@ -1,0 +1,72 @@
+"""Where a finished run stands."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.meters import read_metrics
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a finished run stands. Losses are means over what counts; None where nothing was measured."""
+
+    run_dir: Path
+    checkpoint: Path
+    step: int
+    resumed_from: int
+    weights: str  # SHA-256 of all parameters, not averaged
+    loss: float | None
+    held_out_loss: float | None
+    samples_per_s: float | None
+    skipped: int  # steps of the whole run whose gradient was not finite
+    substituted: Mapping[str, int]  # damaged samples of the whole run that were replaced, by split
+    notes: tuple[str, ...]  # what was told before the first step, each as a FoundryWarning
+
+    @classmethod
+    def read(
+        cls,
+        run_dir: Path,
+        step: int,
+        *,
+        resumed_from: int,
+        weights: str,
+        skipped: int,
+        substituted: Mapping[str, int],
+        notes: tuple[str, ...],
+    ) -> Outcome:
+        """The outcome of a run that reached `step`: its last measurements are those of its records."""
+        records = read_metrics(run_dir)
+
+        def last(name: str) -> float | None:
+            values = [record[name] for record in records if name in record]
+            return values[-1] if values else None
+
+        return cls(
+            run_dir=run_dir,
+            checkpoint=checkpoint.complete(run_dir)[step],
+            step=step,
+            resumed_from=resumed_from,
+            weights=weights,
+            loss=last("loss"),
+            held_out_loss=last("held_out"),
+            samples_per_s=last("samples_per_s"),
+            skipped=skipped,
+            substituted=substituted,
+            notes=notes,
+        )
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of every parameter's name and bits: equal for equal weights."""
+    hasher = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        hasher.update(name.encode())
+        hasher.update(parameter.detach().cpu().numpy().tobytes())
+    return hasher.hexdigest()

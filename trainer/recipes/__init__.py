@@ -1,0 +1,1 @@
+"""Recipes: YAML and overrides to a configuration."""

@@ -1,0 +1,1 @@
+"""What a run may learn: a folder a task, all behind one protocol."""

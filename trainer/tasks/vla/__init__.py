@@ -1,0 +1,1 @@
+"""The first task: vision-language-action policies from robot data."""

@@ -1,0 +1,57 @@
+"""What the checkpoints of a policy say beside tensors: what uses its weights, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.ingest.robot.interface import interface_of
+from robot_foundry.loader.order import ORDER_VERSION
+from robot_foundry.normalization.report import HEADERS, as_text
+from robot_foundry.trainer.models.tokenizer import ByteTokenizer
+from robot_foundry.trainer.recipes.form import resolved
+from robot_foundry.trainer.recipes.yaml_text import write_yaml
+from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
+from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
+from robot_foundry.trainer.tasks.vla.scales import Scales, scales_report, scales_to_json
+
+
+def policy_files(
+    config: VLATaskConfig, spaces: PolicySpaces, scales: Scales, robots: Mapping[str, Any]
+) -> dict[str, str]:
+    """What a policy needs besides weights: the readable files that are equal in all checkpoints of a run."""
+    values = {
+        "normalizer.json": scales_to_json(scales),
+        "tokenizer.json": ByteTokenizer(config.model.text_length).to_json(),
+        "spaces.json": spaces.to_json(),
+        "robots.json": robots,
+    }
+    texts = {name: json.dumps(value, indent=1, allow_nan=False) for name, value in values.items()}
+    report = as_text(scales_report(scales, spaces), ("of", "dataset", *HEADERS))
+    return {"config.yaml": write_yaml(resolved(config)), "normalizer.txt": f"{report}\n", **texts}
+
+
+def lineage(opened: OpenMixture, seed: int, init: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Where a run comes from; `init` says which weights it began with."""
+    store, mixture = opened.store, opened.mixture
+    return {
+        "init": init,
+        "mixture_id": mixture.id,
+        "mixture": mixture.to_json(),
+        "store": store.url if "://" in store.url else str(Path(store.url).resolve()),
+        "seed": seed,
+        "order_version": ORDER_VERSION,
+        "packages": {name: package_version(name) for name in ("robot-foundry", "torch", "numpy")},
+        "python": platform.python_version(),
+    }
+
+
+def robots_of(opened: OpenMixture) -> dict[str, Any]:
+    """How each dataset was made of its source; those whose versions do not say are left out."""
+    interfaces = {part.name: interface_of(part.manifest) for part in opened.parts}
+    return {name: interface.to_json() for name, interface in interfaces.items() if interface is not None}

@@ -1,0 +1,49 @@
+"""Recipes of policies, and which of their keys decide the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.trainer.models.presets import PRESETS
+from robot_foundry.trainer.recipes import form
+from robot_foundry.trainer.recipes.form import RecipeForm, resolved
+from robot_foundry.trainer.recipes.layers import overlay
+from robot_foundry.trainer.tasks.vla.config import VLATaskConfig, problems
+
+DEFAULT = "vla_tiny"
+FORM = RecipeForm(VLATaskConfig, problems, DEFAULT, PRESETS)
+
+
+def read_recipe(recipe: str | Path | None, overrides: Iterable[str] = ()) -> VLATaskConfig:
+    """The configuration of a recipe of a policy, see `trainer.recipes.form`; None is the default recipe."""
+    return form.read_recipe(FORM, recipe, overrides)
+
+
+def from_resolved(values: Mapping[str, Any]) -> VLATaskConfig:
+    """The configuration that a config.yaml holds; UsageError where it fits this version no longer."""
+    return form.from_resolved(FORM, values)
+
+
+def decisive(config: VLATaskConfig) -> dict[str, Any]:
+    """What decides the weights, without where they are written and how fast: the identity of a run."""
+    values = resolved(config)
+    del values["run"], values["name"]
+    for name in ("store", "threads", "mix", "split_by", "val_fraction"):  # the mixture's id stands for these
+        del values["data"][name]
+    if config.init.weights is None:
+        del values["init"]
+    return values
+
+
+def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What `decisive` would have said of the run of a checkpoint: keys newer than it have their defaults."""
+    return overlay(json.loads(json.dumps(decisive(VLATaskConfig()))), identity)
+
+
+def default_dir(config: VLATaskConfig, mixture_id: str) -> str:
+    """The folder of a run that names none: runs of equal weights share it."""
+    return f"runs/{config.name}-{digest_of({'config': decisive(config), 'mixture': mixture_id})[:8]}"

@@ -1,0 +1,150 @@
+"""The task of training a policy: all that a run asks of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.loader.load import load
+from robot_foundry.loader.order import ORDER_VERSION
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.vla import VLA
+from robot_foundry.trainer.ranks.ranks import Ranks
+from robot_foundry.trainer.streams import TRAIN, Preparation, Stream
+from robot_foundry.trainer.tasks.vla.config import KEEP, VLATaskConfig
+from robot_foundry.trainer.tasks.vla.described import lineage, policy_files, robots_of
+from robot_foundry.trainer.tasks.vla.inputs import InputMaker
+from robot_foundry.trainer.tasks.vla.origin import Origin
+from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
+from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
+from robot_foundry.trainer.tasks.vla.recipe import completed, decisive, default_dir
+from robot_foundry.trainer.tasks.vla.scales import Scales, fit_scales, scales_from_json, scales_to_json
+
+
+@dataclass(frozen=True)
+class VLATask:
+    """A policy that is to be trained, resolved against the store (see `tasks.task.Task`)."""
+
+    config: VLATaskConfig
+    opened: OpenMixture
+    spaces: PolicySpaces
+    notes: tuple[str, ...]
+    origin: Origin | None = None  # what its first weights come from
+
+    @property
+    def mixture(self) -> Mixture:
+        return self.opened.mixture
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.config.run.dir or default_dir(self.config, self.mixture.id))
+
+    @property
+    def num_steps(self) -> int:
+        return self.config.num_steps
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {
+            "mixture": self.mixture.id,
+            "order_version": ORDER_VERSION,
+            **({} if self.origin is None else {"origin": self.origin.id}),
+            **json.loads(json.dumps(decisive(self.config))),
+        }
+
+    def completed(self, identity: Mapping[str, Any]) -> dict[str, Any]:
+        before = completed(identity)
+        if self.origin is None and self.config.init.weights is not None:
+            before.pop("origin", None)  # it is gone, and no longer needed
+        return before
+
+    def measure(self, *, quiet: bool = True) -> dict[str, Any]:
+        return scales_to_json(self.first_scales(quiet=quiet))
+
+    def measures_in(self, checkpoint_folder: Path) -> dict[str, Any]:
+        return checkpoint.read_json(checkpoint_folder, "normalizer.json")
+
+    def measured(self, measures: Mapping[str, Any]) -> MeasuredVLA:
+        return MeasuredVLA(self, scales_from_json(measures))
+
+    def build_model(self) -> VLA:
+        return VLA(self.config.model, geometry(self.config, self.spaces))
+
+    def take_origin(self, model: nn.Module) -> tuple[str, ...]:
+        if self.origin is None:
+            return ()
+        return self.origin.load_weights(model, self.spaces, self.config.init.only)
+
+    def check_origin(self) -> None:
+        """FoundryError where the weights that the run starts from do not fit its model; allocates nothing."""
+        if self.origin is not None:
+            with torch.device("meta"):
+                model = self.build_model()
+            self.origin.check(model, self.spaces, self.config.init.only)
+
+    def first_scales(self, *, quiet: bool = True) -> Scales:
+        """The normalisers of a run that starts: fitted to its training split, or kept from its origin."""
+        config, spaces = self.config, self.spaces
+        if self.origin is None or config.init.normalizer != KEEP:
+            return fit_scales(self.opened, config, spaces, quiet=quiet)
+        kept = self.origin.keep_scales(spaces, config.data)
+        horizon = geometry(config, spaces).horizon
+        unlike = {len(normalizer.offsets) for normalizer in kept.action} - {0, horizon}
+        if unlike:
+            raise FoundryError(
+                f"the normaliser of {self.origin.folder} has scales for {min(unlike)} steps, "
+                f"chunks have {horizon}",
+                hint="give the horizon that it has, or init.normalizer=refit",
+            )
+        return kept
+
+
+@dataclass(frozen=True)
+class MeasuredVLA:
+    """The same with its normalisers (see `tasks.task.MeasuredTask`)."""
+
+    task: VLATask
+    scales: Scales
+
+    @property
+    def digest(self) -> dict[str, str]:
+        return {"normalizer": digest_of(scales_to_json(self.scales))}
+
+    def warnings(self) -> list[str]:
+        task = self.task
+        stream = task.config.data.window.stream
+        return outlier_notes(task.opened, task.spaces, stream, self.scales)
+
+    def open_stream(self, split: str, ranks: Ranks) -> Stream:
+        task, data = self.task, self.task.config.data
+        training = split == TRAIN
+        prepare = Preparation(
+            InputMaker.of(task.config, task.spaces, self.scales),
+            accumulate=task.config.run.accumulate if training else 1,
+            pinned=ranks.device.type == "cuda",
+        )
+        return load(
+            task.opened, data.window, seed=task.config.seed, global_batch=data.global_batch, rank=ranks.rank,
+            world=ranks.size, threads=data.threads, split="train" if training else "val",
+            max_substituted=1.0, prepare=prepare,
+        )  # fmt: skip
+
+    def files(self) -> dict[str, str]:
+        task = self.task
+        return policy_files(task.config, task.spaces, self.scales, robots_of(task.opened))
+
+    def lineage(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        task = self.task
+        began = task.origin.to_json() if task.origin else None
+        init = before.get("init") if before else began
+        return lineage(task.opened, task.config.seed, init)
