@@ -39,7 +39,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from robot_foundry.catalog.robot.opening import open_robot_shard
+from robot_foundry.catalog.robot.tars import open_robot_shard
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.spec.spec_files import load_spec

@@ -18,8 +18,8 @@ from typing import Any
 from robot_foundry.catalog.kind import Kind as CatalogKind
 from robot_foundry.catalog.kind import kind_named as catalog_kind
 from robot_foundry.catalog.manifest import Manifest, find_build, read_build, read_manifest
-from robot_foundry.catalog.opening import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.store import Store, as_store, check_name
+from robot_foundry.catalog.tars import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
 from robot_foundry.ingest.fingerprints import Fingerprints

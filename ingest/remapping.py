@@ -9,9 +9,9 @@ from typing import Any
 
 from robot_foundry.catalog.kind import MIXTURE, ROOMS
 from robot_foundry.catalog.manifest import Manifest, find_build, read_build, read_manifest
-from robot_foundry.catalog.opening import lacking_tables, lacking_tars
 from robot_foundry.catalog.refs import resolve as resolve_reference
 from robot_foundry.catalog.store import Store, as_store
+from robot_foundry.catalog.tars import lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors
 from robot_foundry.ingest.engine import DEFAULTS, Options

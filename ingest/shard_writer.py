@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 
-from robot_foundry.catalog.opening import is_whole
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tars import is_whole
 from robot_foundry.ingest.kind import Kind, Shard, UnitTars, kind_of
 from robot_foundry.ingest.plan import PlannedShard
 from robot_foundry.ingest.sources import Refused, SourceFile, Unit

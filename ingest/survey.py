@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from robot_foundry.catalog.kind import kind_named as catalog_kind
-from robot_foundry.catalog.opening import open_tar
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tars import open_tar
 from robot_foundry.ingest.kind import Kind, Shard, Tar
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.storage.cache import keep, kept

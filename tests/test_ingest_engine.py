@@ -107,7 +107,7 @@ def test_a_glob_a_limit_and_a_dry_run(source, tmp_path):
 
 
 def test_content_settings_reach_the_tar(tmp_path):
-    from robot_foundry.catalog.robot.opening import open_robot_shard
+    from robot_foundry.catalog.robot.tars import open_robot_shard
     from robot_foundry.catalog.store import Store
     from robot_foundry.shards.images import probe
 

@@ -178,7 +178,7 @@ def test_rows_of_an_unusable_episode_stay_in_step_with_the_images(tmp_path):
     """demo_4 is in the tar with its images; its rows must be there, flagged, or later rows would slip."""
     import pyarrow as pa
 
-    from robot_foundry.catalog.robot.opening import open_robot_shard
+    from robot_foundry.catalog.robot.tars import open_robot_shard
     from robot_foundry.catalog.store import Store
 
     damaged_sources(tmp_path / "source")

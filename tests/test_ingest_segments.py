@@ -17,8 +17,8 @@ import pytest
 
 import robot_foundry
 from robot_foundry.catalog.opened import OpenVersions
-from robot_foundry.catalog.robot.opening import open_robot_shard
 from robot_foundry.catalog.robot.tables import Flag
+from robot_foundry.catalog.robot.tars import open_robot_shard
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.plan import plan

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from robot_foundry.catalog.opening import open_tar
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tars import open_tar
 from robot_foundry.catalog.validation.table_findings import Fault
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.errors import FoundryError

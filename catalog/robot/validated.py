@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.manifest import Manifest
-from robot_foundry.catalog.opening import open_tar
 from robot_foundry.catalog.robot.image_findings import decoded
 from robot_foundry.catalog.robot.leaves import shard_leaves
 from robot_foundry.catalog.robot.plausibility import doubts, shard_evidence
 from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.catalog.robot.tables import LEAVES_SCHEMA
+from robot_foundry.catalog.tars import open_tar
 from robot_foundry.catalog.validation.table_findings import Fault
 from robot_foundry.catalog.validation.tasks import Conclusion, ShardTask, Tables
 from robot_foundry.catalog.version import Version

@@ -18,9 +18,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.robot.leaves import shard_leaves
-from robot_foundry.catalog.robot.opening import open_robot_shard
 from robot_foundry.catalog.robot.plausibility import shard_evidence
 from robot_foundry.catalog.robot.tables import Flag, frames_schema
+from robot_foundry.catalog.robot.tars import open_robot_shard
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import matrix_column, table_digest, write_table
 from robot_foundry.checks import rules as checks

@@ -18,9 +18,9 @@ from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.opened import OpenVersion, OpenVersions
 from robot_foundry.catalog.robot.episode_tables import expanded
 from robot_foundry.catalog.robot.leaves import version_statistics
-from robot_foundry.catalog.robot.opening import open_robot_shard
 from robot_foundry.catalog.robot.rows import frame_rows, stored_episode_rows
 from robot_foundry.catalog.robot.schema import Schema, schema_of
+from robot_foundry.catalog.robot.tars import open_robot_shard
 from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.tables import frame_matrix

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.opened import Part
 from robot_foundry.catalog.robot.episode_tables import episode_rates
-from robot_foundry.catalog.robot.opening import open_robot_shard
 from robot_foundry.catalog.robot.schema import schema_of
+from robot_foundry.catalog.robot.tars import open_robot_shard
 from robot_foundry.loader.robot.instructions import Instructions
 from robot_foundry.normalization.representation import encode, represented
 from robot_foundry.runtime.errors import FoundryError

@@ -13,9 +13,9 @@ import pyarrow as pa
 from foundry_testing.lines.catalog.kind import KIND as HELD
 from foundry_testing.lines.catalog.tables import DOCUMENTS_SCHEMA, LINES_SCHEMA, Schema
 from foundry_testing.lines.ingest.spec import Spec, read_spec
-from robot_foundry.catalog.opening import open_tar
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
+from robot_foundry.catalog.tars import open_tar
 from robot_foundry.ingest.kind import CachedTable, Kind, MadeTables, Preview, Shard, UnitTars
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.runtime.canonical import canonical_json

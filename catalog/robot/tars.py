@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from robot_foundry.catalog.opening import open_tar
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tars import open_tar
 from robot_foundry.shards.robot.shard import RobotShard
 
 

@@ -1,4 +1,4 @@
-"""Open a shard of a store through its index."""
+"""The tars of a version as they lie in its store: opened through their index, whole or lacking."""
 
 from __future__ import annotations
 
