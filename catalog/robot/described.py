@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
 
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.opened import OpenVersion
@@ -30,21 +32,21 @@ def describe(opened: OpenVersion) -> Description:
 
 def _episodes(opened: OpenVersion) -> dict[str, Any]:
     """Lengths, rates, successes, instructions, and of annotations of other kinds how many texts."""
-    episodes = opened.table("episodes")
-    lengths = sorted(episodes["num_frames"].to_pylist())
-    notes = opened.table("annotations")
-    kinds: dict[str, Counter[str]] = {}
-    for kind, text in zip(notes["kind"].to_pylist(), notes["text"].to_pylist(), strict=True):
-        kinds.setdefault(kind, Counter())[text] += 1
-    texts = kinds.pop(INSTRUCTION, Counter())
+    episodes, notes = opened.table("episodes"), opened.table("annotations")
+    length_E = np.sort(episodes["num_frames"].to_numpy())
+    texts: dict[str, dict[str, int]] = {}
+    for kind in pc.unique(notes["kind"]).to_pylist():
+        counts = pc.value_counts(notes.filter(pc.equal(notes["kind"], kind))["text"])
+        texts[kind] = {count["values"]: count["counts"] for count in counts.to_pylist()}
+    instructions = texts.pop(INSTRUCTION, {})
     return {
-        "frames_min": lengths[0] if lengths else 0,
-        "frames_median": lengths[len(lengths) // 2] if lengths else 0,
-        "frames_max": lengths[-1] if lengths else 0,
-        "fps": sorted(set(episodes["fps"].to_pylist())),
-        "successes": sum(value is True for value in episodes["success"].to_pylist()),
-        "instructions": dict(sorted(texts.items(), key=lambda item: (-item[1], item[0]))),
-        "annotations": {kind: len(texts) for kind, texts in sorted(kinds.items())},
+        "frames_min": int(length_E[0]) if len(length_E) else 0,
+        "frames_median": int(length_E[len(length_E) // 2]) if len(length_E) else 0,
+        "frames_max": int(length_E[-1]) if len(length_E) else 0,
+        "fps": sorted(pc.unique(episodes["fps"]).to_pylist()),
+        "successes": pc.sum(episodes["success"]).as_py() or 0,
+        "instructions": dict(sorted(instructions.items(), key=lambda item: (-item[1], item[0]))),
+        "annotations": {kind: len(texts[kind]) for kind in sorted(texts)},
     }
 
 
