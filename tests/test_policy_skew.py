@@ -90,7 +90,7 @@ def test_what_is_lived_is_what_was_trained_on(policy: Policy, store: Store) -> N
     window = policy.config.data.window
     with load(mixture, window, seed=1, global_batch=BATCH, store=store, split="all", threads=0) as loader:
         batch = loader.batch(0)
-    dataset_B, _, sample_B = Order(mixture, seed=1).at(batch.k_B)
+    dataset_B, _, sample_B = Order(mixture.mixture, seed=1).at(batch.k_B)
     for number, name in enumerate(policy.datasets):
         (rows,) = np.nonzero(dataset_B == number)
         assert sorted(sample_B[rows]) == list(range(18))  # every frame, those at the start as well

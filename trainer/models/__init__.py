@@ -1,0 +1,1 @@
+"""Models: what they read, what they are made of, how they begin, and named sizes."""
