@@ -26,7 +26,6 @@ import hashlib
 import json
 import os
 import resource
-import runpy
 import shutil
 import subprocess
 import sys
@@ -84,8 +83,10 @@ def write_rlds(folder: Path, num_bytes: int) -> str:
     observation = {f"image_{i}": image for i in range(cameras)}
     observation["state"] = tfds.Tensor(shape=(3,), dtype=np.float32)
     step = {"observation": observation, "action": tfds.Tensor(shape=(3,), dtype=np.float32)}
-    directory = runpy.run_path(str(HERE.parent / "tests" / "rlds_directories.py"))["Directory"]
-    made = directory(folder, {**step, "is_first": np.bool_})
+    sys.path.insert(0, str(HERE.parent / "tests" / "support"))
+    from foundry_testing.rlds_directories import Directory
+
+    made = Directory(folder, {**step, "is_first": np.bool_})
     rng = np.random.default_rng(0)
 
     def episode() -> bytes:

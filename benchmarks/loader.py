@@ -12,7 +12,7 @@ Read the ratios: absolute times depend on the machine and its load.
 from __future__ import annotations
 
 import argparse
-import runpy
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ from robot_foundry.loader.order import Order
 from robot_foundry.shards.images import decode, encode_jpeg
 from robot_foundry.windows.window import WindowSpec
 
-FIXTURES = Path(__file__).parent.parent / "tests" / "loader_fixtures.py"
+SUPPORT = Path(__file__).parent.parent / "tests" / "support"
 SIZE, BATCH = 256, 32
 MEMBER = "primary_camera.jpg"
 
@@ -85,7 +85,9 @@ def main() -> None:
 
 
 def measure(store: Store, num_frames: int, repeats: int) -> None:
-    write = runpy.run_path(str(FIXTURES))["write_version"]
+    sys.path.insert(0, str(SUPPORT))
+    from foundry_testing.loader_fixtures import write_version as write
+
     shards = [[num_frames // 10] * 5] * 2
     write(store, "bench", shards, cameras={"primary": (SIZE, SIZE)}, flaws=False, encode=photographs())
     tars = [str(store.storage.local_path(p)) for p in store.storage.list("shards") if p.endswith(".tar")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import runpy
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
+from foundry_testing import catalog_stores as helpers
 
 import robot_foundry
 from robot_foundry.catalog import Catalog
@@ -25,8 +25,7 @@ from robot_foundry.normalization.interop import from_centroids
 from robot_foundry.normalization.space import Dim, dims_for
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-helpers = runpy.run_path(str(Path(__file__).with_name("catalog_stores.py")))
-make_version, POSE = helpers["make_version"], helpers["POSE"]
+make_version, POSE = helpers.make_version, helpers.POSE
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import runpy
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from foundry_testing import catalog_stores as helpers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,8 +34,7 @@ from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.windows.chunk_statistics import representation_statistics
 from robot_foundry.windows.mixing import warnings_for
 
-helpers = runpy.run_path(str(Path(__file__).with_name("catalog_stores.py")))
-make_version, POSE = helpers["make_version"], helpers["POSE"]
+make_version, POSE = helpers.make_version, helpers.POSE
 MANY = [[5, 4, 3], [2, 6], [7, 1, 1, 8]]
 
 

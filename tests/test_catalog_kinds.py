@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import json
-import runpy
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from foundry_testing.lines import known
+from make_robomimic import make
 
 from robot_foundry.catalog import Catalog
 from robot_foundry.catalog.kind import ROOMS, all_kinds
@@ -35,7 +35,6 @@ from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.tar import TarWriter
 
 ROOT = Path(__file__).parent.parent
-make = runpy.run_path(str(ROOT / "examples" / "make_robomimic.py"))["make"]
 # Three documents of 3, 1 and 2 lines, of which one is blank.
 TEXTS = {"a.txt": "one\n\nthree\n", "b.txt": "alone\n", "c.txt": "first\nsecond\n"}
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import trainer_runs as h
+from foundry_testing.loader_fixtures import write_version as WRITE
 
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture
 from robot_foundry.catalog.opened import OpenVersions
@@ -27,8 +26,6 @@ from robot_foundry.runtime.storage.storage_local import LocalStorage
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 from robot_foundry.windows.window import WindowSpec
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
-WRITE = runpy.run_path(str(Path(__file__).with_name("loader_fixtures.py")))["write_version"]
 WEIGHTS = "lift=0.5,push=0.5"
 
 

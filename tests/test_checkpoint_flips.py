@@ -6,17 +6,15 @@ import errno
 import json
 import os
 import random
-import runpy
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import blake3
 import pytest
+from foundry_testing import trainer_runs as h
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.policy import Policy
@@ -24,8 +22,6 @@ from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer.checkpoints import checkpoint, proof
 from robot_foundry.trainer.checkpoints.proof import TornCheckpoint
 
-SCRIPT = Path(__file__).with_name("trainer_runs.py")
-h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 FLIPS_A_FILE, SOAK_FLIPS = 3, 60
 NEWEST, OLDER = "step-00000006", "step-00000004"
 
@@ -229,7 +225,7 @@ def test_flipped_bits_of_every_file_end_in_the_same_weights(
     for number, run_dir in enumerate(copies):
         flip(run_dir / "checkpoints" / NEWEST / names[number % len(names)], rng)
     phases = [{"size": 1, "arguments": ["vla", *h.TINY, *where, f"run.dir={run_dir}"]} for run_dir in copies]
-    done = subprocess.run([sys.executable, SCRIPT, json.dumps(phases)], capture_output=True, text=True)
+    done = h.run_phases(phases, timeout=None)
     assert json.loads(done.stdout.splitlines()[-1]) == [[0]] * SOAK_FLIPS, done.stderr
     texts = done.stderr.split("== a phase\n")[1:]
     for run_dir, text in zip(copies, texts, strict=True):

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import recorded_episodes as h
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.checks.evidence import Evidence
@@ -22,7 +19,6 @@ from robot_foundry.checks.rules import findings
 from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.normalization.statistics import Statistics
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("recorded_episodes.py"))))
 FPS, Episode, judged, checks, made = h.FPS, h.Episode, h.judged, h.checks, h.made
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
+from foundry_testing import recorded_episodes as h
 
 from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.following import following
 from robot_foundry.checks.measures import measure
 from robot_foundry.checks.rules import findings
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("recorded_episodes.py"))))
 judged, checks, made = h.judged, h.checks, h.made
 
 

@@ -5,14 +5,10 @@ Legend: N frames.
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import recorded_episodes as h
 
 from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.store import Store
@@ -21,7 +17,6 @@ from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.spec.spec_files import load_spec
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("recorded_episodes.py"))))
 judged, checks, made = h.judged, h.checks, h.made
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import recorded_episodes as h
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.checks.evidence import Evidence
@@ -21,7 +20,6 @@ from robot_foundry.checks.measures import measure
 from robot_foundry.checks.remedies import Remedy
 from robot_foundry.checks.rules import CHECKS, JUDGES
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("recorded_episodes.py"))))
 DOCS = (Path(__file__).parent.parent / "docs" / "checks.md").read_text("utf-8")
 FIELDS = {
     "right.ee_position": {"from": "value", "scale": 1.0},

@@ -5,20 +5,15 @@ Legend: N frames, D dims.
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
+from foundry_testing import recorded_episodes as h
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.measures import measure
 from robot_foundry.checks.rules import findings
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("recorded_episodes.py"))))
 rot6d, judged, checks, made = h.rot6d, h.judged, h.checks, h.made
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import recorded_episodes as h
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("recorded_episodes.py"))))
 judged, checks, made = h.judged, h.checks, h.made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from make_robomimic import make
 
 from robot_foundry.catalog.duck import query_tables
 from robot_foundry.catalog.mixture import make_mixture
@@ -26,7 +26,6 @@ from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.loader.robot.dataset import open as open_dataset
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 # By episode number; `lang` and `Lang` differ by case alone.
 ATTRIBUTES: dict[int, dict[str, Any]] = {
     0: {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import gymnasium_worlds as worlds
 from PIL import Image
 
 from robot_foundry.evaluation.actors import Actor, ActorSpec, Situation
@@ -29,8 +29,7 @@ from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 RANDOM = ActorSpec(run=None)
-worlds = runpy.run_path(str(Path(__file__).with_name("gymnasium_worlds.py")))
-Gantry, GANTRY, HILL = worlds["Gantry"], worlds["GANTRY"], worlds["HILL"]
+Gantry, GANTRY, HILL = worlds.Gantry, worlds.GANTRY, worlds.HILL
 
 
 def go(world: World, *target_A: float) -> Outcome:
@@ -163,8 +162,8 @@ def test_the_documented_world_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_random_motion_goes_straight_or_draws_every_step() -> None:
-    for worlds, task in ((GANTRY, "touch"), (HILL, "climb")):
-        info = worlds.describe(task, "sim")
+    for world, task in ((GANTRY, "touch"), (HILL, "climb")):
+        info = world.describe(task, "sim")
         actor = RANDOM.build(info)
         state_SD = np.full((1, len(info.state_space)), 0.4)
         first, again, other = actor.act([Situation({}, state_SD, "", seed) for seed in (1, 1, 2)])

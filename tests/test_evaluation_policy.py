@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import ray
+from foundry_testing.trainer_runs import TINY
 
 from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
@@ -28,8 +28,6 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
-
-TINY = runpy.run_path(str(Path(__file__).with_name("trainer_runs.py")))["TINY"]
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pickle
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import gymnasium_worlds as worlds
 
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.guard import GuardedWorld, open_world
@@ -26,8 +25,7 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 
 RANDOM = ActorSpec(run=None)
-worlds = runpy.run_path(str(Path(__file__).with_name("gymnasium_worlds.py")))
-GANTRY, HILL = worlds["GANTRY"], worlds["HILL"]
+GANTRY, HILL = worlds.GANTRY, worlds.HILL
 
 
 # -- solutions: what a solver aims at next, as a function of the observation --------------------------

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import os
 import random
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from foundry_testing import flipped_bits as h
 
 from robot_foundry.catalog.validation.validate import validate
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("flipped_bits.py"))))
 FLIPS, SOAK_FLIPS = 60, 306
 HELD = {"frames", "episodes", "annotations", "leaves", "manifest", "mixture", "reference", "tag"}
 

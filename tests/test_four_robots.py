@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import trainer_runs as h
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
@@ -18,7 +17,6 @@ from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 POSE = ("ee_position", "ee_rot6d", "gripper_opening")
 HORIZON = 4
 

@@ -6,17 +6,13 @@ Files are made with h5py; what is in them is the witness. Legend: N frames.
 from __future__ import annotations
 
 import json
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import absence_sources as h
+from foundry_testing import rlds_directories as rlds
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("absence_sources.py"))))
-rlds: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("rlds_directories.py"))))
 command, make, warnings = h.command, h.make, h.warnings
 FRAMES, QUIET = h.FRAMES, h.QUIET
 

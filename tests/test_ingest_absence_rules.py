@@ -6,19 +6,15 @@ Legend: N frames.
 from __future__ import annotations
 
 import json
-import runpy
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import absence_sources as h
 
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.spec.spec_files import load_spec
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("absence_sources.py"))))
 command, make, warnings = h.command, h.make, h.warnings
 FRAMES, QUIET = h.FRAMES, h.QUIET
 

@@ -6,15 +6,13 @@ Legend: N frames, H W pixels.
 from __future__ import annotations
 
 import os
-import runpy
 from dataclasses import replace as replace_file
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
 
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.plan import plan
@@ -22,7 +20,6 @@ from robot_foundry.ingest.sources import SourceFile, layout
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
 SAMPLES = os.environ.get("FOUNDRY_SAMPLES")
 HELD_IMAGE, INVALID_ACTION = 32, 8
 SMOOTH_ERROR = 8

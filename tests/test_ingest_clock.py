@@ -6,14 +6,11 @@ Legend: N frames.
 from __future__ import annotations
 
 import json
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +18,6 @@ from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.sources.clock import clock_of, rate_in
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
 EPOCH_S = 1.732e9
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import runpy
-from pathlib import Path
 
 import pytest
+from make_robomimic import make
 
 from robot_foundry.cli import foundry_data
 from robot_foundry.cli.output import run
@@ -15,8 +14,6 @@ from robot_foundry.ingest.spec.locations import locate
 from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.storage.storage import open_storage
-
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 
 
 @pytest.fixture(scope="module")

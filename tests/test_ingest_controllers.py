@@ -6,15 +6,13 @@ it stands, and SciPy and plain NumPy say what has to come out.
 
 from __future__ import annotations
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import robosuite_files as f
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import run
@@ -24,7 +22,6 @@ from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.spec_files import load_spec, with_overrides
 from robot_foundry.runtime.errors import FoundryError
 
-f: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robosuite_files.py"))))
 m: Any = f.m
 h: Any = f.h
 FRAMES, LIMITS, OSC, PART = f.FRAMES, f.LIMITS, f.OSC, f.PART

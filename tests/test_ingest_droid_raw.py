@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import shutil
 import sys
 import uuid
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import av
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.sources import layout
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
 SAMPLES = os.environ.get("FOUNDRY_SAMPLES")
 HELD_IMAGE, INVALID_ACTION = 32, 8
 START_MS, STEP_MS = 1_700_000_000_000, 66

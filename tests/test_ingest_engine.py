@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import robomimic_ingests as h
 
 from robot_foundry.ingest.plan import plan
 from robot_foundry.ingest.sources import SourceFile, Unit
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robomimic_ingests.py"))))
 make, ingest, content, stamps, frames_of = h.make, h.ingest, h.content, h.stamps, h.frames_of
 # Fixtures.
 source, undisturbed = h.source, h.undisturbed

@@ -5,21 +5,16 @@ Legend: N frames.
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
 FRAMES = 5
 MAPPING = """
 mapping:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import robomimic_ingests as h
 
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robomimic_ingests.py"))))
 make, ingest, content, stamps, frames_of = h.make, h.ingest, h.content, h.stamps, h.frames_of
 SMALL_SHARDS = h.SMALL_SHARDS
 # Fixtures.

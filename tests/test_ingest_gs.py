@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from foundry_testing import gs_emulator
+from foundry_testing import robomimic_ingests as h
 
 from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.runtime.storage.storage_fsspec import open_filesystem
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robomimic_ingests.py"))))
 make, ingest, content = h.make, h.ingest, h.content_anywhere
-gs_emulator = runpy.run_path(str(Path(__file__).with_name("gs_emulator.py")))
 (SMALL_SHARDS,) = h.SMALL_SHARDS
 
 
 @pytest.fixture(scope="module")
 def bucket():
-    with gs_emulator["served"]() as made:
+    with gs_emulator.served() as made:
         yield made()
 
 

@@ -5,22 +5,18 @@ Legend: N frames, H W pixels.
 
 from __future__ import annotations
 
-import runpy
 import shlex
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
 SMOOTH_ERROR = 8
 START_NS = 1_700_000_000_123_456_789
 SPEC = """

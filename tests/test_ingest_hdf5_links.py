@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
+from make_robomimic import make
 
 from robot_foundry.runtime.errors import FoundryError
 
 HERE = Path(__file__).parent
-h: Any = SimpleNamespace(**runpy.run_path(str(HERE / "ingested.py")))
-make = runpy.run_path(str(HERE.parent / "examples" / "make_robomimic.py"))["make"]
 PLACES = """
 layout: hdf5
 content:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import runpy
 import shutil
 from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -18,6 +16,7 @@ import pytest
 from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from make_robomimic import make
 
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.selection import SelectionSpec
@@ -28,7 +27,6 @@ from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime import files
 
 HERE = Path(__file__).parent
-make = runpy.run_path(str(HERE.parent / "examples" / "make_robomimic.py"))["make"]
 PLACES = """
 layout: hdf5
 content: {fps: 10, hdf5: {length: action}}
@@ -167,7 +165,8 @@ def test_a_file_alone_has_nothing_beside_it_looked_at(day, tmp_path, monkeypatch
 
 
 def test_what_is_read_with_a_file_and_is_not_there_is_told(tmp_path):
-    rlds = SimpleNamespace(**runpy.run_path(str(HERE / "rlds_directories.py")))
+    from foundry_testing import rlds_directories as rlds
+
     made = rlds.simple(tmp_path / "source", 2)
     (made.folder / "dataset_info.json").unlink()
     (made.folder / "dataset_info.json").symlink_to("gone.json")

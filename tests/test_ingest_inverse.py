@@ -9,15 +9,14 @@ from __future__ import annotations
 import io
 import json
 import os
-import runpy
 import tarfile
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from foundry_testing import mapped_rows as mapped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -41,7 +40,6 @@ from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 
-mapped = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mapped_rows.py"))))
 SAMPLES = os.environ.get("FOUNDRY_SAMPLES")
 N = 5
 QUANTITY = {

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import yaml
+from foundry_testing import ingested as h
+from foundry_testing import mapped_rows as m
+from foundry_testing import rlds_directories as r
 from tensorflow_datasets.core import features as tfds
 
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.runtime.errors import UsageError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
-r: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("rlds_directories.py"))))
-m: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mapped_rows.py"))))
 TEXT = h5py.string_dtype()
 FRAMES = 6
 LAB = """
@@ -219,7 +216,8 @@ def test_language_in_json_in_datasets_and_of_the_whole_file(tmp_path):
 
 
 def test_the_package_spec_finds_the_language_of_robocasa(tmp_path):
-    make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
+    from make_robomimic import make
+
     make(tmp_path / "in.hdf5", episodes=2, frames=4, size=16)
     with h5py.File(tmp_path / "in.hdf5", "r+") as file:
         for n in range(2):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import runpy
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -128,9 +127,10 @@ def test_reading_every_packaged_spec_imports_no_reader():
 
 
 def test_ingesting_rlds_imports_no_hdf5(tmp_path):
-    directory = runpy.run_path(str(HERE / "rlds_directories.py"))
-    made = directory["simple"](tmp_path, 2)
-    (tmp_path / "arm.yaml").write_text(directory["SPEC"], "utf-8")
+    from foundry_testing import rlds_directories as directory
+
+    made = directory.simple(tmp_path, 2)
+    (tmp_path / "arm.yaml").write_text(directory.SPEC, "utf-8")
     code = (
         "from robot_foundry.ingest.engine import run\n"
         f"report = run({str(tmp_path / 'arm.yaml')!r}, {str(made.folder)!r}, store={str(tmp_path / 's')!r},"

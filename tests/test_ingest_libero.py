@@ -7,20 +7,16 @@ Legend: N frames.
 from __future__ import annotations
 
 import json
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import run
 from robot_foundry.runtime.errors import FoundryError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
 NAME = "KITCHEN_SCENE3_turn_on_the_stove_demo.hdf5"
 TASK = "turn on the stove"
 SMOOTH_ERROR = 8

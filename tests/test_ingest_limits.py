@@ -5,23 +5,18 @@ Legend: N frames.
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
+from foundry_testing import mapped_rows as m
 from hypothesis import given
 from hypothesis import strategies as st
+from make_robomimic import make
 
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.ingest.robot.absence.notes import Notes, sentences
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
-m: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mapped_rows.py"))))
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 OSC = {
     "type": "OSC_POSE",
     "input_max": 1,

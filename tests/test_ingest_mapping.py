@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import mapped_rows as h
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -19,7 +16,6 @@ from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mapped_rows.py"))))
 spec_of, survey_of, rows_of, rotations = h.spec_of, h.survey_of, h.rows_of, h.rotations
 POSITION = h.POSITION
 OSC = {"type": "OSC_POSE", "input_max": 1, "input_min": -1, "control_delta": True}

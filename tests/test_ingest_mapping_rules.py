@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
+from foundry_testing import mapped_rows as h
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.robot.tables import Flag
@@ -17,7 +13,6 @@ from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.sources import Refused
 from robot_foundry.runtime.errors import FoundryError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mapped_rows.py"))))
 spec_of, survey_of, rows_of, rotations = h.spec_of, h.survey_of, h.rows_of, h.rotations
 POSITION = h.POSITION
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from foundry_testing import ingested as h
+from make_robomimic import make
 
 from robot_foundry.cli.foundry_data import group
 
 HERE = Path(__file__).parent
-h: Any = SimpleNamespace(**runpy.run_path(str(HERE / "ingested.py")))
-make = runpy.run_path(str(HERE.parent / "examples" / "make_robomimic.py"))["make"]
 FRAMES = 12
 POSITION = "obs/robot0_eef_pos"
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import runpy
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
+from make_robomimic import make
 
 from robot_foundry.catalog.validation.validate import validate
 
 HERE = Path(__file__).parent
-h: Any = SimpleNamespace(**runpy.run_path(str(HERE / "ingested.py")))
-make = runpy.run_path(str(HERE.parent / "examples" / "make_robomimic.py"))["make"]
 SUCCESS = ["mapping.success=[{key: rewards, at_least: 1}]"]
 INVALID = 8 | 16
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from make_robomimic import make
 
 from robot_foundry.ingest import fingerprints
 from robot_foundry.ingest.engine import run
@@ -21,8 +21,6 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.storage.cache import keep, kept
 from robot_foundry.runtime.storage.storage import open_storage
-
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(0, 100))

@@ -6,14 +6,11 @@ Legend: H W pixels.
 from __future__ import annotations
 
 import io
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
 from PIL import Image
 
 from robot_foundry.ingest.engine import run
@@ -25,7 +22,6 @@ from robot_foundry.ingest.sources.source_episode import Encoded, SourceCamera, S
 from robot_foundry.ingest.spec.spec_files import load_spec, parse_yaml
 from robot_foundry.runtime.errors import UsageError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
 SMOOTH_ERROR = 8
 JPEG = h.jpeg(h.smooth(1))
 

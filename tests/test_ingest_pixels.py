@@ -9,15 +9,13 @@ Legend: N images, H W pixels.
 from __future__ import annotations
 
 import json
-import runpy
 from fractions import Fraction
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
+from foundry_testing import rlds_directories as r
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow_datasets.core import features as tfds
@@ -27,8 +25,6 @@ from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.sources.pixels import Pixels
 from robot_foundry.runtime.errors import UsageError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
-r: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("rlds_directories.py"))))
 FRAMES, HEIGHT, WIDTH = 3, 20, 28
 JPEG_ERROR = 8
 PICTURES = np.stack([h.smooth(n, HEIGHT, WIDTH) for n in range(FRAMES)])

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import runpy
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from foundry_testing import reach_stores as h
 
 from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.refs import resolve
@@ -26,7 +24,6 @@ from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.reader import ShardReader
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
 make = h.make
 # Fixtures.
 made, store = h.made, h.store

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import runpy
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from foundry_testing import reach_stores as h
 
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.remapping import remap, spec_of
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
 make, found, tar_of, folder_of = h.make, h.found, h.tar_of, h.folder_of
 # Fixtures.
 made, store = h.made, h.store

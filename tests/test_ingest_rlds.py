@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import io
 import json
-import runpy
 import subprocess
 import sys
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from foundry_testing import rlds_directories as h
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from tensorflow_datasets.core import features as tfds
@@ -26,8 +23,6 @@ from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.sources.source_episode import Encoded
 from robot_foundry.runtime.errors import UsageError
-
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("rlds_directories.py"))))
 
 
 def test_every_split_and_file_is_ingested_with_what_its_episodes_say(tmp_path):

@@ -6,13 +6,10 @@ Legend: T steps.
 from __future__ import annotations
 
 import random
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import rlds_directories as h
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_datasets.core import features as tfds
@@ -21,8 +18,6 @@ from robot_foundry.ingest.sources import Refused
 from robot_foundry.ingest.sources.rlds.features import Example, read_features
 from robot_foundry.ingest.sources.rlds.tfrecord import find_records, read_record
 from robot_foundry.runtime.errors import FoundryError
-
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("rlds_directories.py"))))
 
 
 def damaged(made, change):

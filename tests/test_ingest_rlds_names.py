@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import rlds_directories as h
 from tensorflow_datasets.core import features as tfds
 
 from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import FoundryError, UsageError
-
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("rlds_directories.py"))))
 
 
 def directory(root, *names, records=1, lengths=None, **info):

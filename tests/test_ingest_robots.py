@@ -7,16 +7,12 @@ it stands, and SciPy and plain NumPy say what has to come out.
 from __future__ import annotations
 
 import json
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import robosuite_files as f
 
-f: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robosuite_files.py"))))
 FRAMES, OSC = f.FRAMES, f.OSC
 make, refusal, printed, taken, column, pose_after, assert_pose = (
     f.make,

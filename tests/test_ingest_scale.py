@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -12,10 +11,9 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from foundry_testing import robomimic_ingests as h
 
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.store import Store
@@ -26,7 +24,6 @@ from robot_foundry.runtime.killpoint import ENVIRONMENT, WITH_PARENT
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.storage.storage import open_storage
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("robomimic_ingests.py"))))
 make, ingest, content = h.make, h.ingest, h.content_anywhere
 SMALL_SHARDS = h.SMALL_SHARDS
 
@@ -163,13 +160,14 @@ def test_a_source_and_store_in_s3_give_the_bytes_of_one_disk(remote_source, inli
 
 def test_an_rlds_directory_in_s3_gives_the_same_version(bucket, tmp_path):
     """Its files are read together with the JSON files beside them."""
-    rlds = runpy.run_path(str(Path(__file__).with_name("rlds_directories.py")))
-    made = rlds["simple"](tmp_path / "source", 3, 2)
-    made.write("val", [made.record([rlds["step"](0, 1)])], [])
+    from foundry_testing import rlds_directories as rlds
+
+    made = rlds.simple(tmp_path / "source", 3, 2)
+    made.write("val", [made.record([rlds.step(0, 1)])], [])
     storage = open_storage(f"{bucket}/rlds")
     for path in made.folder.iterdir():
         storage.write(f"toy/1.0.0/{path.name}", path.read_bytes())
-    here = rlds["ingested"](made, tmp_path / "store")
+    here = rlds.ingested(made, tmp_path / "store")
     spec = made.root.with_suffix(".yaml")
     there = run(str(spec), f"{bucket}/rlds", store=f"{bucket}/rlds-store", name="toy")
     rate = "3 of 3 episodes tell no rate, so 20 Hz is taken: --set content.fps=… says it"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from make_robomimic import make
 
 import robot_foundry
 from robot_foundry.catalog.opened import OpenVersions
@@ -28,7 +28,6 @@ from robot_foundry.ingest.sources import SourceFile, Unit
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.windows.window import WindowSpec
 
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 # An episode of 40 frames is estimated at about 24 kB here, and a shard holds four times the target.
 CUT = ["content.shard_bytes=1500"]
 

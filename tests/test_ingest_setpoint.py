@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from foundry_testing import trainer_runs as h
+from make_robomimic import make
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.store import Store
@@ -25,8 +24,6 @@ from robot_foundry.policy import Policy
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 GOAL = ("obs/goal_pos", "obs/goal_quat")
 SETPOINT = [
     "mapping.state.right_setpoint.ee_position={key: obs/goal_pos}",

@@ -6,22 +6,19 @@ Legend: H W pixels.
 from __future__ import annotations
 
 import io
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
+from foundry_testing import rlds_directories as rlds
 from PIL import Image
 
 from robot_foundry.catalog.validation.validate import validate
 from robot_foundry.runtime.errors import FoundryError
 
 HERE = Path(__file__).parent
-h: Any = SimpleNamespace(**runpy.run_path(str(HERE / "ingested.py")))
-rlds: Any = SimpleNamespace(**runpy.run_path(str(HERE / "rlds_directories.py")))
 SMALL, LARGE, FRAMES = (24, 32), (48, 64), 6
 SMOOTH_ERROR = 8
 FILES = """

@@ -5,13 +5,11 @@ Legend: B rows, H history, T horizon, D state dims, A action dims.
 
 from __future__ import annotations
 
-import runpy
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from foundry_testing import batch_loaders as h
 
 import robot_foundry
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture
@@ -20,7 +18,6 @@ from robot_foundry.loader.robot.source import OpenShards
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.windows.window import WindowSpec
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("batch_loaders.py"))))
 FIXTURES, WEIGHTS, open_loader, contents = h.FIXTURES, h.WEIGHTS, h.open_loader, h.contents
 # Fixtures.
 written = h.written

@@ -5,13 +5,11 @@ Legend: B rows, T horizon, A action dims.
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import batch_loaders as h
 
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store
@@ -19,7 +17,6 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.windows.window import WindowSpec
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("batch_loaders.py"))))
 FIXTURES, open_loader, contents = h.FIXTURES, h.open_loader, h.contents
 
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import pickle
-import runpy
 import threading
 from dataclasses import dataclass
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import batch_loaders as h
 
 from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.images import encode_jpeg
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("batch_loaders.py"))))
 FIXTURES, open_loader, contents, written = h.FIXTURES, h.open_loader, h.contents, h.written
 WAIT_S = 120  # a thread that does not come would be waited for for ever
 

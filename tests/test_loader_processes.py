@@ -5,19 +5,16 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import pickle
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import batch_loaders as h
 from torch.utils.data import DataLoader, IterableDataset
 
 from robot_foundry.loader.load import Loader
 from robot_foundry.runtime.errors import FoundryError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("batch_loaders.py"))))
 open_loader, contents, written = h.open_loader, h.contents, h.written
 HANG_S = 120  # a child that waits for a thread of its parent would wait for ever
 

@@ -6,13 +6,10 @@ Legend: B rows, H history, T horizon, D state dims, A action dims.
 from __future__ import annotations
 
 import io
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import batch_loaders as h
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -23,7 +20,6 @@ from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.windows.window import WindowSpec
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("batch_loaders.py"))))
 FIXTURES, WINDOW, open_loader = h.FIXTURES, h.WINDOW, h.open_loader
 # Fixtures.
 written = h.written

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import runpy
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import trainer_runs as h
 
 from robot_foundry.catalog.mixture import Mixture, as_mixture
 from robot_foundry.catalog.store import Store
@@ -25,7 +24,6 @@ from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 POSE = ActionSpace(h.POSE)
 
 

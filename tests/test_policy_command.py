@@ -6,15 +6,15 @@ Second sources are the recording itself and robosuite's own rule for a command, 
 from __future__ import annotations
 
 import re
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import trainer_runs as h
+from make_robomimic import make
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.store import Store
@@ -27,8 +27,6 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy import Actions, Policy
 from robot_foundry.runtime.errors import FoundryError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 STATE = ("obs/robot0_eef_pos", "obs/robot0_eef_quat", "obs/robot0_gripper_qpos")
 TOOL = np.stack([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], axis=1)  # the tool frame of CONTENT in the source's
 REACH = np.array([0.05, 0.05, 0.05, 0.5, 0.5, 0.5])  # of a full command, m and rad

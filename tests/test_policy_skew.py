@@ -6,13 +6,12 @@ a policy as a robot would live it, one period after the other, and compared with
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import trainer_runs as h
+from make_robomimic import make
 
 from robot_foundry.catalog.mixture import Mixture, as_mixture
 from robot_foundry.catalog.store import Store
@@ -25,8 +24,6 @@ from robot_foundry.policy.policy import Policy
 from robot_foundry.trainer.models.vla import Inputs
 from robot_foundry.trainer.tasks.vla.inputs import build_inputs
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 RATES = {"fast": 20.0, "slow": 10.0}
 BATCH = 36
 TENSORS = ("image_BVHWC", "view_mask_BV", "token_BS", "obs_B", "state_BHD", "state_mask_BHD")

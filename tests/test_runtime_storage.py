@@ -1,23 +1,20 @@
 import errno
 import os
 import pickle
-import runpy
 import signal
 import subprocess
 import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+from foundry_testing import gs_emulator
 from hypothesis import given
 from hypothesis import strategies as st
 
 from robot_foundry.runtime.errors import FoundryError, MissingFileError, UsageError
 from robot_foundry.runtime.storage.storage import checked_path, open_storage
-
-gs_emulator = runpy.run_path(str(Path(__file__).with_name("gs_emulator.py")))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +30,7 @@ def s3_endpoint():
 
 @pytest.fixture(scope="module")
 def gs_bucket():
-    with gs_emulator["served"]() as bucket:
+    with gs_emulator.served() as bucket:
         yield bucket
 
 

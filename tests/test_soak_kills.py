@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import random
-import runpy
 import signal
 import subprocess
 import sys
@@ -44,7 +43,8 @@ def rng() -> random.Random:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
-    make = runpy.run_path(str(ROOT / "examples" / "make_robomimic.py"))["make"]
+    from make_robomimic import make
+
     for seed in range(4):
         make(folder / f"{seed}.hdf5", seed=seed, episodes=3, frames=20, size=32)
     return folder

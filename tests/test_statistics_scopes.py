@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import trainer_runs as h
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +26,6 @@ from robot_foundry.trainer.tasks.vla.scales import fit_scales, scales_from_json,
 from robot_foundry.windows.chunk_statistics import chunk_statistics, representation_statistics
 from robot_foundry.windows.window import WindowSpec
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 HORIZON = 4
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import runpy
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
+from make_robomimic import make
 
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest import ingest
 
 pytest.importorskip("matplotlib")
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 
 
 @pytest.fixture(scope="module")

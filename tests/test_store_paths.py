@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
 
 import pytest
+from make_robomimic import make
 
 import robot_foundry
 from robot_foundry.catalog.store import Store
@@ -14,7 +14,6 @@ from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run
 
 ROOT = Path(__file__).parent.parent
-make = runpy.run_path(str(ROOT / "examples" / "make_robomimic.py"))["make"]
 COMMANDS = [
     "ls",
     "show reach",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from foundry_testing import reach_stores as h
 
 import robot_foundry
 from robot_foundry.catalog.manifest import Manifest, TableFile, commit, read_manifest
@@ -18,7 +16,6 @@ from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.sealed import seal, unseal
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
 folder_of, flip, tar_of = h.folder_of, h.flip, h.tar_of
 # Fixtures.
 made, store = h.made, h.store

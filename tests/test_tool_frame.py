@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import mapped_rows as mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -21,7 +19,6 @@ from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.normalization.tool_frame import ToolFrame, tool_frame_warnings
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-mapping: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mapped_rows.py"))))
 ARM = ActionSpace(["right.ee_position", "right.ee_rot6d"])
 # A hand whose fingers open along y, 103 mm in front of its flange, and one mounted backwards, tilted by 45°.
 HANDS = (

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import runpy
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from foundry_testing import trainer_runs as h
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group
@@ -23,7 +22,6 @@ from robot_foundry.trainer.checkpoints.checkpoint import read_json
 from robot_foundry.trainer.models.initial import initialise
 from robot_foundry.trainer.tasks.vla.origin import DIM_AXES, Origin
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 KEEP = "init.normalizer=keep"
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import runpy
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
+from foundry_testing import trainer_runs as h
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryWarning
@@ -22,8 +17,6 @@ from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.ranks import machine
 from robot_foundry.trainer.ranks.ranks import Ranks
 
-SCRIPT = Path(__file__).with_name("trainer_runs.py")
-h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
@@ -96,10 +89,8 @@ def test_every_change_is_in_one_sentence() -> None:
 def test_another_number_of_ranks_is_told(store: Store, tmp_path: Path) -> None:
     h.run(store, tmp_path, "run.steps=2")
     where = ("data.mix=lift", f"data.store={store.url}", f"run.dir={tmp_path}", "run.steps=4")
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), json.dumps([{"size": 2, "arguments": ["vla", *h.TINY, *where]}])],
-        check=True, text=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
-    )  # fmt: skip
+    done = h.run_phases([{"size": 2, "arguments": ["vla", *h.TINY, *where]}])
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [[0, 0]], done.stderr
     assert done.stderr.count("ranks 1 there and 2 here") == 1
     ranks = checkpoint.read_json(checkpoint.find(tmp_path), "state.json")["ranks"]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from foundry_testing import trainer_runs as h
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -26,8 +24,6 @@ from robot_foundry.trainer.models.vit import ViT, space_to_depth
 from robot_foundry.trainer.models.vla import VLA, Draws, Geometry, Inputs, Targets, VLAConfig
 from robot_foundry.trainer.models.vlm import VLM, causal_bias
 from robot_foundry.trainer.tasks.vla.draws import build_draws
-
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 
 
 def count(model: torch.nn.Module) -> int:

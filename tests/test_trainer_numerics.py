@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from foundry_testing import trainer_runs as h
 
 from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.store import Store
@@ -28,7 +27,6 @@ from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
 from robot_foundry.trainer.tasks.vla.scales import fit_scales
 from robot_foundry.windows.chunk_statistics import representation_statistics
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import runpy
 import shutil
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
 import pytest
+from foundry_testing import trainer_runs as h
+from make_robomimic import make
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group
@@ -22,8 +22,6 @@ from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 from robot_foundry.trainer.tasks.vla.scales import fit_scales
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 SCOPES = ("pooled", "per_offset")
 # The split by episode holds some out; all frames but the last of each episode are trained on.
 BY_TIME = ("data.split_by=time", "data.window.stream=next_state")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import runpy
 import shutil
 import signal
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from foundry_testing import trainer_runs as h
 from torch._C._distributed_c10d import TCPStore
 
 from robot_foundry.catalog.store import Store
@@ -22,8 +19,6 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.ranks import ranks as group
 
-SCRIPT = Path(__file__).with_name("trainer_runs.py")
-h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 STOPPED = {"FOUNDRY_KILL_AT": "train-step:2", "FOUNDRY_KILL_SIGNAL": "SIGSTOP"}
 HANG_S = 300  # no phase takes a tenth of it
 
@@ -80,10 +75,7 @@ def ended(store: Store, root: Path) -> Any:
         },
         "stuck": {**fresh("stuck", environment=STOPPED), "insist": "SIGTERM"},
     }
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), json.dumps(list(phases.values()))], capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=HANG_S,
-    )  # fmt: skip
+    done = h.run_phases(list(phases.values()), timeout=HANG_S)
     assert done.returncode == 0, done.stderr
     codes, texts = json.loads(done.stdout.splitlines()[-1]), done.stderr.split("== a phase\n")[1:]
     pairs = zip(phases, codes, texts, strict=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from foundry_testing import trainer_runs as h
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -25,8 +24,6 @@ from robot_foundry.trainer.recipes.form import PACKAGED, resolved
 from robot_foundry.trainer.recipes.yaml_text import read_yaml, write_yaml
 from robot_foundry.trainer.tasks.vla.recipe import decisive, default_dir, from_resolved, read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
-
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import runpy
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,14 +14,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from foundry_testing import trainer_runs as h
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError, Preempted
 from robot_foundry.trainer.checkpoints import checkpoint, tensors
 from robot_foundry.trainer.ranks.launch import run_ranks
 
-SCRIPT = Path(__file__).with_name("trainer_runs.py")
-h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 KILLED = -signal.SIGKILL
 
 
@@ -49,10 +46,8 @@ def ranks(store: Store, tmp_path_factory: pytest.TempPathFactory) -> SimpleNames
         phase(2, "two-killed"),
         phase(2, "two-short", None, "run.steps=2", "run.accumulate=2"),
     ]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), json.dumps(phases)], capture_output=True, text=True, check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = h.run_phases(phases, timeout=None)
+    assert done.returncode == 0, done.stderr
     return SimpleNamespace(root=root, codes=json.loads(done.stdout.splitlines()[-1]), text=done.stderr)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import trainer_runs as h
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +14,6 @@ from robot_foundry.loader.load import load
 from robot_foundry.normalization.report import report
 from robot_foundry.trainer.tasks.vla.scales import fit_scales, scales_from_json, scales_to_json
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("trainer_runs.py"))))
 SCOPES = [(a, b) for a in ("merged", "per_dataset") for b in ("pooled", "per_offset")]
 REPRESENTATIONS = ("relative_tool", "relative_base", "absolute", "delta+relative_joints")
 

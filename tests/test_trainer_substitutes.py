@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
-import subprocess
-import sys
 import tarfile
 import warnings
 from pathlib import Path
@@ -15,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from foundry_testing import trainer_runs as h
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
@@ -23,9 +21,7 @@ from robot_foundry.trainer import substitutes
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.meters import read_metrics
 
-SCRIPT = Path(__file__).with_name("trainer_runs.py")
 LONG = ("run.steps=12", "run.eval_samples=32")  # in batches of 8
-h: Any = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +116,8 @@ def test_ranks_count_together_and_the_first_tells(
 ) -> None:
     where = ("data.mix=lift", f"data.store={damaged.store.url}", f"run.dir={tmp_path}", *LONG)
     phase = {"size": 2, "arguments": ["vla", *h.TINY, *where], "kill": "train-step:7"}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), json.dumps([phase, {**phase, "kill": None}])], check=True, text=True,
-        capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
-    )  # fmt: skip
+    done = h.run_phases([phase, {**phase, "kill": None}])
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])[1] == [0, 0], done.stderr
     state = checkpoint.read_json(checkpoint.find(tmp_path), "state.json")
     assert state["substituted"] == whole.outcome.substituted

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import pytest
+from foundry_testing import reach_stores as h
 
 from robot_foundry.checks.rules import CHECKS
 from robot_foundry.cli.foundry_data import group
@@ -20,7 +18,6 @@ from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.ingest import ingest
 from robot_foundry.ingest.spec.spec_files import load_spec
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
 found = h.found
 # Fixtures.
 made = h.made

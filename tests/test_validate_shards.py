@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import runpy
 import shutil
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from foundry_testing import reach_stores as h
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.validation.validate import validate
@@ -19,7 +16,6 @@ from robot_foundry.ingest.remapping import remap, spec_of
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.shards.index import read_index
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
 make, found, checks, tar_of, member, flip = h.make, h.found, h.checks, h.tar_of, h.member, h.flip
 folder_of = h.folder_of
 # Fixtures.

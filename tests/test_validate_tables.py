@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pyarrow as pa
 import pytest
+from foundry_testing import reach_stores as h
 
 from robot_foundry.catalog.manifest import Manifest, TableFile, commit, read_manifest
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture
@@ -25,7 +23,6 @@ from robot_foundry.normalization.digest import Digest
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.sealed import seal
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
 found, checks, tar_of, folder_of = h.found, h.checks, h.tar_of, h.folder_of
 # Fixtures.
 made, store = h.made, h.store

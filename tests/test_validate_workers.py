@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import runpy
 import shutil
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import pytest
+from foundry_testing import reach_stores as h
 
 from robot_foundry.catalog.manifest import Manifest, read_manifest
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import Options, run
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reach_stores.py"))))
 found, tar_of, member, flip, folder_of = h.found, h.tar_of, h.member, h.flip, h.folder_of
 # Fixtures.
 made, store = h.made, h.store

@@ -5,13 +5,12 @@ Legend: B rows, T horizon.
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import window_loaders as h
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +23,6 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.windows.chunk_statistics import chunk_statistics
 from robot_foundry.windows.window import WindowSpec
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("window_loaders.py"))))
 open_loader, flagged_version = h.open_loader, h.flagged_version
 
 

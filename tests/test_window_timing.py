@@ -5,14 +5,13 @@ Legend: B rows, H history, T horizon, D state dims, A action dims.
 
 from __future__ import annotations
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import window_loaders as h
 
 from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.store import Store
@@ -22,7 +21,6 @@ from robot_foundry.windows.mixing import warnings_for, window_rows
 from robot_foundry.windows.timing import Steps, Timing
 from robot_foundry.windows.window import WindowSpec
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("window_loaders.py"))))
 FIXTURES, open_loader, flagged_version = h.FIXTURES, h.open_loader, h.flagged_version
 WEIGHTS = {"sim": 0.5, "real": 0.5}
 

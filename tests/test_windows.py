@@ -5,12 +5,11 @@ Legend: n anchors, H history, T horizon, K either, S state dims, A action dims.
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import loader_fixtures as FIXTURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
@@ -23,8 +22,7 @@ from robot_foundry.windows.chunks import Anchors, Frames, Window, WindowPlan, wi
 from robot_foundry.windows.moments import chunk_moments, history_moments
 from robot_foundry.windows.timing import Steps
 
-FIXTURES = runpy.run_path(str(Path(__file__).with_name("loader_fixtures.py")))
-POSE = ActionSpace(FIXTURES["POSE"])
+POSE = ActionSpace(FIXTURES.POSE)
 
 
 # --- places -------------------------------------------------------------------------------------------------

@@ -1,22 +1,19 @@
-"""Loaders of two unlike datasets, and all that their batches hold. Tests load it with runpy.
+"""Loaders of two unlike datasets, and all that their batches hold.
 
 Legend: B rows.
 """
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from foundry_testing import loader_fixtures as FIXTURES
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import Loader, load
 from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.windows.window import WindowSpec
 
-FIXTURES = runpy.run_path(str(Path(__file__).with_name("loader_fixtures.py")))
 WINDOW = WindowSpec(cameras=("primary", "wrist_right"), image=(24, 32), horizon=5)
 WEIGHTS = {"sim": 0.6, "real": 0.4}
 
@@ -25,7 +22,7 @@ WEIGHTS = {"sim": 0.6, "real": 0.4}
 def written(tmp_path_factory):
     """Two datasets of unlike robots, rates and cameras, with every flaw that the loader must mask."""
     store = Store(tmp_path_factory.mktemp("store"))
-    make = FIXTURES["write_version"]
+    make = FIXTURES.write_version
     cameras = {"primary": (24, 32), "wrist_right": (20, 20)}
     sim = make(store, "sim", [[12, 9], [17]], cameras=cameras)
     real = make(

@@ -1,4 +1,4 @@
-"""TFDS directories that tests write, with any features and files of records. Tests load it with runpy.
+"""TFDS directories that tests write, with any features and files of records.
 
 Examples are serialised by tensorflow-datasets (without TensorFlow); the framing of records is written here.
 Legend: T steps.

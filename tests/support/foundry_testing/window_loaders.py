@@ -1,19 +1,16 @@
-"""Loaders of windows, and versions whose frames have flags. Tests load it with runpy."""
+"""Loaders of windows, and versions whose frames have flags."""
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from foundry_testing import loader_fixtures as FIXTURES
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import Loader, load
 from robot_foundry.windows.window import WindowSpec
-
-FIXTURES = runpy.run_path(str(Path(__file__).with_name("loader_fixtures.py")))
 
 
 def open_loader(store: Store, ref: Any, **window: Any) -> Loader:
@@ -32,4 +29,4 @@ def flagged_version(store: Store, name: str = "sim", flags: Any = None, lengths:
             episode.flags[:] = flags
 
     lengths = lengths if flags is None else [[len(flags)]]
-    return FIXTURES["write_version"](store, name, lengths, spoil=flag)
+    return FIXTURES.write_version(store, name, lengths, spoil=flag)

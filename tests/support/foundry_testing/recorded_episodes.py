@@ -1,4 +1,4 @@
-"""Episodes that are right until a test spoils them, and what the data checks find. Tests load it with runpy.
+"""Episodes that are right until a test spoils them, and what the data checks find.
 
 Legend: N frames.
 """

@@ -1,4 +1,4 @@
-"""Small robot versions with real tars and tables, for tests. Loaded with runpy."""
+"""Small robot versions with real tars and tables, for tests."""
 
 from __future__ import annotations
 

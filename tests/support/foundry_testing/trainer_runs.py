@@ -1,12 +1,13 @@
-"""Shrunk training runs on small stores, for tests. Loaded with runpy, or run as ranks: see `main`."""
+"""Shrunk training runs on small stores, for tests, or run as ranks: see `main`."""
 
 from __future__ import annotations
 
 import json
 import os
-import runpy
 import signal
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from foundry_testing import catalog_stores as stores
 from robot_foundry.catalog.store import Store
+from robot_foundry.cli import foundry_train
 from robot_foundry.trainer.checkpoints.safe_reader import SafeReader
 from robot_foundry.trainer.checkpoints.tensors import load as load_tensors
 from robot_foundry.trainer.meters import read_metrics
@@ -40,18 +43,17 @@ TINY = (
     "run.log_every=1",
     "run.eval_samples=8",
 )
-stores = runpy.run_path(str(Path(__file__).with_name("catalog_stores.py")))
-POSE = stores["POSE"]
+POSE = stores.POSE
 __all__ = ["replace"]
 
 
 def make_store(path: Path) -> Store:
     """A store with 'lift' (pose, camera) and two robots whose joints are their own: 'seven' and 'six'."""
     store = Store(path)
-    stores["make_version"](store, "lift", [[12, 15], [9, 14, 11]], images=True)
+    stores.make_version(store, "lift", [[12, 15], [9, 14, 11]], images=True)
     for name, joints in (("seven", 7), ("six", 6)):
         dims = [*POSE, *(f"right.joint_position.{i}" for i in range(joints))]
-        stores["make_version"](
+        stores.make_version(
             store, name, [[10, 12, 11], [13, 9, 14]], state=dims, action=dims, embodiment=name,
             images=name == "seven",
         )  # fmt: skip
@@ -155,12 +157,23 @@ def _fork(arguments: list[str], environment: dict[str, str], folder: str) -> int
     sys.argv = ["foundry-train", *arguments]
     code: Any = 1
     try:
-        runpy.run_module("robot_foundry.cli.foundry_train", run_name="foundry_train")["main"]()
+        foundry_train.main()
     except SystemExit as done:
         code = done.code
     finally:
         sys.stdout.flush()
         os._exit(code or 0)
+
+
+def run_phases(
+    phases: Sequence[Mapping[str, Any]], *, timeout: float | None = 300
+) -> subprocess.CompletedProcess[str]:
+    """`main` in a process of its own, of one thread a rank: the last line of its output is its result."""
+    return subprocess.run(
+        [sys.executable, "-m", "foundry_testing.trainer_runs", json.dumps(phases)],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=timeout,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Worlds of Gymnasium for tests: a tip over a board, with pictures, and a built-in one. Loaded with runpy."""
+"""Worlds of Gymnasium for tests: a tip over a board, with pictures, and a built-in one."""
 
 from __future__ import annotations
 

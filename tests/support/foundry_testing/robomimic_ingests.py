@@ -1,17 +1,16 @@
-"""Ingests of small robomimic files, and what a store holds after them. Tests load it with runpy."""
+"""Ingests of small robomimic files, and what a store holds after them."""
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 
 import pytest
+from make_robomimic import make
 
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.storage.storage import open_storage
 
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 KEPT = ("shards", "datasets", "refs", "builds")
 # One shard a file or less, so that a few small files make several shards.
 SMALL_SHARDS = ["content.shard_bytes=20000"]

@@ -1,4 +1,4 @@
-"""Canonical rows of arrays in memory, by a spec in memory. Tests load it with runpy. Legend: N frames."""
+"""Canonical rows of arrays in memory, by a spec in memory. Legend: N frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an ingest made, read back with tarfile, json, NumPy and pyarrow alone. Tests load it with runpy.
+"""What an ingest made, read back with tarfile, json, NumPy and pyarrow alone.
 
 Legend: H W pixels.
 """

@@ -1,20 +1,18 @@
-"""Stores of a small dataset, ways to damage them and what validate finds. Tests load it with runpy."""
+"""Stores of a small dataset, ways to damage them and what validate finds."""
 
 from __future__ import annotations
 
-import runpy
 import shutil
 from pathlib import Path
 
 import pytest
+from make_robomimic import make
 
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.validation.validate import validate
 from robot_foundry.ingest import ingest
 from robot_foundry.shards.index import read_index
-
-make = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 
 
 @pytest.fixture(scope="module")

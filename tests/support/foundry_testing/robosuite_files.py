@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import runpy
 import shlex
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from foundry_testing import ingested as h
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 
-h: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ingested.py"))))
-m: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mapped_rows.py"))))
 FRAMES = 12
 LIMITS = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
 OSC = {"type": "OSC_POSE", "input_max": 1, "input_min": -1, "output_max": LIMITS}

@@ -1,4 +1,4 @@
-"""A Google Cloud Storage on the loopback, for tests, which load this with runpy.
+"""A Google Cloud Storage on the loopback, for tests.
 
 gcp-storage-emulator has no preconditions, answers a range past the end with nothing, and gives the MD5 as the
 ETag. Here these are as Google documents them: 412 (https://cloud.google.com/storage/docs/request-preconditions),

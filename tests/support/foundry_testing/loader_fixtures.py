@@ -1,4 +1,4 @@
-"""Robot versions with everything a loader can meet, written through shards and catalog. Loaded with runpy.
+"""Robot versions with everything a loader can meet, written through shards and catalog.
 
 Every pixel, state and target tells the dataset, episode and frame it belongs to.
 """

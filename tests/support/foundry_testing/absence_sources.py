@@ -1,6 +1,6 @@
 """Files of robomimic in which something is not taken, or not found, and what is told of it.
 
-Tests load it with runpy. Legend: N frames.
+Legend: N frames.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One flipped bit in a file of a store, and what every reader then says. Tests load this with runpy.
+"""One flipped bit in a file of a store, and what every reader then says.
 
 As a program it is the child that reads: STORE SOURCE as arguments, a flip a line on stdin, an outcome a line
 on stdout. Where it dies, the flip at which it died is known, and another child goes on behind it.
@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import random
-import runpy
 import subprocess
 import sys
 import traceback
@@ -53,13 +52,13 @@ SELECT (SELECT list(v ORDER BY dataset, seq) FROM versions v),
 
 def make_store(folder: Path) -> tuple[Path, Path]:
     """A store with a dataset, a tag, a mixture and every cache, and the source of the dataset."""
+    from make_robomimic import make
+
     from robot_foundry.catalog.mixture import commit_mixture, make_mixture
     from robot_foundry.catalog.refs import resolve, tag
     from robot_foundry.catalog.store import Store
     from robot_foundry.ingest import ingest
 
-    examples = Path(__file__).parent.parent / "examples"
-    make = runpy.run_path(str(examples / "make_robomimic.py"))["make"]
     source = folder / "source"
     source.mkdir()
     for seed in range(2):
