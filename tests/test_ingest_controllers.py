@@ -7,11 +7,12 @@ it stands, and SciPy and plain NumPy say what has to come out.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing import ingested as h
+from foundry_testing import mapped_rows as m
 from foundry_testing import robosuite_files as f
 from scipy.spatial.transform import Rotation
 
@@ -22,8 +23,6 @@ from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.spec_files import load_spec, with_overrides
 from robot_foundry.runtime.errors import FoundryError
 
-m: Any = f.m
-h: Any = f.h
 FRAMES, LIMITS, OSC, PART = f.FRAMES, f.LIMITS, f.OSC, f.PART
 make, refusal, printed, taken, column, assert_pose = (
     f.make,

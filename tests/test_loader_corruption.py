@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from foundry_testing import batch_loaders as h
+from foundry_testing import loader_fixtures
 
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store
@@ -17,7 +18,7 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.windows.window import WindowSpec
 
-FIXTURES, open_loader, contents = h.FIXTURES, h.open_loader, h.contents
+open_loader, contents = h.open_loader, h.contents
 
 
 def damage(store, loader, dataset, member_end):
@@ -37,7 +38,7 @@ def damage(store, loader, dataset, member_end):
 @pytest.fixture
 def sim_store(tmp_path):
     store = Store(tmp_path)
-    FIXTURES["write_version"](store, "sim", [[12, 9], [17]], cameras={"primary": (24, 32)})
+    loader_fixtures.write_version(store, "sim", [[12, 9], [17]], cameras={"primary": (24, 32)})
     return store
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from foundry_testing import batch_loaders as h
+from foundry_testing import loader_fixtures
 
 from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.images import encode_jpeg
 
-FIXTURES, open_loader, contents, written = h.FIXTURES, h.open_loader, h.contents, h.written
+open_loader, contents, written = h.open_loader, h.contents, h.written
 WAIT_S = 120  # a thread that does not come would be waited for for ever
 
 
@@ -137,7 +138,7 @@ def test_substitutes_are_counted_whatever_is_made_of_their_batch(tmp_path, threa
         pixels = np.full((height, width, 3), 128, np.uint8)
         return encode_jpeg(pixels)[:40] if broken[0] == 0 else encode_jpeg(pixels)
 
-    FIXTURES["write_version"](store, "sim", [[12, 9]], cameras={"primary": (16, 16)}, encode=encode)
+    loader_fixtures.write_version(store, "sim", [[12, 9]], cameras={"primary": (16, 16)}, encode=encode)
     options = {"ref": "sim", "window": h.WindowSpec(), "global_batch": 21, "threads": threads}
     with open_loader(store, **options) as plain:
         for _ in range(2):

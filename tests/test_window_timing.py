@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import loader_fixtures
 from foundry_testing import window_loaders as h
 
 from robot_foundry.catalog.mixture import make_mixture
@@ -21,7 +22,7 @@ from robot_foundry.windows.mixing import warnings_for, window_rows
 from robot_foundry.windows.timing import Steps, Timing
 from robot_foundry.windows.window import WindowSpec
 
-FIXTURES, open_loader, flagged_version = h.FIXTURES, h.open_loader, h.flagged_version
+open_loader, flagged_version = h.open_loader, h.flagged_version
 WEIGHTS = {"sim": 0.5, "real": 0.5}
 
 
@@ -29,8 +30,8 @@ WEIGHTS = {"sim": 0.5, "real": 0.5}
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """'sim' at 20 Hz and 'real' at 10 Hz, with flaws."""
     store = Store(tmp_path_factory.mktemp("store"))
-    FIXTURES["write_version"](store, "sim", [[12, 19], [17]], cameras={"primary": (16, 16)})
-    FIXTURES["write_version"](store, "real", [[11, 2], [23]], cameras={"primary": (16, 16)}, fps=10.0)
+    loader_fixtures.write_version(store, "sim", [[12, 19], [17]], cameras={"primary": (16, 16)})
+    loader_fixtures.write_version(store, "real", [[11, 2], [23]], cameras={"primary": (16, 16)}, fps=10.0)
     return store
 
 
@@ -181,7 +182,7 @@ def test_seconds_need_a_rate_that_they_fit() -> None:
 
 def test_an_episode_without_a_rate_cannot_be_resampled(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    FIXTURES["write_version"](store, "blind", [[9]], fps=-1.0)
+    loader_fixtures.write_version(store, "blind", [[9]], fps=-1.0)
     with open_loader(store, "blind", cameras=()) as loader:
         assert not loader.batch(0).dt_B.any()
     with (

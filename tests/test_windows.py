@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import loader_fixtures as FIXTURES
+from foundry_testing import loader_fixtures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
@@ -22,7 +22,7 @@ from robot_foundry.windows.chunks import Anchors, Frames, Window, WindowPlan, wi
 from robot_foundry.windows.moments import chunk_moments, history_moments
 from robot_foundry.windows.timing import Steps
 
-POSE = ActionSpace(FIXTURES.POSE)
+POSE = ActionSpace(loader_fixtures.POSE)
 
 
 # --- places -------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foundry_testing import loader_fixtures as FIXTURES
+from foundry_testing import loader_fixtures
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import Loader, load
 from robot_foundry.loader.robot.batch import Batch
@@ -22,7 +22,7 @@ WEIGHTS = {"sim": 0.6, "real": 0.4}
 def written(tmp_path_factory):
     """Two datasets of unlike robots, rates and cameras, with every flaw that the loader must mask."""
     store = Store(tmp_path_factory.mktemp("store"))
-    make = FIXTURES.write_version
+    make = loader_fixtures.write_version
     cameras = {"primary": (24, 32), "wrist_right": (20, 20)}
     sim = make(store, "sim", [[12, 9], [17]], cameras=cameras)
     real = make(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from foundry_testing import loader_fixtures as FIXTURES
+from foundry_testing import loader_fixtures
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import Loader, load
@@ -29,4 +29,4 @@ def flagged_version(store: Store, name: str = "sim", flags: Any = None, lengths:
             episode.flags[:] = flags
 
     lengths = lengths if flags is None else [[len(flags)]]
-    return FIXTURES.write_version(store, name, lengths, spoil=flag)
+    return loader_fixtures.write_version(store, name, lengths, spoil=flag)
