@@ -235,7 +235,7 @@ def _joined(
 
 def _matching(opened: OpenVersion, where: str) -> NDArray[np.int64]:
     """Numbers of the groups that the SQL condition holds for, ascending."""
-    from robot_foundry.catalog.duck import query_tables
+    from robot_foundry.catalog.query.duck import query_tables
 
     asked, tables = opened.kind.conditions(opened, where)
     sql = f"SELECT _row FROM ({asked}) WHERE (\n{where}\n) ORDER BY _row"

@@ -20,9 +20,9 @@ import numpy as np
 
 from robot_foundry import __version__
 from robot_foundry.evaluation.actors import Actor, ActorSpec, Situation
+from robot_foundry.evaluation.contact_sheets import Film, contact_sheet, save_gif
 from robot_foundry.evaluation.guard import open_world
 from robot_foundry.evaluation.intervals import clopper_pearson
-from robot_foundry.evaluation.pictures import Film, contact_sheet, save_gif
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.world import Observation, Outcome, WorldFactory, WorldInfo
 from robot_foundry.evaluation.worlds.registry import get_world

@@ -25,7 +25,7 @@ from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.windows.mixing import window_rows
+from robot_foundry.windows.mixtures import window_rows
 
 ROWS = 32
 FloatArray = NDArray[np.float64]

@@ -32,7 +32,7 @@ from robot_foundry.normalization.rotation import rot6d_to_matrix
 from robot_foundry.normalization.space import Dim, dims_for
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.windows.chunk_statistics import representation_statistics
-from robot_foundry.windows.mixing import warnings_for
+from robot_foundry.windows.mixtures import warnings_for
 
 make_version, POSE = helpers.make_version, helpers.POSE
 MANY = [[5, 4, 3], [2, 6], [7, 1, 1, 8]]

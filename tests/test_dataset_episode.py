@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_robomimic import make
 
-from robot_foundry.catalog.duck import query_tables
 from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.opened import OpenVersion
+from robot_foundry.catalog.query.duck import query_tables
+from robot_foundry.catalog.query.snapshot import Catalog
 from robot_foundry.catalog.robot.episode_tables import field_names, geometry_of, structs
 from robot_foundry.catalog.selection import SelectionSpec
-from robot_foundry.catalog.snapshot import Catalog
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.spec.spec_files import load_spec

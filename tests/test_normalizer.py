@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.normalization.normalizer import Normalizer
-from robot_foundry.normalization.report import HEADERS, as_text, report
+from robot_foundry.normalization.normalizer_report import HEADERS, as_text, report
 from robot_foundry.normalization.representation import represented
 from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d
 from robot_foundry.normalization.space import ActionSpace, dims_for

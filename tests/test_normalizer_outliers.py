@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.normalization.normalizer import Normalizer, Scaling
-from robot_foundry.normalization.report import report
+from robot_foundry.normalization.normalizer_report import report
 from robot_foundry.normalization.space import ActionSpace, Dim
 from robot_foundry.normalization.statistics import Statistics
 

@@ -15,7 +15,7 @@ from foundry_testing import trainer_runs as h
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run
-from robot_foundry.normalization.report import HEADERS
+from robot_foundry.normalization.normalizer_report import HEADERS
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.checkpoints.checkpoint import read_json

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.loader.load import load
-from robot_foundry.normalization.report import report
+from robot_foundry.normalization.normalizer_report import report
 from robot_foundry.trainer.tasks.vla.scales import fit_scales, scales_from_json, scales_to_json
 
 SCOPES = [(a, b) for a in ("merged", "per_dataset") for b in ("pooled", "per_offset")]

@@ -18,7 +18,7 @@ from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.windows.mixing import warnings_for, window_rows
+from robot_foundry.windows.mixtures import warnings_for, window_rows
 from robot_foundry.windows.timing import Steps, Timing
 from robot_foundry.windows.window import WindowSpec
 

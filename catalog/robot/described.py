@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.opened import OpenVersion
-from robot_foundry.catalog.robot.absence import absence_lines
+from robot_foundry.catalog.query.shown import Description, first_few
+from robot_foundry.catalog.robot.absence_lines import absence_lines
 from robot_foundry.catalog.robot.schema import Schema, schema_of
-from robot_foundry.catalog.shown import Description, first_few
 
 INSTRUCTION = "instruction"
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.kind import Geometry
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
+from robot_foundry.catalog.query.shown import Description, SqlFace
 from robot_foundry.catalog.robot.described import describe
 from robot_foundry.catalog.robot.episode_tables import COLUMN, expanded, geometry_of, numbered
 from robot_foundry.catalog.robot.mixing import mixture_doubts
@@ -26,7 +27,6 @@ from robot_foundry.catalog.robot.tables import (
     frames_schema_of,
 )
 from robot_foundry.catalog.robot.unions import unions_of
-from robot_foundry.catalog.shown import Description, SqlFace
 from robot_foundry.checks.rules import CHECKS
 
 if TYPE_CHECKING:

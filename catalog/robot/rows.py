@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from robot_foundry.catalog.opened import OpenVersion
+from robot_foundry.catalog.query.shown import RowTable, SqlFace
 from robot_foundry.catalog.robot.episode_tables import expanded, numbered
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.selection import Selection, SelectionSpec
-from robot_foundry.catalog.shown import RowTable, SqlFace
 from robot_foundry.catalog.version import Version
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from robot_foundry.catalog.kind import ROOMS, kind_named
-from robot_foundry.catalog.snapshot import NEWEST, Catalog
+from robot_foundry.catalog.query.snapshot import NEWEST, Catalog
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import emit, note, size, table
 

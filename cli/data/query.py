@@ -12,7 +12,7 @@ import click
 import pyarrow as pa
 
 from robot_foundry.catalog.kind import all_kinds
-from robot_foundry.catalog.snapshot import Catalog
+from robot_foundry.catalog.query.snapshot import Catalog
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import emit, note, table
 

@@ -10,8 +10,8 @@ import click
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion, OpenVersions
+from robot_foundry.catalog.query.shown import Description, first_few
 from robot_foundry.catalog.refs import tags
-from robot_foundry.catalog.shown import Description, first_few
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.data.mix import mixture_tables
 from robot_foundry.cli.options import json_option, store_option

@@ -72,7 +72,7 @@ def command(
 
 
 def _emit_plan(task: VLATask, as_json: bool) -> None:
-    from robot_foundry.normalization.report import HEADERS, as_text
+    from robot_foundry.normalization.normalizer_report import HEADERS, as_text
     from robot_foundry.trainer.recipes.yaml_text import write_yaml
     from robot_foundry.trainer.tasks.vla.dry_run import planned
 

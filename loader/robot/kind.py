@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.loader.load import Loader
-from robot_foundry.loader.robot.reader import WindowReader
 from robot_foundry.loader.robot.source import OpenShards, WindowSource
+from robot_foundry.loader.robot.window_reader import WindowReader
 from robot_foundry.loader.share import Share
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics

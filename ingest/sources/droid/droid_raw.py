@@ -23,7 +23,8 @@ from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources import video
 from robot_foundry.ingest.sources.base import Refused, SourceFile, Texts, Unit
 from robot_foundry.ingest.sources.clock import Clock, clock_of
-from robot_foundry.ingest.sources.droid.cameras import (
+from robot_foundry.ingest.sources.droid.layouts import DROID_RAW
+from robot_foundry.ingest.sources.droid.recorded_cameras import (
     STEREO,
     TIMES,
     VIDEO,
@@ -33,7 +34,6 @@ from robot_foundry.ingest.sources.droid.cameras import (
     serial_of,
     view_of,
 )
-from robot_foundry.ingest.sources.droid.layouts import DROID_RAW
 from robot_foundry.ingest.sources.hdf5 import hdf5
 from robot_foundry.ingest.sources.hdf5.layouts import StatedPlaces
 from robot_foundry.ingest.sources.hdf5.recognition import Hdf5Layout

@@ -12,7 +12,7 @@ from typing import Any
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.ingest.robot.interface import interface_of
 from robot_foundry.loader.order import ORDER_VERSION
-from robot_foundry.normalization.report import HEADERS, as_text
+from robot_foundry.normalization.normalizer_report import HEADERS, as_text
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.recipes.yaml_text import write_yaml

@@ -17,7 +17,7 @@ from robot_foundry.trainer.tasks.vla.config import DataConfig, VLATaskConfig
 from robot_foundry.trainer.tasks.vla.origin import find_origin
 from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
 from robot_foundry.trainer.tasks.vla.vla_task import VLATask
-from robot_foundry.windows.mixing import warnings_for, window_rows
+from robot_foundry.windows.mixtures import warnings_for, window_rows
 
 
 def resolve_vla(config: VLATaskConfig) -> VLATask:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.normalization.normalizer import Normalizer
-from robot_foundry.normalization.report import report
+from robot_foundry.normalization.normalizer_report import report
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
@@ -110,7 +110,7 @@ def _counts_of_a_frame(
 
 
 def scales_report(scales: Scales, spaces: PolicySpaces) -> list[dict[str, Any]]:
-    """Rows of `normalization.report`, each with what it is `of` (state, action) and for which `dataset`."""
+    """Rows of the normalisers' report, each with what it is `of` (state, action) and for which `dataset`."""
     rows = []
     for of in ("state", "action"):
         normalizers: tuple[Normalizer, ...] = getattr(scales, of)

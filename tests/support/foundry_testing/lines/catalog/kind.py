@@ -16,7 +16,7 @@ from foundry_testing.lines.catalog.shown import SQL, describe
 from foundry_testing.lines.catalog.tables import DOCUMENTS_SCHEMA, LINES_SCHEMA, Schema
 from robot_foundry.catalog.kind import Geometry
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
-from robot_foundry.catalog.shown import Description, SqlFace
+from robot_foundry.catalog.query.shown import Description, SqlFace
 from robot_foundry.catalog.validation.tasks import Validator
 from robot_foundry.runtime.errors import FoundryError
 

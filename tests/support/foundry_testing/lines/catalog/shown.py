@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from foundry_testing.lines.catalog.tables import Schema
 from robot_foundry.catalog.opened import OpenVersion
-from robot_foundry.catalog.shown import Description, Row, RowTable, SqlFace
+from robot_foundry.catalog.query.shown import Description, Row, RowTable, SqlFace
 
 
 def documents(opened: OpenVersion) -> pa.Table:

@@ -20,11 +20,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from robot_foundry.catalog import duck, refs
+from robot_foundry.catalog import refs
 from robot_foundry.catalog.kind import ROOMS, Kind, all_kinds
 from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
 from robot_foundry.catalog.opened import OpenVersion, OpenVersions
-from robot_foundry.catalog.shown import RowTable
+from robot_foundry.catalog.query import duck
+from robot_foundry.catalog.query.shown import RowTable
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of

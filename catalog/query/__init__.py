@@ -1,0 +1,1 @@
+"""SQL over a store, and what kinds show of versions."""
