@@ -132,7 +132,7 @@ def commit_mixture(opened: OpenMixture, name: str) -> Version:
         kind.groups: sum(part.select().num_groups for part in opened.parts),
         kind.samples: sum(component.num_samples for component in mixture.components),
     }
-    manifest = Manifest(name, mixture.id, None, counts=counts, mixture=mixture, kind=MIXTURE, of=kind.name)
+    manifest = Manifest(name, mixture.id, None, MIXTURE, counts=counts, mixture=mixture, of=kind.name)
     newest = newest_version(store, name)
     # The newest may be this very mixture, made again because its manifest was damaged and deleted.
     if (
