@@ -21,7 +21,7 @@ from robot_foundry.catalog.robot.rows import frame_rows, stored_episode_rows
 from robot_foundry.catalog.robot.schema import Schema, schema_of
 from robot_foundry.catalog.robot.tars import open_robot_shard
 from robot_foundry.catalog.selection import SelectionSpec
-from robot_foundry.catalog.tables import frame_matrix
+from robot_foundry.catalog.tables import column_matrix
 from robot_foundry.catalog.version import Version
 from robot_foundry.loader.robot.episode import Episode, check_index, columns, find_episode
 from robot_foundry.normalization.space import ActionSpace
@@ -152,7 +152,7 @@ class _OpenShard:
         }
         self._table = opened.shard_table("frames", ordinal)
         self._matrices = {
-            name: frame_matrix(self._table, name)
+            name: column_matrix(self._table, name)
             for name in ("state", *(f"action.{stream}" for stream in schema.streams))
         }
 
