@@ -358,6 +358,7 @@ REFUSED = {
     "remap sim --spec {spec}": "texts.yaml is of the kind lines, not robot",
     "ingest {spec} {notes} --as sim": "'sim' holds frames; give these lines another name",
     "ingest {spec} {notes} --as half": "'half' is a mixture; give these lines another name",
+    "mix --weights sim=1 --as half": "'half' mixes lines; give this mixture of frames another name",
     "mix --weights notes=1 --skip noop": "there is no flag 'noop' (flags: blank)",
 }
 
