@@ -107,7 +107,7 @@ def load(
         )
     loader: Loader[Any] = kind.open_loader(
         opened,
-        window or kind.settings(),
+        kind.settings() if window is None else window,
         seed=seed,
         global_batch=global_batch,
         rank=rank,
