@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
-import runpy
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pytest
 from foundry_testing.lines import known
 from foundry_testing.lines.loader.kind import Lines, LinesWindow
+from make_robomimic import make as make_robots
 
 import robot_foundry
 from robot_foundry.catalog.components import Mixture
@@ -33,7 +33,6 @@ from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.index import read_index
 from robot_foundry.windows.window import WindowSpec
 
-make_robots = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "make_robomimic.py"))["make"]
 WEIGHTS = {"notes": "2/3", "letters": "1/3"}
 COPIED = ("n01.txt", "n06.txt", "n13.txt")
 HANG_S = 60  # a child that waits for a thread of its parent would wait for ever

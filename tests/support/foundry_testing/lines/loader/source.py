@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from robot_foundry.catalog.opened import OpenVersion
-from robot_foundry.catalog.opening import open_tar
 from robot_foundry.catalog.selection import Selection
+from robot_foundry.catalog.tars import open_tar
 from robot_foundry.shards.reader import ShardReader
 
 
