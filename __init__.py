@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robot_foundry.loader.load import load
-    from robot_foundry.loader.robot.dataset import open
+    from robot_foundry.loader.open import open
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "open"]
 
 
 def __getattr__(name: str) -> Any:
-    # `import robot_foundry` must stay cheap: these two pull in pyarrow, and `load` also torch.
+    # `import robot_foundry` must stay cheap: these two pull in pyarrow.
     if name == "open":
-        from robot_foundry.loader.robot.dataset import open as open_dataset
+        from robot_foundry.loader.open import open as open_dataset
 
         return open_dataset
     if name == "load":

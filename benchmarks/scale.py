@@ -83,6 +83,7 @@ def generate(folder: Path, num_frames: int) -> None:
         NAME,
         "0" * 32,
         Schema(POSE.dims, {"next_state": POSE.dims}, (), "panda", 20.0),
+        "robot",
         tuple(
             ShardEntry(key, tar_hash, 10 * len(data), len(LENGTHS), FRAMES)
             for key, tar_hash in zip(shard_keys, tar_hashes, strict=True)
@@ -100,7 +101,7 @@ def generate(folder: Path, num_frames: int) -> None:
     opened = make_mixture(store, {NAME: 1})
     sample_n = Order(opened.mixture, seed=SEED).at(np.arange(LINKED_ROWS))[2]
     for ordinal in np.unique(opened.parts[0].select().locate(sample_n)[0]).tolist():
-        path = local(store, store.frames(NAME, version.version_id, shard_keys[ordinal]))
+        path = local(store, store.table(NAME, version.version_id, f"frames/{shard_keys[ordinal]}"))
         path.parent.mkdir(exist_ok=True)
         os.link(one, path)
 

@@ -92,13 +92,13 @@ class Manifest:
     dataset: str
     build_id: str
     schema: Schema | None
+    kind: str
     shards: tuple[ShardEntry, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     mixture: Mixture | None = None
     quarantined: tuple[Quarantined, ...] = ()
-    kind: str = "robot"
     of: str | None = None
     format: int = FORMAT
     files: Mapping[str, TableFile] = field(default_factory=dict)

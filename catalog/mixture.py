@@ -132,15 +132,20 @@ def commit_mixture(opened: OpenMixture, name: str) -> Version:
         kind.groups: sum(part.select().num_groups for part in opened.parts),
         kind.samples: sum(component.num_samples for component in mixture.components),
     }
-    manifest = Manifest(name, mixture.id, None, counts=counts, mixture=mixture, kind=MIXTURE, of=kind.name)
+    manifest = Manifest(name, mixture.id, None, MIXTURE, counts=counts, mixture=mixture, of=kind.name)
     newest = newest_version(store, name)
     # The newest may be this very mixture, made again because its manifest was damaged and deleted.
-    if (
-        newest is not None
-        and newest.version_id != manifest.version_id
-        and read_manifest(store, newest).mixture is None
-    ):
-        raise FoundryError(f"'{name}' is a dataset; give the mixture another name", hint="foundry-data ls")
+    if newest is not None and newest.version_id != manifest.version_id:
+        there = read_manifest(store, newest)
+        if there.mixture is None:
+            raise FoundryError(
+                f"'{name}' is a dataset; give the mixture another name", hint="foundry-data ls"
+            )
+        if there.of != kind.name:
+            raise FoundryError(
+                f"'{name}' mixes {there.holds.samples}; give this mixture of {kind.samples} another name",
+                hint="foundry-data ls",
+            )
     return commit(store, manifest)
 
 

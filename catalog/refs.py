@@ -11,7 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from robot_foundry.catalog.manifest import numbers, numbers_among, read_ref, reference_names
+from robot_foundry.catalog.kind import MIXTURE, Kind
+from robot_foundry.catalog.manifest import (
+    numbers,
+    numbers_among,
+    read_manifest,
+    read_ref,
+    reference_names,
+)
 from robot_foundry.catalog.store import Store, check_name
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
@@ -67,6 +74,19 @@ def newest_version(store: Store, dataset: str) -> Version | None:
     """The version with the highest number, None where the dataset has none."""
     known = numbers(store, dataset)
     return _read(store, dataset, f"v{known[-1]}", known[-1]) if known else None
+
+
+def check_same_kind(store: Store, dataset: str, kind: Kind) -> None:
+    """FoundryError where `dataset` names a mixture, or data of another kind: a name keeps its kind."""
+    newest = newest_version(store, dataset)
+    # One whose manifest was damaged and deleted says nothing: the command that made it makes it again.
+    if newest is None or not store.storage.exists(store.manifest(dataset, newest.version_id)):
+        return
+    there = read_manifest(store, newest)
+    if there.kind == kind.name:
+        return
+    what = "is a mixture" if there.kind == MIXTURE else f"holds {there.holds.samples}"
+    raise FoundryError(f"'{dataset}' {what}; give these {kind.samples} another name", hint="--as NAME")
 
 
 def tag(store: Store, version: Version, name: str) -> None:

@@ -161,7 +161,7 @@ class Selection:
         return (range_E >= 0) & in_range_E
 
     def locate(self, sample_n: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Shard ordinal and row in that shard's frames table of each sample [n]."""
+        """Shard ordinal and row in that shard's tables of each sample [n]."""
         sample_n = np.asarray(sample_n, dtype=np.int64)
         if sample_n.size and (sample_n.min() < 0 or sample_n.max() >= self.num_samples):
             raise FoundryError(f"a sample lies outside 0 … {self.num_samples - 1} of {self.version}")

@@ -1,6 +1,6 @@
 """Where things lie in a store: a folder or an fsspec URL.
 
-    shards/<dataset>/<shard_key>.tar, .index.arrow     datasets/<dataset>/<version_id>/manifest.json, frames/…
+    shards/<dataset>/<shard_key>.tar, .index.arrow     datasets/<dataset>/<version_id>/manifest.json, …
     refs/<dataset>/v3 or <tag>                         builds/<dataset>/<build_id>.json
     runs/<id>.json                                     cache/ (derived, disposable)
 
@@ -63,9 +63,6 @@ class Store:
         if not _TABLE.fullmatch(name):
             raise FoundryError(f"'{name}' is not the name of a canonical table")
         return f"{self.version_dir(dataset, version_id)}/{name}.arrow"
-
-    def frames(self, dataset: str, version_id: str, key: str) -> str:
-        return self.table(dataset, version_id, f"frames/{key}")
 
     def refs(self, dataset: str) -> str:
         return f"refs/{check_name(dataset)}"

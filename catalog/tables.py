@@ -30,7 +30,7 @@ def matrix_column(values_ND: NDArray[np.float32]) -> pa.FixedSizeListArray:
     )
 
 
-def frame_matrix(table: pa.Table, column: str) -> NDArray[np.float32]:
+def column_matrix(table: pa.Table, column: str) -> NDArray[np.float32]:
     """A fixed-size-list column as float32 [N, D]; a view of the Arrow buffer where it is one chunk."""
     chunked = table.column(column)
     num_dims = chunked.type.list_size

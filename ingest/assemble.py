@@ -208,6 +208,7 @@ def _manifest(
         dataset=request.dataset,
         build_id=request.build_id,
         schema=tables.schema,
+        kind=holds.name,
         shards=tuple(entries),
         tables=digests,
         counts={
@@ -220,7 +221,6 @@ def _manifest(
         },
         provenance={**request.provenance, **provenance},
         quarantined=tuple(Quarantined(unit, reason) for unit, reason in quarantined),
-        kind=holds.name,
     )
 
 

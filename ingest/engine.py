@@ -18,6 +18,7 @@ from typing import Any
 from robot_foundry.catalog.kind import Kind as CatalogKind
 from robot_foundry.catalog.kind import kind_named as catalog_kind
 from robot_foundry.catalog.manifest import Manifest, find_build, read_build, read_manifest
+from robot_foundry.catalog.refs import check_same_kind
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.tars import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
@@ -104,6 +105,7 @@ def run(
     spec, files = choose(source, load_spec(spec) if isinstance(spec, str) else spec)
     with Workers(options.workers, options.ray_address) as workers:
         job = _Job(as_store(store), name, spec, str(source), files, options, workers)
+        check_same_kind(job.store, name, job.holds)
         return _run(job, dry_run=dry_run)
 
 

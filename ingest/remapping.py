@@ -15,7 +15,7 @@ from robot_foundry.catalog.tars import lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors
 from robot_foundry.ingest.engine import DEFAULTS, Options
-from robot_foundry.ingest.kind import Kind, Remapping, Shard, kind_named
+from robot_foundry.ingest.kind import Kind, Remapping, Shard, kind_named, kind_of
 from robot_foundry.ingest.plan import INGEST_VERSION
 from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.spec.spec import SourceSpec
@@ -47,10 +47,15 @@ def spec_of(
 ) -> SourceSpec:
     """The spec of that name or file, else the version's own, with overrides, which may not touch content."""
     opened = as_store(store)
-    if spec is not None:
-        return load_spec(spec, overrides)
     version = _version(opened, reference)
-    stored = read_manifest(opened, version).provenance.get("spec")
+    base = read_manifest(opened, version)
+    kind, _ = _remapping(version, base)
+    if spec is not None:
+        loaded = load_spec(spec, overrides)
+        if kind_of(loaded).name != kind.name:
+            raise UsageError(f"the spec {spec} is of the kind {kind_of(loaded).name}, not {kind.name}")
+        return loaded
+    stored = base.provenance.get("spec")
     if stored is None:
         raise UsageError(f"{version} does not say by which spec it was made", hint="give --spec")
     for override in overrides:
@@ -92,7 +97,8 @@ def _remapping(version: Version, base: Manifest) -> tuple[Kind, Remapping]:
     kind = kind_named(base.holds.name)
     if base.kind == MIXTURE or kind.remapping is None:
         mapped = " or ".join(name for name in ROOMS if kind_named(name).remapping is not None)
-        raise FoundryError(f"{version} is a {base.kind}, and only a {mapped} dataset has a mapping")
+        what = "is a mixture" if base.kind == MIXTURE else f"holds {base.holds.samples}"
+        raise FoundryError(f"{version} {what}, and only a {mapped} dataset has a mapping")
     return kind, kind.remapping
 
 

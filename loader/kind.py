@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 from robot_foundry.catalog.kind import face
-from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.catalog.opened import OpenMixture, OpenVersion, OpenVersions
+from robot_foundry.catalog.version import Version
 from robot_foundry.loader.substituted import Substitution
 
 BatchT = TypeVar("BatchT", covariant=True)
@@ -41,15 +42,24 @@ class Reader(Protocol[BatchT]):
 class Kind(Protocol):
     """The loader's face of a kind."""
 
+    @property
+    def settings(self) -> type[SampleSettings]:
+        """The class of the settings of a sample, which has a default for each."""
+        ...
+
     def open_loader(self, opened: OpenMixture, window: Any, **options: Any) -> Any:
         """A `loader.load.Loader` with these options, whose `open_reader` gives a `Reader`.
 
-        `window` are the kind's own settings of a sample, None its default ones.
+        `window` are settings of a sample, of the class `settings`.
         """
         ...
 
+    def open_dataset(self, versions: OpenVersions, version: Version, split: str) -> Any:
+        """The samples of a split of a version as a sequence to look into; the version is no mixture."""
+        ...
 
-def kind_of(opened: OpenMixture) -> Kind:
-    """The kind of a mixture, which is that of each of its components."""
+
+def kind_of(opened: OpenMixture | OpenVersion) -> Kind:
+    """The loader's face of the kind of a version, or of each component of a mixture."""
     kind: Kind = face(opened.kind.name, "loader")
     return kind

@@ -30,7 +30,7 @@ from robot_foundry.loader.substituted import (
     Substitution,
     check_substituted,
 )
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 
 T = TypeVar("T")
 PREFETCHED_BATCHES = 2
@@ -100,9 +100,14 @@ def load(
     """
     skipped = () if window is None else window.skipped
     opened = as_mixture(as_store(store), ref_or_weights, split=split, skip=skipped)
-    loader: Loader[Any] = kind_of(opened).open_loader(
+    kind = kind_of(opened)
+    if window is not None and not isinstance(window, kind.settings):
+        raise UsageError(
+            f"a window of {opened.kind.samples} is a {kind.settings.__name__}, not a {type(window).__name__}"
+        )
+    loader: Loader[Any] = kind.open_loader(
         opened,
-        window,
+        kind.settings() if window is None else window,
         seed=seed,
         global_batch=global_batch,
         rank=rank,
@@ -131,8 +136,7 @@ class Loader(ABC, Generic[T]):
 
     def __init__(
         self,
-        store: Store,
-        mixture: Mixture,
+        opened: OpenMixture,
         window: Any,
         *,
         seed: int,
@@ -145,7 +149,8 @@ class Loader(ABC, Generic[T]):
         prepare: Callable[[Any], T] | None = None,
     ) -> None:
         check_topology(global_batch, rank, world, threads)
-        self.store, self.mixture, self.window = store, mixture, window
+        self.store, self.mixture, self.window = opened.store, opened.mixture, window
+        self._opened = opened
         self.seed, self.global_batch, self.rank, self.world = seed, global_batch, rank, world
         self._threads = threads
         self._max_substitutions, self._max_substituted = max_substitutions, max_substituted
@@ -158,6 +163,14 @@ class Loader(ABC, Generic[T]):
     @abstractmethod
     def open_reader(self, share: Share) -> Reader[Any]:
         """The reader of the batches of a rank's share; asked again in another process."""
+
+    @property
+    def opened(self) -> OpenMixture:
+        """The mixture, open in this process: another one opens its own files."""
+        kept: OpenMixture | None = vars(self).get("_opened")
+        if kept is None or kept.store is not self.store:
+            kept = self._opened = OpenMixture.of(self.store, self.mixture)
+        return kept
 
     def _open(self) -> None:
         """All that belongs to one process: opened tables and tars, threads, and what they made ahead."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from robot_foundry.catalog.components import Component
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.keyed import key, uniform
 
 MAX_SUBSTITUTIONS = 100  # so many are let pass however few samples were read
 MAX_SUBSTITUTED = 0.01  # and beyond that this share of the samples read
+MAX_ATTEMPTS = 16
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,26 @@ class Substitution:
     reason: str
     shard: str
     member: str | None
+
+
+def substitutes(component: Component, seed: int, k: int) -> Iterator[int]:
+    """The samples to try, one after the other, in place of a corrupt one at position k of the order.
+
+    They depend on the arguments alone, so every reader of position k takes the same one.
+    """
+    k_1 = np.array([k], np.int64)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        share = uniform(key("substitute", seed, attempt, component.name), k_1)[0]
+        yield int(share * component.num_samples)
+
+
+def all_corrupt(component: Component, sample: int, reason: str) -> FoundryError:
+    """The error where none of the substitutes of a sample is whole."""
+    return FoundryError(
+        f"'{component.name}' is corrupt in {MAX_ATTEMPTS} samples drawn in place of sample {sample}; "
+        f"the first: {reason}",
+        hint=f"foundry-data validate {component.version} --deep",
+    )
 
 
 def check_substituted(

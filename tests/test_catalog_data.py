@@ -27,7 +27,7 @@ from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.selection import Selection, SelectionSpec, rows_of_split
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import frame_matrix
+from robot_foundry.catalog.tables import column_matrix
 from robot_foundry.normalization.rotation import rot6d_to_matrix
 from robot_foundry.normalization.space import Dim, dims_for
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -239,7 +239,7 @@ def test_version_statistics_are_those_of_the_rows(store: Store) -> None:
     shards = read_manifest(store, version).shards
     rows = np.concatenate(
         [
-            frame_matrix(OpenVersion(store, version).table(f"frames/{s.key}"), "action.next_state")
+            column_matrix(OpenVersion(store, version).table(f"frames/{s.key}"), "action.next_state")
             for s in shards
         ]
     )
@@ -261,8 +261,8 @@ def test_chunk_statistics_against_a_loop(store: Store) -> None:
         shards = read_manifest(store, selection.version).shards
         for shard, start, stop in selection.ranges():
             table = OpenVersion(store, selection.version).table(f"frames/{shards[shard].key}")
-            states = frame_matrix(table, "state").astype(float)
-            targets = frame_matrix(table, "action.next_state").astype(float)
+            states = column_matrix(table, "state").astype(float)
+            targets = column_matrix(table, "action.next_state").astype(float)
             for t in range(start, stop):
                 episode = next(
                     e for e in episodes if e["shard"] == shard and 0 <= t - e["row_start"] < e["num_frames"]

@@ -30,7 +30,7 @@ from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.catalog.robot.tables import EPISODES_SCHEMA, frames_schema
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.table_file import open_table
-from robot_foundry.catalog.tables import frame_matrix, matrix_column, table_digest, write_table
+from robot_foundry.catalog.tables import column_matrix, matrix_column, table_digest, write_table
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -50,7 +50,7 @@ def manifest(content: int = 0, dataset: str = "lift", build: str = "a", **change
     counts = dict.fromkeys(count_names(kind_named("robot")), 1)
     fields = dict(shards=(shard,), tables=tables, counts=counts, provenance={"source": "lab"}) | changes
     fields |= {"files": {name: TableFile(10, digest_of(name)) for name in fields["tables"]}}
-    return Manifest(dataset, digest_of(build), schema, **fields)
+    return Manifest(dataset, digest_of(build), schema, "robot", **fields)
 
 
 def test_manifest_round_trip_is_exact_and_strict() -> None:
@@ -166,11 +166,11 @@ def test_tables_are_mapped_without_copies(tmp_path: Path) -> None:
     data = write_table(table)
     store.storage.write("t.arrow", data)
     read = open_table(store.storage, "t.arrow", TableFile.of(data), table.schema)
-    matrix = frame_matrix(read, "state")
+    matrix = column_matrix(read, "state")
     np.testing.assert_array_equal(matrix, values)
     assert not matrix.flags.owndata and not matrix.flags.writeable
-    assert frame_matrix(pa.concat_tables([table, table]), "state").shape == (8, 3)
-    assert frame_matrix(read.slice(1, 2), "state").tolist() == values[1:3].tolist()
+    assert column_matrix(pa.concat_tables([table, table]), "state").shape == (8, 3)
+    assert column_matrix(read.slice(1, 2), "state").tolist() == values[1:3].tolist()
     assert frames_schema(3, {"b": 2, "a": 1}).names[-2:] == ["action.a", "action.b"]
 
 

@@ -23,7 +23,7 @@ from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.spec.spec_files import load_spec
-from robot_foundry.loader.robot.dataset import open as open_dataset
+from robot_foundry.loader.open import open as open_dataset
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 # By episode number; `lang` and `Lang` differ by case alone.

@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import robot_foundry
-from robot_foundry.catalog.tables import frame_matrix
+from robot_foundry.catalog.tables import column_matrix
 from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
 from robot_foundry.evaluation import collection
@@ -112,7 +112,7 @@ def test_the_documented_spec_reads_two_arms_and_the_one_arm_spec_refuses_them(tm
     assert frames.num_rows == made.frames
     with h5py.File(made.path) as file:
         first = file["data/demo_0"]
-        states = frame_matrix(frames, "state")
+        states = column_matrix(frames, "state")
         starts = [states[row] for row in np.flatnonzero(frames["frame"].to_numpy() == 0)]
         expected = np.concatenate([first[f"obs/{arm}_eef_pos"][0] for arm in ("right", "left")])
         positions = [start[[0, 1, 2, 10, 11, 12]] for start in starts]

@@ -161,6 +161,7 @@ def test_version_id() -> None:
         dataset="lift",
         build_id="0" * 32,
         schema=schema,
+        kind="robot",
         shards=(ShardEntry("f" * 32, "a" * 64, 10240, 1, 2),),
         tables={
             "episodes": "1" * 32,

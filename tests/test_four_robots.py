@@ -43,7 +43,7 @@ SIZES = {"seven": 17, "six": 16, "bimanual": 32, "rover": 3}
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("store"))
     for seed, (name, (state, action, centre)) in enumerate(ROBOTS.items()):
-        h.stores["make_version"](
+        h.stores.make_version(
             store, name, [[12, 10, 11], [13, 9, 14]], seed=seed, state=state, action=action, images=True,
             embodiment=name, centre=centre,
         )  # fmt: skip

@@ -68,7 +68,7 @@ directions = st.sampled_from([([0, 0, 1], [0, 1, 0]), ([1, 0, 0], [0, 0, -2]), (
 def manifest_for(spec, found):
     names = ("episodes", "annotations", "leaves")
     return Manifest(
-        "d", "0" * 32, found.schema, tables=dict.fromkeys(names, "1" * 32),
+        "d", "0" * 32, found.schema, "robot", tables=dict.fromkeys(names, "1" * 32),
         files=dict.fromkeys(names, TableFile.of(b"")),
         provenance={
             "spec": spec.to_json(),

@@ -234,7 +234,7 @@ def test_copies_and_mappings_are_told_in_the_words_of_the_kind(source, spec, tmp
     report = ingest(spec, doubled, tmp_path / "store")
     (told,) = report.warnings
     assert "whose documents count twice" in told and "again.txt holds what a/01.txt holds" in told
-    with pytest.raises(FoundryError, match="notes@v1 is a lines, and only a robot dataset has a mapping"):
+    with pytest.raises(FoundryError, match="notes@v1 holds lines, and only a robot dataset has a mapping"):
         remap("notes", {}, store=tmp_path / "store")
 
 

@@ -19,7 +19,7 @@ from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.loader.load import load
-from robot_foundry.loader.robot.dataset import open as open_dataset
+from robot_foundry.loader.open import open as open_dataset
 from robot_foundry.policy import Policy
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe

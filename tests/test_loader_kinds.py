@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.components import Component, Mixture
+from robot_foundry.catalog.opened import OpenMixture, OpenVersions
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import Loader
 from robot_foundry.loader.order import Order
@@ -63,7 +64,8 @@ def mixture() -> Mixture:
 
 
 def line_loader(folder, mixture: Mixture, **options) -> LineLoader:
-    return LineLoader(Store(folder), mixture, None, **({"seed": 3, "global_batch": 8} | options))
+    opened = OpenMixture(mixture, (), OpenVersions(Store(folder)))
+    return LineLoader(opened, None, **({"seed": 3, "global_batch": 8} | options))
 
 
 def test_lines_come_in_the_order_of_the_mixture(tmp_path, mixture):

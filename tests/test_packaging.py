@@ -121,7 +121,7 @@ def test_the_public_names_are_found_lazily():
     )
     assert python(["-c", code]).splitlines() == [
         "[]",
-        "robot_foundry.loader.robot.dataset robot_foundry.loader.load",
+        "robot_foundry.loader.open robot_foundry.loader.load",
     ]
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = robot_foundry.lod

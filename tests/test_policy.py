@@ -160,7 +160,7 @@ def test_each_robot_gets_its_own_dims(mixed: Policy) -> None:
 @pytest.fixture(scope="module")
 def timed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on 'lift' at 20 Hz and 'slow' at 10 Hz whose windows are given in seconds."""
-    h.stores["make_version"](store, "slow", [[22, 25, 21], [19, 24]], fps=10.0, images=True)
+    h.stores.make_version(store, "slow", [[22, 25, 21], [19, 24]], fps=10.0, images=True)
     folder = tmp_path_factory.mktemp("timed")
     settings = (
         "data.mix=lift=0.5,slow=0.5", "data.window.horizon=0.2s", "data.window.history=0.1s",
@@ -268,7 +268,7 @@ def test_the_rotation_that_positions_are_relative_to_must_be_known(tmp_path: Pat
     """Also where no target names it: positions of the tool's frame turn with the state's rotation."""
     store = Store(tmp_path / "store")
     position = [name for name in h.POSE if "ee_rot6d" not in name]
-    h.stores["make_version"](store, "lift", [[12, 9]], action=position, images=True)
+    h.stores.make_version(store, "lift", [[12, 9]], action=position, images=True)
     h.run(store, tmp_path / "run", "run.steps=1", "run.save_every=1")
     policy, seen = Policy.load(tmp_path / "run"), observation()
     assert policy.act(seen, "lift", seed=0).values_TA.shape == (4, 4)
@@ -282,7 +282,7 @@ def test_a_robot_without_rotations_trains_by_default_and_says_along_which_axes(
 ) -> None:
     store = Store(tmp_path / "store")
     dims = [name for name in h.POSE if "ee_rot6d" not in name]
-    h.stores["make_version"](store, "gantry", [[12, 9, 10]], state=dims, action=dims, images=True)
+    h.stores.make_version(store, "gantry", [[12, 9, 10]], state=dims, action=dims, images=True)
     h.run(store, tmp_path / "run", "data.mix=gantry", "run.steps=1", "run.save_every=1")
     policy = Policy.load(tmp_path / "run")
     assert policy.config.data.window.representation == "relative_tool"
@@ -344,7 +344,7 @@ def test_open_loop_measures_held_out_rows(
 
 
 def test_without_held_out_episodes_it_says_what_it_measured(store: Store, tmp_path: Path) -> None:
-    h.stores["make_version"](store, "lone", [[40]], images=True)
+    h.stores.make_version(store, "lone", [[40]], images=True)
     with pytest.warns(FoundryWarning, match="no held-out loss") as told:
         outcome = h.run(store, tmp_path, "data.mix=lone", "run.steps=1")
     assert outcome.held_out_loss is None and outcome.notes[-1] == str(told[-1].message)

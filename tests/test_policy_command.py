@@ -21,8 +21,8 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.sources import LAYOUTS
 from robot_foundry.ingest.spec.spec_files import load_spec
+from robot_foundry.loader.open import open as open_dataset
 from robot_foundry.loader.robot.dataset import Dataset
-from robot_foundry.loader.robot.dataset import open as open_dataset
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy import Actions, Policy
 from robot_foundry.runtime.errors import FoundryError
@@ -199,7 +199,7 @@ def test_what_follows_is_no_command_but_can_be_told_as_one(
 
 def test_a_checkpoint_without_the_robot_says_so(store: Store, tmp_path: Path) -> None:
     stranger = Store(tmp_path / "store")
-    h.stores["make_version"](stranger, "lift", [[12, 15]], images=True)
+    h.stores.make_version(stranger, "lift", [[12, 15]], images=True)
     h.run(stranger, tmp_path / "run", "run.steps=1", "run.save_every=1")
     policy = Policy.load(tmp_path / "run")
     for ask in (lambda: policy.observe({"state": {}}), lambda: policy.command(np.zeros(10), np.zeros(10))):

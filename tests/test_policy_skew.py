@@ -18,8 +18,8 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.loader.load import load
+from robot_foundry.loader.open import open as open_dataset
 from robot_foundry.loader.order import Order
-from robot_foundry.loader.robot.dataset import open as open_dataset
 from robot_foundry.policy.policy import Policy
 from robot_foundry.trainer.models.vla import Inputs
 from robot_foundry.trainer.tasks.vla.inputs import build_inputs

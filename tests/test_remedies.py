@@ -20,7 +20,7 @@ from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import frame_matrix
+from robot_foundry.catalog.tables import column_matrix
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest.remapping import run, spec_of
@@ -110,7 +110,7 @@ def tables(folder: Path, reference: str) -> dict[str, Any]:
     assert manifest.schema is not None
     columns = ["state", *(f"action.{stream}" for stream in manifest.schema.streams)]
     frames = [OpenVersion(store, version).table(f"frames/{shard.key}") for shard in manifest.shards]
-    found = {name: np.concatenate([frame_matrix(table, name) for table in frames]) for name in columns}
+    found = {name: np.concatenate([column_matrix(table, name) for table in frames]) for name in columns}
     return {**found, "timestamp": np.concatenate([table["timestamp"].to_numpy() for table in frames])}
 
 

@@ -33,7 +33,7 @@ HORIZON = 4
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """'small' at 20 Hz and 'large' at 10 Hz, and 'joints', a robot with joints besides its pose."""
     store = Store(tmp_path_factory.mktemp("store"))
-    make = h.stores["make_version"]
+    make = h.stores.make_version
     make(store, "small", [[12, 15], [9]], seed=1, images=True)
     make(store, "large", [[40, 31, 30]] * 6, seed=2, fps=10.0, images=True)
     dims = [*h.POSE, "right.joint_position.0"]
@@ -109,8 +109,8 @@ def test_workers_and_the_cache_change_no_bit(store: Store, tmp_path: Path) -> No
     found = []
     for workers in (0, 2):
         fresh = Store(tmp_path / str(workers))
-        h.stores["make_version"](fresh, "small", [[12, 15], [9]], seed=1)
-        h.stores["make_version"](fresh, "large", [[40, 31], [30]], seed=2, fps=10.0)
+        h.stores.make_version(fresh, "small", [[12, 15], [9]], seed=1)
+        h.stores.make_version(fresh, "large", [[40, 31], [30]], seed=2, fps=10.0)
         mixture = make_mixture(fresh, {"small": 0.9, "large": 0.1})
         found.append(chunk_statistics(mixture, workers=workers, **options))
         assert chunk_statistics(mixture, workers=workers, **options) == found[-1]  # from the cache

@@ -81,7 +81,7 @@ def test_a_flipped_bit_in_an_object_store_is_refused(made: Path, tmp_path: Path)
     version = resolve(far, "reach")
     key = read_manifest(far, version).shards[0].key
     assert OpenVersion(far, version).table(f"frames/{key}").num_rows == 80
-    path = far.frames("reach", version.version_id, key)
+    path = far.table("reach", version.version_id, f"frames/{key}")
     data = bytearray(far.storage.read_bytes(path))
     data[1500] ^= 8
     far.storage.write(path, bytes(data))

@@ -29,7 +29,7 @@ KEEP = "init.normalizer=keep"
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = h.make_store(tmp_path_factory.mktemp("store"))
     far = [f"left.{name.removeprefix('right.')}" for name in h.POSE]
-    h.stores["make_version"](
+    h.stores.make_version(
         store, "two", [[10, 12], [9, 13]], state=[*h.POSE, *far], action=[*h.POSE, *far], images=True, seed=3
     )
     return store

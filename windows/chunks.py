@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.robot.tables import Flag
-from robot_foundry.catalog.tables import frame_matrix
+from robot_foundry.catalog.tables import column_matrix
 from robot_foundry.normalization.representation import Representation, encode
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
@@ -44,8 +44,8 @@ class Frames:
     @classmethod
     def of(cls, table: pa.Table, stream: str) -> Frames:
         """Those of a frames table, with the targets of an action stream."""
-        target_RA = frame_matrix(table, f"action.{stream}")
-        return cls(frame_matrix(table, "state"), target_RA, table["flags"].to_numpy())
+        target_RA = column_matrix(table, f"action.{stream}")
+        return cls(column_matrix(table, "state"), target_RA, table["flags"].to_numpy())
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.robot.schema import Schema, schema_of
 from robot_foundry.catalog.robot.tables import Flag
-from robot_foundry.catalog.tables import frame_matrix
+from robot_foundry.catalog.tables import column_matrix
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.statistics import Statistics
 
@@ -28,7 +28,7 @@ def shard_leaves(schema: Schema, frames: pa.Table, ordinals: Collection[int]) ->
     columns += [(f"action.{name}", dims, Flag.INVALID_ACTION) for name, dims in schema.streams.items()]
     leaves = []
     for column, dims, invalid in columns:
-        values_ND = frame_matrix(frames, column)[of_episode_N].astype(np.float64)
+        values_ND = column_matrix(frames, column)[of_episode_N].astype(np.float64)
         values_ND[(flags_N[of_episode_N] & invalid) != 0] = np.nan
         for d, dim in enumerate(dims):
             digest = Digest.of(values_ND[:, d])

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import Flag
-from robot_foundry.catalog.tables import frame_matrix
+from robot_foundry.catalog.tables import column_matrix
 from robot_foundry.checks.evidence import Column, EpisodeRows, Evidence
 from robot_foundry.checks.finding import Finding
 from robot_foundry.checks.measures import measure
@@ -32,7 +32,7 @@ def shard_evidence(
     """
     images = {} if shard is None else {c.name: shard.image_prints(c.name) for c in schema.cameras}
     columns = {
-        name: (frame_matrix(frames, name), schema.space(stream))
+        name: (column_matrix(frames, name), schema.space(stream))
         for name, stream in [("state", "state"), *((f"action.{s}", s) for s in schema.streams)]
     }
     flags_N, timestamp_N = frames["flags"].to_numpy(), frames["timestamp"].to_numpy()

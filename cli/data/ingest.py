@@ -41,7 +41,7 @@ set_option = click.option(
 @click.option("--ray-address", metavar="ADDRESS", help="A running Ray cluster to work on.")
 @click.option("--strict", is_flag=True, help="Fail if anything was refused; the same as --max-errors 0.")
 @click.option("--max-errors", type=click.IntRange(min=0), help="Fail if more units than this were refused.")
-@click.option("--limit", type=click.IntRange(min=1), help="Take the first so many episodes only.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take the first so many units of the source.")
 @click.option(
     "--fingerprint",
     type=click.Choice(["auto", "full"]),

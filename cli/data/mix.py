@@ -1,4 +1,4 @@
-"""foundry-data mix: exact shares of datasets, and which dims each of them has."""
+"""foundry-data mix: exact shares of datasets, and which columns each of them has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from robot_foundry.catalog.kind import all_flags
+from robot_foundry.catalog.kind import all_flags, all_kinds, one
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture, parse_weights, weight_doubts
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.catalog.selection import DEFAULT_GAP, SPLIT_BY, SPLITS
@@ -17,6 +17,8 @@ from robot_foundry.cli.pointer import pointer_option, write_pointer
 from robot_foundry.runtime.errors import UsageError
 
 DRAWS = 1_000_000
+GROUPS = list(dict.fromkeys(kind.groups for kind in all_kinds()))
+SAMPLES = list(dict.fromkeys(kind.samples for kind in all_kinds()))
 HAS, LACKS = "x", "."
 
 
@@ -32,21 +34,25 @@ HAS, LACKS = "x", "."
     type=click.Choice(SPLIT_BY),
     default="episode",
     show_default=True,
-    help="Hold out whole episodes, or the end of every episode (for datasets of few episodes).",
+    help=f"Hold out whole {'/'.join(GROUPS)}, or the end of every {'/'.join(map(one, GROUPS))} "
+    f"(for datasets of few {'/'.join(GROUPS)}).",
 )
 @click.option(
-    "--gap", default=DEFAULT_GAP, show_default=True, help="With --split-by time: frames between, unused."
+    "--gap",
+    default=DEFAULT_GAP,
+    show_default=True,
+    help=f"With --split-by time: {'/'.join(SAMPLES)} between, unused.",
 )
 @click.option(
     "--where",
     metavar="SQL",
-    help="Condition on episodes: \"attributes.ok AND instruction LIKE '%cup%'\".",
+    help=f"Condition on {'/'.join(GROUPS)}: \"attributes.ok AND instruction LIKE '%cup%'\".",
 )
 @click.option(
     "--skip",
     multiple=True,
     type=click.Choice(all_flags()),
-    help="Leave frames with this flag out; may be repeated.",
+    help=f"Leave {'/'.join(SAMPLES)} with this flag out; may be repeated.",
 )
 @pointer_option
 @dry_run_option

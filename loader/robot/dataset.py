@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -22,24 +21,15 @@ from robot_foundry.catalog.robot.rows import frame_rows, stored_episode_rows
 from robot_foundry.catalog.robot.schema import Schema, schema_of
 from robot_foundry.catalog.robot.tars import open_robot_shard
 from robot_foundry.catalog.selection import SelectionSpec
-from robot_foundry.catalog.store import Store, as_store
-from robot_foundry.catalog.tables import frame_matrix
+from robot_foundry.catalog.tables import column_matrix
 from robot_foundry.catalog.version import Version
 from robot_foundry.loader.robot.episode import Episode, check_index, columns, find_episode
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
-from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.images import decode
 from robot_foundry.windows.chunk_statistics import representation_statistics
 
 _OPEN_SHARDS = 16
-
-
-def open(
-    ref: str | Version, store: Store | str | os.PathLike[str] | None = None, *, split: str = "all"
-) -> Dataset:
-    """The dataset version that `ref` names; `split` 'train' or 'val' leaves the other rows out."""
-    return Dataset(OpenVersions(as_store(store)), ref, split)
 
 
 class Dataset:
@@ -50,14 +40,9 @@ class Dataset:
     `key`, the episode's. Columns are named by `space(stream)`.
     """
 
-    def __init__(self, versions: OpenVersions, ref: str | Version, split: str = "all") -> None:
-        self._versions, opened = versions, versions.open(ref)
-        self._opened, self.version, self.manifest = opened, opened.version, opened.manifest
-        if self.manifest.mixture is not None:
-            raise FoundryError(
-                f"{self.version} is a mixture, which has no frames of its own",
-                hint="open one of its components, or read batches with robot_foundry.load",
-            )
+    def __init__(self, versions: OpenVersions, version: Version, split: str = "all") -> None:
+        self._versions, opened = versions, versions.open(version)
+        self._opened, self.version, self.manifest = opened, version, opened.manifest
         self.schema: Schema = schema_of(self.manifest)
         self.selection = opened.select(SelectionSpec(split=split))
         self._shards: OrderedDict[int, _OpenShard] = OrderedDict()
@@ -167,7 +152,7 @@ class _OpenShard:
         }
         self._table = opened.shard_table("frames", ordinal)
         self._matrices = {
-            name: frame_matrix(self._table, name)
+            name: column_matrix(self._table, name)
             for name in ("state", *(f"action.{stream}" for stream in schema.streams))
         }
 

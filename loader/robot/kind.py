@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.catalog.opened import OpenMixture, OpenVersions
 from robot_foundry.catalog.robot.unions import unions_of
+from robot_foundry.catalog.version import Version
 from robot_foundry.loader.load import Loader
+from robot_foundry.loader.robot.dataset import Dataset
 from robot_foundry.loader.robot.source import OpenShards, WindowSource
 from robot_foundry.loader.robot.window_reader import WindowReader
 from robot_foundry.loader.share import Share
@@ -32,10 +34,6 @@ class RobotLoader(Loader[T]):
     dataset_spaces: dict[str, tuple[ActionSpace, ActionSpace]]
     embodiments: tuple[str, ...]
 
-    def __init__(self, opened: OpenMixture, window: WindowSpec, **options: Any) -> None:
-        self._opened = opened
-        super().__init__(opened.store, opened.mixture, window, **options)
-
     def open_reader(self, share: Share) -> WindowReader:
         window, opened = self.window, self.opened
         unions = unions_of(opened)
@@ -58,14 +56,6 @@ class RobotLoader(Loader[T]):
             threads=self._threads,
         )
 
-    @property
-    def opened(self) -> OpenMixture:
-        """The mixture, open in this process: another one opens its own files."""
-        kept: OpenMixture | None = vars(self).get("_opened")
-        if kept is None or kept.store is not self.store:
-            kept = self._opened = OpenMixture.of(self.store, self.mixture)
-        return kept
-
     def normalizer_statistics(self) -> tuple[Statistics, Statistics]:
         """(state, action) statistics over `spaces` of the training split, as batches hold them; cached."""
         window = self.window
@@ -83,8 +73,13 @@ class RobotLoader(Loader[T]):
 class RobotKind:
     """See `loader.kind.Kind`."""
 
-    def open_loader(self, opened: OpenMixture, window: WindowSpec | None, **options: Any) -> RobotLoader[Any]:
-        return RobotLoader(opened, window or WindowSpec(), **options)
+    settings: type[WindowSpec] = WindowSpec
+
+    def open_loader(self, opened: OpenMixture, window: WindowSpec, **options: Any) -> RobotLoader[Any]:
+        return RobotLoader(opened, window, **options)
+
+    def open_dataset(self, versions: OpenVersions, version: Version, split: str) -> Dataset:
+        return Dataset(versions, version, split)
 
 
 KIND = RobotKind()

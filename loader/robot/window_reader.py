@@ -21,15 +21,12 @@ from robot_foundry.loader.robot.batch import Batch, allocate, fill_state
 from robot_foundry.loader.robot.row_images import Damage, RowImages, read_rows, twice
 from robot_foundry.loader.robot.source import OpenShard, OpenShards, WindowSource
 from robot_foundry.loader.share import Share
-from robot_foundry.loader.substituted import Substitution
+from robot_foundry.loader.substituted import Substitution, all_corrupt, substitutes
 from robot_foundry.normalization.space import ActionSpace
-from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.runtime.keyed import key, uniform
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.windows.chunks import Window, WindowPlan, encode_actions, windows
 from robot_foundry.windows.window import WindowSpec
 
-MAX_ATTEMPTS = 16
 _DRAFTED_ROWS = 256  # low-dim windows cost least for many rows at once
 _CHUNKS_PER_THREAD = 4  # enough that threads end together, few enough that handing out costs nothing
 
@@ -143,17 +140,15 @@ class WindowReader:
     def _substitute(self, draft: Draft, row: int, sample: int) -> Substitution:
         damage = draft.failed[row]
         component = self._sources[draft.batch.dataset_B[row]].component
-        k_1 = draft.batch.k_B[row : row + 1]
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            chosen = uniform(key("substitute", self._seed, attempt, component.name), k_1)[0]
-            substitute = int(chosen * component.num_samples)
+        k = int(draft.batch.k_B[row])
+        for substitute in substitutes(component, self._seed, k):
             del draft.failed[row]
             self._fill(draft, np.array([row]), np.array([substitute]))
             if row not in draft.failed:
                 self._decode(draft, [row])
             if row not in draft.failed:
                 return Substitution(
-                    int(k_1[0]),
+                    k,
                     component.name,
                     component.version,
                     sample,
@@ -162,11 +157,7 @@ class WindowReader:
                     damage.shard,
                     damage.member,
                 )
-        raise FoundryError(
-            f"'{component.name}' is corrupt in {MAX_ATTEMPTS} samples drawn in place of sample {sample}; "
-            f"the first: {damage.reason}",
-            hint=f"foundry-data validate {component.version} --deep",
-        )
+        raise all_corrupt(component, sample, damage.reason)
 
     def _fill(self, draft: Draft, row_n: NDArray[np.intp], sample_n: NDArray[np.int64]) -> None:
         """Write all but the pixels of the rows `row_n`."""

@@ -95,6 +95,7 @@ def make_version(
         Schema(
             state_space.dims, {"next_state": action_space.dims}, (camera,) if images else (), embodiment, fps
         ),
+        "robot",
         tuple(shards),
         {path: table_digest(table) for path, table in tables.items()},
         dict.fromkeys(count_names(kind_named("robot")), 0)

@@ -133,6 +133,7 @@ def write_version(
         name,
         digest_of(["fixture", name]),
         schema,
+        "robot",
         tuple(entries),
         {path: table_digest(table) for path, table in tables.items()},
         dict.fromkeys(count_names(kind_named("robot")), 0),

@@ -1,0 +1,1 @@
+"""Batches of lines, and a version of them to look into."""
