@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,6 @@ TINY = (
     "run.eval_samples=8",
 )
 POSE = stores.POSE
-__all__ = ["replace"]
 
 
 def make_store(path: Path) -> Store:
