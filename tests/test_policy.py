@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import trainer_runs
+from foundry_testing import catalog_stores, trainer_runs
 from foundry_testing.catalog_stores import make_version
 from foundry_testing.trainer_runs import make_store, tensors, tiny
 
@@ -27,7 +27,7 @@ from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
-POSE = ActionSpace(trainer_runs.POSE)
+POSE = ActionSpace(catalog_stores.POSE)
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +272,7 @@ def test_an_unknown_state_value_is_masked_or_refused_where_it_is_needed(mixed: P
 def test_the_rotation_that_positions_are_relative_to_must_be_known(tmp_path: Path) -> None:
     """Also where no target names it: positions of the tool's frame turn with the state's rotation."""
     store = Store(tmp_path / "store")
-    position = [name for name in trainer_runs.POSE if "ee_rot6d" not in name]
+    position = [name for name in catalog_stores.POSE if "ee_rot6d" not in name]
     make_version(store, "lift", [[12, 9]], action=position, images=True)
     trainer_runs.run(store, tmp_path / "run", "run.steps=1", "run.save_every=1")
     policy, seen = Policy.load(tmp_path / "run"), observation()
@@ -286,7 +286,7 @@ def test_a_robot_without_rotations_trains_by_default_and_says_along_which_axes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = Store(tmp_path / "store")
-    dims = [name for name in trainer_runs.POSE if "ee_rot6d" not in name]
+    dims = [name for name in catalog_stores.POSE if "ee_rot6d" not in name]
     make_version(store, "gantry", [[12, 9, 10]], state=dims, action=dims, images=True)
     trainer_runs.run(store, tmp_path / "run", "data.mix=gantry", "run.steps=1", "run.save_every=1")
     policy = Policy.load(tmp_path / "run")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing.catalog_stores import make_version
-from foundry_testing.trainer_runs import POSE, tiny
+from foundry_testing.catalog_stores import POSE, make_version
+from foundry_testing.trainer_runs import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

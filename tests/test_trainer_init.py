@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 from foundry_testing import trainer_runs
-from foundry_testing.catalog_stores import make_version
-from foundry_testing.trainer_runs import POSE, TINY, make_store, tensors, tiny
+from foundry_testing.catalog_stores import POSE, make_version
+from foundry_testing.trainer_runs import TINY, make_store, tensors, tiny
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group

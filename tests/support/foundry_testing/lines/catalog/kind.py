@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foundry_testing.lines.catalog import validated
 from foundry_testing.lines.catalog.shown import SQL, describe
-from foundry_testing.lines.catalog.tables import DOCUMENTS_SCHEMA, LINES_SCHEMA, Schema
+from foundry_testing.lines.catalog.tables import DOCUMENTS_SCHEMA, LINES_SCHEMA, Schema, encoding_of
 from robot_foundry.catalog.kind import Geometry
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
 from robot_foundry.catalog.shown import Description, SqlFace
@@ -55,7 +55,7 @@ class LinesKind:
         return flagged_R
 
     def check_mixed(self, opened: OpenMixture) -> None:
-        encodings = {part.manifest.schema.encoding for part in opened.parts}
+        encodings = {encoding_of(part.manifest) for part in opened.parts}
         if len(encodings) > 1:
             raise FoundryError(f"texts in {' and '.join(sorted(encodings))} cannot be mixed")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from foundry_testing.lines.catalog.tables import Schema
+from foundry_testing.lines.catalog.tables import Schema, encoding_of
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.shown import Description, Row, RowTable, SqlFace
 
@@ -50,7 +50,7 @@ def describe(opened: OpenVersion) -> Description:
     return Description(
         facts={"documents": facts},
         head=[("documents", f"{len(lengths)} of {lengths[0]} to {lengths[-1]} lines")],
-        tail=[("encoding", opened.manifest.schema.encoding)],
+        tail=[("encoding", encoding_of(opened.manifest))],
         headers=("document", "lines"),
         rows=list(zip(table["source"].to_pylist(), table["num_lines"].to_pylist(), strict=True)),
         without_line=("blank",),

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.runtime.canonical import check_keys
 
 DOCUMENTS_SCHEMA = pa.schema(
@@ -48,3 +49,9 @@ class Schema:
     def from_json(cls, obj: Mapping[str, Any], where: str) -> Schema:
         check_keys(obj, ("encoding",), where)
         return cls(obj["encoding"])
+
+
+def encoding_of(manifest: Manifest) -> str:
+    """That of the texts of a version of lines."""
+    assert isinstance(manifest.schema, Schema)
+    return manifest.schema.encoding
