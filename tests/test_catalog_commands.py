@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from foundry_testing import catalog_stores as helpers
+from foundry_testing.catalog_stores import POSE, make_version
 
 import robot_foundry
 from robot_foundry.catalog import Catalog
@@ -24,8 +24,6 @@ from robot_foundry.cli.output import run
 from robot_foundry.normalization.interop import from_centroids
 from robot_foundry.normalization.space import Dim, dims_for
 from robot_foundry.runtime.errors import FoundryError, UsageError
-
-make_version, POSE = helpers.make_version, helpers.POSE
 
 
 @pytest.fixture(scope="module")

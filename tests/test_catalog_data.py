@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from foundry_testing import catalog_stores as helpers
+from foundry_testing.catalog_stores import POSE, make_version
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +34,6 @@ from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.windows.chunk_statistics import representation_statistics
 from robot_foundry.windows.mixtures import warnings_for
 
-make_version, POSE = helpers.make_version, helpers.POSE
 MANY = [[5, 4, 3], [2, 6], [7, 1, 1, 8]]
 
 

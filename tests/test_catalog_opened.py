@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from foundry_testing import trainer_runs as h
-from foundry_testing.loader_fixtures import write_version as WRITE
+from foundry_testing.loader_fixtures import write_version
+from foundry_testing.trainer_runs import tiny
 
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture
 from robot_foundry.catalog.opened import OpenVersions
@@ -33,10 +33,10 @@ WEIGHTS = "lift=0.5,push=0.5"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     store = Store(folder)
-    WRITE(store, "lift", [[30, 40], [25]], cameras={"primary": (16, 16)})
-    WRITE(store, "push", [[20], [50]], cameras={"primary": (16, 16)})
+    write_version(store, "lift", [[30, 40], [25]], cameras={"primary": (16, 16)})
+    write_version(store, "push", [[20], [50]], cameras={"primary": (16, 16)})
     for number in range(3):  # of older versions nothing is read, however many there are
-        WRITE(store, "push", [[20 + number], [50]], cameras={"primary": (16, 16)})
+        write_version(store, "push", [[20 + number], [50]], cameras={"primary": (16, 16)})
     commit_mixture(make_mixture(store, {"lift": 1, "push": 1}, val_fraction="1/3"), "blend")
     return folder
 
@@ -111,7 +111,7 @@ def test_a_stored_mixture_is_read_once_and_so_are_its_components(folder: Path, c
 def test_a_job_reads_each_manifest_and_lists_each_dataset_once(
     folder: Path, tmp_path: Path, calls: Counter[str], split: str
 ) -> None:
-    job = resolve_vla(h.tiny(Store(folder), tmp_path, f"data.mix={WEIGHTS}", split, "data.val_fraction=1/3"))
+    job = resolve_vla(tiny(Store(folder), tmp_path, f"data.mix={WEIGHTS}", split, "data.val_fraction=1/3"))
     check_once(calls, "lift", "push")
     for part in ("train", "val"):
         with load(

@@ -14,7 +14,7 @@ from typing import Any
 
 import blake3
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing.trainer_runs import TINY, differing, make_store, records, run, run_phases
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.policy import Policy
@@ -28,12 +28,12 @@ NEWEST, OLDER = "step-00000006", "step-00000004"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return h.make_store(tmp_path_factory.mktemp("store"))
+    return make_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
 def undisturbed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return h.run(store, tmp_path_factory.mktemp("run"))
+    return run(store, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture
@@ -76,10 +76,10 @@ def test_a_run_goes_on_from_the_last_whole_checkpoint_and_ends_in_the_same_bits(
 ) -> None:
     flip(run_dir / "checkpoints" / NEWEST / "__0_0.distcp", random.Random(1))
     with pytest.warns(FoundryWarning, match=f"{NEWEST} is damaged.*the run goes on from {OLDER}"):
-        outcome = h.run(store, run_dir)
+        outcome = run(store, run_dir)
     assert (outcome.resumed_from, outcome.step) == (4, 6)
-    assert h.differing(outcome.checkpoint, undisturbed.checkpoint) == []
-    assert h.records(run_dir) == h.records(undisturbed.run_dir)
+    assert differing(outcome.checkpoint, undisturbed.checkpoint) == []
+    assert records(run_dir) == records(undisturbed.run_dir)
     (event,) = checkpoint.read_json(outcome.checkpoint, "lineage.json")["events"]
     assert event["step"] == 4 and f"{NEWEST} is damaged" in event["event"]
     assert checkpoint.find(run_dir) == outcome.checkpoint  # the damaged one was replaced
@@ -150,7 +150,7 @@ def test_a_checkpoint_of_a_newer_format_is_refused_and_not_passed_over(store: St
     (newest / "state.json").write_text(json.dumps({**state, "format": state["format"] + 1}))
     listed = proof.entries(newest, [path.name for path in newest.iterdir() if path.name != "manifest.json"])
     (newest / "manifest.json").write_text(proof.manifest_text(listed))
-    for attempt in (lambda: h.run(store, run_dir), lambda: Policy.load(newest)):
+    for attempt in (lambda: run(store, run_dir), lambda: Policy.load(newest)):
         with pytest.raises(FoundryError, match=f"{NEWEST} has the format 3, this version reads up to 2"):
             attempt()
 
@@ -159,7 +159,7 @@ def test_where_no_checkpoint_is_whole_nothing_starts_anew(store: Store, run_dir:
     for folder in (run_dir / "checkpoints").iterdir():
         flip(folder / ".metadata", random.Random(2))
     with pytest.raises(FoundryError, match="no checkpoint of .* is whole: .*step-00000006.*step-00000002"):
-        h.run(store, run_dir)
+        run(store, run_dir)
     with pytest.raises(FoundryError, match="is whole"):
         Policy.load(run_dir)
 
@@ -176,7 +176,7 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(
         return real(root, path)
 
     monkeypatch.setattr(proof, "content_hash", refused)
-    for attempt in (lambda: h.run(store, run_dir), lambda: Policy.load(run_dir)):
+    for attempt in (lambda: run(store, run_dir), lambda: Policy.load(run_dir)):
         with pytest.raises(
             FoundryError, match=r"step-00000006/\.metadata cannot be read: Permission"
         ) as caught:
@@ -191,7 +191,7 @@ def test_a_checkpoint_older_than_manifests_is_used_and_it_is_said(store: Store, 
         kept = {name: state[name] for name in ("step", "identity", "skipped", "streak")}
         (folder / "state.json").write_text(json.dumps(kept))
     with pytest.warns(FoundryWarning, match="nothing proves that it is whole"):
-        assert h.run(store, run_dir, "run.steps=7").resumed_from == 6
+        assert run(store, run_dir, "run.steps=7").resumed_from == 6
     assert checkpoint.find(run_dir).name == "step-00000007"
 
 
@@ -199,9 +199,9 @@ def test_the_last_whole_checkpoint_outlives_damaged_ones_beyond_it(store: Store,
     for name in (NEWEST, OLDER):
         flip(run_dir / "checkpoints" / name / "state.json", random.Random(3))
     with pytest.warns(FoundryWarning), pytest.raises(FoundryError, match="at step 2 already"):
-        h.run(store, run_dir, "run.steps=1", "run.keep_last=1")
+        run(store, run_dir, "run.steps=1", "run.keep_last=1")
     with pytest.warns(FoundryWarning):
-        h.run(store, run_dir, "run.steps=3", "run.keep_last=1")
+        run(store, run_dir, "run.steps=3", "run.keep_last=1")
     assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == [
         "step-00000003",
         OLDER,
@@ -224,11 +224,11 @@ def test_flipped_bits_of_every_file_end_in_the_same_weights(
     copies = [shutil.copytree(undisturbed.run_dir, tmp_path / str(number)) for number in range(SOAK_FLIPS)]
     for number, run_dir in enumerate(copies):
         flip(run_dir / "checkpoints" / NEWEST / names[number % len(names)], rng)
-    phases = [{"size": 1, "arguments": ["vla", *h.TINY, *where, f"run.dir={run_dir}"]} for run_dir in copies]
-    done = h.run_phases(phases, timeout=None)
+    phases = [{"size": 1, "arguments": ["vla", *TINY, *where, f"run.dir={run_dir}"]} for run_dir in copies]
+    done = run_phases(phases, timeout=None)
     assert json.loads(done.stdout.splitlines()[-1]) == [[0]] * SOAK_FLIPS, done.stderr
     texts = done.stderr.split("== a phase\n")[1:]
     for run_dir, text in zip(copies, texts, strict=True):
         assert f"Warning: the checkpoint {run_dir}/checkpoints/{NEWEST} is damaged" in text
         assert "Traceback" not in text
-        assert h.differing(checkpoint.find(run_dir), undisturbed.checkpoint) == []
+        assert differing(checkpoint.find(run_dir), undisturbed.checkpoint) == []

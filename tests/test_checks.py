@@ -10,7 +10,7 @@ import json
 
 import numpy as np
 import pytest
-from foundry_testing import recorded_episodes as h
+from foundry_testing.recorded_episodes import FPS, Episode, checks, judged, made
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.checks.evidence import Evidence
@@ -18,8 +18,6 @@ from robot_foundry.checks.measures import measure
 from robot_foundry.checks.rules import findings
 from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.normalization.statistics import Statistics
-
-FPS, Episode, judged, checks, made = h.FPS, h.Episode, h.judged, h.checks, h.made
 
 
 def test_right_recordings_give_no_finding():

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from foundry_testing import recorded_episodes as h
+from foundry_testing.recorded_episodes import checks, judged, made
 
 from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.measures import measure
 from robot_foundry.checks.rules import findings
-
-judged, checks, made = h.judged, h.checks, h.made
 
 
 @pytest.mark.parametrize("side", ["command", "state"])

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from foundry_testing import recorded_episodes as h
+from foundry_testing.recorded_episodes import Episode, checks, judged, made
 
 from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.following import following
 from robot_foundry.checks.measures import measure
 from robot_foundry.checks.rules import findings
-
-judged, checks, made = h.judged, h.checks, h.made
 
 
 @pytest.mark.parametrize("lag", [0, 2, 3, 6])
@@ -124,9 +122,9 @@ def test_a_state_that_hardly_moves_tells_no_lag():
 
 
 def test_few_frames_tell_no_lag():
-    episodes = [h.Episode(seed, n=24, lag=5) for seed in range(2)]
+    episodes = [Episode(seed, n=24, lag=5) for seed in range(2)]
     assert "lag" not in only_messages(judged(episodes))
-    assert "lag" in only_messages(judged([h.Episode(seed, n=240, lag=5) for seed in range(2)]))
+    assert "lag" in only_messages(judged([Episode(seed, n=240, lag=5) for seed in range(2)]))
 
 
 def test_a_motion_that_every_lag_fits_tells_none():

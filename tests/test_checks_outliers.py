@@ -8,7 +8,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import recorded_episodes as h
+from foundry_testing.recorded_episodes import checks, judged, made
 
 from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.store import Store
@@ -16,8 +16,6 @@ from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.spec.spec_files import load_spec
-
-judged, checks, made = h.judged, h.checks, h.made
 
 
 @pytest.mark.parametrize("frame", [0, 1, 117, 239])

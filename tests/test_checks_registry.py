@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import recorded_episodes as h
+from foundry_testing.recorded_episodes import Episode, made
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.checks.evidence import Evidence
@@ -103,7 +103,7 @@ def test_docs_give_the_limits_of_each_check(name):
 
 
 def test_checks_judge_all_that_is_measured_and_nothing_else():
-    measured = {name for name, _, _ in measure(h.Episode(0).rows()).tallies}
+    measured = {name for name, _, _ in measure(Episode(0).rows()).tallies}
     assert measured == {name for check in CHECKS.values() for name in check.measures}
 
 
@@ -114,7 +114,7 @@ def test_every_check_of_evidence_has_a_judge_and_every_judge_its_checks():
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_findings_are_as_their_check_declares(name):
-    episodes = h.made(FAULTS[name], count=3)
+    episodes = made(FAULTS[name], count=3)
     evidence = Evidence.merge_all([measure(episode.rows()) for episode in episodes])
     found = set()
     for judge, names in JUDGES.items():
@@ -134,7 +134,7 @@ def fits(template: str, remedy: str) -> bool:
 
 
 def test_a_fault_of_the_clock_is_mended_where_the_spec_has_its_unit():
-    episodes = h.made(milliseconds, count=3)
+    episodes = made(milliseconds, count=3)
     evidence = Evidence.merge_all([measure(episode.rows()) for episode in episodes])
     [rate] = [f for judge in JUDGES for f in judge(evidence, Remedy(MAPPING, CONTENT)) if f.check == "rate"]
     assert rate.overrides == ("content.hdf5.time.unit=ms",)

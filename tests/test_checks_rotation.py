@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from foundry_testing import recorded_episodes as h
+from foundry_testing.recorded_episodes import checks, judged, made, rot6d
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.measures import measure
 from robot_foundry.checks.rules import findings
-
-rot6d, judged, checks, made = h.rot6d, h.judged, h.checks, h.made
 
 
 def osc_rotation(episode):

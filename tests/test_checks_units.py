@@ -6,9 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from foundry_testing import recorded_episodes as h
-
-judged, checks, made = h.judged, h.checks, h.made
+from foundry_testing.recorded_episodes import checks, judged, made
 
 
 def test_joints_in_degrees_are_found_with_the_scale_that_mends_them():

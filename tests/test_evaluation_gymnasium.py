@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import gymnasium_worlds as worlds
+from foundry_testing.gymnasium_worlds import GANTRY, HILL, Gantry
 from PIL import Image
 
 from robot_foundry.evaluation.actors import Actor, ActorSpec, Situation
@@ -29,7 +29,6 @@ from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 RANDOM = ActorSpec(run=None)
-Gantry, GANTRY, HILL = worlds.Gantry, worlds.GANTRY, worlds.HILL
 
 
 def go(world: World, *target_A: float) -> Outcome:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import gymnasium_worlds as worlds
+from foundry_testing.gymnasium_worlds import GANTRY, HILL
 
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.guard import GuardedWorld, open_world
@@ -25,7 +25,6 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 
 RANDOM = ActorSpec(run=None)
-GANTRY, HILL = worlds.GANTRY, worlds.HILL
 
 
 # -- solutions: what a solver aims at next, as a function of the observation --------------------------

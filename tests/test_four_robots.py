@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing.catalog_stores import make_version
+from foundry_testing.trainer_runs import tensors
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.policy.policy import Policy
+from robot_foundry.trainer.meters import read_metrics
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
@@ -43,7 +45,7 @@ SIZES = {"seven": 17, "six": 16, "bimanual": 32, "rover": 3}
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("store"))
     for seed, (name, (state, action, centre)) in enumerate(ROBOTS.items()):
-        h.stores.make_version(
+        make_version(
             store, name, [[12, 10, 11], [13, 9, 14]], seed=seed, state=state, action=action, images=True,
             embodiment=name, centre=centre,
         )  # fmt: skip
@@ -82,10 +84,10 @@ def test_the_union_names_every_dim_once_and_rows_count_their_own(trained: Any, s
 
 def test_they_train_together(trained: Any) -> None:
     assert trained.outcome.step == 3 and np.isfinite(trained.outcome.loss)
-    assert [record["skipped"] for record in h.read_metrics(trained.outcome.run_dir) if "skipped" in record][
+    assert [record["skipped"] for record in read_metrics(trained.outcome.run_dir) if "skipped" in record][
         -1
     ] == 0
-    moved = h.tensors(trained.outcome.checkpoint)["model/head.action_out.weight"]
+    moved = tensors(trained.outcome.checkpoint)["model/head.action_out.weight"]
     # The output starts at zero: every row that moved belongs to a dim that some robot was taught.
     assert (moved.abs().sum(dim=1) > 0).all()
 

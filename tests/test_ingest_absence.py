@@ -10,11 +10,11 @@ import json
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import absence_sources as h
-from foundry_testing import rlds_directories as rlds
+from foundry_testing import absence_sources
+from foundry_testing.absence_sources import FRAMES, QUIET, make, warnings
+from foundry_testing.rlds_directories import SPEC, simple
 
-command, make, warnings = h.command, h.make, h.warnings
-FRAMES, QUIET = h.FRAMES, h.QUIET
+command = absence_sources.command
 
 
 # --- all is well ------------------------------------------------------------------------------------------
@@ -254,9 +254,9 @@ def test_a_spec_of_ones_own_that_reads_one_arm_of_two(tmp_path, command):
 
 
 def test_rlds_with_a_camera_without_a_role_and_texts_that_no_rule_takes(tmp_path, command):
-    made = rlds.simple(tmp_path / "src", 4)
+    made = simple(tmp_path / "src", 4)
     spec = tmp_path / "mine.yaml"
-    spec.write_text(rlds.SPEC.replace("spans: steps/language_instruction", "spans: steps/instrction"))
+    spec.write_text(SPEC.replace("spans: steps/language_instruction", "spans: steps/instrction"))
     told = warnings(command, made.folder, "mapping.cameras={}", spec=spec)
     assert any(text.startswith("no episode has a text under 'steps/instrction'") for text in told)
     assert "camera 'image' has no role in the mapping, so its name is its role" in told

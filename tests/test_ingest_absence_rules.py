@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from foundry_testing import absence_sources as h
+from foundry_testing import absence_sources
+from foundry_testing.absence_sources import FRAMES, QUIET, make, warnings
 
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.spec.spec_files import load_spec
 
-command, make, warnings = h.command, h.make, h.warnings
-FRAMES, QUIET = h.FRAMES, h.QUIET
+command = absence_sources.command
 
 
 # --- rules that match nothing -----------------------------------------------------------------------------

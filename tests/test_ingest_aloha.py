@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
+from foundry_testing.ingested import Ingested, jpeg, pixels, smooth
 
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.plan import plan
@@ -28,7 +28,7 @@ SMOOTH_ERROR = 8
 def make(path, *, frames=6, cameras=("cam_high", "cam_left_wrist"), compress=True, seed=0, bgr=False):
     """An episode as ACT's recorder writes it; with `bgr`, JPEGs as cv2 makes them from RGB arrays."""
     random = np.random.default_rng(seed)
-    pictures = {name: [h.smooth(seed * 100 + n) for n in range(frames)] for name in cameras}
+    pictures = {name: [smooth(seed * 100 + n) for n in range(frames)] for name in cameras}
     with h5py.File(path, "w") as file:
         file.attrs["sim"], file.attrs["compress"] = False, compress
         file["action"] = random.uniform(0, 1, (frames, 14)).astype(np.float32)
@@ -39,7 +39,7 @@ def make(path, *, frames=6, cameras=("cam_high", "cam_left_wrist"), compress=Tru
             if not compress:
                 file[f"observations/images/{name}"] = np.stack(pictures[name])
                 continue
-            encoded = [h.jpeg(picture[:, :, ::-1] if bgr else picture) for picture in pictures[name]]
+            encoded = [jpeg(picture[:, :, ::-1] if bgr else picture) for picture in pictures[name]]
             longest = max(map(len, encoded))
             rows = np.stack([np.frombuffer(data.ljust(longest, b"\0"), np.uint8) for data in encoded])
             file[f"observations/images/{name}"] = rows
@@ -52,7 +52,7 @@ def make(path, *, frames=6, cameras=("cam_high", "cam_left_wrist"), compress=Tru
 @pytest.mark.skipif(not SAMPLES, reason="FOUNDRY_SAMPLES does not name the folder of samples")
 def test_the_sample_keeps_every_jpeg_byte_for_byte_and_every_joint(tmp_path):
     path = Path(str(SAMPLES)) / "hdf5_aloha" / "episode_0.hdf5"
-    made = h.Ingested("aloha", path, tmp_path)
+    made = Ingested("aloha", path, tmp_path)
     counts = made.manifest["counts"]
     with h5py.File(path) as file:
         action_N14, qpos_N14 = file["action"][()], file["observations/qpos"][()]
@@ -88,7 +88,7 @@ def test_compressed_and_raw_files_of_one_dataset(tmp_path):
         "episode_1": make(tmp_path / "raw" / "episode_1.hdf5", seed=2, compress=False),
         "episode_2": make(tmp_path / "raw" / "episode_2.hdf5", seed=3, frames=1),
     }
-    made = h.Ingested("aloha", tmp_path / "raw", tmp_path / "store")
+    made = Ingested("aloha", tmp_path / "raw", tmp_path / "store")
     assert (made.report.written, made.report.quarantined) == (3, ())
     with h5py.File(tmp_path / "raw" / "episode_0.hdf5") as file:
         for row, name in enumerate(("cam_high", "cam_left_wrist")):
@@ -97,7 +97,7 @@ def test_compressed_and_raw_files_of_one_dataset(tmp_path):
             assert made.images("episode_0", name) == [images[n, :k].tobytes() for n, k in enumerate(lengths)]
     for episode, cameras in seen.items():
         for name, pictures in cameras.items():
-            stored = [h.pixels(data) for data in made.images(episode, name)]
+            stored = [pixels(data) for data in made.images(episode, name)]
             assert len(stored) == len(pictures)
             for picture, kept in zip(pictures, stored, strict=True):
                 assert np.abs(picture.astype(int) - kept).max() <= SMOOTH_ERROR
@@ -106,12 +106,12 @@ def test_compressed_and_raw_files_of_one_dataset(tmp_path):
 
 def test_channel_order_turns_pass_through_off_for_its_camera_alone(tmp_path):
     pictures = make(tmp_path / "episode_0.hdf5", bgr=True)
-    made = h.Ingested(
+    made = Ingested(
         "aloha", tmp_path / "episode_0.hdf5", tmp_path / "store", ["content.channel_order={cam_high: bgr}"]
     )
-    right = h.pixels(made.images("episode_0", "cam_high")[0])
+    right = pixels(made.images("episode_0", "cam_high")[0])
     assert np.abs(right.astype(int) - pictures["cam_high"][0]).max() <= 2 * SMOOTH_ERROR
-    swapped = h.pixels(made.images("episode_0", "cam_left_wrist")[0])
+    swapped = pixels(made.images("episode_0", "cam_left_wrist")[0])
     assert np.abs(swapped[:, :, ::-1].astype(int) - pictures["cam_left_wrist"][0]).max() <= SMOOTH_ERROR
     with h5py.File(tmp_path / "episode_0.hdf5") as file:
         row = file["observations/images/cam_left_wrist"][0]
@@ -134,12 +134,12 @@ def test_cameras_of_other_lengths_or_missing_and_invalid_numbers(tmp_path):
     with h5py.File(folder / "episode_0.hdf5") as file:
         images, action = file[top][()], file["action"][()]
     replace(folder / "episode_0.hdf5", top, images[:7])  # the last image is lost
-    replace(folder / "episode_1.hdf5", top, np.stack([h.smooth(n) for n in range(10)]))  # two too many
+    replace(folder / "episode_1.hdf5", top, np.stack([smooth(n) for n in range(10)]))  # two too many
     replace(folder / "episode_2.hdf5", top, images[:4])  # far off
     replace(folder / "episode_3.hdf5", top, None)  # no such camera
     action[3] = np.nan
     replace(folder / "episode_4.hdf5", "action", action)
-    made = h.Ingested("aloha", folder, tmp_path / "store")
+    made = Ingested("aloha", folder, tmp_path / "store")
 
     assert made.reasons == {
         "episode_2.hdf5#episode_2": (
@@ -169,7 +169,7 @@ def test_damaged_images_are_refused_by_camera_and_frame(tmp_path):
         file["observations/images/cam_high"][2, len(data) - 40 :] = 0
     with h5py.File(folder / "episode_1.hdf5", "r+") as file:
         file["observations/images/cam_high"][3, :3] = 0
-    made = h.Ingested("aloha", folder, tmp_path / "store")
+    made = Ingested("aloha", folder, tmp_path / "store")
     assert made.reasons["episode_0.hdf5#episode_0"] == (
         "its image 2 of 'observations/images/cam_high' is cut off"
     )
@@ -183,7 +183,7 @@ def test_depth_is_left_out_and_other_files_are_named(tmp_path):
     make(tmp_path / "episode_0.hdf5", frames=3)
     with h5py.File(tmp_path / "episode_0.hdf5", "r+") as file:
         file["observations/images/cam_high_depth"] = np.zeros((3, 480, 640), np.uint16)
-    made = h.Ingested("aloha", tmp_path / "episode_0.hdf5", tmp_path / "store")
+    made = Ingested("aloha", tmp_path / "episode_0.hdf5", tmp_path / "store")
     assert made.episode("episode_0")["left_out"] == {
         "observations/images/cam_high_depth": "a row has 307200 numbers"
     }

@@ -10,7 +10,7 @@ import json
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
+from foundry_testing.ingested import Ingested
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,8 +120,8 @@ def test_a_rate_that_the_file_does_not_tell_is_told_of(tmp_path, settings, fps, 
         file.create_group("data").attrs["env_args"] = json.dumps({"env_kwargs": settings})
         demo = file.create_group("data/demo_0")
         demo["actions"], demo["obs/pos"] = np.zeros((4, 3)), np.ones((4, 3))
-    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store")
+    made = Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store")
     assert made.episode("demo_0")["fps"] == fps
     assert [text for text in made.report.warnings if "rate" in text] == warnings
-    given = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "given", ["content.fps=15"])
+    given = Ingested(spec, tmp_path / "in.hdf5", tmp_path / "given", ["content.fps=15"])
     assert not any("rate" in text for text in given.report.warnings)

@@ -11,9 +11,20 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
-from foundry_testing import mapped_rows as m
-from foundry_testing import robosuite_files as f
+from foundry_testing.ingested import Ingested
+from foundry_testing.mapped_rows import spec_of, survey_of
+from foundry_testing.robosuite_files import (
+    FRAMES,
+    LIMITS,
+    OSC,
+    PART,
+    assert_pose,
+    column,
+    make,
+    printed,
+    refusal,
+    taken,
+)
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import run
@@ -22,16 +33,6 @@ from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.spec_files import load_spec, with_overrides
 from robot_foundry.runtime.errors import FoundryError
-
-FRAMES, LIMITS, OSC, PART = f.FRAMES, f.LIMITS, f.OSC, f.PART
-make, refusal, printed, taken, column, assert_pose = (
-    f.make,
-    f.refusal,
-    f.printed,
-    f.taken,
-    f.column,
-    f.assert_pose,
-)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,7 @@ def test_absolute_targets_are_read_where_the_controller_says_so_and_refused_wher
     message = refusal(path)
     assert "its commands are where the arm is in 100% of the frames, so they are absolute targets" in message
     for source, changes in ((said, []), (path, printed(message))):
-        made = h.Ingested("robomimic", source, tmp_path / source.stem, changes)
+        made = Ingested("robomimic", source, tmp_path / source.stem, changes)
         np.testing.assert_allclose(column(made, "command", "right.ee_position"), target_N3, atol=1e-6)
         matrix_N33 = turned.as_matrix()
         np.testing.assert_allclose(
@@ -239,7 +240,7 @@ def test_a_control_delta_that_is_no_boolean_is_refused_with_both_readings(tmp_pa
     assert f"the control_delta of its controller is {stated!r}, which is not true or false" in message
     changes = printed(message.replace("reads targets,", ""))
     assert_pose(taken(path, changes[2:]), "right", arms[0], action_N7[:, :6])
-    targets = h.Ingested("robomimic", path, tmp_path / "targets", changes[:2])
+    targets = Ingested("robomimic", path, tmp_path / "targets", changes[:2])
     np.testing.assert_allclose(column(targets, "command", "right.ee_position"), action_N7[:, :3], atol=1e-6)
 
 
@@ -318,11 +319,11 @@ def test_commands_of_joints_are_read_from_the_array_that_the_mapping_names():
         },
     }
     settings = {"robots": ["Panda"], "controller_configs": {"type": "JOINT_POSITION", "output_max": 0.1}}
-    item = m.survey_of(
+    item = survey_of(
         {"p": np.zeros((FRAMES, 3)), "q": np.zeros((FRAMES, 7)), "sent/arm": np.zeros((FRAMES, 8))},
         environment={"env_args": {"env_kwargs": settings}},
     )
-    spec = m.spec_of(state, {"command": command})
+    spec = spec_of(state, {"command": command})
     (problem,) = resolve(spec.mapping, [item]).problems.values()
     changed = with_overrides(spec.to_json(), printed(problem))
     mapping = spec_from_json(changed, "changed").mapping
@@ -340,10 +341,10 @@ def test_a_controller_that_episodes_share_is_read_once(monkeypatch):
 
     monkeypatch.setattr("robot_foundry.ingest.robot.resolve.controller", counted)
     command = {"right.ee_position": {"key": "a", "columns": [0, 3], "from": "osc"}}
-    spec = m.spec_of({"right.ee_position": {"key": "p"}}, {"command": command})
+    spec = spec_of({"right.ee_position": {"key": "p"}}, {"command": command})
     settings = {"env_args": {"env_kwargs": {"controller_configs": OSC}}}
-    first = m.survey_of({"p": np.zeros((FRAMES, 3)), "a": np.zeros((FRAMES, 7))}, environment=settings)
-    other = m.survey_of(
+    first = survey_of({"p": np.zeros((FRAMES, 3)), "a": np.zeros((FRAMES, 7))}, environment=settings)
+    other = survey_of(
         {"p": np.zeros((FRAMES, 3)), "a": np.zeros((FRAMES, 7))},
         "demo-other",
         environment={"env_args": {"env_kwargs": {"controller_configs": {**OSC, "output_max": 0.1}}}},

@@ -16,7 +16,7 @@ import av
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
+from foundry_testing.ingested import Ingested, pixels
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import Options, run
@@ -74,7 +74,7 @@ def check_numbers(made, name, file):
 def test_every_row_and_image_of_the_sample(tmp_path):
     source = Path(str(SAMPLES)) / "droid_raw"
     (path,) = source.rglob("trajectory.h5")
-    made = h.Ingested("droid_raw", source, tmp_path)
+    made = Ingested("droid_raw", source, tmp_path)
     ((name, row),) = made.rows.items()
     assert name == "LAB+0000+2023-11-14-22h-13m-20s" and ":" in row["source"]
     with h5py.File(path) as file:
@@ -93,7 +93,7 @@ def test_every_row_and_image_of_the_sample(tmp_path):
         assert len(stored) == num_frames
         for n, data in enumerate(stored):
             shown = frames[min(n, len(frames) - 1)]
-            assert np.abs(h.pixels(data).astype(int) - shown).mean() < MEAN_ERROR, (camera, n)
+            assert np.abs(pixels(data).astype(int) - shown).mean() < MEAN_ERROR, (camera, n)
     assert made.episode(name)["cameras"]["exterior_2"]["held"] == [79]
     assert (made.column(name, "flags") & HELD_IMAGE).tolist() == [0] * 79 + [HELD_IMAGE]
 
@@ -103,7 +103,7 @@ def test_actions_relative_to_the_tool_compose_back_through_pi(tmp_path):
     """The roll of the sample jumps between pi and -pi, and a difference of angles would be a whole turn."""
     from robot_foundry.normalization import pose, rotation
 
-    made = h.Ingested("droid_raw", Path(str(SAMPLES)) / "droid_raw", tmp_path)
+    made = Ingested("droid_raw", Path(str(SAMPLES)) / "droid_raw", tmp_path)
     (name,) = made.rows
     names, state_ND = made.dims("state"), made.column(name, "state").astype(np.float64)
     at = [[names.index(f"right.ee_position.{axis}") for axis in "xyz"]]
@@ -160,7 +160,7 @@ def video_of(folder, name="exterior_1", suffix=""):
 
 
 def brightness(made, name, camera):
-    return [round(float(h.pixels(data).mean()) / 40) for data in made.images(name, camera)]
+    return [round(float(pixels(data).mean()) / 40) for data in made.images(name, camera)]
 
 
 def test_videos_short_long_missing_and_damaged(tmp_path):
@@ -174,7 +174,7 @@ def test_videos_short_long_missing_and_damaged(tmp_path):
     video_of(root / "missing").unlink()
     data = video_of(root / "broken").read_bytes()
     video_of(root / "broken").write_bytes(data[: len(data) // 2])
-    made = h.Ingested("droid_raw", tmp_path / "lab", tmp_path / "store")
+    made = Ingested("droid_raw", tmp_path / "lab", tmp_path / "store")
 
     assert set(made.rows) == {"whole", "short", "long", "missing", "single"}
     reasons = {unit.partition("#")[2]: reason for unit, reason in made.reasons.items()}
@@ -203,7 +203,7 @@ def test_times_tell_which_image_was_lost(tmp_path):
     video_of(tmp_path / "raw" / "run").with_name(f"{SERIALS['exterior_1']}_timestamps.json").write_text(
         json.dumps(times)
     )
-    made = h.Ingested("droid_raw", tmp_path / "raw", tmp_path / "store")
+    made = Ingested("droid_raw", tmp_path / "raw", tmp_path / "store")
     assert brightness(made, "run", "exterior_1") == [0, 1, 1, 3, 4, 5]
     told = made.episode("run")
     assert told["cameras"]["exterior_1"]["held"] == [2]
@@ -220,7 +220,7 @@ def test_stereo_gives_the_left_view_and_a_mono_video_is_preferred(tmp_path):
     video_of(tmp_path / "raw" / "run").unlink()
     write_video(video_of(tmp_path / "raw" / "run", suffix="-stereo"), both)
     write_video(video_of(tmp_path / "raw" / "run", "wrist", "-stereo"), both)
-    made = h.Ingested("droid_raw", tmp_path / "raw", tmp_path / "store")
+    made = Ingested("droid_raw", tmp_path / "raw", tmp_path / "store")
     assert brightness(made, "run", "exterior_1") == [0, 1, 2, 3, 4, 5]
     cameras = made.episode("run")["cameras"]
     assert (cameras["exterior_1"]["height"], cameras["exterior_1"]["width"]) == (64, 128)
@@ -229,7 +229,7 @@ def test_stereo_gives_the_left_view_and_a_mono_video_is_preferred(tmp_path):
 
 def test_without_metadata_cameras_are_named_by_their_type(tmp_path):
     make(tmp_path / "raw" / "Tue_Dec_19_22:57:46_2023", metadata=False)
-    made = h.Ingested("droid_raw", tmp_path / "raw", tmp_path / "store")
+    made = Ingested("droid_raw", tmp_path / "raw", tmp_path / "store")
     arrays = {
         name: camera["array"] for name, camera in made.episode("Tue_Dec_19_22:57:46_2023")["cameras"].items()
     }
@@ -239,7 +239,7 @@ def test_without_metadata_cameras_are_named_by_their_type(tmp_path):
 def test_a_fourth_camera_and_odd_file_names(tmp_path):
     shown = make(tmp_path / "raw" / "run", serials=SERIALS | {"exterior_3": "30000001"}, metadata=False)
     write_video(video_of(tmp_path / "raw" / "run").with_name("Über all.mp4"), shown)
-    made = h.Ingested("droid_raw", tmp_path / "raw", tmp_path / "store")
+    made = Ingested("droid_raw", tmp_path / "raw", tmp_path / "store")
     assert set(made.episode("run")["cameras"]) == {*SERIALS, "camera_30000001", "camera__ber_all"}
 
 
@@ -270,9 +270,9 @@ def test_only_what_belongs_to_a_recording_is_read_with_it():
 
 def test_a_changed_video_makes_another_version(tmp_path):
     shown = make(tmp_path / "raw" / "run")
-    first = h.Ingested("droid_raw", tmp_path / "raw", tmp_path / "store").report
+    first = Ingested("droid_raw", tmp_path / "raw", tmp_path / "store").report
     write_video(video_of(tmp_path / "raw" / "run"), shown[::-1])
-    second = h.Ingested("droid_raw", tmp_path / "raw", tmp_path / "store").report
+    second = Ingested("droid_raw", tmp_path / "raw", tmp_path / "store").report
     assert (str(first.version), str(second.version)) == ("made@v1", "made@v2")
 
 
@@ -324,8 +324,8 @@ def test_an_object_store_gives_the_bytes_of_a_disk(tmp_path, bucket):
     make(folder)
     make(folder.with_name("Tue_Dec_19_22:57:46_2023:1"), seed=1, metadata=False)
     s3fs.S3FileSystem().put(str(tmp_path / "raw"), bucket.removeprefix("s3://") + "/raw", recursive=True)
-    local = h.Ingested("droid_raw", tmp_path / "raw", tmp_path / "local")
-    remote = h.Ingested("droid_raw", f"{bucket}/raw", tmp_path / "remote")
+    local = Ingested("droid_raw", tmp_path / "raw", tmp_path / "local")
+    remote = Ingested("droid_raw", f"{bucket}/raw", tmp_path / "remote")
     assert len(local.rows) == 2 and local.report.quarantined == ()
     assert remote.members == local.members
 
@@ -349,7 +349,7 @@ def test_annotations_of_the_release_are_found_by_recording(tmp_path):
     }
     told = {"told": texts, "other": {"language_instruction1": "caf\u00e9 \ud800"}, "elsewhere": texts}
     (raw / "aggregated-annotations-030724.json").write_text(json.dumps(told))
-    first = h.Ingested("droid_raw", raw, tmp_path / "store")
+    first = Ingested("droid_raw", raw, tmp_path / "store")
     assert instructions(first, "told") == [
         ("put it away", "language_instruction1"),
         ("clean up", "language_instruction2"),
@@ -358,11 +358,11 @@ def test_annotations_of_the_release_are_found_by_recording(tmp_path):
     assert instructions(first, "other") == [("caf\u00e9 \\ud800", "language_instruction1")]
     assert not [warning for warning in first.report.warnings if "passed over" in warning]
 
-    again = h.Ingested("droid_raw", raw, tmp_path / "store").report
+    again = Ingested("droid_raw", raw, tmp_path / "store").report
     assert again.noop
     texts["language_instruction1"] = "tidy"
     (raw / "LAB" / "droid_language_annotations.json").write_text(json.dumps({"told": texts}))
-    changed = h.Ingested("droid_raw", raw, tmp_path / "store")
+    changed = Ingested("droid_raw", raw, tmp_path / "store")
     assert instructions(changed, "told")[0] == ("tidy", "language_instruction1")
     assert instructions(changed, "other") == instructions(first, "other")
     limited = run("droid_raw", raw, store=tmp_path / "limited", name="made", options=Options(limit=3))

@@ -10,16 +10,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import robomimic_ingests as h
+from foundry_testing import robomimic_ingests
+from foundry_testing.robomimic_ingests import content, frames_of, ingest, stamps
+from make_robomimic import make
 
 from robot_foundry.ingest.plan import plan
 from robot_foundry.ingest.sources import SourceFile, Unit
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-make, ingest, content, stamps, frames_of = h.make, h.ingest, h.content, h.stamps, h.frames_of
 # Fixtures.
-source, undisturbed = h.source, h.undisturbed
+source, undisturbed = robomimic_ingests.source, robomimic_ingests.undisturbed
 
 
 def test_workers_do_not_change_a_byte(source, undisturbed, tmp_path):

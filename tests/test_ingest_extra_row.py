@@ -8,7 +8,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
+from foundry_testing.ingested import Ingested, pixels, smooth
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.robot.tables import Flag
@@ -48,7 +48,7 @@ def write(path):
     """One demonstration whose obs and states go on for a row after the last action."""
     turned = Rotation.from_rotvec(np.linspace(0, 0.5, FRAMES + 1)[:, None] * [0, 1, 0])
     position = np.arange(3 * (FRAMES + 1)).reshape(-1, 3) / 10
-    pictures = np.stack([h.smooth(n) for n in range(FRAMES + 1)])
+    pictures = np.stack([smooth(n) for n in range(FRAMES + 1)])
     with h5py.File(path, "w") as file:
         demo = file.create_group("data/demo_0")
         demo["actions"] = np.full((FRAMES, 7), 0.5)
@@ -70,7 +70,7 @@ def spec(request, tmp_path):
 
 def test_the_last_row_is_the_state_that_the_last_action_led_to(tmp_path, spec):
     position, turned, pictures = write(tmp_path / "in.hdf5")
-    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store", ["content.extra_row=next_state"])
+    made = Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store", ["content.extra_row=next_state"])
     (name,) = made.rows
     tool = position + turned.apply([0, 0, 0.1])
     rot6d = turned.as_matrix()[:, :, :2].transpose(0, 2, 1).reshape(-1, 6)
@@ -86,7 +86,7 @@ def test_the_last_row_is_the_state_that_the_last_action_led_to(tmp_path, spec):
     stored = made.images(name, "base")
     assert len(stored) == FRAMES
     for shown, picture in zip(stored, pictures, strict=False):
-        assert np.abs(h.pixels(shown).astype(int) - picture).max() <= 8
+        assert np.abs(pixels(shown).astype(int) - picture).max() <= 8
     told = "'obs/base_rgb' has an image of the row after the last frame, which is left out"
     assert f"1 of 1 episodes: {told}" in made.report.warnings
     assert len(made.source(name)["obs/pose"]) == FRAMES + 1
@@ -100,7 +100,7 @@ def test_without_the_option_the_refusal_names_it(tmp_path, spec):
         del file["data/demo_0/t"]
         file["data/demo_0/t"] = times
     with pytest.raises(FoundryError, match=r"--set content.extra_row=next_state") as caught:
-        h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store")
+        Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store")
     assert caught.value.message.count("--set content.extra_row") == 1
 
 
@@ -111,7 +111,7 @@ def test_any_other_length_stays_refused_and_the_option_has_its_layouts(tmp_path,
         del file["data/demo_0/obs/pose"]
         file["data/demo_0/obs/pose"] = longer
     with pytest.raises(FoundryError, match=r"obs/pose.* 7") as caught:
-        h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store", ["content.extra_row=next_state"])
+        Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store", ["content.extra_row=next_state"])
     assert "--set content.extra_row" not in caught.value.message
     mapping = {"embodiment": "arm", "state": {"right.ee_position": {"key": "p"}}}
     with pytest.raises(UsageError, match="content.extra_row: belongs to the layouts aloha, hdf5"):
@@ -123,7 +123,7 @@ def test_optional_columns_are_left_out_where_the_longer_array_has_fewer(tmp_path
     write(tmp_path / "in.hdf5")
     field = f"{{key: {key}, columns: [7, 8], from: width, closed: 0, open: 1, optional: true}}"
     changes = ["content.extra_row=next_state", f"mapping.state.right.gripper_opening={field}"]
-    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store", changes)
+    made = Ingested(spec, tmp_path / "in.hdf5", tmp_path / "store", changes)
     assert made.reasons == {} and not any("gripper" in name for name in made.dims("state"))
 
 
@@ -138,9 +138,9 @@ def test_texts_of_one_row_more_are_cut_by_the_option_alone(tmp_path):
         "layout: hdf5\ncontent: {hdf5: {length: actions, episodes: data/*}}\n"
         "mapping: {embodiment: arm, state: {right.joint_position: {key: q}}}"
     )
-    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "plain")
+    made = Ingested(spec, tmp_path / "in.hdf5", tmp_path / "plain")
     (name,) = made.rows
     assert made.episode(name)["attributes"]["words"] == words and not made.table("annotations.arrow")
-    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "cut", ["content.extra_row=next_state"])
+    made = Ingested(spec, tmp_path / "in.hdf5", tmp_path / "cut", ["content.extra_row=next_state"])
     assert "words" not in made.episode(name)["attributes"]
     assert [row["text"] for row in made.table("annotations.arrow")] == words[:FRAMES]

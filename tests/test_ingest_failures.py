@@ -13,14 +13,14 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import robomimic_ingests as h
+from foundry_testing import robomimic_ingests
+from foundry_testing.robomimic_ingests import SMALL_SHARDS, content, frames_of, ingest, stamps
+from make_robomimic import make
 
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-make, ingest, content, stamps, frames_of = h.make, h.ingest, h.content, h.stamps, h.frames_of
-SMALL_SHARDS = h.SMALL_SHARDS
 # Fixtures.
-source, undisturbed = h.source, h.undisturbed
+source, undisturbed = robomimic_ingests.source, robomimic_ingests.undisturbed
 
 
 @pytest.mark.parametrize(

@@ -8,21 +8,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from foundry_testing import gs_emulator
-from foundry_testing import robomimic_ingests as h
+from foundry_testing import robomimic_ingests
+from foundry_testing.gs_emulator import served
+from foundry_testing.robomimic_ingests import content_anywhere as content
+from foundry_testing.robomimic_ingests import ingest
+from make_robomimic import make
 
 from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.runtime.storage.storage_fsspec import open_filesystem
 
-make, ingest, content = h.make, h.ingest, h.content_anywhere
-(SMALL_SHARDS,) = h.SMALL_SHARDS
+(SMALL_SHARDS,) = robomimic_ingests.SMALL_SHARDS
 
 
 @pytest.fixture(scope="module")
 def bucket():
-    with gs_emulator.served() as made:
+    with served() as made:
         yield made()
 
 

@@ -10,7 +10,8 @@ import shlex
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
+from foundry_testing import ingested
+from foundry_testing.ingested import Ingested, jpeg, smooth
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import run
@@ -66,9 +67,9 @@ def make(path, takes, frames=5):
             group["clock"] = START_NS + np.arange(frames, dtype=np.int64) * 40_000_000
             group["language"] = f"do {take}"
             group.attrs["done"] = take.endswith("1")
-            pictures = np.stack([h.smooth(n) for n in range(frames)])
+            pictures = np.stack([smooth(n) for n in range(frames)])
             group["vision/a/rgb"] = np.moveaxis(pictures, -1, 1)
-            files = [h.jpeg(picture) for picture in pictures]
+            files = [jpeg(picture) for picture in pictures]
             bytes_of_any_length = group.create_dataset("vision/b/rgb", frames, h5py.vlen_dtype(np.uint8))
             for n, data in enumerate(files):
                 bytes_of_any_length[n] = np.frombuffer(data, np.uint8)
@@ -78,7 +79,7 @@ def make(path, takes, frames=5):
 def test_groups_images_times_and_texts(tmp_path, spec):
     takes = ["runs/mon/take_2", "runs/mon/take_10", "runs/tue/take_1"]
     make(tmp_path / "lab.h5", [*takes, "runs/tue/broken"])
-    made = h.Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
+    made = Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
     assert list(made.rows) and set(made.rows) == set(takes)
     assert made.instructions() == {take: f"do {take}" for take in takes}
     assert {take: row["success"] for take, row in made.rows.items()} == {
@@ -90,7 +91,7 @@ def test_groups_images_times_and_texts(tmp_path, spec):
         pictures = np.moveaxis(group["vision/a/rgb"][()], 1, -1)
         files = [row.tobytes() for row in group["vision/b/rgb"][()]]
         assert made.images(takes[1], "side") == files == made.images(takes[1], "hand")
-        kept = [h.pixels(data) for data in made.images(takes[1], "front")]
+        kept = [ingested.pixels(data) for data in made.images(takes[1], "front")]
         assert np.abs(np.stack(kept).astype(int) - pictures).max() <= SMOOTH_ERROR
         np.testing.assert_array_equal(made.source(takes[1])["clock"], group["clock"])
     for column, turned, values in (
@@ -109,7 +110,7 @@ def test_groups_images_times_and_texts(tmp_path, spec):
 
 def test_episodes_keep_the_numeric_order_of_their_groups(tmp_path, spec):
     make(tmp_path / "lab.h5", [f"runs/mon/take_{n}" for n in (10, 9, 1)], frames=2)
-    made = h.Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
+    made = Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
     assert sorted(made.rows, key=lambda name: made.rows[name]["key"]) == [
         f"runs/mon/take_{n}" for n in (1, 9, 10)
     ]
@@ -121,10 +122,10 @@ def test_a_file_an_episode_with_images_by_pattern(tmp_path):
     for n, frames in enumerate((4, 1)):
         with h5py.File(tmp_path / "raw" / f"run_{n}.h5", "w") as file:
             file["actions"], file["q"] = np.zeros((frames, 2)), np.full((frames, 2), n + 0.5)
-            file["img/left_image"] = np.stack([h.smooth(k) for k in range(frames)])
+            file["img/left_image"] = np.stack([smooth(k) for k in range(frames)])
             file["img/note"] = "not an image"
             file["timestamp"] = np.zeros(frames)
-    made = h.Ingested(tmp_path / "s.yaml", tmp_path / "raw", tmp_path / "store")
+    made = Ingested(tmp_path / "s.yaml", tmp_path / "raw", tmp_path / "store")
     assert {name: row["num_frames"] for name, row in made.rows.items()} == {"run_0": 4, "run_1": 1}
     assert len(made.images("run_0", "left")) == 4
     np.testing.assert_array_equal(made.column("run_1", "state"), [[1.5, 1.5]])
@@ -137,11 +138,11 @@ def test_a_file_an_episode_with_images_by_pattern(tmp_path):
 def test_a_renamed_and_flipped_camera_of_any_layout(tmp_path, spec):
     make(tmp_path / "lab.h5", ["runs/a/take_0"], frames=2)
     options = ["content.rename={front: zoom}", "content.flip={front: both}", "mapping.cameras.zoom=primary"]
-    made = h.Ingested(spec, tmp_path / "lab.h5", tmp_path / "store", options)
+    made = Ingested(spec, tmp_path / "lab.h5", tmp_path / "store", options)
     (name,) = made.rows
     assert set(made.episode(name)["cameras"]) == {"hand", "side", "zoom"}
-    kept = h.pixels(made.images(name, "zoom")[1])
-    assert np.abs(kept.astype(int) - h.smooth(1)[::-1, ::-1]).max() <= SMOOTH_ERROR
+    kept = ingested.pixels(made.images(name, "zoom")[1])
+    assert np.abs(kept.astype(int) - smooth(1)[::-1, ::-1]).max() <= SMOOTH_ERROR
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_one_bad_episode_does_not_hold_up_the_others(tmp_path, spec):
         group["vision/a/rgb"] = kept
         group["control/target"][:] = np.nan
         file["runs/a/take_3/control/target"][2] = np.nan
-    made = h.Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
+    made = Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
     assert set(made.rows) == {"runs/a/take_0", "runs/a/take_3"}
     assert "no array 'control/target'" in made.reasons["lab.h5#runs/a/take_1"]
     assert "has 2 images for 6 frames" in made.reasons["lab.h5#runs/a/take_2"]
@@ -194,7 +195,7 @@ def test_a_file_that_claims_giant_images_takes_no_memory(tmp_path, spec):
             del file[f"runs/a/{take}/vision/a/rgb"]
             chunks = tuple(min(side, 1 << 10) for side in shape)
             file.create_dataset(f"runs/a/{take}/vision/a/rgb", shape, np.uint8, chunks=chunks)
-    made = h.Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
+    made = Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
     assert set(made.rows) == {"runs/a/take_0"}
     assert all("holds no images" in reason for reason in made.reasons.values())
 
@@ -204,7 +205,7 @@ def test_data_in_other_files_is_not_followed(tmp_path, spec):
     make(tmp_path / "other.h5", ["runs/a/take_0"], frames=2)
     with h5py.File(tmp_path / "lab.h5", "r+") as file:
         file["runs/a/take_1"] = h5py.ExternalLink("other.h5", "/runs/a/take_0")
-    made = h.Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
+    made = Ingested(spec, tmp_path / "lab.h5", tmp_path / "store")
     assert made.reasons == {"lab.h5#runs/a/take_1": "'take_1' lies in another file: ingest that file itself"}
 
 
@@ -216,11 +217,11 @@ def advised(warning):
 
 def test_images_that_are_doubtful_beside_named_ones_are_read_as_advised(tmp_path, spec):
     make(tmp_path / "in.hdf5", ["runs/a/take_1"])
-    shown = np.stack([h.smooth(n) for n in range(5)])
+    shown = np.stack([smooth(n) for n in range(5)])
     with h5py.File(tmp_path / "in.hdf5", "r+") as file:
         file["runs/a/take_1/vision/depth"] = shown
         file["runs/a/take_1/vision/thin image"] = np.full((5, 3, 20, 3), 7, np.uint8)
-    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "a")
+    made = Ingested(spec, tmp_path / "in.hdf5", tmp_path / "a")
     told = [warning for warning in made.report.warnings if "may hold images" in warning]
     assert len(told) == 2
     settings = [setting for warning in told for setting in advised(warning)]
@@ -228,25 +229,25 @@ def test_images_that_are_doubtful_beside_named_ones_are_read_as_advised(tmp_path
     pixels = [own.removeprefix("content.pixels={").removesuffix("}") for own in settings if "pixels" in own]
     settings = [own for own in settings if "pixels" not in own]
     settings.append(f"content.pixels={{{', '.join(pixels)}}}")
-    read = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "b", settings)
+    read = Ingested(spec, tmp_path / "in.hdf5", tmp_path / "b", settings)
     assert not any("may hold images" in warning for warning in read.report.warnings)
     (name,) = read.rows
-    assert np.abs(h.pixels(read.images(name, "depth")[2]).astype(int) - shown[2]).max() <= SMOOTH_ERROR
-    assert h.pixels(read.images(name, "thin_image")[0]).shape == (20, 3, 3)
+    assert np.abs(ingested.pixels(read.images(name, "depth")[2]).astype(int) - shown[2]).max() <= SMOOTH_ERROR
+    assert ingested.pixels(read.images(name, "thin_image")[0]).shape == (20, 3, 3)
 
 
 def test_a_layout_without_images_is_advised_to_skip_them_alone(tmp_path):
     with h5py.File(tmp_path / "in.hdf5", "w") as file:
         demo = file.create_group("data/demo_0")
         demo["actions"], demo["states"] = np.zeros((5, 7)), np.random.default_rng(0).normal(size=(5, 20))
-        demo["depth"] = np.stack([h.smooth(n) for n in range(5)])
+        demo["depth"] = np.stack([smooth(n) for n in range(5)])
     spec = tmp_path / "lab.yaml"
     spec.write_text(
         "layout: robosuite\nmapping: {embodiment: arm, state: {right.joint_position: {key: states}}}"
     )
-    made = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "a")
+    made = Ingested(spec, tmp_path / "in.hdf5", tmp_path / "a")
     (told,) = [warning for warning in made.report.warnings if "may hold images" in warning]
     assert "content.pixels" not in told
     (skip,) = advised(told)
-    read = h.Ingested(spec, tmp_path / "in.hdf5", tmp_path / "b", [skip])
+    read = Ingested(spec, tmp_path / "in.hdf5", tmp_path / "b", [skip])
     assert not any("may hold images" in warning for warning in read.report.warnings)

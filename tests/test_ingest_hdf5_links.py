@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
+from foundry_testing.ingested import Ingested
 from make_robomimic import make
 
 from robot_foundry.runtime.errors import FoundryError
@@ -58,7 +58,7 @@ def test_what_lies_in_another_file_is_refused_whatever_leads_there(source, tmp_p
         obs[4].create_dataset("more", (5, 3), "f8", external=[("../other.h5", 0, 120)])
 
     relink(source, change)
-    made = h.Ingested("robomimic", source, tmp_path / "store")
+    made = Ingested("robomimic", source, tmp_path / "store")
     assert list(made.rows) == ["demo_5"] and len(made.reasons) == 5
     assert all("another file" in reason for reason in made.reasons.values())
 
@@ -74,7 +74,7 @@ def test_links_and_virtual_datasets_of_one_file_are_read(source, tmp_path):
         virtual(obs[1], "gone", ".", "/to/nothing")
 
     relink(source, change)
-    made = h.Ingested("robomimic", source, tmp_path / "store")
+    made = Ingested("robomimic", source, tmp_path / "store")
     for name in ("soft", "hard", "virtual", "of_virtual"):
         assert np.array_equal(made.source("demo_0")[f"obs/{name}"], np.arange(15.0).reshape(5, 3)), name
     assert made.reasons == {"lift.hdf5#demo_1": "'gone' is made of '/to/nothing', which is not there"}
@@ -92,7 +92,7 @@ def test_links_that_lead_nowhere_are_told(source, tmp_path):
         file["data/demo_9"] = h5py.SoftLink("/data/demo_10")
 
     relink(source, change)
-    made = h.Ingested("robomimic", source, tmp_path / "store")
+    made = Ingested("robomimic", source, tmp_path / "store")
     assert sorted(made.rows) == ["demo_0", "demo_4", "demo_5"]
     nowhere = "it is a soft link that leads nowhere: there is no "
     assert made.episode("demo_0")["left_out"]["obs/agentview_image"] == f"{nowhere}'/images/gone'"
@@ -112,7 +112,7 @@ def test_a_demonstration_that_two_names_lead_to_is_taken_once(source, tmp_path):
         file["data/demo_8"] = file["data/demo_2"]
 
     relink(source, change)
-    made = h.Ingested("robomimic", source, tmp_path / "store")
+    made = Ingested("robomimic", source, tmp_path / "store")
     assert sorted(made.rows) == [f"demo_{number}" for number in range(6)]
     assert made.reasons == {
         "lift.hdf5#best": "it is 'demo_3' again, by a link",
@@ -126,7 +126,7 @@ def test_a_damaged_object_is_not_taken_for_absent(source, tmp_path):
     content = bytearray(source.read_bytes())
     content[address : address + 4] = b"\xff" * 4
     source.write_bytes(content)
-    made = h.Ingested("robomimic", source, tmp_path / "store")
+    made = Ingested("robomimic", source, tmp_path / "store")
     assert len(made.rows) == 5
     (reason,) = made.reasons.values()
     assert reason.startswith("'robot0_eef_quat' is damaged (")
@@ -144,7 +144,7 @@ def test_places_follow_links_inside_the_file_only(tmp_path):
         file["clock"] = h5py.ExternalLink("other.h5", "/clock")
     outside = "'clock' lies in another file: ingest that file itself"
     with pytest.raises(FoundryError, match=outside):
-        h.Ingested(spec, source, tmp_path / "outside")
+        Ingested(spec, source, tmp_path / "outside")
     with h5py.File(source, "a") as file:
         del file["clock"]
         file["runs/again"] = h5py.SoftLink("/runs/b")
@@ -153,7 +153,7 @@ def test_places_follow_links_inside_the_file_only(tmp_path):
         file["runs/c/rgb"] = h5py.SoftLink("/pictures")
         file["times/clock"] = np.arange(4) / 10
         file["clock"] = h5py.SoftLink("/times/clock")
-    made = h.Ingested(spec, source, tmp_path / "store")
+    made = Ingested(spec, source, tmp_path / "store")
     assert sorted(made.rows) == ["runs/a", "runs/b"] and made.rows["runs/a"]["fps"] == 10.0
     assert {unit.rpartition("/")[2]: reason for unit, reason in made.reasons.items()} == {
         "again": "it is 'runs/b' again, by a link",

@@ -165,14 +165,14 @@ def test_a_file_alone_has_nothing_beside_it_looked_at(day, tmp_path, monkeypatch
 
 
 def test_what_is_read_with_a_file_and_is_not_there_is_told(tmp_path):
-    from foundry_testing import rlds_directories as rlds
+    from foundry_testing import rlds_directories
 
-    made = rlds.simple(tmp_path / "source", 2)
+    made = rlds_directories.simple(tmp_path / "source", 2)
     (made.folder / "dataset_info.json").unlink()
     (made.folder / "dataset_info.json").symlink_to("gone.json")
     (made.folder / "other.json").symlink_to("gone.json")
     spec = tmp_path / "own.yaml"
-    spec.write_text(rlds.SPEC)
+    spec.write_text(rlds_directories.SPEC)
     one = ingest(made.folder / "toy-train.tfrecord-00000-of-00001", tmp_path / "store", spec=spec)
     assert "dataset_info.json is a link that leads nowhere" in one.warnings
     all_told = ingest(made.root, tmp_path / "store", "folder", spec).warnings

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from foundry_testing import mapped_rows as mapped
+from foundry_testing.mapped_rows import POSITION, spec_of, survey_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -87,7 +87,7 @@ def interface_for(spec, found):
 
 def there_and_back(spec, arrays, environment=None, **how):
     """The commands of every stream that the canonical rows of these arrays give, and the canonical state."""
-    item = mapped.survey_of(arrays, environment=environment)
+    item = survey_of(arrays, environment=environment)
     found = resolve(spec.mapping, [item])
     assert not found.problems, found.problems
     rows = canonical(found.mapping, found.schema, item.episode, {**arrays, "timestamp": np.arange(N) / 20.0})
@@ -170,7 +170,7 @@ def test_every_form_comes_back(kind, form, data):
     }
     approach, lateral = data.draw(directions)
     offset = data.draw(st.sampled_from([[0, 0, 0], [0.1, -0.02, 0.1]]))
-    spec = mapped.spec_of(
+    spec = spec_of(
         state, {"command": {quantity: field}},
         tool_frame={"approach": approach, "lateral": lateral, "position": offset},
     )  # fmt: skip
@@ -314,9 +314,7 @@ def test_arrays_keep_the_shape_of_the_source():
         "right.ee_position": {"key": "a", "columns": [3, 6]},
         "right.gripper_opening": {"key": "g", "from": "value", "closed": 1, "open": 0},
     }
-    spec = mapped.spec_of(
-        {**POSE, "right.gripper_opening": {"key": "g", "from": "value"}}, {"command": actions}
-    )
+    spec = spec_of({**POSE, "right.gripper_opening": {"key": "g", "from": "value"}}, {"command": actions})
     back = there_and_back(spec, arrays, rest=-1.0)("command")
     assert back["a"].shape == (N, 2, 3) and back["g"].shape == (N,)
     np.testing.assert_allclose(back["a"][:, 1], arrays["a"][:, 1], atol=1e-5)
@@ -329,7 +327,7 @@ def test_what_cannot_be_told_says_so_in_a_sentence():
     arrays = pose_arrays(rng, a=rng.normal(size=(N, 7)))
 
     def refused(actions, match, **how):
-        spec = mapped.spec_of(POSE, {"command": actions})
+        spec = spec_of(POSE, {"command": actions})
         with pytest.raises(FoundryError, match=match) as error:
             there_and_back(spec, arrays, **how)("command")
         assert "\n" not in error.value.message
@@ -341,9 +339,9 @@ def test_what_cannot_be_told_says_so_in_a_sentence():
     scaled = {"right.ee_position": {"key": "a", "columns": [0, 3], "from": "delta", "scale": [1, 0, 1]}}
     refused(scaled, "right.ee_position has a scale of 0, which lost what 'a' says", rest=0.0)
     twice = {**one, "right_hand.joint_position": {"key": "a", "columns": [3, 5], "scale": 2.0}}
-    spec = mapped.spec_of(POSE, {"command": twice})
+    spec = spec_of(POSE, {"command": twice})
     assert there_and_back(spec, arrays, rest=0.0)("command")["a"].shape == (N, 7)  # one column, one number
-    item = mapped.survey_of(arrays)
+    item = survey_of(arrays)
     found = resolve(spec.mapping, [item])
     rows = canonical(found.mapping, found.schema, item.episode, {**arrays, "timestamp": np.arange(N) / 20.0})
     space, state = ActionSpace(found.schema.streams["command"]), ActionSpace(found.schema.state)
@@ -365,8 +363,8 @@ def test_a_state_that_is_not_known_is_only_asked_for_where_it_counts():
     state = ActionSpace(["right.ee_position", "right.ee_rot6d"])
     unknown = np.full((N, 9), np.nan)
     for form in ("value", "delta"):
-        spec = mapped.spec_of(POSE, {"command": {"right.ee_position": {"key": "a", "from": form}}})
-        found = resolve(spec.mapping, [mapped.survey_of(arrays)])
+        spec = spec_of(POSE, {"command": {"right.ee_position": {"key": "a", "from": form}}})
+        found = resolve(spec.mapping, [survey_of(arrays)])
         ask = (
             interface_for(spec, found),
             "command",
@@ -385,11 +383,11 @@ def test_a_state_that_is_not_known_is_only_asked_for_where_it_counts():
 def test_episodes_that_differ_leave_the_robot_s_own_unknown():
     rng = np.random.default_rng(1)
     field = {"key": "a", "columns": [0, 3], "from": "osc"}
-    spec = mapped.spec_of(POSE, {"command": {"right.ee_position": field}})
+    spec = spec_of(POSE, {"command": {"right.ee_position": field}})
 
     def items(*unlike):
         return [
-            mapped.survey_of(pose_arrays(rng, a=np.zeros((N, width))), key=f"demo-{i}", environment={
+            survey_of(pose_arrays(rng, a=np.zeros((N, width))), key=f"demo-{i}", environment={
                 "env_args": {"env_kwargs": {"controller_configs": {**OSC, "output_max": reach}}}
             })
             for i, (width, reach) in enumerate(unlike)
@@ -418,7 +416,7 @@ def test_a_controller_that_takes_poses_is_told_poses():
     }
     configuration = {"controller_configs": {**OSC, "control_delta": False}}
     back = there_and_back(
-        mapped.spec_of(POSE, {"command": actions}), arrays, {"env_args": {"env_kwargs": configuration}}
+        spec_of(POSE, {"command": actions}), arrays, {"env_args": {"env_kwargs": configuration}}
     )("command")
     np.testing.assert_allclose(back["a"], arrays["a"], atol=1e-5)
 
@@ -448,8 +446,8 @@ def test_pictures_are_turned_ordered_and_resized_as_the_spec_says():
 
 def test_an_observed_state_is_checked():
     arrays = pose_arrays(np.random.default_rng(1))
-    spec = mapped.spec_of(POSE, {})
-    found = resolve(spec.mapping, [mapped.survey_of(arrays)])
+    spec = spec_of(POSE, {})
+    found = resolve(spec.mapping, [survey_of(arrays)])
     interface, space = interface_for(spec, found), ActionSpace(found.schema.state)
     one = {key: values[0] for key, values in arrays.items()}
     whole = observed_state(interface, arrays, space)
@@ -482,7 +480,7 @@ def test_a_tool_frame_goes_with_the_optional_quantities_that_a_version_lacks(abs
         }
     frames = {"right": {"position": [0, 0, 0.1]}, "left": {"approach": [1, 0, 0], "lateral": [0, 1, 0]}}
     frames["left"]["position"] = [0.1, 0, 0]
-    spec = mapped.spec_of(state, {"command": state}, tool_frame=frames)
+    spec = spec_of(state, {"command": state}, tool_frame=frames)
     rng = np.random.default_rng(0)
     arrays = {f"{part}_p": rng.uniform(-1, 1, (N, 3)) for part in ("right", "left")}
     arrays |= {f"{part}_q": Rotation.random(N, rng).as_quat(canonical=True) for part in ("right", "left")}
@@ -496,9 +494,9 @@ def test_a_tool_frame_goes_with_the_optional_quantities_that_a_version_lacks(abs
 
 
 def test_a_version_whose_spec_is_not_understood_tells_no_robot():
-    spec = mapped.spec_of(mapped.POSITION)
+    spec = spec_of(POSITION)
     arrays = {"p": np.zeros((N, 3))}
-    manifest = manifest_for(spec, resolve(spec.mapping, [mapped.survey_of(arrays)]))
+    manifest = manifest_for(spec, resolve(spec.mapping, [survey_of(arrays)]))
     assert interface_of(manifest) is not None
     for told in ({**spec.to_json(), "layout": "of_another_release"}, None):
         assert interface_of(replace(manifest, provenance={**manifest.provenance, "spec": told})) is None

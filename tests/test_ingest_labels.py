@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from foundry_testing import ingested as h
-from foundry_testing import mapped_rows as m
-from foundry_testing import rlds_directories as r
+from foundry_testing.ingested import Ingested
+from foundry_testing.mapped_rows import POSITION, rows_of, spec_of
+from foundry_testing.rlds_directories import Directory
 from tensorflow_datasets.core import features as tfds
 
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
@@ -50,7 +50,7 @@ def ingested(tmp_path, demos, instruction="[]", success="[]"):
     spec.write_text(
         LAB.format(layout="robomimic", content="{}", instruction=instruction, success=success, key="obs/pos")
     )
-    return h.Ingested(spec, write(tmp_path / "in.hdf5", demos), tmp_path / "store")
+    return Ingested(spec, write(tmp_path / "in.hdf5", demos), tmp_path / "store")
 
 
 def texts(made):
@@ -145,8 +145,8 @@ def test_success_in_json_in_an_array_of_one_and_by_two_words(tmp_path):
     ],
 )
 def test_rewards_that_are_no_numbers_decide_nothing(rewards, expected, told):
-    spec = m.spec_of(m.POSITION, success={"key": "reward", "at_least": 1})
-    rows, _ = m.rows_of(spec, {"p": np.zeros((3, 3)), "reward": np.array(rewards)})
+    spec = spec_of(POSITION, success={"key": "reward", "at_least": 1})
+    rows, _ = rows_of(spec, {"p": np.zeros((3, 3)), "reward": np.array(rewards)})
     assert rows.success is expected
     assert bool(rows.notes.said) == told
 
@@ -224,13 +224,13 @@ def test_the_package_spec_finds_the_language_of_robocasa(tmp_path):
             demo = file[f"data/demo_{n}"]
             del demo.attrs["instruction"]
             demo.attrs["ep_meta"] = json.dumps({"layout_id": n, "lang": f"open drawer {n}"})
-    made = h.Ingested("robomimic", tmp_path / "in.hdf5", tmp_path / "store")
+    made = Ingested("robomimic", tmp_path / "in.hdf5", tmp_path / "store")
     assert made.instructions() == {"demo_0": "open drawer 0", "demo_1": "open drawer 1"}
 
 
 def test_bytes_of_rlds_keep_their_encoding_until_the_spec_names_it(tmp_path):
     steps = {"state": tfds.Tensor(shape=(3,), dtype=np.float32), "lang": tfds.Text()}
-    made = r.Directory(tmp_path / "source", steps, {"note": tfds.Text()})
+    made = Directory(tmp_path / "source", steps, {"note": tfds.Text()})
     said = [b"reach", b"reach", "le café".encode("latin-1")]
     rows = [{"state": np.ones(3, np.float32), "lang": text} for text in said]
     made.write("train", [made.record(rows, {"note": "naïve".encode("latin-1")})])
@@ -240,7 +240,7 @@ def test_bytes_of_rlds_keep_their_encoding_until_the_spec_names_it(tmp_path):
         spec.write_text(
             LAB.format(layout="rlds", content="{}", instruction=instruction, success="[]", key="steps/state")
         )
-        return h.Ingested(spec, made.root, tmp_path / store)
+        return Ingested(spec, made.root, tmp_path / store)
 
     got = read("a", "[{spans: steps/lang}]")
     assert texts(got)["record_0"] == [(0, 2, "reach")]

@@ -127,10 +127,10 @@ def test_reading_every_packaged_spec_imports_no_reader():
 
 
 def test_ingesting_rlds_imports_no_hdf5(tmp_path):
-    from foundry_testing import rlds_directories as directory
+    from foundry_testing import rlds_directories
 
-    made = directory.simple(tmp_path, 2)
-    (tmp_path / "arm.yaml").write_text(directory.SPEC, "utf-8")
+    made = rlds_directories.simple(tmp_path, 2)
+    (tmp_path / "arm.yaml").write_text(rlds_directories.SPEC, "utf-8")
     code = (
         "from robot_foundry.ingest.engine import run\n"
         f"report = run({str(tmp_path / 'arm.yaml')!r}, {str(made.folder)!r}, store={str(tmp_path / 's')!r},"

@@ -11,7 +11,7 @@ import json
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
+from foundry_testing.ingested import Ingested, pixels, smooth
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import run
@@ -51,7 +51,7 @@ def make(path, *, episodes=2, frames=9, convention="opengl", problem=True, seed=
             group["obs/gripper_states"] = np.c_[finger_N, -finger_N]
             group["obs/joint_states"] = random.normal(size=(frames, 7))
             for camera in ("agentview", "eye_in_hand"):
-                upright = np.stack([h.smooth(seed + n) for n in range(frames)])
+                upright = np.stack([smooth(seed + n) for n in range(frames)])
                 group[f"obs/{camera}_rgb"] = upright[:, ::-1]
                 seen[demo, camera] = upright
     return seen
@@ -66,7 +66,7 @@ def rot6d(turned):
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("libero")
     seen = make(folder / NAME, problem=list(TASK))
-    return folder / NAME, seen, h.Ingested("libero", folder / NAME, folder / "store")
+    return folder / NAME, seen, Ingested("libero", folder / NAME, folder / "store")
 
 
 def test_counts_names_and_language(made):
@@ -108,7 +108,7 @@ def test_states_and_commands_agree_with_scipy(made):
 def test_images_are_the_right_way_up_and_the_file_says_so(made):
     _, seen, version = made
     for (demo, camera), pictures in seen.items():
-        stored = [h.pixels(data) for data in version.images(demo, camera)]
+        stored = [pixels(data) for data in version.images(demo, camera)]
         assert len(stored) == len(pictures)
         assert (
             max(np.abs(a.astype(int) - b).max() for a, b in zip(stored, pictures, strict=True))
@@ -121,16 +121,16 @@ def test_upright_images_are_not_turned_by_mistake(tmp_path):
     make(tmp_path / NAME, convention="opencv", problem=TASK, episodes=1, frames=2)
     with pytest.raises(FoundryError, match="its images are upright .* --set content.flip=none"):
         run("libero", tmp_path / NAME, store=tmp_path / "store", name="x")
-    made = h.Ingested("libero", tmp_path / NAME, tmp_path / "store", ["content.flip=none"])
+    made = Ingested("libero", tmp_path / NAME, tmp_path / "store", ["content.flip=none"])
     with h5py.File(tmp_path / NAME) as file:
         raw = file["data/demo_0/obs/agentview_rgb"][0]
-    kept = h.pixels(made.images("demo_0", "agentview")[0])
+    kept = pixels(made.images("demo_0", "agentview")[0])
     assert np.abs(kept.astype(int) - raw).max() <= SMOOTH_ERROR
 
 
 def test_language_in_the_name_of_a_file_that_tells_none(tmp_path):
     make(tmp_path / NAME, problem=None, episodes=1, frames=1)
-    made = h.Ingested("libero", tmp_path / NAME, tmp_path / "store")
+    made = Ingested("libero", tmp_path / NAME, tmp_path / "store")
     assert made.instructions() == {"demo_0": TASK}
     assert len(made.frames("demo_0")) == 1
 
@@ -158,7 +158,7 @@ def replayed(tmp_path):
 
 
 def test_a_replayed_copy_is_known_by_its_arrays_and_takes_the_instruction_from_its_name(replayed, tmp_path):
-    made = h.Ingested("libero", replayed, tmp_path / "store")
+    made = Ingested("libero", replayed, tmp_path / "store")
     assert made.instructions() == {"demo_0": TASK, "demo_1": TASK}
     with h5py.File(replayed) as file:
         position_N3, action_N7 = file["data/demo_0/obs/ee_pos"][()], file["data/demo_0/actions"][()]
@@ -172,5 +172,5 @@ def test_robomimic_reads_a_replayed_copy_only_where_its_name_tells_no_instructio
         run("robomimic", replayed, store=tmp_path / "store", name="x")
     other = replayed.rename(tmp_path / "mine.hdf5")
     changes = ["layout=robomimic", "mapping.actions.command=null"]
-    made = h.Ingested("libero", other, tmp_path / "store", changes)
+    made = Ingested("libero", other, tmp_path / "store", changes)
     assert made.report.written == 2 and made.instructions() == {}

@@ -8,8 +8,8 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
-from foundry_testing import mapped_rows as m
+from foundry_testing.ingested import Ingested
+from foundry_testing.mapped_rows import POSITION, rows_of, spec_of
 from hypothesis import given
 from hypothesis import strategies as st
 from make_robomimic import make
@@ -56,13 +56,13 @@ def test_a_row_with_a_number_that_is_none_is_flagged_in_every_form(quantity, fie
     for row in range(1, stop - start + 1):
         action[row % 6, start + row - 1] = value  # each column once
     bad = {row % 6 for row in range(1, stop - start + 1)}
-    fields = {**m.POSITION, **AXIS_ANGLE, "right.joint_position": {"key": "j"}}
-    spec = m.spec_of(fields, {"command": {quantity: {"key": "a", **field}}})
+    fields = {**POSITION, **AXIS_ANGLE, "right.joint_position": {"key": "j"}}
+    spec = spec_of(fields, {"command": {quantity: {"key": "a", **field}}})
     arrays = {"p": np.zeros((6, 3)), "w": np.zeros((6, 3)), "j": np.zeros((6, 2)), "a": action}
     if len(bad) == 6:
         action = np.vstack([action, np.full((1, 6), 0.5) + np.eye(6)[:1]])
         arrays = {name: np.zeros((7, array.shape[1])) for name, array in arrays.items()} | {"a": action}
-    rows, _ = m.rows_of(spec, arrays, environment=ENVIRONMENT)
+    rows, _ = rows_of(spec, arrays, environment=ENVIRONMENT)
     assert {n for n, flags in enumerate(rows.flags_N) if flags & Flag.INVALID_ACTION} == bad
     assert not any(flags & Flag.INVALID_STATE for flags in rows.flags_N)
     assert not rows.streams["command"][sorted(bad)].any()
@@ -72,9 +72,9 @@ def test_a_row_with_a_number_that_is_none_is_flagged_in_every_form(quantity, fie
 def test_a_gripper_is_flagged_just_where_its_number_is_none(numbers, is_state):
     numbers = [0.02, *numbers]
     field = {"right.gripper_opening": {"key": "g", "from": "width", "closed": 0.0, "open": 0.08}}
-    spec = m.spec_of({**m.POSITION, **(field if is_state else {})}, {"command": {} if is_state else field})
+    spec = spec_of({**POSITION, **(field if is_state else {})}, {"command": {} if is_state else field})
     arrays = {"p": np.zeros((len(numbers), 3)), "g": np.array(numbers)[:, None]}
-    rows, schema = m.rows_of(spec, arrays)
+    rows, schema = rows_of(spec, arrays)
     flag = Flag.INVALID_STATE if is_state else Flag.INVALID_ACTION
     flagged = [bool(flags & flag) for flags in rows.flags_N]
     assert flagged == [not abs(value) < np.inf or abs(value) / 0.08 == np.inf for value in numbers]
@@ -85,9 +85,9 @@ def test_a_gripper_is_flagged_just_where_its_number_is_none(numbers, is_state):
 
 
 def test_numbers_too_large_for_float32_and_fingers_too_far_for_float64():
-    spec = m.spec_of(
+    spec = spec_of(
         {
-            **m.POSITION,
+            **POSITION,
             "right.gripper_opening": {"key": "f", "from": "fingers", "closed": 0, "open": 0.08},
         },
         {"command": {"right.ee_position": {"key": "p", "scale": 2.0}}},
@@ -96,17 +96,17 @@ def test_numbers_too_large_for_float32_and_fingers_too_far_for_float64():
     position[1, 2], position[2, 0] = 1e39, 3e38  # the second only overflows once it is scaled
     fingers = np.zeros((4, 2))
     fingers[3] = 1.7e308, -1.7e308
-    rows, _ = m.rows_of(spec, {"p": position, "f": fingers})
+    rows, _ = rows_of(spec, {"p": position, "f": fingers})
     assert [bool(flags & Flag.INVALID_STATE) for flags in rows.flags_N] == [False, True, False, True]
     assert [bool(flags & Flag.INVALID_ACTION) for flags in rows.flags_N] == [False, True, True, False]
 
 
 def test_a_flag_that_is_no_number_flags_nothing_and_is_told():
-    spec = m.spec_of(
-        m.POSITION, intervention=[{"key": "taken", "is": True}], invalid_action=[{"key": "ok", "is": False}]
+    spec = spec_of(
+        POSITION, intervention=[{"key": "taken", "is": True}], invalid_action=[{"key": "ok", "is": False}]
     )
     arrays = {"p": np.zeros((3, 3)), "taken": np.array([0, np.nan, 1.0]), "ok": np.array([0, np.nan, 1.0])}
-    rows, _ = m.rows_of(spec, arrays)
+    rows, _ = rows_of(spec, arrays)
     assert [bool(flags & Flag.INTERVENTION) for flags in rows.flags_N] == [False, False, True]
     assert [bool(flags & Flag.INVALID_ACTION) for flags in rows.flags_N] == [True, False, False]
     assert set(rows.notes.said) == {
@@ -124,7 +124,7 @@ def test_commands_far_beyond_their_limits_are_told_with_their_share(tmp_path):
             values[wild, 1] = 40.0  # in mm, say
             values[0, 2] = np.inf
             actions[...] = values
-    made = h.Ingested("robomimic", tmp_path / "in.hdf5", tmp_path / "store")
+    made = Ingested("robomimic", tmp_path / "in.hdf5", tmp_path / "store")
     told = [warning for warning in made.report.warnings if "limits" in warning]
     assert len(told) == 1
     assert told[0].startswith("action.command right.ee_position: 30% of the frames lie beyond the limits")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from foundry_testing import mapped_rows as h
+from foundry_testing.mapped_rows import POSITION, rotations, rows_of, spec_of, survey_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -16,8 +16,6 @@ from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
-spec_of, survey_of, rows_of, rotations = h.spec_of, h.survey_of, h.rows_of, h.rotations
-POSITION = h.POSITION
 OSC = {"type": "OSC_POSE", "input_max": 1, "input_min": -1, "control_delta": True}
 LIMITS = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
 

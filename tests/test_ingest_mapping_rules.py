@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from foundry_testing import mapped_rows as h
+from foundry_testing.mapped_rows import POSITION, rotations, rows_of, spec_of, survey_of
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.robot.tables import Flag
@@ -12,9 +12,6 @@ from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.sources import Refused
 from robot_foundry.runtime.errors import FoundryError
-
-spec_of, survey_of, rows_of, rotations = h.spec_of, h.survey_of, h.rows_of, h.rotations
-POSITION = h.POSITION
 
 
 def test_rows_without_a_pose_are_flagged_and_hold_zeros():

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from foundry_testing import ingested as h
+from foundry_testing.ingested import Ingested
 from make_robomimic import make
 
 from robot_foundry.cli.foundry_data import group
@@ -31,7 +31,7 @@ def ingested(tmp_path, name, value, mapping=()):
             demo.create_group(name)
         else:
             demo[name] = value
-    return h.Ingested("robomimic", path, tmp_path / "store", list(mapping))
+    return Ingested("robomimic", path, tmp_path / "store", list(mapping))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
+from foundry_testing.ingested import Ingested
 from make_robomimic import make
 
 from robot_foundry.catalog.validation.validate import validate
@@ -37,9 +37,7 @@ def test_odd_numbers_are_flagged_without_a_warning(odd, rows, tmp_path):
             del file[f"data/demo_0/{name}"]
             file[f"data/demo_0/{name}"] = values
         file["data/demo_1/rewards"][...] = np.nan if odd != odd else 0.0
-    made = h.Ingested(
-        "robomimic", path, tmp_path / "store", ["mapping.success=[{key: rewards, at_least: 1}]"]
-    )
+    made = Ingested("robomimic", path, tmp_path / "store", ["mapping.success=[{key: rewards, at_least: 1}]"])
     if rows == "some":
         flags_N = made.column("demo_0", "flags")
         assert set(np.flatnonzero(flags_N & INVALID)) >= {3, 4, 9}

@@ -10,7 +10,7 @@ import io
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
+from foundry_testing.ingested import jpeg, pixels, smooth
 from PIL import Image
 
 from robot_foundry.ingest.engine import run
@@ -23,7 +23,7 @@ from robot_foundry.ingest.spec.spec_files import load_spec, parse_yaml
 from robot_foundry.runtime.errors import UsageError
 
 SMOOTH_ERROR = 8
-JPEG = h.jpeg(h.smooth(1))
+JPEG = jpeg(smooth(1))
 
 
 def episode(*names, height=48, width=64):
@@ -46,11 +46,11 @@ def png(pixels_HW3):
 
 
 def test_encoded_images_pass_through_and_pixels_are_encoded_once():
-    frames = [[Encoded(JPEG, "jpeg"), Encoded(png(h.smooth(2)), "png"), h.smooth(3)]]
+    frames = [[Encoded(JPEG, "jpeg"), Encoded(png(smooth(2)), "png"), smooth(3)]]
     images, told = stored(Content(), frames, "a", "b", "c")
     assert [(name, suffix) for name, suffix, _ in images] == [("a", "jpg"), ("b", "png"), ("c", "jpg")]
-    assert [images[0][2], images[1][2]] == [JPEG, png(h.smooth(2))]
-    assert np.abs(h.pixels(images[2][2]).astype(int) - h.smooth(3)).max() <= SMOOTH_ERROR
+    assert [images[0][2], images[1][2]] == [JPEG, png(smooth(2))]
+    assert np.abs(pixels(images[2][2]).astype(int) - smooth(3)).max() <= SMOOTH_ERROR
     assert [told[name]["encoding"] for name in "abc"] == ["jpeg", "png", "jpeg"]
     assert told["a"] == {"array": "obs/a_image", "height": 48, "width": 64, "encoding": "jpeg"}
 
@@ -68,11 +68,11 @@ def test_encoded_images_pass_through_and_pixels_are_encoded_once():
 )
 @pytest.mark.parametrize("is_encoded", [False, True])
 def test_options_do_what_they_say_to_pixels_and_to_encoded_images(content, turn, is_encoded):
-    picture = Encoded(JPEG, "jpeg") if is_encoded else h.smooth(1)
-    source = h.pixels(JPEG) if is_encoded else h.smooth(1)
+    picture = Encoded(JPEG, "jpeg") if is_encoded else smooth(1)
+    source = pixels(JPEG) if is_encoded else smooth(1)
     ((_, _, data),), told = stored(content, [[picture]], "a")
     expected = turn(np.ascontiguousarray(source))
-    assert np.abs(h.pixels(data).astype(int) - expected).max() <= SMOOTH_ERROR
+    assert np.abs(pixels(data).astype(int) - expected).max() <= SMOOTH_ERROR
     assert (told["a"]["height"], told["a"]["width"]) == expected.shape[:2]
     assert (data == JPEG) == (is_encoded and np.array_equal(expected, source))
 
@@ -84,23 +84,23 @@ def test_an_option_that_changes_no_pixel_leaves_the_bytes():
         Content(channel_order={"*": "rgb"}),
         Content(flip={"b": "vertical"}),
     ):
-        images, _ = stored(content, [[Encoded(JPEG, "jpeg"), h.smooth(1)]], "a", "b")
+        images, _ = stored(content, [[Encoded(JPEG, "jpeg"), smooth(1)]], "a", "b")
         assert images[0][2] == JPEG
 
 
 def test_quality_is_for_what_is_encoded():
-    fine, _ = stored(Content(), [[h.smooth(1)]], "a")
+    fine, _ = stored(Content(), [[smooth(1)]], "a")
     content = spec_from_json(load_spec("robomimic", ["content.encoding.quality=30"]).to_json(), "x").content
-    coarse, _ = stored(content, [[h.smooth(1)]], "a")
+    coarse, _ = stored(content, [[smooth(1)]], "a")
     assert len(coarse[0][2]) < len(fine[0][2])
 
 
 def test_renamed_cameras_are_sorted_by_their_new_names_and_keep_the_old():
-    images, told = stored(Content(rename={"a": "z"}), [[h.smooth(1), h.smooth(2)]], "a", "b")
+    images, told = stored(Content(rename={"a": "z"}), [[smooth(1), smooth(2)]], "a", "b")
     assert [name for name, _, _ in images] == ["b", "z"]
     assert told["z"]["source_name"] == "a" and told["z"]["array"] == "obs/a_image"
     assert "source_name" not in told["b"]
-    assert np.abs(h.pixels(images[1][2]).astype(int) - h.smooth(1)).max() <= SMOOTH_ERROR
+    assert np.abs(pixels(images[1][2]).astype(int) - smooth(1)).max() <= SMOOTH_ERROR
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_options_for_cameras_that_are_not_there_are_refused(content, message):
 
 
 def test_a_lost_image_repeats_the_last_one_twice_and_then_there_is_none():
-    one, two = Encoded(JPEG, "jpeg"), Encoded(h.jpeg(h.smooth(5)), "jpeg")
+    one, two = Encoded(JPEG, "jpeg"), Encoded(jpeg(smooth(5)), "jpeg")
     frames = [[None], [one], [None], [two], [None], [None], [None], [one]]
     pictures = Pictures(episode("a"), Content())
     shown = [[data for _, _, data in pictures.of_frame(n, frame)] for n, frame in enumerate(frames)]
@@ -136,14 +136,14 @@ def test_frames_that_are_passed_over_count_as_seen():
 
 
 def test_the_size_is_that_of_the_images_and_may_not_change():
-    _, told = stored(Content(), [[Encoded(h.jpeg(h.smooth(1, 20, 30)), "jpeg")]], "a")
+    _, told = stored(Content(), [[Encoded(jpeg(smooth(1, 20, 30)), "jpeg")]], "a")
     assert (told["a"]["height"], told["a"]["width"]) == (20, 30)
-    frames = [[h.smooth(1, 20, 30)], [h.smooth(1, 24, 30)]]
+    frames = [[smooth(1, 20, 30)], [smooth(1, 24, 30)]]
     told = r"'a' at frame 1 is 24 x 30, and those before are 20 x 30: --set 'content.resize=\[20, 30\]'"
     with pytest.raises(Refused, match=told):
         stored(Content(), frames, "a")
     images, told = stored(Content(resize=(20, 30)), frames, "a")
-    assert [h.pixels(data).shape for _, _, data in images] == [(20, 30, 3)] * 2
+    assert [pixels(data).shape for _, _, data in images] == [(20, 30, 3)] * 2
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from fractions import Fraction
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
-from foundry_testing import rlds_directories as r
+from foundry_testing.ingested import Ingested, jpeg, pixels, smooth
+from foundry_testing.rlds_directories import Directory, encoded
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow_datasets.core import features as tfds
@@ -27,7 +27,7 @@ from robot_foundry.runtime.errors import UsageError
 
 FRAMES, HEIGHT, WIDTH = 3, 20, 28
 JPEG_ERROR = 8
-PICTURES = np.stack([h.smooth(n, HEIGHT, WIDTH) for n in range(FRAMES)])
+PICTURES = np.stack([smooth(n, HEIGHT, WIDTH) for n in range(FRAMES)])
 GRAY = PICTURES[..., :1]
 ALPHA = np.concatenate([PICTURES, np.full_like(GRAY, 128)], -1)
 # The pictures in every form; those called gray show their first channel.
@@ -71,16 +71,16 @@ def spec_file(path, layout="robomimic", content="", key="obs/pos"):
 
 def robomimic(tmp_path, arrays, *overrides):
     source = write(tmp_path / "in.hdf5", arrays)
-    return h.Ingested(spec_file(tmp_path / "lab.yaml"), source, tmp_path / "store", overrides)
+    return Ingested(spec_file(tmp_path / "lab.yaml"), source, tmp_path / "store", overrides)
 
 
 def check_all(made, name, of):
     """Every form is stored as the bytes of the plain one, which show the pictures."""
     plain = made.images(name, of("plain"))
     for shown, picture in zip(plain, PICTURES, strict=True):
-        assert np.abs(h.pixels(shown).astype(int) - picture).max() <= JPEG_ERROR
+        assert np.abs(pixels(shown).astype(int) - picture).max() <= JPEG_ERROR
     gray = made.images(name, of("gray"))
-    assert np.abs(h.pixels(gray[1]).astype(int) - GRAY[1]).max() <= JPEG_ERROR
+    assert np.abs(pixels(gray[1]).astype(int) - GRAY[1]).max() <= JPEG_ERROR
     for form in FORMS:
         assert made.images(name, of(form)) == (gray if form.startswith("gray") else plain), form
 
@@ -105,7 +105,7 @@ def test_every_form_in_files_of_any_layout(tmp_path, images):
             file[f"pics/{form}"] = array
     content = f"content: {{hdf5: {{length: pos, images: {images}}}}}"
     spec = spec_file(tmp_path / "lab.yaml", "hdf5", content, "pos")
-    check_all(h.Ingested(spec, tmp_path / "in.h5", tmp_path / "store"), "in", lambda form: form)
+    check_all(Ingested(spec, tmp_path / "in.h5", tmp_path / "store"), "in", lambda form: form)
 
 
 def test_every_form_in_tensors_of_rlds(tmp_path):
@@ -118,28 +118,28 @@ def test_every_form_in_tensors_of_rlds(tmp_path):
         "packed_image": tfds.Tensor(shape=(None, None, 3), dtype=np.uint8, encoding="zlib"),
         "gray_camera": tfds.Image(shape=(HEIGHT, WIDTH, 1), encoding_format="png"),
     }
-    made = r.Directory(tmp_path / "source", steps)
+    made = Directory(tmp_path / "source", steps)
     rows = [
         {
             "observation": {name: array[t] for name, array in features.items()},
             "state": np.ones(3, np.float32),
             "packed_image": PICTURES[t],
-            "gray_camera": r.encoded(GRAY[t, ..., 0], "png"),
+            "gray_camera": encoded(GRAY[t, ..., 0], "png"),
         }
         for t in range(FRAMES)
     ]
     made.write("train", [made.record(rows)])
     spec = spec_file(tmp_path / "lab.yaml", "rlds", key="steps/state")
-    got = h.Ingested(spec, made.root, tmp_path / "store")
+    got = Ingested(spec, made.root, tmp_path / "store")
     check_all(got, "record_0", lambda form: f"{form}_image")
     assert got.images("record_0", "packed_image") == got.images("record_0", "plain_image")
     for shown, picture in zip(got.images("record_0", "gray_camera"), GRAY, strict=True):
-        assert (h.pixels(shown) == picture).all()
+        assert (pixels(shown) == picture).all()
     assert set(got.source("record_0").files) == {"steps/state", "episode_metadata/good", "timestamp"}
 
 
 def test_image_files_in_obs_of_robomimic_go_through(tmp_path):
-    files = [h.jpeg(picture) for picture in PICTURES]
+    files = [jpeg(picture) for picture in PICTURES]
     padded = np.zeros((FRAMES, max(map(len, files)) + 9), np.uint8)
     for row, data in zip(padded, files, strict=True):
         row[: len(data)] = np.frombuffer(data, np.uint8)
@@ -196,7 +196,7 @@ def test_the_spec_says_what_numbers_and_axes_mean(tmp_path):
     made = robomimic(tmp_path, arrays, *settings)
     assert made.images("demo_0", "sixteen") == made.images("demo_0", "plain")
     assert made.images("demo_0", "signed") == made.images("demo_0", "plain")
-    shown = h.pixels(made.images("demo_0", "deep")[0])[0, :, 0].astype(int)
+    shown = pixels(made.images("demo_0", "deep")[0])[0, :, 0].astype(int)
     assert np.abs(shown - (255 - np.arange(256))).max() <= 2  # near is white
     assert made.episode("demo_0")["cameras"]["thin"]["height"] == 20
     assert not any("may hold" in warning for warning in made.report.warnings)
@@ -224,7 +224,7 @@ def test_images_in_no_place_of_images_are_told(tmp_path):
     with h5py.File(tmp_path / "in.h5", "w") as file:
         file["pos"], file["extra/front"] = np.ones((FRAMES, 3)), PICTURES
     spec = spec_file(tmp_path / "lab.yaml", "hdf5", "content: {hdf5: {length: pos}}", "pos")
-    made = h.Ingested(spec, tmp_path / "in.h5", tmp_path / "store")
+    made = Ingested(spec, tmp_path / "in.h5", tmp_path / "store")
     told = "1 of 1 episodes: 'extra/front' holds images, and content.hdf5.images does not name it"
     assert told in made.report.warnings
 

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from foundry_testing import reach_stores as h
+from foundry_testing import reach_stores
+from make_robomimic import make
 
 from robot_foundry.catalog.manifest import read_manifest
 from robot_foundry.catalog.refs import resolve
@@ -24,9 +25,8 @@ from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.reader import ShardReader
 
-make = h.make
 # Fixtures.
-made, store = h.made, h.store
+made, store = reach_stores.made, reach_stores.store
 FLIP = [
     "mapping.actions.command.right.gripper_opening.closed=-1",
     "mapping.actions.command.right.gripper_opening.open=1",

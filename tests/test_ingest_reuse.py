@@ -6,16 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from foundry_testing import reach_stores as h
+from foundry_testing import reach_stores
+from foundry_testing.reach_stores import flip, folder_of, found, tar_of
+from make_robomimic import make
 
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.remapping import remap, spec_of
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 
-make, found, tar_of, folder_of = h.make, h.found, h.tar_of, h.folder_of
 # Fixtures.
-made, store = h.made, h.store
+made, store = reach_stores.made, reach_stores.store
 
 WIDER = ["mapping.state.right.gripper_opening.open=0.1"]
 
@@ -30,7 +31,7 @@ def cut(tar: Path) -> None:
 
 def spoil_index(tar: Path) -> None:
     index = tar.with_suffix(".index.arrow")
-    h.flip(index, index.stat().st_size // 2)  # in the names of members
+    flip(index, index.stat().st_size // 2)  # in the names of members
 
 
 def lose_index(tar: Path) -> None:

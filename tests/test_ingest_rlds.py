@@ -13,7 +13,16 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from foundry_testing import rlds_directories as h
+from foundry_testing.rlds_directories import (
+    STEP,
+    Directory,
+    encoded,
+    example_of,
+    ingested,
+    picture,
+    simple,
+    step,
+)
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from tensorflow_datasets.core import features as tfds
@@ -26,9 +35,9 @@ from robot_foundry.runtime.errors import UsageError
 
 
 def test_every_split_and_file_is_ingested_with_what_its_episodes_say(tmp_path):
-    made = h.simple(tmp_path / "source", 4, 1, 3)
-    made.write("val", [made.record([h.step(0, 1)], {"good": False})], [])
-    report = h.ingested(made, tmp_path / "store")
+    made = simple(tmp_path / "source", 4, 1, 3)
+    made.write("val", [made.record([step(0, 1)], {"good": False})], [])
+    report = ingested(made, tmp_path / "store")
     assert (report.discovered, report.written, report.quarantined) == (4, 4, ())
     assert report.counts["frames"] == 4 + 1 + 3 + 1
     assert not any("passed over" in warning for warning in report.warnings)
@@ -42,21 +51,21 @@ def test_every_split_and_file_is_ingested_with_what_its_episodes_say(tmp_path):
         (2, 4, "steps/language_instruction", "lift it"),
     ]
     assert [(camera.name, camera.height, camera.width) for camera in episode.cameras] == [("image", 8, 12)]
-    assert frames == [(Encoded(h.encoded(h.picture(t), "jpeg"), "jpeg"),) for t in range(4)]
+    assert frames == [(Encoded(encoded(picture(t), "jpeg"), "jpeg"),) for t in range(4)]
 
 
 def test_spans_of_steps_become_instructions_and_a_path_tells_success(tmp_path):
     words = {"first": tfds.Text(), "second": tfds.Text(), "note": tfds.Text()}
-    made = h.Directory(tmp_path / "source", {**h.STEP, "words": words}, {"path": tfds.Text()})
+    made = Directory(tmp_path / "source", {**STEP, "words": words}, {"path": tfds.Text()})
     paths = ["/lab/success/1.h5", "/lab/failure/2.h5", "/lab/3.h5", "/success/or/failure/4.h5"]
     said = [{"first": "  lift it ", "second": " ", "note": "slow" if t else ""} for t in range(3)]
-    rows = [{**h.step(t, 3), "words": said[t]} for t in range(3)]
+    rows = [{**step(t, 3), "words": said[t]} for t in range(3)]
     made.write("train", [made.record(rows, {"path": path}) for path in paths])
     overrides = {
         "mapping.success": "[{attr: episode_metadata/path, success: /success/, failure: /failure/}]",
         "mapping.instruction": "[{attr: nothing}, {spans: steps/words/*d}, {spans: steps/words/f*}]",
     }
-    version = h.ingested(made, tmp_path / "store", **overrides).version
+    version = ingested(made, tmp_path / "store", **overrides).version
     dataset = robot_foundry.open("toy", store=tmp_path / "store")
     success = {row["id"]: row["success"] for row in dataset.episodes().to_pylist()}
     assert success == {"record_0": True, "record_1": False, "record_2": None, "record_3": None}
@@ -77,12 +86,12 @@ def test_a_displacement_may_turn_by_euler_angles(tmp_path):
         "pose": tfds.Tensor(shape=(6,), dtype=np.float32),
         "turn": tfds.Tensor(shape=(3,), dtype=np.float32),
     }
-    made = h.Directory(tmp_path / "source", {**h.STEP, **turns})
+    made = Directory(tmp_path / "source", {**STEP, **turns})
     poses_T6, turns_T3 = (
         rng.normal(size=(2, 5, 6)).astype(np.float32)[0],
         rng.normal(size=(5, 3)).astype(np.float32),
     )
-    rows = [{**h.step(t, 5), "pose": poses_T6[t], "turn": turns_T3[t]} for t in range(5)]
+    rows = [{**step(t, 5), "pose": poses_T6[t], "turn": turns_T3[t]} for t in range(5)]
     made.write("train", [made.record(rows)])
     start = Rotation.from_euler("XYZ", poses_T6[:, 3:].astype(float))
     asked = {
@@ -96,7 +105,7 @@ def test_a_displacement_may_turn_by_euler_angles(tmp_path):
             "mapping.state.right.ee_rotation": state,
             command: f"{{key: steps/turn, from: delta, rotation: {form}}}",
         }
-        h.ingested(made, tmp_path / form, **overrides)
+        ingested(made, tmp_path / form, **overrides)
         dataset = robot_foundry.open("toy", store=tmp_path / form)
         action_TD = np.array(dataset.frames()["action.command"].to_pylist())
         names = [dim.name for dim in dataset.space("command").dims]
@@ -105,7 +114,7 @@ def test_a_displacement_may_turn_by_euler_angles(tmp_path):
         np.testing.assert_allclose(action_TD[:, six[:3]], expected_T33[:, :, 0], atol=1e-5)
         np.testing.assert_allclose(action_TD[:, six[3:]], expected_T33[:, :, 1], atol=1e-5)
     with pytest.raises(UsageError, match="rotation: expected axis_angle, or three axes"):
-        h.ingested(made, tmp_path / "x", **{**overrides, command: "{key: a, from: delta, rotation: rpy}"})
+        ingested(made, tmp_path / "x", **{**overrides, command: "{key: a, from: delta, rotation: rpy}"})
 
 
 def test_features_of_every_kind_keep_their_numbers_and_names(tmp_path):
@@ -134,7 +143,7 @@ def test_features_of_every_kind_keep_their_numbers_and_names(tmp_path):
         "gains": tfds.Sequence(np.float32),
         "id": np.int32,
     }
-    made = h.Directory(tmp_path, steps, metadata)
+    made = Directory(tmp_path, steps, metadata)
     rows = [
         {
             "a/b": rng.normal(size=(2, 3)).astype(np.float32),
@@ -145,8 +154,8 @@ def test_features_of_every_kind_keep_their_numbers_and_names(tmp_path):
             "label": t,
             "cloud": np.zeros(5000, np.float32),
             "box": tfds.BBox(0.0, 0.25, 0.5, 1.0),
-            "rgb": h.encoded(h.picture(t, 5, 7), "png"),
-            "mask": h.encoded(h.picture(t)[..., 0], "png"),
+            "rgb": encoded(picture(t, 5, 7), "png"),
+            "mask": encoded(picture(t)[..., 0], "png"),
         }
         for t in range(3)
     ]
@@ -159,9 +168,7 @@ def test_features_of_every_kind_keep_their_numbers_and_names(tmp_path):
     }
     # Sequences in sequences are serialised by TensorFlow alone, and an optional feature may be in no record.
     apart = ("ragged", "twice", "fixed", "words", "optional")
-    flat = h.Directory(
-        tmp_path / "flat", {name: steps[name] for name in steps if name not in apart}, metadata
-    )
+    flat = Directory(tmp_path / "flat", {name: steps[name] for name in steps if name not in apart}, metadata)
     ragged = {
         "steps/ragged/ragged_flat_values": [1.0, 0.0, 2.0, 0.0, 2.0, 1.0],
         "steps/ragged/ragged_row_lengths_0": [0, 1, 2],
@@ -174,7 +181,7 @@ def test_features_of_every_kind_keep_their_numbers_and_names(tmp_path):
         "steps/words/ragged_row_lengths_0": [1, 1, 0],
     }
     # Messages that are joined are merged, so the lists are added to the record.
-    made.write("train", [flat.record(rows, about) + h.example_of(ragged)])
+    made.write("train", [flat.record(rows, about) + example_of(ragged)])
     episode, frames = made.episode()
     arrays = episode.arrays
     expected = {
@@ -223,12 +230,12 @@ def test_features_of_every_kind_keep_their_numbers_and_names(tmp_path):
 def test_float_depth_maps_are_stored_as_they_are_encoded(tmp_path):
     """tensorflow-datasets writes the bytes of a float32 as the four channels of a PNG."""
     depth_THW = np.random.default_rng(0).normal(2, 1, (2, 8, 12)).astype(np.float32)
-    written = h.Directory(tmp_path / "written", {**h.STEP, "depth": tfds.Image(shape=(8, 12, 4))})
+    written = Directory(tmp_path / "written", {**STEP, "depth": tfds.Image(shape=(8, 12, 4))})
     rows = [
-        {**h.step(t, 2), "depth": h.encoded(depth_THW[t].view(np.uint8).reshape(8, 12, 4), "png")}
+        {**step(t, 2), "depth": encoded(depth_THW[t].view(np.uint8).reshape(8, 12, 4), "png")}
         for t in range(2)
     ]
-    made = h.Directory(tmp_path / "made", {**h.STEP, "depth": tfds.Image(shape=(8, 12, 1), dtype=np.float32)})
+    made = Directory(tmp_path / "made", {**STEP, "depth": tfds.Image(shape=(8, 12, 1), dtype=np.float32)})
     made.write("train", [written.record(rows)])
     episode, frames = made.episode()
     assert [camera.name for camera in episode.cameras] == ["image"] and episode.left_out == {}
@@ -244,15 +251,15 @@ def test_float_depth_maps_are_stored_as_they_are_encoded(tmp_path):
 
 
 def test_classes_of_others_and_what_features_json_does_not_tell_are_named(tmp_path):
-    made = h.Directory(tmp_path)
+    made = Directory(tmp_path)
     described = json.loads((made.folder / "features.json").read_text())
     inner = described["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]["features"]
     inner["other"] = {"pythonClassName": "os.path.Evil", "jsonFeature": {"json": "{}"}}
     inner["clip"] = {"sequence": {"feature": {"image": {"dtype": "uint8"}}, "length": "-1"}}
     (made.folder / "features.json").write_text(json.dumps(described))
-    written = h.Directory(tmp_path / "written", {**h.STEP, "extra": np.float32})
-    clips = h.example_of({"steps/clip/ragged_flat_values": [b"x"], "steps/clip/ragged_row_lengths_0": [1, 0]})
-    made.write("train", [written.record([{**h.step(t, 2), "extra": 1.0} for t in range(2)]) + clips])
+    written = Directory(tmp_path / "written", {**STEP, "extra": np.float32})
+    clips = example_of({"steps/clip/ragged_flat_values": [b"x"], "steps/clip/ragged_row_lengths_0": [1, 0]})
+    made.write("train", [written.record([{**step(t, 2), "extra": 1.0} for t in range(2)]) + clips])
     episode, _ = made.episode()
     assert episode.left_out == {
         "steps/clip": "it is not one image a step",
@@ -267,15 +274,15 @@ def test_cameras_are_chosen_named_apart_and_may_lack_images(tmp_path):
         "wrist": {"image": tfds.Image(shape=(8, 12, 3)), "Left-Eye": tfds.Image(shape=(8, 12, 3))},
         "blind": tfds.Image(shape=(8, 12, 3)),
     }
-    made = h.Directory(tmp_path, {**h.STEP, "views": views})
+    made = Directory(tmp_path, {**STEP, "views": views})
     rows = [
         {
-            **h.step(t, 3),
+            **step(t, 3),
             "views": {
-                "front": {"image": h.encoded(h.picture(t), "png")},
+                "front": {"image": encoded(picture(t), "png")},
                 "wrist": {
-                    "image": h.encoded(h.picture(t + 9), "png"),
-                    "Left-Eye": b"" if t == 1 else h.encoded(h.picture(t), "jpeg"),
+                    "image": encoded(picture(t + 9), "png"),
+                    "Left-Eye": b"" if t == 1 else encoded(picture(t), "jpeg"),
                 },
                 "blind": b"",
             },
@@ -304,7 +311,7 @@ def test_cameras_are_chosen_named_apart_and_may_lack_images(tmp_path):
 
 
 def test_reading_imports_no_tensorflow_and_listing_specs_not_even_its_datasets(tmp_path):
-    made = h.simple(tmp_path, 2)
+    made = simple(tmp_path, 2)
     script = (
         "import sys\n"
         "from robot_foundry.ingest.sources import layout\n"

@@ -11,17 +11,16 @@ import json
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import robosuite_files as f
-
-FRAMES, OSC = f.FRAMES, f.OSC
-make, refusal, printed, taken, column, pose_after, assert_pose = (
-    f.make,
-    f.refusal,
-    f.printed,
-    f.taken,
-    f.column,
-    f.pose_after,
-    f.assert_pose,
+from foundry_testing.robosuite_files import (
+    FRAMES,
+    OSC,
+    assert_pose,
+    column,
+    make,
+    pose_after,
+    printed,
+    refusal,
+    taken,
 )
 
 

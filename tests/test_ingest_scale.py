@@ -13,7 +13,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from foundry_testing import robomimic_ingests as h
+from foundry_testing.robomimic_ingests import content_anywhere as content
+from foundry_testing.robomimic_ingests import ingest
+from make_robomimic import make
 
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.store import Store
@@ -23,9 +25,6 @@ from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.killpoint import ENVIRONMENT, WITH_PARENT
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.storage.storage import open_storage
-
-make, ingest, content = h.make, h.ingest, h.content_anywhere
-SMALL_SHARDS = h.SMALL_SHARDS
 
 
 @pytest.fixture(scope="module")
@@ -160,14 +159,14 @@ def test_a_source_and_store_in_s3_give_the_bytes_of_one_disk(remote_source, inli
 
 def test_an_rlds_directory_in_s3_gives_the_same_version(bucket, tmp_path):
     """Its files are read together with the JSON files beside them."""
-    from foundry_testing import rlds_directories as rlds
+    from foundry_testing import rlds_directories
 
-    made = rlds.simple(tmp_path / "source", 3, 2)
-    made.write("val", [made.record([rlds.step(0, 1)])], [])
+    made = rlds_directories.simple(tmp_path / "source", 3, 2)
+    made.write("val", [made.record([rlds_directories.step(0, 1)])], [])
     storage = open_storage(f"{bucket}/rlds")
     for path in made.folder.iterdir():
         storage.write(f"toy/1.0.0/{path.name}", path.read_bytes())
-    here = rlds.ingested(made, tmp_path / "store")
+    here = rlds_directories.ingested(made, tmp_path / "store")
     spec = made.root.with_suffix(".yaml")
     there = run(str(spec), f"{bucket}/rlds", store=f"{bucket}/rlds-store", name="toy")
     rate = "3 of 3 episodes tell no rate, so 20 Hz is taken: --set content.fps=… says it"

@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from foundry_testing import trainer_runs as h
+from foundry_testing import trainer_runs
+from foundry_testing.trainer_runs import TINY
 from make_robomimic import make
 from scipy.spatial.transform import Rotation
 
@@ -64,7 +65,7 @@ def test_both_poses_are_state_and_the_measured_one_is_the_reference(store: Store
     stored = dataset.episode("demo_1").rows["state"][:, 10:]
     np.testing.assert_allclose(stored, np.hstack([position, columns]), atol=1e-6)
 
-    window = read_recipe(None, [*h.TINY, "data.mix=goals", f"data.store={store.url}"]).data.window
+    window = read_recipe(None, [*TINY, "data.mix=goals", f"data.store={store.url}"]).data.window
     with load("goals", window, seed=0, global_batch=4, store=store, threads=0) as loader:
         batch = loader.batch(0)
         space = loader.state_space if hasattr(loader, "state_space") else None
@@ -87,7 +88,7 @@ def test_statistics_checks_training_and_acting_know_both(store: Store, tmp_path:
         assert done.exit_code == 0, done.output
         told = json.loads(done.stdout)
         assert arguments[0] == "validate" or "right_setpoint.ee_position.x" in json.dumps(told)
-    h.run(store, tmp_path, "data.mix=goals", "run.steps=2", "run.save_every=2")
+    trainer_runs.run(store, tmp_path, "data.mix=goals", "run.steps=2", "run.save_every=2")
     policy = Policy.load(tmp_path)
     episode = open_dataset("goals", store).episode("demo_0")
     state = episode.rows["state"][0].copy()

@@ -11,9 +11,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import ingested as h
-from foundry_testing import rlds_directories as rlds
+from foundry_testing import rlds_directories
+from foundry_testing.ingested import Ingested, jpeg, pixels, smooth
+from foundry_testing.rlds_directories import SPEC, STEP, Directory
 from PIL import Image
+from tensorflow_datasets.core import features as tfds
 
 from robot_foundry.catalog.validation.validate import validate
 from robot_foundry.runtime.errors import FoundryError
@@ -35,22 +37,22 @@ TOLD = "is 48 x 64, and those before are 24 x 32: --set 'content.resize=[24, 32]
 
 def pictures(sizes):
     """JPEG files, each with the pixels that it is of."""
-    return [h.jpeg(h.smooth(seed, *size), 95) for seed, size in enumerate(sizes)]
+    return [jpeg(smooth(seed, *size), 95) for seed, size in enumerate(sizes)]
 
 
 def in_rlds(folder, *episodes):
-    steps = {**rlds.STEP, "observation": {**rlds.STEP["observation"]}}
-    steps["observation"]["image"] = rlds.tfds.Image(shape=(None, None, 3), encoding_format="jpeg")
-    made = rlds.Directory(folder, steps)
+    steps = {**STEP, "observation": {**STEP["observation"]}}
+    steps["observation"]["image"] = tfds.Image(shape=(None, None, 3), encoding_format="jpeg")
+    made = Directory(folder, steps)
     records = []
     for number, images in enumerate(episodes):
-        own = [rlds.step(t, FRAMES, number) for t in range(FRAMES)]
+        own = [rlds_directories.step(t, FRAMES, number) for t in range(FRAMES)]
         for step, image in zip(own, images, strict=True):
             step["observation"]["image"] = image
         records.append(made.record(own))
     made.write("train", records)
     spec = folder.with_suffix(".yaml")
-    spec.write_text(rlds.SPEC)
+    spec.write_text(SPEC)
     return spec, [f"record_{number}" for number in range(len(episodes))]
 
 
@@ -84,7 +86,7 @@ CHANGING = [SMALL] * 3 + [LARGE] * 3
 def test_resize_reads_images_that_change_their_size(write, tmp_path):
     images = pictures(CHANGING)
     spec, (changing, other) = write(tmp_path / "source", images, pictures([LARGE] * FRAMES))
-    made = h.Ingested(spec, tmp_path / "source", tmp_path / "store", ["content.resize=[24, 32]"])
+    made = Ingested(spec, tmp_path / "source", tmp_path / "store", ["content.resize=[24, 32]"])
     assert set(made.rows) == {changing, other} and not made.reasons
     camera = made.episode(changing)["cameras"]["image"]
     assert (camera["height"], camera["width"]) == SMALL
@@ -93,15 +95,15 @@ def test_resize_reads_images_that_change_their_size(write, tmp_path):
     for image, source in zip(stored, images, strict=True):
         with Image.open(io.BytesIO(source)) as opened:
             expected_HW3 = np.asarray(opened.resize((32, 24), Image.Resampling.LANCZOS)).astype(int)
-        assert h.pixels(image).shape == expected_HW3.shape
-        assert np.abs(h.pixels(image) - expected_HW3).max() <= SMOOTH_ERROR
+        assert pixels(image).shape == expected_HW3.shape
+        assert np.abs(pixels(image) - expected_HW3).max() <= SMOOTH_ERROR
     assert not any("sizes" in told for told in made.report.warnings)
 
 
 @LAYOUTS
 def test_without_resize_such_an_episode_is_refused_with_the_setting(write, tmp_path):
     spec, (changing, other) = write(tmp_path / "source", pictures(CHANGING), pictures([SMALL] * FRAMES))
-    made = h.Ingested(spec, tmp_path / "source", tmp_path / "store")
+    made = Ingested(spec, tmp_path / "source", tmp_path / "store")
     assert list(made.rows) == [other]
     ((unit, reason),) = made.reasons.items()
     assert reason == f"its image of camera 'image' at frame 3 {TOLD}"
@@ -113,7 +115,7 @@ def test_sizes_that_differ_between_episodes_are_told_and_are_no_damage(write, tm
         tmp_path / "source",
         *(pictures([size] * FRAMES) for size in (LARGE, SMALL, SMALL)),
     )
-    made = h.Ingested(spec, tmp_path / "source", tmp_path / "store")
+    made = Ingested(spec, tmp_path / "source", tmp_path / "store")
     assert set(made.rows) == set(names)
     (told,) = (told for told in made.report.warnings if "sizes" in told)
     assert told == (
@@ -124,7 +126,7 @@ def test_sizes_that_differ_between_episodes_are_told_and_are_no_damage(write, tm
     assert report.checked["images_decoded"] == 3 * FRAMES and not report.damage
     assert not any(
         "sizes" in line
-        for line in h.Ingested(
+        for line in Ingested(
             spec, tmp_path / "source", tmp_path / "resized", ["content.resize=[48, 64]"]
         ).report.warnings
     )
@@ -133,5 +135,5 @@ def test_sizes_that_differ_between_episodes_are_told_and_are_no_damage(write, tm
 def test_a_dataset_of_changing_images_alone_says_how_to_read_it(tmp_path):
     spec, _ = in_rlds(tmp_path / "source", pictures(CHANGING))
     with pytest.raises(FoundryError) as caught:
-        h.Ingested(spec, tmp_path / "source", tmp_path / "store")
+        Ingested(spec, tmp_path / "source", tmp_path / "store")
     assert TOLD in caught.value.message

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from foundry_testing import batch_loaders as h
-from foundry_testing import loader_fixtures
+from foundry_testing import batch_loaders
+from foundry_testing.batch_loaders import WEIGHTS, contents, open_loader
+from foundry_testing.loader_fixtures import write_version
 
 import robot_foundry
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture
@@ -19,9 +20,8 @@ from robot_foundry.loader.robot.source import OpenShards
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.windows.window import WindowSpec
 
-WEIGHTS, open_loader, contents = h.WEIGHTS, h.open_loader, h.contents
 # Fixtures.
-written = h.written
+written = batch_loaders.written
 
 
 def test_global_batches_are_the_same_for_every_world_thread_count_and_accumulation(written):
@@ -118,7 +118,7 @@ def test_what_is_done_to_a_batch_stays_in_it(written):
 @pytest.mark.parametrize("threads", [0, 2])
 def test_few_descriptors_serve_many_shards(tmp_path, monkeypatch, threads):
     store = Store(tmp_path)
-    loader_fixtures.write_version(store, "sim", [[6]] * 12, cameras={"primary": (16, 16)})
+    write_version(store, "sim", [[6]] * 12, cameras={"primary": (16, 16)})
     options = {"ref": "sim", "window": WindowSpec(), "global_batch": 72, "threads": threads}
     with open_loader(store, **options) as loader:
         expected = contents([loader.batch(0)])

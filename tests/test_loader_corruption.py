@@ -9,16 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from foundry_testing import batch_loaders as h
-from foundry_testing import loader_fixtures
+from foundry_testing.batch_loaders import contents, open_loader
+from foundry_testing.loader_fixtures import write_version
 
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.windows.window import WindowSpec
-
-open_loader, contents = h.open_loader, h.contents
 
 
 def damage(store, loader, dataset, member_end):
@@ -38,7 +36,7 @@ def damage(store, loader, dataset, member_end):
 @pytest.fixture
 def sim_store(tmp_path):
     store = Store(tmp_path)
-    loader_fixtures.write_version(store, "sim", [[12, 9], [17]], cameras={"primary": (24, 32)})
+    write_version(store, "sim", [[12, 9], [17]], cameras={"primary": (24, 32)})
     return store
 
 

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from foundry_testing import batch_loaders as h
-from foundry_testing import loader_fixtures
+from foundry_testing import batch_loaders
+from foundry_testing.batch_loaders import contents, open_loader
+from foundry_testing.loader_fixtures import write_version
 
+from robot_foundry.catalog.store import Store
 from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.images import encode_jpeg
+from robot_foundry.windows.window import WindowSpec
 
-open_loader, contents, written = h.open_loader, h.contents, h.written
+written = batch_loaders.written
 WAIT_S = 120  # a thread that does not come would be waited for for ever
 
 
@@ -130,7 +133,7 @@ def test_an_error_of_the_stage_is_raised_where_its_batch_is_asked_for(written, t
 
 @pytest.mark.parametrize("threads", [0, 2])
 def test_substitutes_are_counted_whatever_is_made_of_their_batch(tmp_path, threads):
-    store = h.Store(tmp_path)
+    store = Store(tmp_path)
     broken = [4]
 
     def encode(rng, height, width):
@@ -138,8 +141,8 @@ def test_substitutes_are_counted_whatever_is_made_of_their_batch(tmp_path, threa
         pixels = np.full((height, width, 3), 128, np.uint8)
         return encode_jpeg(pixels)[:40] if broken[0] == 0 else encode_jpeg(pixels)
 
-    loader_fixtures.write_version(store, "sim", [[12, 9]], cameras={"primary": (16, 16)}, encode=encode)
-    options = {"ref": "sim", "window": h.WindowSpec(), "global_batch": 21, "threads": threads}
+    write_version(store, "sim", [[12, 9]], cameras={"primary": (16, 16)}, encode=encode)
+    options = {"ref": "sim", "window": WindowSpec(), "global_batch": 21, "threads": threads}
     with open_loader(store, **options) as plain:
         for _ in range(2):
             next(plain)

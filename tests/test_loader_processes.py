@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import batch_loaders as h
+from foundry_testing import batch_loaders
+from foundry_testing.batch_loaders import contents, open_loader
 from torch.utils.data import DataLoader, IterableDataset
 
 from robot_foundry.loader.load import Loader
 from robot_foundry.runtime.errors import FoundryError
 
-open_loader, contents, written = h.open_loader, h.contents, h.written
+written = batch_loaders.written
 HANG_S = 120  # a child that waits for a thread of its parent would wait for ever
 
 

@@ -9,8 +9,9 @@ import io
 
 import numpy as np
 import pytest
-from foundry_testing import batch_loaders as h
-from foundry_testing import loader_fixtures
+from foundry_testing import batch_loaders
+from foundry_testing.batch_loaders import WINDOW, open_loader
+from foundry_testing.loader_fixtures import write_version
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -21,9 +22,8 @@ from robot_foundry.normalization.space import ActionSpace, dims_for
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.windows.window import WindowSpec
 
-WINDOW, open_loader = h.WINDOW, h.open_loader
 # Fixtures.
-written = h.written
+written = batch_loaders.written
 
 
 def reference(episode, frame, schema, window, spaces):
@@ -136,8 +136,7 @@ def test_what_is_stored_where_a_flag_says_invalid_has_no_influence(tmp_path):
     batches = []
     for garbage in (1e6, np.nan):
         store = Store(tmp_path / str(garbage))
-        make = loader_fixtures.write_version
-        make(store, "sim", [[12, 9]], cameras={"primary": (16, 16)}, garbage=garbage)
+        write_version(store, "sim", [[12, 9]], cameras={"primary": (16, 16)}, garbage=garbage)
         with open_loader(store, ref="sim", window=WindowSpec(horizon=4), global_batch=21) as loader:
             batch = loader.batch(0)
             _, _, sample = loader._order.at(batch.k_B)
@@ -149,7 +148,7 @@ def test_what_is_stored_where_a_flag_says_invalid_has_no_influence(tmp_path):
 
 def test_statistics_count_what_an_epoch_of_batches_holds(tmp_path):
     store = Store(tmp_path)
-    loader_fixtures.write_version(store, "sim", [[12, 9], [30]], flaws=False)
+    write_version(store, "sim", [[12, 9], [30]], flaws=False)
     window = WindowSpec(horizon=4, cameras=())
     with load("sim", window, seed=0, global_batch=1, store=store, threads=0) as loader:
         state, action = loader.normalizer_statistics()
@@ -175,7 +174,7 @@ def test_windows_that_the_datasets_cannot_give_are_refused(written):
 
 def test_a_representation_needs_its_reference_in_the_state(tmp_path):
     store = Store(tmp_path)
-    loader_fixtures.write_version(store, "blind", [[9]], state=["right.gripper_opening"])
+    write_version(store, "blind", [[9]], state=["right.gripper_opening"])
     with pytest.raises(FoundryError, match="'blind', stream 'next_state': .*state"):
         open_loader(store, ref="blind", window=WindowSpec(cameras=()))
     with open_loader(store, ref="blind", window=WindowSpec(cameras=(), representation="absolute")) as loader:

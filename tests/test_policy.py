@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing import catalog_stores, trainer_runs
+from foundry_testing.catalog_stores import make_version
+from foundry_testing.trainer_runs import make_store, tensors, tiny
 
 from robot_foundry.catalog.mixture import Mixture, as_mixture
 from robot_foundry.catalog.store import Store
@@ -24,26 +27,28 @@ from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
-POSE = ActionSpace(h.POSE)
+POSE = ActionSpace(catalog_stores.POSE)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return h.make_store(tmp_path_factory.mktemp("store"))
+    return make_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
 def trained(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on 'lift' alone, history 2."""
     folder = tmp_path_factory.mktemp("lift")
-    h.run(store, folder, "data.window.history=2", "run.steps=40", "run.save_every=40", "optim.lr=0.01")
+    trainer_runs.run(
+        store, folder, "data.window.history=2", "run.steps=40", "run.save_every=40", "optim.lr=0.01"
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
 def mixed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Policy:
     folder = tmp_path_factory.mktemp("mixed")
-    h.run(store, folder, "data.mix=seven=1,six=1", "data.normalization=per_dataset", "run.steps=4")
+    trainer_runs.run(store, folder, "data.mix=seven=1,six=1", "data.normalization=per_dataset", "run.steps=4")
     return Policy.load(folder)
 
 
@@ -68,7 +73,7 @@ def test_the_folder_of_a_checkpoint_is_enough(trained: Path, tmp_path: Path) -> 
 
 
 def test_averaged_weights_are_served(trained: Path) -> None:
-    weights = h.tensors(trained / "checkpoints" / "step-00000040")
+    weights = tensors(trained / "checkpoints" / "step-00000040")
     for name, parameter in Policy.load(trained).model.named_parameters():
         assert parameter.equal(weights[f"ema/{name}"]) and not parameter.equal(weights[f"model/{name}"])
 
@@ -117,7 +122,7 @@ def test_what_the_policy_sees_is_what_training_saw(trained: Path, store: Store) 
     mixture = Mixture.from_json(policy.lineage["mixture"])
     with load(mixture, window, seed=0, global_batch=6, store=store, threads=0) as loader:
         batch = loader.batch(0)
-    full = h.replace(window, image=None)
+    full = replace(window, image=None)
     with load(mixture, full, seed=0, global_batch=6, store=store, threads=0) as loader:
         stored = loader.batch(0)
     assert stored.images["primary"].shape[2:4] == (16, 24)
@@ -160,15 +165,15 @@ def test_each_robot_gets_its_own_dims(mixed: Policy) -> None:
 @pytest.fixture(scope="module")
 def timed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on 'lift' at 20 Hz and 'slow' at 10 Hz whose windows are given in seconds."""
-    h.stores.make_version(store, "slow", [[22, 25, 21], [19, 24]], fps=10.0, images=True)
+    make_version(store, "slow", [[22, 25, 21], [19, 24]], fps=10.0, images=True)
     folder = tmp_path_factory.mktemp("timed")
     settings = (
         "data.mix=lift=0.5,slow=0.5", "data.window.horizon=0.2s", "data.window.history=0.1s",
         "data.window.flags={terminal: mask, intervention: 2}", "data.normalization=per_dataset",
         "data.normalization_scope=per_offset", "data.normalization_weights=mixture", "run.save_every=3",
     )  # fmt: skip
-    h.run(store, folder, *settings, "run.steps=3")
-    assert h.run(store, folder, *settings, "run.steps=6").resumed_from == 3
+    trainer_runs.run(store, folder, *settings, "run.steps=3")
+    assert trainer_runs.run(store, folder, *settings, "run.steps=6").resumed_from == 3
     return folder
 
 
@@ -207,17 +212,17 @@ def test_a_kept_normaliser_must_scale_steps_as_this_run_does(
         "data.normalization=per_dataset",
     )
     by_step = "data.normalization_scope=per_offset"
-    job = resolve_vla(h.tiny(store, tmp_path, *kept, by_step, "data.window.horizon=4"))
+    job = resolve_vla(tiny(store, tmp_path, *kept, by_step, "data.window.horizon=4"))
     (normalizer,) = job.first_scales().action
     assert normalizer == Policy.load(timed).scales.action[0] and len(normalizer.offsets) == 4
     with pytest.raises(FoundryError, match="is per_offset, it cannot be kept as pooled"):
-        resolve_vla(h.tiny(store, tmp_path, *kept)).first_scales()
+        resolve_vla(tiny(store, tmp_path, *kept)).first_scales()
     with pytest.raises(FoundryError, match="has scales for 4 steps, chunks have 5"):
-        resolve_vla(h.tiny(store, tmp_path, *kept, by_step, "data.window.horizon=5")).first_scales()
+        resolve_vla(tiny(store, tmp_path, *kept, by_step, "data.window.horizon=5")).first_scales()
 
 
 def test_a_control_rate_is_the_policy_s_own(store: Store, timed: Path, tmp_path: Path) -> None:
-    h.run(
+    trainer_runs.run(
         store, tmp_path, "data.mix=lift=0.5,slow=0.5", "data.window.control_hz=15", "run.steps=2",
         "data.window.horizon=0.4s", "data.split_by=time", "data.val_fraction=1/3",
     )  # fmt: skip
@@ -267,9 +272,9 @@ def test_an_unknown_state_value_is_masked_or_refused_where_it_is_needed(mixed: P
 def test_the_rotation_that_positions_are_relative_to_must_be_known(tmp_path: Path) -> None:
     """Also where no target names it: positions of the tool's frame turn with the state's rotation."""
     store = Store(tmp_path / "store")
-    position = [name for name in h.POSE if "ee_rot6d" not in name]
-    h.stores.make_version(store, "lift", [[12, 9]], action=position, images=True)
-    h.run(store, tmp_path / "run", "run.steps=1", "run.save_every=1")
+    position = [name for name in catalog_stores.POSE if "ee_rot6d" not in name]
+    make_version(store, "lift", [[12, 9]], action=position, images=True)
+    trainer_runs.run(store, tmp_path / "run", "run.steps=1", "run.save_every=1")
     policy, seen = Policy.load(tmp_path / "run"), observation()
     assert policy.act(seen, "lift", seed=0).values_TA.shape == (4, 4)
     seen["state"]["right.ee_rot6d.2"] = np.nan
@@ -281,13 +286,13 @@ def test_a_robot_without_rotations_trains_by_default_and_says_along_which_axes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = Store(tmp_path / "store")
-    dims = [name for name in h.POSE if "ee_rot6d" not in name]
-    h.stores.make_version(store, "gantry", [[12, 9, 10]], state=dims, action=dims, images=True)
-    h.run(store, tmp_path / "run", "data.mix=gantry", "run.steps=1", "run.save_every=1")
+    dims = [name for name in catalog_stores.POSE if "ee_rot6d" not in name]
+    make_version(store, "gantry", [[12, 9, 10]], state=dims, action=dims, images=True)
+    trainer_runs.run(store, tmp_path / "run", "data.mix=gantry", "run.steps=1", "run.save_every=1")
     policy = Policy.load(tmp_path / "run")
     assert policy.config.data.window.representation == "relative_tool"
     assert policy.spaces.action.dims[0].representation == "relative_base"
-    notes = resolve_vla(h.tiny(store, tmp_path / "run", "data.mix=gantry")).notes
+    notes = resolve_vla(tiny(store, tmp_path / "run", "data.mix=gantry")).notes
     assert "gantry has no rotation of right: relative_tool is relative_base there" in notes
     seen = observation()
     seen["state"] = {name: value for name, value in seen["state"].items() if "rot6d" not in name}
@@ -344,12 +349,12 @@ def test_open_loop_measures_held_out_rows(
 
 
 def test_without_held_out_episodes_it_says_what_it_measured(store: Store, tmp_path: Path) -> None:
-    h.stores.make_version(store, "lone", [[40]], images=True)
+    make_version(store, "lone", [[40]], images=True)
     with pytest.warns(FoundryWarning, match="no held-out loss") as told:
-        outcome = h.run(store, tmp_path, "data.mix=lone", "run.steps=1")
+        outcome = trainer_runs.run(store, tmp_path, "data.mix=lone", "run.steps=1")
     assert outcome.held_out_loss is None and outcome.notes[-1] == str(told[-1].message)
     report = openloop(Policy.load(tmp_path), store, samples=32)
     assert "which training saw" in report["note"] and report["datasets"]["lone"]["policy"]["position_mm"] > 0
-    held = h.run(store, tmp_path / "time", "data.mix=lone", "data.split_by=time", "run.steps=1")
+    held = trainer_runs.run(store, tmp_path / "time", "data.mix=lone", "data.split_by=time", "run.steps=1")
     assert held.held_out_loss is not None
     assert openloop(Policy.load(tmp_path / "time"), store, samples=32)["note"] is None

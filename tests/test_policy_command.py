@@ -13,7 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing import trainer_runs
+from foundry_testing.catalog_stores import make_version
 from make_robomimic import make
 from scipy.spatial.transform import Rotation
 
@@ -21,8 +22,8 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.sources import LAYOUTS
 from robot_foundry.ingest.spec.spec_files import load_spec
-from robot_foundry.loader.open import open as open_dataset
 from robot_foundry.loader.robot.dataset import Dataset
+from robot_foundry.loader.robot.dataset import open as open_dataset
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy import Actions, Policy
 from robot_foundry.runtime.errors import FoundryError
@@ -61,7 +62,7 @@ def store(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 def policy(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Policy:
     """Of the stream `command` of 'lift', history 2."""
     folder = tmp_path_factory.mktemp("run")
-    h.run(store, folder, "data.window.stream=command", "data.window.history=2", "run.steps=2")
+    trainer_runs.run(store, folder, "data.window.stream=command", "data.window.history=2", "run.steps=2")
     return Policy.load(folder)
 
 
@@ -69,7 +70,7 @@ def policy(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Policy:
 def mixed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Policy:
     """Of the stream `next_state` of all three."""
     folder = tmp_path_factory.mktemp("mixed")
-    h.run(store, folder, "data.mix=lift=1,more=1,plain=1", "run.steps=1", "run.save_every=1")
+    trainer_runs.run(store, folder, "data.mix=lift=1,more=1,plain=1", "run.steps=1", "run.save_every=1")
     return Policy.load(folder)
 
 
@@ -199,8 +200,8 @@ def test_what_follows_is_no_command_but_can_be_told_as_one(
 
 def test_a_checkpoint_without_the_robot_says_so(store: Store, tmp_path: Path) -> None:
     stranger = Store(tmp_path / "store")
-    h.stores.make_version(stranger, "lift", [[12, 15]], images=True)
-    h.run(stranger, tmp_path / "run", "run.steps=1", "run.save_every=1")
+    make_version(stranger, "lift", [[12, 15]], images=True)
+    trainer_runs.run(stranger, tmp_path / "run", "run.steps=1", "run.save_every=1")
     policy = Policy.load(tmp_path / "run")
     for ask in (lambda: policy.observe({"state": {}}), lambda: policy.command(np.zeros(10), np.zeros(10))):
         with pytest.raises(FoundryError, match="does not say how 'lift' was made of its source") as error:
@@ -334,7 +335,7 @@ def test_a_version_whose_spec_is_not_understood_any_more_is_trained_on(
 ) -> None:
     with monkeypatch.context() as later:  # a release without that layout
         later.setattr("robot_foundry.ingest.robot.spec.spec_reader.LAYOUTS", {"hdf5": LAYOUTS["hdf5"]})
-        h.run(store, tmp_path / "run", "data.mix=plain=1", "run.steps=1", "run.save_every=1")
+        trainer_runs.run(store, tmp_path / "run", "data.mix=plain=1", "run.steps=1", "run.save_every=1")
     policy = Policy.load(tmp_path / "run")
     assert policy.robots == {}
     with pytest.raises(FoundryError, match="does not say how 'plain' was made of its source") as error:

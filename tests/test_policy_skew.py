@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing import trainer_runs
 from make_robomimic import make
 
 from robot_foundry.catalog.mixture import Mixture, as_mixture
@@ -55,7 +55,7 @@ def policy(store: Store, request: pytest.FixtureRequest, tmp_path_factory: pytes
     folder = tmp_path_factory.mktemp("run")
     cameras = "data.window.cameras=[primary, wrist_right]"
     steps = ("run.steps=1", "run.save_every=1")
-    h.run(store, folder, "data.mix=fast=1,slow=1", cameras, history, *rate, *steps)
+    trainer_runs.run(store, folder, "data.mix=fast=1,slow=1", cameras, history, *rate, *steps)
     return Policy.load(folder)
 
 

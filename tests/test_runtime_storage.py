@@ -9,7 +9,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from foundry_testing import gs_emulator
+from foundry_testing.gs_emulator import served
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +30,7 @@ def s3_endpoint():
 
 @pytest.fixture(scope="module")
 def gs_bucket():
-    with gs_emulator.served() as bucket:
+    with served() as bucket:
         yield bucket
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing.catalog_stores import POSE, make_version
+from foundry_testing.trainer_runs import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,11 +34,12 @@ HORIZON = 4
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """'small' at 20 Hz and 'large' at 10 Hz, and 'joints', a robot with joints besides its pose."""
     store = Store(tmp_path_factory.mktemp("store"))
-    make = h.stores.make_version
-    make(store, "small", [[12, 15], [9]], seed=1, images=True)
-    make(store, "large", [[40, 31, 30]] * 6, seed=2, fps=10.0, images=True)
-    dims = [*h.POSE, "right.joint_position.0"]
-    make(store, "joints", [[20, 20, 18]], seed=3, state=dims, action=dims, embodiment="ur5", images=True)
+    make_version(store, "small", [[12, 15], [9]], seed=1, images=True)
+    make_version(store, "large", [[40, 31, 30]] * 6, seed=2, fps=10.0, images=True)
+    dims = [*POSE, "right.joint_position.0"]
+    make_version(
+        store, "joints", [[20, 20, 18]], seed=3, state=dims, action=dims, embodiment="ur5", images=True
+    )
     return store
 
 
@@ -109,8 +111,8 @@ def test_workers_and_the_cache_change_no_bit(store: Store, tmp_path: Path) -> No
     found = []
     for workers in (0, 2):
         fresh = Store(tmp_path / str(workers))
-        h.stores.make_version(fresh, "small", [[12, 15], [9]], seed=1)
-        h.stores.make_version(fresh, "large", [[40, 31], [30]], seed=2, fps=10.0)
+        make_version(fresh, "small", [[12, 15], [9]], seed=1)
+        make_version(fresh, "large", [[40, 31], [30]], seed=2, fps=10.0)
         mixture = make_mixture(fresh, {"small": 0.9, "large": 0.1})
         found.append(chunk_statistics(mixture, workers=workers, **options))
         assert chunk_statistics(mixture, workers=workers, **options) == found[-1]  # from the cache
@@ -233,7 +235,7 @@ def test_recipes_choose_scope_and_weights(store: Store, tmp_path: Path) -> None:
     scales = {}
     for kind in ("merged", "per_dataset"):
         for weights in ("count", "mixture"):
-            config = h.tiny(
+            config = tiny(
                 store,
                 tmp_path,
                 *overrides,

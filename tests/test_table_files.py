@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from foundry_testing import reach_stores as h
+from foundry_testing import reach_stores
+from foundry_testing.reach_stores import flip, folder_of, member, tar_of
 
 import robot_foundry
 from robot_foundry.catalog.manifest import Manifest, TableFile, commit, read_manifest
@@ -16,9 +17,8 @@ from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.sealed import seal, unseal
 
-folder_of, flip, tar_of = h.folder_of, h.flip, h.tar_of
 # Fixtures.
-made, store = h.made, h.store
+made, store = reach_stores.made, reach_stores.store
 
 NAMES = ["episodes", "annotations", "leaves", "frames"]
 
@@ -98,7 +98,7 @@ def test_an_index_of_other_bytes_than_the_version_names_is_refused(store: Path) 
     from robot_foundry.cli.output import run
 
     tar = tar_of(store)
-    flip(tar, h.member(tar, ".jpg")["offset"] + 200)
+    flip(tar, member(tar, ".jpg")["offset"] + 200)
     assert run(group, "foundry-data", ["index", str(tar)]) == 0
     for reading in (lambda: read(store, "frames"), lambda: list(robot_foundry.open("reach", store=store))):
         with pytest.raises(FoundryError, match="was made from another tar than the version names"):

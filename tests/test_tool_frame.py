@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import mapped_rows as mapping
+from foundry_testing.mapped_rows import POSITION, rows_of, spec_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.robot.schema import Camera, Schema
+from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.normalization import pose
 from robot_foundry.normalization.representation import KINDS, encode
 from robot_foundry.normalization.rotation import matrix_to_quaternion, matrix_to_rot6d
@@ -79,8 +80,8 @@ def test_two_datasets_whose_specs_declare_their_frames_agree() -> None:
             "right.ee_position": {"key": "p"},
             "right.ee_rotation": {"key": "q", "from": "quaternion", "order": "xyzw"},
         }
-        spec = mapping.spec_of(fields, {"command": fields, "next_state": NEXT}, tool_frame=hand)
-        canonical, schema = mapping.rows_of(spec, arrays)
+        spec = spec_of(fields, {"command": fields, "next_state": NEXT}, tool_frame=hand)
+        canonical, schema = rows_of(spec, arrays)
         assert schema.tool_frame == "canonical" and schema.state_space() == ARM
         np.testing.assert_allclose(canonical.state_ND, rows(tool), atol=1e-6)
         np.testing.assert_array_equal(canonical.streams["command"], canonical.state_ND)
@@ -104,9 +105,9 @@ def test_two_arms_may_have_two_frames() -> None:
         fields[f"{part}.ee_position"] = {"key": f"{part}_p"}
         fields[f"{part}.ee_rotation"] = {"key": f"{part}_R", "from": "matrix"}
     frames = dict(zip(tools, HANDS, strict=True))
-    spec = mapping.spec_of(fields, {"command": fields}, tool_frame=frames)
-    assert mapping.spec_from_json(spec.to_json(), "again") == spec
-    canonical, schema = mapping.rows_of(spec, arrays)
+    spec = spec_of(fields, {"command": fields}, tool_frame=frames)
+    assert spec_from_json(spec.to_json(), "again") == spec
+    canonical, schema = rows_of(spec, arrays)
     assert schema.tool_frame == "canonical"
     both = np.concatenate([rows(tool) for tool in tools.values()], axis=1)
     np.testing.assert_allclose(canonical.state_ND, both, atol=1e-6)
@@ -122,7 +123,7 @@ def test_two_arms_may_have_two_frames() -> None:
         ),
     ):
         with pytest.raises(UsageError, match=message):
-            mapping.spec_of(fields, tool_frame=frame)
+            spec_of(fields, tool_frame=frame)
 
 
 def test_displacements_are_of_the_sources_own_frame() -> None:
@@ -135,7 +136,7 @@ def test_displacements_are_of_the_sources_own_frame() -> None:
         "R": pose.rotation(flange).reshape(-1, 9),
         "a": np.concatenate([moved_3, turned_3], axis=1),
     }
-    spec = mapping.spec_of(
+    spec = spec_of(
         {"right.ee_position": {"key": "p"}, "right.ee_rotation": {"key": "R", "from": "matrix"}},
         {
             "command": {
@@ -145,7 +146,7 @@ def test_displacements_are_of_the_sources_own_frame() -> None:
         },
         tool_frame=HANDS[1],
     )
-    canonical, _ = mapping.rows_of(spec, arrays)
+    canonical, _ = rows_of(spec, arrays)
     target = pose.make(
         arrays["p"] + moved_3, Rotation.from_rotvec(turned_3).as_matrix() @ pose.rotation(flange)
     )
@@ -154,8 +155,8 @@ def test_displacements_are_of_the_sources_own_frame() -> None:
 
 
 def test_a_spec_with_a_frame_reads_back_and_its_mistakes_are_named() -> None:
-    spec = mapping.spec_of(mapping.POSITION, tool_frame={"approach": [0, 0, 2]})
-    again = mapping.spec_from_json(spec.to_json(), "again")
+    spec = spec_of(POSITION, tool_frame={"approach": [0, 0, 2]})
+    again = spec_from_json(spec.to_json(), "again")
     assert again == spec and again.mapping.tool_frame == ToolFrame(approach=(0, 0, 2))
     for frame, message in (
         (
@@ -170,7 +171,7 @@ def test_a_spec_with_a_frame_reads_back_and_its_mistakes_are_named() -> None:
         ({"position": [0, 0, 0.1]}, "its position turns with right.ee_rotation, which state lacks"),
     ):
         with pytest.raises(UsageError, match=message):
-            mapping.spec_of(mapping.POSITION, tool_frame=frame)
+            spec_of(POSITION, tool_frame=frame)
 
 
 def test_mixtures_warn_of_unknown_and_of_unlike_frames() -> None:

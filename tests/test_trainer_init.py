@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from foundry_testing import trainer_runs as h
+from foundry_testing import trainer_runs
+from foundry_testing.catalog_stores import POSE, make_version
+from foundry_testing.trainer_runs import TINY, make_store, tensors, tiny
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group
@@ -21,16 +23,17 @@ from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.checkpoints.checkpoint import read_json
 from robot_foundry.trainer.models.initial import initialise
 from robot_foundry.trainer.tasks.vla.origin import DIM_AXES, Origin
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 KEEP = "init.normalizer=keep"
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    store = h.make_store(tmp_path_factory.mktemp("store"))
-    far = [f"left.{name.removeprefix('right.')}" for name in h.POSE]
-    h.stores.make_version(
-        store, "two", [[10, 12], [9, 13]], state=[*h.POSE, *far], action=[*h.POSE, *far], images=True, seed=3
+    store = make_store(tmp_path_factory.mktemp("store"))
+    far = [f"left.{name.removeprefix('right.')}" for name in POSE]
+    make_version(
+        store, "two", [[10, 12], [9, 13]], state=[*POSE, *far], action=[*POSE, *far], images=True, seed=3
     )
     return store
 
@@ -39,20 +42,20 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def first(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on 'lift' and 'seven'."""
     folder = tmp_path_factory.mktemp("first")
-    h.run(store, folder, "data.mix=lift=1,seven=1", "optim.lr=0.01")
+    trainer_runs.run(store, folder, "data.mix=lift=1,seven=1", "optim.lr=0.01")
     return folder
 
 
 def started(store: Store, first: Path, run_dir: Path, *overrides: str) -> tuple[Any, dict[str, torch.Tensor]]:
     """A job that starts from `first`, and its first weights by name."""
-    job = h.resolve_vla(h.tiny(store, run_dir, f"init.weights={first}", "seed=5", *overrides))
+    job = resolve_vla(tiny(store, run_dir, f"init.weights={first}", "seed=5", *overrides))
     model = initialise(job.build_model(), job.config.seed)
     job.origin.load_weights(model, job.spaces, job.config.init.only)
     return job, {name: p.detach() for name, p in model.named_parameters()}
 
 
 def averaged(run_dir: Path) -> dict[str, torch.Tensor]:
-    stored = h.tensors(Origin.find(str(run_dir)).folder)
+    stored = tensors(Origin.find(str(run_dir)).folder)
     return {n.removeprefix("ema/"): tensor for n, tensor in stored.items() if n.startswith("ema/")}
 
 
@@ -134,9 +137,9 @@ def test_only_a_part_may_be_taken(store: Store, first: Path, tmp_path: Path) -> 
 
 def test_statistics_are_fitted_anew_unless_they_are_kept(store: Store, first: Path, tmp_path: Path) -> None:
     mix = "data.mix=seven"
-    kept = h.resolve_vla(h.tiny(store, tmp_path, f"init.weights={first}", mix, KEEP)).first_scales()
-    refit = h.resolve_vla(h.tiny(store, tmp_path, f"init.weights={first}", mix)).first_scales()
-    fitted = h.resolve_vla(h.tiny(store, tmp_path, mix)).first_scales()
+    kept = resolve_vla(tiny(store, tmp_path, f"init.weights={first}", mix, KEEP)).first_scales()
+    refit = resolve_vla(tiny(store, tmp_path, f"init.weights={first}", mix)).first_scales()
+    fitted = resolve_vla(tiny(store, tmp_path, mix)).first_scales()
     assert refit == fitted != kept
     before = Origin.find(str(first)).scales
     for ours, theirs in ((kept.state[0], before.state[0]), (kept.action[0], before.action[0])):
@@ -148,9 +151,7 @@ def test_statistics_are_fitted_anew_unless_they_are_kept(store: Store, first: Pa
 
 def test_dims_without_statistics_there_are_named(store: Store, first: Path, tmp_path: Path) -> None:
     def keep(*overrides: str) -> Any:
-        return h.resolve_vla(
-            h.tiny(store, tmp_path, f"init.weights={first}", KEEP, *overrides)
-        ).first_scales()
+        return resolve_vla(tiny(store, tmp_path, f"init.weights={first}", KEEP, *overrides)).first_scales()
 
     with pytest.raises(
         FoundryError, match=r"no state six:right\.joint_position\.0, .*no action six:right\.joint_pos"
@@ -169,9 +170,9 @@ def test_dims_without_statistics_there_are_named(store: Store, first: Path, tmp_
 
 def test_scales_of_a_dataset_are_kept_for_that_dataset(store: Store, tmp_path: Path) -> None:
     own = ("data.normalization=per_dataset", "run.steps=1")
-    h.run(store, tmp_path / "a", "data.mix=lift=1,seven=1", *own)
+    trainer_runs.run(store, tmp_path / "a", "data.mix=lift=1,seven=1", *own)
     settings = (f"init.weights={tmp_path / 'a'}", KEEP, *own)
-    job = h.resolve_vla(h.tiny(store, tmp_path / "b", "data.mix=seven=1", *settings))
+    job = resolve_vla(tiny(store, tmp_path / "b", "data.mix=seven=1", *settings))
     before = Origin.find(str(tmp_path / "a"))
     kept = job.first_scales()
     ours, theirs = kept.action[0], before.scales.action[before.spaces.dataset("seven")]
@@ -179,7 +180,7 @@ def test_scales_of_a_dataset_are_kept_for_that_dataset(store: Store, tmp_path: P
     assert ours.scalings[ours.space.index("right.joint_position.6")] == theirs.scalings[at]
     assert len(kept.action) == 1 and {s.rule for s in ours.scalings} <= {"percentiles", "identity", "range"}
     with pytest.raises(FoundryError, match="not trained on 'six'"):
-        h.resolve_vla(h.tiny(store, tmp_path / "c", "data.mix=seven=1,six=1", *settings)).first_scales()
+        resolve_vla(tiny(store, tmp_path / "c", "data.mix=seven=1,six=1", *settings)).first_scales()
 
 
 def test_a_run_says_what_it_started_from_and_goes_on_without_it(
@@ -195,49 +196,49 @@ def test_a_run_says_what_it_started_from_and_goes_on_without_it(
         "optim.schedule=constant",
     )
     arguments += ("optim.warmup=0",)
-    begun = h.run(store, tmp_path / "tuned", *arguments, "run.steps=2")
+    begun = trainer_runs.run(store, tmp_path / "tuned", *arguments, "run.steps=2")
     lineage = read_json(begun.checkpoint, "lineage.json")["init"]
     assert lineage["checkpoint"] == str(source / "checkpoints" / "step-00000006") and lineage["step"] == 6
     assert Policy.load(tmp_path / "tuned").scales.action[0].space.names == tuple(
         name for name in Origin.find(str(first)).spaces.action.names if "joint" not in name
     )
     shutil.rmtree(source)
-    resumed = h.run(store, tmp_path / "tuned", *arguments, "run.steps=4")
-    whole = h.run(
+    resumed = trainer_runs.run(store, tmp_path / "tuned", *arguments, "run.steps=4")
+    whole = trainer_runs.run(
         store, tmp_path / "whole", *(a.replace(str(source), str(first)) for a in arguments), "run.steps=4"
     )
     assert (resumed.resumed_from, resumed.weights) == (2, whole.weights)
     assert read_json(resumed.checkpoint, "lineage.json")["init"] == lineage
     with pytest.raises(FoundryError, match="does not exist"):
-        h.resolve_vla(h.tiny(store, tmp_path / "never", *arguments))
+        resolve_vla(tiny(store, tmp_path / "never", *arguments))
 
     # Another checkpoint at the same place is another start.
-    h.run(store, source, "data.mix=lift", "run.steps=1")
+    trainer_runs.run(store, source, "data.mix=lift", "run.steps=1")
     with pytest.raises(FoundryError, match="cannot be resumed: origin is"):
-        h.run(store, tmp_path / "tuned", *arguments, "run.steps=4")
+        trainer_runs.run(store, tmp_path / "tuned", *arguments, "run.steps=4")
 
 
 def test_a_run_from_scratch_does_not_go_on_as_one_that_started_from_weights(
     store: Store, tmp_path: Path
 ) -> None:
-    h.run(store, tmp_path / "scratch", "run.steps=1")
+    trainer_runs.run(store, tmp_path / "scratch", "run.steps=1")
     with pytest.raises(FoundryError, match="cannot be resumed: init is None there"):
-        h.run(store, tmp_path / "scratch", "run.steps=2", f"init.weights={tmp_path / 'typo'}")
+        trainer_runs.run(store, tmp_path / "scratch", "run.steps=2", f"init.weights={tmp_path / 'typo'}")
 
 
 def test_keys_that_need_a_run_say_so(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="init.weights: is missing"):
-        h.tiny(store, tmp_path, KEEP)
+        tiny(store, tmp_path, KEEP)
     with pytest.raises(
         UsageError, match="init.normalizer: 'keeep' is none of keep, refit, did you mean 'keep'"
     ):
-        h.tiny(store, tmp_path, "init.normalizer=keeep", "init.weights=x")
+        tiny(store, tmp_path, "init.normalizer=keeep", "init.weights=x")
 
 
 def test_dry_run_and_checkpoint_report_every_dim(
     store: Store, first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["vla", *h.TINY, "data.mix=two", f"run.dir={tmp_path / 'new'}", "--store", store.url]
+    arguments = ["vla", *TINY, "data.mix=two", f"run.dir={tmp_path / 'new'}", "--store", store.url]
     assert run(group, "foundry-train", [*arguments, "--dry-run", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["normalizer"]
     assert len(rows) == 40 and {row["of"] for row in rows} == {"state", "action"}
@@ -260,7 +261,7 @@ def test_dry_run_and_checkpoint_report_every_dim(
 def test_a_checkpoint_of_before_a_key_goes_on_and_is_kept_as_with_its_default(
     store: Store, tmp_path: Path
 ) -> None:
-    h.run(store, tmp_path / "old", "data.mix=seven", "run.steps=2")
+    trainer_runs.run(store, tmp_path / "old", "data.mix=seven", "run.steps=2")
     state_file = Origin.find(str(tmp_path / "old")).folder / "state.json"
     state = json.loads(state_file.read_text())
     for key in ("normalization_scope", "normalization_weights"):
@@ -271,13 +272,13 @@ def test_a_checkpoint_of_before_a_key_goes_on_and_is_kept_as_with_its_default(
     (state_file.parent / "manifest.json").unlink()
     state_file.write_text(json.dumps(state))
     new = ("data.mix=seven", f"init.weights={tmp_path / 'old'}", KEEP)
-    kept = h.resolve_vla(h.tiny(store, tmp_path / "new", *new)).first_scales()
+    kept = resolve_vla(tiny(store, tmp_path / "new", *new)).first_scales()
     assert kept == Origin.find(str(tmp_path / "old")).scales
     with pytest.raises(FoundryError, match="is pooled, it cannot be kept as per_offset"):
-        h.resolve_vla(h.tiny(store, tmp_path, *new, "data.normalization_scope=per_offset")).first_scales()
+        resolve_vla(tiny(store, tmp_path, *new, "data.normalization_scope=per_offset")).first_scales()
     with pytest.raises(FoundryError, match="data.normalization_weights is 'count' there and 'mixture' here"):
-        h.run(store, tmp_path / "old", "data.mix=seven", "data.normalization_weights=mixture")
-    assert h.run(store, tmp_path / "old", "data.mix=seven", "run.steps=3").resumed_from == 2
+        trainer_runs.run(store, tmp_path / "old", "data.mix=seven", "data.normalization_weights=mixture")
+    assert trainer_runs.run(store, tmp_path / "old", "data.mix=seven", "run.steps=3").resumed_from == 2
 
 
 def test_origins_of_equal_runs_are_equal(store: Store, first: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import filelock
 import pytest
-from foundry_testing import trainer_runs as runs
+from foundry_testing.trainer_runs import make_store, run, tiny
 
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.runtime.errors import FoundryError
@@ -70,10 +70,10 @@ def test_a_second_signal_to_the_launcher_kills_ranks_that_do_not_answer(number: 
 
 
 def test_the_launcher_gives_its_ranks_the_versions_that_it_resolved(tmp_path: Path) -> None:
-    store = runs.make_store(tmp_path / "store")
+    store = make_store(tmp_path / "store")
     version = resolve(store, "lift")
-    mixed = runs.tiny(store, "run", "data.mix=lift=1/2,lift@v1=1/4,six=1/4")
-    for config in (runs.tiny(store, "run"), mixed):
+    mixed = tiny(store, "run", "data.mix=lift=1/2,lift@v1=1/4,six=1/4")
+    for config in (tiny(store, "run"), mixed):
         fixed = pinned(config)
         assert f"lift@{version.version_id}" in fixed.data.mix
         assert resolve_vla(fixed).mixture.id == resolve_vla(config).mixture.id
@@ -81,12 +81,12 @@ def test_the_launcher_gives_its_ranks_the_versions_that_it_resolved(tmp_path: Pa
 
 
 def test_a_second_process_does_not_train_the_same_folder(tmp_path: Path) -> None:
-    store = runs.make_store(tmp_path / "store")
+    store = make_store(tmp_path / "store")
     (tmp_path / "run").mkdir()
     with (
         filelock.FileLock(tmp_path / "run" / ".lock"),
         pytest.raises(FoundryError, match="another process is training") as caught,
     ):
-        runs.run(store, tmp_path / "run")
+        run(store, tmp_path / "run")
     assert "run.dir" in (caught.value.hint or "")
-    assert runs.run(store, tmp_path / "run").step == 6
+    assert run(store, tmp_path / "run").step == 6

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from foundry_testing import trainer_runs as h
+from foundry_testing import trainer_runs
+from foundry_testing.trainer_runs import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -24,6 +25,7 @@ from robot_foundry.trainer.models.vit import ViT, space_to_depth
 from robot_foundry.trainer.models.vla import VLA, Draws, Geometry, Inputs, Targets, VLAConfig
 from robot_foundry.trainer.models.vlm import VLM, causal_bias
 from robot_foundry.trainer.tasks.vla.draws import build_draws
+from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 
 
 def count(model: torch.nn.Module) -> int:
@@ -93,7 +95,7 @@ def test_space_to_depth_only_moves_numbers() -> None:
 
 
 def test_spelled_out_attention_is_the_fused_one() -> None:
-    q, k, v = (h.noise(2, 3, 5, 4, seed=i) for i in range(3))
+    q, k, v = (trainer_runs.noise(2, 3, 5, 4, seed=i) for i in range(3))
     allowed = torch.rand(2, 1, 5, 5) > 0.4
     allowed |= torch.eye(5, dtype=torch.bool)
     bias = attention_bias(allowed)
@@ -120,11 +122,11 @@ def make(config: VLAConfig, seed: int) -> VLA:
 @pytest.fixture(scope="module")
 def model() -> VLA:
     """A shrunk model whose zero-initialised parts have been moved, so that everything matters."""
-    config = h.read_recipe(None, [*h.TINY, "data.mix=none"]).model
+    config = read_recipe(None, [*TINY, "data.mix=none"]).model
     built = make(config, seed=0)
     with torch.no_grad():
         for i, parameter in enumerate(built.parameters()):
-            parameter += 0.1 * h.noise(*parameter.shape, seed=i)
+            parameter += 0.1 * trainer_runs.noise(*parameter.shape, seed=i)
     return built
 
 
@@ -141,11 +143,13 @@ def make_inputs(texts: list[str], seed: int = 0) -> Inputs:
     rng = np.random.default_rng(seed)
     images = torch.from_numpy(rng.integers(0, 256, (number, views, 16, 16, 3), dtype=np.uint8))
     draws = Draws(
-        h.noise(number, 3, 4, 6), torch.from_numpy(rng.random((number, 3), np.float32)), h.noise(number, 2, 5)
+        trainer_runs.noise(number, 3, 4, 6),
+        torch.from_numpy(rng.random((number, 3), np.float32)),
+        trainer_runs.noise(number, 2, 5),
     )
     return Inputs(
-        images, view_mask, torch.from_numpy(tokens), torch.from_numpy(obs), h.noise(number, 2, 5), state_mask,
-        Targets(h.noise(number, 4, 6, seed=9), mask, torch.ones(number)), draws,
+        images, view_mask, torch.from_numpy(tokens), torch.from_numpy(obs), trainer_runs.noise(number, 2, 5),
+        state_mask, Targets(trainer_runs.noise(number, 4, 6, seed=9), mask, torch.ones(number)), draws,
     )  # fmt: skip
 
 
@@ -176,7 +180,7 @@ def test_what_is_masked_changes_neither_loss_nor_gradient_nor_sample_by_one_bit(
         total.backward()
         assert int(entries) == 1 * 2 * 5 + 4 * 6 and torch.isfinite(total)
         mask = inputs.targets.mask_BTA
-        noise = torch.where(mask, h.noise(2, 4, 6, seed=5), value if inputs is dirty else 0.0)
+        noise = torch.where(mask, trainer_runs.noise(2, 4, 6, seed=5), value if inputs is dirty else 0.0)
         with torch.no_grad():
             chunk = model.sample(inputs, noise, mask, steps=3)
         assert not chunk[~mask].any()
@@ -224,7 +228,7 @@ def test_the_condition_does_not_depend_on_padding(model: VLA) -> None:
 
 def test_the_loss_starts_at_the_variance_of_the_velocity() -> None:
     """The output is zero at first, so the loss is the mean of |action - noise|²."""
-    built = make(h.read_recipe(None, [*h.TINY, "data.mix=none"]).model, seed=0)
+    built = make(read_recipe(None, [*TINY, "data.mix=none"]).model, seed=0)
     inputs = make_inputs(["pick", "place it"])
     assert inputs.targets is not None and inputs.draws is not None
     velocity = inputs.targets.value_BTA[:, None] - inputs.draws.noise_BNTA
@@ -233,7 +237,7 @@ def test_the_loss_starts_at_the_variance_of_the_velocity() -> None:
 
 
 def test_one_seed_gives_one_initialisation_and_leaves_the_global_generator_alone() -> None:
-    config = h.read_recipe(None, [*h.TINY, "data.mix=none"]).model
+    config = read_recipe(None, [*TINY, "data.mix=none"]).model
     before = torch.get_rng_state()
     first, same, other = (make(config, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
@@ -247,7 +251,7 @@ def test_one_seed_gives_one_initialisation_and_leaves_the_global_generator_alone
 
 @pytest.mark.parametrize("shape", [(), (2,), (2, 4), (2, 4, 1)])
 def test_interpolate_runs_from_noise_to_action_along_its_velocity(shape: tuple[int, ...]) -> None:
-    action, noise = h.noise(2, 4, 3), h.noise(2, 4, 3, seed=1)
+    action, noise = trainer_runs.noise(2, 4, 3), trainer_runs.noise(2, 4, 3, seed=1)
     start, velocity = interpolate(action, noise, torch.zeros(shape))
     end, _ = interpolate(action, noise, torch.ones(shape))
     assert torch.equal(start, noise) and torch.equal(end, action)
@@ -259,7 +263,7 @@ def test_interpolate_runs_from_noise_to_action_along_its_velocity(shape: tuple[i
 @given(steps=st.integers(1, 24), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=25)
 def test_euler_is_exact_on_a_straight_field_for_any_number_of_steps(steps: int, seed: int) -> None:
-    noise, target = h.noise(2, 4, 3, seed=seed), h.noise(2, 4, 3, seed=seed + 100)
+    noise, target = trainer_runs.noise(2, 4, 3, seed=seed), trainer_runs.noise(2, 4, 3, seed=seed + 100)
     times: list[float] = []
 
     def velocity(x: Tensor, t: float) -> Tensor:
@@ -328,8 +332,8 @@ def test_a_head_keeps_both_modes_of_a_bimodal_target() -> None:
 
 
 def test_per_step_times_equal_one_time_where_they_agree(model: VLA) -> None:
-    x, mask = h.noise(2, 4, 6), torch.ones(2, 4, 6, dtype=torch.bool)
-    prefix, t = h.noise(2, 3, 16, seed=3), torch.tensor([[0.2], [0.7]])
+    x, mask = trainer_runs.noise(2, 4, 6), torch.ones(2, 4, 6, dtype=torch.bool)
+    prefix, t = trainer_runs.noise(2, 3, 16, seed=3), torch.tensor([[0.2], [0.7]])
     with torch.no_grad():
         assert torch.allclose(
             model.head(x, t, prefix, mask), model.head(x, t.expand(2, 4), prefix, mask), atol=1e-5
@@ -342,7 +346,7 @@ def test_per_step_times_equal_one_time_where_they_agree(model: VLA) -> None:
 
 def test_reading_one_position_is_the_whole_block_there() -> None:
     block = Block(16, 4, 2, 32, "swiglu", norm=torch.nn.RMSNorm, bias=False)
-    x, at = h.noise(3, 7, 16), torch.tensor([6, 0, 3])
+    x, at = trainer_runs.noise(3, 7, 16), torch.tensor([6, 0, 3])
     bias = causal_bias(torch.tensor([[True] * 7, [True] * 7, [True, False] + [True] * 5]))
     rope = rope_tables(7, 4, 100.0, x.device)
     whole, read = block(x, bias, rope), block(x, bias, rope, at)

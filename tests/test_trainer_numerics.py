@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from foundry_testing import trainer_runs as h
+from foundry_testing.trainer_runs import make_store, noise, records, run, tensors, tiny
 
 from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.store import Store
@@ -24,6 +24,7 @@ from robot_foundry.trainer.optim.optimizers import OptimConfig, Optimizers, para
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.tasks.vla.inputs import InputMaker, build_inputs
 from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 from robot_foundry.trainer.tasks.vla.scales import fit_scales
 from robot_foundry.windows.chunk_statistics import representation_statistics
 
@@ -32,7 +33,7 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return h.make_store(tmp_path_factory.mktemp("store"))
+    return make_store(tmp_path_factory.mktemp("store"))
 
 
 # --- optimisers -------------------------------------------------------------------------------------------
@@ -49,8 +50,8 @@ class Toy(torch.nn.Module):
         self.backbone.embedding = torch.nn.Embedding(3, 4)
         self.out = torch.nn.Linear(4, 2)
         for i, parameter in enumerate(self.parameters()):
-            parameter.data = h.noise(*parameter.shape, seed=i)
-            parameter.grad = h.noise(*parameter.shape, seed=100 + i)
+            parameter.data = noise(*parameter.shape, seed=i)
+            parameter.grad = noise(*parameter.shape, seed=100 + i)
 
 
 def test_matrices_decay_and_muon_takes_those_in_blocks() -> None:
@@ -99,7 +100,7 @@ def test_a_step_that_is_not_finite_changes_nothing(optimizer: str) -> None:
     optimizers.step(torch.tensor(False), 1.0)
     assert bits() == before
     for i, parameter in enumerate(model.parameters()):
-        parameter.grad = h.noise(*parameter.shape, seed=100 + i)
+        parameter.grad = noise(*parameter.shape, seed=100 + i)
     optimizers.step(torch.tensor(True), 1.0)
     assert all(a != b for a, b in zip(bits(), before, strict=True))
 
@@ -122,7 +123,7 @@ def test_a_step_that_is_not_finite_leaves_the_average_alone() -> None:
     skipping, plain = (Ema(model, power=0.75, maximum=0.9) for _ in range(2))
     for step, finite in enumerate((True, False, True, False)):
         for parameter in model.parameters():
-            parameter.data = h.noise(*parameter.shape, seed=step)
+            parameter.data = noise(*parameter.shape, seed=step)
         skipping.update(step, torch.tensor(finite))
         if finite:
             plain.update(step, torch.tensor(True))
@@ -156,13 +157,13 @@ def test_a_spoiled_step_is_skipped_and_counted(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _spoil(monkeypatch, {0})
-    outcome = h.run(store, tmp_path, "run.steps=2", "optim.ema_max=0")
-    assert [r["skipped"] for r in h.records(tmp_path) if "skipped" in r] == [1, 1]
-    assert h.records(tmp_path)[0]["loss"] is None
+    outcome = run(store, tmp_path, "run.steps=2", "optim.ema_max=0")
+    assert [r["skipped"] for r in records(tmp_path) if "skipped" in r] == [1, 1]
+    assert records(tmp_path)[0]["loss"] is None
     assert checkpoint.read_json(outcome.checkpoint, "state.json")["skipped"] == 1
     # Where the output is zero only the output learns: with step 0 skipped, all else is as initialised.
-    one = h.run(store, tmp_path / "one", "run.steps=1", "optim.ema_max=0")
-    ours, first = h.tensors(outcome.checkpoint), h.tensors(one.checkpoint)
+    one = run(store, tmp_path / "one", "run.steps=1", "optim.ema_max=0")
+    ours, first = tensors(outcome.checkpoint), tensors(one.checkpoint)
     blocks = [name for name in ours if name.startswith("model/") and ".blocks." in name]
     assert all(torch.equal(ours[name], first[name]) for name in blocks)
     assert all(torch.isfinite(tensor).all() for tensor in ours.values())
@@ -173,7 +174,7 @@ def test_too_many_spoiled_steps_in_a_row_end_the_run(
 ) -> None:
     _spoil(monkeypatch, {1, 2, 3})
     with pytest.raises(FoundryError, match="the last 3 steps before step 4 had a gradient"):
-        h.run(store, tmp_path, "run.max_skipped=3")
+        run(store, tmp_path, "run.max_skipped=3")
 
 
 def test_a_streak_that_ended_before_the_record_ends_the_run(
@@ -181,8 +182,8 @@ def test_a_streak_that_ended_before_the_record_ends_the_run(
 ) -> None:
     _spoil(monkeypatch, {1, 2, 3})
     with pytest.raises(FoundryError, match="3 steps in a row before step 6 had a gradient"):
-        h.run(store, tmp_path, "run.max_skipped=3", "run.log_every=6", "run.save_every=6")
-    assert h.run(store, tmp_path / "more", "run.max_skipped=4", "run.log_every=6").skipped == 3
+        run(store, tmp_path, "run.max_skipped=3", "run.log_every=6", "run.save_every=6")
+    assert run(store, tmp_path / "more", "run.max_skipped=4", "run.log_every=6").skipped == 3
 
 
 def test_a_streak_is_exact_over_records_and_restarts() -> None:
@@ -217,15 +218,15 @@ def test_a_model_that_counts_otherwise_than_its_batch_is_caught() -> None:
 
 
 def test_bf16_keeps_the_weights_in_fp32_and_trains(store: Store, tmp_path: Path) -> None:
-    outcome = h.run(store, tmp_path, "run.steps=2", "run.precision=bf16")
-    assert {tensor.dtype for tensor in h.tensors(outcome.checkpoint).values()} == {torch.float32}
-    full = h.run(store, tmp_path / "fp32", "run.steps=2")
+    outcome = run(store, tmp_path, "run.steps=2", "run.precision=bf16")
+    assert {tensor.dtype for tensor in tensors(outcome.checkpoint).values()} == {torch.float32}
+    full = run(store, tmp_path / "fp32", "run.steps=2")
     assert outcome.loss == pytest.approx(full.loss, rel=0.02) and outcome.loss != full.loss
 
 
 def test_training_lowers_the_loss_it_is_measured_by(store: Store, tmp_path: Path) -> None:
-    h.run(store, tmp_path, "run.steps=60", "run.save_every=60", "run.log_every=20", "optim.lr=0.01")
-    losses = [record["loss"] for record in h.records(tmp_path) if "loss" in record]
+    run(store, tmp_path, "run.steps=60", "run.save_every=60", "run.log_every=20", "optim.lr=0.01")
+    losses = [record["loss"] for record in records(tmp_path) if "loss" in record]
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -236,18 +237,18 @@ MIXED = "data.mix=seven=1,six=1"
 
 def test_robots_with_other_joints_train_together(store: Store, tmp_path: Path) -> None:
     """The union holds 7 + 6 joints of their own; each robot's rows count its own dims alone."""
-    config = h.tiny(store, tmp_path, MIXED)
-    job = h.resolve_vla(config)
+    config = tiny(store, tmp_path, MIXED)
+    job = resolve_vla(config)
     spaces = job.spaces
     assert (len(spaces.state), [len(d.action) for d in spaces.datasets]) == (10 + 13, [16 + 1, 15 + 1])
-    outcome = h.run(store, tmp_path, MIXED)
+    outcome = run(store, tmp_path, MIXED)
     assert 0 < outcome.loss < 5
-    weights = h.tensors(outcome.checkpoint)
+    weights = tensors(outcome.checkpoint)
     assert weights["model/head.action_out.weight"].shape[0] == 23
 
 
 def _one_batch(store: Store, config: Any) -> tuple[Any, Any, Any]:
-    job = h.resolve_vla(config)
+    job = resolve_vla(config)
     scales = fit_scales(job.opened, config, job.spaces)
     loader = load(job.mixture, config.data.window, seed=0, global_batch=8, store=store, threads=0)
     return job, scales, loader.batch(0)
@@ -257,7 +258,7 @@ def _one_batch(store: Store, config: Any) -> tuple[Any, Any, Any]:
 def test_a_row_is_the_same_whatever_shares_its_batch(
     store: Store, tmp_path: Path, normalization: str
 ) -> None:
-    config = h.tiny(store, tmp_path, MIXED, f"data.normalization={normalization}")
+    config = tiny(store, tmp_path, MIXED, f"data.normalization={normalization}")
     job, scales, batch = _one_batch(store, config)
     assert len(scales.action) == (1 if normalization == "merged" else 2)
     prepare = InputMaker.of(config, job.spaces, scales)
@@ -271,7 +272,7 @@ def test_a_row_is_the_same_whatever_shares_its_batch(
 
 
 def test_scales_are_each_datasets_own_when_asked(store: Store, tmp_path: Path) -> None:
-    config = h.tiny(store, tmp_path, MIXED, "data.normalization=per_dataset")
+    config = tiny(store, tmp_path, MIXED, "data.normalization=per_dataset")
     job, scales, batch = _one_batch(store, config)
     _, statistics = representation_statistics(as_mixture(store, "six"), horizon=4)
     alone = Normalizer.fit(statistics)
@@ -282,12 +283,12 @@ def test_scales_are_each_datasets_own_when_asked(store: Store, tmp_path: Path) -
     expected = alone.normalize(batch.action_BTA[rows][..., at])
     counted = batch.step_mask_BT[rows]
     assert counted.any() and np.allclose(found[counted], expected[counted], atol=1e-6)
-    merged = fit_scales(job.opened, h.tiny(store, tmp_path, MIXED), job.spaces)
+    merged = fit_scales(job.opened, tiny(store, tmp_path, MIXED), job.spaces)
     assert merged.action[0].scalings != scales.action[0].scalings != scales.action[1].scalings
 
 
 def test_a_camera_that_one_robot_lacks_is_masked_for_it(store: Store, tmp_path: Path) -> None:
-    config = h.tiny(store, tmp_path, MIXED)
+    config = tiny(store, tmp_path, MIXED)
     job, scales, batch = _one_batch(store, config)
     inputs = build_inputs(batch, scales=scales, tokenizer=ByteTokenizer(8), roles=("primary",), targets=False)
     six = batch.dataset_B == job.spaces.dataset("six")
@@ -295,8 +296,8 @@ def test_a_camera_that_one_robot_lacks_is_masked_for_it(store: Store, tmp_path: 
 
 
 def test_spaces_survive_their_file(store: Store, tmp_path: Path) -> None:
-    config = h.tiny(store, tmp_path, MIXED)
-    job = h.resolve_vla(config)
+    config = tiny(store, tmp_path, MIXED)
+    job = resolve_vla(config)
     spaces = mixture_spaces(job.opened, config)
     assert type(spaces).from_json(spaces.to_json()) == spaces
     with pytest.raises(FoundryError, match="was not trained on 'sevn', did you mean 'seven'"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import h5py
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing.trainer_runs import TINY, records, run, tiny
 from make_robomimic import make
 
 from robot_foundry.catalog.store import Store
@@ -43,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def scales(store: Store, name: str, scope: str) -> Any:
-    config = h.tiny(store, "unused", f"data.mix={name}", f"data.normalization_scope={scope}", *BY_TIME)
+    config = tiny(store, "unused", f"data.mix={name}", f"data.normalization_scope={scope}", *BY_TIME)
     job = resolve_vla(config)
     return fit_scales(job.opened, config, job.spaces)
 
@@ -65,7 +65,7 @@ def test_one_bad_frame_leaves_the_scales_as_they_are(store: Store, name: str, sc
 def test_the_frame_is_named_before_anything_is_trained(
     store: Store, scope: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    overrides = (*h.TINY, *BY_TIME, "data.mix=two", f"data.normalization_scope={scope}")
+    overrides = (*TINY, *BY_TIME, "data.mix=two", f"data.normalization_scope={scope}")
     arguments = ["vla", *overrides, "--dry-run", "--store", store.url]
     assert run_command(group, "foundry-train", arguments) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "outlier" in line]
@@ -82,5 +82,5 @@ def test_a_run_tells_it_before_its_first_step(store: Store, tmp_path: Path) -> N
         warnings.catch_warnings(action="error", category=FoundryWarning),
         pytest.raises(FoundryWarning, match=r"right\.ee_position\.x has an outlier of .*: frame 20 of"),
     ):
-        h.run(store, tmp_path, *BY_TIME, "data.mix=two")
-    assert checkpoint.latest(tmp_path) is None and h.records(tmp_path) == []
+        run(store, tmp_path, *BY_TIME, "data.mix=two")
+    assert checkpoint.latest(tmp_path) is None and records(tmp_path) == []

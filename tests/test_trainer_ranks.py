@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing.trainer_runs import TINY, make_store, run, run_phases
 from torch._C._distributed_c10d import TCPStore
 
 from robot_foundry.catalog.store import Store
@@ -25,14 +25,14 @@ HANG_S = 300  # no phase takes a tenth of it
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return h.make_store(tmp_path_factory.mktemp("store"))
+    return make_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
 def root(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of one rank, of which some ranks will see less than others."""
     root = tmp_path_factory.mktemp("runs")
-    h.run(store, root / "here" / "run")
+    run(store, root / "here" / "run")
     for name in ("there", "changed", "empty", "newer"):
         shutil.copytree(root / "here", root / name)
     (root / "lag").mkdir()
@@ -50,7 +50,7 @@ def ended(store: Store, root: Path) -> Any:
 
     def phase(first: str, second: str, *more: str, **second_has: Any) -> dict[str, Any]:
         ranks = {"0": {"folder": str(root / first)}, "1": {"folder": str(root / second), **second_has}}
-        return {"size": 2, "arguments": ["vla", *h.TINY, *where, *more], "ranks": ranks}
+        return {"size": 2, "arguments": ["vla", *TINY, *where, *more], "ranks": ranks}
 
     def fresh(name: str, *more: str, second: str = "here", **second_has: Any) -> dict[str, Any]:
         return phase("here", second, f"run.dir={name}", "run.steps=4", *more, **second_has)
@@ -75,7 +75,7 @@ def ended(store: Store, root: Path) -> Any:
         },
         "stuck": {**fresh("stuck", environment=STOPPED), "insist": "SIGTERM"},
     }
-    done = h.run_phases(list(phases.values()), timeout=HANG_S)
+    done = run_phases(list(phases.values()), timeout=HANG_S)
     assert done.returncode == 0, done.stderr
     codes, texts = json.loads(done.stdout.splitlines()[-1]), done.stderr.split("== a phase\n")[1:]
     pairs = zip(phases, codes, texts, strict=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing.trainer_runs import TINY, make_store, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -28,7 +29,7 @@ from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return h.make_store(tmp_path_factory.mktemp("store"))
+    return make_store(tmp_path_factory.mktemp("store"))
 
 
 def problems(*overrides: str, recipe: Path | None = None) -> list[str]:
@@ -137,7 +138,7 @@ def test_layers_and_presets() -> None:
     config = read_recipe(None, ["data.mix={sim: 0.6, real: 0.4}", "model.head.depth=2", "run.steps=7"])
     assert config.data.mix == "sim=0.6,real=0.4"
     assert (config.num_steps, config.run.samples) == (7, None)
-    assert config.model.head == h.replace(FLOWS["flow_tiny"], depth=2)
+    assert config.model.head == replace(FLOWS["flow_tiny"], depth=2)
     assert read_recipe(None, ["data.mix=sim=0.6,real=0.4"]).data.mix == "sim=0.6,real=0.4"
     larger = read_recipe(
         None, ["data.mix=a", "model.backbone.decoder=llm_100m", "model.head.preset=flow_100m"]
@@ -222,7 +223,7 @@ def test_a_run_ends_with_its_losses_and_the_next_command(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pointer = tmp_path / "versions" / "policy.json"
-    arguments = ("vla", *h.TINY, "data.mix=lift", f"run.dir={tmp_path}", "run.steps=2", "--store", store.url)
+    arguments = ("vla", *TINY, "data.mix=lift", f"run.dir={tmp_path}", "run.steps=2", "--store", store.url)
     arguments += ("--pointer", str(pointer))
     code, out, err = foundry(capsys, *arguments)
     assert code == 0, err
@@ -243,7 +244,7 @@ def test_what_a_stored_mixture_holds_out_is_not_overridden_in_silence(store: Sto
     commit_mixture(make_mixture(store, {"lift": 1}, val_fraction="1/3"), "third")
 
     def job(*overrides: str) -> Any:
-        return resolve_vla(h.tiny(store, tmp_path, *overrides))
+        return resolve_vla(tiny(store, tmp_path, *overrides))
 
     stored = job("data.mix=third")
     selection = stored.mixture.components[0].selection

@@ -14,19 +14,31 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing.trainer_runs import (
+    TINY,
+    differing,
+    largest_difference,
+    make_store,
+    noise,
+    records,
+    run,
+    run_phases,
+    tiny,
+)
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError, Preempted
 from robot_foundry.trainer.checkpoints import checkpoint, tensors
 from robot_foundry.trainer.ranks.launch import run_ranks
+from robot_foundry.trainer.run import run_task
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 KILLED = -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return h.make_store(tmp_path_factory.mktemp("store"))
+    return make_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +48,7 @@ def ranks(store: Store, tmp_path_factory: pytest.TempPathFactory) -> SimpleNames
 
     def phase(size: int, name: str, kill: str | None = None, *more: str) -> dict[str, Any]:
         where = ("data.mix=lift", f"data.store={store.url}", f"run.dir={root / name}")
-        return {"size": size, "arguments": ["vla", *h.TINY, *where, *more], "kill": kill}
+        return {"size": size, "arguments": ["vla", *TINY, *where, *more], "kill": kill}
 
     phases = [
         phase(1, "killed", "train-step:5"),
@@ -46,14 +58,14 @@ def ranks(store: Store, tmp_path_factory: pytest.TempPathFactory) -> SimpleNames
         phase(2, "two-killed"),
         phase(2, "two-short", None, "run.steps=2", "run.accumulate=2"),
     ]
-    done = h.run_phases(phases, timeout=None)
+    done = run_phases(phases, timeout=None)
     assert done.returncode == 0, done.stderr
     return SimpleNamespace(root=root, codes=json.loads(done.stdout.splitlines()[-1]), text=done.stderr)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return h.run(store, tmp_path_factory.mktemp("undisturbed"))
+    return run(store, tmp_path_factory.mktemp("undisturbed"))
 
 
 def test_a_killed_run_ends_bit_for_bit_like_one_never_killed(
@@ -62,11 +74,11 @@ def test_a_killed_run_ends_bit_for_bit_like_one_never_killed(
     assert ranks.codes[0] == [KILLED], ranks.text
     killed = ranks.root / "killed"
     assert checkpoint.latest(killed).name == "step-00000004"
-    outcome = h.run(store, killed)
+    outcome = run(store, killed)
     assert outcome.resumed_from == 4
-    assert h.differing(outcome.checkpoint, undisturbed.checkpoint) == []
+    assert differing(outcome.checkpoint, undisturbed.checkpoint) == []
     assert outcome.weights == undisturbed.weights
-    assert h.records(killed) == h.records(undisturbed.run_dir)
+    assert records(killed) == records(undisturbed.run_dir)
 
 
 def test_a_checkpoint_killed_before_its_rename_does_not_exist(
@@ -78,31 +90,31 @@ def test_a_checkpoint_killed_before_its_rename_does_not_exist(
         "step-00000002",
         "step-00000004.tmp",
     ]
-    outcome = h.run(store, run_dir)
+    outcome = run(store, run_dir)
     assert outcome.resumed_from == 2
-    assert h.differing(outcome.checkpoint, undisturbed.checkpoint) == []
+    assert differing(outcome.checkpoint, undisturbed.checkpoint) == []
     assert not list((run_dir / "checkpoints").glob("*.tmp"))
 
 
 def test_two_killed_ranks_end_bit_for_bit_like_two_never_killed(ranks: SimpleNamespace) -> None:
     assert ranks.codes[2:5] == [[0, 0], [KILLED, KILLED], [0, 0]], ranks.text
     whole, resumed = (checkpoint.latest(ranks.root / name) for name in ("two", "two-killed"))
-    assert h.differing(whole, resumed) == []
-    assert h.records(ranks.root / "two") == h.records(ranks.root / "two-killed")
+    assert differing(whole, resumed) == []
+    assert records(ranks.root / "two") == records(ranks.root / "two-killed")
 
 
 def test_ranks_and_microbatches_change_rounding_alone(
     store: Store, ranks: SimpleNamespace, tmp_path: Path
 ) -> None:
     assert ranks.codes[5] == [0, 0], ranks.text
-    whole = h.run(store, tmp_path / "1", "run.steps=2")
-    runs = [h.run(store, tmp_path / n, "run.steps=2", f"run.accumulate={n}").run_dir for n in "24"]
+    whole = run(store, tmp_path / "1", "run.steps=2")
+    runs = [run(store, tmp_path / n, "run.steps=2", f"run.accumulate={n}").run_dir for n in "24"]
     for run_dir in (*runs, ranks.root / "two-short"):
         other = checkpoint.latest(run_dir)
         # First moments are linear in the gradients; of the two steps the second reaches every weight.
         moments = ("/exp_avg", "/momentum_buffer")
-        assert h.largest_difference(whole.checkpoint, other, moments) < 1e-6
-        ours, theirs = ([r["loss"] for r in h.records(d) if "loss" in r] for d in (whole.run_dir, run_dir))
+        assert largest_difference(whole.checkpoint, other, moments) < 1e-6
+        ours, theirs = ([r["loss"] for r in records(d) if "loss" in r] for d in (whole.run_dir, run_dir))
         assert ours == pytest.approx(theirs, rel=1e-6)
 
 
@@ -110,14 +122,14 @@ def test_ranks_and_microbatches_change_rounding_alone(
 def test_a_stop_request_saves_and_the_same_command_goes_on(
     store: Store, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    job = h.resolve_vla(h.tiny(store, tmp_path))
+    job = resolve_vla(tiny(store, tmp_path))
     _signal_at_step(monkeypatch, 3, number)
     with pytest.raises(Preempted, match=f"stopped by {number.name} at step 3 of 6"):
-        h.run_task(job, quiet=True)
+        run_task(job, quiet=True)
     assert checkpoint.latest(tmp_path).name == "step-00000003"
-    outcome = h.run_task(job, quiet=True)
+    outcome = run_task(job, quiet=True)
     assert (outcome.resumed_from, outcome.step) == (3, 6)
-    assert h.differing(outcome.checkpoint, undisturbed.checkpoint) == []
+    assert differing(outcome.checkpoint, undisturbed.checkpoint) == []
 
 
 def test_ctrl_c_saves_before_it_interrupts(
@@ -125,7 +137,7 @@ def test_ctrl_c_saves_before_it_interrupts(
 ) -> None:
     _signal_at_step(monkeypatch, 1, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        h.run(store, tmp_path)
+        run(store, tmp_path)
     assert checkpoint.latest(tmp_path).name == "step-00000001"
 
 
@@ -141,13 +153,13 @@ def _signal_at_step(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.S
 
 
 def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(store: Store, tmp_path: Path) -> None:
-    h.run(store, tmp_path, "run.steps=2")
-    before = h.records(tmp_path)
-    again = h.run(store, tmp_path, "run.steps=2")
-    assert (again.resumed_from, again.step, h.records(tmp_path)) == (2, 2, before)
-    assert h.run(store, tmp_path, "run.steps=3").resumed_from == 2
+    run(store, tmp_path, "run.steps=2")
+    before = records(tmp_path)
+    again = run(store, tmp_path, "run.steps=2")
+    assert (again.resumed_from, again.step, records(tmp_path)) == (2, 2, before)
+    assert run(store, tmp_path, "run.steps=3").resumed_from == 2
     with pytest.raises(FoundryError, match="at step 3 already, beyond the 1 asked"):
-        h.run(store, tmp_path, "run.steps=1")
+        run(store, tmp_path, "run.steps=1")
 
 
 @pytest.mark.parametrize(
@@ -162,23 +174,23 @@ def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(store: Store, 
 )
 def test_another_run_is_not_resumed(store: Store, undisturbed: Any, override: str, named: str) -> None:
     with pytest.raises(FoundryError, match=named) as caught:
-        h.run(store, undisturbed.run_dir, override)
+        run(store, undisturbed.run_dir, override)
     assert "run.dir=" in caught.value.hint
 
 
 def test_only_what_was_asked_is_kept(store: Store, tmp_path: Path) -> None:
-    h.run(store, tmp_path, "run.save_every=1", "run.keep_last=2", "run.keep_every=3")
+    run(store, tmp_path, "run.save_every=1", "run.keep_last=2", "run.keep_every=3")
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["step-00000003", "step-00000005", "step-00000006"]
 
 
 def test_metrics_after_the_resumed_step_and_half_lines_are_dropped(store: Store, tmp_path: Path) -> None:
-    h.run(store, tmp_path, "run.steps=2")
-    before = h.records(tmp_path)
+    run(store, tmp_path, "run.steps=2")
+    before = records(tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "loss": 1.0}\n{"step": 4, "lo')
-    h.run(store, tmp_path, "run.steps=2")
-    assert h.records(tmp_path) == before
+    run(store, tmp_path, "run.steps=2")
+    assert records(tmp_path) == before
 
 
 class _Payload:
@@ -216,7 +228,7 @@ def test_damaged_and_unfitting_checkpoints_are_named(undisturbed: Any, tmp_path:
     with pytest.raises(FoundryError, match=r"\.metadata is refused"):
         tensors.load(tmp_path, {})
     with pytest.raises(FoundryError, match=r"has no model/nothing, the model needs \(3,\)"):
-        tensors.load(undisturbed.checkpoint, {"model/nothing": h.noise(3)})
+        tensors.load(undisturbed.checkpoint, {"model/nothing": noise(3)})
     with pytest.raises(FoundryError, match="holds no complete checkpoint"):
         checkpoint.find(tmp_path)
 

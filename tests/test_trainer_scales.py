@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing.trainer_runs import make_store, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.normalizer_report import report
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 from robot_foundry.trainer.tasks.vla.scales import fit_scales, scales_from_json, scales_to_json
 
 SCOPES = [(a, b) for a in ("merged", "per_dataset") for b in ("pooled", "per_offset")]
@@ -21,15 +22,15 @@ REPRESENTATIONS = ("relative_tool", "relative_base", "absolute", "delta+relative
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Normalisers of every scope and representation for two robots, and a batch of both."""
-    store = h.make_store(tmp_path_factory.mktemp("store"))
+    store = make_store(tmp_path_factory.mktemp("store"))
     found = {}
     for representation in REPRESENTATIONS:
         for datasets, steps in SCOPES:
-            config = h.tiny(
+            config = tiny(
                 store, "unused", "data.mix=seven=1,six=1", f"data.normalization={datasets}",
                 f"data.normalization_scope={steps}", f"data.window.representation={representation}",
             )  # fmt: skip
-            job = h.resolve_vla(config)
+            job = resolve_vla(config)
             with load(job.mixture, config.data.window, seed=0, global_batch=24, store=store) as loader:
                 batch = loader.batch(0)
             found[representation, datasets, steps] = fit_scales(job.opened, config, job.spaces), batch

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from foundry_testing import trainer_runs as h
+from foundry_testing.trainer_runs import TINY, make_store, run, run_phases, tiny
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
@@ -27,7 +27,7 @@ LONG = ("run.steps=12", "run.eval_samples=32")  # in batches of 8
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A store in which frame 3 of each episode has one changed byte, and the names of those members."""
-    store = h.make_store(tmp_path_factory.mktemp("store"))
+    store = make_store(tmp_path_factory.mktemp("store"))
     names = {}
     for tar in sorted(Path(store.storage.local_path("shards/lift")).glob("*.tar")):
         with tarfile.open(tar) as opened:
@@ -47,7 +47,7 @@ def whole(damaged: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) ->
     """A run that nothing stopped, and what it told."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        outcome = h.run(damaged.store, tmp_path_factory.mktemp("whole"), *LONG)
+        outcome = run(damaged.store, tmp_path_factory.mktemp("whole"), *LONG)
     told = [str(w.message) for w in caught if issubclass(w.category, FoundryWarning)]
     return SimpleNamespace(outcome=outcome, told=told)
 
@@ -56,7 +56,7 @@ def of_loaders(store: Store) -> dict[str, list[Any]]:
     """What loaders of their own replace in the batches of such a run, by split."""
     found = {}
     for split, batches in (("train", 12), ("val", 4)):
-        window = h.tiny(store, "none").data.window
+        window = tiny(store, "none").data.window
         with load("lift", window, seed=0, global_batch=8, store=store, split=split) as loader:
             for b in range(batches):
                 loader.batch(b)
@@ -100,11 +100,11 @@ def test_a_stopped_run_counts_and_tells_on(
     damaged: SimpleNamespace, whole: SimpleNamespace, tmp_path: Path
 ) -> None:
     with warnings.catch_warnings(action="ignore", category=FoundryWarning):
-        first = h.run(damaged.store, tmp_path, "run.steps=5", "run.eval_samples=32")
+        first = run(damaged.store, tmp_path, "run.steps=5", "run.eval_samples=32")
     early = {entry["member"] for entry in checkpoint.read_json(first.checkpoint, "lineage.json")["damaged"]}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        outcome = h.run(damaged.store, tmp_path, *LONG)
+        outcome = run(damaged.store, tmp_path, *LONG)
     told = [str(w.message) for w in caught if issubclass(w.category, FoundryWarning)]
     assert outcome.resumed_from == 5
     assert outcome.substituted == whole.outcome.substituted
@@ -115,8 +115,8 @@ def test_ranks_count_together_and_the_first_tells(
     damaged: SimpleNamespace, whole: SimpleNamespace, tmp_path: Path
 ) -> None:
     where = ("data.mix=lift", f"data.store={damaged.store.url}", f"run.dir={tmp_path}", *LONG)
-    phase = {"size": 2, "arguments": ["vla", *h.TINY, *where], "kill": "train-step:7"}
-    done = h.run_phases([phase, {**phase, "kill": None}])
+    phase = {"size": 2, "arguments": ["vla", *TINY, *where], "kill": "train-step:7"}
+    done = run_phases([phase, {**phase, "kill": None}])
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])[1] == [0, 0], done.stderr
     state = checkpoint.read_json(checkpoint.find(tmp_path), "state.json")
@@ -142,9 +142,9 @@ def test_above_a_share_of_the_samples_the_run_ends(
             FoundryError, match=r"samples were corrupt, above the limit of \d+ among \d+; the last, sample"
         ) as ended,
     ):
-        h.run(damaged.store, tmp_path, *LONG, "run.max_substituted=0.01")
+        run(damaged.store, tmp_path, *LONG, "run.max_substituted=0.01")
     assert re.match(
         r"foundry-data validate [a-z]+@[0-9a-f]{12} --deep names all of them", str(ended.value.hint)
     )
     with warnings.catch_warnings(action="ignore", category=FoundryWarning):
-        assert h.run(damaged.store, tmp_path, *LONG, "run.max_substituted=0.9").step == 12
+        assert run(damaged.store, tmp_path, *LONG, "run.max_substituted=0.9").step == 12

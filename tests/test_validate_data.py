@@ -9,7 +9,8 @@ from pathlib import Path
 
 import h5py
 import pytest
-from foundry_testing import reach_stores as h
+from foundry_testing import reach_stores
+from foundry_testing.reach_stores import found
 
 from robot_foundry.checks.rules import CHECKS
 from robot_foundry.cli.foundry_data import group
@@ -18,9 +19,8 @@ from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.ingest import ingest
 from robot_foundry.ingest.spec.spec_files import load_spec
 
-found = h.found
 # Fixtures.
-made = h.made
+made = reach_stores.made
 SAMPLES = os.environ.get("FOUNDRY_SAMPLES")
 LIFT = "hdf5/lift_human_replay_robomimic_image84.hdf5"
 

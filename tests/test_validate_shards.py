@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from foundry_testing import reach_stores as h
+from foundry_testing import reach_stores
+from foundry_testing.reach_stores import checks, flip, folder_of, found, member, tar_of
+from make_robomimic import make
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.validation.validate import validate
@@ -16,10 +18,8 @@ from robot_foundry.ingest.remapping import remap, spec_of
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.shards.index import read_index
 
-make, found, checks, tar_of, member, flip = h.make, h.found, h.checks, h.tar_of, h.member, h.flip
-folder_of = h.folder_of
 # Fixtures.
-made, store = h.made, h.store
+made, store = reach_stores.made, reach_stores.store
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from foundry_testing import reach_stores as h
+from foundry_testing import reach_stores
+from foundry_testing.reach_stores import checks, folder_of, found, tar_of
 
 from robot_foundry.catalog.manifest import Manifest, TableFile, commit, read_manifest
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture
@@ -23,9 +24,8 @@ from robot_foundry.normalization.digest import Digest
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.sealed import seal
 
-found, checks, tar_of, folder_of = h.found, h.checks, h.tar_of, h.folder_of
 # Fixtures.
-made, store = h.made, h.store
+made, store = reach_stores.made, reach_stores.store
 
 
 def recommitted(store, **changed):

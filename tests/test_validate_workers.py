@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import h5py
 import pytest
-from foundry_testing import reach_stores as h
+from foundry_testing import reach_stores
+from foundry_testing.reach_stores import flip, folder_of, found, member, tar_of
 
 from robot_foundry.catalog.manifest import Manifest, read_manifest
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import Options, run
 
-found, tar_of, member, flip, folder_of = h.found, h.tar_of, h.member, h.flip, h.folder_of
 # Fixtures.
-made, store = h.made, h.store
+made, store = reach_stores.made, reach_stores.store
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import window_loaders as h
+from foundry_testing.window_loaders import flagged_version, open_loader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,8 +22,6 @@ from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.windows.chunk_statistics import chunk_statistics
 from robot_foundry.windows.window import WindowSpec
-
-open_loader, flagged_version = h.open_loader, h.flagged_version
 
 
 def test_flags_skip_mask_and_weigh(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import loader_fixtures
-from foundry_testing import window_loaders as h
+from foundry_testing.loader_fixtures import write_version
+from foundry_testing.window_loaders import flagged_version, open_loader
 
 from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.store import Store
@@ -22,7 +22,6 @@ from robot_foundry.windows.mixtures import warnings_for, window_rows
 from robot_foundry.windows.timing import Steps, Timing
 from robot_foundry.windows.window import WindowSpec
 
-open_loader, flagged_version = h.open_loader, h.flagged_version
 WEIGHTS = {"sim": 0.5, "real": 0.5}
 
 
@@ -30,8 +29,8 @@ WEIGHTS = {"sim": 0.5, "real": 0.5}
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """'sim' at 20 Hz and 'real' at 10 Hz, with flaws."""
     store = Store(tmp_path_factory.mktemp("store"))
-    loader_fixtures.write_version(store, "sim", [[12, 19], [17]], cameras={"primary": (16, 16)})
-    loader_fixtures.write_version(store, "real", [[11, 2], [23]], cameras={"primary": (16, 16)}, fps=10.0)
+    write_version(store, "sim", [[12, 19], [17]], cameras={"primary": (16, 16)})
+    write_version(store, "real", [[11, 2], [23]], cameras={"primary": (16, 16)}, fps=10.0)
     return store
 
 
@@ -182,7 +181,7 @@ def test_seconds_need_a_rate_that_they_fit() -> None:
 
 def test_an_episode_without_a_rate_cannot_be_resampled(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    loader_fixtures.write_version(store, "blind", [[9]], fps=-1.0)
+    write_version(store, "blind", [[9]], fps=-1.0)
     with open_loader(store, "blind", cameras=()) as loader:
         assert not loader.batch(0).dt_B.any()
     with (

@@ -6,10 +6,14 @@ Legend: N frames.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from robot_foundry.cli import foundry_data
 from robot_foundry.cli.output import run as run_command
@@ -17,9 +21,18 @@ from robot_foundry.cli.output import run as run_command
 FRAMES = 6
 OSC = {"type": "OSC_POSE", "output_max": [0.05] * 6, "output_min": [-0.05] * 6}
 QUIET = {"instruction": "lift the cube"}
+# Calls foundry-data.
+Command = Callable[..., Any]
 
 
-def demo(group, name, *, columns=7, attributes=QUIET, arrays=()):
+def demo(
+    group: h5py.Group,
+    name: str,
+    *,
+    columns: int = 7,
+    attributes: Mapping[str, Any] = QUIET,
+    arrays: Mapping[str, ArrayLike] | Sequence[tuple[str, ArrayLike]] = (),
+) -> h5py.Group:
     made = group.create_group(name)
     random = np.random.default_rng(3)
     made["actions"] = random.uniform(-1, 1, (FRAMES, columns))
@@ -34,7 +47,7 @@ def demo(group, name, *, columns=7, attributes=QUIET, arrays=()):
     return made
 
 
-def make(path, *demos, env="Custom", **attributes):
+def make(path: Path, *demos: Mapping[str, Any], env: str = "Custom", **attributes: Any) -> Path:
     """A robomimic file of these demonstrations, each the keywords of `demo`."""
     with h5py.File(path, "w") as file:
         data = file.create_group("data")
@@ -48,10 +61,10 @@ def make(path, *demos, env="Custom", **attributes):
 
 
 @pytest.fixture
-def command(tmp_path, capsys):
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     """foundry-data with the store of the test: what it printed, and the JSON if that was asked for."""
 
-    def call(*arguments):
+    def call(*arguments: object) -> Any:
         code = run_command(
             foundry_data.group, "foundry-data", [*map(str, arguments), "--store", str(tmp_path / "store")]
         )
@@ -62,6 +75,6 @@ def command(tmp_path, capsys):
     return call
 
 
-def warnings(command, path, *overrides, spec="robomimic"):
+def warnings(command: Command, path: Path, *overrides: str, spec: str = "robomimic") -> list[str]:
     sets = [word for override in overrides for word in ("--set", override)]
     return command("ingest", spec, path, "--as", "made", "--json", *sets)["warnings"]

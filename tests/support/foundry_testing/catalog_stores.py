@@ -57,7 +57,8 @@ def make_version(
     state_space, action_space = ActionSpace(state), ActionSpace(action)
     spaces = {"state": state_space, "action.next_state": action_space}
     tables: dict[str, pa.Table] = {}
-    episodes, notes, leaves, shards = [], [], [], []
+    episodes: list[dict[str, Any]] = []
+    notes, leaves, shards = [], [], []
     number = 0
     for ordinal, counts in enumerate(lengths):
         keys = [episode_key(name, number + i) for i in range(len(counts))]

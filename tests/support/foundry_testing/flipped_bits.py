@@ -15,6 +15,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +137,7 @@ def read_all(store: Path, source: Path, flips: Sequence[tuple[str, str, int]]) -
 
 def outcomes(store: Path, source: Path, kind: str) -> dict[str, Any]:
     """By reader: what was read and what was told, or how it was refused, or a traceback."""
-    found = {}
-    for name, read in READS.items():
-        found[name] = _outcome(lambda read=read: read(store, source, kind))
-    return found
+    return {name: _outcome(partial(read, store, source, kind)) for name, read in READS.items()}
 
 
 def faults(flipped: dict[str, Any], whole: dict[str, Any]) -> list[str]:
@@ -174,11 +172,13 @@ def _load(store: Path, source: Path, kind: str) -> dict[str, Any]:
     import numpy as np
 
     from robot_foundry.loader.load import load
+    from robot_foundry.loader.robot.kind import RobotLoader
     from robot_foundry.windows.window import WindowSpec
 
     window = WindowSpec(horizon=4, cameras=("primary", "wrist_right"))
     digest = hashlib.sha256()
     with load("blend", window, seed=0, global_batch=40, threads=0, store=store, split="all") as loader:
+        assert isinstance(loader, RobotLoader)
         for _ in range(2):
             batch = next(loader)
             arrays = [getattr(batch, name) for name in sorted(vars(batch))]

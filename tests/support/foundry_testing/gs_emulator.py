@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from http.server import HTTPServer
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import fsspec.config
@@ -24,6 +25,8 @@ from gcp_storage_emulator.handlers.buckets import create_bucket
 from gcp_storage_emulator.server import RequestHandler, Response
 from gcp_storage_emulator.storage import Storage
 
+# What the emulator keeps of an object beside its content.
+Meta = dict[str, Any]
 DOWNLOAD = re.compile(r"/download/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>[^/]+)")
 
 
@@ -32,14 +35,16 @@ class PreconditionFailed(Exception):
 
 
 class Objects(Storage):
-    def create_file(self, bucket_name, file_name, content, file_obj, file_id=None):
+    def create_file(
+        self, bucket_name: str, file_name: str, content: bytes, file_obj: Meta, file_id: str | None = None
+    ) -> None:
         super().create_file(bucket_name, file_name, content, with_etag(file_obj), file_id)
 
-    def patch_object(self, bucket_name, file_name, file_obj):
+    def patch_object(self, bucket_name: str, file_name: str, file_obj: Meta) -> None:
         super().patch_object(bucket_name, file_name, with_etag(file_obj))
 
 
-def with_etag(file_obj):
+def with_etag(file_obj: Meta) -> Meta:
     file_obj["etag"] = f"{file_obj['generation']}/{file_obj['metageneration']}"
     return file_obj
 
@@ -47,27 +52,32 @@ def with_etag(file_obj):
 class IfAbsent:
     """The objects as a request with ifGenerationMatch=0 may change them."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects | IfAbsent) -> None:
         self._objects = objects
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._objects, name)
 
-    def create_resumable_upload(self, bucket_name, file_name, file_obj):
+    def create_resumable_upload(self, bucket_name: str, file_name: str, file_obj: Meta) -> str:
         self._check(bucket_name, file_name)
-        return self._objects.create_resumable_upload(bucket_name, file_name, file_obj)
+        file_id: str = self._objects.create_resumable_upload(bucket_name, file_name, file_obj)
+        return file_id
 
-    def create_file(self, bucket_name, file_name, content, file_obj, file_id=None):
+    def create_file(
+        self, bucket_name: str, file_name: str, content: bytes, file_obj: Meta, file_id: str | None = None
+    ) -> None:
         self._check(bucket_name, file_name)
         self._objects.create_file(bucket_name, file_name, content, file_obj, file_id)
 
-    def _check(self, bucket_name, file_name):
+    def _check(self, bucket_name: str, file_name: str) -> None:
         if file_name in self._objects.objects.get(bucket_name, {}):
             raise PreconditionFailed
 
 
 class Handler(RequestHandler):
-    def do_POST(self):
+    storage: Objects | IfAbsent
+
+    def do_POST(self) -> None:
         # The address of a resumable upload keeps the query of its first request.
         if parse_qs(urlsplit(self.path).query).get("ifGenerationMatch") == ["0"]:
             self.storage = IfAbsent(self.storage)
@@ -76,7 +86,7 @@ class Handler(RequestHandler):
         except PreconditionFailed:
             self.refuse(HTTPStatus.PRECONDITION_FAILED, "conditionNotMet")
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         download = DOWNLOAD.fullmatch(urlsplit(self.path).path)
         wanted = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if download and wanted:
@@ -99,7 +109,7 @@ class Server(HTTPServer):
 
     request_queue_size = 128
 
-    def handle_error(self, request, client_address):
+    def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):  # gcsfs hangs up on what it no longer needs
             super().handle_error(request, client_address)
 

@@ -62,7 +62,9 @@ class Gantry(gymnasium.Env):
 
 
 if "Gantry-v0" not in gymnasium.registry:
-    gymnasium.register("Gantry-v0", entry_point=Gantry, max_episode_steps=3)  # a limit that adapters lift
+    gymnasium.register(
+        "Gantry-v0", entry_point=f"{__name__}:Gantry", max_episode_steps=3
+    )  # a limit that adapters lift
 
 TIP = tuple(Column(f"right.ee_position.{axis}", k, "robot/tip", 0.01) for k, axis in enumerate("xyz"))
 MARK = tuple(Column(f"mark.position.{axis}", k, "mark", 0.01) for k, axis in enumerate("xy"))

@@ -8,11 +8,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image
 
 from robot_foundry.ingest.engine import run
@@ -22,7 +24,9 @@ from robot_foundry.ingest.spec.spec_files import load_spec
 class Ingested:
     """A version in a fresh store; `members` are those of all its tars by name."""
 
-    def __init__(self, spec: str | Path, source: Path, store: Path, overrides: Any = ()) -> None:
+    def __init__(
+        self, spec: str | Path, source: str | Path, store: Path, overrides: Sequence[str] = ()
+    ) -> None:
         self.report = run(load_spec(spec, overrides), source, store=store, name="made")
         assert self.report.version is not None
         self.folder = store / "datasets" / "made" / self.report.version.version_id
@@ -31,7 +35,9 @@ class Ingested:
         for shard in self.manifest["shards"]:
             with tarfile.open(store / "shards" / "made" / f"{shard['key']}.tar") as tar:
                 for member in tar:
-                    self.members[member.name] = tar.extractfile(member).read()
+                    file = tar.extractfile(member)
+                    assert file is not None, f"{member.name} is not a file"
+                    self.members[member.name] = file.read()
         episodes = self.table("episodes.arrow")
         self.rows = {row["id"]: row for row in episodes}
         self.reasons = {entry["unit"]: entry["reason"] for entry in self.manifest["quarantined"]}
@@ -42,7 +48,7 @@ class Ingested:
     def episode(self, name: str) -> dict[str, Any]:
         return json.loads(self.members[f"{self.rows[name]['key']}.episode.json"])
 
-    def source(self, name: str) -> Any:
+    def source(self, name: str) -> Mapping[str, NDArray[Any]]:
         return np.load(io.BytesIO(self.members[f"{self.rows[name]['key']}.source.npz"]), allow_pickle=False)
 
     def images(self, name: str, camera: str) -> list[bytes]:
@@ -57,7 +63,7 @@ class Ingested:
         start = row["row_start"]
         return self.table(f"frames/{key}.arrow")[start : start + row["num_frames"]]
 
-    def column(self, name: str, column: str) -> Any:
+    def column(self, name: str, column: str) -> NDArray[Any]:
         return np.array([row[column] for row in self.frames(name)])
 
     def dims(self, column: str) -> list[str]:
@@ -70,19 +76,19 @@ class Ingested:
         return {ids[row["key"]]: row["text"] for row in self.table("annotations.arrow")}
 
 
-def pixels(data: bytes) -> Any:
+def pixels(data: bytes) -> NDArray[np.uint8]:
     """uint8 RGB [H, W, 3] by Pillow."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def jpeg(pixels_HW3: Any, quality: int = 90) -> bytes:
+def jpeg(pixels_HW3: NDArray[np.uint8], quality: int = 90) -> bytes:
     """A JPEG by Pillow, which is not the encoder of the product."""
     file = io.BytesIO()
     Image.fromarray(pixels_HW3).save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
-def smooth(seed: int, height: int = 48, width: int = 64) -> Any:
+def smooth(seed: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
     """An image that survives JPEG, with every corner and channel different."""
     across, down = np.linspace(0, 1, width), np.linspace(0, 1, height)
     shade = np.random.default_rng(seed).uniform(0, 60)

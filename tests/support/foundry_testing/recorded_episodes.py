@@ -6,16 +6,21 @@ Legend: N frames.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.checks.evidence import Column, EpisodeRows, Evidence
+from robot_foundry.checks.finding import Finding
 from robot_foundry.checks.measures import measure
 from robot_foundry.checks.rules import findings
 from robot_foundry.normalization.space import ActionSpace, dims_for
 
 FPS = 20.0
+Array = NDArray[np.float64]
 POSE = ["right.ee_position", "right.ee_rot6d", "right.gripper_opening"]
 STATE = ActionSpace(
     [*POSE, *dims_for("right.joint_position", count=6), *dims_for("right.joint_velocity", count=6)]
@@ -23,12 +28,12 @@ STATE = ActionSpace(
 ACTION = ActionSpace([*POSE, *dims_for("right.joint_position", count=6)])
 
 
-def rot6d(rotation):
+def rot6d(rotation: Rotation) -> Array:
     matrix_N33 = rotation.as_matrix()
     return np.concatenate([matrix_N33[:, :, 0], matrix_N33[:, :, 1]], axis=1)
 
 
-def smooth(rng, n, width, scale, slowness=12):
+def smooth(rng: np.random.Generator, n: int, width: int, scale: float, slowness: int = 12) -> Array:
     """Random motion of a few Hz: a walk, filtered twice."""
     kernel = np.ones(slowness) / slowness
     walk = rng.normal(size=(n + 4 * slowness, width))
@@ -40,7 +45,7 @@ def smooth(rng, n, width, scale, slowness=12):
 class Episode:
     """A right recording whose parts a test may spoil before `rows()`; targets come `lag` frames early."""
 
-    def __init__(self, seed, n=240, lag=0):
+    def __init__(self, seed: int, n: int = 240, lag: int = 0) -> None:
         rng = np.random.default_rng(seed)
         self.key = f"demo-{seed}"
         ahead = lag + 1
@@ -72,9 +77,9 @@ class Episode:
         self.rotation = self.rotation[:n]
         self.fps = FPS
 
-    def rows(self, with_command=True):
-        columns = [self.position, rot6d(self.rotation), self.opening[:, None]]
-        state = np.concatenate([*columns, self.joints, self.velocity], axis=1).astype(np.float32)
+    def rows(self, with_command: bool = True) -> EpisodeRows:
+        pose = [self.position, rot6d(self.rotation), self.opening[:, None]]
+        state = np.concatenate([*pose, self.joints, self.velocity], axis=1).astype(np.float32)
         following_state = np.concatenate([state[1:], state[-1:]])[:, : len(ACTION)]
         following_state[:, 9] = self.command["gripper_opening"][:, 0]
         valid = np.ones(len(state), bool)
@@ -88,16 +93,18 @@ class Episode:
         return EpisodeRows(self.key, self.fps, self.time, columns, self.images)
 
 
-def judged(episodes, mapping=None, **how):
-    evidence = Evidence.merge_all([measure(episode.rows(**how)) for episode in episodes])
+def judged(
+    episodes: Sequence[Episode], mapping: Mapping[str, Any] | None = None, *, with_command: bool = True
+) -> list[Finding]:
+    evidence = Evidence.merge_all([measure(episode.rows(with_command)) for episode in episodes])
     return findings(evidence, {}, mapping)
 
 
-def checks(found):
+def checks(found: Sequence[Finding]) -> set[str]:
     return {finding.check for finding in found}
 
 
-def made(spoil=None, lag=0, count=4):
+def made(spoil: Callable[[Episode], object] | None = None, lag: int = 0, count: int = 4) -> list[Episode]:
     episodes = [Episode(seed, lag=lag) for seed in range(count)]
     for episode in episodes:
         if spoil is not None:

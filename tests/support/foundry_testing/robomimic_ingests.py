@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from make_robomimic import make
 
 from robot_foundry.ingest.engine import Options, run
+from robot_foundry.ingest.report import Report
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.storage.storage import open_storage
 
@@ -17,7 +20,7 @@ SMALL_SHARDS = ["content.shard_bytes=20000"]
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three files of three demonstrations."""
     folder = tmp_path_factory.mktemp("source")
     for i in range(3):
@@ -26,7 +29,7 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(source, tmp_path_factory):
+def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store after one run without trouble."""
     store = tmp_path_factory.mktemp("undisturbed")
     report = ingest(source, store)
@@ -35,12 +38,19 @@ def undisturbed(source, tmp_path_factory):
     return store
 
 
-def ingest(source, store, *, overrides=SMALL_SHARDS, dry_run=False, **options):
+def ingest(
+    source: str | Path,
+    store: str | Path,
+    *,
+    overrides: Sequence[str] = SMALL_SHARDS,
+    dry_run: bool = False,
+    **options: Any,
+) -> Report:
     spec = load_spec("robomimic", overrides)
     return run(spec, source, store=store, name="reach", options=Options(**options), dry_run=dry_run)
 
 
-def content_anywhere(store):
+def content_anywhere(store: str | Path) -> dict[str, bytes]:
     """Bytes of all that a store, local or remote, keeps, but for the files that say where the source was."""
     storage = open_storage(str(store))
     return {
@@ -50,7 +60,7 @@ def content_anywhere(store):
     }
 
 
-def content(store):
+def content(store: Path) -> dict[str, bytes]:
     """Bytes of all that a store keeps; not of its cache, nor of what a killed writer left behind."""
     return {
         path.relative_to(store).as_posix(): path.read_bytes()
@@ -60,15 +70,16 @@ def content(store):
     }
 
 
-def stamps(store, suffix):
+def stamps(store: Path, suffix: str) -> dict[str, tuple[int, int]]:
     found = (path for path in (store / "shards").rglob(f"*{suffix}") if not path.name.startswith(".tmp-"))
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
 
-def frames_of(report, store):
+def frames_of(report: Report, store: Path) -> list[tuple[str, str, int]]:
     """(episode id, source) and number of rows of each episode, in the version's order."""
     import pyarrow as pa
 
-    folder = Path(store) / "datasets" / report.dataset / report.version.version_id
+    assert report.version is not None
+    folder = store / "datasets" / report.dataset / report.version.version_id
     episodes = pa.ipc.open_file(folder / "episodes.arrow").read_all().to_pylist()
     return [(row["source"], row["id"], row["num_frames"]) for row in episodes]

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from foundry_testing import ingested as h
+from foundry_testing.ingested import Ingested
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 
 FRAMES = 12
 LIMITS = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
-OSC = {"type": "OSC_POSE", "input_max": 1, "input_min": -1, "output_max": LIMITS}
+OSC: dict[str, Any] = {"type": "OSC_POSE", "input_max": 1, "input_min": -1, "output_max": LIMITS}
 OSC |= {"output_min": [-limit for limit in LIMITS], "control_delta": True}
-PART = {**OSC, "input_type": "delta", "input_ref_frame": "base", "gripper": {"type": "GRIP"}}
+PART: dict[str, Any] = {**OSC, "input_type": "delta", "input_ref_frame": "base", "gripper": {"type": "GRIP"}}
 del PART["control_delta"]
+Array = NDArray[np.float64]
+Arm = dict[str, Array]  # what a file holds of a robot, by name
 
 
-def make(path, controller, *, robots=("Panda",), fingers=2, joints=7, actions=None, env="Lift", **kwargs):
+def make(
+    path: Path,
+    controller: Mapping[str, Any],
+    *,
+    robots: Sequence[str] = ("Panda",),
+    fingers: int = 2,
+    joints: int = 7,
+    actions: Array | None = None,
+    env: str = "Lift",
+    **kwargs: Any,
+) -> tuple[list[Arm], Array]:
     """Returns the arrays of each robot of the one demonstration, and its actions."""
     random = np.random.default_rng(5)
     arms = []
@@ -54,23 +70,23 @@ def make(path, controller, *, robots=("Panda",), fingers=2, joints=7, actions=No
     return arms, action_Nd
 
 
-def refusal(path, spec="robomimic", overrides=()):
+def refusal(path: Path, spec: str = "robomimic", overrides: Sequence[str] = ()) -> str:
     with pytest.raises(FoundryError) as caught:
         run(load_spec(spec, overrides), path, store=path.parent / "refused", name="x")
     return caught.value.message
 
 
-def printed(message):
+def printed(message: str) -> list[str]:
     """The values of each --set in a message, as a shell would read them."""
     words = shlex.split(message[message.index("--set") :].replace("goes on", "--goes"))
     return [words[n + 1] for n, word in enumerate(words) if word == "--set"]
 
 
-def taken(path, overrides=(), spec="robomimic"):
-    return h.Ingested(spec, path, path.parent / "store", overrides)
+def taken(path: Path, overrides: Sequence[str] = (), spec: str = "robomimic") -> Ingested:
+    return Ingested(spec, path, path.parent / "store", overrides)
 
 
-def column(made, stream, name):
+def column(made: Ingested, stream: str, name: str) -> Array:
     """The dims of one quantity."""
     at = [n for n, dim in enumerate(made.dims(stream)) if dim.startswith(f"{name}.") or dim == name]
     assert at, f"{stream} has no {name}"
@@ -78,14 +94,14 @@ def column(made, stream, name):
     return values[:, at]
 
 
-def pose_after(arm, command_N6, *, limits=LIMITS):
+def pose_after(arm: Arm, command_N6: Array, *, limits: Sequence[float] = LIMITS) -> tuple[Array, Array]:
     """Position and first two columns of the rotation that the command asks for, by SciPy."""
     clipped_N6 = np.clip(command_N6, -1, 1) * np.array(limits)
     turned = Rotation.from_rotvec(clipped_N6[:, 3:]) * Rotation.from_quat(arm["eef_quat"])
     return arm["eef_pos"] + clipped_N6[:, :3], turned.as_matrix()[:, :, :2].transpose(0, 2, 1).reshape(-1, 6)
 
 
-def assert_pose(made, part, arm, command_N6):
+def assert_pose(made: Ingested, part: str, arm: Arm, command_N6: Array) -> None:
     position_N3, rot6d_N6 = pose_after(arm, command_N6)
     np.testing.assert_allclose(column(made, "command", f"{part}.ee_position"), position_N3, atol=1e-6)
     np.testing.assert_allclose(column(made, "command", f"{part}.ee_rot6d"), rot6d_N6, atol=1e-5)

@@ -8,15 +8,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from foundry_testing import catalog_stores as stores
+from foundry_testing.catalog_stores import POSE, make_version
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli import foundry_train
 from robot_foundry.trainer.checkpoints.safe_reader import SafeReader
@@ -43,17 +43,15 @@ TINY = (
     "run.log_every=1",
     "run.eval_samples=8",
 )
-POSE = stores.POSE
-__all__ = ["replace"]
 
 
 def make_store(path: Path) -> Store:
     """A store with 'lift' (pose, camera) and two robots whose joints are their own: 'seven' and 'six'."""
     store = Store(path)
-    stores.make_version(store, "lift", [[12, 15], [9, 14, 11]], images=True)
+    make_version(store, "lift", [[12, 15], [9, 14, 11]], images=True)
     for name, joints in (("seven", 7), ("six", 6)):
         dims = [*POSE, *(f"right.joint_position.{i}" for i in range(joints))]
-        stores.make_version(
+        make_version(
             store, name, [[10, 12, 11], [13, 9, 14]], state=dims, action=dims, embodiment=name,
             images=name == "seven",
         )  # fmt: skip
@@ -73,9 +71,12 @@ def run(store: Store, run_dir: Path, *overrides: str) -> Outcome:
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a checkpoint."""
     stored = SafeReader(folder).read_metadata().state_dict_metadata
-    found = {name: torch.full(tuple(item.size), torch.nan) for name, item in stored.items()}
-    load_tensors(folder, found)
-    return found
+    values = {}
+    for name, item in stored.items():
+        assert isinstance(item, TensorStorageMetadata), f"{name} is no tensor"
+        values[name] = torch.full(tuple(item.size), torch.nan)
+    load_tensors(folder, values)
+    return values
 
 
 def differing(a: Path, b: Path) -> list[str]:
@@ -131,7 +132,8 @@ def main(phases: list[dict[str, Any]]) -> list[list[int]]:
             arguments = [*phase["arguments"], *own.get("arguments", ())]
             pids.append(_fork(arguments, environment, own.get("folder", ".")))
         if "insist" in phase:
-            codes.append([_insist(*pids, signal.Signals[phase["insist"]]), 0])
+            first, second = pids
+            codes.append([_insist(first, second, signal.Signals[phase["insist"]]), 0])
             continue
         codes.append([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids])
     return codes
