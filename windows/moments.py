@@ -65,7 +65,7 @@ def filled_moments(history: int, dataset_history: int) -> NDArray[np.int64]:
     return np.maximum(np.arange(history) - (history - dataset_history), 0)
 
 
-def known_dims(state_nHS: NDArray[np.float32]) -> NDArray[np.bool_]:
+def finite_dims(state_nHS: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The dims [n, S] whose value is finite at every moment. The others are masked."""
     return np.asarray(np.isfinite(state_nHS).all(axis=1))
 
