@@ -88,6 +88,7 @@ def _rotations(rows: EpisodeRows) -> Measured:
                 apart_N33 = multiply(np.swapaxes(matrix_N33, -1, -2), reached_N33)
                 angle_N = np.linalg.norm(matrix_to_axis_angle(apart_N33), axis=-1)
                 seen_N = np.isfinite(angle_N)
+                # Unlike rotations cancel in a sum, so its length tells one offset of all frames from many.
                 entries_9 = apart_N33[seen_N].sum(axis=0).ravel()
                 yield "pose", name, part, Tally.of([seen_N.sum(), angle_N[seen_N].sum(), *entries_9])
 

@@ -86,6 +86,8 @@ def robust_band(
     if levels_of(digest) is not None:
         return _or_constant(digest, Band(*at_ends, "range"), least)
     width, outer_width = inside[1] - inside[0], outside[1] - outside[0]
+    # Where the outer percentiles span WIDE times the inner width this is the inner width itself, and all of
+    # theirs where the inner ones span nothing: between the two it changes without a jump.
     wanted = max(width, outer_width - (WIDE - 1) * width)
     widened = (wanted - width) / (outer_width - width) if wanted > width else 0.0
     band = Band(*_between(inside, outside, widened), "wide percentiles" if widened else "percentiles")
@@ -100,6 +102,7 @@ def robust_band(
 def _or_constant(digest: Digest, band: Band, least: float) -> Band:
     if band.high - band.low > least:
         return band
+    # The median, as one bad frame moves the middle of the extremes.
     middle = digest.min if digest.min == digest.max else float(digest.percentile(50))
     return Band(middle, middle, "constant")
 

@@ -173,6 +173,7 @@ class Normalizer:
     def _scale_D(self) -> NDArray[np.float64]:
         return self._of_each(lambda scaling: scaling.scale).astype(np.float64)
 
+    # A constant has the scale 0: times 0 it becomes 0, where a division would give NaN.
     @cached_property
     def _factor_D(self) -> NDArray[np.float64]:
         return self._of_each(lambda scaling: 1 / scaling.scale if scaling.scale else 0.0).astype(np.float64)
@@ -244,6 +245,7 @@ def _scaling(
 
 
 def _beyond(digest: Digest, low: float, high: float) -> float:
+    # The cdf counts what equals its argument, and a value on either bound is not beyond it.
     below, above = digest.cdf(np.nextafter(low, -np.inf)), 1.0 - digest.cdf(high)
     return float(below + above)
 

@@ -286,12 +286,14 @@ def _joint_reference(
 
 
 def _minus_base(target_BT44: Array, anchor_B144: Array) -> Array:
+    """Displacement and turn apart: in a product of the poses the turn would move the position as well."""
     back_B133 = np.swapaxes(pose.rotation(anchor_B144), -1, -2)
     moved_BT3 = pose.position(target_BT44) - pose.position(anchor_B144)
     return pose.make(moved_BT3, multiply(pose.rotation(target_BT44), back_B133))
 
 
 def _plus_base(encoded_BT44: Array, anchor_B144: Array) -> Array:
+    """The inverse of `_minus_base`."""
     moved_BT3 = pose.position(encoded_BT44) + pose.position(anchor_B144)
     return pose.make(moved_BT3, multiply(pose.rotation(encoded_BT44), pose.rotation(anchor_B144)))
 
@@ -308,6 +310,7 @@ def _write_steps(part: _PosedPart, action_BTA: Array, target_BT44: Array, anchor
 
 
 def _write_joint_steps(action_BTA: Array, target_BTA: Array, at: list[int], reference_B1J: Array) -> None:
+    """As `_write_steps`, of joints."""
     reached_BJ = reference_B1J[..., 0, :]
     for t in range(target_BTA.shape[-2]):
         target_BJ = target_BTA[..., t, at]

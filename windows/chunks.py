@@ -114,6 +114,7 @@ def windows(anchors: Anchors, frames: Mapping[int, Frames], plan: WindowPlan) ->
     seen, chunk = _moments_of(anchors, plan)
     state_nHS = np.zeros((n, plan.history, len(plan.state)), np.float32)
     target_nTA = np.zeros((n, plan.horizon, len(plan.target)), np.float32)
+    # Invalid from the start, so that what no shard fills stays unusable.
     flags_nH = np.full((n, plan.history), Flag.INVALID_STATE, np.uint32)
     flags_nT = np.full((n, plan.horizon), Flag.INVALID_ACTION, np.uint32)
     flags_n = np.zeros(n, np.uint32)
