@@ -102,17 +102,17 @@ class Headers:
     """`probe` of images of which many have the same header, as those of one camera do: it is parsed once."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[str, int, int]] = {}
+        self._by_header: dict[bytes, tuple[str, int, int]] = {}
 
     def probe(self, data: bytes | memoryview) -> tuple[str, int, int]:
         """As the function."""
-        for header, probed in self._known.items():
+        for header, probed in self._by_header.items():
             if bytes(data[: len(header)]) == header:
                 return probed
         probed = probe(data)
-        end = _jpeg_header_end(data) if probed[0] == "jpg" and len(self._known) < MOST_HEADERS else None
+        end = _jpeg_header_end(data) if probed[0] == "jpg" and len(self._by_header) < MOST_HEADERS else None
         if end is not None:
-            self._known[bytes(data[:end])] = probed
+            self._by_header[bytes(data[:end])] = probed
         return probed
 
 

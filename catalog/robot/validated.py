@@ -141,8 +141,8 @@ def _in_place(row: Mapping[str, Any], frames: pa.Table, fault: Fault) -> bool:
     start, count = row["row_start"], row["num_frames"]
     episode_rows = frames.slice(start, count) if start >= 0 and count > 0 else frames.slice(0, 0)
     numbers: NDArray[Any] = episode_rows["frame"].to_numpy()
-    is_own_N = episode_rows["episode"].to_numpy() == row["episode"]
-    if episode_rows.num_rows == count > 0 and is_own_N.all() and (numbers == np.arange(count)).all():
+    is_of_episode_N = episode_rows["episode"].to_numpy() == row["episode"]
+    if episode_rows.num_rows == count > 0 and is_of_episode_N.all() and (numbers == np.arange(count)).all():
         return True
     fault.manifest(
         "windows", f"episode {row['key']} has {count:,} frames from row {start:,}, which are not its own rows"

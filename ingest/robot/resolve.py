@@ -118,15 +118,15 @@ class _Compared:
 
     def __init__(self, mapping: MappingSpec) -> None:
         self._mapping = mapping
-        self._known: dict[tuple[int, int, str], tuple[list[str], list[str]]] = {}
+        self._answers: dict[tuple[int, int, str], tuple[list[str], list[str]]] = {}
 
     def with_source(self, embodiment: str, item: Surveyed) -> list[str]:
         """What its controllers have against the mapping. Refused for another robot or gripper."""
         alike = id(item.episode["environment"]), id(item.shapes), embodiment
-        if alike not in self._known:
+        if alike not in self._answers:
             causes = contradictions(self._mapping, embodiment, item)
-            self._known[alike] = causes, controller_problems(self._mapping, item)
-        causes, misfits = self._known[alike]
+            self._answers[alike] = causes, controller_problems(self._mapping, item)
+        causes, misfits = self._answers[alike]
         if causes:  # all else that does not fit follows from it
             raise Refused("; ".join(causes))
         return misfits

@@ -25,7 +25,7 @@ from robot_foundry.ingest.robot.absence.holdings import (
     fields_of,
     partly_taken,
 )
-from robot_foundry.ingest.robot.absence.notes import num_told
+from robot_foundry.ingest.robot.absence.notes import episodes_counted
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.labels import in_yaml
 from robot_foundry.ingest.robot.resolve import Resolution
@@ -201,7 +201,7 @@ def _language(
     places = _places_of_language(mapping, held, annotations, episodes) if no_text else {}
     if not no_text or not (mapping.instruction or places):
         return
-    unread = max((num_told(text) for text in sentences if NO_INSTRUCTION.search(text)), default=0)
+    unread = max((episodes_counted(text) for text in sentences if NO_INSTRUCTION.search(text)), default=0)
     meant = {absent.near for absent in lost if absent.asked == "mapping.instruction" and absent.near}
     is_misspelt = bool(meant) and (not places or not meant.isdisjoint(places))
     start, remedy = "no episode has an instruction", ": --set 'mapping.instruction=[{text: …}]' gives one"
@@ -369,7 +369,7 @@ def _success(
     if names.isdisjoint({*held.attributes, *held.arrays}):
         return
     unknown = [outcome.unit for outcome in outcomes if outcome.success is None]
-    unread = sum(num_told(warning) for warning in sentences if NO_SUCCESS in warning)
+    unread = sum(episodes_counted(warning) for warning in sentences if NO_SUCCESS in warning)
     if len(unknown) > unread:
         some = listed(unknown, MOST_EXAMPLES)
         yield f"{len(unknown)} of {held.episodes} episodes do not say whether they succeeded ({some})"

@@ -79,7 +79,7 @@ class Notes:
         return Notes(said, {where: Beyond(*numbers) for where, numbers in values["beyond"].items()})
 
 
-def num_told(sentence: str) -> int:
+def episodes_counted(sentence: str) -> int:
     """Of how many episodes one of the sentences tells; 0 if it counts none."""
     counted = _COUNTED.match(sentence)
     return 0 if counted is None else int(counted[1])
