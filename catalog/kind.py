@@ -186,5 +186,5 @@ def all_kinds() -> list[Kind]:
 
 def kind_named(name: str) -> Kind:
     """The catalogue's face of a kind."""
-    found: Kind = face(name, "catalog")
-    return found
+    kind: Kind = face(name, "catalog")
+    return kind

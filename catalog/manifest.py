@@ -280,9 +280,9 @@ def commit(store: Store, manifest: Manifest) -> Version:
     }
     path = store.build(manifest.dataset, manifest.build_id)
     if not store.storage.create(path, seal(record)):
-        known = read_build(store, path)
-        if known["version_id"] == manifest.version_id and known["seq"] != seq:
-            store.storage.write(path, seal(known | {"seq": seq}))
+        earlier = read_build(store, path)
+        if earlier["version_id"] == manifest.version_id and earlier["seq"] != seq:
+            store.storage.write(path, seal(earlier | {"seq": seq}))
     return Version(manifest.dataset, seq, manifest.version_id, manifest.build_id)
 
 
@@ -292,10 +292,10 @@ def _renew_files(store: Store, manifest: Manifest) -> None:
     Another version of Arrow may have written the same tables as other bytes.
     """
     path = store.manifest(manifest.dataset, manifest.version_id)
-    known = Manifest.from_json(store.storage.read_bytes(path), f"{store.url}/{path}")
-    files = {name: manifest.files.get(name, file) for name, file in known.files.items()}
-    if files != known.files:
-        store.storage.write(path, replace(known, files=files).to_json())
+    stored = Manifest.from_json(store.storage.read_bytes(path), f"{store.url}/{path}")
+    files = {name: manifest.files.get(name, file) for name, file in stored.files.items()}
+    if files != stored.files:
+        store.storage.write(path, replace(stored, files=files).to_json())
 
 
 def reference_names(store: Store, dataset: str) -> list[str]:

@@ -60,20 +60,20 @@ def resolve(store: Store, ref: str | Version) -> Version:
         )
     dataset = match["dataset"]
     names = reference_names(store, dataset) if re.fullmatch(r"[a-z0-9_-]{1,64}", dataset) else []
-    known = numbers_among(names)
-    if not known:
+    seqs = numbers_among(names)
+    if not seqs:
         raise _unknown_dataset(store, dataset)
     if match["tag"]:
         return _tagged(store, dataset, match["tag"], _tags(names))
     if match["at"]:
-        return _at(store, dataset, match["at"], known)
-    return _read(store, dataset, f"v{known[-1]}", known[-1])
+        return _at(store, dataset, match["at"], seqs)
+    return _read(store, dataset, f"v{seqs[-1]}", seqs[-1])
 
 
 def newest_version(store: Store, dataset: str) -> Version | None:
     """The version with the highest number, None where the dataset has none."""
-    known = numbers(store, dataset)
-    return _read(store, dataset, f"v{known[-1]}", known[-1]) if known else None
+    seqs = numbers(store, dataset)
+    return _read(store, dataset, f"v{seqs[-1]}", seqs[-1]) if seqs else None
 
 
 def check_same_kind(store: Store, dataset: str, kind: Kind) -> None:
@@ -108,23 +108,23 @@ def _read(store: Store, dataset: str, name: str, seq: int | None = None) -> Vers
 
 
 def _unknown_dataset(store: Store, dataset: str) -> FoundryError:
-    known = datasets(store)
-    if not known:
+    names = datasets(store)
+    if not names:
         return FoundryError(
             f"there is no dataset '{dataset}': store {store.url} is empty", hint="foundry-data ingest --help"
         )
-    listed = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
+    listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
     return FoundryError(
-        f"there is no dataset '{dataset}' in store {store.url}{nearest(dataset, known)} "
-        f"({len(known)} there: {listed})",
+        f"there is no dataset '{dataset}' in store {store.url}{nearest(dataset, names)} "
+        f"({len(names)} there: {listed})",
         hint="foundry-data ls",
     )
 
 
-def _tagged(store: Store, dataset: str, name: str, known: Sequence[str]) -> Version:
-    if name not in known:
+def _tagged(store: Store, dataset: str, name: str, names: Sequence[str]) -> Version:
+    if name not in names:
         raise FoundryError(
-            f"'{dataset}' has no tag '{name}'{nearest(name, known)} (tags: {', '.join(known) or 'none'})",
+            f"'{dataset}' has no tag '{name}'{nearest(name, names)} (tags: {', '.join(names) or 'none'})",
             hint=f"foundry-data show {dataset}",
         )
     return _read(store, dataset, name)
@@ -141,13 +141,13 @@ def _spans(numbers: Sequence[int]) -> str:
     return ", ".join(" to ".join(f"v{end}" for end in span) for span in spans)
 
 
-def _at(store: Store, dataset: str, at: str, known: list[int]) -> Version:
+def _at(store: Store, dataset: str, at: str, seqs: list[int]) -> Version:
     match = _NUMBERED.fullmatch(at)
     if match:
         seq = int(match[1])
-        if seq not in known:
+        if seq not in seqs:
             raise FoundryError(
-                f"'{dataset}' has no version v{seq} (there are {_spans(known)})",
+                f"'{dataset}' has no version v{seq} (there are {_spans(seqs)})",
                 hint=f"foundry-data show {dataset}",
             )
         return _read(store, dataset, at, seq)
@@ -157,7 +157,7 @@ def _at(store: Store, dataset: str, at: str, known: list[int]) -> Version:
             hint=f"'{dataset}:{at}' names a tag",
         )
     matching = []
-    for seq in reversed(known):  # whoever gives an id in full usually means one of the newest
+    for seq in reversed(seqs):  # whoever gives an id in full usually means one of the newest
         version = _read(store, dataset, f"v{seq}", seq)
         if version.version_id == at:
             return version

@@ -56,10 +56,10 @@ class SelectionSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skip", tuple(sorted(set(self.skip))))
-        for name, value, known in (("split", self.split, SPLITS), ("split_by", self.split_by, SPLIT_BY)):
-            if value not in known:
-                listed = ", ".join(known)
-                raise UsageError(f"{name} '{value}' is none of {listed}{nearest(str(value), known)}")
+        for name, value, choices in (("split", self.split, SPLITS), ("split_by", self.split_by, SPLIT_BY)):
+            if value not in choices:
+                listed = ", ".join(choices)
+                raise UsageError(f"{name} '{value}' is none of {listed}{nearest(str(value), choices)}")
         try:
             fraction = Fraction(str(self.val_fraction))
         except (ValueError, ZeroDivisionError) as error:
@@ -86,8 +86,8 @@ class SelectionSpec:
 
     @classmethod
     def from_json(cls, obj: Mapping[str, Any]) -> SelectionSpec:
-        known = [item.name for item in fields(cls)]
-        unknown = [f"'{name}'{nearest(name, known)}" for name in obj if name not in known]
+        names = [item.name for item in fields(cls)]
+        unknown = [f"'{name}'{nearest(name, names)}" for name in obj if name not in names]
         if unknown:
             raise UsageError(f"selection has the unknown keys {'; '.join(unknown)}")
         return cls(**obj)

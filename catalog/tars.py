@@ -34,23 +34,23 @@ def is_whole(store: Store, dataset: str, shard_key: str) -> bool:
 def lacking_tars(store: Store, manifest: Manifest) -> list[str]:
     """What is wrong with the tars of a version as far as names and sizes tell, a phrase for each."""
     sizes = store.storage.sizes(f"shards/{manifest.dataset}")
-    found = []
+    phrases = []
     for shard in manifest.shards:
         path = store.shard_tar(manifest.dataset, shard.key)
         if store.shard_index(manifest.dataset, shard.key) not in sizes:
-            found.append(f"{store.url}/{store.shard_index(manifest.dataset, shard.key)} is missing")
-        found += _unlike(store, path, sizes.get(path), shard.tar_bytes)
-    return found
+            phrases.append(f"{store.url}/{store.shard_index(manifest.dataset, shard.key)} is missing")
+        phrases += _unlike(store, path, sizes.get(path), shard.tar_bytes)
+    return phrases
 
 
 def lacking_tables(store: Store, manifest: Manifest) -> list[str]:
     """As `lacking_tars`, of its tables."""
     sizes = store.storage.sizes(store.version_dir(manifest.dataset, manifest.version_id))
-    found = []
+    phrases = []
     for name, file in manifest.files.items():
         path = store.table(manifest.dataset, manifest.version_id, name)
-        found += _unlike(store, path, sizes.get(path), file.num_bytes)
-    return found
+        phrases += _unlike(store, path, sizes.get(path), file.num_bytes)
+    return phrases
 
 
 def _unlike(store: Store, path: str, size: int | None, expected: int) -> list[str]:

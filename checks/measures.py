@@ -10,7 +10,7 @@ import numpy as np
 from robot_foundry.checks.evidence import Array, EpisodeRows, Evidence, Tally, extremes
 from robot_foundry.checks.measures_scale import reached, scales, spikes, velocities
 from robot_foundry.checks.measures_streams import Measured, cameras, clock, frozen, stuck_grippers
-from robot_foundry.checks.series import known, minus, moments, shifted, turn
+from robot_foundry.checks.series import finite_rows, minus, moments, shifted, turn
 from robot_foundry.normalization.rotation import matrix_to_axis_angle, multiply, rot6d_to_matrix
 
 # Lags in frames at which an action is compared with what the state did. 0 is the next frame: row t of an
@@ -50,11 +50,11 @@ def _grippers(rows: EpisodeRows) -> Measured:
     for name, column in rows.columns.items():
         for dim in (dim for dim in column.space if dim.quantity == "gripper_opening"):
             opening_N = column.dim(dim.name)
-            known_N = opening_N[np.isfinite(opening_N)]
-            outside = np.count_nonzero((known_N < 0) | (known_N > 1))
-            wrong = outside / len(known_N) if outside else None
-            low, high = extremes(known_N)
-            sums = (len(known_N), outside)
+            finite_N = opening_N[np.isfinite(opening_N)]
+            outside = np.count_nonzero((finite_N < 0) | (finite_N > 1))
+            wrong = outside / len(finite_N) if outside else None
+            low, high = extremes(finite_N)
+            sums = (len(finite_N), outside)
             yield "opening", name, dim.name, Tally.of(sums, low=low, high=high, wrong=wrong, key=rows.key)
             if name != "state" and dim.name in state.space:
                 reached_N = state.dim(dim.name)
@@ -74,7 +74,7 @@ def _rotations(rows: EpisodeRows) -> Measured:
     for name, column in rows.columns.items():
         for part in column.parts("ee_rot6d"):
             rot6d_N6 = column.of(part, "ee_rot6d")
-            kept_N = known(rot6d_N6)
+            kept_N = finite_rows(rot6d_N6)
             broken_N = kept_N & (_orthonormality(rot6d_N6) > NOT_ORTHONORMAL)
             share = broken_N.sum() / max(kept_N.sum(), 1)
             sums = (kept_N.sum(), broken_N.sum())
@@ -88,6 +88,7 @@ def _rotations(rows: EpisodeRows) -> Measured:
                 apart_N33 = multiply(np.swapaxes(matrix_N33, -1, -2), reached_N33)
                 angle_N = np.linalg.norm(matrix_to_axis_angle(apart_N33), axis=-1)
                 seen_N = np.isfinite(angle_N)
+                # Unlike rotations cancel in a sum, so its length tells one offset of all frames from many.
                 entries_9 = apart_N33[seen_N].sum(axis=0).ravel()
                 yield "pose", name, part, Tally.of([seen_N.sum(), angle_N[seen_N].sum(), *entries_9])
 
@@ -141,13 +142,13 @@ def _plausible(rows: EpisodeRows) -> Measured:
         for d, dim in enumerate(column.space):
             limit = GREATEST.get(dim.unit)
             size_N = np.where(column.valid_N, np.abs(column.values_ND[:, d].astype(np.float64)), np.nan)
-            known_N = np.isfinite(size_N)
-            if limit is None or dim.kind not in _PLAUSIBLE_KINDS or not known_N.any():
+            finite_N = np.isfinite(size_N)
+            if limit is None or dim.kind not in _PLAUSIBLE_KINDS or not finite_N.any():
                 continue
-            low, high = extremes(column.values_ND[known_N, d])
-            at, beyond = int(np.nanargmax(np.where(known_N, size_N, np.nan))), size_N > limit
+            low, high = extremes(column.values_ND[finite_N, d])
+            at, beyond = int(np.nanargmax(np.where(finite_N, size_N, np.nan))), size_N > limit
             wrong = size_N[at] / limit if size_N[at] > limit else None
-            sums = (np.count_nonzero(known_N), np.count_nonzero(beyond & known_N))
+            sums = (np.count_nonzero(finite_N), np.count_nonzero(beyond & finite_N))
             tally = Tally.of(sums, low=low, high=high, wrong=wrong, key=f"{rows.key}#{at}")
             yield "magnitude", name, dim.name, tally
 
@@ -167,8 +168,8 @@ def _products(x_Md: Array, y_Md: Array, ahead: int) -> Array:
     """(Σ x·y, Σ x·x, Σ y·y) of row t of x and row t + ahead + lag of y, where both are known, by lag."""
     # A row of which one side is not known must weigh in none of the three sums, or the correlation of short
     # overlaps would be less than it is.
-    known_x, known_y = known(x_Md), known(y_Md)
-    x, y = np.where(known_x[:, None], x_Md, 0.0), np.where(known_y[:, None], y_Md, 0.0)
+    finite_x, finite_y = finite_rows(x_Md), finite_rows(y_Md)
+    x, y = np.where(finite_x[:, None], x_Md, 0.0), np.where(finite_y[:, None], y_Md, 0.0)
     xx, yy, count = (x * x).sum(axis=1), (y * y).sum(axis=1), len(x)
     products = []
     for shift in (ahead + lag for lag in LAGS):
@@ -177,5 +178,5 @@ def _products(x_Md: Array, y_Md: Array, ahead: int) -> Array:
             products += [0.0, 0.0, 0.0]
             continue
         products.append((x[of_x] * y[of_y]).sum())
-        products += [(xx[of_x] * known_y[of_y]).sum(), (known_x[of_x] * yy[of_y]).sum()]
+        products += [(xx[of_x] * finite_y[of_y]).sum(), (finite_x[of_x] * yy[of_y]).sum()]
     return np.array(products)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.checks.evidence import Array, Column, EpisodeRows, Tally
 from robot_foundry.checks.measures_streams import Measured
-from robot_foundry.checks.series import about_means, known, minus, moments, shifted, turn
+from robot_foundry.checks.series import about_means, finite_rows, minus, moments, shifted, turn
 from robot_foundry.normalization.rotation import rot6d_to_matrix
 
 # What is asked and what is made are compared over so long: a controller that answers over many frames has
@@ -52,7 +52,7 @@ def reached(rows: EpisodeRows) -> Measured:
                 difference = turn if quantity == "ee_rot6d" else minus
                 asked_Md = difference(target[:-1], actual[:-1])
                 made_Md = difference(actual[1:], actual[:-1])
-                both_M = known(asked_Md) & known(made_Md)
+                both_M = finite_rows(asked_Md) & finite_rows(made_Md)
                 asked_Md, made_Md = asked_Md[both_M], made_Md[both_M]
                 x_Wd, y_Wd = _windows(asked_Md, rows.fps), _windows(made_Md, rows.fps)
                 sums = ((x_Wd * y_Wd).sum(), (x_Wd * x_Wd).sum(), (y_Wd * y_Wd).sum(), len(x_Wd))

@@ -46,6 +46,6 @@ def about_means(x_N: Array, y_N: Array) -> Array:
     return moments(x - x.mean(), y - y.mean()) if len(x) else np.zeros(6)
 
 
-def known(values_Nd: Array) -> NDArray[np.bool_]:
+def finite_rows(values_Nd: Array) -> NDArray[np.bool_]:
     """Rows [N] that are finite."""
     return np.asarray(np.isfinite(values_Nd).all(axis=1))

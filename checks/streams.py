@@ -98,8 +98,8 @@ def frozen(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             )
     for _, target, tally in evidence.of("still"):
         # A joint may rest for an episode, and a coarse encoder then gives equal values.
-        is_told = target in quantities or target.rpartition(".")[0] in quantities
-        if tally.episodes and tally.episodes * 2 >= tally.sums[0] and not is_told:
+        is_reported = target in quantities or target.rpartition(".")[0] in quantities
+        if tally.episodes and tally.episodes * 2 >= tally.sums[0] and not is_reported:
             yield with_examples(
                 Finding(
                     "frozen",

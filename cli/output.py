@@ -117,7 +117,7 @@ def run(group: click.Group, program: str, arguments: Sequence[str] | None = None
         return error.exit_code
     except Exception as error:
         _print_debug(debug)
-        _print_error(*_told(error, debug))
+        _print_error(*_unexpected(error, debug))
         return EXIT_FAILED
 
 
@@ -204,7 +204,7 @@ def _print_error(message: str, hint: str | None) -> None:
         note(f"Hint: {hint}")
 
 
-def _told(error: Exception, debug: bool) -> tuple[str, str | None]:
+def _unexpected(error: Exception, debug: bool) -> tuple[str, str | None]:
     """What to say of an error that is none of ours, and what to do."""
     if isinstance(error, OSError) and error.errno in REMEDIES:
         where = "" if error.filename is None else f": {error.filename}"

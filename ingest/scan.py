@@ -138,8 +138,8 @@ def source_files(source: SourceFiles, fingerprint: Callable[[str], str]) -> list
 
     def file_of(status: FileStatus, companions: tuple[SourceFile, ...] = ()) -> SourceFile:
         path, stamp = status.path, status.stamp
-        known_as = NO_STAMP if stamp == NO_STAMP else fingerprint(path)
-        return SourceFile(source.root, path, status.size, stamp, known_as, companions)
+        identity = NO_STAMP if stamp == NO_STAMP else fingerprint(path)
+        return SourceFile(source.root, path, status.size, stamp, identity, companions)
 
     return [file_of(entry.status, tuple(map(file_of, entry.companions))) for entry in source.files]
 

@@ -20,14 +20,14 @@ class Interned:
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
-        self._known: dict[bytes, Any] = {}
+        self._copies: dict[bytes, Any] = {}
 
     def shard(self, shard: Shard) -> Shard:
         """The same shard, its parts shared with those that came before."""
         return replace(shard, groups=tuple(self._kind.interned(group, self._one) for group in shard.groups))
 
     def _one(self, value: Any) -> Any:
-        return self._known.setdefault(canonical_json(value), value)
+        return self._copies.setdefault(canonical_json(value), value)
 
 
 def survey(kind: Kind, store: Store, dataset: str, shard_key: str) -> Shard:

@@ -86,20 +86,23 @@ def robust_band(
     if levels_of(digest) is not None:
         return _or_constant(digest, Band(*at_ends, "range"), least)
     width, outer_width = inside[1] - inside[0], outside[1] - outside[0]
+    # Where the outer percentiles span WIDE times the inner width this is the inner width itself, and all of
+    # theirs where the inner ones span nothing: between the two it changes without a jump.
     wanted = max(width, outer_width - (WIDE - 1) * width)
     widened = (wanted - width) / (outer_width - width) if wanted > width else 0.0
-    found = Band(*_between(inside, outside, widened), "wide percentiles" if widened else "percentiles")
+    band = Band(*_between(inside, outside, widened), "wide percentiles" if widened else "percentiles")
     # From all of the point mass to none of it between one and two least spreads, so that noise makes no jump.
     share = float(np.clip(2 - width / least, 0, 1))
     if share:
-        ends = min(found.low, at_ends[0]), max(found.high, at_ends[1])
-        found = Band(*_between((found.low, found.high), ends, share), "point mass")
-    return _or_constant(digest, found, least)
+        ends = min(band.low, at_ends[0]), max(band.high, at_ends[1])
+        band = Band(*_between((band.low, band.high), ends, share), "point mass")
+    return _or_constant(digest, band, least)
 
 
 def _or_constant(digest: Digest, band: Band, least: float) -> Band:
     if band.high - band.low > least:
         return band
+    # The median, as one bad frame moves the middle of the extremes.
     middle = digest.min if digest.min == digest.max else float(digest.percentile(50))
     return Band(middle, middle, "constant")
 

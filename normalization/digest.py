@@ -281,5 +281,5 @@ def _interpolate(x: Array, knots: Array, heights: Array) -> Array:
     return np.asarray(heights[j] + np.clip(share, 0.0, 1.0) * (heights[j + 1] - heights[j]))
 
 
-def _like(asked: Any, found: Array) -> Any:
-    return float(found) if np.ndim(asked) == 0 else found
+def _like(asked: Any, values: Array) -> Any:
+    return float(values) if np.ndim(asked) == 0 else values

@@ -104,7 +104,10 @@ class Normalizer:
 
         pooled = fitted(statistics, values_per_frame)
         steps = tuple(
-            tuple(all_steps if own == _NO_DATA else own for own, all_steps in zip(row, pooled, strict=True))
+            tuple(
+                all_steps if one_step == _NO_DATA else one_step
+                for one_step, all_steps in zip(row, pooled, strict=True)
+            )
             for row in (fitted(of_step, values_per_step) for of_step in offsets)
         )
         return cls(space, pooled, float(clip), (low, high), steps)
@@ -159,8 +162,8 @@ class Normalizer:
     def _of_each(self, number: Callable[[Scaling], float | bool]) -> NDArray[Any]:
         """A number of every scaling: [D], or with offsets [T, D]."""
         rows = self.offsets or (self.scalings,)
-        found = np.array([[number(scaling) for scaling in row] for row in rows]).reshape(len(rows), -1)
-        return found if self.offsets else found[0]
+        numbers = np.array([[number(scaling) for scaling in row] for row in rows]).reshape(len(rows), -1)
+        return numbers if self.offsets else numbers[0]
 
     @cached_property
     def _centre_D(self) -> NDArray[np.float64]:
@@ -170,6 +173,7 @@ class Normalizer:
     def _scale_D(self) -> NDArray[np.float64]:
         return self._of_each(lambda scaling: scaling.scale).astype(np.float64)
 
+    # A constant has the scale 0: times 0 it becomes 0, where a division would give NaN.
     @cached_property
     def _factor_D(self) -> NDArray[np.float64]:
         return self._of_each(lambda scaling: 1 / scaling.scale if scaling.scale else 0.0).astype(np.float64)
@@ -194,11 +198,13 @@ class Normalizer:
         data: Mapping[str, Any] = json.loads(text)
         if data.get("format") != _FORMAT:
             raise FoundryError(f"a normalizer of format {data.get('format')!r}, this version reads {_FORMAT}")
-        own = Scaling.__dataclass_fields__
+        scaling_fields = Scaling.__dataclass_fields__
         space = ActionSpace.from_json(
-            [{k: v for k, v in dim.items() if k not in own} for dim in data["dims"]]
+            [{k: v for k, v in dim.items() if k not in scaling_fields} for dim in data["dims"]]
         )
-        scalings = tuple(Scaling(**{k: v for k, v in dim.items() if k in own}) for dim in data["dims"])
+        scalings = tuple(
+            Scaling(**{k: v for k, v in dim.items() if k in scaling_fields}) for dim in data["dims"]
+        )
         low, high = data["percentiles"]
         offsets = tuple(tuple(Scaling(**scaling) for scaling in row) for row in data.get("offsets", ()))
         return cls(space, scalings, data["clip"], (low, high), offsets)
@@ -207,9 +213,9 @@ class Normalizer:
 def _digest(statistics: Statistics, dim: Dim) -> Digest | None:
     if dim.name not in statistics.space:
         return None
-    found = statistics.space.dims[statistics.space.index(dim.name)]
+    stated = statistics.space.dims[statistics.space.index(dim.name)]
     for field in ("unit", "kind", "representation"):
-        ours, theirs = getattr(dim, field), getattr(found, field)
+        ours, theirs = getattr(dim, field), getattr(stated, field)
         if ours != theirs:
             raise FoundryError(f"'{dim.name}' has the {field} '{ours}', but its statistics are of '{theirs}'")
     return statistics[dim.name]
@@ -239,6 +245,7 @@ def _scaling(
 
 
 def _beyond(digest: Digest, low: float, high: float) -> float:
+    # The cdf counts what equals its argument, and a value on either bound is not beyond it.
     below, above = digest.cdf(np.nextafter(low, -np.inf)), 1.0 - digest.cdf(high)
     return float(below + above)
 

@@ -23,7 +23,7 @@ def report(normalizer: Normalizer) -> list[dict[str, Any]]:
         scaled = scaling.scale > 0
         steps = [row[i] for row in normalizer.offsets]
         differ = scaled and steps and scaling.rule != "identity"
-        own = [f"by step: ±{steps[0].scale:.3g} … ±{steps[-1].scale:.3g}"] if differ else []
+        by_step = [f"by step: ±{steps[0].scale:.3g} … ±{steps[-1].scale:.3g}"] if differ else []
         values = (
             dim.name,
             dim.unit,
@@ -32,7 +32,7 @@ def report(normalizer: Normalizer) -> list[dict[str, Any]]:
             scaling.centre - scaling.scale if scaled else None,
             scaling.centre + scaling.scale if scaled else None,
             100 * scaling.clipped,
-            "; ".join([*remarks(scaling), *own]),
+            "; ".join([*remarks(scaling), *by_step]),
         )
         rows.append(dict(zip(HEADERS, values, strict=True)))
     return rows
@@ -40,20 +40,20 @@ def report(normalizer: Normalizer) -> list[dict[str, Any]]:
 
 def remarks(scaling: Scaling) -> list[str]:
     """In words, what is unusual about a dimension; empty for most."""
-    found = []
+    notes = []
     if scaling.rule == "no data":
-        found.append("no data: masked both ways")
+        notes.append("no data: masked both ways")
     elif scaling.rule == "constant":
-        found.append(f"constant {scaling.centre:.6g}: the policy cannot move it")
+        notes.append(f"constant {scaling.centre:.6g}: the policy cannot move it")
     elif scaling.rule in ("wide percentiles", "point mass"):
-        found.append("near-constant: seldom moves")
+        notes.append("near-constant: seldom moves")
     if scaling.levels is not None and scaling.levels > 1:
-        found.append(f"discrete: {scaling.levels} values")
+        notes.append(f"discrete: {scaling.levels} values")
     if scaling.outlier is not None:
-        found.append(f"outlier {scaling.outlier:.4g}")
+        notes.append(f"outlier {scaling.outlier:.4g}")
     if scaling.clipped > MUCH_CLIPPED:
-        found.append("much is clipped")
-    return found
+        notes.append("much is clipped")
+    return notes
 
 
 def as_text(rows: Sequence[Mapping[str, Any]], headers: Sequence[str] = HEADERS) -> str:

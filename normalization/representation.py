@@ -51,12 +51,12 @@ class Representation:
         if isinstance(text, Representation):
             return text
         poses, plus, joints = text.partition("+")
-        known = [*KINDS, *(f"{kind}+{_RELATIVE_JOINTS}" for kind in KINDS)]
+        names = [*KINDS, *(f"{kind}+{_RELATIVE_JOINTS}" for kind in KINDS)]
         for kind in KINDS:
             if poses == kind and (not plus or joints == _RELATIVE_JOINTS):
                 return cls(kind, bool(plus))
         raise FoundryError(
-            f"no action representation '{text}'{nearest(text, known)}",
+            f"no action representation '{text}'{nearest(text, names)}",
             hint=f"one of {', '.join(KINDS)}, each with or without +{_RELATIVE_JOINTS}",
         )
 
@@ -239,11 +239,11 @@ def _posed_parts(
         state_rot6d = _columns(state_space, part, "ee_rot6d")
         poses: RelativeKinds = "relative_base" if part in without else wanted.poses
         rotation_needed = action_rot6d is not None or poses != "relative_base"
-        for needed, found, quantity in (
+        for needed, columns, quantity in (
             (action_position is not None, state_position, "ee_position"),
             (rotation_needed, state_rot6d, "ee_rot6d"),
         ):
-            if needed and found is None:
+            if needed and columns is None:
                 raise FoundryError(
                     f"'{part}' cannot be made {wanted.poses}: the state has no {part}.{quantity}",
                     hint="choose the representation absolute"
@@ -260,12 +260,14 @@ def _posed_parts(
 
 def _columns(space: ActionSpace, part: str, quantity: str) -> NDArray[np.intp] | None:
     names = [f"{part}.{quantity}.{component}" for component in QUANTITIES[quantity].components or ()]
-    found = [name for name in names if name in space]
-    if not found:
+    present = [name for name in names if name in space]
+    if not present:
         return None
-    if len(found) < len(names):
+    if len(present) < len(names):
         missing = ", ".join(name for name in names if name not in space)
-        raise FoundryError(f"the space has {', '.join(found)}, not {missing}: a pose needs all of {quantity}")
+        raise FoundryError(
+            f"the space has {', '.join(present)}, not {missing}: a pose needs all of {quantity}"
+        )
     return np.array([space.index(name) for name in names], np.intp)
 
 
@@ -284,12 +286,14 @@ def _joint_reference(
 
 
 def _minus_base(target_BT44: Array, anchor_B144: Array) -> Array:
+    """Displacement and turn apart: in a product of the poses the turn would move the position as well."""
     back_B133 = np.swapaxes(pose.rotation(anchor_B144), -1, -2)
     moved_BT3 = pose.position(target_BT44) - pose.position(anchor_B144)
     return pose.make(moved_BT3, multiply(pose.rotation(target_BT44), back_B133))
 
 
 def _plus_base(encoded_BT44: Array, anchor_B144: Array) -> Array:
+    """The inverse of `_minus_base`."""
     moved_BT3 = pose.position(encoded_BT44) + pose.position(anchor_B144)
     return pose.make(moved_BT3, multiply(pose.rotation(encoded_BT44), pose.rotation(anchor_B144)))
 
@@ -300,18 +304,19 @@ def _write_steps(part: _PosedPart, action_BTA: Array, target_BT44: Array, anchor
     for t in range(target_BT44.shape[-3]):
         step_B1A, target_B144 = action_BTA[..., t : t + 1, :], target_BT44[..., t : t + 1, :, :]
         part.write(step_B1A, pose.relative(reached_B144, target_B144))
-        found_B144 = pose.compose(reached_B144, part.read(step_B1A.astype(np.float64), np.eye(4)))
-        is_known_B111 = np.isfinite(found_B144).all(axis=(-2, -1), keepdims=True)
-        reached_B144 = np.where(is_known_B111, found_B144, target_B144)  # so that what is NaN ends there
+        stored_B144 = pose.compose(reached_B144, part.read(step_B1A.astype(np.float64), np.eye(4)))
+        is_known_B111 = np.isfinite(stored_B144).all(axis=(-2, -1), keepdims=True)
+        reached_B144 = np.where(is_known_B111, stored_B144, target_B144)  # so that what is NaN ends there
 
 
 def _write_joint_steps(action_BTA: Array, target_BTA: Array, at: list[int], reference_B1J: Array) -> None:
+    """As `_write_steps`, of joints."""
     reached_BJ = reference_B1J[..., 0, :]
     for t in range(target_BTA.shape[-2]):
         target_BJ = target_BTA[..., t, at]
         action_BTA[..., t, at] = target_BJ - reached_BJ
-        found_BJ = reached_BJ + action_BTA[..., t, at].astype(np.float64)
-        reached_BJ = np.where(np.isfinite(found_BJ), found_BJ, target_BJ)
+        stored_BJ = reached_BJ + action_BTA[..., t, at].astype(np.float64)
+        reached_BJ = np.where(np.isfinite(stored_BJ), stored_BJ, target_BJ)
 
 
 def _accumulate(delta_BT44: Array, anchor_B144: Array) -> Array:

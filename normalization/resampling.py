@@ -36,13 +36,13 @@ def between(low_BD: Array, high_BD: Array, share_B: Array, space: ActionSpace) -
         change_BD = end_BD - start_BD
         yaw = [i for i, dim in enumerate(space) if dim.quantity == "yaw"]
         change_BD[..., yaw] -= 2 * np.pi * np.round(change_BD[..., yaw] / (2 * np.pi))
-        found_BD = start_BD + share_B1 * change_BD
+        value_BD = start_BD + share_B1 * change_BD
         for columns in _rotations(space):
             start_B33 = rot6d_to_matrix(start_BD[..., columns])
             turn_B33 = multiply(rot6d_to_matrix(end_BD[..., columns]), np.swapaxes(start_B33, -1, -2))
             part_B33 = axis_angle_to_matrix(share_B1 * matrix_to_axis_angle(turn_B33))
-            found_BD[..., columns] = matrix_to_rot6d(multiply(part_B33, start_B33))
-        return np.where(share_B1 == 0, low_BD, found_BD.astype(low_BD.dtype))
+            value_BD[..., columns] = matrix_to_rot6d(multiply(part_B33, start_B33))
+        return np.where(share_B1 == 0, low_BD, value_BD.astype(low_BD.dtype))
 
 
 def _rotations(space: ActionSpace) -> list[list[int]]:

@@ -207,8 +207,8 @@ def _to_float64(array: ArrayLike, tail: tuple[int, ...]) -> tuple[Array, np.dtyp
 
 def _reorder(quaternion_4: Array, order: str, *, to_xyzw: bool) -> Array:
     if order not in QUATERNION_ORDERS:
-        known = " or ".join(QUATERNION_ORDERS)
-        raise FoundryError(f"quaternion order '{order}' is not {known}{nearest(order, QUATERNION_ORDERS)}")
+        orders = " or ".join(QUATERNION_ORDERS)
+        raise FoundryError(f"quaternion order '{order}' is not {orders}{nearest(order, QUATERNION_ORDERS)}")
     if order == "xyzw":
         return quaternion_4
     return np.roll(quaternion_4, -1 if to_xyzw else 1, axis=-1)

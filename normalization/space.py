@@ -96,14 +96,14 @@ class Dim:
                 f"'{self.name}' is no dimension name: expected [<embodiment>:]<part>.<quantity>[.<component>]"
                 " in lower-case letters, digits and _, such as right.ee_position.x"
             )
-        for label, value, known in (
+        for label, value, choices in (
             ("kind", self.kind, KINDS),
             ("representation", self.representation, REPRESENTATIONS),
         ):
-            if value not in known:
+            if value not in choices:
                 raise FoundryError(
-                    f"dimension '{self.name}': {label} '{value}' is not one of {', '.join(known)}"
-                    f"{nearest(str(value), known)}"
+                    f"dimension '{self.name}': {label} '{value}' is not one of {', '.join(choices)}"
+                    f"{nearest(str(value), choices)}"
                 )
         if not self.unit:
             raise FoundryError(f"dimension '{self.name}' has no unit (write '1' for a pure number)")
@@ -149,11 +149,11 @@ class Dim:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Dim:
-        known = [field.name for field in fields(cls)]
+        names = [field.name for field in fields(cls)]
         for key in data:
-            if key not in known:
-                raise FoundryError(f"a dimension has no field '{key}'{nearest(key, known)}")
-        missing = [key for key in known[:3] if key not in data]
+            if key not in names:
+                raise FoundryError(f"a dimension has no field '{key}'{nearest(key, names)}")
+        missing = [key for key in names[:3] if key not in data]
         if missing:
             raise FoundryError(f"dimension {data.get('name', '')!r} lacks {', '.join(missing)}")
         return cls(**data)
@@ -162,9 +162,9 @@ class Dim:
 def _check_scheme(dim: Dim, quantity: Quantity) -> None:
     """A name of the scheme means what the scheme says; FoundryError says how else to name it."""
     where, component = f"dimension '{dim.name}'", dim.component or ""
-    known = quantity.components
-    if not component.isdecimal() if known is None else component not in (known or ("",)):
-        listed = "0, 1, …" if known is None else ", ".join(known)
+    components = quantity.components
+    if not component.isdecimal() if components is None else component not in (components or ("",)):
+        listed = "0, 1, …" if components is None else ", ".join(components)
         raise FoundryError(
             f"{where}: {dim.quantity} has " + (f"the components {listed}" if listed else "no components")
         )
@@ -307,11 +307,11 @@ class ActionSpace:
 
     def indices_in(self, into: ActionSpace, embodiment: str | None = None) -> NDArray[np.intp]:
         """Where each dimension of this space lies in `into`; FoundryError names the first that is missing."""
-        found = np.empty(len(self), np.intp)
+        indices = np.empty(len(self), np.intp)
         for i, dim in enumerate(self._dims):
             name = dim.name if embodiment is None else dim.qualified(embodiment).name
-            found[i] = into.index(name if name in into else dim.name)
-        return found
+            indices[i] = into.index(name if name in into else dim.name)
+        return indices
 
     def scatter(
         self, x: Array, into: ActionSpace, *, embodiment: str | None = None
@@ -343,8 +343,8 @@ class ActionSpace:
 
 
 def _canonical_key(dim: Dim) -> tuple[Any, ...]:
-    def rank(word: str, known: Sequence[str]) -> tuple[int, str]:
-        return (known.index(word), "") if word in known else (len(known), word)
+    def rank(word: str, order: Sequence[str]) -> tuple[int, str]:
+        return (order.index(word), "") if word in order else (len(order), word)
 
     component = dim.component or ""
     number = int(component) if component.isdigit() else -1

@@ -88,16 +88,18 @@ def tool_frame_warnings(
     `conventions` say of datasets by which robot and reading of its poses they were made: where that is one
     for all, an unknown frame is the same in all of them.
     """
-    told = conventions or {}
-    alike = {told.get(dataset, dataset) for dataset, _ in names}
+    convention_of = conventions or {}
+    alike = {convention_of.get(dataset, dataset) for dataset, _ in names}
     if len(names) < 2 or (len(alike) == 1 and {frame for _, frame in names} == {UNKNOWN}):
         return []
     unknown = [dataset for dataset, frame in names if frame == UNKNOWN]
-    known = {frame: dataset for dataset, frame in reversed(names) if frame != UNKNOWN}
-    found = []
+    dataset_of_frame = {frame: dataset for dataset, frame in reversed(names) if frame != UNKNOWN}
+    warnings = []
     if unknown:
-        found.append(f"the tool frame of {', '.join(unknown)} is unknown: poses of the tools may not agree")
-    if len(known) > 1:
-        listed = ", ".join(f"{frame} ({dataset})" for frame, dataset in known.items())
-        found.append(f"the tool frames differ, so relative actions mean unlike motions: {listed}")
-    return found
+        warnings.append(
+            f"the tool frame of {', '.join(unknown)} is unknown: poses of the tools may not agree"
+        )
+    if len(dataset_of_frame) > 1:
+        listed = ", ".join(f"{frame} ({dataset})" for frame, dataset in dataset_of_frame.items())
+        warnings.append(f"the tool frames differ, so relative actions mean unlike motions: {listed}")
+    return warnings

@@ -42,21 +42,23 @@ def openloop(
     """
     opened, note = _mixture(policy, store, split)
     window = policy.config.data.window
-    found: dict[str, dict[str, list[Errors]]] = defaultdict(lambda: {"policy": [], "hold_still": []})
+    by_dataset: dict[str, dict[str, list[Errors]]] = defaultdict(lambda: {"policy": [], "hold_still": []})
     batches = -(-samples // ROWS)
     loader = load(opened, window, seed=seed, global_batch=ROWS, split=split, threads=0)
     with loader, Progress(batches * ROWS, "samples", "open loop", quiet=quiet) as progress:
         for b in range(batches):
             batch = loader.batch(b)
             for dataset, source, errors in _errors(policy, batch, seed):
-                found[dataset][source].append(errors)
+                by_dataset[dataset][source].append(errors)
             progress.advance(ROWS)
     return {
         "split": split,
         "samples": batches * ROWS,
         "mixture_id": opened.mixture.id,
         "note": note,
-        "datasets": {name: {kind: _means(parts) for kind, parts in by.items()} for name, by in found.items()},
+        "datasets": {
+            name: {kind: _means(parts) for kind, parts in by.items()} for name, by in by_dataset.items()
+        },
     }
 
 
@@ -79,14 +81,14 @@ def _errors(policy: Policy, batch: Batch, seed: int) -> Iterator[tuple[str, str,
     predicted = policy.decode(batch, policy.predict(batch, seeds))
     shown = policy.decode(batch, batch.action_BTA.astype(np.float64))
     for row, number in enumerate(batch.dataset_B):
-        own = policy.spaces.datasets[number]
+        dataset = policy.spaces.datasets[number]
         counted_T = batch.step_mask_BT[row]
         target_Nd = shown[row][counted_T]
         state_D = batch.state_BHD[row, -1].astype(np.float64)
-        state_d = own.state.gather(state_D, policy.spaces.state, embodiment=own.embodiment)
-        still_Nd = np.broadcast_to(_held(state_d, own.state, own.action), target_Nd.shape)
-        yield own.name, "policy", chunk_errors(predicted[row][counted_T], target_Nd, own.action)
-        yield own.name, "hold_still", chunk_errors(still_Nd, target_Nd, own.action)
+        state_d = dataset.state.gather(state_D, policy.spaces.state, embodiment=dataset.embodiment)
+        still_Nd = np.broadcast_to(_held(state_d, dataset.state, dataset.action), target_Nd.shape)
+        yield dataset.name, "policy", chunk_errors(predicted[row][counted_T], target_Nd, dataset.action)
+        yield dataset.name, "hold_still", chunk_errors(still_Nd, target_Nd, dataset.action)
 
 
 def _held(state_d: FloatArray, state: ActionSpace, action: ActionSpace) -> FloatArray:

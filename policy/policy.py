@@ -32,7 +32,7 @@ from robot_foundry.trainer.tasks.vla.inputs import build_inputs
 from robot_foundry.trainer.tasks.vla.policy_spaces import DatasetSpaces, PolicySpaces, dataset_steps, geometry
 from robot_foundry.trainer.tasks.vla.recipe import from_resolved
 from robot_foundry.trainer.tasks.vla.scales import Scales, scales_from_json
-from robot_foundry.windows.moments import filled_moments, known_dims
+from robot_foundry.windows.moments import filled_moments, finite_dims
 from robot_foundry.windows.timing import Steps
 
 Observation = Mapping[str, Any]
@@ -140,9 +140,9 @@ class Policy:
         number = self.number(dataset)
         batch = self.batch(observations, instructions, number)
         values_BTA = self.decode(batch, self.predict(batch, seeds))
-        own, steps = self.spaces.datasets[number], self.steps(number)
-        dt = float(steps.dt(own.fps or np.nan)) or None
-        return [Actions(values_TA[: steps.horizon], own.action, dt) for values_TA in values_BTA]
+        dataset_spaces, steps = self.spaces.datasets[number], self.steps(number)
+        dt = float(steps.dt(dataset_spaces.fps or np.nan)) or None
+        return [Actions(values_TA[: steps.horizon], dataset_spaces.action, dt) for values_TA in values_BTA]
 
     def number(self, dataset: str | None) -> int:
         """The index of a dataset, or of the first where none is named and all are of one robot."""
@@ -184,18 +184,20 @@ class Policy:
 
     def _robot(self, dataset: str | None) -> RobotSide:
         """The robot meant. FoundryError where none is named and they were not all made in one way."""
-        own = self.spaces.datasets[self.number(dataset)]
+        chosen = self.spaces.datasets[self.number(dataset)]
         for other in self.spaces.datasets:
-            if dataset is None and not alike(self.robots.get(own.name), self.robots.get(other.name)):
+            if dataset is None and not alike(self.robots.get(chosen.name), self.robots.get(other.name)):
                 raise FoundryError(
-                    f"'{own.name}' and '{other.name}' were made of unlike sources: say which one"
+                    f"'{chosen.name}' and '{other.name}' were made of unlike sources: say which one"
                 )
         stream = self.config.data.window.stream
-        return RobotSide(own.name, self.robots.get(own.name), own.state, own.action, stream, self.roles)
+        return RobotSide(
+            chosen.name, self.robots.get(chosen.name), chosen.state, chosen.action, stream, self.roles
+        )
 
     def batch(self, observations: Sequence[Observation], instructions: Sequence[str], number: int) -> Batch:
         """Observations of one dataset as a batch of the loader; of the targets it holds the dims alone."""
-        own, window = self.spaces.datasets[number], self.config.data.window
+        dataset, window = self.spaces.datasets[number], self.config.data.window
         sizes, moments = geometry(self.config, self.spaces), self.steps(number).history
         assert window.image is not None
         batch = allocate(
@@ -208,14 +210,14 @@ class Policy:
             action_dims=len(self.spaces.action),
             images={},
         )
-        states = [state_array(item.get("state"), own.state, moments) for item in observations]
+        states = [state_array(item.get("state"), dataset.state, moments) for item in observations]
         moment_H = filled_moments(sizes.history, moments)
         state_BHd = np.stack(states)[:, moment_H]
-        known_Bd = known_dims(state_BHd)
-        self._check_references(own, known_Bd)
-        at_d = own.state.indices_in(self.spaces.state, own.embodiment)
-        fill_state(batch, np.arange(len(batch)), at_d, state_BHd, known_Bd)
-        batch.action_dim_mask_BA[:, own.action.indices_in(self.spaces.action, own.embodiment)] = True
+        finite_Bd = finite_dims(state_BHd)
+        self._check_references(dataset, finite_Bd)
+        at_d = dataset.state.indices_in(self.spaces.state, dataset.embodiment)
+        fill_state(batch, np.arange(len(batch)), at_d, state_BHd, finite_Bd)
+        batch.action_dim_mask_BA[:, dataset.action.indices_in(self.spaces.action, dataset.embodiment)] = True
         batch.step_mask_BT[:, : self.steps(number).horizon] = True
         pictures = [item.get("images") or {} for item in observations]
         images, masks = image_arrays(pictures, window.cameras, moments, window.image)
@@ -232,8 +234,8 @@ class Policy:
         shape = batch.action_BTA.shape[1:]
         noise = [generator("policy", int(seed)).standard_normal(shape, dtype=np.float32) for seed in seeds]
         horizon_D = np.array([steps.horizon for steps in dataset_steps(self.config, self.spaces)])
-        own_BT = np.arange(shape[0]) < horizon_D[batch.dataset_B][:, None]
-        mask_BTA = batch.action_dim_mask_BA[:, None] & own_BT[..., None]
+        in_horizon_BT = np.arange(shape[0]) < horizon_D[batch.dataset_B][:, None]
+        mask_BTA = batch.action_dim_mask_BA[:, None] & in_horizon_BT[..., None]
         sampled = self.model.sample(
             inputs.to(self.device),
             torch.from_numpy(np.stack(noise)).to(self.device),
@@ -250,16 +252,22 @@ class Policy:
             for row, number in enumerate(batch.dataset_B)
         ]
 
-    def _decode_row(self, own: DatasetSpaces, state_D: NDArray[Any], action_TA: NDArray[Any]) -> FloatArray:
-        state_d = own.state.gather(state_D.astype(np.float64), self.spaces.state, embodiment=own.embodiment)
-        action_Td = own.action.gather(
-            action_TA.astype(np.float64), self.spaces.action, embodiment=own.embodiment
+    def _decode_row(
+        self, dataset: DatasetSpaces, state_D: NDArray[Any], action_TA: NDArray[Any]
+    ) -> FloatArray:
+        state_d = dataset.state.gather(
+            state_D.astype(np.float64), self.spaces.state, embodiment=dataset.embodiment
         )
-        return decode(state_d, action_Td, own.state, own.action, self.config.data.window.representation)
+        action_Td = dataset.action.gather(
+            action_TA.astype(np.float64), self.spaces.action, embodiment=dataset.embodiment
+        )
+        return decode(
+            state_d, action_Td, dataset.state, dataset.action, self.config.data.window.representation
+        )
 
-    def _check_references(self, own: DatasetSpaces, known_Bd: NDArray[np.bool_]) -> None:
+    def _check_references(self, dataset: DatasetSpaces, finite_Bd: NDArray[np.bool_]) -> None:
         """What targets are relative to must be known."""
         representation = self.config.data.window.representation
-        for name in references(own.state, own.action, representation):
-            if not known_Bd[:, own.state.index(name)].all():
+        for name in references(dataset.state, dataset.action, representation):
+            if not finite_Bd[:, dataset.state.index(name)].all():
                 raise FoundryError(f"{name} must be known: the actions are {representation} to it")

@@ -36,13 +36,13 @@ def package_versions(package: Path = ROOT, names: Sequence[str] = PACKAGES) -> d
     robot_foundry is known by the content of `package`, by default that of this process: nodes get it from the
     driver, but a folder of its name may hide it.
     """
-    found = {"python": platform.python_version(), NAME: package_digest(package)}
+    versions = {"python": platform.python_version(), NAME: package_digest(package)}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "missing"
-    return found
+            versions[name] = "missing"
+    return versions
 
 
 def check_address(address: str) -> None:
@@ -70,11 +70,11 @@ def no_cluster(address: str, error: OSError) -> FoundryError:
 def check_nodes(ray: Any, expected: Mapping[str, str]) -> None:
     """`FoundryError` naming every node and package that differ from the expected versions."""
     problems = []
-    for host, found in _on_every_node(ray, package_versions):
-        if isinstance(found, str):
-            problems.append(f"{host} cannot run robot_foundry ({found})")
+    for host, answer in _on_every_node(ray, package_versions):
+        if isinstance(answer, str):
+            problems.append(f"{host} cannot run robot_foundry ({answer})")
         else:
-            problems += _differences(host, found, expected)
+            problems += _differences(host, answer, expected)
     if problems:
         raise _not_the_same(problems)
 
@@ -94,7 +94,7 @@ def check_files(ray: Any, sizes: Mapping[str, int]) -> None:
             path for path, size in sizes.items() if not os.path.isfile(path) or os.path.getsize(path) != size
         ]
 
-    blind = [f"{host} ({found})" for host, found in _on_every_node(ray, unseen) if found]
+    blind = [f"{host} ({answer})" for host, answer in _on_every_node(ray, unseen) if answer]
     if blind:
         raise FoundryError(
             f"nodes of the Ray cluster do not see local files of the source or store: {', '.join(blind)}",
@@ -121,11 +121,11 @@ def _on_every_node(ray: Any, fn: Callable[[], Any]) -> list[tuple[str, Any]]:
     return answers
 
 
-def _differences(host: str, found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+def _differences(host: str, versions: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
     return [
-        f"{host} has {name} {found[name]}, not {wanted}"
+        f"{host} has {name} {versions[name]}, not {wanted}"
         for name, wanted in expected.items()
-        if found[name] != wanted
+        if versions[name] != wanted
     ]
 
 

@@ -54,12 +54,12 @@ class FoundryWarning(UserWarning):
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """`", did you mean 'x'?"` for the choice closest to `word`, or `""` if none is close."""
-    found = closest(word, choices)
-    return "" if found is None else f", did you mean {found!r}?"
+    choice = closest(word, choices)
+    return "" if choice is None else f", did you mean {choice!r}?"
 
 
 def closest(word: str, choices: Iterable[str]) -> str | None:
     """The choice closest to `word`; None if none is close."""
     lowered = {choice.lower(): choice for choice in choices}
-    found = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
-    return lowered[found[0]] if found else None
+    matches = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[matches[0]] if matches else None

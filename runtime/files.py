@@ -61,8 +61,8 @@ def status(root: str, path: str) -> FileStatus:
     """The file's size and stamp; MissingFileError if it is not there."""
     try:
         if not is_remote(root):
-            found = os.stat(Path(root, path))
-            return FileStatus(path, found.st_size, str(found.st_mtime_ns))
+            os_stat = os.stat(Path(root, path))
+            return FileStatus(path, os_stat.st_size, str(os_stat.st_mtime_ns))
         files, base = open_filesystem(root)
         with _reached(f"{root}/{path}", "read"):
             return _remote_status(path, files.info(f"{base}/{checked_path(path)}"))
@@ -126,15 +126,15 @@ def _reached(place: str, what: str) -> Iterator[None]:
 def _local(root: str, path: str) -> Iterator[FileStatus]:
     """The status of what is a file, or a link that leads nowhere."""
     try:
-        found = os.stat(os.path.join(root, path))
+        os_stat = os.stat(os.path.join(root, path))
     except OSError as error:
         if error.errno not in folders.NOWHERE:
             raise
         if os.path.islink(os.path.join(root, path)):
             yield FileStatus(path, 0, NO_STAMP)
         return
-    if stat.S_ISREG(found.st_mode):
-        yield FileStatus(path, found.st_size, str(found.st_mtime_ns))
+    if stat.S_ISREG(os_stat.st_mode):
+        yield FileStatus(path, os_stat.st_size, str(os_stat.st_mtime_ns))
 
 
 def matching(root: str, pattern: str) -> Iterator[FileStatus]:
@@ -218,17 +218,17 @@ def _remote_blocks(root: str, path: str) -> Iterator[bytes]:
             yield block
 
 
-def _remote(found: dict[str, dict[str, Any]], base: str) -> Iterator[FileStatus]:
-    for place, info in found.items():
+def _remote(infos: dict[str, dict[str, Any]], base: str) -> Iterator[FileStatus]:
+    for place, info in infos.items():
         if info.get("type") == "file" and not place.endswith("/"):
             yield _remote_status(place[len(base) :].lstrip("/"), info)
 
 
 def _remote_status(path: str, info: dict[str, Any]) -> FileStatus:
-    found = next((info[name] for name in STAMPS if info.get(name) is not None), None)
-    if found is None:
+    raw_stamp = next((info[name] for name in STAMPS if info.get(name) is not None), None)
+    if raw_stamp is None:
         raise FoundryError(
             f"{path} has neither checksum nor time of change, so a change of it would go unseen"
         )
-    stamp = str(found.timestamp() if isinstance(found, datetime) else found).strip('"')
+    stamp = str(raw_stamp.timestamp() if isinstance(raw_stamp, datetime) else raw_stamp).strip('"')
     return FileStatus(path, int(info["size"]), stamp)

@@ -45,8 +45,8 @@ class _Folder:
     def entries(self) -> list[_Entry]:
         """All that is in it, by name."""
         try:
-            with os.scandir(self.place) as found:
-                listed = sorted((entry.name, _is_folder(entry), entry.is_symlink()) for entry in found)
+            with os.scandir(self.place) as scan:
+                listed = sorted((entry.name, _is_folder(entry), entry.is_symlink()) for entry in scan)
         except FileNotFoundError:  # removed since it was listed
             return []
         return [

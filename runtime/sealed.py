@@ -31,8 +31,8 @@ def unseal(data: bytes, where: str, *, hint: str) -> dict[str, Any]:
     content = b"{" + data[length:]
     if data[:length] != _head(content):
         raise FoundryError(f"{where} is damaged: its checksum differs", hint=hint)
-    found: dict[str, Any] = json.loads(content)
-    return found
+    record: dict[str, Any] = json.loads(content)
+    return record
 
 
 def _head(content: bytes) -> bytes:

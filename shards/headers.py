@@ -107,10 +107,10 @@ class TarScan:
         records = self._pax_records(data)
         if any(name.startswith("GNU.sparse.") for name in records):
             raise self._refusal("a sparse file")
-        found = {name: value for name, value in records.items() if name in ("path", "size")}
-        if found and kind == _PAX_GLOBAL:
+        overrides = {name: value for name, value in records.items() if name in ("path", "size")}
+        if overrides and kind == _PAX_GLOBAL:
             raise self._refusal("a global header that sets names or sizes")
-        return found
+        return overrides
 
     def _pax_records(self, data: bytes) -> dict[str, str]:
         """'<length> <name>=<value>\\n' …, where the length counts the whole record."""

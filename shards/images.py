@@ -102,18 +102,18 @@ class Headers:
     """`probe` of images of which many have the same header, as those of one camera do: it is parsed once."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[str, int, int]] = {}
+        self._by_header: dict[bytes, tuple[str, int, int]] = {}
 
     def probe(self, data: bytes | memoryview) -> tuple[str, int, int]:
         """As the function."""
-        for header, found in self._known.items():
+        for header, probed in self._by_header.items():
             if bytes(data[: len(header)]) == header:
-                return found
-        found = probe(data)
-        end = _jpeg_header_end(data) if found[0] == "jpg" and len(self._known) < MOST_HEADERS else None
+                return probed
+        probed = probe(data)
+        end = _jpeg_header_end(data) if probed[0] == "jpg" and len(self._by_header) < MOST_HEADERS else None
         if end is not None:
-            self._known[bytes(data[:end])] = found
-        return found
+            self._by_header[bytes(data[:end])] = probed
+        return probed
 
 
 def _jpeg_header_end(data: bytes | memoryview) -> int | None:
@@ -135,9 +135,9 @@ def codec_versions() -> dict[str, str]:
     versions = {"simplejpeg": simplejpeg.__version__}
     # The wheel links libjpeg-turbo statically and tells its version nowhere but in the library itself.
     for library in Path(simplejpeg.__file__).parent.glob("_jpeg*"):
-        found = re.search(rb"libjpeg-turbo version ([0-9.]+)", library.read_bytes())
-        if found:
-            versions["libjpeg_turbo"] = found[1].decode()
+        match = re.search(rb"libjpeg-turbo version ([0-9.]+)", library.read_bytes())
+        if match:
+            versions["libjpeg_turbo"] = match[1].decode()
     return versions
 
 

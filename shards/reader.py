@@ -38,10 +38,10 @@ class ShardReader:
         self._local = storage.local_path(tar_path)
         self._file: _File | None = None
         self._lock = Lock()
-        found, expected = storage.size(tar_path), tar_bytes(index)
-        if found != expected:
+        actual, expected = storage.size(tar_path), tar_bytes(index)
+        if actual != expected:
             raise bad_index(
-                f"the index of {self.where}", f"is of a tar of {expected} bytes, but this one has {found}"
+                f"the index of {self.where}", f"is of a tar of {expected} bytes, but this one has {actual}"
             )
 
     @property
@@ -74,10 +74,10 @@ class ShardReader:
 
     def row(self, name: str) -> int:
         """The member's row in the index; FoundryError if the shard has none of this name."""
-        found = self._rows.get(name)
-        if found is None:
+        row = self._rows.get(name)
+        if row is None:
             raise FoundryError(f"{self.where} has no member {name!r}")
-        return found
+        return row
 
     def read_name(self, name: str) -> bytes:
         """`read` of the member of this name."""

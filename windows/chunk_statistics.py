@@ -99,8 +99,8 @@ def chunk_statistics(
     Cached in the store, keyed by all that defines them.
     """
     if weighting not in WEIGHTINGS:
-        known = ", ".join(WEIGHTINGS)
-        raise UsageError(f"weighting '{weighting}' is none of {known}{nearest(weighting, WEIGHTINGS)}")
+        listed = ", ".join(WEIGHTINGS)
+        raise UsageError(f"weighting '{weighting}' is none of {listed}{nearest(weighting, WEIGHTINGS)}")
     opened = over_split(opened, "train")
     store, mixture = opened.store, opened.mixture
     unions = unions_of(opened)
@@ -122,13 +122,13 @@ def chunk_statistics(
     leaves = _leaves(opened, wanted, steps, over, workers=workers, quiet=quiet)
     _check_counted(mixture, leaves, masked)
     multiples = frame_multiples(mixture, max(item.horizon for item in steps))
-    found = {}
+    merged = {}
     for kind in dict.fromkeys(("count", weighting)):  # the plain one costs little once the leaves are there
         times = multiples if kind == "mixture" else [1] * len(mixture.components)
-        found[kind] = _merged(leaves, times)
+        merged[kind] = _merged(leaves, times)
         with suppress(OSError):  # the store may be one that this user can only read
-            keep(store.storage, caches[kind], canonical_json(found[kind].to_json()))
-    return found[weighting]
+            keep(store.storage, caches[kind], canonical_json(merged[kind].to_json()))
+    return merged[weighting]
 
 
 def represented_union(schemas: Mapping[str, Schema], stream: str, representation: str) -> ActionSpace:
@@ -223,16 +223,16 @@ def _leaves(
         for number, part in enumerate(opened.parts)
         for task in _tasks(part, number, wanted, steps[number], longest)
     ]
-    found = []
+    union_leaves = []
     with Progress(len(tasks), "shards", "statistics", quiet=quiet) as progress:
         for index, leaves in unordered_map(_shard_leaves, tasks, workers=workers):
             embodiment = tasks[index].embodiment
             for leaf in leaves:
                 state = leaf.state.into(unions[0], embodiment=embodiment)
                 action = tuple(part.into(unions[1], embodiment=embodiment) for part in leaf.action)
-                found.append(_Leaf(leaf.component, state, action))
+                union_leaves.append(_Leaf(leaf.component, state, action))
             progress.advance()
-    return found
+    return union_leaves
 
 
 def _check_counted(mixture: Mixture, leaves: Sequence[_Leaf], masked: Sequence[str]) -> None:

@@ -26,8 +26,8 @@ from robot_foundry.windows.moments import (
     Moments,
     chunk_moments,
     filled_moments,
+    finite_dims,
     history_moments,
-    known_dims,
     values_at,
 )
 from robot_foundry.windows.timing import Steps
@@ -114,6 +114,7 @@ def windows(anchors: Anchors, frames: Mapping[int, Frames], plan: WindowPlan) ->
     seen, chunk = _moments_of(anchors, plan)
     state_nHS = np.zeros((n, plan.history, len(plan.state)), np.float32)
     target_nTA = np.zeros((n, plan.horizon, len(plan.target)), np.float32)
+    # Invalid from the start, so that what no shard fills stays unusable.
     flags_nH = np.full((n, plan.history), Flag.INVALID_STATE, np.uint32)
     flags_nT = np.full((n, plan.horizon), Flag.INVALID_ACTION, np.uint32)
     flags_n = np.zeros(n, np.uint32)
@@ -130,7 +131,7 @@ def windows(anchors: Anchors, frames: Mapping[int, Frames], plan: WindowPlan) ->
     return Window(
         row_nH=seen.low_nK,
         state_nHS=state_nHS,
-        state_mask_nS=known_dims(state_nHS) & state_ok_nH.all(axis=1)[:, None],
+        state_mask_nS=finite_dims(state_nHS) & state_ok_nH.all(axis=1)[:, None],
         target_nTA=target_nTA,
         inside_nT=chunk.inside_nK,
         usable_nT=usable_nT,
@@ -164,12 +165,12 @@ def _moments_of(anchors: Anchors, plan: WindowPlan) -> tuple[Moments, Moments]:
     steps, step_n = plan.steps, anchors.step_n
     seen = history_moments(anchors.row_n, anchors.start_n, steps.history, step_n)
     chunk = chunk_moments(anchors.row_n, anchors.start_n, anchors.end_n, steps.horizon, step_n)
-    own_H = filled_moments(plan.history, steps.history)
-    own_T = np.minimum(np.arange(plan.horizon), steps.horizon - 1)
+    at_H = filled_moments(plan.history, steps.history)
+    at_T = np.minimum(np.arange(plan.horizon), steps.horizon - 1)
     counts_T = np.arange(plan.horizon) < steps.horizon
     return (
-        Moments(seen.low_nK[:, own_H], seen.share_nK[:, own_H], seen.inside_nK[:, own_H]),
-        Moments(chunk.low_nK[:, own_T], chunk.share_nK[:, own_T], chunk.inside_nK[:, own_T] & counts_T),
+        Moments(seen.low_nK[:, at_H], seen.share_nK[:, at_H], seen.inside_nK[:, at_H]),
+        Moments(chunk.low_nK[:, at_T], chunk.share_nK[:, at_T], chunk.inside_nK[:, at_T] & counts_T),
     )
 
 

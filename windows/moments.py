@@ -42,6 +42,7 @@ def chunk_moments(
     row_n1, last_n1 = _column(row), _column(end) - 1
     whole_nK, share_nK = _parts(np.arange(horizon) * _floats(step))
     low_nK = row_n1 + whole_nK
+    # What lies between two rows is made of both, so the later one must be of the episode as well.
     inside_nK = low_nK + (share_nK > 0) <= last_n1
     low_nK = np.where(inside_nK, low_nK, np.maximum(last_n1, _column(start)))
     return Moments(low_nK, np.where(inside_nK, share_nK, 0.0), inside_nK)
@@ -51,6 +52,7 @@ def history_moments(row: ArrayLike, start: ArrayLike, history: int, step: ArrayL
     """Where the observations of the anchors `row` [n] lie, oldest first: row - k·step, the anchor last."""
     row_n1, start_n1 = _column(row), _column(start)
     whole_nK, share_nK = _parts(np.arange(history - 1, -1, -1) * _floats(step))
+    # Shares count forward from the lower row, and the way here is back: the rest of it is left to go.
     low_nK = row_n1 - whole_nK - (share_nK > 0)
     inside_nK = low_nK >= start_n1
     share_nK = np.where((share_nK > 0) & inside_nK, 1 - share_nK, 0.0)
@@ -65,7 +67,7 @@ def filled_moments(history: int, dataset_history: int) -> NDArray[np.int64]:
     return np.maximum(np.arange(history) - (history - dataset_history), 0)
 
 
-def known_dims(state_nHS: NDArray[np.float32]) -> NDArray[np.bool_]:
+def finite_dims(state_nHS: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The dims [n, S] whose value is finite at every moment. The others are masked."""
     return np.asarray(np.isfinite(state_nHS).all(axis=1))
 
@@ -76,6 +78,7 @@ def values_at(
     """The values [..., D] at the share of the way from each row `low` to the next one, over `space`."""
     if not share_K.any():
         return values_RD[low_K]
+    # A moment on a row asks for no next one, as the last row of the table has none.
     return between(values_RD[low_K], values_RD[low_K + (share_K > 0)], share_K, space)
 
 

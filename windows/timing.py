@@ -39,8 +39,8 @@ class Steps:
         if self.control_hz is not None:
             return np.full(np.shape(rate), self.stride / self.control_hz)
         rates = np.asarray(rate, np.float64)
-        known = np.isfinite(rates) & (rates > 0)
-        return np.asarray(np.divide(self.stride, rates, out=np.zeros(rates.shape), where=known))
+        is_known = np.isfinite(rates) & (rates > 0)
+        return np.asarray(np.divide(self.stride, rates, out=np.zeros(rates.shape), where=is_known))
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Timing:
     control_hz: float | None = None
 
     def __post_init__(self) -> None:
-        if found := list(timing_problems(self.horizon, self.history, self.stride, self.control_hz)):
-            raise FoundryError(f"window: {'; '.join(found)}")
+        if problems := list(timing_problems(self.horizon, self.history, self.stride, self.control_hz)):
+            raise FoundryError(f"window: {'; '.join(problems)}")
 
     @property
     def one_step_time(self) -> bool:
@@ -74,7 +74,7 @@ class Timing:
 
         def periods(value: int | str, what: str) -> float:
             if isinstance(value, str):
-                return _of(value) * _known(base, name, f"{what} of {value}")
+                return _of(value) * _required_rate(base, name, f"{what} of {value}")
             return float(value)
 
         exact = periods(self.stride, "a stride")
@@ -110,7 +110,7 @@ def timing_problems(
         yield f"control_hz {control_hz:g} is no rate"
 
 
-def _known(rate: float | None, name: str, what: str) -> float:
+def _required_rate(rate: float | None, name: str, what: str) -> float:
     if rate is None or not rate > 0:
         raise FoundryError(
             f"'{name}' has no one rate, so {what} is no number of rows",

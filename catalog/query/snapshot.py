@@ -34,7 +34,7 @@ from robot_foundry.runtime.files import content_hash
 from robot_foundry.runtime.sealed import seal, unseal
 
 LAYOUT = 3
-_FILE, _TOLD = "catalog.duckdb", "catalog.json"
+_FILE, _SEAL = "catalog.duckdb", "catalog.json"
 _INT, _TEXT, _FLOAT, _BOOL = pa.int64(), pa.string(), pa.float64(), pa.bool_()
 _VERSION = [("dataset", _TEXT), ("seq", _INT), ("version", _TEXT)]
 _NEUTRAL = {
@@ -214,11 +214,11 @@ def refresh(store: Store) -> Path:
                 connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")
                 connection.unregister("incoming")
             connection.execute(_datasets(kinds))
-        told = seal({"fingerprint": fingerprint, "blake3": content_hash(str(path.parent), beside.name)})
+        sealed = seal({"fingerprint": fingerprint, "blake3": content_hash(str(path.parent), beside.name)})
         os.replace(beside, path)
-    with _beside(path.with_name(_TOLD)) as beside:
-        beside.write_bytes(told)
-        os.replace(beside, path.with_name(_TOLD))
+    with _beside(path.with_name(_SEAL)) as beside:
+        beside.write_bytes(sealed)
+        os.replace(beside, path.with_name(_SEAL))
     return path
 
 
@@ -256,14 +256,14 @@ def _fingerprint(store: Store) -> str:
 
 def _is_of(path: Path, fingerprint: str) -> bool:
     """Whether a snapshot of this listing is there, every byte as it was written."""
-    told = path.with_name(_TOLD)
-    if not path.exists() or not told.exists():
+    seal_path = path.with_name(_SEAL)
+    if not path.exists() or not seal_path.exists():
         return False
     try:
-        known = unseal(told.read_bytes(), str(told), hint="")
+        sealed = unseal(seal_path.read_bytes(), str(seal_path), hint="")
     except FoundryError:  # it is only a copy
         return False
-    return known["fingerprint"] == fingerprint and known["blake3"] == content_hash(
+    return sealed["fingerprint"] == fingerprint and sealed["blake3"] == content_hash(
         str(path.parent), path.name
     )
 
@@ -271,10 +271,10 @@ def _is_of(path: Path, fingerprint: str) -> bool:
 def _rows(store: Store, tables: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in tables}
     for dataset in refs.datasets(store):
-        known = refs.versions(store, dataset)
-        for version in known:
+        versions = refs.versions(store, dataset)
+        for version in versions:
             manifest = read_manifest(store, version)
-            for name, entries in _version_rows(version, manifest, version == known[-1]).items():
+            for name, entries in _version_rows(version, manifest, version == versions[-1]).items():
                 rows[name] += entries
         rows["tags"] += [
             {"dataset": dataset, "tag": name, "seq": version.seq, "version_id": version.version_id}

@@ -15,20 +15,26 @@ def absence_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     total, free = record["episodes"], record["not_taken"]
     columns = [
-        f"columns {_ranges(own['unused'])} of {own['name']}" for own in free["columns"] if "name" in own
+        f"columns {_ranges(entry['unused'])} of {entry['name']}"
+        for entry in free["columns"]
+        if "name" in entry
     ]
     attributes = [f"attribute {name}" for name in _names(free["attributes"], total)]
     left_out = [
-        f"{own['name']}: {own['reason']}{_in(own['episodes'], total)}" if "name" in own else _more(own)
-        for own in free["left_out"]
+        f"{entry['name']}: {entry['reason']}{_in(entry['episodes'], total)}"
+        if "name" in entry
+        else _more(entry)
+        for entry in free["left_out"]
     ]
     asked: dict[str, list[str]] = {}
-    for own in record["not_found"]:
-        asked.setdefault(own.get("asked", ""), []).append(own["name"] if "name" in own else _more(own))
+    for entry in record["not_found"]:
+        asked.setdefault(entry.get("asked", ""), []).append(
+            entry["name"] if "name" in entry else _more(entry)
+        )
     without = [
-        f"{what} in {own['episodes']:,} of {total:,} episodes ({', '.join(own['examples'])})"
-        for what, own in record["without"].items()
-        if own["episodes"]
+        f"{what} in {units['episodes']:,} of {total:,} episodes ({', '.join(units['examples'])})"
+        for what, units in record["without"].items()
+        if units["episodes"]
     ]
     source = provenance.get("source", {})
     passed_over = list(source.get("ignored", []))
@@ -51,7 +57,10 @@ def absence_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _names(entries: Sequence[Mapping[str, Any]], total: int) -> list[str]:
-    return [f"{own['name']}{_in(own['episodes'], total)}" if "name" in own else _more(own) for own in entries]
+    return [
+        f"{entry['name']}{_in(entry['episodes'], total)}" if "name" in entry else _more(entry)
+        for entry in entries
+    ]
 
 
 def _in(episodes: int, total: int) -> str:

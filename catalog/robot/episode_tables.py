@@ -57,18 +57,18 @@ def structs(texts_E: Sequence[str | None]) -> pa.Array:
     written as JSON. It is null where an episode says nothing. SQL does not tell `Lang` from `lang`: of such
     names all but the first get a number, `lang_2`.
     """
-    found_E = [json.loads(text) if text else {} for text in texts_E]
-    names = sorted({name for found in found_E for name in found})
+    attributes_E = [json.loads(text) if text else {} for text in texts_E]
+    names = sorted({name for attributes in attributes_E for name in attributes})
     if not names:
-        return pa.nulls(len(found_E))
-    columns = [_column([found.get(name) for found in found_E]) for name in names]
+        return pa.nulls(len(attributes_E))
+    columns = [_column([attributes.get(name) for attributes in attributes_E]) for name in names]
     return pa.StructArray.from_arrays(columns, names=field_names(names))
 
 
 def field_names(names: Iterable[str]) -> list[str]:
     """Names of fields for these attributes, no two the same but for their case."""
     names = list(names)
-    taken, told = {name.lower() for name in names}, list[str]()
+    taken, unique_names = {name.lower() for name in names}, list[str]()
     used: set[str] = set()
     for name in names:
         unique, number = name or "_", 1
@@ -76,8 +76,8 @@ def field_names(names: Iterable[str]) -> list[str]:
             number += 1
             unique = f"{name}_{number}"
         used.add(unique.lower())
-        told.append(unique)
-    return told
+        unique_names.append(unique)
+    return unique_names
 
 
 def _column(values_E: Sequence[Any]) -> pa.Array:
@@ -93,9 +93,9 @@ def _column(values_E: Sequence[Any]) -> pa.Array:
 
 def _mixed_column(values_E: Sequence[Any]) -> pa.Array:
     """Numbers where all are, some of them told as text, else text."""
-    told = [value for value in values_E if value is not None]
-    numbers = [_number(value) for value in told]
-    if None not in numbers and any(not isinstance(value, str) for value in told):
+    present = [value for value in values_E if value is not None]
+    numbers = [_number(value) for value in present]
+    if None not in numbers and any(not isinstance(value, str) for value in present):
         return pa.array([None if value is None else _number(value) for value in values_E], pa.float64())
     return pa.array([None if value is None else _text(value) for value in values_E], pa.string())
 

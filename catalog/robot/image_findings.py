@@ -31,7 +31,7 @@ def decoded(
     count = 0
 
     @cache
-    def told(episode: str) -> dict[str, Any]:
+    def sizes_of(episode: str) -> dict[str, Any]:
         try:
             return _cameras(store, version, reader, rows, episode)
         except (FoundryError, OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -47,8 +47,8 @@ def decoded(
         except FoundryError as error:
             fault.shard("images", tar, f"has an image that cannot be decoded, {name!r}: {error.message}")
             continue
-        own = told(member.episode).get(member.camera)
-        expected = in_schema.get(member.camera, size) if own is None else own
+        stated = sizes_of(member.episode).get(member.camera)
+        expected = in_schema.get(member.camera, size) if stated is None else stated
         if size != expected:
             height, width = size
             wanted = "{} × {}".format(*expected)
@@ -64,9 +64,9 @@ def _cameras(
     """(height, width) of the episode's cameras, by the tar that holds its episode.json."""
     name, segment = episode_json_name(episode), rows.get(segment_json_name(episode))
     if segment is None:
-        found = json.loads(reader.read(rows[name]))
+        episode_json = json.loads(reader.read(rows[name]))
     else:
         head = open_tar(store, version.dataset, json.loads(reader.read(segment))["head"])
-        found = json.loads(head.read(head.index["name"].to_pylist().index(name)))
-    cameras = found.get("cameras", {})
+        episode_json = json.loads(head.read(head.index["name"].to_pylist().index(name)))
+    cameras = episode_json.get("cameras", {})
     return {name: (int(camera["height"]), int(camera["width"])) for name, camera in cameras.items()}

@@ -38,9 +38,10 @@ def shard_evidence(
     flags_N, timestamp_N = frames["flags"].to_numpy(), frames["timestamp"].to_numpy()
     leaves = []
     for row in episodes:
-        own = slice(row["row_start"], row["row_start"] + row["num_frames"])
+        episode_rows = slice(row["row_start"], row["row_start"] + row["num_frames"])
         valid = {
-            name: (flags_N[own] & (Flag.INVALID_STATE if name == "state" else Flag.INVALID_ACTION)) == 0
+            name: (flags_N[episode_rows] & (Flag.INVALID_STATE if name == "state" else Flag.INVALID_ACTION))
+            == 0
             for name in columns
         }
         leaves.append(
@@ -48,12 +49,12 @@ def shard_evidence(
                 EpisodeRows(
                     key=row["key"],
                     fps=row["fps"],
-                    timestamp_N=timestamp_N[own],
+                    timestamp_N=timestamp_N[episode_rows],
                     columns={
-                        name: Column(values[own], valid[name], space)
+                        name: Column(values[episode_rows], valid[name], space)
                         for name, (values, space) in columns.items()
                     },
-                    images={camera: image_N[own] for camera, image_N in images.items()},
+                    images={camera: image_N[episode_rows] for camera, image_N in images.items()},
                 )
             )
         )

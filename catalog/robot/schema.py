@@ -83,10 +83,10 @@ class Schema:
         if stream == "state":
             return self.state_space()
         if stream not in self.streams:
-            known = sorted(self.streams)
+            streams = sorted(self.streams)
             raise FoundryError(
-                f"there is no action stream '{stream}'{nearest(stream, known)} "
-                f"(streams: {', '.join(known) or 'none'})"
+                f"there is no action stream '{stream}'{nearest(stream, streams)} "
+                f"(streams: {', '.join(streams) or 'none'})"
             )
         return ActionSpace(self.streams[stream])
 

@@ -103,8 +103,8 @@ def _episodes(task: ShardTask, shard: RobotShard, fault: Fault) -> None:
         )
     for row in task.rows["episodes"] or ():
         at = row["episode"]
-        known = 0 <= at < len(shard.episodes) and shard.episodes[at] == row["key"]
-        if not known or shard.row_starts[at] != row["row_start"]:
+        is_there = 0 <= at < len(shard.episodes) and shard.episodes[at] == row["key"]
+        if not is_there or shard.row_starts[at] != row["row_start"]:
             fault.manifest("episodes", f"episode {row['key']} is not where the table of episodes says")
 
 
@@ -139,10 +139,10 @@ def _evidence(task: ShardTask, frames: pa.Table, shard: RobotShard | None, fault
 def _in_place(row: Mapping[str, Any], frames: pa.Table, fault: Fault) -> bool:
     """Whether the rows of the episode, and so all windows in it, are its own, whole and in order."""
     start, count = row["row_start"], row["num_frames"]
-    own = frames.slice(start, count) if start >= 0 and count > 0 else frames.slice(0, 0)
-    numbers: NDArray[Any] = own["frame"].to_numpy()
-    is_own_N = own["episode"].to_numpy() == row["episode"]
-    if own.num_rows == count > 0 and is_own_N.all() and (numbers == np.arange(count)).all():
+    episode_rows = frames.slice(start, count) if start >= 0 and count > 0 else frames.slice(0, 0)
+    numbers: NDArray[Any] = episode_rows["frame"].to_numpy()
+    is_of_episode_N = episode_rows["episode"].to_numpy() == row["episode"]
+    if episode_rows.num_rows == count > 0 and is_of_episode_N.all() and (numbers == np.arange(count)).all():
         return True
     fault.manifest(
         "windows", f"episode {row['key']} has {count:,} frames from row {start:,}, which are not its own rows"
@@ -191,8 +191,8 @@ def _doubts(
     mapping, content = (
         (spec.get("mapping"), spec.get("content")) if isinstance(spec, Mapping) else (None, None)
     )
-    known = LEAVES_SCHEMA.empty_table() if leaves is None else leaves
-    judged = doubts(schema_of(manifest), evidence, known, mapping, content)
+    leaf_table = LEAVES_SCHEMA.empty_table() if leaves is None else leaves
+    judged = doubts(schema_of(manifest), evidence, leaf_table, mapping, content)
     return tuple(replace(finding, message=f"{version}: {finding.message}") for finding in judged)
 
 

@@ -89,14 +89,14 @@ def _whole_tar(task: ShardTask, index: pa.Table, fault: Fault) -> bool:
     """Read from its start as if it had no index: the hash of all bytes, and the checksum of every member."""
     try:
         with streamed(task.store.storage, task.tar) as file:
-            found = index_of_tar(file, task.where(task.tar))
+            scanned = index_of_tar(file, task.where(task.tar))
     except FoundryError as error:
         fault.shard("tar", task.tar, f"is damaged: {error.message}")
         return False
-    if tar_sha256(found) == task.entry.tar_sha256:
+    if tar_sha256(scanned) == task.entry.tar_sha256:
         return True
     stored = {row["name"]: row["crc32c"] for row in index.to_pylist()}
-    differ = [row["name"] for row in found.to_pylist() if stored.get(row["name"]) != row["crc32c"]]
+    differ = [row["name"] for row in scanned.to_pylist() if stored.get(row["name"]) != row["crc32c"]]
     named = f"in {differ[0]!r}" if differ else "outside its members"
     more = f" and {len(differ) - 1:,} more" if len(differ) > 1 else ""
     fault.shard("tar", task.tar, f"has other bytes than were written, {named}{more}")

@@ -33,15 +33,15 @@ def maker(manifest: Manifest) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """Adds findings of one version to `found`. `made_by` is the command that made it, "" if unknown."""
+    """Adds findings of one version to `findings`. `made_by` is the command that made it, "" if unknown."""
 
     store: Store
     version: Version
-    found: list[Finding]
+    findings: list[Finding]
     made_by: str = ""
 
     def add(self, check: str, where: str, message: str, remedy: str) -> None:
-        self.found.append(Finding(check, where, message, None, remedy))
+        self.findings.append(Finding(check, where, message, None, remedy))
 
     def shard(self, check: str, tar: str, what: str) -> None:
         """A tar that is not what was written: it can be made anew from the source."""

@@ -78,21 +78,21 @@ def validate(
             part = resolve(opened, "{}@{}".format(*component))
         except FoundryError:
             continue  # said above
-        found, faults = _manifest(opened, part)
-        done.append(_validate(opened, part, found, faults, deep, workers, quiet))
+        part_manifest, faults = _manifest(opened, part)
+        done.append(_validate(opened, part, part_manifest, faults, deep, workers, quiet))
     return done
 
 
 def _manifest(store: Store, version: Version) -> tuple[Manifest | None, list[Finding]]:
     """The manifest, and what is wrong with it and with what points at it."""
-    found: list[Finding] = []
-    fault = Fault(store, version, found)
+    findings: list[Finding] = []
+    fault = Fault(store, version, findings)
     path = store.manifest(version.dataset, version.version_id)
     try:
         manifest = read_manifest(store, version)
     except FoundryError as error:
         fault.edited("manifest", f"{store.url}/{path}", error.message)
-        return None, found
+        return None, findings
     fault = replace(fault, made_by=maker(manifest))
     if manifest.to_json() != store.storage.read_bytes(path):
         what = f"{version}: its manifest.json is not canonical JSON, so somebody edited it"
@@ -104,14 +104,14 @@ def _manifest(store: Store, version: Version) -> tuple[Manifest | None, list[Fin
             if record["version_id"] != manifest.version_id or record["counts"] != dict(manifest.counts):
                 what = f"{version}: its counts are not those of the build {manifest.build_id}"
                 fault.edited("manifest", str(version), what)
-    return manifest, found
+    return manifest, findings
 
 
 def _mixture(store: Store, version: Version, manifest: Manifest) -> list[Finding]:
     """Whether every component is there and still selects what the mixture was made with."""
     assert manifest.mixture is not None
-    found: list[Finding] = []
-    fault = Fault(store, version, found)
+    findings: list[Finding] = []
+    fault = Fault(store, version, findings)
     versions, parts = OpenVersions(store), list[Part]()
     again = f"foundry-data mix --weights … --as {version.dataset} makes it anew"
     for component in manifest.mixture.components:
@@ -121,13 +121,13 @@ def _mixture(store: Store, version: Version, manifest: Manifest) -> list[Finding
             parts.append(part)
         except FoundryError as error:
             fault.add("mixture", component.name, f"{version}: {error.message}", again)
-    if not found:
+    if not findings:
         try:
             opened = OpenMixture(manifest.mixture, tuple(parts), versions)
             opened.kind.check_mixed(opened)
         except FoundryError as error:
             fault.add("mixture", str(version), f"{version}: {error.message}", again)
-    return found
+    return findings
 
 
 def _validate(

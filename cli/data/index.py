@@ -37,19 +37,22 @@ def command(tars: tuple[str, ...], workers: int, dry_run: bool, as_json: bool) -
     tasks = [task for tar in tars for task in _tasks(tar, dry_run)]
     results = {}
     with Progress(len(tasks), "tars", "index") as progress:
-        for number, found in unordered_map(index_beside, tasks, workers=workers):
-            results[number] = found
-            progress.advance(1, bytes=found.num_bytes, errors=found.status == "refused")
+        for number, indexed in unordered_map(index_beside, tasks, workers=workers):
+            results[number] = indexed
+            progress.advance(1, bytes=indexed.num_bytes, errors=indexed.status == "refused")
     rows = [(f"{task.storage.url}/{task.path}", results[n]) for n, task in enumerate(tasks)]
     emit(
-        {"dry_run": dry_run, "tars": [asdict(found) | {"path": path} for path, found in rows]},
+        {"dry_run": dry_run, "tars": [asdict(indexed) | {"path": path} for path, indexed in rows]},
         as_json=as_json,
         text=lambda: table(
             ("tar", "index", "members", "bytes"),
-            [(path, found.reason or found.status, found.members, found.num_bytes) for path, found in rows],
+            [
+                (path, indexed.reason or indexed.status, indexed.members, indexed.num_bytes)
+                for path, indexed in rows
+            ],
         ),
     )
-    refused = sum(found.status == "refused" for _, found in rows)
+    refused = sum(indexed.status == "refused" for _, indexed in rows)
     if refused:
         raise FindingsError(f"{refused} of {len(rows)} tars cannot be indexed")
 

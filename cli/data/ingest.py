@@ -111,12 +111,12 @@ def _located(spec: SourceSpec, *, ask: bool) -> str:
     from robot_foundry.ingest.spec.locations import locate
     from robot_foundry.runtime.files import is_remote
 
-    place, found = locate(spec)
-    shown = f"{spec.name} is at {place}: {counted(len(found.files), 'file')}, {size(found.num_bytes)}"
+    place, source = locate(spec)
+    shown = f"{spec.name} is at {place}: {counted(len(source.files), 'file')}, {size(source.num_bytes)}"
     note(shown)
     if ask and is_remote(place):
         if not sys.stdin.isatty():
-            raise UsageError(f"reading {size(found.num_bytes)} from {place} needs --yes")
+            raise UsageError(f"reading {size(source.num_bytes)} from {place} needs --yes")
         click.confirm("Read it?", abort=True, err=True)
     return place
 
@@ -149,8 +149,8 @@ def _text(report: Report) -> str:
     written, stored = counted(report.shards_written, "shard"), size(report.counts["bytes"])
     if report.version is None:
         planned = f"would write {written} and reuse {report.shards_reused}, about {stored}"
-        told = "" if report.preview is None else _preview(report.preview)
-        return f"{report.dataset}: {planned}\n{counts} (by their headers)\n{told}build {report.build_id}"
+        preview = "" if report.preview is None else _preview(report.preview)
+        return f"{report.dataset}: {planned}\n{counts} (by their headers)\n{preview}build {report.build_id}"
     groups, samples = (
         _counted(report.counts[name], name) for name in (report.holds.groups, report.holds.samples)
     )

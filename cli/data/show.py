@@ -27,8 +27,8 @@ def command(ref: str, store: str, as_json: bool) -> None:
     opened = OpenVersions(Store(store)).open(ref)
     version, manifest = opened.version, opened.manifest
     result = json.loads(manifest.to_json()) | {"version": str(version), "seq": version.seq}
-    known_tags = tags(opened.store, version.dataset)
-    result["tags"] = [name for name, tagged in known_tags.items() if tagged == version]
+    all_tags = tags(opened.store, version.dataset)
+    result["tags"] = [name for name, tagged in all_tags.items() if tagged == version]
     description = Description() if manifest.mixture is not None else opened.kind.describe(opened)
     result |= description.facts
     emit(result, as_json=as_json, text=lambda: _text(opened, result, description))

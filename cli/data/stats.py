@@ -106,7 +106,7 @@ def command(
     counts: dict[str, Statistics] = {}
     if representation is None:
         _check_no_chunk_options(ref)
-        found = _absolute(opened, ref, stream)
+        by_stream = _absolute(opened, ref, stream)
     else:
         settings = {
             "stream": stream or "next_state",
@@ -116,17 +116,17 @@ def command(
             "control_hz": control_hz,
             "per_offset": per_offset,
         }
-        found, counts = _chunks(opened, ref, settings, weighting, workers)
+        by_stream, counts = _chunks(opened, ref, settings, weighting, workers)
     rows = [
         _row(name, dim.name, dim.unit, digest)
         | ({"count": counts[name][dim.name].count} if counts else {})
         | ({"centroids": to_centroids(digest)} if centroids else {})
-        for name, statistics in found.items()
+        for name, statistics in by_stream.items()
         for dim, digest in zip(statistics.space, statistics.digests, strict=True)
     ]
     if picture is not None:
         kind = f"chunks, {representation}" if representation else "absolute values"
-        plot(_distributions(opened, ref, found, settings, workers), f"{ref}: {kind}", picture)
+        plot(_distributions(opened, ref, by_stream, settings, workers), f"{ref}: {kind}", picture)
         note(f"Drawn in {picture}")
     emit(
         {"ref": ref, "representation": representation, "dims": rows},
@@ -153,14 +153,14 @@ def _chunks(
     mixture = as_mixture(store, ref)
     for component, schema in unions_of(mixture).schemas.items():
         if settings["stream"] in schema.streams:
-            own = schema.state_space(), schema.space(settings["stream"])
-            for line in base_axes_note(component, *own, settings["representation"]):
+            spaces = schema.state_space(), schema.space(settings["stream"])
+            for line in base_axes_note(component, *spaces, settings["representation"]):
                 note(f"Note: {line}")
 
     def named(kind: str) -> dict[str, Statistics]:
-        found = chunk_statistics(mixture, **settings, weighting=kind, workers=workers, quiet=False)
-        offsets = {f"{settings['stream']}+{step}": part for step, part in enumerate(found.offsets)}
-        return {"state": found.state, settings["stream"]: found.action, **offsets}
+        chunks = chunk_statistics(mixture, **settings, weighting=kind, workers=workers, quiet=False)
+        offsets = {f"{settings['stream']}+{step}": part for step, part in enumerate(chunks.offsets)}
+        return {"state": chunks.state, settings["stream"]: chunks.action, **offsets}
 
     return named(weighting), named("count") if weighting != "count" else {}
 
@@ -178,13 +178,13 @@ def _absolute(store: Store, ref: str, stream: str | None) -> dict[str, Statistic
 
 
 def _distributions(
-    store: Store, ref: str, found: dict[str, Statistics], settings: dict[str, Any], workers: int
+    store: Store, ref: str, by_stream: dict[str, Statistics], settings: dict[str, Any], workers: int
 ) -> list[Distributions]:
     """The statistics of the table, and beside them those of each dataset by itself over the same dims."""
     if not settings:
-        return [Distributions(name, {ref: statistics}, statistics) for name, statistics in found.items()]
+        return [Distributions(name, {ref: statistics}, statistics) for name, statistics in by_stream.items()]
     mixture, stream = as_mixture(store, ref), settings["stream"]
-    wanted = {"state": found["state"], stream: found[stream]}
+    wanted = {"state": by_stream["state"], stream: by_stream[stream]}
     alone: dict[str, dict[str, Statistics]] = {name: {} for name in wanted}
     for one in mixture.alone():
         (part,) = one.parts

@@ -52,13 +52,13 @@ def command(ref: str, deep: bool, workers: int, ignored: tuple[str, ...], store:
 
 
 def _check_names(names: tuple[str, ...]) -> None:
-    known = list(dict.fromkeys(check for kind in all_kinds() for check in kind.doubts))
+    checks = list(dict.fromkeys(check for kind in all_kinds() for check in kind.doubts))
     for name in names:
         check = name.partition(":")[0]
-        if check not in known:
+        if check not in checks:
             raise UsageError(
-                f"--ignore '{name}': there is no check '{check}' of the data{nearest(check, known)}",
-                hint=f"one of {', '.join(known)}; damage cannot be ignored",
+                f"--ignore '{name}': there is no check '{check}' of the data{nearest(check, checks)}",
+                hint=f"one of {', '.join(checks)}; damage cannot be ignored",
             )
 
 

@@ -228,6 +228,7 @@ def between_ends(opening_N1: Array, given: Given) -> Array:
 
 
 def opening_of_fingers(values_N2: Array, given: Given) -> Array:
+    # They move apart in one coordinate, so their difference is the gap.
     return opening(values_N2[:, :1] - values_N2[:, 1:], given)
 
 

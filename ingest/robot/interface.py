@@ -50,28 +50,29 @@ class Interface:
 
     def row_shape(self, key: str) -> Shape:
         """The shape of one row of an array. FoundryError where the episodes have unlike ones."""
-        found = self.arrays[key]
-        if len(found) != 1:
-            listed = " and ".join(map(str, map(list, found)))
+        shapes = self.arrays[key]
+        if len(shapes) != 1:
+            listed = " and ".join(map(str, map(list, shapes)))
             raise FoundryError(f"the rows of '{key}' have the shapes {listed}, so the robot's own is unknown")
-        return found[0]
+        return shapes[0]
 
     def controller(self, stream: str, quantity: str) -> Controller:
         """The controller of a field `from: osc`. FoundryError where the episodes had unlike ones."""
-        found = self.controllers[f"{stream} {quantity}"]
-        if len(found) != 1:
+        controllers = self.controllers[f"{stream} {quantity}"]
+        if len(controllers) != 1:
             raise FoundryError(
-                f"the episodes have {len(found)} unlike controllers of {quantity}, so the robot's is unknown"
+                f"the episodes have {len(controllers)} unlike controllers of {quantity}, "
+                "so the robot's is unknown"
             )
-        return found[0]
+        return controllers[0]
 
     def to_json(self) -> dict[str, Any]:
         return {
             "spec": self.spec.to_json(),
-            "arrays": {key: [list(shape) for shape in found] for key, found in self.arrays.items()},
+            "arrays": {key: [list(shape) for shape in shapes] for key, shapes in self.arrays.items()},
             "controllers": {
-                name: [controller.to_json() for controller in found]
-                for name, found in self.controllers.items()
+                name: [controller.to_json() for controller in controllers]
+                for name, controllers in self.controllers.items()
             },
             "cameras": dict(self.cameras),
         }
@@ -89,28 +90,28 @@ class Interface:
 
 def interface_of(manifest: Manifest) -> Interface | None:
     """How this version was made; None where its manifest does not say, or in a spec of another release."""
-    told, schema = manifest.provenance, manifest.schema
-    if not isinstance(schema, Schema) or not {"spec", "arrays", "controllers"} <= told.keys():
+    provenance, schema = manifest.provenance, manifest.schema
+    if not isinstance(schema, Schema) or not {"spec", "arrays", "controllers"} <= provenance.keys():
         return None
     try:
-        spec = spec_from_json(told["spec"], f"of {manifest.dataset}")
+        spec = spec_from_json(provenance["spec"], f"of {manifest.dataset}")
     except FoundryError:
         return None
     names = {stored: source for source, stored in spec.content.rename.items()}
     return Interface(
         replace(spec, forms=(), locations=(), mapping=_used(spec.mapping, schema)),
-        _arrays(told["arrays"]),
-        _controllers(told["controllers"]),
+        _arrays(provenance["arrays"]),
+        _controllers(provenance["controllers"]),
         {names.get(camera.name, camera.name): camera.role for camera in schema.cameras},
     )
 
 
 def _arrays(values: Mapping[str, Any]) -> dict[str, tuple[Shape, ...]]:
-    return {key: tuple(map(tuple, found)) for key, found in values.items()}
+    return {key: tuple(map(tuple, shapes)) for key, shapes in values.items()}
 
 
 def _controllers(values: Mapping[str, Any]) -> dict[str, tuple[Controller, ...]]:
-    return {name: tuple(map(Controller.from_json, found)) for name, found in values.items()}
+    return {name: tuple(map(Controller.from_json, controllers)) for name, controllers in values.items()}
 
 
 def _used(mapping: MappingSpec, schema: Schema) -> MappingSpec:
@@ -131,8 +132,8 @@ def _fields(fields: Mapping[str, Field], space: ActionSpace) -> dict[str, Field]
 def columns_of(quantity: str, space: ActionSpace) -> list[int]:
     """Where the dims of a quantity of the spec lie in a space, in their order; none if it lacks them."""
     name = canonical_name(quantity)
-    found = [name] if name in space else [n for n in space.names if n.rpartition(".")[0] == name]
-    return [space.index(dim) for dim in found]
+    names = [name] if name in space else [n for n in space.names if n.rpartition(".")[0] == name]
+    return [space.index(dim) for dim in names]
 
 
 def observed_state(

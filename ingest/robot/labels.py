@@ -32,9 +32,9 @@ def annotations_of(
     mapping: MappingSpec, episode: Mapping[str, Any], num_frames: int, notes: Notes
 ) -> tuple[Annotation, ...]:
     """What the source says of spans of frames; the rules are for an instruction where it says none."""
-    told = tuple((*span, "steps") for span in _spans(episode, num_frames, None, notes))
-    if any(kind == INSTRUCTION for _, _, kind, _, _ in told):
-        return told
+    spans = tuple((*span, "steps") for span in _spans(episode, num_frames, None, notes))
+    if any(kind == INSTRUCTION for _, _, kind, _, _ in spans):
+        return spans
     instructions = _instructions(mapping, episode, num_frames, notes)
     used = {source for *_, source in instructions}
     unread = {kind for _, _, kind, text in episode.get("annotations", ()) if not isinstance(text, str)}
@@ -42,7 +42,7 @@ def annotations_of(
     for kind in sorted(unread):
         if not any(fnmatch.fnmatchcase(kind, pattern) for pattern in by_rules):
             notes.say(_not_utf8(f"'{kind}'", f"spans: {in_yaml(kind)}"))
-    return (*instructions, *(entry for entry in told if entry[2] not in used))
+    return (*instructions, *(entry for entry in spans if entry[2] not in used))
 
 
 def success_of(
@@ -57,7 +57,7 @@ def success_of(
                 return _reaches(name, values, rule["at_least"], notes)
             value = _NOTHING
         else:
-            value = _found(rule, episode["attributes"], notes)
+            value = _attribute_value(rule, episode["attributes"], notes)
             if value is _NOTHING:
                 value = _single(rule, arrays, notes)
         if value is _NOTHING:
@@ -163,7 +163,7 @@ def _texts(rule: Mapping[str, Any], episode: Mapping[str, Any], notes: Notes) ->
         text = rule["by_env"].get(environment)
         return [] if text is None else [text], f"env:{environment}"
     # What all episodes of a file have in common may stand at the file alone.
-    value = _found(rule, {**episode["environment"], **episode["attributes"]}, notes)
+    value = _attribute_value(rule, {**episode["environment"], **episode["attributes"]}, notes)
     texts = []
     for item in () if value is _NOTHING else value if isinstance(value, list) else [value]:
         text = _decoded(item, rule.get("encoding"))
@@ -181,17 +181,17 @@ def _spans(
     episode: Mapping[str, Any], num_frames: int, rule: Mapping[str, Any] | None, notes: Notes
 ) -> Iterator[tuple[int, int, str, str]]:
     """(start, end, kind, text) of what is said of spans of frames, by a rule or, None, of all."""
-    for start, end, kind, told in episode.get("annotations", ()):
+    for start, end, kind, value in episode.get("annotations", ()):
         if rule is not None and not fnmatch.fnmatchcase(str(kind), rule["spans"]):
             continue
-        text = _decoded(told, None if rule is None else rule.get("encoding"))
+        text = _decoded(value, None if rule is None else rule.get("encoding"))
         if text is not None and start < num_frames:
             yield int(start), min(int(end), num_frames), str(kind), text
         elif text is None and rule is not None:
             notes.say(_not_utf8(f"'{kind}'", f"spans: {in_yaml(rule['spans'])}"))
 
 
-def _found(rule: Mapping[str, Any], attributes: Mapping[str, Any], notes: Notes) -> Any:
+def _attribute_value(rule: Mapping[str, Any], attributes: Mapping[str, Any], notes: Notes) -> Any:
     """What the attribute of the rule holds, or the JSON in it; _NOTHING if it is not there, or is null."""
     value = attributes.get(rule["attr"])
     if "json" in rule and value is not None:
@@ -220,9 +220,9 @@ def _within(value: Any, path: str) -> Any:
         return value[path]
     for at in (i for i, letter in enumerate(path) if letter == "."):
         inner = value.get(path[:at])
-        found = _within(inner, path[at + 1 :]) if isinstance(inner, str | Mapping) else None
-        if found is not None:
-            return found
+        nested = _within(inner, path[at + 1 :]) if isinstance(inner, str | Mapping) else None
+        if nested is not None:
+            return nested
     return None
 
 

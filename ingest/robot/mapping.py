@@ -78,12 +78,14 @@ def _canonical(
         stream: absolute(f"action.{stream}", fields, reached) for stream, fields in mapping.actions.items()
     }
     state = {name: values[:num_frames] for name, values in reached.items()}
+    # Commands displace the tool that the source has, so only what they ask for moves to the canonical one.
     moved = {stream: _at_tool(mapping, values, state) for stream, values in actions.items()}
     state, actions = _at_tool(mapping, state, state), moved
     state_ND, state_valid_N = _rows(state, ActionSpace(schema.state), num_frames)
     flags_N = np.zeros(num_frames, np.uint32)
     flags_N[-1] |= np.uint32(Flag.TERMINAL)
     flags_N[~state_valid_N] |= np.uint32(Flag.INVALID_STATE)
+    # One flag for all streams: a frame counts with every target or with none.
     streams, action_valid_N = {}, np.ones(num_frames, bool)
     for stream, values in actions.items():
         streams[stream], valid_N = _rows(values, ActionSpace(schema.streams[stream]), num_frames)
@@ -200,6 +202,7 @@ def _rows(
     rows_ND = np.zeros((num_frames, len(space)), np.float32)
     for quantity, values_Nd in values.items():
         flat_Nd = rotation.matrix_to_rot6d(values_Nd) if kind_of(quantity) == ROTATION else values_Nd
+        # By name, so that the order of a spec's fields makes no other rows.
         at = ActionSpace(dims_for(canonical_name(quantity), count=flat_Nd.shape[1])).indices_in(space)
         rows_ND[:, at] = flat_Nd
     return rows_ND, np.asarray(np.isfinite(rows_ND).all(axis=1))

@@ -63,13 +63,13 @@ def resolve(mapping: MappingSpec, episodes: Iterable[Surveyed]) -> Resolution:
     for item in surveyed:
         try:
             name = _embodiment(mapping, item)
-            found = _widths(mapping, item, compared.with_source(name, item))
-            widths, embodiment = widths or found, embodiment or name
+            item_widths = _widths(mapping, item, compared.with_source(name, item))
+            widths, embodiment = widths or item_widths, embodiment or name
             if name != embodiment:
                 raise Refused(
                     f"its embodiment is {name}, the dataset's is {embodiment}: ingest it as its own"
                 )
-            for quantity, width in found.items():
+            for quantity, width in item_widths.items():
                 if width != widths[quantity]:
                     expected = widths[quantity]
                     raise Refused(f"its {quantity} has {width} columns, the dataset's has {expected}")
@@ -84,7 +84,7 @@ def resolve(mapping: MappingSpec, episodes: Iterable[Surveyed]) -> Resolution:
         fps=_common(item.episode["fps"] for item in good),
         tool_frame=mapping.tool_frame if isinstance(mapping.tool_frame, str) else CANONICAL,
     )
-    warnings += [*_unlike_sizes(schema.cameras, good), *_told(surveyed)]
+    warnings += [*_unlike_sizes(schema.cameras, good), *_reader_notes(surveyed)]
     return Resolution(
         mapping, schema, problems, tuple(warnings), _row_shapes(mapping, good), _controllers(mapping, good)
     )
@@ -118,15 +118,15 @@ class _Compared:
 
     def __init__(self, mapping: MappingSpec) -> None:
         self._mapping = mapping
-        self._known: dict[tuple[int, int, str], tuple[list[str], list[str]]] = {}
+        self._answers: dict[tuple[int, int, str], tuple[list[str], list[str]]] = {}
 
     def with_source(self, embodiment: str, item: Surveyed) -> list[str]:
         """What its controllers have against the mapping. Refused for another robot or gripper."""
         alike = id(item.episode["environment"]), id(item.shapes), embodiment
-        if alike not in self._known:
+        if alike not in self._answers:
             causes = contradictions(self._mapping, embodiment, item)
-            self._known[alike] = causes, controller_problems(self._mapping, item)
-        causes, misfits = self._known[alike]
+            self._answers[alike] = causes, controller_problems(self._mapping, item)
+        causes, misfits = self._answers[alike]
         if causes:  # all else that does not fit follows from it
             raise Refused("; ".join(causes))
         return misfits
@@ -166,7 +166,7 @@ def _without_absent(mapping: MappingSpec, surveyed: list[Surveyed]) -> tuple[Map
     return replace(mapping, state=state, actions={n: f for n, f in streams.items() if f}), warnings
 
 
-def _told(surveyed: list[Surveyed]) -> list[str]:
+def _reader_notes(surveyed: list[Surveyed]) -> list[str]:
     """What the reader told of arrays, such as images that it is not sure of."""
     counts = Counter(
         (path, sentence) for item in surveyed for path, sentence in item.episode.get("told", {}).items()
@@ -192,9 +192,9 @@ def _widths(mapping: MappingSpec, item: Surveyed, misfits: Sequence[str]) -> dic
             problems.append(f"{where}: {quantity} {error}")
     for where, quantity, field in all_fields(mapping):
         needs = form_of(quantity, field).needs_state
-        own, start = widths.get(f"{where} {quantity}"), widths.get(f"state {quantity}")
-        if needs and kind_of(quantity) == JOINT and own is not None and own != start:
-            problems.append(f"{where}: {quantity} has {own} columns and the state has {start}")
+        width, start = widths.get(f"{where} {quantity}"), widths.get(f"state {quantity}")
+        if needs and kind_of(quantity) == JOINT and width is not None and width != start:
+            problems.append(f"{where}: {quantity} has {width} columns and the state has {start}")
     problems += misfits
     if problems:
         raise Refused("; ".join(problems) + _extra_row_hint(mapping, item))
@@ -270,10 +270,10 @@ def _dims(mapping: MappingSpec, where: str, widths: Mapping[str, int]) -> tuple[
     """The dims of the state or a stream, in the canonical order of names whatever the order in the spec."""
     dims: list[Dim] = []
     for quantity, field in (mapping.state if where == "state" else mapping.actions[where]).items():
-        own = dims_for(canonical_name(quantity), count=widths.get(f"{where} {quantity}", 0))
+        quantity_dims = dims_for(canonical_name(quantity), count=widths.get(f"{where} {quantity}", 0))
         unit = field.unit or mapping.state.get(quantity, field).unit
-        units = unit if isinstance(unit, tuple) else [unit] * len(own)
-        dims += [replace(d, unit=u) if u else d for d, u in zip(own, units, strict=False)]
+        units = unit if isinstance(unit, tuple) else [unit] * len(quantity_dims)
+        dims += [replace(d, unit=u) if u else d for d, u in zip(quantity_dims, units, strict=False)]
     return ActionSpace.union(ActionSpace(dims)).dims
 
 
@@ -300,20 +300,20 @@ def _cameras(mapping: MappingSpec, episodes: list[Surveyed]) -> tuple[Camera, ..
 
 def _unlike_sizes(cameras: Iterable[Camera], episodes: list[Surveyed]) -> list[str]:
     """A sentence on each camera whose images have another size in some episodes."""
-    told = []
+    sentences = []
     for camera in cameras:
-        own = (item.episode["cameras"].get(camera.name) for item in episodes)
-        sizes = Counter((found["height"], found["width"]) for found in own if found)
+        stated = (item.episode["cameras"].get(camera.name) for item in episodes)
+        sizes = Counter((entry["height"], entry["width"]) for entry in stated if entry)
         if len(sizes) > 1:
             shown = ", ".join(f"{height} x {width} in {n}" for (height, width), n in sizes.most_common(3))
             more = f" and {len(sizes) - 3} sizes more" if len(sizes) > 3 else ""
             resize = set_option(f"content.resize=[{camera.height}, {camera.width}]")
-            told.append(
+            sentences.append(
                 f"images of camera '{camera.name}' have {len(sizes)} sizes ({shown} of {sizes.total()} "
                 f"episodes{more}), and training resizes them to {camera.height} x {camera.width}: "
                 f"foundry-data ingest {resize} stores them so"
             )
-    return told
+    return sentences
 
 
 def _common(values: Iterable[float]) -> float | None:

@@ -107,11 +107,11 @@ def arms_of(episode: Mapping[str, Any]) -> tuple[Arm, ...]:
     grippers = _per_robot(stated, len(robots))
     arms = []
     for name, gripper in zip(robots, grippers, strict=True):
-        known = ROBOTS.get(name)
-        default = known.gripper if known else None
+        robot = ROBOTS.get(name)
+        default = robot.gripper if robot else None
         # robosuite puts the tool that does nothing where it is told none.
-        own = default if gripper == "default" else str(gripper or NO_GRIPPER[0])
-        arms += [Arm(name, own)] * len(known.arms if known else ONE_ARM)
+        mounted = default if gripper == "default" else str(gripper or NO_GRIPPER[0])
+        arms += [Arm(name, mounted)] * len(robot.arms if robot else ONE_ARM)
     return tuple(arms)
 
 
@@ -122,9 +122,9 @@ def embodiment_of(robots: tuple[str, ...]) -> str:
 
 def is_of_robosuite(embodiment: str) -> bool:
     """Whether the name is that of one or two robots of the table."""
-    known = {robot.embodiment for robot in ROBOTS.values()}
-    return embodiment in known or any(
-        embodiment == f"{first}_{second}" for first in known for second in known
+    names = {robot.embodiment for robot in ROBOTS.values()}
+    return embodiment in names or any(
+        embodiment == f"{first}_{second}" for first in names for second in names
     )
 
 

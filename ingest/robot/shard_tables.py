@@ -85,9 +85,9 @@ class ShardTables:
 def shard_tables(task: TablesTask) -> ShardTables:
     """The shard's tables, computed if they are not cached. The frames table itself lies at frames_path."""
     storage, path = task.store.storage, f"{task.folder}.json"
-    found = kept(storage, path)
-    if found is not None and kept(storage, task.frames_path) is not None:
-        return _from_json(json.loads(found))
+    cached = kept(storage, path)
+    if cached is not None and kept(storage, task.frames_path) is not None:
+        return _from_json(json.loads(cached))
     frames, tables = _compute(task)
     keep(storage, task.frames_path, write_table(frames))
     keep(storage, path, canonical_json(_to_json(tables)))
@@ -110,8 +110,8 @@ def _compute(task: TablesTask) -> tuple[pa.Table, ShardTables]:
             except Refused as error:
                 problems[key] = error.message
         # Rows of a frames table answer to the images of the tar one by one, so every episode has its rows.
-        own = slice(row_start, row_start + num_frames)
-        held_N = _held_images(episode["cameras"], image_rows, own)
+        episode_rows = slice(row_start, row_start + num_frames)
+        held_N = _held_images(episode["cameras"], image_rows, episode_rows)
         rows_or_blank = rows or _blank(task.resolution, num_frames)
         parts.append(_frames(task.resolution, ordinal, rows_or_blank, held_N))
         if rows is not None:
@@ -132,12 +132,12 @@ def _compute(task: TablesTask) -> tuple[pa.Table, ShardTables]:
 
 
 def _held_images(
-    cameras: Mapping[str, Mapping[str, Any]], image_rows: Mapping[str, NDArray[np.int64]], own: slice
+    cameras: Mapping[str, Mapping[str, Any]], image_rows: Mapping[str, NDArray[np.int64]], episode_rows: slice
 ) -> NDArray[np.uint32]:
     """uint32 [N]: the flag where one of the episode's cameras has no image of its own."""
-    lacks_N = np.zeros(own.stop - own.start, bool)
+    lacks_N = np.zeros(episode_rows.stop - episode_rows.start, bool)
     for name, camera in cameras.items():
-        lacks_N |= image_rows[name][own] < 0 if name in image_rows else True
+        lacks_N |= image_rows[name][episode_rows] < 0 if name in image_rows else True
         lacks_N[camera.get("held", [])] = True
     return np.where(lacks_N, np.uint32(Flag.HELD_IMAGE), np.uint32(0))
 

@@ -71,8 +71,8 @@ class FsspecStorage:
         folder = checked_prefix(prefix)
         start = len(self._root) + 1 if self._root else 0
         with self._missing_bucket_named():
-            found = self._files.find(f"{self._root}/{folder}" if folder else self._root, detail=True)
-        return {name[start:]: int(info["size"]) for name, info in found.items()}
+            infos = self._files.find(f"{self._root}/{folder}" if folder else self._root, detail=True)
+        return {name[start:]: int(info["size"]) for name, info in infos.items()}
 
     def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
         with self._missing_bucket_named():

@@ -59,19 +59,19 @@ class LocalStorage:
         return self._place(path).is_file()
 
     def list(self, prefix: str = "") -> list[str]:
-        found = []
+        paths = []
         top = self.root / checked_prefix(prefix)
         for folder, _, names in os.walk(top, onerror=_unless_nowhere, followlinks=True):
             relative = Path(folder).relative_to(self.root)
-            found += [(relative / name).as_posix() for name in names if not name.startswith(TEMPORARY_PREFIX)]
-        return sorted(found)
+            paths += [(relative / name).as_posix() for name in names if not name.startswith(TEMPORARY_PREFIX)]
+        return sorted(paths)
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
-        found = {}
+        sizes = {}
         for path in self.list(prefix):
             with suppress(MissingFileError):  # it was removed since, or is a link that leads nowhere
-                found[path] = self.size(path)
-        return found
+                sizes[path] = self.size(path)
+        return sizes
 
     def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
         if durable:

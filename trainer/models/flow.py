@@ -142,8 +142,10 @@ class FlowHead(nn.Module):
 
     def prefix(self, condition_BKC: Tensor, state_BHD: Tensor, state_mask_BHD: Tensor) -> Tensor:
         """Condition and proprioception tokens [B, P, W]; masked state entries may hold anything."""
-        known = torch.where(state_mask_BHD, state_BHD, 0)
-        state_BHW = self.state_in(torch.cat((known, state_mask_BHD.float()), dim=-1)) + self.state_position
+        masked_BHD = torch.where(state_mask_BHD, state_BHD, 0)
+        state_BHW = (
+            self.state_in(torch.cat((masked_BHD, state_mask_BHD.float()), dim=-1)) + self.state_position
+        )
         return torch.cat((self.condition_in(condition_BKC).float(), state_BHW), dim=1)
 
     def forward(self, x_BTA: Tensor, t: Tensor, prefix_BPW: Tensor, mask_BTA: Tensor) -> Tensor:
@@ -155,8 +157,8 @@ class FlowHead(nn.Module):
             prefix_BPW: from `prefix`.
             mask_BTA: which entries are real; steps with none are attended by none.
         """
-        known = torch.where(mask_BTA, x_BTA, 0)
-        action_BTW = self.action_in(torch.cat((known, mask_BTA.float()), dim=-1)) + self.action_position
+        masked_BTA = torch.where(mask_BTA, x_BTA, 0)
+        action_BTW = self.action_in(torch.cat((masked_BTA, mask_BTA.float()), dim=-1)) + self.action_position
         x_BSW = torch.cat((prefix_BPW, action_BTW), dim=1)
         time_BSM = self.time_modulation(self.time_mlp(time_features(t)))
         if t.shape[1] > 1:

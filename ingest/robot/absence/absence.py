@@ -25,7 +25,7 @@ from robot_foundry.ingest.robot.absence.holdings import (
     fields_of,
     partly_taken,
 )
-from robot_foundry.ingest.robot.absence.notes import num_told
+from robot_foundry.ingest.robot.absence.notes import episodes_counted
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.labels import in_yaml
 from robot_foundry.ingest.robot.resolve import Resolution
@@ -84,29 +84,31 @@ def absence(
     annotations = {annotation for outcome in outcomes for annotation in outcome.annotations}
     has_success = any(outcome.success is not None for outcome in outcomes)
     lacking = missing(asked, asked.packaged(), held, annotations, has_success)
-    lost = [own for own in lacking if own.is_lost]
+    lost = [absent for absent in lacking if absent.is_lost]
     partly = partly_taken(resolution.mapping, held)
     free = sorted(held.arrays.keys() - arrays_taken(mapping, asked.content))
-    no_text = [own.unit for own in outcomes if all(kind != "instruction" for kind, _ in own.annotations)]
-    told = [*resolution.warnings, *_robots(mapping, episodes), *(own.sentence for own in lost)]
+    no_text = [
+        outcome.unit for outcome in outcomes if all(kind != "instruction" for kind, _ in outcome.annotations)
+    ]
+    sentences = [*resolution.warnings, *_robots(mapping, episodes), *(absent.sentence for absent in lost)]
     warnings = [
-        *told,
+        *sentences,
         *_roles(mapping, held, lost),
-        *_language(mapping, held, annotations, no_text, episodes, told, lost),
+        *_language(mapping, held, annotations, no_text, episodes, sentences, lost),
         *_lost_cameras(held, free, {path for item in episodes for path in item.episode.get("told", ())}),
         *_lost_columns(partly),
         *_lost_arm(resolution.mapping, free),
-        *_lost_grippers(mapping, resolution, told),
-        *_success(mapping, held, outcomes, told),
+        *_lost_grippers(mapping, resolution, sentences),
+        *_success(mapping, held, outcomes, sentences),
         *_rate(asked.content, episodes),
     ]
-    no_success = [own.unit for own in outcomes if own.success is None]
+    no_success = [outcome.unit for outcome in outcomes if outcome.success is None]
     return Absence(
         {
             "episodes": held.episodes,
             "taken": _taken(held, arrays_taken(resolution.mapping, asked.content)),
             "not_taken": _not_taken(held, free, partly, attributes_taken(mapping)),
-            "not_found": _bounded([own.to_json() for own in lacking]),
+            "not_found": _bounded([absent.to_json() for absent in lacking]),
             "without": {
                 "instruction": _units(no_text),
                 "success": _units(no_success),
@@ -127,7 +129,7 @@ def _not_taken(
 ) -> dict[str, Any]:
     return {
         "arrays": _counted(free, held.arrays),
-        "columns": _bounded([_partly_json(own) for own in partly]),
+        "columns": _bounded([_partly_json(array) for array in partly]),
         "attributes": _counted(sorted(held.attributes.keys() - attributes), held.attributes),
         "file_attributes": _counted(sorted(held.of_files.keys() - OF_ENVIRONMENT), held.of_files),
         "left_out": _bounded([_left_out_json(held, path) for path in sorted(held.left_out)]),
@@ -144,8 +146,8 @@ def _counted(names: list[str], episodes: Counter[str]) -> list[Any]:
     return _bounded([{"name": name, "episodes": episodes[name]} for name in names])
 
 
-def _partly_json(own: Partly) -> dict[str, Any]:
-    return {"name": own.name, "columns": own.num_columns, "unused": [list(run) for run in own.unused]}
+def _partly_json(array: Partly) -> dict[str, Any]:
+    return {"name": array.name, "columns": array.num_columns, "unused": [list(run) for run in array.unused]}
 
 
 def _left_out_json(held: Holdings, path: str) -> dict[str, Any]:
@@ -178,7 +180,7 @@ def _robots(mapping: MappingSpec, episodes: Sequence[Surveyed]) -> Iterator[str]
 
 def _roles(mapping: MappingSpec, held: Holdings, lost: Sequence[Missing]) -> Iterator[str]:
     """Cameras without a role, but those of which a warning says that they were meant."""
-    meant = {own.near for own in lost if own.asked == "mapping.cameras"}
+    meant = {absent.near for absent in lost if absent.asked == "mapping.cameras"}
     for camera in sorted(held.cameras.keys() - mapping.cameras.keys() - meant):
         yield f"camera '{camera}' has no role in the mapping, so its name is its role"
 
@@ -189,18 +191,18 @@ def _language(
     annotations: Iterable[tuple[str, str]],
     no_text: Sequence[str],
     episodes: Sequence[Surveyed],
-    told: Sequence[str],
+    sentences: Sequence[str],
     lost: Sequence[Missing],
 ) -> Iterator[str]:
     """That episodes have no instruction, and where the source may hold one.
 
-    Of what the warnings `told` say already, as of a misspelt name among `lost`, only the count is told.
+    Of what the warnings `sentences` say already, as of a misspelt name among `lost`, only the count is told.
     """
     places = _places_of_language(mapping, held, annotations, episodes) if no_text else {}
     if not no_text or not (mapping.instruction or places):
         return
-    unread = max((num_told(text) for text in told if NO_INSTRUCTION.search(text)), default=0)
-    meant = {own.near for own in lost if own.asked == "mapping.instruction" and own.near}
+    unread = max((episodes_counted(text) for text in sentences if NO_INSTRUCTION.search(text)), default=0)
+    meant = {absent.near for absent in lost if absent.asked == "mapping.instruction" and absent.near}
     is_misspelt = bool(meant) and (not places or not meant.isdisjoint(places))
     start, remedy = "no episode has an instruction", ": --set 'mapping.instruction=[{text: …}]' gives one"
     if len(no_text) < held.episodes:
@@ -296,7 +298,7 @@ def _object_in(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _lost_cameras(held: Holdings, free: Sequence[str], told: set[str]) -> Iterator[str]:
+def _lost_cameras(held: Holdings, free: Sequence[str], reported: set[str]) -> Iterator[str]:
     """Arrays that look like images and are none of a camera, and of which the reader told nothing."""
     lost = [
         (path, held.why_left_out(path)[0])
@@ -304,7 +306,7 @@ def _lost_cameras(held: Holdings, free: Sequence[str], told: set[str]) -> Iterat
         if is_lost_picture(path) and not _is_as_asked(held, path) and path not in held.images
     ]
     lost += [(name, "it is kept as an array") for name in free if is_shaped_picture(name, held.shapes[name])]
-    lost = [(path, reason) for path, reason in lost if path not in told]
+    lost = [(path, reason) for path, reason in lost if path not in reported]
     if lost:
         paths, reasons = [path for path, _ in lost], list(dict.fromkeys(reason for _, reason in lost))
         verb = "looks like images of a camera and is" if len(lost) == 1 else "look like images and are"
@@ -317,12 +319,13 @@ def _is_as_asked(held: Holdings, path: str) -> bool:
 
 
 def _lost_columns(partly: Sequence[Partly]) -> Iterator[str]:
-    for own in partly:
+    for array in partly:
         # Half of a state may be another arm; of MuJoCo's states, which hold everything, less is taken.
-        is_half = own.num_unused * 2 == own.num_columns >= 12
-        if own.is_command or is_half:
-            ranges = ", ".join(str(list(run)) for run in own.unused)
-            yield f"nothing takes {own.num_unused} of the {own.num_columns} columns of '{own.name}': {ranges}"
+        is_half = array.num_unused * 2 == array.num_columns >= 12
+        if array.is_command or is_half:
+            ranges = ", ".join(str(list(run)) for run in array.unused)
+            unused = f"{array.num_unused} of the {array.num_columns} columns of '{array.name}'"
+            yield f"nothing takes {unused}: {ranges}"
 
 
 def _lost_arm(resolved: MappingSpec, free: Sequence[str]) -> Iterator[str]:
@@ -330,7 +333,7 @@ def _lost_arm(resolved: MappingSpec, free: Sequence[str]) -> Iterator[str]:
     parts = {quantity.partition(".")[0] for _, quantity, _ in fields_of(resolved)}
     if {"left", "right"} <= parts:
         return
-    keys = {str(own.key) for _, _, own in fields_of(resolved)}
+    keys = {str(field.key) for _, _, field in fields_of(resolved)}
     lost = {
         other
         for key in keys
@@ -342,31 +345,31 @@ def _lost_arm(resolved: MappingSpec, free: Sequence[str]) -> Iterator[str]:
         yield f"nothing takes what looks like another arm: {listed(sorted(lost), MOST_LISTED)}"
 
 
-def _lost_grippers(mapping: MappingSpec, resolution: Resolution, told: Sequence[str]) -> Iterator[str]:
+def _lost_grippers(mapping: MappingSpec, resolution: Resolution, sentences: Sequence[str]) -> Iterator[str]:
     """Commands of a gripper that the state has and no episode tells, but those of which a warning tells."""
     resolved = resolution.mapping
     kept = {(where, quantity) for where, quantity, _ in fields_of(resolved)}
-    for where, quantity, own in fields_of(mapping):
+    for where, quantity, field in fields_of(mapping):
         is_gripper = where != "state" and kind_of(quantity) == GRIPPER
-        if is_gripper and own.optional and (where, quantity) not in kept and quantity in resolved.state:
+        if is_gripper and field.optional and (where, quantity) not in kept and quantity in resolved.state:
             start = f"{quantity} of {where} is left out: "
-            if not any(warning.startswith(start) for warning in told):
-                place = "" if own.columns is None else f" with the columns {list(own.columns)}"
-                yield f"{start}no episode has '{own.key}'{place}"
+            if not any(warning.startswith(start) for warning in sentences):
+                place = "" if field.columns is None else f" with the columns {list(field.columns)}"
+                yield f"{start}no episode has '{field.key}'{place}"
 
 
 def _success(
-    mapping: MappingSpec, held: Holdings, outcomes: Sequence[Outcome], told: Sequence[str]
+    mapping: MappingSpec, held: Holdings, outcomes: Sequence[Outcome], sentences: Sequence[str]
 ) -> Iterator[str]:
     """Episodes that say nothing of success though what a rule names is there.
 
-    Not where the warnings `told` say of each of them that it cannot be read.
+    Not where the warnings `sentences` say of each of them that it cannot be read.
     """
     names = {str(rule.get("attr", rule.get("key"))) for rule in mapping.success}
     if names.isdisjoint({*held.attributes, *held.arrays}):
         return
-    unknown = [own.unit for own in outcomes if own.success is None]
-    unread = sum(num_told(warning) for warning in told if NO_SUCCESS in warning)
+    unknown = [outcome.unit for outcome in outcomes if outcome.success is None]
+    unread = sum(episodes_counted(warning) for warning in sentences if NO_SUCCESS in warning)
     if len(unknown) > unread:
         some = listed(unknown, MOST_EXAMPLES)
         yield f"{len(unknown)} of {held.episodes} episodes do not say whether they succeeded ({some})"

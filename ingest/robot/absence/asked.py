@@ -71,21 +71,23 @@ def missing(
     known to have succeeded or failed.
     """
     mapping, base = asked.mapping, None if packaged is None else packaged.mapping
-    found = [*_cameras(mapping, base, held), *_instructions(mapping, base, held, annotations)]
+    lacking = [*_cameras(mapping, base, held), *_instructions(mapping, base, held, annotations)]
     for key, rules, is_met in (
         ("success", mapping.success, has_success),
         ("invalid_action", mapping.invalid_action, _has_any(mapping.invalid_action, held)),
         ("intervention", mapping.intervention, _has_any(mapping.intervention, held)),
     ):
         packaged_rules = () if base is None else getattr(base, key)
-        found += _by_rule(key, rules, packaged_rules, mapping, held, is_met)
+        lacking += _by_rule(key, rules, packaged_rules, mapping, held, is_met)
     if mapping.embodiment_attr and mapping.embodiment_attr not in held.attributes:
-        own = base is None or base.embodiment_attr != mapping.embodiment_attr
-        found.append(_attribute("embodiment", mapping.embodiment_attr, mapping, held, own, is_met=False))
-    found += _optional(mapping, base, held)
+        is_of_user = base is None or base.embodiment_attr != mapping.embodiment_attr
+        lacking.append(
+            _attribute("embodiment", mapping.embodiment_attr, mapping, held, is_of_user, is_met=False)
+        )
+    lacking += _optional(mapping, base, held)
     if asked.content is None:
-        return found
-    return [*found, *_content(asked.content, None if packaged is None else packaged.content, held)]
+        return lacking
+    return [*lacking, *_content(asked.content, None if packaged is None else packaged.content, held)]
 
 
 def _has_any(rules: Sequence[Mapping[str, Any]], held: Holdings) -> bool:
@@ -98,8 +100,8 @@ def _cameras(mapping: MappingSpec, base: MappingSpec | None, held: Holdings) -> 
     roles = {role for name, role in mapping.cameras.items() if name in held.cameras}
     for name, role in mapping.cameras.items():
         if name not in held.cameras:
-            own, near = base is None or base.cameras.get(name) != role, closest(name, free)
-            is_lost = own and (role not in roles or near is not None)
+            is_of_user, near = base is None or base.cameras.get(name) != role, closest(name, free)
+            is_lost = is_of_user and (role not in roles or near is not None)
             text = f"no episode has the camera '{name}', which mapping.cameras names"
             yield Missing("mapping.cameras", name, f"{text}{_hint(name, free, held.cameras)}", is_lost, near)
 
@@ -110,24 +112,24 @@ def _instructions(
     is_met = any(kind == "instruction" for kind, _ in annotations)
     kinds = {name for annotation in annotations for name in annotation}
     for rule in mapping.instruction:
-        own = base is None or rule not in base.instruction
+        is_of_user = base is None or rule not in base.instruction
         if "attr" in rule:
             name = str(rule["attr"])
             # What all episodes of a file have in common may stand at the file alone.
             if name not in held.attributes and name not in held.of_files:
-                yield _attribute("instruction", name, mapping, held, own, is_met)
+                yield _attribute("instruction", name, mapping, held, is_of_user, is_met)
         elif "spans" in rule and not any(fnmatch.fnmatchcase(kind, str(rule["spans"])) for kind in kinds):
             name, free = str(rule["spans"]), kinds - {"instruction"}
             text = f"no episode has a text under '{name}', which mapping.instruction names"
             near = closest(name, free)
-            is_lost = own and (near is not None or not is_met)
+            is_lost = is_of_user and (near is not None or not is_met)
             yield Missing("mapping.instruction", name, f"{text}{nearest(name, free)}", is_lost, near)
         elif "by_env" in rule and rule["by_env"].keys().isdisjoint(held.environments):
             made_by = ", ".join(sorted(held.environments)) or "no environment that the source names"
             text = f"mapping.instruction.by_env has no text for {made_by}"
             environment = next(iter(sorted(held.environments)), "")
             near = closest(environment, rule["by_env"])
-            is_lost = own and (near is not None or not is_met)
+            is_lost = is_of_user and (near is not None or not is_met)
             hint = nearest(environment, rule["by_env"])
             yield Missing("mapping.instruction", "by_env", f"{text}{hint}", is_lost, near)
 
@@ -142,42 +144,46 @@ def _by_rule(
 ) -> Iterator[Missing]:
     """Rules of which no episode has the attribute or array; `is_met` says that another one gave something."""
     for rule in rules:
-        own = rule not in packaged
+        is_of_user = rule not in packaged
         if "attr" in rule and rule["attr"] not in held.attributes:
-            yield _attribute(key, str(rule["attr"]), mapping, held, own, is_met)
+            yield _attribute(key, str(rule["attr"]), mapping, held, is_of_user, is_met)
         elif "key" in rule and rule["key"] not in held.arrays:
             name = str(rule["key"])
             free = held.arrays.keys() - arrays_taken(mapping, None)
             text = f"no episode has the array '{name}', which mapping.{key} names"
             near = closest(name, free)
-            is_lost = own and (near is not None or not is_met)
+            is_lost = is_of_user and (near is not None or not is_met)
             yield Missing(f"mapping.{key}", name, f"{text}{_hint(name, free, held.arrays)}", is_lost, near)
 
 
-def _attribute(key: str, name: str, mapping: MappingSpec, held: Holdings, own: bool, is_met: bool) -> Missing:
+def _attribute(
+    key: str, name: str, mapping: MappingSpec, held: Holdings, is_of_user: bool, is_met: bool
+) -> Missing:
     free = held.attributes.keys() - attributes_taken(mapping)
     text = f"no episode has the attribute '{name}', which mapping.{key} names"
     if name in held.of_files:
         text += ": it is one of the file, not of an episode"
-        return Missing(f"mapping.{key}", name, text, own and not is_met)
+        return Missing(f"mapping.{key}", name, text, is_of_user and not is_met)
     near = closest(name, free)
-    is_lost = own and (near is not None or not is_met)
+    is_lost = is_of_user and (near is not None or not is_met)
     return Missing(f"mapping.{key}", name, f"{text}{_hint(name, free, held.attributes)}", is_lost, near)
 
 
 def _optional(mapping: MappingSpec, base: MappingSpec | None, held: Holdings) -> Iterator[Missing]:
     """Optional quantities that are left out because no episode has their array."""
-    fields = {} if base is None else {(where, name): own for where, name, own in fields_of(base)}
+    fields = {} if base is None else {(where, name): field for where, name, field in fields_of(base)}
     free = held.arrays.keys() - arrays_taken(mapping, None)
     for where, quantity, field in fields_of(mapping):
         if field.optional and field.key not in held.arrays:
             text = f"{quantity} of {where} is left out: no episode has the array '{field.key}'"
-            own = fields.get((where, quantity)) != field
-            yield Missing(f"mapping.{where}", quantity, f"{text}{_hint(str(field.key), free, ())}", own)
+            is_of_user = fields.get((where, quantity)) != field
+            yield Missing(
+                f"mapping.{where}", quantity, f"{text}{_hint(str(field.key), free, ())}", is_of_user
+            )
 
 
 def _content(content: Content, packaged: Content | None, held: Holdings) -> Iterator[Missing]:
-    known = () if packaged is None else packaged.skip
+    packaged_skip = () if packaged is None else packaged.skip
     skipped = [name for name in held.left_out if held.why_left_out(name)[0] == SKIPPED]
     for pattern in content.skip:
         if any(fnmatch.fnmatchcase(name, pattern) for name in skipped):
@@ -186,7 +192,7 @@ def _content(content: Content, packaged: Content | None, held: Holdings) -> Iter
             text = f"content.skip '{pattern}' names images only, which content.cameras leaves out or takes"
         else:
             text = f"content.skip '{pattern}' matches no array{_hint(pattern, held.arrays, ())}"
-        yield Missing("content.skip", pattern, text, pattern not in known)
+        yield Missing("content.skip", pattern, text, pattern not in packaged_skip)
     for key, pattern in () if content.options is None else content.options.image_patterns:
         arrays = {*held.images, *held.left_out}
         if not any(fnmatch.fnmatchcase(name, pattern) for name in arrays):
@@ -194,10 +200,10 @@ def _content(content: Content, packaged: Content | None, held: Holdings) -> Iter
             yield Missing(key, pattern, text + _hint(pattern, held.arrays, ()), is_lost=True)
 
 
-def _hint(name: str, free: Collection[str], known: Collection[str]) -> str:
+def _hint(name: str, free: Collection[str], present: Collection[str]) -> str:
     """The nearest name among those that nothing takes, else what there is."""
     near = nearest(name, free)
-    if near or not known:
+    if near or not present:
         return near
-    listed = sorted(known)
+    listed = sorted(present)
     return f" (there are {', '.join(listed[:8])}{', …' if len(listed) > 8 else ''})"

@@ -47,10 +47,10 @@ def contradictions(mapping: MappingSpec, embodiment: str, item: Surveyed) -> lis
     """Why the mapping does not read this episode, each with what reads it; `embodiment` is the mapping's."""
     robots, arms = robots_of(item.episode), arms_of(item.episode)
     changes, what = [], []
-    own = embodiment_of(robots)
-    if robots and embodiment != own and is_of_robosuite(embodiment):
+    episode_embodiment = embodiment_of(robots)
+    if robots and embodiment != episode_embodiment and is_of_robosuite(embodiment):
         what.append(f"it is of {_listed(robots)} and the mapping's embodiment is {embodiment}")
-        changes.append(set_option(f"mapping.embodiment={own}"))
+        changes.append(set_option(f"mapping.embodiment={episode_embodiment}"))
     for part, arm in zip(TWO_ARMS, arms, strict=False):
         field = mapping.state.get(f"{part}.gripper_opening")
         if field is not None and _is_of_another(field, arm):
@@ -77,18 +77,18 @@ def not_understood(mapping: MappingSpec, item: Surveyed) -> list[str]:
 
 def unknown_grippers(mapping: MappingSpec, item: Surveyed) -> list[str]:
     """What the file names and nobody here knows, where the mapping reads it as what it knows."""
-    told = []
+    sentences = []
     for part, arm in zip(TWO_ARMS, arms_of(item.episode), strict=False):
         field = mapping.state.get(f"{part}.gripper_opening")
         is_unknown = arm.gripper not in GRIPPERS and arm.gripper not in NO_GRIPPER
-        if field is not None and is_unknown and _as_read(field) in _known():
+        if field is not None and is_unknown and _as_read(field) in _gripper_readings():
             closed, opened = field.parameters["closed"], field.parameters["open"]
             name = arm.gripper or f"of {arm.robot}"
-            told.append(
+            sentences.append(
                 f"the gripper {name} is not known here: see that {part}.gripper_opening of the state closes "
                 f"at {closed:g} and opens at {opened:g} (--set mapping.state.{part}.gripper_opening.open=…)"
             )
-    return told
+    return sentences
 
 
 def controller_problems(mapping: MappingSpec, item: Surveyed) -> list[str]:
@@ -232,13 +232,13 @@ def _of_joints(
     changes = []
     grippers = [(s, q, f) for s, q, f in _commands(mapping) if f.kind == "command"]
     place = f"[{joints}, {joints + 1}]"
-    for own, name, field in grippers if joints < num_columns else ():
+    for gripper_stream, name, field in grippers if joints < num_columns else ():
         closed, opened = field.parameters["closed"], field.parameters["open"]
-        if own == stream:
+        if gripper_stream == stream:
             read = f"from: command, closed: {closed:g}, open: {opened:g}"
             fields.append(f"{name}: {{key: {key}, columns: {place}, {read}}}")
         else:
-            changes.append(set_option(f"mapping.actions.{own}.{name}.columns={place}"))
+            changes.append(set_option(f"mapping.actions.{gripper_stream}.{name}.columns={place}"))
     return " ".join([set_option(f"mapping.actions.{stream}={{{', '.join(fields)}}}"), *changes])
 
 
@@ -246,25 +246,25 @@ def _as_read(field: Field) -> tuple[str, float, float]:
     return field.kind, float(field.parameters["closed"]), float(field.parameters["open"])
 
 
-def _known() -> set[tuple[str, float, float]]:
-    return {(own.kind, own.closed, own.open) for own in GRIPPERS.values()}
+def _gripper_readings() -> set[tuple[str, float, float]]:
+    return {(gripper.kind, gripper.closed, gripper.open) for gripper in GRIPPERS.values()}
 
 
 def _is_of_another(field: Field, arm: Arm) -> bool:
     """Whether the field reads a gripper of the table, and the arm has another one of it, or none."""
-    if _as_read(field) not in _known():
+    if _as_read(field) not in _gripper_readings():
         return False
     if arm.gripper in NO_GRIPPER:
         return True
-    own = GRIPPERS.get(arm.gripper or "")
-    return own is not None and _as_read(field) != (own.kind, own.closed, own.open)
+    gripper = GRIPPERS.get(arm.gripper or "")
+    return gripper is not None and _as_read(field) != (gripper.kind, gripper.closed, gripper.open)
 
 
 def _gripper_changes(mapping: MappingSpec, part: str, field: Field, arm: Arm) -> list[str]:
     """Overrides that read the arm's own gripper where the mapping has that of another."""
-    own = GRIPPERS.get(arm.gripper or "")
+    gripper = GRIPPERS.get(arm.gripper or "")
     name = f"mapping.state.{part}.gripper_opening"
-    if own is None:
+    if gripper is None:
         return [set_option(f"{name}=null")]
     start, changes = field.columns[0] if field.columns else 0, []
     robot, joints = ROBOTS.get(arm.robot), mapping.state.get(f"{part}.joint_position")
@@ -274,12 +274,12 @@ def _gripper_changes(mapping: MappingSpec, part: str, field: Field, arm: Arm) ->
         if last != joints.columns[1]:
             changes.append(set_option(f"mapping.state.{part}.joint_position.columns=[{first}, {last}]"))
         start += last - joints.columns[1]
-    if own.kind == field.kind and not changes:
-        return [set_option(f"{name}.closed={own.closed:g}"), set_option(f"{name}.open={own.open:g}")]
+    if gripper.kind == field.kind and not changes:
+        return [set_option(f"{name}.closed={gripper.closed:g}"), set_option(f"{name}.open={gripper.open:g}")]
     optional = ", optional: true" if field.optional else ""
     value = (
-        f"{{key: {field.key}, columns: [{start}, {start + own.num_columns}], from: {own.kind}, "
-        f"closed: {own.closed:g}, open: {own.open:g}{optional}}}"
+        f"{{key: {field.key}, columns: [{start}, {start + gripper.num_columns}], from: {gripper.kind}, "
+        f"closed: {gripper.closed:g}, open: {gripper.open:g}{optional}}}"
     )
     return [*changes, set_option(f"{name}={value}")]
 

@@ -39,37 +39,37 @@ class Holdings:
     @classmethod
     def of(cls, episodes: Iterable[Surveyed]) -> Holdings:
         """Those of the episodes; the same whatever their order, but for shapes that differ."""
-        found, surveyed = cls(), list(episodes)
+        holdings, surveyed = cls(), list(episodes)
         # Episodes of a source have most of this in common, and surveys share it: it is counted once for all.
         alike: Counter[tuple[int, ...]] = Counter()
         first: dict[tuple[int, ...], Surveyed] = {}
         for item in surveyed:
-            told = item.episode
-            found.attributes.update(told["attributes"].keys())
-            parts = (item.shapes, told["cameras"], told["left_out"], told["environment"])
+            episode = item.episode
+            holdings.attributes.update(episode["attributes"].keys())
+            parts = (item.shapes, episode["cameras"], episode["left_out"], episode["environment"])
             same = tuple(map(id, parts))
             alike[same] += 1
             first.setdefault(same, item)
         for same, count in alike.items():
-            found._add(first[same], count)
-        return found
+            holdings._add(first[same], count)
+        return holdings
 
     def _add(self, item: Surveyed, count: int) -> None:
         """All but the attributes of as many episodes as are like this one."""
-        told = item.episode
+        episode = item.episode
         self.episodes += count
         for name, shape in item.shapes.items():
             if name != TIMESTAMP:
                 self.arrays[name] += count
                 self.shapes.setdefault(name, tuple(shape[1:]))
-        for name, camera in told["cameras"].items():
+        for name, camera in episode["cameras"].items():
             self.cameras[name] += count
             self.images[str(camera["array"])] += count
-        for name, reason in told["left_out"].items():
+        for name, reason in episode["left_out"].items():
             self.left_out[name][str(reason)] += count
-        for name in told["environment"]:
+        for name in episode["environment"]:
             self.of_files[name] += count
-        if made_by := told["environment"].get("env_name"):
+        if made_by := episode["environment"].get("env_name"):
             self.environments[str(made_by)] += count
 
     def why_left_out(self, name: str) -> tuple[str, int]:
@@ -96,18 +96,18 @@ class Partly:
 def all_fields(mapping: MappingSpec) -> Iterator[tuple[str, str, Field]]:
     """(state or stream, quantity, field) of each."""
     for where, fields in {"state": mapping.state, **mapping.actions}.items():
-        for quantity, own in fields.items():
-            yield where, quantity, own
+        for quantity, mapped in fields.items():
+            yield where, quantity, mapped
 
 
 def fields_of(mapping: MappingSpec) -> Iterator[tuple[str, str, Field]]:
     """As `all_fields`, of those that read an array."""
-    return (found for found in all_fields(mapping) if found[2].key is not None)
+    return (entry for entry in all_fields(mapping) if entry[2].key is not None)
 
 
 def arrays_taken(mapping: MappingSpec, content: Content | None) -> set[str]:
     """Names of the arrays that the mapping reads, wholly or in part, and of those that tell the time."""
-    taken = {str(own.key) for _, _, own in fields_of(mapping)}
+    taken = {str(mapped.key) for _, _, mapped in fields_of(mapping)}
     rules = (*mapping.success, *mapping.invalid_action, *mapping.intervention)
     taken |= {str(rule["key"]) for rule in rules if "key" in rule}
     if content is not None and content.options is not None:
@@ -119,19 +119,19 @@ def partly_taken(mapping: MappingSpec, held: Holdings) -> list[Partly]:
     """The arrays of which some columns are read and some are not, by name."""
     used: dict[str, set[int]] = defaultdict(set)
     commands = set()
-    for where, quantity, own in fields_of(mapping):
-        key = str(own.key)
+    for where, quantity, mapped in fields_of(mapping):
+        key = str(mapped.key)
         if key in held.shapes:
-            used[key] |= set(own.columns_of(prod(held.shapes[key])))
+            used[key] |= set(mapped.columns_of(prod(held.shapes[key])))
             # A stream may take the command of a gripper from what it cannot read otherwise.
             if where != "state" and kind_of(quantity) != GRIPPER:
                 commands.add(key)
-    found = []
+    partly = []
     for key in sorted(used):
         rest = [n for n in range(prod(held.shapes[key])) if n not in used[key]]
         if rest:
-            found.append(Partly(key, prod(held.shapes[key]), _ranges(rest), key in commands))
-    return found
+            partly.append(Partly(key, prod(held.shapes[key]), _ranges(rest), key in commands))
+    return partly
 
 
 def attributes_taken(mapping: MappingSpec) -> set[str]:

@@ -60,15 +60,18 @@ class Notes:
     def add(self, other: Notes, episode: str = "") -> None:
         """Take over what was noted of further episodes, or of one of that name."""
         for sentence, (count, example) in other.said.items():
-            told = ": ".join(part for part in (episode, example) if part)
-            so_far, first = self.said.get(sentence, (0, told))
+            instance = ": ".join(part for part in (episode, example) if part)
+            so_far, first = self.said.get(sentence, (0, instance))
             self.said[sentence] = so_far + count, first
-        for where, found in other.beyond.items():
-            self.beyond.setdefault(where, Beyond()).add(found)
+        for where, beyond in other.beyond.items():
+            self.beyond.setdefault(where, Beyond()).add(beyond)
 
     def to_json(self) -> dict[str, Any]:
         beyond = {where: [b.num_frames, b.least, b.greatest] for where, b in self.beyond.items()}
-        return {"said": {sentence: list(told) for sentence, told in self.said.items()}, "beyond": beyond}
+        return {
+            "said": {sentence: list(counted) for sentence, counted in self.said.items()},
+            "beyond": beyond,
+        }
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Notes:
@@ -76,7 +79,7 @@ class Notes:
         return Notes(said, {where: Beyond(*numbers) for where, numbers in values["beyond"].items()})
 
 
-def num_told(sentence: str) -> int:
+def episodes_counted(sentence: str) -> int:
     """Of how many episodes one of the sentences tells; 0 if it counts none."""
     counted = _COUNTED.match(sentence)
     return 0 if counted is None else int(counted[1])
@@ -87,16 +90,16 @@ def sentences(notes: Iterable[Notes], num_episodes: int, num_frames: int) -> lis
     merged = Notes()
     for each in notes:
         merged.add(each)
-    told = [
+    texts = [
         f"{count} of {num_episodes} episodes: {sentence}{f' ({example})' if example else ''}"
         for sentence, (count, example) in sorted(merged.said.items())
     ]
-    for where, found in sorted(merged.beyond.items()):
-        share = found.num_frames / max(num_frames, 1)
+    for where, beyond in sorted(merged.beyond.items()):
+        share = beyond.num_frames / max(num_frames, 1)
         if share >= WORTH_TELLING:
-            told.append(
+            texts.append(
                 f"{where}: {share:.0%} of the frames lie beyond the limits to which they are clipped (the "
-                f"numbers go from {found.least:.3g} to {found.greatest:.3g}), as by a wrong scale, clip, "
+                f"numbers go from {beyond.least:.3g} to {beyond.greatest:.3g}), as by a wrong scale, clip, "
                 "open or closed"
             )
-    return told
+    return texts

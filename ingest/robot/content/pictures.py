@@ -120,21 +120,21 @@ class Pictures:
         return {view.name: self._camera_json(view) for view in self._views}
 
     def _camera_json(self, view: _View) -> dict[str, Any]:
-        found = view.size or (view.camera.height, view.camera.width)
-        height, width = self._content.resize or found
-        told: dict[str, Any] = {
+        source_size = view.size or (view.camera.height, view.camera.width)
+        height, width = self._content.resize or source_size
+        camera_json: dict[str, Any] = {
             "array": view.camera.array,
             "height": height,
             "width": width,
             "encoding": view.encoding or self._content.encoding.format,
         }
         if view.name != view.camera.name:
-            told["source_name"] = view.camera.name
+            camera_json["source_name"] = view.camera.name
         if view.flip != "none":
-            told["flip"] = view.flip
+            camera_json["flip"] = view.flip
         if view.camera.pixels is not None:
-            told["pixels"] = view.camera.pixels
-        return {**told, "held": view.held} if view.held else told
+            camera_json["pixels"] = view.camera.pixels
+        return {**camera_json, "held": view.held} if view.held else camera_json
 
     def _shown(self, view: _View, frame: int, picture: Picture) -> NDArray[np.uint8] | Encoded | None:
         """The image that the camera shows at the frame, its own, which is checked, or a held one."""
@@ -207,10 +207,10 @@ def _check_names(cameras: Sequence[SourceCamera], content: Content) -> None:
     for option in ("flip", "channel_order", "rename"):
         for name in getattr(content, option):
             if name != ALL_CAMERAS and name not in names:
-                known = ", ".join(names) or "none"
+                listed = ", ".join(names) or "none"
                 raise Refused(
                     f"it has no camera '{name}', which content.{option} names{nearest(name, names)} "
-                    f"(cameras: {known})"
+                    f"(cameras: {listed})"
                 )
     stored = [content.rename.get(name, name) for name in names]
     for name in stored:

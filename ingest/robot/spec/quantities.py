@@ -59,7 +59,7 @@ def _one_letter_apart(a: str, b: str) -> bool:
     return len(unlike) == 1 or swapped
 
 
-def known_quantities() -> list[str]:
+def all_quantities() -> list[str]:
     return [f"{part}.{name}" for part in PARTS for name in QUANTITIES]
 
 

@@ -12,8 +12,8 @@ from robot_foundry.ingest.robot.spec.quantities import (
     JOINT,
     POSITION,
     ROTATION,
+    all_quantities,
     kind_of,
-    known_quantities,
     misspelt_part,
     units_of,
 )
@@ -179,7 +179,7 @@ def _fields(
         section = checks.Section(values, f"{where}.{quantity}", parent.problems)
         kind = kind_of(quantity)
         if kind is None:
-            close = nearest(quantity, known_quantities())
+            close = nearest(quantity, all_quantities())
             parent.problems.append(f"{where}.{quantity}: is not a quantity{close}")
         elif (part := misspelt_part(quantity)) is not None:
             parent.problems.append(f"{where}.{quantity}: is not a part, did you mean '{part}'?")

@@ -181,9 +181,9 @@ class Example:
             return len(self._list(f"{leaf.path}/{RAGGED_LENGTHS}0", INTEGERS))
         if leaf.kind in (IMAGE, PACKED) or (leaf.kind == TEXT and not leaf.shape):
             return len(self.bytes_of(leaf.names[0]))
-        if leaf.kind in (TEXT, UNREAD) or None in leaf.shape or prod(_known(leaf.shape)) == 0:
+        if leaf.kind in (TEXT, UNREAD) or None in leaf.shape or prod(_fixed_sizes(leaf.shape)) == 0:
             return None
-        num_values, size = len(self._list(leaf.path, FLOATS, INTEGERS)), prod(_known(leaf.shape))
+        num_values, size = len(self._list(leaf.path, FLOATS, INTEGERS)), prod(_fixed_sizes(leaf.shape))
         if num_values % size:
             raise Refused(f"'{leaf.path}' has {num_values} numbers, which is no multiple of {size}")
         return num_values // size
@@ -206,7 +206,7 @@ class Example:
                 raise Refused(f"the row lengths of '{leaf.path}' do not add up to its values")
         fixed = leaf.lengths[1:]
         if all(size is not None and (each == size).all() for size, each in zip(fixed, lengths, strict=True)):
-            return {leaf.path: values.reshape(len(lengths[0]), *_known(fixed), *values.shape[1:])}
+            return {leaf.path: values.reshape(len(lengths[0]), *_fixed_sizes(fixed), *values.shape[1:])}
         return dict(zip(leaf.names, (values, *lengths), strict=True))
 
     def _unpacked(self, leaf: Leaf, num_steps: int) -> NDArray[Any]:
@@ -234,8 +234,8 @@ class Example:
 
 
 def _inflated(leaf: Leaf, data: Data, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> bytes:
-    is_fixed = None not in shape and all(size >= 0 for size in _known(shape))
-    expected = prod(_known(shape)) * dtype.itemsize if is_fixed else LARGEST_TENSOR
+    is_fixed = None not in shape and all(size >= 0 for size in _fixed_sizes(shape))
+    expected = prod(_fixed_sizes(shape)) * dtype.itemsize if is_fixed else LARGEST_TENSOR
     if expected > LARGEST_TENSOR:
         raise Refused(f"a tensor of '{leaf.path}' takes {expected} bytes: skip it in the spec")
     if leaf.encoding == "bytes":
@@ -259,13 +259,13 @@ def _dtype(name: str, dtype: str) -> np.dtype[Any]:
     return np.dtype("float32" if dtype == "bfloat16" else dtype)
 
 
-def _known(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+def _fixed_sizes(shape: tuple[int | None, ...]) -> tuple[int, ...]:
     return tuple(size for size in shape if size is not None)
 
 
 def _shaped(name: str, values_N: NDArray[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
     """The flat values in that shape, of which one size may be open."""
-    whole = prod(_known(shape))
+    whole = prod(_fixed_sizes(shape))
     is_open = None in shape
     if shape.count(None) > 1 or (values_N.size % whole if is_open and whole else values_N.size != whole):
         expected = ", ".join("?" if size is None else str(size) for size in shape)

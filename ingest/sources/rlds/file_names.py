@@ -46,7 +46,7 @@ class Names:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(sorted(names))
-        self._known: tuple[Mapping[str, str] | None, dict[FileName, list[str]]] | None = None
+        self._latest: tuple[Mapping[str, str] | None, dict[FileName, list[str]]] | None = None
         self._numbers: dict[FileName, list[int]] = {}
 
     def of(self, file: FileName, templates: Mapping[str, str] | None) -> Sequence[str]:
@@ -59,15 +59,15 @@ class Names:
         return self._numbers.get(replace(file, index=0), ())
 
     def _parsed(self, templates: Mapping[str, str] | None) -> dict[FileName, list[str]]:
-        if self._known is None or self._known[0] != templates:
+        if self._latest is None or self._latest[0] != templates:
             by_file: dict[FileName, list[str]] = {}
             for name in self._names:
                 if (file := parse(name, templates)) is not None:
                     by_file.setdefault(file, []).append(name)
-            self._known, self._numbers = (templates, by_file), {}
+            self._latest, self._numbers = (templates, by_file), {}
             for file in sorted(by_file, key=lambda file: file.index):
                 self._numbers.setdefault(replace(file, index=0), []).append(file.index)
-        return self._known[1]
+        return self._latest[1]
 
 
 def parse(path: str, templates: Mapping[str, str] | None) -> FileName | None:

@@ -149,12 +149,12 @@ class Origin:
         if normalization == "merged":
             yield 0, {union: range(len(getattr(spaces, union))) for union in UNIONS}
             return
-        for own in spaces.datasets:
+        for dataset in spaces.datasets:
             yield (
-                self.spaces.dataset(own.name),
+                self.spaces.dataset(dataset.name),
                 {
-                    "state": own.state.indices_in(spaces.state, own.embodiment).tolist(),
-                    "action": own.action.indices_in(spaces.action, own.embodiment).tolist(),
+                    "state": dataset.state.indices_in(spaces.state, dataset.embodiment).tolist(),
+                    "action": dataset.action.indices_in(spaces.action, dataset.embodiment).tolist(),
                 },
             )
 
@@ -165,8 +165,8 @@ class Origin:
         return kind, {n.removeprefix(f"{kind}/"): s for n, s in shapes.items() if n.startswith(f"{kind}/")}
 
     def _columns(self, union: str, spaces: PolicySpaces) -> Columns:
-        known = {name: i for i, name in enumerate(_full_names(union, self.spaces))}
-        return [known.get(name) for name in _full_names(union, spaces)]
+        index_of = {name: i for i, name in enumerate(_full_names(union, self.spaces))}
+        return [index_of.get(name) for name in _full_names(union, spaces)]
 
     def _changed(self, union: str, spaces: PolicySpaces) -> Iterator[str]:
         """Dims of one name and two meanings."""

@@ -16,22 +16,22 @@ def outlier_notes(opened: OpenMixture, spaces: PolicySpaces, stream: str, scales
     The frame is the one that the data checks found when the version was made. Relative targets have the
     outliers of the state that they are relative to.
     """
-    found = []
+    lines = []
     for of, normalizers in (("state", scales.state), ("action", scales.action)):
         for number, normalizer in enumerate(normalizers):
             named = spaces.datasets[number].name if len(normalizers) > 1 else None
-            for quantity, told in _told(normalizer):
+            for quantity, sentence in _outlier_sentences(normalizer):
                 frames = _frames(opened, named, quantity, stream)
                 where = (
                     f": {'; '.join(frames)}"
                     if frames
                     else ", which `foundry-data stats DATASET --plot FILE` shows"
                 )
-                found.append(f"{of} {told}{where}")
-    return found
+                lines.append(f"{of} {sentence}{where}")
+    return lines
 
 
-def _told(normalizer: Normalizer) -> Iterator[tuple[str, str]]:
+def _outlier_sentences(normalizer: Normalizer) -> Iterator[tuple[str, str]]:
     """(quantity, its outlier in words) of each quantity that has one."""
     furthest: dict[str, tuple[float, str]] = {}
     for i, dim in enumerate(normalizer.space):
@@ -45,21 +45,23 @@ def _told(normalizer: Normalizer) -> Iterator[tuple[str, str]]:
         steps = [step for step, _ in far if step is not None]
         at = f" at step {steps[0]}{f' … {steps[-1]}' if len(steps) > 1 else ''}" if steps else ""
         quantity = f"{dim.part}.{dim.quantity}"
-        told = f"{dim.name} has an outlier of {outlier:.3g} {dim.unit}{at}, beside a scale of ±{scale:.3g}"
-        furthest[quantity] = max(furthest.get(quantity, (0.0, "")), (outlier, told))
-    for quantity, (_, told) in furthest.items():
-        yield quantity, told
+        sentence = (
+            f"{dim.name} has an outlier of {outlier:.3g} {dim.unit}{at}, beside a scale of ±{scale:.3g}"
+        )
+        furthest[quantity] = max(furthest.get(quantity, (0.0, "")), (outlier, sentence))
+    for quantity, (_, sentence) in furthest.items():
+        yield quantity, sentence
 
 
 def _frames(opened: OpenMixture, named: str | None, quantity: str, stream: str) -> list[str]:
     """'frame 17 of demo-2 (lift)' of each dataset whose checks found single frames of the quantity."""
     wanted = {f"{column} {quantity}" for column in ("state", f"action.{stream}")}
-    found = []
+    frames = []
     for part in opened.parts:
         if named not in (None, part.name):
             continue
         for finding in part.manifest.provenance.get("checks", {}).get("findings", ()):
             frame = finding.get("frame")  # versions that were made before it was kept have none
             if finding["check"] == "magnitude" and finding["where"] in wanted and frame is not None:
-                found.append(f"frame {frame} of {finding['episodes'][0]} ({part.name})")
-    return list(dict.fromkeys(found))
+                frames.append(f"frame {frame} of {finding['episodes'][0]} ({part.name})")
+    return list(dict.fromkeys(frames))

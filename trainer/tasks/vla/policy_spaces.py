@@ -99,13 +99,13 @@ def mixture_spaces(opened: OpenMixture, config: VLATaskConfig) -> PolicySpaces:
         )
         for name, schema in unions.schemas.items()
     )
-    known = sorted({role for dataset in datasets for role in dataset.cameras})
+    roles = sorted({role for dataset in datasets for role in dataset.cameras})
     for role in window.cameras:
-        if role not in known:
+        if role not in roles:
             raise FoundryError(
-                f"no dataset of the mixture has a camera '{role}'{nearest(role, known)}",
-                hint=f"data.window.cameras may name {', '.join(known)}"
-                if known
+                f"no dataset of the mixture has a camera '{role}'{nearest(role, roles)}",
+                hint=f"data.window.cameras may name {', '.join(roles)}"
+                if roles
                 else "the datasets have no cameras",
             )
     action = represented_union(unions.schemas, window.stream, window.representation)
@@ -117,10 +117,10 @@ def geometry(config: VLATaskConfig, spaces: PolicySpaces) -> Geometry:
     window = config.data.window
     assert window.image is not None
     steps = dataset_steps(config, spaces)
-    history, horizon = max(own.history for own in steps), max(own.horizon for own in steps)
+    history, horizon = max(item.history for item in steps), max(item.horizon for item in steps)
     return Geometry(len(spaces.state), len(spaces.action), history, horizon, window.image)
 
 
 def dataset_steps(config: VLATaskConfig, spaces: PolicySpaces) -> list[Steps]:
     """How many steps a window has at each dataset's own rate, and how long one is."""
-    return [config.data.window.timing.steps(own.fps, own.name) for own in spaces.datasets]
+    return [config.data.window.timing.steps(dataset.fps, dataset.name) for dataset in spaces.datasets]

@@ -72,14 +72,14 @@ def _check_held_out(versions: OpenVersions, weights: Mapping[str, Fraction], dat
     for ref in weights:
         stored = versions.open(ref).manifest.mixture
         for component in stored.components if stored is not None else ():
-            own = SelectionSpec.from_json(component.selection)
+            selection = SelectionSpec.from_json(component.selection)
             asked = replace(
-                own,
-                split_by=data.split_by or own.split_by,
-                val_fraction=data.val_fraction or own.val_fraction,
+                selection,
+                split_by=data.split_by or selection.split_by,
+                val_fraction=data.val_fraction or selection.val_fraction,
             )
             for name in ("split_by", "val_fraction"):
-                here, there = getattr(asked, name), getattr(own, name)
+                here, there = getattr(asked, name), getattr(selection, name)
                 if here != there:
                     raise UsageError(
                         f"data.{name} is {here}, but the stored mixture '{ref}' was made with {there}",

@@ -69,15 +69,15 @@ def fit_scales(
     states: list[Normalizer] = []
     actions: list[Normalizer] = []
     for group, embodiment in groups:
-        found = chunk_statistics(
+        chunks = chunk_statistics(
             group, stream=window.stream, representation=window.representation, horizon=window.horizon,
             stride=window.stride, control_hz=window.control_hz, masked=window.masked,
             per_offset=data.normalization_scope == "per_offset", weighting=data.normalization_weights,
             quiet=quiet,
         )  # fmt: skip
-        state = found.state.into(spaces.state, embodiment=embodiment)
+        state = chunks.state.into(spaces.state, embodiment=embodiment)
         action, *offsets = (
-            part.into(spaces.action, embodiment=embodiment) for part in (found.action, *found.offsets)
+            part.into(spaces.action, embodiment=embodiment) for part in (chunks.action, *chunks.offsets)
         )
         state_D, action_D = _counts_of_a_frame(config, spaces, group.mixture)
         if offsets:  # the group's own chunks may be shorter than the longest of the mixture
@@ -95,17 +95,17 @@ def _counts_of_a_frame(
 ) -> tuple[list[int], list[int]]:
     """For each dim of state and action: how often the statistics count a frame of a dataset that has it, the
     most of any; with weights the frames of a small dataset count more than once."""
-    steps = max(own.horizon for own in dataset_steps(config, spaces))
+    steps = max(item.horizon for item in dataset_steps(config, spaces))
     is_weighted = config.data.normalization_weights == "mixture"
     times = frame_multiples(group, steps) if is_weighted else [1] * len(group.components)
-    own = {component.name: number for component, number in zip(group.components, times, strict=True)}
+    times_of = {component.name: number for component, number in zip(group.components, times, strict=True)}
     counts = [1] * len(spaces.state), [1] * len(spaces.action)
     for dataset in spaces.datasets:
         for counts_D, union, space in zip(
             counts, (spaces.state, spaces.action), (dataset.state, dataset.action), strict=True
         ):
             for at in space.indices_in(union, dataset.embodiment):
-                counts_D[at] = max(counts_D[at], own.get(dataset.name, 1))
+                counts_D[at] = max(counts_D[at], times_of.get(dataset.name, 1))
     return counts
 
 
@@ -115,12 +115,12 @@ def scales_report(scales: Scales, spaces: PolicySpaces) -> list[dict[str, Any]]:
     for of in ("state", "action"):
         normalizers: tuple[Normalizer, ...] = getattr(scales, of)
         for index, normalizer in enumerate(normalizers):
-            own = spaces.datasets[index] if len(normalizers) > 1 else None
+            dataset = spaces.datasets[index] if len(normalizers) > 1 else None
             union: ActionSpace = getattr(spaces, of)
-            names = union.names if own is None else [
-                union.names[i] for i in getattr(own, of).indices_in(union, own.embodiment)
+            names = union.names if dataset is None else [
+                union.names[i] for i in getattr(dataset, of).indices_in(union, dataset.embodiment)
             ]  # fmt: skip
-            head = {"of": of, "dataset": "all" if own is None else own.name}
+            head = {"of": of, "dataset": "all" if dataset is None else dataset.name}
             rows += [{**head, **row} for row in report(normalizer) if row["dim"] in names]
     return rows
 
