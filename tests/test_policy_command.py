@@ -22,8 +22,8 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.sources import LAYOUTS
 from robot_foundry.ingest.spec.spec_files import load_spec
+from robot_foundry.loader.open import open as open_dataset
 from robot_foundry.loader.robot.dataset import Dataset
-from robot_foundry.loader.robot.dataset import open as open_dataset
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy import Actions, Policy
 from robot_foundry.runtime.errors import FoundryError
