@@ -24,7 +24,7 @@ from robot_foundry.catalog.tars import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
 from robot_foundry.ingest.fingerprints import Fingerprints
-from robot_foundry.ingest.kind import Kind, Shard, kind_of
+from robot_foundry.ingest.kind import IngestKind, Shard, kind_of
 from robot_foundry.ingest.plan import INGEST_VERSION, PlannedShard, grouped, named, plan
 from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.same_files import content_by_path, copies_warning, links_warning, lost_links_warning
@@ -122,7 +122,7 @@ class _Job:
     workers: Workers
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> IngestKind:
         return kind_of(self.spec)
 
     @property

@@ -121,7 +121,7 @@ class VersionTables(Protocol):
     def schema(self) -> Schema: ...
 
     def task(self, store: Store, dataset: str, shard: Shard) -> Any:
-        """What `Kind.shard_tables` needs, here or in another process."""
+        """What `IngestKind.shard_tables` needs, here or in another process."""
         ...
 
     def add(self, number: int, ordinal: int, rows: Any) -> None:
@@ -182,11 +182,11 @@ class Remapping(Protocol):
         ...
 
     def asked(self, spec: Mapping[str, Any], mapping: Any, where: str) -> Any:
-        """As `Kind.asked`, of another mapping and of what the spec of a version says beside it, as JSON."""
+        """As `IngestKind.asked`, of another mapping and what the spec of a version says beside it, as JSON."""
         ...
 
 
-class Kind(Protocol):
+class IngestKind(Protocol):
     """The ingest's face of a kind.
 
     name            as manifests have it
@@ -218,7 +218,7 @@ class Kind(Protocol):
         ...
 
     def bounds(self, unit: Unit, spec: Any) -> list[int]:
-        """Where the unit's samples are cut, from 0 to their number: two bounds for a unit of one tar."""
+        """Where the unit's samples are cut, from 0 to their number; [0, 0] for a unit of one tar."""
         ...
 
     def write(self, unit: Unit, spec: Any, tars: UnitTars) -> None:
@@ -266,12 +266,12 @@ class Kind(Protocol):
         ...
 
 
-def kind_of(spec: SourceSpec) -> Kind:
+def kind_of(spec: SourceSpec) -> IngestKind:
     """The kind of what a spec makes, which its layout decides."""
     return kind_named(LAYOUTS[spec.layout].kind)
 
 
-def kind_named(name: str) -> Kind:
+def kind_named(name: str) -> IngestKind:
     """The ingest's face of a kind."""
-    named: Kind = face(name, "ingest")
+    named: IngestKind = face(name, "ingest")
     return named

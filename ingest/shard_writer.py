@@ -12,7 +12,7 @@ from io import BytesIO
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import is_whole
-from robot_foundry.ingest.kind import Kind, Shard, UnitTars, kind_of
+from robot_foundry.ingest.kind import IngestKind, Shard, UnitTars, kind_of
 from robot_foundry.ingest.plan import PlannedShard
 from robot_foundry.ingest.sources import Refused, SourceFile, Unit
 from robot_foundry.ingest.spec.spec import SourceSpec
@@ -39,7 +39,7 @@ class ShardTask:
     planned: PlannedShard
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> IngestKind:
         return kind_of(self.spec)
 
     def index_path(self, shard_key: str) -> str:

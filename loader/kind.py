@@ -39,7 +39,7 @@ class Reader(Protocol[BatchT]):
         ...
 
 
-class Kind(Protocol):
+class LoaderKind(Protocol):
     """The loader's face of a kind."""
 
     @property
@@ -59,7 +59,7 @@ class Kind(Protocol):
         ...
 
 
-def kind_of(opened: OpenMixture | OpenVersion) -> Kind:
+def kind_of(opened: OpenMixture | OpenVersion) -> LoaderKind:
     """The loader's face of the kind of a version, or of each component of a mixture."""
-    kind: Kind = face(opened.kind.name, "loader")
+    kind: LoaderKind = face(opened.kind.name, "loader")
     return kind

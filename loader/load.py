@@ -162,7 +162,11 @@ class Loader(ABC, Generic[T]):
 
     @abstractmethod
     def open_reader(self, share: Share) -> Reader[Any]:
-        """The reader of the batches of a rank's share; asked again in another process."""
+        """The reader of the batches of a rank's share; asked again in another process.
+
+        It is first asked for while the loader is made, so it may use what `Loader` has, and nothing that a
+        subclass sets after that. Of a copy in another process only what `Loader` has goes along.
+        """
 
     @property
     def opened(self) -> OpenMixture:

@@ -16,13 +16,13 @@ from robot_foundry.windows.resize import resized
 def check_parts(observation: Any) -> None:
     """FoundryError if it is no mapping, or its images are none by name of the camera."""
     if not isinstance(observation, Mapping):
-        raise FoundryError(f"the observation is {kind_of(observation)}, not a dict of images and state")
+        raise FoundryError(f"the observation is {type_of(observation)}, not a dict of images and state")
     images = observation.get("images")
     if images is not None and not isinstance(images, Mapping):
-        raise FoundryError(f"the images are {kind_of(images)}, not pictures by the name of the camera")
+        raise FoundryError(f"the images are {type_of(images)}, not pictures by the name of the camera")
 
 
-def kind_of(value: Any) -> str:
+def type_of(value: Any) -> str:
     """What a value is, for a sentence."""
     return "None" if value is None else f"of type {type(value).__name__}"
 

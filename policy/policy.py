@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from robot_foundry.loader.robot.batch import Batch, allocate, fill_state
 from robot_foundry.normalization.representation import decode, references
 from robot_foundry.policy.actions import Actions
-from robot_foundry.policy.observe import check_parts, image_arrays, kind_of, state_array
+from robot_foundry.policy.observe import check_parts, image_arrays, state_array, type_of
 from robot_foundry.policy.pace import Pace
 from robot_foundry.policy.robot import RobotSide, alike
 from robot_foundry.runtime.errors import FoundryError
@@ -136,7 +136,7 @@ class Policy:
         for seen, instruction in zip(observations, instructions, strict=True):
             check_parts(seen)
             if not isinstance(instruction, str):
-                raise FoundryError(f"the instruction is {kind_of(instruction)}, not a text ('' is none)")
+                raise FoundryError(f"the instruction is {type_of(instruction)}, not a text ('' is none)")
         number = self.number(dataset)
         batch = self.batch(observations, instructions, number)
         values_BTA = self.decode(batch, self.predict(batch, seeds))

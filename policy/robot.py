@@ -17,7 +17,7 @@ from robot_foundry.ingest.robot.interface import Interface, observed_pixels, obs
 from robot_foundry.ingest.robot.inverse import source_actions
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.actions import Actions
-from robot_foundry.policy.observe import check_parts, kind_of, latest_state
+from robot_foundry.policy.observe import check_parts, latest_state, type_of
 from robot_foundry.runtime.errors import FoundryError, nearest
 
 FloatArray = NDArray[np.float64]
@@ -65,7 +65,7 @@ class RobotSide:
         images = {}
         arrays = raw.get("state")
         if arrays is not None and not isinstance(arrays, Mapping):
-            raise FoundryError(f"the state is {kind_of(arrays)}, not arrays by key")
+            raise FoundryError(f"the state is {type_of(arrays)}, not arrays by key")
         for camera, pixels in (raw.get("images") or {}).items():
             role = interface.cameras.get(camera, camera)
             if role in self.roles or camera not in interface.cameras:  # a name that is unknown is refused

@@ -16,7 +16,7 @@ from robot_foundry.ingest.robot.interface import Interface
 from robot_foundry.ingest.robot.inverse import source_actions
 from robot_foundry.ingest.robot.mapping import canonical
 from robot_foundry.ingest.robot.resolve import resolve
-from robot_foundry.ingest.robot.spec.quantities import POSITION, kind_of
+from robot_foundry.ingest.robot.spec.quantities import POSITION, quantity_kind
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.section import REQUIRED, number
 from robot_foundry.runtime.errors import UsageError
@@ -35,7 +35,7 @@ def test_docs_list_the_forms_of_each_quantity():
     documented = 0
     for names, _, forms in rows_of("| name | stored as | forms (`from`) |"):
         for name in re.findall(r"`(\w+)`", names):
-            assert re.findall(r"`(\w+)`", forms) == list(FORMS[str(kind_of(f"right.{name}"))]), name
+            assert re.findall(r"`(\w+)`", forms) == list(FORMS[str(quantity_kind(f"right.{name}"))]), name
             documented += 1
     assert documented > len(FORMS)
 

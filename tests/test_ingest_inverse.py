@@ -34,7 +34,7 @@ from robot_foundry.ingest.robot.interface import (
 from robot_foundry.ingest.robot.inverse import source_actions
 from robot_foundry.ingest.robot.mapping import canonical
 from robot_foundry.ingest.robot.resolve import resolve
-from robot_foundry.ingest.robot.spec.quantities import kind_of
+from robot_foundry.ingest.robot.spec.quantities import quantity_kind
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec
 from robot_foundry.normalization.space import ActionSpace
@@ -193,7 +193,7 @@ def synthetic(spec, rng):
     for quantity, field in fields:
         if field.key is not None:
             start, stop = field.columns or (0, None)
-            width = width_of(quantity, FORMS[kind_of(quantity)][field.kind]) or 7
+            width = width_of(quantity, FORMS[quantity_kind(quantity)][field.kind]) or 7
             stop = stop if stop is not None else max(start, 0) + width if start >= 0 else 6 + width
             needed[field.key] = max(needed.get(field.key, 0), stop)
     for key, width in needed.items():

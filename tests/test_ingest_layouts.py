@@ -103,7 +103,7 @@ def test_a_further_layout_is_one_declaration(monkeypatch):
         return topics
 
     options = OptionsSection(read, others="has no topics")
-    declared = DeclaredLayout("bag", "bags:Reader", "bag", has_own_lengths=False, options=options)
+    declared = DeclaredLayout("bag", "bags:Reader", "bag", "robot", has_own_lengths=False, options=options)
     monkeypatch.setitem(LAYOUTS, "bag", declared)
     spec = spec_from_json({"layout": "bag", "content": {"bag": {"pose": "/p"}}, "mapping": MAPPING}, "test")
     assert spec.content.options == Topics("/p") and spec.to_json()["content"]["bag"] == {"pose": "/p"}

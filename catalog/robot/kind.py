@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.kind import Geometry
+from robot_foundry.catalog.kind import Geometry, Kind
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
 from robot_foundry.catalog.query.shown import Description, SqlFace
 from robot_foundry.catalog.robot.described import describe
@@ -101,4 +101,4 @@ class RobotKind:
         return validated
 
 
-KIND = RobotKind()
+KIND: Kind = RobotKind()

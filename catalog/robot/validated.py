@@ -20,7 +20,7 @@ from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.catalog.robot.tables import LEAVES_SCHEMA
 from robot_foundry.catalog.tars import open_tar
 from robot_foundry.catalog.validation.table_findings import Fault
-from robot_foundry.catalog.validation.tasks import Conclusion, ShardTask, Tables
+from robot_foundry.catalog.validation.tasks import Conclusion, ShardCheck, Tables
 from robot_foundry.catalog.version import Version
 from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.finding import Finding
@@ -77,7 +77,7 @@ def _wrong_annotations(table: pa.Table | None, lengths: Mapping[str, int]) -> li
     return [row for row in rows if not 0 <= row["start"] < row["end"] <= lengths.get(row["key"], -1)]
 
 
-def check_members(task: ShardTask, reader: ShardReader, is_intact: bool, fault: Fault) -> Members:
+def check_members(task: ShardCheck, reader: ShardReader, is_intact: bool, fault: Fault) -> Members:
     """Images against the sizes of their cameras, episodes against the manifest and the episodes table."""
     num_images = 0
     if task.deep and is_intact:
@@ -91,7 +91,7 @@ def check_members(task: ShardTask, reader: ShardReader, is_intact: bool, fault: 
     return Members(num_images, None)
 
 
-def _episodes(task: ShardTask, shard: RobotShard, fault: Fault) -> None:
+def _episodes(task: ShardCheck, shard: RobotShard, fault: Fault) -> None:
     """The tar's episodes against the manifest and the episodes table."""
     entry = task.entry
     frames = int(shard.row_starts[-1])
@@ -108,7 +108,7 @@ def _episodes(task: ShardTask, shard: RobotShard, fault: Fault) -> None:
             fault.manifest("episodes", f"episode {row['key']} is not where the table of episodes says")
 
 
-def check_rows(task: ShardTask, tables: Tables, members: Members | None, fault: Fault) -> ShardOutcome:
+def check_rows(task: ShardCheck, tables: Tables, members: Members | None, fault: Fault) -> ShardOutcome:
     """The frames table against episodes and leaves; evidence of what can be trusted."""
     members = members or Members(0, None)
     frames, evidence = tables.get("frames"), None
@@ -118,7 +118,7 @@ def check_rows(task: ShardTask, tables: Tables, members: Members | None, fault: 
     return ShardOutcome(members.num_images, evidence)
 
 
-def _evidence(task: ShardTask, frames: pa.Table, shard: RobotShard | None, fault: Fault) -> Evidence | None:
+def _evidence(task: ShardCheck, frames: pa.Table, shard: RobotShard | None, fault: Fault) -> Evidence | None:
     if frames.num_rows != task.entry.num_samples:
         fault.table(
             f"frames/{task.entry.key}",
@@ -151,7 +151,7 @@ def _in_place(row: Mapping[str, Any], frames: pa.Table, fault: Fault) -> bool:
 
 
 def _same_leaves(
-    task: ShardTask,
+    task: ShardCheck,
     frames: pa.Table,
     episodes: Sequence[Mapping[str, Any]],
     leaves: Sequence[Mapping[str, Any]],

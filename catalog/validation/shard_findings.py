@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from robot_foundry.catalog.kind import kind_named
 from robot_foundry.catalog.validation.table_findings import Fault, checked_table
-from robot_foundry.catalog.validation.tasks import ShardTask
+from robot_foundry.catalog.validation.tasks import ShardCheck
 from robot_foundry.checks.finding import Finding
 from robot_foundry.runtime.errors import FoundryError, MissingFileError
 from robot_foundry.shards.index import index_of_tar, read_index, tar_sha256
@@ -31,7 +31,7 @@ class ShardResult:
     of_kind: Any = None
 
 
-def validate_shard(task: ShardTask) -> ShardResult:
+def validate_shard(task: ShardCheck) -> ShardResult:
     """Everything that can be said of the shard; one fault does not hide the others."""
     result = ShardResult()
     fault, kind = Fault(task.store, task.version, result.findings, task.made_by), kind_named(task.kind)
@@ -49,7 +49,7 @@ def validate_shard(task: ShardTask) -> ShardResult:
     return result
 
 
-def _opened(task: ShardTask, fault: Fault) -> ShardReader | None:
+def _opened(task: ShardCheck, fault: Fault) -> ShardReader | None:
     """The tar, if it and its index are there and agree."""
     entry, storage = task.entry, task.store.storage
     try:
@@ -75,7 +75,7 @@ def _opened(task: ShardTask, fault: Fault) -> ShardReader | None:
     return reader
 
 
-def _some_headers(task: ShardTask, index: pa.Table, fault: Fault) -> bool:
+def _some_headers(task: ShardCheck, index: pa.Table, fault: Fault) -> bool:
     rows = np.unique(np.linspace(0, index.num_rows - 1, min(HEADERS, index.num_rows)).astype(int))
     for row in index.take(rows).to_pylist():
         header = task.store.storage.read_range(task.tar, row["offset"] - BLOCK, BLOCK)
@@ -85,7 +85,7 @@ def _some_headers(task: ShardTask, index: pa.Table, fault: Fault) -> bool:
     return True
 
 
-def _whole_tar(task: ShardTask, index: pa.Table, fault: Fault) -> bool:
+def _whole_tar(task: ShardCheck, index: pa.Table, fault: Fault) -> bool:
     """Read from its start as if it had no index: the hash of all bytes, and the checksum of every member."""
     try:
         with streamed(task.store.storage, task.tar) as file:

@@ -18,7 +18,7 @@ from robot_foundry.shards.reader import ShardReader
 
 
 @dataclass(frozen=True)
-class ShardTask:
+class ShardCheck:
     """What a worker needs.
 
     `tables` are those of the shard, by name without its key: the digest and file that the manifest names.
@@ -83,7 +83,7 @@ class Validator(Protocol):
         """The tables of a version against each other and its manifest."""
         ...
 
-    def check_members(self, task: ShardTask, reader: ShardReader, is_intact: bool, fault: Fault) -> Any:
+    def check_members(self, task: ShardCheck, reader: ShardReader, is_intact: bool, fault: Fault) -> Any:
         """What is in a tar whose index is that of the manifest; `is_intact` as far as its bytes were read.
 
         Where `task.deep` says so, all content of an intact tar is decoded. What is returned goes to
@@ -91,7 +91,7 @@ class Validator(Protocol):
         """
         ...
 
-    def check_rows(self, task: ShardTask, tables: Tables, members: Any, fault: Fault) -> Any:
+    def check_rows(self, task: ShardCheck, tables: Tables, members: Any, fault: Fault) -> Any:
         """The tables of a shard against all that is known of it; `members` is None of a tar without use.
 
         What is returned goes to `conclude`, from another process perhaps.

@@ -24,7 +24,7 @@ from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.validation.shard_findings import ShardResult, validate_shard
 from robot_foundry.catalog.validation.table_findings import Fault, checked_table, maker
-from robot_foundry.catalog.validation.tasks import ShardTask
+from robot_foundry.catalog.validation.tasks import ShardCheck
 from robot_foundry.catalog.version import Version
 from robot_foundry.checks.finding import Finding
 from robot_foundry.runtime.errors import FoundryError
@@ -205,10 +205,10 @@ def _task(
     ordinal: int,
     rows: Mapping[str, _ByShard],
     deep: bool,
-) -> ShardTask:
+) -> ShardCheck:
     entry, names = manifest.shards[ordinal], manifest.holds.shard_tables
     full = {name: f"{name}/{entry.key}" for name in names}
-    return ShardTask(
+    return ShardCheck(
         store=store,
         version=version,
         kind=manifest.kind,

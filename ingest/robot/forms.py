@@ -21,8 +21,8 @@ from robot_foundry.ingest.robot.spec.quantities import (
     NUMBERS,
     POSITION,
     ROTATION,
-    kind_of,
     num_components,
+    quantity_kind,
 )
 from robot_foundry.ingest.robot.spec.spec import Field
 from robot_foundry.ingest.spec import section as checks
@@ -76,7 +76,7 @@ class Form:
 
 def form_of(quantity: str, field: Field) -> Form:
     """The form of a field, which the reader of specs has checked."""
-    return FORMS[str(kind_of(quantity))][field.kind]
+    return FORMS[str(quantity_kind(quantity))][field.kind]
 
 
 def default_form(kind: str) -> str | None:
@@ -86,7 +86,9 @@ def default_form(kind: str) -> str | None:
 
 def width_of(quantity: str, form: Form) -> int | None:
     """The number of columns that the quantity needs in this form, None where the robot decides."""
-    return num_components(quantity) if form.width is None and kind_of(quantity) == NUMBERS else form.width
+    return (
+        num_components(quantity) if form.width is None and quantity_kind(quantity) == NUMBERS else form.width
+    )
 
 
 def _numbers(value: Any) -> float | tuple[float, ...]:

@@ -20,7 +20,7 @@ from robot_foundry.ingest.robot.conversions import Array, Given
 from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.interface import Interface, columns_of
 from robot_foundry.ingest.robot.osc import PlacedCommands
-from robot_foundry.ingest.robot.spec.quantities import ROTATION, kind_of
+from robot_foundry.ingest.robot.spec.quantities import ROTATION, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.normalization import rotation
 from robot_foundry.normalization.space import ActionSpace
@@ -87,7 +87,7 @@ def _values(quantity: str, values_TD: NDArray[np.floating], space: ActionSpace, 
     if not at:
         raise FoundryError(f"{who} no {quantity} ({', '.join(space.names)})")
     values_Td = np.asarray(values_TD, np.float64)[:, at]
-    return rotation.rot6d_to_matrix(values_Td) if kind_of(quantity) == ROTATION else values_Td
+    return rotation.rot6d_to_matrix(values_Td) if quantity_kind(quantity) == ROTATION else values_Td
 
 
 def _off_tool(

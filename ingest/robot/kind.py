@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.catalog.robot.schema import Schema
-from robot_foundry.ingest.kind import CachedTable, Kind, MadeTables, Preview, UnitTars
+from robot_foundry.ingest.kind import CachedTable, IngestKind, MadeTables, Preview, UnitTars
 from robot_foundry.ingest.robot import preview
 from robot_foundry.ingest.robot.absence.asked import Asked
 from robot_foundry.ingest.robot.content import members, pictures, survey
@@ -94,4 +94,4 @@ class RobotKind:
         return [] if hint is None else [hint]
 
 
-KIND: Kind = RobotKind()
+KIND: IngestKind = RobotKind()

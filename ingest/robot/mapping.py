@@ -20,7 +20,13 @@ from robot_foundry.ingest.robot.conversions import Array, Clip, Given
 from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.labels import annotations_of, success_of
 from robot_foundry.ingest.robot.osc import PlacedCommands, check_displacement, controller
-from robot_foundry.ingest.robot.spec.quantities import GRIPPER, POSITION, ROTATION, canonical_name, kind_of
+from robot_foundry.ingest.robot.spec.quantities import (
+    GRIPPER,
+    POSITION,
+    ROTATION,
+    canonical_name,
+    quantity_kind,
+)
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec, Noop
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.normalization import rotation
@@ -201,7 +207,7 @@ def _rows(
     """Rows [N, D] of the space, and which of them are finite [N]."""
     rows_ND = np.zeros((num_frames, len(space)), np.float32)
     for quantity, values_Nd in values.items():
-        flat_Nd = rotation.matrix_to_rot6d(values_Nd) if kind_of(quantity) == ROTATION else values_Nd
+        flat_Nd = rotation.matrix_to_rot6d(values_Nd) if quantity_kind(quantity) == ROTATION else values_Nd
         # By name, so that the order of a spec's fields makes no other rows.
         at = ActionSpace(dims_for(canonical_name(quantity), count=flat_Nd.shape[1])).indices_in(space)
         rows_ND[:, at] = flat_Nd
@@ -249,7 +255,7 @@ def _idle(
     idle_N = np.ones(num_frames, bool)
     idle_N[-1] = False  # nothing tells what comes after it
     for quantity, values in state.items():
-        kind, dim = kind_of(quantity), dims_for(canonical_name(quantity), count=1)[0]
+        kind, dim = quantity_kind(quantity), dims_for(canonical_name(quantity), count=1)[0]
         is_twist = dim.kind == "base" and dim.unit.endswith("/s")
         if dim.kind in ("velocity", "other"):
             continue
@@ -264,6 +270,6 @@ def _idle(
         idle_N[:-1] &= moved_N < limits.get(str(kind), noop.joint)
     for values_by_quantity in actions.values():
         for quantity, values in values_by_quantity.items():
-            if kind_of(quantity) == GRIPPER:
+            if quantity_kind(quantity) == GRIPPER:
                 idle_N[1:] &= np.abs(np.diff(values[:, 0])) < noop.gripper
     return idle_N

@@ -17,7 +17,7 @@ from robot_foundry.ingest.robot.absence.holdings import all_fields
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.forms import form_of, width_of
 from robot_foundry.ingest.robot.osc import Controller, controller
-from robot_foundry.ingest.robot.spec.quantities import JOINT, canonical_name, kind_of
+from robot_foundry.ingest.robot.spec.quantities import JOINT, canonical_name, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.lengths import extra_row_hint
@@ -193,7 +193,7 @@ def _widths(mapping: MappingSpec, item: Surveyed, misfits: Sequence[str]) -> dic
     for where, quantity, field in all_fields(mapping):
         needs = form_of(quantity, field).needs_state
         width, start = widths.get(f"{where} {quantity}"), widths.get(f"state {quantity}")
-        if needs and kind_of(quantity) == JOINT and width is not None and width != start:
+        if needs and quantity_kind(quantity) == JOINT and width is not None and width != start:
             problems.append(f"{where}: {quantity} has {width} columns and the state has {start}")
     problems += misfits
     if problems:

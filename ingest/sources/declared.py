@@ -38,7 +38,7 @@ class DeclaredLayout:
     name: str
     reader: str
     container: str
-    kind: str = ROBOT
+    kind: str
     has_images: bool = True
     has_image_arrays: bool = True
     has_own_lengths: bool = True

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions
 from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.version import Version
+from robot_foundry.loader.kind import LoaderKind
 from robot_foundry.loader.load import Loader
 from robot_foundry.loader.robot.dataset import Dataset
 from robot_foundry.loader.robot.source import OpenShards, WindowSource
@@ -82,4 +83,4 @@ class RobotKind:
         return Dataset(versions, version, split)
 
 
-KIND = RobotKind()
+KIND: LoaderKind = RobotKind()

@@ -29,7 +29,7 @@ from robot_foundry.ingest.robot.absence.notes import episodes_counted
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.labels import in_yaml
 from robot_foundry.ingest.robot.resolve import Resolution
-from robot_foundry.ingest.robot.spec.quantities import GRIPPER, kind_of
+from robot_foundry.ingest.robot.spec.quantities import GRIPPER, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Content, MappingSpec
 from robot_foundry.ingest.sources.clock import CONTROL_FREQ
 from robot_foundry.ingest.sources.pixels import is_lost_picture, is_shaped_picture
@@ -350,7 +350,7 @@ def _lost_grippers(mapping: MappingSpec, resolution: Resolution, sentences: Sequ
     resolved = resolution.mapping
     kept = {(where, quantity) for where, quantity, _ in fields_of(resolved)}
     for where, quantity, field in fields_of(mapping):
-        is_gripper = where != "state" and kind_of(quantity) == GRIPPER
+        is_gripper = where != "state" and quantity_kind(quantity) == GRIPPER
         if is_gripper and field.optional and (where, quantity) not in kept and quantity in resolved.state:
             start = f"{quantity} of {where} is left out: "
             if not any(warning.startswith(start) for warning in sentences):

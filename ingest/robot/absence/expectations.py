@@ -27,7 +27,7 @@ from robot_foundry.ingest.robot.robots import (
     robots_of,
     unread_robots,
 )
-from robot_foundry.ingest.robot.spec.quantities import GRIPPER, POSITION, ROTATION, kind_of
+from robot_foundry.ingest.robot.spec.quantities import GRIPPER, POSITION, ROTATION, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.runtime.overrides import set_option, set_options
@@ -133,7 +133,7 @@ def _commands(mapping: MappingSpec) -> Iterator[tuple[str, str, Field]]:
     """Poses of `from: osc`, and grippers that are commanded beside them, of all streams."""
     for stream, fields in mapping.actions.items():
         for quantity, field in fields.items():
-            is_gripper = kind_of(quantity) == GRIPPER and field.kind == "command"
+            is_gripper = quantity_kind(quantity) == GRIPPER and field.kind == "command"
             if form_of(quantity, field).needs_controller or is_gripper:
                 yield stream, quantity, field
 
@@ -143,7 +143,7 @@ def _place(quantity: str, of_arms: tuple[Controller, ...]) -> tuple[int, int] | 
     arm = int(quantity.startswith("left."))
     if arm >= len(of_arms):
         return None
-    first, width, kind = of_arms[arm].first, of_arms[arm].width, kind_of(quantity)
+    first, width, kind = of_arms[arm].first, of_arms[arm].width, quantity_kind(quantity)
     if kind == POSITION:
         return first, first + 3
     if kind == ROTATION:
@@ -161,7 +161,7 @@ def _in_either_mode(mapping: MappingSpec, item: Surveyed) -> str:
         if not form.needs_controller:
             continue
         name = f"mapping.actions.{stream}.{quantity}"
-        scale = limits[3:6] if kind_of(quantity) == ROTATION else limits[:3]
+        scale = limits[3:6] if quantity_kind(quantity) == ROTATION else limits[:3]
         if not scale:  # OSC_POSITION turns nothing
             targets.append(f"{name}=null")
             displacements.append(f"{name}=null")

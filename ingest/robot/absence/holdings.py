@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from robot_foundry.ingest.robot.content.survey import Surveyed
-from robot_foundry.ingest.robot.spec.quantities import GRIPPER, kind_of
+from robot_foundry.ingest.robot.spec.quantities import GRIPPER, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Content, Field, MappingSpec
 
 # Arrays that are always there, and that every table has.
@@ -124,7 +124,7 @@ def partly_taken(mapping: MappingSpec, held: Holdings) -> list[Partly]:
         if key in held.shapes:
             used[key] |= set(mapped.columns_of(prod(held.shapes[key])))
             # A stream may take the command of a gripper from what it cannot read otherwise.
-            if where != "state" and kind_of(quantity) != GRIPPER:
+            if where != "state" and quantity_kind(quantity) != GRIPPER:
                 commands.add(key)
     partly = []
     for key in sorted(used):

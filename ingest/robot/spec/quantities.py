@@ -32,7 +32,7 @@ def units_of(quantity: str) -> tuple[str, ...]:
     return tuple(unit for unit in (named.unit, named.linear_unit) if unit is not None)
 
 
-def kind_of(quantity: str) -> str | None:
+def quantity_kind(quantity: str) -> str | None:
     """position, rotation, gripper, joint or numbers; None if there is no such quantity.
 
     Parts may have names of one's own, as a second pose of an arm needs one.

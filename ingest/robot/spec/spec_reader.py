@@ -13,8 +13,8 @@ from robot_foundry.ingest.robot.spec.quantities import (
     POSITION,
     ROTATION,
     all_quantities,
-    kind_of,
     misspelt_part,
+    quantity_kind,
     units_of,
 )
 from robot_foundry.ingest.robot.spec.rule_reader import FLAG_RULES, INSTRUCTION_RULES, SUCCESS_RULES, rules
@@ -90,7 +90,7 @@ def _tool_frame(section: checks.Section, state: dict[str, Field] | None) -> _Too
     frames: _ToolFrames = section.take("tool_frame", _tool_frames, UNKNOWN) or UNKNOWN
     if isinstance(frames, str) or state is None:
         return frames
-    poses = [quantity for quantity in state if kind_of(quantity) in (POSITION, ROTATION)]
+    poses = [quantity for quantity in state if quantity_kind(quantity) in (POSITION, ROTATION)]
     posed = list(dict.fromkeys(quantity.partition(".")[0] for quantity in poses))
     by_part = frames if isinstance(frames, dict) else dict.fromkeys(posed, frames)
     for part in (*posed, *by_part):
@@ -177,7 +177,7 @@ def _fields(
         if values is None:
             continue
         section = checks.Section(values, f"{where}.{quantity}", parent.problems)
-        kind = kind_of(quantity)
+        kind = quantity_kind(quantity)
         if kind is None:
             close = nearest(quantity, all_quantities())
             parent.problems.append(f"{where}.{quantity}: is not a quantity{close}")

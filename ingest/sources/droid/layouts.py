@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from robot_foundry.ingest.sources.declared import DeclaredLayout
+from robot_foundry.ingest.sources.declared import ROBOT, DeclaredLayout
 from robot_foundry.ingest.sources.hdf5.layouts import CONTAINER
 
 DROID_RAW = DeclaredLayout(
     "droid_raw",
     "robot_foundry.ingest.sources.droid.droid_raw:DroidRaw",
     CONTAINER,
+    ROBOT,
     has_image_arrays=False,
     has_own_lengths=False,
 )

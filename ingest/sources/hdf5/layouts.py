@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from robot_foundry.ingest.robot.spec.spec import camera_name
-from robot_foundry.ingest.sources.declared import DeclaredLayout, OptionsSection
+from robot_foundry.ingest.sources.declared import ROBOT, DeclaredLayout, OptionsSection
 from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.section import REQUIRED
 
@@ -92,20 +92,24 @@ def _images(value: Any) -> tuple[str, ...] | dict[str, str]:
     return checks.texts(value)
 
 
-LIBERO = DeclaredLayout("libero", "robot_foundry.ingest.sources.hdf5.libero:Libero", CONTAINER)
-ROBOMIMIC = DeclaredLayout("robomimic", "robot_foundry.ingest.sources.hdf5.robomimic:Robomimic", CONTAINER)
+LIBERO = DeclaredLayout("libero", "robot_foundry.ingest.sources.hdf5.libero:Libero", CONTAINER, ROBOT)
+ROBOMIMIC = DeclaredLayout(
+    "robomimic", "robot_foundry.ingest.sources.hdf5.robomimic:Robomimic", CONTAINER, ROBOT
+)
 ROBOSUITE = DeclaredLayout(
     "robosuite",
     "robot_foundry.ingest.sources.hdf5.robosuite:Robosuite",
     CONTAINER,
+    ROBOT,
     has_images=False,
     has_image_arrays=False,
 )
-ALOHA = DeclaredLayout("aloha", "robot_foundry.ingest.sources.hdf5.aloha:Aloha", CONTAINER)
+ALOHA = DeclaredLayout("aloha", "robot_foundry.ingest.sources.hdf5.aloha:Aloha", CONTAINER, ROBOT)
 HDF5 = DeclaredLayout(
     StatedPlaces.section,
     "robot_foundry.ingest.sources.hdf5.stated_places:Hdf5Places",
     CONTAINER,
+    ROBOT,
     options=OptionsSection(read_places, others="knows its places"),
 )
 LAYOUTS = (LIBERO, ROBOMIMIC, ROBOSUITE, ALOHA, HDF5)

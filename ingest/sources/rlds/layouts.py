@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from robot_foundry.ingest.sources.declared import DeclaredLayout
+from robot_foundry.ingest.sources.declared import ROBOT, DeclaredLayout
 
 RLDS = DeclaredLayout(
-    "rlds", "robot_foundry.ingest.sources.rlds.rlds:Rlds", "TFRecord", has_own_lengths=False
+    "rlds", "robot_foundry.ingest.sources.rlds.rlds:Rlds", "TFRecord", ROBOT, has_own_lengths=False
 )
 LAYOUTS = (RLDS,)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.validation.table_findings import Fault
-from robot_foundry.catalog.validation.tasks import Conclusion, ShardTask, Tables
+from robot_foundry.catalog.validation.tasks import Conclusion, ShardCheck, Tables
 from robot_foundry.catalog.version import Version
 from robot_foundry.checks.finding import Finding
 from robot_foundry.runtime.errors import FoundryError
@@ -49,7 +49,7 @@ def check_tables(manifest: Manifest, tables: Tables, fault: Fault) -> None:
             fault.manifest("documents", f"document {key} is there {times} times")
 
 
-def check_members(task: ShardTask, reader: ShardReader, is_intact: bool, fault: Fault) -> Texts:
+def check_members(task: ShardCheck, reader: ShardReader, is_intact: bool, fault: Fault) -> Texts:
     names = set(reader.index["name"].to_pylist())
     keys = sorted(name.removesuffix(".document.json") for name in names if name.endswith(".json"))
     if len(keys) != task.entry.num_groups:
@@ -68,7 +68,7 @@ def check_members(task: ShardTask, reader: ShardReader, is_intact: bool, fault: 
     return Texts(texts)
 
 
-def check_rows(task: ShardTask, tables: Tables, members: Texts | None, fault: Fault) -> ShardOutcome:
+def check_rows(task: ShardCheck, tables: Tables, members: Texts | None, fault: Fault) -> ShardOutcome:
     texts = () if members is None else members.of_documents
     num_texts = sum(text is not None for text in texts)
     lines = tables.get("lines")

@@ -16,7 +16,7 @@ from foundry_testing.lines.ingest.spec import Spec, read_spec
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
 from robot_foundry.catalog.tars import open_tar
-from robot_foundry.ingest.kind import CachedTable, Kind, MadeTables, Preview, Shard, UnitTars
+from robot_foundry.ingest.kind import CachedTable, IngestKind, MadeTables, Preview, Shard, UnitTars
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.keyed import key as key_of
@@ -171,4 +171,4 @@ class LinesKind:
         return []
 
 
-KIND: Kind = LinesKind()
+KIND: IngestKind = LinesKind()

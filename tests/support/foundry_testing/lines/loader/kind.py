@@ -17,7 +17,7 @@ from robot_foundry.catalog.components import Component
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions
 from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.version import Version
-from robot_foundry.loader.kind import Kind
+from robot_foundry.loader.kind import LoaderKind
 from robot_foundry.loader.load import Loader
 from robot_foundry.loader.share import Share
 from robot_foundry.loader.substituted import Substitution, all_corrupt, substitutes
@@ -117,4 +117,4 @@ class LinesKind:
         return LinesDataset(versions, version, split)
 
 
-KIND: Kind = LinesKind()
+KIND: LoaderKind = LinesKind()
