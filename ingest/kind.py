@@ -182,7 +182,7 @@ class Remapping(Protocol):
         ...
 
     def asked(self, spec: Mapping[str, Any], mapping: Any, where: str) -> Any:
-        """As `IngestKind.asked`, of another mapping and what the spec of a version says beside it, as JSON."""
+        """As `IngestKind.asked`, of another mapping and what a spec says beside it, as JSON."""
         ...
 
 
