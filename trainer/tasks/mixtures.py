@@ -105,7 +105,7 @@ def open_stream(
     accumulate: int,
     ranks: Ranks,
 ) -> Stream:
-    """The rank's batches of a split of a run, prepared; FoundryError where it has no samples.
+    """The rank's batches of a split of a run, prepared; NothingSelected where it has no samples.
 
     Microbatches are for gradients, so that held-out batches are whole. The loader puts no limit on the share
     of substitutes: the trainer does, over all ranks.
