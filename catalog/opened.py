@@ -67,7 +67,7 @@ class OpenVersion:
         return self.table(f"{name}/{self.manifest.shards[ordinal].key}")
 
     def select(self, spec: SelectionSpec | Mapping[str, Any] | None = None) -> Selection:
-        """Select by `spec` or its JSON; None is the training split. Nothing selected raises FoundryError."""
+        """Select by `spec` or its JSON; None is the training split. NothingSelected where there is none."""
         if not isinstance(spec, SelectionSpec):
             spec = SelectionSpec.from_json(spec or {})
         if spec not in self._selections:

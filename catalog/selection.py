@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.kind import Geometry, Kind, check_flags, one
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.errors import FoundryError, NothingSelected, UsageError, nearest
 
 if TYPE_CHECKING:
     from robot_foundry.catalog.opened import OpenVersion
@@ -110,7 +110,7 @@ class Selection:
 
     @classmethod
     def of(cls, opened: OpenVersion, spec: SelectionSpec) -> Selection:
-        """The rows of a version; FoundryError where there are none. `OpenVersion.select` keeps it."""
+        """The rows of a version; NothingSelected where there are none. `OpenVersion.select` keeps it."""
         kind, version, groups = opened.kind, opened.version, opened.geometry
         check_flags(spec.skip, kind.flags)
         if spec.where is not None:
@@ -128,7 +128,7 @@ class Selection:
             spans, num_groups = _unflagged(opened, spec.skip, spans)
             if not num_groups:
                 listed = " or ".join(spec.skip)
-                raise FoundryError(
+                raise NothingSelected(
                     f"no {one(kind.samples)} of {version} is left: all that are selected are {listed}",
                     hint=f"leave {version.dataset} out, or do not skip {listed}",
                 )
@@ -243,22 +243,22 @@ def _matching(opened: OpenVersion, where: str) -> NDArray[np.int64]:
     return rows
 
 
-def _nothing_selected(kind: Kind, version: Version, spec: SelectionSpec) -> FoundryError:
+def _nothing_selected(kind: Kind, version: Version, spec: SelectionSpec) -> NothingSelected:
     condition = f" where {spec.where}" if spec.where is not None else ""
-    return FoundryError(
+    return NothingSelected(
         f"no {kind.samples} of {version} are selected{condition}",
         hint=f'foundry-data query "SELECT * FROM {kind.groups}" shows what conditions can be on',
     )
 
 
-def _nothing_held_out(kind: Kind, version: Version, spec: SelectionSpec, groups: int) -> FoundryError:
+def _nothing_held_out(kind: Kind, version: Version, spec: SelectionSpec, groups: int) -> NothingSelected:
     of = f"{version} has {groups} {kind.groups if groups != 1 else one(kind.groups)}"
     if spec.split_by == "time":
-        return FoundryError(
+        return NothingSelected(
             f"the val split is empty: {of}, each too short to hold out {spec.val_fraction} of it "
             f"after a gap of {spec.gap} {kind.samples}"
         )
-    return FoundryError(
+    return NothingSelected(
         f"the val split is empty: {of} and none falls into it at val_fraction {spec.val_fraction}",
         hint=f"split_by 'time' holds out the end of every {one(kind.groups)} instead",
     )

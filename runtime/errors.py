@@ -48,6 +48,10 @@ class MissingFileError(FoundryError, FileNotFoundError):
     """A file that was asked for is not in the storage. Also a `FileNotFoundError`."""
 
 
+class NothingSelected(FoundryError):
+    """What was asked for selects no sample, of data that is whole."""
+
+
 class FoundryWarning(UserWarning):
     """A sentence for the user: something worked, but not as one would think. The programs print it."""
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, NothingSelected
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.meters import read_metrics
@@ -155,7 +155,7 @@ class Task:
 
     def open_stream(self, split: str, ranks: Ranks) -> Stream:
         if split == "held_out" and self.config.run.eval_every is None:
-            raise FoundryError("there are no numbers to hold out")
+            raise NothingSelected("there are no numbers to hold out")
         return Stream(
             split, Preparation(lambda rows: Numbers(rows.x_BW * self.scale), self.accumulate(split))
         )

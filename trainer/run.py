@@ -13,7 +13,7 @@ from typing import Any
 
 import filelock
 
-from robot_foundry.runtime.errors import FoundryError, FoundryWarning, Preempted
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning, NothingSelected, Preempted
 from robot_foundry.runtime.progress import Progress
 from robot_foundry.trainer.checkpoints.resume import Start, choose_start
 from robot_foundry.trainer.checkpoints.run_history import History
@@ -121,11 +121,18 @@ def _hold(run_dir: Path, stack: ExitStack) -> None:
 def _streams(measured: MeasuredTask, ranks: Ranks) -> tuple[dict[str, Stream], tuple[str, ...]]:
     """The streams by split, and a note where nothing is held out."""
     streams = {TRAIN: everywhere(ranks, partial(measured.open_stream, TRAIN, ranks))}
+    held_out = everywhere(ranks, partial(_held_out, measured, ranks))
+    if isinstance(held_out, NothingSelected):
+        return streams, (f"no held-out loss: {held_out}",)
+    return {**streams, HELD_OUT: held_out}, ()
+
+
+def _held_out(measured: MeasuredTask, ranks: Ranks) -> Stream | NothingSelected:
+    """The held-out stream, or why there is none. Any other fault, such as a damaged table, is raised."""
     try:
-        streams[HELD_OUT] = measured.open_stream(HELD_OUT, ranks)
-    except FoundryError as error:
-        return streams, (f"no held-out loss: {error}",)
-    return streams, ()
+        return measured.open_stream(HELD_OUT, ranks)
+    except NothingSelected as error:
+        return error
 
 
 def _tell(notes: Iterable[str], ranks: Ranks) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,15 +49,16 @@ def command(
     keys, such as data.mix=lift, data.mix=sim=0.6,real=0.4 or run.steps=200. The same command goes on from
     the last checkpoint. Under torchrun every process is a rank.
     """
+    from robot_foundry.trainer.tasks.mixtures import pinned
     from robot_foundry.trainer.tasks.vla.recipe import DEFAULT, read_recipe
-    from robot_foundry.trainer.tasks.vla.resolving import pinned, resolve_vla
+    from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
     recipe, overrides = split_arguments(arguments)
     if store is not None and not any(item.startswith("data.store=") for item in overrides):
         overrides = [f"data.store={store}", *overrides]
     config = read_recipe(recipe, overrides)
     launching = nproc > 1 and "RANK" not in os.environ and not dry_run
-    task = resolve_vla(pinned(config) if launching else config)
+    task = resolve_vla(replace(config, data=pinned(config.data)) if launching else config)
     if launching:
         # The ranks resolve nothing themselves: a name that moves between their starts cannot split them.
         launch(nproc, f"data.mix={task.config.data.mix}")

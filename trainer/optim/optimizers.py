@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.optim.muon import Muon
 from robot_foundry.trainer.optim.schedule import SCHEDULES
 from robot_foundry.trainer.recipes.ranges import choice
 
 OPTIMIZERS = ("adamw", "muon")
 # Hidden matrices: blocks, and what brings pictures to them. Embeddings and both ends of the head are not.
-_HIDDEN = (".blocks.", ".stem.", ".projector.")
+_HIDDEN = ("blocks", "stem", "projector")
+_BACKBONE = "backbone"
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,33 @@ def optim_problems(optim: OptimConfig) -> Iterator[str]:
 def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict], list[dict]]:
     """Parameters by learning rate and decay: groups for AdamW and groups for Muon.
 
-    Matrices decay; vectors and embeddings do not. Muon takes hidden matrices, convolutions among them.
+    Matrices decay; vectors and embeddings do not. Muon takes hidden matrices, convolutions among them: those
+    in modules of the model, or of one inside it, that are named in `_HIDDEN`. UsageError where the
+    configuration is of hidden matrices or of a backbone, and the model has none.
     """
     groups: dict[tuple[bool, bool, bool], dict] = {}
     for name, parameter in model.named_parameters():
         matrix = parameter.ndim >= 2 and "embedding" not in name and "position" not in name
-        muon = config.optimizer == "muon" and matrix and any(part in name for part in _HIDDEN)
-        backbone = name.startswith("backbone.")
+        modules = name.split(".")[:-1]
+        muon = config.optimizer == "muon" and matrix and not set(_HIDDEN).isdisjoint(modules)
+        backbone = modules[:1] == [_BACKBONE]
         group = groups.setdefault((muon, backbone, matrix), {"params": []})
         group["params"].append(parameter)
         peak = (config.muon_lr if muon else config.lr) * (config.backbone_lr_scale if backbone else 1.0)
         group |= {"peak": peak, "lr": peak, "weight_decay": config.weight_decay if matrix else 0.0}
-    return [g for key, g in groups.items() if not key[0]], [g for key, g in groups.items() if key[0]]
+    if config.backbone_lr_scale != 1 and not any(backbone for _, backbone, _ in groups):
+        raise UsageError(
+            f"optim.backbone_lr_scale is {config.backbone_lr_scale}, and the model has no '{_BACKBONE}'",
+            hint="leave optim.backbone_lr_scale out",
+        )
+    adamw = [group for (muon, _, _), group in groups.items() if not muon]
+    hidden = [group for (muon, _, _), group in groups.items() if muon]
+    if config.optimizer == "muon" and not hidden:
+        raise UsageError(
+            f"optim.optimizer is muon, and the model has no matrix in {', '.join(_HIDDEN)} for Muon",
+            hint="optim.optimizer=adamw",
+        )
+    return adamw, hidden
 
 
 class Optimizers:

@@ -71,4 +71,4 @@ class MeasuredTask(Described, Protocol):
         """What in the data may be a reason not to train. The main rank alone asks."""
 
     def open_stream(self, split: str, ranks: Ranks) -> Stream:
-        """The rank's batches of a split, prepared; FoundryError where it has no samples."""
+        """The rank's batches of a split, prepared; NothingSelected where it has no samples."""

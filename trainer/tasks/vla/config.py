@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
-from robot_foundry.catalog.selection import SPLIT_BY
 from robot_foundry.trainer.models.sizes import vla_problems
 from robot_foundry.trainer.models.vla import VLAConfig
 from robot_foundry.trainer.optim.optimizers import OptimConfig, optim_problems
-from robot_foundry.trainer.recipes.ranges import at_least, choice
+from robot_foundry.trainer.recipes.ranges import choice
 from robot_foundry.trainer.settings import RunConfig, run_problems
+from robot_foundry.trainer.tasks.mixtures import BatchSettings, MixtureSettings, mixture_problems
 from robot_foundry.windows.chunk_statistics import WEIGHTINGS
 from robot_foundry.windows.window import WindowSpec
 
@@ -21,16 +21,17 @@ KEEP, REFIT = "keep", "refit"
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """What is trained on."""
+class WindowSettings:
+    """What a sample is."""
 
-    mix: str | None = None  # a reference (lift, lift@v3) or weights (sim=0.6,real=0.4)
-    store: str | None = None  # folder or URL; default: $FOUNDRY_STORE, else ./store
-    split_by: str | None = None  # held out: `episode` (the default) whole ones, `time` the end of each
-    val_fraction: str | None = None  # held out, by default 1/10; a stored mixture says both itself
     window: WindowSpec = field(default_factory=WindowSpec)
-    global_batch: int = 32  # samples an optimiser step, over all ranks and microbatches
-    threads: int = 1  # decoding threads a rank
+
+
+# A dataclass has the fields of its last base first: read upwards, this is the order of a saved config.yaml.
+@dataclass(frozen=True)
+class DataConfig(BatchSettings, WindowSettings, MixtureSettings):
+    """What is trained on, and how its numbers are scaled."""
+
     normalization: str = "merged"  # merged: one scale for the mixture | per_dataset
     normalization_scope: str = "pooled"  # pooled: one scale for all steps of a chunk | per_offset
     normalization_weights: str = "count"  # count: every frame once | mixture: as often as it is drawn
@@ -80,12 +81,8 @@ def problems(config: VLATaskConfig) -> Iterator[str]:
 
 
 def _data_problems(data: DataConfig) -> Iterator[str]:
-    if not data.mix:
-        yield "data.mix: is missing; give a dataset (data.mix=lift) or weights (data.mix=sim=0.6,real=0.4)"
     window = data.window
-    yield from at_least(1, "data", data, "global_batch", "threads")
-    if data.split_by is not None:
-        yield from choice("data.split_by", data.split_by, SPLIT_BY)
+    yield from mixture_problems(data, data)
     yield from choice("data.normalization", data.normalization, NORMALIZATIONS)
     yield from choice("data.normalization_scope", data.normalization_scope, SCOPES)
     yield from choice("data.normalization_weights", data.normalization_weights, WEIGHTINGS)

@@ -1,17 +1,13 @@
-"""What the checkpoints of a policy say beside tensors: what uses its weights, and where it comes from."""
+"""What the checkpoints of a policy say beside tensors, for what uses its weights."""
 
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
-from importlib.metadata import version as package_version
-from pathlib import Path
 from typing import Any
 
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.ingest.robot.interface import interface_of
-from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.normalization.normalizer_report import HEADERS, as_text
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.recipes.form import resolved
@@ -34,21 +30,6 @@ def policy_files(
     texts = {name: json.dumps(value, indent=1, allow_nan=False) for name, value in values.items()}
     report = as_text(scales_report(scales, spaces), ("of", "dataset", *HEADERS))
     return {"config.yaml": write_yaml(resolved(config)), "normalizer.txt": f"{report}\n", **texts}
-
-
-def lineage(opened: OpenMixture, seed: int, init: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Where a run comes from; `init` says which weights it began with."""
-    store, mixture = opened.store, opened.mixture
-    return {
-        "init": init,
-        "mixture_id": mixture.id,
-        "mixture": mixture.to_json(),
-        "store": store.url if "://" in store.url else str(Path(store.url).resolve()),
-        "seed": seed,
-        "order_version": ORDER_VERSION,
-        "packages": {name: package_version(name) for name in ("robot-foundry", "torch", "numpy")},
-        "python": platform.python_version(),
-    }
 
 
 def robots_of(opened: OpenMixture) -> dict[str, Any]:

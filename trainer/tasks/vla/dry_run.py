@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from robot_foundry.catalog.components import Mixture
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.recipes.form import resolved
+from robot_foundry.trainer.tasks.mixtures import epochs_of, mixture_rows
 from robot_foundry.trainer.tasks.vla.scales import scales_report
 from robot_foundry.trainer.tasks.vla.vla_task import MeasuredVLA, VLATask
 
@@ -30,7 +30,6 @@ def planned(task: VLATask) -> RunPlan:
     task.check_origin()
     scales = task.first_scales(quiet=False)
     config = task.config
-    samples = config.num_steps * config.global_batch
     values = {
         "config": resolved(config),
         "run_dir": str(task.run_dir),
@@ -41,7 +40,7 @@ def planned(task: VLATask) -> RunPlan:
         "normalizer": scales_report(scales, task.spaces),
         "init": task.origin.to_json() if task.origin else None,
     }
-    epochs = tuple(float(samples * c.fraction / c.num_samples) for c in task.mixture.components)
+    epochs = epochs_of(task.mixture, config.num_steps * config.global_batch)
     return RunPlan(values, epochs, tuple(MeasuredVLA(task, scales).warnings()))
 
 
@@ -56,8 +55,3 @@ def count_parameters(model: VLA) -> dict[str, int]:
         "total": model,
     }
     return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
-
-
-def mixture_rows(mixture: Mixture) -> list[dict[str, Any]]:
-    """The mixture as a table: what, which version, its exact weight and size."""
-    return [asdict(component) | {"selection": dict(component.selection)} for component in mixture.components]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.trainer.models.presets import PRESETS
 from robot_foundry.trainer.recipes import form
-from robot_foundry.trainer.recipes.form import RecipeForm, resolved
-from robot_foundry.trainer.recipes.layers import overlay
+from robot_foundry.trainer.recipes.form import RecipeForm
+from robot_foundry.trainer.tasks import run_identity
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig, problems
 
 DEFAULT = "vla_tiny"
@@ -30,10 +28,7 @@ def from_resolved(values: Mapping[str, Any]) -> VLATaskConfig:
 
 def decisive(config: VLATaskConfig) -> dict[str, Any]:
     """What decides the weights, without where they are written and how fast: the identity of a run."""
-    values = resolved(config)
-    del values["run"], values["name"]
-    for name in ("store", "threads", "mix", "split_by", "val_fraction"):  # the mixture's id stands for these
-        del values["data"][name]
+    values = run_identity.decisive(config)
     if config.init.weights is None:
         del values["init"]
     return values
@@ -41,9 +36,9 @@ def decisive(config: VLATaskConfig) -> dict[str, Any]:
 
 def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What `decisive` would have said of the run of a checkpoint: keys newer than it have their defaults."""
-    return overlay(json.loads(json.dumps(decisive(VLATaskConfig()))), identity)
+    return run_identity.completed(identity, decisive(VLATaskConfig()))
 
 
 def default_dir(config: VLATaskConfig, mixture_id: str) -> str:
     """The folder of a run that names none: runs of equal weights share it."""
-    return f"runs/{config.name}-{digest_of({'config': decisive(config), 'mixture': mixture_id})[:8]}"
+    return run_identity.default_dir(config.name, decisive(config), mixture_id)

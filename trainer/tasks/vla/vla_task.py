@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,15 @@ from torch import nn
 
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.opened import OpenMixture
-from robot_foundry.loader.load import load
-from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.ranks.ranks import Ranks
-from robot_foundry.trainer.streams import TRAIN, Preparation, Stream
+from robot_foundry.trainer.streams import Stream
+from robot_foundry.trainer.tasks import mixtures, run_identity
 from robot_foundry.trainer.tasks.vla.config import KEEP, VLATaskConfig
-from robot_foundry.trainer.tasks.vla.described import lineage, policy_files, robots_of
+from robot_foundry.trainer.tasks.vla.described import policy_files, robots_of
 from robot_foundry.trainer.tasks.vla.inputs import InputMaker
 from robot_foundry.trainer.tasks.vla.origin import Origin
 from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
@@ -55,12 +53,8 @@ class VLATask:
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {
-            "mixture": self.mixture.id,
-            "order_version": ORDER_VERSION,
-            **({} if self.origin is None else {"origin": self.origin.id}),
-            **json.loads(json.dumps(decisive(self.config))),
-        }
+        origin = {} if self.origin is None else {"origin": self.origin.id}
+        return run_identity.identity(self.mixture, decisive(self.config), **origin)
 
     def completed(self, identity: Mapping[str, Any]) -> dict[str, Any]:
         before = completed(identity)
@@ -126,17 +120,10 @@ class MeasuredVLA:
         return outlier_notes(task.opened, task.spaces, stream, self.scales)
 
     def open_stream(self, split: str, ranks: Ranks) -> Stream:
-        task, data = self.task, self.task.config.data
-        training = split == TRAIN
-        prepare = Preparation(
-            InputMaker.of(task.config, task.spaces, self.scales),
-            accumulate=task.config.run.accumulate if training else 1,
-            pinned=ranks.device.type == "cuda",
-        )
-        return load(
-            task.opened, data.window, seed=task.config.seed, global_batch=data.global_batch, rank=ranks.rank,
-            world=ranks.size, threads=data.threads, split="train" if training else "val",
-            max_substituted=1.0, prepare=prepare,
+        task, config = self.task, self.task.config
+        return mixtures.open_stream(
+            task.opened, config.data.window, config.data, InputMaker.of(config, task.spaces, self.scales),
+            split=split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks,
         )  # fmt: skip
 
     def files(self) -> dict[str, str]:
@@ -147,4 +134,4 @@ class MeasuredVLA:
         task = self.task
         began = task.origin.to_json() if task.origin else None
         init = before.get("init") if before else began
-        return lineage(task.opened, task.config.seed, init)
+        return run_identity.lineage(task.opened, task.config.seed, init)

@@ -1,0 +1,150 @@
+"""Mixtures that tasks learn from: the settings that name one, how it is found in the store, and its batches.
+
+Nothing here knows which kind of data a mixture is of; its samples have settings of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import Any, TypeVar
+
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.mixture import make_mixture, parse_weights
+from robot_foundry.catalog.opened import OpenMixture, OpenVersions
+from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.selection import DEFAULT_FRACTION, SPLIT_BY, SelectionSpec
+from robot_foundry.catalog.store import as_store
+from robot_foundry.loader.kind import SampleSettings
+from robot_foundry.loader.load import load
+from robot_foundry.runtime.errors import UsageError
+from robot_foundry.trainer.ranks.ranks import Ranks
+from robot_foundry.trainer.recipes.ranges import at_least, choice
+from robot_foundry.trainer.streams import TRAIN, Inputs, Preparation, Stream
+
+
+@dataclass(frozen=True)
+class MixtureSettings:
+    """What is trained on, and what of it is held out."""
+
+    mix: str | None = None  # a reference (lift, lift@v3) or weights (sim=0.6,real=0.4)
+    store: str | None = None  # folder or URL; default: $FOUNDRY_STORE, else ./store
+    split_by: str | None = None  # held out: `episode` (the default) whole ones, `time` the end of each
+    val_fraction: str | None = None  # held out, by default 1/10; a stored mixture says both itself
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How much of it is taken at once."""
+
+    global_batch: int = 32  # samples an optimiser step, over all ranks and microbatches
+    threads: int = 1  # decoding threads a rank
+
+
+M = TypeVar("M", bound=MixtureSettings)
+
+
+def mixture_problems(mixture: MixtureSettings, batch: BatchSettings) -> Iterator[str]:
+    """One line for every value of `data` that is out of range."""
+    if not mixture.mix:
+        yield "data.mix: is missing; give a dataset (data.mix=lift) or weights (data.mix=sim=0.6,real=0.4)"
+    yield from at_least(1, "data", batch, "global_batch", "threads")
+    if mixture.split_by is not None:
+        yield from choice("data.split_by", mixture.split_by, SPLIT_BY)
+
+
+def find_mixture(
+    data: MixtureSettings, samples: SampleSettings, gap: Callable[[OpenMixture], int]
+) -> OpenMixture:
+    """The training split of what `data` names; reads the store, writes nothing.
+
+    `gap` says how many samples lie between the splits of a group that is held out in part.
+    """
+    versions = OpenVersions(as_store(data.store))
+    weights = mix_weights(data)
+    _check_held_out(versions, weights, data)
+    split_by = data.split_by or SPLIT_BY[0]
+    return make_mixture(
+        versions,
+        weights,
+        split_by=split_by,
+        val_fraction=data.val_fraction or DEFAULT_FRACTION,
+        gap=gap(make_mixture(versions, weights)) if split_by == "time" else None,
+        skip=samples.skipped,
+    )
+
+
+def mix_weights(data: MixtureSettings) -> dict[str, Fraction]:
+    """The references of `data.mix` and their weights."""
+    assert data.mix is not None
+    return parse_weights(data.mix) if "=" in data.mix else {data.mix: Fraction(1)}
+
+
+def pinned(data: M) -> M:
+    """The same settings with the very versions that their references mean now."""
+    assert data.mix is not None
+    store = as_store(data.store)
+    shares: dict[str, Fraction] = {}
+    for ref, weight in mix_weights(data).items():
+        resolved = resolve(store, ref)
+        version = f"{resolved.dataset}@{resolved.version_id}"
+        shares[version] = shares.get(version, Fraction(0)) + weight
+    mix = ",".join(f"{version}={weight}" for version, weight in shares.items())
+    return replace(data, mix=mix if "=" in data.mix else next(iter(shares)))
+
+
+def open_stream(
+    opened: OpenMixture,
+    samples: SampleSettings,
+    batch: BatchSettings,
+    inputs_of: Callable[[Any], Inputs],
+    *,
+    split: str,
+    seed: int,
+    accumulate: int,
+    ranks: Ranks,
+) -> Stream:
+    """The rank's batches of a split of a run, prepared; NothingSelected where it has no samples.
+
+    Microbatches are for gradients, so that held-out batches are whole. The loader puts no limit on the share
+    of substitutes: the trainer does, over all ranks.
+    """
+    training = split == TRAIN
+    prepare = Preparation(
+        inputs_of, accumulate=accumulate if training else 1, pinned=ranks.device.type == "cuda"
+    )
+    return load(
+        opened, samples, seed=seed, global_batch=batch.global_batch, rank=ranks.rank, world=ranks.size,
+        threads=batch.threads, split="train" if training else "val", max_substituted=1.0, prepare=prepare,
+    )  # fmt: skip
+
+
+def mixture_rows(mixture: Mixture) -> list[dict[str, Any]]:
+    """The mixture as a table: what, which version, its exact weight and size."""
+    return [asdict(component) | {"selection": dict(component.selection)} for component in mixture.components]
+
+
+def epochs_of(mixture: Mixture, samples: int) -> tuple[float, ...]:
+    """How often a run of that many samples sees each component."""
+    return tuple(float(samples * c.fraction / c.num_samples) for c in mixture.components)
+
+
+def _check_held_out(versions: OpenVersions, weights: Mapping[str, Fraction], data: MixtureSettings) -> None:
+    """A stored mixture says itself what is held out: UsageError where the recipe says something else."""
+    for ref in weights:
+        stored = versions.open(ref).manifest.mixture
+        for component in stored.components if stored is not None else ():
+            selection = SelectionSpec.from_json(component.selection)
+            asked = replace(
+                selection,
+                split_by=data.split_by or selection.split_by,
+                val_fraction=data.val_fraction or selection.val_fraction,
+            )
+            for name in ("split_by", "val_fraction"):
+                here, there = getattr(asked, name), getattr(selection, name)
+                if here != there:
+                    raise UsageError(
+                        f"data.{name} is {here}, but the stored mixture '{ref}' was made with {there}",
+                        hint=f"leave data.{name} out, or make a mixture with it: foundry-data mix",
+                    )

@@ -1,0 +1,59 @@
+"""What makes two runs over mixtures the same run, and where a run comes from."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.loader.order import ORDER_VERSION
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.trainer.recipes.form import resolved
+from robot_foundry.trainer.recipes.layers import overlay
+from robot_foundry.trainer.tasks.mixtures import MixtureSettings
+
+
+def decisive(config: object) -> dict[str, Any]:
+    """What of a configuration decides the weights, without where they are written and how fast."""
+    values = resolved(config)
+    del values["run"], values["name"], values["data"]["threads"]
+    for item in fields(MixtureSettings):  # the mixture's id stands for these
+        del values["data"][item.name]
+    return values
+
+
+def identity(mixture: Mixture, deciding: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """What a run is, as JSON: what it reads in which order, `more` of its task, and the rest that decides."""
+    order = {"mixture": mixture.id, "order_version": ORDER_VERSION}
+    return {**order, **more, **json.loads(json.dumps(deciding))}
+
+
+def completed(before: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of a checkpoint's run with what decides by default in the keys that are newer than it."""
+    return overlay(json.loads(json.dumps(defaults)), before)
+
+
+def default_dir(name: str, deciding: Mapping[str, Any], mixture_id: str) -> str:
+    """The folder of a run that names none: runs of equal weights share it."""
+    return f"runs/{name}-{digest_of({'config': deciding, 'mixture': mixture_id})[:8]}"
+
+
+def lineage(opened: OpenMixture, seed: int, init: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Where a run comes from; `init` says which weights it began with."""
+    store, mixture = opened.store, opened.mixture
+    return {
+        "init": init,
+        "mixture_id": mixture.id,
+        "mixture": mixture.to_json(),
+        "store": store.url if "://" in store.url else str(Path(store.url).resolve()),
+        "seed": seed,
+        "order_version": ORDER_VERSION,
+        "packages": {name: package_version(name) for name in ("robot-foundry", "torch", "numpy")},
+        "python": platform.python_version(),
+    }
