@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from robot_foundry.catalog.validation.tasks import Validator
 
 MIXTURE = "mixture"
+# What a mixture is of whose manifest does not say so: there was no other kind when the first were made.
+FIRST = "robot"
 # The packages of each kind, by room, where a module `kind` holds its face as KIND.
 ROOMS: dict[str, Mapping[str, str]] = {
     "robot": {

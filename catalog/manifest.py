@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.kind import MIXTURE, Kind, Schema, kind_named
+from robot_foundry.catalog.kind import FIRST, MIXTURE, Kind, Schema, kind_named
 from robot_foundry.catalog.store import Store, check_id, check_name
 from robot_foundry.catalog.table_file import TableFile
 from robot_foundry.catalog.version import Version
@@ -172,7 +172,7 @@ class Manifest:
             {
                 "format": self.format,
                 "kind": self.kind,
-                **({} if self.of is None else {"of": self.of}),
+                **({} if self.of in (None, FIRST) else {"of": self.of}),
                 "dataset": self.dataset,
                 "version_id": self.version_id,
                 "build_id": self.build_id,
@@ -207,8 +207,9 @@ class Manifest:
     @classmethod
     def _decoded(cls, obj: Mapping[str, Any], where: str) -> Manifest:
         is_mixture = obj.get("kind") == MIXTURE
-        check_keys(obj, (*_KEYS, "of") if is_mixture else _KEYS, where)
-        holds = kind_named(obj["of"] if is_mixture else obj["kind"])
+        check_keys(obj, (*_KEYS, "of") if is_mixture and "of" in obj else _KEYS, where)
+        of = obj.get("of", FIRST) if is_mixture else None
+        holds = kind_named(of or obj["kind"])
         shard_keys = _shard_keys(holds)
         for entry in obj["shards"]:
             check_keys(entry, shard_keys, f"a shard of {where}")
@@ -228,7 +229,7 @@ class Manifest:
             mixture=None if obj["mixture"] is None else Mixture.from_json(obj["mixture"]),
             quarantined=tuple(Quarantined(**entry) for entry in obj["quarantined"]),
             kind=obj["kind"],
-            of=obj.get("of"),
+            of=of,
         )
 
 

@@ -93,12 +93,15 @@ def run(
 
 
 def _remapping(version: Version, base: Manifest) -> tuple[IngestKind, Remapping]:
-    """The kind of a version, and how it is remapped. FoundryError if it is not."""
+    """The kind of a version, and how it is remapped. UsageError if it is not."""
     kind = kind_named(base.holds.name)
     if base.kind == MIXTURE or kind.remapping is None:
         mapped = " or ".join(name for name in ROOMS if kind_named(name).remapping is not None)
         what = "is a mixture" if base.kind == MIXTURE else f"holds {base.holds.samples}"
-        raise FoundryError(f"{version} {what}, and only a {mapped} dataset has a mapping")
+        raise UsageError(
+            f"{version} {what}, and only a {mapped} dataset has a mapping",
+            hint="foundry-data ls shows what there is",
+        )
     return kind, kind.remapping
 
 

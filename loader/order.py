@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robot_foundry.catalog.components import Component, Mixture
+from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.loader.interleave import MAX_POSITION, Interleave
 from robot_foundry.loader.permutation import permute
 from robot_foundry.runtime.errors import FoundryError
@@ -50,7 +51,8 @@ class Order:
     common denominator may reach 2^32, positions 2^42; more is refused with FoundryError.
     """
 
-    def __init__(self, mixture: Mixture, *, seed: int) -> None:
+    def __init__(self, mixture: Mixture | OpenMixture, *, seed: int) -> None:
+        mixture = mixture if isinstance(mixture, Mixture) else mixture.mixture
         components = mixture.components
         largest = max(component.num_samples for component in components)
         # Places times blocks must fit 64 bits.

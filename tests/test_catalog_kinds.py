@@ -366,10 +366,20 @@ def test_a_kind_that_nobody_knows_is_refused(made: Path, monkeypatch: pytest.Mon
     }
 
 
+def test_a_mixture_says_what_it_is_of_unless_it_is_of_robots(made: Path) -> None:
+    """So mixtures that were stored when there was no other kind are read as before, and keep their bytes."""
+    store = Store(made)
+    for name, of in (("blend", None), ("reading", "lines")):
+        version = resolve(store, name)
+        path = store.manifest(name, version.version_id)
+        assert json.loads(store.storage.read_bytes(path)).get("of") == of
+        assert read_manifest(store, version).holds.name == (of or "robot")
+
+
 # Where robots are named all the same: in the registry, in the name of a way to split, which mixtures have in
 # their ids, and for a spec whose layout, and so its kind, is unknown.
 NAMED = {
-    "catalog/kind.py": ["robot", ".catalog.robot", ".ingest.robot", ".loader.robot"],
+    "catalog/kind.py": ["robot", "robot", ".catalog.robot", ".ingest.robot", ".loader.robot"],
     "catalog/mixture.py": ["episode"],
     "catalog/selection.py": ["episode"] * 3,
     "cli/data/mix.py": ["episode"],
@@ -378,7 +388,16 @@ NAMED = {
 OF_ROBOTS = {f"cli/data/{name}.py" for name in ("plots", "remap", "stats")}
 NEUTRAL = [
     str(path.relative_to(ROOT))
-    for room in ("catalog", "catalog/validation", "ingest", "ingest/spec", "loader", "shards", "cli/data")
+    for room in (
+        "catalog",
+        "catalog/query",
+        "catalog/validation",
+        "ingest",
+        "ingest/spec",
+        "loader",
+        "shards",
+        "cli/data",
+    )
     for path in sorted((ROOT / room).glob("*.py"))
     if str(path.relative_to(ROOT)) not in OF_ROBOTS
 ]

@@ -6,6 +6,7 @@ Legend: B rows, H history, T horizon, D state dims, A action dims.
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.space import ActionSpace, dims_for
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.windows.window import WindowSpec
 
 # Fixtures.
@@ -193,3 +194,8 @@ def test_unions_qualify_joints_and_name_the_spaces_of_datasets(written):
     assert isinstance(action, ActionSpace) and action.dims[0].representation == "relative_tool"
     assert own_state == made["real"].schema.state_space()
     assert own_action.dims[-1].representation == "absolute"
+
+
+def test_a_window_that_is_none_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the window is a dict, not the settings of a sample"):
+        load("sim", {"horizon": 4}, seed=0, global_batch=4, store=tmp_path)  # type: ignore[arg-type]
