@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from robot_foundry.runtime.errors import FoundryError, MissingFileError, UsageError
 from robot_foundry.runtime.storage.storage import checked_path, checked_prefix
 
+# fsspec's store in memory looks whether an object is there and then puts it, and all of a process share it: one
+# creator at a time. Object stores decide by themselves.
+_CREATING = threading.Lock()
 # What the package of a scheme is called, for the hint when it is not installed.
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 
@@ -22,6 +26,7 @@ class FsspecStorage:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/") if not url.endswith("://") else url
         self._files, self._root = open_filesystem(self._url)
+        self._is_memory = self._url.startswith("memory://")
 
     def __repr__(self) -> str:
         return f"FsspecStorage({self.url!r})"
@@ -80,7 +85,7 @@ class FsspecStorage:
 
     def create(self, path: str, data: bytes) -> bool:
         try:
-            with self._missing_bucket_named():
+            with self._missing_bucket_named(), _CREATING if self._is_memory else nullcontext():
                 self._files.pipe_file(self._place(path), data, mode="create")
         except FileExistsError:
             return False
