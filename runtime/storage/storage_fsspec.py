@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from robot_foundry.runtime.errors import FoundryError, MissingFileError, UsageError
 from robot_foundry.runtime.storage.storage import checked_path, checked_prefix
 
-# fsspec's store in memory looks whether an object is there and then puts it, and all of a process share it: one
+# The store in memory looks whether an object is there and then puts it, and all of a process share it: one
 # creator at a time. Object stores decide by themselves.
 _CREATING = threading.Lock()
 # What the package of a scheme is called, for the hint when it is not installed.
