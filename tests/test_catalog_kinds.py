@@ -5,9 +5,7 @@ The second kind is that of tests alone, `foundry_testing.lines`.
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,7 +33,6 @@ from robot_foundry.shards.index import read_index, write_index
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.tar import TarWriter
 
-ROOT = Path(__file__).parent.parent
 # Three documents of 3, 1 and 2 lines, of which one is blank.
 TEXTS = {"a.txt": "one\n\nthree\n", "b.txt": "alone\n", "c.txt": "first\nsecond\n"}
 
@@ -374,50 +371,3 @@ def test_a_mixture_says_what_it_is_of_unless_it_is_of_robots(made: Path) -> None
         path = store.manifest(name, version.version_id)
         assert json.loads(store.storage.read_bytes(path)).get("of") == of
         assert read_manifest(store, version).holds.name == (of or "robot")
-
-
-# Where robots are named all the same: in the registry, in the name of a way to split, which mixtures have in
-# their ids, and for a spec whose layout, and so its kind, is unknown.
-NAMED = {
-    "catalog/kind.py": ["robot", "robot", ".catalog.robot", ".ingest.robot", ".loader.robot"],
-    "catalog/mixture.py": ["episode"],
-    "catalog/selection.py": ["episode"] * 3,
-    "cli/data/mix.py": ["episode"],
-    "ingest/spec/spec_files.py": ["ROBOT", "ROBOT"],
-}
-OF_ROBOTS = {f"cli/data/{name}.py" for name in ("plots", "remap", "stats")}
-NEUTRAL = [
-    str(path.relative_to(ROOT))
-    for room in (
-        "catalog",
-        "catalog/query",
-        "catalog/validation",
-        "ingest",
-        "ingest/spec",
-        "loader",
-        "shards",
-        "cli/data",
-    )
-    for path in sorted((ROOT / room).glob("*.py"))
-    if str(path.relative_to(ROOT)) not in OF_ROBOTS
-]
-
-
-@pytest.mark.parametrize("path", NEUTRAL)
-def test_code_that_serves_all_kinds_names_nothing_of_one(path: str) -> None:
-    """Docstrings may say what robots have; names and texts of the code may not."""
-    tree = ast.parse((ROOT / path).read_text())
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        and isinstance(node.body[0], ast.Expr)
-    }
-    words = []
-    for node in ast.walk(tree):
-        if id(node) in docstrings:
-            continue
-        fields = [value for _, value in ast.iter_fields(node) if isinstance(value, str)]
-        words += [re.sub("robot[_-]foundry", "", word) for word in fields]
-    parts = ("episode", "frame", "camera", "robot")
-    assert [w for w in words if any(part in w.lower() for part in parts)] == NAMED.get(path, [])
