@@ -8,7 +8,7 @@ for later steps is its own affair.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar
 
 from robot_foundry.catalog.kind import face
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion, OpenVersions
@@ -18,7 +18,6 @@ from robot_foundry.loader.substituted import Substitution
 BatchT = TypeVar("BatchT", covariant=True)
 
 
-@runtime_checkable
 class SampleSettings(Protocol):
     """The settings of a kind's samples, as far as they decide which rows are samples at all."""
 

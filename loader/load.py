@@ -98,12 +98,7 @@ def load(
     `window` are the settings of the kind of data, for robots a `windows.window.WindowSpec`; None its default.
     With `prepare` the loader gives what that makes of each batch, ahead of its use; see `Loader`.
     """
-    if window is not None and not isinstance(window, SampleSettings):
-        raise UsageError(
-            f"the window is a {type(window).__name__}, not the settings of a sample",
-            hint="leave it out for the default one; it says of which class it is",
-        )
-    skipped = () if window is None else window.skipped
+    skipped = getattr(window, "skipped", ())  # what is no window is refused below, where the kind is known
     opened = as_mixture(as_store(store), ref_or_weights, split=split, skip=skipped)
     kind = kind_of(opened)
     if window is not None and not isinstance(window, kind.settings):

@@ -196,6 +196,7 @@ def test_unions_qualify_joints_and_name_the_spaces_of_datasets(written):
     assert own_action.dims[-1].representation == "absolute"
 
 
-def test_a_window_that_is_none_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the window is a dict, not the settings of a sample"):
+def test_a_window_of_another_class_is_refused_by_the_name_of_the_right_one(tmp_path: Path) -> None:
+    write_version(Store(tmp_path), "sim", [[9]])
+    with pytest.raises(UsageError, match="a window of frames is a WindowSpec, not a dict"):
         load("sim", {"horizon": 4}, seed=0, global_batch=4, store=tmp_path)  # type: ignore[arg-type]
