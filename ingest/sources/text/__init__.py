@@ -1,0 +1,1 @@
+"""Sources of text: JSON lines, Parquet, plain files and tars of them."""

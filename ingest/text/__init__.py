@@ -1,0 +1,1 @@
+"""How documents become shards of text, and these a version."""

@@ -1,0 +1,1 @@
+"""How a version of text becomes one of tokens."""

@@ -1,0 +1,1 @@
+"""A version of text as documents to look into."""

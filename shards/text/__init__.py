@@ -1,0 +1,1 @@
+"""What a shard of text holds: blocks of documents."""

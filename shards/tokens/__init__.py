@@ -1,0 +1,1 @@
+"""What a shard of tokens holds, and the tokenizers that made them."""

@@ -1,0 +1,1 @@
+"""Weights of other people in, and ours out, by the names of their formats."""

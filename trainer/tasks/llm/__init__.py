@@ -1,0 +1,1 @@
+"""The task of language models: the next token of documents."""
