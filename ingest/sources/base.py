@@ -131,7 +131,8 @@ class Unit:
     take there, by estimate. `alone` is False for one in a file that holds several. `num_samples` is None
     where only reading tells. `encodes` is False if all is stored as the source holds it: then no encoder
     decides its bytes. `texts` is language of the whole unit that another file of the source tells: (kind,
-    text). `whole_file` says that the file is this one unit, whose id is from its path.
+    text). `whole_file` says that the file is this one unit, whose id is from its path. `dropped` are numbers
+    of what it holds and is not to be taken, as little-endian uint32, ascending.
     """
 
     file: SourceFile
@@ -143,6 +144,7 @@ class Unit:
     encodes: bool = True
     texts: Texts = ()
     whole_file: bool = False
+    dropped: bytes = b""
 
     @property
     def name(self) -> str:
