@@ -59,10 +59,10 @@ def members(blocks: Iterator[bytes]) -> Iterator[Member]:
         has_content = info.isreg() or info.type == tarfile.GNUTYPE_SPARSE
         if info.type == tarfile.DIRTYPE:
             continue
-        content = stream.content(size if has_content else 0)
-        yield Member(name, size, content, reason)
-        for _ in content:
-            pass  # what nobody read
+        size = size if has_content else 0
+        end = stream.position + size
+        yield Member(name, size, stream.content(size), reason)
+        stream.pass_to(end + -size % _BLOCK)  # what nobody read, too
     if not is_ended:
         raise BrokenTar(f"the tar is cut off at byte {stream.position}: it has no end mark")
 
@@ -108,25 +108,33 @@ class _Stream:
         self.position = 0
 
     def header(self) -> bytes:
-        """The next 512 bytes; none at the end."""
+        """The next 512 bytes; none at the end, where a few zeros more do no harm."""
         header = b"".join(self._read(_BLOCK))
-        if header and len(header) < _BLOCK:
+        if len(header) == _BLOCK:
+            return header
+        if header.strip(b"\0"):
             raise self._cut()
-        return header
+        return b""
 
     def extension(self, size: int) -> bytes:
+        """The content of a header that tells of the next member."""
         if size > _MOST_EXTENSION_BYTES:
             raise BrokenTar(f"an extended header of the tar has {size} bytes")
-        return b"".join(self.content(size))
+        content = b"".join(self.content(size))
+        self.pass_to(self.position + -size % _BLOCK)
+        return content
 
     def content(self, size: int) -> Iterator[bytes]:
-        """So many bytes, and past the padding behind them."""
+        """The next bytes, so many."""
         end = self.position + size
         yield from self._read(size)
-        padding = -size % _BLOCK
-        for _ in self._read(padding):
+        if self.position < end:
+            raise self._cut()
+
+    def pass_to(self, position: int) -> None:
+        for _ in self._read(position - self.position):
             pass
-        if self.position < end + padding:
+        if self.position < position:
             raise self._cut()
 
     def _read(self, size: int) -> Iterator[bytes]:
