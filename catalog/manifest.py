@@ -84,10 +84,8 @@ class Quarantined:
     @classmethod
     def from_json(cls, obj: Any, where: str) -> Quarantined:
         """Strict inverse; FoundryError names `where`."""
-        names = (
-            ("unit", "reason", "count") if isinstance(obj, Mapping) and "count" in obj else ("unit", "reason")
-        )
-        check_keys(obj, names, where)
+        has_count = isinstance(obj, Mapping) and "count" in obj
+        check_keys(obj, ("unit", "reason", "count") if has_count else ("unit", "reason"), where)
         entry = cls(**obj)
         if type(entry.count) is not int or entry.count < 1 or entry.to_json() != obj:
             raise FoundryError(f"{where} counts {entry.count!r}")

@@ -339,6 +339,7 @@ def _dry_report(
     keys = [key for item in planned for key in item.shard_keys]
     reused = sum(is_whole(job.store, job.dataset, key) for key in keys)
     expected = job.kind.preview(job.spec, listing.units, sum(file.num_bytes for file in files))
+    content = {} if job.kind.compares(job.spec) else content_by_path(files)
     return Report(
         holds=job.holds,
         dataset=job.dataset,
@@ -357,11 +358,7 @@ def _dry_report(
         warnings=(
             *expected.warnings,
             *_links(job.files),
-            *(
-                ()
-                if job.kind.compares(job.spec)
-                else copies_warning(content_by_path(files), job.holds.groups)
-            ),
+            *copies_warning(content, job.holds.groups),
         ),
         build_id=build_id,
         absence=expected.absence,

@@ -69,7 +69,7 @@ class SurveyedBlock(Protocol):
 
     @property
     def left_out(self) -> Sequence[int]:
-        """How many groups of the unit are left out, for each `catalog.kind.Kind.left_out`; told as `refused`."""
+        """How many groups of the unit are left out, for each of `Kind.left_out`; told as `refused` are."""
         ...
 
     @property
@@ -173,7 +173,7 @@ class VersionTables(Protocol):
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run is expected to make. `num_groups` and `num_samples` are None where the listing does not tell.
+    """What a run is expected to make; numbers are None where the listing does not tell them.
 
     `growth` is stored over source bytes: what is compressed in the source may grow. `schema` is by the first
     readable unit, `sampled`; None if that does not fit the spec. `lines` tell a reader what there would be.

@@ -13,7 +13,7 @@ from robot_foundry.shards.robot.shard import RobotShard
 
 @dataclass(frozen=True)
 class Surveyed:
-    """An episode.json, and the `shapes` of the arrays in source.npz; a unit is one episode, whole or refused."""
+    """An episode.json, and the `shapes` of the arrays in source.npz. A unit is one, whole or refused."""
 
     num_groups: ClassVar[int] = 1
     refused: ClassVar[tuple[Quarantined, ...]] = ()
