@@ -19,6 +19,8 @@ Data = bytes | memoryview
 # Before a fingerprint that an object store gave, where the content was not read.
 STORE_CHECKSUM = "etag:"
 Texts = tuple[tuple[str, str], ...]
+# How the file begins that Git LFS puts in place of a large one.
+GIT_LFS = b"version https://git-lfs"
 # In place of the fingerprint of a local file that was not read yet.
 UNKNOWN = ""
 
