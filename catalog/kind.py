@@ -35,7 +35,12 @@ ROOMS: dict[str, Mapping[str, str]] = {
         "catalog": "robot_foundry.catalog.robot",
         "ingest": "robot_foundry.ingest.robot",
         "loader": "robot_foundry.loader.robot",
-    }
+    },
+    "text": {
+        "catalog": "robot_foundry.catalog.text",
+        "ingest": "robot_foundry.ingest.text",
+        "loader": "robot_foundry.loader.text",
+    },
 }
 
 
