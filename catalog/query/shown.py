@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of which SQL sees `columns`, expressions over those of the table: made when a query asks for them."""
+    """Rows of a table of which SQL sees `columns`, expressions that are computed when a query asks."""
 
     table: pa.Table
     columns: str

@@ -36,9 +36,10 @@ def _head(count: int, measured: dict[str, Any]) -> list[tuple[str, str]]:
     if lengths is None:
         return [("documents", f"{count:,}")]
     sizes = f"{lengths['min']:,} to {lengths['max']:,} characters (median {lengths['p50']:,})"
+    more = measured["more_metadata"]
     rest = ", ".join(f"{name[1:]} % have at most {lengths[name]:,}" for name in ("p1", "p25", "p75", "p99"))
     return [
         ("documents", f"{count:,} of {sizes}, {measured['bytes']:,} bytes of UTF-8"),
         ("lengths", rest),
-        *([("not shown", f"{more:,} rarer names of metadata")] if (more := measured["more_metadata"]) else []),
+        *([("not shown", f"{more:,} rarer names of metadata")] if more else []),
     ]

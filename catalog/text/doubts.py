@@ -24,7 +24,7 @@ def doubts(blocks: pa.Table, discovered: int, duplicates: int) -> list[Finding]:
         found.append(
             _finding(
                 "replaced",
-                f"{replaced / characters:.1%} of all characters are U+FFFD, which stands for bytes that were no text",
+                f"{replaced / characters:.1%} of characters are U+FFFD, in place of bytes that are no text",
                 replaced / characters,
                 "make the source anew, and decode it by the encoding that it has",
             )
@@ -35,7 +35,7 @@ def doubts(blocks: pa.Table, discovered: int, duplicates: int) -> list[Finding]:
                 "repeated",
                 f"{duplicates:,} of {discovered:,} documents of the source are copies of others",
                 duplicates / discovered,
-                "look whether the source was collected twice, or the key of the text is not the one that is meant",
+                "look whether the source was collected twice, or another key of it has the text",
             )
         )
     if documents >= FEW_DOCUMENTS and longest / max(characters, 1) > MOST_OF_ONE:

@@ -1,6 +1,8 @@
-"""Documents of a version as SQL sees them: their sizes, their place in the source, and a column of metadata each.
+"""Documents of a version as SQL sees them: sizes, places in the source, and columns of metadata.
 
-Metadata is taken from its JSON when a query asks for it. Legend: E documents, K blocks.
+Metadata is taken from its JSON when a query asks for it.
+
+Legend: E documents, K blocks.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ _SQL_TYPES = {STRING: "VARCHAR", INTEGER: "BIGINT", NUMBER: "DOUBLE", BOOLEAN: "
 
 
 def column_names(schema: TextSchema) -> dict[str, str]:
-    """The column of each name of metadata. One that is taken, whatever its case, gets `metadata_` before it."""
+    """The column of each name of metadata; `metadata_` is before one that is taken, whatever its case."""
     taken = {name.casefold() for name in (*OWN, ALL, "shard", "_row")}
     columns = {}
     for name in schema.metadata:

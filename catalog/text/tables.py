@@ -1,8 +1,8 @@
 """The canonical tables of a version of text: `blocks` of all shards, `documents` of each.
 
-documents  a row a document, in the order of the shard: `block` numbers its block in the shard, `start` is its
-           first byte in the block's text; `num_bytes` and `num_characters` are its sizes, `id` is its place in
-           the source; `split_hash` is of its text; `metadata` is canonical JSON, null where there is none
+documents  a row a document, in the order of the shard: `block` numbers its block in the shard, `start` is
+           its first byte in the block's text; `num_bytes` and `num_characters` are its sizes, `id` is its
+           place in the source; `split_hash` is of its text; `metadata` is canonical JSON, null for none
 blocks     a row a block, in the order of shards: `shard` by its ordinal, `key` of its members, the `file` of
            the source, `row_start` is the row of its first document; sizes of its text in all, `num_replaced`
            characters U+FFFD, and `longest`, the characters of its longest document
