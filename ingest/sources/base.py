@@ -125,7 +125,7 @@ def _changed(file: SourceFile, how: str) -> FoundryError:
 
 @dataclass(frozen=True)
 class Unit:
-    """What a source holds one of or many: an episode, a document. A shard has whole ones only.
+    """What a source is read by: an episode, or a part with many documents. A shard has whole ones only.
 
     `id` is the source's own name of it in its file, `key` names it in the tar, `num_bytes` is what it will
     take there, by estimate. `alone` is False for one in a file that holds several. `num_samples` is None
