@@ -25,6 +25,8 @@ from robot_foundry.shards.text.blocks import Document
 # Rows are read in batches of about so many bytes, a column through a buffer.
 BATCH_BYTES, MOST_ROWS = 8 << 20, 4096
 BUFFER_BYTES = 1 << 20
+# What pyarrow raises of a damaged file. An error of the system is an OSError, too, and has its number.
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 _ID = re.compile(r"row_groups_([0-9]+)_to_([0-9]+)")
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 _NUMBERS = (pa.types.is_integer, pa.types.is_float32, pa.types.is_float64, pa.types.is_boolean)
@@ -90,7 +92,8 @@ def documents_of_groups(path: Path, groups: Groups, content: TextContent) -> Ite
                 for batch in batches:
                     yield from _documents(batch, row, types, content)
                     row += batch.num_rows
-            except (pa.ArrowException, OSError):
+            except DAMAGE as error:
+                _check_damage(error)
                 reason = "its row group is damaged, and this row and those after it there are lost"
                 yield Unusable(str(row), reason, end - row)
 
@@ -101,14 +104,21 @@ def _num_bytes(metadata: Any, number: int) -> int:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    """The file, of which all that is found damaged refuses the whole."""
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(path, buffer_size=BUFFER_BYTES, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+        with parquet.ParquetFile(path, buffer_size=BUFFER_BYTES, page_checksum_verification=True) as file:
+            yield file
+    except DAMAGE as error:
+        _check_damage(error)
         raise Refused(f"it is no whole parquet file: {' '.join(str(error).split())}") from error
-    with file:
-        yield file
+
+
+def _check_damage(error: Exception) -> None:
+    """Raise it again if it is of the system and not of what the file holds."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
 
 
 def _metadata_types(schema: pa.Schema, content: TextContent) -> dict[str, pa.DataType]:
