@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
+from robot_foundry.ingest.robot.spec.content_reader import robot_layouts
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.sources import LAYOUTS, layout
-from robot_foundry.ingest.sources.declared import DeclaredLayout, OptionsSection
+from robot_foundry.ingest.sources.robot_layout import OptionsSection, RobotLayout
 from robot_foundry.ingest.spec.section import REQUIRED, Section, text
 from robot_foundry.runtime.errors import UsageError
 
@@ -45,7 +46,7 @@ def problems_of(name: str, content: dict[str, object]) -> str:
 def test_a_reader_is_that_of_its_declaration(name):
     reader = layout(name)
     assert reader.declared is LAYOUTS[name] and reader.name == name
-    assert reader.declared.kind == "robot" and reader.version >= 1
+    assert reader.declared.kind == ("text" if name == "text" else "robot") and reader.version >= 1
 
 
 def test_docs_name_the_layouts_and_what_they_understand():
@@ -55,10 +56,10 @@ def test_docs_name_the_layouts_and_what_they_understand():
     told = re.search(r"In the layouts ([a-z0-9, ]+) and ([a-z0-9]+)\.", page)
     assert told is not None
     of_docs = {*told[1].split(", "), told[2]}
-    assert of_docs == {name for name, declared in LAYOUTS.items() if declared.has_own_lengths}
+    assert of_docs == {name for name, declared in robot_layouts().items() if declared.has_own_lengths}
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", robot_layouts())
 def test_a_layout_refuses_the_options_of_others(name):
     needed = {"hdf5": {"length": "p"}} if name == "hdf5" else {}
     spec = spec_from_json({"layout": name, "content": needed, "mapping": MAPPING}, "test")
@@ -103,7 +104,7 @@ def test_a_further_layout_is_one_declaration(monkeypatch):
         return topics
 
     options = OptionsSection(read, others="has no topics")
-    declared = DeclaredLayout("bag", "bags:Reader", "bag", "robot", has_own_lengths=False, options=options)
+    declared = RobotLayout("bag", "bags:Reader", "bag", "robot", has_own_lengths=False, options=options)
     monkeypatch.setitem(LAYOUTS, "bag", declared)
     spec = spec_from_json({"layout": "bag", "content": {"bag": {"pose": "/p"}}, "mapping": MAPPING}, "test")
     assert spec.content.options == Topics("/p") and spec.to_json()["content"]["bag"] == {"pose": "/p"}

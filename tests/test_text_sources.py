@@ -213,7 +213,8 @@ def test_damage_is_told(place, bit, is_gzip):
         for block in decompressed([bytes(data)], GZIP if is_gzip else ZSTD):
             given += block
     except Broken as error:
-        assert "cut off" in str(error) or given in (b"", parts[0])
+        # A mark that is turned may hide the end of a part, or have it end before its checksum.
+        assert "cut off" in str(error) or expected.startswith(given)
     except Refused as error:
         assert "compression is damaged" in error.message
     else:

@@ -9,13 +9,14 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Data, Layout, Unit
+from robot_foundry.ingest.sources.robot_layout import RobotLayout
 
 # A text, or {"base64": …} for bytes that are not UTF-8, whose encoding only a spec can tell.
 Text = str | dict[str, str]
@@ -82,6 +83,8 @@ class SourceEpisode:
 
 class EpisodeLayout(Layout, Protocol):
     """A layout of episodes."""
+
+    declared: ClassVar[RobotLayout]
 
     def codecs(self) -> dict[str, str]:
         """Versions of what decides the pixels that are read, where the source does not hold them itself."""

@@ -1,6 +1,6 @@
 """What a spec of text says: `content`, how documents are found in the source and laid into tars.
 
-docs/specs.md lists every key.
+docs/text.md lists every key.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def text_spec_from_json(values: Any, where: str) -> TextSpec:
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise UsageError(f"the spec {where} has {count}:{listed}", hint="docs/specs.md lists every key")
+        raise UsageError(f"the spec {where} has {count}:{listed}", hint="docs/text.md lists every key")
     return spec
 
 

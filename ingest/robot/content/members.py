@@ -35,7 +35,7 @@ def reader_of(spec: Spec) -> EpisodeLayout:
 def bounds(unit: Unit, spec: Spec) -> list[int]:
     """Where the unit's frames are cut: [0, N] for not at all. What is not known before reading is not cut."""
     num_frames = unit.num_samples or 0
-    if not LAYOUTS[spec.layout].has_images or num_frames < 2:
+    if not reader_of(spec).declared.has_images or num_frames < 2:
         return [0, num_frames]
     most_bytes = LARGEST * spec.content.shard_bytes
     parts = max(math.ceil(num_frames / MOST_FRAMES), math.ceil(unit.num_bytes / most_bytes))

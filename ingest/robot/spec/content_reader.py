@@ -14,7 +14,7 @@ from robot_foundry.ingest.robot.spec.spec import (
     camera_name,
 )
 from robot_foundry.ingest.sources import LAYOUTS
-from robot_foundry.ingest.sources.declared import DeclaredLayout
+from robot_foundry.ingest.sources.robot_layout import RobotLayout
 from robot_foundry.ingest.spec import section as checks
 
 FLIPS = ("none", "vertical", "horizontal", "both")
@@ -23,7 +23,12 @@ AXES = ("HWC", "CHW", "HW")
 EXTRA_ROWS = ("next_state",)
 
 
-def read_content(section: checks.Section, layout: DeclaredLayout | None) -> Content:
+def robot_layouts() -> dict[str, RobotLayout]:
+    """The layouts of robot data by name."""
+    return {name: declared for name, declared in LAYOUTS.items() if isinstance(declared, RobotLayout)}
+
+
+def read_content(section: checks.Section, layout: RobotLayout | None) -> Content:
     """What goes into the tars; `layout` is the spec's, None if that is wrong itself.
 
     Which of the options a layout understands, it declares itself.
@@ -53,7 +58,7 @@ def read_content(section: checks.Section, layout: DeclaredLayout | None) -> Cont
     return read
 
 
-def _pixels(content: checks.Section, layout: DeclaredLayout | None) -> dict[str, PixelSetting]:
+def _pixels(content: checks.Section, layout: RobotLayout | None) -> dict[str, PixelSetting]:
     read = {}
     if "pixels" in content.values and layout is not None and not layout.has_image_arrays:
         content.report("pixels", f"is for arrays of images, of which the layout {layout.name} has none")
@@ -65,18 +70,18 @@ def _pixels(content: checks.Section, layout: DeclaredLayout | None) -> dict[str,
     return read
 
 
-def _extra_row(content: checks.Section, layout: DeclaredLayout | None) -> str | None:
+def _extra_row(content: checks.Section, layout: RobotLayout | None) -> str | None:
     meaning: str | None = content.take("extra_row", checks.optional(checks.choice(EXTRA_ROWS)), None)
     if meaning is not None and layout is not None and not layout.has_own_lengths:
-        takers = sorted(name for name, declared in LAYOUTS.items() if declared.has_own_lengths)
+        takers = sorted(name for name, declared in robot_layouts().items() if declared.has_own_lengths)
         content.report("extra_row", f"belongs to the layouts {', '.join(takers)}")
     return meaning
 
 
-def _options(content: checks.Section, layout: DeclaredLayout | None) -> LayoutOptions | None:
+def _options(content: checks.Section, layout: RobotLayout | None) -> LayoutOptions | None:
     """What the layout alone understands. Sections of other layouts are read for their problems."""
     options = None
-    for name, declared in LAYOUTS.items():
+    for name, declared in robot_layouts().items():
         if declared.options is None:
             continue
         is_own, is_there = declared is layout, name in content.values

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from robot_foundry.ingest.robot.forms import FORMS, default_form, width_of
-from robot_foundry.ingest.robot.spec.content_reader import read_content
+from robot_foundry.ingest.robot.spec.content_reader import read_content, robot_layouts
 from robot_foundry.ingest.robot.spec.quantities import (
     JOINT,
     POSITION,
@@ -45,7 +45,7 @@ def spec_from_json(values: Any, where: str, *, is_cut: bool = False) -> Spec:
     spec = Spec(
         name=name,
         layout=layout,
-        content=read_content(top.section("content"), LAYOUTS.get(layout)),
+        content=read_content(top.section("content"), robot_layouts().get(layout)),
         mapping=_mapping(top.section("mapping", required=True), is_cut),
         forms=top.take("forms", checks.texts, ()),
         locations=top.take("locations", checks.texts, ()),

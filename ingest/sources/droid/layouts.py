@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from robot_foundry.ingest.sources.declared import ROBOT, DeclaredLayout
+from robot_foundry.ingest.sources.declared import ROBOT
 from robot_foundry.ingest.sources.hdf5.layouts import CONTAINER
+from robot_foundry.ingest.sources.robot_layout import RobotLayout
 
-DROID_RAW = DeclaredLayout(
+DROID_RAW = RobotLayout(
     "droid_raw",
     "robot_foundry.ingest.sources.droid.droid_raw:DroidRaw",
     CONTAINER,

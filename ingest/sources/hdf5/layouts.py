@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from robot_foundry.ingest.robot.spec.spec import camera_name
-from robot_foundry.ingest.sources.declared import ROBOT, DeclaredLayout, OptionsSection
+from robot_foundry.ingest.sources.declared import ROBOT
+from robot_foundry.ingest.sources.robot_layout import OptionsSection, RobotLayout
 from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.section import REQUIRED
 
@@ -92,11 +93,11 @@ def _images(value: Any) -> tuple[str, ...] | dict[str, str]:
     return checks.texts(value)
 
 
-LIBERO = DeclaredLayout("libero", "robot_foundry.ingest.sources.hdf5.libero:Libero", CONTAINER, ROBOT)
-ROBOMIMIC = DeclaredLayout(
+LIBERO = RobotLayout("libero", "robot_foundry.ingest.sources.hdf5.libero:Libero", CONTAINER, ROBOT)
+ROBOMIMIC = RobotLayout(
     "robomimic", "robot_foundry.ingest.sources.hdf5.robomimic:Robomimic", CONTAINER, ROBOT
 )
-ROBOSUITE = DeclaredLayout(
+ROBOSUITE = RobotLayout(
     "robosuite",
     "robot_foundry.ingest.sources.hdf5.robosuite:Robosuite",
     CONTAINER,
@@ -104,8 +105,8 @@ ROBOSUITE = DeclaredLayout(
     has_images=False,
     has_image_arrays=False,
 )
-ALOHA = DeclaredLayout("aloha", "robot_foundry.ingest.sources.hdf5.aloha:Aloha", CONTAINER, ROBOT)
-HDF5 = DeclaredLayout(
+ALOHA = RobotLayout("aloha", "robot_foundry.ingest.sources.hdf5.aloha:Aloha", CONTAINER, ROBOT)
+HDF5 = RobotLayout(
     StatedPlaces.section,
     "robot_foundry.ingest.sources.hdf5.stated_places:Hdf5Places",
     CONTAINER,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from robot_foundry.ingest.sources.declared import ROBOT, DeclaredLayout
+from robot_foundry.ingest.sources.declared import ROBOT
+from robot_foundry.ingest.sources.robot_layout import RobotLayout
 
-RLDS = DeclaredLayout(
+RLDS = RobotLayout(
     "rlds", "robot_foundry.ingest.sources.rlds.rlds:Rlds", "TFRecord", ROBOT, has_own_lengths=False
 )
 LAYOUTS = (RLDS,)

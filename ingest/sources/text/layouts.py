@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from robot_foundry.ingest.sources.declared import DeclaredLayout
 
-TEXT = DeclaredLayout("text", "robot_foundry.ingest.sources.text.text:Text", "text", "text", has_images=False)
+TEXT = DeclaredLayout("text", "robot_foundry.ingest.sources.text.text:Text", "text", "text")
 LAYOUTS = (TEXT,)

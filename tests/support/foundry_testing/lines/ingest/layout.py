@@ -9,7 +9,7 @@ from robot_foundry.ingest.sources import Layout, SourceFile, Unit
 from robot_foundry.ingest.sources.declared import DeclaredLayout
 from robot_foundry.runtime.canonical import digest_of
 
-LINES = DeclaredLayout("lines", f"{__name__}:Lines", "text", kind="lines", has_images=False)
+LINES = DeclaredLayout("lines", f"{__name__}:Lines", "text", kind="lines")
 
 
 class Lines(Layout):
