@@ -19,6 +19,8 @@ from robot_foundry.catalog.text.tables import BLOCKS, DOCUMENTS
 # What every document has, in front of the metadata; `metadata` is all of it, as JSON.
 OWN = ("file", "id", "num_characters", "num_bytes")
 ALL = "metadata"
+# The table of the catalogue that lists these columns.
+METADATA = "metadata_columns"
 _SQL_TYPES = {STRING: "VARCHAR", INTEGER: "BIGINT", NUMBER: "DOUBLE", BOOLEAN: "BOOLEAN"}
 
 
@@ -90,7 +92,7 @@ def geometry_of(opened: OpenVersion) -> Geometry:
 def _catalog_rows(schema: TextSchema) -> dict[str, list[dict[str, str]]]:
     columns = column_names(schema)
     return {
-        "metadata": [
+        METADATA: [
             {"name": name, "column": columns[name], "type": kind} for name, kind in schema.metadata.items()
         ]
     }
@@ -99,7 +101,7 @@ def _catalog_rows(schema: TextSchema) -> dict[str, list[dict[str, str]]]:
 SQL = SqlFace(
     columns=pa.schema([]),
     listed=(),
-    tables={"metadata": pa.schema([("name", pa.string()), ("column", pa.string()), ("type", pa.string())])},
+    tables={METADATA: pa.schema([("name", pa.string()), ("column", pa.string()), ("type", pa.string())])},
     rows_of=_catalog_rows,
     in_place={DOCUMENTS: RowTable(document_rows)},
     help=(
