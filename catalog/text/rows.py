@@ -42,7 +42,8 @@ def document_rows(opened: OpenVersion) -> Rows:
     tables = [_of_shard(opened, ordinal) for ordinal in range(len(opened.manifest.shards))]
     table = pa.concat_tables(tables)
     table = table.append_column("_row", pa.array(np.arange(table.num_rows, dtype=np.int64)))
-    return Rows(table, f"{', '.join(_expressions(schema_of(opened.manifest)))}, shard, _row")
+    extracted = metadata_expressions(schema_of(opened.manifest))
+    return Rows(table, ", ".join([*OWN, *extracted, f"{ALL}::JSON AS {ALL}", "shard", "_row"]))
 
 
 def _of_shard(opened: OpenVersion, ordinal: int) -> pa.Table:
@@ -55,12 +56,10 @@ def _of_shard(opened: OpenVersion, ordinal: int) -> pa.Table:
     return documents.append_column("file", column).append_column("shard", shard)
 
 
-def _expressions(schema: TextSchema) -> list[str]:
+def metadata_expressions(schema: TextSchema) -> list[str]:
+    """The columns of metadata as SQL over the column `metadata`."""
     columns = column_names(schema)
-    extracted = [
-        f"{_extracted(name, kind)} AS {_quoted(columns[name])}" for name, kind in schema.metadata.items()
-    ]
-    return [*OWN, *extracted, f"{ALL}::JSON AS {ALL}"]
+    return [f"{_extracted(name, kind)} AS {_quoted(columns[name])}" for name, kind in schema.metadata.items()]
 
 
 def _extracted(name: str, kind: str) -> str:
