@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -160,3 +161,21 @@ def test_two_ray_workers_find_the_same(tmp_path):
     with Workers(2) as workers:
         assert without_duplicates(groups, CONTENT, workers, open_storage(tmp_path / "two")) == here
     assert here[1] == 200 - 37
+
+
+def test_a_remote_file_is_fetched_once_for_the_units_of_a_group(tmp_path, monkeypatch):
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in ("x", "y" * 80, "x", "y" * 80, "z"))
+    root = "memory://text-duplicates"
+    fsspec.filesystem("memory").pipe("/text-duplicates/a.jsonl", lines.encode())
+    status = files.status(root, "a.jsonl")
+    file = SourceFile(root, status.path, status.size, status.stamp, f"etag:{status.stamp}:{status.size}")
+    units, refused = Text().list_units(file, CONTENT)
+    assert len(units) > 2 and not refused
+    fetched = []
+    fetch = files.download
+    monkeypatch.setattr(files, "download", lambda *place: fetched.append(place) or fetch(*place))
+    made, count = without_duplicates([units], CONTENT, HERE, open_storage(tmp_path / "store"))
+    assert count == 2 and len(fetched) == 1
+    assert [unit.file for unit in made[0]] == [file] * len(units)
+    assert without_duplicates([units], CONTENT, HERE, open_storage(tmp_path / "store")) == (made, count)
+    assert len(fetched) == 1
