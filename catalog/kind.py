@@ -36,7 +36,12 @@ ROOMS: dict[str, Mapping[str, str]] = {
         "catalog": "robot_foundry.catalog.robot",
         "ingest": "robot_foundry.ingest.robot",
         "loader": "robot_foundry.loader.robot",
-    }
+    },
+    "tokens": {
+        "catalog": "robot_foundry.catalog.tokens",
+        "ingest": "robot_foundry.ingest.tokens",
+        "loader": "robot_foundry.loader.tokens",
+    },
 }
 
 
