@@ -120,7 +120,7 @@ class TokenDocuments:
 
     def take(self, kept_D: NDArray[np.bool_]) -> TokenDocuments:
         """The documents that are kept."""
-        length_D: NDArray[np.int64] = np.diff(self.docs_D4[:, END].astype(np.int64), prepend=0)
+        length_D = _lengths(self.docs_D4)
         docs_D4 = self.docs_D4[kept_D]
         docs_D4[:, END] = np.cumsum(length_D[kept_D])
         return TokenDocuments(self.token_N[np.repeat(kept_D, length_D)], docs_D4, self.inexact_D[kept_D])
@@ -133,6 +133,12 @@ class TokenDocuments:
         return TokenDocuments(
             self.token_N[begin : begin + int(docs_D4[-1, END])], docs_D4, self.inexact_D[first:stop]
         )
+
+
+def _lengths(docs_D4: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Tokens of each document [D]."""
+    end_D = docs_D4[:, END].astype(np.int64)
+    return end_D - np.concatenate([[0], end_D[:-1]]).astype(np.int64)
 
 
 def token_dtype(size: int) -> np.dtype:
@@ -214,7 +220,7 @@ def read_head(shard: ShardReader, key: str) -> BlockHead:
 def read_docs(shard: ShardReader, key: str) -> NDArray[np.uint64]:
     """The table [D, 4] of a block's documents. CorruptData where it is none."""
     docs_D4: NDArray[np.uint64] = _array(shard, f"{key}{DOCS}", ("uint64",), 2)
-    if docs_D4.shape[1] != 4 or (np.diff(docs_D4[:, END].astype(np.int64), prepend=0) < 1).any():
+    if docs_D4.shape[1] != 4 or (_lengths(docs_D4) < 1).any():
         raise CorruptData(f"{key}{DOCS} of {shard.where} does not say where documents end")
     return docs_D4
 
