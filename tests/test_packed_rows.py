@@ -186,13 +186,14 @@ def test_the_end_of_each_document_may_be_held_out(store: Store) -> None:
 
 def test_rows_decode_to_the_texts(store: Store) -> None:
     texts = [["Grüße, ☃ <|endoftext|> <pad>", "", "line\r\n\x00 end"], ["one more"] * 3]
-    write_tokens(store, "t", texts, block_tokens=10)
+    tokenizer = write_tokens(store, "t", texts, block_tokens=10).tokenizer
     with load("t", RowSpec(7), seed=0, global_batch=3, store=store, split="all", threads=0) as loader:
         rows = loaded_rows(loader)
     targets = [t for row in rows for t, segment in zip(row[1], row[2], strict=True) if segment >= 0]
-    whole = bytes(t if t < 256 else 0xFF for t in targets).split(b"\xff")
-    assert Counter(part.decode() for part in whole[:-1]) == Counter(text for shard in texts for text in shard)
-    assert whole[-1] == b""
+    ends = [i for i, target in enumerate(targets) if target == tokenizer.end]
+    parts = [targets[begin:end] for begin, end in zip([0, *(i + 1 for i in ends)], ends, strict=False)]
+    assert Counter(map(tokenizer.decode, parts)) == Counter(text for shard in texts for text in shard)
+    assert ends[-1] == len(targets) - 1
 
 
 @pytest.mark.parametrize("wide", [False, True])
