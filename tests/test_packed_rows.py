@@ -27,7 +27,8 @@ from robot_foundry.loader.load import Loader, load
 from robot_foundry.loader.tokens.batch import TokenBatch
 from robot_foundry.loader.tokens.rows import RowSpec
 from robot_foundry.runtime.errors import FoundryError, NothingSelected, UsageError
-from robot_foundry.shards.tokens.blocks import BANDS, PAGE_BYTES
+from robot_foundry.shards.tokens.blocks import BANDS
+from robot_foundry.shards.tokens.pages import PAGE_BYTES
 
 WIDE = replace(BYTES, tokenizer="d" * 32, size=100_000, start=99_998, end=99_999, pad=99_997, dtype="uint32")
 SHARDS = st.lists(st.lists(st.text(max_size=40), max_size=12), min_size=1, max_size=3).filter(any)
@@ -59,7 +60,7 @@ def chosen(documents: list[Document], split: str, fraction: Fraction) -> list[Do
 
 
 def naive_rows(blocks: list[list[Document]], made: WrittenTokens, length: int) -> list[Row]:
-    """Of each block its documents' tokens behind each other, cut into rows, each token known by its document."""
+    """Of each block its documents' tokens behind each other, cut into rows, each token with its document."""
     schema, rows = made.schema, []
     for block in blocks:
         tokens = [(d, i, int(token)) for d in block for i, token in enumerate(d.ids_N)]

@@ -18,7 +18,8 @@ from robot_foundry.shards.index import index_of_tar
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.tar import TarWriter
 from robot_foundry.shards.tokens import blocks
-from robot_foundry.shards.tokens.blocks import BANDS, BYTES, HASH, PAGE_BYTES, ROW, TokenDocuments
+from robot_foundry.shards.tokens.blocks import BANDS, BYTES, HASH, ROW, TokenDocuments
+from robot_foundry.shards.tokens.pages import PAGE_BYTES
 
 END_TOKEN = 9
 hashes = st.one_of(
@@ -87,10 +88,6 @@ def test_parts_join_in_order() -> None:
     joined = TokenDocuments.joined(parts)
     assert (joined.token_N == whole.token_N).all() and (joined.docs_D4 == whole.docs_D4).all()
     assert (joined.inexact_D == whole.inexact_D).all()
-
-
-def test_ids_take_as_few_bytes_as_the_vocabulary_allows() -> None:
-    assert [blocks.token_dtype(size).str for size in (264, 65536, 65537)] == ["<u2", "<u2", "<u4"]
 
 
 def shard(folder: Path, made: TokenDocuments, size: int = 20_000) -> ShardReader:

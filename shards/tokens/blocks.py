@@ -3,7 +3,7 @@
     <block>.block.json   what is known of the block, see `BlockHead`
     <block>.docs.npy     uint64 [D, 4]: where each document ends in the tokens; bytes of its text; its
                          `document_hash`; its row in the documents of the shard of text that it comes from
-    <block>.pages.npy    uint32 [P]: CRC-32C of each `PAGE_BYTES` of the tokens' bytes, so that a row is
+    <block>.pages.npy    uint32 [P]: CRC-32C of each page (`pages`) of the tokens' bytes, so that a row is
                          proven without reading the block
     <block>.tokens.npy   uint16 or uint32 [N]: the documents' tokens, each document ended by the token `end`
 
@@ -20,7 +20,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,13 +28,14 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.arrays import npy_bytes, read_npy
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.tokens.pages import page_checksums
 
-PAGE_BYTES = 64 * 1024
 # Bounds of the bands of hashes / 2⁶⁴: [0, 1/1000), [1/1000, 1/100), …, [1/10, 1).
 BANDS = (Fraction(1, 1000), Fraction(1, 100), Fraction(1, 20), Fraction(1, 10))
 HEAD, DOCS, PAGES, TOKENS = ".block.json", ".docs.npy", ".pages.npy", ".tokens.npy"
 # A block has so many tokens or more, unless its band has fewer in the shard.
 BLOCK_TOKENS = 1 << 20
+MOST_NAMED = 3
 END, BYTES, HASH, ROW = range(4)  # columns of docs
 
 
@@ -44,7 +44,7 @@ class BlockHead:
     """What a shard says of a block without its tokens.
 
     `tokenizer` is the id of the one that made it, `band` the number of its band, `num_bytes` of the text.
-    Of `num_inexact` documents the tokens do not give back the text.
+    Of `num_inexact` documents the tokens do not give back the text: rows of the first of them are `inexact`.
     """
 
     tokenizer: str
@@ -53,6 +53,7 @@ class BlockHead:
     num_tokens: int
     num_bytes: int
     num_inexact: int
+    inexact: tuple[int, ...]
 
     def to_json(self) -> bytes:
         return canonical_json(asdict(self))
@@ -63,7 +64,7 @@ class BlockHead:
         try:
             obj = json.loads(data)
             check_keys(obj, list(cls.__dataclass_fields__), where)
-            return cls(**obj)
+            return cls(**{**obj, "inexact": tuple(obj["inexact"])})
         except (ValueError, TypeError, FoundryError) as error:
             raise CorruptData(f"{where} is damaged: {error}") from error
 
@@ -141,11 +142,6 @@ def _lengths(docs_D4: NDArray[np.uint64]) -> NDArray[np.int64]:
     return end_D - np.concatenate([[0], end_D[:-1]]).astype(np.int64)
 
 
-def token_dtype(size: int) -> np.dtype:
-    """The smallest that holds the ids 0 … size - 1."""
-    return np.dtype("<u2") if size <= 1 << 16 else np.dtype("<u4")
-
-
 def bands(hash_D: NDArray[np.uint64]) -> NDArray[np.int8]:
     """The band [D] that each hash is in, from 0."""
     bounds = np.array([-(-(bound.numerator << 64) // bound.denominator) for bound in BANDS], np.uint64)
@@ -192,18 +188,12 @@ def block_members(
         num_tokens=len(documents.token_N),
         num_bytes=int(documents.docs_D4[:, BYTES].sum()),
         num_inexact=int(documents.inexact_D.sum()),
+        inexact=tuple(documents.docs_D4[documents.inexact_D, ROW][:MOST_NAMED].tolist()),
     )
     yield f"{key}{HEAD}", head.to_json()
     yield f"{key}{DOCS}", npy_bytes(f"{key}{DOCS}", documents.docs_D4)
-    yield f"{key}{PAGES}", npy_bytes(f"{key}{PAGES}", page_checksums(documents.token_N))
+    yield f"{key}{PAGES}", npy_bytes(f"{key}{PAGES}", page_checksums(documents.token_N.tobytes()))
     yield f"{key}{TOKENS}", npy_bytes(f"{key}{TOKENS}", documents.token_N)
-
-
-def page_checksums(token_N: NDArray[np.unsignedinteger]) -> NDArray[np.uint32]:
-    """CRC-32C [P] of each page of the tokens' bytes."""
-    data = token_N.tobytes()
-    starts = range(0, len(data), PAGE_BYTES)
-    return np.array([google_crc32c.value(data[at : at + PAGE_BYTES]) for at in starts], np.uint32)
 
 
 def block_keys(shard: ShardReader) -> list[str]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from robot_foundry.shards.errors import CorruptMember
 from robot_foundry.shards.reader import ShardReader
-from robot_foundry.shards.tokens.blocks import PAGE_BYTES
 
+PAGE_BYTES = 64 * 1024
 _ATTEMPTS = 2  # what a disk or a network garbled once may come whole the second time
 
 
