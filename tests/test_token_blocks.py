@@ -18,8 +18,7 @@ from robot_foundry.shards.index import index_of_tar
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.tar import TarWriter
 from robot_foundry.shards.tokens import blocks
-from robot_foundry.shards.tokens.blocks import BANDS, BYTES, HASH, ROW, TokenDocuments
-from robot_foundry.shards.tokens.pages import PAGE_BYTES
+from robot_foundry.shards.tokens.blocks import BANDS, BYTES, HASH, PAGE_BYTES, ROW, TokenDocuments
 
 END_TOKEN = 9
 hashes = st.one_of(

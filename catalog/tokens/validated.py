@@ -25,7 +25,6 @@ from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.tokens import blocks
-from robot_foundry.shards.tokens.pages import page_checksums
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
 
@@ -114,7 +113,7 @@ def _check_block(
 
     if head.tokenizer != schema.tokenizer or token_N.dtype.name != schema.dtype:
         return damaged("of another tokenizer than the version's")
-    if (blocks.read_pages(reader, key) != page_checksums(token_N.tobytes())).any():
+    if (blocks.read_pages(reader, key) != blocks.page_checksums(token_N)).any():
         return damaged("whose pages are not its tokens")
     if len(end_D) != head.num_documents or (end_D[-1] if len(end_D) else 0) != len(token_N):
         return damaged("whose documents end elsewhere than its tokens")

@@ -19,18 +19,13 @@ from robot_foundry.shards.tokens.tokenizer import Tokenizer
 BATCH_CHARACTERS = 1 << 21
 
 
-def schema_for(tokenizer: Tokenizer) -> Schema:
-    """What the ids of a version by this tokenizer mean."""
-    return Schema(tokenizer.id, tokenizer.size, tokenizer.start, tokenizer.end, tokenizer.pad)
-
-
 def encode_shard(shard: ShardReader, tokenizer: Tokenizer) -> TokenDocuments:
     """All documents of a shard of text, in its order. CorruptData where it is damaged."""
     return TokenDocuments.joined(list(_batches(shard, tokenizer)))
 
 
 def _batches(shard: ShardReader, tokenizer: Tokenizer) -> Iterator[TokenDocuments]:
-    dtype, row = schema_for(tokenizer).numpy, 0
+    dtype, row = Schema.of(tokenizer).numpy, 0
     for key in text.block_keys(shard):
         texts, hash_D = text.read_texts(shard, key), text.read_docs(shard, key)[:, -1]
         for first, stop in _cuts(texts):

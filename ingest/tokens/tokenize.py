@@ -18,6 +18,7 @@ from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.refs import check_same_kind, resolve
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.tars import is_whole, lacking_tables, lacking_tars, open_tar
+from robot_foundry.catalog.tokens.schema import Schema
 from robot_foundry.catalog.tokens.tokenizers import keep
 from robot_foundry.ingest.assemble import Request, assemble
 from robot_foundry.ingest.engine import DEFAULTS, Options, seen_by_all
@@ -25,7 +26,7 @@ from robot_foundry.ingest.kind import Shard
 from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.shard_writer import new_tar
 from robot_foundry.ingest.survey import cache_survey, cached_survey, survey
-from robot_foundry.ingest.tokens.encode import encode_shard, schema_for
+from robot_foundry.ingest.tokens.encode import encode_shard
 from robot_foundry.ingest.tokens.kind import KIND
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -156,7 +157,7 @@ def _run(job: _Job, strict: bool) -> Report:
             dataset=job.dataset,
             build_id=job.build_id,
             kind=KIND,
-            asked=schema_for(job.tokenizer),
+            asked=Schema.of(job.tokenizer),
             provenance=_provenance(job, inexact),
             refused=(),
             max_errors=None,

@@ -14,8 +14,8 @@ from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.tars import open_tar
 from robot_foundry.catalog.tokens.schema import schema_of
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.tokens.blocks import TOKENS
-from robot_foundry.shards.tokens.pages import PAGE_BYTES, num_pages, read_page
+from robot_foundry.shards.tokens.blocks import PAGE_BYTES, TOKENS
+from robot_foundry.shards.tokens.pages import num_pages, read_page
 
 Page = tuple[int, NDArray[np.unsignedinteger]]  # the first token of it in the shard, and its tokens
 

@@ -3,7 +3,7 @@
     <block>.block.json   what is known of the block, see `BlockHead`
     <block>.docs.npy     uint64 [D, 4]: where each document ends in the tokens; bytes of its text; its
                          `document_hash`; its row in the documents of the shard of text that it comes from
-    <block>.pages.npy    uint32 [P]: CRC-32C of each page (`pages`) of the tokens' bytes, so that a row is
+    <block>.pages.npy    uint32 [P]: CRC-32C of each `PAGE_BYTES` of the tokens' bytes, so that a row is
                          proven without reading the block
     <block>.tokens.npy   uint16 or uint32 [N]: the documents' tokens, each document ended by the token `end`
 
@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,8 +29,8 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.arrays import npy_bytes, read_npy
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.reader import ShardReader
-from robot_foundry.shards.tokens.pages import page_checksums
 
+PAGE_BYTES = 64 * 1024
 # Bounds of the bands of hashes / 2⁶⁴: [0, 1/1000), [1/1000, 1/100), …, [1/10, 1).
 BANDS = (Fraction(1, 1000), Fraction(1, 100), Fraction(1, 20), Fraction(1, 10))
 HEAD, DOCS, PAGES, TOKENS = ".block.json", ".docs.npy", ".pages.npy", ".tokens.npy"
@@ -142,6 +143,11 @@ def _lengths(docs_D4: NDArray[np.uint64]) -> NDArray[np.int64]:
     return end_D - np.concatenate([[0], end_D[:-1]]).astype(np.int64)
 
 
+def token_dtype(size: int) -> np.dtype:
+    """The smallest that holds the ids 0 … size - 1."""
+    return np.dtype("<u2") if size <= 1 << 16 else np.dtype("<u4")
+
+
 def bands(hash_D: NDArray[np.uint64]) -> NDArray[np.int8]:
     """The band [D] that each hash is in, from 0."""
     bounds = np.array([-(-(bound.numerator << 64) // bound.denominator) for bound in BANDS], np.uint64)
@@ -192,8 +198,15 @@ def block_members(
     )
     yield f"{key}{HEAD}", head.to_json()
     yield f"{key}{DOCS}", npy_bytes(f"{key}{DOCS}", documents.docs_D4)
-    yield f"{key}{PAGES}", npy_bytes(f"{key}{PAGES}", page_checksums(documents.token_N.tobytes()))
+    yield f"{key}{PAGES}", npy_bytes(f"{key}{PAGES}", page_checksums(documents.token_N))
     yield f"{key}{TOKENS}", npy_bytes(f"{key}{TOKENS}", documents.token_N)
+
+
+def page_checksums(token_N: NDArray[np.unsignedinteger]) -> NDArray[np.uint32]:
+    """CRC-32C [P] of each page of the tokens' bytes."""
+    data = token_N.tobytes()
+    starts = range(0, len(data), PAGE_BYTES)
+    return np.array([google_crc32c.value(data[at : at + PAGE_BYTES]) for at in starts], np.uint32)
 
 
 def block_keys(shard: ShardReader) -> list[str]:
