@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.files import content_hash
+from robot_foundry.shards.tokens.gguf import GGUF_SUFFIX
 from robot_foundry.trainer.models.llm import LLM, LLMConfig
 from robot_foundry.trainer.pretrained import families, gguf_models, names
 from robot_foundry.trainer.pretrained.tensor_files import Gguf, Safetensors, Shape, TensorFiles
 from robot_foundry.trainer.pretrained.values import read_values
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
-GGUF_SUFFIX = ".gguf"
 _FREQUENCIES = re.compile(r".*\.rotary_emb\.inv_freq")
 
 
