@@ -13,6 +13,9 @@ from robot_foundry.cli.output import DEBUG_OPTION, run
 PROGRAM = "foundry-train"
 COMMANDS = {
     "vla": LazyCommand("robot_foundry.cli.train.vla:command", "Train a vision-language-action policy."),
+    "export": LazyCommand(
+        "robot_foundry.cli.train.export:command", "Write weights as other tools read them."
+    ),
 }
 
 
