@@ -111,20 +111,35 @@ def transformers_files(config: LLMConfig, tokenizer: Tokenizer, max_length: int)
     """
     ids = {"bos_token_id": tokenizer.start, "eos_token_id": tokenizer.end, "pad_token_id": tokenizer.pad}
     spelt = {number: name for name, number in tokenizer.specials.items()}
+    start = spelt[tokenizer.start]
     unused = list(range(tokenizer.size, config.decoder.vocabulary))
     values = {
         "config.json": {**families.values_of(config, max_length), **ids},
         "generation_config.json": {**ids, **({"suppress_tokens": unused} if unused else {})},
-        tokenizers.FILE: tokenizer.transformers_json(),
+        tokenizers.FILE: {
+            **tokenizer.transformers_json(),
+            "post_processor": _begun_by(start, tokenizer.start),
+        },
         tokenizers.CONFIG: {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "add_bos_token": True,
             **{key.removesuffix("_id"): spelt[number] for key, number in ids.items()},
             "model_max_length": max_length,
             "clean_up_tokenization_spaces": False,
         },
     }
     return {name: json.dumps(value, indent=1, ensure_ascii=False) + "\n" for name, value in values.items()}
+
+
+def _begun_by(name: str, number: int) -> dict[str, Any]:
+    """What tokenizer.json says for a token to stand before each text."""
+    first, text = {"SpecialToken": {"id": name, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    second = {"Sequence": {"id": "B", "type_id": 1}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [first, text],
+        "pair": [first, text, second],
+        "special_tokens": {name: {"id": name, "ids": [number], "tokens": [name]}},
+    }
 
 
 def check_free(out: Path) -> None:
