@@ -32,10 +32,11 @@ PUBLISHED = LlamaConfig(
 )
 PROMPT = "<|im_start|>user\nWhy is the sky blue? Answer in one sentence.<|im_end|>\n<|im_start|>assistant\n"
 TEXT = "In 1969, größer als 北京 \U0001f916:\n\n\tdef f(x): return x**2  # <|im_end|> it's\r\n"
-# What AutoTokenizer.from_pretrained(…, gguf_file=…) of transformers 5.24 makes of it, special tokens as text.
+# What AutoTokenizer of transformers 5.24 makes of it, given the file, with special tokens as text.
 IDS = [
-    788, 216, 33, 41, 38, 41, 28, 1665, 7466, 34878, 259, 360, 99, 13223, 230, 241, 16736, 122, 15107, 114, 240, 42, 1116, 197,
-    1604, 275, 24, 104, 727, 1003, 1792, 828, 34, 216, 907, 2067, 108, 306, 79, 486, 108, 46, 357, 506, 2738,
+    788, 216, 33, 41, 38, 41, 28, 1665, 7466, 34878, 259, 360, 99, 13223, 230, 241,
+    16736, 122, 15107, 114, 240, 42, 1116, 197, 1604, 275, 24, 104, 727, 1003, 1792, 828,
+    34, 216, 907, 2067, 108, 306, 79, 486, 108, 46, 357, 506, 2738,
 ]  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def command(run: Path, out: Path, kind: str, dry_run: bool, as_json: bool) -> No
     export = planned_export(run, kind)
     if not dry_run:
         export.write(out)
-    weights_bytes = 4 * export.num_parameters
+    weights_bytes, files = 4 * export.num_parameters, ["model.safetensors", *export.files]
     result = {
         "folder": out,
         "format": kind,
@@ -46,7 +46,7 @@ def command(run: Path, out: Path, kind: str, dry_run: bool, as_json: bool) -> No
         "parameters": export.num_parameters,
         "weights_bytes": weights_bytes,
         "tensors": len(export.shapes),
-        "files": ["model.safetensors", *export.files],
+        "files": files,
         "written": not dry_run,
     }
 
@@ -58,7 +58,7 @@ def command(run: Path, out: Path, kind: str, dry_run: bool, as_json: bool) -> No
                 f"{'would write' if dry_run else 'written':<14}{out}",
                 f"{'model':<14}{export.architecture or 'by our own names'} ({what})",
                 f"{'from':<14}{averaged} of {export.checkpoint}",
-                f"{'files':<14}{', '.join(result['files'])}",
+                f"{'files':<14}{', '.join(files)}",
             ]
         )
 
