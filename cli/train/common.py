@@ -63,20 +63,20 @@ def _emit_outcome(outcome: Outcome, as_json: bool, next_command: str) -> None:
         "weights": outcome.weights,
         "loss": outcome.loss,
         "held_out_loss": outcome.held_out_loss,
-        "samples_per_s": outcome.samples_per_s,
+        **outcome.figures,
+        **outcome.rates,
         "skipped": outcome.skipped,
         "substituted": outcome.substituted,
         "next": next_command,
     }
 
     def text() -> str:
-        held_out = "none" if outcome.held_out_loss is None else f"{outcome.held_out_loss:.4f}"
-        loss = "none" if outcome.loss is None else f"{outcome.loss:.4f}"
+        measured = {"final loss": outcome.loss, "held-out loss": outcome.held_out_loss, **outcome.figures}
         lines = [
-            f"final loss      {loss}",
-            f"held-out loss   {held_out}",
-            f"checkpoint      {outcome.checkpoint}",
+            f"{name.replace('_', ' '):<15} {'none' if value is None else f'{value:.4f}'}"
+            for name, value in measured.items()
         ]
+        lines.append(f"checkpoint      {outcome.checkpoint}")
         replaced = sum(outcome.substituted.values())
         if outcome.skipped:
             lines.append(f"skipped         {counted(outcome.skipped, 'step')} whose gradient was not finite")
