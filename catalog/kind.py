@@ -24,6 +24,7 @@ from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 if TYPE_CHECKING:
     from robot_foundry.catalog.opened import OpenMixture, OpenVersion
+    from robot_foundry.catalog.selection import SelectionSpec
     from robot_foundry.catalog.validation.tasks import Validator
 
 MIXTURE = "mixture"
@@ -50,18 +51,29 @@ class Geometry:
     """Where the groups of a version lie, in the order of shards and rows.
 
     `shard_E` numbers shards in the manifest, `start_E` is the first row in the shard, `length_E` the samples;
-    `hash_E` decides on which side of a split a group is: equal for equal content, wherever it lies.
+    `hash_E` decides on which side of a split a group is: equal for equal content, wherever it lies. An entry
+    may stand for several groups that lie one behind the other and are on one side: `count_E` says how many,
+    one each where it is None.
     """
 
     shard_E: NDArray[np.int32]
     start_E: NDArray[np.int64]
     length_E: NDArray[np.int64]
     hash_E: NDArray[np.uint64]
+    count_E: NDArray[np.int64] | None = None
 
-    def take(self, group_n: NDArray[np.int64]) -> Geometry:
-        """That of the groups with these numbers, in their order."""
+    @property
+    def num_groups(self) -> int:
+        return len(self.hash_E) if self.count_E is None else int(self.count_E.sum())
+
+    def take(self, entry_n: NDArray[np.integer | np.bool_]) -> Geometry:
+        """That of the entries with these numbers, in their order, or of those for which it is True."""
         return Geometry(
-            self.shard_E[group_n], self.start_E[group_n], self.length_E[group_n], self.hash_E[group_n]
+            self.shard_E[entry_n],
+            self.start_E[entry_n],
+            self.length_E[entry_n],
+            self.hash_E[entry_n],
+            None if self.count_E is None else self.count_E[entry_n],
         )
 
 
@@ -104,15 +116,19 @@ class Kind(Protocol):
 
     # How a version is selected from, and mixed with others.
 
-    def geometry(self, opened: OpenVersion) -> Geometry:
-        """Where the groups lie."""
+    def geometry(self, opened: OpenVersion, spec: SelectionSpec | None) -> Geometry:
+        """Where the groups lie, for a selection by `spec`; None asks for each group by itself.
+
+        Entries may stand for several groups where `spec` holds or leaves out whole groups, by their hashes
+        alone, and decides alike of all of an entry.
+        """
         ...
 
     def conditions(self, opened: OpenVersion, where: str) -> tuple[str, Mapping[str, pa.Table]]:
         """What the SQL condition `where` is on: a query over the tables that come with it.
 
         It gives a row for each group, with the columns that can be asked of, and `_row`, the group's number
-        in the geometry.
+        in the geometry of groups by themselves.
         """
         ...
 

@@ -111,8 +111,9 @@ class Selection:
     @classmethod
     def of(cls, opened: OpenVersion, spec: SelectionSpec) -> Selection:
         """The rows of a version; NothingSelected where there are none. `OpenVersion.select` keeps it."""
-        kind, version, groups = opened.kind, opened.version, opened.geometry
+        kind, version = opened.kind, opened.version
         check_flags(spec.skip, kind.flags)
+        groups = kind.geometry(opened, spec)
         if spec.where is not None:
             groups = groups.take(_matching(opened, spec.where))
         if not groups.length_E.any():
@@ -120,10 +121,10 @@ class Selection:
         begin_E, end_E = rows_of_split(spec, groups.hash_E, groups.length_E)
         kept = end_E > begin_E
         if not kept.any():
-            raise _nothing_held_out(kind, version, spec, len(kept))
-        start_E = groups.start_E[kept]
-        spans = groups.shard_E[kept], start_E + begin_E[kept], start_E + end_E[kept]
-        num_groups = len(start_E)
+            raise _nothing_held_out(kind, version, spec, groups.num_groups)
+        chosen = groups.take(kept)
+        spans = chosen.shard_E, chosen.start_E + begin_E[kept], chosen.start_E + end_E[kept]
+        num_groups = chosen.num_groups
         if spec.skip:
             spans, num_groups = _unflagged(opened, spec.skip, spans)
             if not num_groups:
