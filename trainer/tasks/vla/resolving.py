@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from robot_foundry.normalization.representation import base_axes_note
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
+from robot_foundry.trainer.tasks.origin import found_origin
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
-from robot_foundry.trainer.tasks.vla.origin import find_origin
+from robot_foundry.trainer.tasks.vla.origin import Origin
 from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
 from robot_foundry.trainer.tasks.vla.vla_task import VLATask
 from robot_foundry.windows.mixtures import warnings_for, window_rows
@@ -24,4 +25,4 @@ def resolve_vla(config: VLATaskConfig) -> VLATask:
     task = VLATask(config, opened, spaces, tuple(warnings))
     if config.init.weights is None:
         return task
-    return replace(task, origin=find_origin(config.init.weights, task.run_dir))
+    return replace(task, origin=found_origin(Origin.find, config.init.weights, task.run_dir))
