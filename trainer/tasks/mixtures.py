@@ -55,14 +55,23 @@ def mixture_problems(mixture: MixtureSettings, batch: BatchSettings) -> Iterator
 
 
 def find_mixture(
-    data: MixtureSettings, samples: SampleSettings, gap: Callable[[OpenMixture], int]
+    data: MixtureSettings,
+    samples: SampleSettings,
+    *,
+    kind: str,
+    source: str,
+    gap: Callable[[OpenMixture], int] | None = None,
 ) -> OpenMixture:
-    """The training split of what `data` names; reads the store, writes nothing.
+    """The training split of what `data` names, of data of that kind; reads the store, writes nothing.
 
-    `gap` says how many samples lie between the splits of a group that is held out in part.
+    `source` says for a user where data of the kind comes from. `gap` says how many samples lie between the splits of a group that is held out in part; without it groups
+    are held out whole.
     """
     versions = OpenVersions(as_store(data.store))
     weights = mix_weights(data)
+    for ref in weights:
+        if (held := versions.open(ref).kind.name) != kind:
+            raise UsageError(f"data.mix: '{ref}' is of the kind {held}, this trains on {kind}", hint=source)
     _check_held_out(versions, weights, data)
     split_by = data.split_by or SPLIT_BY[0]
     return make_mixture(
@@ -70,7 +79,7 @@ def find_mixture(
         weights,
         split_by=split_by,
         val_fraction=data.val_fraction or DEFAULT_FRACTION,
-        gap=gap(make_mixture(versions, weights)) if split_by == "time" else None,
+        gap=gap(make_mixture(versions, weights)) if gap is not None and split_by == "time" else None,
         skip=samples.skipped,
     )
 

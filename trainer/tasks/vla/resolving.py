@@ -17,7 +17,10 @@ from robot_foundry.windows.mixtures import warnings_for, window_rows
 def resolve_vla(config: VLATaskConfig) -> VLATask:
     """Find the mixture and its spaces; reads the store, writes nothing."""
     data, window = config.data, config.data.window
-    opened = find_mixture(data, window, gap=lambda mixture: window_rows(mixture, window.timing))
+    opened = find_mixture(
+        data, window, kind="robot", source="foundry-data ingest makes datasets of recordings of robots",
+        gap=lambda mixture: window_rows(mixture, window.timing),
+    )  # fmt: skip
     spaces = mixture_spaces(opened, config)
     warnings = warnings_for(opened, mix_weights(data), timing=window.timing)
     for dataset in spaces.datasets:
