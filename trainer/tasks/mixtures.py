@@ -64,8 +64,8 @@ def find_mixture(
 ) -> OpenMixture:
     """The training split of what `data` names, of data of that kind; reads the store, writes nothing.
 
-    `source` says for a user where data of the kind comes from. `gap` says how many samples lie between the splits of a group that is held out in part; without it groups
-    are held out whole.
+    `source` says for a user where data of the kind comes from. `gap` says how many samples lie between the
+    splits of a group that is held out in part; without it groups are held out whole.
     """
     versions = OpenVersions(as_store(data.store))
     weights = mix_weights(data)
