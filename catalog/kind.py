@@ -36,7 +36,12 @@ ROOMS: dict[str, Mapping[str, str]] = {
         "catalog": "robot_foundry.catalog.robot",
         "ingest": "robot_foundry.ingest.robot",
         "loader": "robot_foundry.loader.robot",
-    }
+    },
+    "tokens": {
+        "catalog": "robot_foundry.catalog.tokens",
+        "ingest": "robot_foundry.ingest.tokens",
+        "loader": "robot_foundry.loader.tokens",
+    },
 }
 
 
@@ -83,8 +88,9 @@ class Kind(Protocol):
     name          as manifests have it
     groups        the plural of what is held out whole: 'episodes'; `samples` of what is counted: 'frames'.
                   A manifest counts both by these names, and those of a shard as num_<groups>, num_<samples>
-    tables        names of the tables of a version, of which the one named as `groups` has a row for each, and
-                  a column num_<samples>; `shard_tables` of those of each shard, <table>/<shard key>
+    left_out      what else a manifest counts of the source: groups that are not there for another reason than
+                  that they cannot be read
+    tables        names of the tables of a version; `shard_tables` of those of each shard, <table>/<shard key>
     flags         names of what may be said of a sample, so that a selection can leave it out
     """
 
@@ -96,6 +102,9 @@ class Kind(Protocol):
 
     @property
     def samples(self) -> str: ...
+
+    @property
+    def left_out(self) -> tuple[str, ...]: ...
 
     @property
     def tables(self) -> tuple[str, ...]: ...

@@ -185,14 +185,19 @@ def rows_of_split(
         if spec.split == "train":
             return begin_E, np.where(whole_E, length_E, train_E)
         return np.where(whole_E, length_E, length_E - val_E), end_E
-    # hash / 2⁶⁴ < fraction, in integers: hash < bound, where the bound may be 2⁶⁴ itself.
-    bound = -(-(spec.fraction.numerator << 64) // spec.fraction.denominator)
-    held_out_E = np.zeros(len(hash_E), bool) if bound == 0 else hash_E <= np.uint64(bound - 1)
+    held_out_E = is_below(spec.fraction, hash_E)
     filled_E = length_E > 0
     if held_out_E[filled_E].all():
         held_out_E &= hash_E != hash_E[filled_E].max()
     chosen_E = held_out_E if spec.split == "val" else ~held_out_E
     return begin_E, np.where(chosen_E, end_E, 0)
+
+
+def is_below(fraction: Fraction, hash_E: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which hashes, as parts of 2⁶⁴, are less than `fraction`, exactly."""
+    # In integers: hash < bound, where the bound may be 2⁶⁴ itself.
+    bound = -(-(fraction.numerator << 64) // fraction.denominator)
+    return np.zeros(len(hash_E), bool) if bound == 0 else hash_E <= np.uint64(bound - 1)
 
 
 Spans = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]  # shard, first row, row after the last

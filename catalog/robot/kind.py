@@ -49,6 +49,7 @@ class RobotKind:
     name: str = "robot"
     groups: str = "episodes"
     samples: str = "frames"
+    left_out: tuple[str, ...] = ()
     tables: tuple[str, ...] = tuple(_COLUMNS)
     shard_tables: tuple[str, ...] = ("frames",)
     flags: tuple[str, ...] = FLAGS

@@ -29,6 +29,7 @@ class LinesKind:
     name: str = "lines"
     groups: str = "documents"
     samples: str = "lines"
+    left_out: tuple[str, ...] = ()
     tables: tuple[str, ...] = ("documents",)
     shard_tables: tuple[str, ...] = ("lines",)
     flags: tuple[str, ...] = ("blank",)
