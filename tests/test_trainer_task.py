@@ -161,9 +161,8 @@ class Task:
     def open_stream(self, split: str, ranks: Ranks) -> Stream:
         if split == "held_out" and self.config.run.eval_every is None:
             raise NothingSelected("there are no numbers to hold out")
-        return Stream(
-            split, Preparation(lambda rows: Numbers(rows.x_BW * self.scale), self.accumulate(split))
-        )
+        accumulate = self.config.run.accumulate if split == "train" else 1
+        return Stream(split, Preparation(lambda rows: Numbers(rows.x_BW * self.scale), accumulate=accumulate))
 
     @property
     def held_out_samples(self) -> int:
@@ -173,9 +172,6 @@ class Task:
         """Among them the squared error of each of the numbers, of which a row has several."""
         assert sums.counts["sum"] == 2 * sums.counts["sign"] == self.held_out_samples
         return {"square": sums.losses["sum"] / sums.sizes["numbers"], "numbers": sums.sizes["numbers"]}
-
-    def accumulate(self, split: str) -> int:
-        return self.config.run.accumulate if split == "train" else 1
 
     def files(self) -> dict[str, str]:
         return {"scale.json": json.dumps({"scale": self.scale})}

@@ -158,7 +158,7 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Subst
         begun.streams.get(HELD_OUT),
         replaced,
         ranks,
-        begun.measured.held_out_samples,
+        begun.measured.held_out_samples if HELD_OUT in begun.streams else 0,
         task.config.global_batch,
         run.precision,
         begun.measured.figures,

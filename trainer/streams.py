@@ -75,10 +75,13 @@ class Preparation:
     """From a rank's batch to what the loop takes; a function of the batch alone, that any thread may call."""
 
     inputs_of: Callable[[Any], Inputs]
+    taken: Callable[[Any], Rows] | None = None  # what of a batch is used, where it is not all
     accumulate: int = 1  # microbatches
     pinned: bool = False  # whether the inputs go to a GPU
 
     def __call__(self, batch: Rows) -> Prepared:
+        if self.taken is not None:
+            batch = self.taken(batch)
         size, rest = divmod(len(batch), self.accumulate)
         if rest:
             raise FoundryError(
