@@ -116,7 +116,7 @@ def cut(path: Path, place: int) -> None:
 def test_a_damaged_page_is_replaced_by_other_rows_and_told(
     store: Store, damage: Callable[[Path, int], None]
 ) -> None:
-    steps = range(30)
+    steps = range(20)
     with open_rows(store) as loader:
         whole = contents([loader.batch(b) for b in steps])
         count = loader.counts()[0]
