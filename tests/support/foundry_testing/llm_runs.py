@@ -7,7 +7,6 @@ from pathlib import Path
 from foundry_testing.small_corpus import small_corpus
 from foundry_testing.tokens import write_tokens
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tokens.schema import Schema
 from robot_foundry.catalog.tokens.tokenizers import keep
 from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 from robot_foundry.trainer.outcome import Outcome
@@ -25,17 +24,15 @@ TINY = (
     "run.log_every=1",
     "run.eval_samples=8",
 )
-BYTES = ByteTokenizer()
-SCHEMA = Schema(BYTES.id, BYTES.size, BYTES.start, BYTES.end, BYTES.pad)
 
 
 def make_store(path: Path) -> Store:
     """A store with two datasets of tokens of bytes: 'tales' of 60 documents in two shards, 'notes' of 20."""
     store = Store(path)
-    keep(store, BYTES)
+    keep(store, ByteTokenizer())
     tales = small_corpus(60, longest=6)
-    write_tokens(store, "tales", [tales[:40], tales[40:]], schema=SCHEMA, block_tokens=1000)
-    write_tokens(store, "notes", [small_corpus(20, seed=1, longest=2)], schema=SCHEMA)
+    write_tokens(store, "tales", [tales[:40], tales[40:]], block_tokens=1000)
+    write_tokens(store, "notes", [small_corpus(20, seed=1, longest=2)])
     return store
 
 
