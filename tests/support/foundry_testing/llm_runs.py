@@ -26,12 +26,16 @@ TINY = (
 )
 
 
+def tales() -> list[str]:
+    """The documents of 'tales'."""
+    return small_corpus(60, longest=6)
+
+
 def make_store(path: Path) -> Store:
     """A store with two datasets of tokens of bytes: 'tales' of 60 documents in two shards, 'notes' of 20."""
     store = Store(path)
     keep(store, ByteTokenizer())
-    tales = small_corpus(60, longest=6)
-    write_tokens(store, "tales", [tales[:40], tales[40:]], block_tokens=1000)
+    write_tokens(store, "tales", [tales()[:40], tales()[40:]], block_tokens=1000)
     write_tokens(store, "notes", [small_corpus(20, seed=1, longest=2)])
     return store
 

@@ -10,7 +10,7 @@ from robot_foundry.loader.tokens.rows import RowSpec
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.sizes import llm_problems
 from robot_foundry.trainer.optim.optimizers import OptimConfig, optim_problems
-from robot_foundry.trainer.recipes.ranges import at_least, choice
+from robot_foundry.trainer.recipes.ranges import choice
 from robot_foundry.trainer.settings import RunConfig, run_problems
 from robot_foundry.trainer.tasks.mixtures import BatchSettings, MixtureSettings, mixture_problems
 from robot_foundry.trainer.tasks.origin import InitSettings, init_problems
@@ -65,7 +65,6 @@ def problems(config: LLMTaskConfig) -> Iterator[str]:
     """One line for every value that is out of range or does not fit another."""
     data = config.data
     yield from mixture_problems(data, data)
-    yield from at_least(1, "data.rows", data.rows, "length")
     if data.split_by not in (None, SPLIT_BY[0]):
         yield f"data.split_by: documents are held out whole, leave it out; it is '{data.split_by}'"
     yield from llm_problems(config.model)
