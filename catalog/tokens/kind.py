@@ -33,10 +33,10 @@ class TokensKind:
     name: str = "tokens"
     groups: str = "documents"
     samples: str = "tokens"
+    left_out: tuple[str, ...] = ()
     tables: tuple[str, ...] = ("blocks",)
     shard_tables: tuple[str, ...] = ("documents", "pages")
     flags: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
 
     def read_schema(self, obj: Mapping[str, Any], where: str) -> Schema:
         return Schema.from_json(obj, where)
