@@ -17,6 +17,7 @@ from robot_foundry.runtime.errors import FoundryError
 if TYPE_CHECKING:
     from gguf import GGUFReader
 
+GGUF_SUFFIX = ".gguf"
 _CONTROL, _USER_DEFINED = 3, 4  # types of tokens
 _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 _GPT2 = {**_BYTES, "use_regex": True}
@@ -52,16 +53,6 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-@dataclass(frozen=True)
-class GgufTokenizer:
-    """`tokenizer_json` is what a Hugging Face tokenizer.json holds; the ids may be unstated."""
-
-    tokenizer_json: Mapping[str, Any]
-    start: int | None
-    end: int | None
-    pad: int | None
-
-
 def open_gguf(path: Path) -> GGUFReader:
     """FoundryError if it is damaged, or if the package that reads it is not installed."""
     try:
@@ -86,13 +77,12 @@ def metadata(reader: GGUFReader, path: Path) -> dict[str, Any]:
         return {name: field.contents() for name, field in reader.fields.items()}
 
 
-def gguf_tokenizer(path: Path) -> GgufTokenizer:
-    """The tokenizer in a GGUF. FoundryError unless it is byte-level BPE by one of `RULES`."""
-    return tokenizer_of(metadata(open_gguf(path), path), path)
+def gguf_tokenizer(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """What tokenizer.json and tokenizer_config.json would say of the tokenizer in a GGUF.
 
-
-def tokenizer_of(stated: Mapping[str, Any], path: Path) -> GgufTokenizer:
-    """The same of metadata that was read already."""
+    FoundryError unless it is byte-level BPE by one of `RULES`.
+    """
+    stated = metadata(open_gguf(path), path)
     kind, name = stated.get("tokenizer.ggml.model"), stated.get("tokenizer.ggml.pre", "default")
     if kind != "gpt2" or name not in RULES:
         what = f"is {kind!r}, not byte-level BPE" if kind != "gpt2" else f"cuts text by the rule {name!r}"
@@ -106,12 +96,10 @@ def tokenizer_of(stated: Mapping[str, Any], path: Path) -> GgufTokenizer:
         raise FoundryError(f"{path}: tokenizer.ggml.token_type must name a type for each of the tokens")
     if len(set(token)) != len(token):
         raise FoundryError(f"{path}: tokenizer.ggml.tokens holds a token twice")
-    return GgufTokenizer(
-        _tokenizer_json(RULES[name], token, merge, kinds),
-        start=_id_of(stated, "bos", len(token), path),
-        end=_id_of(stated, "eos", len(token), path),
-        pad=_id_of(stated, "padding", len(token), path),
-    )
+    roles = {"bos_token": "bos", "eos_token": "eos", "pad_token": "padding"}
+    ids = {role: _id_of(stated, key, len(token), path) for role, key in roles.items()}
+    config = {role: token[id] for role, id in ids.items() if id is not None}
+    return _tokenizer_json(RULES[name], token, merge, kinds), config
 
 
 @contextmanager
@@ -158,8 +146,8 @@ def _texts(stated: Mapping[str, Any], key: str, path: Path) -> list[str]:
     return texts
 
 
-def _id_of(stated: Mapping[str, Any], role: str, size: int, path: Path) -> int | None:
-    key = f"tokenizer.ggml.{role}_token_id"
+def _id_of(stated: Mapping[str, Any], key: str, size: int, path: Path) -> int | None:
+    key = f"tokenizer.ggml.{key}_token_id"
     id = stated.get(key)
     if id is not None and (type(id) is not int or not 0 <= id < size):
         raise FoundryError(f"{path}: {key} must be an id of its {size} tokens, not {id}")

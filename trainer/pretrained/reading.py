@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.files import content_hash
+from robot_foundry.shards.tokens.gguf import GGUF_SUFFIX
 from robot_foundry.trainer.models.llm import LLM, LLMConfig
+from robot_foundry.trainer.models.sizes import llm_problems
 from robot_foundry.trainer.pretrained import families, gguf_models, names
 from robot_foundry.trainer.pretrained.tensor_files import Gguf, Safetensors, Shape, TensorFiles
 from robot_foundry.trainer.pretrained.values import read_values
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
-GGUF_SUFFIX = ".gguf"
 _FREQUENCIES = re.compile(r".*\.rotary_emb\.inv_freq")
 
 
@@ -134,6 +135,8 @@ def _mapped(
         raise FoundryError(
             f"{path} says it has {config.decoder.depth} layers, and holds {len(tensors.shapes)} tensors"
         )
+    if problems := list(llm_problems(config)):
+        raise FoundryError(f"{path} describes no model: {'; '.join(problems)}")
     ours = parameter_shapes(config)
     source_of = {name: names.name_in(dialect, name) for name in ours}
     back = {there: name for name, there in source_of.items()}

@@ -97,9 +97,10 @@ class Gguf:
 
 
 def safetensors(path: Path) -> ModuleType:
-    """The package of that name. FoundryError if it is not installed, for which `path` would be used."""
+    """The package that reads and writes `path`. FoundryError if it is not installed."""
     try:
         import safetensors
+        import safetensors.torch
     except ImportError as error:
         raise FoundryError(
             f"{path} needs the package safetensors, which is not installed",
