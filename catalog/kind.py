@@ -37,6 +37,11 @@ ROOMS: dict[str, Mapping[str, str]] = {
         "ingest": "robot_foundry.ingest.robot",
         "loader": "robot_foundry.loader.robot",
     },
+    "text": {
+        "catalog": "robot_foundry.catalog.text",
+        "ingest": "robot_foundry.ingest.text",
+        "loader": "robot_foundry.loader.text",
+    },
     "tokens": {
         "catalog": "robot_foundry.catalog.tokens",
         "ingest": "robot_foundry.ingest.tokens",

@@ -18,7 +18,7 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.table_file import MeasuredFile, TableFile
 from robot_foundry.catalog.tables import save_table, table_digest, write_table
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.kind import CachedTable, IngestKind, MadeTables, Shard, VersionTables
+from robot_foundry.ingest.kind import CachedTable, DerivedKind, MadeTables, Shard, VersionTables
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.parallel import Workers
@@ -36,7 +36,7 @@ class Request:
     store: Store
     dataset: str
     build_id: str
-    kind: IngestKind
+    kind: DerivedKind
     asked: Any
     provenance: Mapping[str, Any]
     refused: tuple[Quarantined, ...]  # what no tar holds

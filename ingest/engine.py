@@ -133,7 +133,7 @@ class _Job:
 def _run(job: _Job, *, dry_run: bool) -> Report:
     with ExitStack() as until_done:
         if job.options.ray_address is not None:
-            until_done.enter_context(_seen_by_all(job))
+            until_done.enter_context(_source_seen_by_all(job))
         options = job.options
         fingerprints = Fingerprints(job.files.root, job.store.storage, job.workers, options.fingerprint)
         is_all_written = options.limit is None and not dry_run
@@ -211,22 +211,29 @@ def _compared(job: _Job, listing: Listing) -> Listing:
 
 
 @contextmanager
-def _seen_by_all(job: _Job) -> Iterator[None]:
+def _source_seen_by_all(job: _Job) -> Iterator[None]:
     """Have the nodes of a cluster checked for a local source and a local store before they work."""
     if not is_remote(job.files.root):
         first = job.files.statuses[:1]
         job.workers.require({str(Path(job.files.root, file.path)): file.size for file in first})
+    with seen_by_all(job.store, job.workers):
+        yield
+
+
+@contextmanager
+def seen_by_all(store: Store, workers: Workers) -> Iterator[None]:
+    """Have the nodes of a cluster, if there is one, checked for a local store before they work."""
     probe = f"cache/probes/{secrets.token_hex(8)}"
-    local = job.store.storage.local_path(probe)
-    if local is None:
+    local = store.storage.local_path(probe)
+    if local is None or not workers.on_cluster:
         yield
         return
-    job.store.storage.write(probe, b"probe")
-    job.workers.require({str(local): len(b"probe")})
+    store.storage.write(probe, b"probe")
+    workers.require({str(local): len(b"probe")})
     try:
         yield
     finally:
-        job.store.storage.delete(probe)
+        store.storage.delete(probe)
 
 
 def _look(job: _Job, fingerprints: Fingerprints) -> tuple[list[SourceFile], Listing | None]:

@@ -217,28 +217,60 @@ class Remapping(Protocol):
         ...
 
 
-class IngestKind(Protocol):
-    """The ingest's face of a kind.
+class DerivedKind(Protocol):
+    """The ingest's face of a kind as far as it follows from tars.
 
     name            as manifests have it
-    unit            what a user calls a unit of a source: 'demonstration'
     tables_version  raised when other tables follow from the same tars
     remapping       None where tables follow from the tars alone
 
-    A spec is one that `read_spec` gave, a block one that `survey` gave.
+    A block is one that `survey` gave.
     """
 
     @property
     def name(self) -> str: ...
 
     @property
-    def unit(self) -> str: ...
-
-    @property
     def tables_version(self) -> int: ...
 
     @property
     def remapping(self) -> Remapping | None: ...
+
+    def survey(self, tar: ShardReader) -> tuple[tuple[SurveyedBlock, ...], tuple[str, ...]]:
+        """The blocks of a shard in the order of its rows, and the keys of their segments."""
+        ...
+
+    def survey_to_json(self, block: Any) -> list[Any]: ...
+
+    def survey_from_json(self, values: list[Any]) -> SurveyedBlock: ...
+
+    def interned(self, block: Any, one: Callable[[Any], Any]) -> SurveyedBlock:
+        """The block with all that others have too passed through `one`, so that memory holds it once."""
+        ...
+
+    def version_tables(self, asked: Any, blocks: Sequence[Any]) -> AbstractContextManager[VersionTables]:
+        """The tables of a version of these blocks, in the order of its shards."""
+        ...
+
+    def shard_tables(self, task: Any) -> MadeTables:
+        """The tables of the shard of a `VersionTables.task`; all of them lie in the cache afterwards."""
+        ...
+
+    def warnings(self, provenance: Mapping[str, Any]) -> tuple[str, ...]:
+        """A sentence on all that a user should know of how a version was made."""
+        ...
+
+
+class IngestKind(DerivedKind, Protocol):
+    """The ingest's face of a kind that is made of sources.
+
+    unit  what a user calls a unit of a source: 'demonstration'
+
+    A spec is one that `read_spec` gave.
+    """
+
+    @property
+    def unit(self) -> str: ...
 
     def read_spec(self, values: Any, where: str) -> SourceSpec:
         """The spec in parsed YAML or JSON; UsageError names every problem in it."""
@@ -270,36 +302,12 @@ class IngestKind(Protocol):
         """
         ...
 
-    def survey(self, tar: ShardReader) -> tuple[tuple[SurveyedBlock, ...], tuple[str, ...]]:
-        """The blocks of a shard in the order of its rows, and the keys of their segments."""
-        ...
-
-    def survey_to_json(self, block: Any) -> list[Any]: ...
-
-    def survey_from_json(self, values: list[Any]) -> SurveyedBlock: ...
-
-    def interned(self, block: Any, one: Callable[[Any], Any]) -> SurveyedBlock:
-        """The block with all that others have too passed through `one`, so that memory holds it once."""
-        ...
-
     def preview(self, spec: Any, units: Sequence[Unit], source_bytes: int) -> Preview:
         """What a run would make of these units, from their headers and some of the samples of one."""
         ...
 
     def asked(self, spec: Any) -> Any:
         """What the spec asks of the tables."""
-        ...
-
-    def version_tables(self, asked: Any, blocks: Sequence[Any]) -> AbstractContextManager[VersionTables]:
-        """The tables of a version of these blocks, in the order of its shards."""
-        ...
-
-    def shard_tables(self, task: Any) -> MadeTables:
-        """The tables of the shard of a `VersionTables.task`; all of them lie in the cache afterwards."""
-        ...
-
-    def warnings(self, provenance: Mapping[str, Any]) -> tuple[str, ...]:
-        """A sentence on all that a user should know of how a version was made."""
         ...
 
     def advice(self, schema: Any) -> list[str]:
@@ -309,10 +317,11 @@ class IngestKind(Protocol):
 
 def kind_of(spec: SourceSpec) -> IngestKind:
     """The kind of what a spec makes, which its layout decides."""
-    return kind_named(LAYOUTS[spec.layout].kind)
+    named: IngestKind = face(LAYOUTS[spec.layout].kind, "ingest")
+    return named
 
 
-def kind_named(name: str) -> IngestKind:
-    """The ingest's face of a kind."""
-    named: IngestKind = face(name, "ingest")
+def kind_named(name: str) -> DerivedKind:
+    """The ingest's face of a kind, be it made of sources or of other versions."""
+    named: DerivedKind = face(name, "ingest")
     return named

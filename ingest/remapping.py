@@ -15,7 +15,7 @@ from robot_foundry.catalog.tars import lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors
 from robot_foundry.ingest.engine import DEFAULTS, Options
-from robot_foundry.ingest.kind import IngestKind, Remapping, Shard, kind_named, kind_of
+from robot_foundry.ingest.kind import DerivedKind, Remapping, Shard, kind_named, kind_of
 from robot_foundry.ingest.plan import INGEST_VERSION
 from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.spec.spec import SourceSpec
@@ -92,7 +92,7 @@ def run(
         return _remap(opened, version, base, mapping, build_id, options, workers)
 
 
-def _remapping(version: Version, base: Manifest) -> tuple[IngestKind, Remapping]:
+def _remapping(version: Version, base: Manifest) -> tuple[DerivedKind, Remapping]:
     """The kind of a version, and how it is remapped. UsageError if it is not."""
     kind = kind_named(base.holds.name)
     if base.kind == MIXTURE or kind.remapping is None:
@@ -153,7 +153,7 @@ def _version(store: Store, reference: str | Version) -> Version:
     return reference if isinstance(reference, Version) else resolve_reference(store, reference)
 
 
-def _build_id(base: Manifest, kind: IngestKind, mapping: dict[str, Any]) -> str:
+def _build_id(base: Manifest, kind: DerivedKind, mapping: dict[str, Any]) -> str:
     return digest_of(
         {
             "remap": [INGEST_VERSION, kind.tables_version],
@@ -164,7 +164,7 @@ def _build_id(base: Manifest, kind: IngestKind, mapping: dict[str, Any]) -> str:
     )
 
 
-def _shards(store: Store, kind: IngestKind, base: Manifest, workers: Workers) -> list[Shard]:
+def _shards(store: Store, kind: DerivedKind, base: Manifest, workers: Workers) -> list[Shard]:
     read = partial(_survey, kind, store, base.dataset)
     keys = [shard.key for shard in base.shards]
     pool = Interned(kind)
@@ -175,5 +175,5 @@ def _shards(store: Store, kind: IngestKind, base: Manifest, workers: Workers) ->
     return [by_index[index] for index in range(len(keys))]
 
 
-def _survey(kind: IngestKind, store: Store, dataset: str, shard_key: str) -> Shard:
+def _survey(kind: DerivedKind, store: Store, dataset: str, shard_key: str) -> Shard:
     return cached_survey(kind, store, dataset, shard_key) or survey(kind, store, dataset, shard_key)

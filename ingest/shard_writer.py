@@ -43,9 +43,6 @@ class ShardTask:
     def kind(self) -> IngestKind:
         return kind_of(self.spec)
 
-    def index_path(self, shard_key: str) -> str:
-        return self.store.shard_index(self.dataset, shard_key)
-
 
 def write_shards(tasks: Iterable[ShardTask]) -> Iterator[tuple[PlannedShard, Shard]]:
     """What was planned and the shard of each task in order, written if they are not there yet, whole.
@@ -116,7 +113,7 @@ def _filled(task: ShardTask, at_hand: _AtHand, spare: list[BytesIO]) -> Callable
         return lambda: shard
     refused = []
     with ExitStack() as stack:
-        tar = stack.enter_context(_tar(task, key, spare))
+        tar = stack.enter_context(new_tar(task.store, task.dataset, key, spare))
         for unit in task.planned.units:
             # A unit may fail at its last sample; only whole ones reach the tar.
             with Spool() as spool:
@@ -137,15 +134,16 @@ def _filled(task: ShardTask, at_hand: _AtHand, spare: list[BytesIO]) -> Callable
 
 
 @contextmanager
-def _tar(task: ShardTask, shard_key: str, spare: list[BytesIO] | None = None) -> Iterator[TarWriter]:
+def new_tar(
+    store: Store, dataset: str, shard_key: str, spare: list[BytesIO] | None = None
+) -> Iterator[TarWriter]:
     """A tar to write, which is there with its index if all went well, and else not at all."""
-    storage = task.store.storage
-    with storage.writer(task.store.shard_tar(task.dataset, shard_key)) as file:
+    with store.storage.writer(store.shard_tar(dataset, shard_key)) as file:
         tar = TarWriter(file, spare)
         yield tar
         summary = tar.close()
     kill_point("shard-tar-written")
-    storage.write(task.index_path(shard_key), write_index(summary.members))
+    store.storage.write(store.shard_index(dataset, shard_key), write_index(summary.members))
 
 
 def _existing(task: ShardTask, at_hand: _AtHand) -> Shard:
@@ -187,7 +185,7 @@ def _read(unit: Unit, task: ShardTask, spool: Spool) -> None:
 
     def segment(part: Segment) -> AbstractContextManager[TarWriter] | None:
         is_there = is_whole(task.store, task.dataset, part.shard_key)
-        return None if is_there else _tar(task, part.shard_key)
+        return None if is_there else new_tar(task.store, task.dataset, part.shard_key)
 
     planned = task.planned
     task.kind.write(unit, task.spec, UnitTars(planned.shard_key, planned.segments, spool.add, segment))

@@ -10,7 +10,7 @@ from robot_foundry.catalog.kind import kind_named as catalog_kind
 from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import open_tar
-from robot_foundry.ingest.kind import IngestKind, Shard, Tar
+from robot_foundry.ingest.kind import DerivedKind, Shard, Tar
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.storage.cache import keep, kept
 from robot_foundry.shards.index import read_index, tar_bytes, tar_sha256
@@ -19,7 +19,7 @@ from robot_foundry.shards.index import read_index, tar_bytes, tar_sha256
 class Interned:
     """Keeps one copy of what blocks have in common, so that surveys of many shards fit into memory."""
 
-    def __init__(self, kind: IngestKind) -> None:
+    def __init__(self, kind: DerivedKind) -> None:
         self._kind = kind
         self._copies: dict[bytes, Any] = {}
 
@@ -31,7 +31,7 @@ class Interned:
         return self._copies.setdefault(canonical_json(value), value)
 
 
-def survey(kind: IngestKind, store: Store, dataset: str, shard_key: str) -> Shard:
+def survey(kind: DerivedKind, store: Store, dataset: str, shard_key: str) -> Shard:
     """The shard as its tar tells it. Which units were refused, no tar says."""
     tar = open_tar(store, dataset, shard_key)
     blocks, segment_keys = kind.survey(tar)
@@ -45,7 +45,7 @@ def _tar(store: Store, dataset: str, shard_key: str) -> Tar:
     return Tar(shard_key, tar_sha256(index), tar_bytes(index))
 
 
-def cached_survey(kind: IngestKind, store: Store, dataset: str, shard_key: str) -> Shard | None:
+def cached_survey(kind: DerivedKind, store: Store, dataset: str, shard_key: str) -> Shard | None:
     """The survey that `cache_survey` kept, refusals and all, if it is of the tar that is there."""
     cached = kept(store.storage, _cache_path(shard_key))
     if cached is None:
@@ -62,7 +62,7 @@ def cached_survey(kind: IngestKind, store: Store, dataset: str, shard_key: str) 
     return Shard(shard_key, sha256, num_bytes, blocks, refused, reused=True, segments=segments)
 
 
-def cache_survey(kind: IngestKind, store: Store, shard: Shard) -> None:
+def cache_survey(kind: DerivedKind, store: Store, shard: Shard) -> None:
     """Keep a survey, so that the next run need not open the tar."""
     values = {
         "tar_sha256": shard.tar_sha256,

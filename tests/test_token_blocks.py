@@ -89,10 +89,6 @@ def test_parts_join_in_order() -> None:
     assert (joined.inexact_D == whole.inexact_D).all()
 
 
-def test_ids_take_as_few_bytes_as_the_vocabulary_allows() -> None:
-    assert [blocks.token_dtype(size).str for size in (264, 65536, 65537)] == ["<u2", "<u2", "<u4"]
-
-
 def shard(folder: Path, made: TokenDocuments, size: int = 20_000) -> ShardReader:
     sink = io.BytesIO()
     tar = TarWriter(sink)

@@ -25,7 +25,7 @@ from robot_foundry.catalog.kind import ROOMS, Kind, all_kinds
 from robot_foundry.catalog.manifest import Manifest, read_build, read_manifest
 from robot_foundry.catalog.opened import OpenVersion, OpenVersions
 from robot_foundry.catalog.query import duck
-from robot_foundry.catalog.query.shown import RowTable
+from robot_foundry.catalog.query.shown import Rows, RowTable
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
@@ -151,8 +151,8 @@ class Catalog:
         """The rows of a query. Nothing can be written and no other file read; errors raise UsageError."""
         unknown: list[FoundryError] = []
         with duck.attach(refresh(self.store)) as connection:
-            for name, table in self._in_place(query, unknown):
-                connection.register(name, table)
+            for name, rows in self._in_place(query, unknown):
+                duck.show(connection, name, rows)
             duck.lock_down(connection)
             try:
                 return duck.fetch(connection, query, "query")
@@ -160,7 +160,7 @@ class Catalog:
                 # 'there is no dataset lfit, did you mean lift' says more than 'no table frames_lfit'
                 raise (unknown[0] if unknown else error) from error
 
-    def _in_place(self, query: str, unknown: list[FoundryError]) -> Iterator[tuple[str, pa.Table]]:
+    def _in_place(self, query: str, unknown: list[FoundryError]) -> Iterator[tuple[str, pa.Table | Rows]]:
         """The tables of rows that `query` mentions; `unknown` collects names that may only look like one."""
         text = query.lower()
         if re.search(r"\bruns\b", text):

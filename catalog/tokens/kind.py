@@ -33,6 +33,7 @@ class TokensKind:
     name: str = "tokens"
     groups: str = "documents"
     samples: str = "tokens"
+    left_out: tuple[str, ...] = ()
     tables: tuple[str, ...] = ("blocks",)
     shard_tables: tuple[str, ...] = ("documents", "pages")
     flags: tuple[str, ...] = ()

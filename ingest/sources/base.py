@@ -131,8 +131,8 @@ class Unit:
     take there, by estimate. `alone` is False for one in a file that holds several. `num_samples` is None
     where only reading tells. `encodes` is False if all is stored as the source holds it: then no encoder
     decides its bytes. `texts` is language of the whole unit that another file of the source tells: (kind,
-    text). `whole_file` says that the file is this one unit, whose id is from its path. `dropped` numbers what
-    is left out of a unit that holds many, because units before it hold it too: uint32, little-endian.
+    text). `whole_file` says that the file is this one unit, whose id is from its path. `dropped` are numbers
+    of what it holds and is not to be taken, as little-endian uint32, ascending.
     """
 
     file: SourceFile

@@ -40,8 +40,8 @@ class TextContent:
     shard_bytes: int = 256 * 1024 * 1024
 
     def to_json(self) -> dict[str, Any]:
-        names = {None: ALL, (): NONE}
-        return {**asdict(self), "metadata": names.get(self.metadata, list(self.metadata or ()))}
+        names = ALL if self.metadata is None else list(self.metadata) or NONE
+        return {**asdict(self), "metadata": names}
 
 
 @dataclass(frozen=True)

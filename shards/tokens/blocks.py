@@ -36,6 +36,7 @@ BANDS = (Fraction(1, 1000), Fraction(1, 100), Fraction(1, 20), Fraction(1, 10))
 HEAD, DOCS, PAGES, TOKENS = ".block.json", ".docs.npy", ".pages.npy", ".tokens.npy"
 # A block has so many tokens or more, unless its band has fewer in the shard.
 BLOCK_TOKENS = 1 << 20
+MOST_NAMED = 3
 END, BYTES, HASH, ROW = range(4)  # columns of docs
 
 
@@ -44,7 +45,7 @@ class BlockHead:
     """What a shard says of a block without its tokens.
 
     `tokenizer` is the id of the one that made it, `band` the number of its band, `num_bytes` of the text.
-    Of `num_inexact` documents the tokens do not give back the text.
+    Of `num_inexact` documents the tokens do not give back the text: rows of the first of them are `inexact`.
     """
 
     tokenizer: str
@@ -53,6 +54,7 @@ class BlockHead:
     num_tokens: int
     num_bytes: int
     num_inexact: int
+    inexact: tuple[int, ...]
 
     def to_json(self) -> bytes:
         return canonical_json(asdict(self))
@@ -63,7 +65,7 @@ class BlockHead:
         try:
             obj = json.loads(data)
             check_keys(obj, list(cls.__dataclass_fields__), where)
-            return cls(**obj)
+            return cls(**{**obj, "inexact": tuple(obj["inexact"])})
         except (ValueError, TypeError, FoundryError) as error:
             raise CorruptData(f"{where} is damaged: {error}") from error
 
@@ -192,6 +194,7 @@ def block_members(
         num_tokens=len(documents.token_N),
         num_bytes=int(documents.docs_D4[:, BYTES].sum()),
         num_inexact=int(documents.inexact_D.sum()),
+        inexact=tuple(documents.docs_D4[documents.inexact_D, ROW][:MOST_NAMED].tolist()),
     )
     yield f"{key}{HEAD}", head.to_json()
     yield f"{key}{DOCS}", npy_bytes(f"{key}{DOCS}", documents.docs_D4)

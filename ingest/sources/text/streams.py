@@ -111,7 +111,8 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
         yield from at.given(content)
         data = member.unused_data if member.eof else member.unconsumed_tail
         if member.eof:
-            member = at.end()
+            at.end()
+            member = None
     if member is not None:
         yield from at.given(member.flush())
         if not member.eof:
@@ -133,7 +134,8 @@ def _unzstd(blocks: Iterable[bytes]) -> Iterator[bytes]:
                 yield from at.given(content)
                 data = frame.unused_data if frame.eof else b""
                 if frame.eof:
-                    frame = at.end()
+                    at.end()
+                    frame = None
     if frame is not None:
         raise at.cut()
 
