@@ -38,8 +38,9 @@ class TrainedFiles:
         """
         folder = checkpoint.find(path)
         state = checkpoint.read_json(folder, checkpoint.STATE)
+        config = read_config(folder)
         tokenizer = tokenizers.from_json(checkpoint.read_json(folder, TOKENIZER), str(folder / TOKENIZER))
-        return cls(RunOrigin(folder, state), read_config(folder), tokenizer)
+        return cls(RunOrigin(folder, state), config, tokenizer)
 
 
 @dataclass(frozen=True)
