@@ -65,6 +65,7 @@ class Export:
             _sync(partial / name)
         kill_point("export-written-not-renamed")
         partial.rename(out)
+        _sync(out.parent)
 
 
 def as_safetensors(folder: Path) -> Export:
