@@ -15,7 +15,7 @@ from robot_foundry.catalog.tars import lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors
 from robot_foundry.ingest.engine import DEFAULTS, Options
-from robot_foundry.ingest.kind import IngestKind, Remapping, Shard, kind_named, kind_of
+from robot_foundry.ingest.kind import DerivedKind, Remapping, Shard, kind_named, kind_of
 from robot_foundry.ingest.plan import INGEST_VERSION
 from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.spec.spec import SourceSpec
@@ -86,13 +86,13 @@ def run(
     if earlier is not None and manifest is not None and not lacking_tables(opened, manifest):
         build = read_build(opened, opened.build(base.dataset, build_id))
         report = report_of(opened, earlier, manifest, noop=True, provenance=build["provenance"])
-        check_errors(report.quarantined, options.max_errors)
+        check_errors(report.refused, options.max_errors)
         return report
     with Workers(options.workers, options.ray_address) as workers:
         return _remap(opened, version, base, mapping, build_id, options, workers)
 
 
-def _remapping(version: Version, base: Manifest) -> tuple[IngestKind, Remapping]:
+def _remapping(version: Version, base: Manifest) -> tuple[DerivedKind, Remapping]:
     """The kind of a version, and how it is remapped. UsageError if it is not."""
     kind = kind_named(base.holds.name)
     if base.kind == MIXTURE or kind.remapping is None:
@@ -116,8 +116,8 @@ def _remap(
 ) -> Report:
     kind, remapping = _remapping(version, base)
     shards = _shards(opened, kind, base, workers)
-    held = {group.unit for shard in shards for group in shard.groups}
-    refused = tuple((entry.unit, entry.reason) for entry in base.quarantined if entry.unit not in held)
+    held = {block.unit for shard in shards for block in shard.blocks}
+    refused = tuple(entry for entry in base.quarantined if entry.unit not in held)
     spec = {**dict(base.provenance.get("spec") or {}), "mapping": remapping.to_json(mapping)}
     request = Request(
         store=opened,
@@ -131,7 +131,6 @@ def _remap(
             "remap_of": version.version_id,
             **({} if options.created is None else {"created": options.created}),
         },
-        discovered=base.counts["discovered"],
         refused=refused,
         max_errors=options.max_errors,
     )
@@ -154,7 +153,7 @@ def _version(store: Store, reference: str | Version) -> Version:
     return reference if isinstance(reference, Version) else resolve_reference(store, reference)
 
 
-def _build_id(base: Manifest, kind: IngestKind, mapping: dict[str, Any]) -> str:
+def _build_id(base: Manifest, kind: DerivedKind, mapping: dict[str, Any]) -> str:
     return digest_of(
         {
             "remap": [INGEST_VERSION, kind.tables_version],
@@ -165,7 +164,7 @@ def _build_id(base: Manifest, kind: IngestKind, mapping: dict[str, Any]) -> str:
     )
 
 
-def _shards(store: Store, kind: IngestKind, base: Manifest, workers: Workers) -> list[Shard]:
+def _shards(store: Store, kind: DerivedKind, base: Manifest, workers: Workers) -> list[Shard]:
     read = partial(_survey, kind, store, base.dataset)
     keys = [shard.key for shard in base.shards]
     pool = Interned(kind)
@@ -176,5 +175,5 @@ def _shards(store: Store, kind: IngestKind, base: Manifest, workers: Workers) ->
     return [by_index[index] for index in range(len(keys))]
 
 
-def _survey(kind: IngestKind, store: Store, dataset: str, shard_key: str) -> Shard:
+def _survey(kind: DerivedKind, store: Store, dataset: str, shard_key: str) -> Shard:
     return cached_survey(kind, store, dataset, shard_key) or survey(kind, store, dataset, shard_key)

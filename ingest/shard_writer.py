@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 
+from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import is_whole
 from robot_foundry.ingest.kind import IngestKind, Shard, UnitTars, kind_of
@@ -41,9 +42,6 @@ class ShardTask:
     @property
     def kind(self) -> IngestKind:
         return kind_of(self.spec)
-
-    def index_path(self, shard_key: str) -> str:
-        return self.store.shard_index(self.dataset, shard_key)
 
 
 def write_shards(tasks: Iterable[ShardTask]) -> Iterator[tuple[PlannedShard, Shard]]:
@@ -115,14 +113,14 @@ def _filled(task: ShardTask, at_hand: _AtHand, spare: list[BytesIO]) -> Callable
         return lambda: shard
     refused = []
     with ExitStack() as stack:
-        tar = stack.enter_context(_tar(task, key, spare))
+        tar = stack.enter_context(new_tar(task.store, task.dataset, key, spare))
         for unit in task.planned.units:
             # A unit may fail at its last sample; only whole ones reach the tar.
             with Spool() as spool:
                 try:
                     _read(at_hand.unit(unit), task, spool)
                 except Refused as error:
-                    refused.append((unit.name, error.message))
+                    refused.append(Quarantined(unit.name, error.message))
                     continue
                 for name, data in spool.members():
                     tar.add(name, data)
@@ -136,15 +134,16 @@ def _filled(task: ShardTask, at_hand: _AtHand, spare: list[BytesIO]) -> Callable
 
 
 @contextmanager
-def _tar(task: ShardTask, shard_key: str, spare: list[BytesIO] | None = None) -> Iterator[TarWriter]:
+def new_tar(
+    store: Store, dataset: str, shard_key: str, spare: list[BytesIO] | None = None
+) -> Iterator[TarWriter]:
     """A tar to write, which is there with its index if all went well, and else not at all."""
-    storage = task.store.storage
-    with storage.writer(task.store.shard_tar(task.dataset, shard_key)) as file:
+    with store.storage.writer(store.shard_tar(dataset, shard_key)) as file:
         tar = TarWriter(file, spare)
         yield tar
         summary = tar.close()
     kill_point("shard-tar-written")
-    storage.write(task.index_path(shard_key), write_index(summary.members))
+    store.storage.write(store.shard_index(dataset, shard_key), write_index(summary.members))
 
 
 def _existing(task: ShardTask, at_hand: _AtHand) -> Shard:
@@ -152,14 +151,15 @@ def _existing(task: ShardTask, at_hand: _AtHand) -> Shard:
     cached = cached_survey(task.kind, task.store, task.dataset, task.planned.shard_key)
     if cached is not None:
         return cached
-    held = {group.key for group in survey(task.kind, task.store, task.dataset, task.planned.shard_key).groups}
-    missing = [unit for unit in task.planned.units if unit.key not in held]
-    return _surveyed(
-        task, tuple((unit.name, _reason(at_hand.unit(unit), task)) for unit in missing), reused=True
-    )
+    held = {
+        block.unit for block in survey(task.kind, task.store, task.dataset, task.planned.shard_key).blocks
+    }
+    missing = [unit for unit in task.planned.units if unit.name not in held]
+    refused = (Quarantined(unit.name, _reason(at_hand.unit(unit), task)) for unit in missing)
+    return _surveyed(task, tuple(refused), reused=True)
 
 
-def _surveyed(task: ShardTask, refused: tuple[tuple[str, str], ...], *, reused: bool) -> Shard:
+def _surveyed(task: ShardTask, refused: tuple[Quarantined, ...], *, reused: bool) -> Shard:
     """What the tar holds, read back from it, with the refusals; kept in the cache."""
     held = survey(task.kind, task.store, task.dataset, task.planned.shard_key)
     shard = replace(held, refused=refused, reused=reused)
@@ -185,7 +185,7 @@ def _read(unit: Unit, task: ShardTask, spool: Spool) -> None:
 
     def segment(part: Segment) -> AbstractContextManager[TarWriter] | None:
         is_there = is_whole(task.store, task.dataset, part.shard_key)
-        return None if is_there else _tar(task, part.shard_key)
+        return None if is_there else new_tar(task.store, task.dataset, part.shard_key)
 
     planned = task.planned
     task.kind.write(unit, task.spec, UnitTars(planned.shard_key, planned.segments, spool.add, segment))

@@ -7,36 +7,37 @@ from dataclasses import replace
 from typing import Any
 
 from robot_foundry.catalog.kind import kind_named as catalog_kind
+from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import open_tar
-from robot_foundry.ingest.kind import IngestKind, Shard, Tar
+from robot_foundry.ingest.kind import DerivedKind, Shard, Tar
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.storage.cache import keep, kept
 from robot_foundry.shards.index import read_index, tar_bytes, tar_sha256
 
 
 class Interned:
-    """Keeps one copy of what groups have in common, so that surveys of many shards fit into memory."""
+    """Keeps one copy of what blocks have in common, so that surveys of many shards fit into memory."""
 
-    def __init__(self, kind: IngestKind) -> None:
+    def __init__(self, kind: DerivedKind) -> None:
         self._kind = kind
         self._copies: dict[bytes, Any] = {}
 
     def shard(self, shard: Shard) -> Shard:
         """The same shard, its parts shared with those that came before."""
-        return replace(shard, groups=tuple(self._kind.interned(group, self._one) for group in shard.groups))
+        return replace(shard, blocks=tuple(self._kind.interned(block, self._one) for block in shard.blocks))
 
     def _one(self, value: Any) -> Any:
         return self._copies.setdefault(canonical_json(value), value)
 
 
-def survey(kind: IngestKind, store: Store, dataset: str, shard_key: str) -> Shard:
+def survey(kind: DerivedKind, store: Store, dataset: str, shard_key: str) -> Shard:
     """The shard as its tar tells it. Which units were refused, no tar says."""
     tar = open_tar(store, dataset, shard_key)
-    groups, segment_keys = kind.survey(tar)
+    blocks, segment_keys = kind.survey(tar)
     segments = tuple(_tar(store, dataset, key) for key in segment_keys)
     sha256, num_bytes = tar_sha256(tar.index), tar_bytes(tar.index)
-    return Shard(shard_key, sha256, num_bytes, groups, (), reused=True, segments=segments)
+    return Shard(shard_key, sha256, num_bytes, blocks, (), reused=True, segments=segments)
 
 
 def _tar(store: Store, dataset: str, shard_key: str) -> Tar:
@@ -44,7 +45,7 @@ def _tar(store: Store, dataset: str, shard_key: str) -> Tar:
     return Tar(shard_key, tar_sha256(index), tar_bytes(index))
 
 
-def cached_survey(kind: IngestKind, store: Store, dataset: str, shard_key: str) -> Shard | None:
+def cached_survey(kind: DerivedKind, store: Store, dataset: str, shard_key: str) -> Shard | None:
     """The survey that `cache_survey` kept, refusals and all, if it is of the tar that is there."""
     cached = kept(store.storage, _cache_path(shard_key))
     if cached is None:
@@ -56,18 +57,18 @@ def cached_survey(kind: IngestKind, store: Store, dataset: str, shard_key: str) 
         segment != _tar(store, dataset, segment.key) for segment in segments
     ):
         return None
-    groups = tuple(map(kind.survey_from_json, values[catalog_kind(kind.name).groups]))
-    refused = tuple((str(unit), str(reason)) for unit, reason in values["refused"])
-    return Shard(shard_key, sha256, num_bytes, groups, refused, reused=True, segments=segments)
+    blocks = tuple(map(kind.survey_from_json, values[catalog_kind(kind.name).groups]))
+    refused = tuple(Quarantined(str(unit), str(reason)) for unit, reason in values["refused"])
+    return Shard(shard_key, sha256, num_bytes, blocks, refused, reused=True, segments=segments)
 
 
-def cache_survey(kind: IngestKind, store: Store, shard: Shard) -> None:
+def cache_survey(kind: DerivedKind, store: Store, shard: Shard) -> None:
     """Keep a survey, so that the next run need not open the tar."""
     values = {
         "tar_sha256": shard.tar_sha256,
         "tar_bytes": shard.tar_bytes,
-        catalog_kind(kind.name).groups: [kind.survey_to_json(group) for group in shard.groups],
-        "refused": shard.refused,
+        catalog_kind(kind.name).groups: [kind.survey_to_json(block) for block in shard.blocks],
+        "refused": [[entry.unit, entry.reason] for entry in shard.refused],
         "segments": [[tar.key, tar.sha256, tar.num_bytes] for tar in shard.segments],
     }
     keep(store.storage, _cache_path(shard.key), canonical_json(values))

@@ -57,6 +57,10 @@ class Workers:
     def inline(self) -> bool:
         return self._workers == 0 and self._address is None
 
+    @property
+    def on_cluster(self) -> bool:
+        return self._address is not None
+
     def require(self, files: Mapping[str, int]) -> None:
         """Local files, path and size, that every node of a cluster must see, or the next `map` fails."""
         if self._address is not None:

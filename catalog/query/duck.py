@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from robot_foundry.catalog.query.shown import Rows
 from robot_foundry.runtime.errors import UsageError
 
 # Files of this storage version are readable by DuckDB 1.2 and later.
@@ -54,6 +55,17 @@ def lock_down(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("SET python_enable_replacements = false")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+
+
+def show(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | Rows) -> None:
+    """Let the connection see Arrow rows under a name."""
+    if not isinstance(rows, Rows):
+        connection.register(name, rows)
+        return
+    stored = f"{name} as it is stored"
+    connection.register(stored, rows.table)
+    quoted, of = (text.replace('"', '""') for text in (name, stored))
+    connection.execute(f'CREATE TEMP VIEW "{quoted}" AS SELECT {rows.columns} FROM "{of}"')
 
 
 def fetch(connection: duckdb.DuckDBPyConnection, sql: str, what: str) -> pa.Table:

@@ -16,13 +16,22 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows of a table of which SQL sees `columns`, expressions that are computed when a query asks."""
+
+    table: pa.Table
+    columns: str
+
+
+@dataclass(frozen=True)
 class RowTable:
     """Rows that SQL reads in place: those of a version as <name>_DATASET.
 
-    Where there is an `of_all`, those of the newest versions of all datasets of the kind are <name>.
+    Where there is an `of_all`, those of the newest versions of all datasets of the kind are <name>, which no
+    other kind has then.
     """
 
-    of_one: Callable[[OpenVersion], pa.Table]
+    of_one: Callable[[OpenVersion], pa.Table | Rows]
     of_all: Callable[[Sequence[OpenVersion]], pa.Table] | None = None
 
 
@@ -33,7 +42,7 @@ class SqlFace:
     columns   of `versions`, beside what every version has; those in `listed` are also columns of `datasets`
     tables    further tables of the catalogue, without the columns dataset, seq and version before them
     rows_of   from the schema of a version, the rows of these `tables`, and one row of `versions`
-    in_place  tables that are read where they lie, by names that no other kind has
+    in_place  tables that are read where they lie
     help      lines of (names, what they hold) about these, and `examples` of queries
     """
 

@@ -21,14 +21,16 @@ _AGAIN = {
     "ingest": "run the same foundry-data ingest again",
     "remap": "run the same foundry-data ingest again, and the foundry-data remap",
     "mix": "run the same foundry-data mix again",
+    "tokenize": "run the same foundry-data tokenize again",
 }
 
 
 def maker(manifest: Manifest) -> str:
-    """The command that made the version: ingest, remap or mix."""
+    """The command that made the version: ingest, remap, mix, or another that the provenance names."""
     if manifest.mixture is not None:
         return "mix"
-    return "remap" if "remap_of" in manifest.provenance else "ingest"
+    named = manifest.provenance.get("command")
+    return named if named in _AGAIN else "remap" if "remap_of" in manifest.provenance else "ingest"
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,15 @@ class Fault:
         self.findings.append(Finding(check, where, message, None, remedy))
 
     def shard(self, check: str, tar: str, what: str) -> None:
-        """A tar that is not what was written: it can be made anew from the source."""
+        """A tar that is not what was written: it can be made anew from what it was made of."""
         where = f"{self.store.url}/{tar}"
+        again = _AGAIN["ingest" if self.made_by in ("", "remap") else self.made_by]
         index = tar.removesuffix(".tar") + ".index.arrow"
         self.add(
             check,
             where,
             f"{where} {what}",
-            f"delete it, {self.store.url}/{index} and {self._build}, then {_AGAIN['ingest']}",
+            f"delete it, {self.store.url}/{index} and {self._build}, then {again}",
         )
 
     def index(self, index: str, what: str, tar: str) -> None:

@@ -80,13 +80,19 @@ def rope_tables(
     position: Tensor, head_width: int, theta: float, scaling: RopeScaling | None = None
 ) -> tuple[Tensor, Tensor]:
     """Cosine and sine tables [..., E] of rotary positions [...] (Su et al. 2021), always float32."""
-    exponent = torch.arange(0, head_width, 2, device=position.device, dtype=torch.float32) / head_width
-    frequency = theta**-exponent
-    if scaling is not None and scaling.factor != 1:
-        frequency = _slowed(frequency, scaling)
+    frequency = rope_frequencies(head_width, theta, scaling, position.device)
     angle = position[..., None].float() * frequency
     angle = torch.cat((angle, angle), dim=-1)
     return angle.cos(), angle.sin()
+
+
+def rope_frequencies(
+    head_width: int, theta: float, scaling: RopeScaling | None = None, device: torch.device | None = None
+) -> Tensor:
+    """Radians [E / 2] by which each pair of a head turns from one position to the next, float32."""
+    exponent = torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width
+    frequency = theta**-exponent
+    return frequency if scaling is None or scaling.factor == 1 else _slowed(frequency, scaling)
 
 
 def _slowed(frequency: Tensor, scaling: RopeScaling) -> Tensor:

@@ -1,0 +1,96 @@
+"""The tables of one shard of text, from its tar alone; the text itself is not read.
+
+Results go to the store's cache, so that a version with the same shard need not make them again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tables import table_digest, write_table
+from robot_foundry.catalog.tars import open_tar
+from robot_foundry.catalog.text.documents import block_documents
+from robot_foundry.catalog.text.schema import TypeCounts, counted_types, merged_types
+from robot_foundry.catalog.text.tables import DOCUMENTS, DOCUMENTS_SCHEMA
+from robot_foundry.ingest.kind import CachedTable, MadeTables
+from robot_foundry.normalization.digest import Digest
+from robot_foundry.runtime.canonical import canonical_json
+from robot_foundry.runtime.storage.cache import keep, kept
+from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.text.blocks import block_keys, read_head
+
+TABLES_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TablesTask:
+    """A shard of which the tables are wanted."""
+
+    store: Store
+    dataset: str
+    shard_key: str
+
+    @property
+    def path(self) -> str:
+        """Where they lie in the cache, without a suffix."""
+        return f"cache/tables/text-{TABLES_VERSION}/{self.shard_key}"
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """What a version needs of a shard: rows of `blocks`, types of metadata, characters of documents."""
+
+    blocks: Sequence[Mapping[str, Any]]
+    types: TypeCounts
+    lengths: Digest
+
+
+def shard_tables(task: TablesTask) -> MadeTables:
+    """The documents of the shard, computed if they are not cached, and its `ShardRows`."""
+    storage, table_path, rows_path = task.store.storage, f"{task.path}.arrow", f"{task.path}.json"
+    cached = kept(storage, rows_path)
+    if cached is None or kept(storage, table_path) is None:
+        table, rows = _compute(open_tar(task.store, task.dataset, task.shard_key))
+        keep(storage, table_path, write_table(table))
+        cached = canonical_json({"digest": table_digest(table), **_to_json(rows)})
+        keep(storage, rows_path, cached)
+    values = json.loads(cached)
+    return MadeTables({DOCUMENTS: CachedTable(values["digest"], table_path)}, {}, _from_json(values))
+
+
+def _compute(shard: ShardReader) -> tuple[pa.Table, ShardRows]:
+    parts = [DOCUMENTS_SCHEMA.empty_table()]
+    blocks, types = list[dict[str, Any]](), list[TypeCounts]()
+    row_start = 0
+    for number, key in enumerate(block_keys(shard)):
+        part = block_documents(shard, key, number)
+        parts.append(part)
+        types.append(counted_types(map(json.loads, part["metadata"].drop_null().to_pylist())))
+        head, lengths_D = read_head(shard, key), part["num_characters"].to_numpy()
+        row = {"key": key, "file": head.origin.file, "row_start": row_start}
+        row |= {name: getattr(head, name) for name in ("num_documents", "num_characters", "num_bytes")}
+        row |= {"num_replaced": head.num_replaced, "longest": int(lengths_D.max(initial=0))}
+        blocks.append(row)
+        row_start += part.num_rows
+    table = pa.concat_tables(parts).combine_chunks()
+    return table, ShardRows(blocks, merged_types(types), Digest.of(table["num_characters"].to_numpy()))
+
+
+def _to_json(rows: ShardRows) -> dict[str, Any]:
+    return {
+        "blocks": list(rows.blocks),
+        "types": {name: dict(types) for name, types in rows.types.items()},
+        "lengths": rows.lengths.to_bytes().hex(),
+    }
+
+
+def _from_json(values: Mapping[str, Any]) -> ShardRows:
+    types = {name: Counter(counts) for name, counts in values["types"].items()}
+    return ShardRows(values["blocks"], types, Digest.from_bytes(bytes.fromhex(values["lengths"])))

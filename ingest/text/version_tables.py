@@ -1,0 +1,78 @@
+"""The tables of a version of text, and what is told of it: lengths, metadata, and what looks wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.text.described import MEASURED
+from robot_foundry.catalog.text.doubts import doubts
+from robot_foundry.catalog.text.schema import TextSchema, TypeCounts, merged_types, schema_from
+from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA
+from robot_foundry.ingest.kind import Shard
+from robot_foundry.ingest.text.shard_tables import ShardRows, TablesTask
+from robot_foundry.normalization.digest import Digest
+
+PERCENTILES = (1, 25, 50, 75, 99)
+
+
+@contextmanager
+def version_tables() -> Iterator[TextTables]:
+    yield TextTables()
+
+
+class TextTables:
+    """See `ingest.kind.VersionTables`."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, pa.Table] = {}
+        self._types: TypeCounts = {}
+        self._lengths: dict[int, Digest] = {}
+
+    @property
+    def schema(self) -> TextSchema:
+        return schema_from(self._types)
+
+    def task(self, store: Store, dataset: str, shard: Shard) -> TablesTask:
+        return TablesTask(store, dataset, shard.key)
+
+    def add(self, number: int, ordinal: int, rows: ShardRows) -> None:
+        of_shard = [{"shard": ordinal, **row} for row in rows.blocks]
+        self._blocks[number] = pa.Table.from_pylist(of_shard, schema=BLOCKS_SCHEMA)
+        self._types = merged_types([self._types, rows.types])
+        self._lengths[number] = rows.lengths
+
+    def merged(self) -> dict[str, pa.Table]:
+        in_order = [self._blocks[number] for number in sorted(self._blocks)]
+        return {BLOCKS: pa.concat_tables(in_order).combine_chunks()}
+
+    def counts(self, merged: Mapping[str, pa.Table]) -> tuple[int, int]:
+        blocks = merged[BLOCKS]
+        return pc.sum(blocks["num_documents"]).as_py(), pc.sum(blocks["num_characters"]).as_py()
+
+    def provenance(self, merged: Mapping[str, pa.Table]) -> dict[str, Any]:
+        """Sizes of the documents, of the names of metadata those without a column, and what is doubtful."""
+        lengths, blocks = Digest.merge_all(self._lengths.values()), merged[BLOCKS]
+        points = {f"p{point}": round(float(lengths.percentile(point))) for point in PERCENTILES}
+        findings = doubts(blocks, 0, 0)
+        return {
+            MEASURED: {
+                "bytes": pc.sum(blocks["num_bytes"]).as_py(),
+                "characters": {"min": round(lengths.min), **points, "max": round(lengths.max)},
+                "more_metadata": len(self._types) - len(self.schema.metadata),
+                "warnings": [f"{finding.message}: {finding.remedy}" for finding in findings],
+            }
+        }
+
+
+def warnings_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a user should know of how a version was made."""
+    measured = provenance.get(MEASURED, {})
+    more = measured.get("more_metadata", 0)
+    rare = f"{more:,} rarer names of metadata have no column of their own; SQL finds them in `metadata`"
+    return (*measured.get("warnings", ()), *([rare] if more else []))

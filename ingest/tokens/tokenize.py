@@ -1,0 +1,264 @@
+"""Tokens of a version of text: shard i of the one becomes shard i of the other, by one tokenizer.
+
+As in ingest, every step can be repeated: a shard is named by what goes into it, the text and the tokenizer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version as package_version
+from typing import Any
+
+from robot_foundry.catalog.kind import kind_named as catalog_kind
+from robot_foundry.catalog.manifest import find_build, read_build, read_manifest
+from robot_foundry.catalog.opened import OpenVersion
+from robot_foundry.catalog.refs import check_same_kind, resolve
+from robot_foundry.catalog.store import Store, as_store, check_name
+from robot_foundry.catalog.tars import is_whole, lacking_tables, lacking_tars, open_tar
+from robot_foundry.catalog.tokens.schema import Schema
+from robot_foundry.catalog.tokens.tokenizers import keep
+from robot_foundry.ingest.assemble import Request, assemble
+from robot_foundry.ingest.engine import DEFAULTS, Options, seen_by_all
+from robot_foundry.ingest.kind import Shard
+from robot_foundry.ingest.report import Report, report_of
+from robot_foundry.ingest.shard_writer import new_tar
+from robot_foundry.ingest.survey import cache_survey, cached_survey, survey
+from robot_foundry.ingest.tokens.encode import encode_shard
+from robot_foundry.ingest.tokens.kind import KIND
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.runtime.killpoint import kill_point
+from robot_foundry.runtime.parallel import Workers
+from robot_foundry.runtime.progress import Progress
+from robot_foundry.shards.tokens.blocks import MOST_NAMED, shard_members
+from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
+from robot_foundry.shards.tokens.tokenizer import Tokenizer
+
+# Raised when other tars follow from the same text and tokenizer.
+TOKENIZE_VERSION = 1
+
+
+def run(
+    reference: str,
+    tokenizer: Tokenizer,
+    *,
+    store: Store | str | os.PathLike[str] | None = None,
+    name: str,
+    options: Options = DEFAULTS,
+    strict: bool = False,
+    dry_run: bool = False,
+) -> Report:
+    """Make a version `name` of the tokens of the text that `reference` names, and tell what happened.
+
+    With `strict` nothing is committed where a document is not exactly what its tokens decode to; else that is
+    counted and told. Of the options only workers, ray_address, created and quiet are used.
+    """
+    check_name(name)
+    opened = as_store(store)
+    text = OpenVersion(opened, resolve(opened, reference))
+    _check_text(text)
+    check_same_kind(opened, name, catalog_kind(KIND.name))
+    job = _Job(opened, name, text, tokenizer, options)
+    if dry_run:
+        return _dry_report(job)
+    keep(opened, tokenizer)
+    return _made(job, strict) or _run(job, strict)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run."""
+
+    store: Store
+    dataset: str
+    text: OpenVersion
+    tokenizer: Tokenizer
+    options: Options
+
+    @property
+    def shard_keys(self) -> list[str]:
+        """Of the shards of tokens, in the order of those of text."""
+        decisive = {
+            "tokenize": TOKENIZE_VERSION,
+            "tokenizer": self.tokenizer.id,
+            "codecs": {} if isinstance(self.tokenizer, ByteTokenizer) else {"tokenizers": _engine_version()},
+        }
+        return [digest_of({**decisive, "text": entry.tar_sha256}) for entry in self.text.manifest.shards]
+
+    @property
+    def build_id(self) -> str:
+        return digest_of({"tokenize": [TOKENIZE_VERSION, KIND.tables_version], "shards": self.shard_keys})
+
+
+@dataclass(frozen=True)
+class _ShardTask:
+    """What a worker needs to write a shard of tokens. `alone`: others work on this machine's processors."""
+
+    store: Store
+    dataset: str
+    shard_key: str
+    text_dataset: str
+    text_key: str
+    text_sha256: str
+    alone: bool
+
+
+def _engine_version() -> str:
+    return package_version("tokenizers")
+
+
+def _check_text(text: OpenVersion) -> None:
+    """UsageError if it is no text, FoundryError if some of it is not there."""
+    manifest, version = text.manifest, text.version
+    if manifest.kind != "text":
+        what = "is a mixture" if manifest.mixture is not None else f"holds {manifest.holds.samples}"
+        raise UsageError(
+            f"{version} {what}, and only text is made into tokens",
+            hint="foundry-data ls shows what there is; foundry-data ingest text makes text of a source",
+        )
+    lacking = lacking_tars(text.store, manifest)
+    if lacking:
+        more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise FoundryError(
+            f"{version} cannot be made into tokens: {lacking[0]}{more}",
+            hint="run the foundry-data ingest that made it again: it writes what is missing",
+        )
+
+
+def _made(job: _Job, strict: bool) -> Report | None:
+    """The report of the version, if it is there with all its files."""
+    version = find_build(job.store, job.dataset, job.build_id)
+    if version is None:
+        return None
+    manifest = read_manifest(job.store, version)
+    if lacking_tars(job.store, manifest) or lacking_tables(job.store, manifest):
+        return None
+    provenance = read_build(job.store, job.store.build(job.dataset, job.build_id))["provenance"]
+    report = report_of(job.store, version, manifest, noop=True, provenance=provenance)
+    if strict:
+        _check_exact(provenance.get("inexact"))
+    return report
+
+
+def _run(job: _Job, strict: bool) -> Report:
+    with (
+        Workers(job.options.workers, job.options.ray_address) as workers,
+        seen_by_all(job.store, workers),
+    ):
+        shards = _write_shards(job, workers)
+        inexact = _inexact(job, shards)
+        if strict:
+            _check_exact(inexact)
+        request = Request(
+            store=job.store,
+            dataset=job.dataset,
+            build_id=job.build_id,
+            kind=KIND,
+            asked=Schema.of(job.tokenizer),
+            provenance=_provenance(job, inexact),
+            refused=(),
+            max_errors=None,
+        )
+        made = assemble(request, shards, workers)
+    report = report_of(job.store, made.version, made.manifest, noop=False)
+    reused = sum(shard.reused for shard in shards)
+    return replace(report, shards_written=len(shards) - reused, shards_reused=reused)
+
+
+def _write_shards(job: _Job, workers: Workers) -> list[Shard]:
+    """All shards, in the order of the text's."""
+    entries, by_index = job.text.manifest.shards, dict[int, Shard]()
+    tasks = [
+        _ShardTask(
+            job.store,
+            job.dataset,
+            key,
+            job.text.manifest.dataset,
+            entry.key,
+            entry.tar_sha256,
+            not workers.inline,
+        )
+        for key, entry in zip(job.shard_keys, entries, strict=True)
+    ]
+    write, label = partial(_write_shard, job.tokenizer), f"tokenize {job.dataset}"
+    with Progress(job.text.manifest.num_groups, "documents", label, quiet=job.options.quiet) as progress:
+        for index, shard in workers.map(write, tasks):
+            by_index[index] = shard
+            progress.advance(shard.num_groups, bytes=entries[index].tar_bytes)
+    return [by_index[index] for index in range(len(tasks))]
+
+
+def _write_shard(tokenizer: Tokenizer, task: _ShardTask) -> Shard:
+    """The shard, written if it is not there yet, whole. The same task gives the same bytes anywhere."""
+    if is_whole(task.store, task.dataset, task.shard_key):
+        cached = cached_survey(KIND, task.store, task.dataset, task.shard_key)
+        return cached or survey(KIND, task.store, task.dataset, task.shard_key)
+    if task.alone:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # of this worker: the library reads it at each call
+    hashes = {task.text_key: task.text_sha256}
+    text = open_tar(task.store, task.text_dataset, task.text_key, hashes)
+    documents = encode_shard(text, tokenizer)
+    with new_tar(task.store, task.dataset, task.shard_key) as tar:
+        for name, data in shard_members(documents, tokenizer.id):
+            tar.add(name, data)
+    shard = replace(survey(KIND, task.store, task.dataset, task.shard_key), reused=False)
+    cache_survey(KIND, task.store, shard)
+    kill_point("shard-done")
+    return shard
+
+
+def _inexact(job: _Job, shards: Sequence[Shard]) -> dict[str, Any] | None:
+    """How many documents their tokens do not give back, and the names of the first; None if all are exact."""
+    count, first = 0, list[str]()
+    for ordinal, shard in enumerate(shards):
+        blocks: Sequence[Any] = shard.blocks
+        count += sum(block.num_inexact for block in blocks)
+        rows = sorted(row for block in blocks for row in block.inexact)
+        if rows and len(first) < MOST_NAMED:
+            documents = job.text.shard_table("documents", ordinal).select(["file", "id"])
+            named = documents.take(rows[: MOST_NAMED - len(first)]).to_pylist()
+            first += [f"{document['file']}#{document['id']}" for document in named]
+    return {"documents": count, "first": first} if count else None
+
+
+def _check_exact(inexact: dict[str, Any] | None) -> None:
+    if inexact is not None:
+        listed = ", ".join(inexact["first"])
+        raise FoundryError(
+            f"{inexact['documents']:,} documents are not what their tokens decode to, the first: {listed}",
+            hint="take a byte-level tokenizer without normalizer, or do without --strict",
+        )
+
+
+def _provenance(job: _Job, inexact: dict[str, Any] | None) -> dict[str, Any]:
+    created, version = job.options.created, job.text.version
+    return {
+        "tool": f"robot_foundry {package_version('robot-foundry')}",
+        "command": "tokenize",
+        "text": {"dataset": version.dataset, "version_id": version.version_id},
+        "tokenizer": job.tokenizer.id,
+        **({} if inexact is None else {"inexact": inexact}),
+        **({} if created is None else {"created": created}),
+    }
+
+
+def _dry_report(job: _Job) -> Report:
+    """What would be written; how many tokens, only encoding tells."""
+    manifest, holds = job.text.manifest, catalog_kind(KIND.name)
+    reused = sum(is_whole(job.store, job.dataset, key) for key in job.shard_keys)
+    return Report(
+        holds=holds,
+        dataset=job.dataset,
+        version=None,
+        discovered=manifest.num_groups,
+        written=manifest.num_groups,
+        refused=(),
+        shards_written=len(manifest.shards) - reused,
+        shards_reused=reused,
+        noop=False,
+        counts={holds.groups: manifest.num_groups, holds.samples: 0, "bytes": 0},
+        build_id=job.build_id,
+    )
