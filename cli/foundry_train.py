@@ -1,4 +1,4 @@
-"""foundry-train: from a mixture of datasets to a trained policy."""
+"""foundry-train: from a mixture of datasets to a trained model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from robot_foundry.cli.output import DEBUG_OPTION, run
 
 PROGRAM = "foundry-train"
 COMMANDS = {
+    "llm": LazyCommand("robot_foundry.cli.train.llm:command", "Train a language model."),
     "vla": LazyCommand("robot_foundry.cli.train.vla:command", "Train a vision-language-action policy."),
+    "export": LazyCommand(
+        "robot_foundry.cli.train.export:command", "Write weights as other tools read them."
+    ),
 }
 
 
@@ -20,7 +24,7 @@ COMMANDS = {
 @click.option(DEBUG_OPTION, is_flag=True, expose_value=False, help="Show the traceback of an error.")
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def group() -> None:
-    """Train policies; a run that was stopped resumes with the same command."""
+    """Train models; a run that was stopped resumes with the same command."""
 
 
 def main() -> None:

@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robot_foundry.trainer.models.attention import Block, attend, attention_bias, rope_tables
+from robot_foundry.trainer.models.attention import (
+    Block,
+    Mlp,
+    SelfAttention,
+    attend,
+    attention_bias,
+    rope_tables,
+)
 from robot_foundry.trainer.models.decoder import Decoder
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample, time_of
 from robot_foundry.trainer.models.initial import allocated, initialise
@@ -345,9 +352,10 @@ def test_per_step_times_equal_one_time_where_they_agree(model: VLA) -> None:
 
 
 def test_reading_one_position_is_the_whole_block_there() -> None:
-    block = Block(16, 4, 2, 32, "swiglu", norm=torch.nn.RMSNorm, bias=False)
+    attention, mlp = SelfAttention(16, 4, 2, bias=False), Mlp(16, 32, "swiglu", bias=False)
+    block = Block(16, attention, mlp, torch.nn.RMSNorm)
     x, at = trainer_runs.noise(3, 7, 16), torch.tensor([6, 0, 3])
     bias = causal_bias(torch.tensor([[True] * 7, [True] * 7, [True, False] + [True] * 5]))
-    rope = rope_tables(7, 4, 100.0, x.device)
+    rope = rope_tables(torch.arange(7), 4, 100.0)
     whole, read = block(x, bias, rope), block(x, bias, rope, at)
     assert torch.allclose(read[:, 0], whole[torch.arange(3), at], atol=1e-6)

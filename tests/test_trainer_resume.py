@@ -14,41 +14,35 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from foundry_testing.trainer_runs import (
-    TINY,
-    differing,
-    largest_difference,
-    make_store,
-    noise,
-    records,
-    run,
-    run_phases,
-    tiny,
-)
+from foundry_testing.trained_tasks import LLM, VLA, TrainedTask
+from foundry_testing.trainer_runs import differing, largest_difference, noise, records, run_phases
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError, Preempted
 from robot_foundry.trainer.checkpoints import checkpoint, tensors
 from robot_foundry.trainer.ranks.launch import run_ranks
 from robot_foundry.trainer.run import run_task
-from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 KILLED = -signal.SIGKILL
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return make_store(tmp_path_factory.mktemp("store"))
+@pytest.fixture(scope="module", params=[VLA, LLM], ids=str)
+def task(request: pytest.FixtureRequest) -> TrainedTask:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def ranks(store: Store, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def store(task: TrainedTask, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return task.make_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def ranks(task: TrainedTask, store: Store, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """All runs that need processes of their own, in one process tree."""
     root = tmp_path_factory.mktemp("runs")
 
     def phase(size: int, name: str, kill: str | None = None, *more: str) -> dict[str, Any]:
-        where = ("data.mix=lift", f"data.store={store.url}", f"run.dir={root / name}")
-        return {"size": size, "arguments": ["vla", *TINY, *where, *more], "kill": kill}
+        return {"size": size, "arguments": task.arguments(store, root / name, *more), "kill": kill}
 
     phases = [
         phase(1, "killed", "train-step:5"),
@@ -64,17 +58,17 @@ def ranks(store: Store, tmp_path_factory: pytest.TempPathFactory) -> SimpleNames
 
 
 @pytest.fixture(scope="module")
-def undisturbed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return run(store, tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(task: TrainedTask, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return task.run(store, tmp_path_factory.mktemp("undisturbed"))
 
 
 def test_a_killed_run_ends_bit_for_bit_like_one_never_killed(
-    store: Store, ranks: SimpleNamespace, undisturbed: Any
+    task: TrainedTask, store: Store, ranks: SimpleNamespace, undisturbed: Any
 ) -> None:
     assert ranks.codes[0] == [KILLED], ranks.text
     killed = ranks.root / "killed"
     assert checkpoint.latest(killed).name == "step-00000004"
-    outcome = run(store, killed)
+    outcome = task.run(store, killed)
     assert outcome.resumed_from == 4
     assert differing(outcome.checkpoint, undisturbed.checkpoint) == []
     assert outcome.weights == undisturbed.weights
@@ -82,7 +76,7 @@ def test_a_killed_run_ends_bit_for_bit_like_one_never_killed(
 
 
 def test_a_checkpoint_killed_before_its_rename_does_not_exist(
-    store: Store, ranks: SimpleNamespace, undisturbed: Any
+    task: TrainedTask, store: Store, ranks: SimpleNamespace, undisturbed: Any
 ) -> None:
     assert ranks.codes[1] == [KILLED], ranks.text
     run_dir = ranks.root / "unnamed"
@@ -90,7 +84,7 @@ def test_a_checkpoint_killed_before_its_rename_does_not_exist(
         "step-00000002",
         "step-00000004.tmp",
     ]
-    outcome = run(store, run_dir)
+    outcome = task.run(store, run_dir)
     assert outcome.resumed_from == 2
     assert differing(outcome.checkpoint, undisturbed.checkpoint) == []
     assert not list((run_dir / "checkpoints").glob("*.tmp"))
@@ -104,11 +98,11 @@ def test_two_killed_ranks_end_bit_for_bit_like_two_never_killed(ranks: SimpleNam
 
 
 def test_ranks_and_microbatches_change_rounding_alone(
-    store: Store, ranks: SimpleNamespace, tmp_path: Path
+    task: TrainedTask, store: Store, ranks: SimpleNamespace, tmp_path: Path
 ) -> None:
     assert ranks.codes[5] == [0, 0], ranks.text
-    whole = run(store, tmp_path / "1", "run.steps=2")
-    runs = [run(store, tmp_path / n, "run.steps=2", f"run.accumulate={n}").run_dir for n in "24"]
+    whole = task.run(store, tmp_path / "1", "run.steps=2")
+    runs = [task.run(store, tmp_path / n, "run.steps=2", f"run.accumulate={n}").run_dir for n in "24"]
     for run_dir in (*runs, ranks.root / "two-short"):
         other = checkpoint.latest(run_dir)
         # First moments are linear in the gradients; of the two steps the second reaches every weight.
@@ -120,9 +114,14 @@ def test_ranks_and_microbatches_change_rounding_alone(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_a_stop_request_saves_and_the_same_command_goes_on(
-    store: Store, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    task: TrainedTask,
+    store: Store,
+    undisturbed: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
-    job = resolve_vla(tiny(store, tmp_path))
+    job = task.resolved(store, tmp_path)
     _signal_at_step(monkeypatch, 3, number)
     with pytest.raises(Preempted, match=f"stopped by {number.name} at step 3 of 6"):
         run_task(job, quiet=True)
@@ -133,11 +132,11 @@ def test_a_stop_request_saves_and_the_same_command_goes_on(
 
 
 def test_ctrl_c_saves_before_it_interrupts(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: TrainedTask, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _signal_at_step(monkeypatch, 1, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        run(store, tmp_path)
+        task.run(store, tmp_path)
     assert checkpoint.latest(tmp_path).name == "step-00000001"
 
 
@@ -152,44 +151,54 @@ def _signal_at_step(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.S
     monkeypatch.setattr("robot_foundry.trainer.loop.kill_point", kill_point)
 
 
-def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(store: Store, tmp_path: Path) -> None:
-    run(store, tmp_path, "run.steps=2")
+def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(
+    task: TrainedTask, store: Store, tmp_path: Path
+) -> None:
+    task.run(store, tmp_path, "run.steps=2")
     before = records(tmp_path)
-    again = run(store, tmp_path, "run.steps=2")
+    again = task.run(store, tmp_path, "run.steps=2")
     assert (again.resumed_from, again.step, records(tmp_path)) == (2, 2, before)
-    assert run(store, tmp_path, "run.steps=3").resumed_from == 2
+    assert task.run(store, tmp_path, "run.steps=3").resumed_from == 2
     with pytest.raises(FoundryError, match="at step 3 already, beyond the 1 asked"):
-        run(store, tmp_path, "run.steps=1")
+        task.run(store, tmp_path, "run.steps=1")
 
 
 @pytest.mark.parametrize(
-    ("override", "named"),
+    ("task", "override", "named"),
     [
-        ("seed=1", "seed is 0 there and 1 here"),
-        ("data.mix=seven", "mixture is "),
-        ("model.head.depth=2", "model.head.depth is 1 there and 2 here"),
-        ("optim.lr=0.1", "optim.lr is 0.002 there and 0.1 here"),
-        ("data.window.horizon=5", "data.window.horizon is 4 there and 5 here"),
+        (VLA, "seed=1", "seed is 0 there and 1 here"),
+        (VLA, "data.mix=seven", "mixture is "),
+        (VLA, "model.head.depth=2", "model.head.depth is 1 there and 2 here"),
+        (VLA, "optim.lr=0.1", "optim.lr is 0.002 there and 0.1 here"),
+        (VLA, "data.window.horizon=5", "data.window.horizon is 4 there and 5 here"),
+        (LLM, "data.mix=notes", "mixture is "),
+        (LLM, "data.rows.length=16", "data.rows.length is 32 there and 16 here"),
+        (LLM, "model.tied=false", "model.tied is True there and False here"),
     ],
+    indirect=["task"],
 )
-def test_another_run_is_not_resumed(store: Store, undisturbed: Any, override: str, named: str) -> None:
+def test_another_run_is_not_resumed(
+    task: TrainedTask, store: Store, undisturbed: Any, override: str, named: str
+) -> None:
     with pytest.raises(FoundryError, match=named) as caught:
-        run(store, undisturbed.run_dir, override)
+        task.run(store, undisturbed.run_dir, override)
     assert "run.dir=" in caught.value.hint
 
 
-def test_only_what_was_asked_is_kept(store: Store, tmp_path: Path) -> None:
-    run(store, tmp_path, "run.save_every=1", "run.keep_last=2", "run.keep_every=3")
+def test_only_what_was_asked_is_kept(task: TrainedTask, store: Store, tmp_path: Path) -> None:
+    task.run(store, tmp_path, "run.save_every=1", "run.keep_last=2", "run.keep_every=3")
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["step-00000003", "step-00000005", "step-00000006"]
 
 
-def test_metrics_after_the_resumed_step_and_half_lines_are_dropped(store: Store, tmp_path: Path) -> None:
-    run(store, tmp_path, "run.steps=2")
+def test_metrics_after_the_resumed_step_and_half_lines_are_dropped(
+    task: TrainedTask, store: Store, tmp_path: Path
+) -> None:
+    task.run(store, tmp_path, "run.steps=2")
     before = records(tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "loss": 1.0}\n{"step": 4, "lo')
-    run(store, tmp_path, "run.steps=2")
+    task.run(store, tmp_path, "run.steps=2")
     assert records(tmp_path) == before
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robot_foundry.runtime.errors import FoundryError, NothingSelected
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.meters import read_metrics
 from robot_foundry.trainer.optim.optimizers import OptimConfig
 from robot_foundry.trainer.ranks.ranks import Ranks
@@ -35,6 +36,10 @@ class Rows:
     @property
     def counts(self) -> dict[str, int]:
         return {"sum": len(self.x_BW), "sign": len(self.x_BW[::2])}
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        return {"numbers": float(self.x_BW.numel())}
 
     def __len__(self) -> int:
         return len(self.x_BW)
@@ -156,12 +161,17 @@ class Task:
     def open_stream(self, split: str, ranks: Ranks) -> Stream:
         if split == "held_out" and self.config.run.eval_every is None:
             raise NothingSelected("there are no numbers to hold out")
-        return Stream(
-            split, Preparation(lambda rows: Numbers(rows.x_BW * self.scale), self.accumulate(split))
-        )
+        accumulate = self.config.run.accumulate if split == "train" else 1
+        return Stream(split, Preparation(lambda rows: Numbers(rows.x_BW * self.scale), accumulate=accumulate))
 
-    def accumulate(self, split: str) -> int:
-        return self.config.run.accumulate if split == "train" else 1
+    @property
+    def held_out_samples(self) -> int:
+        return self.config.run.eval_samples
+
+    def figures(self, sums: HeldOutSums) -> dict[str, float]:
+        """Among them the squared error of each of the numbers, of which a row has several."""
+        assert sums.counts["sum"] == 2 * sums.counts["sign"] == self.held_out_samples
+        return {"square": sums.losses["sum"] / sums.sizes["numbers"], "numbers": sums.sizes["numbers"]}
 
     def files(self) -> dict[str, str]:
         return {"scale.json": json.dumps({"scale": self.scale})}
@@ -186,6 +196,9 @@ def test_it_learns_all_of_its_losses(tmp_path: Path) -> None:
     assert [record["step"] for record in held_out] == [20, 40, 60, 80]
     assert held_out[-1]["held_out/sum"] < held_out[0]["held_out/sum"]
     assert outcome.held_out_loss == held_out[-1]["held_out"]
+    assert outcome.figures == {"square": pytest.approx(held_out[-1]["held_out/sum"] / WIDTH), "numbers": 48}
+    assert losses[-1]["numbers_per_s"] == pytest.approx(WIDTH * losses[-1]["samples_per_s"])
+    assert outcome.rates.keys() == {"samples_per_s", "numbers_per_s"}
     assert checkpoint.read_json(outcome.checkpoint, "scale.json") == {"scale": 2.0}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -24,8 +24,23 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class HeldOutSums:
+    """Over held-out samples, by name: sums of the losses, what counts in each, what else they stand for.
+
+    `sizes` are those of the batches (see `streams.Rows`).
+    """
+
+    losses: Mapping[str, float]
+    counts: Mapping[str, float]
+    sizes: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class HeldOut:
-    """The held-out samples of a run: called with weights, it gives their losses."""
+    """The held-out samples of a run: called with weights, it gives their losses.
+
+    `figures` makes of the sums what the task says beside the losses, by names of its own.
+    """
 
     stream: Stream | None
     replaced: Substitutes
@@ -33,27 +48,44 @@ class HeldOut:
     samples: int
     global_batch: int
     precision: str
+    figures: Callable[[HeldOutSums], Mapping[str, float]]
 
     def losses(self, model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, float]:
         """Losses of the model with `weights` on the first samples, with equal noise; {} without any."""
         if self.stream is None:
             return {}
         batches = -(-self.samples // self.global_batch)
-        sums: dict[str, Tensor] = {}
-        with torch.no_grad(), autocast(self.ranks.device, self.precision):
-            for b in range(batches):
-                for inputs in self.stream.batch(b).inputs:
-                    losses = functional_call(model, dict(weights), (inputs.to(self.ranks.device),))
-                    for name, pair in losses.items():
-                        sums[name] = sums.get(name, 0) + torch.stack([v.double() for v in pair]).cpu()
+        sums = self._sums(self.stream, batches, model, weights)
         if int(self.ranks.sum(torch.tensor([self.replaced.new(HELD_OUT)]))):
             self.replaced.take(batches * self.global_batch, HELD_OUT)
-        means = {}
-        for name in sorted(sums):
-            total, count = self.ranks.sum(sums[name]).tolist()
-            means[f"held_out/{name}"] = total / max(count, 1)
+        means = {f"held_out/{name}": total / max(sums.counts[name], 1) for name, total in sums.losses.items()}
         return {
             "held_out": sum(means.values()),
             **means,
+            **self.figures(sums),
             "held_out_substituted": self.replaced.counts[HELD_OUT],
         }
+
+    def _sums(
+        self, stream: Stream, batches: int, model: nn.Module, weights: Mapping[str, Tensor]
+    ) -> HeldOutSums:
+        """Those of the first batches, over all ranks."""
+        pairs: dict[str, Tensor] = {}
+        sizes: dict[str, float] = {}
+        with torch.no_grad(), autocast(self.ranks.device, self.precision):
+            for b in range(batches):
+                batch = stream.batch(b)
+                for inputs in batch.inputs:
+                    losses = functional_call(model, dict(weights), (inputs.to(self.ranks.device),))
+                    for name, pair in losses.items():
+                        pairs[name] = pairs.get(name, 0) + torch.stack([v.double() for v in pair]).cpu()
+                for name, size in batch.sizes.items():
+                    sizes[name] = sizes.get(name, 0.0) + size
+        totals = {name: self.ranks.sum(pairs[name]).tolist() for name in sorted(pairs)}
+        names = sorted(sizes)
+        summed = self.ranks.sum(torch.tensor([sizes[name] for name in names], dtype=torch.float64)).tolist()
+        return HeldOutSums(
+            {name: total for name, (total, _) in totals.items()},
+            {name: count for name, (_, count) in totals.items()},
+            dict(zip(names, summed, strict=True)),
+        )

@@ -84,7 +84,9 @@ def train(parts: RunParts, plan: StepPlan, batches: Iterator[Prepared], start: i
         parts.optimizers.step(finite, plan.schedule(step))
         if parts.ema is not None:
             parts.ema.update(step, finite)
-        parts.meters.step(samples=plan.global_batch, counts=batch.counts, norm=norm, finite=finite)
+        parts.meters.step(
+            samples=plan.global_batch, counts=batch.counts, sizes=batch.sizes, norm=norm, finite=finite
+        )
         parts.advance()
         kill_point("train-step")
         report(parts, plan, step + 1)

@@ -118,6 +118,7 @@ class Meters:
         self._sums: dict[str, Tensor] = {}
         self._device_counts: dict[str, Tensor] = {}
         self._host_counts: dict[str, int] = {}
+        self._sizes: dict[str, float] = {}
         self._norm: Tensor | None = None
         self._samples, self._waited, self._start = 0, 0.0, self._clock()
 
@@ -136,10 +137,20 @@ class Meters:
             self._sums[name] = self._sums.get(name, 0) + loss_sum.detach().double()
             self._device_counts[name] = self._device_counts.get(name, 0) + count.detach()
 
-    def step(self, *, samples: int, counts: Mapping[str, int], norm: Tensor, finite: Tensor) -> None:
-        """An optimiser step over `samples` samples with this rank's `counts`."""
+    def step(
+        self,
+        *,
+        samples: int,
+        counts: Mapping[str, int],
+        sizes: Mapping[str, float],
+        norm: Tensor,
+        finite: Tensor,
+    ) -> None:
+        """An optimiser step over `samples` samples with this rank's `counts` and `sizes`."""
         for name, count in counts.items():
             self._host_counts[name] = self._host_counts.get(name, 0) + count
+        for name, size in sizes.items():
+            self._sizes[name] = self._sizes.get(name, 0.0) + size
         self._samples += samples
         self._norm = norm
         self._skipped += ~finite
@@ -160,13 +171,14 @@ class Meters:
                 raise FoundryError(
                     f"the model counted {int(self._device_counts[name])} of '{name}', the batches {count}"
                 )
-        names = sorted(self._sums)
-        local = [float(self._sums[name]) for name in names] + [
-            float(self._host_counts[name]) for name in names
-        ]
+        names, sizes = sorted(self._sums), sorted(self._sizes)
+        local = [float(self._sums[name]) for name in names]
+        local += [float(self._host_counts[name]) for name in names]
+        local += [self._sizes[name] for name in sizes]
         total = self._ranks.sum(torch.tensor(local, dtype=torch.float64)).tolist()
         seconds = max(self._clock() - self._start, 1e-9)
         loss = {f"loss/{name}": total[i] / max(total[len(names) + i], 1) for i, name in enumerate(names)}
+        rates = {f"{name}_per_s": n / seconds for name, n in zip(sizes, total[2 * len(names) :], strict=True)}
         record = {
             "step": step,
             "loss": sum(loss.values()),
@@ -175,6 +187,7 @@ class Meters:
             "grad_norm": float("nan") if self._norm is None else float(self._norm),
             "skipped": int(self._skipped),
             "samples_per_s": self._samples / seconds,
+            **rates,
             "data_wait": self._waited / seconds,
         }
         longest, streak = int(self._longest), int(self._streak)

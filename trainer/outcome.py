@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -24,7 +25,8 @@ class Outcome:
     weights: str  # SHA-256 of all parameters, not averaged
     loss: float | None
     held_out_loss: float | None
-    samples_per_s: float | None
+    figures: Mapping[str, float | None]  # what the task says of held-out samples beside their losses
+    rates: Mapping[str, float]  # samples a second, and what else a sample stands for: `samples_per_s`, …
     skipped: int  # steps of the whole run whose gradient was not finite
     substituted: Mapping[str, int]  # damaged samples of the whole run that were replaced, by split
     notes: tuple[str, ...]  # what was told before the first step, each as a FoundryWarning
@@ -44,9 +46,10 @@ class Outcome:
         """The outcome of a run that reached `step`: its last measurements are those of its records."""
         records = read_metrics(run_dir)
 
-        def last(name: str) -> float | None:
-            values = [record[name] for record in records if name in record]
-            return values[-1] if values else None
+        def last(name: str) -> dict[str, Any]:
+            return next((record for record in reversed(records) if name in record), {})
+
+        held_out, trained = last("held_out"), last("loss")
 
         return cls(
             run_dir=run_dir,
@@ -54,9 +57,10 @@ class Outcome:
             step=step,
             resumed_from=resumed_from,
             weights=weights,
-            loss=last("loss"),
-            held_out_loss=last("held_out"),
-            samples_per_s=last("samples_per_s"),
+            loss=trained.get("loss"),
+            held_out_loss=held_out.get("held_out"),
+            figures={name: held_out[name] for name in held_out if not name.startswith(("held_out", "step"))},
+            rates={name: trained[name] for name in trained if name.endswith("_per_s")},
             skipped=skipped,
             substituted=substituted,
             notes=notes,

@@ -158,9 +158,10 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Subst
         begun.streams.get(HELD_OUT),
         replaced,
         ranks,
-        run.eval_samples,
+        begun.measured.held_out_samples if HELD_OUT in begun.streams else 0,
         task.config.global_batch,
         run.precision,
+        begun.measured.figures,
     )
     silent = quiet or not ranks.is_main or start.step == steps
     progress = stack.enter_context(Progress(steps, "steps", "train", quiet=silent, done=start.step))

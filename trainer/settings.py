@@ -20,8 +20,9 @@ class LengthSettings:
     """Where a run is written and how long it is."""
 
     dir: str | None = None  # default: runs/<name>-<hash of what decides the weights>
-    steps: int | None = None  # give this or `samples`
+    steps: int | None = None  # give this, `samples` or `tokens`
     samples: int | None = None
+    tokens: int | None = None  # where samples are rows of tokens
 
 
 # A dataclass has the fields of its last base first: read upwards, this is the order of a saved config.yaml.
@@ -37,21 +38,31 @@ class RunConfig(
 ):
     """How long, where, and what is written. Intervals are in optimiser steps."""
 
-    def num_steps(self, global_batch: int) -> int:
-        """Optimiser steps of the whole run."""
+    def num_steps(self, global_batch: int, row_tokens: int | None = None) -> int:
+        """Optimiser steps of the whole run; `row_tokens` are those that a sample has room for."""
         if self.steps is not None:
             return self.steps
+        if self.tokens is not None:
+            assert row_tokens is not None
+            return -(-self.tokens // (global_batch * row_tokens))
         assert self.samples is not None
         return -(-self.samples // global_batch)
 
 
-def run_problems(run: RunConfig, global_batch: int) -> Iterator[str]:
-    """One line for every value that is out of range or does not fit another."""
-    if (run.steps is None) == (run.samples is None):
-        yield "run: give the length as either run.steps or run.samples"
+def run_problems(run: RunConfig, global_batch: int, row_tokens: int | None = None) -> Iterator[str]:
+    """One line for every value that is out of range or does not fit another.
+
+    `row_tokens` is None where samples are no rows of tokens.
+    """
+    lengths = ("steps", "samples") if row_tokens is None else ("steps", "samples", "tokens")
+    if row_tokens is None and run.tokens is not None:
+        yield "run.tokens: samples are no rows of tokens here; give run.steps or run.samples"
+    elif sum(getattr(run, name) is not None for name in lengths) != 1:
+        choices = " or ".join(f"run.{name}" for name in lengths)
+        yield f"run: give the length as {'either' if row_tokens is None else 'one of'} {choices}"
     yield from at_least(
-        1, "run", run, "steps", "samples", "accumulate", "log_every", "save_every", "keep_last", "keep_every",
-        "eval_every", "eval_samples", "max_skipped",
+        1, "run", run, "steps", "samples", "tokens", "accumulate", "log_every", "save_every", "keep_last",
+        "keep_every", "eval_every", "eval_samples", "max_skipped",
     )  # fmt: skip
     if not 0 <= run.max_substituted <= 1:
         yield f"run.max_substituted: must lie in [0, 1], not {run.max_substituted}"

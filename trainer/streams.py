@@ -21,12 +21,18 @@ class Inputs(Protocol):
 
 
 class Rows(Protocol):
-    """What is asked of a batch: its step, host-side counts by name of the loss, and slices of itself."""
+    """What is asked of a batch: its step, slices of itself, and on the host what counts in it.
+
+    counts  by name of the loss
+    sizes   further amounts that its rows stand for, by name (tokens, bytes); the same names in each
+    """
 
     @property
     def step(self) -> int: ...
     @property
     def counts(self) -> Mapping[str, int]: ...
+    @property
+    def sizes(self) -> Mapping[str, float]: ...
     def __len__(self) -> int: ...
     def rows(self, rows: slice) -> Rows: ...
 
@@ -37,11 +43,13 @@ class Prepared:
 
     inputs  of each microbatch, in page-locked memory where they go to a GPU
     counts  what of the rank's rows counts, by name of the loss
+    sizes   what else they stand for, by name
     """
 
     step: int
     inputs: tuple[Inputs, ...]
     counts: Mapping[str, int]
+    sizes: Mapping[str, float]
 
 
 class Stream(Protocol):
@@ -67,10 +75,13 @@ class Preparation:
     """From a rank's batch to what the loop takes; a function of the batch alone, that any thread may call."""
 
     inputs_of: Callable[[Any], Inputs]
+    taken: Callable[[Any], Rows] | None = None  # what of a batch is used, where it is not all
     accumulate: int = 1  # microbatches
     pinned: bool = False  # whether the inputs go to a GPU
 
     def __call__(self, batch: Rows) -> Prepared:
+        if self.taken is not None:
+            batch = self.taken(batch)
         size, rest = divmod(len(batch), self.accumulate)
         if rest:
             raise FoundryError(
@@ -82,4 +93,4 @@ class Preparation:
         inputs = tuple(self.inputs_of(part) for part in parts)
         if self.pinned:
             inputs = tuple(one.pin_memory() for one in inputs)
-        return Prepared(batch.step, inputs, batch.counts)
+        return Prepared(batch.step, inputs, batch.counts, batch.sizes)

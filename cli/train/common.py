@@ -4,14 +4,68 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from robot_foundry.cli.output import counted, emit, note
+import click
+
+from robot_foundry.cli.options import dry_run_option, json_option
+from robot_foundry.cli.output import counted, emit, note, table
 
 if TYPE_CHECKING:
     from robot_foundry.trainer.outcome import Outcome
+    from robot_foundry.trainer.tasks.plan import RunPlan
     from robot_foundry.trainer.tasks.task import Task
+
+Config = TypeVar("Config", bound=Any)
+TaskT = TypeVar("TaskT", bound=Any)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of a command that trains."""
+
+    recipe: str | None
+    overrides: list[str]
+    nproc: int
+    pointer: Path | None
+    dry_run: bool
+    as_json: bool
+
+
+def training_options(command: Callable[[Asked], None]) -> Callable[..., None]:
+    """The arguments and options of a command that trains, which is called with them as `Asked`."""
+
+    @click.argument("arguments", nargs=-1, metavar="[RECIPE] [KEY=VALUE]...")
+    @click.option(
+        "--store",
+        envvar="FOUNDRY_STORE",
+        show_envvar=True,
+        metavar="FOLDER|URL",
+        help="Where datasets live: the same as data.store=…  [default: ./store]",
+    )
+    @click.option(
+        "--nproc", type=click.IntRange(1), default=1, show_default=True, help="Ranks on this machine."
+    )
+    @click.option(
+        "--pointer",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Also write a small JSON file that names the checkpoint, for git and dvc.",
+    )
+    @dry_run_option
+    @json_option
+    @wraps(command)
+    def asked(arguments: tuple[str, ...], store: str | None, **options: Any) -> None:
+        recipe, overrides = split_arguments(arguments)
+        if store is not None and not any(item.startswith("data.store=") for item in overrides):
+            overrides = [f"data.store={store}", *overrides]
+        command(Asked(recipe, overrides, **options))
+
+    return asked
 
 
 def split_arguments(arguments: tuple[str, ...]) -> tuple[str | None, list[str]]:
@@ -19,6 +73,32 @@ def split_arguments(arguments: tuple[str, ...]) -> tuple[str | None, list[str]]:
     if arguments and ("=" not in arguments[0] or Path(arguments[0]).is_file()):
         return arguments[0], list(arguments[1:])
     return None, list(arguments)
+
+
+def resolved_task(
+    asked: Asked,
+    read_recipe: Callable[[str | None, list[str]], Config],
+    resolve: Callable[[Config], TaskT],
+    default: str,
+) -> TaskT:
+    """The task of a command, found in the store; its notes are told.
+
+    Where several ranks are asked for, they are run, and this process ends as they do.
+    """
+    from robot_foundry.trainer.tasks.mixtures import pinned
+
+    config = read_recipe(asked.recipe, asked.overrides)
+    launching = asked.nproc > 1 and "RANK" not in os.environ and not asked.dry_run
+    task = resolve(replace(config, data=pinned(config.data)) if launching else config)
+    if launching:
+        # The ranks resolve nothing themselves: a name that moves between their starts cannot split them.
+        launch(asked.nproc, f"data.mix={task.config.data.mix}")
+    if is_main():
+        if asked.recipe is None:
+            note(f"recipe: {default} (packaged)")
+        for warning in task.notes:
+            note(f"Warning: {warning}")
+    return task
 
 
 def is_main() -> bool:
@@ -37,10 +117,10 @@ def launch(nproc: int, *overrides: str) -> None:
     sys.exit(run_ranks([sys.executable, "-c", program, *sys.argv[1:], *overrides], nproc))
 
 
-def train(task: Task, pointer: Path | None, as_json: bool, next_command: str) -> None:
+def train(task: Task, asked: Asked, next_command: str) -> None:
     """Train a task to its end, name its checkpoint in the pointer file, and print what came of it.
 
-    `next_command` is what one would do with a run, whose folder is added to it.
+    `next_command` is what one would do with a run, its folder written as RUN.
     """
     from robot_foundry.trainer.checkpoints.checkpoint import write_pointer
     from robot_foundry.trainer.run import run_task
@@ -49,9 +129,36 @@ def train(task: Task, pointer: Path | None, as_json: bool, next_command: str) ->
         note(f"run: {task.run_dir} ({task.num_steps} steps)")
     outcome = run_task(task)
     if is_main():
-        if pointer is not None:
-            write_pointer(pointer, outcome.checkpoint, step=outcome.step, weights=outcome.weights)
-        _emit_outcome(outcome, as_json, f"{next_command} {outcome.run_dir}")
+        if asked.pointer is not None:
+            write_pointer(asked.pointer, outcome.checkpoint, step=outcome.step, weights=outcome.weights)
+        _emit_outcome(outcome, asked.as_json, next_command.replace("RUN", str(outcome.run_dir)))
+
+
+def emit_plan(
+    task: Task,
+    plan: RunPlan,
+    as_json: bool,
+    *,
+    datasets: tuple[Sequence[str], Iterable[Sequence[object]]],
+    more: Sequence[str] = (),
+) -> None:
+    """Print what a run would be: its recipe, parameters and datasets (headers and rows), and `more` of it."""
+    from robot_foundry.trainer.recipes.yaml_text import write_yaml
+
+    for line in plan.warnings:
+        note(f"Warning: {line}")
+
+    def text() -> str:
+        parts = [
+            write_yaml(plan.values["config"]).rstrip(),
+            table(("part", "parameters"), plan.values["parameters"].items()),
+            table(*datasets),
+            *more,
+            f"{task.num_steps} steps of {task.config.global_batch} samples, into {task.run_dir}",
+        ]
+        return "\n\n".join(parts)
+
+    emit(plan.values, as_json=as_json, text=text)
 
 
 def _emit_outcome(outcome: Outcome, as_json: bool, next_command: str) -> None:
@@ -63,20 +170,20 @@ def _emit_outcome(outcome: Outcome, as_json: bool, next_command: str) -> None:
         "weights": outcome.weights,
         "loss": outcome.loss,
         "held_out_loss": outcome.held_out_loss,
-        "samples_per_s": outcome.samples_per_s,
+        **outcome.figures,
+        **outcome.rates,
         "skipped": outcome.skipped,
         "substituted": outcome.substituted,
         "next": next_command,
     }
 
     def text() -> str:
-        held_out = "none" if outcome.held_out_loss is None else f"{outcome.held_out_loss:.4f}"
-        loss = "none" if outcome.loss is None else f"{outcome.loss:.4f}"
+        measured = {"final loss": outcome.loss, "held-out loss": outcome.held_out_loss, **outcome.figures}
         lines = [
-            f"final loss      {loss}",
-            f"held-out loss   {held_out}",
-            f"checkpoint      {outcome.checkpoint}",
+            f"{name.replace('_', ' '):<15} {'none' if value is None else f'{value:.4f}'}"
+            for name, value in measured.items()
         ]
+        lines.append(f"checkpoint      {outcome.checkpoint}")
         replaced = sum(outcome.substituted.values())
         if outcome.skipped:
             lines.append(f"skipped         {counted(outcome.skipped, 'step')} whose gradient was not finite")

@@ -56,6 +56,11 @@ class Batch:
     weight_B: NDArray[np.float32]
     modality: str = "robot"
 
+    @property
+    def sizes(self) -> Mapping[str, float]:
+        """Its rows stand for nothing but what counts."""
+        return {}
+
     def __len__(self) -> int:
         return len(self.k_B)
 

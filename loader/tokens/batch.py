@@ -45,7 +45,7 @@ class TokenBatch:
     @property
     def sizes(self) -> Mapping[str, float]:
         """What the targets stand for."""
-        return {"bytes": float(self.bytes_B.sum())}
+        return {"bytes": float(self.bytes_B.sum()), "tokens": float(self.counts["text"])}
 
     def rows(self, rows: slice) -> TokenBatch:
         of_rows: dict[str, Any] = {

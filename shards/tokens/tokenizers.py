@@ -12,6 +12,7 @@ from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 from robot_foundry.shards.tokens import byte_tokenizer, fast_tokenizer
 from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 from robot_foundry.shards.tokens.fast_tokenizer import FastTokenizer
+from robot_foundry.shards.tokens.gguf import GGUF_SUFFIX, gguf_tokenizer
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
@@ -38,8 +39,8 @@ def from_json(obj: Any, where: str) -> Tokenizer:
 def read(path: str | Path) -> Tokenizer:
     """The tokenizer in a file, or in the file tokenizer.json of a folder.
 
-    A file of ours, or a tokenizer.json as Hugging Face's libraries have it; then what begins, ends and pads
-    texts is what the tokenizer_config.json beside it says. UsageError where there is none.
+    A file of ours, a GGUF, or a tokenizer.json as Hugging Face's libraries have it; then what begins, ends
+    and pads texts is what the tokenizer_config.json beside it says. UsageError where there is none.
     """
     path = Path(path)
     file = path / FILE if path.is_dir() else path
@@ -48,6 +49,8 @@ def read(path: str | Path) -> Tokenizer:
             f"there is no tokenizer at {path}: {file} is no file",
             hint=f"give a folder with {FILE}, or such a file; tokenizer.model alone is not read",
         )
+    if file.suffix == GGUF_SUFFIX:
+        return from_definition(*gguf_tokenizer(file), str(file))
     obj = _json(file)
     if obj.get("type") in (byte_tokenizer.TYPE, fast_tokenizer.TYPE):
         return from_json(obj, str(file))
@@ -55,8 +58,11 @@ def read(path: str | Path) -> Tokenizer:
     return from_definition(obj, _json(config) if config.is_file() else {}, str(file))
 
 
-def from_definition(definition: Mapping[str, Any], config: Mapping[str, Any], where: str) -> FastTokenizer:
+def from_definition(definition: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Tokenizer:
     """Of a parsed tokenizer.json, and of a tokenizer_config.json, of which it needs the names of tokens."""
+    bytes_ = ByteTokenizer()
+    if {**definition, "post_processor": None} == bytes_.transformers_json():  # as an export of it has it
+        return bytes_
     ids = _ids(definition, where)
     end = _named(config, "eos_token", ids, where)
     if end is None:

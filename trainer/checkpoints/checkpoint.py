@@ -124,7 +124,7 @@ def find(path: Path) -> Path:
     newest = newest_whole(path)
     if newest is None:
         what = "holds no complete checkpoint" if path.is_dir() else "does not exist"
-        raise FoundryError(f"{path} {what}", hint="foundry-train vla writes one under RUN/checkpoints")
+        raise FoundryError(f"{path} {what}", hint="foundry-train writes one under RUN/checkpoints")
     for reason in newest.passed_over:
         warnings.warn(f"{reason}; {newest.folder.name} is used instead", FoundryWarning, stacklevel=2)
     return newest.folder
@@ -160,7 +160,7 @@ def _pointed(pointer: Path) -> Path:
         return Path(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
     except (ValueError, KeyError, TypeError) as error:
         raise FoundryError(
-            f"{pointer} names no checkpoint", hint="foundry-train vla --pointer FILE writes one that does"
+            f"{pointer} names no checkpoint", hint="foundry-train … --pointer FILE writes one that does"
         ) from error
 
 

@@ -5,11 +5,16 @@ Shapes: B batch, S sequence, Q queries, K keys, H heads, E head width, D model w
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 MLP_KINDS = ("swiglu", "gelu", "relu")
+TILE = 128  # queries that attend at a time on a CPU, where attention is causal
 
 
 def attention_bias(allowed: Tensor) -> Tensor:
@@ -20,12 +25,23 @@ def attention_bias(allowed: Tensor) -> Tensor:
     return torch.zeros(allowed.shape, device=allowed.device).masked_fill(~allowed, float("-inf"))
 
 
-def attend(q_BHQE: Tensor, k_BHKE: Tensor, v_BHKE: Tensor, bias: Tensor | None = None) -> Tensor:
+@dataclass(frozen=True)
+class CausalBias:
+    """An additive bias [B, 1, S, S] that lets no query attend to a later key, which saves work on a CPU."""
+
+    bias_B1SS: Tensor
+
+
+def attend(q_BHQE: Tensor, k_BHKE: Tensor, v_BHKE: Tensor, bias: Tensor | CausalBias | None = None) -> Tensor:
     """softmax(q kᵀ / √E + bias) v.
 
     On a CPU the product is spelled out: the fused kernel's backward is the slower one there for the short
     sequences of small models. Elsewhere the fused kernel runs.
     """
+    if isinstance(bias, CausalBias) and q_BHQE.device.type == "cpu":
+        return _attend_backwards(q_BHQE, k_BHKE, v_BHKE, bias.bias_B1SS)
+    if isinstance(bias, CausalBias):
+        bias = bias.bias_B1SS
     if bias is not None:
         bias = bias.to(q_BHQE.dtype)
     if q_BHQE.device.type != "cpu":
@@ -36,11 +52,55 @@ def attend(q_BHQE: Tensor, k_BHKE: Tensor, v_BHKE: Tensor, bias: Tensor | None =
     return score_BHQK.softmax(-1).to(v_BHKE.dtype) @ v_BHKE
 
 
-def rope_tables(length: int, head_width: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine tables [S, E] of rotary positions 0 … length−1 (Su et al. 2021), always float32."""
-    frequency = theta ** (-torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width)
-    angle_SE = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequency).repeat(1, 2)
-    return angle_SE.cos(), angle_SE.sin()
+def _attend_backwards(q_BHSE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_B1SS: Tensor) -> Tensor:
+    """The same tile by tile of queries, each with no keys beyond it: half of the work for long sequences."""
+    tiles = [
+        attend(q_BHTE, k_BHSE[:, :, :end], v_BHSE[:, :, :end], bias_B1TS[..., :end])
+        for q_BHTE, bias_B1TS, end in zip(
+            q_BHSE.split(TILE, dim=2),
+            bias_B1SS.split(TILE, dim=2),
+            range(TILE, q_BHSE.shape[2] + TILE, TILE),
+            strict=True,
+        )
+    ]
+    return torch.cat(tiles, dim=2)
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Slower rotary positions, for more tokens than a model was first trained on, as Llama 3 has them."""
+
+    factor: float = 1.0  # by which the slow rotations slow down; 1: none does
+    low_freq_factor: float = 1.0  # `original_length` over this: wavelengths above are slow
+    high_freq_factor: float = 4.0  # `original_length` over this: wavelengths below stay as they are
+    original_length: int = 8192  # tokens
+
+
+def rope_tables(
+    position: Tensor, head_width: int, theta: float, scaling: RopeScaling | None = None
+) -> tuple[Tensor, Tensor]:
+    """Cosine and sine tables [..., E] of rotary positions [...] (Su et al. 2021), always float32."""
+    frequency = rope_frequencies(head_width, theta, scaling, position.device)
+    angle = position[..., None].float() * frequency
+    angle = torch.cat((angle, angle), dim=-1)
+    return angle.cos(), angle.sin()
+
+
+def rope_frequencies(
+    head_width: int, theta: float, scaling: RopeScaling | None = None, device: torch.device | None = None
+) -> Tensor:
+    """Radians [E / 2] by which each pair of a head turns from one position to the next, float32."""
+    exponent = torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width
+    frequency = theta**-exponent
+    return frequency if scaling is None or scaling.factor == 1 else _slowed(frequency, scaling)
+
+
+def _slowed(frequency: Tensor, scaling: RopeScaling) -> Tensor:
+    """Slow rotations by `factor`, fast ones not, those between in proportion to their turns."""
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    turns = scaling.original_length * frequency / (2 * math.pi)
+    kept = ((turns - low) / (high - low)).clamp(0, 1)
+    return frequency * (kept + (1 - kept) / scaling.factor)
 
 
 def rotate(x_BHSE: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
@@ -51,25 +111,74 @@ def rotate(x_BHSE: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     return turned.to(x_BHSE.dtype)
 
 
-class SelfAttention(nn.Module):
-    """Multi-head self attention; `kv_heads` < `heads` shares keys and values between groups of heads."""
+class KeyValues:
+    """Keys and values of all positions that one layer has seen, in memory for `capacity` of them."""
 
-    def __init__(self, width: int, heads: int, kv_heads: int, bias: bool) -> None:
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.length = 0
+        self._memory: tuple[Tensor, Tensor] | None = None
+
+    def extended(self, k_BHSE: Tensor, v_BHSE: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values so far, these the last of them."""
+        if self._memory is None:
+            batch, heads, _, width = k_BHSE.shape
+            self._memory = (
+                k_BHSE.new_empty(batch, heads, self.capacity, width),
+                v_BHSE.new_empty(batch, heads, self.capacity, width),
+            )
+        start, self.length = self.length, self.length + k_BHSE.shape[2]
+        key, value = self._memory
+        key[:, :, start : self.length] = k_BHSE
+        value[:, :, start : self.length] = v_BHSE
+        return key[:, :, : self.length], value[:, :, : self.length]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self attention.
+
+    Args:
+        kv_heads: fewer than `heads` where groups of heads share keys and values.
+        bias: of all four projections.
+        head_width: `width / heads` unless given.
+        qkv_bias: of queries, keys and values; `bias` unless given.
+        qk_norm: makes the norm of the queries and that of the keys of a head, given its width.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        bias: bool,
+        *,
+        head_width: int | None = None,
+        qkv_bias: bool | None = None,
+        qk_norm: Callable[[int], nn.Module] | None = None,
+    ) -> None:
         super().__init__()
-        self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
-        self.query = nn.Linear(width, width, bias=bias)
-        self.key = nn.Linear(width, kv_heads * self.head_width, bias=bias)
-        self.value = nn.Linear(width, kv_heads * self.head_width, bias=bias)
-        self.out = nn.Linear(width, width, bias=bias)
+        qkv_bias = bias if qkv_bias is None else qkv_bias
+        self.heads, self.kv_heads = heads, kv_heads
+        self.head_width = width // heads if head_width is None else head_width
+        self.query = nn.Linear(width, heads * self.head_width, bias=qkv_bias)
+        self.key = nn.Linear(width, kv_heads * self.head_width, bias=qkv_bias)
+        self.value = nn.Linear(width, kv_heads * self.head_width, bias=qkv_bias)
+        self.query_norm = None if qk_norm is None else qk_norm(self.head_width)
+        self.key_norm = None if qk_norm is None else qk_norm(self.head_width)
+        self.out = nn.Linear(heads * self.head_width, width, bias=bias)
 
     def forward(
         self,
         x_BSD: Tensor,
-        bias: Tensor | None,
+        bias: Tensor | CausalBias | None,
         rope: tuple[Tensor, Tensor] | None,
         at_B: Tensor | None = None,
+        past: KeyValues | None = None,
     ) -> Tensor:
-        """Attended values [B, S, D]; with `at_B` only those of one position a row, [B, 1, D]."""
+        """Attended values [B, S, D]; with `at_B` only those of one position a row, [B, 1, D].
+
+        `past` holds the positions before these, which are then added to it; `bias` spans all of them.
+        """
 
         def split(y: Tensor, heads: int) -> Tensor:
             return y.unflatten(-1, (heads, self.head_width)).transpose(1, 2)
@@ -77,10 +186,14 @@ class SelfAttention(nn.Module):
         q = split(self.query(x_BSD if at_B is None else pick(x_BSD, at_B)), self.heads)
         k = split(self.key(x_BSD), self.kv_heads)
         v = split(self.value(x_BSD), self.kv_heads)
+        if self.query_norm is not None and self.key_norm is not None:
+            q, k = self.query_norm(q), self.key_norm(k)
         if rope is not None:
             here = rope if at_B is None else (rope[0][at_B, None, None], rope[1][at_B, None, None])
             q, k = rotate(q, here), rotate(k, rope)
-        if bias is not None and at_B is not None:
+        if past is not None:
+            k, v = past.extended(k, v)
+        if isinstance(bias, Tensor) and at_B is not None:
             bias = pick(bias.transpose(1, 2), at_B).transpose(1, 2)
         if self.kv_heads != self.heads:
             k, v = (y.repeat_interleave(self.heads // self.kv_heads, dim=1) for y in (k, v))
@@ -113,30 +226,23 @@ class Block(nn.Module):
     """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(
-        self,
-        width: int,
-        heads: int,
-        kv_heads: int,
-        hidden: int,
-        mlp: str,
-        *,
-        norm: type[nn.Module],
-        bias: bool,
+        self, width: int, attention: SelfAttention, mlp: Mlp, norm: Callable[[int], nn.Module]
     ) -> None:
         super().__init__()
-        self.attention_norm = norm(width, eps=1e-6)
-        self.attention = SelfAttention(width, heads, kv_heads, bias)
-        self.mlp_norm = norm(width, eps=1e-6)
-        self.mlp = Mlp(width, hidden, mlp, bias)
+        self.attention_norm = norm(width)
+        self.attention = attention
+        self.mlp_norm = norm(width)
+        self.mlp = mlp
 
     def forward(
         self,
         x_BSD: Tensor,
-        bias: Tensor | None = None,
+        bias: Tensor | CausalBias | None = None,
         rope: tuple[Tensor, Tensor] | None = None,
         at_B: Tensor | None = None,
+        past: KeyValues | None = None,
     ) -> Tensor:
         """The block's output [B, S, D]; with `at_B` only at one position a row, [B, 1, D], for less work."""
-        attended = self.attention(self.attention_norm(x_BSD), bias, rope, at_B)
+        attended = self.attention(self.attention_norm(x_BSD), bias, rope, at_B, past)
         x_BSD = (x_BSD if at_B is None else pick(x_BSD, at_B)) + attended
         return x_BSD + self.mlp(self.mlp_norm(x_BSD))

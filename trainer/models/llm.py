@@ -1,6 +1,6 @@
 """Language model: a causal decoder with a logit for each token of its vocabulary.
 
-Shapes: B rows, S tokens of a row.
+Shapes: B rows, S tokens of a row, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -8,9 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from robot_foundry.trainer.models.decoder import DecoderConfig
+from robot_foundry.trainer.models.attention import CausalBias, attention_bias
+from robot_foundry.trainer.models.cross_entropy import NOTHING, cross_entropy_sum
+from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
+from robot_foundry.trainer.models.initial import Distribution, Normal
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,61 @@ class TextInputs:
     def pin_memory(self) -> TextInputs:
         """In page-locked memory, from which a GPU takes them while the host goes on."""
         return replace(self, **{item.name: getattr(self, item.name).pin_memory() for item in fields(self)})
+
+
+class LLM(nn.Module):
+    """Decoder and output; `forward` is the training loss, `logits` what it predicts."""
+
+    def __init__(self, config: LLMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.decoder = Decoder(config.decoder)
+        width, vocabulary = config.decoder.width, config.decoder.vocabulary
+        self.output = None if config.tied else nn.Linear(width, vocabulary, bias=False)
+
+    def initial(self) -> dict[str, Distribution]:
+        """Logits begin with a standard deviation of about 1/2, so that the loss begins near ln vocabulary."""
+        name = "decoder.embedding.weight" if self.config.tied else "output.weight"
+        return {name: Normal(0.5 * self.config.decoder.width**-0.5)}
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The matrix [V, D] from hidden states to logits."""
+        return self.decoder.embedding.weight if self.output is None else self.output.weight
+
+    def forward(self, inputs: TextInputs) -> dict[str, tuple[Tensor, Tensor]]:
+        """Sum of the cross entropies in nats of all targets, and their number."""
+        real_BS = inputs.segment_BS >= 0
+        target_BS = torch.where(real_BS, inputs.target_BS, NOTHING)
+        hidden_BSD = self.hidden(inputs)
+        loss = cross_entropy_sum(hidden_BSD.flatten(0, 1), self.output_weight, target_BS.flatten())
+        return {"text": (loss, real_BS.sum())}
+
+    def hidden(self, inputs: TextInputs) -> Tensor:
+        """The last hidden states [B, S, D], normalised."""
+        real_BS = inputs.segment_BS >= 0
+        token_BS, position_BS = (
+            torch.where(real_BS, value, 0) for value in (inputs.token_BS, inputs.position_BS)
+        )
+        return self.decoder.states(token_BS, position_BS, packed_bias(inputs.segment_BS))
+
+    def logits(self, inputs: TextInputs) -> Tensor:
+        """Logits [B, S, V] at all positions."""
+        return F.linear(self.hidden(inputs), self.output_weight)
+
+
+def packed_bias(segment_BS: Tensor) -> CausalBias:
+    """Attention bias [B, 1, S, S]: all attend backwards in their segment; where nothing is, to itself alone.
+
+        a a b b -
+    a   x
+    a   x x
+    b       x
+    b       x x
+    -           x
+    """
+    length = segment_BS.shape[1]
+    causal_SS = torch.ones(length, length, dtype=torch.bool, device=segment_BS.device).tril()
+    itself_SS = torch.eye(length, dtype=torch.bool, device=segment_BS.device)
+    together_BSS = (segment_BS[:, :, None] == segment_BS[:, None]) & (segment_BS >= 0)[:, None]
+    return CausalBias(attention_bias((together_BSS & causal_SS | itself_SS)[:, None]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.flow import FlowConfig
+from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.tokenizer import VOCABULARY
 from robot_foundry.trainer.models.vit import ViTConfig
 from robot_foundry.trainer.models.vla import VLAConfig
@@ -25,6 +26,7 @@ DECODERS: Mapping[str, DecoderConfig] = {
         width=128, depth=4, heads=4, kv_heads=4, mlp="relu", mlp_hidden=512, vocabulary=VOCABULARY
     ),
 }
+LLMS: Mapping[str, LLMConfig] = {name: LLMConfig(decoder) for name, decoder in DECODERS.items()}
 FLOWS: Mapping[str, FlowConfig] = {
     "flow_325m": FlowConfig(),
     "flow_100m": FlowConfig(width=768, depth=12, heads=12, mlp_hidden=2048),
@@ -39,5 +41,10 @@ VLAS: Mapping[str, VLAConfig] = {
     "vla_tiny": VLAConfig(VLMS["vlm_tiny"], tap_width=128, head=FLOWS["flow_tiny"], draws=4),
 }
 PRESETS: Mapping[type, Mapping[str, object]] = {
-    ViTConfig: VITS, DecoderConfig: DECODERS, FlowConfig: FLOWS, VLMConfig: VLMS, VLAConfig: VLAS
-}  # fmt: skip
+    ViTConfig: VITS,
+    DecoderConfig: DECODERS,
+    LLMConfig: LLMS,
+    FlowConfig: FLOWS,
+    VLMConfig: VLMS,
+    VLAConfig: VLAS,
+}

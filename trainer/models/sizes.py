@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robot_foundry.trainer.models.attention import MLP_KINDS
+from robot_foundry.trainer.models.attention import MLP_KINDS, RopeScaling
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.flow import DENSITIES, FlowConfig
+from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.tokenizer import VOCABULARY
 from robot_foundry.trainer.models.vit import POSITIONS, STEMS, ViTConfig
 from robot_foundry.trainer.models.vla import VLAConfig
@@ -24,6 +25,7 @@ def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[st
             f"data.window.image {side}", pixels, cell, "model.backbone.vision.patch × shuffle"
         )
     yield from _decoder_problems("model.backbone.decoder", decoder)
+    yield from at_least(VOCABULARY, "model.backbone.decoder", decoder, "vocabulary")
     yield from _transformer_problems("model.head", model.head)
     yield from at_least(1, "model", model, "taps", "tap_width", "text_length", "draws")
     if model.taps > decoder.depth:
@@ -33,19 +35,37 @@ def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[st
         yield f"model.state_noise: must not be negative, not {model.state_noise}"
 
 
+def llm_problems(model: LLMConfig) -> Iterator[str]:
+    """The same of a language model alone."""
+    yield from _decoder_problems("model.decoder", model.decoder)
+    yield from at_least(1, "model.decoder", model.decoder, "vocabulary")
+
+
 def _decoder_problems(path: str, decoder: DecoderConfig) -> Iterator[str]:
-    """The same of a language model alone, whose section is `path`."""
-    yield from _transformer_problems(path, decoder)
-    yield from at_least(1, path, decoder, "kv_heads")
+    """The same of a decoder, whose section is `path`."""
+    yield from at_least(1, path, decoder, "width", "depth", "heads", "mlp_hidden", "kv_heads", "head_width")
+    yield from choice(f"{path}.mlp", decoder.mlp, MLP_KINDS)
     yield from multiple(f"{path}.heads", decoder.heads, decoder.kv_heads, "kv_heads")
-    yield from at_least(VOCABULARY, path, decoder, "vocabulary")
-    if decoder.heads > 0 and decoder.width % decoder.heads == 0:
-        yield from multiple(
-            f"{path}: the width of a head", decoder.width // decoder.heads, 2, "rotary positions"
-        )
+    if decoder.head_width is None:
+        yield from multiple(f"{path}.width", decoder.width, decoder.heads, "heads")
+    if decoder.heads > 0 and (decoder.head_width is not None or decoder.width % decoder.heads == 0):
+        yield from multiple(f"{path}: the width of a head", decoder.width_of_head, 2, "rotary positions")
+    for name in ("rope_theta", "norm_eps"):
+        if not getattr(decoder, name) > 0:
+            yield f"{path}.{name}: must be positive, not {getattr(decoder, name)}"
+    yield from _scaling_problems(f"{path}.rope_scaling", decoder.rope_scaling)
 
 
-def _transformer_problems(path: str, config: DecoderConfig | FlowConfig | ViTConfig) -> Iterator[str]:
+def _scaling_problems(path: str, scaling: RopeScaling) -> Iterator[str]:
+    if not scaling.factor >= 1:
+        yield f"{path}.factor: must be at least 1, not {scaling.factor}"
+    if not 0 < scaling.low_freq_factor < scaling.high_freq_factor:
+        low, high = scaling.low_freq_factor, scaling.high_freq_factor
+        yield f"{path}: needs 0 < low_freq_factor < high_freq_factor, not {low} and {high}"
+    yield from at_least(1, path, scaling, "original_length")
+
+
+def _transformer_problems(path: str, config: FlowConfig | ViTConfig) -> Iterator[str]:
     yield from at_least(1, path, config, "width", "depth", "heads", "mlp_hidden")
     yield from choice(f"{path}.mlp", config.mlp, MLP_KINDS)
     yield from multiple(f"{path}.width", config.width, config.heads, "heads")

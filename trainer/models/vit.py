@@ -6,11 +6,12 @@ Shapes: N pictures, H W pixels, C channels, P patches, D width, s the space-to-d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import Block
+from robot_foundry.trainer.models.attention import Block, Mlp, SelfAttention
 from robot_foundry.trainer.models.initial import Distribution, Normal, residual_outputs
 
 STEMS = ("patch", "conv")
@@ -92,10 +93,14 @@ class ViT(nn.Module):
                 place = sincos_positions(self.rows, self.columns, config.width)
             self.register_buffer("position", place, persistent=False)
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.heads, config.mlp_hidden, config.mlp,
-                  norm=nn.LayerNorm, bias=True)
+            Block(
+                config.width,
+                SelfAttention(config.width, config.heads, config.heads, bias=True),
+                Mlp(config.width, config.mlp_hidden, config.mlp, bias=True),
+                partial(nn.LayerNorm, eps=1e-6),
+            )
             for _ in range(config.depth)
-        )  # fmt: skip
+        )
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
 
     def initial(self) -> dict[str, Distribution]:

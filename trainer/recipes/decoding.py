@@ -96,11 +96,13 @@ def _section_of(annotation: Any) -> type | None:
 
 
 def _decode_leaf(annotation: Any, value: Any) -> Any:
-    """draccus's decoding, but text is not split into a list, and only text becomes text."""
+    """draccus's decoding, but text is not split into a list, only text becomes text, and 2e9 is whole."""
     options = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     if value is None and NoneType in options:
         return None
     bare = [typing.get_origin(option) or option for option in options]
+    if isinstance(value, float) and value.is_integer() and int in bare and float not in bare:
+        return int(value)
     if isinstance(value, Mapping) and Mapping in bare:
         of = typing.get_args(options[bare.index(Mapping)])[1]
         return {str(name): _decode_leaf(of, item) for name, item in value.items()}

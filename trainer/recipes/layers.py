@@ -8,7 +8,7 @@ from typing import Any
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.recipes.yaml_text import parse_yaml
 
-EXCLUSIVE = (("run", "steps", "samples"),)  # setting one in a later layer takes the other back
+EXCLUSIVE = (("run", "steps", "samples", "tokens"),)  # setting one in a later layer takes the others back
 WEIGHTS = "mix"  # a mapping of references to weights, which is replaced whole
 
 

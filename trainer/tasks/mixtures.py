@@ -5,13 +5,13 @@ Nothing here knows which kind of data a mixture is of; its samples have settings
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.mixture import make_mixture, parse_weights
+from robot_foundry.catalog.mixture import make_mixture, over_split, parse_weights
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.selection import DEFAULT_FRACTION, SPLIT_BY, SelectionSpec
@@ -21,7 +21,7 @@ from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.recipes.ranges import at_least, choice
-from robot_foundry.trainer.streams import TRAIN, Inputs, Preparation, Stream
+from robot_foundry.trainer.streams import TRAIN, Inputs, Preparation, Rows, Stream
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,23 @@ def mixture_problems(mixture: MixtureSettings, batch: BatchSettings) -> Iterator
 
 
 def find_mixture(
-    data: MixtureSettings, samples: SampleSettings, gap: Callable[[OpenMixture], int]
+    data: MixtureSettings,
+    samples: SampleSettings,
+    *,
+    kind: str,
+    source: str,
+    gap: Callable[[OpenMixture], int] | None = None,
 ) -> OpenMixture:
-    """The training split of what `data` names; reads the store, writes nothing.
+    """The training split of what `data` names, of data of that kind; reads the store, writes nothing.
 
-    `gap` says how many samples lie between the splits of a group that is held out in part.
+    `source` says for a user where data of the kind comes from. `gap` says how many samples lie between the
+    splits of a group that is held out in part; without it groups are held out whole.
     """
     versions = OpenVersions(as_store(data.store))
     weights = mix_weights(data)
+    for ref in weights:
+        if (held := versions.open(ref).kind.name) != kind:
+            raise UsageError(f"data.mix: '{ref}' is of the kind {held}, this trains on {kind}", hint=source)
     _check_held_out(versions, weights, data)
     split_by = data.split_by or SPLIT_BY[0]
     return make_mixture(
@@ -70,7 +79,7 @@ def find_mixture(
         weights,
         split_by=split_by,
         val_fraction=data.val_fraction or DEFAULT_FRACTION,
-        gap=gap(make_mixture(versions, weights)) if split_by == "time" else None,
+        gap=gap(make_mixture(versions, weights)) if gap is not None and split_by == "time" else None,
         skip=samples.skipped,
     )
 
@@ -104,15 +113,16 @@ def open_stream(
     seed: int,
     accumulate: int,
     ranks: Ranks,
+    taken: Callable[[Any], Rows] | None = None,
 ) -> Stream:
     """The rank's batches of a split of a run, prepared; NothingSelected where it has no samples.
 
-    Microbatches are for gradients, so that held-out batches are whole. The loader puts no limit on the share
-    of substitutes: the trainer does, over all ranks.
+    `taken` says what of a batch is used, all of it without. Microbatches are for gradients, so that held-out
+    batches are whole. The loader puts no limit on the share of substitutes: the trainer does, over all ranks.
     """
     training = split == TRAIN
     prepare = Preparation(
-        inputs_of, accumulate=accumulate if training else 1, pinned=ranks.device.type == "cuda"
+        inputs_of, taken=taken, accumulate=accumulate if training else 1, pinned=ranks.device.type == "cuda"
     )
     return load(
         opened, samples, seed=seed, global_batch=batch.global_batch, rank=ranks.rank, world=ranks.size,
@@ -125,10 +135,14 @@ def mixture_rows(mixture: Mixture) -> list[dict[str, Any]]:
     return [asdict(component) | {"selection": dict(component.selection)} for component in mixture.components]
 
 
+def counts_of(opened: OpenMixture, settings: SampleSettings, *, split: str = "train") -> Sequence[int]:
+    """How many samples a split of each component has; NothingSelected where one has none."""
+    return kind_of(opened).counts(over_split(opened, split, settings.skipped), settings)
+
+
 def epochs_of(opened: OpenMixture, settings: SampleSettings, samples: int) -> tuple[float, ...]:
     """How often a run of that many samples sees each component."""
-    counts = kind_of(opened).counts(opened, settings)
-    components = zip(opened.mixture.components, counts, strict=True)
+    components = zip(opened.mixture.components, counts_of(opened, settings), strict=True)
     return tuple(float(samples * component.fraction / count) for component, count in components)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from robot_foundry.trainer.checkpoints.resume import Resumable
 from robot_foundry.trainer.checkpoints.saving import Described
+from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.optim.optimizers import OptimConfig
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.settings import RunConfig
@@ -70,5 +71,12 @@ class MeasuredTask(Described, Protocol):
     def warnings(self) -> list[str]:
         """What in the data may be a reason not to train. The main rank alone asks."""
 
+    @property
+    def held_out_samples(self) -> int:
+        """How many samples of the held-out stream, from its first, a held-out loss is of."""
+
     def open_stream(self, split: str, ranks: Ranks) -> Stream:
         """The rank's batches of a split, prepared; NothingSelected where it has no samples."""
+
+    def figures(self, sums: HeldOutSums) -> dict[str, float]:
+        """What it says of held-out samples beside their losses, by name."""

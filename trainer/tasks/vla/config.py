@@ -12,6 +12,7 @@ from robot_foundry.trainer.optim.optimizers import OptimConfig, optim_problems
 from robot_foundry.trainer.recipes.ranges import choice
 from robot_foundry.trainer.settings import RunConfig, run_problems
 from robot_foundry.trainer.tasks.mixtures import BatchSettings, MixtureSettings, mixture_problems
+from robot_foundry.trainer.tasks.origin import InitSettings, init_problems
 from robot_foundry.windows.chunk_statistics import WEIGHTINGS
 from robot_foundry.windows.window import WindowSpec
 
@@ -40,11 +41,9 @@ class DataConfig(BatchSettings, WindowSettings, MixtureSettings):
 
 
 @dataclass(frozen=True)
-class InitConfig:
-    """Where the first weights come from. Without `weights` they are random, keyed by the seed."""
+class InitConfig(InitSettings):
+    """Where the first weights and the normalisers come from."""
 
-    weights: str | None = None  # a run, checkpoint folder or pointer file; averaged weights if it has them
-    only: tuple[str, ...] = ()  # names of parameters, or how they begin (backbone, head.blocks); () is all
     normalizer: str = REFIT  # refit: statistics of this mixture | keep: those of the run that `weights` names
 
 
@@ -99,5 +98,4 @@ def _data_problems(data: DataConfig) -> Iterator[str]:
 
 def _init_problems(init: InitConfig) -> Iterator[str]:
     yield from choice("init.normalizer", init.normalizer, (KEEP, REFIT))
-    if init.weights is None and init != InitConfig():
-        yield "init.weights: is missing; init.only and init.normalizer need a run to start from"
+    yield from init_problems(init)

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.tasks.mixtures import epochs_of, mixture_rows
+from robot_foundry.trainer.tasks.plan import RunPlan
 from robot_foundry.trainer.tasks.vla.scales import scales_report
 from robot_foundry.trainer.tasks.vla.vla_task import MeasuredVLA, VLATask
-
-
-@dataclass(frozen=True)
-class RunPlan:
-    """What would be trained, and what in the data may be a reason not to."""
-
-    values: dict[str, Any]  # as `--dry-run --json` says it
-    epochs: tuple[float, ...]  # how often the run sees each dataset
-    warnings: tuple[str, ...]
 
 
 def planned(task: VLATask) -> RunPlan:

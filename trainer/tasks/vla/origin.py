@@ -11,16 +11,15 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.space import ActionSpace
-from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.runtime.errors import FoundryError, nearest
-from robot_foundry.trainer.checkpoints import checkpoint, tensors
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.tasks.origin import RunOrigin, check_fits, chosen, misfits, unknown, wanted
 from robot_foundry.trainer.tasks.vla.config import DataConfig
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
 from robot_foundry.trainer.tasks.vla.recipe import completed
@@ -37,11 +36,9 @@ Columns = Sequence[int | None]  # for each dim of a new union its place in the o
 
 
 @dataclass(frozen=True)
-class Origin:
-    """A finished checkpoint that another run starts from; `state` is its state.json."""
+class Origin(RunOrigin):
+    """A finished checkpoint of a policy that another run starts from."""
 
-    folder: Path
-    state: Mapping[str, Any]
     spaces: PolicySpaces
     scales: Scales
 
@@ -56,39 +53,20 @@ class Origin:
             scales_from_json(checkpoint.read_json(folder, "normalizer.json")),
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """What a run says about where it came from."""
-        identity = self.state["identity"]
-        where = {"checkpoint": self.folder.as_posix(), "step": self.state["step"], "id": self.id}
-        return {**where, "mixture_id": identity["mixture"]}
-
-    @property
-    def id(self) -> str:
-        """Equal for checkpoints of equal weights: those of one identity at one step."""
-        return digest_of({"identity": self.state["identity"], "step": self.state["step"]})
-
     def check(self, model: nn.Module, spaces: PolicySpaces, only: Sequence[str] = ()) -> None:
         """FoundryError that lists all that keeps `load_weights` from filling `model` (meta tensors will do).
 
         That is every parameter that one side lacks, every shape that differs but for the number of dims, and
         every dim that means something else there.
         """
-        every = [name for name, _ in model.named_parameters()]
-        problems = [
-            f"init.only: no parameter begins with '{word}'{nearest(word, _beginnings(every))}"
-            for word in only
-            if not any(_chosen(name, (word,)) for name in every)
-        ]
-        wanted, stored = _wanted(model, only), self._stored()[1]
-        problems += _misfits(wanted, {name: s for name, s in stored.items() if _chosen(name, only)})
-        if DIM_AXES.keys() & wanted.keys():
+        parameters, stored = wanted(model, only), self.stored()[1]
+        free = {name: axis for name, (_, axis, _) in DIM_AXES.items()}
+        taken = {name: shape for name, shape in stored.items() if chosen(name, only)}
+        problems = [*unknown(model, only), *misfits(parameters, taken, free)]
+        if DIM_AXES.keys() & parameters.keys():
             problems += [line for union in UNIONS for line in self._changed(union, spaces)]
-        if problems:
-            listed = "".join(f"\n  {line}" for line in problems)
-            raise FoundryError(
-                f"the weights of {self.folder} do not fit this model:{listed}",
-                hint="set model and data.window as there, or say in init.only which parameters to take",
-            )
+        hint = "set model and data.window as there, or say in init.only which parameters to take"
+        check_fits(problems, str(self.folder), hint)
 
     def load_weights(
         self, model: nn.Module, spaces: PolicySpaces, only: Sequence[str] = ()
@@ -98,15 +76,13 @@ class Origin:
         Returns notes about dims that start fresh. Raises what `check` raises, before anything is filled.
         """
         self.check(model, spaces, only)
-        kind, stored = self._stored()
-        wanted = _wanted(model, only)
+        stored = self.stored()[1]
+        parameters = wanted(model, only)
         columns = {union: self._columns(union, spaces) for union in UNIONS}
-        moved = {name: torch.empty(stored[name]) for name in wanted if name in DIM_AXES}
-        tensors.load(
-            self.folder, {f"{kind}/{name}": moved.get(name, tensor) for name, tensor in wanted.items()}
-        )
+        moved = {name: torch.empty(stored[name]) for name in parameters if name in DIM_AXES}
+        self.fill({name: moved.get(name, tensor) for name, tensor in parameters.items()})
         for name, old in moved.items():
-            _move(old, wanted[name], name, columns)
+            _move(old, parameters[name], name, columns)
         return tuple(self._fresh(columns, spaces)) if moved else ()
 
     def keep_scales(self, spaces: PolicySpaces, data: DataConfig) -> Scales:
@@ -158,12 +134,6 @@ class Origin:
                 },
             )
 
-    def _stored(self) -> tuple[str, dict[str, tuple[int, ...]]]:
-        """Which weights to take, averaged ones where there are, and their shapes by parameter."""
-        shapes = tensors.shapes(self.folder)
-        kind = "ema" if any(name.startswith("ema/") for name in shapes) else "model"
-        return kind, {n.removeprefix(f"{kind}/"): s for n, s in shapes.items() if n.startswith(f"{kind}/")}
-
     def _columns(self, union: str, spaces: PolicySpaces) -> Columns:
         index_of = {name: i for i, name in enumerate(_full_names(union, self.spaces))}
         return [index_of.get(name) for name in _full_names(union, spaces)]
@@ -187,50 +157,11 @@ class Origin:
                 yield f"{union} dims that {self.folder} does not know start fresh: {', '.join(fresh)}"
 
 
-def find_origin(where: str, run_dir: Path) -> Origin | None:
-    """What a run starts from; one that has checkpoints of its own needs it no more, so it may be gone."""
-    try:
-        return Origin.find(where)
-    except FoundryError:
-        if checkpoint.latest(run_dir) is None:
-            raise
-        return None
-
-
 def _full_names(union: str, spaces: PolicySpaces) -> list[str]:
     """Names of a union's dims, unshared ones with their embodiment even where there is but one."""
     embodiments = {dataset.embodiment for dataset in spaces.datasets}
     space: ActionSpace = getattr(spaces, union)
     return list((space.qualified(embodiments.pop()) if len(embodiments) == 1 else space).names)
-
-
-def _wanted(model: nn.Module, only: Sequence[str]) -> dict[str, Tensor]:
-    return {name: parameter.detach() for name, parameter in model.named_parameters() if _chosen(name, only)}
-
-
-def _chosen(name: str, only: Sequence[str]) -> bool:
-    return not only or any(name == word or name.startswith(f"{word}.") for word in only)
-
-
-def _beginnings(names: Collection[str]) -> list[str]:
-    parts = [name.split(".") for name in names]
-    return list(dict.fromkeys(".".join(words[:n]) for words in parts for n in range(1, len(words) + 1)))
-
-
-def _misfits(wanted: Mapping[str, Tensor], stored: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
-    """One line for each parameter of one side alone, or of another shape along any axis but that of dims."""
-    for name, tensor in wanted.items():
-        there, here = stored.get(name), tuple(tensor.shape)
-        if there is None:
-            yield f"{name} is not there"
-            continue
-        expected = list(here)
-        if name in DIM_AXES and len(there) == len(here):
-            axis = DIM_AXES[name][1]
-            expected[axis] = there[axis]
-        if there != tuple(expected):
-            yield f"{name} is {there} there and {here} here"
-    yield from (f"{name} is there alone" for name in stored if name not in wanted)
 
 
 def _move(old: Tensor, new: Tensor, name: str, columns: Mapping[str, Columns]) -> None:

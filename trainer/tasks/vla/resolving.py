@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from robot_foundry.normalization.representation import base_axes_note
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
+from robot_foundry.trainer.tasks.origin import found_origin
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
-from robot_foundry.trainer.tasks.vla.origin import find_origin
+from robot_foundry.trainer.tasks.vla.origin import Origin
 from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
 from robot_foundry.trainer.tasks.vla.vla_task import VLATask
 from robot_foundry.windows.mixtures import warnings_for, window_rows
@@ -16,7 +17,10 @@ from robot_foundry.windows.mixtures import warnings_for, window_rows
 def resolve_vla(config: VLATaskConfig) -> VLATask:
     """Find the mixture and its spaces; reads the store, writes nothing."""
     data, window = config.data, config.data.window
-    opened = find_mixture(data, window, gap=lambda mixture: window_rows(mixture, window.timing))
+    opened = find_mixture(
+        data, window, kind="robot", source="foundry-data ingest makes datasets of recordings of robots",
+        gap=lambda mixture: window_rows(mixture, window.timing),
+    )  # fmt: skip
     spaces = mixture_spaces(opened, config)
     warnings = warnings_for(opened, mix_weights(data), timing=window.timing)
     for dataset in spaces.datasets:
@@ -24,4 +28,4 @@ def resolve_vla(config: VLATaskConfig) -> VLATask:
     task = VLATask(config, opened, spaces, tuple(warnings))
     if config.init.weights is None:
         return task
-    return replace(task, origin=find_origin(config.init.weights, task.run_dir))
+    return replace(task, origin=found_origin(Origin.find, config.init.weights, task.run_dir))

@@ -15,6 +15,7 @@ from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import Stream
@@ -118,6 +119,13 @@ class MeasuredVLA:
         task = self.task
         stream = task.config.data.window.stream
         return outlier_notes(task.opened, task.spaces, stream, self.scales)
+
+    @property
+    def held_out_samples(self) -> int:
+        return self.task.config.run.eval_samples
+
+    def figures(self, sums: HeldOutSums) -> dict[str, float]:
+        return {}
 
     def open_stream(self, split: str, ranks: Ranks) -> Stream:
         task, config = self.task, self.task.config

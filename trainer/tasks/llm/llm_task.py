@@ -1,0 +1,134 @@
+"""The task of training a language model: all that a run asks of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from robot_foundry.catalog.components import Mixture
+from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.shards.tokens.tokenizer import Tokenizer
+from robot_foundry.trainer.evaluate import HeldOutSums
+from robot_foundry.trainer.models.llm import LLM
+from robot_foundry.trainer.ranks.ranks import Ranks
+from robot_foundry.trainer.recipes.form import resolved
+from robot_foundry.trainer.recipes.yaml_text import write_yaml
+from robot_foundry.trainer.streams import TRAIN, Stream
+from robot_foundry.trainer.tasks import mixtures, run_identity
+from robot_foundry.trainer.tasks.llm.config import LLMTaskConfig
+from robot_foundry.trainer.tasks.llm.inputs import text_inputs, until
+from robot_foundry.trainer.tasks.llm.origin import Origin, check_origin, take_origin
+from robot_foundry.trainer.tasks.llm.recipe import completed, decisive, default_dir
+from robot_foundry.trainer.tasks.llm.trained import CONFIG, TOKENIZER
+
+LOSS = "text"
+
+
+@dataclass(frozen=True)
+class LLMTask:
+    """A language model that is to be trained, resolved against the store (see `tasks.task.Task`).
+
+    It measures nothing of its data, so it is a `MeasuredTask` as well.
+    """
+
+    config: LLMTaskConfig
+    opened: OpenMixture
+    tokenizer: Tokenizer
+    notes: tuple[str, ...]
+    origin: Origin | None = None  # what its first weights come from
+
+    @property
+    def mixture(self) -> Mixture:
+        return self.opened.mixture
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.config.run.dir or default_dir(self.config, self.mixture.id))
+
+    @property
+    def num_steps(self) -> int:
+        return self.config.num_steps
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        origin = {} if self.origin is None else {"origin": self.origin.id}
+        return run_identity.identity(self.mixture, decisive(self.config), **origin)
+
+    def completed(self, identity: Mapping[str, Any]) -> dict[str, Any]:
+        before = completed(identity)
+        if self.origin is None and self.config.init.weights is not None:
+            before.pop("origin", None)  # it is gone, and no longer needed
+        return before
+
+    def measure(self, *, quiet: bool) -> dict[str, Any]:
+        return {}
+
+    def measures_in(self, checkpoint: Path) -> dict[str, Any]:
+        return {}
+
+    def measured(self, measures: Mapping[str, Any]) -> LLMTask:
+        return self
+
+    def build_model(self) -> LLM:
+        return LLM(self.config.model)
+
+    def take_origin(self, model: nn.Module) -> tuple[str, ...]:
+        if self.origin is None:
+            return ()
+        return take_origin(self.origin, model, self.tokenizer, self.config.init.only)
+
+    def check_origin(self) -> None:
+        """FoundryError where the weights that the run starts from do not fit its model; allocates nothing."""
+        if self.origin is not None:
+            with torch.device("meta"):
+                model = self.build_model()
+            check_origin(self.origin, model, self.tokenizer, self.config.init.only)
+
+    @property
+    def digest(self) -> dict[str, str]:
+        return {"tokenizer": self.tokenizer.id}
+
+    def warnings(self) -> list[str]:
+        return []
+
+    @property
+    def held_out_samples(self) -> int:
+        """Of one dataset no row twice, so that enough samples are exactly all that is held out."""
+        rows = mixtures.counts_of(self.opened, self.config.data.rows, split="val")
+        asked = self.config.run.eval_samples
+        return min(asked, rows[0]) if len(rows) == 1 else asked
+
+    def open_stream(self, split: str, ranks: Ranks) -> Stream:
+        config = self.config
+        taken = None if split == TRAIN else partial(until, k=self.held_out_samples)
+        return mixtures.open_stream(
+            self.opened, config.data.rows, config.data, text_inputs,
+            split=split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks, taken=taken,
+        )  # fmt: skip
+
+    def figures(self, sums: HeldOutSums) -> dict[str, float]:
+        """Bits that a byte of the text takes, and the perplexity of a token."""
+        nats = sums.losses[LOSS]
+        per_token = nats / sums.counts[LOSS]
+        return {
+            "bits_per_byte": nats / math.log(2) / sums.sizes["bytes"],
+            "perplexity": math.exp(per_token) if per_token < 700 else math.inf,
+        }
+
+    def files(self) -> dict[str, str]:
+        tokenizer = json.dumps(self.tokenizer.to_json(), ensure_ascii=False, indent=1, allow_nan=False)
+        return {CONFIG: write_yaml(resolved(self.config)), TOKENIZER: tokenizer}
+
+    def lineage(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        began = self.origin.to_json() if self.origin else None
+        init = before.get("init") if before else began
+        made = {"tokenizer": self.tokenizer.id}
+        return run_identity.lineage(self.opened, self.config.seed, init) | made

@@ -1,0 +1,68 @@
+"""From the configuration of a language model to what it is trained on, found in the store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.catalog.tokens.schema import schema_of
+from robot_foundry.catalog.tokens.tokenizers import read_id
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.shards.tokens.tokenizer import Tokenizer
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.llm import LLMConfig
+from robot_foundry.trainer.tasks.llm.config import OF_RECIPE, LLMTaskConfig
+from robot_foundry.trainer.tasks.llm.llm_task import LLMTask
+from robot_foundry.trainer.tasks.llm.origin import Origin, find_origin
+from robot_foundry.trainer.tasks.llm.recipe import default_dir
+from robot_foundry.trainer.tasks.llm.trained import read_config
+from robot_foundry.trainer.tasks.mixtures import find_mixture
+from robot_foundry.trainer.tasks.origin import found_origin
+
+VOCABULARY_MULTIPLE = 64  # what matrix units of GPUs like
+
+
+def resolve_llm(config: LLMTaskConfig) -> LLMTask:
+    """Find the mixture, its tokenizer and what the run starts from; reads the store, writes nothing."""
+    opened = find_mixture(
+        config.data, config.data.rows, kind="tokens",
+        source="foundry-data tokenize makes tokens of a dataset of text",
+    )  # fmt: skip
+    tokenizer = mixture_tokenizer(opened)
+    if config.init.model == OF_RECIPE:
+        config = replace(config, model=with_room(config.model, tokenizer))
+    run_dir = Path(config.run.dir or default_dir(config, opened.mixture.id))
+    origin: Origin | None = None
+    if config.init.weights is not None:
+        origin = found_origin(find_origin, config.init.weights, run_dir)
+    if config.init.model != OF_RECIPE:
+        config = replace(config, model=_model_in(run_dir) if origin is None else origin.model)
+    vocabulary = config.model.decoder.vocabulary
+    if vocabulary < tokenizer.size:
+        raise FoundryError(
+            f"the data has ids of {tokenizer.size:,} tokens, the model that {config.init.weights} has knows "
+            f"{vocabulary:,}",
+            hint="tokenize the text with the tokenizer of the model: foundry-data tokenize --tokenizer",
+        )
+    notes = tuple(opened.kind.doubts_of_mixture(opened))
+    return LLMTask(config, opened, tokenizer, notes, origin)
+
+
+def mixture_tokenizer(opened: OpenMixture) -> Tokenizer:
+    """The tokenizer of all components of a mixture of tokens, from its store."""
+    return read_id(opened.store, schema_of(opened.parts[0].manifest).tokenizer)
+
+
+def with_room(model: LLMConfig, tokenizer: Tokenizer) -> LLMConfig:
+    """The model with as many rows as the tokenizer has ids, and a few more, unless it has more already."""
+    room = -(-tokenizer.size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+    decoder = replace(model.decoder, vocabulary=max(model.decoder.vocabulary, room))
+    return replace(model, decoder=decoder)
+
+
+def _model_in(run_dir: Path) -> LLMConfig:
+    """The model of a run that has checkpoints, whose origin is gone."""
+    newest = checkpoint.latest(run_dir)
+    assert newest is not None
+    return read_config(newest).model
