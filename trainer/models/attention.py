@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MLP_KINDS = ("swiglu", "gelu", "relu")
+TILE = 128  # queries that attend at a time on a CPU, where attention is causal
 
 
 def attention_bias(allowed: Tensor) -> Tensor:
@@ -24,12 +25,23 @@ def attention_bias(allowed: Tensor) -> Tensor:
     return torch.zeros(allowed.shape, device=allowed.device).masked_fill(~allowed, float("-inf"))
 
 
-def attend(q_BHQE: Tensor, k_BHKE: Tensor, v_BHKE: Tensor, bias: Tensor | None = None) -> Tensor:
+@dataclass(frozen=True)
+class CausalBias:
+    """An additive bias [B, 1, S, S] that lets no query attend to a later key, which saves work on a CPU."""
+
+    bias_B1SS: Tensor
+
+
+def attend(q_BHQE: Tensor, k_BHKE: Tensor, v_BHKE: Tensor, bias: Tensor | CausalBias | None = None) -> Tensor:
     """softmax(q kᵀ / √E + bias) v.
 
     On a CPU the product is spelled out: the fused kernel's backward is the slower one there for the short
     sequences of small models. Elsewhere the fused kernel runs.
     """
+    if isinstance(bias, CausalBias) and q_BHQE.device.type == "cpu":
+        return _attend_backwards(q_BHQE, k_BHKE, v_BHKE, bias.bias_B1SS)
+    if isinstance(bias, CausalBias):
+        bias = bias.bias_B1SS
     if bias is not None:
         bias = bias.to(q_BHQE.dtype)
     if q_BHQE.device.type != "cpu":
@@ -38,6 +50,20 @@ def attend(q_BHQE: Tensor, k_BHKE: Tensor, v_BHKE: Tensor, bias: Tensor | None =
     if bias is not None:
         score_BHQK = score_BHQK + bias
     return score_BHQK.softmax(-1).to(v_BHKE.dtype) @ v_BHKE
+
+
+def _attend_backwards(q_BHSE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_B1SS: Tensor) -> Tensor:
+    """The same tile by tile of queries, each with no keys beyond it: half of the work for long sequences."""
+    tiles = [
+        attend(q_BHTE, k_BHSE[:, :, :end], v_BHSE[:, :, :end], bias_B1TS[..., :end])
+        for q_BHTE, bias_B1TS, end in zip(
+            q_BHSE.split(TILE, dim=2),
+            bias_B1SS.split(TILE, dim=2),
+            range(TILE, q_BHSE.shape[2] + TILE, TILE),
+            strict=True,
+        )
+    ]
+    return torch.cat(tiles, dim=2)
 
 
 @dataclass(frozen=True)
@@ -144,7 +170,7 @@ class SelfAttention(nn.Module):
     def forward(
         self,
         x_BSD: Tensor,
-        bias: Tensor | None,
+        bias: Tensor | CausalBias | None,
         rope: tuple[Tensor, Tensor] | None,
         at_B: Tensor | None = None,
         past: KeyValues | None = None,
@@ -167,7 +193,7 @@ class SelfAttention(nn.Module):
             q, k = rotate(q, here), rotate(k, rope)
         if past is not None:
             k, v = past.extended(k, v)
-        if bias is not None and at_B is not None:
+        if isinstance(bias, Tensor) and at_B is not None:
             bias = pick(bias.transpose(1, 2), at_B).transpose(1, 2)
         if self.kv_heads != self.heads:
             k, v = (y.repeat_interleave(self.heads // self.kv_heads, dim=1) for y in (k, v))
@@ -211,7 +237,7 @@ class Block(nn.Module):
     def forward(
         self,
         x_BSD: Tensor,
-        bias: Tensor | None = None,
+        bias: Tensor | CausalBias | None = None,
         rope: tuple[Tensor, Tensor] | None = None,
         at_B: Tensor | None = None,
         past: KeyValues | None = None,

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 NOTHING = -1  # the target of a token that predicts none
-CHUNK_LOGITS = 2**23  # as many logits are held at a time, 32 MiB of them
+CPU_CHUNK, CHUNK = 256, 2048  # tokens at a time: few logits stay in a CPU's cache, many keep a GPU busy
 
 
 def cross_entropy_sum(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class _CrossEntropySum(torch.autograd.Function):
         gradients: tuple[Tensor, Tensor] | None = None
         if learn:
             gradients = torch.empty_like(hidden_ND), torch.zeros_like(weight_VD)
-        size = max(1, CHUNK_LOGITS // len(weight_VD))
+        size = CPU_CHUNK if device == "cpu" else CHUNK
         with torch.autocast(device, enabled=False):
             for start in range(0, len(hidden_ND), size):
                 here = slice(start, start + size)
@@ -59,10 +59,11 @@ def _chunk(hidden_CD: Tensor, matrix_VD: Tensor, target_C: Tensor, learn: bool) 
     logit_CV = (hidden_CD @ matrix_VD.T).float()
     real_C = target_C != NOTHING
     at = torch.arange(len(target_C), device=target_C.device), torch.where(real_C, target_C, 0).long()
-    log_sum_C = logit_CV.logsumexp(dim=-1)
-    loss = torch.where(real_C, log_sum_C - logit_CV[at], 0).sum()
+    logit_CV.sub_(logit_CV.amax(dim=-1, keepdim=True))
+    of_target_C = logit_CV[at]
+    sum_C = logit_CV.exp_().sum(dim=-1)
+    loss = torch.where(real_C, sum_C.log() - of_target_C, 0).sum()
     if learn:
-        logit_CV.sub_(log_sum_C[:, None]).exp_()
-        logit_CV[at] -= 1
-        logit_CV.mul_(real_C[:, None])
+        logit_CV.mul_((real_C / sum_C)[:, None])
+        logit_CV[at] -= real_C.float()
     return loss, logit_CV.to(hidden_CD.dtype)

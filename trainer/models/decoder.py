@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robot_foundry.trainer.models.attention import (
     Block,
+    CausalBias,
     KeyValues,
     Mlp,
     RopeScaling,
@@ -83,7 +84,7 @@ class Decoder(nn.Module):
         self,
         token_BS: Tensor,
         position_BS: Tensor,
-        bias_B1SS: Tensor | None,
+        bias: Tensor | CausalBias | None,
         past: Sequence[KeyValues] | None = None,
     ) -> Tensor:
         """The last hidden states [B, S, D] of all tokens, normalised.
@@ -94,7 +95,7 @@ class Decoder(nn.Module):
         rope = cos_BSE[:, None], sin_BSE[:, None]
         x_BSD = self.embedding(token_BS)
         for layer, block in enumerate(self.blocks):
-            x_BSD = block(x_BSD, bias_B1SS, rope, past=None if past is None else past[layer])
+            x_BSD = block(x_BSD, bias, rope, past=None if past is None else past[layer])
         return self.norm(x_BSD)
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import attention_bias
+from robot_foundry.trainer.models.attention import CausalBias, attention_bias
 from robot_foundry.trainer.models.cross_entropy import NOTHING, cross_entropy_sum
 from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
 from robot_foundry.trainer.models.initial import Distribution, Normal
@@ -87,7 +87,7 @@ class LLM(nn.Module):
         return F.linear(self.hidden(inputs), self.output_weight)
 
 
-def packed_bias(segment_BS: Tensor) -> Tensor:
+def packed_bias(segment_BS: Tensor) -> CausalBias:
     """Attention bias [B, 1, S, S]: all attend backwards in their segment; where nothing is, to itself alone.
 
         a a b b -
@@ -101,4 +101,4 @@ def packed_bias(segment_BS: Tensor) -> Tensor:
     causal_SS = torch.ones(length, length, dtype=torch.bool, device=segment_BS.device).tril()
     itself_SS = torch.eye(length, dtype=torch.bool, device=segment_BS.device)
     together_BSS = (segment_BS[:, :, None] == segment_BS[:, None]) & (segment_BS >= 0)[:, None]
-    return attention_bias((together_BSS & causal_SS | itself_SS)[:, None])
+    return CausalBias(attention_bias((together_BSS & causal_SS | itself_SS)[:, None]))
