@@ -16,6 +16,10 @@ COMMANDS = {
     "remap": LazyCommand(
         "robot_foundry.cli.data.remap:command", "Make a version with a new mapping; reads no image."
     ),
+    "tokenizer": LazyCommand("robot_foundry.cli.data.tokenizer:group", "Make and list tokenizers."),
+    "tokenize": LazyCommand(
+        "robot_foundry.cli.data.tokenize:command", "Make a version of tokens from one of text."
+    ),
     "index": LazyCommand("robot_foundry.cli.data.index:command", "Index WebDataset tars where they lie."),
     "ls": LazyCommand("robot_foundry.cli.data.ls:command", "List datasets and their versions."),
     "show": LazyCommand("robot_foundry.cli.data.show:command", "Show what a version holds."),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.kind import Geometry, Kind
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
 from robot_foundry.catalog.query.shown import Description, SqlFace
+from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.text.described import describe
 from robot_foundry.catalog.text.doubts import CHECKS
 from robot_foundry.catalog.text.rows import SQL, document_rows, geometry_of
@@ -44,7 +45,7 @@ class TextKind:
 
     # How a version is selected from, and mixed with others.
 
-    def geometry(self, opened: OpenVersion) -> Geometry:
+    def geometry(self, opened: OpenVersion, spec: SelectionSpec | None) -> Geometry:
         return geometry_of(opened)
 
     def conditions(self, opened: OpenVersion, where: str) -> tuple[str, Mapping[str, pa.Table]]:

@@ -14,6 +14,7 @@ from robot_foundry.catalog.kind import Geometry, Kind
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
 from robot_foundry.catalog.query.shown import Description, SqlFace
 from robot_foundry.catalog.selection import SelectionSpec
+from robot_foundry.catalog.tokens.documents import document_rows
 from robot_foundry.catalog.tokens.geometry import geometry_of
 from robot_foundry.catalog.tokens.mixing import check_tokenizers
 from robot_foundry.catalog.tokens.schema import Schema
@@ -50,12 +51,8 @@ class TokensKind:
         return geometry_of(opened, spec)
 
     def conditions(self, opened: OpenVersion, where: str) -> tuple[str, Mapping[str, pa.Table]]:
-        shards = range(len(opened.manifest.shards))
-        tables = [opened.shard_table("documents", ordinal) for ordinal in shards]
-        documents = pa.concat_tables([DOCUMENTS_SCHEMA.empty_table(), *tables])
-        documents = documents.select(["num_tokens", "num_bytes"])
-        rows = pa.array(np.arange(documents.num_rows, dtype=np.int64))
-        return "SELECT * FROM documents", {"documents": documents.append_column("_row", rows)}
+        rows = document_rows(opened)
+        return f"SELECT {rows.columns} FROM documents", {"documents": rows.table}
 
     def flagged(self, opened: OpenVersion, shard: int, flags: Sequence[str]) -> NDArray[np.bool_]:
         return np.zeros(opened.manifest.shards[shard].num_samples, np.bool_)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 from robot_foundry.catalog.opened import OpenVersion
-from robot_foundry.catalog.query.shown import Description, Row, SqlFace
+from robot_foundry.catalog.query.shown import Description, Row, RowTable, SqlFace
+from robot_foundry.catalog.refs import resolve
+from robot_foundry.catalog.tokens.documents import TEXT, document_rows
 from robot_foundry.catalog.tokens.schema import Schema, schema_of
+from robot_foundry.catalog.tokens.tokenizers import BYTE, names
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
+
+# Under these names the provenance has the bytes of all texts, and which documents are not exact.
+TEXT_BYTES, INEXACT = "text_bytes", "inexact"
 
 
 def rows_of(schema: Schema) -> dict[str, list[Row]]:
@@ -18,13 +28,48 @@ SQL = SqlFace(
     listed=("tokenizer",),
     tables={},
     rows_of=rows_of,
-    in_place={},
+    in_place={"documents": RowTable(document_rows)},
+    help=(("documents_NAME", "documents of tokens NAME: num_tokens, and all columns of their text"),),
+    examples=('SELECT file, sum(num_tokens) FROM "documents_web-bpe8k" GROUP BY ALL',),
 )
 
 
 def describe(opened: OpenVersion) -> Description:
-    schema = schema_of(opened.manifest)
+    """The tokenizer, the text, and how many tokens its documents have."""
+    manifest, schema = opened.manifest, schema_of(opened.manifest)
+    tokens, documents = manifest.num_samples, manifest.num_groups
+    num_bytes, inexact = (manifest.provenance.get(name) for name in (TEXT_BYTES, INEXACT))
+    facts: dict[str, Any] = {"vocabulary": schema.size, "tokens_a_document": tokens / max(documents, 1)}
+    head = f"{documents:,} of {facts['tokens_a_document']:,.1f} tokens on average, the end included"
+    if num_bytes is not None:
+        # Without the token that ends each document, which stands for no byte.
+        facts["bytes_a_token"] = num_bytes / max(tokens - documents, 1)
+        head += f"; {facts['bytes_a_token']:.2f} bytes a token"
+    named = [name for name, of_name in known(opened).items() if of_name == schema.tokenizer]
+    tokenizer = " ".join([*named, schema.tokenizer[:12]])
+    lines = [("tokenizer", f"{tokenizer}, {schema.size:,} tokens, stored as {schema.dtype}")]
+    if TEXT in manifest.provenance:
+        lines.append(("text", _text(opened)))
+    if inexact is not None:
+        first = ", ".join(inexact["first"])
+        lines.append(("inexact", f"{inexact['documents']:,} documents are not what is decoded: {first}"))
     return Description(
-        facts={"tokenizer": schema.tokenizer, "vocabulary": schema.size},
-        tail=[("tokenizer", f"{schema.tokenizer}, {schema.size:,} tokens")],
+        facts={"tokenizer": {**schema.to_json(), "names": named}, "documents": facts},
+        head=[("documents", head)],
+        tail=lines,
+        without_line=(TEXT, TEXT_BYTES, INEXACT, "tokenizer", "command"),
     )
+
+
+def known(opened: OpenVersion) -> dict[str, str]:
+    """Ids of tokenizers by their names."""
+    return {BYTE: ByteTokenizer().id, **names(opened.store)}
+
+
+def _text(opened: OpenVersion) -> str:
+    named = opened.manifest.provenance[TEXT]
+    reference = f"{named['dataset']}@{named['version_id']}"
+    try:
+        return f"{resolve(opened.store, reference)} ({named['version_id'][:12]})"
+    except FoundryError:
+        return f"{reference}, which is not in the store"

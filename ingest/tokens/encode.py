@@ -21,10 +21,11 @@ BATCH_CHARACTERS = 1 << 21
 
 def encode_shard(shard: ShardReader, tokenizer: Tokenizer) -> TokenDocuments:
     """All documents of a shard of text, in its order. CorruptData where it is damaged."""
-    return TokenDocuments.joined(list(_batches(shard, tokenizer)))
+    return TokenDocuments.joined(list(encoded_batches(shard, tokenizer)))
 
 
-def _batches(shard: ShardReader, tokenizer: Tokenizer) -> Iterator[TokenDocuments]:
+def encoded_batches(shard: ShardReader, tokenizer: Tokenizer) -> Iterator[TokenDocuments]:
+    """The same, some documents at a time."""
     dtype, row = Schema.of(tokenizer).numpy, 0
     for key in text.block_keys(shard):
         texts, hash_D = text.read_texts(shard, key), text.read_docs(shard, key)[:, -1]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.tokens.schema import Schema
+from robot_foundry.catalog.tokens.shown import INEXACT
 from robot_foundry.ingest.kind import DerivedKind, MadeTables
 from robot_foundry.ingest.tokens.tables import TABLES_VERSION, TablesTask, TokensTables, shard_tables
 from robot_foundry.shards.reader import ShardReader
@@ -25,6 +26,7 @@ class SurveyedTokens:
     key: str
     num_groups: int
     num_samples: int
+    num_bytes: int
     num_inexact: int
     inexact: tuple[int, ...]
 
@@ -48,7 +50,9 @@ class TokensKind:
     def survey(self, tar: ShardReader) -> tuple[tuple[SurveyedTokens, ...], tuple[str, ...]]:
         heads = ((key, read_head(tar, key)) for key in block_keys(tar))
         return tuple(
-            SurveyedTokens(key, head.num_documents, head.num_tokens, head.num_inexact, head.inexact)
+            SurveyedTokens(
+                key, head.num_documents, head.num_tokens, head.num_bytes, head.num_inexact, head.inexact
+            )
             for key, head in heads
         ), ()
 
@@ -56,8 +60,8 @@ class TokensKind:
         return list(astuple(block))
 
     def survey_from_json(self, values: list[Any]) -> SurveyedTokens:
-        key, num_groups, num_samples, num_inexact, inexact = values
-        return SurveyedTokens(key, num_groups, num_samples, num_inexact, tuple(inexact))
+        key, num_groups, num_samples, num_bytes, num_inexact, inexact = values
+        return SurveyedTokens(key, num_groups, num_samples, num_bytes, num_inexact, tuple(inexact))
 
     def interned(self, block: SurveyedTokens, one: Callable[[Any], Any]) -> SurveyedTokens:
         return block
@@ -70,7 +74,7 @@ class TokensKind:
         return shard_tables(task)
 
     def warnings(self, provenance: Mapping[str, Any]) -> tuple[str, ...]:
-        inexact = provenance.get("inexact")
+        inexact = provenance.get(INEXACT)
         if inexact is None:
             return ()
         first = ", ".join(inexact["first"])

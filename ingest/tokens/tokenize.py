@@ -12,28 +12,32 @@ from functools import partial
 from importlib.metadata import version as package_version
 from typing import Any
 
+import pyarrow.compute as pc
+
 from robot_foundry.catalog.kind import kind_named as catalog_kind
 from robot_foundry.catalog.manifest import find_build, read_build, read_manifest
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.refs import check_same_kind, resolve
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.tars import is_whole, lacking_tables, lacking_tars, open_tar
+from robot_foundry.catalog.tokens.documents import TEXT
 from robot_foundry.catalog.tokens.schema import Schema
+from robot_foundry.catalog.tokens.shown import INEXACT, TEXT_BYTES
 from robot_foundry.catalog.tokens.tokenizers import keep
 from robot_foundry.ingest.assemble import Request, assemble
 from robot_foundry.ingest.engine import DEFAULTS, Options, seen_by_all
-from robot_foundry.ingest.kind import Shard
+from robot_foundry.ingest.kind import Preview, Shard
 from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.shard_writer import new_tar
 from robot_foundry.ingest.survey import cache_survey, cached_survey, survey
-from robot_foundry.ingest.tokens.encode import encode_shard
+from robot_foundry.ingest.tokens.encode import encode_shard, encoded_batches
 from robot_foundry.ingest.tokens.kind import KIND
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.shards.tokens.blocks import MOST_NAMED, shard_members
+from robot_foundry.shards.tokens.blocks import BYTES, MOST_NAMED, shard_members
 from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
@@ -59,7 +63,8 @@ def run(
     check_name(name)
     opened = as_store(store)
     text = OpenVersion(opened, resolve(opened, reference))
-    _check_text(text)
+    check_is_text(text)
+    _check_tars(text)
     check_same_kind(opened, name, catalog_kind(KIND.name))
     job = _Job(opened, name, text, tokenizer, options)
     if dry_run:
@@ -110,20 +115,24 @@ def _engine_version() -> str:
     return package_version("tokenizers")
 
 
-def _check_text(text: OpenVersion) -> None:
-    """UsageError if it is no text, FoundryError if some of it is not there."""
-    manifest, version = text.manifest, text.version
+def check_is_text(opened: OpenVersion) -> None:
+    """UsageError if a version is not of text."""
+    manifest = opened.manifest
     if manifest.kind != "text":
         what = "is a mixture" if manifest.mixture is not None else f"holds {manifest.holds.samples}"
         raise UsageError(
-            f"{version} {what}, and only text is made into tokens",
+            f"{opened.version} {what}, and tokens are made of text",
             hint="foundry-data ls shows what there is; foundry-data ingest text makes text of a source",
         )
-    lacking = lacking_tars(text.store, manifest)
+
+
+def _check_tars(text: OpenVersion) -> None:
+    """FoundryError if some of the text is not there."""
+    lacking = lacking_tars(text.store, text.manifest)
     if lacking:
         more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise FoundryError(
-            f"{version} cannot be made into tokens: {lacking[0]}{more}",
+            f"{text.version} cannot be made into tokens: {lacking[0]}{more}",
             hint="run the foundry-data ingest that made it again: it writes what is missing",
         )
 
@@ -139,7 +148,7 @@ def _made(job: _Job, strict: bool) -> Report | None:
     provenance = read_build(job.store, job.store.build(job.dataset, job.build_id))["provenance"]
     report = report_of(job.store, version, manifest, noop=True, provenance=provenance)
     if strict:
-        _check_exact(provenance.get("inexact"))
+        _check_exact(provenance.get(INEXACT))
     return report
 
 
@@ -158,7 +167,7 @@ def _run(job: _Job, strict: bool) -> Report:
             build_id=job.build_id,
             kind=KIND,
             asked=Schema.of(job.tokenizer),
-            provenance=_provenance(job, inexact),
+            provenance=_provenance(job, shards, inexact),
             refused=(),
             max_errors=None,
         )
@@ -218,10 +227,16 @@ def _inexact(job: _Job, shards: Sequence[Shard]) -> dict[str, Any] | None:
         count += sum(block.num_inexact for block in blocks)
         rows = sorted(row for block in blocks for row in block.inexact)
         if rows and len(first) < MOST_NAMED:
-            documents = job.text.shard_table("documents", ordinal).select(["file", "id"])
-            named = documents.take(rows[: MOST_NAMED - len(first)]).to_pylist()
-            first += [f"{document['file']}#{document['id']}" for document in named]
+            first += _names(job.text, ordinal, rows[: MOST_NAMED - len(first)])
     return {"documents": count, "first": first} if count else None
+
+
+def _names(text: OpenVersion, ordinal: int, rows: Sequence[int]) -> list[str]:
+    """Where the source has these documents of a shard of text."""
+    blocks = text.table("blocks")
+    files = blocks.filter(pc.equal(blocks["shard"], ordinal))["file"].to_pylist()
+    documents = text.shard_table("documents", ordinal).select(["block", "id"]).take(rows).to_pylist()
+    return [f"{files[document['block']]}#{document['id']}" for document in documents]
 
 
 def _check_exact(inexact: dict[str, Any] | None) -> None:
@@ -233,32 +248,63 @@ def _check_exact(inexact: dict[str, Any] | None) -> None:
         )
 
 
-def _provenance(job: _Job, inexact: dict[str, Any] | None) -> dict[str, Any]:
+def _provenance(job: _Job, shards: Sequence[Shard], inexact: dict[str, Any] | None) -> dict[str, Any]:
     created, version = job.options.created, job.text.version
+    blocks: list[Any] = [block for shard in shards for block in shard.blocks]
     return {
         "tool": f"robot_foundry {package_version('robot-foundry')}",
         "command": "tokenize",
-        "text": {"dataset": version.dataset, "version_id": version.version_id},
+        TEXT: {"dataset": version.dataset, "version_id": version.version_id},
+        TEXT_BYTES: sum(block.num_bytes for block in blocks),
         "tokenizer": job.tokenizer.id,
-        **({} if inexact is None else {"inexact": inexact}),
+        **({} if inexact is None else {INEXACT: inexact}),
         **({} if created is None else {"created": created}),
     }
 
 
 def _dry_report(job: _Job) -> Report:
-    """What would be written; how many tokens, only encoding tells."""
-    manifest, holds = job.text.manifest, catalog_kind(KIND.name)
+    """What would be written, by the first documents: only encoding tells of the others."""
+    text, holds = job.text, catalog_kind(KIND.name)
     reused = sum(is_whole(job.store, job.dataset, key) for key in job.shard_keys)
+    expected = _preview(job)
     return Report(
         holds=holds,
         dataset=job.dataset,
         version=None,
-        discovered=manifest.num_groups,
-        written=manifest.num_groups,
+        discovered=text.manifest.num_groups,
+        written=text.manifest.num_groups,
         refused=(),
-        shards_written=len(manifest.shards) - reused,
+        shards_written=len(text.manifest.shards) - reused,
         shards_reused=reused,
         noop=False,
-        counts={holds.groups: manifest.num_groups, holds.samples: 0, "bytes": 0},
+        counts={
+            holds.groups: text.manifest.num_groups,
+            holds.samples: expected.num_samples or 0,
+            "bytes": expected.stored_bytes,
+        },
         build_id=job.build_id,
+        preview=expected,
+    )
+
+
+def _preview(job: _Job) -> Preview:
+    """What the tokens of the first documents let expect of all."""
+    manifest, schema = job.text.manifest, Schema.of(job.tokenizer)
+    first = open_tar(job.store, manifest.dataset, manifest.shards[0].key, manifest.tar_hashes)
+    sample = next(encoded_batches(first, job.tokenizer))
+    sample_bytes = int(sample.docs_D4[:, BYTES].sum())
+    num_bytes = pc.sum(job.text.table("blocks")["num_bytes"]).as_py()
+    in_text = len(sample.token_N) - len(sample)
+    tokens = manifest.num_groups + round(num_bytes * in_text / max(sample_bytes, 1))
+    said = f"about {tokens:,} tokens, {sample_bytes / max(in_text, 1):.2f} bytes each by the first"
+    return Preview(
+        holds=catalog_kind(KIND.name),
+        num_groups=manifest.num_groups,
+        num_samples=tokens,
+        source_bytes=num_bytes,
+        stored_bytes=tokens * schema.numpy.itemsize,
+        schema=schema,
+        sampled=f"{len(sample):,} documents",
+        lines=(f"{said} {len(sample):,} documents",),
+        warnings=(),
     )

@@ -25,8 +25,7 @@ def train(texts: Iterable[str], size: int) -> FastTokenizer:
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    if not LEAST <= size <= MOST:
-        raise UsageError(f"a vocabulary has {LEAST} to {MOST} tokens, got {size}")
+    check_size(size)
     engine = Tokenizer(models.BPE())
     words = pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
@@ -40,6 +39,12 @@ def train(texts: Iterable[str], size: int) -> FastTokenizer:
     specials = {name: len(vocabulary) + i for i, name in enumerate(SPECIALS)}
     definition["added_tokens"] = [special_token(name, number) for name, number in specials.items()]
     return FastTokenizer(definition, end=specials[END], start=specials[END], pad=specials[PAD])
+
+
+def check_size(size: int) -> None:
+    """UsageError for a vocabulary that cannot be."""
+    if not LEAST <= size <= MOST:
+        raise UsageError(f"a vocabulary has {LEAST} to {MOST} tokens, got {size}")
 
 
 def _bytes_first(vocabulary: dict[str, int]) -> dict[str, int]:
