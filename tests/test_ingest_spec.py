@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
-from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec, parse_yaml, with_overrides
+from robot_foundry.ingest.spec.spec_files import (
+    builtin_specs,
+    load_spec,
+    parse_yaml,
+    read_spec,
+    with_overrides,
+)
 from robot_foundry.runtime.errors import UsageError
 
 MINIMAL = """
@@ -21,7 +27,7 @@ mapping:
 def test_a_builtin_spec_says_everything_about_itself_in_json(name):
     spec = load_spec(name)
     assert spec.name == name
-    assert spec_from_json(spec.to_json(), name) == spec
+    assert read_spec(spec.to_json(), name) == spec
 
 
 def test_defaults_are_written_out_and_the_order_of_keys_has_no_meaning(tmp_path):
@@ -69,7 +75,7 @@ def test_every_problem_is_reported_at_once_with_the_nearest_name():
         "mapping.instruction: expected {spans: …[, encoding: …]} or {attr: …[, json: …][, encoding: …]} "
         "or {text: …} or {by_env: …}",
         "mapping.cameras.agentview: 'Primary Camera' is not a role",
-        "robomimic, robosuite, did you mean 'robosuite'?",
+        "robomimic, robosuite, text, did you mean 'robosuite'?",
     ):
         assert expected in message, (expected, message)
 

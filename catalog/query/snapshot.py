@@ -165,16 +165,18 @@ class Catalog:
         text = query.lower()
         if re.search(r"\bruns\b", text):
             yield "runs", _runs(self.store)
-        readers = {name: rows for kind in all_kinds() for name, rows in kind.sql.in_place.items()}
-        if not re.search(rf"\b({'|'.join(readers)})", text):
+        kinds = all_kinds()
+        names = list(dict.fromkeys(name for kind in kinds for name in kind.sql.in_place))
+        if not re.search(rf"\b({'|'.join(names)})", text):
             return
         newest = [self._open(name) for name in refs.datasets(self.store)]
-        for name, rows in readers.items():
-            versions = [opened for opened in newest if name in _rows_of(opened)]
-            if rows.of_all is not None and versions and re.search(rf"\b{name}\b", text):
-                yield name, rows.of_all(versions)
+        for kind in kinds:
+            versions = [o for o in newest if o.kind.name == kind.name and o.manifest.mixture is None]
+            for name, rows in kind.sql.in_place.items():
+                if rows.of_all is not None and versions and re.search(rf"\b{name}\b", text):
+                    yield name, rows.of_all(versions)
         by_name = {opened.version.dataset: opened for opened in newest}
-        for name, ref in sorted(set(_named_rows(readers).findall(text))):
+        for name, ref in sorted(set(_named_rows(names).findall(text))):
             try:
                 opened = by_name[ref] if ref in by_name else self._open(ref)
             except FoundryError as error:

@@ -19,6 +19,8 @@ from robot_foundry.catalog.text.tables import BLOCKS, DOCUMENTS
 # What every document has, in front of the metadata; `metadata` is all of it, as JSON.
 OWN = ("file", "id", "num_characters", "num_bytes")
 ALL = "metadata"
+# The table of the catalogue that lists these columns.
+METADATA = "metadata_columns"
 _SQL_TYPES = {STRING: "VARCHAR", INTEGER: "BIGINT", NUMBER: "DOUBLE", BOOLEAN: "BOOLEAN"}
 
 
@@ -40,7 +42,8 @@ def document_rows(opened: OpenVersion) -> Rows:
     tables = [_of_shard(opened, ordinal) for ordinal in range(len(opened.manifest.shards))]
     table = pa.concat_tables(tables)
     table = table.append_column("_row", pa.array(np.arange(table.num_rows, dtype=np.int64)))
-    return Rows(table, f"{', '.join(_expressions(schema_of(opened.manifest)))}, shard, _row")
+    extracted = metadata_expressions(schema_of(opened.manifest))
+    return Rows(table, ", ".join([*OWN, *extracted, f"{ALL}::JSON AS {ALL}", "shard", "_row"]))
 
 
 def _of_shard(opened: OpenVersion, ordinal: int) -> pa.Table:
@@ -53,12 +56,10 @@ def _of_shard(opened: OpenVersion, ordinal: int) -> pa.Table:
     return documents.append_column("file", column).append_column("shard", shard)
 
 
-def _expressions(schema: TextSchema) -> list[str]:
+def metadata_expressions(schema: TextSchema) -> list[str]:
+    """The columns of metadata as SQL over the column `metadata`."""
     columns = column_names(schema)
-    extracted = [
-        f"{_extracted(name, kind)} AS {_quoted(columns[name])}" for name, kind in schema.metadata.items()
-    ]
-    return [*OWN, *extracted, f"{ALL}::JSON AS {ALL}"]
+    return [f"{_extracted(name, kind)} AS {_quoted(columns[name])}" for name, kind in schema.metadata.items()]
 
 
 def _extracted(name: str, kind: str) -> str:
@@ -90,7 +91,7 @@ def geometry_of(opened: OpenVersion) -> Geometry:
 def _catalog_rows(schema: TextSchema) -> dict[str, list[dict[str, str]]]:
     columns = column_names(schema)
     return {
-        "metadata": [
+        METADATA: [
             {"name": name, "column": columns[name], "type": kind} for name, kind in schema.metadata.items()
         ]
     }
@@ -99,7 +100,7 @@ def _catalog_rows(schema: TextSchema) -> dict[str, list[dict[str, str]]]:
 SQL = SqlFace(
     columns=pa.schema([]),
     listed=(),
-    tables={"metadata": pa.schema([("name", pa.string()), ("column", pa.string()), ("type", pa.string())])},
+    tables={METADATA: pa.schema([("name", pa.string()), ("column", pa.string()), ("type", pa.string())])},
     rows_of=_catalog_rows,
     in_place={DOCUMENTS: RowTable(document_rows)},
     help=(

@@ -42,7 +42,7 @@ _UNIT_NUMBER = "<u4"
 
 @dataclass(frozen=True)
 class Hashes:
-    """The hashes of the usable documents of some units, at `path` in the cache, and how many each unit has."""
+    """The hashes of the usable documents of some units, at `path` in the cache, and how many each has."""
 
     path: str
     count_U: tuple[int, ...]

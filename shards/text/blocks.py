@@ -15,6 +15,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import blake3
@@ -219,7 +220,7 @@ def read_encoded(shard: ShardReader, key: str) -> list[bytes]:
     text = _decompressed(shard.read_name(f"{key}{TEXT}"), head.num_bytes, where)
     if len(end_D) != head.num_documents or (end_D[-1] if end_D else 0) != len(text):
         raise CorruptData(f"{where} has {len(text)} bytes, its documents end elsewhere")
-    return [text[start:end] for start, end in zip([0, *end_D[:-1]], end_D, strict=True)]
+    return [text[start:end] for start, end in pairwise([0, *end_D])]
 
 
 def read_meta(shard: ShardReader, key: str) -> list[dict[str, Any]]:

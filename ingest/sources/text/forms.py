@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ _BY_SUFFIX = {
     "jsonl": JSON_LINES, "ndjson": JSON_LINES, "json": JSON_LINES, "parquet": PARQUET,
     "txt": PLAIN, "md": PLAIN, "rst": PLAIN, "tar": TAR, "tgz": TAR,
 }  # fmt: skip
-_NAME = re.compile(r"(?P<stem>.*?)(?:\.(?P<suffix>[^./]+))?(?P<compressed>\.(?:gz|zst|zstd))?", re.DOTALL)
+_COMPRESSED = (".gz", ".zst", ".zstd")
 
 
 @dataclass(frozen=True)
@@ -25,23 +24,20 @@ class Name:
     stem: str
     suffix: str
     is_compressed: bool
+    is_hidden: bool
 
     @classmethod
     def of(cls, path: str) -> Name:
         folder, slash, name = path.rpartition("/")
-        match = _NAME.fullmatch(name)
-        assert match is not None  # it takes any text
-        stem, suffix = match["stem"], (match["suffix"] or "").lower()
-        return cls(f"{folder}{slash}{stem}", suffix, match["compressed"] is not None)
+        ending = next((ending for ending in _COMPRESSED if name.lower().endswith(ending)), "")
+        inner = name[: len(name) - len(ending)]
+        stem, _, suffix = inner.rpartition(".") if "." in inner else (inner, "", "")
+        return cls(f"{folder}{slash}{stem}", suffix.lower(), bool(ending), name.startswith("."))
 
     @property
     def container(self) -> str | None:
         """What the suffix says; None where it says nothing."""
         return _BY_SUFFIX.get(self.suffix)
-
-    @property
-    def is_hidden(self) -> bool:
-        return self.stem.rpartition("/")[2].startswith(".")
 
 
 @dataclass(frozen=True)

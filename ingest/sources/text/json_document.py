@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -34,7 +34,16 @@ def document_of_json(data: bytes, place: str, content: TextContent) -> Document 
     if not data.strip():
         return None
     try:
-        return document_of(parsed(data), place, content)
+        return document_of(_parsed(data), place, content)
+    except _Unusable as error:
+        return Unusable(place, str(error))
+
+
+def metadata_of_json(data: bytes, place: str, content: TextContent) -> dict[str, Any] | Unusable:
+    """What a file that is one JSON object tells of a text that is not in it."""
+    try:
+        values = _parsed(data)
+        return _metadata(values, values if content.metadata is None else content.metadata)
     except _Unusable as error:
         return Unusable(place, str(error))
 
@@ -42,13 +51,15 @@ def document_of_json(data: bytes, place: str, content: TextContent) -> Document 
 def document_of(values: Mapping[str, Any], place: str, content: TextContent) -> Document | Unusable:
     """The document of a JSON object, or of a row of a table."""
     try:
-        text = _text(values, content.key)
-        return Document(place, text, metadata_of(values, content))
+        text, names = _text(values, content.key), content.metadata
+        if names is None:
+            names = tuple(name for name in values if name != content.key)
+        return Document(place, text, _metadata(values, names))
     except _Unusable as error:
         return Unusable(place, str(error))
 
 
-def parsed(data: bytes) -> dict[str, Any]:
+def _parsed(data: bytes) -> dict[str, Any]:
     """The JSON object in UTF-8."""
     try:
         values = _DECODER.decode(data.removeprefix(BOM).decode())
@@ -66,9 +77,8 @@ def parsed(data: bytes) -> dict[str, Any]:
     return values
 
 
-def metadata_of(values: Mapping[str, Any], content: TextContent) -> dict[str, Any]:
-    """What is kept beside the text, as canonical JSON can hold it: NaN and infinities are texts."""
-    names = [name for name in values if name != content.key] if content.metadata is None else content.metadata
+def _metadata(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The values that are there, as canonical JSON can hold them: NaN and infinities are texts."""
     return {_unicode(name, name): _plain(values[name], name) for name in names if name in values}
 
 

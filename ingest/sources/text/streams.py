@@ -18,8 +18,8 @@ from robot_foundry.ingest.sources.text.unusable import Broken
 
 GZIP, ZSTD = "gzip", "zstd"
 BLOCK_BYTES = 1 << 20
-# A block of zstd has 3 bytes at least and becomes 128 KiB at most, so a slice becomes 87 MiB at most.
-ZSTD_SLICE_BYTES = 2048
+# A block of zstd has 3 bytes at least and becomes 128 KiB at most, so a slice becomes 22 MiB at most.
+ZSTD_SLICE_BYTES = 512
 # `zstd --long=31` needs so much to be decompressed.
 LARGEST_WINDOW = 1 << 31
 _SKIPPABLE = (0x184D2A50, 0x184D2A5F)

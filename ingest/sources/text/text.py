@@ -12,6 +12,7 @@ from robot_foundry.ingest.sources.text.forms import Form, Name, form_of
 from robot_foundry.ingest.sources.text.layouts import TEXT
 from robot_foundry.ingest.sources.text.plain import UTF16, document_of_text
 from robot_foundry.ingest.sources.text.streams import blocks_of, decompressed
+from robot_foundry.ingest.sources.text.tars import documents_of_tar
 from robot_foundry.ingest.sources.text.unusable import Unusable
 from robot_foundry.ingest.text.spec import JSON_LINES, PARQUET, PLAIN, TextContent
 from robot_foundry.runtime.canonical import digest_of
@@ -65,8 +66,12 @@ def documents(unit: Unit, content: TextContent) -> Iterator[Document | Unusable]
         elif form.container == PLAIN:
             blocks = decompressed(blocks_of(file), form.compression)
             yield document_of_text(blocks, unit.file.path, content)
+        elif form.container == PARQUET:
+            from robot_foundry.ingest.sources.text import parquet
+
+            yield from parquet.documents_of_groups(path, parquet.Groups.of_id(unit.id), content)
         else:
-            raise Refused("not yet")
+            yield from documents_of_tar(decompressed(blocks_of(file), form.compression), content)
 
 
 def _sizes(path: Path, form: Form, content: TextContent) -> dict[str, int]:
@@ -76,7 +81,9 @@ def _sizes(path: Path, form: Form, content: TextContent) -> dict[str, int]:
         parts = json_lines.ranges(path, content.unit_bytes)
         return {part.id: (part.end - part.start) // SHRINKS + 1 for part in parts}
     if form.container == PARQUET:
-        raise Refused("not yet")
+        from robot_foundry.ingest.sources.text import parquet
+
+        return parquet.sizes(path, content)
     if size == 0 and form.container != PLAIN:
         return {}
     return {WHOLE: size if form.compression else size // SHRINKS + 1}
