@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import emit, size
+from robot_foundry.runtime.errors import FoundryError
+
+if TYPE_CHECKING:
+    from robot_foundry.trainer.pretrained.exporting import Export
 
 
 @click.command(name="export")
@@ -30,13 +35,13 @@ def command(run: Path, out: Path, kind: str, dry_run: bool, as_json: bool) -> No
     transformers has an architecture for language models whose parts are those of Llama, Qwen or Arcee;
     safetensors are written of any model, with the readable files of its checkpoint.
     """
-    from robot_foundry.trainer.pretrained.exporting import check_free, planned_export
+    from robot_foundry.trainer.pretrained.exporting import check_free
 
     check_free(out)
-    export = planned_export(run, kind)
+    export = _as_transformers(run) if kind == "transformers" else _as_safetensors(run)
     if not dry_run:
         export.write(out)
-    weights_bytes = 4 * export.num_parameters
+    weights_bytes, files = 4 * export.num_parameters, ["model.safetensors", *export.files]
     result = {
         "folder": out,
         "format": kind,
@@ -46,7 +51,7 @@ def command(run: Path, out: Path, kind: str, dry_run: bool, as_json: bool) -> No
         "parameters": export.num_parameters,
         "weights_bytes": weights_bytes,
         "tensors": len(export.shapes),
-        "files": ["model.safetensors", *export.files],
+        "files": files,
         "written": not dry_run,
     }
 
@@ -58,8 +63,30 @@ def command(run: Path, out: Path, kind: str, dry_run: bool, as_json: bool) -> No
                 f"{'would write' if dry_run else 'written':<14}{out}",
                 f"{'model':<14}{export.architecture or 'by our own names'} ({what})",
                 f"{'from':<14}{averaged} of {export.checkpoint}",
-                f"{'files':<14}{', '.join(result['files'])}",
+                f"{'files':<14}{', '.join(files)}",
             ]
         )
 
     emit(result, as_json=as_json, text=text)
+
+
+def _as_safetensors(run: Path) -> Export:
+    from robot_foundry.trainer.checkpoints import checkpoint
+    from robot_foundry.trainer.pretrained.exporting import as_safetensors
+
+    return as_safetensors(checkpoint.find(run))
+
+
+def _as_transformers(run: Path) -> Export:
+    from robot_foundry.trainer.pretrained.exporting import as_transformers
+    from robot_foundry.trainer.tasks.llm.trained import TrainedFiles
+
+    try:
+        trained = TrainedFiles.find(run)
+        config = trained.config
+        return as_transformers(
+            trained.origin.folder, config.model, trained.tokenizer, config.data.rows.length
+        )
+    except FoundryError as error:
+        error.hint = error.hint or "--format safetensors writes the weights of any model"
+        raise

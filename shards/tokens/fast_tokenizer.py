@@ -104,8 +104,8 @@ def _bytes_of(token: str) -> bytes:
 
 
 def _settled(definition: Mapping[str, Any], named: set[int]) -> dict[str, Any]:
-    """The definition without what cuts, pads or draws, and with the `named` tokens special."""
-    settled = {"added_tokens": [], **definition, "truncation": None, "padding": None}
+    """The definition without what cuts, pads, frames or draws, and with the `named` tokens special."""
+    settled = {"added_tokens": [], **definition, "truncation": None, "padding": None, "post_processor": None}
     model = settled.get("model")
     if not isinstance(model, Mapping):
         raise FoundryError("it is no tokenizer.json: it has no model")

@@ -58,8 +58,11 @@ def read(path: str | Path) -> Tokenizer:
     return from_definition(obj, _json(config) if config.is_file() else {}, str(file))
 
 
-def from_definition(definition: Mapping[str, Any], config: Mapping[str, Any], where: str) -> FastTokenizer:
+def from_definition(definition: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Tokenizer:
     """Of a parsed tokenizer.json, and of a tokenizer_config.json, of which it needs the names of tokens."""
+    bytes_ = ByteTokenizer()
+    if {**definition, "post_processor": None} == bytes_.transformers_json():  # as an export of it has it
+        return bytes_
     ids = _ids(definition, where)
     end = _named(config, "eos_token", ids, where)
     if end is None:

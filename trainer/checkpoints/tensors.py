@@ -72,6 +72,13 @@ def shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(item.size) for name, item in stored.items() if hasattr(item, "size")}
 
 
+def weights(checkpoint: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
+    """Which weights to use, "ema" where there are averaged ones, else "model", and shapes by parameter."""
+    stored = shapes(checkpoint)
+    kind = "ema" if any(name.startswith("ema/") for name in stored) else "model"
+    return kind, {n.removeprefix(f"{kind}/"): s for n, s in stored.items() if n.startswith(f"{kind}/")}
+
+
 def load(checkpoint: Path, tensors: Mapping[str, Tensor]) -> None:
     """Fill `tensors` in place from the checkpoint; a missing or misshapen one raises FoundryError."""
     reader, stored = SafeReader(checkpoint), shapes(checkpoint)

@@ -1,7 +1,7 @@
 """Models of GGUF files as our decoder: metadata to our config, and what converters did to weights undone.
 
 llama.cpp turns neighbouring numbers by rotary positions, Llama as published the halves of a head. So the
-converter permutes the rows of query and key matrices of the architecture `llama`; Qwen's stay as they are.
+converter permutes the rows of queries and keys of the architecture `llama`; Qwen's stay as they are.
 """
 
 from __future__ import annotations
@@ -56,16 +56,17 @@ def config_of(file: Gguf) -> LLMConfig:
 
 
 def heads_of(file: Gguf, config: DecoderConfig) -> Mapping[str, int]:
-    """In how many heads the rows of matrices are to be put back in order, by the ends of their names."""
+    """In how many heads the rows of tensors are to be put back in order, by the ends of their names."""
     if file.metadata.text("general.architecture") != "llama":
         return {}
-    return {".attn_q.weight": config.heads, ".attn_k.weight": config.kv_heads}
+    of = {".attn_q": config.heads, ".attn_k": config.kv_heads}
+    return {f"{end}.{kind}": heads for end, heads in of.items() for kind in ("weight", "bias")}
 
 
-def in_halves(matrix: Tensor, heads: int) -> Tensor:
-    """The rows of each head, of which neighbours turn together, so that its halves do: [heads · E, D]."""
-    rows, columns = matrix.shape
-    return matrix.reshape(heads, rows // heads // 2, 2, columns).transpose(1, 2).reshape(rows, columns)
+def in_halves(tensor: Tensor, heads: int) -> Tensor:
+    """The rows of each head, of which neighbours turn together, so that its halves do: [heads · E, …]."""
+    rows, *rest = tensor.shape
+    return tensor.reshape(heads, rows // heads // 2, 2, *rest).transpose(1, 2).reshape(tensor.shape)
 
 
 def _check(of: Values, head_width: int) -> None:

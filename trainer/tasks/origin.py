@@ -56,9 +56,7 @@ class RunOrigin:
 
     def stored(self) -> tuple[str, dict[str, Shape]]:
         """Which weights to take, averaged ones where there are, and their shapes by parameter."""
-        shapes = tensors.shapes(self.folder)
-        kind = "ema" if any(name.startswith("ema/") for name in shapes) else "model"
-        return kind, {n.removeprefix(f"{kind}/"): s for n, s in shapes.items() if n.startswith(f"{kind}/")}
+        return tensors.weights(self.folder)
 
     def fill(self, parameters: Mapping[str, Tensor]) -> None:
         """Fill parameters, given by name, from its weights, in place."""

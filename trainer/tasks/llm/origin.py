@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.tokens import tokenizers
+from robot_foundry.shards.tokens.gguf import GGUF_SUFFIX
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.models.llm import LLMConfig
-from robot_foundry.trainer.pretrained.reading import CONFIG, GGUF_SUFFIX, Pretrained, read_pretrained
+from robot_foundry.trainer.pretrained.reading import CONFIG, Pretrained, read_pretrained
 from robot_foundry.trainer.tasks.llm.trained import TrainedFiles
 from robot_foundry.trainer.tasks.origin import Shape, check_fits, chosen, misfits, unknown, wanted
 

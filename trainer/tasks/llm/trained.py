@@ -38,8 +38,9 @@ class TrainedFiles:
         """
         folder = checkpoint.find(path)
         state = checkpoint.read_json(folder, checkpoint.STATE)
+        config = read_config(folder)
         tokenizer = tokenizers.from_json(checkpoint.read_json(folder, TOKENIZER), str(folder / TOKENIZER))
-        return cls(RunOrigin(folder, state), read_config(folder), tokenizer)
+        return cls(RunOrigin(folder, state), config, tokenizer)
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,12 @@ class Trained:
 
 def read_config(folder: Path) -> LLMTaskConfig:
     """The configuration of a checkpoint of a language model."""
+    values = read_yaml(read_utf8(folder / CONFIG), str(folder / CONFIG))
+    model = values.get("model")
+    if not isinstance(model, dict) or "decoder" not in model:
+        raise FoundryError(f"{folder} is no checkpoint of a language model")
     try:
-        return from_resolved(read_yaml(read_utf8(folder / CONFIG), str(folder / CONFIG)))
+        return from_resolved(values)
     except UsageError as error:
         raise FoundryError(f"{folder} is no checkpoint of a language model: {error.message}") from error
 
