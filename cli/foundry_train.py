@@ -14,6 +14,9 @@ PROGRAM = "foundry-train"
 COMMANDS = {
     "llm": LazyCommand("robot_foundry.cli.train.llm:command", "Train a language model."),
     "vla": LazyCommand("robot_foundry.cli.train.vla:command", "Train a vision-language-action policy."),
+    "sample": LazyCommand(
+        "robot_foundry.cli.train.sample:command", "Write what a language model goes on with."
+    ),
     "export": LazyCommand(
         "robot_foundry.cli.train.export:command", "Write weights as other tools read them."
     ),
