@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from corpus import byte_models
 from corpus.byte_models import END, NUM_SYMBOLS, ByteModels
+from foundry_testing.small_corpus import ODD, small_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,8 +75,16 @@ def test_noise_costs_eight_bits_and_what_is_known_nothing() -> None:
     assert bits[0] == pytest.approx(math.log2(3), abs=0.01) and bits[2] < 0.01
 
 
+def test_a_longer_memory_knows_held_out_sentences_better() -> None:
+    texts = [text.encode() for text in small_corpus(300)]
+    models = ByteModels()
+    models.fit(texts[:250])
+    bits = models.bits_per_byte(texts[250:])
+    assert bits[2] < 0.8 * bits[1] < 0.8 * bits[0]
+
+
 def test_the_size_of_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [f"document {i} of a few".encode() for i in range(50)]
+    texts = [text.encode() for text in (*ODD, *small_corpus(50))]
     found = []
     for size in (1 << 20, 40):
         monkeypatch.setattr(byte_models, "CHUNK_BYTES", size)
