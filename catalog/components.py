@@ -71,6 +71,11 @@ class Mixture:
         if self.lanes < 1 or self.span < 1:
             raise FoundryError(f"lanes and span must be at least 1, got {self.lanes} and {self.span}")
 
+    @property
+    def counts(self) -> list[int]:
+        """The samples that each component selects."""
+        return [component.num_samples for component in self.components]
+
     @cached_property
     def id(self) -> str:
         """32 hex digits of the content."""

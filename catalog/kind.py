@@ -24,6 +24,7 @@ from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 if TYPE_CHECKING:
     from robot_foundry.catalog.opened import OpenMixture, OpenVersion
+    from robot_foundry.catalog.selection import SelectionSpec
     from robot_foundry.catalog.validation.tasks import Validator
 
 MIXTURE = "mixture"
@@ -35,7 +36,12 @@ ROOMS: dict[str, Mapping[str, str]] = {
         "catalog": "robot_foundry.catalog.robot",
         "ingest": "robot_foundry.ingest.robot",
         "loader": "robot_foundry.loader.robot",
-    }
+    },
+    "tokens": {
+        "catalog": "robot_foundry.catalog.tokens",
+        "ingest": "robot_foundry.ingest.tokens",
+        "loader": "robot_foundry.loader.tokens",
+    },
 }
 
 
@@ -50,18 +56,29 @@ class Geometry:
     """Where the groups of a version lie, in the order of shards and rows.
 
     `shard_E` numbers shards in the manifest, `start_E` is the first row in the shard, `length_E` the samples;
-    `hash_E` decides on which side of a split a group is: equal for equal content, wherever it lies.
+    `hash_E` decides on which side of a split a group is: equal for equal content, wherever it lies. An entry
+    may stand for several groups that lie one behind the other and are on one side: `count_E` says how many,
+    one each where it is None.
     """
 
     shard_E: NDArray[np.int32]
     start_E: NDArray[np.int64]
     length_E: NDArray[np.int64]
     hash_E: NDArray[np.uint64]
+    count_E: NDArray[np.int64] | None = None
 
-    def take(self, group_n: NDArray[np.int64]) -> Geometry:
-        """That of the groups with these numbers, in their order."""
+    @property
+    def num_groups(self) -> int:
+        return len(self.hash_E) if self.count_E is None else int(self.count_E.sum())
+
+    def take(self, entry_n: NDArray[np.integer | np.bool_]) -> Geometry:
+        """That of the entries with these numbers, in their order, or of those for which it is True."""
         return Geometry(
-            self.shard_E[group_n], self.start_E[group_n], self.length_E[group_n], self.hash_E[group_n]
+            self.shard_E[entry_n],
+            self.start_E[entry_n],
+            self.length_E[entry_n],
+            self.hash_E[entry_n],
+            None if self.count_E is None else self.count_E[entry_n],
         )
 
 
@@ -71,8 +88,9 @@ class Kind(Protocol):
     name          as manifests have it
     groups        the plural of what is held out whole: 'episodes'; `samples` of what is counted: 'frames'.
                   A manifest counts both by these names, and those of a shard as num_<groups>, num_<samples>
-    tables        names of the tables of a version, of which the one named as `groups` has a row for each, and
-                  a column num_<samples>; `shard_tables` of those of each shard, <table>/<shard key>
+    left_out      what else a manifest counts of the source: groups that are not there for another reason than
+                  that they cannot be read
+    tables        names of the tables of a version; `shard_tables` of those of each shard, <table>/<shard key>
     flags         names of what may be said of a sample, so that a selection can leave it out
     """
 
@@ -84,6 +102,9 @@ class Kind(Protocol):
 
     @property
     def samples(self) -> str: ...
+
+    @property
+    def left_out(self) -> tuple[str, ...]: ...
 
     @property
     def tables(self) -> tuple[str, ...]: ...
@@ -104,15 +125,19 @@ class Kind(Protocol):
 
     # How a version is selected from, and mixed with others.
 
-    def geometry(self, opened: OpenVersion) -> Geometry:
-        """Where the groups lie."""
+    def geometry(self, opened: OpenVersion, spec: SelectionSpec | None) -> Geometry:
+        """Where the groups lie, for a selection by `spec`; None asks for each group by itself.
+
+        Entries may stand for several groups where `spec` holds or leaves out whole groups, by their hashes
+        alone, and decides alike of all of an entry.
+        """
         ...
 
     def conditions(self, opened: OpenVersion, where: str) -> tuple[str, Mapping[str, pa.Table]]:
         """What the SQL condition `where` is on: a query over the tables that come with it.
 
         It gives a row for each group, with the columns that can be asked of, and `_row`, the group's number
-        in the geometry.
+        in the geometry of groups by themselves.
         """
         ...
 

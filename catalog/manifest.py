@@ -62,7 +62,7 @@ class ShardEntry:
 
 def count_names(kind: Kind) -> tuple[str, ...]:
     """What the manifest of a version of this kind counts."""
-    return (*_OF_UNITS, kind.groups, kind.samples, "bytes")
+    return (*_OF_UNITS, *kind.left_out, kind.groups, kind.samples, "bytes")
 
 
 def _shard_keys(kind: Kind) -> tuple[str, ...]:
@@ -71,10 +71,25 @@ def _shard_keys(kind: Kind) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A unit of the source that was left out, and why."""
+    """A unit of the source that was left out, and why; or `count` groups of a unit for one reason."""
 
     unit: str
     reason: str
+    count: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Without the count where it is 1."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("count", 1)}
+
+    @classmethod
+    def from_json(cls, obj: Any, where: str) -> Quarantined:
+        """Strict inverse; FoundryError names `where`."""
+        has_count = isinstance(obj, Mapping) and "count" in obj
+        check_keys(obj, ("unit", "reason", "count") if has_count else ("unit", "reason"), where)
+        entry = cls(**obj)
+        if type(entry.count) is not int or entry.count < 1 or entry.to_json() != obj:
+            raise FoundryError(f"{where} counts {entry.count!r}")
+        return entry
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,8 @@ class Manifest:
     `kind` is what its samples are, or 'mixture', and then `of` is what it mixes. `tables` maps the tables of
     the kind, and those of each shard as <table>/<shard key>, to `table_digest` values; `files` maps them to
     the files that hold them, and is empty as long as none is written. `counts` are of units of the source
-    (discovered, written, quarantined), of the kind's groups and samples by their names, and of bytes.
+    (discovered = written + quarantined + what the kind leaves out), of the kind's groups and samples by their
+    names, and of bytes.
     Only format, kind, schema, shard hashes, tables and mixture enter `version_id`: names of shards, files,
     counts, provenance, quarantine and build do not.
     """
@@ -183,7 +199,7 @@ class Manifest:
                 "counts": dict(self.counts),
                 "provenance": dict(self.provenance),
                 "mixture": None if self.mixture is None else self.mixture.to_json(),
-                "quarantined": [asdict(entry) for entry in self.quarantined],
+                "quarantined": [entry.to_json() for entry in self.quarantined],
             }
         )
 
@@ -210,11 +226,9 @@ class Manifest:
         check_keys(obj, (*_KEYS, "of") if is_mixture and "of" in obj else _KEYS, where)
         of = obj.get("of", FIRST) if is_mixture else None
         holds = kind_named(of or obj["kind"])
-        shard_keys = _shard_keys(holds)
+        shard_keys, unit = _shard_keys(holds), f"a quarantined unit of {where}"
         for entry in obj["shards"]:
             check_keys(entry, shard_keys, f"a shard of {where}")
-        for entry in obj["quarantined"]:
-            check_keys(entry, ("unit", "reason"), f"a quarantined unit of {where}")
         if obj["tables"] and not obj["files"]:
             raise ValueError("it does not say which files hold its tables")
         return cls(
@@ -227,7 +241,7 @@ class Manifest:
             counts=obj["counts"],
             provenance=obj["provenance"],
             mixture=None if obj["mixture"] is None else Mixture.from_json(obj["mixture"]),
-            quarantined=tuple(Quarantined(**entry) for entry in obj["quarantined"]),
+            quarantined=tuple(Quarantined.from_json(entry, unit) for entry in obj["quarantined"]),
             kind=obj["kind"],
             of=of,
         )
@@ -277,7 +291,7 @@ def commit(store: Store, manifest: Manifest) -> Version:
         "seq": seq,
         "counts": dict(manifest.counts),
         "provenance": dict(manifest.provenance),
-        "quarantined": [asdict(entry) for entry in manifest.quarantined],
+        "quarantined": [entry.to_json() for entry in manifest.quarantined],
     }
     path = store.build(manifest.dataset, manifest.build_id)
     if not store.storage.create(path, seal(record)):

@@ -46,8 +46,8 @@ class OpenVersion:
 
     @cached_property
     def geometry(self) -> Geometry:
-        """Where its groups [E] lie."""
-        return self.kind.geometry(self)
+        """Where its groups [E] lie, each by itself."""
+        return self.kind.geometry(self, None)
 
     def table(self, name: str) -> pa.Table:
         """The table `name` of the kind, or that of a shard as <table>/<shard key>; see `named_table`."""

@@ -111,8 +111,9 @@ class Selection:
     @classmethod
     def of(cls, opened: OpenVersion, spec: SelectionSpec) -> Selection:
         """The rows of a version; NothingSelected where there are none. `OpenVersion.select` keeps it."""
-        kind, version, groups = opened.kind, opened.version, opened.geometry
+        kind, version = opened.kind, opened.version
         check_flags(spec.skip, kind.flags)
+        groups = kind.geometry(opened, spec)
         if spec.where is not None:
             groups = groups.take(_matching(opened, spec.where))
         if not groups.length_E.any():
@@ -120,10 +121,10 @@ class Selection:
         begin_E, end_E = rows_of_split(spec, groups.hash_E, groups.length_E)
         kept = end_E > begin_E
         if not kept.any():
-            raise _nothing_held_out(kind, version, spec, len(kept))
-        start_E = groups.start_E[kept]
-        spans = groups.shard_E[kept], start_E + begin_E[kept], start_E + end_E[kept]
-        num_groups = len(start_E)
+            raise _nothing_held_out(kind, version, spec, groups.num_groups)
+        chosen = groups.take(kept)
+        spans = chosen.shard_E, chosen.start_E + begin_E[kept], chosen.start_E + end_E[kept]
+        num_groups = chosen.num_groups
         if spec.skip:
             spans, num_groups = _unflagged(opened, spec.skip, spans)
             if not num_groups:
@@ -184,14 +185,19 @@ def rows_of_split(
         if spec.split == "train":
             return begin_E, np.where(whole_E, length_E, train_E)
         return np.where(whole_E, length_E, length_E - val_E), end_E
-    # hash / 2⁶⁴ < fraction, in integers: hash < bound, where the bound may be 2⁶⁴ itself.
-    bound = -(-(spec.fraction.numerator << 64) // spec.fraction.denominator)
-    held_out_E = np.zeros(len(hash_E), bool) if bound == 0 else hash_E <= np.uint64(bound - 1)
+    held_out_E = is_below(spec.fraction, hash_E)
     filled_E = length_E > 0
     if held_out_E[filled_E].all():
         held_out_E &= hash_E != hash_E[filled_E].max()
     chosen_E = held_out_E if spec.split == "val" else ~held_out_E
     return begin_E, np.where(chosen_E, end_E, 0)
+
+
+def is_below(fraction: Fraction, hash_E: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which hashes, as parts of 2⁶⁴, are less than `fraction`, exactly."""
+    # In integers: hash < bound, where the bound may be 2⁶⁴ itself.
+    bound = -(-(fraction.numerator << 64) // fraction.denominator)
+    return np.zeros(len(hash_E), bool) if bound == 0 else hash_E <= np.uint64(bound - 1)
 
 
 Spans = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]  # shard, first row, row after the last

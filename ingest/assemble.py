@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from robot_foundry.catalog.kind import Kind as CatalogKind
 from robot_foundry.catalog.kind import kind_named as catalog_kind
@@ -39,8 +39,7 @@ class Request:
     kind: IngestKind
     asked: Any
     provenance: Mapping[str, Any]
-    discovered: int
-    refused: tuple[tuple[str, str], ...]  # units that no tar holds, with the reason
+    refused: tuple[Quarantined, ...]  # what no tar holds
     max_errors: int | None
 
     @property
@@ -57,49 +56,90 @@ class Assembled:
 
 
 def assemble(request: Request, shards: Sequence[Shard], workers: Workers) -> Assembled:
-    """Commit a version of these shards, in this order. Groups without rows are quarantined."""
-    shards = [shard for shard in shards if shard.groups]
-    groups = [group for shard in shards for group in shard.groups]
-    if not groups:
-        raise nothing_written(request.discovered, request.refused)
-    with request.kind.version_tables(request.asked, groups) as tables:
-        return _assemble(request, shards, tables, workers)
+    """Commit a version of these shards, in this order. Blocks without rows are quarantined."""
+    left_out = _left_out(request.holds, shards)
+    shards = [shard for shard in shards if shard.num_groups]
+    if not shards:
+        raise nothing_written(request.refused)
+    blocks = [block for shard in shards for block in shard.blocks]
+    with request.kind.version_tables(request.asked, blocks) as tables:
+        return _assemble(request, shards, left_out, tables, workers)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of all that was discovered: groups by number, and by name what was refused."""
+
+    written: int
+    quarantined: tuple[Quarantined, ...]
+    left_out: Mapping[str, int]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        refused = num_refused(self.quarantined)
+        discovered = self.written + refused + sum(self.left_out.values())
+        return {
+            "discovered": discovered,
+            "written": self.written,
+            "quarantined": refused,
+            **self.left_out,
+        }
+
+
+def _left_out(holds: CatalogKind, shards: Sequence[Shard]) -> dict[str, int]:
+    counts = dict.fromkeys(holds.left_out, 0)
+    for shard in shards:
+        for block in shard.blocks:
+            for name, count in zip(holds.left_out, block.left_out, strict=True):
+                counts[name] += count
+    return counts
 
 
 def _assemble(
-    request: Request, shards: Sequence[Shard], tables: VersionTables, workers: Workers
+    request: Request,
+    shards: Sequence[Shard],
+    left_out: Mapping[str, int],
+    tables: VersionTables,
+    workers: Workers,
 ) -> Assembled:
     entries = _entries(shards)
     made = _made_tables(request, shards, tables, entries, workers)
-    quarantined = [*request.refused]
+    problems: list[Quarantined] = []
     for shard, of_shard in zip(shards, made, strict=True):
-        units = {group.key: group.unit for group in shard.groups}
-        quarantined += [(units[key], reason) for key, reason in sorted(of_shard.problems.items())]
-    check_errors(quarantined, request.max_errors)
-    if len(quarantined) >= request.discovered:
-        raise nothing_written(request.discovered, quarantined)
+        by_key = {block.key: block for block in shard.blocks}
+        for key, reason in sorted(of_shard.problems.items()):
+            problems.append(Quarantined(by_key[key].unit, reason, by_key[key].num_groups))
+    written = sum(entry.num_groups for entry in entries) - num_refused(problems)
+    outcome = _Outcome(written, (*request.refused, *problems), left_out)
+    check_errors(outcome.quarantined, request.max_errors)
+    if not written:
+        raise nothing_written(outcome.quarantined)
     of_shards = _of_shards(request, tables, shards, entries, made)
     merged = tables.merged()
-    provenance = tables.provenance(merged)
-    manifest = _manifest(request, tables, entries, of_shards, merged, quarantined, provenance)
+    manifest = _manifest(request, tables, entries, of_shards, merged, outcome)
     manifest = replace(manifest, files=_write(request, manifest, of_shards, merged, workers))
     kill_point("tables-done")
     return Assembled(commit(request.store, manifest), manifest)
 
 
-def check_errors(quarantined: Sequence[tuple[str, str]], max_errors: int | None) -> None:
+def num_refused(quarantined: Iterable[Quarantined]) -> int:
+    """How many they are in all."""
+    return sum(entry.count for entry in quarantined)
+
+
+def check_errors(quarantined: Sequence[Quarantined], max_errors: int | None) -> None:
     """FoundryError when more was refused than is allowed; nothing is committed then."""
-    if max_errors is None or len(quarantined) <= max_errors:
+    if max_errors is None or num_refused(quarantined) <= max_errors:
         return
     raise FoundryError(
-        f"{_units(len(quarantined))} refused and {max_errors} allowed: {_listed(quarantined)}",
+        f"{_units(num_refused(quarantined))} refused and {max_errors} allowed: {_listed(quarantined)}",
         hint="mend or remove them, or allow more with --max-errors; what is written already is reused",
     )
 
 
-def nothing_written(discovered: int, refused: Sequence[tuple[str, str]]) -> FoundryError:
+def nothing_written(refused: Sequence[Quarantined]) -> FoundryError:
     return FoundryError(
-        f"nothing was written, {_units(discovered)} refused: {_listed(refused)}",
+        f"nothing was written, {_units(num_refused(refused))} refused: {_listed(refused)}",
         hint="mend the source, or the spec; --dry-run tries a spec on the first unit that can be read",
     )
 
@@ -108,16 +148,18 @@ def _units(count: int) -> str:
     return "1 unit was" if count == 1 else f"{count} units were"
 
 
-def _listed(refused: Sequence[tuple[str, str]], most: int = 3) -> str:
+def _listed(refused: Sequence[Quarantined], most: int = 3) -> str:
     """The first units with their reasons; one that several have is said once."""
-    units: dict[str, list[str]] = {}
-    for unit, reason in refused:
-        units.setdefault(reason, []).append(unit)
+    first: dict[str, str] = {}
+    alike: Counter[str] = Counter()
+    for entry in refused:
+        first.setdefault(entry.reason, entry.unit)
+        alike[entry.reason] += entry.count
     shown = [
-        f"{alike[0]}: {reason}{f'; {len(alike) - 1} more for the same reason' if len(alike) > 1 else ''}"
-        for reason, alike in list(units.items())[:most]
+        f"{unit}: {reason}{f'; {alike[reason] - 1} more for the same reason' if alike[reason] > 1 else ''}"
+        for reason, unit in list(first.items())[:most]
     ]
-    left = sum(map(len, list(units.values())[most:]))
+    left = sum(alike[reason] for reason in list(first)[most:])
     return "; ".join(shown) + (f"; and {left} more" if left else "")
 
 
@@ -126,7 +168,7 @@ def _entries(shards: Sequence[Shard]) -> list[ShardEntry]:
     entries = []
     for shard in shards:
         entries.append(
-            ShardEntry(shard.key, shard.tar_sha256, shard.tar_bytes, len(shard.groups), shard.num_samples)
+            ShardEntry(shard.key, shard.tar_sha256, shard.tar_bytes, shard.num_groups, shard.num_samples)
         )
         entries += [ShardEntry(tar.key, tar.sha256, tar.num_bytes, 0, 0) for tar in shard.segments]
     return entries
@@ -197,11 +239,10 @@ def _manifest(
     entries: Sequence[ShardEntry],
     of_shards: Sequence[_OfShard],
     merged: Mapping[str, pa.Table],
-    quarantined: Sequence[tuple[str, str]],
-    provenance: Mapping[str, Any],
+    outcome: _Outcome,
 ) -> Manifest:
     holds = request.holds
-    groups = merged[holds.groups]
+    num_groups, num_samples = tables.counts(merged)
     digests = {name: table_digest(table) for name, table in merged.items()}
     digests |= {item.name: item.digest for item in of_shards}
     return Manifest(
@@ -212,15 +253,13 @@ def _manifest(
         shards=tuple(entries),
         tables=digests,
         counts={
-            "discovered": request.discovered,
-            "written": request.discovered - len(quarantined),
-            "quarantined": len(quarantined),
-            holds.groups: groups.num_rows,
-            holds.samples: pc.sum(groups[f"num_{holds.samples}"]).as_py() or 0,
+            **outcome.counts,
+            holds.groups: num_groups,
+            holds.samples: num_samples,
             "bytes": sum(entry.tar_bytes for entry in entries),
         },
-        provenance={**request.provenance, **provenance},
-        quarantined=tuple(Quarantined(unit, reason) for unit, reason in quarantined),
+        provenance={**request.provenance, **tables.provenance(merged)},
+        quarantined=outcome.quarantined,
     )
 
 

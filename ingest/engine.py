@@ -22,7 +22,7 @@ from robot_foundry.catalog.refs import check_same_kind
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.tars import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written
+from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written, num_refused
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.kind import IngestKind, Shard, kind_of
 from robot_foundry.ingest.plan import INGEST_VERSION, PlannedShard, grouped, named, plan
@@ -137,7 +137,8 @@ def _run(job: _Job, *, dry_run: bool) -> Report:
         options = job.options
         fingerprints = Fingerprints(job.files.root, job.store.storage, job.workers, options.fingerprint)
         is_all_written = options.limit is None and not dry_run
-        if job.workers.inline and is_all_written and fingerprints.reads(job.files.statuses):
+        reads_ahead = job.workers.inline and not job.kind.compares(job.spec)
+        if reads_ahead and is_all_written and fingerprints.reads(job.files.statuses):
             return _run_reading(job, fingerprints)
         files, listing = _look(job, fingerprints)
         shared, reader = shared_files(job.files, fingerprints), layout(job.spec.layout)
@@ -149,6 +150,7 @@ def _run(job: _Job, *, dry_run: bool) -> Report:
             listing = list_units(files, job.spec, job.workers, quiet=options.quiet)
         listing = with_texts(listing, shared, reader)
         _check(job, listing)
+        listing = _compared(job, listing)
         planned = plan(listing.units, job.spec, job.kind.codecs(job.spec))
         if dry_run:
             return _dry_report(job, files, listing, planned, build_id)
@@ -189,7 +191,7 @@ def _made(job: _Job, build_id: str) -> Report | None:
         return None  # so it is made again, of what is still there and what is written anew
     build = read_build(job.store, job.store.build(job.dataset, build_id))
     report = report_of(job.store, version, manifest, noop=True, provenance=build["provenance"])
-    check_errors(report.quarantined, job.options.max_errors)
+    check_errors(report.refused, job.options.max_errors)
     return report
 
 
@@ -197,7 +199,15 @@ def _check(job: _Job, listing: Listing) -> None:
     """FoundryError if there is nothing to write, or too much was refused."""
     check_errors(listing.refused, job.options.max_errors)
     if not listing.units:
-        raise nothing_written(len(listing.refused), listing.refused)
+        raise nothing_written(listing.refused)
+
+
+def _compared(job: _Job, listing: Listing) -> Listing:
+    """The listing with what comparing its units tells, where the kind asks for that."""
+    if not job.kind.compares(job.spec):
+        return listing
+    units = job.kind.compared(listing.units, job.spec, job.store, job.workers, quiet=job.options.quiet)
+    return replace(listing, units=tuple(units))
 
 
 @contextmanager
@@ -235,8 +245,7 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
         kind=job.kind,
         asked=job.kind.asked(job.spec),
         provenance=_provenance(job),
-        discovered=len(listing.units) + len(listing.refused),
-        refused=(*listing.refused, *(entry for shard in shards for entry in shard.refused)),
+        refused=(*listing.refused, *(entry for shard in shards for entry in shard.quarantined)),
         max_errors=job.options.max_errors,
     )
     made = assemble(request, shards, job.workers)
@@ -256,7 +265,7 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
 
 def _content(shards: Sequence[Shard]) -> dict[str, str]:
     """What tells the content of every file that a group is of, by its path."""
-    return dict(group.source_file for shard in shards for group in shard.groups)
+    return dict(block.source_file for shard in shards for block in shard.blocks if block.num_groups)
 
 
 def _build_id(job: _Job, files: Sequence[SourceFile], limit: int | None) -> str:
@@ -288,11 +297,12 @@ def _write_shards(job: _Job, planned: Iterable[PlannedShard], listing: Listing) 
             yield item
 
     label = f"ingest {job.dataset}"
-    with Progress(len(listing.units), job.holds.groups, label, quiet=job.options.quiet) as progress:
+    with Progress(len(listing.units), "units", label, quiet=job.options.quiet) as progress:
         for item, shard in _written(job, upcoming()):
             shards[shard.key] = pool.shard(shard)
-            refused += shard.refused
-            progress.advance(len(item.units), bytes=shard.num_bytes, errors=len(shard.refused))
+            refused += shard.quarantined
+            num_refused_here = num_refused(shard.quarantined)
+            progress.advance(len(item.units), bytes=shard.num_bytes, errors=num_refused_here)
             check_errors(refused, job.options.max_errors)
     return [shards[key] for key in in_order]
 
@@ -329,25 +339,26 @@ def _dry_report(
     keys = [key for item in planned for key in item.shard_keys]
     reused = sum(is_whole(job.store, job.dataset, key) for key in keys)
     expected = job.kind.preview(job.spec, listing.units, sum(file.num_bytes for file in files))
+    content = {} if job.kind.compares(job.spec) else content_by_path(files)
     return Report(
         holds=job.holds,
         dataset=job.dataset,
         version=None,
         discovered=len(listing.units) + len(listing.refused),
         written=len(listing.units),
-        quarantined=listing.refused,
+        refused=listing.refused,
         shards_written=len(keys) - reused,
         shards_reused=reused,
         noop=False,
         counts={
-            job.holds.groups: len(listing.units),
+            job.holds.groups: expected.num_groups or 0,
             job.holds.samples: expected.num_samples or 0,
             "bytes": expected.stored_bytes,
         },
         warnings=(
             *expected.warnings,
             *_links(job.files),
-            *copies_warning(content_by_path(files), job.holds.groups),
+            *copies_warning(content, job.holds.groups),
         ),
         build_id=build_id,
         absence=expected.absence,

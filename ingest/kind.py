@@ -16,9 +16,11 @@ import pyarrow as pa
 
 from robot_foundry.catalog.kind import Kind as CatalogKind
 from robot_foundry.catalog.kind import Schema, face
+from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.sources import LAYOUTS, Data, Unit
 from robot_foundry.ingest.spec.spec import SourceSpec
+from robot_foundry.runtime.parallel import Workers
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.segments import Segment
 from robot_foundry.shards.tar import TarWriter
@@ -38,8 +40,11 @@ class UnitTars:
     segment: Callable[[Segment], AbstractContextManager[TarWriter] | None]
 
 
-class SurveyedGroup(Protocol):
-    """What is known of a group in a tar without reading its samples."""
+class SurveyedBlock(Protocol):
+    """What is known without reading samples of groups of one unit that lie together in a tar.
+
+    A unit has one block or several: of robots one, which is an episode.
+    """
 
     @property
     def key(self) -> str:
@@ -52,7 +57,20 @@ class SurveyedGroup(Protocol):
         ...
 
     @property
+    def num_groups(self) -> int: ...
+
+    @property
     def num_samples(self) -> int: ...
+
+    @property
+    def refused(self) -> Sequence[Quarantined]:
+        """Groups of the unit that cannot be read, where the rest of it can; one of its blocks tells them."""
+        ...
+
+    @property
+    def left_out(self) -> Sequence[int]:
+        """How many groups of the unit are left out, for each of `Kind.left_out`; told as `refused` are."""
+        ...
 
     @property
     def source_file(self) -> tuple[str, str]:
@@ -62,7 +80,7 @@ class SurveyedGroup(Protocol):
 
 @dataclass(frozen=True)
 class Tar:
-    """A tar with later samples of a group whose head is another shard."""
+    """A tar with later samples of a block whose head is another shard."""
 
     key: str
     sha256: str
@@ -71,16 +89,16 @@ class Tar:
 
 @dataclass(frozen=True)
 class Shard:
-    """A whole shard. `refused` are (unit, reason) of the units that were meant for it and cannot be read.
+    """A whole shard. `refused` are the units that were meant for it and cannot be read.
 
-    `segments` are the tars with the later samples of its group, if that is too long for one.
+    `segments` are the tars with the later samples of its block, if that is too long for one.
     """
 
     key: str
     tar_sha256: str
     tar_bytes: int
-    groups: tuple[SurveyedGroup, ...]
-    refused: tuple[tuple[str, str], ...]
+    blocks: tuple[SurveyedBlock, ...]
+    refused: tuple[Quarantined, ...]
     reused: bool
     segments: tuple[Tar, ...] = ()
 
@@ -90,8 +108,17 @@ class Shard:
         return self.tar_bytes + sum(tar.num_bytes for tar in self.segments)
 
     @property
+    def num_groups(self) -> int:
+        return sum(block.num_groups for block in self.blocks)
+
+    @property
     def num_samples(self) -> int:
-        return sum(group.num_samples for group in self.groups)
+        return sum(block.num_samples for block in self.blocks)
+
+    @property
+    def quarantined(self) -> list[Quarantined]:
+        """The units that cannot be read, and the groups of others."""
+        return [*self.refused, *(entry for block in self.blocks for entry in block.refused)]
 
 
 @dataclass(frozen=True)
@@ -106,7 +133,7 @@ class CachedTable:
 class MadeTables:
     """What was made of one shard: `tables` of the kind's `shard_tables`, and `rows` for the whole version.
 
-    `problems` says by key of each group that has no rows why.
+    `problems` says by key of each block that has no rows why.
     """
 
     tables: Mapping[str, CachedTable]
@@ -135,6 +162,10 @@ class VersionTables(Protocol):
         """The tables that a version has one of, by name. After the last `add`."""
         ...
 
+    def counts(self, merged: Mapping[str, pa.Table]) -> tuple[int, int]:
+        """Groups and samples of the version."""
+        ...
+
     def provenance(self, merged: Mapping[str, pa.Table]) -> dict[str, Any]:
         """What the manifest is to say of their making. Under `absence`, if there, what nothing took."""
         ...
@@ -142,14 +173,14 @@ class VersionTables(Protocol):
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run is expected to make. `num_samples` is None where the listing does not tell.
+    """What a run is expected to make; numbers are None where the listing does not tell them.
 
     `growth` is stored over source bytes: what is compressed in the source may grow. `schema` is by the first
     readable unit, `sampled`; None if that does not fit the spec. `lines` tell a reader what there would be.
     """
 
     holds: CatalogKind
-    num_groups: int
+    num_groups: int | None
     num_samples: int | None
     source_bytes: int
     stored_bytes: int
@@ -194,7 +225,7 @@ class IngestKind(Protocol):
     tables_version  raised when other tables follow from the same tars
     remapping       None where tables follow from the tars alone
 
-    A spec is one that `read_spec` gave, a group one that `survey` gave. A unit becomes one group, of its key.
+    A spec is one that `read_spec` gave, a block one that `survey` gave.
     """
 
     @property
@@ -221,6 +252,16 @@ class IngestKind(Protocol):
         """Where the unit's samples are cut, from 0 to their number; [0, 0] for a unit of one tar."""
         ...
 
+    def compares(self, spec: Any) -> bool:
+        """Whether what is written of a unit depends on the units before it: then `compared` is asked."""
+        ...
+
+    def compared(
+        self, units: Sequence[Unit], spec: Any, store: Store, workers: Workers, *, quiet: bool
+    ) -> Sequence[Unit]:
+        """The same units, each with what its place among all of them says of it. The plan follows."""
+        ...
+
     def write(self, unit: Unit, spec: Any, tars: UnitTars) -> None:
         """Read the unit, which lies in local files, and write its members.
 
@@ -229,16 +270,16 @@ class IngestKind(Protocol):
         """
         ...
 
-    def survey(self, tar: ShardReader) -> tuple[tuple[SurveyedGroup, ...], tuple[str, ...]]:
-        """The groups of a shard in the order of its rows, and the keys of their segments."""
+    def survey(self, tar: ShardReader) -> tuple[tuple[SurveyedBlock, ...], tuple[str, ...]]:
+        """The blocks of a shard in the order of its rows, and the keys of their segments."""
         ...
 
-    def survey_to_json(self, group: Any) -> list[Any]: ...
+    def survey_to_json(self, block: Any) -> list[Any]: ...
 
-    def survey_from_json(self, values: list[Any]) -> SurveyedGroup: ...
+    def survey_from_json(self, values: list[Any]) -> SurveyedBlock: ...
 
-    def interned(self, group: Any, one: Callable[[Any], Any]) -> SurveyedGroup:
-        """The group with all that others have too passed through `one`, so that memory holds it once."""
+    def interned(self, block: Any, one: Callable[[Any], Any]) -> SurveyedBlock:
+        """The block with all that others have too passed through `one`, so that memory holds it once."""
         ...
 
     def preview(self, spec: Any, units: Sequence[Unit], source_bytes: int) -> Preview:
@@ -249,8 +290,8 @@ class IngestKind(Protocol):
         """What the spec asks of the tables."""
         ...
 
-    def version_tables(self, asked: Any, groups: Sequence[Any]) -> AbstractContextManager[VersionTables]:
-        """The tables of a version of these groups, in the order of its shards."""
+    def version_tables(self, asked: Any, blocks: Sequence[Any]) -> AbstractContextManager[VersionTables]:
+        """The tables of a version of these blocks, in the order of its shards."""
         ...
 
     def shard_tables(self, task: Any) -> MadeTables:

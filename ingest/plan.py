@@ -18,7 +18,7 @@ from typing import Any
 from robot_foundry.ingest.kind import kind_of
 from robot_foundry.ingest.sources import Unit, layout
 from robot_foundry.ingest.spec.spec import SourceSpec
-from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.canonical import digest_of, sha256_hex
 from robot_foundry.runtime.keyed import key
 from robot_foundry.shards.segments import Segment
 
@@ -108,5 +108,9 @@ def _shard_key(
 
 
 def _decided_by(unit: Unit) -> list[Any]:
-    decisive = [unit.file.path, unit.id, unit.file.fingerprint]
-    return [*decisive, [list(text) for text in unit.texts]] if unit.texts else decisive
+    decisive: list[Any] = [unit.file.path, unit.id, unit.file.fingerprint]
+    if unit.texts:
+        decisive.append([list(text) for text in unit.texts])
+    if unit.dropped:
+        decisive.append({"dropped": sha256_hex(unit.dropped)})
+    return decisive

@@ -86,7 +86,7 @@ def run(
     if earlier is not None and manifest is not None and not lacking_tables(opened, manifest):
         build = read_build(opened, opened.build(base.dataset, build_id))
         report = report_of(opened, earlier, manifest, noop=True, provenance=build["provenance"])
-        check_errors(report.quarantined, options.max_errors)
+        check_errors(report.refused, options.max_errors)
         return report
     with Workers(options.workers, options.ray_address) as workers:
         return _remap(opened, version, base, mapping, build_id, options, workers)
@@ -116,8 +116,8 @@ def _remap(
 ) -> Report:
     kind, remapping = _remapping(version, base)
     shards = _shards(opened, kind, base, workers)
-    held = {group.unit for shard in shards for group in shard.groups}
-    refused = tuple((entry.unit, entry.reason) for entry in base.quarantined if entry.unit not in held)
+    held = {block.unit for shard in shards for block in shard.blocks}
+    refused = tuple(entry for entry in base.quarantined if entry.unit not in held)
     spec = {**dict(base.provenance.get("spec") or {}), "mapping": remapping.to_json(mapping)}
     request = Request(
         store=opened,
@@ -131,7 +131,6 @@ def _remap(
             "remap_of": version.version_id,
             **({} if options.created is None else {"created": options.created}),
         },
-        discovered=base.counts["discovered"],
         refused=refused,
         max_errors=options.max_errors,
     )

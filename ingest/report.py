@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.catalog.kind import Kind
-from robot_foundry.catalog.manifest import Manifest, numbers
+from robot_foundry.catalog.manifest import Manifest, Quarantined, numbers
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.kind import Preview, kind_named
@@ -15,7 +15,9 @@ from robot_foundry.ingest.kind import Preview, kind_named
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did. `discovered` = `written` + len(`quarantined`); `version` is None for a dry run.
+    """What a run did; `version` is None for a dry run.
+
+    `discovered` is `written`, what was `refused` and what the kind leaves out (`counts`) together.
 
     `holds` is the kind of the version, by whose names `counts` has its groups and samples.
     `noop` says that the version was there already. `shards_written` is what a dry run would write, and
@@ -28,7 +30,7 @@ class Report:
     version: Version | None
     discovered: int
     written: int
-    quarantined: tuple[tuple[str, str], ...]
+    refused: tuple[Quarantined, ...]
     shards_written: int
     shards_reused: int
     noop: bool
@@ -37,6 +39,11 @@ class Report:
     build_id: str | None = None
     absence: Mapping[str, Any] | None = None
     preview: Preview | None = None
+
+    @property
+    def quarantined(self) -> tuple[tuple[str, str], ...]:
+        """What was refused, each with the reason, without the counts."""
+        return tuple((entry.unit, entry.reason) for entry in self.refused)
 
     def to_json(self) -> dict[str, Any]:
         version = self.version
@@ -47,7 +54,8 @@ class Report:
             "build_id": self.build_id if version is None else version.build_id,
             "discovered": self.discovered,
             "written": self.written,
-            "quarantined": [{"unit": unit, "reason": reason} for unit, reason in self.quarantined],
+            "quarantined": [entry.to_json() for entry in self.refused],
+            **{name: self.counts.get(name, 0) for name in self.holds.left_out},
             "shards_written": self.shards_written,
             "shards_reused": self.shards_reused,
             "noop": self.noop,
@@ -75,7 +83,7 @@ def report_of(
         version=version,
         discovered=manifest.counts["discovered"],
         written=manifest.counts["written"],
-        quarantined=tuple((entry.unit, entry.reason) for entry in manifest.quarantined),
+        refused=manifest.quarantined,
         shards_written=0,
         shards_reused=len(manifest.shards),
         noop=noop,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 
+from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.ingest.fingerprints import FILES_WORTH_WORKERS, Fingerprints
 from robot_foundry.ingest.kind import kind_of
 from robot_foundry.ingest.places import Beneath, Listed, listed_at
@@ -62,10 +64,10 @@ class SourceFiles:
 
 @dataclass(frozen=True)
 class Listing:
-    """Units in the source's order, and (unit, reason) of what cannot be read."""
+    """Units in the source's order, and what cannot be read."""
 
     units: tuple[Unit, ...]
-    refused: tuple[tuple[str, str], ...]
+    refused: tuple[Quarantined, ...]
 
 
 def choose(source: str | Path, spec: SourceSpec) -> tuple[SourceSpec, SourceFiles]:
@@ -182,7 +184,7 @@ def first_units(
     """The first `limit` units, and the files in which they are; no other file is read."""
     files_read: list[SourceFile] = []
     units: list[Unit] = []
-    refused: list[tuple[str, str]] = []
+    refused: list[Quarantined] = []
     here = Workers()
     for entry in source.files:
         if len(units) >= limit:
@@ -197,13 +199,15 @@ def first_units(
 
 def _list_file(spec: SourceSpec, file: SourceFile) -> Listing:
     if file.stamp == NO_STAMP:
-        return Listing(
-            (), ((file.path, "it is a link that leads nowhere: fetch the file that it stands for"),)
-        )
+        return _none_in(file, "it is a link that leads nowhere: fetch the file that it stands for")
     try:
         units, refused = layout(spec.layout).list_units(file, spec.content)
     except Refused as error:
-        return Listing((), ((file.path, error.message),))
+        return _none_in(file, error.message)
     if not units and not refused and file.size > 0:
-        return Listing((), ((file.path, f"it holds no {kind_of(spec).unit}"),))
-    return Listing(tuple(units), tuple(refused))
+        return _none_in(file, f"it holds no {kind_of(spec).unit}")
+    return Listing(tuple(units), tuple(starmap(Quarantined, refused)))
+
+
+def _none_in(file: SourceFile, reason: str) -> Listing:
+    return Listing((), (Quarantined(file.path, reason),))

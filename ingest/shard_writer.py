@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 
+from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import is_whole
 from robot_foundry.ingest.kind import IngestKind, Shard, UnitTars, kind_of
@@ -122,7 +123,7 @@ def _filled(task: ShardTask, at_hand: _AtHand, spare: list[BytesIO]) -> Callable
                 try:
                     _read(at_hand.unit(unit), task, spool)
                 except Refused as error:
-                    refused.append((unit.name, error.message))
+                    refused.append(Quarantined(unit.name, error.message))
                     continue
                 for name, data in spool.members():
                     tar.add(name, data)
@@ -152,14 +153,15 @@ def _existing(task: ShardTask, at_hand: _AtHand) -> Shard:
     cached = cached_survey(task.kind, task.store, task.dataset, task.planned.shard_key)
     if cached is not None:
         return cached
-    held = {group.key for group in survey(task.kind, task.store, task.dataset, task.planned.shard_key).groups}
-    missing = [unit for unit in task.planned.units if unit.key not in held]
-    return _surveyed(
-        task, tuple((unit.name, _reason(at_hand.unit(unit), task)) for unit in missing), reused=True
-    )
+    held = {
+        block.unit for block in survey(task.kind, task.store, task.dataset, task.planned.shard_key).blocks
+    }
+    missing = [unit for unit in task.planned.units if unit.name not in held]
+    refused = (Quarantined(unit.name, _reason(at_hand.unit(unit), task)) for unit in missing)
+    return _surveyed(task, tuple(refused), reused=True)
 
 
-def _surveyed(task: ShardTask, refused: tuple[tuple[str, str], ...], *, reused: bool) -> Shard:
+def _surveyed(task: ShardTask, refused: tuple[Quarantined, ...], *, reused: bool) -> Shard:
     """What the tar holds, read back from it, with the refusals; kept in the cache."""
     held = survey(task.kind, task.store, task.dataset, task.planned.shard_key)
     shard = replace(held, refused=refused, reused=reused)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from robot_foundry.catalog.kind import kind_named as catalog_kind
+from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import open_tar
 from robot_foundry.ingest.kind import IngestKind, Shard, Tar
@@ -16,7 +17,7 @@ from robot_foundry.shards.index import read_index, tar_bytes, tar_sha256
 
 
 class Interned:
-    """Keeps one copy of what groups have in common, so that surveys of many shards fit into memory."""
+    """Keeps one copy of what blocks have in common, so that surveys of many shards fit into memory."""
 
     def __init__(self, kind: IngestKind) -> None:
         self._kind = kind
@@ -24,7 +25,7 @@ class Interned:
 
     def shard(self, shard: Shard) -> Shard:
         """The same shard, its parts shared with those that came before."""
-        return replace(shard, groups=tuple(self._kind.interned(group, self._one) for group in shard.groups))
+        return replace(shard, blocks=tuple(self._kind.interned(block, self._one) for block in shard.blocks))
 
     def _one(self, value: Any) -> Any:
         return self._copies.setdefault(canonical_json(value), value)
@@ -33,10 +34,10 @@ class Interned:
 def survey(kind: IngestKind, store: Store, dataset: str, shard_key: str) -> Shard:
     """The shard as its tar tells it. Which units were refused, no tar says."""
     tar = open_tar(store, dataset, shard_key)
-    groups, segment_keys = kind.survey(tar)
+    blocks, segment_keys = kind.survey(tar)
     segments = tuple(_tar(store, dataset, key) for key in segment_keys)
     sha256, num_bytes = tar_sha256(tar.index), tar_bytes(tar.index)
-    return Shard(shard_key, sha256, num_bytes, groups, (), reused=True, segments=segments)
+    return Shard(shard_key, sha256, num_bytes, blocks, (), reused=True, segments=segments)
 
 
 def _tar(store: Store, dataset: str, shard_key: str) -> Tar:
@@ -56,9 +57,9 @@ def cached_survey(kind: IngestKind, store: Store, dataset: str, shard_key: str) 
         segment != _tar(store, dataset, segment.key) for segment in segments
     ):
         return None
-    groups = tuple(map(kind.survey_from_json, values[catalog_kind(kind.name).groups]))
-    refused = tuple((str(unit), str(reason)) for unit, reason in values["refused"])
-    return Shard(shard_key, sha256, num_bytes, groups, refused, reused=True, segments=segments)
+    blocks = tuple(map(kind.survey_from_json, values[catalog_kind(kind.name).groups]))
+    refused = tuple(Quarantined(str(unit), str(reason)) for unit, reason in values["refused"])
+    return Shard(shard_key, sha256, num_bytes, blocks, refused, reused=True, segments=segments)
 
 
 def cache_survey(kind: IngestKind, store: Store, shard: Shard) -> None:
@@ -66,8 +67,8 @@ def cache_survey(kind: IngestKind, store: Store, shard: Shard) -> None:
     values = {
         "tar_sha256": shard.tar_sha256,
         "tar_bytes": shard.tar_bytes,
-        catalog_kind(kind.name).groups: [kind.survey_to_json(group) for group in shard.groups],
-        "refused": shard.refused,
+        catalog_kind(kind.name).groups: [kind.survey_to_json(block) for block in shard.blocks],
+        "refused": [[entry.unit, entry.reason] for entry in shard.refused],
         "segments": [[tar.key, tar.sha256, tar.num_bytes] for tar in shard.segments],
     }
     keep(store.storage, _cache_path(shard.key), canonical_json(values))

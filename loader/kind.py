@@ -47,6 +47,11 @@ class LoaderKind(Protocol):
         """The class of the settings of a sample, which has a default for each."""
         ...
 
+    def counts(self, opened: OpenMixture, window: Any) -> Sequence[int]:
+        """How many samples each component has under these settings: those of `Mixture.counts`, or what the
+        settings make of them."""
+        ...
+
     def open_loader(self, opened: OpenMixture, window: Any, **options: Any) -> Any:
         """A `loader.load.Loader` with these options, whose `open_reader` gives a `Reader`.
 

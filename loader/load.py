@@ -168,6 +168,14 @@ class Loader(ABC, Generic[T]):
         subclass sets after that. Of a copy in another process only what `Loader` has goes along.
         """
 
+    def counts(self) -> Sequence[int]:
+        """How many samples each component has, which the order is of."""
+        return self.mixture.counts
+
+    def counted_by(self) -> Mapping[str, Any]:
+        """What of `window` decides `counts`, by name, as JSON: with another the order is another."""
+        return {}
+
     @property
     def opened(self) -> OpenMixture:
         """The mixture, open in this process: another one opens its own files."""
@@ -179,7 +187,7 @@ class Loader(ABC, Generic[T]):
     def _open(self) -> None:
         """All that belongs to one process: opened tables and tars, threads, and what they made ahead."""
         self._process = os.getpid()
-        self._order = Order(self.mixture, seed=self.seed)
+        self._order = Order(self.mixture, seed=self.seed, counts=self.counts())
         self._share = Share(
             self._order,
             self.mixture.lanes,
@@ -270,7 +278,8 @@ class Loader(ABC, Generic[T]):
         self._reader.close()
 
     def _identity(self) -> dict[str, Any]:
-        return {"seed": self.seed, "mixture_id": self.mixture.id, "order_version": ORDER_VERSION}
+        order = {"seed": self.seed, "mixture_id": self.mixture.id, "order_version": ORDER_VERSION}
+        return order | dict(self.counted_by())
 
     def _build(self, b: int) -> tuple[T, Sequence[Substitution]]:
         batch, substitutions = self._reader.read(b)

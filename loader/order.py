@@ -1,7 +1,7 @@
 """The order of samples: what stands at position k, a pure function of (mixture, seed, k).
 
 Position k belongs to optimiser step k // global_batch and to lane k mod lanes. docs/order.md states the
-algorithm in full. In short: `Interleave` gives the dataset and its ordinal j; j // num_samples is the epoch,
+algorithm in full. In short: `Interleave` gives the dataset and its ordinal j; j // count is the epoch,
 which holds every sample exactly once; a small dataset permutes its epoch as one; any other cuts the epoch
 into blocks and deals each block's ordinals to lanes, a contiguous chunk a lane, so that neighbouring lanes
 walk through whole spans of neighbouring samples however the lanes are shared between ranks.
@@ -11,6 +11,7 @@ Legend: n positions (m, w: some of them), D components, q ordinals of a block, C
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -47,14 +48,19 @@ class _Block:
 class Order:
     """The endless sequence of samples of a mixture.
 
-    Only names, version ids, weights and num_samples of the components, lanes and span are used. The weights'
-    common denominator may reach 2^32, positions 2^42; more is refused with FoundryError.
+    `counts` are the samples of each component, where the settings of a sample decide how many there are; else
+    those that it selects. Beside them only names, version ids and weights of the components, lanes and span
+    are used. The weights' common denominator may reach 2^32, positions 2^42; more is refused with
+    FoundryError.
     """
 
-    def __init__(self, mixture: Mixture | OpenMixture, *, seed: int) -> None:
+    def __init__(
+        self, mixture: Mixture | OpenMixture, *, seed: int, counts: Sequence[int] | None = None
+    ) -> None:
         mixture = mixture if isinstance(mixture, Mixture) else mixture.mixture
         components = mixture.components
-        largest = max(component.num_samples for component in components)
+        self._size_D = np.array(mixture.counts if counts is None else counts, np.int64)
+        largest = int(self._size_D.max())
         # Places times blocks must fit 64 bits.
         if largest**2 > 2**62 * mixture.lanes * mixture.span or mixture.lanes > MAX_LANES:
             raise FoundryError(
@@ -63,13 +69,12 @@ class Order:
             )
         self._lanes, self._span = mixture.lanes, mixture.span
         self._interleave = Interleave([component.fraction for component in components])
-        self._size_D = np.array([component.num_samples for component in components], np.int64)
         self._num_blocks_D = -(-self._size_D // (mixture.lanes * mixture.span * SPANS_PER_CHUNK))
         self._key_D = np.array([_component_key(component, seed) for component in components], np.uint64)
         self._block = lru_cache(maxsize=4 * len(components))(self._deal)
 
     def at(self, k: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-        """Component number, epoch and sample (0 … num_samples - 1) of the positions k [n], each [n]."""
+        """Component number, epoch and sample (0 … count - 1) of the positions k [n], each [n]."""
         k_n = np.asarray(k, np.int64)
         if k_n.ndim != 1:
             raise FoundryError(f"positions must be one-dimensional, got shape {k_n.shape}")

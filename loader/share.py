@@ -19,7 +19,7 @@ _PLANNED_ROWS = 8192  # the order costs least for many positions at once
 
 class Samples(NamedTuple):
     """A rank's rows of one global batch: positions in the order, components of the mixture, and their samples
-    (0 … num_samples - 1 of the component's selection)."""
+    (0 … count - 1, in the order of the component's selection)."""
 
     k_B: NDArray[np.int64]
     dataset_B: NDArray[np.int32]

@@ -34,15 +34,17 @@ class Substitution:
     member: str | None
 
 
-def substitutes(component: Component, seed: int, k: int) -> Iterator[int]:
+def substitutes(component: Component, seed: int, k: int, *, count: int | None = None) -> Iterator[int]:
     """The samples to try, one after the other, in place of a corrupt one at position k of the order.
 
-    They depend on the arguments alone, so every reader of position k takes the same one.
+    They depend on the arguments alone, so every reader of position k takes the same one. The component has
+    `count` samples, or those that it selects.
     """
+    count = component.num_samples if count is None else count
     k_1 = np.array([k], np.int64)
     for attempt in range(1, MAX_ATTEMPTS + 1):
         share = uniform(key("substitute", seed, attempt, component.name), k_1)[0]
-        yield int(share * component.num_samples)
+        yield int(share * count)
 
 
 def all_corrupt(component: Component, sample: int, reason: str) -> FoundryError:

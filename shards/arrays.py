@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.errors import CorruptArrays
 
-__all__ = ["CorruptArrays", "is_safe_name", "read_npz", "write_npz"]
+__all__ = ["CorruptArrays", "is_safe_name", "npy_bytes", "read_npy", "read_npz", "write_npz"]
 
 _KINDS = "biufcSU"  # numbers and fixed-width text: nothing that holds references, fields or dates
 _HEADER = re.compile(
@@ -39,7 +39,7 @@ def write_npz(arrays: Mapping[str, NDArray]) -> bytes:
                 raise FoundryError(f"array name {name!r} is not allowed: use a relative path without '..'")
             entry = zipfile.ZipInfo(f"{name}.npy", _EARLIEST)
             entry.create_system, entry.external_attr = 3, 0o644 << 16
-            archive.writestr(entry, _npy_bytes(name, arrays[name]))
+            archive.writestr(entry, npy_bytes(name, arrays[name]))
     return sink.getvalue()
 
 
@@ -55,14 +55,15 @@ def read_npz(data: bytes) -> dict[str, NDArray]:
             # Entries that overlap, or are compressed, could expand without bound.
             if sum(entry.file_size for entry in entries) > len(data) or not all(map(_is_plain, entries)):
                 raise CorruptArrays("an .npz file is compressed, has comments or claims more than its bytes")
-            return {_array_name(entry.filename): _read_npy(archive.read(entry)) for entry in entries}
+            return {_array_name(entry.filename): read_npy(archive.read(entry)) for entry in entries}
     except (zipfile.BadZipFile, ValueError, TypeError, RuntimeError, EOFError, OSError) as error:
         if isinstance(error, FoundryError):
             raise
         raise CorruptArrays(f"an .npz file is damaged: {error}") from error
 
 
-def _npy_bytes(name: str, array: NDArray) -> bytes:
+def npy_bytes(name: str, array: NDArray) -> bytes:
+    """The array as an .npy file. FoundryError names it where its dtype is none of those of `write_npz`."""
     array = np.asarray(array)
     if array.dtype.kind not in _KINDS:
         raise FoundryError(
@@ -77,16 +78,17 @@ def _npy_bytes(name: str, array: NDArray) -> bytes:
     return sink.getvalue()
 
 
-def _read_npy(data: bytes) -> NDArray:
+def read_npy(data: bytes) -> NDArray:
+    """The array of `npy_bytes`, a view where possible. CorruptArrays for all that it does not write."""
     # NumPy's own parser of headers is lenient: it evaluates them, and guesses at what Python 2 wrote.
     header = _HEADER.match(data)
     if not header or header.end() != 10 + int.from_bytes(data[8:10], "little"):
-        raise CorruptArrays("an .npz file holds an array that is not plain, little-endian and in C order")
+        raise CorruptArrays("an array is not plain, little-endian and in C order")
     dtype = np.dtype(header[1].decode())
     shape = tuple(int(length) for length in header[2].replace(b",", b" ").split())
     count = math.prod(shape)
     if not dtype.itemsize or count * dtype.itemsize != len(data) - header.end():
-        raise CorruptArrays(f"an .npz file holds an array of shape {shape} that does not match its bytes")
+        raise CorruptArrays(f"an array has the shape {shape} that does not match its bytes")
     if not count:
         return np.empty(shape, dtype)
     return np.frombuffer(data, dtype, count, header.end()).reshape(shape)

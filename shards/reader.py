@@ -64,6 +64,14 @@ class ShardReader:
                 return data
         raise CorruptMember(f"member {self.name(row)!r} of {self.where} is damaged: its checksum differs")
 
+    def size(self, row: int) -> int:
+        """Bytes of the member."""
+        return int(self._size_M[row])
+
+    def read_part(self, row: int, begin: int, size: int) -> bytes:
+        """Bytes of the member from `begin`, or fewer where the tar ends; they are not proven here."""
+        return self._fetch(int(self._offset_M[row]) + begin, size)
+
     def name(self, row: int) -> str:
         """The member's name."""
         return self.index["name"][row].as_py()

@@ -5,9 +5,11 @@ Legend: B rows, H history, T horizon, D state dims, A action dims.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from foundry_testing import batch_loaders
 from foundry_testing.batch_loaders import WEIGHTS, contents, open_loader
@@ -21,21 +23,20 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.windows.window import WindowSpec
 
 # Fixtures.
-written = batch_loaders.written
+written, data = batch_loaders.written, batch_loaders.data
 
 
-def test_global_batches_are_the_same_for_every_world_thread_count_and_accumulation(written):
-    store, _ = written
-    lanes_of_four = make_mixture(store, WEIGHTS, split="all", lanes=4, span=2)
+def test_global_batches_are_the_same_for_every_world_thread_count_and_accumulation(data):
+    lanes_of_four = make_mixture(data.store, WEIGHTS, split="all", lanes=4, span=2)
     for ref, thread_counts in ((WEIGHTS, (0, 1, 4)), (lanes_of_four, (0, 4))):
-        with open_loader(store, ref=ref) as loader:
+        with data.open(ref=ref) as loader:
             expected = contents([loader.batch(b) for b in range(4)])
         assert sorted(expected) == list(range(64))
         for world in (1, 2, 4):
             for threads in thread_counts:
                 found = []
                 for rank in range(world):
-                    with open_loader(store, ref=ref, rank=rank, world=world, threads=threads) as loader:
+                    with data.open(ref=ref, rank=rank, world=world, threads=threads) as loader:
                         batches = [next(loader) for _ in range(4)]
                         assert {len(batch) for batch in batches} == {16 // world}
                         found += batches
@@ -43,12 +44,11 @@ def test_global_batches_are_the_same_for_every_world_thread_count_and_accumulati
                     size = 16 // world // parts
                     micro = [b.rows(slice(p * size, (p + 1) * size)) for b in found for p in range(parts)]
                     assert contents(micro) == expected
-                    assert sum(m.counts["action"] for m in micro) == sum(b.counts["action"] for b in found)
+                    assert sum(m.counts[data.loss] for m in micro) == sum(b.counts[data.loss] for b in found)
 
 
-def test_a_resumed_loader_goes_on_with_the_next_batch(written):
-    store, _ = written
-    with open_loader(store, threads=2) as first, open_loader(store, threads=1) as second:
+def test_a_resumed_loader_goes_on_with_the_next_batch(data):
+    with data.open(threads=2) as first, data.open(threads=1) as second:
         seen = [next(first) for _ in range(5)]
         state = first.state_dict()
         assert state["b"] == 5  # whatever was read ahead
@@ -58,9 +58,8 @@ def test_a_resumed_loader_goes_on_with_the_next_batch(written):
         assert contents([next(second)]) == contents([seen[2]])
 
 
-def test_the_state_of_another_order_is_refused_in_one_sentence(written):
-    store, _ = written
-    with open_loader(store) as loader:
+def test_the_state_of_another_order_is_refused_in_one_sentence(data):
+    with data.open() as loader:
         state = loader.state_dict()
         assert {"b", "seed", "mixture_id", "order_version"} <= set(state)
         with pytest.raises(FoundryError, match="lacks global_batch"):
@@ -72,20 +71,19 @@ def test_the_state_of_another_order_is_refused_in_one_sentence(written):
             loader.load_state_dict({"mixture_id": "x", "order_version": 1})
 
 
-def test_a_mixture_is_the_same_however_it_is_named(written):
-    store, _ = written
-    committed = commit_mixture(make_mixture(store, WEIGHTS, split="all"), "both")
+def test_a_mixture_is_the_same_however_it_is_named(data):
+    committed = commit_mixture(make_mixture(data.store, WEIGHTS, split="all"), "both")
     named = [
         "sim=3,real=2",
         "sim@v1=0.6,real=0.4",
         "both",
         str(committed),
-        make_mixture(store, WEIGHTS, split="all"),
+        make_mixture(data.store, WEIGHTS, split="all"),
     ]
-    with open_loader(store) as loader:
+    with data.open() as loader:
         expected, identity = contents([next(loader)]), loader.mixture.id
     for ref in named:
-        with open_loader(store, ref=ref) as loader:
+        with data.open(ref=ref) as loader:
             assert (loader.mixture.id, contents([next(loader)])) == (identity, expected)
 
 
@@ -98,19 +96,14 @@ def test_robot_foundry_load_has_useful_defaults(written):
     assert loader.mixture.components[0].selection["split"] == "train"
 
 
-def test_what_is_done_to_a_batch_stays_in_it(written):
-    store, _ = written
-    with open_loader(store) as loader:
+def test_what_is_done_to_a_batch_stays_in_it(data):
+    with data.open() as loader:
         batch = loader.batch(0)
         expected = contents([batch])
-        for values in (
-            batch.state_BHD,
-            batch.action_BTA,
-            batch.step_mask_BT,
-            batch.k_B,
-            *batch.images.values(),
-        ):
-            values[...] = 1
+        values = [getattr(batch, item.name) for item in fields(batch)]
+        arrays = [value for value in values if isinstance(value, np.ndarray)]
+        for array in (*arrays, *getattr(batch, "images", {}).values()):
+            array[...] = 1
         assert contents([loader.batch(0)]) == expected
 
 
@@ -143,7 +136,6 @@ def test_several_instructions_take_turns_by_position(written):
     assert 0 < starts < len(texts) and {text.split()[0] for text in texts} == {"lift", "start"}
 
 
-def test_a_batch_that_the_ranks_cannot_share_is_refused(written):
-    store, _ = written
+def test_a_batch_that_the_ranks_cannot_share_is_refused(data):
     with pytest.raises(FoundryError, match=r"global_batch 16 cannot be shared equally by 3 ranks; rank 3"):
-        open_loader(store, world=3, rank=3)
+        data.open(world=3, rank=3)

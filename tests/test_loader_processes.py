@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from foundry_testing import batch_loaders
-from foundry_testing.batch_loaders import contents, open_loader
+from foundry_testing.batch_loaders import contents
 from torch.utils.data import DataLoader, IterableDataset
 
 from robot_foundry.loader.load import Loader
 from robot_foundry.runtime.errors import FoundryError
 
-written = batch_loaders.written
+written, data = batch_loaders.written, batch_loaders.data
 HANG_S = 120  # a child that waits for a thread of its parent would wait for ever
 
 
@@ -47,45 +47,40 @@ def of_child(method: str, loader: Loader) -> dict[int, tuple]:
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_a_used_loader_goes_on_in_a_forked_process(written, threads):
-    store, _ = written
-    with open_loader(store, threads=threads) as loader:
+def test_a_used_loader_goes_on_in_a_forked_process(data, threads):
+    with data.open(threads=threads) as loader:
         next(loader)
         found = of_child("fork", loader)
         assert found == contents([next(loader) for _ in range(2)])
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda loader: pickle.loads(pickle.dumps(loader))])
-def test_a_copy_goes_on_where_the_loader_stands_and_leaves_it_alone(written, copied):
-    store, _ = written
-    with open_loader(store, threads=2) as loader:
+def test_a_copy_goes_on_where_the_loader_stands_and_leaves_it_alone(data, copied):
+    with data.open(threads=2) as loader:
         next(loader)
         with copied(loader) as other:
             assert other.state_dict() == loader.state_dict()
             assert contents([next(other) for _ in range(3)]) == contents([next(loader) for _ in range(3)])
 
 
-def test_one_worker_of_a_torch_dataloader_gives_each_batch_once(written):
-    store, _ = written
-    with open_loader(store, threads=1) as loader:
+def test_one_worker_of_a_torch_dataloader_gives_each_batch_once(data):
+    with data.open(threads=1) as loader:
         next(loader)
         batches = DataLoader(Batches(loader), batch_size=None, num_workers=1, multiprocessing_context="fork")
         found = contents([batch for batch in batches])
         assert found == contents([next(loader) for _ in range(3)])
 
 
-def test_several_workers_are_refused_in_one_sentence(written):
-    store, _ = written
-    with open_loader(store, threads=1) as loader:
+def test_several_workers_are_refused_in_one_sentence(data):
+    with data.open(threads=1) as loader:
         batches = DataLoader(Batches(loader), batch_size=None, num_workers=2, multiprocessing_context="fork")
         with pytest.raises(FoundryError, match="2 workers of a torch DataLoader would each give every batch"):
             list(batches)
 
 
 @pytest.mark.parametrize("b", [2.7, "3", True, -1, None, np.float64(2), [3]])
-def test_a_state_whose_cursor_is_no_count_is_refused(written, b):
-    store, _ = written
-    with open_loader(store) as loader:
+def test_a_state_whose_cursor_is_no_count_is_refused(data, b):
+    with data.open() as loader:
         state = loader.state_dict()
         with pytest.raises(FoundryError, match=r"the loader state has b .*, which is no count"):
             loader.load_state_dict(state | {"b": b})

@@ -33,7 +33,7 @@ from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.files import content_hash
 from robot_foundry.runtime.sealed import seal, unseal
 
-LAYOUT = 3
+LAYOUT = 4
 _FILE, _SEAL = "catalog.duckdb", "catalog.json"
 _INT, _TEXT, _FLOAT, _BOOL = pa.int64(), pa.string(), pa.float64(), pa.bool_()
 _VERSION = [("dataset", _TEXT), ("seq", _INT), ("version", _TEXT)]
@@ -46,7 +46,7 @@ _NEUTRAL = {
     "tags": [("dataset", _TEXT), ("tag", _TEXT), ("seq", _INT), ("version_id", _TEXT)],
     "quarantine": [
         *(("dataset", _TEXT), ("seq", _INT), ("build_id", _TEXT)),
-        *(("unit", _TEXT), ("reason", _TEXT)),
+        *(("unit", _TEXT), ("reason", _TEXT), ("count", _INT)),
     ],
 }
 # A row for each dataset and mixture, as `ls` shows it.
@@ -65,7 +65,9 @@ def _tables(kinds: Sequence[Kind]) -> dict[str, pa.Schema]:
             *_VERSION,
             *(("version_id", _TEXT), ("build_id", _TEXT), ("kind", _TEXT), ("latest", _BOOL)),
             *(*said, ("shards", _INT), *counts, ("bytes", _INT)),
-            *(("discovered", _INT), ("quarantined", _INT), ("provenance", _TEXT)),
+            *(("discovered", _INT), ("quarantined", _INT)),
+            *((name, _INT) for kind in kinds for name in kind.left_out),
+            ("provenance", _TEXT),
             *(("holds", _TEXT), ("groups", _INT), ("samples", _INT)),
         ],
         "shards": [
@@ -284,7 +286,7 @@ def _rows(store: Store, tables: Iterable[str]) -> dict[str, list[dict[str, Any]]
         record = read_build(store, path)
         _, dataset, file = path.split("/")
         build = {"dataset": dataset, "seq": record["seq"], "build_id": file.removesuffix(".json")}
-        rows["quarantine"] += [build | entry for entry in record["quarantined"]]
+        rows["quarantine"] += [build | {"count": 1} | entry for entry in record["quarantined"]]
     return rows
 
 
@@ -293,7 +295,7 @@ def _version_rows(version: Version, manifest: Manifest, latest: bool) -> dict[st
     kind = manifest.holds
     of_kind = {} if manifest.schema is None else kind.sql.rows_of(manifest.schema)
     rows = {name: [same | dict(row) for row in entries] for name, entries in of_kind.items()}
-    counts = {k: manifest.counts[k] for k in ("bytes", "discovered", "quarantined")}
+    counts = {k: manifest.counts[k] for k in ("bytes", "discovered", "quarantined", *kind.left_out)}
     head = (
         {"version_id": version.version_id, "build_id": version.build_id, "kind": manifest.kind}
         | {"latest": latest, "shards": len(manifest.shards), "holds": kind.name}

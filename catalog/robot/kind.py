@@ -27,6 +27,7 @@ from robot_foundry.catalog.robot.tables import (
     frames_schema_of,
 )
 from robot_foundry.catalog.robot.unions import unions_of
+from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.checks.rules import CHECKS
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class RobotKind:
     name: str = "robot"
     groups: str = "episodes"
     samples: str = "frames"
+    left_out: tuple[str, ...] = ()
     tables: tuple[str, ...] = tuple(_COLUMNS)
     shard_tables: tuple[str, ...] = ("frames",)
     flags: tuple[str, ...] = FLAGS
@@ -60,7 +62,7 @@ class RobotKind:
 
     # How a version is selected from, and mixed with others.
 
-    def geometry(self, opened: OpenVersion) -> Geometry:
+    def geometry(self, opened: OpenVersion, spec: SelectionSpec | None) -> Geometry:
         return geometry_of(opened.table("episodes"))
 
     def conditions(self, opened: OpenVersion, where: str) -> tuple[str, Mapping[str, pa.Table]]:

@@ -225,8 +225,8 @@ def _counts(manifest: Manifest, tables: Mapping[str, pa.Table | None], fault: Fa
     """Units, groups, samples and bytes add up."""
     counts, kind = manifest.counts, manifest.holds
     expected = {
-        "discovered": counts["written"] + counts["quarantined"],
-        "quarantined": len(manifest.quarantined),
+        "discovered": sum(counts[name] for name in ("written", "quarantined", *kind.left_out)),
+        "quarantined": sum(entry.count for entry in manifest.quarantined),
         "bytes": sum(shard.tar_bytes for shard in manifest.shards),
     }
     counted = kind.validator.count(tables)

@@ -135,17 +135,20 @@ def show(report: Report, *, as_json: bool) -> None:
     emit(report.to_json(), as_json=as_json, text=_text(report))
     for warning in report.warnings:
         note(f"Warning: {warning}")
-    if report.quarantined:
-        note(f"Warning: {len(report.quarantined)} of {counted(report.discovered, 'unit')} left out:")
-        for unit, reason in report.quarantined[:MOST_LISTED]:
-            note(f"  {unit}: {reason}")
-        if len(report.quarantined) > MOST_LISTED:
-            note(f"  and {len(report.quarantined) - MOST_LISTED} more (--json lists all)")
+    if report.refused:
+        num_refused = sum(entry.count for entry in report.refused)
+        note(f"Warning: {num_refused:,} of {counted(report.discovered, 'unit')} left out:")
+        for entry in report.refused[:MOST_LISTED]:
+            note(f"  {entry.unit}: {entry.reason}{f' ({entry.count:,} units)' if entry.count > 1 else ''}")
+        if len(report.refused) > MOST_LISTED:
+            note(f"  and {len(report.refused) - MOST_LISTED} more (--json lists all)")
 
 
 def _text(report: Report) -> str:
-    discovered, quarantined = counted(report.discovered, "unit"), len(report.quarantined)
-    counts = f"{discovered} discovered = {report.written} written + {quarantined} quarantined"
+    quarantined = sum(entry.count for entry in report.refused)
+    left_out = "".join(f" + {report.counts.get(name, 0)} {name}" for name in report.holds.left_out)
+    discovered = f"{counted(report.discovered, 'unit')} discovered"
+    counts = f"{discovered} = {report.written} written + {quarantined} quarantined{left_out}"
     written, stored = counted(report.shards_written, "shard"), size(report.counts["bytes"])
     if report.version is None:
         planned = f"would write {written} and reuse {report.shards_reused}, about {stored}"
@@ -161,10 +164,10 @@ def _text(report: Report) -> str:
 
 def _preview(made: Preview) -> str:
     """What a dry run expects, line by line."""
-    groups = _counted(made.num_groups, made.holds.groups)
-    samples = "" if made.num_samples is None else f", {_counted(made.num_samples, made.holds.samples)}"
+    counts = (made.num_groups, made.holds.groups), (made.num_samples, made.holds.samples)
+    held = [_counted(number, names) for number, names in counts if number is not None]
     grows = f"{made.growth:.2f} times the {size(made.source_bytes)} of the source"
-    return "".join(f"{line}\n" for line in (f"{groups}{samples}, {grows}", *made.lines))
+    return "".join(f"{line}\n" for line in (", ".join([*held, grows]), *made.lines))
 
 
 def _counted(number: int, names: str) -> str:

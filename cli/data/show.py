@@ -56,6 +56,7 @@ def _version_lines(manifest: Manifest, description: Description) -> list[str]:
     counts = manifest.counts
     held = f"{manifest.num_samples:,} in {counted(len(manifest.shards), 'shard')}, {size(counts['bytes'])}"
     units = {"discovered": "found", "written": "written", "quarantined": "quarantined"}
+    units |= {name: name for name in manifest.holds.left_out}
     quarantined = (f"{entry.unit}: {entry.reason}" for entry in manifest.quarantined)
     labelled = [
         *description.head,

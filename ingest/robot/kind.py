@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.catalog.robot.schema import Schema
+from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.kind import CachedTable, IngestKind, MadeTables, Preview, UnitTars
 from robot_foundry.ingest.robot import preview
 from robot_foundry.ingest.robot.absence.asked import Asked
@@ -18,6 +19,7 @@ from robot_foundry.ingest.robot.spec.spec import MappingSpec, Spec, mapping_json
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.robot.version_tables import RobotTables, version_tables, warnings_of
 from robot_foundry.ingest.sources import Unit
+from robot_foundry.runtime.parallel import Workers
 from robot_foundry.shards.reader import ShardReader
 
 
@@ -56,20 +58,28 @@ class RobotKind:
     def bounds(self, unit: Unit, spec: Spec) -> list[int]:
         return members.bounds(unit, spec)
 
+    def compares(self, spec: Spec) -> bool:
+        return False
+
+    def compared(
+        self, units: Sequence[Unit], spec: Spec, store: Store, workers: Workers, *, quiet: bool
+    ) -> Sequence[Unit]:
+        return units
+
     def write(self, unit: Unit, spec: Spec, tars: UnitTars) -> None:
         members.write_episode(unit, spec, tars)
 
     def survey(self, tar: ShardReader) -> tuple[tuple[Surveyed, ...], tuple[str, ...]]:
         return survey.survey(tar)
 
-    def survey_to_json(self, group: Surveyed) -> list[Any]:
-        return group.to_json()
+    def survey_to_json(self, block: Surveyed) -> list[Any]:
+        return block.to_json()
 
     def survey_from_json(self, values: list[Any]) -> Surveyed:
         return Surveyed.from_json(values)
 
-    def interned(self, group: Surveyed, one: Callable[[Any], Any]) -> Surveyed:
-        return survey.interned(group, one)
+    def interned(self, block: Surveyed, one: Callable[[Any], Any]) -> Surveyed:
+        return survey.interned(block, one)
 
     def preview(self, spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
         return preview.preview(spec, units, source_bytes)
@@ -77,8 +87,8 @@ class RobotKind:
     def asked(self, spec: Spec) -> Asked:
         return Asked.of(spec)
 
-    def version_tables(self, asked: Asked, groups: Sequence[Surveyed]) -> AbstractContextManager[RobotTables]:
-        return version_tables(asked, groups)
+    def version_tables(self, asked: Asked, blocks: Sequence[Surveyed]) -> AbstractContextManager[RobotTables]:
+        return version_tables(asked, blocks)
 
     def shard_tables(self, task: TablesTask) -> MadeTables:
         made = shard_tables(task)

@@ -66,7 +66,7 @@ class RobotTables:
 
     def task(self, store: Store, dataset: str, shard: Shard) -> TablesTask:
         by_key = self._resolution.problems
-        problems = {episode.key: by_key[episode.key] for episode in shard.groups if episode.key in by_key}
+        problems = {episode.key: by_key[episode.key] for episode in shard.blocks if episode.key in by_key}
         return TablesTask(store, dataset, shard.key, self._resolution, problems)
 
     def add(self, number: int, ordinal: int, rows: ShardTables) -> None:
@@ -97,6 +97,10 @@ class RobotTables:
             "annotations": annotations.combine_chunks(),
             "leaves": self._leaves.table(rows.leaves for rows in self._rows),
         }
+
+    def counts(self, merged: Mapping[str, pa.Table]) -> tuple[int, int]:
+        episodes = merged["episodes"]
+        return episodes.num_rows, pc.sum(episodes["num_frames"]).as_py() or 0
 
     def provenance(self, merged: Mapping[str, pa.Table]) -> dict[str, Any]:
         """Shapes of arrays and controllers, what nothing takes, and what the data checks found."""

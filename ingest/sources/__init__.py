@@ -10,6 +10,7 @@ from robot_foundry.ingest.sources.base import Data, Layout, Refused, SourceFile,
 from robot_foundry.ingest.sources.droid.layouts import LAYOUTS as OF_DROID
 from robot_foundry.ingest.sources.hdf5.layouts import LAYOUTS as OF_HDF5
 from robot_foundry.ingest.sources.rlds.layouts import LAYOUTS as OF_RLDS
+from robot_foundry.ingest.sources.text.layouts import LAYOUTS as OF_TEXT
 
 __all__ = [
     "LAYOUTS",
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 
-LAYOUTS = {declared.name: declared for declared in (*OF_HDF5, *OF_DROID, *OF_RLDS)}
+LAYOUTS = {declared.name: declared for declared in (*OF_HDF5, *OF_DROID, *OF_RLDS, *OF_TEXT)}
 
 
 def layout(name: str) -> Layout:

@@ -19,6 +19,8 @@ Data = bytes | memoryview
 # Before a fingerprint that an object store gave, where the content was not read.
 STORE_CHECKSUM = "etag:"
 Texts = tuple[tuple[str, str], ...]
+# How the file begins that Git LFS puts in place of a large one.
+GIT_LFS = b"version https://git-lfs"
 # In place of the fingerprint of a local file that was not read yet.
 UNKNOWN = ""
 
@@ -123,13 +125,14 @@ def _changed(file: SourceFile, how: str) -> FoundryError:
 
 @dataclass(frozen=True)
 class Unit:
-    """What a source holds one of or many: an episode, a document. A shard has whole ones only.
+    """What a source is read by: an episode, or a part with many documents. A shard has whole ones only.
 
     `id` is the source's own name of it in its file, `key` names it in the tar, `num_bytes` is what it will
     take there, by estimate. `alone` is False for one in a file that holds several. `num_samples` is None
     where only reading tells. `encodes` is False if all is stored as the source holds it: then no encoder
     decides its bytes. `texts` is language of the whole unit that another file of the source tells: (kind,
-    text). `whole_file` says that the file is this one unit, whose id is from its path.
+    text). `whole_file` says that the file is this one unit, whose id is from its path. `dropped` numbers what
+    is left out of a unit that holds many, because units before it hold it too: uint32, little-endian.
     """
 
     file: SourceFile
@@ -141,6 +144,7 @@ class Unit:
     encodes: bool = True
     texts: Texts = ()
     whole_file: bool = False
+    dropped: bytes = b""
 
     @property
     def name(self) -> str:

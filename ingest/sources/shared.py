@@ -14,8 +14,6 @@ from robot_foundry.runtime.errors import nearest
 MOST_LOW_DIM_BYTES = 1 << 30
 # A row of an array with more numbers than this is not low-dimensional (depth maps, point clouds).
 LARGEST_ROW = 4096
-# How the file begins that Git LFS puts in place of a large one.
-GIT_LFS = b"version https://git-lfs"
 # Reasons in `left_out` that are as the user asked, or as the episode is.
 SKIPPED, UNASKED = "skipped by the spec", "not among the spec's cameras"
 ABSENT, NO_IMAGE = "the record has none", "no step of the episode has an image"

@@ -76,6 +76,9 @@ class RobotKind:
 
     settings: type[WindowSpec] = WindowSpec
 
+    def counts(self, opened: OpenMixture, window: WindowSpec) -> list[int]:
+        return opened.mixture.counts
+
     def open_loader(self, opened: OpenMixture, window: WindowSpec, **options: Any) -> RobotLoader[Any]:
         return RobotLoader(opened, window, **options)
 

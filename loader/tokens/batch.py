@@ -52,3 +52,12 @@ class TokenBatch:
             item.name: getattr(self, item.name)[rows] for item in fields(self) if item.name != "step"
         }
         return replace(self, **of_rows)
+
+
+def allocate(step: int, k_B: NDArray[np.int64], dataset_B: NDArray[np.int32], length: int) -> TokenBatch:
+    """A batch of rows of `length` tokens, which are still to be filled in place."""
+    token_BS, target_BS, segment_BS, position_BS = (np.empty((len(k_B), length), np.int32) for _ in range(4))
+    bytes_B = np.zeros(len(k_B), np.float64)
+    return TokenBatch(
+        step, k_B.copy(), dataset_B.copy(), token_BS, target_BS, segment_BS, position_BS, bytes_B
+    )

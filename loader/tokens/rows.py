@@ -10,12 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from robot_foundry.runtime.errors import UsageError
+
 
 @dataclass(frozen=True)
 class RowSpec:
     """What a row is. Attention does not cross documents, and positions restart with each."""
 
     length: int = 1024  # tokens a row
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise UsageError(f"rows of length {self.length} hold no token")
 
     @property
     def skipped(self) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ SPECIALS = (PAD, OBS, END, IMAGE, *ROLES)
 class Tokenizer(Protocol):
     """Text to ids and back: lossless for text that holds whatever, the names of special tokens among it.
 
+    One that was made elsewhere may lose something, which `restores` tells.
+
     id        32 hex digits of all that defines it
     size      ids are 0 … size - 1
     end       the id behind every document
@@ -40,13 +42,24 @@ class Tokenizer(Protocol):
     def specials(self) -> Mapping[str, int]: ...
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """The ids of each text, without start and end. No text becomes a special token."""
+        """The ids of each text, without start and end. No name of a special token becomes its id.
+
+        FoundryError for a text with lone surrogates.
+        """
         ...
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer], *, specials: bool = False) -> str:
-        """The text of ids; special ones are left out, or named."""
+        """The text of ids; special ones are left out, or named. FoundryError for an id that there is not."""
+        ...
+
+    def restores(self, texts: Sequence[str], ids: Sequence[NDArray[np.integer]]) -> NDArray[np.bool_]:
+        """Whether `decode` gives exactly each text for its ids."""
         ...
 
     def to_json(self) -> dict[str, Any]:
         """All that defines it; `from_json` in `tokenizers` reads it."""
+        ...
+
+    def transformers_json(self) -> dict[str, Any]:
+        """The tokenizer.json that Hugging Face's libraries read, with the same ids."""
         ...

@@ -16,7 +16,7 @@ from robot_foundry.catalog.opened import OpenMixture, OpenVersions
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.selection import DEFAULT_FRACTION, SPLIT_BY, SelectionSpec
 from robot_foundry.catalog.store import as_store
-from robot_foundry.loader.kind import SampleSettings
+from robot_foundry.loader.kind import SampleSettings, kind_of
 from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.ranks.ranks import Ranks
@@ -125,9 +125,11 @@ def mixture_rows(mixture: Mixture) -> list[dict[str, Any]]:
     return [asdict(component) | {"selection": dict(component.selection)} for component in mixture.components]
 
 
-def epochs_of(mixture: Mixture, samples: int) -> tuple[float, ...]:
+def epochs_of(opened: OpenMixture, settings: SampleSettings, samples: int) -> tuple[float, ...]:
     """How often a run of that many samples sees each component."""
-    return tuple(float(samples * c.fraction / c.num_samples) for c in mixture.components)
+    counts = kind_of(opened).counts(opened, settings)
+    components = zip(opened.mixture.components, counts, strict=True)
+    return tuple(float(samples * component.fraction / count) for component, count in components)
 
 
 def _check_held_out(versions: OpenVersions, weights: Mapping[str, Fraction], data: MixtureSettings) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.robot.shard import RobotShard
 
 
 @dataclass(frozen=True)
 class Surveyed:
-    """An episode.json, and the `shapes` of the arrays in source.npz."""
+    """An episode.json, and the `shapes` of the arrays in source.npz. A unit is one, whole or refused."""
+
+    num_groups: ClassVar[int] = 1
+    refused: ClassVar[tuple[Quarantined, ...]] = ()
+    left_out: ClassVar[tuple[int, ...]] = ()
 
     key: str
     episode: Mapping[str, Any]  # episode.json

@@ -21,9 +21,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.base import GIT_LFS, Refused
 from robot_foundry.ingest.sources.hdf5.links import ERRORS, child, unreadable
-from robot_foundry.ingest.sources.shared import GIT_LFS, LARGEST_ROW, SKIPPED
+from robot_foundry.ingest.sources.shared import LARGEST_ROW, SKIPPED
 from robot_foundry.ingest.sources.source_episode import text_of
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")

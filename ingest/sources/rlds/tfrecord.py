@@ -15,8 +15,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.shared import GIT_LFS
+from robot_foundry.ingest.sources.base import GIT_LFS, Refused
 
 HEADER, FOOTER = struct.Struct("<QI"), struct.Struct("<I")
 SMALLEST_RECORD = HEADER.size + FOOTER.size

@@ -1,20 +1,24 @@
-"""Loaders of two unlike datasets, and all that their batches hold.
+"""Loaders of two unlike datasets of a kind, and all that their batches hold.
 
 Legend: B rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import pytest
 
 from foundry_testing.loader_fixtures import Written, write_version
+from foundry_testing.tokens import write_tokens
 from robot_foundry.catalog.store import Store
+from robot_foundry.loader.kind import SampleSettings
 from robot_foundry.loader.load import Loader, load
-from robot_foundry.loader.robot.batch import Batch
+from robot_foundry.loader.tokens.rows import RowSpec
+from robot_foundry.runtime.keyed import generator
 from robot_foundry.windows.window import WindowSpec
 
 WINDOW = WindowSpec(cameras=("primary", "wrist_right"), image=(24, 32), horizon=5)
@@ -38,15 +42,55 @@ def open_loader(store: Store, **options: Any) -> Loader[Any]:
     return load(options.pop("ref", WEIGHTS), options.pop("window", WINDOW), **(defaults | options))
 
 
-def contents(batches: Sequence[Batch]) -> dict[int, tuple]:
+@dataclass(frozen=True)
+class Data:
+    """A store with datasets `sim` and `real` of one kind, and how samples of it are asked for.
+
+    `loss` is the name of what batches count.
+    """
+
+    store: Store
+    window: SampleSettings
+    loss: str
+
+    def open(self, **options: Any) -> Loader[Any]:
+        """By default of both, in equal order for equal options."""
+        return open_loader(self.store, **({"window": self.window} | options))
+
+
+@pytest.fixture(scope="module", params=["robot", "tokens"])
+def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Two datasets of each kind: what holds for one holds for all."""
+    if request.param == "robot":
+        store, _ = request.getfixturevalue("written")
+        return Data(store, WINDOW, "action")
+    store = Store(tmp_path_factory.mktemp("store"))
+    for name, shards in {"sim": [[12, 90], [0, 170]], "real": [[11, 2], [1, 130, 5]]}.items():
+        write_tokens(store, name, [texts(name, lengths) for lengths in shards], block_tokens=64)
+    return Data(store, RowSpec(length=8), "text")
+
+
+def texts(name: str, lengths: Sequence[int]) -> list[str]:
+    """Texts of so many bytes, each another."""
+    draws = (generator("text", name, i).integers(32, 127, n) for i, n in enumerate(lengths))
+    return [bytes(byte_N.astype(np.uint8)).decode() for byte_N in draws]
+
+
+def contents(batches: Sequence[Any]) -> dict[int, tuple]:
     """Every field of every row as bytes, by position k."""
     rows = {}
     for batch in batches:
         for i in range(len(batch)):
             row = batch.rows(slice(i, i + 1))
-            arrays = [v for v in vars(row).values() if isinstance(v, np.ndarray)]
-            pictures = [row.images[role] for role in sorted(row.images)]
-            masks = [row.image_mask[role] for role in sorted(row.image_mask)]
-            fields = [(a.dtype.str, a.shape, a.tobytes()) for a in arrays + pictures + masks]
-            rows[int(row.k_B[0])] = (row.step, row.modality, row.instruction, row.counts["action"], *fields)
+            values = (getattr(row, item.name) for item in fields(row))
+            rows[int(row.k_B[0])] = (*map(plain, values), plain(row.counts))
     return rows
+
+
+def plain(value: Any) -> Any:
+    """As what can be compared."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    return value

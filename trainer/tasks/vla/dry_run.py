@@ -40,7 +40,7 @@ def planned(task: VLATask) -> RunPlan:
         "normalizer": scales_report(scales, task.spaces),
         "init": task.origin.to_json() if task.origin else None,
     }
-    epochs = epochs_of(task.mixture, config.num_steps * config.global_batch)
+    epochs = epochs_of(task.opened, config.data.window, config.num_steps * config.global_batch)
     return RunPlan(values, epochs, tuple(MeasuredVLA(task, scales).warnings()))
 
 

@@ -17,6 +17,7 @@ from foundry_testing.lines.catalog.tables import DOCUMENTS_SCHEMA, LINES_SCHEMA,
 from robot_foundry.catalog.kind import Geometry
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
 from robot_foundry.catalog.query.shown import Description, SqlFace
+from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.validation.tasks import Validator
 from robot_foundry.runtime.errors import FoundryError
 
@@ -28,6 +29,7 @@ class LinesKind:
     name: str = "lines"
     groups: str = "documents"
     samples: str = "lines"
+    left_out: tuple[str, ...] = ()
     tables: tuple[str, ...] = ("documents",)
     shard_tables: tuple[str, ...] = ("lines",)
     flags: tuple[str, ...] = ("blank",)
@@ -38,7 +40,7 @@ class LinesKind:
     def columns(self, table: str, schema: Schema) -> pa.Schema:
         return LINES_SCHEMA if table == "lines" else DOCUMENTS_SCHEMA
 
-    def geometry(self, opened: OpenVersion) -> Geometry:
+    def geometry(self, opened: OpenVersion, spec: SelectionSpec | None) -> Geometry:
         documents = opened.table("documents")
         names = ("shard", "row_start", "num_lines", "split_hash")
         shard_E, start_E, length_E, hash_E = (documents[name].to_numpy() for name in names)

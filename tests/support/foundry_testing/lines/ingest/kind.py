@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from foundry_testing.lines.catalog.kind import KIND as HELD
 from foundry_testing.lines.catalog.tables import DOCUMENTS_SCHEMA, LINES_SCHEMA, Schema
 from foundry_testing.lines.ingest.spec import Spec, read_spec
+from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
 from robot_foundry.catalog.tars import open_tar
@@ -20,6 +21,7 @@ from robot_foundry.ingest.kind import CachedTable, IngestKind, MadeTables, Previ
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.keyed import key as key_of
+from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.storage.cache import keep
 from robot_foundry.shards.reader import ShardReader
 
@@ -29,6 +31,10 @@ DOCUMENT, TEXT = ".document.json", ".txt"
 @dataclass(frozen=True)
 class Document:
     """What a tar says of a document beside its text."""
+
+    num_groups: ClassVar[int] = 1
+    refused: ClassVar[tuple[Quarantined, ...]] = ()
+    left_out: ClassVar[tuple[int, ...]] = ()
 
     key: str
     told: Mapping[str, Any]
@@ -76,6 +82,10 @@ class LinesTables:
         rows = [row for number in sorted(self._documents) for row in self._documents[number]]
         return {"documents": pa.Table.from_pylist(rows, schema=DOCUMENTS_SCHEMA)}
 
+    def counts(self, merged: Mapping[str, pa.Table]) -> tuple[int, int]:
+        documents = merged["documents"]
+        return documents.num_rows, sum(documents["num_lines"].to_pylist())
+
     def provenance(self, merged: Mapping[str, pa.Table]) -> dict[str, Any]:
         return {"blank": self._num_blank}
 
@@ -97,6 +107,14 @@ class LinesKind:
 
     def bounds(self, unit: Unit, spec: Spec) -> list[int]:
         return [0, 0]
+
+    def compares(self, spec: Spec) -> bool:
+        return False
+
+    def compared(
+        self, units: Sequence[Unit], spec: Spec, store: Store, workers: Workers, *, quiet: bool
+    ) -> Sequence[Unit]:
+        return units
 
     def write(self, unit: Unit, spec: Spec, tars: UnitTars) -> None:
         with unit.file.local() as path:
@@ -120,14 +138,14 @@ class LinesKind:
         documents = (Document(name.removesuffix(DOCUMENT), json.loads(tar.read_name(name))) for name in names)
         return tuple(documents), ()
 
-    def survey_to_json(self, group: Document) -> list[Any]:
-        return [group.key, dict(group.told)]
+    def survey_to_json(self, block: Document) -> list[Any]:
+        return [block.key, dict(block.told)]
 
     def survey_from_json(self, values: list[Any]) -> Document:
         return Document(*values)
 
-    def interned(self, group: Document, one: Callable[[Any], Any]) -> Document:
-        return group
+    def interned(self, block: Document, one: Callable[[Any], Any]) -> Document:
+        return block
 
     def preview(self, spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
         first = units[0].name if units else None
@@ -138,7 +156,7 @@ class LinesKind:
         return None
 
     @contextmanager
-    def version_tables(self, asked: None, groups: Sequence[Document]) -> Iterator[LinesTables]:
+    def version_tables(self, asked: None, blocks: Sequence[Document]) -> Iterator[LinesTables]:
         yield LinesTables()
 
     def shard_tables(self, task: TablesTask) -> MadeTables:

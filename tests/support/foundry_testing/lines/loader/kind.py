@@ -110,6 +110,9 @@ class LinesKind:
 
     settings: type[LinesWindow] = LinesWindow
 
+    def counts(self, opened: OpenMixture, window: LinesWindow) -> list[int]:
+        return opened.mixture.counts
+
     def open_loader(self, opened: OpenMixture, window: LinesWindow, **options: Any) -> LinesLoader[Any]:
         return LinesLoader(opened, window, **options)
 

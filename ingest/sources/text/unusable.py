@@ -1,0 +1,22 @@
+"""Why something of a source is no document, or no longer one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Documents that cannot be taken: the place of the first as `Document.id` has it, why, and how many.
+
+    `reason` is one sentence about 'it', which names no content, so that equal reasons can be counted. Where
+    a source breaks off, nobody knows how many are lost: they count as one.
+    """
+
+    id: str
+    reason: str
+    count: int = 1
+
+
+class Broken(Exception):
+    """A stream of bytes ends before its own end; what came before is whole. The message is the reason."""

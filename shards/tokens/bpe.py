@@ -1,0 +1,50 @@
+"""Byte-level byte pair encoding, trained on texts.
+
+Digits are tokens of their own and words are cut as GPT-2 cuts them, before pairs are merged. Ids 0 … 255 are
+bytes, then come the merged ones by frequency, then `SPECIALS`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.shards.tokens.byte_tokenizer import BYTES, byte_characters, special_token
+from robot_foundry.shards.tokens.fast_tokenizer import FastTokenizer
+from robot_foundry.shards.tokens.tokenizer import END, PAD, SPECIALS
+
+LEAST = BYTES + len(SPECIALS)
+MOST = 1 << 20
+
+
+def train(texts: Iterable[str], size: int) -> FastTokenizer:
+    """A tokenizer of `size` ids, or fewer where the texts have no more pairs. UsageError for a bad size.
+
+    It depends on how often each word is there alone: on no order, and on no number of threads.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    if not LEAST <= size <= MOST:
+        raise UsageError(f"a vocabulary has {LEAST} to {MOST} tokens, got {size}")
+    engine = Tokenizer(models.BPE())
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    engine.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
+    engine.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - len(SPECIALS), initial_alphabet=byte_characters(), show_progress=False
+    )
+    engine.train_from_iterator(iter(texts), trainer)
+    definition = json.loads(engine.to_str())
+    definition["model"]["vocab"] = vocabulary = _bytes_first(definition["model"]["vocab"])
+    specials = {name: len(vocabulary) + i for i, name in enumerate(SPECIALS)}
+    definition["added_tokens"] = [special_token(name, number) for name, number in specials.items()]
+    return FastTokenizer(definition, end=specials[END], start=specials[END], pad=specials[PAD])
+
+
+def _bytes_first(vocabulary: dict[str, int]) -> dict[str, int]:
+    """With the id of each byte the byte; the trainer orders them by their characters."""
+    of_bytes = {character: byte for byte, character in enumerate(byte_characters())}
+    if {token for token, number in vocabulary.items() if number < BYTES} != of_bytes.keys():
+        raise FoundryError("'tokenizers' did not begin the vocabulary with the bytes")
+    return {token: of_bytes.get(token, number) for token, number in vocabulary.items()}
