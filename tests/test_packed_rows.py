@@ -6,19 +6,18 @@ Legend: S tokens of a row, n rows.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from fractions import Fraction
 from itertools import groupby
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pytest
-from foundry_testing.tokens import BYTES, Document, WrittenTokens, write_tokens
+from foundry_testing.tokens import Document, WideTokenizer, WrittenTokens, write_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import robot_foundry
+from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.opened import OpenVersions
 from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.store import Store
@@ -29,7 +28,6 @@ from robot_foundry.loader.tokens.rows import RowSpec
 from robot_foundry.runtime.errors import FoundryError, NothingSelected, UsageError
 from robot_foundry.shards.tokens.blocks import BANDS, PAGE_BYTES
 
-WIDE = replace(BYTES, tokenizer="d" * 32, size=100_000, start=99_998, end=99_999, pad=99_997, dtype="uint32")
 SHARDS = st.lists(st.lists(st.text(max_size=40), max_size=12), min_size=1, max_size=3).filter(any)
 SPLITS = st.sampled_from(["all", "train", "val"])
 FRACTIONS = st.sampled_from(["0", "1/1000", "1/10", "1/3", "9/10"])
@@ -39,12 +37,8 @@ Row = tuple[list[int], list[int], list[int], list[int], float]  # inputs, target
 def written(shards: list[list[str]], wide: bool, block_tokens: int) -> tuple[Store, WrittenTokens]:
     """In memory: a version of uint16, or of uint32 with ids that need it."""
     store = Store(f"memory://rows-{uuid4().hex}")
-    more: dict[str, Any] = {"schema": WIDE, "encode": high} if wide else {}
-    return store, write_tokens(store, "t", shards, block_tokens=block_tokens, **more)
-
-
-def high(text: bytes) -> list[int]:
-    return [70_000 + byte for byte in text]
+    tokenizer = WideTokenizer() if wide else None
+    return store, write_tokens(store, "t", shards, block_tokens=block_tokens, tokenizer=tokenizer)
 
 
 def chosen(documents: list[Document], split: str, fraction: Fraction) -> list[Document]:
@@ -59,13 +53,13 @@ def chosen(documents: list[Document], split: str, fraction: Fraction) -> list[Do
 
 
 def naive_rows(blocks: list[list[Document]], made: WrittenTokens, length: int) -> list[Row]:
-    """Of each block its documents' tokens behind each other, cut into rows, each token known by its document."""
-    schema, rows = made.schema, []
+    """Of each block its documents' tokens behind each other, cut into rows."""
+    tokenizer, rows = made.tokenizer, []
     for block in blocks:
         tokens = [(d, i, int(token)) for d in block for i, token in enumerate(d.ids_N)]
         for begin in range(0, len(tokens), length):
             part = tokens[begin : begin + length]
-            inputs = [schema.start if i == 0 else int(d.ids_N[i - 1]) for d, i, _ in part]
+            inputs = [tokenizer.start if i == 0 else int(d.ids_N[i - 1]) for d, i, _ in part]
             segments, positions = [], []
             for number, (_, group) in enumerate(groupby(part, key=lambda token: id(token[0]))):
                 size = len(list(group))
@@ -75,8 +69,8 @@ def naive_rows(blocks: list[list[Document]], made: WrittenTokens, length: int) -
             num_bytes = sum(Fraction(len(d.text.encode()), len(d.ids_N)) for d, _, _ in part)
             rows.append(
                 (
-                    inputs + [schema.pad] * left,
-                    [token for *_, token in part] + [schema.pad] * left,
+                    inputs + [tokenizer.pad] * left,
+                    [token for *_, token in part] + [tokenizer.pad] * left,
                     segments + [-1] * left,
                     positions + [0] * left,
                     float(num_bytes),
@@ -100,20 +94,11 @@ def loaded_rows(loader: Loader[TokenBatch]) -> list[Row]:
     return [rows[i] for i in range(count)]
 
 
-def blocks_of(made: WrittenTokens, block_tokens: int, documents: list[Document]) -> list[list[Document]]:
-    """The documents that are used of each block, which ends with the document that reaches its size."""
-    blocks: list[list[Document]] = []
+def blocks_of(made: WrittenTokens, documents: list[Document]) -> list[list[Document]]:
+    """The documents that are used of each block."""
     used = set(map(id, documents))
-    for _, group in groupby(made.documents, key=lambda d: (d.shard, d.band)):
-        block, size = list[Document](), 0
-        for document in group:
-            block.append(document)
-            size += len(document.ids_N)
-            if size >= block_tokens:
-                blocks.append(block)
-                block, size = [], 0
-        blocks.append(block)
-    return [[d for d in block if id(d) in used] for block in blocks]
+    blocks = [list(group) for _, group in groupby(made.documents, key=lambda document: document.block)]
+    return [[document for document in block if id(document) in used] for block in blocks]
 
 
 @settings(max_examples=60, deadline=None)
@@ -131,12 +116,10 @@ def test_rows_are_those_of_a_naive_construction(
         with pytest.raises(NothingSelected):
             versions.open("t").select(selection)
         return
-    mixture = robot_foundry.catalog.mixture.make_mixture(
-        versions, {"t": 1}, split=split, val_fraction=fraction, lanes=2, span=2
-    )
+    mixture = make_mixture(versions, {"t": 1}, split=split, val_fraction=fraction, lanes=2, span=2)
     with load(mixture, RowSpec(length), seed=1, global_batch=4, threads=0, split=split) as loader:
         rows = loaded_rows(loader)
-    naive = naive_rows(blocks_of(made, block_tokens, expected), made, length)
+    naive = naive_rows(blocks_of(made, expected), made, length)
     assert [row[:4] for row in rows] == [row[:4] for row in naive]
     assert [row[4] for row in rows] == pytest.approx([row[4] for row in naive], rel=1e-12)
     targets = Counter(
@@ -175,11 +158,11 @@ def store(tmp_path) -> Store:
 def test_a_condition_on_documents_selects_whole_ones_out_of_blocks(store: Store) -> None:
     texts = [["a" * n for n in (5, 40, 3, 40, 2)], ["b" * n for n in (41, 1)]]
     made = write_tokens(store, "t", texts)
-    mixture = robot_foundry.catalog.mixture.make_mixture(store, {"t": 1}, split="all", where="num_bytes < 40")
+    mixture = make_mixture(store, {"t": 1}, split="all", where="num_bytes < 40")
     with load(mixture, RowSpec(6), seed=0, global_batch=2, split="all", threads=0) as loader:
         rows = loaded_rows(loader)
     short = [d for d in made.documents if len(d.text) < 40]
-    naive = naive_rows(blocks_of(made, 1 << 20, short), made, 6)
+    naive = naive_rows(blocks_of(made, short), made, 6)
     assert [row[:4] for row in rows] == [row[:4] for row in naive] and len(short) == 4
 
 
@@ -189,15 +172,15 @@ def test_the_end_of_each_document_may_be_held_out(store: Store) -> None:
     options = {"split_by": "time", "val_fraction": "1/4", "gap": 3}
     seen = {}
     for split in ("train", "val"):
-        mixture = robot_foundry.catalog.mixture.make_mixture(store, {"t": 1}, split=split, **options)
+        mixture = make_mixture(store, {"t": 1}, split=split, **options)
         with load(mixture, RowSpec(64), seed=0, global_batch=1, split=split, threads=0) as loader:
             [row] = loaded_rows(loader)
         seen[split] = [(i, t) for i, t, segment in zip(row[0], row[1], row[2], strict=True) if segment >= 0]
     long, short = sorted(made.documents, key=lambda d: -len(d.ids_N))
-    ids = [BYTES.start, *long.ids_N.tolist()]
+    ids = [made.tokenizer.start, *long.ids_N.tolist()]
     pairs = list(zip(ids, ids[1:], strict=False))
     assert seen["val"] == pairs[-10:]
-    short_pairs = list(zip([BYTES.start, *short.ids_N.tolist()], short.ids_N.tolist(), strict=False))
+    short_pairs = list(zip([made.tokenizer.start, *short.ids_N.tolist()], short.ids_N.tolist(), strict=False))
     assert Counter(seen["train"]) == Counter(pairs[:-13] + short_pairs)
 
 
@@ -214,14 +197,12 @@ def test_rows_decode_to_the_texts(store: Store) -> None:
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_rows_cross_pages(store: Store, wide: bool) -> None:
-    more: dict[str, Any] = {"schema": WIDE, "encode": high} if wide else {}
     texts = [[chr(97 + i % 26) * (PAGE_BYTES // 8 + i) for i in range(12)]]
-    made = write_tokens(store, "t", texts, **more)
-    [size] = {made.schema.numpy.itemsize}
+    made = write_tokens(store, "t", texts, tokenizer=WideTokenizer() if wide else None)
     with load("t", RowSpec(5000), seed=0, global_batch=4, store=store, split="all", threads=0) as loader:
         rows = loaded_rows(loader)
-    assert sum(len(d.ids_N) for d in made.documents) * size > PAGE_BYTES
-    naive = naive_rows(blocks_of(made, 1 << 20, made.documents), made, 5000)
+    assert sum(len(d.ids_N) for d in made.documents) * (4 if wide else 2) > 2 * PAGE_BYTES
+    naive = naive_rows(blocks_of(made, made.documents), made, 5000)
     assert [row[:4] for row in rows] == [row[:4] for row in naive]
 
 
@@ -243,8 +224,8 @@ def test_a_dataset_gives_documents(store: Store) -> None:
 
 def test_tokens_of_several_tokenizers_are_not_mixed(store: Store) -> None:
     write_tokens(store, "bytes", [["a"]])
-    write_tokens(store, "wide", [["a"]], schema=WIDE, encode=high)
-    with pytest.raises(FoundryError, match="tokens of several tokenizers cannot be mixed: 'bytes' by bbbb"):
+    write_tokens(store, "wide", [["a"]], tokenizer=WideTokenizer())
+    with pytest.raises(FoundryError, match="tokens of several tokenizers cannot be mixed: 'bytes' by"):
         load({"bytes": 1, "wide": 1}, RowSpec(4), seed=0, global_batch=1, store=store, split="all")
 
 

@@ -36,6 +36,7 @@ class TokensKind:
     tables: tuple[str, ...] = ("blocks",)
     shard_tables: tuple[str, ...] = ("documents", "pages")
     flags: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def read_schema(self, obj: Mapping[str, Any], where: str) -> Schema:
         return Schema.from_json(obj, where)

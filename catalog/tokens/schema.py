@@ -11,8 +11,8 @@ import numpy as np
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.runtime.canonical import check_keys
 from robot_foundry.runtime.errors import FoundryError
-
-MOST_UINT16 = 1 << 16
+from robot_foundry.shards.tokens.blocks import token_dtype
+from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Schema:
     dtype: str = ""
 
     def __post_init__(self) -> None:
-        least = "uint16" if self.size <= MOST_UINT16 else "uint32"
+        least = token_dtype(self.size).name
         object.__setattr__(self, "dtype", self.dtype or least)
         if self.dtype != least:
             raise FoundryError(f"ids of {self.size:,} tokens are stored as {least}, not as {self.dtype}")
@@ -39,10 +39,15 @@ class Schema:
             listed = " and ".join(outside)
             raise FoundryError(f"{listed} of a tokenizer of {self.size:,} tokens are none of its ids")
 
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> Schema:
+        """What ids of this tokenizer mean."""
+        return cls(tokenizer.id, tokenizer.size, tokenizer.start, tokenizer.end, tokenizer.pad)
+
     @property
-    def numpy(self) -> np.dtype[Any]:
+    def numpy(self) -> np.dtype:
         """How ids are stored: little-endian."""
-        return np.dtype(self.dtype).newbyteorder("<")
+        return token_dtype(self.size)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

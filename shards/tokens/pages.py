@@ -1,7 +1,4 @@
-"""Pages of a block's tokens: parts of the array's bytes that are each proven by itself.
-
-Legend: P pages.
-"""
+"""Reading pages of a block's tokens: parts of the array's bytes that are each proven by itself."""
 
 from __future__ import annotations
 
@@ -19,13 +16,6 @@ _ATTEMPTS = 2  # what a disk or a network garbled once may come whole the second
 def num_pages(num_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many pages arrays of so many bytes have."""
     return -(-num_bytes // PAGE_BYTES)
-
-
-def page_checksums(data: bytes | memoryview) -> NDArray[np.uint32]:
-    """CRC-32C of each page [P] of an array's bytes; the last may be short."""
-    view = memoryview(data).cast("B")
-    pages = (bytes(view[begin : begin + PAGE_BYTES]) for begin in range(0, len(view), PAGE_BYTES))
-    return np.array([google_crc32c.value(page) for page in pages], np.uint32)
 
 
 def read_page(shard: ShardReader, row: int, num_bytes: int, page: int, crc32c: int) -> bytes:

@@ -5,10 +5,9 @@ Legend: D documents, N tokens.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,59 +15,70 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.kind import kind_named
 from robot_foundry.catalog.manifest import Manifest, ShardEntry, TableFile, commit, count_names
-from robot_foundry.catalog.selection import is_below
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
 from robot_foundry.catalog.tokens.schema import Schema
 from robot_foundry.catalog.tokens.tables import BLOCKS_SCHEMA, DOCUMENTS_SCHEMA, PAGES_SCHEMA
 from robot_foundry.catalog.version import Version
-from robot_foundry.runtime.canonical import canonical_json, digest_of
+from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.shards.index import write_index
 from robot_foundry.shards.tar import TarWriter
 from robot_foundry.shards.text.blocks import document_hash
-from robot_foundry.shards.tokens.blocks import BANDS, DOCS, HEAD, PAGES, TOKENS
-from robot_foundry.shards.tokens.pages import page_checksums
+from robot_foundry.shards.tokens.blocks import (
+    BLOCK_TOKENS,
+    TokenDocuments,
+    bands,
+    block_key,
+    cut,
+    page_checksums,
+    shard_members,
+)
+from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
+from robot_foundry.shards.tokens.tokenizer import END, PAD, SPECIALS, Tokenizer
 
-# Bytes are their own ids, and behind them are special ones.
-BYTES = Schema("b" * 32, size=264, start=258, end=258, pad=256)
+
+class WideTokenizer(ByteTokenizer):
+    """Bytes as ids that need 32 bits."""
+
+    first = 70_000
+    specials: Mapping[str, int] = {name: 70_256 + i for i, name in enumerate(SPECIALS)}
+    size = 70_256 + len(SPECIALS)
+    end = start = specials[END]
+    pad = specials[PAD]
+
+    def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        return [ids_N + np.int32(self.first) for ids_N in super().encode(texts)]
+
+    def decode(self, ids: Sequence[int] | NDArray[np.integer], *, specials: bool = False) -> str:
+        return super().decode(np.asarray(ids) - self.first, specials=specials)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "wide", "specials": dict(self.specials)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Document:
-    """A document as it was written: its text, its ids with the one that ends it, its place in the source."""
+    """A document as it was written: its text, its ids with the one that ends it, its place in the source, and
+    the block that it is in, counted through the version."""
 
     text: str
     ids_N: NDArray[np.int32]
     shard: int
     row: int
+    block: int
 
     @property
     def hash(self) -> int:
         return document_hash(self.text.encode())
 
-    @property
-    def band(self) -> int:
-        hash_1 = np.array([self.hash], np.uint64)
-        return sum(not is_below(bound, hash_1)[0] for bound in BANDS)
 
-
-@dataclass
+@dataclass(frozen=True)
 class WrittenTokens:
     """A version, and its documents in the order in which they are stored."""
 
     version: Version
-    schema: Schema
-    documents: list[Document] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Block:
-    key: str
+    tokenizer: Tokenizer
     documents: Sequence[Document]
-
-    @property
-    def ids_N(self) -> NDArray[np.int32]:
-        return np.concatenate([document.ids_N for document in self.documents])
 
 
 def write_tokens(
@@ -76,33 +86,31 @@ def write_tokens(
     name: str,
     shards: Sequence[Sequence[str]],
     *,
-    schema: Schema = BYTES,
-    encode: Callable[[bytes], Iterable[int]] = list,
-    block_tokens: int = 1 << 20,
+    tokenizer: Tokenizer | None = None,
+    block_tokens: int = BLOCK_TOKENS,
 ) -> WrittenTokens:
-    """`shards` has the texts of each shard of the source; `encode` gives the ids of their UTF-8.
-
-    Blocks have documents of one band, and end with the document that reaches `block_tokens`.
-    """
-    documents, entries, rows = list[Document](), list[ShardEntry](), list[dict[str, object]]()
+    """`shards` has the texts of each shard of the source; the tokenizer is by default that of bytes."""
+    tokenizer = tokenizer or ByteTokenizer()
+    schema = Schema.of(tokenizer)
+    documents, entries, rows = list[Document](), list[ShardEntry](), list[dict[str, Any]]()
     tables: dict[str, pa.Table] = {}
     for shard, texts in enumerate(shards):
-        ids = [np.array([*encode(text.encode()), schema.end], np.int32) for text in texts]
-        here = [
-            Document(text, ids_N, shard, row)
-            for row, (text, ids_N) in enumerate(zip(texts, ids, strict=True))
-        ]
-        here.sort(key=lambda document: document.band)
-        blocks = _blocks(here, block_tokens)
+        encoded = _encoded(texts, tokenizer, schema)
+        blocks = list(cut(encoded, block_tokens)) if len(encoded) else []
         key = digest_of(["tokens", name, shard])
-        entries.append(_write_shard(store, name, key, blocks, schema))
-        tables[f"documents/{key}"] = _documents(blocks)
-        pages = [page_checksums(_stored(block, schema).tobytes()) for block in blocks]
-        tables[f"pages/{key}"] = pa.table([np.concatenate([np.zeros(0, np.uint32), *pages])], PAGES_SCHEMA)
+        members = shard_members(encoded, tokenizer.id, block_tokens=block_tokens) if blocks else ()
+        sizes = sum(len(block) for _, block in blocks), sum(len(block.token_N) for _, block in blocks)
+        entries.append(_write_shard(store, name, key, members, *sizes))
+        pages = [np.zeros(0, np.uint32), *(page_checksums(block.token_N) for _, block in blocks)]
+        tables[f"pages/{key}"] = pa.table([np.concatenate(pages)], PAGES_SCHEMA)
+        here = _documents(blocks)
+        tables[f"documents/{key}"] = pa.Table.from_pylist(here, schema=DOCUMENTS_SCHEMA)
+        for row in here:
+            text, block = texts[row["document"]], len(rows) + row["block"]
+            ids_N = np.array([*tokenizer.encode([text])[0], tokenizer.end], np.int32)
+            documents.append(Document(text, ids_N, shard, row["document"], block))
         rows += _rows(shard, blocks)
-        documents += here
     tables["blocks"] = pa.Table.from_pylist(rows, schema=BLOCKS_SCHEMA)
-    counts = {"documents": len(documents), "tokens": sum(entry.num_samples for entry in entries)}
     manifest = Manifest(
         name,
         digest_of(["tokens", name]),
@@ -111,79 +119,62 @@ def write_tokens(
         tuple(entries),
         {path: table_digest(table) for path, table in tables.items()},
         dict.fromkeys(count_names(kind_named("tokens")), 0)
-        | {"discovered": len(shards), "written": len(shards)}
-        | counts,
+        | {"discovered": len(shards), "written": len(shards), "documents": len(documents)}
+        | {"tokens": sum(entry.num_samples for entry in entries)}
+        | {"bytes": sum(entry.tar_bytes for entry in entries)},
         files={path: TableFile.of(write_table(table)) for path, table in tables.items()},
     )
     for path, table in tables.items():
         store.storage.write(store.table(name, manifest.version_id, path), write_table(table))
-    return WrittenTokens(commit(store, manifest), schema, documents)
+    return WrittenTokens(commit(store, manifest), tokenizer, documents)
 
 
-def _blocks(documents: Sequence[Document], block_tokens: int) -> list[_Block]:
-    blocks = list[_Block]()
-    for band, group in groupby(documents, key=lambda document: document.band):
-        block, tokens = list[Document](), 0
-        for document in group:
-            block.append(document)
-            tokens += len(document.ids_N)
-            if tokens >= block_tokens:
-                blocks.append(_Block(f"b{band}-{len(blocks):06d}", block))
-                block, tokens = [], 0
-        if block:
-            blocks.append(_Block(f"b{band}-{len(blocks):06d}", block))
-    return blocks
+Blocks = Sequence[tuple[int, TokenDocuments]]  # with their bands
 
 
-def _rows(shard: int, blocks: Sequence[_Block]) -> list[dict[str, object]]:
-    sizes = [len(block.ids_N) for block in blocks]
-    starts = np.cumsum([0, *sizes]).tolist()
-    return [
-        {"shard": shard, "key": block.key, "row_start": start, "num_tokens": size}
-        | {"num_documents": len(block.documents), "band": block.documents[0].band}
-        | {"hash_max": max(document.hash for document in block.documents)}
-        for block, start, size in zip(blocks, starts, sizes, strict=False)
-    ]
+def _encoded(texts: Sequence[str], tokenizer: Tokenizer, schema: Schema) -> TokenDocuments:
+    data = [text.encode() for text in texts]
+    return TokenDocuments.of(
+        tokenizer.encode(texts),
+        end=tokenizer.end,
+        dtype=schema.numpy,
+        bytes_D=np.array([len(text) for text in data], np.int64),
+        hash_D=np.array([document_hash(text) for text in data], np.uint64),
+        row_D=np.arange(len(texts)),
+        inexact_D=np.zeros(len(texts), bool),
+    )
 
 
-def _documents(blocks: Sequence[_Block]) -> pa.Table:
-    placed = [(number, document) for number, block in enumerate(blocks) for document in block.documents]
-    sizes = [len(document.ids_N) for _, document in placed]
-    rows = [
-        {"block": number, "start": start, "num_tokens": size, "num_bytes": len(document.text.encode())}
-        | {"split_hash": document.hash, "document": document.row}
-        for (number, document), start, size in zip(
-            placed, np.cumsum([0, *sizes]).tolist(), sizes, strict=False
-        )
-    ]
-    return pa.Table.from_pylist(rows, schema=DOCUMENTS_SCHEMA)
-
-
-def _write_shard(store: Store, name: str, key: str, blocks: Sequence[_Block], schema: Schema) -> ShardEntry:
+def _write_shard(
+    store: Store, name: str, key: str, members: Any, num_documents: int, num_tokens: int
+) -> ShardEntry:
     with store.storage.writer(store.shard_tar(name, key)) as file:
         tar = TarWriter(file)
-        for block in sorted(blocks, key=lambda block: block.key):
-            stored_N = _stored(block, schema)
-            ends_D = np.cumsum([len(document.ids_N) for document in block.documents])
-            told = [(len(d.text.encode()), d.hash, d.row) for d in block.documents]
-            docs_D4 = np.column_stack([ends_D.astype(np.uint64), np.array(told, np.uint64)])
-            tar.add(f"{block.key}{HEAD}", canonical_json({"band": block.documents[0].band}))
-            tar.add(f"{block.key}{DOCS}", _npy(docs_D4))
-            tar.add(f"{block.key}{PAGES}", _npy(page_checksums(stored_N.tobytes())))
-            tar.add(f"{block.key}{TOKENS}", _npy(stored_N))
+        for member, data in members:
+            tar.add(member, data)
         summary = tar.close()
     store.storage.write(store.shard_index(name, key), write_index(summary.members))
-    groups, samples = (
-        sum(map(size, blocks)) for size in (lambda b: len(b.documents), lambda b: len(b.ids_N))
-    )
-    return ShardEntry(key, summary.sha256, summary.num_bytes, groups, samples)
+    return ShardEntry(key, summary.sha256, summary.num_bytes, num_documents, num_tokens)
 
 
-def _stored(block: _Block, schema: Schema) -> NDArray[np.unsignedinteger]:
-    return block.ids_N.astype(schema.numpy)
+def _documents(blocks: Blocks) -> list[dict[str, Any]]:
+    rows, start = list[dict[str, Any]](), 0
+    for number, (_, block) in enumerate(blocks):
+        begin = start
+        for end, num_bytes, split_hash, row in block.docs_D4.tolist():
+            place = {"block": number, "start": start, "num_tokens": begin + end - start}
+            rows.append(place | {"num_bytes": num_bytes, "split_hash": split_hash, "document": row})
+            start = begin + end
+    return rows
 
 
-def _npy(array: NDArray) -> bytes:
-    sink = io.BytesIO()
-    np.lib.format.write_array(sink, array, version=(1, 0), allow_pickle=False)
-    return sink.getvalue()
+def _rows(shard: int, blocks: Blocks) -> list[dict[str, Any]]:
+    rows, start = list[dict[str, Any]](), 0
+    for number, (band, block) in enumerate(blocks):
+        hash_D = block.docs_D4[:, 2]
+        assert (bands(hash_D) == band).all()
+        place = {"shard": shard, "key": block_key(number), "row_start": start, "band": band}
+        counts = {"num_tokens": len(block.token_N), "num_documents": len(block)}
+        rows.append(place | counts | {"hash_max": int(hash_D.max())})
+        start += len(block.token_N)
+    return rows
