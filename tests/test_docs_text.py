@@ -47,7 +47,7 @@ def drawn(name: str) -> list[str]:
 def test_packed_rows_are_those_of_the_picture() -> None:
     store = Store(f"memory://picture-{uuid4().hex}")
     texts = "".join(drawn("block")).split("⏎")[:-1]
-    end = write_tokens(store, "t", [texts]).schema.end
+    end = write_tokens(store, "t", [texts]).tokenizer.end
 
     def shown(symbol_S: np.ndarray, real_S: np.ndarray) -> list[str]:
         named = ["⏎" if symbol == end else chr(symbol) for symbol in symbol_S.tolist()]

@@ -125,7 +125,7 @@ def _places(documents: list[bytes]) -> NDArray[np.int64]:
 def split_of(opened: OpenVersion, val_fraction: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which documents [D] of a version, in order, are trained on, and which are held out."""
     docs = [read_docs(shard, key) for shard in _shards(opened) for key in block_keys(shard)]
-    hash_D = np.concatenate([docs_of_block[:, 1] for docs_of_block in docs])
+    hash_D = np.concatenate([docs_of_block[:, -1] for docs_of_block in docs])
     length_D = np.concatenate([np.diff(docs_of_block[:, 0], prepend=0) for docs_of_block in docs])
     chosen = []
     for split in ("train", "val"):
