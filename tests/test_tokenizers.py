@@ -335,6 +335,10 @@ def test_files_that_are_no_tokenizers_are_refused(tmp_path: Path, gpt2_like: Pat
         (tmp_path / "tokenizer.json").write_bytes(wrong)
         with pytest.raises(FoundryError, match=reason):
             read(tmp_path)
+    gap = {**definition["added_tokens"][-1], "id": 9_999, "content": "<far>"}
+    write(tmp_path, {**definition, "added_tokens": [*definition["added_tokens"], gap]})
+    with pytest.raises(FoundryError, match="'<far>' has the id 9999 in the file"):
+        read(tmp_path)
     write(tmp_path, {"model": {"type": "BPE", "vocab": {"</s>": 0}, "merges": ["a b"]}})
     with pytest.raises(FoundryError, match="'tokenizers' reads"):
         read(tmp_path)

@@ -30,7 +30,7 @@ from robot_foundry.ingest.kind import Preview, Shard
 from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.shard_writer import new_tar
 from robot_foundry.ingest.survey import cache_survey, cached_survey, survey
-from robot_foundry.ingest.tokens.encode import encode_shard, encoded_batches
+from robot_foundry.ingest.tokens.encode import AT_ONCE, encode_first, encode_shard
 from robot_foundry.ingest.tokens.kind import KIND
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -209,7 +209,7 @@ def _write_shard(tokenizer: Tokenizer, task: _ShardTask) -> Shard:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # of this worker: the library reads it at each call
     hashes = {task.text_key: task.text_sha256}
     text = open_tar(task.store, task.text_dataset, task.text_key, hashes)
-    documents = encode_shard(text, tokenizer)
+    documents = encode_shard(text, tokenizer, at_once=1 if task.alone else AT_ONCE)
     with new_tar(task.store, task.dataset, task.shard_key) as tar:
         for name, data in shard_members(documents, tokenizer.id):
             tar.add(name, data)
@@ -291,7 +291,7 @@ def _preview(job: _Job) -> Preview:
     """What the tokens of the first documents let expect of all."""
     manifest, schema = job.text.manifest, Schema.of(job.tokenizer)
     first = open_tar(job.store, manifest.dataset, manifest.shards[0].key, manifest.tar_hashes)
-    sample = next(encoded_batches(first, job.tokenizer))
+    sample = encode_first(first, job.tokenizer)
     sample_bytes = int(sample.docs_D4[:, BYTES].sum())
     num_bytes = pc.sum(job.text.table("blocks")["num_bytes"]).as_py()
     in_text = len(sample.token_N) - len(sample)

@@ -37,6 +37,13 @@ class FastTokenizer:
         self.end, self.start, self.pad = end, start, pad
         ids = self._engine.get_vocab(with_added_tokens=True).values()
         self.size = max(ids, default=-1) + 1
+        for token in self._definition["added_tokens"]:
+            number = self._engine.token_to_id(token["content"])
+            if number != token["id"]:  # the library numbers them as they come, behind the vocabulary
+                raise FoundryError(
+                    f"the token {token['content']!r} has the id {token['id']} in the file, and is {number} "
+                    "to 'tokenizers', which numbers added tokens without a gap"
+                )
         for name, number in (("end", end), ("start", start), ("pad", pad)):
             if self._engine.id_to_token(number) is None:
                 raise FoundryError(f"the tokenizer has no token {number}, which it has as its {name}")
