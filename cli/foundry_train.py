@@ -14,6 +14,9 @@ PROGRAM = "foundry-train"
 COMMANDS = {
     "llm": LazyCommand("robot_foundry.cli.train.llm:command", "Train a language model."),
     "vla": LazyCommand("robot_foundry.cli.train.vla:command", "Train a vision-language-action policy."),
+    "describe": LazyCommand(
+        "robot_foundry.cli.train.describe:command", "Tell what a recipe takes: parameters, FLOPs, memory."
+    ),
     "export": LazyCommand(
         "robot_foundry.cli.train.export:command", "Write weights as other tools read them."
     ),
