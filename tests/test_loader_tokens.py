@@ -7,6 +7,7 @@ test_loader_batches and test_loader_processes.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from robot_foundry.loader.tokens.batch import TokenBatch
 from robot_foundry.loader.tokens.rows import RowSpec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.index import read_index
+from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.tokens.blocks import PAGE_BYTES
 from robot_foundry.trainer.tasks.mixtures import epochs_of
 from robot_foundry.windows.window import WindowSpec
@@ -185,6 +187,22 @@ def test_a_damaged_page_is_replaced_by_other_rows_and_told(
         with open_rows(store, rank=rank, world=2) as loader:
             two_ranks += [loader.batch(b) for b in steps]
     assert contents(two_ranks) == given
+
+
+def test_a_page_that_is_garbled_once_is_read_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_rows(store) as loader:
+        whole = contents([loader.batch(b) for b in range(5)])
+    read_part, reads = ShardReader.read_part, Counter[tuple[str, int, int]]()
+
+    def garbled(reader: ShardReader, row: int, begin: int, size: int) -> bytes:
+        data = read_part(reader, row, begin, size)
+        reads[reader.tar_path, row, begin] += 1
+        return data if reads[reader.tar_path, row, begin] % 2 == 0 else bytes(size)
+
+    monkeypatch.setattr(ShardReader, "read_part", garbled)
+    with open_rows(store) as loader:
+        assert contents([loader.batch(b) for b in range(5)]) == whole
+        assert loader.substitutions == () and set(reads.values()) == {2}
 
 
 def test_where_all_is_damaged_the_run_stops(store: Store) -> None:
