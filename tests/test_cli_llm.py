@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from foundry_testing import trainer_runs
 from foundry_testing.llm_runs import TINY, make_store, tales
 from foundry_testing.small_corpus import ODD
 from hypothesis import given
@@ -110,6 +111,10 @@ def test_what_is_no_language_model_is_not_sampled(
 ) -> None:
     _, told = said(capsys, "sample", str(tmp_path), PROMPT, code=1)
     assert "holds no complete checkpoint" in told
+    robots = trainer_runs.make_store(tmp_path / "robots")
+    trainer_runs.run(robots, tmp_path / "policy", "run.steps=1")
+    _, told = said(capsys, "sample", str(tmp_path / "policy"), PROMPT, code=1)
+    assert "step-00000001 is no checkpoint of a language model" in told
     _, told = said(capsys, "sample", str(trained), PROMPT, "--top-p", "0", code=2)
     assert "top-p" in told
 
