@@ -14,6 +14,9 @@ PROGRAM = "foundry-train"
 COMMANDS = {
     "llm": LazyCommand("robot_foundry.cli.train.llm:command", "Train a language model."),
     "vla": LazyCommand("robot_foundry.cli.train.vla:command", "Train a vision-language-action policy."),
+    "describe": LazyCommand(
+        "robot_foundry.cli.train.describe:command", "Tell what a recipe takes: parameters, FLOPs, memory."
+    ),
     "sample": LazyCommand(
         "robot_foundry.cli.train.sample:command", "Write what a language model goes on with."
     ),

@@ -91,6 +91,13 @@ def test_a_vocabulary_has_room_for_the_tokenizer(store: Store, tmp_path: Path) -
     assert resolve_llm(more).config.model.decoder.vocabulary == 1000
 
 
+def test_a_dataset_that_is_repeated_far_more_than_another_is_told(store: Store, tmp_path: Path) -> None:
+    """'notes' is a tenth of the size of 'tales'."""
+    task = resolve_llm(tiny(store, tmp_path, "data.mix=tales=1,notes=9"))
+    assert len(task.notes) == 1 and "notes" in task.notes[0]
+    assert resolve_llm(tiny(store, tmp_path, "data.mix=tales=9,notes=1")).notes == ()
+
+
 def test_tokens_of_several_tokenizers_are_not_mixed(store: Store, tmp_path: Path) -> None:
     mixed = make_store(tmp_path / "store")
     write_tokens(mixed, "wide", [["some text"] * 20], tokenizer=WideTokenizer())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from robot_foundry.catalog.mixture import weight_doubts
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.catalog.tokens.schema import schema_of
 from robot_foundry.catalog.tokens.tokenizers import read_id
@@ -17,7 +18,7 @@ from robot_foundry.trainer.tasks.llm.llm_task import LLMTask
 from robot_foundry.trainer.tasks.llm.origin import Origin, find_origin
 from robot_foundry.trainer.tasks.llm.recipe import default_dir
 from robot_foundry.trainer.tasks.llm.trained import read_config
-from robot_foundry.trainer.tasks.mixtures import find_mixture
+from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
 from robot_foundry.trainer.tasks.origin import found_origin
 
 VOCABULARY_MULTIPLE = 64  # what matrix units of GPUs like
@@ -45,8 +46,8 @@ def resolve_llm(config: LLMTaskConfig) -> LLMTask:
             f"{vocabulary:,}",
             hint="tokenize the text with the tokenizer of the model: foundry-data tokenize --tokenizer",
         )
-    notes = tuple(opened.kind.doubts_of_mixture(opened))
-    return LLMTask(config, opened, tokenizer, notes, origin)
+    doubts = weight_doubts(opened.mixture, mix_weights(config.data)) + opened.kind.doubts_of_mixture(opened)
+    return LLMTask(config, opened, tokenizer, tuple(doubts), origin)
 
 
 def mixture_tokenizer(opened: OpenMixture) -> Tokenizer:

@@ -1,0 +1,33 @@
+"""What a run of a recipe takes, without its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from robot_foundry.trainer.memory import GpuMemory, StateBytes
+from robot_foundry.trainer.models.cost import TokenCost
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Where a sample is a row of tokens: what one costs, and how many a run takes."""
+
+    length: int  # of a row
+    cost: TokenCost
+    in_run: int
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What a run takes of arithmetic and memory."""
+
+    name: str
+    assumed: str | None  # of the data, where the size of the model depends on it
+    global_batch: int
+    accumulate: int
+    precision: str
+    parameters: Mapping[str, int]  # by part; `total` is the last
+    tokens: Tokens | None
+    state: StateBytes
+    memory: tuple[GpuMemory, ...]
