@@ -18,7 +18,8 @@ from robot_foundry.runtime.errors import FoundryError
 def open(
     ref: str | Version, store: Store | str | os.PathLike[str] | None = None, *, split: str = "all"
 ) -> Any:
-    """The dataset version that `ref` names, of robots a `loader.robot.dataset.Dataset`.
+    """The dataset version that `ref` names, of robots a `loader.robot.dataset.Dataset`, of tokens a
+    `loader.tokens.dataset.TokenDataset`.
 
     `split` 'train' or 'val' leaves the other samples out.
     """

@@ -127,6 +127,14 @@ def test_a_rank_alone_reads_its_spans(parts, world):
     assert read / taken <= 1.05
 
 
+def test_counts_stand_in_for_those_that_are_selected():
+    k = np.arange(5000)
+    made = mixture(("3/4", 1000), ("1/4", 90_000))
+    found = Order(made, seed=3, counts=[70, 20_000]).at(k)
+    expected = Order(mixture(("3/4", 70), ("1/4", 20_000)), seed=3).at(k)
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 def test_seeds_epochs_and_datasets_have_unlike_orders():
     def epochs(seed, name):
         component = Component(name, name, "0" * 32, "1", {}, 1000)

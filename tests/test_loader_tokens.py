@@ -7,6 +7,7 @@ test_loader_batches and test_loader_processes.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,19 @@ from foundry_testing.batch_loaders import contents, texts
 from foundry_testing.tokens import write_tokens
 
 import robot_foundry
-from robot_foundry.catalog.mixture import as_mixture
+from robot_foundry.catalog.mixture import as_mixture, make_mixture
+from robot_foundry.catalog.opened import OpenVersion
+from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.store import Store
+from robot_foundry.ingest import ingest
+from robot_foundry.ingest.tokens.tokenize import run as tokenize
+from robot_foundry.ingest.tokens.training import train_tokenizer
 from robot_foundry.loader.load import Loader
 from robot_foundry.loader.tokens.batch import TokenBatch
 from robot_foundry.loader.tokens.rows import RowSpec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.index import read_index
+from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.tokens.blocks import PAGE_BYTES
 from robot_foundry.trainer.tasks.mixtures import epochs_of
 from robot_foundry.windows.window import WindowSpec
@@ -92,6 +99,35 @@ def test_a_default_row_has_1024_tokens_and_a_window_is_none(store: Store) -> Non
         robot_foundry.load("long", WindowSpec(), seed=0, global_batch=2, store=store)
 
 
+def test_what_ingest_and_tokenize_make_is_loaded_and_decodes_to_the_source(tmp_path: Path) -> None:
+    """By a tokenizer trained on it; and of the German documents alone."""
+    lines = [{"text": f"Der Satz {i}: ☃ {'ja ' * (i % 5)}", "language": "de"} for i in range(60)]
+    lines += [{"text": f"sentence {i}\n<|endoftext|>\x00", "language": "en"} for i in range(40)]
+    (tmp_path / "source").mkdir()
+    for number in range(2):
+        text = "".join(json.dumps(line) + "\n" for line in lines[number::2])
+        (tmp_path / "source" / f"{number}.jsonl").write_text(text)
+    store = Store(tmp_path / "store")
+    ingest("text", tmp_path / "source", store=store, name="prose")
+    prose = OpenVersion(store, resolve(store, "prose"))
+    tokenizer = train_tokenizer(prose, prose.select(), 300)
+    tokenize("prose", tokenizer, store=store, name="ids")
+    for where, wanted in ((None, lines), ("language = 'de'", lines[:60])):
+        mixture = make_mixture(store, {"ids": 1}, split="all", where=where)
+        with robot_foundry.load(
+            mixture, RowSpec(32), seed=0, global_batch=1, split="all", threads=0
+        ) as loader:
+            count = loader.counts()[0]
+            batches = {int(loader._order.at(b.k_B)[2][0]): b for b in (loader.batch(i) for i in range(count))}
+        rows = [batches[i] for i in range(count)]
+        targets = np.concatenate([row.target_BS[row.segment_BS >= 0] for row in rows])
+        documents = np.split(targets, np.flatnonzero(targets == tokenizer.end) + 1)
+        assert sorted(map(tokenizer.decode, documents[:-1])) == sorted(line["text"] for line in wanted)
+        assert sum(row.sizes["bytes"] for row in rows) == pytest.approx(
+            sum(len(line["text"].encode()) for line in wanted)
+        )
+
+
 def member_of(store: Store, block: int) -> tuple[Path, str, int]:
     """The first tar of `long`, the tokens of a block of it, and where their array begins in the tar."""
     [path, *_] = sorted(Path(store.url).glob("shards/long/*.tar"), key=lambda path: -path.stat().st_size)
@@ -151,6 +187,22 @@ def test_a_damaged_page_is_replaced_by_other_rows_and_told(
         with open_rows(store, rank=rank, world=2) as loader:
             two_ranks += [loader.batch(b) for b in steps]
     assert contents(two_ranks) == given
+
+
+def test_a_page_that_is_garbled_once_is_read_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_rows(store) as loader:
+        whole = contents([loader.batch(b) for b in range(5)])
+    read_part, reads = ShardReader.read_part, Counter[tuple[str, int, int]]()
+
+    def garbled(reader: ShardReader, row: int, begin: int, size: int) -> bytes:
+        data = read_part(reader, row, begin, size)
+        reads[reader.tar_path, row, begin] += 1
+        return data if reads[reader.tar_path, row, begin] % 2 == 0 else bytes(size)
+
+    monkeypatch.setattr(ShardReader, "read_part", garbled)
+    with open_rows(store) as loader:
+        assert contents([loader.batch(b) for b in range(5)]) == whole
+        assert loader.substitutions == () and set(reads.values()) == {2}
 
 
 def test_where_all_is_damaged_the_run_stops(store: Store) -> None:

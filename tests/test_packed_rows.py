@@ -26,6 +26,7 @@ from robot_foundry.loader.load import Loader, load
 from robot_foundry.loader.tokens.batch import TokenBatch
 from robot_foundry.loader.tokens.rows import RowSpec
 from robot_foundry.runtime.errors import FoundryError, NothingSelected, UsageError
+from robot_foundry.shards.text.blocks import document_hash
 from robot_foundry.shards.tokens.blocks import BANDS, PAGE_BYTES
 
 SHARDS = st.lists(st.lists(st.text(max_size=40), max_size=12), min_size=1, max_size=3).filter(any)
@@ -150,6 +151,19 @@ def test_blocks_decide_as_their_documents_do(
     assert whole.num_groups == len(made.documents)
 
 
+def test_where_all_documents_are_held_out_one_of_them_is_not() -> None:
+    """As of documents, not of the blocks that they are in."""
+    low = [text for text in map(str, range(400)) if document_hash(text.encode()) < 2**64 // 10]
+    store, made = written([low], False, 20)
+    opened = OpenVersions(store).open("t")
+    assert opened.table("blocks").num_rows < len(low)
+    expected = {split: chosen(made.documents, split, Fraction(1, 10)) for split in ("train", "val")}
+    assert len(expected["train"]) == 1
+    for split, documents in expected.items():
+        dataset = robot_foundry.open("t", store, split=split)
+        assert [dataset.text(i) for i in range(len(dataset))] == [document.text for document in documents]
+
+
 @pytest.fixture
 def store(tmp_path) -> Store:
     return Store(tmp_path)
@@ -186,13 +200,14 @@ def test_the_end_of_each_document_may_be_held_out(store: Store) -> None:
 
 def test_rows_decode_to_the_texts(store: Store) -> None:
     texts = [["Grüße, ☃ <|endoftext|> <pad>", "", "line\r\n\x00 end"], ["one more"] * 3]
-    write_tokens(store, "t", texts, block_tokens=10)
+    tokenizer = write_tokens(store, "t", texts, block_tokens=10).tokenizer
     with load("t", RowSpec(7), seed=0, global_batch=3, store=store, split="all", threads=0) as loader:
         rows = loaded_rows(loader)
     targets = [t for row in rows for t, segment in zip(row[1], row[2], strict=True) if segment >= 0]
-    whole = bytes(t if t < 256 else 0xFF for t in targets).split(b"\xff")
-    assert Counter(part.decode() for part in whole[:-1]) == Counter(text for shard in texts for text in shard)
-    assert whole[-1] == b""
+    ends = [i for i, target in enumerate(targets) if target == tokenizer.end]
+    parts = [targets[begin:end] for begin, end in zip([0, *(i + 1 for i in ends)], ends, strict=False)]
+    assert Counter(map(tokenizer.decode, parts)) == Counter(text for shard in texts for text in shard)
+    assert ends[-1] == len(targets) - 1
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -218,6 +233,7 @@ def test_a_dataset_gives_documents(store: Store) -> None:
             assert (given_["shard"], given_["document"]) == (document.shard, document.row)
             assert given_["num_bytes"] == len(document.text.encode())
         assert dataset[-1]["tokens"].tolist() == expected[-1].ids_N.tolist()
+        assert dataset.text(0) == expected[0].text
     with pytest.raises(IndexError, match="has 42 documents, there is no document 42"):
         robot_foundry.open("t", store)[42]
 

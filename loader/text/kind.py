@@ -24,16 +24,24 @@ class TextKind:
 
     settings: type[NoSettings] = NoSettings
 
+    def counts(self, opened: OpenMixture, window: NoSettings) -> list[int]:
+        """UsageError: there are no samples of text."""
+        raise _is_text(opened)
+
     def open_loader(self, opened: OpenMixture, window: NoSettings, **options: Any) -> Any:
         """UsageError: there are no batches of text."""
-        part = opened.parts[0]
-        raise UsageError(
-            f"{part.opened.version} holds text, which is trained on as tokens",
-            hint=f"foundry-data tokenize {part.manifest.dataset} --tokenizer NAME",
-        )
+        raise _is_text(opened)
 
     def open_dataset(self, versions: OpenVersions, version: Version, split: str) -> TextDataset:
         return TextDataset(versions, version, split)
+
+
+def _is_text(opened: OpenMixture) -> UsageError:
+    part = opened.parts[0]
+    return UsageError(
+        f"{part.opened.version} holds text, which is trained on as tokens",
+        hint=f"foundry-data tokenize {part.manifest.dataset} --tokenizer NAME",
+    )
 
 
 KIND: LoaderKind = TextKind()

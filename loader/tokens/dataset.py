@@ -6,7 +6,7 @@ Legend: E entries of a geometry, documents or blocks of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,11 @@ import numpy as np
 from robot_foundry.catalog.opened import OpenVersions
 from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.tokens.schema import Schema, schema_of
+from robot_foundry.catalog.tokens.tokenizers import read_id
 from robot_foundry.catalog.version import Version
 from robot_foundry.loader.tokens.source import TokenShard
+from robot_foundry.runtime.errors import UsageError
+from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
 _OPEN_SHARDS = 16
 
@@ -24,7 +27,8 @@ class TokenDataset:
     """A version of tokens as a sequence of documents, in shard order and as they are stored there.
 
     `dataset[i]` is a dict: `tokens`, int32 [N], the one that ends the document among them; `num_bytes` of its
-    text; `shard` and `document`, the shard of the text that it comes from, and its row there.
+    text; `shard` and `document`, the shard of the text that it comes from, and its row there. `text(i)` is
+    what its tokens decode to.
     """
 
     def __init__(self, versions: OpenVersions, version: Version, split: str = "all") -> None:
@@ -46,9 +50,11 @@ class TokenDataset:
         return f"TokenDataset({self.version}, {len(self)} documents, {self.selection.num_samples} tokens)"
 
     def __getitem__(self, i: int) -> dict[str, Any]:
+        if isinstance(i, bool) or not isinstance(i, int | np.integer):
+            raise UsageError(f"documents of {self.version} are asked for by a whole number, got {i!r}")
         if not -len(self) <= i < len(self):
             raise IndexError(f"{self.version} has {len(self)} documents, there is no document {i}")
-        i %= len(self)
+        i = int(i) % len(self)
         entry = int(np.searchsorted(self._ends_E, i, side="right"))
         shard = self._shard(ordinal := int(self._entries.shard_E[entry]))
         behind = int(self._ends_E[entry]) - i  # so many documents of the entry, with this one, are left in it
@@ -63,3 +69,12 @@ class TokenDataset:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[i] for i in range(len(self)))
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The one that made the tokens; FoundryError where the store lacks it."""
+        return read_id(self._opened.store, self.schema.tokenizer)
+
+    def text(self, i: int) -> str:
+        """The text of a document, as its tokens have it."""
+        return self.tokenizer.decode(self[i]["tokens"])

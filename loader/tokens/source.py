@@ -45,7 +45,8 @@ class TokenShard:
         self._row_M = [self._reader.row(f"{key}{TOKENS}") for key in keys]
         self._bytes_M = num_tokens_M * self._dtype.itemsize
         self._page_M1 = np.concatenate([[0], np.cumsum(num_pages(self._bytes_M))])
-        self._crc32c_P = opened.shard_table("pages", ordinal)["crc32c"].to_numpy()
+        # A copy: it is small, and what is mapped keeps a file open.
+        self._crc32c_P = opened.shard_table("pages", ordinal)["crc32c"].to_numpy().copy()
         lacking = [
             self._reader.size(row) < size for row, size in zip(self._row_M, self._bytes_M, strict=True)
         ]

@@ -17,22 +17,16 @@ from robot_foundry.catalog.kind import kind_named
 from robot_foundry.catalog.manifest import Manifest, ShardEntry, TableFile, commit, count_names
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
+from robot_foundry.catalog.tars import open_tar
+from robot_foundry.catalog.tokens.derived import tables_of
 from robot_foundry.catalog.tokens.schema import Schema
-from robot_foundry.catalog.tokens.tables import BLOCKS_SCHEMA, DOCUMENTS_SCHEMA, PAGES_SCHEMA
+from robot_foundry.catalog.tokens.tables import BLOCKS_SCHEMA
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.shards.index import write_index
 from robot_foundry.shards.tar import TarWriter
 from robot_foundry.shards.text.blocks import document_hash
-from robot_foundry.shards.tokens.blocks import (
-    BLOCK_TOKENS,
-    TokenDocuments,
-    bands,
-    block_key,
-    cut,
-    page_checksums,
-    shard_members,
-)
+from robot_foundry.shards.tokens.blocks import BLOCK_TOKENS, TokenDocuments, shard_members
 from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 from robot_foundry.shards.tokens.tokenizer import END, PAD, SPECIALS, Tokenizer
 
@@ -92,25 +86,23 @@ def write_tokens(
     """`shards` has the texts of each shard of the source; the tokenizer is by default that of bytes."""
     tokenizer = tokenizer or ByteTokenizer()
     schema = Schema.of(tokenizer)
-    documents, entries, rows = list[Document](), list[ShardEntry](), list[dict[str, Any]]()
+    documents, entries, blocks = list[Document](), list[ShardEntry](), [BLOCKS_SCHEMA.empty_table()]
     tables: dict[str, pa.Table] = {}
     for shard, texts in enumerate(shards):
-        encoded = _encoded(texts, tokenizer, schema)
-        blocks = list(cut(encoded, block_tokens)) if len(encoded) else []
         key = digest_of(["tokens", name, shard])
-        members = shard_members(encoded, tokenizer.id, block_tokens=block_tokens) if blocks else ()
-        sizes = sum(len(block) for _, block in blocks), sum(len(block.token_N) for _, block in blocks)
-        entries.append(_write_shard(store, name, key, members, *sizes))
-        pages = [np.zeros(0, np.uint32), *(page_checksums(block.token_N) for _, block in blocks)]
-        tables[f"pages/{key}"] = pa.table([np.concatenate(pages)], PAGES_SCHEMA)
-        here = _documents(blocks)
-        tables[f"documents/{key}"] = pa.Table.from_pylist(here, schema=DOCUMENTS_SCHEMA)
-        for row in here:
-            text, block = texts[row["document"]], len(rows) + row["block"]
+        encoded = _encoded(texts, tokenizer, schema)
+        entries.append(_write_shard(store, name, key, encoded, tokenizer.id, block_tokens))
+        made = tables_of(open_tar(store, name, key))
+        first_block = sum(map(len, blocks))
+        for row in made["documents"].to_pylist():
+            text, block = texts[row["document"]], first_block + row["block"]
             ids_N = np.array([*tokenizer.encode([text])[0], tokenizer.end], np.int32)
             documents.append(Document(text, ids_N, shard, row["document"], block))
-        rows += _rows(shard, blocks)
-    tables["blocks"] = pa.Table.from_pylist(rows, schema=BLOCKS_SCHEMA)
+        of_shard = made.pop("blocks")
+        ordinal_N = pa.array(np.full(len(of_shard), shard, np.int32))
+        blocks.append(of_shard.set_column(0, "shard", ordinal_N))
+        tables |= {f"{table}/{key}": made[table] for table in made}
+    tables["blocks"] = pa.concat_tables(blocks).combine_chunks()
     manifest = Manifest(
         name,
         digest_of(["tokens", name]),
@@ -119,7 +111,7 @@ def write_tokens(
         tuple(entries),
         {path: table_digest(table) for path, table in tables.items()},
         dict.fromkeys(count_names(kind_named("tokens")), 0)
-        | {"discovered": len(shards), "written": len(shards), "documents": len(documents)}
+        | {"discovered": len(documents), "written": len(documents), "documents": len(documents)}
         | {"tokens": sum(entry.num_samples for entry in entries)}
         | {"bytes": sum(entry.tar_bytes for entry in entries)},
         files={path: TableFile.of(write_table(table)) for path, table in tables.items()},
@@ -127,9 +119,6 @@ def write_tokens(
     for path, table in tables.items():
         store.storage.write(store.table(name, manifest.version_id, path), write_table(table))
     return WrittenTokens(commit(store, manifest), tokenizer, documents)
-
-
-Blocks = Sequence[tuple[int, TokenDocuments]]  # with their bands
 
 
 def _encoded(texts: Sequence[str], tokenizer: Tokenizer, schema: Schema) -> TokenDocuments:
@@ -146,35 +135,12 @@ def _encoded(texts: Sequence[str], tokenizer: Tokenizer, schema: Schema) -> Toke
 
 
 def _write_shard(
-    store: Store, name: str, key: str, members: Any, num_documents: int, num_tokens: int
+    store: Store, name: str, key: str, encoded: TokenDocuments, tokenizer: str, block_tokens: int
 ) -> ShardEntry:
     with store.storage.writer(store.shard_tar(name, key)) as file:
         tar = TarWriter(file)
-        for member, data in members:
+        for member, data in shard_members(encoded, tokenizer, block_tokens=block_tokens):
             tar.add(member, data)
         summary = tar.close()
     store.storage.write(store.shard_index(name, key), write_index(summary.members))
-    return ShardEntry(key, summary.sha256, summary.num_bytes, num_documents, num_tokens)
-
-
-def _documents(blocks: Blocks) -> list[dict[str, Any]]:
-    rows, start = list[dict[str, Any]](), 0
-    for number, (_, block) in enumerate(blocks):
-        begin = start
-        for end, num_bytes, split_hash, row in block.docs_D4.tolist():
-            place = {"block": number, "start": start, "num_tokens": begin + end - start}
-            rows.append(place | {"num_bytes": num_bytes, "split_hash": split_hash, "document": row})
-            start = begin + end
-    return rows
-
-
-def _rows(shard: int, blocks: Blocks) -> list[dict[str, Any]]:
-    rows, start = list[dict[str, Any]](), 0
-    for number, (band, block) in enumerate(blocks):
-        hash_D = block.docs_D4[:, 2]
-        assert (bands(hash_D) == band).all()
-        place = {"shard": shard, "key": block_key(number), "row_start": start, "band": band}
-        counts = {"num_tokens": len(block.token_N), "num_documents": len(block)}
-        rows.append(place | counts | {"hash_max": int(hash_D.max())})
-        start += len(block.token_N)
-    return rows
+    return ShardEntry(key, summary.sha256, summary.num_bytes, len(encoded), len(encoded.token_N))
