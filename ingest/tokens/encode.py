@@ -6,9 +6,12 @@ Legend: D documents of a batch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +28,34 @@ BATCH_CHARACTERS = 1 << 20
 AT_ONCE = 2
 
 
-def encode_shard(shard: ShardReader, tokenizer: Tokenizer, *, at_once: int = AT_ONCE) -> TokenDocuments:
-    """All documents of a shard of text, in its order. CorruptData where it is damaged."""
+def encode_shards(
+    shards: Iterable[ShardReader], tokenizer: Tokenizer, *, at_once: int = AT_ONCE
+) -> Iterator[TokenDocuments]:
+    """All documents of each shard of text, in its order. CorruptData where one is damaged.
+
+    While the last of a shard are encoded, the next one is read.
+    """
+    batches = ((number, batch) for number, shard in enumerate(shards) for batch in _batches(shard))
     with ThreadPoolExecutor(at_once) as pool:
-        encoded, under_way = list[TokenDocuments](), deque[Future[TokenDocuments]]()
-        for batch in _batches(shard):
-            under_way.append(pool.submit(_encoded, tokenizer, batch))
-            if len(under_way) > at_once:
-                encoded.append(under_way.popleft().result())
-        encoded += [batch.result() for batch in under_way]
-    return TokenDocuments.joined(encoded)
+        encoded = _in_order(pool, partial(_encoded, tokenizer), batches, at_once)
+        for _, parts in groupby(encoded, key=itemgetter(0)):
+            yield TokenDocuments.joined([documents for _, documents in parts])
+
+
+def _in_order(
+    pool: ThreadPoolExecutor,
+    encode: Callable[[_Batch], TokenDocuments],
+    batches: Iterable[tuple[int, _Batch]],
+    at_once: int,
+) -> Iterator[tuple[int, TokenDocuments]]:
+    under_way = deque[tuple[int, Future[TokenDocuments]]]()
+    for number, batch in batches:
+        under_way.append((number, pool.submit(encode, batch)))
+        if len(under_way) > at_once:
+            first, documents = under_way.popleft()
+            yield first, documents.result()
+    for number, last in under_way:
+        yield number, last.result()
 
 
 def encode_first(shard: ShardReader, tokenizer: Tokenizer) -> TokenDocuments:
