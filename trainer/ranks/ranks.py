@@ -58,7 +58,7 @@ class Ranks:
         wrapped = DistributedDataParallel(model)
         # An object lets go of what it holds in the order in which it got it. Would the reducer be the last to
         # hold the group, it would wait with the interpreter's lock for a thread that may be waiting for it.
-        wrapped.held_longest = dist.group.WORLD
+        vars(wrapped)["held_longest"] = dist.group.WORLD
         return wrapped
 
     @contextlib.contextmanager
