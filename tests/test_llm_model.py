@@ -259,8 +259,8 @@ LLAMA_3 = {
 FAMILIES: dict[str, tuple[type[PreTrainedModel], PretrainedConfig, LLMConfig]] = {
     "llama": (
         LlamaForCausalLM,
-        LlamaConfig(**SIZES, rms_norm_eps=1e-5, tie_word_embeddings=False),
-        LLMConfig(replace(SMALL, norm_eps=1e-5), tied=False),
+        LlamaConfig(**SIZES, rms_norm_eps=1e-2, tie_word_embeddings=False),
+        LLMConfig(replace(SMALL, norm_eps=1e-2), tied=False),
     ),
     "llama, tied, all heads of their own": (
         LlamaForCausalLM,
