@@ -8,7 +8,7 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.catalog.selection import SelectionSpec, rows_of_split
@@ -42,6 +42,7 @@ def documents(lengths: list[int], hashed: list[int], *, dtype: str = "<u2") -> T
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 12), hashes), min_size=1, max_size=40), st.integers(1, 30))
 def test_every_document_is_in_one_block_of_its_band(entries: list[tuple[int, int]], size: int) -> None:
     lengths, hashed = map(list, zip(*entries, strict=True))
@@ -70,6 +71,7 @@ def test_every_document_is_in_one_block_of_its_band(entries: list[tuple[int, int
     assert sorted(seen) == list(range(len(entries))) and order == sorted(order)
 
 
+@settings(deadline=None)
 @given(st.lists(hashes, min_size=1))
 def test_bands_are_those_of_splits(hashed: list[int]) -> None:
     hash_D = np.array(hashed, np.uint64)

@@ -53,10 +53,12 @@ def schema_of(manifest: Manifest) -> TextSchema:
 
 def counted_types(metadata: Iterable[Mapping[str, Any]]) -> TypeCounts:
     """How many values of which type the documents have, by name."""
+    pairs = Counter((name, _type_of(value)) for values in metadata for name, value in values.items())
     counts: TypeCounts = {}
-    for values in metadata:
-        for name, value in values.items():
-            counts.setdefault(name, Counter())[_type_of(value)] += value is not None
+    for (name, kind), count in pairs.items():
+        types = counts.setdefault(name, Counter())
+        if kind is not None:
+            types[kind] += count
     return counts
 
 
@@ -75,7 +77,9 @@ def schema_from(counts: TypeCounts) -> TextSchema:
     return TextSchema({name: _shared(counts[name]) for name in sorted(most_first[:MOST_COLUMNS])})
 
 
-def _type_of(value: Any) -> str:
+def _type_of(value: Any) -> str | None:
+    if value is None:
+        return None
     if isinstance(value, bool):
         return BOOLEAN
     if isinstance(value, int):

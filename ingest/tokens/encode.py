@@ -5,9 +5,16 @@ Legend: D documents of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robot_foundry.catalog.tokens.schema import Schema
 from robot_foundry.shards.reader import ShardReader
@@ -16,41 +23,77 @@ from robot_foundry.shards.tokens.blocks import TokenDocuments
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
 # Of text that is encoded in one go: what the tokenizer holds of it meanwhile is a hundred times as large.
-BATCH_CHARACTERS = 1 << 21
+BATCH_CHARACTERS = 1 << 20
+# Batches at once: while the ids of one are taken over by this process, the tokenizer is at the next.
+AT_ONCE = 2
 
 
-def encode_shard(shard: ShardReader, tokenizer: Tokenizer) -> TokenDocuments:
-    """All documents of a shard of text, in its order. CorruptData where it is damaged."""
-    return TokenDocuments.joined(list(encoded_batches(shard, tokenizer)))
+def encode_shards(
+    shards: Iterable[ShardReader], tokenizer: Tokenizer, *, at_once: int = AT_ONCE
+) -> Iterator[TokenDocuments]:
+    """All documents of each shard of text, in its order. CorruptData where one is damaged.
+
+    While the last of a shard are encoded, the next one is read.
+    """
+    batches = ((number, batch) for number, shard in enumerate(shards) for batch in _batches(shard))
+    with ThreadPoolExecutor(at_once) as pool:
+        encoded = _in_order(pool, partial(_encoded, tokenizer), batches, at_once)
+        for _, parts in groupby(encoded, key=itemgetter(0)):
+            yield TokenDocuments.joined([documents for _, documents in parts])
 
 
-def encoded_batches(shard: ShardReader, tokenizer: Tokenizer) -> Iterator[TokenDocuments]:
-    """The same, some documents at a time."""
-    dtype, row = Schema.of(tokenizer).numpy, 0
+def _in_order(
+    pool: ThreadPoolExecutor,
+    encode: Callable[[_Batch], TokenDocuments],
+    batches: Iterable[tuple[int, _Batch]],
+    at_once: int,
+) -> Iterator[tuple[int, TokenDocuments]]:
+    under_way = deque[tuple[int, Future[TokenDocuments]]]()
+    for number, batch in batches:
+        under_way.append((number, pool.submit(encode, batch)))
+        if len(under_way) > at_once:
+            first, documents = under_way.popleft()
+            yield first, documents.result()
+    for number, last in under_way:
+        yield number, last.result()
+
+
+def encode_first(shard: ShardReader, tokenizer: Tokenizer) -> TokenDocuments:
+    """The first documents of a shard, as many as are encoded in one go."""
+    return _encoded(tokenizer, next(_batches(shard)))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Documents of a shard from row `first` on, and the hashes of their texts."""
+
+    first: int
+    texts: Sequence[str]
+    hash_D: NDArray[np.uint64]
+
+
+def _batches(shard: ShardReader) -> Iterator[_Batch]:
+    """Whole documents, so many characters or few more at once."""
+    row = 0
     for key in text.block_keys(shard):
-        texts, hash_D = text.read_texts(shard, key), text.read_docs(shard, key)[:, -1]
-        for first, stop in _cuts(texts):
-            batch = texts[first:stop]
-            ids = tokenizer.encode(batch)
-            yield TokenDocuments.of(
-                ids,
-                end=tokenizer.end,
-                dtype=dtype,
-                bytes_D=np.array([len(document.encode()) for document in batch], np.int64),
-                hash_D=hash_D[first:stop],
-                row_D=np.arange(row + first, row + stop),
-                inexact_D=~tokenizer.restores(batch, ids),
-            )
+        texts, (*_, hash_D) = text.read_texts(shard, key), text.read_docs(shard, key).T
+        first = size = 0
+        for number, document in enumerate(texts, 1):
+            size += len(document)
+            if size >= BATCH_CHARACTERS or number == len(texts):
+                yield _Batch(row + first, texts[first:number], hash_D[first:number])
+                first, size = number, 0
         row += len(texts)
 
 
-def _cuts(texts: list[str]) -> Iterator[tuple[int, int]]:
-    """First and last + 1 document of each batch: whole documents, so many characters or few more."""
-    first = size = 0
-    for number, document in enumerate(texts):
-        size += len(document)
-        if size >= BATCH_CHARACTERS:
-            yield first, number + 1
-            first, size = number + 1, 0
-    if first < len(texts):
-        yield first, len(texts)
+def _encoded(tokenizer: Tokenizer, batch: _Batch) -> TokenDocuments:
+    ids = tokenizer.encode(batch.texts)
+    return TokenDocuments.of(
+        ids,
+        end=tokenizer.end,
+        dtype=Schema.of(tokenizer).numpy,
+        bytes_D=np.array([len(document.encode()) for document in batch.texts], np.int64),
+        hash_D=batch.hash_D,
+        row_D=np.arange(batch.first, batch.first + len(batch.texts)),
+        inexact_D=~tokenizer.restores(batch.texts, ids),
+    )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.tokens.schema import Schema
 from robot_foundry.catalog.tokens.shown import INEXACT
-from robot_foundry.ingest.kind import DerivedKind, MadeTables
+from robot_foundry.ingest.kind import DerivedKind, MadeTables, Shard
 from robot_foundry.ingest.tokens.tables import TABLES_VERSION, TablesTask, TokensTables, shard_tables
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.tokens.blocks import block_keys, read_head
@@ -37,6 +37,11 @@ class SurveyedTokens:
     @property
     def source_file(self) -> tuple[str, str]:
         return self.key, self.key
+
+
+def tokens_of(shard: Shard) -> list[SurveyedTokens]:
+    """The blocks of a shard of tokens."""
+    return [block for block in shard.blocks if isinstance(block, SurveyedTokens)]
 
 
 @dataclass(frozen=True)

@@ -28,16 +28,14 @@ from robot_foundry.ingest.assemble import Request, assemble
 from robot_foundry.ingest.engine import DEFAULTS, Options, seen_by_all
 from robot_foundry.ingest.kind import Preview, Shard
 from robot_foundry.ingest.report import Report, report_of
-from robot_foundry.ingest.shard_writer import new_tar
-from robot_foundry.ingest.survey import cache_survey, cached_survey, survey
-from robot_foundry.ingest.tokens.encode import encode_shard, encoded_batches
-from robot_foundry.ingest.tokens.kind import KIND
+from robot_foundry.ingest.tokens.encode import encode_first
+from robot_foundry.ingest.tokens.kind import KIND, tokens_of
+from robot_foundry.ingest.tokens.shards import ShardTask, write_alone, write_shards
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
-from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.shards.tokens.blocks import BYTES, MOST_NAMED, shard_members
+from robot_foundry.shards.tokens.blocks import BYTES, MOST_NAMED
 from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
@@ -96,19 +94,6 @@ class _Job:
     @property
     def build_id(self) -> str:
         return digest_of({"tokenize": [TOKENIZE_VERSION, KIND.tables_version], "shards": self.shard_keys})
-
-
-@dataclass(frozen=True)
-class _ShardTask:
-    """What a worker needs to write a shard of tokens. `alone`: others work on this machine's processors."""
-
-    store: Store
-    dataset: str
-    shard_key: str
-    text_dataset: str
-    text_key: str
-    text_sha256: str
-    alone: bool
 
 
 def _engine_version() -> str:
@@ -179,51 +164,38 @@ def _run(job: _Job, strict: bool) -> Report:
 
 def _write_shards(job: _Job, workers: Workers) -> list[Shard]:
     """All shards, in the order of the text's."""
-    entries, by_index = job.text.manifest.shards, dict[int, Shard]()
+    manifest, by_index = job.text.manifest, dict[int, Shard]()
     tasks = [
-        _ShardTask(
-            job.store,
-            job.dataset,
-            key,
-            job.text.manifest.dataset,
-            entry.key,
-            entry.tar_sha256,
-            not workers.inline,
+        ShardTask(
+            index=index,
+            store=job.store,
+            dataset=job.dataset,
+            shard_key=key,
+            text_dataset=manifest.dataset,
+            text_key=entry.key,
+            text_sha256=entry.tar_sha256,
+            num_documents=entry.num_groups,
         )
-        for key, entry in zip(job.shard_keys, entries, strict=True)
+        for index, (key, entry) in enumerate(zip(job.shard_keys, manifest.shards, strict=True))
     ]
-    write, label = partial(_write_shard, job.tokenizer), f"tokenize {job.dataset}"
-    with Progress(job.text.manifest.num_groups, "documents", label, quiet=job.options.quiet) as progress:
-        for index, shard in workers.map(write, tasks):
+    written = (
+        write_shards(job.tokenizer, tasks)
+        if workers.inline
+        else workers.map(partial(write_alone, job.tokenizer), tasks)
+    )
+    label = f"tokenize {job.dataset}"
+    with Progress(manifest.num_groups, "documents", label, quiet=job.options.quiet) as progress:
+        for index, shard in written:
             by_index[index] = shard
-            progress.advance(shard.num_groups, bytes=entries[index].tar_bytes)
+            progress.advance(shard.num_groups, bytes=sum(block.num_bytes for block in tokens_of(shard)))
     return [by_index[index] for index in range(len(tasks))]
-
-
-def _write_shard(tokenizer: Tokenizer, task: _ShardTask) -> Shard:
-    """The shard, written if it is not there yet, whole. The same task gives the same bytes anywhere."""
-    if is_whole(task.store, task.dataset, task.shard_key):
-        cached = cached_survey(KIND, task.store, task.dataset, task.shard_key)
-        return cached or survey(KIND, task.store, task.dataset, task.shard_key)
-    if task.alone:
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # of this worker: the library reads it at each call
-    hashes = {task.text_key: task.text_sha256}
-    text = open_tar(task.store, task.text_dataset, task.text_key, hashes)
-    documents = encode_shard(text, tokenizer)
-    with new_tar(task.store, task.dataset, task.shard_key) as tar:
-        for name, data in shard_members(documents, tokenizer.id):
-            tar.add(name, data)
-    shard = replace(survey(KIND, task.store, task.dataset, task.shard_key), reused=False)
-    cache_survey(KIND, task.store, shard)
-    kill_point("shard-done")
-    return shard
 
 
 def _inexact(job: _Job, shards: Sequence[Shard]) -> dict[str, Any] | None:
     """How many documents their tokens do not give back, and the names of the first; None if all are exact."""
     count, first = 0, list[str]()
     for ordinal, shard in enumerate(shards):
-        blocks: Sequence[Any] = shard.blocks
+        blocks = tokens_of(shard)
         count += sum(block.num_inexact for block in blocks)
         rows = sorted(row for block in blocks for row in block.inexact)
         if rows and len(first) < MOST_NAMED:
@@ -250,7 +222,7 @@ def _check_exact(inexact: dict[str, Any] | None) -> None:
 
 def _provenance(job: _Job, shards: Sequence[Shard], inexact: dict[str, Any] | None) -> dict[str, Any]:
     created, version = job.options.created, job.text.version
-    blocks: list[Any] = [block for shard in shards for block in shard.blocks]
+    blocks = [block for shard in shards for block in tokens_of(shard)]
     return {
         "tool": f"robot_foundry {package_version('robot-foundry')}",
         "command": "tokenize",
@@ -291,7 +263,7 @@ def _preview(job: _Job) -> Preview:
     """What the tokens of the first documents let expect of all."""
     manifest, schema = job.text.manifest, Schema.of(job.tokenizer)
     first = open_tar(job.store, manifest.dataset, manifest.shards[0].key, manifest.tar_hashes)
-    sample = next(encoded_batches(first, job.tokenizer))
+    sample = encode_first(first, job.tokenizer)
     sample_bytes = int(sample.docs_D4[:, BYTES].sum())
     num_bytes = pc.sum(job.text.table("blocks")["num_bytes"]).as_py()
     in_text = len(sample.token_N) - len(sample)

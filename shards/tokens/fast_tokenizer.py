@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.tokens.byte_tokenizer import byte_characters, checked_ids, special_token, utf8
+from robot_foundry.shards.tokens.cuts import can_be_cut, pieces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
 
 TYPE = "tokenizers"
+# Characters of a text that is encoded in parts, where that gives the same.
+LONG = 1 << 20
 
 
 class FastTokenizer:
@@ -34,9 +37,17 @@ class FastTokenizer:
         except (TypeError, ValueError, AttributeError) as error:
             raise FoundryError(f"it is no tokenizer.json: {error}") from error
         self._engine = _engine(self._definition)
+        self._can_be_cut = can_be_cut(self._definition)
         self.end, self.start, self.pad = end, start, pad
         ids = self._engine.get_vocab(with_added_tokens=True).values()
         self.size = max(ids, default=-1) + 1
+        for token in self._definition["added_tokens"]:
+            number = self._engine.token_to_id(token["content"])
+            if number != token["id"]:  # the library numbers them as they come, behind the vocabulary
+                raise FoundryError(
+                    f"the token {token['content']!r} has the id {token['id']} in the file, and is {number} "
+                    "to 'tokenizers', which numbers added tokens without a gap"
+                )
         for name, number in (("end", end), ("start", start), ("pad", pad)):
             if self._engine.id_to_token(number) is None:
                 raise FoundryError(f"the tokenizer has no token {number}, which it has as its {name}")
@@ -52,6 +63,15 @@ class FastTokenizer:
         return digest_of(self.to_json())
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        if not self._can_be_cut:
+            return self._encode(texts)
+        short = iter(self._encode([text for text in texts if len(text) <= LONG]))
+        return [next(short) if len(text) <= LONG else self._encode_long(text) for text in texts]
+
+    def _encode_long(self, text: str) -> NDArray[np.int32]:
+        return np.concatenate([self._encode([piece])[0] for piece in pieces(text, LONG)])
+
+    def _encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         try:
             encodings = self._engine.encode_batch_fast(list(texts), add_special_tokens=False)
         except TypeError:
