@@ -320,7 +320,7 @@ def test_a_head_keeps_both_modes_of_a_bimodal_target() -> None:
     condition, state = torch.ones(256, 1, 4), torch.zeros(256, 1, 1)
     mask, known = torch.ones(256, 4, 2, dtype=torch.bool), torch.ones(256, 1, 1, dtype=torch.bool)
     steps = 200
-    # The rate falls to nothing, so that how many samples land at each mode is not what the last steps make of it.
+    # The rate falls to nothing, so that the last steps do not decide how many samples land at each mode.
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     for _ in range(steps):
         action = torch.randint(0, 2, (256, 1, 1), generator=generator) * 2.0 - 1 + torch.zeros(256, 4, 2)
