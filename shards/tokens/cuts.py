@@ -13,13 +13,11 @@ from typing import Any
 
 _CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-WORDS = frozenset(
-    {
-        rf"{_CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+",
-        rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}{_REST}",
-        rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{_REST}",
-    }
-)
+# The rules by which these models cut text into words, as `pre_tokenizer` of a tokenizer.json has them.
+GPT2 = rf"{_CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+"
+LLAMA3 = rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}{_REST}"
+QWEN2 = rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{_REST}"
+WORDS = (GPT2, LLAMA3, QWEN2)
 # No space to Python, nor to the expressions above.
 _SOLID = r"[^\s\x00-\x20\x7f-\xa0]"
 _PLACE = re.compile(rf"(?<={_SOLID})(?= {_SOLID})|(?<={_SOLID}\n)(?={_SOLID})")

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.shards.tokens.byte_tokenizer import special_token
+from robot_foundry.shards.tokens.cuts import LLAMA3, QWEN2
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -21,11 +23,6 @@ GGUF_SUFFIX = ".gguf"
 _CONTROL, _USER_DEFINED = 3, 4  # types of tokens
 _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 _GPT2 = {**_BYTES, "use_regex": True}
-_QWEN2 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_LLAMA3 = _QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|")
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,8 @@ RULES: Mapping[str, Rule] = {
     "smollm": Rule(
         {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, _GPT2]}
     ),
-    "qwen2": Rule(_cut_by(_QWEN2), normalizer={"type": "NFC"}),
-    "llama-bpe": Rule(_cut_by(_LLAMA3), ignore_merges=True),
+    "qwen2": Rule(_cut_by(QWEN2), normalizer={"type": "NFC"}),
+    "llama-bpe": Rule(_cut_by(LLAMA3), ignore_merges=True),
 }
 
 
@@ -113,13 +110,10 @@ def reading(path: Path) -> Iterator[None]:
 
 def _tokenizer_json(rule: Rule, token: list[str], merge: list[str], kinds: list[int]) -> dict[str, Any]:
     added = [
-        {
-            "id": id, "content": text, "single_word": False, "lstrip": False, "rstrip": False,
-            "normalized": False, "special": kind == _CONTROL,
-        }
+        {**special_token(text, id), "special": kind == _CONTROL}
         for id, (text, kind) in enumerate(zip(token, kinds, strict=True))
         if kind in (_CONTROL, _USER_DEFINED)
-    ]  # fmt: skip
+    ]
     model = {
         "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
         "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
