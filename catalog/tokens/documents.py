@@ -39,15 +39,17 @@ def document_rows(opened: OpenVersion) -> Rows:
     return Rows(told.append_column("num_tokens", documents["num_tokens"]), f"num_tokens, {rows.columns}")
 
 
-def text_of(opened: OpenVersion) -> OpenVersion | None:
-    """The version of text that these are the tokens of, None where nothing says which.
-
-    FoundryError if it is not in the store.
-    """
+def text_reference(opened: OpenVersion) -> str | None:
+    """The version of text that these are the tokens of, None where nothing says which."""
     named = opened.manifest.provenance.get(TEXT)
-    if named is None:
+    return None if named is None else f"{named['dataset']}@{named['version_id']}"
+
+
+def text_of(opened: OpenVersion) -> OpenVersion | None:
+    """The version of `text_reference`, opened; FoundryError if it is not in the store."""
+    reference = text_reference(opened)
+    if reference is None:
         return None
-    reference = f"{named['dataset']}@{named['version_id']}"
     try:
         text = OpenVersion(opened.store, resolve(opened.store, reference))
     except FoundryError as error:

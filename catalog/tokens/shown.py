@@ -9,11 +9,11 @@ import pyarrow as pa
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.query.shown import Description, Row, RowTable, SqlFace
 from robot_foundry.catalog.refs import resolve
-from robot_foundry.catalog.tokens.documents import TEXT, document_rows
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tokens.documents import TEXT, document_rows, text_reference
 from robot_foundry.catalog.tokens.schema import Schema, schema_of
-from robot_foundry.catalog.tokens.tokenizers import BYTE, names
+from robot_foundry.catalog.tokens.tokenizers import known
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 
 # Under these names the provenance has the bytes of all texts, and which documents are not exact.
 TEXT_BYTES, INEXACT = "text_bytes", "inexact"
@@ -45,11 +45,12 @@ def describe(opened: OpenVersion) -> Description:
         # Without the token that ends each document, which stands for no byte.
         facts["bytes_a_token"] = num_bytes / max(tokens - documents, 1)
         head += f"; {facts['bytes_a_token']:.2f} bytes a token"
-    named = [name for name, of_name in known(opened).items() if of_name == schema.tokenizer]
+    named = [name for name, of_name in known(opened.store).items() if of_name == schema.tokenizer]
     tokenizer = " ".join([*named, schema.tokenizer[:12]])
     lines = [("tokenizer", f"{tokenizer}, {schema.size:,} tokens, stored as {schema.dtype}")]
-    if TEXT in manifest.provenance:
-        lines.append(("text", _text(opened)))
+    reference = text_reference(opened)
+    if reference is not None:
+        lines.append(("text", _text(opened.store, reference)))
     if inexact is not None:
         first = ", ".join(inexact["first"])
         lines.append(("inexact", f"{inexact['documents']:,} documents are not what is decoded: {first}"))
@@ -61,15 +62,9 @@ def describe(opened: OpenVersion) -> Description:
     )
 
 
-def known(opened: OpenVersion) -> dict[str, str]:
-    """Ids of tokenizers by their names."""
-    return {BYTE: ByteTokenizer().id, **names(opened.store)}
-
-
-def _text(opened: OpenVersion) -> str:
-    named = opened.manifest.provenance[TEXT]
-    reference = f"{named['dataset']}@{named['version_id']}"
+def _text(store: Store, reference: str) -> str:
     try:
-        return f"{resolve(opened.store, reference)} ({named['version_id'][:12]})"
+        version = resolve(store, reference)
+        return f"{version} ({version.version_id[:12]})"
     except FoundryError:
         return f"{reference}, which is not in the store"

@@ -94,9 +94,14 @@ def names(store: Store) -> dict[str, str]:
     return by_name
 
 
+def known(store: Store) -> dict[str, str]:
+    """Ids by all names that `find` takes, that of bytes first."""
+    return {BYTE: ByteTokenizer().id, **names(store)}
+
+
 def _check_free(store: Store, tokenizer: Tokenizer, name: str) -> None:
     check_name(name, "tokenizer name")
-    taken = {**names(store), BYTE: ByteTokenizer().id}.get(name)
+    taken = known(store).get(name)
     if taken not in (None, tokenizer.id):
         raise UsageError(f"'{name}' is the name of the tokenizer {taken[:12]} already: take another")
 

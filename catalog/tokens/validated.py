@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import blake3
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +23,7 @@ from robot_foundry.catalog.validation.tasks import Conclusion, ShardCheck, Table
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.reader import ShardReader
+from robot_foundry.shards.text.blocks import document_hash
 from robot_foundry.shards.tokens import blocks
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
@@ -139,8 +139,7 @@ def _not_restored(
     begin, differ = 0, 0
     for end, num_bytes, text_hash, _ in docs_D4.tolist():
         text = tokenizer.decode(token_N[begin : end - 1]).encode()
-        is_same = int.from_bytes(blake3.blake3(text).digest(8), "little") == text_hash
-        differ += not (is_same and len(text) == num_bytes)
+        differ += (document_hash(text), len(text)) != (text_hash, num_bytes)
         begin = end
     return differ
 

@@ -145,13 +145,11 @@ def show(place: str | None, store: str, as_json: bool) -> None:
 
 def _told(store: Store, tokenizer: Tokenizer) -> dict[str, Any]:
     """What programs and people are told of a tokenizer; `tokens` names the ids that are special."""
-    from robot_foundry.catalog.tokens.tokenizers import BYTE, names
-    from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
+    from robot_foundry.catalog.tokens.tokenizers import known
 
-    known = {BYTE: ByteTokenizer().id, **names(store)}
     return {
         "id": tokenizer.id,
-        "names": [name for name, of_name in known.items() if of_name == tokenizer.id],
+        "names": [name for name, of_name in known(store).items() if of_name == tokenizer.id],
         "type": tokenizer.to_json()["type"],
         "size": tokenizer.size,
         "start": tokenizer.start,
