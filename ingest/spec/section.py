@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from robot_foundry.runtime.errors import nearest
+from robot_foundry.runtime.errors import UsageError, nearest
 
 # In place of a default: the key must be there.
 REQUIRED = object()
@@ -57,6 +57,14 @@ class Section:
     def close(self) -> None:
         for name in self.values:
             self.report(name, f"is not a key here{nearest(name, self.known)} (keys: {', '.join(self.known)})")
+
+
+def check_none(problems: Sequence[str], where: str, hint: str) -> None:
+    """UsageError that lists the problems of the spec `where`, if there are any."""
+    if problems:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise UsageError(f"the spec {where} has {count}:{listed}", hint=hint)
 
 
 def text(value: Any) -> str:

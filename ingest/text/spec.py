@@ -10,7 +10,6 @@ from typing import Any
 
 from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.section import REQUIRED
-from robot_foundry.runtime.errors import UsageError
 
 JSON_LINES, PARQUET, PLAIN, TAR = "jsonl", "parquet", "text", "tar"
 FORMATS = (JSON_LINES, PARQUET, PLAIN, TAR)
@@ -77,10 +76,7 @@ def text_spec_from_json(values: Any, where: str) -> TextSpec:
         locations=top.take("locations", checks.texts, ()),
     )
     top.close()
-    if problems:
-        listed = "".join(f"\n  {problem}" for problem in problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise UsageError(f"the spec {where} has {count}:{listed}", hint="docs/text.md lists every key")
+    checks.check_none(problems, where, hint="docs/text.md lists every key")
     return spec
 
 

@@ -24,7 +24,7 @@ from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.section import REQUIRED
 from robot_foundry.normalization.space import PARTS, check_embodiment
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame, check_tool_frame
-from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.errors import FoundryError, nearest
 
 STREAM = re.compile(r"[a-z][a-z0-9_]{0,39}")
 TOOL_FRAME_KEYS = ("approach", "lateral", "position")
@@ -51,10 +51,7 @@ def spec_from_json(values: Any, where: str, *, is_cut: bool = False) -> Spec:
         locations=top.take("locations", checks.texts, ()),
     )
     top.close()
-    if problems:
-        listed = "".join(f"\n  {problem}" for problem in problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise UsageError(f"the spec {where} has {count}:{listed}", hint="docs/specs.md lists every key")
+    checks.check_none(problems, where, hint="docs/specs.md lists every key")
     return spec
 
 
