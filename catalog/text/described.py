@@ -6,7 +6,7 @@ from typing import Any
 
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.query.shown import Description
-from robot_foundry.catalog.text.rows import column_names
+from robot_foundry.catalog.text.rows import metadata_columns
 from robot_foundry.catalog.text.schema import schema_of
 
 # What ingest measured, under this name in the provenance.
@@ -15,12 +15,8 @@ MEASURED = "text"
 
 def describe(opened: OpenVersion) -> Description:
     """Sizes of documents, and the columns that SQL has of their metadata."""
-    manifest, schema = opened.manifest, schema_of(opened.manifest)
+    manifest, metadata = opened.manifest, metadata_columns(schema_of(opened.manifest))
     measured: dict[str, Any] = dict(manifest.provenance.get(MEASURED, {}))
-    columns = column_names(schema)
-    metadata = [
-        {"name": name, "column": columns[name], "type": kind} for name, kind in schema.metadata.items()
-    ]
     facts = {**measured, "count": manifest.num_groups, "metadata": metadata}
     return Description(
         facts={"documents": facts},

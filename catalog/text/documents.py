@@ -1,18 +1,21 @@
-"""The rows of documents that follow from a block in a tar, without its text.
+"""The rows of documents and blocks that follow from a tar, without its text.
 
 Legend: D documents of a block.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from robot_foundry.catalog.text.tables import DOCUMENTS_SCHEMA
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.reader import ShardReader
-from robot_foundry.shards.text.blocks import read_docs, read_meta
+from robot_foundry.shards.text.blocks import BlockHead, read_docs, read_meta
 
 
 def block_documents(shard: ShardReader, key: str, number: int) -> pa.Table:
@@ -36,3 +39,14 @@ def block_documents(shard: ShardReader, key: str, number: int) -> pa.Table:
         "metadata": [canonical_json(values).decode() if values else None for values in metadata],
     }
     return pa.table(columns, schema=DOCUMENTS_SCHEMA)
+
+
+def block_row(head: BlockHead, row_start: int, documents: pa.Table) -> dict[str, Any]:
+    """The row of a block of these documents, without its shard and key."""
+    names = ("num_documents", "num_characters", "num_bytes", "num_replaced")
+    return {
+        **{name: getattr(head, name) for name in names},
+        "file": head.origin.file,
+        "row_start": row_start,
+        "longest": pc.max(documents["num_characters"]).as_py() or 0,
+    }

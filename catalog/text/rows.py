@@ -56,6 +56,12 @@ def _of_shard(opened: OpenVersion, ordinal: int) -> pa.Table:
     return documents.append_column("file", column).append_column("shard", shard)
 
 
+def metadata_columns(schema: TextSchema) -> list[dict[str, str]]:
+    """Of each name of metadata its column and type."""
+    columns = column_names(schema)
+    return [{"name": name, "column": columns[name], "type": kind} for name, kind in schema.metadata.items()]
+
+
 def metadata_expressions(schema: TextSchema) -> list[str]:
     """The columns of metadata as SQL over the column `metadata`."""
     columns = column_names(schema)
@@ -89,12 +95,7 @@ def geometry_of(opened: OpenVersion) -> Geometry:
 
 
 def _catalog_rows(schema: TextSchema) -> dict[str, list[dict[str, str]]]:
-    columns = column_names(schema)
-    return {
-        METADATA: [
-            {"name": name, "column": columns[name], "type": kind} for name, kind in schema.metadata.items()
-        ]
-    }
+    return {METADATA: metadata_columns(schema)}
 
 
 SQL = SqlFace(

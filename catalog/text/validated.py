@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from robot_foundry.catalog.manifest import Manifest
-from robot_foundry.catalog.text.documents import block_documents
+from robot_foundry.catalog.text.documents import block_documents, block_row
 from robot_foundry.catalog.text.doubts import doubts
 from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA, DOCUMENTS, DOCUMENTS_SCHEMA
 from robot_foundry.catalog.validation.table_findings import Fault
@@ -135,10 +135,8 @@ def _check_blocks(rows: Sequence[Row], members: Members, fault: Fault) -> None:
         if block is None:
             return
         head, documents = block
-        names = ("num_documents", "num_characters", "num_bytes", "num_replaced")
-        told = {name: getattr(head, name) for name in names} | {"file": head.origin.file}
-        told |= {"row_start": row_start, "longest": pc.max(documents["num_characters"]).as_py() or 0}
-        unlike = [name for name, value in told.items() if row[name] != value]
+        of_tar = block_row(head, row_start, documents)
+        unlike = [name for name, value in of_tar.items() if row[name] != value]
         if unlike:
             fault.table(BLOCKS, f"says of block {row['key']} another {unlike[0]} than its tar")
         row_start += head.num_documents

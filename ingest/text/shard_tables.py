@@ -16,7 +16,7 @@ import pyarrow as pa
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
 from robot_foundry.catalog.tars import open_tar
-from robot_foundry.catalog.text.documents import block_documents
+from robot_foundry.catalog.text.documents import block_documents, block_row
 from robot_foundry.catalog.text.schema import TypeCounts, counted_types, merged_types
 from robot_foundry.catalog.text.tables import DOCUMENTS, DOCUMENTS_SCHEMA
 from robot_foundry.ingest.kind import CachedTable, MadeTables
@@ -73,11 +73,7 @@ def _compute(shard: ShardReader) -> tuple[pa.Table, ShardRows]:
         part = block_documents(shard, key, number)
         parts.append(part)
         types.append(counted_types(map(json.loads, part["metadata"].drop_null().to_pylist())))
-        head, lengths_D = read_head(shard, key), part["num_characters"].to_numpy()
-        row = {"key": key, "file": head.origin.file, "row_start": row_start}
-        row |= {name: getattr(head, name) for name in ("num_documents", "num_characters", "num_bytes")}
-        row |= {"num_replaced": head.num_replaced, "longest": int(lengths_D.max(initial=0))}
-        blocks.append(row)
+        blocks.append({"key": key, **block_row(read_head(shard, key), row_start, part)})
         row_start += part.num_rows
     table = pa.concat_tables(parts).combine_chunks()
     return table, ShardRows(blocks, merged_types(types), Digest.of(table["num_characters"].to_numpy()))
