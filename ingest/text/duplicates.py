@@ -79,18 +79,12 @@ def without_duplicates(
     blocks = (block for hashes in in_order for block in hashes.blocks(cache))
     ordinal_D = repeated(blocks, int(count_U.sum()), most_at_once)
     end_U = np.cumsum(count_U)
-    places = np.concatenate([[0], np.searchsorted(ordinal_D, end_U)]).tolist()
-    starts = (end_U - count_U).tolist()
-    units = iter(range(len(starts)))
-    return [
-        [replace(unit, dropped=_dropped(ordinal_D, places, starts, next(units))) for unit in group]
-        for group in groups
-    ], len(ordinal_D)
-
-
-def _dropped(ordinal_D: NDArray[np.uint64], places: list[int], starts: list[int], number: int) -> bytes:
-    of_unit_D = ordinal_D[places[number] : places[number + 1]] - np.uint64(starts[number])
-    return of_unit_D.astype(_UNIT_NUMBER).tobytes()
+    of_units = np.split(ordinal_D, np.searchsorted(ordinal_D, end_U)[:-1])
+    dropped = (
+        (of_unit_D - start).astype(_UNIT_NUMBER).tobytes()
+        for of_unit_D, start in zip(of_units, end_U - count_U, strict=True)
+    )
+    return [[replace(unit, dropped=next(dropped)) for unit in group] for group in groups], len(ordinal_D)
 
 
 def hashes_of(units: Sequence[Unit], content: TextContent, cache: Storage) -> Hashes:
