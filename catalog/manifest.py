@@ -226,9 +226,12 @@ class Manifest:
         check_keys(obj, (*_KEYS, "of") if is_mixture and "of" in obj else _KEYS, where)
         of = obj.get("of", FIRST) if is_mixture else None
         holds = kind_named(of or obj["kind"])
-        shard_keys, unit = _shard_keys(holds), f"a quarantined unit of {where}"
+        shard_keys = _shard_keys(holds)
         for entry in obj["shards"]:
             check_keys(entry, shard_keys, f"a shard of {where}")
+        quarantined = tuple(
+            Quarantined.from_json(entry, f"a quarantined unit of {where}") for entry in obj["quarantined"]
+        )
         if obj["tables"] and not obj["files"]:
             raise ValueError("it does not say which files hold its tables")
         return cls(
@@ -241,7 +244,7 @@ class Manifest:
             counts=obj["counts"],
             provenance=obj["provenance"],
             mixture=None if obj["mixture"] is None else Mixture.from_json(obj["mixture"]),
-            quarantined=tuple(Quarantined.from_json(entry, unit) for entry in obj["quarantined"]),
+            quarantined=quarantined,
             kind=obj["kind"],
             of=of,
         )
