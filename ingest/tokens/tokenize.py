@@ -25,7 +25,8 @@ from robot_foundry.catalog.tokens.schema import Schema
 from robot_foundry.catalog.tokens.shown import INEXACT, TEXT_BYTES
 from robot_foundry.catalog.tokens.tokenizers import keep
 from robot_foundry.ingest.assemble import Request, assemble
-from robot_foundry.ingest.engine import DEFAULTS, Options, seen_by_all
+from robot_foundry.ingest.cluster import required_store
+from robot_foundry.ingest.engine import DEFAULTS, Options
 from robot_foundry.ingest.kind import Preview, Shard
 from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.tokens.encode import encode_first
@@ -84,20 +85,17 @@ class _Job:
     @property
     def shard_keys(self) -> list[str]:
         """Of the shards of tokens, in the order of those of text."""
+        of_bytes = isinstance(self.tokenizer, ByteTokenizer)
         decisive = {
             "tokenize": TOKENIZE_VERSION,
             "tokenizer": self.tokenizer.id,
-            "codecs": {} if isinstance(self.tokenizer, ByteTokenizer) else {"tokenizers": _engine_version()},
+            "codecs": {} if of_bytes else {"tokenizers": package_version("tokenizers")},
         }
         return [digest_of({**decisive, "text": entry.tar_sha256}) for entry in self.text.manifest.shards]
 
     @property
     def build_id(self) -> str:
         return digest_of({"tokenize": [TOKENIZE_VERSION, KIND.tables_version], "shards": self.shard_keys})
-
-
-def _engine_version() -> str:
-    return package_version("tokenizers")
 
 
 def check_is_text(opened: OpenVersion) -> None:
@@ -140,7 +138,7 @@ def _made(job: _Job, strict: bool) -> Report | None:
 def _run(job: _Job, strict: bool) -> Report:
     with (
         Workers(job.options.workers, job.options.ray_address) as workers,
-        seen_by_all(job.store, workers),
+        required_store(job.store, workers),
     ):
         shards = _write_shards(job, workers)
         inexact = _inexact(job, shards)
