@@ -19,3 +19,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would be done; read what that needs and write nothing."
 )
+
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
+)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robot_foundry.cli.options import dry_run_option, json_option
+from robot_foundry.cli.options import dry_run_option, json_option, workers_option
 from robot_foundry.cli.output import emit, table
 from robot_foundry.runtime.errors import FindingsError, UsageError
 from robot_foundry.runtime.progress import Progress
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("index")
 @click.argument("tars", nargs=-1, required=True, metavar="TAR|FOLDER...")
-@click.option(
-    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
-)
+@workers_option
 @dry_run_option
 @json_option
 def command(tars: tuple[str, ...], workers: int, dry_run: bool, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robot_foundry.cli.options import dry_run_option, json_option, store_option
+from robot_foundry.cli.options import dry_run_option, json_option, store_option, workers_option
 from robot_foundry.cli.output import counted, emit, note, size
 from robot_foundry.cli.pointer import pointer_option, write_pointer
 from robot_foundry.runtime.errors import UsageError
@@ -35,9 +35,7 @@ set_option = click.option(
 @click.argument("source", required=False)
 @click.option("--as", "--name", "name", metavar="DATASET", help="Name of the dataset. [default: the spec's]")
 @store_option
-@click.option(
-    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
-)
+@workers_option
 @click.option("--ray-address", metavar="ADDRESS", help="A running Ray cluster to work on.")
 @click.option("--strict", is_flag=True, help="Fail if anything was refused; the same as --max-errors 0.")
 @click.option("--max-errors", type=click.IntRange(min=0), help="Fail if more units than this were refused.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from robot_foundry.cli.data.ingest import now, set_option, show
-from robot_foundry.cli.options import json_option, store_option
+from robot_foundry.cli.options import json_option, store_option, workers_option
 from robot_foundry.runtime.errors import UsageError
 
 
@@ -16,9 +16,7 @@ from robot_foundry.runtime.errors import UsageError
 )
 @set_option
 @store_option
-@click.option(
-    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
-)
+@workers_option
 @click.option("--strict", is_flag=True, help="Fail if the mapping does not fit every episode.")
 @json_option
 def command(

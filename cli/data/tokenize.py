@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from robot_foundry.cli.data.ingest import now, show
-from robot_foundry.cli.options import dry_run_option, json_option, store_option
+from robot_foundry.cli.options import dry_run_option, json_option, store_option, workers_option
 from robot_foundry.cli.pointer import pointer_option, write_pointer
 
 
@@ -23,9 +23,7 @@ from robot_foundry.cli.pointer import pointer_option, write_pointer
 )
 @click.option("--as", "name", metavar="DATASET", help="[default: REF-TOKENIZER]")
 @store_option
-@click.option(
-    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
-)
+@workers_option
 @click.option("--ray-address", metavar="ADDRESS", help="Work on this Ray cluster; 'auto' finds one.")
 @click.option("--strict", is_flag=True, help="Fail if a document is not exactly what its tokens decode to.")
 @pointer_option

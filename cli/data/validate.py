@@ -10,7 +10,7 @@ import click
 from robot_foundry.catalog.kind import all_kinds
 from robot_foundry.catalog.validation.validate import Validation, validate
 from robot_foundry.checks.finding import Finding
-from robot_foundry.cli.options import json_option, store_option
+from robot_foundry.cli.options import json_option, store_option, workers_option
 from robot_foundry.cli.output import counted, emit, note
 from robot_foundry.runtime.errors import EXIT_FINDINGS, EXIT_OK, UsageError, nearest
 from robot_foundry.runtime.overrides import set_options
@@ -19,9 +19,7 @@ from robot_foundry.runtime.overrides import set_options
 @click.command("validate")
 @click.argument("ref")
 @click.option("--deep", is_flag=True, help="Also read every byte of every tar and decode every image.")
-@click.option(
-    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
-)
+@workers_option
 @click.option(
     "--ignore",
     "ignored",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from robot_foundry.cli.options import dry_run_option, json_option
+from robot_foundry.cli.options import dry_run_option, json_option, workers_option
 from robot_foundry.cli.output import emit
 from robot_foundry.evaluation.worlds.registry import DEMONSTRATORS
 
@@ -26,9 +26,7 @@ from robot_foundry.evaluation.worlds.registry import DEMONSTRATORS
 )
 @click.option("--cameras", help="Camera roles, separated by commas. [default: all of the task]")
 @click.option("--size", type=int, default=64, show_default=True, help="Image side in pixels.")
-@click.option(
-    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
-)
+@workers_option
 @dry_run_option
 @json_option
 def command(
