@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from robot_foundry.runtime.durable import sync
 from robot_foundry.runtime.errors import FoundryError, MissingFileError
 from robot_foundry.runtime.folders import NOWHERE
 from robot_foundry.runtime.killpoint import kill_point
@@ -99,7 +100,7 @@ class LocalStorage:
             except OSError as error:
                 raise _no_hard_links(target, error) from error
             kill_point("storage-after-link")
-        _sync_folder(target.parent)
+        sync(target.parent)
         return True
 
     @contextmanager
@@ -110,7 +111,7 @@ class LocalStorage:
             _flush(file)
             kill_point("storage-before-rename")
             os.replace(temporary, target)
-        _sync_folder(target.parent)
+        sync(target.parent)
 
     def delete(self, path: str) -> None:
         self._place(path).unlink(missing_ok=True)
@@ -178,16 +179,7 @@ def _make_folder(folder: Path) -> None:
     _make_folder(folder.parent)
     with suppress(FileExistsError):
         folder.mkdir()
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, as fsync of a file does not."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder.parent)
 
 
 def _no_hard_links(target: Path, error: OSError) -> FoundryError | OSError:

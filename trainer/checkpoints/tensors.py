@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 
+from robot_foundry.runtime.durable import sync
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.trainer.checkpoints import proof
@@ -56,12 +57,12 @@ def save(
         listed |= proof.entries(partial, [".metadata", *texts])
         proof.check_present(partial, listed)
         _write_synced(partial / proof.MANIFEST, proof.manifest_text(listed))
-        _sync_folder(partial)
+        sync(partial)
         kill_point("checkpoint-written-not-renamed")
         if final.exists():  # one that was passed over, as it is not whole
             remove(final)
         partial.rename(final)
-        _sync_folder(final.parent)
+        sync(final.parent)
     ranks.barrier()
     return final
 
@@ -108,11 +109,3 @@ def _write_synced(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

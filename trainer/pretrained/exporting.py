@@ -6,7 +6,6 @@ A folder is written beside its place and renamed, so one that is there is whole.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from robot_foundry.runtime.durable import sync
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import read_utf8
 from robot_foundry.runtime.killpoint import kill_point
@@ -62,10 +62,10 @@ class Export:
         for name, text in self.files.items():
             (partial / name).write_text(text, encoding="utf-8")
         for name in (WHOLE, *self.files, "."):
-            _sync(partial / name)
+            sync(partial / name)
         kill_point("export-written-not-renamed")
         partial.rename(out)
-        _sync(out.parent)
+        sync(out.parent)
 
 
 def as_safetensors(folder: Path) -> Export:
@@ -137,11 +137,3 @@ def check_free(out: Path) -> None:
     """UsageError if something is at `out`."""
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} is there already", hint="name a folder that is not, or remove it")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
