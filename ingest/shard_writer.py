@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -20,6 +19,7 @@ from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.ingest.spool import Spool
 from robot_foundry.ingest.survey import cache_survey, cached_survey, survey
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.in_order import in_order
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.shards.index import write_index
 from robot_foundry.shards.segments import Segment
@@ -51,15 +51,9 @@ def write_shards(tasks: Iterable[ShardTask]) -> Iterator[tuple[PlannedShard, Sha
     that is remote is fetched once for all units that follow each other in it.
     """
     with _brisk_threads(), _AtHand() as at_hand, ThreadPoolExecutor(1) as finishing:
-        behind: deque[tuple[PlannedShard, Future[Shard]]] = deque()
         spare: list[BytesIO] = []
-        for task in tasks:
-            behind.append((task.planned, finishing.submit(_filled(task, at_hand, spare))))
-            if len(behind) > MOST_BEHIND:
-                planned, finished = behind.popleft()
-                yield planned, finished.result()
-        for planned, finished in behind:
-            yield planned, finished.result()
+        filled = ((task.planned, _filled(task, at_hand, spare)) for task in tasks)
+        yield from in_order(finishing, filled, MOST_BEHIND)
 
 
 @contextmanager

@@ -5,9 +5,8 @@ Legend: D documents of a batch.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.tokens.schema import Schema
+from robot_foundry.runtime.in_order import in_order
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.text import blocks as text
 from robot_foundry.shards.tokens.blocks import TokenDocuments
@@ -35,27 +35,14 @@ def encode_shards(
 
     While the last of a shard are encoded, the next one is read.
     """
-    batches = ((number, batch) for number, shard in enumerate(shards) for batch in _batches(shard))
+    encode = (
+        (number, partial(_encoded, tokenizer, batch))
+        for number, shard in enumerate(shards)
+        for batch in _batches(shard)
+    )
     with ThreadPoolExecutor(at_once) as pool:
-        encoded = _in_order(pool, partial(_encoded, tokenizer), batches, at_once)
-        for _, parts in groupby(encoded, key=itemgetter(0)):
+        for _, parts in groupby(in_order(pool, encode, at_once), key=itemgetter(0)):
             yield TokenDocuments.joined([documents for _, documents in parts])
-
-
-def _in_order(
-    pool: ThreadPoolExecutor,
-    encode: Callable[[_Batch], TokenDocuments],
-    batches: Iterable[tuple[int, _Batch]],
-    at_once: int,
-) -> Iterator[tuple[int, TokenDocuments]]:
-    under_way = deque[tuple[int, Future[TokenDocuments]]]()
-    for number, batch in batches:
-        under_way.append((number, pool.submit(encode, batch)))
-        if len(under_way) > at_once:
-            first, documents = under_way.popleft()
-            yield first, documents.result()
-    for number, last in under_way:
-        yield number, last.result()
 
 
 def encode_first(shard: ShardReader, tokenizer: Tokenizer) -> TokenDocuments:

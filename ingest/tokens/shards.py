@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import is_whole, open_tar
@@ -15,6 +15,7 @@ from robot_foundry.ingest.shard_writer import new_tar
 from robot_foundry.ingest.survey import cache_survey, cached_survey, survey
 from robot_foundry.ingest.tokens.encode import AT_ONCE, encode_shards
 from robot_foundry.ingest.tokens.kind import KIND
+from robot_foundry.runtime.in_order import in_order
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.reader import ShardReader
@@ -53,15 +54,12 @@ def write_shards(
         else:
             missing.append(task)
     encoded = encode_shards(map(_text, missing), tokenizer, at_once=at_once)
-    behind = deque[tuple[int, Future[Shard]]]()
+    finish = (
+        (task.index, partial(_written, task, documents, tokenizer.id))
+        for task, documents in zip(missing, encoded, strict=True)
+    )
     with ThreadPoolExecutor(1) as finishing:
-        for task, documents in zip(missing, encoded, strict=True):
-            behind.append((task.index, finishing.submit(_written, task, documents, tokenizer.id)))
-            if len(behind) > MOST_BEHIND:
-                index, finished = behind.popleft()
-                yield index, finished.result()
-        for index, finished in behind:
-            yield index, finished.result()
+        yield from in_order(finishing, finish, MOST_BEHIND)
 
 
 def write_alone(tokenizer: Tokenizer, task: ShardTask) -> Shard:
