@@ -19,6 +19,7 @@ import pyarrow as pa
 import pytest
 from foundry_testing.lines import known
 from foundry_testing.lines.loader.kind import Lines, LinesWindow
+from foundry_testing.shells import Shell
 from make_robomimic import make as make_robots
 
 import robot_foundry
@@ -95,21 +96,6 @@ def made(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(made: Path, tmp_path: Path) -> Path:
     """One that may be damaged."""
     return shutil.copytree(made, tmp_path / "store")
-
-
-class Shell:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, store: Path, *arguments: str) -> tuple[int, str, str]:
-        code = run(foundry_data, "foundry-data", [*arguments, "--store", str(store)])
-        return code, *self.capsys.readouterr()
-
-    def json(self, store: Path, *arguments: str) -> dict[str, Any]:
-        code, out, err = self(store, *arguments, "--json")
-        assert code == 0, err
-        shown: dict[str, Any] = json.loads(out)
-        return shown
 
 
 @pytest.fixture

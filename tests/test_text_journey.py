@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from foundry_testing.shells import Shell
 from foundry_testing.texts import SMALL, ingest, some_documents, texts_of, write_lines
 from make_robomimic import make as make_robots
 
@@ -46,21 +46,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         assert run(foundry_data, "foundry-data", [*arguments, "--store", str(store)]) == 0
     return store
-
-
-class Shell:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, store: Path, *arguments: str) -> tuple[int, str, str]:
-        code = run(foundry_data, "foundry-data", [*arguments, "--store", str(store)])
-        return code, *self.capsys.readouterr()
-
-    def json(self, store: Path, *arguments: str) -> dict[str, Any]:
-        code, out, err = self(store, *arguments, "--json")
-        assert code == 0, err
-        shown: dict[str, Any] = json.loads(out)
-        return shown
 
 
 @pytest.fixture

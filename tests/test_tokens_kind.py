@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from foundry_testing.shells import Shell
 from foundry_testing.texts import SMALL, ingest, some_documents, texts_of, write_lines
 
 import robot_foundry
@@ -23,8 +24,6 @@ from robot_foundry.catalog.table_file import TableFile
 from robot_foundry.catalog.tables import table_digest, write_table
 from robot_foundry.catalog.tars import open_tar
 from robot_foundry.catalog.validation.validate import validate
-from robot_foundry.cli.foundry_data import group as foundry_data
-from robot_foundry.cli.output import run
 from robot_foundry.ingest.tokens.tokenize import run as tokenize
 from robot_foundry.shards.index import write_index
 from robot_foundry.shards.tar import TarWriter
@@ -47,21 +46,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store(made: Path, tmp_path: Path) -> Path:
     return shutil.copytree(made, tmp_path / "store")
-
-
-class Shell:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, store: Path, *arguments: str) -> tuple[int, str, str]:
-        code = run(foundry_data, "foundry-data", [*arguments, "--store", str(store)])
-        return code, *self.capsys.readouterr()
-
-    def json(self, store: Path, *arguments: str) -> dict[str, Any]:
-        code, out, err = self(store, *arguments, "--json")
-        assert code == 0, err
-        shown: dict[str, Any] = json.loads(out)
-        return shown
 
 
 @pytest.fixture
