@@ -64,6 +64,11 @@ class ShardReader:
                 return data
         raise CorruptMember(f"member {self.name(row)!r} of {self.where} is damaged: its checksum differs")
 
+    def keys(self, ending: str) -> list[str]:
+        """Names of the members that end so, in their order, without the ending."""
+        names = self.index["name"].to_pylist()
+        return [name.removesuffix(ending) for name in names if name.endswith(ending)]
+
     def size(self, row: int) -> int:
         """Bytes of the member."""
         return int(self._size_M[row])

@@ -11,7 +11,6 @@ Legend: D documents.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,7 +24,8 @@ from numpy.typing import NDArray
 
 from robot_foundry.runtime.canonical import canonical_json, check_keys
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.errors import CorruptData
+from robot_foundry.shards.arrays import npy_bytes, read_npy
+from robot_foundry.shards.errors import CorruptArrays, CorruptData
 from robot_foundry.shards.reader import ShardReader
 
 HEAD, DOCS, META, TEXT = ".block.json", ".docs.npy", ".meta.jsonl.zst", ".txt.zst"
@@ -163,8 +163,6 @@ def block_members(
     docs_D3[:, 0] = np.cumsum([len(document.text) for document in documents], dtype=np.uint64)
     docs_D3[:, 1] = [document.num_characters for document in documents]
     docs_D3[:, 2] = [document_hash(document.text) for document in documents]
-    docs = io.BytesIO()
-    np.lib.format.write_array(docs, docs_D3, version=(1, 0), allow_pickle=False)
     head = BlockHead(
         origin,
         num_documents=len(documents),
@@ -176,14 +174,13 @@ def block_members(
         duplicates=duplicates,
     )
     compress = zstandard.ZstdCompressor(LEVEL).compress
-    members = (head.to_json(), docs.getvalue(), compress(meta), compress(text))
+    members = (head.to_json(), npy_bytes(DOCS, docs_D3), compress(meta), compress(text))
     return [(f"{key}{suffix}", data) for suffix, data in zip(SUFFIXES, members, strict=True)]
 
 
 def block_keys(shard: ShardReader) -> list[str]:
     """The keys of a shard's blocks, in order."""
-    names = shard.index["name"].to_pylist()
-    return [name.removesuffix(HEAD) for name in names if name.endswith(HEAD)]
+    return shard.keys(HEAD)
 
 
 def read_head(shard: ShardReader, key: str) -> BlockHead:
@@ -195,8 +192,8 @@ def read_docs(shard: ShardReader, key: str) -> NDArray[np.uint64]:
     """Ends, characters and hashes [D, 3] of a block's documents. CorruptData where they cannot be."""
     where = f"{key}{DOCS} of {shard.where}"
     try:
-        docs_D3 = np.lib.format.read_array(io.BytesIO(shard.read_name(f"{key}{DOCS}")), allow_pickle=False)
-    except ValueError as error:
+        docs_D3 = read_npy(shard.read_name(f"{key}{DOCS}"))
+    except CorruptArrays as error:
         raise CorruptData(f"{where} is damaged: {error}") from error
     is_ordered = docs_D3.dtype == np.uint64 and docs_D3.ndim == 2 and docs_D3.shape[1] == 3
     if not is_ordered or (docs_D3[1:, 0] < docs_D3[:-1, 0]).any():

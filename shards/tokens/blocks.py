@@ -211,8 +211,7 @@ def page_checksums(token_N: NDArray[np.unsignedinteger]) -> NDArray[np.uint32]:
 
 def block_keys(shard: ShardReader) -> list[str]:
     """The keys of a shard's blocks, in order."""
-    names = shard.index["name"].to_pylist()
-    return [name.removesuffix(HEAD) for name in names if name.endswith(HEAD)]
+    return shard.keys(HEAD)
 
 
 def read_head(shard: ShardReader, key: str) -> BlockHead:
