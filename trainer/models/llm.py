@@ -16,6 +16,8 @@ from robot_foundry.trainer.models.cross_entropy import NOTHING, cross_entropy_su
 from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
 from robot_foundry.trainer.models.initial import Distribution, Normal
 
+LOSS = "text"  # the name of its one loss, by which batches of tokens count their targets
+
 
 @dataclass(frozen=True)
 class LLMConfig:
@@ -72,7 +74,7 @@ class LLM(nn.Module):
         target_BS = torch.where(real_BS, inputs.target_BS, NOTHING)
         hidden_BSD = self.hidden(inputs)
         loss = cross_entropy_sum(hidden_BSD.flatten(0, 1), self.output_weight, target_BS.flatten())
-        return {"text": (loss, real_BS.sum())}
+        return {LOSS: (loss, real_BS.sum())}
 
     def hidden(self, inputs: TextInputs) -> Tensor:
         """The last hidden states [B, S, D], normalised."""

@@ -17,7 +17,7 @@ from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.evaluate import HeldOutSums
-from robot_foundry.trainer.models.llm import LLM
+from robot_foundry.trainer.models.llm import LLM, LOSS
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.recipes.yaml_text import write_yaml
@@ -28,8 +28,6 @@ from robot_foundry.trainer.tasks.llm.inputs import text_inputs, until
 from robot_foundry.trainer.tasks.llm.origin import Origin, check_origin, take_origin
 from robot_foundry.trainer.tasks.llm.recipe import completed, decisive, default_dir
 from robot_foundry.trainer.tasks.llm.trained import CONFIG, TOKENIZER
-
-LOSS = "text"
 
 
 @dataclass(frozen=True)
