@@ -102,7 +102,7 @@ def blocks_of(made: WrittenTokens, documents: list[Document]) -> list[list[Docum
     return [[document for document in block if id(document) in used] for block in blocks]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(SHARDS, SPLITS, FRACTIONS, st.integers(1, 70), st.booleans(), st.sampled_from([1, 60, 1 << 20]))
 def test_rows_are_those_of_a_naive_construction(
     shards: list[list[str]], split: str, fraction: str, length: int, wide: bool, block_tokens: int

@@ -152,17 +152,6 @@ def test_a_file_that_changed_since_it_was_listed_ends_the_run(tmp_path):
         without_duplicates([units], CONTENT, HERE, open_storage(tmp_path / "store"))
 
 
-def test_two_ray_workers_find_the_same(tmp_path):
-    texts = [str(number % 37) for number in range(200)]
-    folder = written(tmp_path / "raw", {f"{n}.jsonl": texts[n * 20 : n * 20 + 20] for n in range(10)})
-    units = units_of(folder)
-    groups = [units[start : start + 3] for start in range(0, len(units), 3)]
-    here = without_duplicates(groups, CONTENT, HERE, open_storage(tmp_path / "one"))
-    with Workers(2) as workers:
-        assert without_duplicates(groups, CONTENT, workers, open_storage(tmp_path / "two")) == here
-    assert here[1] == 200 - 37
-
-
 def test_a_remote_file_is_fetched_once_for_the_units_of_a_group(tmp_path, monkeypatch):
     lines = "".join(json.dumps({"text": text}) + "\n" for text in ("x", "y" * 80, "x", "y" * 80, "z"))
     root = "memory://text-duplicates"

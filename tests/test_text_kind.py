@@ -188,7 +188,7 @@ def as_sql(value: Any, kind: str) -> Any:
     return json.loads(json.dumps(value)) if kind == "json" else float(value) if kind == "number" else value
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(documents=st.lists(METADATA, min_size=1, max_size=5))
 def test_sql_sees_the_values_of_the_source(documents):
     """Whatever the names and values; of what is of several types the JSON."""
