@@ -41,6 +41,11 @@ class Report:
     preview: Preview | None = None
 
     @property
+    def num_refused(self) -> int:
+        """How many they are in all."""
+        return sum(entry.count for entry in self.refused)
+
+    @property
     def quarantined(self) -> tuple[tuple[str, str], ...]:
         """What was refused, each with the reason, without the counts."""
         return tuple((entry.unit, entry.reason) for entry in self.refused)

@@ -13,6 +13,7 @@ There may be so many documents that nothing has a row for each in one table.
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 BLOCKS, DOCUMENTS = "blocks", "documents"
 DOCUMENTS_SCHEMA = pa.schema(
@@ -40,3 +41,11 @@ BLOCKS_SCHEMA = pa.schema(
     ]
 )
 COLUMNS = {BLOCKS: BLOCKS_SCHEMA, DOCUMENTS: DOCUMENTS_SCHEMA}
+
+
+def counts(blocks: pa.Table) -> tuple[int, int]:
+    """Documents and characters of the blocks."""
+    documents, characters = (
+        pc.sum(blocks[name]).as_py() or 0 for name in ("num_documents", "num_characters")
+    )
+    return documents, characters

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.text.documents import block_documents, block_row
 from robot_foundry.catalog.text.doubts import doubts
-from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA, DOCUMENTS, DOCUMENTS_SCHEMA
+from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA, DOCUMENTS, DOCUMENTS_SCHEMA, counts
 from robot_foundry.catalog.validation.table_findings import Fault
 from robot_foundry.catalog.validation.tasks import Conclusion, ShardCheck, Tables
 from robot_foundry.catalog.version import Version
@@ -49,12 +48,7 @@ class Members:
 def count(tables: Tables) -> tuple[int, int] | None:
     """Documents and characters by the table of blocks."""
     blocks = tables[BLOCKS]
-    if blocks is None:
-        return None
-    documents, characters = (
-        pc.sum(blocks[name]).as_py() or 0 for name in ("num_documents", "num_characters")
-    )
-    return documents, characters
+    return None if blocks is None else counts(blocks)
 
 
 def check_tables(manifest: Manifest, tables: Tables, fault: Fault) -> None:

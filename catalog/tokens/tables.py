@@ -8,6 +8,7 @@ pages/<shard>      one row a page (`shards.tokens.pages`) of the tokens, those o
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 BLOCKS_SCHEMA = pa.schema(
     [
@@ -31,3 +32,9 @@ DOCUMENTS_SCHEMA = pa.schema(
     ]
 )
 PAGES_SCHEMA = pa.schema([("crc32c", pa.uint32())])
+
+
+def counts(blocks: pa.Table) -> tuple[int, int]:
+    """Documents and tokens of the blocks."""
+    documents, tokens = (pc.sum(blocks[name]).as_py() or 0 for name in ("num_documents", "num_tokens"))
+    return documents, tokens

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tokens.derived import tables_of
 from robot_foundry.catalog.tokens.schema import Schema, schema_of
+from robot_foundry.catalog.tokens.tables import counts
 from robot_foundry.catalog.tokens.tokenizers import read_id
 from robot_foundry.catalog.validation.table_findings import Fault
 from robot_foundry.catalog.validation.tasks import Conclusion, ShardCheck, Tables
@@ -39,10 +39,7 @@ class Members:
 def count(tables: Tables) -> tuple[int, int] | None:
     """Documents and tokens by the table of blocks."""
     of_blocks = tables["blocks"]
-    if of_blocks is None:
-        return None
-    documents, tokens = (pc.sum(of_blocks[name]).as_py() or 0 for name in ("num_documents", "num_tokens"))
-    return documents, tokens
+    return None if of_blocks is None else counts(of_blocks)
 
 
 def check_tables(manifest: Manifest, tables: Tables, fault: Fault) -> None:

@@ -134,8 +134,7 @@ def show(report: Report, *, as_json: bool) -> None:
     for warning in report.warnings:
         note(f"Warning: {warning}")
     if report.refused:
-        num_refused = sum(entry.count for entry in report.refused)
-        note(f"Warning: {num_refused:,} of {counted(report.discovered, 'unit')} left out:")
+        note(f"Warning: {report.num_refused:,} of {counted(report.discovered, 'unit')} left out:")
         for entry in report.refused[:MOST_LISTED]:
             note(f"  {entry.unit}: {entry.reason}{f' ({entry.count:,} units)' if entry.count > 1 else ''}")
         if len(report.refused) > MOST_LISTED:
@@ -143,10 +142,9 @@ def show(report: Report, *, as_json: bool) -> None:
 
 
 def _text(report: Report) -> str:
-    quarantined = sum(entry.count for entry in report.refused)
     left_out = "".join(f" + {report.counts.get(name, 0)} {name}" for name in report.holds.left_out)
     discovered = f"{counted(report.discovered, 'unit')} discovered"
-    counts = f"{discovered} = {report.written} written + {quarantined} quarantined{left_out}"
+    counts = f"{discovered} = {report.written} written + {report.num_refused} quarantined{left_out}"
     written, stored = counted(report.shards_written, "shard"), size(report.counts["bytes"])
     if report.version is None:
         planned = f"would write {written} and reuse {report.shards_reused}, about {stored}"

@@ -13,7 +13,7 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.text.described import MEASURED
 from robot_foundry.catalog.text.doubts import doubts
 from robot_foundry.catalog.text.schema import TextSchema, TypeCounts, merged_types, schema_from
-from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA
+from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA, counts
 from robot_foundry.ingest.kind import Shard
 from robot_foundry.ingest.text.shard_tables import ShardRows, TablesTask
 from robot_foundry.normalization.digest import Digest
@@ -52,8 +52,7 @@ class TextTables:
         return {BLOCKS: pa.concat_tables(in_order).combine_chunks()}
 
     def counts(self, merged: Mapping[str, pa.Table]) -> tuple[int, int]:
-        blocks = merged[BLOCKS]
-        return pc.sum(blocks["num_documents"]).as_py(), pc.sum(blocks["num_characters"]).as_py()
+        return counts(merged[BLOCKS])
 
     def provenance(self, merged: Mapping[str, pa.Table]) -> dict[str, Any]:
         """Sizes of the documents, of the names of metadata those without a column, and what is doubtful."""

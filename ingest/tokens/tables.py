@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
 from robot_foundry.catalog.tars import open_tar
 from robot_foundry.catalog.tokens.derived import tables_of
 from robot_foundry.catalog.tokens.schema import Schema
-from robot_foundry.catalog.tokens.tables import BLOCKS_SCHEMA
+from robot_foundry.catalog.tokens.tables import BLOCKS_SCHEMA, counts
 from robot_foundry.ingest.kind import CachedTable, MadeTables, Shard
 from robot_foundry.runtime.storage.cache import keep
 
@@ -52,9 +51,7 @@ class TokensTables:
         return {"blocks": pa.concat_tables([BLOCKS_SCHEMA.empty_table(), *in_order]).combine_chunks()}
 
     def counts(self, merged: Mapping[str, pa.Table]) -> tuple[int, int]:
-        of_blocks = merged["blocks"]
-        documents, tokens = (pc.sum(of_blocks[name]).as_py() or 0 for name in ("num_documents", "num_tokens"))
-        return documents, tokens
+        return counts(merged["blocks"])
 
     def provenance(self, merged: Mapping[str, pa.Table]) -> dict[str, Any]:
         return {}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from robot_foundry.ingest.sources.text.streams import BLOCK_BYTES, compression_of, peeked
 from robot_foundry.ingest.text.spec import JSON_LINES, PARQUET, PLAIN, TAR
 
+# What may stand before JSON, a byte order mark among it.
+BLANK = b"\xef\xbb\xbf \t\r\n"
 # Beyond the name of a member of a tar, and its checksum, stands this.
 _USTAR = slice(257, 262)
 _BY_SUFFIX = {
@@ -64,7 +66,7 @@ def _container(head: bytes, compression: str | None) -> str:
 
 
 def looks_like_json(first: bytes) -> bool:
-    return first[:BLOCK_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+    return first[:BLOCK_BYTES].lstrip(BLANK).startswith(b"{")
 
 
 def _once(block: bytes) -> Iterator[bytes]:

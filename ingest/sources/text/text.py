@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Layout, Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.text import json_lines
-from robot_foundry.ingest.sources.text.forms import Form, Name, form_of
+from robot_foundry.ingest.sources.text.forms import BLANK, Form, Name, form_of
 from robot_foundry.ingest.sources.text.layouts import TEXT
 from robot_foundry.ingest.sources.text.plain import UTF16, document_of_text
 from robot_foundry.ingest.sources.text.streams import blocks_of, decompressed
@@ -22,7 +22,6 @@ WHOLE = "all"
 HEAD_BYTES = 1 << 16
 # Text takes a third of its size in a shard, by experience; what is compressed already stays as large.
 SHRINKS = 3
-_BLANK = b"\xef\xbb\xbf \t\r\n"
 _KEY_CHARACTERS, _HASH_CHARACTERS = 32, 12
 
 
@@ -94,7 +93,7 @@ def _check_head(head: bytes, form: Form) -> None:
     if head.startswith(GIT_LFS):
         raise Refused("the file is a Git LFS pointer and not the data, which `git lfs pull` would fetch")
     if form == Form(JSON_LINES, None):
-        if head.lstrip(_BLANK).split(b"\n", 1)[0].strip() in (b"[", b"{"):
+        if head.lstrip(BLANK).split(b"\n", 1)[0].strip() in (b"[", b"{"):
             raise Refused("it is one JSON value over many lines, not JSON lines, which `jq -c` makes")
         if head.startswith(UTF16):
             raise Refused("it is UTF-16, and text is read as UTF-8, which `iconv -f UTF-16 -t UTF-8` makes")
