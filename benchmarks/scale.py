@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -225,11 +225,7 @@ def show(measured: dict[str, Any], generated_s: float) -> None:
         f"(generated in {generated_s:.0f} s): first batch after {waited:.2f} s ({worked:.2f} s of work), "
         f"peak {peak:,.0f} MB"
     )
-    for name, (seconds, work, so_far, own) in stages.items():
-        print(
-            f"    {name:30} {seconds:7.3f} s {work:7.3f} s of work "
-            f"  peak {so_far:6,.0f} MB, not of files {own:6,.0f} MB"
-        )
+    print_stages(stages)
     per_shard = measured["sizes"]["manifest"] / shards
     episode, annotation = (measured["sizes"][name] / episodes for name in ("episodes", "annotations"))
     parsed = stages["manifest, parsed and checked"][3]
@@ -240,25 +236,43 @@ def show(measured: dict[str, Any], generated_s: float) -> None:
     )
 
 
-def main() -> None:
+def print_stages(stages: Mapping[str, Sequence[float]]) -> None:
+    """A line a stage: seconds, seconds of work, and the peaks of memory up to its end in MB."""
+    for name, (seconds, work, so_far, own) in stages.items():
+        print(
+            f"    {name:30} {seconds:7.3f} s {work:7.3f} s of work "
+            f"  peak {so_far:6,.0f} MB, not of files {own:6,.0f} MB"
+        )
+
+
+def measure_sizes(
+    script: str,
+    description: str | None,
+    option: str,
+    *,
+    generate: Callable[[Path, int], None],
+    measure: Callable[[Path], dict[str, Any]],
+    show: Callable[[dict[str, Any], float], None],
+) -> None:
+    """Generate a store of each size that `option` asks for, and measure it in a process of its own."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--frames", type=float, nargs="+", default=[1e7, 1e8, 1e9])
+    sizes = parser.add_argument(option, type=float, nargs="+", default=[1e7, 1e8, 1e9]).dest
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure is not None:
         print(json.dumps(measure(options.measure)))
         return
-    for num_frames in options.frames:
+    for size in getattr(options, sizes):
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            generate(Path(folder), int(num_frames))
+            generate(Path(folder), int(size))
             generated_s = time.perf_counter() - start
-            command = [sys.executable, __file__, "--measure", folder]
+            command = [sys.executable, script, "--measure", folder]
             told = subprocess.run(command, check=True, stdout=subprocess.PIPE)
             show(json.loads(told.stdout), generated_s)
 
 
 if __name__ == "__main__":
-    main()
+    measure_sizes(__file__, __doc__, "--frames", generate=generate, measure=measure, show=show)

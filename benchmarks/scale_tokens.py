@@ -20,12 +20,7 @@ What bends next: of a version with S shards, N blocks and D documents, as they a
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +29,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scale import hexadecimal, local, megabytes, save
+from scale import hexadecimal, local, measure_sizes, megabytes, print_stages, save
 
 from robot_foundry.catalog.kind import kind_named
 from robot_foundry.catalog.manifest import Manifest, ShardEntry, commit, count_names
@@ -215,11 +210,7 @@ def show(measured: dict[str, Any], generated_s: float) -> None:
         f"    first positions after {waited:.2f} s ({worked:.2f} s of work) and {grown:,.0f} MB: "
         f"{worked * each:.1f} ms and {grown * each:.0f} kB for a million documents"
     )
-    for name, (seconds, work, so_far, own) in stages.items():
-        print(
-            f"    {name:30} {seconds:7.3f} s {work:7.3f} s of work "
-            f"  peak {so_far:6,.0f} MB, not of files {own:6,.0f} MB"
-        )
+    print_stages(stages)
     sizes = measured["sizes"]
     print(
         f"    manifest: {sizes['manifest'] / measured['shards']:.0f} B a shard on disk; "
@@ -227,25 +218,5 @@ def show(measured: dict[str, Any], generated_s: float) -> None:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--documents", type=float, nargs="+", default=[1e7, 1e8, 1e9])
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.measure is not None:
-        print(json.dumps(measure(options.measure)))
-        return
-    for num_documents in options.documents:
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
-            generate(Path(folder), int(num_documents))
-            generated_s = time.perf_counter() - start
-            command = [sys.executable, __file__, "--measure", folder]
-            told = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-            show(json.loads(told.stdout), generated_s)
-
-
 if __name__ == "__main__":
-    main()
+    measure_sizes(__file__, __doc__, "--documents", generate=generate, measure=measure, show=show)
