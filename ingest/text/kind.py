@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from robot_foundry.ingest.text.preview import preview
 from robot_foundry.ingest.text.shard_tables import TABLES_VERSION, TablesTask, shard_tables
 from robot_foundry.ingest.text.spec import TextSpec, text_spec_from_json
 from robot_foundry.ingest.text.survey import SurveyedText, survey
-from robot_foundry.ingest.text.version_tables import TextTables, version_tables, warnings_of
+from robot_foundry.ingest.text.version_tables import TextTables, warnings_of
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.text.blocks import codec_version
@@ -72,10 +72,9 @@ class TextKind:
     def asked(self, spec: TextSpec) -> None:
         return None
 
-    def version_tables(
-        self, asked: None, blocks: Sequence[SurveyedText]
-    ) -> AbstractContextManager[TextTables]:
-        return version_tables()
+    @contextmanager
+    def version_tables(self, asked: None, blocks: Sequence[SurveyedText]) -> Iterator[TextTables]:
+        yield TextTables()
 
     def shard_tables(self, task: TablesTask) -> MadeTables:
         return shard_tables(task)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -19,11 +18,6 @@ from robot_foundry.ingest.text.shard_tables import ShardRows, TablesTask
 from robot_foundry.normalization.digest import Digest
 
 PERCENTILES = (1, 25, 50, 75, 99)
-
-
-@contextmanager
-def version_tables() -> Iterator[TextTables]:
-    yield TextTables()
 
 
 class TextTables:
