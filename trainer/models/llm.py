@@ -5,7 +5,7 @@ Shapes: B rows, S tokens of a row, D width, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from robot_foundry.trainer.models.attention import CausalBias, attention_bias
 from robot_foundry.trainer.models.cross_entropy import NOTHING, cross_entropy_sum
 from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
 from robot_foundry.trainer.models.initial import Distribution, Normal
+from robot_foundry.trainer.models.inputs import moved, pinned
 
 LOSS = "text"  # the name of its one loss, by which batches of tokens count their targets
 
@@ -40,12 +41,11 @@ class TextInputs:
     position_BS: Tensor
 
     def to(self, device: torch.device) -> TextInputs:
-        moved = {item.name: getattr(self, item.name).to(device, non_blocking=True) for item in fields(self)}
-        return replace(self, **moved)
+        return moved(self, device)
 
     def pin_memory(self) -> TextInputs:
         """In page-locked memory, from which a GPU takes them while the host goes on."""
-        return replace(self, **{item.name: getattr(self, item.name).pin_memory() for item in fields(self)})
+        return pinned(self)
 
 
 class LLM(nn.Module):

@@ -6,14 +6,13 @@ K condition tokens, C condition width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
+from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.models.vlm import VLM, VLMConfig
 
 
@@ -74,19 +73,11 @@ class Inputs:
     draws: Draws | None = None
 
     def to(self, device: torch.device) -> Inputs:
-        return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
+        return moved(self, device)
 
     def pin_memory(self) -> Inputs:
         """In page-locked memory, from which a GPU takes them while the host goes on."""
-        return _each(self, Tensor.pin_memory)
-
-
-def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return change(value)
-    if value is None:
-        return None
-    return replace(value, **{item.name: _each(getattr(value, item.name), change) for item in fields(value)})
+        return pinned(self)
 
 
 class VLA(nn.Module):
