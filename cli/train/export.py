@@ -36,12 +36,13 @@ def command(run: Path, out: Path, kind: str, dry_run: bool, as_json: bool) -> No
     safetensors are written of any model, with the readable files of its checkpoint.
     """
     from robot_foundry.trainer.pretrained.exporting import check_free
+    from robot_foundry.trainer.pretrained.tensor_files import WHOLE
 
     check_free(out)
     export = _as_transformers(run) if kind == "transformers" else _as_safetensors(run)
     if not dry_run:
         export.write(out)
-    weights_bytes, files = 4 * export.num_parameters, ["model.safetensors", *export.files]
+    weights_bytes, files = 4 * export.num_parameters, [WHOLE, *export.files]
     result = {
         "folder": out,
         "format": kind,

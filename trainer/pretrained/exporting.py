@@ -105,7 +105,7 @@ def transformers_files(config: LLMConfig, tokenizer: Tokenizer, max_length: int)
     start = spelt[tokenizer.start]
     unused = list(range(tokenizer.size, config.decoder.vocabulary))
     values = {
-        "config.json": {**families.values_of(config, max_length), **ids},
+        families.CONFIG: {**families.values_of(config, max_length), **ids},
         "generation_config.json": {**ids, **({"suppress_tokens": unused} if unused else {})},
         tokenizers.FILE: {
             **tokenizer.transformers_json(),

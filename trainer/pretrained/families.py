@@ -17,6 +17,8 @@ from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.pretrained.values import Values
 
+CONFIG = "config.json"  # of a folder of `transformers`
+
 
 @dataclass(frozen=True)
 class Family:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.files import content_hash
+from robot_foundry.shards.tokens import tokenizers
 from robot_foundry.shards.tokens.gguf import GGUF_SUFFIX
 from robot_foundry.trainer.models.llm import LLM, LLMConfig
 from robot_foundry.trainer.models.sizes import llm_problems
@@ -24,7 +25,6 @@ from robot_foundry.trainer.pretrained import families, gguf_models, names
 from robot_foundry.trainer.pretrained.tensor_files import Gguf, Safetensors, Shape, TensorFiles
 from robot_foundry.trainer.pretrained.values import read_values
 
-CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 _FREQUENCIES = re.compile(r".*\.rotary_emb\.inv_freq")
 
 
@@ -56,7 +56,7 @@ class Pretrained:
         """32 hex digits of all the bytes that its config and weights are in."""
         files = self._tensors.files
         if self.path.is_dir():
-            files = (self.path / CONFIG, *files)
+            files = (self.path / families.CONFIG, *files)
         return digest_of({file.name: content_hash(str(file.parent), file.name) for file in files})
 
     def tensor(self, name: str) -> Tensor:
@@ -105,18 +105,19 @@ def read_pretrained(path: Path) -> Pretrained:
         unused = {gguf_models.ROPE_FACTORS: "is in rope_scaling"}
         has_tokenizer = "tokenizer.ggml.model" in file.metadata.stated
         return _mapped(path, config, file, names.GGUF, unused, heads, path if has_tokenizer else None)
-    if not (path / CONFIG).is_file():
-        what = f"has no {CONFIG}" if path.is_dir() else "is neither a folder nor a .gguf file"
+    if not (path / families.CONFIG).is_file():
+        what = f"has no {families.CONFIG}" if path.is_dir() else "is neither a folder nor a .gguf file"
         raise FoundryError(
             f"{path} {what}",
-            hint=f"give a folder with {CONFIG} and safetensors, as transformers writes it, or a .gguf file",
+            hint=f"give a folder with {families.CONFIG} and safetensors, as transformers writes it, "
+            "or a .gguf file",
         )
-    config = families.config_of(read_values(path / CONFIG))
+    config = families.config_of(read_values(path / families.CONFIG))
     tensors = Safetensors(path)
     unused = {
         name: "follows from rope_theta" for name in tensors.shapes if _FREQUENCIES.fullmatch(name)
     } | _repeated_output(path, config, tensors)
-    has_tokenizer = (path / TOKENIZER).is_file()
+    has_tokenizer = (path / tokenizers.FILE).is_file()
     return _mapped(path, config, tensors, names.TRANSFORMERS, unused, {}, path if has_tokenizer else None)
 
 
@@ -181,6 +182,6 @@ def _repeated_output(path: Path, config: LLMConfig, tensors: TensorFiles) -> dic
     if not torch.equal(tensors.tensor(embedding), tensors.tensor(output)):
         raise FoundryError(
             f"{path} says tie_word_embeddings, and its {output} is not its {embedding}",
-            hint=f'"tie_word_embeddings": false in {path / CONFIG}, if both are meant',
+            hint=f'"tie_word_embeddings": false in {path / families.CONFIG}, if both are meant',
         )
     return {output: f"is {embedding}"}

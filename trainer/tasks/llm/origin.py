@@ -15,7 +15,8 @@ from robot_foundry.shards.tokens import tokenizers
 from robot_foundry.shards.tokens.gguf import GGUF_SUFFIX
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.models.llm import LLMConfig
-from robot_foundry.trainer.pretrained.reading import CONFIG, Pretrained, read_pretrained
+from robot_foundry.trainer.pretrained import families
+from robot_foundry.trainer.pretrained.reading import Pretrained, read_pretrained
 from robot_foundry.trainer.tasks.llm.trained import TrainedFiles
 from robot_foundry.trainer.tasks.origin import Shape, check_fits, chosen, misfits, unknown, wanted
 
@@ -119,7 +120,7 @@ class PretrainedWeights:
 def find_origin(where: str) -> Origin:
     """What `where` names: a run, checkpoint folder or pointer file of ours, or a model of others."""
     path = Path(where)
-    if path.suffix == GGUF_SUFFIX or (path / CONFIG).is_file():
+    if path.suffix == GGUF_SUFFIX or (path / families.CONFIG).is_file():
         return PretrainedWeights(read_pretrained(path))
     return RunWeights(TrainedFiles.find(path))
 
