@@ -154,7 +154,7 @@ def _text(report: Report) -> str:
         planned = f"would write {written} and reuse {report.shards_reused}, about {stored}"
         made = report.preview
         if made is not None and made.num_groups is None:
-            found = f"{counted(report.discovered, 'unit')} discovered, {quarantined:,} refused by their headers"
+            found = f"{counted(report.discovered, 'unit')}, {quarantined:,} refused by their headers"
             counts = f"{found}; their {made.holds.groups} are counted when they are read"
         else:
             counts += " (by their headers)"
