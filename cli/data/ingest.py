@@ -152,13 +152,13 @@ def _text(report: Report) -> str:
     written, stored = counted(report.shards_written, "shard"), size(report.counts["bytes"])
     if report.version is None:
         planned = f"would write {written} and reuse {report.shards_reused}, about {stored}"
-        made = report.preview
-        if made is not None and made.num_groups is None:
+        expected = report.preview
+        if expected is not None and expected.num_groups is None:
             found = f"{counted(report.discovered, 'unit')}, {quarantined:,} refused by their headers"
-            counts = f"{found}; their {made.holds.groups} are counted when they are read"
+            counts = f"{found}; their {report.holds.groups} are counted when they are read"
         else:
             counts += " (by their headers)"
-        preview = "" if made is None else _preview(made)
+        preview = "" if expected is None else _preview(expected)
         return f"{report.dataset}: {planned}\n{counts}\n{preview}build {report.build_id}"
     groups, samples = (
         _counted(report.counts[name], name) for name in (report.holds.groups, report.holds.samples)
