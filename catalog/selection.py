@@ -253,7 +253,8 @@ def _nothing_selected(kind: Kind, version: Version, spec: SelectionSpec) -> Noth
     condition = f" where {spec.where}" if spec.where is not None else ""
     return NothingSelected(
         f"no {kind.samples} of {version} are selected{condition}",
-        hint=f'foundry-data query "SELECT * FROM {kind.groups}" shows what conditions can be on',
+        hint=f"foundry-data query 'SELECT * FROM \"{kind.groups}_{version}\" LIMIT 9' shows what conditions "
+        "can be on",
     )
 
 

@@ -69,7 +69,7 @@ def test_the_byte_tokenizer() -> None:
 
 def test_head() -> None:
     assert members()["block-000000.block.json"] == (
-        b'{"band":0,"num_bytes":7,"num_documents":1,"num_inexact":0,"num_tokens":8,'
+        b'{"band":0,"inexact":[],"num_bytes":7,"num_documents":1,"num_inexact":0,"num_tokens":8,'
         b'"tokenizer":"4dba409b104b0a07d27f45802f93782a"}'
     )
 

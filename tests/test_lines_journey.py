@@ -364,4 +364,4 @@ def test_training_a_robot_policy_refuses_lines(made: Path, capsys: pytest.Captur
     capsys.readouterr()
     arguments = ["vla", "data.mix=notes", "--store", str(made), "--dry-run"]
     assert run(foundry_train, "foundry-train", arguments) == 2
-    assert "'notes' is of the kind lines, this trains on robot" in capsys.readouterr().err
+    assert "data.mix: 'notes' is of the kind lines, this trains on robot" in capsys.readouterr().err

@@ -308,6 +308,7 @@ def test_a_tokenizer_is_found_by_name_by_id_and_by_file(store: Path, tmp_path: P
     for name in ("bpe", "byte"):
         with pytest.raises(UsageError, match=f"'{name}' is the name of the tokenizer"):
             keep(there, other, name)
+    assert find(there, other.id[:8]).id == other.id  # what took minutes to train is not lost for a name
     with pytest.raises(UsageError, match="there is no tokenizer 'bpf', did you mean 'bpe'"):
         find(there, "bpf")
     with pytest.raises(UsageError, match="tokenizer name 'B P' is not allowed"):

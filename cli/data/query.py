@@ -72,15 +72,15 @@ def _csv(rows: pa.Table) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: exact decimals as numbers, bytes as hex, dates and the like as text."""
+    """What JSON can hold: exact decimals as numbers, whole ones exactly; bytes as hex; dates as text."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, Decimal):
-        return float(value)
+    if isinstance(value, Decimal):  # as sums of integers are
+        return int(value) if value.as_tuple().exponent == 0 else float(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 

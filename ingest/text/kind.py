@@ -69,12 +69,12 @@ class TextKind:
     def preview(self, spec: TextSpec, units: Sequence[Unit], source_bytes: int) -> Preview:
         return preview(spec, units, source_bytes)
 
-    def asked(self, spec: TextSpec) -> None:
-        return None
+    def asked(self, spec: TextSpec) -> tuple[str, ...]:
+        return spec.content.metadata or ()
 
     @contextmanager
-    def version_tables(self, asked: None, blocks: Sequence[SurveyedText]) -> Iterator[TextTables]:
-        yield TextTables()
+    def version_tables(self, asked: tuple[str, ...], blocks: Sequence[SurveyedText]) -> Iterator[TextTables]:
+        yield TextTables(asked)
 
     def shard_tables(self, task: TablesTask) -> MadeTables:
         return shard_tables(task)

@@ -21,9 +21,10 @@ PERCENTILES = (1, 25, 50, 75, 99)
 
 
 class TextTables:
-    """See `ingest.kind.VersionTables`."""
+    """See `ingest.kind.VersionTables`. `asked` are the names of metadata that the spec names."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: tuple[str, ...]) -> None:
+        self._asked = asked
         self._blocks: dict[int, pa.Table] = {}
         self._types: TypeCounts = {}
         self._lengths: dict[int, Digest] = {}
@@ -58,6 +59,7 @@ class TextTables:
                 "bytes": pc.sum(blocks["num_bytes"]).as_py(),
                 "characters": {"min": round(lengths.min), **points, "max": round(lengths.max)},
                 "more_metadata": len(self._types) - len(self.schema.metadata),
+                "absent_metadata": [name for name in self._asked if name not in self._types],
                 "warnings": [f"{finding.message}: {finding.remedy}" for finding in findings],
             }
         }
@@ -68,4 +70,7 @@ def warnings_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
     measured = provenance.get(MEASURED, {})
     more = measured.get("more_metadata", 0)
     rare = f"{more:,} rarer names of metadata have no column of their own; SQL finds them in `metadata`"
-    return (*measured.get("warnings", ()), *([rare] if more else []))
+    absent = ", ".join(repr(name) for name in measured.get("absent_metadata", ()))
+    nowhere = f"content.metadata names {absent}, which no document has"
+    told = ((more, rare), (absent, nowhere))
+    return (*measured.get("warnings", ()), *(warning for there, warning in told if there))
