@@ -1,7 +1,4 @@
-"""What the nodes of a cluster must see before they work: a local source, and a local store.
-
-Without a cluster nothing is checked.
-"""
+"""Work on a cluster whose nodes must see what lies on this machine: a local source, a local store."""
 
 from __future__ import annotations
 
@@ -16,16 +13,19 @@ from robot_foundry.runtime.files import is_remote
 from robot_foundry.runtime.parallel import Workers
 
 
-def require_source(files: SourceFiles, workers: Workers) -> None:
-    """Have the nodes checked for the first file of a local source."""
-    if not is_remote(files.root):
-        first = files.statuses[:1]
-        workers.require({str(Path(files.root, file.path)): file.size for file in first})
+@contextmanager
+def source_seen_by_all(source: SourceFiles, store: Store, workers: Workers) -> Iterator[None]:
+    """Have the nodes checked for a local source and a local store before they work."""
+    if not is_remote(source.root):
+        first = source.statuses[:1]
+        workers.require({str(Path(source.root, file.path)): file.size for file in first})
+    with seen_by_all(store, workers):
+        yield
 
 
 @contextmanager
-def required_store(store: Store, workers: Workers) -> Iterator[None]:
-    """Have the nodes checked for a local store, by a file that is there meanwhile."""
+def seen_by_all(store: Store, workers: Workers) -> Iterator[None]:
+    """Have the nodes of a cluster, if there is one, checked for a local store before they work."""
     probe = f"cache/probes/{secrets.token_hex(8)}"
     local = store.storage.local_path(probe)
     if local is None or not workers.on_cluster:

@@ -22,7 +22,7 @@ from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.tars import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written, num_refused
-from robot_foundry.ingest.cluster import require_source, required_store
+from robot_foundry.ingest.cluster import source_seen_by_all
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.kind import IngestKind, Shard, kind_of
 from robot_foundry.ingest.plan import INGEST_VERSION, PlannedShard, grouped, named, plan
@@ -131,8 +131,8 @@ class _Job:
 
 def _run(job: _Job, *, dry_run: bool) -> Report:
     with ExitStack() as until_done:
-        require_source(job.files, job.workers)
-        until_done.enter_context(required_store(job.store, job.workers))
+        if job.options.ray_address is not None:
+            until_done.enter_context(source_seen_by_all(job.files, job.store, job.workers))
         options = job.options
         fingerprints = Fingerprints(job.files.root, job.store.storage, job.workers, options.fingerprint)
         is_all_written = options.limit is None and not dry_run

@@ -25,7 +25,7 @@ from robot_foundry.catalog.tokens.schema import Schema
 from robot_foundry.catalog.tokens.shown import INEXACT, TEXT_BYTES
 from robot_foundry.catalog.tokens.tokenizers import keep
 from robot_foundry.ingest.assemble import Request, assemble
-from robot_foundry.ingest.cluster import required_store
+from robot_foundry.ingest.cluster import seen_by_all
 from robot_foundry.ingest.engine import DEFAULTS, Options
 from robot_foundry.ingest.kind import Preview, Shard
 from robot_foundry.ingest.report import Report, report_of
@@ -138,7 +138,7 @@ def _made(job: _Job, strict: bool) -> Report | None:
 def _run(job: _Job, strict: bool) -> Report:
     with (
         Workers(job.options.workers, job.options.ray_address) as workers,
-        required_store(job.store, workers),
+        seen_by_all(job.store, workers),
     ):
         shards = _write_shards(job, workers)
         inexact = _inexact(job, shards)
