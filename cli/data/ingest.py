@@ -146,7 +146,9 @@ def show(report: Report, *, as_json: bool) -> None:
 
 def _text(report: Report) -> str:
     quarantined = sum(entry.count for entry in report.refused)
-    left_out = "".join(f" + {report.counts.get(name, 0)} {name}" for name in report.holds.left_out)
+    left_out = "".join(
+        f" + {report.counts[name]} {name}" for name in report.holds.left_out if name in report.counts
+    )
     discovered = f"{counted(report.discovered, 'unit')} discovered"
     counts = f"{discovered} = {report.written} written + {quarantined} quarantined{left_out}"
     written, stored = counted(report.shards_written, "shard"), size(report.counts["bytes"])

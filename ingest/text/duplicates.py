@@ -37,7 +37,8 @@ HASH_BYTES, COUNT_BYTES, CRC_BYTES = 16, 8, 4
 MOST_AT_ONCE = 1 << 22
 READ_BYTES = 1 << 24
 _RECORD = np.dtype([("half_2", "<u8", 2), ("ordinal", "<u8")])
-_UNIT_NUMBER = "<u4"
+# Of a document in its unit, as `Unit.dropped` has it.
+NUMBER = np.dtype("<u4")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def without_duplicates(
 
 def _dropped(ordinal_D: NDArray[np.uint64], places: list[int], starts: list[int], number: int) -> bytes:
     of_unit_D = ordinal_D[places[number] : places[number + 1]] - np.uint64(starts[number])
-    return of_unit_D.astype(_UNIT_NUMBER).tobytes()
+    return of_unit_D.astype(NUMBER).tobytes()
 
 
 def hashes_of(units: Sequence[Unit], content: TextContent, cache: Storage) -> Hashes:
