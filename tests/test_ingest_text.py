@@ -286,3 +286,9 @@ def test_a_dry_run_needs_no_store_to_write_to(source, tmp_path):
     shown = CliRunner().invoke(command, given)
     assert shown.exit_code == 0, shown.output
     assert "duplicates: 12 documents are left out" in shown.stdout
+
+
+def test_names_of_metadata_that_nothing_has_are_told(source, tmp_path):
+    report = ingest(source, tmp_path, "content.metadata=[langage, n]")
+    (warning,) = report.warnings
+    assert warning.startswith("content.metadata has 'langage', which no document has")

@@ -69,13 +69,13 @@ class TextKind:
     def preview(self, spec: TextSpec, units: Sequence[Unit], source_bytes: int) -> Preview:
         return preview(spec, units, source_bytes)
 
-    def asked(self, spec: TextSpec) -> None:
-        return None
+    def asked(self, spec: TextSpec) -> tuple[str, ...]:
+        return spec.content.metadata or ()
 
     def version_tables(
-        self, asked: None, blocks: Sequence[SurveyedText]
+        self, asked: Sequence[str], blocks: Sequence[SurveyedText]
     ) -> AbstractContextManager[TextTables]:
-        return version_tables()
+        return version_tables(asked)
 
     def shard_tables(self, task: TablesTask) -> MadeTables:
         return shard_tables(task)

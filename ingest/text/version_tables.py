@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,19 +17,21 @@ from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA
 from robot_foundry.ingest.kind import Shard
 from robot_foundry.ingest.text.shard_tables import ShardRows, TablesTask
 from robot_foundry.normalization.digest import Digest
+from robot_foundry.runtime.errors import nearest
 
 PERCENTILES = (1, 25, 50, 75, 99)
 
 
 @contextmanager
-def version_tables() -> Iterator[TextTables]:
-    yield TextTables()
+def version_tables(asked: Sequence[str]) -> Iterator[TextTables]:
+    yield TextTables(asked)
 
 
 class TextTables:
-    """See `ingest.kind.VersionTables`."""
+    """See `ingest.kind.VersionTables`. `asked` are names of metadata that the spec has."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Sequence[str]) -> None:
+        self._asked = asked
         self._blocks: dict[int, pa.Table] = {}
         self._types: TypeCounts = {}
         self._lengths: dict[int, Digest] = {}
@@ -60,12 +62,18 @@ class TextTables:
         lengths, blocks = Digest.merge_all(self._lengths.values()), merged[BLOCKS]
         points = {f"p{point}": round(float(lengths.percentile(point))) for point in PERCENTILES}
         findings = doubts(blocks, 0, 0)
+        names = self._types
+        absent = [
+            f"content.metadata has '{name}', which no document has{nearest(name, names)}"
+            for name in self._asked
+            if name not in names
+        ]
         return {
             MEASURED: {
                 "bytes": pc.sum(blocks["num_bytes"]).as_py(),
                 "characters": {"min": round(lengths.min), **points, "max": round(lengths.max)},
                 "more_metadata": len(self._types) - len(self.schema.metadata),
-                "warnings": [f"{finding.message}: {finding.remedy}" for finding in findings],
+                "warnings": [*(f"{finding.message}: {finding.remedy}" for finding in findings), *absent],
             }
         }
 
