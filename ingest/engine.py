@@ -7,9 +7,8 @@ and a version is there when its manifest is.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version as package_version
@@ -25,6 +24,7 @@ from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.tars import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
 from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written, num_refused
+from robot_foundry.ingest.cluster import source_seen_by_all
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.kind import IngestKind, Shard, kind_of
 from robot_foundry.ingest.plan import INGEST_VERSION, PlannedShard, grouped, named, plan
@@ -49,7 +49,6 @@ from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.ingest.survey import Interned
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.runtime.files import is_remote
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
 
@@ -135,7 +134,7 @@ class _Job:
 def _run(job: _Job, *, dry_run: bool) -> Report:
     with ExitStack() as until_done:
         if job.options.ray_address is not None:
-            until_done.enter_context(_source_seen_by_all(job))
+            until_done.enter_context(source_seen_by_all(job.files, job.store, job.workers))
         options = job.options
         fingerprints = Fingerprints(job.files.root, job.store.storage, job.workers, options.fingerprint)
         is_all_written = options.limit is None and not dry_run
@@ -220,32 +219,6 @@ def _compared(job: _Job, listing: Listing, *, dry_run: bool) -> Listing:
         with TemporaryDirectory(prefix="robot-foundry-") as folder:
             units = compared(as_store(folder), Workers())
     return replace(listing, units=tuple(units))
-
-
-@contextmanager
-def _source_seen_by_all(job: _Job) -> Iterator[None]:
-    """Have the nodes of a cluster checked for a local source and a local store before they work."""
-    if not is_remote(job.files.root):
-        first = job.files.statuses[:1]
-        job.workers.require({str(Path(job.files.root, file.path)): file.size for file in first})
-    with seen_by_all(job.store, job.workers):
-        yield
-
-
-@contextmanager
-def seen_by_all(store: Store, workers: Workers) -> Iterator[None]:
-    """Have the nodes of a cluster, if there is one, checked for a local store before they work."""
-    probe = f"cache/probes/{secrets.token_hex(8)}"
-    local = store.storage.local_path(probe)
-    if local is None or not workers.on_cluster:
-        yield
-        return
-    store.storage.write(probe, b"probe")
-    workers.require({str(local): len(b"probe")})
-    try:
-        yield
-    finally:
-        store.storage.delete(probe)
 
 
 def _look(job: _Job, fingerprints: Fingerprints) -> tuple[list[SourceFile], Listing | None]:
