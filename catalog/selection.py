@@ -251,16 +251,11 @@ def _matching(opened: OpenVersion, where: str) -> NDArray[np.int64]:
 
 def _nothing_selected(kind: Kind, version: Version, spec: SelectionSpec) -> NothingSelected:
     condition = f" where {spec.where}" if spec.where is not None else ""
-    query = f"SELECT * FROM {_asked_table(kind, version)}"
     return NothingSelected(
         f"no {kind.samples} of {version} are selected{condition}",
-        hint=f"foundry-data query '{query}' shows what conditions can be on",
+        hint=f"foundry-data query 'SELECT * FROM \"{kind.groups}_{version}\" LIMIT 9' shows what conditions "
+        "can be on",
     )
-
-
-def _asked_table(kind: Kind, version: Version) -> str:
-    """Of the groups in SQL: of all versions, or of one where each has its own."""
-    return f'"{kind.groups}_{version}"' if kind.groups in kind.sql.in_place else kind.groups
 
 
 def _nothing_held_out(kind: Kind, version: Version, spec: SelectionSpec, groups: int) -> NothingSelected:

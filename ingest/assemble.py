@@ -145,7 +145,7 @@ def nothing_written(refused: Sequence[Quarantined]) -> FoundryError:
 
 
 def _units(count: int) -> str:
-    return "1 unit was" if count == 1 else f"{count} units were"
+    return "1 unit was" if count == 1 else f"{count:,} units were"
 
 
 def _listed(refused: Sequence[Quarantined], most: int = 3) -> str:

@@ -284,6 +284,8 @@ def test_query(shell: Shell) -> None:
     assert code == 0
     rows = list(csv.DictReader(io.StringIO(out)))
     assert len(rows) == 12 and {row["tags"] for row in rows} == {"", '["paper"]'}
+    whole = shell.json("query", "SELECT sum(n)::HUGEINT AS n FROM (VALUES (9007199254740993)) AS t(n)")
+    assert whole["rows"] == [{"n": 9007199254740993}]
     found = shell.json("query", "SELECT 1.5 AS x, DATE '2026-01-02' AS d, 'a'::BLOB AS b, [1] AS l")
     assert found["rows"] == [{"x": 1.5, "d": "2026-01-02", "b": "61", "l": [1]}]
     code, out, err = shell("query", "SELECT frame FROM frames_sim ORDER BY frame", "--max-rows", "2")

@@ -21,21 +21,29 @@ from robot_foundry.loader.tokens.rows import RowSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "text.md").read_text("utf-8")
-# A whole corpus takes its time.
-SMALLER = {"python examples/corpus/make.py corpus.jsonl": " --megabytes 0.5"}
+# What a whole corpus and a whole run would take: of what begins so, less.
+LESS = {
+    "python examples/corpus/make.py corpus.jsonl": "--megabytes 0.5",
+    "foundry-train llm data.mix=corpus-bpe8k run.dir=": "run.steps=4 data.rows.length=64 run.eval_samples=16",
+}
 
 
 @pytest.mark.parametrize("page", ["docs/text.md", "examples/corpus/README.md"])
-def test_every_command_of_the_page_runs(page: str, tmp_path: Path) -> None:
+def test_every_command_and_program_of_the_page_runs(page: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {name: value for name, value in os.environ.items() if name != "FOUNDRY_STORE"} | {"PATH": path}
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    blocks = re.findall(r"```(bash|python)\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
     assert blocks
-    for command in "".join(blocks).splitlines():
-        smaller = command + SMALLER.get(command, "")
-        done = subprocess.run(["bash", "-c", smaller], cwd=tmp_path, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    for language, text in blocks:
+        commands = [["bash", "-c", shortened(line)] for line in text.splitlines()]
+        for command in commands if language == "bash" else [[sys.executable, "-c", text]]:
+            done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def shortened(command: str) -> str:
+    return " ".join([command, *(less for begin, less in LESS.items() if command.startswith(begin))])
 
 
 def drawn(name: str) -> list[str]:

@@ -113,6 +113,7 @@ def test_a_run_goes_out_and_another_starts_from_it(tmp_path):
     store = llm_runs.make_store(tmp_path / "store")
     llm_runs.run(store, tmp_path / "run", "run.steps=2")
     assert export(tmp_path / "run", tmp_path / "out") == EXIT_OK
+    assert len({path.stat().st_mode for path in (tmp_path / "out").iterdir()}) == 1
 
     trained = load_trained(tmp_path / "run")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")

@@ -377,5 +377,5 @@ def test_what_is_of_another_kind_is_refused(made: Path, source: Source, shell: S
 def test_training_a_robot_policy_refuses_lines(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     arguments = ["vla", "data.mix=notes", "--store", str(made), "--dry-run"]
-    assert run(foundry_train, "foundry-train", arguments) == 1
-    assert NO_ROBOT in capsys.readouterr().err
+    assert run(foundry_train, "foundry-train", arguments) == 2
+    assert "data.mix: 'notes' is of the kind lines, this trains on robot" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing.texts import content, ingest, some_documents, texts_of, write_lines
+from foundry_testing.texts import SMALL, content, ingest, some_documents, texts_of, write_lines
 from foundry_testing.tokens import WideTokenizer
 from make_robomimic import make as make_robots
 
@@ -24,8 +24,9 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import open_tar
 from robot_foundry.catalog.tokens.tokenizers import find, keep, names, read_id
 from robot_foundry.ingest.engine import Options
-from robot_foundry.ingest.engine import run as ingest_any
+from robot_foundry.ingest.engine import run as run_ingest
 from robot_foundry.ingest.report import Report
+from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.ingest.tokens import encode, tokenize
 from robot_foundry.ingest.tokens.training import selected_texts, train_tokenizer
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -226,6 +227,15 @@ def test_workers_give_the_bytes_of_one_process(store: Path, undisturbed: Path) -
     assert content(store) == content(undisturbed)
 
 
+def test_an_object_store_gets_the_same_version(undisturbed: Path, tmp_path: Path) -> None:
+    there = "memory://tokenized"
+    run_ingest(
+        load_spec("text", SMALL), write_lines(tmp_path / "web.jsonl", DOCUMENTS), store=there, name="web"
+    )
+    report = tokenize.run("web", BPE, store=there, name="tokens")
+    assert report.version == opened(undisturbed).version
+
+
 def test_a_dry_run_writes_nothing_and_expects_what_comes(store: Path) -> None:
     before = content(store)
     dry = tokenize.run("web", BPE, store=store, name="tokens", dry_run=True)
@@ -262,7 +272,7 @@ def test_what_a_tokenizer_loses_is_counted_told_and_may_be_refused(tmp_path: Pat
 
 def test_only_whole_text_is_made_into_tokens(store: Path, tmp_path: Path) -> None:
     make_robots(tmp_path / "sim.hdf5", episodes=1, frames=4, size=16)
-    ingest_any("robomimic", tmp_path / "sim.hdf5", store=store, name="sim")
+    run_ingest("robomimic", tmp_path / "sim.hdf5", store=store, name="sim")
     with pytest.raises(UsageError, match="sim@v1 holds frames, and tokens are made of text"):
         tokenize.run("sim", BPE, store=store, name="tokens")
     with pytest.raises(FoundryError, match="'web' holds characters; give these tokens another name"):
@@ -298,6 +308,7 @@ def test_a_tokenizer_is_found_by_name_by_id_and_by_file(store: Path, tmp_path: P
     for name in ("bpe", "byte"):
         with pytest.raises(UsageError, match=f"'{name}' is the name of the tokenizer"):
             keep(there, other, name)
+    assert find(there, other.id[:8]).id == other.id  # what took minutes to train is not lost for a name
     with pytest.raises(UsageError, match="there is no tokenizer 'bpf', did you mean 'bpe'"):
         find(there, "bpf")
     with pytest.raises(UsageError, match="tokenizer name 'B P' is not allowed"):

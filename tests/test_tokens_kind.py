@@ -106,6 +106,8 @@ def test_from_text_to_tokens_by_commands(shell: Shell, tmp_path: Path) -> None:
     assert shell.json(store, "tokenizer", "add", str(folder), "--as", "smol")["size"] == BPE.size
     report = shell.json(store, "tokenize", "web@v1", "--tokenizer", str(folder / "tokenizer.json"))
     assert report["version"] == "web-smol-lm@v1"
+    code, _, err = shell(store, "query", "FROM documents_web-smol-lm")
+    assert code == 2 and "names with a dash stand in double quotes" in err
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,11 @@ def test_from_text_to_tokens_by_commands(shell: Shell, tmp_path: Path) -> None:
         (["tokenizer", "train", "web", "--vocab", "9"], 2, "a vocabulary has 264 to"),
         (["tokenizer", "train", "web", "--as", "byte"], 2, "'byte' is the name of the tokenizer"),
         (["tokenizer", "train", "web", "--where", "n > 1000"], 1, "no characters of web@v1 are selected"),
+        (
+            ["mix", "--weights", "tokens=1", "--where", "n > 1000"],
+            1,
+            """foundry-data query 'SELECT * FROM "documents_tokens@v1" LIMIT 9' shows what""",
+        ),
         (["tokenizer", "trian", "web"], 2, "has no command 'trian', did you mean 'train'"),
         (["tokenizer", "add", "nowhere"], 2, "there is no tokenizer at nowhere"),
         (

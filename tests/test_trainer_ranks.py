@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,3 +148,38 @@ def test_a_rank_that_waits_in_vain_ends_with_a_sentence(monkeypatch: pytest.Monk
 def test_a_second_sigterm_ends_a_rank_that_waits_for_another(ended: Any) -> None:
     assert ended["stuck"].codes[0] == 128 + signal.SIGTERM
     assert "Ended at once by a second signal (SIGTERM)" in ended["stuck"].text
+
+
+LEAVING = """
+import os, signal, sys
+from datetime import timedelta
+import torch
+import torch._dynamo  # imported by the first model that is wrapped otherwise, in each rank
+from torch import nn
+from torch._C._distributed_c10d import TCPStore
+from robot_foundry.trainer.ranks.ranks import joined
+
+def leave(rank):
+    os.environ["RANK"] = rank
+    signal.alarm(60)
+    with joined("cpu") as ranks:
+        model = ranks.wrap(nn.Linear(4, 4))
+        model(torch.ones(2, 4)).sum().backward()
+        ranks.barrier()
+    del model
+    os._exit(0)
+
+os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+sys.setswitchinterval(1e-4)
+for _ in range(30):
+    server = TCPStore("127.0.0.1", 0, None, True, timedelta(minutes=2), wait_for_workers=False)
+    os.environ["MASTER_PORT"] = str(server.port)
+    pids = [os.fork() or leave(rank) for rank in "01"]
+    if any(os.waitpid(pid, 0)[1] for pid in pids):
+        sys.exit(1)
+"""
+
+
+def test_ranks_that_are_done_end_whatever_their_threads_do() -> None:
+    """A model that outlives its ranks does not wait for their threads while these wait for it."""
+    assert subprocess.run([sys.executable, "-c", LEAVING], timeout=HANG_S).returncode == 0

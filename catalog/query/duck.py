@@ -14,6 +14,7 @@ from robot_foundry.runtime.errors import UsageError
 
 # Files of this storage version are readable by DuckDB 1.2 and later.
 STORAGE_VERSION = "v1.2.0"
+_DASH = 'syntax error at or near "-"'
 _OFFLINE: dict[str, Any] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -76,7 +77,9 @@ def fetch(connection: duckdb.DuckDBPyConnection, sql: str, what: str) -> pa.Tabl
             raise UsageError(f"{what}: this is not a query that returns rows")
         return relation.to_arrow_table()
     except duckdb.Error as error:
-        raise UsageError(f"{what}: {_first_lines(error)}") from error
+        message = _first_lines(error)
+        hint = 'names with a dash stand in double quotes: "documents_web-bpe"' if _DASH in message else None
+        raise UsageError(f"{what}: {message}", hint=hint) from error
 
 
 def query_tables(sql: str, tables: Mapping[str, pa.Table], what: str) -> pa.Table:

@@ -27,11 +27,11 @@ _AGAIN = "delete it, then name the tokenizer again"
 def keep(store: Store, tokenizer: Tokenizer, name: str | None = None) -> None:
     """Put the tokenizer into the store, under a name if one is given.
 
-    UsageError for a name that another tokenizer has.
+    UsageError for a name that another tokenizer has; by its id it is kept all the same.
     """
+    store.storage.create(_path(tokenizer.id), canonical_json(tokenizer.to_json()))
     if name is not None:
         _check_free(store, tokenizer, name)
-    store.storage.create(_path(tokenizer.id), canonical_json(tokenizer.to_json()))
     if name is not None and name != BYTE and not store.storage.create(_name_path(name), _named(tokenizer)):
         _check_free(store, tokenizer, name)
 
@@ -98,7 +98,10 @@ def _check_free(store: Store, tokenizer: Tokenizer, name: str) -> None:
     check_name(name, "tokenizer name")
     taken = {**names(store), BYTE: ByteTokenizer().id}.get(name)
     if taken not in (None, tokenizer.id):
-        raise UsageError(f"'{name}' is the name of the tokenizer {taken[:12]} already: take another")
+        raise UsageError(
+            f"'{name}' is the name of the tokenizer {taken[:12]} already: take another",
+            hint=f"this one is in the store by its id {tokenizer.id[:12]}, which serves in place of a name",
+        )
 
 
 def _path(tokenizer_id: str) -> str:

@@ -146,16 +146,20 @@ def show(report: Report, *, as_json: bool) -> None:
 
 def _text(report: Report) -> str:
     quarantined = sum(entry.count for entry in report.refused)
-    left_out = "".join(
-        f" + {report.counts[name]} {name}" for name in report.holds.left_out if name in report.counts
-    )
+    left_out = "".join(f" + {report.counts.get(name, 0):,} {name}" for name in report.holds.left_out)
     discovered = f"{counted(report.discovered, 'unit')} discovered"
-    counts = f"{discovered} = {report.written} written + {quarantined} quarantined{left_out}"
+    counts = f"{discovered} = {report.written:,} written + {quarantined:,} quarantined{left_out}"
     written, stored = counted(report.shards_written, "shard"), size(report.counts["bytes"])
     if report.version is None:
         planned = f"would write {written} and reuse {report.shards_reused}, about {stored}"
-        preview = "" if report.preview is None else _preview(report.preview)
-        return f"{report.dataset}: {planned}\n{counts} (by their headers)\n{preview}build {report.build_id}"
+        expected = report.preview
+        if expected is not None and expected.num_groups is None:
+            found = f"{counted(report.discovered, 'unit')}, {quarantined:,} refused by their headers"
+            counts = f"{found}; their {report.holds.groups} are counted when they are read"
+        else:
+            counts += " (by their headers)"
+        preview = "" if expected is None else _preview(expected)
+        return f"{report.dataset}: {planned}\n{counts}\n{preview}build {report.build_id}"
     groups, samples = (
         _counted(report.counts[name], name) for name in (report.holds.groups, report.holds.samples)
     )

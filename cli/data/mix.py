@@ -134,7 +134,7 @@ def component_rows(opened: OpenMixture) -> tuple[tuple[str, ...], list[tuple[obj
         "weight",
         "share",
         "samples",
-        f"epochs in {DRAWS:,} draws",
+        f"epochs in {DRAWS:,} {opened.kind.samples}",
         "selection",
     )
     rows: list[tuple[object, ...]] = []

@@ -72,14 +72,14 @@ def _csv(rows: pa.Table) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: decimals as numbers, sums of integers exactly, bytes as hex, the like as text."""
+    """What JSON can hold: exact decimals as numbers, whole ones exactly; bytes as hex; dates as text."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal):  # as sums of integers are
         return int(value) if value.as_tuple().exponent == 0 else float(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 

@@ -73,7 +73,7 @@ class TextKind:
         return spec.content.metadata or ()
 
     def version_tables(
-        self, asked: Sequence[str], blocks: Sequence[SurveyedText]
+        self, asked: tuple[str, ...], blocks: Sequence[SurveyedText]
     ) -> AbstractContextManager[TextTables]:
         return version_tables(asked)
 

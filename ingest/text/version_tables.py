@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,20 +17,19 @@ from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA
 from robot_foundry.ingest.kind import Shard
 from robot_foundry.ingest.text.shard_tables import ShardRows, TablesTask
 from robot_foundry.normalization.digest import Digest
-from robot_foundry.runtime.errors import nearest
 
 PERCENTILES = (1, 25, 50, 75, 99)
 
 
 @contextmanager
-def version_tables(asked: Sequence[str]) -> Iterator[TextTables]:
+def version_tables(asked: tuple[str, ...]) -> Iterator[TextTables]:
     yield TextTables(asked)
 
 
 class TextTables:
-    """See `ingest.kind.VersionTables`. `asked` are names of metadata that the spec has."""
+    """See `ingest.kind.VersionTables`. `asked` are the names of metadata that the spec names."""
 
-    def __init__(self, asked: Sequence[str]) -> None:
+    def __init__(self, asked: tuple[str, ...]) -> None:
         self._asked = asked
         self._blocks: dict[int, pa.Table] = {}
         self._types: TypeCounts = {}
@@ -62,18 +61,13 @@ class TextTables:
         lengths, blocks = Digest.merge_all(self._lengths.values()), merged[BLOCKS]
         points = {f"p{point}": round(float(lengths.percentile(point))) for point in PERCENTILES}
         findings = doubts(blocks, 0, 0)
-        names = self._types
-        absent = [
-            f"content.metadata has '{name}', which no document has{nearest(name, names)}"
-            for name in self._asked
-            if name not in names
-        ]
         return {
             MEASURED: {
                 "bytes": pc.sum(blocks["num_bytes"]).as_py(),
                 "characters": {"min": round(lengths.min), **points, "max": round(lengths.max)},
                 "more_metadata": len(self._types) - len(self.schema.metadata),
-                "warnings": [*(f"{finding.message}: {finding.remedy}" for finding in findings), *absent],
+                "absent_metadata": [name for name in self._asked if name not in self._types],
+                "warnings": [f"{finding.message}: {finding.remedy}" for finding in findings],
             }
         }
 
@@ -83,4 +77,7 @@ def warnings_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
     measured = provenance.get(MEASURED, {})
     more = measured.get("more_metadata", 0)
     rare = f"{more:,} rarer names of metadata have no column of their own; SQL finds them in `metadata`"
-    return (*measured.get("warnings", ()), *([rare] if more else []))
+    absent = ", ".join(repr(name) for name in measured.get("absent_metadata", ()))
+    nowhere = f"content.metadata names {absent}, which no document has"
+    told = ((more, rare), (absent, nowhere))
+    return (*measured.get("warnings", ()), *(warning for there, warning in told if there))

@@ -61,6 +61,8 @@ class Export:
         save_file(values, partial / WHOLE, metadata={"format": "pt"})
         for name, text in self.files.items():
             (partial / name).write_text(text, encoding="utf-8")
+        # safetensors lets the owner alone read what it writes.
+        (partial / WHOLE).chmod((partial / LINEAGE).stat().st_mode)
         for name in (WHOLE, *self.files, "."):
             _sync(partial / name)
         kill_point("export-written-not-renamed")

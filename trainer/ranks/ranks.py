@@ -53,7 +53,13 @@ class Ranks:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model as the loop calls it; its gradients become means over ranks."""
-        return model if self.size == 1 else DistributedDataParallel(model)
+        if self.size == 1:
+            return model
+        wrapped = DistributedDataParallel(model)
+        # An object lets go of what it holds in the order in which it got it. Would the reducer be the last to
+        # hold the group, it would wait with the interpreter's lock for a thread that may be waiting for it.
+        vars(wrapped)["held_longest"] = dist.group.WORLD
+        return wrapped
 
     @contextlib.contextmanager
     def grad_sync(self, model: nn.Module, on: bool) -> Iterator[None]:

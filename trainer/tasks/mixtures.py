@@ -142,7 +142,7 @@ def counts_of(opened: OpenMixture, settings: SampleSettings, *, split: str = "tr
 
 def epochs_of(opened: OpenMixture, settings: SampleSettings, samples: int) -> tuple[float, ...]:
     """How often a run of that many samples sees each component."""
-    components = zip(opened.mixture.components, counts_of(opened, settings), strict=True)
+    components = zip(opened.mixture.components, kind_of(opened).counts(opened, settings), strict=True)
     return tuple(float(samples * component.fraction / count) for component, count in components)
 
 
