@@ -30,9 +30,9 @@ MOST_IDS = 1 << 24
 class FastTokenizer:
     """See `tokenizer.Tokenizer`. Pickles as its definition.
 
-    No text is cut or padded, and no name of a special token is looked for in it, whatever the definition says:
-    these are for prompts, and would change a corpus unseen. Unigram, WordPiece and WordLevel, whose vocabulary
-    holds such a name as a word, may still find it; `restores` tells these texts.
+    No text is cut or padded, nor searched for names of special tokens, whatever the definition says: that is
+    for prompts, and would change a corpus unseen. Unigram, WordPiece and WordLevel may still find a name that
+    their vocabulary holds as a word; `restores` tells these texts.
     """
 
     def __init__(self, definition: Mapping[str, Any], *, end: int, start: int, pad: int) -> None:
