@@ -48,6 +48,7 @@ from robot_foundry.shards.tokens.blocks import (
     HASH,
     TokenDocuments,
     block_key,
+    by_band,
     cut,
     page_checksums,
     shard_members,
@@ -65,10 +66,10 @@ def generate(folder: Path, num_documents: int) -> None:
     store, num_shards = Store(folder), max(1, num_documents // DOCUMENTS)
     shard_keys = hexadecimal(rng, num_shards, 32)
     content = shard_content(rng)
-    cuts = list(cut(content, 1 << 20))
+    cuts = list(cut(by_band(content), 1 << 20))
     with (folder / "one.tar").open("wb") as file:
         tar = TarWriter(file)
-        for member, data in shard_members(content, SCHEMA.tokenizer):
+        for member, data in shard_members(by_band(content), SCHEMA.tokenizer):
             tar.add(member, data)
         made = tar.close()
     (folder / "one.index").write_bytes(write_index(made.members))
@@ -134,8 +135,10 @@ def shard_content(rng: np.random.Generator) -> TokenDocuments:
 
 
 def documents_table(blocks: list[tuple[int, TokenDocuments]]) -> pa.Table:
-    docs_D4 = TokenDocuments.joined([block for _, block in blocks]).docs_D4
-    end_D, bytes_D, hash_D, row_D = docs_D4.T
+    end_D, bytes_D, hash_D, row_D = np.concatenate([block.docs_D4 for _, block in blocks]).T
+    num_tokens = [len(block.token_N) for _, block in blocks]
+    before = np.cumsum([0, *num_tokens[:-1]])
+    end_D = end_D + np.repeat(before, [len(block) for _, block in blocks]).astype(np.uint64)
     start_D = np.concatenate([[0], end_D[:-1]]).astype(np.int64)
     sizes = [len(block) for _, block in blocks]
     block_D = np.repeat(np.arange(len(sizes)), sizes)

@@ -194,7 +194,8 @@ def check_flags(names: Sequence[str], flags: Sequence[str]) -> None:
     """UsageError for a name that is none of the flags."""
     for name in names:
         if name not in flags:
-            raise UsageError(f"there is no flag '{name}'{nearest(name, flags)} (flags: {', '.join(flags)})")
+            known = f"flags: {', '.join(flags)}" if flags else "samples of this kind have no flags"
+            raise UsageError(f"there is no flag '{name}'{nearest(name, flags)} ({known})")
 
 
 def all_flags() -> list[str]:

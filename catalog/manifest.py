@@ -41,7 +41,7 @@ _KEYS = (
     *("format", "kind", "dataset", "version_id", "build_id", "schema", "shards", "tables"),
     *("files", "counts", "provenance", "mixture", "quarantined"),
 )
-AGAIN = "run the same foundry-data ingest, remap or mix again"
+AGAIN = "run the same foundry-data ingest, remap, tokenize or mix again"
 _NUMBERED_ANEW = f"delete it, then {AGAIN}: the version gets its number back"
 _NUMBERED = re.compile(r"v([1-9][0-9]*)")
 

@@ -10,8 +10,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version as package_version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from robot_foundry.catalog.kind import Kind as CatalogKind
@@ -149,7 +151,7 @@ def _run(job: _Job, *, dry_run: bool) -> Report:
             listing = list_units(files, job.spec, job.workers, quiet=options.quiet)
         listing = with_texts(listing, shared, reader)
         _check(job, listing)
-        listing = _compared(job, listing)
+        listing = _compared(job, listing, dry_run=dry_run)
         planned = plan(listing.units, job.spec, job.kind.codecs(job.spec))
         if dry_run:
             return _dry_report(job, files, listing, planned, build_id)
@@ -201,11 +203,21 @@ def _check(job: _Job, listing: Listing) -> None:
         raise nothing_written(listing.refused)
 
 
-def _compared(job: _Job, listing: Listing) -> Listing:
-    """The listing with what comparing its units tells, where the kind asks for that."""
+def _compared(job: _Job, listing: Listing, *, dry_run: bool) -> Listing:
+    """The listing with what comparing its units tells, where the kind asks for that.
+
+    What was read for it stays in the cache, also of a dry run, which needs no store to write to, though.
+    """
     if not job.kind.compares(job.spec):
         return listing
-    units = job.kind.compared(listing.units, job.spec, job.store, job.workers, quiet=job.options.quiet)
+    compared = partial(job.kind.compared, listing.units, job.spec, quiet=job.options.quiet)
+    try:
+        units = compared(job.store, job.workers)
+    except OSError:
+        if not dry_run:
+            raise
+        with TemporaryDirectory(prefix="robot-foundry-") as folder:
+            units = compared(as_store(folder), Workers())
     return replace(listing, units=tuple(units))
 
 

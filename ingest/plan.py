@@ -72,21 +72,23 @@ def named(members: Sequence[Unit], spec: SourceSpec, codecs: dict[str, str]) -> 
 
 def _groups(units: Sequence[Unit], target_bytes: int, is_cut: Callable[[Unit], bool]) -> Iterator[list[Unit]]:
     group: list[Unit] = []
+    num_bytes = 0
     for unit in units:
         if is_cut(unit):
             if group:
                 yield group
             yield [unit]
-            group = []
+            group, num_bytes = [], 0
             continue
         if group and group[-1].file.path != unit.file.path and not (unit.alone and group[-1].alone):
             yield group
-            group = []
+            group, num_bytes = [], 0
         group.append(unit)
-        is_full = sum(member.num_bytes for member in group) >= LARGEST * target_bytes
+        num_bytes += unit.num_bytes
+        is_full = num_bytes >= LARGEST * target_bytes
         if is_full or key("shard-boundary", unit.key) < unit.num_bytes / target_bytes * 2.0**64:
             yield group
-            group = []
+            group, num_bytes = [], 0
     if group:
         yield group
 

@@ -60,7 +60,7 @@ class Report:
             "discovered": self.discovered,
             "written": self.written,
             "quarantined": [entry.to_json() for entry in self.refused],
-            **{name: self.counts.get(name, 0) for name in self.holds.left_out},
+            **{name: self.counts[name] for name in self.holds.left_out if name in self.counts},
             "shards_written": self.shards_written,
             "shards_reused": self.shards_reused,
             "noop": self.noop,

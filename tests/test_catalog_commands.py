@@ -298,6 +298,7 @@ def test_mix(shell: Shell, store: Store) -> None:
     result = shell.json("mix", "--weights", "sim=0.6,real=0.4")
     mixture = as_mixture(store, {"sim": 0.6, "real": 0.4})
     assert result["id"] == mixture.mixture.id and result["version"] is None
+    assert shell.json("mix", "--weights", "sim=0.6", "--weights", "real=0.4")["id"] == result["id"]
     samples = {c["name"]: c["num_samples"] for c in result["mixture"]["components"]}
     assert result["epochs"]["sim"] == pytest.approx(0.6e6 / samples["sim"])
     joint = next(d for d in result["dims"]["state"] if d["name"] == "ur5:right.joint_position.0")

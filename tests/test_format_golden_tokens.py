@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robot_foundry.shards.tokens.blocks import TokenDocuments, shard_members, token_dtype
+from robot_foundry.shards.tokens.blocks import TokenDocuments, by_band, shard_members, token_dtype
 from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 
 # Hashes at the bounds of bands: of the first, a thousandth of 2⁶⁴, the two at its sides.
@@ -30,7 +30,7 @@ def members() -> dict[str, bytes]:
         row_D=np.arange(len(DOCUMENTS)),
         inexact_D=np.zeros(len(DOCUMENTS), bool),
     )
-    return dict(shard_members(documents, tokenizer.id, block_tokens=4))
+    return dict(shard_members(by_band(documents), tokenizer.id, block_tokens=4))
 
 
 def arrays(end: str) -> list[list]:

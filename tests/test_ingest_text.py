@@ -275,6 +275,7 @@ def test_the_command_tells_of_documents_duplicates_and_dry_runs(source, tmp_path
         "metadata: good (boolean), language (string), n (integer), score (number), tags (json)"
         in shown.stdout
     )
+    assert "duplicates: 12 documents are left out" in shown.stdout
     assert "refused by their headers; their documents are counted when they are read" in shown.stdout
     assert not (tmp_path / "shards").exists() and not (tmp_path / "datasets").exists()
     shown = CliRunner().invoke(command, given)
@@ -285,3 +286,11 @@ def test_the_command_tells_of_documents_duplicates_and_dry_runs(source, tmp_path
     assert "  a.jsonl#42, 46: its 'text' is null (2 units)" in shown.stderr
     with pytest.raises(FoundryError, match="web@v1 holds characters, and only a robot dataset has a mapping"):
         remap("web", {}, store=tmp_path)
+
+
+def test_a_dry_run_needs_no_store_to_write_to(source, tmp_path):
+    (tmp_path / "store").write_text("a file, in which no folder can be made")
+    given = ["text", str(source), "--as", "web", "--store", str(tmp_path / "store"), "--dry-run"]
+    shown = CliRunner().invoke(command, given)
+    assert shown.exit_code == 0, shown.output
+    assert "duplicates: 12 documents are left out" in shown.stdout

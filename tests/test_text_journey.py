@@ -83,6 +83,10 @@ def test_sql_reads_documents_and_what_was_left_out(made: Path, shell: Shell) -> 
     both = rows('SELECT a.n FROM documents_web a JOIN "documents_web@v1" b USING (n) WHERE b.score > 15')
     assert sorted(row["n"] for row in both) == [d["n"] for d in DOCUMENTS if d["score"] > 15]
     [left] = rows("SELECT unit, reason, count FROM quarantine WHERE dataset = 'web'")
+    assert rows("SELECT sum(n) AS n FROM documents_web") == [{"n": sum(d["n"] for d in DOCUMENTS)}]
+    code, _, hint = shell(made, "tokenizer", "train", "web", "--vocab", "300", "--where", "language = 'none'")
+    [query] = re.findall("foundry-data query '(.*)' shows what conditions can be on", hint)
+    assert code == 1 and len(rows(query)) == 9
     assert left == {"unit": "a.jsonl#62, 63", "reason": "its 'text' is null", "count": 2}
     [version] = rows("SELECT discovered, quarantined, duplicates FROM versions WHERE dataset = 'web'")
     assert version == {"discovered": 93, "quarantined": 2, "duplicates": 1}

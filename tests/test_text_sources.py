@@ -299,10 +299,11 @@ def test_an_empty_file_of_lines_holds_nothing(tmp_path):
 
 def test_which_files_of_a_folder_are_taken():
     taken = "a.jsonl b/a.NDJSON a.json.gz x_processed.jsonl.zstd a.txt a.md a.rst.txt a.tar a.tgz a.tar.gz"
-    others = "a.zip a.gz a.zst .a.txt b/._a.jsonl a.html a.py README a.jsonl.xz a.parquet.crc"
+    others = "a.zip a.gz a.zst a.html a.py README a.jsonl.xz a.parquet.crc"
+    hidden = ".a.txt b/._a.jsonl .git/a.txt b/.venv/c/a.md"
     claims = Text().claims
-    assert all(claims(name) for name in [*taken.split(), "a.parquet"])
-    assert not any(claims(name) for name in others.split())
+    assert all(claims(name) for name in [*taken.split(), "a.parquet", "./b/a.txt"])
+    assert not any(claims(name) for name in f"{others} {hidden}".split())
 
 
 def test_keys_are_short_unlike_and_made_of_the_name(tmp_path):

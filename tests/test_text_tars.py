@@ -146,6 +146,7 @@ def test_what_is_no_text_is_told_and_nothing_else_is_lost(tmp_path):
         add("hard.txt", type=tarfile.LNKTYPE, linkname="a.txt")
         add("pipe.txt", type=tarfile.FIFOTYPE)
         add("._a.txt", b"of a Mac")
+        add("./.git/a.txt", b"of git")
         add("a.jpg", b"picture")
         add("inner.tar", tar_of([("x.txt", b"words")]))
         add("README", b"words")
@@ -168,7 +169,8 @@ def test_what_is_no_text_is_told_and_nothing_else_is_lost(tmp_path):
         ("link.txt", "it is a symbolic link"),
         ("hard.txt", "it is a hard link"),
         ("pipe.txt", "it is a FIFO"),
-        ("._a.txt", "it is a hidden file"),
+        ("._a.txt", "its name, or that of a folder"),
+        ("./.git/a.txt", "its name, or that of a folder"),
         ("a.jpg", "no text is read of a .jpg"),
         ("inner.tar", "no text is read of a .tar"),
         ("README", "its name has no ending"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import google_crc32c
@@ -18,7 +19,8 @@ from robot_foundry.shards.index import index_of_tar
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.tar import TarWriter
 from robot_foundry.shards.tokens import blocks
-from robot_foundry.shards.tokens.blocks import BANDS, BYTES, HASH, PAGE_BYTES, ROW, TokenDocuments
+from robot_foundry.shards.tokens.blocks import BANDS, BYTES, HASH, PAGE_BYTES, ROW, TokenDocuments, by_band
+from robot_foundry.shards.tokens.spooled import SpooledDocuments
 
 END_TOKEN = 9
 hashes = st.one_of(
@@ -46,7 +48,7 @@ def documents(lengths: list[int], hashed: list[int], *, dtype: str = "<u2") -> T
 @given(st.lists(st.tuples(st.integers(0, 12), hashes), min_size=1, max_size=40), st.integers(1, 30))
 def test_every_document_is_in_one_block_of_its_band(entries: list[tuple[int, int]], size: int) -> None:
     lengths, hashed = map(list, zip(*entries, strict=True))
-    made = list(blocks.cut(documents(lengths, hashed), size))
+    made = list(blocks.cut(by_band(documents(lengths, hashed)), size))
     seen, order = [], []
     for band, block in made:
         assert set(blocks.bands(block.docs_D4[:, HASH]).tolist()) == {band}
@@ -83,18 +85,32 @@ def test_bands_are_those_of_splits(hashed: list[int]) -> None:
         assert ((end_E > begin_E)[:-1] == (band_D <= number)).all()
 
 
-def test_parts_join_in_order() -> None:
-    whole = documents([3, 0, 5, 2], [4, 3, 2, 1])
-    parts = [whole.slice(0, 1), whole.slice(1, 3), whole.slice(3, 4)]
-    joined = TokenDocuments.joined(parts)
-    assert (joined.token_N == whole.token_N).all() and (joined.docs_D4 == whole.docs_D4).all()
-    assert (joined.inexact_D == whole.inexact_D).all()
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 12), hashes), min_size=1, max_size=40),
+    st.lists(st.integers(1, 40), max_size=5),
+    st.sampled_from([0, 30, 100, 1 << 20]),
+)
+def test_documents_in_parts_are_those_of_the_whole(
+    entries: list[tuple[int, int]], cuts: list[int], memory_bytes: int
+) -> None:
+    lengths, hashed = map(list, zip(*entries, strict=True))
+    whole = documents(lengths, hashed)
+    bounds = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
+    with SpooledDocuments(memory_bytes) as spooled:
+        for first, stop in pairwise(bounds):
+            spooled.add(whole.slice(first, stop))
+        assert len(spooled) == len(whole)
+        for (number, band), (expected, of_whole) in zip(spooled.by_band(), by_band(whole), strict=True):
+            assert number == expected and band.token_N.dtype == of_whole.token_N.dtype
+            assert (band.token_N == of_whole.token_N).all() and (band.docs_D4 == of_whole.docs_D4).all()
+            assert (band.inexact_D == of_whole.inexact_D).all()
 
 
 def shard(folder: Path, made: TokenDocuments, size: int = 20_000) -> ShardReader:
     sink = io.BytesIO()
     tar = TarWriter(sink)
-    for name, data in blocks.shard_members(made, "0" * 32, block_tokens=size):
+    for name, data in blocks.shard_members(by_band(made), "0" * 32, block_tokens=size):
         tar.add(name, data)
     tar.close()
     (folder / "x.tar").write_bytes(sink.getvalue())
@@ -105,7 +121,7 @@ def shard(folder: Path, made: TokenDocuments, size: int = 20_000) -> ShardReader
 def test_a_shard_gives_back_its_blocks(tmp_path: Path, dtype: str) -> None:
     made = documents([7_000] * 12, [2**63] * 9 + [5] * 3, dtype=dtype)
     read = shard(tmp_path, made)
-    expected = list(blocks.cut(made, 20_000))
+    expected = list(blocks.cut(by_band(made), 20_000))
     assert blocks.block_keys(read) == [f"block-{i:06d}" for i in range(len(expected))]
     assert len(expected) == 4
     for key, (band, block) in zip(blocks.block_keys(read), expected, strict=True):
@@ -136,7 +152,7 @@ def test_a_block_that_is_not_what_it_says_is_refused(tmp_path: Path) -> None:
     ):
         sink = io.BytesIO()
         tar = TarWriter(sink)
-        for member, content in blocks.shard_members(made, "0" * 32):
+        for member, content in blocks.shard_members(by_band(made), "0" * 32):
             tar.add(member, data if member == name else content)
         tar.close()
         (tmp_path / "x.tar").write_bytes(sink.getvalue())

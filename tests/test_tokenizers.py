@@ -417,6 +417,14 @@ def test_files_that_are_no_tokenizers_are_refused(tmp_path: Path, gpt2_like: Pat
         (tmp_path / "tokenizer.json").write_bytes(wrong)
         with pytest.raises(FoundryError, match=reason):
             read(tmp_path)
+    damaged = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    write(tmp_path, {**definition, "normalizer": damaged})
+    with pytest.raises(FoundryError, match="'tokenizers' reads"):
+        read(tmp_path)
+    vast = {**definition["model"]["vocab"], "far": 2**32 - 1}
+    write(tmp_path, {**definition, "model": {**definition["model"], "vocab": vast}})
+    with pytest.raises(FoundryError, match="has the id 4,294,967,295, more than 16,777,216 are not read"):
+        read(tmp_path)
     gap = {**definition["added_tokens"][-1], "id": 9_999, "content": "<far>"}
     write(tmp_path, {**definition, "added_tokens": [*definition["added_tokens"], gap]})
     with pytest.raises(FoundryError, match="'<far>' has the id 9999 in the file"):

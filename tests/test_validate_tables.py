@@ -196,12 +196,12 @@ def test_what_is_said_mends_what_any_command_made(made, store, made_by, damaged)
     if damaged == "reference":
         with pytest.raises(FoundryError, match="is damaged") as refused:
             resolve(Store(store), ref)
-        assert "ingest, remap or mix" in str(refused.value.hint)
+        assert "ingest, remap, tokenize or mix" in str(refused.value.hint)
         path.unlink()
     else:
         remedy = found(store, ref)[0].remedy
         known = {"ingest": "same foundry-data ingest again", "remap": "remap", "mix": "same foundry-data mix"}
-        assert ("ingest, remap or mix" if damaged == "manifest" else known[made_by]) in remedy
+        assert ("ingest, remap, tokenize or mix" if damaged == "manifest" else known[made_by]) in remedy
         for gone in re.findall(r"/\S+?(?=,? )", remedy.partition(", then")[0] + " "):
             shutil.rmtree(gone) if Path(gone).is_dir() else Path(gone).unlink()
     ingest("robomimic", made / "source", store=store, name="reach")

@@ -24,7 +24,11 @@ HAS, LACKS = "x", "."
 
 @click.command()
 @click.option(
-    "--weights", required=True, metavar="REF=W,…", help="Shares, exact: sim=0.6,real=0.4 or sim=3,real@v2=2."
+    "--weights",
+    required=True,
+    multiple=True,
+    metavar="REF=W,…",
+    help="Shares, exact: sim=0.6,real=0.4 or sim=3,real@v2=2; may be repeated.",
 )
 @click.option("--as", "name", metavar="NAME", help="Store the mixture as the next version of NAME.")
 @click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True, help="Rows to use.")
@@ -59,7 +63,7 @@ HAS, LACKS = "x", "."
 @store_option
 @json_option
 def command(
-    weights: str,
+    weights: tuple[str, ...],
     name: str | None,
     split: str,
     val_fraction: str,
@@ -81,7 +85,7 @@ def command(
         raise UsageError("a pointer names a stored mixture", hint="add --as NAME")
     if name is not None:
         check_name(name, "name")
-    shares = parse_weights(weights)
+    shares = parse_weights(",".join(weights))
     opened = make_mixture(
         Store(store),
         shares,

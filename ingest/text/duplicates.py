@@ -37,7 +37,8 @@ HASH_BYTES, COUNT_BYTES, CRC_BYTES = 16, 8, 4
 MOST_AT_ONCE = 1 << 22
 READ_BYTES = 1 << 24
 _RECORD = np.dtype([("half_2", "<u8", 2), ("ordinal", "<u8")])
-_UNIT_NUMBER = "<u4"
+# Of a document in its unit, as `Unit.dropped` has it.
+NUMBER = np.dtype("<u4")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def without_duplicates(
     end_U = np.cumsum(count_U)
     of_units = np.split(ordinal_D, np.searchsorted(ordinal_D, end_U)[:-1])
     dropped = (
-        (of_unit_D - start).astype(_UNIT_NUMBER).tobytes()
+        (of_unit_D - start).astype(NUMBER).tobytes()
         for of_unit_D, start in zip(of_units, end_U - count_U, strict=True)
     )
     return [[replace(unit, dropped=next(dropped)) for unit in group] for group in groups], len(ordinal_D)

@@ -9,6 +9,7 @@ import numpy as np
 from robot_foundry.ingest.sources import Data, Unit
 from robot_foundry.ingest.sources.text.text import documents
 from robot_foundry.ingest.sources.text.unusable import Unusable
+from robot_foundry.ingest.text.duplicates import NUMBER
 from robot_foundry.ingest.text.spec import TextContent
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.text.blocks import (
@@ -28,7 +29,7 @@ OTHER_REASONS = "it cannot be taken for one of many reasons"
 def write_unit(unit: Unit, content: TextContent, add: Callable[[str, Data], None]) -> None:
     """Read the unit and add the members of its blocks in their order; memory holds one block."""
     blocks, left_out = _Blocks(unit, content.block_bytes, add), _LeftOut()
-    dropped = iter(np.frombuffer(unit.dropped, "<u4").tolist())
+    dropped = iter(np.frombuffer(unit.dropped, NUMBER).tolist())
     upcoming = next(dropped, None)
     for number, document in enumerate(_usable(unit, content, left_out)):
         if number == upcoming:

@@ -10,6 +10,7 @@ from robot_foundry.catalog.text.schema import TextSchema, counted_types, schema_
 from robot_foundry.ingest.kind import Preview
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.ingest.sources.text.text import documents
+from robot_foundry.ingest.text.duplicates import NUMBER
 from robot_foundry.ingest.text.spec import TextSpec
 from robot_foundry.shards.text.blocks import Document
 
@@ -24,7 +25,7 @@ def preview(spec: TextSpec, units: Sequence[Unit], source_bytes: int) -> Preview
         found = _sample(spec, unit, refused)
         if found:
             schema = schema_from(counted_types(document.metadata for document in found))
-            lines, warnings = _lines(found, schema), tuple(refused[:1])
+            lines, warnings = _lines(found, schema, _duplicates(spec, units)), tuple(refused[:1])
             return Preview(KIND, None, None, source_bytes, planned, schema, unit.name, lines, warnings)
     lines = ("no document could be read, so what they hold is not known",)
     return Preview(KIND, None, None, source_bytes, planned, None, None, lines, tuple(refused[:1]))
@@ -42,8 +43,16 @@ def _sample(spec: TextSpec, unit: Unit, refused: list[str]) -> list[Document]:
     return found
 
 
-def _lines(found: Sequence[Document], schema: TextSchema) -> tuple[str, ...]:
-    """How the first document begins, how long they are, and their metadata."""
+def _duplicates(spec: TextSpec, units: Sequence[Unit]) -> tuple[str, ...]:
+    """How many documents are left out of the units, where they were compared."""
+    if not spec.content.deduplicate:
+        return ()
+    count = sum(len(unit.dropped) for unit in units) // NUMBER.itemsize
+    return (f"duplicates: {count:,} documents are left out",)
+
+
+def _lines(found: Sequence[Document], schema: TextSchema, more: Sequence[str]) -> tuple[str, ...]:
+    """How the first document begins, how long they are, their metadata, and `more`."""
     text = found[0].text
     begin = repr(text[:MOST_SHOWN]) + (" …" if len(text) > MOST_SHOWN else "")
     characters = sum(len(document.text) for document in found) // len(found)
@@ -52,4 +61,5 @@ def _lines(found: Sequence[Document], schema: TextSchema) -> tuple[str, ...]:
         f"the first begins: {begin}",
         f"characters a document: {characters:,} in the mean of the first {len(found)}",
         f"metadata: {metadata or 'none'}",
+        *more,
     )

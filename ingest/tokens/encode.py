@@ -20,6 +20,7 @@ from robot_foundry.runtime.in_order import in_order
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.text import blocks as text
 from robot_foundry.shards.tokens.blocks import TokenDocuments
+from robot_foundry.shards.tokens.spooled import SpooledDocuments
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
 # Of text that is encoded in one go: what the tokenizer holds of it meanwhile is a hundred times as large.
@@ -30,10 +31,10 @@ AT_ONCE = 2
 
 def encode_shards(
     shards: Iterable[ShardReader], tokenizer: Tokenizer, *, at_once: int = AT_ONCE
-) -> Iterator[TokenDocuments]:
+) -> Iterator[SpooledDocuments]:
     """All documents of each shard of text, in its order. CorruptData where one is damaged.
 
-    While the last of a shard are encoded, the next one is read.
+    Whoever takes them closes them. While the last of a shard are encoded, the next one is read.
     """
     encode = (
         (number, partial(_encoded, tokenizer, batch))
@@ -42,7 +43,10 @@ def encode_shards(
     )
     with ThreadPoolExecutor(at_once) as pool:
         for _, parts in groupby(in_order(pool, encode, at_once), key=itemgetter(0)):
-            yield TokenDocuments.joined([documents for _, documents in parts])
+            of_shard = SpooledDocuments()
+            for _, documents in parts:
+                of_shard.add(documents)
+            yield of_shard
 
 
 def encode_first(shard: ShardReader, tokenizer: Tokenizer) -> TokenDocuments:

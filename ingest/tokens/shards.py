@@ -19,7 +19,8 @@ from robot_foundry.runtime.in_order import in_order
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.reader import ShardReader
-from robot_foundry.shards.tokens.blocks import TokenDocuments, shard_members
+from robot_foundry.shards.tokens.blocks import shard_members
+from robot_foundry.shards.tokens.spooled import SpooledDocuments
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
 # Shards that are on their way to the disk while the next one is encoded.
@@ -79,14 +80,14 @@ def _existing(task: ShardTask) -> Shard:
     return cached or survey(KIND, task.store, task.dataset, task.shard_key)
 
 
-def _written(task: ShardTask, documents: TokenDocuments, tokenizer_id: str) -> Shard:
+def _written(task: ShardTask, documents: SpooledDocuments, tokenizer_id: str) -> Shard:
     if len(documents) != task.num_documents:
         raise CorruptData(
             f"the shard {task.text_key} of {task.text_dataset} has {len(documents):,} documents, its version "
             f"says {task.num_documents:,}"
         )
-    with new_tar(task.store, task.dataset, task.shard_key) as tar:
-        for name, data in shard_members(documents, tokenizer_id):
+    with documents, new_tar(task.store, task.dataset, task.shard_key) as tar:
+        for name, data in shard_members(documents.by_band(), tokenizer_id):
             tar.add(name, data)
     shard = replace(survey(KIND, task.store, task.dataset, task.shard_key), reused=False)
     cache_survey(KIND, task.store, shard)

@@ -16,7 +16,7 @@ Legend: N tokens, D documents, P pages.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 
@@ -103,20 +103,6 @@ class TokenDocuments:
         columns = [column.astype(np.uint64) for column in (end_D, bytes_D, hash_D, row_D)]
         return cls(token_N, np.stack(columns, 1), inexact_D)
 
-    @classmethod
-    def joined(cls, parts: Sequence[TokenDocuments]) -> TokenDocuments:
-        """All documents of one part or more, in order."""
-        docs = [part.docs_D4.copy() for part in parts]
-        start = 0
-        for part, docs_D4 in zip(parts, docs, strict=True):
-            docs_D4[:, END] += np.uint64(start)
-            start += len(part.token_N)
-        return cls(
-            np.concatenate([part.token_N for part in parts]),
-            np.concatenate(docs),
-            np.concatenate([part.inexact_D for part in parts]),
-        )
-
     def __len__(self) -> int:
         return len(self.docs_D4)
 
@@ -160,18 +146,25 @@ def block_key(number: int) -> str:
 
 
 def shard_members(
-    documents: TokenDocuments, tokenizer: str, *, block_tokens: int = BLOCK_TOKENS
+    bands: Iterable[tuple[int, TokenDocuments]], tokenizer: str, *, block_tokens: int = BLOCK_TOKENS
 ) -> Iterator[tuple[str, bytes]]:
-    """The members of a shard of these documents, in the order of the tar."""
-    for number, (band, block) in enumerate(cut(documents, block_tokens)):
+    """The members of a shard of the documents of these bands, in the order of the tar."""
+    for number, (band, block) in enumerate(cut(bands, block_tokens)):
         yield from block_members(block_key(number), band, block, tokenizer)
 
 
-def cut(documents: TokenDocuments, block_tokens: int) -> Iterator[tuple[int, TokenDocuments]]:
-    """Blocks with their bands: documents sorted by band, those of a band cut at `block_tokens` or more."""
+def by_band(documents: TokenDocuments) -> Iterator[tuple[int, TokenDocuments]]:
+    """The bands that the documents are in, ascending, each with its documents in order."""
     band_D = bands(documents.docs_D4[:, HASH])
     for band in np.unique(band_D).tolist():
-        of_band = documents.take(band_D == band)
+        yield band, documents.take(band_D == band)
+
+
+def cut(
+    bands: Iterable[tuple[int, TokenDocuments]], block_tokens: int
+) -> Iterator[tuple[int, TokenDocuments]]:
+    """Blocks with their bands: the documents of each band cut at `block_tokens` or more."""
+    for band, of_band in bands:
         end_D = of_band.docs_D4[:, END].astype(np.int64)
         first = begin = 0
         while end_D[-1] - begin >= 2 * block_tokens:

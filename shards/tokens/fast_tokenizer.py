@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 TYPE = "tokenizers"
 # Characters of a text that is encoded in parts, where that gives the same.
 LONG = 1 << 20
+# What a fault in a library written in Rust is raised as.
+PANIC = "PanicException"
+# Ids of a tokenizer, gaps between them included: what claims more is no vocabulary.
+MOST_IDS = 1 << 24
 
 
 class FastTokenizer:
     """See `tokenizer.Tokenizer`. Pickles as its definition.
 
-    No text is cut or padded, and none becomes a special token, whatever the definition says: these are for
-    prompts, and would change a corpus unseen.
+    No text is cut or padded, nor searched for names of special tokens, whatever the definition says: that is
+    for prompts, and would change a corpus unseen. Unigram, WordPiece and WordLevel may still find a name that
+    their vocabulary holds as a word; `restores` tells these texts.
     """
 
     def __init__(self, definition: Mapping[str, Any], *, end: int, start: int, pad: int) -> None:
@@ -41,6 +46,10 @@ class FastTokenizer:
         self.end, self.start, self.pad = end, start, pad
         ids = self._engine.get_vocab(with_added_tokens=True).values()
         self.size = max(ids, default=-1) + 1
+        if self.size > MOST_IDS:  # rows of a model, and of tables here
+            raise FoundryError(
+                f"the tokenizer has the id {self.size - 1:,}, more than {MOST_IDS:,} are not read"
+            )
         for token in self._definition["added_tokens"]:
             number = self._engine.token_to_id(token["content"])
             if number != token["id"]:  # the library numbers them as they come, behind the vocabulary
@@ -156,7 +165,9 @@ def _engine(definition: Mapping[str, Any]) -> Engine:
 
     try:
         engine = Tokenizer.from_str(json.dumps(definition))
-    except Exception as error:  # the library raises plain Exceptions
+    except BaseException as error:  # the library raises plain Exceptions, and panics that are not even those
+        if not (isinstance(error, Exception) or type(error).__name__ == PANIC):
+            raise
         raise FoundryError(f"it is no tokenizer.json that 'tokenizers' reads: {error}") from error
     engine.encode_special_tokens = True
     return engine

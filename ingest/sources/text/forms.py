@@ -21,7 +21,10 @@ _COMPRESSED = (".gz", ".zst", ".zstd")
 
 @dataclass(frozen=True)
 class Name:
-    """The parts of a path: `suffix` in lower case and without the dot, not that of a compression."""
+    """The parts of a path: `suffix` in lower case and without the dot, not that of a compression.
+
+    It is hidden if the name of the file, or of a folder on the way to it, begins with a dot.
+    """
 
     stem: str
     suffix: str
@@ -33,8 +36,9 @@ class Name:
         folder, slash, name = path.rpartition("/")
         ending = next((ending for ending in _COMPRESSED if name.lower().endswith(ending)), "")
         inner = name[: len(name) - len(ending)]
+        is_hidden = any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
         stem, _, suffix = inner.rpartition(".") if "." in inner else (inner, "", "")
-        return cls(f"{folder}{slash}{stem}", suffix.lower(), bool(ending), name.startswith("."))
+        return cls(f"{folder}{slash}{stem}", suffix.lower(), bool(ending), is_hidden)
 
     @property
     def container(self) -> str | None:

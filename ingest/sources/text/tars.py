@@ -74,7 +74,7 @@ class _Sample:
 
 def _why_unread(name: Name) -> str | None:
     if name.is_hidden:
-        return "it is a hidden file"
+        return "its name, or that of a folder around it, begins with a dot"
     if name.container in (PLAIN, JSON_LINES) or (name.is_compressed and not name.suffix):
         return None
     return f"no text is read of a .{name.suffix}" if name.suffix else "its name has no ending"

@@ -26,7 +26,7 @@ from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.shards.index import write_index
 from robot_foundry.shards.tar import TarWriter
 from robot_foundry.shards.text.blocks import document_hash
-from robot_foundry.shards.tokens.blocks import BLOCK_TOKENS, TokenDocuments, shard_members
+from robot_foundry.shards.tokens.blocks import BLOCK_TOKENS, TokenDocuments, by_band, shard_members
 from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 from robot_foundry.shards.tokens.tokenizer import END, PAD, SPECIALS, Tokenizer
 
@@ -139,7 +139,7 @@ def _write_shard(
 ) -> ShardEntry:
     with store.storage.writer(store.shard_tar(name, key)) as file:
         tar = TarWriter(file)
-        for member, data in shard_members(encoded, tokenizer, block_tokens=block_tokens):
+        for member, data in shard_members(by_band(encoded), tokenizer, block_tokens=block_tokens):
             tar.add(member, data)
         summary = tar.close()
     store.storage.write(store.shard_index(name, key), write_index(summary.members))
