@@ -1,4 +1,4 @@
-"""Keys that a configuration got later: what names a run is as it was before, as long as they are at defaults."""
+"""Keys that a configuration got later: they do not name a run that leaves them at their defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def later(default: T) -> T:
 
 
 def without_later(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """Those of a resolved configuration's `values`, some of which may be gone, without later keys at defaults."""
+    """Some or all `values` of a configuration as it is resolved, without later keys at their defaults."""
     kept: dict[str, Any] = {}
     for item in fields(config):
         here = getattr(config, item.name)
