@@ -115,8 +115,23 @@ def test_what_is_no_language_model_is_not_sampled(
     trainer_runs.run(robots, tmp_path / "policy", "run.steps=1")
     _, told = said(capsys, "sample", str(tmp_path / "policy"), PROMPT, code=1)
     assert "step-00000001 is no checkpoint of a language model" in told
-    _, told = said(capsys, "sample", str(trained), PROMPT, "--top-p", "0", code=2)
-    assert "top-p" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((PROMPT, "--top-p", "0"), "top-p"),
+        ((PROMPT, "--temperature", "nan"), "temperature"),
+        ((PROMPT, "--device", "gpu"), "'gpu' is none of cpu, cuda, cuda:0"),
+        ((PROMPT, "--device", "cuda:999"), "'cuda:999' is not there"),
+        (("half \udce6",), "PROMPT has bytes that are not UTF-8"),
+    ],
+)
+def test_what_a_sample_cannot_be_is_a_mistake_in_the_command(
+    arguments: tuple[str, ...], why: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, told = said(capsys, "sample", str(trained), *arguments, code=2)
+    assert why in told and "unexpected" not in told
 
 
 BPE = bpe.train(["the red arm sees the red cube", "grüße und 日本語"], 300)

@@ -162,6 +162,13 @@ def test_a_gpu_with_more_memory_takes_more_at_a_time(capsys: Any) -> None:
     assert [row["ddp_fits"] for row in small] > [row["ddp_fits"] for row in large]
 
 
+def test_a_gpu_has_a_finite_memory(capsys: Any) -> None:
+    for memory in ("nan", "inf"):
+        arguments = ["describe", "llm_tiny", "--gpu-memory", memory]
+        assert run(foundry_train.group, foundry_train.PROGRAM, arguments) == 2
+        assert "must be a finite number of GB" in capsys.readouterr().err
+
+
 def test_what_no_task_reads_is_refused_with_the_nearest_key(capsys: Any) -> None:
     for recipe, wrong, near in (
         ("llm_tiny", "model.tide=false", "tied"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robot_foundry.cli.options import dry_run_option, json_option
+from robot_foundry.cli.options import device_option, dry_run_option, json_option
 from robot_foundry.cli.output import emit
 from robot_foundry.evaluation.worlds.registry import WORLDS, get_world
 from robot_foundry.runtime.errors import UsageError
@@ -36,7 +36,7 @@ from robot_foundry.runtime.errors import UsageError
     "--dataset",
     help="The dataset whose statistics and dims the policy uses. [default: that of the same embodiment]",
 )
-@click.option("--device", default="cpu", show_default=True)
+@device_option
 @click.option(
     "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0 is inline."
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ def command(arguments: tuple[str, ...], gpu_memory: float, as_json: bool) -> Non
     that of DDP, which is how runs train, and what it would be fully sharded.
     """
     recipe, overrides = split_arguments(arguments)
+    if not math.isfinite(gpu_memory):
+        raise UsageError(f"--gpu-memory must be a finite number of GB, not {gpu_memory}")
     if recipe is None:
         recipe = "llm_tiny"
         note(f"recipe: {recipe} (packaged)")
