@@ -88,14 +88,16 @@ def _token_text(tokens: Tokens) -> str:
 
 
 def _memory_text(cost: RunCost, gpu_bytes: int) -> str:
-    if not cost.memory:
-        return f"no number of GPUs divides {cost.global_batch:,} samples in {cost.accumulate} microbatches"
     headers = ["GPUs", "samples at a time", "DDP", "fully sharded"]
-    rows = [[row.gpus, row.rows, size(row.ddp), size(row.sharded)] for row in cost.memory]
+    rows = [[row.gpus, row.rows or "-", size(row.ddp), size(row.sharded)] for row in cost.memory]
     if cost.tokens is None:
         return table(headers, rows)
     fits = f"run.accumulate for {size(gpu_bytes)}"
     headers += ["activations", f"{fits}: DDP", "fully sharded"]
     for row, of in zip(rows, cost.memory, strict=True):
-        row += [size(of.activations or 0), of.ddp_fits or "-", of.sharded_fits or "-"]
+        row += [
+            "-" if of.activations is None else size(of.activations),
+            of.ddp_fits or "-",
+            of.sharded_fits or "-",
+        ]
     return table(headers, rows)
