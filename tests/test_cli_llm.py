@@ -82,6 +82,18 @@ def test_what_it_cannot_train_on_is_said_with_what_to_do(
     assert "did you mean 'llm_tiny'" in told
 
 
+def test_a_folder_that_cannot_be_made_is_named(
+    store: Store, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    settings = [*TINY, "data.mix=tales", f"run.dir={file}", "--store", store.url]
+    _, told = said(capsys, "llm", *settings, code=1)
+    assert f"File exists: {file}" in told and "give a folder, not a file" in told
+    _, told = said(capsys, "export", str(trained), str(tmp_path / ("x" * 300)), code=1)
+    assert "File name too long" in told and "give a shorter name" in told
+
+
 def test_a_sample_begins_with_its_prompt_and_depends_on_its_arguments_alone(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
