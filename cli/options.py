@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
 import click
-
-DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 store_option = click.option(
     "--store",
@@ -16,23 +12,6 @@ store_option = click.option(
     show_default=True,
     metavar="FOLDER|URL",
     help="Where datasets live.",
-)
-
-
-def _device(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    if DEVICE.fullmatch(value) is None:
-        raise click.BadParameter(f"'{value}' is none of cpu, cuda, cuda:0, cuda:1, …")
-    if value != "cpu":
-        import torch
-
-        there = torch.cuda.device_count()
-        if int(value.partition(":")[2] or 0) >= there:
-            raise click.BadParameter(f"'{value}' is not there: this machine has {there} CUDA devices")
-    return value
-
-
-device_option = click.option(
-    "--device", default="cpu", show_default=True, metavar="cpu|cuda[:N]", callback=_device
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from robot_foundry.cli.options import device_option, json_option
+from robot_foundry.cli.devices import device_option
+from robot_foundry.cli.options import json_option
 from robot_foundry.cli.output import emit, note, table
 
 COLUMNS = ("position_mm", "rotation_deg", "gripper", "joint_rad", "joint_m")

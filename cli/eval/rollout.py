@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from robot_foundry.cli.options import device_option, dry_run_option, json_option
+from robot_foundry.cli.devices import device_option
+from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import emit
 from robot_foundry.evaluation.worlds.registry import WORLDS, get_world
 from robot_foundry.runtime.errors import UsageError

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from robot_foundry.cli.options import device_option, json_option
+from robot_foundry.cli.devices import device_option
+from robot_foundry.cli.options import json_option
 from robot_foundry.cli.output import emit, note
 from robot_foundry.runtime.errors import UsageError
 
