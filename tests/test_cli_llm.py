@@ -82,6 +82,18 @@ def test_what_it_cannot_train_on_is_said_with_what_to_do(
     assert "did you mean 'llm_tiny'" in told
 
 
+def test_a_folder_that_cannot_be_made_is_named(
+    store: Store, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    settings = [*TINY, "data.mix=tales", f"run.dir={file}", "--store", store.url]
+    _, told = said(capsys, "llm", *settings, code=1)
+    assert f"File exists: {file}" in told and "give a folder, not a file" in told
+    _, told = said(capsys, "export", str(trained), str(tmp_path / ("x" * 300)), code=1)
+    assert "File name too long" in told and "give a shorter name" in told
+
+
 def test_a_sample_begins_with_its_prompt_and_depends_on_its_arguments_alone(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,8 +127,23 @@ def test_what_is_no_language_model_is_not_sampled(
     trainer_runs.run(robots, tmp_path / "policy", "run.steps=1")
     _, told = said(capsys, "sample", str(tmp_path / "policy"), PROMPT, code=1)
     assert "step-00000001 is no checkpoint of a language model" in told
-    _, told = said(capsys, "sample", str(trained), PROMPT, "--top-p", "0", code=2)
-    assert "top-p" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((PROMPT, "--top-p", "0"), "top-p"),
+        ((PROMPT, "--temperature", "nan"), "temperature"),
+        ((PROMPT, "--device", "gpu"), "'gpu' is none of cpu, cuda, cuda:0"),
+        ((PROMPT, "--device", "cuda:999"), "'cuda:999' is not there"),
+        (("half \udce6",), "PROMPT has bytes that are not UTF-8"),
+    ],
+)
+def test_what_a_sample_cannot_be_is_a_mistake_in_the_command(
+    arguments: tuple[str, ...], why: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, told = said(capsys, "sample", str(trained), *arguments, code=2)
+    assert why in told and "unexpected" not in told
 
 
 BPE = bpe.train(["the red arm sees the red cube", "grüße und 日本語"], 300)

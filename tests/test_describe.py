@@ -109,16 +109,18 @@ def test_memory_on_several_gpus() -> None:
     """By hand: 16 rows of 10 bytes and 5 once, in two microbatches; 60 bytes of state, units of 4."""
     state = StateBytes(weights=12, copies=0, gradients=12, optimizer=24, average=12, unit=4)
     found = list(gpu_memory(state, Activations(10, 5), 16, 2, limit=100))
-    assert [row.gpus for row in found] == [1, 2, 4, 8]
-    assert [row.rows for row in found] == [8, 4, 2, 1]
-    assert [row.activations for row in found] == [85, 45, 25, 15]
-    assert [row.ddp for row in found] == [60, 72, 72, 72]
-    assert [row.sharded for row in found] == [60 + 12, 30 + 12, 15 + 12, 8 + 12]
+    assert [row.gpus for row in found] == [1, 2, 4, 8, 16]
+    assert [row.rows for row in found] == [8, 4, 2, 1, None]  # one row a GPU is no two microbatches
+    assert [row.activations for row in found] == [85, 45, 25, 15, None]
+    assert [row.ddp for row in found] == [60, 72, 72, 72, 72]
+    assert [row.sharded for row in found] == [60 + 12, 30 + 12, 15 + 12, 8 + 12, 4 + 12]
     # 100 - 60 has room for 3 rows (16 in 8 parts), 100 - 72 for 2.
-    assert [row.ddp_fits for row in found] == [8, 4, 2, 1]
-    assert [row.sharded_fits for row in found] == [8, 2, 1, 1]
+    assert [row.ddp_fits for row in found] == [8, 4, 2, 1, 1]
+    assert [row.sharded_fits for row in found] == [8, 2, 1, 1, 1]
     assert all(row.ddp_fits is None for row in gpu_memory(state, Activations(10, 5), 16, 2, limit=74))
-    assert [row.activations for row in gpu_memory(state, None, 16, 16, limit=1)] == [None]
+    unknown = list(gpu_memory(state, None, 16, 16, limit=1))
+    assert [row.activations for row in unknown] == [None] * 5
+    assert [row.rows for row in unknown] == [1, None, None, None, None]
 
 
 def described(capsys: Any, *arguments: str) -> Any:
@@ -127,6 +129,9 @@ def described(capsys: Any, *arguments: str) -> Any:
 
 
 def test_describe_a_language_model(capsys: Any) -> None:
+    packaged = described(capsys, "llm_1_2b")["memory"]
+    assert [row["gpus"] for row in packaged] == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert [row["ddp_fits"] for row in packaged if row["rows"] is None] == [2, 1]
     found = described(capsys, "llm_1_2b", "run.accumulate=4")
     assert found["task"] == "llm"
     parameters = found["parameters"]
@@ -160,6 +165,13 @@ def test_the_text_tells_parameters_and_memory(recipe: str, capsys: Any) -> None:
 def test_a_gpu_with_more_memory_takes_more_at_a_time(capsys: Any) -> None:
     small, large = (described(capsys, "llm_1_2b", "--gpu-memory", gb)["memory"] for gb in ("40", "140"))
     assert [row["ddp_fits"] for row in small] > [row["ddp_fits"] for row in large]
+
+
+def test_a_gpu_has_a_finite_memory(capsys: Any) -> None:
+    for memory in ("nan", "inf"):
+        arguments = ["describe", "llm_tiny", "--gpu-memory", memory]
+        assert run(foundry_train.group, foundry_train.PROGRAM, arguments) == 2
+        assert "must be a finite number of GB" in capsys.readouterr().err
 
 
 def test_what_no_task_reads_is_refused_with_the_nearest_key(capsys: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +45,7 @@ def test_cached_logits_are_those_of_one_pass(model: LLM) -> None:
     """Read at once, in pieces, and one by one."""
     ids = np.random.default_rng(0).integers(0, 64, PIECE + 40).tolist()
     expected = whole(model, ids)
-    past = [KeyValues(len(ids)) for _ in range(3)]
+    past = [KeyValues() for _ in range(3)]
     for start, end in ((0, 7), (7, PIECE + 30), *((i, i + 1) for i in range(PIECE + 30, len(ids)))):
         found = next_logits(model, ids[start:end], past)
         assert torch.allclose(found, expected[end - 1], atol=1e-5, rtol=1e-5)
@@ -61,6 +63,11 @@ def test_a_seed_gives_one_text_whose_beginning_does_not_depend_on_its_length(mod
     long = list(generate(model, [5], tokens=30, seed=1))
     assert list(generate(model, [5], tokens=10, seed=1)) == long[:10]
     assert list(generate(model, [5], tokens=30, seed=2)) != long
+
+
+def test_memory_is_of_what_is_generated_and_not_of_what_may_be(model: LLM) -> None:
+    long = generate(model, [3, 1], tokens=10**15, seed=7)
+    assert list(islice(long, 20)) == list(generate(model, [3, 1], tokens=20, seed=7))
 
 
 def test_the_end_is_not_given_and_ends(model: LLM) -> None:

@@ -99,9 +99,10 @@ def test_every_problem_of_a_size_is_told() -> None:
     assert list(llm_problems(LLMConfig(wrong))) == [
         "model.decoder.heads: 3 is no multiple of kv_heads (2)",
         "model.decoder: the width of a head: 5 is no multiple of rotary positions (2)",
-        "model.decoder.norm_eps: must be positive, not 0.0",
-        "model.decoder.rope_scaling.factor: must be at least 1, not 0.5",
-        "model.decoder.rope_scaling: needs 0 < low_freq_factor < high_freq_factor, not 4.0 and 1.0",
+        "model.decoder.norm_eps: must be positive and finite, not 0.0",
+        "model.decoder.rope_scaling.factor: must be at least 1 and finite, not 0.5",
+        "model.decoder.rope_scaling: needs 0 < low_freq_factor < high_freq_factor, both finite, "
+        "not 4.0 and 1.0",
     ]
     assert not list(llm_problems(LLMConfig(replace(SMALL, width=30, head_width=8))))
 

@@ -125,6 +125,9 @@ def test_a_model_of_other_weights_is_taken_or_refused(first: Any, store: Store, 
     assert "init.model=weights" in caught.value.hint
     taken = resolve_llm(tiny(store, tmp_path / "taken", *weights, "init.model=weights"))
     assert taken.config.model.decoder.depth == 2
+    assert taken.notes == (
+        f"init.model=weights trains the model of {first.run_dir} as it is: the recipe's model is not used",
+    )
     outcome = run_task(taken, quiet=True)
     assert load_trained(tmp_path / "taken").config.model == taken.config.model
     again = tiny(store, tmp_path / "taken", *weights, "init.model=weights", "run.steps=2")

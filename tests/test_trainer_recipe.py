@@ -167,6 +167,16 @@ def test_what_does_not_decide_weights_does_not_decide_the_folder() -> None:
     assert default_dir(base, "m") != default_dir(base, "n")
 
 
+def test_keys_that_came_later_leave_the_folder_as_it_was_until_they_are_set() -> None:
+    base = read_recipe(None, ["data.mix=lift"])
+    assert default_dir(base, "m") == "runs/vla_tiny-295d71ca"  # as it was before decoders had `norm_eps`
+    later = [
+        read_recipe(None, ["data.mix=lift", f"model.backbone.decoder.{set_so}"])
+        for set_so in ("qk_norm=true", "norm_eps=1e-5", "rope_scaling.factor=2", "head_width=64")
+    ]
+    assert len({default_dir(config, "m") for config in (base, *later)}) == 5
+
+
 @given(st.integers(1, 500), st.floats(0, 0.5), st.sampled_from(["cosine", "trapezoid"]))
 def test_schedules_rise_then_fall_to_almost_nothing(total: int, warmup: float, kind: str) -> None:
     rates = [multiplier(step, total, kind=kind, warmup=warmup) for step in range(total)]

@@ -53,14 +53,14 @@ class Activations:
 class GpuMemory:
     """What each of `gpus` takes, in bytes.
 
-    rows         what it computes at a time
-    activations  of these rows; None where that is not known, and so what accumulation fits
+    rows         what it computes at a time; None where its share of a step is no multiple of the microbatches
+    activations  of these rows; None where they are, or their size is not known, and so what accumulation fits
     ddp          without activations; `sharded` likewise
     ddp_fits     the fewest microbatches a step with which it fits; None where none does; `sharded_fits` alike
     """
 
     gpus: int
-    rows: int
+    rows: int | None
     activations: int | None
     ddp: int
     sharded: int
@@ -92,17 +92,18 @@ def gpu_memory(
     accumulate: int,
     limit: int,
 ) -> Iterator[GpuMemory]:
-    """For each number of GPUs of `limit` bytes by which the microbatches divide."""
+    """For each number of GPUs of `limit` bytes by which the samples of a step divide."""
     for number in GPUS:
-        if global_batch % (number * accumulate):
+        if global_batch % number:
             continue
         share = global_batch // number
+        rows = None if share % accumulate else share // accumulate
         ddp = state.total + (state.gradients if number > 1 else 0)
         sharded = -(-(state.total - state.copies) // number) + _gathered(state)
         yield GpuMemory(
             gpus=number,
-            rows=share // accumulate,
-            activations=None if activations is None else activations.of(share // accumulate),
+            rows=rows,
+            activations=None if activations is None or rows is None else activations.of(rows),
             ddp=ddp,
             sharded=sharded,
             ddp_fits=_fewest(share, activations, limit - ddp),

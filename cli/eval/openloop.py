@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from robot_foundry.cli.devices import device_option
 from robot_foundry.cli.options import json_option
 from robot_foundry.cli.output import emit, note, table
 
@@ -26,7 +27,7 @@ HEADERS = ("position mm", "rotation deg", "gripper right", "joints rad", "joints
 @click.option("--split", type=click.Choice(["val", "train", "all"]), default="val", show_default=True)
 @click.option("--samples", type=click.IntRange(1), default=512, show_default=True, help="Chunks to compare.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the rows and of the policy's noise.")
-@click.option("--device", default="cpu", show_default=True)
+@device_option
 @json_option
 def command(
     run: Path, store: str | None, split: str, samples: int, seed: int, device: str, as_json: bool

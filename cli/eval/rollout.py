@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from robot_foundry.cli.devices import device_option
 from robot_foundry.cli.options import dry_run_option, json_option, workers_option
 from robot_foundry.cli.output import emit
 from robot_foundry.evaluation.worlds.registry import WORLDS, get_world
@@ -36,7 +37,7 @@ from robot_foundry.runtime.errors import UsageError
     "--dataset",
     help="The dataset whose statistics and dims the policy uses. [default: that of the same embodiment]",
 )
-@click.option("--device", default="cpu", show_default=True)
+@device_option
 @workers_option
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the report and pictures."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ def command(arguments: tuple[str, ...], gpu_memory: float, as_json: bool) -> Non
     that of DDP, which is how runs train, and what it would be fully sharded.
     """
     recipe, overrides = split_arguments(arguments)
+    if not math.isfinite(gpu_memory):
+        raise UsageError(f"--gpu-memory must be a finite number of GB, not {gpu_memory}")
     if recipe is None:
         recipe = "llm_tiny"
         note(f"recipe: {recipe} (packaged)")
@@ -85,14 +88,16 @@ def _token_text(tokens: Tokens) -> str:
 
 
 def _memory_text(cost: RunCost, gpu_bytes: int) -> str:
-    if not cost.memory:
-        return f"no number of GPUs divides {cost.global_batch:,} samples in {cost.accumulate} microbatches"
     headers = ["GPUs", "samples at a time", "DDP", "fully sharded"]
-    rows = [[row.gpus, row.rows, size(row.ddp), size(row.sharded)] for row in cost.memory]
+    rows = [[row.gpus, row.rows or "-", size(row.ddp), size(row.sharded)] for row in cost.memory]
     if cost.tokens is None:
         return table(headers, rows)
     fits = f"run.accumulate for {size(gpu_bytes)}"
     headers += ["activations", f"{fits}: DDP", "fully sharded"]
     for row, of in zip(rows, cost.memory, strict=True):
-        row += [size(of.activations or 0), of.ddp_fits or "-", of.sharded_fits or "-"]
+        row += [
+            "-" if of.activations is None else size(of.activations),
+            of.ddp_fits or "-",
+            of.sharded_fits or "-",
+        ]
     return table(headers, rows)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
+from robot_foundry.cli.devices import device_option
 from robot_foundry.cli.options import json_option
 from robot_foundry.cli.output import emit, note
+from robot_foundry.runtime.errors import UsageError
 
 
 @click.command(name="sample")
@@ -31,7 +33,7 @@ from robot_foundry.cli.output import emit, note
     help="Draw from the likeliest tokens that have this share together.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal text.")
-@click.option("--device", default="cpu", show_default=True)
+@device_option
 @json_option
 def command(
     run: Path,
@@ -50,6 +52,8 @@ def command(
     from robot_foundry.trainer.tasks.llm.sampling import Sampling, sampled_ids, text_pieces
     from robot_foundry.trainer.tasks.llm.trained import load_trained
 
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise UsageError("PROMPT has bytes that are not UTF-8")
     trained = load_trained(run, device)
     rows = trained.config.data.rows.length
     ids: list[int] = []

@@ -112,26 +112,30 @@ def rotate(x_BHSE: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class KeyValues:
-    """Keys and values of all positions that one layer has seen, in memory for `capacity` of them."""
+    """Keys and values of all positions that one layer has seen, in memory for up to twice as many."""
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self) -> None:
         self.length = 0
-        self._memory: tuple[Tensor, Tensor] | None = None
+        self._memory: list[Tensor] = []
 
     def extended(self, k_BHSE: Tensor, v_BHSE: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values so far, these the last of them."""
-        if self._memory is None:
-            batch, heads, _, width = k_BHSE.shape
-            self._memory = (
-                k_BHSE.new_empty(batch, heads, self.capacity, width),
-                v_BHSE.new_empty(batch, heads, self.capacity, width),
-            )
         start, self.length = self.length, self.length + k_BHSE.shape[2]
+        if not self._memory or self.length > self._memory[0].shape[2]:
+            seen = [memory[:, :, :start] for memory in self._memory]
+            self._memory = [_longer(new, 2 * self.length) for new in (k_BHSE, v_BHSE)]
+            for memory, before in zip(self._memory, seen, strict=False):
+                memory[:, :, :start] = before
         key, value = self._memory
         key[:, :, start : self.length] = k_BHSE
         value[:, :, start : self.length] = v_BHSE
         return key[:, :, : self.length], value[:, :, : self.length]
+
+
+def _longer(values_BHSE: Tensor, capacity: int) -> Tensor:
+    """Memory for `capacity` positions of values like these."""
+    batch, heads, _, width = values_BHSE.shape
+    return values_BHSE.new_empty(batch, heads, capacity, width)
 
 
 class SelfAttention(nn.Module):

@@ -6,7 +6,7 @@ Shapes: B batch, S sequence, D width, E head width, L layers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -23,6 +23,7 @@ from robot_foundry.trainer.models.attention import (
     rope_tables,
 )
 from robot_foundry.trainer.models.initial import Distribution, residual_outputs
+from robot_foundry.trainer.recipes.later import later
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class DecoderConfig:
     mlp_hidden: int = 5632
     vocabulary: int = 49280  # token ids; a tokenizer may use fewer
     rope_theta: float = 10000.0
-    rope_scaling: RopeScaling = field(default_factory=RopeScaling)
-    norm_eps: float = 1e-6
-    head_width: int | None = None  # width / heads unless given
-    qkv_bias: bool = False  # of queries, keys and values
-    qk_norm: bool = False  # RMSNorm of each head's queries and keys, before their positions
+    rope_scaling: RopeScaling = later(RopeScaling())
+    norm_eps: float = later(1e-6)
+    head_width: int | None = later(None)  # width / heads unless given
+    qkv_bias: bool = later(False)  # of queries, keys and values
+    qk_norm: bool = later(False)  # RMSNorm of each head's queries and keys, before their positions
 
     @property
     def width_of_head(self) -> int:

@@ -73,7 +73,7 @@ def _generated(
     end: int | None,
     size: int,
 ) -> Iterator[int]:
-    past = [KeyValues(len(prompt) + tokens) for _ in range(model.config.decoder.depth)]
+    past = [KeyValues() for _ in range(model.config.decoder.depth)]
     unread = list(prompt)
     for place in range(tokens):
         logit_V = next_logits(model, unread, past)[:size]

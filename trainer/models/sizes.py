@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 from robot_foundry.trainer.models.attention import MLP_KINDS, RopeScaling
 from robot_foundry.trainer.models.decoder import DecoderConfig
@@ -51,17 +52,17 @@ def _decoder_problems(path: str, decoder: DecoderConfig) -> Iterator[str]:
     if decoder.heads > 0 and (decoder.head_width is not None or decoder.width % decoder.heads == 0):
         yield from multiple(f"{path}: the width of a head", decoder.width_of_head, 2, "rotary positions")
     for name in ("rope_theta", "norm_eps"):
-        if not getattr(decoder, name) > 0:
-            yield f"{path}.{name}: must be positive, not {getattr(decoder, name)}"
+        if not 0 < getattr(decoder, name) < inf:
+            yield f"{path}.{name}: must be positive and finite, not {getattr(decoder, name)}"
     yield from _scaling_problems(f"{path}.rope_scaling", decoder.rope_scaling)
 
 
 def _scaling_problems(path: str, scaling: RopeScaling) -> Iterator[str]:
-    if not scaling.factor >= 1:
-        yield f"{path}.factor: must be at least 1, not {scaling.factor}"
-    if not 0 < scaling.low_freq_factor < scaling.high_freq_factor:
+    if not 1 <= scaling.factor < inf:
+        yield f"{path}.factor: must be at least 1 and finite, not {scaling.factor}"
+    if not 0 < scaling.low_freq_factor < scaling.high_freq_factor < inf:
         low, high = scaling.low_freq_factor, scaling.high_freq_factor
-        yield f"{path}: needs 0 < low_freq_factor < high_freq_factor, not {low} and {high}"
+        yield f"{path}: needs 0 < low_freq_factor < high_freq_factor, both finite, not {low} and {high}"
     yield from at_least(1, path, scaling, "original_length")
 
 

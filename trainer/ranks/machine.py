@@ -39,6 +39,11 @@ class MachineSettings:
     determinism: str = "strict"  # strict: the same bits in every run | fast
 
 
+def num_cuda_devices() -> int:
+    """How many GPUs this process may use."""
+    return torch.cuda.device_count()
+
+
 def facts(ranks: Ranks, settings: MachineSettings) -> dict[str, Any]:
     """Of this rank, as a checkpoint keeps them."""
     on_gpu = ranks.device.type == "cuda"

@@ -15,6 +15,7 @@ from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.trainer.recipes.form import resolved
+from robot_foundry.trainer.recipes.later import without_later
 from robot_foundry.trainer.recipes.layers import overlay
 from robot_foundry.trainer.tasks.mixtures import MixtureSettings
 
@@ -39,9 +40,13 @@ def completed(before: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
     return overlay(json.loads(json.dumps(defaults)), before)
 
 
-def default_dir(name: str, deciding: Mapping[str, Any], mixture_id: str) -> str:
-    """The folder of a run that names none: runs of equal weights share it."""
-    return f"runs/{name}-{digest_of({'config': deciding, 'mixture': mixture_id})[:8]}"
+def default_dir(config: Any, deciding: Mapping[str, Any], mixture_id: str) -> str:
+    """The folder of a run that names none: runs of equal weights share it, also with those of older versions.
+
+    `deciding` is what of the task's configuration decides the weights.
+    """
+    named = {"config": without_later(deciding, config), "mixture": mixture_id}
+    return f"runs/{config.name}-{digest_of(named)[:8]}"
 
 
 def lineage(opened: OpenMixture, seed: int, init: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -44,4 +44,4 @@ def default_dir(config: LLMTaskConfig, mixture_id: str) -> str:
     deciding = decisive(config)
     if config.init.model == OF_WEIGHTS:
         del deciding["model"]  # the weights say it, and may be gone when the run goes on
-    return run_identity.default_dir(config.name, deciding, mixture_id)
+    return run_identity.default_dir(config, deciding, mixture_id)

@@ -13,6 +13,7 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.llm import LLMConfig
+from robot_foundry.trainer.models.presets import LLMS
 from robot_foundry.trainer.tasks.llm.config import OF_RECIPE, LLMTaskConfig
 from robot_foundry.trainer.tasks.llm.llm_task import LLMTask
 from robot_foundry.trainer.tasks.llm.origin import Origin, find_origin
@@ -37,8 +38,11 @@ def resolve_llm(config: LLMTaskConfig) -> LLMTask:
     origin: Origin | None = None
     if config.init.weights is not None:
         origin = found_origin(find_origin, config.init.weights, run_dir)
+    doubts = weight_doubts(opened.mixture, mix_weights(config.data)) + opened.kind.doubts_of_mixture(opened)
     if config.init.model != OF_RECIPE:
-        config = replace(config, model=_model_in(run_dir) if origin is None else origin.model)
+        model = _model_in(run_dir) if origin is None else origin.model
+        doubts += _unused(config.model, model, config.init.weights)
+        config = replace(config, model=model)
     vocabulary = config.model.decoder.vocabulary
     if vocabulary < tokenizer.size:
         raise FoundryError(
@@ -46,7 +50,6 @@ def resolve_llm(config: LLMTaskConfig) -> LLMTask:
             f"{vocabulary:,}",
             hint="tokenize the text with the tokenizer of the model: foundry-data tokenize --tokenizer",
         )
-    doubts = weight_doubts(opened.mixture, mix_weights(config.data)) + opened.kind.doubts_of_mixture(opened)
     return LLMTask(config, opened, tokenizer, tuple(doubts), origin)
 
 
@@ -60,6 +63,13 @@ def with_room(model: LLMConfig, tokenizer: Tokenizer) -> LLMConfig:
     room = -(-tokenizer.size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
     decoder = replace(model.decoder, vocabulary=max(model.decoder.vocabulary, room))
     return replace(model, decoder=decoder)
+
+
+def _unused(asked: LLMConfig, model: LLMConfig, weights: str | None) -> list[str]:
+    """A sentence where the model of a recipe is more than a preset, and another one is trained."""
+    if asked in (model, LLMConfig(), *LLMS.values()):
+        return []
+    return [f"init.model=weights trains the model of {weights} as it is: the recipe's model is not used"]
 
 
 def _model_in(run_dir: Path) -> LLMConfig:

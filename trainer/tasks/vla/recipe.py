@@ -41,4 +41,4 @@ def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def default_dir(config: VLATaskConfig, mixture_id: str) -> str:
     """The folder of a run that names none: runs of equal weights share it."""
-    return run_identity.default_dir(config.name, decisive(config), mixture_id)
+    return run_identity.default_dir(config, decisive(config), mixture_id)
