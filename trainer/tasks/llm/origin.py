@@ -120,6 +120,11 @@ class PretrainedWeights:
 def find_origin(where: str) -> Origin:
     """What `where` names: a run, checkpoint folder or pointer file of ours, or a model of others."""
     path = Path(where)
+    if not path.exists():
+        raise FoundryError(
+            f"init.weights: there is no {where}",
+            hint="a run of foundry-train llm, a folder with config.json and safetensors, or a .gguf file",
+        )
     if path.suffix == GGUF_SUFFIX or (path / families.CONFIG).is_file():
         return PretrainedWeights(read_pretrained(path))
     return RunWeights(TrainedFiles.find(path))
