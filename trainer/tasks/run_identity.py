@@ -20,19 +20,22 @@ from robot_foundry.trainer.recipes.layers import overlay
 from robot_foundry.trainer.tasks.mixtures import MixtureSettings
 
 
-def decisive(config: object) -> dict[str, Any]:
-    """What of a configuration decides the weights, without where they are written and how fast."""
+def decisive(config: Any) -> dict[str, Any]:
+    """What of a task's configuration decides the weights, without where they are written and how fast."""
     values = resolved(config)
     del values["run"], values["name"], values["data"]["threads"]
     for item in fields(MixtureSettings):  # the mixture's id stands for these
         del values["data"][item.name]
+    if config.init.weights is None:
+        del values["init"]
     return values
 
 
-def identity(mixture: Mixture, deciding: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """What a run is, as JSON: what it reads in which order, `more` of its task, and the rest that decides."""
+def identity(mixture: Mixture, deciding: Mapping[str, Any], origin: str | None) -> dict[str, Any]:
+    """What a run is, as JSON: what it reads in which order, the id of its `origin`, and all that decides."""
     order = {"mixture": mixture.id, "order_version": ORDER_VERSION}
-    return {**order, **more, **json.loads(json.dumps(deciding))}
+    began = {} if origin is None else {"origin": origin}
+    return {**order, **began, **json.loads(json.dumps(deciding))}
 
 
 def completed(before: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

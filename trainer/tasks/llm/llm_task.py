@@ -26,7 +26,7 @@ from robot_foundry.trainer.tasks import mixtures, run_identity
 from robot_foundry.trainer.tasks.llm.config import LLMTaskConfig
 from robot_foundry.trainer.tasks.llm.inputs import text_inputs, until
 from robot_foundry.trainer.tasks.llm.origin import Origin, check_origin, take_origin
-from robot_foundry.trainer.tasks.llm.recipe import completed, decisive, default_dir
+from robot_foundry.trainer.tasks.llm.recipe import completed, default_dir
 from robot_foundry.trainer.tasks.llm.trained import CONFIG, TOKENIZER
 
 
@@ -57,8 +57,8 @@ class LLMTask:
 
     @property
     def identity(self) -> dict[str, Any]:
-        origin = {} if self.origin is None else {"origin": self.origin.id}
-        return run_identity.identity(self.mixture, decisive(self.config), **origin)
+        origin = None if self.origin is None else self.origin.id
+        return run_identity.identity(self.mixture, run_identity.decisive(self.config), origin)
 
     def completed(self, identity: Mapping[str, Any]) -> dict[str, Any]:
         before = completed(identity)

@@ -26,19 +26,11 @@ def from_resolved(values: Mapping[str, Any]) -> VLATaskConfig:
     return form.from_resolved(FORM, values)
 
 
-def decisive(config: VLATaskConfig) -> dict[str, Any]:
-    """What decides the weights, without where they are written and how fast: the identity of a run."""
-    values = run_identity.decisive(config)
-    if config.init.weights is None:
-        del values["init"]
-    return values
-
-
 def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What `decisive` would have said of the run of a checkpoint: keys newer than it have their defaults."""
-    return run_identity.completed(identity, decisive(VLATaskConfig()))
+    """The identity of a checkpoint's run as it would be now: keys newer than it have their defaults."""
+    return run_identity.completed(identity, run_identity.decisive(VLATaskConfig()))
 
 
 def default_dir(config: VLATaskConfig, mixture_id: str) -> str:
     """The folder of a run that names none: runs of equal weights share it."""
-    return run_identity.default_dir(config, decisive(config), mixture_id)
+    return run_identity.default_dir(config, run_identity.decisive(config), mixture_id)

@@ -26,7 +26,7 @@ from robot_foundry.trainer.tasks.vla.inputs import InputMaker
 from robot_foundry.trainer.tasks.vla.origin import Origin
 from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
-from robot_foundry.trainer.tasks.vla.recipe import completed, decisive, default_dir
+from robot_foundry.trainer.tasks.vla.recipe import completed, default_dir
 from robot_foundry.trainer.tasks.vla.scales import Scales, fit_scales, scales_from_json, scales_to_json
 
 
@@ -54,8 +54,8 @@ class VLATask:
 
     @property
     def identity(self) -> dict[str, Any]:
-        origin = {} if self.origin is None else {"origin": self.origin.id}
-        return run_identity.identity(self.mixture, decisive(self.config), **origin)
+        origin = None if self.origin is None else self.origin.id
+        return run_identity.identity(self.mixture, run_identity.decisive(self.config), origin)
 
     def completed(self, identity: Mapping[str, Any]) -> dict[str, Any]:
         before = completed(identity)
