@@ -1,0 +1,1 @@
+"""The scorecard of a vision-language model on held-out pairs."""

@@ -1,0 +1,1 @@
+"""Image-text pairs of sources into shards, and the tables of versions from shards."""

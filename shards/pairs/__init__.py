@@ -1,0 +1,1 @@
+"""What a shard of image-text pairs holds."""

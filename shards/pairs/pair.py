@@ -1,0 +1,59 @@
+"""A pair: pictures, and what is said about them: captions, or the turns of a conversation.
+
+In the JSON of a pair and in tables, `<image>` in the text of a turn stands for a picture; of a pair with
+captions alone, the pictures come before the caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST_PICTURES = 16
+PLACE = "<image>"
+SYSTEM, USER, ASSISTANT = ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side of a conversation says; `role` is one of ROLES."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture by its header.
+
+    member    name of its member in the tar
+    encoding  jpg, png or webp
+    height, width  of the upright picture, in pixels: with the orientation that its EXIF data says
+    tar       of a picture that lies in an adopted tar the key of that tar, None in the shard's own
+    """
+
+    member: str
+    encoding: str
+    height: int
+    width: int
+    num_bytes: int
+    tar: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One sample.
+
+    id        its place in the source: a line or row number, a key of a tar's members
+    pictures  0 … MOST_PICTURES
+    captions  by the name that the source has for each; several say the same in other words
+    turns     a conversation with as many PLACEs as there are pictures; () where there are captions alone
+    metadata  what else the source says of it
+    """
+
+    id: str
+    pictures: tuple[Picture, ...] = ()
+    captions: Mapping[str, str] = field(default_factory=dict)
+    turns: tuple[Turn, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Pictures of any origin: what they are, by their header; whether they are whole; their pixels."""

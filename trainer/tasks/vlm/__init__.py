@@ -1,0 +1,1 @@
+"""The task of vision-language models: answers about pictures."""
