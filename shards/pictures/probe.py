@@ -16,7 +16,8 @@ from robot_foundry.shards.pictures.exif import UPRIGHT, orientation_of, swaps_si
 
 JPG, PNG, WEBP = ENCODINGS = ("jpg", "png", "webp")
 MOST_CHUNKS = 1 << 16
-# What pictures are named by that no picture here is, by their first bytes.
+# What files are, by their first bytes.
+_HERE = {JPEG_MAGIC: "a JPEG", PNG_MAGIC: "a PNG"}
 _OTHERS = {
     b"GIF8": "a GIF", b"BM": "a BMP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"II+\0": "a TIFF",
     b"MM\0+": "a TIFF", b"%PDF": "a PDF", b"8BPS": "a Photoshop file", b"\xff\x0a": "a JPEG XL",
@@ -45,7 +46,8 @@ class Probed:
 
 
 def probe(data: bytes) -> Probed:
-    """What a picture is; CorruptImage where it is none of ENCODINGS, has a damaged header, or > 64 Mi pixels.
+    """What a picture is; CorruptImage where it is none of ENCODINGS or its header is damaged, TooManyPixels
+    above 64 Mi pixels.
 
     EXIF data that is damaged, or says no orientation, leaves the picture as it is stored.
     """
@@ -55,11 +57,11 @@ def probe(data: bytes) -> Probed:
     elif data.startswith(PNG_MAGIC):
         _, height, width = rgb_probe(data)
         encoding, exif = PNG, next((chunk for kind, chunk in _png_chunks(data) if kind == b"eXIf"), b"")
-    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+    elif _is_webp(data):
         height, width, exif = _webp(data)
         encoding = WEBP
     else:
-        raise CorruptImage(f"{_named(data)} is no picture here: JPEG, PNG and WebP are")
+        raise CorruptImage(f"{len(data)} bytes are {picture_kind(data)}: JPEG, PNG and WebP are read")
     check_pixels(height, width)
     orientation = orientation_of(exif.removeprefix(_EXIF))
     if swaps_sides(orientation):
@@ -67,16 +69,24 @@ def probe(data: bytes) -> Probed:
     return Probed(encoding, height, width, orientation)
 
 
-def _named(data: bytes) -> str:
-    """What the bytes seem to be, with an article."""
+def picture_kind(data: bytes) -> str:
+    """In words, what the bytes seem to be by how they begin: 'a GIF', 'a web page or XML', 'empty'."""
     if not data:
-        return "a file of 0 bytes"
-    name = next((name for magic, name in _OTHERS.items() if data.startswith(magic)), None)
+        return "empty"
+    for magic, name in (_HERE | _OTHERS).items():
+        if data.startswith(magic):
+            return name
+    if _is_webp(data):
+        return "a WebP"
     if data[4:8] == b"ftyp":
-        name = _BRANDS.get(data[8:12], "a video or AVIF")
-    if name is None and data[:512].removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"<"):
-        name = "an SVG" if b"<svg" in data[:4096] else "a web page or XML"
-    return f"{name} of {len(data)} bytes" if name else f"what starts with {data[:8].hex()!r}"
+        return _BRANDS.get(data[8:12], "a video or an AVIF")
+    if data[:512].removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"<"):
+        return "an SVG" if b"<svg" in data[:4096] else "a web page or XML"
+    return "no picture that is known"
+
+
+def _is_webp(data: bytes) -> bool:
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
 def _exif_of_jpeg(data: bytes) -> bytes:
