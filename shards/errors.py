@@ -23,7 +23,7 @@ class CorruptImage(CorruptData):
 
 
 class TooManyPixels(CorruptImage):
-    """An encoded image is larger than is decoded, or has no pixels at all."""
+    """An encoded image whose header tells of more pixels than are decoded."""
 
 
 class CorruptArrays(CorruptData):

@@ -16,9 +16,9 @@ from robot_foundry.shards.pictures.exif import UPRIGHT, orientation_of, swaps_si
 
 JPG, PNG, WEBP = ENCODINGS = ("jpg", "png", "webp")
 MOST_CHUNKS = 1 << 16
-# What files are, by their first bytes.
-_HERE = {JPEG_MAGIC: "a JPEG", PNG_MAGIC: "a PNG"}
-_OTHERS = {
+# What a file is by its first bytes: pictures, and what is found in their place.
+_KINDS = {
+    JPEG_MAGIC: "a JPEG", PNG_MAGIC: "a PNG",
     b"GIF8": "a GIF", b"BM": "a BMP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"II+\0": "a TIFF",
     b"MM\0+": "a TIFF", b"%PDF": "a PDF", b"8BPS": "a Photoshop file", b"\xff\x0a": "a JPEG XL",
     b"\0\0\0\x0cJXL ": "a JPEG XL", b"\0\0\0\x0cjP  ": "a JPEG 2000", b"\0\0\x01\0": "an icon",
@@ -46,8 +46,7 @@ class Probed:
 
 
 def probe(data: bytes) -> Probed:
-    """What a picture is; CorruptImage where it is none of ENCODINGS or its header is damaged, TooManyPixels
-    above 64 Mi pixels.
+    """What a picture is; CorruptImage where it is none of ENCODINGS, has a damaged header, or > 64 Mi pixels.
 
     EXIF data that is damaged, or says no orientation, leaves the picture as it is stored.
     """
@@ -57,11 +56,12 @@ def probe(data: bytes) -> Probed:
     elif data.startswith(PNG_MAGIC):
         _, height, width = rgb_probe(data)
         encoding, exif = PNG, next((chunk for kind, chunk in _png_chunks(data) if kind == b"eXIf"), b"")
-    elif _is_webp(data):
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         height, width, exif = _webp(data)
         encoding = WEBP
     else:
-        raise CorruptImage(f"{len(data)} bytes are {picture_kind(data)}: JPEG, PNG and WebP are read")
+        found = f"{picture_kind(data)} of {len(data)} bytes that starts with {data[:8].hex()!r}"
+        raise CorruptImage(f"{found} is no picture here: JPEG, PNG and WebP are")
     check_pixels(height, width)
     orientation = orientation_of(exif.removeprefix(_EXIF))
     if swaps_sides(orientation):
@@ -70,23 +70,17 @@ def probe(data: bytes) -> Probed:
 
 
 def picture_kind(data: bytes) -> str:
-    """In words, what the bytes seem to be by how they begin: 'a GIF', 'a web page or XML', 'empty'."""
+    """What the bytes seem to be by how they begin, with an article: 'a JPEG', 'a GIF', 'an empty file'."""
     if not data:
-        return "empty"
-    for magic, name in (_HERE | _OTHERS).items():
-        if data.startswith(magic):
-            return name
-    if _is_webp(data):
-        return "a WebP"
+        return "an empty file"
+    name = next((name for magic, name in _KINDS.items() if data.startswith(magic)), None)
     if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12], "a video or an AVIF")
-    if data[:512].removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"<"):
-        return "an SVG" if b"<svg" in data[:4096] else "a web page or XML"
-    return "no picture that is known"
-
-
-def _is_webp(data: bytes) -> bool:
-    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+        name = _BRANDS.get(data[8:12], "a video or AVIF")
+    if data[:4] == b"RIFF":
+        name = "a WebP" if data[8:12] == b"WEBP" else "a sound or video"
+    if name is None and data[:512].removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"<"):
+        name = "an SVG" if b"<svg" in data[:4096] else "a web page or XML"
+    return name or "a file of an unknown kind"
 
 
 def _exif_of_jpeg(data: bytes) -> bytes:
