@@ -89,7 +89,7 @@ def check_tables(manifest: Manifest, tables: Tables, fault: Fault) -> None:
         if (entry.num_groups, entry.num_samples) != (number, number):
             fault.manifest(
                 "counts",
-                f"shard {entry.key} has {number:,} pairs in the blocks, the manifest says {entry.num_groups:,}",
+                f"shard {entry.key} has {number:,} pairs by its blocks, {entry.num_groups:,} by the manifest",
             )
 
 
