@@ -8,7 +8,7 @@ import numpy as np
 
 from robot_foundry.ingest.sources import Data, Unit
 from robot_foundry.ingest.sources.text.text import documents
-from robot_foundry.ingest.sources.text.unusable import Unusable
+from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.ingest.text.duplicates import NUMBER
 from robot_foundry.ingest.text.spec import TextContent
 from robot_foundry.runtime.errors import FoundryError
