@@ -112,11 +112,8 @@ def name_of(value: Any, key: str) -> str:
         raise UnusableJson("its picture is named by a URL, which is not fetched: img2dataset does that")
     if value.startswith(("data:", "/9j/", "iVBOR")):
         raise UnusableJson("its picture stands in the table as base64, which is not read")
-    if (
-        value.startswith(("/", "\\", "~"))
-        or ".." in value.replace("\\", "/").split("/")
-        or value[1:3] == ":\\"
-    ):
+    parts = value.replace("\\", "/").split("/")
+    if parts[0] in ("", "~") or ".." in parts or parts[0].endswith(":"):
         raise UnusableJson("the path of its picture leads out of the source")
     return value
 

@@ -1,4 +1,4 @@
-"""What an object of JSON, or a row of a table, says of a pair: captions, a conversation, pictures, metadata."""
+"""What an object of JSON, or a row of a table, says of a pair: captions, turns, pictures, metadata."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Record:
 
 
 def record_of(values: Mapping[str, Any], content: Asked, *, has_images: bool) -> Record:
-    """The record of an object; where `has_images`, one of its keys may name pictures. UnusableJson if none."""
+    """The record of an object, of which a key may name pictures if `has_images`. UnusableJson for none."""
     captions: dict[str, str] = {}
     turns: tuple[Turn, ...] = ()
     metadata: dict[str, Any] = {}

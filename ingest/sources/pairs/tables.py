@@ -29,7 +29,7 @@ _ID = re.compile(r"(?:all|bytes_([0-9]+)_to_([0-9]+)_from_([0-9]+))(?:_in_(.+))?
 class Part:
     """Rows of a table, the first of which has the `number`, in bytes from `start` to `end` (exclusive).
 
-    `end` is None for the whole of a file. Pictures are named in `folder`. As the `id` of a unit it names itself.
+    `end` is None for the whole of a file. Pictures are named in `folder`. It names itself as a unit's `id`.
     """
 
     start: int
@@ -62,7 +62,7 @@ class FoundPart:
 
 
 def parts(path: Path, form: Form, file: SourceFile, content: Asked) -> list[FoundPart]:
-    """The parts of the table at `path`; the companions of `file` are all that it may name. Refused if it is none."""
+    """The parts of the table at `path`, which may name companions of `file`. Refused if it is none."""
     pictures = Pictures(file.companions)
     folder = pictures.folder(file.path, list(islice(_names(path, form, content), MOST_TRIED)), content)
     is_cut = form.compression is None
