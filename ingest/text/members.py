@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from robot_foundry.ingest.duplicates import NUMBER
 from robot_foundry.ingest.sources import Data, Unit
 from robot_foundry.ingest.sources.text.text import documents
 from robot_foundry.ingest.sources.text.unusable import Unusable
-from robot_foundry.ingest.text.duplicates import NUMBER
 from robot_foundry.ingest.text.spec import TextContent
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.text.blocks import (
