@@ -35,14 +35,13 @@ from robot_foundry.runtime.errors import FoundryError, NothingSelected, UsageErr
 from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.index import read_index, write_index
+from robot_foundry.shards.origin import Origin, Refusal
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.tar import TarWriter
 from robot_foundry.shards.text.blocks import (
     BlockHead,
     Document,
     EncodedDocument,
-    Origin,
-    Refusal,
     block_keys,
     block_members,
     read_docs,
