@@ -16,7 +16,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import google_crc32c
 import numpy as np
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.ingest.sources.base import UNKNOWN
 from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
 from robot_foundry.runtime.storage.storage import Storage
@@ -36,6 +37,7 @@ READ_BYTES = 1 << 24
 _RECORD = np.dtype([("half_2", "<u8", 2), ("ordinal", "<u8")])
 # Of a group in its unit, as `Unit.dropped` has it.
 NUMBER = np.dtype("<u4")
+T = TypeVar("T")
 
 
 class Hashing(Protocol):
@@ -104,6 +106,25 @@ def without_duplicates(
         for of_unit_D, start in zip(of_units, end_U - count_U, strict=True)
     )
     return [[replace(unit, dropped=next(dropped)) for unit in group] for group in groups], len(ordinal_D)
+
+
+def marked(unit: Unit, usable: Iterable[T]) -> Iterator[tuple[T, bool]]:
+    """Each of the unit's usable groups, and whether it is equal to an earlier one and left out.
+
+    FoundryError, at the end, if the unit has fewer groups than when they were compared.
+    """
+    dropped = iter(np.frombuffer(unit.dropped, NUMBER).tolist())
+    upcoming = next(dropped, None)
+    for number, group in enumerate(usable):
+        is_dropped = number == upcoming
+        if is_dropped:
+            upcoming = next(dropped, None)
+        yield group, is_dropped
+    if upcoming is not None:
+        raise FoundryError(
+            f"{unit.name} no longer has all that was compared with other units",
+            hint="run the same command when the source is complete",
+        )
 
 
 def hashes_of(units: Sequence[Unit], hashing: Hashing, cache: Storage) -> Hashes:
