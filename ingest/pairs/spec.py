@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from robot_foundry.ingest.sources.pairs.asked import FORMATS
 from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.section import REQUIRED
 
-TAR, PARQUET, JSON, JSON_LINES, CSV, FOLDER = "tar", "parquet", "json", "jsonl", "csv", "folder"
-FORMATS = (TAR, PARQUET, JSON, JSON_LINES, CSV, FOLDER)
 DECODE, HEADER = "decode", "header"
 VERIFICATIONS = (DECODE, HEADER)
 # The layouts that make pairs.
@@ -25,7 +24,7 @@ class PairsContent:
     """What goes into the tars.
 
     captions      names under which the source has captions; None for all that look like one
-    pictures      keys or columns that hold pictures, None for those that the format usually has
+    image_keys    keys or columns that hold or name pictures, None for those that usually do
     images        the folder with the pictures that a table or JSON names, relative to the source; None where
                   it is found beside
     format        one of FORMATS where names and content of the files do not tell it
@@ -43,7 +42,7 @@ class PairsContent:
     """
 
     captions: tuple[str, ...] | None = None
-    pictures: tuple[str, ...] | None = None
+    image_keys: tuple[str, ...] | None = None
     images: str | None = None
     format: str | None = None
     verify: str = DECODE
@@ -59,7 +58,7 @@ class PairsContent:
     shard_bytes: int = 256 * 1024 * 1024
 
     def to_json(self) -> dict[str, Any]:
-        names = {name: _listed(getattr(self, name)) for name in ("captions", "pictures")}
+        names = {name: _listed(getattr(self, name)) for name in ("captions", "image_keys")}
         return {**asdict(self), **names}
 
 
@@ -114,7 +113,7 @@ def _content(section: checks.Section) -> PairsContent:
 
     content = PairsContent(
         captions=take("captions", checks.optional(_names)),
-        pictures=take("pictures", checks.optional(_names)),
+        image_keys=take("image_keys", checks.optional(_names)),
         images=take("images", checks.optional(_folder)),
         format=take("format", checks.optional(checks.choice(FORMATS))),
         verify=take("verify", checks.choice(VERIFICATIONS)),
