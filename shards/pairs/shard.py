@@ -285,8 +285,7 @@ def read_head(shard: ShardReader, key: str) -> BlockHead:
 
 
 def read_pairs(shard: ShardReader, key: str) -> Iterator[StoredPair]:
-    """The pairs of a block, in order. CorruptData where they are not those that its head counts."""
-    head, number = read_head(shard, key), 0
-    for number in range(head.num_pairs):
+    """The pairs of a block that its head counts, in order. CorruptData where one is damaged."""
+    for number in range(read_head(shard, key).num_pairs):
         name = f"{pair_key(key, number)}{PAIR}"
         yield StoredPair.from_json(shard.read_name(name), f"{name} of {shard.where}")
