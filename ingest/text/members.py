@@ -8,7 +8,7 @@ from robot_foundry.ingest.duplicates import marked
 from robot_foundry.ingest.refusals import Refusals
 from robot_foundry.ingest.sources import Data, Unit
 from robot_foundry.ingest.sources.text.text import documents
-from robot_foundry.ingest.sources.text.unusable import Unusable
+from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.ingest.text.spec import TextContent
 from robot_foundry.shards.origin import Origin, Refusal
 from robot_foundry.shards.text.blocks import (

@@ -7,7 +7,7 @@ from itertools import islice
 
 from robot_foundry.catalog.metadata.types import counted_types
 from robot_foundry.catalog.text.kind import KIND
-from robot_foundry.catalog.text.schema import TextSchema, counted_types
+from robot_foundry.catalog.text.schema import TextSchema
 from robot_foundry.ingest.duplicates import NUMBER
 from robot_foundry.ingest.kind import Preview
 from robot_foundry.ingest.sources import Refused, Unit
