@@ -78,7 +78,9 @@ def _compute(shard: ShardReader) -> tuple[pa.Table, ShardRows]:
         part, head = block_pairs(shard, key, number), read_head(shard, key)
         parts.append(part)
         types.append(counted_types(map(json.loads, part["metadata"].drop_null().to_pylist())))
-        captions.update(name for cell in part["captions"].drop_null().to_pylist() for name in json.loads(cell))
+        captions.update(
+            name for cell in part["captions"].drop_null().to_pylist() for name in json.loads(cell)
+        )
         filtered.update(head.filtered)
         blocks.append({"key": key, **block_row(head, row_start)})
         row_start += part.num_rows
