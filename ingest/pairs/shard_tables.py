@@ -23,7 +23,7 @@ from robot_foundry.catalog.tars import open_tar
 from robot_foundry.ingest.kind import CachedTable, MadeTables
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.storage.cache import keep, kept
-from robot_foundry.shards.pairs.shard import block_keys
+from robot_foundry.shards.pairs.shard import block_keys, read_head
 from robot_foundry.shards.reader import ShardReader
 
 TABLES_VERSION = 1
