@@ -58,10 +58,10 @@ class Assembled:
 def assemble(request: Request, shards: Sequence[Shard], workers: Workers) -> Assembled:
     """Commit a version of these shards, in this order. Blocks without rows are quarantined."""
     left_out = _left_out(request.holds, shards)
+    blocks = [block for shard in shards for block in shard.blocks]
     shards = [shard for shard in shards if shard.num_groups]
     if not shards:
         raise nothing_written(request.refused)
-    blocks = [block for shard in shards for block in shard.blocks]
     with request.kind.version_tables(request.asked, blocks) as tables:
         return _assemble(request, shards, left_out, tables, workers)
 
@@ -164,14 +164,18 @@ def _listed(refused: Sequence[Quarantined], most: int = 3) -> str:
 
 
 def _entries(shards: Sequence[Shard]) -> list[ShardEntry]:
-    """The tars of the version: every shard, followed by its segments, which have no rows of their own."""
-    entries = []
+    """The tars of the version: every shard, followed by its further tars, which have no rows of their own.
+
+    A tar that several shards adopt, since the source has it twice, comes once.
+    """
+    entries: dict[str, ShardEntry] = {}
     for shard in shards:
-        entries.append(
-            ShardEntry(shard.key, shard.tar_sha256, shard.tar_bytes, shard.num_groups, shard.num_samples)
+        entries[shard.key] = ShardEntry(
+            shard.key, shard.tar_sha256, shard.tar_bytes, shard.num_groups, shard.num_samples
         )
-        entries += [ShardEntry(tar.key, tar.sha256, tar.num_bytes, 0, 0) for tar in shard.segments]
-    return entries
+        for tar in shard.segments:
+            entries.setdefault(tar.key, ShardEntry(tar.key, tar.sha256, tar.num_bytes, 0, 0))
+    return list(entries.values())
 
 
 @dataclass(frozen=True)
