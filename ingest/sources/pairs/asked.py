@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-TAR, PARQUET, JSON_LINES, JSON, CSV, TSV, PICTURES = (
-    "tar",
-    "parquet",
-    "jsonl",
-    "json",
-    "csv",
-    "tsv",
-    "pictures",
-)
-FORMATS = (TAR, PARQUET, JSON_LINES, JSON, CSV, TSV, PICTURES)
+TAR, PARQUET, JSON_LINES, JSON, COCO = "tar", "parquet", "jsonl", "json", "coco"
+CSV, TSV, PICTURES = "csv", "tsv", "pictures"
+FORMATS = (TAR, PARQUET, JSON_LINES, JSON, COCO, CSV, TSV, PICTURES)
 
 
 class Asked(Protocol):

@@ -118,7 +118,9 @@ class NamedPictures:
         file = self.files.file(self.folder, name)
         path = _joined(self.folder, name)
         if file is None:
-            return RawPicture(path, None, "its picture is not among the files of the source")
+            return RawPicture(
+                path, None, "its picture is not among the files of the source (content.images names a folder)"
+            )
         if file.size > self.content.max_picture_bytes:
             return RawPicture(path, None, too_large(self.content))
         return RawPicture(path, Path(file.root, file.path).read_bytes())

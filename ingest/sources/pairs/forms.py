@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
-from robot_foundry.ingest.sources.pairs.asked import CSV, JSON, JSON_LINES, PARQUET, PICTURES, TAR, TSV
+from robot_foundry.ingest.sources.pairs.asked import COCO, CSV, JSON, JSON_LINES, PARQUET, PICTURES, TAR, TSV
 from robot_foundry.ingest.sources.streams import compression_of, peeked
 
 PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
@@ -71,8 +71,8 @@ def _json(first: bytes, named: str | None) -> str | None:
     try:
         json.loads(line)
     except ValueError:
-        return named or JSON
-    return JSON_LINES if named == JSON_LINES or (ended and rest.strip()) else JSON
+        return JSON_LINES if named == JSON_LINES else COCO
+    return JSON_LINES if named == JSON_LINES or (ended and rest.strip()) else COCO
 
 
 def _once(block: bytes) -> Iterator[bytes]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from robot_foundry.ingest.sources.base import Layout, SourceFile, Unit
-from robot_foundry.ingest.sources.pairs import tables
-from robot_foundry.ingest.sources.pairs.asked import PARQUET, PICTURES, TAR, Asked
+from robot_foundry.ingest.sources.pairs import coco, loose, tables
+from robot_foundry.ingest.sources.pairs.asked import COCO, PARQUET, PICTURES, TAR, Asked
 from robot_foundry.ingest.sources.pairs.files_named import FoundPart
 from robot_foundry.ingest.sources.pairs.forms import HEAD_BYTES, Form, by_name, form_of
+from robot_foundry.ingest.sources.pairs.gathered import gathered
 from robot_foundry.ingest.sources.pairs.layouts import PAIRS
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.ingest.sources.pairs.table_rows import TABLES
@@ -30,13 +31,12 @@ class Pairs(Layout):
     version = 1
 
     def claims(self, path: str) -> bool:
-        named = by_name(path)
-        return named is not None and named != PICTURES
+        return by_name(path) is not None
 
-    def companions(self, path: str, listed: Collection[str]) -> tuple[str, ...]:
-        if by_name(path) not in TABLES:
-            return ()
-        return tuple(name for name in listed if by_name(name) == PICTURES)
+    def together(
+        self, claimed: Sequence[str], listed: Collection[str], content: Asked
+    ) -> list[tuple[str, Sequence[str]]]:
+        return gathered(claimed, listed, content)
 
     def list_units(self, file: SourceFile, content: Asked) -> tuple[list[Unit], list[tuple[str, str]]]:
         with replace(file, companions=()).local() as path:
@@ -55,12 +55,21 @@ def pairs_of(unit: Unit, content: Asked) -> Iterator[RawPair | Unusable]:
         path = Path(file.root, file.path)
         form = _form(path, unit.file.path, content)
         if form.container == TAR:
+            keys = set[str]()
             with path.open("rb") as opened:
-                yield from pairs_of_tar(decompressed(blocks_of(opened), form.compression), content)
+                yield from pairs_of_tar(decompressed(blocks_of(opened), form.compression), content, keys)
+            for table in file.companions:
+                from robot_foundry.ingest.sources.pairs.img2dataset import not_in_tar
+
+                yield from not_in_tar(Path(table.root, table.path), keys)
+        elif form.container == PICTURES:
+            yield from loose.pairs_of_files(file, content)
         elif form.container == PARQUET:
             from robot_foundry.ingest.sources.pairs import parquet
 
             yield from parquet.pairs_of_groups(file, unit.id, content)
+        elif form.container == COCO:
+            yield from coco.pairs_of_images(file, form, unit.id, content)
         else:
             yield from tables.pairs_of_part(file, form, unit.id, content)
 
@@ -69,15 +78,22 @@ def _parts(path: Path, form: Form, file: SourceFile, content: Asked) -> list[Fou
     """What the file is cut into, with the pictures that each part names."""
     if form.container in TABLES:
         return tables.parts(path, form, file, content)
+    if form.container == COCO:
+        return coco.parts(path, form, file, content)
     if form.container == PARQUET:
         from robot_foundry.ingest.sources.pairs import parquet
 
         return parquet.parts(path, file, content)
+    if form.container == PICTURES:
+        return [loose.part(file)]
     size = path.stat().st_size
-    return [FoundPart(tables.WHOLE, num_bytes=size)] if size else []
+    files = {companion.path: companion for companion in file.companions}
+    return [FoundPart(tables.WHOLE, num_bytes=size, files=files)] if size else []
 
 
 def _form(path: Path, name: str, content: Asked) -> Form:
+    if (content.format or by_name(name)) == PICTURES:
+        return Form(PICTURES, None)
     with path.open("rb") as opened:
         return form_of(name, opened.read(HEAD_BYTES), content.format)
 
