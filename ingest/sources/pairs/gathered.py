@@ -37,8 +37,8 @@ def gathered(
             continue
         else:
             found.append((path, reached.by(path)))
-    named = {path for _, names in found for path in names} if len(found) else set()
-    loose = [path for path in pictures if beside[path] or path not in named]
+    # Where nothing may name pictures, those that nothing is said of are told one by one.
+    loose = [path for path in pictures if beside[path] or not found]
     found += _chunks(loose, beside)
     return sorted(found, key=lambda entry: entry[0])
 

@@ -29,8 +29,8 @@ IMAGE_KEYS = (
 class Record:
     """What is said of a pair, beside its pictures' bytes.
 
-    `pictures` are keys, and values that name or hold a picture each. `silent` are sentences on captions that
-    say nothing.
+    `pictures` are keys, and values that name or hold a picture each. `silent` are sentences on what
+    says nothing.
     """
 
     captions: Mapping[str, str]
@@ -52,6 +52,9 @@ def record_of(values: Mapping[str, Any], content: Asked, *, has_images: bool) ->
         if name in image_keys:
             continue
         if _is_conversation(name, value):
+            if value is None:
+                silent.append(f"its '{name}' is null")
+                continue
             turns = (*turns, *conversations.turns_of(value, name))
         elif _is_caption(name, value, content):
             said = _captions(name, value)
