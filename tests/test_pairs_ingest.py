@@ -70,7 +70,7 @@ def test_every_pair_is_there_once_with_the_bytes_of_its_pictures(source, tmp_pat
     assert {(pair.file, pair.id) for pair in found} == set(expected) and len(found) == len(expected)
     for pair in found:
         sample = expected[pair.file, pair.id]
-        assert sample.told is not None
+        assert isinstance(sample.told, dict)
         assert list(pair.pictures) == list(sample.pictures.values())
         assert pair.said["captions"] == {"caption": sample.told["caption"]} and pair.said["turns"] == []
         assert pair.said["metadata"] == {name: sample.told[name] for name in ("language", "score")}

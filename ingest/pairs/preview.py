@@ -75,16 +75,11 @@ def _lines(sample: _Sample, schema: PairSchema) -> tuple[str, ...]:
     captions = Counter(name for pair in sample.pairs for name in pair.captions)
     turns = sum(len(pair.turns) for pair in sample.pairs)
     metadata = ", ".join(f"{name} ({kind})" for name, kind in schema.metadata.items())
-    pictures = _pictures(sample.pictures)
+    pictures = f"pictures of the first {len(sample.pairs)}: {_pictures(sample.pictures)}"
     return (
         f"the first says: {_text(sample.pairs[0])}",
         f"captions: {', '.join(captions) or 'none'}" + (f"; turns: {turns:,}" if turns else ""),
-        "; ".join(
-            [
-                f"pictures of the first {len(sample.pairs)}: {_pictures(sample.pictures)}",
-                *_rules(sample.filtered),
-            ]
-        ),
+        "; ".join([pictures, *_rules(sample.filtered)]),
         f"metadata: {metadata or 'none'}",
     )
 

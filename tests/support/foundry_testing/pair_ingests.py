@@ -9,7 +9,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,12 @@ SMALL = ("content.unit_bytes=4000", "content.shard_bytes=6000")
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample of a tar: pictures by their endings, a text, and what its JSON says; None for no member."""
+    """A sample of a tar: pictures by their endings, a text, and what its JSON says, or is; None for no member."""
 
     name: str
     pictures: Mapping[str, bytes]
     text: str | None = None
-    told: Mapping[str, Any] | None = field(default=None)
+    told: Mapping[str, Any] | str | None = None
 
     @property
     def members(self) -> dict[str, bytes]:
@@ -40,7 +40,8 @@ class Sample:
         if self.text is not None:
             made[f"{self.name}.txt"] = self.text.encode()
         if self.told is not None:
-            made[f"{self.name}.json"] = json.dumps(self.told).encode()
+            text = self.told if isinstance(self.told, str) else json.dumps(self.told)
+            made[f"{self.name}.json"] = text.encode()
         return made
 
 
