@@ -15,8 +15,6 @@ import pytest
 from foundry_testing.pair_ingests import DATASET, Sample, Stored, ingest, picture, stored, write_tar
 from PIL import Image
 
-from robot_foundry.catalog.opened import OpenVersions
-from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.validation.validate import validate
 from robot_foundry.ingest.report import Report
 from robot_foundry.shards.pictures.decode import decode
@@ -108,7 +106,7 @@ REFUSED = {
     "svg": ("png", b'<?xml version="1.0"?>\n<svg xmlns="x"/>', OTHER.format("an SVG")),
     "page": ("jpg", b"<!DOCTYPE html>\n<title>404</title>", OTHER.format("a web page or XML")),
     "avif": ("jpg", b"\0\0\0\x20ftypavif" + bytes(100), OTHER.format("an AVIF")),
-    "empty": ("jpg", b"", OTHER.format("empty")),
+    "empty": ("jpg", b"", OTHER.format("an empty file")),
     "text": ("jpg", b"not found", OTHER.format("a file of an unknown kind")),
     "namedgif": ("gif", saved("P", "GIF"), "its picture is .gif, and .jpg, .png and .webp are taken"),
 }
@@ -151,9 +149,8 @@ def test_what_cannot_be_is_told_with_its_place(made, name):
 
 
 def test_what_is_kept_is_found_whole(made):
-    store = made[0]
-    found = validate(OpenVersions(Store(str(store))).open(DATASET), deep=True)
-    assert [finding.message for finding in found.findings if finding.severity == "error"] == []
+    (found,) = validate(DATASET, store=made[0], deep=True)
+    assert found.damage == ()
 
 
 def test_pictures_that_become_smaller_are_any_of_those(tmp_path):

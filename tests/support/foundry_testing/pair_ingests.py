@@ -27,7 +27,7 @@ SMALL = ("content.unit_bytes=4000", "content.shard_bytes=6000")
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample of a tar: pictures by their endings, a text, and what its JSON says, or is; None for no member."""
+    """A sample of a tar: pictures by their endings, a text, and its JSON or what that says; None for none."""
 
     name: str
     pictures: Mapping[str, bytes]
