@@ -25,6 +25,7 @@ class PairsContent:
 
     captions      names under which the source has captions; None for all that look like one
     image_keys    keys or columns that hold or name pictures, None for those that usually do
+    metadata      other keys that are kept, None for all
     images        the folder with the pictures that a table or JSON names, relative to the source; None where
                   it is found beside
     format        one of FORMATS where names and content of the files do not tell it
@@ -43,6 +44,7 @@ class PairsContent:
 
     captions: tuple[str, ...] | None = None
     image_keys: tuple[str, ...] | None = None
+    metadata: tuple[str, ...] | None = None
     images: str | None = None
     format: str | None = None
     verify: str = DECODE
@@ -59,7 +61,7 @@ class PairsContent:
 
     def to_json(self) -> dict[str, Any]:
         names = {name: _listed(getattr(self, name)) for name in ("captions", "image_keys")}
-        return {**asdict(self), **names}
+        return {**asdict(self), **names, "metadata": checks.names_to_json(self.metadata)}
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def _content(section: checks.Section) -> PairsContent:
     content = PairsContent(
         captions=take("captions", checks.optional(_names)),
         image_keys=take("image_keys", checks.optional(_names)),
+        metadata=take("metadata", checks.names),
         images=take("images", checks.optional(_folder)),
         format=take("format", checks.optional(checks.choice(FORMATS))),
         verify=take("verify", checks.choice(VERIFICATIONS)),

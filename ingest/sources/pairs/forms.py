@@ -40,7 +40,7 @@ def by_name(path: str) -> str | None:
 
 
 def form_of(path: str, head: bytes, stated: str | None) -> Form:
-    """By the spec's word, else by `head`, the first bytes of the file, and the name. Refused if it is none."""
+    """By the spec's word, else by `head`, the first bytes of the file, and the name. Refused for none."""
     if head.startswith(GIT_LFS):
         raise Refused("the file is a Git LFS pointer and not the data, which `git lfs pull` would fetch")
     compression = compression_of(head)

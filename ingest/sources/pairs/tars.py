@@ -1,8 +1,8 @@
 """Tars of pictures with texts beside them: WebDataset, as img2dataset, DataComp and others write it.
 
-Members that follow each other with the same name up to the first dot of the file name are one sample: `3.jpg`,
-`3.txt` and `3.json`; of several pictures `3.0.jpg`, `3.1.jpg`. A `.txt` is a caption, a `.json` holds captions,
-a conversation and metadata.
+Members that follow each other with the same name up to the first dot of the file name are one sample:
+`3.jpg`, `3.txt` and `3.json`; of several pictures `3.0.jpg`, `3.1.jpg`. A `.txt` is a caption, a `.json`
+holds captions, a conversation and metadata.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class _Sample:
         )
         if not (record.captions or record.turns or record.silent):
             members = ", ".join(sorted(self.suffixes))
-            yield Unusable(self.stem, f"it has a picture and nothing that is said of it (members: {members})")
+            yield Unusable(self.stem, f"it has a picture and nothing said of it (members: {members})")
             return
         yield pair_of(
             self.stem, record, [picture for _, picture in sorted(self.pictures, key=_order)], content
