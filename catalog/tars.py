@@ -73,6 +73,13 @@ def read_place(store: Store, dataset: str, shard_key: str) -> TarPlace | None:
     return place
 
 
+def located(store: Store, dataset: str, shard_key: str) -> tuple[Storage, str]:
+    """The storage and the path in it where the tar should be: that of the store unless it was adopted."""
+    path = store.shard_tar(dataset, shard_key)
+    place = None if store.storage.exists(path) else read_place(store, dataset, shard_key)
+    return (store.storage, path) if place is None else (place.storage(), place.name)
+
+
 def open_tar(
     store: Store, dataset: str, shard_key: str, hashes: Mapping[str, str] | None = None
 ) -> ShardReader:
