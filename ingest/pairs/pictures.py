@@ -13,7 +13,7 @@ from robot_foundry.shards.pictures.probe import ENCODINGS, JPG, Probed, picture_
 
 # Rules by which pairs are left out, in the order in which they are asked: keys of the content.
 RULES = ("min_side", "max_aspect", "max_pixels")
-_NAMES = dict(zip(ENCODINGS, ("JPEG", "PNG", "WebP"), strict=True))
+_NAMES = dict(zip(ENCODINGS, ("a JPEG", "a PNG", "a WebP"), strict=True))
 
 
 class Unfit(Exception):
@@ -36,7 +36,7 @@ def taken(data: bytes, content: PairsContent) -> Encoded:
         if content.verify == DECODE:
             verify(data)
     except CorruptImage as error:
-        raise Unfit(f"its picture is a {_NAMES[probed.encoding]} that is damaged or cut off") from error
+        raise Unfit(f"its picture is {_NAMES[probed.encoding]} that is damaged or cut off") from error
     return Encoded(data, probed.encoding, probed.height, probed.width)
 
 
@@ -55,8 +55,8 @@ def _probed(data: bytes) -> Probed:
     except CorruptImage as error:
         kind = picture_kind(data)
         if kind in _NAMES.values():
-            raise Unfit(f"its picture is a {kind} whose header is damaged or cut off") from error
-        raise Unfit(f"its picture is {kind}: convert it, pictures are JPEG, PNG or WebP") from error
+            raise Unfit(f"its picture is {kind} whose header is damaged or cut off") from error
+        raise Unfit(f"its picture is {kind}, and JPEG, PNG and WebP are taken") from error
 
 
 def _rule(probed: Probed, content: PairsContent) -> str | None:

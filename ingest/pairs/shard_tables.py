@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,12 +78,19 @@ def _compute(shard: ShardReader) -> tuple[pa.Table, ShardRows]:
         part, head = block_pairs(shard, key, number), read_head(shard, key)
         parts.append(part)
         types.append(counted_types(map(json.loads, part["metadata"].drop_null().to_pylist())))
-        captions.update(name for cell in part["captions"].drop_null().to_pylist() for name in json.loads(cell))
+        captions.update(
+            name for cell in part["captions"].drop_null().to_pylist() for name in json.loads(cell)
+        )
         filtered.update(head.filtered)
         blocks.append({"key": key, **block_row(head, row_start)})
         row_start += part.num_rows
     table = pa.concat_tables(parts).combine_chunks()
     return table, ShardRows(blocks, merged_types(types), captions, filtered)
+
+
+def _objects(pairs: pa.Table, column: str) -> Iterator[dict[str, Any]]:
+    """The objects in a column of JSON, of those pairs that have one."""
+    return map(json.loads, pairs[column].drop_null().to_pylist())
 
 
 def _to_json(rows: ShardRows) -> dict[str, Any]:
