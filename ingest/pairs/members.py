@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from robot_foundry.ingest.duplicates import marked
 from robot_foundry.ingest.kind import UnitTars
-from robot_foundry.ingest.pairs.pictures import Filtered, Unfit, taken
+from robot_foundry.ingest.pairs.pictures import Filtered, Unfit, taken_of
 from robot_foundry.ingest.pairs.spec import PairsContent
 from robot_foundry.ingest.refusals import Refusals
 from robot_foundry.ingest.sources import Unit
 from robot_foundry.ingest.sources.pairs.pairs import pairs_of
-from robot_foundry.ingest.sources.pairs.raw import RawPair
+from robot_foundry.ingest.sources.pairs.raw import RawPair, RawPicture
 from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.shards.origin import Origin
 from robot_foundry.shards.pairs.pair import ASSISTANT
@@ -30,12 +30,14 @@ def write_unit(unit: Unit, content: PairsContent, tars: UnitTars) -> None:
             duplicates += 1
             continue
         try:
-            pictures = [_encoded(pair, number, content, adopted) for number in range(len(pair.pictures))]
+            pictures = taken_of(pair, content)
         except Unfit as error:
             refusals.add(pair.id, str(error))
         except Filtered as error:
             filtered[str(error)] += 1
         else:
+            if adopted is not None:
+                pictures = _left_in(adopted, pair, pictures)
             block.add(pair.id, pictures, pair.captions, pair.turns, pair.metadata)
     block.close(refusals.found, duplicates, filtered)
 
@@ -71,12 +73,14 @@ def _reason(pair: RawPair) -> str | None:
     return None
 
 
-def _encoded(pair: RawPair, number: int, content: PairsContent, adopted: str | None) -> Encoded:
-    """A picture as it is stored, or as it is found in the tar of the key `adopted`."""
-    picture = pair.pictures[number]
-    assert picture.data is not None  # else the pair is not usable
-    encoded = taken(picture.data, content)
-    if adopted is None:
-        return encoded
-    assert picture.member is not None  # the unit is a tar
-    return replace(encoded, adopted=(adopted, picture.member))
+def _left_in(adopted: str, pair: RawPair, pictures: Sequence[Encoded]) -> list[Encoded]:
+    """The pictures as they are found in the tar of the key `adopted`, which is the unit."""
+    return [
+        replace(picture, adopted=(adopted, _member(raw)))
+        for picture, raw in zip(pictures, pair.pictures, strict=True)
+    ]
+
+
+def _member(picture: RawPicture) -> str:
+    assert picture.member is not None  # what is no tar is refused when it is adopted
+    return picture.member

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robot_foundry.ingest.pairs.spec import DECODE, PairsContent
+from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.shards import images
 from robot_foundry.shards.errors import CorruptImage, TooManyPixels
 from robot_foundry.shards.images import MAX_PIXELS
@@ -22,6 +23,11 @@ class Unfit(Exception):
 
 class Filtered(Exception):
     """A pair is left out as the spec asks. The message is the rule, one of RULES."""
+
+
+def taken_of(pair: RawPair, content: PairsContent) -> list[Encoded]:
+    """The pictures of a usable pair as they are stored; Unfit or Filtered as one of them is."""
+    return [taken(picture.data or b"", content) for picture in pair.pictures]
 
 
 def taken(data: bytes, content: PairsContent) -> Encoded:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from robot_foundry.catalog.metadata.types import TypeCounts, counted_types, merged_types
 from robot_foundry.catalog.pairs.derived import block_pairs, block_row
+from robot_foundry.catalog.pairs.measured import Measured
 from robot_foundry.catalog.pairs.tables import PAIRS, PAIRS_SCHEMA
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
@@ -46,14 +47,12 @@ class TablesTask:
 class ShardRows:
     """What a version needs of a shard.
 
-    `blocks` are rows of the table; `types` those of the metadata, `captions` counts the names of captions,
-    `filtered` by rule what was left out.
+    `blocks` are rows of the table, `types` those of the metadata.
     """
 
     blocks: Sequence[Mapping[str, Any]]
     types: TypeCounts
-    captions: Mapping[str, int]
-    filtered: Mapping[str, int]
+    measured: Measured
 
 
 def shard_tables(task: TablesTask) -> MadeTables:
@@ -72,36 +71,25 @@ def shard_tables(task: TablesTask) -> MadeTables:
 def _compute(shard: ShardReader) -> tuple[pa.Table, ShardRows]:
     parts = [PAIRS_SCHEMA.empty_table()]
     blocks, types = list[dict[str, Any]](), list[TypeCounts]()
-    captions, filtered = Counter[str](), Counter[str]()
     row_start = 0
     for number, key in enumerate(block_keys(shard)):
-        part, head = block_pairs(shard, key, number), read_head(shard, key)
+        part = block_pairs(shard, key, number)
         parts.append(part)
         types.append(counted_types(map(json.loads, part["metadata"].drop_null().to_pylist())))
-        captions.update(
-            name for cell in part["captions"].drop_null().to_pylist() for name in json.loads(cell)
-        )
-        filtered.update(head.filtered)
-        blocks.append({"key": key, **block_row(head, row_start)})
+        blocks.append({"key": key, **block_row(read_head(shard, key), row_start)})
         row_start += part.num_rows
     table = pa.concat_tables(parts).combine_chunks()
-    return table, ShardRows(blocks, merged_types(types), captions, filtered)
-
-
-def _objects(pairs: pa.Table, column: str) -> Iterator[dict[str, Any]]:
-    """The objects in a column of JSON, of those pairs that have one."""
-    return map(json.loads, pairs[column].drop_null().to_pylist())
+    return table, ShardRows(blocks, merged_types(types), Measured.of(table))
 
 
 def _to_json(rows: ShardRows) -> dict[str, Any]:
     return {
         "blocks": list(rows.blocks),
         "types": {name: dict(types) for name, types in rows.types.items()},
-        "captions": dict(rows.captions),
-        "filtered": dict(rows.filtered),
+        "measured": rows.measured.to_json(),
     }
 
 
 def _from_json(values: Mapping[str, Any]) -> ShardRows:
     types = {name: Counter(counts) for name, counts in values["types"].items()}
-    return ShardRows(values["blocks"], types, values["captions"], values["filtered"])
+    return ShardRows(values["blocks"], types, Measured.from_json(values["measured"]))

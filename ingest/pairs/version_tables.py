@@ -1,4 +1,4 @@
-"""The tables of a version of pairs, and what is told of it: names of captions, rules of filters, metadata."""
+"""The tables of a version of pairs, and what is told of it: measures, rules of filters, metadata."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from robot_foundry.catalog.metadata.types import TypeCounts, merged_types
-from robot_foundry.catalog.pairs.described import MEASURED
+from robot_foundry.catalog.pairs.described import FILTERED, MEASURED
+from robot_foundry.catalog.pairs.measured import CAPTIONS, Measured
 from robot_foundry.catalog.pairs.schema import PairSchema
 from robot_foundry.catalog.pairs.tables import BLOCKS, BLOCKS_SCHEMA
 from robot_foundry.catalog.store import Store
@@ -30,7 +31,7 @@ class PairsTables:
             self._filtered.update(block.head.filtered)
         self._blocks: dict[int, pa.Table] = {}
         self._types: TypeCounts = {}
-        self._captions: Counter[str] = Counter()
+        self._measured: dict[int, Measured] = {}
 
     @property
     def schema(self) -> PairSchema:
@@ -43,7 +44,7 @@ class PairsTables:
         of_shard = [{"shard": ordinal, **row} for row in rows.blocks]
         self._blocks[number] = pa.Table.from_pylist(of_shard, schema=BLOCKS_SCHEMA)
         self._types = merged_types([self._types, rows.types])
-        self._captions.update(rows.captions)
+        self._measured[number] = rows.measured
 
     def merged(self) -> dict[str, pa.Table]:
         in_order = [self._blocks[number] for number in sorted(self._blocks)]
@@ -54,13 +55,14 @@ class PairsTables:
         return num_pairs, num_pairs
 
     def provenance(self, merged: Mapping[str, pa.Table]) -> dict[str, Any]:
-        """How many pairs have which caption, how many each rule of the spec leaves out, and absent names."""
+        """Sizes of pictures and texts, how many pairs each rule leaves out, and what is not there."""
+        measured = Measured.merge_all(self._measured.values())
         return {
             MEASURED: {
-                "captions": dict(self._captions),
-                "filtered": dict(self._filtered),
+                **measured.summary(),
+                FILTERED: dict(self._filtered),
                 "more_metadata": len(self._types) - len(self.schema.metadata),
-                "absent_captions": [name for name in self._asked if name not in self._captions],
+                "absent_captions": [name for name in self._asked if name not in measured.counts[CAPTIONS]],
             }
         }
 
@@ -74,6 +76,6 @@ def warnings_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
             f"{more:,} rarer names of metadata have no column of their own; SQL finds them in `metadata`"
         )
     for name in measured.get("absent_captions", ()):
-        close = nearest(name, measured["captions"])
+        close = nearest(name, measured[CAPTIONS])
         warnings.append(f"content.captions names '{name}', which no pair has{close}")
     return tuple(warnings)
