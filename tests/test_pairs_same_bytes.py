@@ -65,13 +65,13 @@ def adopted(tars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
-def killed(source: Path, store: Path, point: str, *overrides: str) -> None:
+def killed(source: Path, store: Path, point: str) -> None:
     """A run that is killed at that point."""
     script = "import sys; from foundry_testing.pair_ingests import ingest; ingest(*sys.argv[1:])"
     support = str(Path(__file__).parent / "support")
     paths = os.pathsep.join([support, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-c", script, str(source), str(store), *overrides],
+        [sys.executable, "-c", script, str(source), str(store)],
         env={**os.environ, "PYTHONPATH": paths, "FOUNDRY_KILL_AT": point},
         capture_output=True,
         text=True,
@@ -95,15 +95,6 @@ def test_a_killed_run_is_completed_by_the_next(source, undisturbed, tmp_path, po
     report = ingest(source, tmp_path)
     assert report.shards_reused == whole and not report.noop
     assert content(tmp_path) == content(undisturbed)
-
-
-@pytest.mark.parametrize(
-    "point", ["adopted-place-written:2", "adopted-index-written:1", "shard-tar-written:2", "tables-done"]
-)
-def test_a_killed_run_that_adopts_is_completed_by_the_next(tars, adopted, tmp_path, point):
-    killed(tars, tmp_path, point, ADOPT)
-    assert not ingest(tars, tmp_path, ADOPT).noop
-    assert content(tmp_path) == content(adopted)
 
 
 def test_workers_give_the_bytes_of_one_process(source, undisturbed, tmp_path):
