@@ -16,7 +16,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.errors import CorruptImage
+from robot_foundry.shards.errors import CorruptImage, TooManyPixels
 
 __all__ = ["CorruptImage", "codec_versions", "decode", "encode_jpeg", "probe", "starts_as_image"]
 
@@ -99,9 +99,10 @@ def jpeg_header(data: bytes | memoryview) -> tuple[int, int, str]:
 
 
 def check_pixels(height: int, width: int) -> None:
-    """CorruptImage for an image without pixels, or with too many to be decoded."""
+    """CorruptImage for an image without pixels, TooManyPixels for one with too many to be decoded."""
     if not 0 < height * width <= MAX_PIXELS:
-        raise CorruptImage(f"an image of {height} x {width} pixels is outside 1 to {MAX_PIXELS} pixels")
+        error = TooManyPixels if height * width else CorruptImage
+        raise error(f"an image of {height} x {width} pixels is outside 1 to {MAX_PIXELS} pixels")
 
 
 def starts_as_image(head: bytes) -> bool:

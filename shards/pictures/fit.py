@@ -14,6 +14,7 @@ from robot_foundry.runtime.errors import UsageError, nearest
 
 PAD, CROP, STRETCH = FITS = ("pad", "crop", "stretch")
 BORDER = 128  # the grey of pad
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,14 @@ class Fitted:
     """Where a picture lands: the part `box` (left, upper, right, lower; in its own pixels) becomes `size`
     (height, width), whose corner lies at `at` (row, column)."""
 
-    box: tuple[float, ...]
+    box: Box
     size: tuple[int, int]
     at: tuple[int, int]
 
     def scaled(self, factor: float) -> Fitted:
         """Of the same picture with `factor` times its rows and columns."""
-        return replace(self, box=tuple(factor * edge for edge in self.box))
+        left, upper, right, lower = self.box
+        return replace(self, box=(factor * left, factor * upper, factor * right, factor * lower))
 
 
 def fitted(picture: tuple[int, int], size: tuple[int, int], fit: str) -> Fitted:
@@ -54,7 +56,7 @@ def fitted(picture: tuple[int, int], size: tuple[int, int], fit: str) -> Fitted:
 
 
 def resized(
-    pixels_hwC: NDArray[np.uint8], size: tuple[int, int], box: tuple[float, ...] | None = None
+    pixels_hwC: NDArray[np.uint8], size: tuple[int, int], box: Box | None = None
 ) -> NDArray[np.uint8]:
     """The part `box` of a picture, or all of it, as (height, width): bicubic, antialiased where it shrinks.
 

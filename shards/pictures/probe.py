@@ -16,8 +16,9 @@ from robot_foundry.shards.pictures.exif import UPRIGHT, orientation_of, swaps_si
 
 JPG, PNG, WEBP = ENCODINGS = ("jpg", "png", "webp")
 MOST_CHUNKS = 1 << 16
-# What pictures are named by that no picture here is, by their first bytes.
-_OTHERS = {
+# What a file is by its first bytes: pictures, and what is found in their place.
+_KINDS = {
+    JPEG_MAGIC: "a JPEG", PNG_MAGIC: "a PNG",
     b"GIF8": "a GIF", b"BM": "a BMP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"II+\0": "a TIFF",
     b"MM\0+": "a TIFF", b"%PDF": "a PDF", b"8BPS": "a Photoshop file", b"\xff\x0a": "a JPEG XL",
     b"\0\0\0\x0cJXL ": "a JPEG XL", b"\0\0\0\x0cjP  ": "a JPEG 2000", b"\0\0\x01\0": "an icon",
@@ -59,7 +60,8 @@ def probe(data: bytes) -> Probed:
         height, width, exif = _webp(data)
         encoding = WEBP
     else:
-        raise CorruptImage(f"{_named(data)} is no picture here: JPEG, PNG and WebP are")
+        found = f"{picture_kind(data)} of {len(data)} bytes that starts with {data[:8].hex()!r}"
+        raise CorruptImage(f"{found} is no picture here: JPEG, PNG and WebP are")
     check_pixels(height, width)
     orientation = orientation_of(exif.removeprefix(_EXIF))
     if swaps_sides(orientation):
@@ -67,16 +69,18 @@ def probe(data: bytes) -> Probed:
     return Probed(encoding, height, width, orientation)
 
 
-def _named(data: bytes) -> str:
-    """What the bytes seem to be, with an article."""
+def picture_kind(data: bytes) -> str:
+    """What the bytes seem to be by how they begin, with an article: 'a JPEG', 'a GIF', 'an empty file'."""
     if not data:
-        return "a file of 0 bytes"
-    name = next((name for magic, name in _OTHERS.items() if data.startswith(magic)), None)
+        return "an empty file"
+    name = next((name for magic, name in _KINDS.items() if data.startswith(magic)), None)
     if data[4:8] == b"ftyp":
         name = _BRANDS.get(data[8:12], "a video or AVIF")
+    if data[:4] == b"RIFF":
+        name = "a WebP" if data[8:12] == b"WEBP" else "a sound or video"
     if name is None and data[:512].removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"<"):
         name = "an SVG" if b"<svg" in data[:4096] else "a web page or XML"
-    return f"{name} of {len(data)} bytes" if name else f"what starts with {data[:8].hex()!r}"
+    return name or "a file of an unknown kind"
 
 
 def _exif_of_jpeg(data: bytes) -> bytes:
