@@ -6,8 +6,9 @@ Legend: H × W pixels, C = 3 channels.
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,23 @@ def write_pairs(
     for path, table in tables.items():
         store.storage.write(store.table(name, manifest.version_id, path), write_table(table))
     return WrittenPairs(commit(store, manifest), pairs)
+
+
+def write_adopted(folder: Path) -> tuple[Store, list[TestPair], Path]:
+    """A version of 70 pairs whose pictures, but for every seventh, are in a tar that others wrote."""
+    tar, pairs = folder / "foreign.tar", list[TestPair]()
+    with tarfile.open(tar, "w") as file:
+        for number in range(70):
+            picture = encoded(random_picture(number))
+            if number % 7:
+                member = tarfile.TarInfo(f"{number:05d}.PNG")
+                member.size = len(picture.data)
+                file.addfile(member, BytesIO(picture.data))
+                picture = replace(picture, adopted=("far", member.name))
+            pairs.append(TestPair([picture], {"caption": str(number)}))
+    store = Store(folder / "store")
+    write_pairs(store, "foreign", pairs, adopted={"far": tar})
+    return store, pairs, tar
 
 
 def _write_shard(
