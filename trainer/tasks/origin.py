@@ -27,6 +27,11 @@ class InitSettings:
     weights: str | None = None  # a run, checkpoint folder or pointer file; averaged weights if it has them
     only: tuple[str, ...] = ()  # names of parameters, or how they begin (backbone, head.blocks); () is all
 
+    @property
+    def begins(self) -> bool:
+        """Whether there is anything to begin with."""
+        return self.weights is not None
+
 
 def init_problems(init: InitSettings) -> Iterator[str]:
     """One line where something is asked of weights, and none are named."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models.llm import LLM, LOSS
@@ -26,45 +24,25 @@ from robot_foundry.trainer.tasks import mixtures, run_identity
 from robot_foundry.trainer.tasks.llm.config import LLMTaskConfig
 from robot_foundry.trainer.tasks.llm.inputs import text_inputs, until
 from robot_foundry.trainer.tasks.llm.origin import Origin, check_origin, take_origin
-from robot_foundry.trainer.tasks.llm.recipe import completed, default_dir
+from robot_foundry.trainer.tasks.llm.recipe import default_dir
 from robot_foundry.trainer.tasks.llm.trained import CONFIG, TOKENIZER
+from robot_foundry.trainer.tasks.mixture_task import MixtureTask
 
 
 @dataclass(frozen=True)
-class LLMTask:
+class LLMTask(MixtureTask):
     """A language model that is to be trained, resolved against the store (see `tasks.task.Task`).
 
     It measures nothing of its data, so it is a `MeasuredTask` as well.
     """
 
     config: LLMTaskConfig
-    opened: OpenMixture
     tokenizer: Tokenizer
-    notes: tuple[str, ...]
-    origin: Origin | None = None  # what its first weights come from
+    origin: Origin | None = field(default=None, kw_only=True)
 
     @property
-    def mixture(self) -> Mixture:
-        return self.opened.mixture
-
-    @property
-    def run_dir(self) -> Path:
-        return Path(self.config.run.dir or default_dir(self.config, self.mixture.id))
-
-    @property
-    def num_steps(self) -> int:
-        return self.config.num_steps
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        origin = None if self.origin is None else self.origin.id
-        return run_identity.identity(self.mixture, run_identity.decisive(self.config), origin)
-
-    def completed(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        before = completed(identity)
-        if self.origin is None and self.config.init.weights is not None:
-            before.pop("origin", None)  # it is gone, and no longer needed
-        return before
+    def default_dir(self) -> str:
+        return default_dir(self.config, self.mixture.id)
 
     def measure(self, *, quiet: bool) -> dict[str, Any]:
         return {}

@@ -50,7 +50,7 @@ def resolve_llm(config: LLMTaskConfig) -> LLMTask:
             f"{vocabulary:,}",
             hint="tokenize the text with the tokenizer of the model: foundry-data tokenize --tokenizer",
         )
-    return LLMTask(config, opened, tokenizer, tuple(doubts), origin)
+    return LLMTask(config, opened, tuple(doubts), tokenizer, origin=origin)
 
 
 def mixture_tokenizer(opened: OpenMixture) -> Tokenizer:
