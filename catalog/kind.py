@@ -32,6 +32,11 @@ MIXTURE = "mixture"
 FIRST = "robot"
 # The packages of each kind, by room, where a module `kind` holds its face as KIND.
 ROOMS: dict[str, Mapping[str, str]] = {
+    "pairs": {
+        "catalog": "robot_foundry.catalog.pairs",
+        "ingest": "robot_foundry.ingest.pairs",
+        "loader": "robot_foundry.loader.pairs",
+    },
     "robot": {
         "catalog": "robot_foundry.catalog.robot",
         "ingest": "robot_foundry.ingest.robot",
