@@ -109,7 +109,10 @@ class VisionLanguage(nn.Module):
         return {ANSWER: self._answer_loss(inputs.pictures), llm.LOSS: text}
 
     def hidden(self, inputs: PictureRows, past: Sequence[KeyValues] | None = None) -> Tensor:
-        """The last hidden states [B, S, D], normalised; an empty `past` takes up what the layers have seen."""
+        """The last hidden states [B, S, D], normalised.
+
+        An empty `past` takes up the keys and values of all positions, padding among them.
+        """
         real_BS = inputs.segment_BS >= 0
         position_BS = torch.where(real_BS, inputs.position_BS, 0)
         bias = packed_bias(inputs.segment_BS)
