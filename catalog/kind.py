@@ -32,11 +32,6 @@ MIXTURE = "mixture"
 FIRST = "robot"
 # The packages of each kind, by room, where a module `kind` holds its face as KIND.
 ROOMS: dict[str, Mapping[str, str]] = {
-    "pairs": {
-        "catalog": "robot_foundry.catalog.pairs",
-        "ingest": "robot_foundry.ingest.pairs",
-        "loader": "robot_foundry.loader.pairs",
-    },
     "robot": {
         "catalog": "robot_foundry.catalog.robot",
         "ingest": "robot_foundry.ingest.robot",
@@ -51,6 +46,11 @@ ROOMS: dict[str, Mapping[str, str]] = {
         "catalog": "robot_foundry.catalog.tokens",
         "ingest": "robot_foundry.ingest.tokens",
         "loader": "robot_foundry.loader.tokens",
+    },
+    "pairs": {
+        "catalog": "robot_foundry.catalog.pairs",
+        "ingest": "robot_foundry.ingest.pairs",
+        "loader": "robot_foundry.loader.pairs",
     },
 }
 

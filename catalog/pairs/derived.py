@@ -16,7 +16,10 @@ from robot_foundry.shards.reader import ShardReader
 
 
 def block_pairs(shard: ShardReader, key: str, number: int) -> pa.Table:
-    """A row for each pair of the block, which is the `number`th of its shard; CorruptData for a damaged one."""
+    """A row for each pair of the block, which is the `number`th of its shard.
+
+    CorruptData where one is damaged.
+    """
     rows = [
         {"block": number, "key": pair_key(key, index), **pair_row(stored)}
         for index, stored in enumerate(read_pairs(shard, key))

@@ -74,7 +74,7 @@ def random_picture(seed: int, height: int = 24, width: int = 32) -> NDArray[np.u
 
 
 def some_pairs(count: int, seed: int = 0) -> list[TestPair]:
-    """Pairs of every form, one after the other: one or two captions, a conversation, several pictures, none."""
+    """Pairs of every form, in turns: one or two captions, a conversation, several pictures, none."""
     return [_some_pair(seed * 1_000_003 + number, number) for number in range(count)]
 
 
