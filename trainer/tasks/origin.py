@@ -48,6 +48,11 @@ class RunOrigin:
     folder: Path
     state: Mapping[str, Any]
 
+    @classmethod
+    def at(cls, folder: Path) -> RunOrigin:
+        """Of a checkpoint that is proven (see `checkpoint.find`)."""
+        return RunOrigin(folder, checkpoint.read_json(folder, checkpoint.STATE))
+
     def to_json(self) -> dict[str, Any]:
         """What a run says about where it came from."""
         identity = self.state["identity"]

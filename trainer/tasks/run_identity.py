@@ -24,11 +24,21 @@ def decisive(config: Any) -> dict[str, Any]:
     """What of a task's configuration decides the weights, without where they are written and how fast."""
     values = resolved(config)
     del values["run"], values["name"], values["data"]["threads"]
-    for item in fields(MixtureSettings):  # the mixture's id stands for these
-        del values["data"][item.name]
+    _leave_mixture_out(values["data"])
+    for name, settings in vars(config.data).items():
+        if isinstance(settings, MixtureSettings) and settings.mix is None:
+            del values["data"][name]  # what there is none of decides nothing
+        elif isinstance(settings, MixtureSettings):
+            _leave_mixture_out(values["data"][name])
     if not config.init.begins:
         del values["init"]
     return values
+
+
+def _leave_mixture_out(values: dict[str, Any]) -> None:
+    """Without what names a mixture, whose id stands for it."""
+    for item in fields(MixtureSettings):
+        del values[item.name]
 
 
 def identity(mixture: Mixture, deciding: Mapping[str, Any], origin: str | None) -> dict[str, Any]:
