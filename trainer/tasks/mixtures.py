@@ -57,18 +57,20 @@ def find_mixture(
     *,
     kind: str,
     source: str,
+    key: str = "data.mix",
     gap: Callable[[OpenMixture], int] | None = None,
 ) -> OpenMixture:
     """The training split of what `data` names, of data of that kind; reads the store, writes nothing.
 
-    `source` says for a user where data of the kind comes from. `gap` says how many samples lie between the
-    splits of a group that is held out in part; without it groups are held out whole.
+    `source` says for a user where data of the kind comes from, `key` which key of the recipe names it. `gap`
+    says how many samples lie between the splits of a group that is held out in part; without it groups are
+    held out whole.
     """
     versions = OpenVersions(as_store(data.store))
     weights = mix_weights(data)
     for ref in weights:
         if (held := versions.open(ref).kind.name) != kind:
-            raise UsageError(f"data.mix: '{ref}' is of the kind {held}, this trains on {kind}", hint=source)
+            raise UsageError(f"{key}: '{ref}' is of the kind {held}, this trains on {kind}", hint=source)
     _check_held_out(versions, weights, data)
     split_by = data.split_by or SPLIT_BY[0]
     return make_mixture(

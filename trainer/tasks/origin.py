@@ -74,10 +74,10 @@ class RunOrigin:
         tensors.load(self.folder, {f"{kind}/{name}": tensor for name, tensor in parameters.items()})
 
 
-def found_origin(find: Callable[[str], Found], where: str, run_dir: Path) -> Found | None:
+def found_origin(find: Callable[[], Found], run_dir: Path) -> Found | None:
     """What a run starts from; one that has checkpoints of its own needs it no more, so it may be gone."""
     try:
-        return find(where)
+        return find()
     except FoundryError:
         if checkpoint.latest(run_dir) is None:
             raise

@@ -10,11 +10,13 @@ from robot_foundry.trainer.models.llm import LOSS
 
 def text_figures(sums: HeldOutSums) -> dict[str, float]:
     """Bits that a byte of the text takes, and the perplexity of a token."""
-    nats = sums.losses[LOSS]
-    return {
-        "bits_per_byte": nats / math.log(2) / sums.sizes["bytes"],
-        "perplexity": perplexity(nats / sums.counts[LOSS]),
-    }
+    per_token = sums.losses[LOSS] / sums.counts[LOSS]
+    return {"bits_per_byte": bits_per_byte(sums), "perplexity": perplexity(per_token)}
+
+
+def bits_per_byte(sums: HeldOutSums) -> float:
+    """Bits that a byte of the text takes."""
+    return sums.losses[LOSS] / math.log(2) / sums.sizes["bytes"]
 
 
 def perplexity(nats: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from robot_foundry.catalog.mixture import weight_doubts
@@ -36,7 +37,7 @@ def resolve_llm(config: LLMTaskConfig) -> LLMTask:
     run_dir = Path(config.run.dir or default_dir(config, opened.mixture.id))
     origin: Origin | None = None
     if config.init.weights is not None:
-        origin = found_origin(find_origin, config.init.weights, run_dir)
+        origin = found_origin(partial(find_origin, config.init.weights), run_dir)
     doubts = weight_doubts(opened.mixture, mix_weights(config.data)) + opened.kind.doubts_of_mixture(opened)
     if config.init.model != OF_RECIPE:
         model = _model_in(run_dir) if origin is None else origin.model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from robot_foundry.normalization.representation import base_axes_note
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
@@ -28,4 +29,4 @@ def resolve_vla(config: VLATaskConfig) -> VLATask:
     task = VLATask(config, opened, tuple(warnings), spaces)
     if config.init.weights is None:
         return task
-    return replace(task, origin=found_origin(Origin.find, config.init.weights, task.run_dir))
+    return replace(task, origin=found_origin(partial(Origin.find, config.init.weights), task.run_dir))
