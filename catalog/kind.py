@@ -47,6 +47,11 @@ ROOMS: dict[str, Mapping[str, str]] = {
         "ingest": "robot_foundry.ingest.tokens",
         "loader": "robot_foundry.loader.tokens",
     },
+    "pairs": {
+        "catalog": "robot_foundry.catalog.pairs",
+        "ingest": "robot_foundry.ingest.pairs",
+        "loader": "robot_foundry.loader.pairs",
+    },
 }
 
 

@@ -1,6 +1,7 @@
 """Where things lie in a store: a folder or an fsspec URL.
 
     shards/<dataset>/<shard_key>.tar, .index.arrow     datasets/<dataset>/<version_id>/manifest.json, …
+    shards/<dataset>/<shard_key>.place.json            in place of a tar that lies elsewhere (`catalog.tars`)
     refs/<dataset>/v3 or <tag>                         builds/<dataset>/<build_id>.json
     runs/<id>.json                                     cache/ (derived, disposable)
 
@@ -51,6 +52,9 @@ class Store:
 
     def shard_index(self, dataset: str, key: str) -> str:
         return f"shards/{check_name(dataset)}/{check_name(key, 'shard key')}.index.arrow"
+
+    def shard_place(self, dataset: str, key: str) -> str:
+        return f"shards/{check_name(dataset)}/{check_name(key, 'shard key')}.place.json"
 
     def version_dir(self, dataset: str, version_id: str) -> str:
         return f"datasets/{check_name(dataset)}/{check_id(version_id)}"

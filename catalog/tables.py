@@ -81,11 +81,12 @@ def table_digest(table: pa.Table) -> str:
 
     - bool: one byte a row, 0 or 1; integers and floats: little-endian, at their width;
     - string, binary: N int64 lengths (little-endian), then all bytes (UTF-8 for strings), concatenated;
-    - fixed_size_list: the column bytes (validity, payload) of its N·D child values.
+    - fixed_size_list: the column bytes (validity, payload) of its N·D child values;
+    - list: N int64 lengths, then the column bytes of all child values, concatenated.
 
     A null holds zero bytes (value 0, length 0, all-zero list with valid children). Every NaN is the quiet NaN
     with sign 0 and payload 0 (0x7fc00000, 0x7ff8000000000000); -0.0 and 0.0 differ. `type` is bool, int8 …
-    uint64, float32 (Arrow's "float"), float64, string, binary or fixed_size_list<child>[D].
+    uint64, float32 (Arrow's "float"), float64, string, binary, fixed_size_list<child>[D] or list<child>.
     """
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -98,6 +99,8 @@ def table_digest(table: pa.Table) -> str:
 def _type_name(kind: pa.DataType, name: str) -> str:
     if pa.types.is_fixed_size_list(kind):
         return f"fixed_size_list<{_type_name(kind.value_type, name)}>[{kind.list_size}]"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list<{_type_name(kind.value_type, name)}>"
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return "string"
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
@@ -118,6 +121,11 @@ def _hash_chunks(chunks: Sequence[pa.Array], kind: pa.DataType, hasher: hashlib.
         hasher.update(valid_N.tobytes())
     if pa.types.is_fixed_size_list(kind):
         _hash_chunks([_children(chunk) for chunk in chunks], kind.value_type, hasher, name)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        for chunk in chunks:
+            lengths_N = pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False)
+            hasher.update(lengths_N.astype("<i8").tobytes())
+        _hash_chunks([chunk.flatten() for chunk in chunks], kind.value_type, hasher, name)
     elif _type_name(kind, name) in ("string", "binary"):
         payloads = [chunk.cast(pa.large_binary()) for chunk in chunks]
         for payload in payloads:

@@ -1,14 +1,76 @@
-"""The tars of a version as they lie in its store: opened through their index, whole or lacking."""
+"""The tars of a version: opened through their index, whole or lacking.
+
+A tar lies in the store; or it was adopted and lies elsewhere, where others wrote it. Then the store has its
+index and its place, {"bytes", "url"}: where it lies for this store. A place is no part of a version, and
+enters no id.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 
-from robot_foundry.catalog.manifest import Manifest
+from robot_foundry.catalog.manifest import Manifest, ShardEntry
 from robot_foundry.catalog.store import Store
-from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.index import bad_index, read_index, tar_sha256
+from robot_foundry.runtime.canonical import canonical_json
+from robot_foundry.runtime.errors import FoundryError, MissingFileError
+from robot_foundry.runtime.storage.storage import Storage, open_storage
+from robot_foundry.shards.index import bad_index, read_index, tar_bytes, tar_sha256
 from robot_foundry.shards.reader import ShardReader
+
+ADOPT_AGAIN = "run the foundry-data ingest that adopted it again, with the source where it lies now"
+_READS_AT_ONCE = 16  # of places, because each waits for the disk or the network
+
+
+@dataclass(frozen=True)
+class TarPlace:
+    """Where an adopted tar lies: an absolute path or an fsspec URL, and the size that it had."""
+
+    url: str
+    num_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The path in `storage`."""
+        return self.url.rpartition("/")[2]
+
+    def storage(self) -> Storage:
+        """The folder that it lies in."""
+        return open_storage(self.url.rpartition("/")[0] or "/")
+
+    def size(self) -> int | None:
+        """Its size now, None if it is not there."""
+        try:
+            return self.storage().size(self.name)
+        except FileNotFoundError:
+            return None
+
+
+def write_place(store: Store, dataset: str, shard_key: str, place: TarPlace) -> None:
+    """Say where an adopted tar lies, in place of what was said before."""
+    data = canonical_json({"bytes": place.num_bytes, "url": place.url})
+    store.storage.write(store.shard_place(dataset, shard_key), data)
+
+
+def read_place(store: Store, dataset: str, shard_key: str) -> TarPlace | None:
+    """Where the tar lies if it was adopted, None if the store does not say so. FoundryError if damaged."""
+    path = store.shard_place(dataset, shard_key)
+    try:
+        data = store.storage.read_bytes(path)
+    except FileNotFoundError:
+        return None
+    try:
+        told = json.loads(data)
+        place = TarPlace(told["url"], told["bytes"])
+        is_sound = told.keys() == {"bytes", "url"} and type(place.num_bytes) is int and "/" in place.url
+    except (ValueError, TypeError, KeyError):
+        is_sound = False
+    if not is_sound:
+        raise FoundryError(f"{store.url}/{path} does not say where a tar lies", hint=ADOPT_AGAIN)
+    return place
 
 
 def open_tar(
@@ -19,7 +81,16 @@ def open_tar(
     index = read_index(store.storage, path)
     if hashes is not None and hashes.get(shard_key) != tar_sha256(index):
         raise bad_index(f"{store.url}/{path}", "was made from another tar than the version names")
-    return ShardReader(store.storage, store.shard_tar(dataset, shard_key), index)
+    try:
+        return ShardReader(store.storage, store.shard_tar(dataset, shard_key), index)
+    except MissingFileError:
+        place = read_place(store, dataset, shard_key)
+        if place is None:
+            raise
+    unlike = _unlike(place.url, place.size(), tar_bytes(index))
+    if unlike:
+        raise FoundryError(f"the adopted tar {unlike[0]}", hint=ADOPT_AGAIN)
+    return ShardReader(place.storage(), place.name, index)
 
 
 def is_whole(store: Store, dataset: str, shard_key: str) -> bool:
@@ -34,13 +105,28 @@ def is_whole(store: Store, dataset: str, shard_key: str) -> bool:
 def lacking_tars(store: Store, manifest: Manifest) -> list[str]:
     """What is wrong with the tars of a version as far as names and sizes tell, a phrase for each."""
     sizes = store.storage.sizes(f"shards/{manifest.dataset}")
+    adopted = [s for s in manifest.shards if store.shard_place(manifest.dataset, s.key) in sizes]
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        lacking = partial(_lacking_adopted, store, manifest.dataset)
+        phrases_of = dict(zip((s.key for s in adopted), pool.map(lacking, adopted), strict=True))
     phrases = []
     for shard in manifest.shards:
         path = store.shard_tar(manifest.dataset, shard.key)
         if store.shard_index(manifest.dataset, shard.key) not in sizes:
             phrases.append(f"{store.url}/{store.shard_index(manifest.dataset, shard.key)} is missing")
-        phrases += _unlike(store, path, sizes.get(path), shard.tar_bytes)
+        if path in sizes or shard.key not in phrases_of:
+            phrases += _unlike(f"{store.url}/{path}", sizes.get(path), shard.tar_bytes)
+        else:
+            phrases += phrases_of[shard.key]
     return phrases
+
+
+def _lacking_adopted(store: Store, dataset: str, shard: ShardEntry) -> Sequence[str]:
+    try:
+        place = read_place(store, dataset, shard.key)
+    except FoundryError as error:
+        return [error.message]
+    return [] if place is None else _unlike(place.url, place.size(), shard.tar_bytes)
 
 
 def lacking_tables(store: Store, manifest: Manifest) -> list[str]:
@@ -49,11 +135,11 @@ def lacking_tables(store: Store, manifest: Manifest) -> list[str]:
     phrases = []
     for name, file in manifest.files.items():
         path = store.table(manifest.dataset, manifest.version_id, name)
-        phrases += _unlike(store, path, sizes.get(path), file.num_bytes)
+        phrases += _unlike(f"{store.url}/{path}", sizes.get(path), file.num_bytes)
     return phrases
 
 
-def _unlike(store: Store, path: str, size: int | None, expected: int) -> list[str]:
+def _unlike(where: str, size: int | None, expected: int) -> list[str]:
     if size is None:
-        return [f"{store.url}/{path} is missing"]
-    return [] if size == expected else [f"{store.url}/{path} has {size:,} bytes in place of {expected:,}"]
+        return [f"{where} is missing"]
+    return [] if size == expected else [f"{where} has {size:,} bytes in place of {expected:,}"]

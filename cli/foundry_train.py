@@ -13,6 +13,7 @@ from robot_foundry.cli.output import DEBUG_OPTION, run
 PROGRAM = "foundry-train"
 COMMANDS = {
     "llm": LazyCommand("robot_foundry.cli.train.llm:command", "Train a language model."),
+    "vlm": LazyCommand("robot_foundry.cli.train.vlm:command", "Train a vision-language model."),
     "vla": LazyCommand("robot_foundry.cli.train.vla:command", "Train a vision-language-action policy."),
     "describe": LazyCommand(
         "robot_foundry.cli.train.describe:command", "Tell what a recipe takes: parameters, FLOPs, memory."

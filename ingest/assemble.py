@@ -164,14 +164,18 @@ def _listed(refused: Sequence[Quarantined], most: int = 3) -> str:
 
 
 def _entries(shards: Sequence[Shard]) -> list[ShardEntry]:
-    """The tars of the version: every shard, followed by its segments, which have no rows of their own."""
-    entries = []
+    """The tars of the version: every shard, followed by its further tars, which have no rows of their own.
+
+    A tar that several shards adopt, since the source has it twice, comes once.
+    """
+    entries: dict[str, ShardEntry] = {}
     for shard in shards:
-        entries.append(
-            ShardEntry(shard.key, shard.tar_sha256, shard.tar_bytes, shard.num_groups, shard.num_samples)
+        entries[shard.key] = ShardEntry(
+            shard.key, shard.tar_sha256, shard.tar_bytes, shard.num_groups, shard.num_samples
         )
-        entries += [ShardEntry(tar.key, tar.sha256, tar.num_bytes, 0, 0) for tar in shard.segments]
-    return entries
+        for tar in shard.segments:
+            entries.setdefault(tar.key, ShardEntry(tar.key, tar.sha256, tar.num_bytes, 0, 0))
+    return list(entries.values())
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,15 @@ class UnitTars:
     """Where one unit is written: members go to the tar of `shard_key`, in sorted order, by `add`.
 
     Where the unit is too long for one, `segments` are further tars, each opened by `segment`, which gives
-    None for one that is there already.
+    None for one that is there already. Where the unit is a whole tar, `adopt` leaves it where it lies, and
+    gives the key by which it is a further tar of the shard; Refused if its members cannot be indexed.
     """
 
     shard_key: str
     segments: tuple[Segment, ...]
     add: Callable[[str, Data], None]
     segment: Callable[[Segment], AbstractContextManager[TarWriter] | None]
+    adopt: Callable[[], str]
 
 
 class SurveyedBlock(Protocol):
@@ -80,7 +82,7 @@ class SurveyedBlock(Protocol):
 
 @dataclass(frozen=True)
 class Tar:
-    """A tar with later samples of a block whose head is another shard."""
+    """A further tar of a shard: with later samples of its block, or one that was adopted."""
 
     key: str
     sha256: str
@@ -91,7 +93,8 @@ class Tar:
 class Shard:
     """A whole shard. `refused` are the units that were meant for it and cannot be read.
 
-    `segments` are the tars with the later samples of its block, if that is too long for one.
+    `segments` are its further tars: with the later samples of its block, if that is too long for one, or
+    those that its blocks adopt.
     """
 
     key: str
@@ -237,7 +240,7 @@ class DerivedKind(Protocol):
     def remapping(self) -> Remapping | None: ...
 
     def survey(self, tar: ShardReader) -> tuple[tuple[SurveyedBlock, ...], tuple[str, ...]]:
-        """The blocks of a shard in the order of its rows, and the keys of their segments."""
+        """The blocks of a shard in the order of its rows, and the keys of its further tars."""
         ...
 
     def survey_to_json(self, block: Any) -> list[Any]: ...

@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 
 from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import is_whole
+from robot_foundry.ingest.adoption import adopt
 from robot_foundry.ingest.kind import IngestKind, Shard, UnitTars, kind_of
 from robot_foundry.ingest.plan import PlannedShard
 from robot_foundry.ingest.sources import Refused, SourceFile, Unit
 from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.ingest.spool import Spool
-from robot_foundry.ingest.survey import cache_survey, cached_survey, survey
+from robot_foundry.ingest.survey import LackingTar, cache_survey, cached_survey, survey
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.in_order import in_order
 from robot_foundry.runtime.killpoint import kill_point
@@ -102,9 +104,9 @@ class _AtHand:
 def _filled(task: ShardTask, at_hand: _AtHand, spare: list[BytesIO]) -> Callable[[], Shard]:
     """Read the source into the shard's tar; what is returned has the shard reach the disk."""
     key = task.planned.shard_key
-    if all(is_whole(task.store, task.dataset, part) for part in task.planned.shard_keys):
-        shard = _existing(task, at_hand)
-        return lambda: shard
+    existing = _existing(task, at_hand)
+    if existing is not None:
+        return lambda: existing
     refused = []
     with ExitStack() as stack:
         tar = stack.enter_context(new_tar(task.store, task.dataset, key, spare))
@@ -112,7 +114,7 @@ def _filled(task: ShardTask, at_hand: _AtHand, spare: list[BytesIO]) -> Callable
             # A unit may fail at its last sample; only whole ones reach the tar.
             with Spool() as spool:
                 try:
-                    _read(at_hand.unit(unit), task, spool)
+                    _read(unit, at_hand, task, spool)
                 except Refused as error:
                     refused.append(Quarantined(unit.name, error.message))
                     continue
@@ -140,16 +142,27 @@ def new_tar(
     store.storage.write(store.shard_index(dataset, shard_key), write_index(summary.members))
 
 
-def _existing(task: ShardTask, at_hand: _AtHand) -> Shard:
-    """A shard of an earlier run. Reasons for refusals are cached; without the cache they are found anew."""
-    cached = cached_survey(task.kind, task.store, task.dataset, task.planned.shard_key)
+def _existing(task: ShardTask, at_hand: _AtHand) -> Shard | None:
+    """A shard of an earlier run that is there with all its tars.
+
+    Reasons for refusals are cached; without the cache they are found anew.
+    """
+    store, dataset, key = task.store, task.dataset, task.planned.shard_key
+    if not all(is_whole(store, dataset, part) for part in task.planned.shard_keys):
+        return None
+    cached = cached_survey(task.kind, store, dataset, key)
+    try:
+        shard = cached or survey(task.kind, store, dataset, key)
+    except LackingTar:
+        return None
+    # Those that were adopted are not planned, and may have been moved since.
+    if not all(is_whole(store, dataset, tar.key) for tar in shard.segments):
+        return None
     if cached is not None:
         return cached
-    held = {
-        block.unit for block in survey(task.kind, task.store, task.dataset, task.planned.shard_key).blocks
-    }
+    held = {block.unit for block in shard.blocks}
     missing = [unit for unit in task.planned.units if unit.name not in held]
-    refused = (Quarantined(unit.name, _reason(at_hand.unit(unit), task)) for unit in missing)
+    refused = (Quarantined(unit.name, _reason(unit, at_hand, task)) for unit in missing)
     return _surveyed(task, tuple(refused), reused=True)
 
 
@@ -162,10 +175,10 @@ def _surveyed(task: ShardTask, refused: tuple[Quarantined, ...], *, reused: bool
     return shard
 
 
-def _reason(unit: Unit, task: ShardTask) -> str:
+def _reason(unit: Unit, at_hand: _AtHand, task: ShardTask) -> str:
     try:
         with Spool() as spool:
-            _read(unit, task, spool)
+            _read(unit, at_hand, task, spool)
     except Refused as error:
         return error.message
     raise FoundryError(
@@ -174,12 +187,15 @@ def _reason(unit: Unit, task: ShardTask) -> str:
     )
 
 
-def _read(unit: Unit, task: ShardTask, spool: Spool) -> None:
+def _read(unit: Unit, at_hand: _AtHand, task: ShardTask, spool: Spool) -> None:
     """Read the unit's members into `spool` in the tar's order, its segments into their own tars."""
+    local = at_hand.unit(unit)
 
     def segment(part: Segment) -> AbstractContextManager[TarWriter] | None:
         is_there = is_whole(task.store, task.dataset, part.shard_key)
         return None if is_there else new_tar(task.store, task.dataset, part.shard_key)
 
-    planned = task.planned
-    task.kind.write(unit, task.spec, UnitTars(planned.shard_key, planned.segments, spool.add, segment))
+    planned, adopted = task.planned, partial(adopt, task.store, task.dataset, unit.file, local.file)
+    task.kind.write(
+        local, task.spec, UnitTars(planned.shard_key, planned.segments, spool.add, segment, adopted)
+    )

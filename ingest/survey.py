@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,13 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import open_tar
 from robot_foundry.ingest.kind import DerivedKind, Shard, Tar
 from robot_foundry.runtime.canonical import canonical_json
+from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.storage.cache import keep, kept
 from robot_foundry.shards.index import read_index, tar_bytes, tar_sha256
+
+
+class LackingTar(FoundryError):
+    """A further tar of a shard cannot be used."""
 
 
 class Interned:
@@ -32,12 +38,22 @@ class Interned:
 
 
 def survey(kind: DerivedKind, store: Store, dataset: str, shard_key: str) -> Shard:
-    """The shard as its tar tells it. Which units were refused, no tar says."""
+    """The shard as its tar tells it. Which units were refused, no tar says.
+
+    LackingTar where one of its further tars has no index, or one that cannot be used.
+    """
     tar = open_tar(store, dataset, shard_key)
-    blocks, segment_keys = kind.survey(tar)
-    segments = tuple(_tar(store, dataset, key) for key in segment_keys)
+    blocks, further_keys = kind.survey(tar)
+    segments = tuple(_further(store, dataset, key) for key in further_keys)
     sha256, num_bytes = tar_sha256(tar.index), tar_bytes(tar.index)
     return Shard(shard_key, sha256, num_bytes, blocks, (), reused=True, segments=segments)
+
+
+def _further(store: Store, dataset: str, shard_key: str) -> Tar:
+    try:
+        return _tar(store, dataset, shard_key)
+    except FoundryError as error:
+        raise LackingTar(error.message, hint=error.hint) from error
 
 
 def _tar(store: Store, dataset: str, shard_key: str) -> Tar:
@@ -53,13 +69,18 @@ def cached_survey(kind: DerivedKind, store: Store, dataset: str, shard_key: str)
     values = json.loads(cached)
     segments = tuple(Tar(*entry) for entry in values.get("segments", ()))
     sha256, num_bytes = values["tar_sha256"], values["tar_bytes"]
-    if sha256 != _tar(store, dataset, shard_key).sha256 or any(
-        segment != _tar(store, dataset, segment.key) for segment in segments
-    ):
+    if sha256 != _tar(store, dataset, shard_key).sha256 or not _are_there(store, dataset, segments):
         return None
     blocks = tuple(map(kind.survey_from_json, values[catalog_kind(kind.name).groups]))
     refused = tuple(Quarantined(str(unit), str(reason)) for unit, reason in values["refused"])
     return Shard(shard_key, sha256, num_bytes, blocks, refused, reused=True, segments=segments)
+
+
+def _are_there(store: Store, dataset: str, tars: Sequence[Tar]) -> bool:
+    try:
+        return all(tar == _further(store, dataset, tar.key) for tar in tars)
+    except LackingTar:
+        return False
 
 
 def cache_survey(kind: DerivedKind, store: Store, shard: Shard) -> None:

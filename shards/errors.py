@@ -22,5 +22,9 @@ class CorruptImage(CorruptData):
     """An encoded image is truncated, damaged, too large or not an image."""
 
 
+class TooManyPixels(CorruptImage):
+    """An encoded image whose header tells of more pixels than are decoded."""
+
+
 class CorruptArrays(CorruptData):
     """An .npz file is damaged, or holds what is not a plain array."""

@@ -16,7 +16,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.errors import CorruptImage
+from robot_foundry.shards.errors import CorruptImage, TooManyPixels
 
 __all__ = ["CorruptImage", "codec_versions", "decode", "encode_jpeg", "probe", "starts_as_image"]
 
@@ -29,7 +29,7 @@ FULL_CHROMA_BELOW = 128
 MOST_HEADERS = 4
 # Markers of JPEG that a length follows (ITU-T T.81 B.1), but for the standalone ones between them.
 _FIRST_SEGMENT, _LAST_SEGMENT, _START_OF_SCAN = 0xC0, 0xFE, 0xDA
-_JPEG_MAGIC, _PNG_MAGIC = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+JPEG_MAGIC, PNG_MAGIC = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 
 def encode_jpeg(rgb_HWC: NDArray[np.uint8], quality: int = 95) -> bytes:
@@ -76,26 +76,38 @@ def decode(data: bytes, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint
 
 def probe(data: bytes | memoryview) -> tuple[str, int, int]:
     """('jpg' or 'png', height, width) from the header alone; CorruptImage as in `decode`."""
-    if data[:8] == _PNG_MAGIC:
+    if data[:8] == PNG_MAGIC:
         if len(data) < 33 or data[12:16] != b"IHDR":
             raise CorruptImage("a PNG is cut off inside its header")
         encoding, width, height = "png", int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    elif data[:3] == _JPEG_MAGIC:
-        try:
-            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-        except ValueError as error:
-            raise CorruptImage(f"a JPEG of {len(data)} bytes has a damaged header: {error}") from error
+    elif data[:3] == JPEG_MAGIC:
         encoding = "jpg"
+        height, width, _ = jpeg_header(data)
     else:
         raise CorruptImage(f"{len(data)} bytes that start with {data[:8].hex()!r} are neither JPEG nor PNG")
-    if not 0 < height * width <= MAX_PIXELS:
-        raise CorruptImage(f"an image of {height} x {width} pixels is outside 1 to {MAX_PIXELS} pixels")
+    check_pixels(height, width)
     return encoding, height, width
+
+
+def jpeg_header(data: bytes | memoryview) -> tuple[int, int, str]:
+    """Height, width and colour space (RGB, GRAY, CMYK, YCCK, …) of a JPEG; CorruptImage for a bad header."""
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        raise CorruptImage(f"a JPEG of {len(data)} bytes has a damaged header: {error}") from error
+    return height, width, colours
+
+
+def check_pixels(height: int, width: int) -> None:
+    """CorruptImage for an image without pixels, TooManyPixels for one with too many to be decoded."""
+    if not 0 < height * width <= MAX_PIXELS:
+        error = TooManyPixels if height * width else CorruptImage
+        raise error(f"an image of {height} x {width} pixels is outside 1 to {MAX_PIXELS} pixels")
 
 
 def starts_as_image(head: bytes) -> bool:
     """Whether the first bytes are those of a JPEG or PNG file."""
-    return head.startswith((_JPEG_MAGIC, _PNG_MAGIC))
+    return head.startswith((JPEG_MAGIC, PNG_MAGIC))
 
 
 class Headers:
@@ -144,7 +156,7 @@ def codec_versions() -> dict[str, str]:
 def _decode_png(data: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     from PIL import Image
 
-    _check_png_chunks(data)
+    check_png_chunks(data)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if image.mode.startswith("I"):
@@ -162,9 +174,9 @@ def _decode_png(data: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]
     return out
 
 
-def _check_png_chunks(data: bytes) -> None:
+def check_png_chunks(data: bytes) -> None:
     """Every chunk up to IEND is whole and has its checksum: Pillow does not look once it has the pixels."""
-    position, kind = len(_PNG_MAGIC), b""
+    position, kind = len(PNG_MAGIC), b""
     while kind != b"IEND":
         end = position + 12 + int.from_bytes(data[position : position + 4])
         kind = data[position + 4 : position + 8]

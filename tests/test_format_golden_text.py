@@ -7,11 +7,10 @@ import hashlib
 import pytest
 import zstandard
 
+from robot_foundry.shards.origin import Origin, Refusal
 from robot_foundry.shards.text.blocks import (
     Document,
     EncodedDocument,
-    Origin,
-    Refusal,
     block_key,
     block_members,
     codec_version,

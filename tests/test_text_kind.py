@@ -18,31 +18,26 @@ from foundry_testing.texts import ingest, some_documents, texts_of, write_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robot_foundry.catalog.metadata.columns import column_names, metadata_expressions
+from robot_foundry.catalog.metadata.types import MOST_COLUMNS, counted_types, merged_types
 from robot_foundry.catalog.opened import OpenVersion, OpenVersions
 from robot_foundry.catalog.query.duck import query_tables
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.selection import SelectionSpec
 from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.text.rows import column_names, document_rows, metadata_expressions
-from robot_foundry.catalog.text.schema import (
-    MOST_COLUMNS,
-    TextSchema,
-    counted_types,
-    merged_types,
-    schema_from,
-)
+from robot_foundry.catalog.text.rows import OWN, document_rows
+from robot_foundry.catalog.text.schema import TextSchema
 from robot_foundry.runtime.errors import FoundryError, NothingSelected, UsageError
 from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.index import read_index, write_index
+from robot_foundry.shards.origin import Origin, Refusal
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.tar import TarWriter
 from robot_foundry.shards.text.blocks import (
     BlockHead,
     Document,
     EncodedDocument,
-    Origin,
-    Refusal,
     block_keys,
     block_members,
     read_docs,
@@ -157,13 +152,15 @@ def test_half_characters_are_no_text():
 )  # fmt: skip
 def test_a_column_has_the_type_that_holds_all_its_values(values, kind):
     parts = [counted_types([{"x": value}]) for value in values]
-    assert schema_from(merged_types(parts)) == TextSchema({"x": kind})
-    assert schema_from(merged_types(reversed(parts))) == schema_from(counted_types({"x": v} for v in values))
+    assert TextSchema.of(merged_types(parts)) == TextSchema({"x": kind})
+    assert TextSchema.of(merged_types(reversed(parts))) == TextSchema.of(
+        counted_types({"x": v} for v in values)
+    )
 
 
 def test_the_rarest_names_have_no_column_of_their_own():
     metadata = [{f"k{n}": "a", "always": 1} for n in range(MOST_COLUMNS + 5)] + [{"k260": "a"}]
-    columns = schema_from(counted_types(metadata)).metadata
+    columns = TextSchema.of(counted_types(metadata)).metadata
     assert len(columns) == MOST_COLUMNS and {"always", "k260", "k0"} <= set(columns)
     assert list(columns) == sorted(columns)
 
@@ -177,7 +174,7 @@ def test_schemas_are_read_strictly():
 
 @given(names=st.lists(st.text(min_size=0, max_size=6), unique=True))
 def test_every_name_has_a_column_of_its_own(names):
-    columns = column_names(TextSchema(dict.fromkeys([*names, "ID", "id", "file", "metadata"], "json")))
+    columns = column_names(TextSchema(dict.fromkeys([*names, "ID", "id", "file", "metadata"], "json")), OWN)
     assert len({column.casefold() for column in columns.values()}) == len(columns)
     assert not {"id", "file", "metadata", "_row", ""} & {column.casefold() for column in columns.values()}
 
@@ -192,12 +189,12 @@ def as_sql(value: Any, kind: str) -> Any:
 @given(documents=st.lists(METADATA, min_size=1, max_size=5))
 def test_sql_sees_the_values_of_the_source(documents):
     """Whatever the names and values; of what is of several types the JSON."""
-    schema = schema_from(counted_types(documents))
-    columns = column_names(schema)
+    schema = TextSchema.of(counted_types(documents))
+    columns = column_names(schema, OWN)
     texts = [json.dumps(metadata, ensure_ascii=False) if metadata else None for metadata in documents]
     table = pa.table({"metadata": pa.array(texts, pa.string())})
     table = table.append_column("row", pa.array(range(len(documents))))
-    selected = ", ".join(metadata_expressions(schema)) or "1"
+    selected = ", ".join(metadata_expressions(schema, OWN)) or "1"
     rows = query_tables(f"SELECT {selected} FROM t ORDER BY row", {"t": table}, "it").to_pylist()
     for metadata, row in zip(documents, rows, strict=True):
         for name, kind in schema.metadata.items():

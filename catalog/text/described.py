@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from robot_foundry.catalog.metadata.columns import metadata_columns
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.query.shown import Description
-from robot_foundry.catalog.text.rows import metadata_columns
+from robot_foundry.catalog.text.rows import OWN
 from robot_foundry.catalog.text.schema import schema_of
 
 # What ingest measured, under this name in the provenance.
@@ -15,7 +16,7 @@ MEASURED = "text"
 
 def describe(opened: OpenVersion) -> Description:
     """Sizes of documents, and the columns that SQL has of their metadata."""
-    manifest, metadata = opened.manifest, metadata_columns(schema_of(opened.manifest))
+    manifest, metadata = opened.manifest, metadata_columns(schema_of(opened.manifest), OWN)
     measured: dict[str, Any] = dict(manifest.provenance.get(MEASURED, {}))
     facts = {**measured, "count": manifest.num_groups, "metadata": metadata}
     return Description(

@@ -1,47 +1,14 @@
-"""What documents of a version say of themselves: metadata by name, and the type that its values share."""
+"""What documents of a version say of themselves."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
 from robot_foundry.catalog.manifest import Manifest
-from robot_foundry.runtime.canonical import check_keys
+from robot_foundry.catalog.metadata.types import MetadataSchema
 from robot_foundry.runtime.errors import FoundryError
 
-STRING, INTEGER, NUMBER, BOOLEAN, JSON = "string", "integer", "number", "boolean", "json"
-TYPES = (STRING, INTEGER, NUMBER, BOOLEAN, JSON)
-# An integer that float64 does not hold exactly, which is no type of a column.
-LONG = "long"
-MOST_COLUMNS = 256
-_EXACT, _INT64 = range(-(2**53), 2**53 + 1), range(-(2**63), 2**63)
-# By name, how many documents have a value of each type. Null is no value.
-TypeCounts = dict[str, Counter[str]]
 
-
-@dataclass(frozen=True)
-class TextSchema:
-    """`metadata` has the type of each column by its name in the source, in the order of names.
-
-    `json` where values are of several types, or lists or objects. There are at most MOST_COLUMNS: of more
-    names those that most documents have; the others are in the JSON of all metadata alone.
-    """
-
-    metadata: Mapping[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        return {"metadata": dict(self.metadata)}
-
-    @classmethod
-    def from_json(cls, obj: Any, where: str) -> TextSchema:
-        """Strict inverse; FoundryError names `where`."""
-        check_keys(obj, ("metadata",), where)
-        metadata = obj["metadata"]
-        if not isinstance(metadata, dict) or any(kind not in TYPES for kind in metadata.values()):
-            raise FoundryError(f"{where} has a type that is none of {', '.join(TYPES)}")
-        return cls(metadata)
+class TextSchema(MetadataSchema):
+    """That of a version of text."""
 
 
 def schema_of(manifest: Manifest) -> TextSchema:
@@ -49,49 +16,3 @@ def schema_of(manifest: Manifest) -> TextSchema:
     if not isinstance(manifest.schema, TextSchema):
         raise FoundryError(f"'{manifest.dataset}' holds {manifest.holds.samples}, not text")
     return manifest.schema
-
-
-def counted_types(metadata: Iterable[Mapping[str, Any]]) -> TypeCounts:
-    """How many values of which type the documents have, by name."""
-    pairs = Counter((name, _type_of(value)) for values in metadata for name, value in values.items())
-    counts: TypeCounts = {}
-    for (name, kind), count in pairs.items():
-        types = counts.setdefault(name, Counter())
-        if kind is not None:
-            types[kind] += count
-    return counts
-
-
-def merged_types(parts: Iterable[TypeCounts]) -> TypeCounts:
-    """Of all documents, from their parts in any order."""
-    counts: TypeCounts = {}
-    for part in parts:
-        for name, types in part.items():
-            counts.setdefault(name, Counter()).update(types)
-    return counts
-
-
-def schema_from(counts: TypeCounts) -> TextSchema:
-    """The columns of metadata with these values."""
-    most_first = sorted(counts, key=lambda name: (-counts[name].total(), name))
-    return TextSchema({name: _shared(counts[name]) for name in sorted(most_first[:MOST_COLUMNS])})
-
-
-def _type_of(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return BOOLEAN
-    if isinstance(value, int):
-        return INTEGER if value in _EXACT else LONG if value in _INT64 else JSON
-    return STRING if isinstance(value, str) else NUMBER if isinstance(value, float) else JSON
-
-
-def _shared(types: Mapping[str, int]) -> str:
-    """The type that holds all values exactly."""
-    there = {kind for kind, count in types.items() if count}
-    if len(there) == 1:
-        return INTEGER if there == {LONG} else there.pop()
-    if there == {INTEGER, LONG}:
-        return INTEGER
-    return NUMBER if there == {INTEGER, NUMBER} else JSON

@@ -22,7 +22,7 @@ MAX_ROWS = 100
 def _help() -> str:
     """What can be asked of, of all kinds."""
     faces = [kind.sql for kind in all_kinds()]
-    of_versions = ["versions", "shards", *(name for face in faces for name in face.tables)]
+    of_versions = dict.fromkeys(["versions", "shards", *(name for face in faces for name in face.tables)])
     tables = [
         ("datasets", "newest version of every dataset and mixture"),
         (" ".join(of_versions), "of every version: columns dataset, seq, version"),

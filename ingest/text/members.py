@@ -12,11 +12,10 @@ from robot_foundry.ingest.sources.text.unusable import Unusable
 from robot_foundry.ingest.text.duplicates import NUMBER
 from robot_foundry.ingest.text.spec import TextContent
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.shards.origin import Origin, Refusal
 from robot_foundry.shards.text.blocks import (
     Document,
     EncodedDocument,
-    Origin,
-    Refusal,
     block_key,
     block_members,
 )

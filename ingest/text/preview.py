@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
+from robot_foundry.catalog.metadata.types import counted_types
 from robot_foundry.catalog.text.kind import KIND
-from robot_foundry.catalog.text.schema import TextSchema, counted_types, schema_from
+from robot_foundry.catalog.text.schema import TextSchema
 from robot_foundry.ingest.kind import Preview
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.ingest.sources.text.text import documents
@@ -24,7 +25,7 @@ def preview(spec: TextSpec, units: Sequence[Unit], source_bytes: int) -> Preview
     for unit in units[:SAMPLED_UNITS]:
         found = _sample(spec, unit, refused)
         if found:
-            schema = schema_from(counted_types(document.metadata for document in found))
+            schema = TextSchema.of(counted_types(document.metadata for document in found))
             lines, warnings = _lines(found, schema, _duplicates(spec, units)), tuple(refused[:1])
             return Preview(KIND, None, None, source_bytes, planned, schema, unit.name, lines, warnings)
     lines = ("no document could be read, so what they hold is not known",)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from robot_foundry.catalog.metadata.types import TypeCounts, counted_types, merged_types
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
 from robot_foundry.catalog.tars import open_tar
 from robot_foundry.catalog.text.documents import block_documents, block_row
-from robot_foundry.catalog.text.schema import TypeCounts, counted_types, merged_types
 from robot_foundry.catalog.text.tables import DOCUMENTS, DOCUMENTS_SCHEMA
 from robot_foundry.ingest.kind import CachedTable, MadeTables
 from robot_foundry.normalization.digest import Digest

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from robot_foundry.catalog.manifest import Quarantined
+from robot_foundry.shards.origin import Origin, Refusal
 from robot_foundry.shards.reader import ShardReader
-from robot_foundry.shards.text.blocks import BlockHead, Origin, Refusal, block_keys, read_head
+from robot_foundry.shards.text.blocks import BlockHead, block_keys, read_head
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from robot_foundry.catalog.metadata.types import TypeCounts, merged_types
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.text.described import MEASURED
 from robot_foundry.catalog.text.doubts import doubts
-from robot_foundry.catalog.text.schema import TextSchema, TypeCounts, merged_types, schema_from
+from robot_foundry.catalog.text.schema import TextSchema
 from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA, counts
 from robot_foundry.ingest.kind import Shard
 from robot_foundry.ingest.text.shard_tables import ShardRows, TablesTask
@@ -31,7 +32,7 @@ class TextTables:
 
     @property
     def schema(self) -> TextSchema:
-        return schema_from(self._types)
+        return TextSchema.of(self._types)
 
     def task(self, store: Store, dataset: str, shard: Shard) -> TablesTask:
         return TablesTask(store, dataset, shard.key)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from robot_foundry.runtime.errors import UsageError
+from robot_foundry.shards.pictures.fit import FITS
 from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
-
-FITS = ("pad", "crop", "stretch")
 
 
 @dataclass(frozen=True)

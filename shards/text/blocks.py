@@ -26,6 +26,7 @@ from robot_foundry.runtime.canonical import canonical_json, check_keys
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.arrays import npy_bytes, read_npy
 from robot_foundry.shards.errors import CorruptArrays, CorruptData
+from robot_foundry.shards.origin import Origin, Refusal
 from robot_foundry.shards.reader import ShardReader
 
 HEAD, DOCS, META, TEXT = ".block.json", ".docs.npy", ".meta.jsonl.zst", ".txt.zst"
@@ -70,24 +71,6 @@ class EncodedDocument:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Documents of a unit that were left out for one reason: how many, and the places of the first."""
-
-    reason: str
-    count: int
-    first: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The unit of the source that a block is of, that unit's file, and what tells the file's content."""
-
-    unit: str
-    file: str
-    content: str
-
-
-@dataclass(frozen=True)
 class BlockHead:
     """What a shard says of a block without its text.
 
@@ -129,7 +112,7 @@ class BlockHead:
         """Inverse of `values`."""
         left = dict(values)
         origin = Origin(left.pop("unit"), left.pop("file"), left.pop("content"))
-        refused = tuple(Refusal(r["reason"], r["count"], tuple(r["first"])) for r in left.pop("refused"))
+        refused = tuple(Refusal.from_json(entry, "a refusal") for entry in left.pop("refused"))
         if any(type(number) is not int or number < 0 for number in left.values()):
             raise ValueError("it counts with what is no number")
         return cls(origin, **left, refused=refused)

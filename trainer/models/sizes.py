@@ -10,22 +10,17 @@ from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.flow import DENSITIES, FlowConfig
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.tokenizer import VOCABULARY
+from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
 from robot_foundry.trainer.models.vit import POSITIONS, STEMS, ViTConfig
 from robot_foundry.trainer.models.vla import VLAConfig
+from robot_foundry.trainer.models.vlm import VLMConfig
 from robot_foundry.trainer.recipes.ranges import at_least, choice, multiple
 
 
 def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[str]:
     """One line for every value that is out of range or does not fit another; `image` is (height, width)."""
-    backbone, decoder = model.backbone, model.backbone.decoder
-    yield from vit_problems("model.backbone.vision", backbone.vision)
-    yield from at_least(1, "model.backbone", backbone, "shuffle")
-    for side, pixels in zip(("height", "width"), image or (), strict=image is not None):
-        cell = backbone.vision.patch * backbone.shuffle
-        yield from multiple(
-            f"data.window.image {side}", pixels, cell, "model.backbone.vision.patch × shuffle"
-        )
-    yield from _decoder_problems("model.backbone.decoder", decoder)
+    decoder = model.backbone.decoder
+    yield from _backbone_problems(model.backbone, image, "data.window.image")
     yield from at_least(VOCABULARY, "model.backbone.decoder", decoder, "vocabulary")
     yield from _transformer_problems("model.head", model.head)
     yield from at_least(1, "model", model, "taps", "tap_width", "text_length", "draws")
@@ -36,10 +31,26 @@ def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[st
         yield f"model.state_noise: must not be negative, not {model.state_noise}"
 
 
+def vision_language_problems(model: VisionLanguageConfig, image: tuple[int, int]) -> Iterator[str]:
+    """The same of a vision-language model."""
+    yield from _backbone_problems(model.backbone, image, "data.rows.image")
+    yield from at_least(1, "model.backbone.decoder", model.backbone.decoder, "vocabulary")
+
+
 def llm_problems(model: LLMConfig) -> Iterator[str]:
     """The same of a language model alone."""
     yield from _decoder_problems("model.decoder", model.decoder)
     yield from at_least(1, "model.decoder", model.decoder, "vocabulary")
+
+
+def _backbone_problems(backbone: VLMConfig, image: tuple[int, int] | None, key: str) -> Iterator[str]:
+    """The same of a vision tower and a decoder, for pictures of a size that `key` says."""
+    yield from vit_problems("model.backbone.vision", backbone.vision)
+    yield from at_least(1, "model.backbone", backbone, "shuffle")
+    for side, pixels in zip(("height", "width"), image or (), strict=image is not None):
+        cell = backbone.vision.patch * backbone.shuffle
+        yield from multiple(f"{key} {side}", pixels, cell, "model.backbone.vision.patch × shuffle")
+    yield from _decoder_problems("model.backbone.decoder", backbone.decoder)
 
 
 def _decoder_problems(path: str, decoder: DecoderConfig) -> Iterator[str]:

@@ -70,7 +70,7 @@ class PretrainedVision:
 
     @torch.no_grad()
     def fill(self, parameters: Mapping[str, Tensor], image: tuple[int, int]) -> None:
-        """Fill parameters of our ViT, by their names in it, in place; positions are resized to its pictures."""
+        """Fill parameters of our ViT for such pictures, given by their names in it, in place."""
         for name, parameter in parameters.items():
             parameter.copy_(self.tensor(name, grid_of(self.config, image)))
 

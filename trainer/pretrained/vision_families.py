@@ -98,7 +98,7 @@ _KNOWN = {
 
 
 def tower_of(folder: Path, values: Values, shapes: Mapping[str, Shape]) -> Tower:
-    """What `config.json` of a folder, its `values`, and its tensors say. FoundryError if our ViT is no such."""
+    """What a folder's `config.json` and tensors say. FoundryError if our ViT is no such tower."""
     if "architecture" in values.stated and "model_type" not in values.stated:
         return _timm_tower(values, shapes)
     family, inner = _family_named(values)

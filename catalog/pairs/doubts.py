@@ -1,0 +1,3 @@
+"""What is probably wrong with pairs that are whole."""
+
+CHECKS = ()

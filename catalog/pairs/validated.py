@@ -1,0 +1,1 @@
+"""Damage and doubts of a version of pairs."""

@@ -1,0 +1,51 @@
+"""Adopt a tar of the source: it stays where it lies, and the store gets its index and its place."""
+
+from __future__ import annotations
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tars import TarPlace, read_place, write_place
+from robot_foundry.ingest.sources import Refused, SourceFile
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.killpoint import kill_point
+from robot_foundry.shards.index import index_of_tar, read_index, tar_bytes, write_index
+
+
+def adopt(store: Store, dataset: str, file: SourceFile, local: SourceFile) -> str:
+    """The key of the tar `file`, whose index and place lie in the store afterwards.
+
+    `local` is the same file on this machine, `blake3` of its content. The key follows from the content alone:
+    a tar that was moved keeps its key and its index, and gets its new place. Refused if it cannot be indexed.
+    """
+    key = digest_of({"adopted": local.blake3})
+    place = TarPlace(f"{file.root}/{file.path}", file.size)
+    if _known_place(store, dataset, key) != place:
+        write_place(store, dataset, key, place)
+    kill_point("adopted-place-written")
+    if not _is_indexed(store, dataset, key, local.size):
+        store.storage.write(store.shard_index(dataset, key), _index(local))
+    kill_point("adopted-index-written")
+    return key
+
+
+def _known_place(store: Store, dataset: str, key: str) -> TarPlace | None:
+    try:
+        return read_place(store, dataset, key)
+    except FoundryError:
+        return None  # damaged, so it is written anew
+
+
+def _is_indexed(store: Store, dataset: str, key: str, num_bytes: int) -> bool:
+    try:
+        return tar_bytes(read_index(store.storage, store.shard_index(dataset, key))) == num_bytes
+    except FoundryError:  # there is none, or it is damaged
+        return False
+
+
+def _index(file: SourceFile) -> bytes:
+    with file.local() as path, path.open("rb") as tar:
+        try:
+            return write_index(index_of_tar(tar, "the tar"))
+        except FoundryError as error:
+            reason = f"it cannot be adopted: {error.message}; without content.adopt it is copied"
+            raise Refused(reason) from error
