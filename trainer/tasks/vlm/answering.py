@@ -24,8 +24,8 @@ def answers(trained: Trained, asked: Sequence[Asked], *, tokens: int, batch: int
     """What the model answers to each conversation, whose pictures are uint8 RGB [H, W, C] of any size.
 
     Args:
-        asked: pictures and turns, the last of them the user's, with a `<image>` where each picture stands; where
-            no turn has any, the pictures stand before the first turn of the user.
+        asked: pictures and turns, the last of them the user's, with a `<image>` where each picture stands;
+            where no turn has any, the pictures stand before the first turn of the user.
         tokens: of an answer at most.
         batch: how many are answered at a time; no answer depends on it.
 
