@@ -59,6 +59,7 @@ def command(
     RUN is a run, one of its checkpoints or a pointer file; averaged weights are taken where it has them.
     A language model goes on with PROMPT, which begins a document. A vision-language model answers it, with
     the likeliest token each time: <image> in it stands for a picture; without any, pictures come before it.
+    Where PROMPT is empty, it writes a caption.
     """
     from robot_foundry.trainer.checkpoints import checkpoint
     from robot_foundry.trainer.tasks.vlm.trained import is_vision_language
@@ -97,7 +98,8 @@ def _answer(
             pictures.append(decode(path.read_bytes(), rows.image, fit=rows.fit))
         except FoundryError as error:
             raise FoundryError(f"{path}: {error.message}", hint=error.hint) from error
-    [answer] = answers(trained, [(pictures, [Turn(USER, question)])], tokens=tokens)
+    turns = [Turn(USER, question)] if question else []
+    [answer] = answers(trained, [(pictures, turns)], tokens=tokens)
     result = {"checkpoint": trained.folder, "question": question, "images": images, "answer": answer}
     emit({**result, "tokens": tokens}, as_json=as_json, text=lambda: answer)
 
