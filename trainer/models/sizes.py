@@ -45,7 +45,7 @@ def llm_problems(model: LLMConfig) -> Iterator[str]:
 
 def _backbone_problems(backbone: VLMConfig, image: tuple[int, int] | None, key: str) -> Iterator[str]:
     """The same of a vision tower and a decoder, for pictures of a size that `key` says."""
-    yield from _vit_problems("model.backbone.vision", backbone.vision)
+    yield from vit_problems("model.backbone.vision", backbone.vision)
     yield from at_least(1, "model.backbone", backbone, "shuffle")
     for side, pixels in zip(("height", "width"), image or (), strict=image is not None):
         cell = backbone.vision.patch * backbone.shuffle
@@ -83,10 +83,14 @@ def _transformer_problems(path: str, config: FlowConfig | ViTConfig) -> Iterator
     yield from multiple(f"{path}.width", config.width, config.heads, "heads")
 
 
-def _vit_problems(path: str, vision: ViTConfig) -> Iterator[str]:
+def vit_problems(path: str, vision: ViTConfig) -> Iterator[str]:
     """The same of a vision transformer, whose section is `path`."""
     yield from _transformer_problems(path, vision)
     yield from at_least(1, path, vision, "patch")
+    yield from at_least(0, path, vision, "registers")
+    for name, values in (("norm_eps", [vision.norm_eps]), ("pixel_std", vision.pixel_std)):
+        if not all(0 < value < inf for value in values):
+            yield f"{path}.{name}: must be positive and finite, not {', '.join(map(str, values))}"
     yield from choice(f"{path}.stem", vision.stem, STEMS)
     yield from choice(f"{path}.position", vision.position, POSITIONS)
     if vision.position == "sincos":
