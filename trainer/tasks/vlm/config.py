@@ -62,7 +62,8 @@ class InitConfig(InitSettings):
     """
 
     llm: str | None = None  # of the decoder: a language model's run, a `transformers` folder or a GGUF file
-    vision: str | None = None  # of the vision tower: a run with one, or a `transformers` folder
+    vision: str | None = None  # of the vision tower: a run with one, or a folder of `transformers` or timm
+    vision_depth: int | None = None  # its first layers alone
 
     @property
     def begins(self) -> bool:
@@ -125,3 +126,5 @@ def _init_problems(init: InitConfig) -> Iterator[str]:
     parts = [f"init.{name}" for name in ("llm", "vision") if getattr(init, name) is not None]
     if init.weights is not None and parts:
         yield f"init.weights: is a whole model, leave it or {' and '.join(parts)} out"
+    if init.vision is None and init.vision_depth is not None:
+        yield "init.vision: is missing; init.vision_depth says how many of its layers are taken"

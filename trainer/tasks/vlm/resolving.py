@@ -41,7 +41,7 @@ def resolve_vlm(asked: VLMTaskConfig) -> VLMTask:
     run_dir = Path(asked.run.dir or folder)
     origin: Origin | None = None
     if asked.init.begins:
-        origin = found_origin(partial(find_origin, asked.init), run_dir)
+        origin = found_origin(partial(find_origin, asked.init, asked.data.rows.image), run_dir)
     if asked.init.begins and origin is None:
         model, tokenizer = _of_run(run_dir)
     else:
