@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,15 @@ PACKING_VERSION = 1
 WINDOW = 1024
 
 
-class Rows:
+class PairRowsOf(Protocol):
+    """The rows of a selection: which of its pairs each has."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> NDArray[np.int32]: ...
+
+
+class PackedRows:
     """Rows of pairs: row r has the pairs `pair_n[start_R1[r] : start_R1[r + 1]]` of a selection."""
 
     def __init__(self, pair_n: NDArray[np.int32], start_R1: NDArray[np.int64]) -> None:
@@ -45,7 +54,7 @@ class SingleRows:
         return np.array([row], np.int32)
 
 
-def packed(tokens_n: NDArray[np.int32], length: int) -> Rows:
+def packed(tokens_n: NDArray[np.int32], length: int) -> PackedRows:
     """The rows of `length` tokens of pairs that have so many each; a longer one is a row by itself."""
     size_n = np.minimum(tokens_n, length)
     rows: list[Sequence[int]] = []
@@ -53,7 +62,7 @@ def packed(tokens_n: NDArray[np.int32], length: int) -> Rows:
         rows += _packed_window(size_n[first : first + WINDOW], first, length)
     counts = np.fromiter(map(len, rows), np.int64, len(rows))
     pair_n = np.fromiter((pair for row in rows for pair in row), np.int32, len(size_n))
-    return Rows(pair_n, np.concatenate([[0], np.cumsum(counts)]))
+    return PackedRows(pair_n, np.concatenate([[0], np.cumsum(counts)]))
 
 
 def _packed_window(size_n: NDArray[np.int32], first: int, length: int) -> list[list[int]]:

@@ -55,6 +55,15 @@ class Rendered:
     def __len__(self) -> int:
         return len(self.ids_N)
 
+    def cut(self, length: int, image_tokens: int) -> Rendered:
+        """As much of its beginning as has `length` tokens, without a picture that does not fit whole."""
+        if len(self) <= length:
+            return self
+        lost = [start for start in self.image_starts if start + image_tokens > length]
+        end = min([length, *lost])
+        kept = tuple(start for start in self.image_starts if start < end)
+        return Rendered(self.ids_N[:end], self.learn_N[:end], kept)
+
 
 def rendered(pair: PairText, tokenizer: Tokenizer, image_tokens: int, choice: float = 0.0) -> Rendered:
     """The tokens of a pair; of its n variants, captions by name and then the conversation, it is that at
