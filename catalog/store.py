@@ -80,6 +80,9 @@ class Store:
     def statistics_cache(self, digest: str) -> str:
         return f"cache/statistics/{check_id(digest)}.json"
 
+    def lengths_cache(self, digest: str) -> str:
+        return f"cache/lengths/{check_id(digest)}.bin"
+
 
 def check_name(name: str, what: str = "dataset name") -> str:
     """`name` itself when it follows the key grammar, else UsageError."""

@@ -19,7 +19,7 @@ COMMANDS = {
         "robot_foundry.cli.train.describe:command", "Tell what a recipe takes: parameters, FLOPs, memory."
     ),
     "sample": LazyCommand(
-        "robot_foundry.cli.train.sample:command", "Write what a language model goes on with."
+        "robot_foundry.cli.train.sample:command", "Write what a trained model says to a prompt."
     ),
     "export": LazyCommand(
         "robot_foundry.cli.train.export:command", "Write weights as other tools read them."

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from robot_foundry.catalog.components import Component
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key, uniform
+from robot_foundry.shards.errors import CorruptData
 
+T = TypeVar("T")
 MAX_SUBSTITUTIONS = 100  # so many are let pass however few samples were read
 MAX_SUBSTITUTED = 0.01  # and beyond that this share of the samples read
 MAX_ATTEMPTS = 16
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is corrupt: a member of a shard's tar, or (None) what the shard says of its groups."""
+
+    shard: str
+    member: str | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,20 @@ class Substitution:
     reason: str
     shard: str
     member: str | None
+
+    @classmethod
+    def of(cls, component: Component, k: int, sample: int, substitute: int, damage: Damage) -> Substitution:
+        """That of a `sample` of a component for its `damage`."""
+        told = component.name, component.version, sample, substitute
+        return cls(k, *told, damage.reason, damage.shard, damage.member)
+
+
+def twice(call: Callable[[], T]) -> T:
+    """`call()`, once more if it met corruption: the first read may have been the fault."""
+    try:
+        return call()
+    except CorruptData:
+        return call()
 
 
 def substitutes(component: Component, seed: int, k: int, *, count: int | None = None) -> Iterator[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -20,9 +20,14 @@ def block_pairs(shard: ShardReader, key: str, number: int) -> pa.Table:
 
     CorruptData where one is damaged.
     """
+    return pairs_table(read_pairs(shard, key), key, number)
+
+
+def pairs_table(pairs: Iterable[StoredPair], key: str, number: int) -> pa.Table:
+    """A row for each of the pairs of a block."""
     rows = [
         {"block": number, "key": pair_key(key, index), **pair_row(stored)}
-        for index, stored in enumerate(read_pairs(shard, key))
+        for index, stored in enumerate(pairs)
     ]
     return pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA)
 

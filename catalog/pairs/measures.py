@@ -33,14 +33,14 @@ class Measures:
 
 def measures_of(pairs: pa.Table) -> Measures:
     """Those of the rows of a table of pairs."""
-    width_N, height_N = (_flat(pairs, name).to_numpy() for name in ("width", "height"))
+    width_N, height_N = (flat(pairs, name).to_numpy() for name in ("width", "height"))
     num_E = pc.list_value_length(pairs["width"].combine_chunks()).to_numpy(zero_copy_only=False)
     num_E = num_E.astype(np.int32)
     has_E = num_E > 0
     first_E = np.cumsum(num_E) - num_E
     start_e = first_E[has_E]
     shorter_N, longer_N = np.minimum(width_N, height_N), np.maximum(width_N, height_N)
-    encodings = _flat(pairs, "encoding")
+    encodings = flat(pairs, "encoding")
     return Measures(
         num_E,
         _where(has_E, width_N[start_e], pa.int32()),
@@ -51,7 +51,7 @@ def measures_of(pairs: pa.Table) -> Measures:
     )
 
 
-def _flat(pairs: pa.Table, name: str) -> pa.Array:
+def flat(pairs: pa.Table, name: str) -> pa.Array:
     """The values of all pairs in a column of lists, one behind the other."""
     return pairs[name].combine_chunks().flatten()
 

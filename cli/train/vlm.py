@@ -47,9 +47,8 @@ def _emit_plan(task: VLMTask, as_json: bool) -> None:
         f"{values['image_tokens']} tokens a picture of {pixels[0]} × {pixels[1]} pixels",
     ]
     for key, told in (values["init"] or {}).items():
-        more.append(
-            "\n".join([f"{key}: {told.get('checkpoint') or told['pretrained']}", *told.get("map", ())])
-        )
+        where = told.get("checkpoint") or told["pretrained"]
+        more.append("\n".join([f"{key}: {where}", *told.get("map", ())]))
     emit_plan(
         task,
         plan,

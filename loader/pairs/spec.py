@@ -37,6 +37,13 @@ class PairSpec:
     tokenizer: Tokenizer = field(default_factory=ByteTokenizer)
     image_tokens: int = 64  # a picture
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.image_tokens <= self.rows.length:
+            raise UsageError(
+                f"rows of {self.rows.length} tokens hold no picture of {self.image_tokens}",
+                hint="data.rows.length is to be larger",
+            )
+
     @property
     def skipped(self) -> tuple[str, ...]:
         return ()

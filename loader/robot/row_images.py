@@ -5,32 +5,21 @@ Legend: B rows of a batch, H history, h × w pixels, R rows of a shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.loader.robot.source import OpenShard
+from robot_foundry.loader.substituted import Damage, twice
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.images import decode, probe
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.segments import JoinedReader
 from robot_foundry.windows.resize import resized
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Damage:
-    """What is corrupt: a member of a shard's tar, or (None) what the shard says of its episodes."""
-
-    shard: str
-    member: str | None
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -39,14 +28,6 @@ class RowImages:
 
     shard: OpenShard
     row_H: NDArray[np.int64]
-
-
-def twice(call: Callable[[], T]) -> T:
-    """`call()`, once more if it met corruption: the first read may have been the fault."""
-    try:
-        return call()
-    except CorruptData:
-        return call()
 
 
 class _Damaged(Exception):

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.robot.tables import flag_named
 from robot_foundry.loader.robot.batch import Batch, allocate, fill_state
-from robot_foundry.loader.robot.row_images import Damage, RowImages, read_rows, twice
+from robot_foundry.loader.robot.row_images import RowImages, read_rows
 from robot_foundry.loader.robot.source import OpenShard, OpenShards, WindowSource
 from robot_foundry.loader.share import Share
-from robot_foundry.loader.substituted import Substitution, all_corrupt, substitutes
+from robot_foundry.loader.substituted import Damage, Substitution, all_corrupt, substitutes, twice
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.windows.chunks import Window, WindowPlan, encode_actions, windows
@@ -147,16 +147,7 @@ class WindowReader:
             if row not in draft.failed:
                 self._decode(draft, [row])
             if row not in draft.failed:
-                return Substitution(
-                    k,
-                    component.name,
-                    component.version,
-                    sample,
-                    substitute,
-                    damage.reason,
-                    damage.shard,
-                    damage.member,
-                )
+                return Substitution.of(component, k, sample, substitute, damage)
         raise all_corrupt(component, sample, damage.reason)
 
     def _fill(self, draft: Draft, row_n: NDArray[np.intp], sample_n: NDArray[np.int64]) -> None:

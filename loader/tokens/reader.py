@@ -10,7 +10,6 @@ span.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.opened import OpenMixture, Part
 from robot_foundry.catalog.tokens.schema import schema_of
 from robot_foundry.loader.share import Share
-from robot_foundry.loader.substituted import Substitution, all_corrupt, substitutes
+from robot_foundry.loader.substituted import Damage, Substitution, all_corrupt, substitutes
 from robot_foundry.loader.tokens.batch import TokenBatch, allocate
 from robot_foundry.loader.tokens.packing import PackedRows, Row
 from robot_foundry.loader.tokens.source import Page, TokenShard
@@ -27,15 +26,6 @@ from robot_foundry.shards.errors import CorruptMember
 
 MAX_OPEN_SHARDS = 256  # each holds a file descriptor, of the 1024 that a process usually may have
 MAX_PAGES = 256  # of 64 KiB: rows of a lane are neighbours for a while, and ask for the same page again
-
-
-@dataclass(frozen=True)
-class _Damage:
-    """Why a row cannot be read: the tar, and the member that is damaged."""
-
-    reason: str
-    shard: str
-    member: str
 
 
 class RowReader:
@@ -54,7 +44,7 @@ class RowReader:
         """The batch of a step, and what had to be substituted in it."""
         k_B, dataset_B, sample_B = self._share.samples(step)
         batch = allocate(step, k_B, dataset_B, self._length)
-        damaged: dict[int, _Damage] = {}
+        damaged: dict[int, Damage] = {}
         for number in np.unique(dataset_B).tolist():
             row_n = np.flatnonzero(dataset_B == number)
             for row, packed in zip(row_n.tolist(), self._rows[number].at(sample_B[row_n]), strict=True):
@@ -68,23 +58,22 @@ class RowReader:
         self._shard.cache_clear()
         self._page.cache_clear()
 
-    def _substitute(self, batch: TokenBatch, row: int, sample: int, damage: _Damage) -> Substitution:
+    def _substitute(self, batch: TokenBatch, row: int, sample: int, damage: Damage) -> Substitution:
         k, number = int(batch.k_B[row]), int(batch.dataset_B[row])
         component, rows = self._parts[number].component, self._rows[number]
         for substitute in substitutes(component, self._seed, k, count=len(rows)):
             [packed] = rows.at(np.array([substitute], np.int64))
             if self._fill(batch, row, number, packed) is None:
-                told = component.name, component.version, sample, substitute
-                return Substitution(k, *told, damage.reason, damage.shard, damage.member)
+                return Substitution.of(component, k, sample, substitute, damage)
         raise all_corrupt(component, sample, damage.reason)
 
-    def _fill(self, batch: TokenBatch, row: int, number: int, packed: Row) -> _Damage | None:
+    def _fill(self, batch: TokenBatch, row: int, number: int, packed: Row) -> Damage | None:
         """Write a row, or say why that cannot be."""
         shard, schema = self._shard(number, packed.shard), self._schema_D[number]
         try:
             spans = [self._tokens(number, packed, *span) for span in packed.spans]
         except CorruptMember as error:
-            return _Damage(str(error), shard.tar, shard.member(packed.block))
+            return Damage(shard.tar, shard.member(packed.block), str(error))
         for column, value in (
             (batch.token_BS, schema.pad),
             (batch.target_BS, schema.pad),

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from foundry_testing.loader_fixtures import Written, write_version
+from foundry_testing.pairs import some_pairs, write_pairs
 from foundry_testing.tokens import write_tokens
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.kind import SampleSettings
 from robot_foundry.loader.load import Loader, load
+from robot_foundry.loader.pairs.spec import PairRows, PairSpec
 from robot_foundry.loader.tokens.rows import RowSpec
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.windows.window import WindowSpec
@@ -58,13 +60,17 @@ class Data:
         return open_loader(self.store, **({"window": self.window} | options))
 
 
-@pytest.fixture(scope="module", params=["robot", "tokens"])
+@pytest.fixture(scope="module", params=["robot", "tokens", "pairs"])
 def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Data:
     """Two datasets of each kind: what holds for one holds for all."""
     if request.param == "robot":
         store, _ = request.getfixturevalue("written")
         return Data(store, WINDOW, "action")
     store = Store(tmp_path_factory.mktemp("store"))
+    if request.param == "pairs":
+        for seed, (name, count) in enumerate({"sim": 90, "real": 40}.items()):
+            write_pairs(store, name, some_pairs(count, seed), per_shard=32)
+        return Data(store, PairSpec(PairRows(60, image=(16, 16)), image_tokens=4), "answer")
     for name, shards in {"sim": [[12, 90], [0, 170]], "real": [[11, 2], [1, 130, 5]]}.items():
         write_tokens(store, name, [texts(name, lengths) for lengths in shards], block_tokens=64)
     return Data(store, RowSpec(length=8), "text")

@@ -118,7 +118,7 @@ class PretrainedWeights:
 
 
 def find_origin(where: str, key: str = "init.weights") -> Origin:
-    """What the value of `key` names: a run, checkpoint folder or pointer file of ours, or a model of others."""
+    """What the value of a key names: a run, checkpoint folder or pointer file of ours, or others' model."""
     path = Path(where)
     if not path.exists():
         raise FoundryError(

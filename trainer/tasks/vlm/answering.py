@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.loader.pairs.template import Rendered, ends, prompt
+from robot_foundry.loader.pairs.template import Rendered, answer_ends, answer_text, prompt
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.shards.pairs.pair import PLACE, USER, Turn
 from robot_foundry.shards.pictures.fit import fitted, place
@@ -24,8 +24,9 @@ def answers(trained: Trained, asked: Sequence[Asked], *, tokens: int, batch: int
     """What the model answers to each conversation, whose pictures are uint8 RGB [H, W, C] of any size.
 
     Args:
-        asked: pictures and turns, the last of them the user's, with a `<image>` where each picture stands; where
-            no turn has any, the pictures stand before the first turn of the user.
+        asked: pictures and turns, the last of them the user's, with a `<image>` where each picture stands;
+            where no turn has any, the pictures stand before the first turn of the user. Without turns a
+            caption is asked for.
         tokens: of an answer at most.
         batch: how many are answered at a time; no answer depends on it.
 
@@ -34,7 +35,7 @@ def answers(trained: Trained, asked: Sequence[Asked], *, tokens: int, batch: int
     rendered = [_rendered(trained, pictures, turns) for pictures, turns in asked]
     texts: list[str] = [""] * len(asked)
     # Prompts of like lengths are answered together, as the shorter ones are padded.
-    order = sorted(range(len(asked)), key=lambda i: len(rendered[i].ids))
+    order = sorted(range(len(asked)), key=lambda i: len(rendered[i]))
     for start in range(0, len(order), batch):
         some = order[start : start + batch]
         of_some = _answered(trained, [rendered[i] for i in some], [asked[i][0] for i in some], tokens)
@@ -52,16 +53,16 @@ def _answered(
     rows, tokenizer = trained.config.data.rows, trained.tokenizer
     images = [[fit_picture(image_hwC, rows.image, rows.fit) for image_hwC in some] for some in pictures]
     inputs = prompt_rows(
-        [one.ids for one in prompts], [one.image_starts for one in prompts], images, rows.image
+        [one.ids_N.tolist() for one in prompts], [one.image_starts for one in prompts], images, rows.image
     )
     ids = answer_ids(
         trained.model,
         inputs.to(trained.model.output_weight.device),
         tokens=tokens,
-        ends=ends(tokenizer),
+        ends=answer_ends(tokenizer),
         size=tokenizer.size,
     )
-    return (tokenizer.decode(of_row) for of_row in ids)
+    return (answer_text(of_row, tokenizer) for of_row in ids)
 
 
 def fit_picture(image_hwC: NDArray[np.uint8], size: tuple[int, int], fit: str) -> NDArray[np.uint8]:
@@ -72,11 +73,11 @@ def fit_picture(image_hwC: NDArray[np.uint8], size: tuple[int, int], fit: str) -
 
 
 def _rendered(trained: Trained, pictures: Sequence[NDArray[np.uint8]], turns: Sequence[Turn]) -> Rendered:
-    if not turns or turns[-1].role != USER:
-        raise UsageError("a conversation is asked whose last turn is the user's")
-    turns = _placed(turns, len(pictures))
+    if turns and turns[-1].role != USER:
+        raise UsageError("only the user is answered: the last turn is to be the user's")
     image_tokens = trained.config.model.backbone.tokens_of(trained.config.data.rows.image)
-    return prompt(turns, trained.tokenizer, image_tokens)
+    placed = _placed(turns, len(pictures)) if turns else ()
+    return prompt(placed, trained.tokenizer, image_tokens, num_pictures=len(pictures))
 
 
 def _placed(turns: Sequence[Turn], pictures: int) -> Sequence[Turn]:

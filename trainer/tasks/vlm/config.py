@@ -62,7 +62,8 @@ class InitConfig(InitSettings):
     """
 
     llm: str | None = None  # of the decoder: a language model's run, a `transformers` folder or a GGUF file
-    vision: str | None = None  # of the vision tower: a run with one, or a `transformers` folder
+    vision: str | None = None  # of the vision tower: a run with one, or a folder of `transformers` or timm
+    vision_depth: int | None = None  # its first layers alone
 
     @property
     def begins(self) -> bool:
@@ -100,6 +101,9 @@ def problems(config: VLMTaskConfig) -> Iterator[str]:
         yield f"data.split_by: pairs are held out whole, leave it out; it is '{data.split_by}'"
     yield from _text_problems(data.text, config.run.accumulate)
     yield from vision_language_problems(config.model, data.rows.image)
+    image_tokens = config.model.backbone.tokens_of(data.rows.image)
+    if image_tokens > data.rows.length:
+        yield f"data.rows.length: {data.rows.length} tokens have no room for the {image_tokens} of a picture"
     yield from _init_problems(config.init)
     yield from optim_problems(config.optim)
     yield from run_problems(config.run, config.global_batch, data.rows.length)
@@ -122,3 +126,5 @@ def _init_problems(init: InitConfig) -> Iterator[str]:
     parts = [f"init.{name}" for name in ("llm", "vision") if getattr(init, name) is not None]
     if init.weights is not None and parts:
         yield f"init.weights: is a whole model, leave it or {' and '.join(parts)} out"
+    if init.vision is None and init.vision_depth is not None:
+        yield "init.vision: is missing; init.vision_depth says how many of its layers are taken"

@@ -32,7 +32,7 @@ from robot_foundry.trainer.tasks.vocabulary import check_room, with_room
 def resolve_vlm(asked: VLMTaskConfig) -> VLMTask:
     """Find the mixtures, the tokenizer and what the run starts from; reads the store, writes nothing."""
     opened = find_mixture(
-        asked.data, PairSpec(asked.data.rows), kind="pairs",
+        asked.data, PairSpec(asked.data.rows, image_tokens=1), kind="pairs",
         source="foundry-data ingest pairs makes datasets of pictures and what is said of them",
     )  # fmt: skip
     text = _text_mixture(asked)
@@ -41,7 +41,7 @@ def resolve_vlm(asked: VLMTaskConfig) -> VLMTask:
     run_dir = Path(asked.run.dir or folder)
     origin: Origin | None = None
     if asked.init.begins:
-        origin = found_origin(partial(find_origin, asked.init), run_dir)
+        origin = found_origin(partial(find_origin, asked.init, asked.data.rows.image), run_dir)
     if asked.init.begins and origin is None:
         model, tokenizer = _of_run(run_dir)
     else:

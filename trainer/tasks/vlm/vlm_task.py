@@ -119,9 +119,9 @@ class VLMTask(MixtureTask):
         pairs = open_split(self.opened, self.settings, data, picture_rows, taken=taken)
         if self.text is None or (rows is not None and TEXT not in rows):
             return pairs
-        taken = None if rows is None else partial(text_until, k=rows[TEXT])
+        taken_text = None if rows is None else partial(text_until, k=rows[TEXT])
         batch = BatchSettings(text.global_batch, data.threads)
-        beside = open_split(self.text, text.rows, batch, text_inputs, taken=taken)
+        beside = open_split(self.text, text.rows, batch, text_inputs, taken=taken_text)
         return Joined({PAIRS: pairs, TEXT: beside}, joined)
 
     def _held_out_rows(self) -> dict[str, int]:
@@ -139,10 +139,11 @@ class VLMTask(MixtureTask):
         batches = {"data.global_batch": data.global_batch}
         if self.text is not None:
             batches["data.text.global_batch"] = data.text.global_batch
+        parts = ranks.size * accumulate
         for key, rows in batches.items():
-            if rows % (parts := ranks.size * accumulate):
+            if rows % parts:
                 raise UsageError(
-                    f"{key}: {rows} rows do not divide among {ranks.size} ranks and run.accumulate={accumulate}",
+                    f"{key}: {rows} rows do not divide by {ranks.size} ranks × {accumulate} microbatches",
                     hint=f"{key}={-(-rows // parts) * parts}",
                 )
 

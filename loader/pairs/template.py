@@ -1,0 +1,212 @@
+"""How a pair becomes tokens, and which of them are to be learnt.
+
+A caption: its pictures, the caption, and the tokenizer's `end`. Caption and end are learnt.
+A conversation: turns by the special tokens that the tokenizer has. Answers and the end of each are learnt.
+
+    roles    <|user|>…<|end|><|assistant|>…<|end|>, of tokenizers made here
+    chatml   <|im_start|>user\\n…<|im_end|>\\n<|im_start|>assistant\\n…<|im_end|>\\n
+    plain    Question: …\\nAnswer: … and the tokenizer's `end`, for any other
+
+A pair that has several captions, or captions and a conversation, is one of these at a time. A picture stands
+where PLACE is, as its image tokens, in front of a caption. Where the tokenizer has a `start` of its own,
+that comes first, and so it does where else nothing would be in front of a caption.
+
+Legend: N tokens of a pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_foundry.shards.pairs.pair import ASSISTANT, PLACE, SYSTEM, USER, Turn
+from robot_foundry.shards.tokens.tokenizer import IMAGE, Tokenizer
+
+TEMPLATE_VERSION = 1  # of all that this module decides
+_IM_START, _IM_END = "<|im_start|>", "<|im_end|>"
+_ROLE_NAMES, _ROLE_END = {SYSTEM: "<|system|>", USER: "<|user|>", ASSISTANT: "<|assistant|>"}, "<|end|>"
+_PICTURE = None
+Content = str | int | None  # a text to encode, an id, or a picture
+Piece = tuple[Content, bool]  # and whether it is to be learnt
+
+
+@dataclass(frozen=True)
+class PairText:
+    """What a pair says: as `shards.pairs.pair.Pair`, without its pictures, of which there are so many."""
+
+    num_pictures: int = 0
+    captions: Mapping[str, str] = field(default_factory=dict)
+    turns: Sequence[Turn] = ()
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """ids_N, int32; learn_N says which of them are to be predicted; of each picture where its first image
+    token stands."""
+
+    ids_N: NDArray[np.int32]
+    learn_N: NDArray[np.bool_]
+    image_starts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids_N)
+
+    def cut(self, length: int, image_tokens: int) -> Rendered:
+        """As much of its beginning as has `length` tokens, without a picture that does not fit whole."""
+        if len(self) <= length:
+            return self
+        lost = [start for start in self.image_starts if start + image_tokens > length]
+        end = min([length, *lost])
+        kept = tuple(start for start in self.image_starts if start < end)
+        return Rendered(self.ids_N[:end], self.learn_N[:end], kept)
+
+
+def rendered(pair: PairText, tokenizer: Tokenizer, image_tokens: int, choice: float = 0.0) -> Rendered:
+    """The tokens of a pair; of its n variants, captions by name and then the conversation, it is that at
+    `choice` · n (0 ≤ choice < 1)."""
+    return rendered_all([chosen(pair, tokenizer, choice)], tokenizer, image_tokens)[0]
+
+
+def prompt(
+    turns: Sequence[Turn], tokenizer: Tokenizer, image_tokens: int, *, num_pictures: int = 0
+) -> Rendered:
+    """The tokens up to where an answer to `turns` begins; without any, where a caption does of so many
+    pictures. `answer_text` is what the tokens say that follow, up to one of `answer_ends`."""
+    if turns:
+        dialect = dialect_of(tokenizer)
+        pieces = [*_conversation(turns, dialect, is_open=True), *_unlearnt(dialect.opening[ASSISTANT])]
+    else:
+        pieces = [(_PICTURE, False)] * num_pictures
+    return rendered_all([_begun(pieces, tokenizer)], tokenizer, image_tokens)[0]
+
+
+def answer_ends(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The ids that end an answer or a caption."""
+    return tuple(sorted({dialect_of(tokenizer).end, tokenizer.end}))
+
+
+def answer_text(ids: Sequence[int] | NDArray[np.integer], tokenizer: Tokenizer) -> str:
+    """What an answer says, without what is only written in front of each."""
+    return tokenizer.decode(ids).removeprefix(dialect_of(tokenizer).before_answer)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How turns are written: `opening` and `closing` by role, `before_answer` in front of each answer and
+    `end` behind it, both learnt with it."""
+
+    name: str
+    opening: Mapping[str, Sequence[Content]]
+    closing: Mapping[str, Sequence[Content]]
+    end: int
+    before_answer: str = ""
+
+
+def dialect_of(tokenizer: Tokenizer) -> Dialect:
+    """By the special tokens that it has."""
+    ids = tokenizer.specials
+    if {*_ROLE_NAMES.values(), _ROLE_END} <= ids.keys():
+        opening = {role: (ids[name],) for role, name in _ROLE_NAMES.items()}
+        end = ids[_ROLE_END]
+        return Dialect("roles", opening, {SYSTEM: (end,), USER: (end,), ASSISTANT: ()}, end)
+    if {_IM_START, _IM_END} <= ids.keys():
+        headed = {role: (ids[_IM_START], f"{role}\n") for role in _ROLE_NAMES}
+        closed = (ids[_IM_END], "\n")
+        return Dialect("chatml", headed, {SYSTEM: closed, USER: closed, ASSISTANT: ("\n",)}, ids[_IM_END])
+    named = {SYSTEM: (), USER: ("Question: ",), ASSISTANT: ("Answer:",)}
+    return Dialect("plain", named, dict.fromkeys(_ROLE_NAMES, ("\n",)), tokenizer.end, " ")
+
+
+def chosen(pair: PairText, tokenizer: Tokenizer, choice: float) -> list[Piece]:
+    """The pieces of the variant at `choice`."""
+    all_variants = variants(pair, tokenizer)
+    return all_variants[int(choice * len(all_variants))]
+
+
+def variants(pair: PairText, tokenizer: Tokenizer) -> list[list[Piece]]:
+    """The pieces of each form that a pair can take; of one that says nothing, its pictures alone."""
+    pictures: list[Piece] = [(_PICTURE, False)] * pair.num_pictures
+    forms: list[list[Piece]] = [
+        [*pictures, (caption, True), (tokenizer.end, True)] for _, caption in sorted(pair.captions.items())
+    ]
+    if pair.turns:
+        forms.append(_conversation(pair.turns, dialect_of(tokenizer)))
+    return [_begun(form, tokenizer) for form in forms or [[*pictures, (tokenizer.end, False)]]]
+
+
+def num_text_tokens(forms: Sequence[Sequence[Piece]], tokenizer: Tokenizer) -> list[int]:
+    """How many tokens each form has beside those of its pictures."""
+    lengths = iter([len(ids) for ids in tokenizer.encode(_texts(forms))])
+    return [
+        sum(next(lengths) if isinstance(content, str) else content is not _PICTURE for content, _ in form)
+        for form in forms
+    ]
+
+
+def rendered_all(forms: Sequence[Sequence[Piece]], tokenizer: Tokenizer, image_tokens: int) -> list[Rendered]:
+    """The tokens of many pairs, all texts encoded at once."""
+    encoded = iter(tokenizer.encode(_texts(forms)))
+    image = np.full(image_tokens, tokenizer.specials.get(IMAGE, tokenizer.pad), np.int32)
+    made = []
+    for form in forms:
+        parts, learn, starts, at = [], [], [], 0
+        for content, is_learnt in form:
+            if content is _PICTURE:
+                starts.append(at)
+                part = image
+            else:
+                part = next(encoded) if isinstance(content, str) else np.array([content], np.int32)
+            parts.append(part)
+            learn.append(np.full(len(part), is_learnt))
+            at += len(part)
+        made.append(Rendered(np.concatenate(parts), np.concatenate(learn), tuple(starts)))
+    return made
+
+
+def _texts(forms: Iterable[Iterable[Piece]]) -> list[str]:
+    return [content for form in forms for content, _ in form if isinstance(content, str)]
+
+
+def _conversation(turns: Sequence[Turn], dialect: Dialect, *, is_open: bool = False) -> list[Piece]:
+    """The pieces of turns. What closes the last one stands only where more is to come (`is_open`)."""
+    pieces: list[Piece] = []
+    for number, turn in enumerate(turns):
+        is_answer = turn.role == ASSISTANT
+        pieces += _unlearnt(dialect.opening[turn.role])
+        text = dialect.before_answer + turn.text if is_answer else turn.text
+        pieces += _with_pictures(text, is_answer)
+        if is_answer:
+            pieces.append((dialect.end, True))
+        if is_open or number + 1 < len(turns):
+            pieces += _unlearnt(dialect.closing[turn.role])
+    return pieces
+
+
+def _with_pictures(text: str, is_learnt: bool) -> list[Piece]:
+    first, *others = text.split(PLACE)
+    pieces: list[Piece] = [(first, is_learnt)]
+    for part in others:
+        pieces += [(_PICTURE, False), (part, is_learnt)]
+    return pieces
+
+
+def _unlearnt(contents: Sequence[Content]) -> list[Piece]:
+    return [(content, False) for content in contents]
+
+
+def _begun(pieces: Sequence[Piece], tokenizer: Tokenizer) -> list[Piece]:
+    """With `start` where it belongs. Neighbouring texts are joined, so that they are encoded as one."""
+    joined: list[Piece] = []
+    for (is_text, is_learnt), run in groupby(pieces, lambda piece: (isinstance(piece[0], str), piece[1])):
+        contents = [content for content, _ in run]
+        if is_text:
+            text = "".join(content for content in contents if isinstance(content, str))
+            contents = [text] if text else []
+        joined += [(content, is_learnt) for content in contents]
+    has_own_start = tokenizer.start != tokenizer.end and joined[:1] != [(tokenizer.start, False)]
+    is_first_learnt = not joined or joined[0][1]
+    return [(tokenizer.start, False), *joined] if has_own_start or is_first_learnt else joined
