@@ -24,6 +24,8 @@ from foundry_testing.pair_ingests import (
     stored,
     write_tar,
 )
+from foundry_testing.pair_sources import OF_CAPTIONS
+from foundry_testing.pairs import some_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -298,3 +300,14 @@ def test_the_command_tells_of_pairs_and_dry_runs(source, tmp_path):
     counts = "41 units discovered = 30 written + 4 quarantined + 7 duplicates + 0 filtered"
     assert counts in shown.stdout
     assert "  00000.tar#cut: its picture is a JPEG that is damaged or cut off" in shown.stderr
+
+
+@pytest.mark.parametrize("layout", OF_CAPTIONS)
+def test_every_layout_becomes_the_same_pairs(layout, tmp_path):
+    pairs = [pair for pair in some_pairs(30) if list(pair.captions) == ["caption"]]
+    (tmp_path / "source").mkdir()
+    OF_CAPTIONS[layout](tmp_path / "source", pairs)
+    report = ingest(tmp_path / "source", tmp_path / "store")
+    found = [(p.pictures, p.said["captions"]) for p in stored(tmp_path / "store", report)]
+    assert sorted(found, key=str) == sorted((((p.encoded[0].data,), p.captions) for p in pairs), key=str)
+    assert (report.refused, report.discovered, len(pairs)) == ((), 6, 6)
