@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
+from robot_foundry.trainer.models import contrastive
 from robot_foundry.trainer.models.attention import MLP_KINDS, RopeScaling
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.flow import DENSITIES, FlowConfig
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.tokenizer import VOCABULARY
-from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
+from robot_foundry.trainer.models.vision_language import OBJECTIVES, VisionLanguageConfig
 from robot_foundry.trainer.models.vit import POSITIONS, STEMS, ViTConfig
 from robot_foundry.trainer.models.vla import VLAConfig
 from robot_foundry.trainer.models.vlm import VLMConfig
@@ -35,6 +36,9 @@ def vision_language_problems(model: VisionLanguageConfig, image: tuple[int, int]
     """The same of a vision-language model."""
     yield from _backbone_problems(model.backbone, image, "data.rows.image")
     yield from at_least(1, "model.backbone.decoder", model.backbone.decoder, "vocabulary")
+    yield from choice("model.objective", model.objective, OBJECTIVES)
+    if model.objective == contrastive.LOSS and not model.tied:
+        yield "model.tied: a contrastive model has no output of its own; tied: true"
 
 
 def llm_problems(model: LLMConfig) -> Iterator[str]:

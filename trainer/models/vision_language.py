@@ -5,6 +5,7 @@
     learnt                          [ next tokens of answer ]
 
 Attention is causal inside a pair, picture tokens too, so that packed pairs leave no trace in each other.
+With the objective `contrastive` texts see no pictures, and each is told which picture is its own.
 Shapes: B rows, S tokens of a row, N pictures, P image tokens a picture, H × W pixels, D width, V vocabulary.
 """
 
@@ -17,15 +18,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models import llm
+from robot_foundry.trainer.models import contrastive, llm
 from robot_foundry.trainer.models.attention import KeyValues
+from robot_foundry.trainer.models.contrastive import SigmoidLoss, pairs_with_both, without_pictures
 from robot_foundry.trainer.models.cross_entropy import cross_entropy_sum
 from robot_foundry.trainer.models.initial import Distribution, Normal
 from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.models.llm import TextInputs, packed_bias
 from robot_foundry.trainer.models.vlm import VLM, VLMConfig
+from robot_foundry.trainer.recipes.later import later
 
 ANSWER = "answer"  # the name of its loss
+OBJECTIVES = (ANSWER, contrastive.LOSS)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class VisionLanguageConfig:
 
     backbone: VLMConfig = field(default_factory=VLMConfig)
     tied: bool = True  # the output matrix is the embedding
+    objective: str = later(ANSWER)  # answer: next tokens | contrastive: which picture is a text's
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class VisionLanguage(nn.Module):
         self.backbone = VLM(config.backbone, image)
         decoder = config.backbone.decoder
         self.output = None if config.tied else nn.Linear(decoder.width, decoder.vocabulary, bias=False)
+        self.contrastive = SigmoidLoss() if config.objective == contrastive.LOSS else None
 
     def initial(self) -> dict[str, Distribution]:
         """Logits begin with a standard deviation of about 1/2, so that the loss begins near ln vocabulary."""
@@ -102,11 +108,13 @@ class VisionLanguage(nn.Module):
         return self.backbone.decoder.embedding.weight if self.output is None else self.output.weight
 
     def forward(self, inputs: PictureRows | PicturesAndText) -> dict[str, tuple[Tensor, Tensor]]:
-        """By loss the sum of the cross entropies in nats of all targets that count, and their number."""
-        if isinstance(inputs, PictureRows):
+        """By name each loss in nats, summed, and of how many targets, or pairs with text and a picture."""
+        if isinstance(inputs, PicturesAndText):
+            text = llm.text_loss(self.backbone.decoder, self.output_weight, inputs.text)
+            return {**self(inputs.pictures), llm.LOSS: text}
+        if self.contrastive is None:
             return {ANSWER: self._answer_loss(inputs)}
-        text = llm.text_loss(self.backbone.decoder, self.output_weight, inputs.text)
-        return {ANSWER: self._answer_loss(inputs.pictures), llm.LOSS: text}
+        return {contrastive.LOSS: self._contrastive_loss(inputs, self.contrastive)}
 
     def hidden(self, inputs: PictureRows, past: Sequence[KeyValues] | None = None) -> Tensor:
         """The last hidden states [B, S, D], normalised.
@@ -124,19 +132,19 @@ class VisionLanguage(nn.Module):
 
     def embedded(self, inputs: PictureRows) -> Tensor:
         """What the decoder reads, [B, S, D]: rows of the embedding, in whose place pictures' tokens stand."""
-        token_BS = torch.where(inputs.segment_BS >= 0, inputs.token_BS, 0)
-        text_BSD = self.backbone.decoder.embedding(token_BS)
-        mask_N = inputs.image_mask_N
-        image_NHWC = torch.where(mask_N[:, None, None, None], inputs.image_NHWC, 0)
-        image_NPD = self.backbone.image_tokens(image_NHWC[:, None]).to(text_BSD.dtype)
-        # Tokens of absent pictures go to a row behind the last, which nothing reads: so they leave no trace,
-        # and the tower has gradients, all 0, where there is no picture.
-        behind = token_BS.numel()
-        at_NP = inputs.image_at_N[:, None] + torch.arange(image_NPD.shape[1], device=mask_N.device)
-        at_NP = torch.where(mask_N[:, None], at_NP, behind)
+        text_BSD = self.backbone.decoder.embedding(_token_ids(inputs))
+        image_NPD = self._image_tokens(inputs).to(text_BSD.dtype)
+        # What is of absent pictures goes behind the last token, where nothing reads it: so it leaves no
+        # trace, and the tower has gradients, all 0, where there is no picture.
         rows_RD = F.pad(text_BSD.flatten(0, 1), (0, 0, 0, 1))
+        at_NP = _image_places(inputs, image_NPD.shape[1])
         rows_RD = rows_RD.index_copy(0, at_NP.flatten(), image_NPD.flatten(0, 1))
-        return rows_RD[:behind].view_as(text_BSD)
+        return rows_RD[:-1].view_as(text_BSD)
+
+    def _image_tokens(self, inputs: PictureRows) -> Tensor:
+        """Of each picture, [N, P, D]; those of absent ones are finite."""
+        image_NHWC = torch.where(inputs.image_mask_N[:, None, None, None], inputs.image_NHWC, 0)
+        return self.backbone.image_tokens(image_NHWC[:, None])
 
     def _answer_loss(self, inputs: PictureRows) -> tuple[Tensor, Tensor]:
         counts_BS = inputs.learn_BS & (inputs.segment_BS >= 0)
@@ -145,3 +153,28 @@ class VisionLanguage(nn.Module):
         hidden_TD = self.hidden(inputs).flatten(0, 1).index_select(0, at_T)
         target_T = inputs.target_BS.flatten().index_select(0, at_T)
         return cross_entropy_sum(hidden_TD, self.output_weight, target_T), counts_BS.sum()
+
+    def _contrastive_loss(self, inputs: PictureRows, loss: SigmoidLoss) -> tuple[Tensor, Tensor]:
+        """Of the mean token of each pair's pictures and the decoder's state at the last token of its text."""
+        image_NPD = self._image_tokens(inputs)
+        segment_BS = without_pictures(inputs.segment_BS, _image_places(inputs, image_NPD.shape[1]))
+        last_G, mean_GN = pairs_with_both(
+            inputs.segment_BS, segment_BS, inputs.image_at_N, inputs.image_mask_N
+        )
+        position_BS = torch.where(segment_BS >= 0, inputs.position_BS, 0)
+        state_BSD = self.backbone.decoder.states(_token_ids(inputs), position_BS, packed_bias(segment_BS))
+        text_GD = state_BSD.flatten(0, 1).index_select(0, last_G)
+        image_GD = mean_GN @ image_NPD.float().mean(dim=1)
+        return loss(image_GD, text_GD), torch.tensor(len(last_G), device=last_G.device)
+
+
+def _token_ids(inputs: PictureRows) -> Tensor:
+    """Ids [B, S], 0 where nothing is."""
+    return torch.where(inputs.segment_BS >= 0, inputs.token_BS, 0)
+
+
+def _image_places(inputs: PictureRows, image_tokens: int) -> Tensor:
+    """Where in the rows, one behind the other, pictures' tokens stand, [N, P]; absent ones behind all."""
+    mask_N = inputs.image_mask_N
+    at_NP = inputs.image_at_N[:, None] + torch.arange(image_tokens, device=mask_N.device)
+    return torch.where(mask_N[:, None], at_NP, inputs.token_BS.numel())

@@ -87,12 +87,13 @@ FAMILIES = (
 # What changes no number that a tower computes, or is read here.
 _KNOWN = {
     "_name_or_path", "apply_layernorm", "architectures", "attention_dropout", "attention_probs_dropout_prob",
-    "auto_map", "drop_path_rate", "dropout", "dtype", "encoder_stride", "hidden_act", "hidden_dropout_prob",
-    "hidden_size", "id2label", "image_size", "initializer_factor", "initializer_range",
-    "intermediate_size", "label2id", "layer_norm_eps", "layerscale_value", "mlp_ratio", "model_type",
-    "num_attention_heads", "num_channels", "num_hidden_layers", "num_register_tokens", "out_features",
-    "out_indices", "patch_size", "pooler_act", "pooler_output_size", "problem_type", "projection_dim",
-    "qkv_bias", "reshape_hidden_states", "stage_names", "torch_dtype", "transformers_version",
+    "auto_map", "chunk_size_feed_forward", "drop_path_rate", "dropout", "dtype", "encoder_stride",
+    "hidden_act", "hidden_dropout_prob", "hidden_size", "id2label", "image_size", "initializer_factor",
+    "initializer_range", "intermediate_size", "is_encoder_decoder", "label2id", "layer_norm_eps",
+    "layerscale_value", "mlp_ratio", "model_type", "num_attention_heads", "num_channels", "num_hidden_layers",
+    "num_register_tokens", "out_features", "out_indices", "output_attentions", "output_hidden_states",
+    "patch_size", "pooler_act", "pooler_output_size", "problem_type", "projection_dim", "qkv_bias",
+    "reshape_hidden_states", "return_dict", "stage_names", "torch_dtype", "transformers_version",
     "use_mask_token", "use_swiglu_ffn", "vision_use_head",
 }  # fmt: skip
 
