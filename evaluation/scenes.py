@@ -3,8 +3,8 @@
 `<out>/train/00000.tar …` and `<out>/held_out/…` are laid out as img2dataset writes: `<9 digits>.jpg` and
 `<9 digits>.json`, the first five digits the number of the tar. The JSON has `caption`, one sentence;
 `conversations`, questions and answers as LLaVA has them; `kinds`, one name an answer; and metadata. Questions
-about a picture to train on are one conversation. About a held-out one each is a pair, so that no answer is given
-away by the one before. Equal arguments give equal bytes whatever the number of workers.
+about a picture to train on are one conversation; about a held-out one each is a pair of its own, so that no
+answer is given away by the one before. Equal arguments give equal bytes whatever the number of workers.
 Shape suffixes: HWC picture.
 """
 
