@@ -32,7 +32,8 @@ def svg(
  xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"
  xmlns:xlink="http://www.w3.org/1999/xlink" width="40" height="10"><metadata><rdf:RDF><cc:Work>{says}
 <dc:description>None of it</dc:description><dc:subject><rdf:Bag><rdf:li>flag</rdf:li><rdf:li> red\none
-</rdf:li></rdf:Bag></dc:subject><dc:creator><cc:Agent><dc:title>Ann &amp; Co</dc:title></cc:Agent></dc:creator>
+</rdf:li></rdf:Bag></dc:subject><dc:creator><cc:Agent><dc:title>Ann &amp; Co</dc:title></cc:Agent>
+</dc:creator>
 </cc:Work></rdf:RDF></metadata>{drawn}</svg>"""
 
 

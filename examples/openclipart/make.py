@@ -7,8 +7,8 @@ The tars are laid out as img2dataset writes: `<9 digits>.png`, `--size` pixels a
 `<9 digits>.json` with `caption`, the title, and `description`, `keywords`, `creator`, `license`, `file` and
 `topic`, the first folder of its path. What an SVG says of itself in its RDF decides: one without a title, or
 under another licence, or that cairosvg cannot draw is left out, and counted by reason. Files are taken in the
-order of their paths. An SVG is data of a stranger: it is read without entities, and drawn without fetching what
-it names, in a process that is given a time.
+order of their paths. An SVG is data of a stranger: it is read without entities, and drawn without fetching
+what it names, in a process that is given a time.
 """
 
 from __future__ import annotations
