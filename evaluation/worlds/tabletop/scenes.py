@@ -22,7 +22,6 @@ from robot_foundry.runtime.keyed import generator
 
 HALF = 0.21  # of the square that items stand in, metres
 BINS = 14
-CELLS = 5  # a side of the grid
 GAP = 0.04
 APART = 0.03  # what is left of something is at least this far left of it
 MOST_ITEMS = 5
@@ -37,19 +36,14 @@ NEVER_TRAINED = (
     ("cyan", "ball"),
 )
 CAMERA = "primary"
-QUESTIONS, RELATIONS = (
-    6,
-    2,
-)  # the most that a picture to learn from is asked, and the most of them of relations
+# The most that a picture to learn from is asked, of them the most relations, and the most behind a list.
+QUESTIONS, RELATIONS, BEHIND_LIST = 4, 2, 1
 
 
 def bins(solid: Solid) -> tuple[int, int]:
     """Column and row of the bin of 3 cm that its middle stands in, each 0 … BINS - 1."""
-    return _part(solid.y, BINS), _part(solid.x, BINS)
-
-
-def _part(metres: float, parts: int) -> int:
-    return min(parts - 1, max(0, int((metres + HALF) / (2 * HALF) * parts)))
+    column, row = (min(BINS - 1, int((metres + HALF) / (2 * HALF) * BINS)) for metres in (solid.y, solid.x))
+    return column, row
 
 
 def name(solid: Solid) -> str:
@@ -74,7 +68,6 @@ class TabletopScenes:
         questions = _all_questions(solids) if held_out else _conversation(rng, solids)
         facts = {
             "items": len(solids),
-            "grid": any(question.kind == "grid" for question in questions),
             "world": "tabletop",
             "variant": self._variant.name,
         }
@@ -115,7 +108,7 @@ def _caption(solids: tuple[Solid, ...]) -> str:
 
 
 def _conversation(rng: np.random.Generator, solids: tuple[Solid, ...]) -> list[Question]:
-    """What a picture to learn from is asked: for half of them the grid, then others in random order.
+    """What a picture to learn from is asked: for half of them the list of all, then others in random order.
 
     Of an item either its place is asked or what stands there, since either answer gives away the other.
     """
@@ -127,7 +120,7 @@ def _conversation(rng: np.random.Generator, solids: tuple[Solid, ...]) -> list[Q
         asked.append(_count(solids))
     asked = [asked[int(i)] for i in rng.permutation(len(asked))]
     if rng.uniform() < 0.5:
-        return [_grid(solids), *asked[: QUESTIONS // 2]]
+        return [_list(solids), *asked[:BEHIND_LIST]]
     return asked[:QUESTIONS]
 
 
@@ -137,12 +130,11 @@ def _all_questions(solids: tuple[Solid, ...]) -> list[Question]:
     return [_position(first), _colour(first), *_relations(first, second), _count(solids)]
 
 
-def _grid(solids: tuple[Solid, ...]) -> Question:
-    """CELLS x CELLS words, row by row from far to near: the colour of what stands in a cell, or none."""
-    cells = ["none"] * CELLS**2
-    for solid in solids:
-        cells[_part(solid.x, CELLS) * CELLS + _part(solid.y, CELLS)] = solid.colour
-    return Question("grid", "List the table cell by cell.", " ".join(cells))
+def _list(solids: tuple[Solid, ...]) -> Question:
+    """Colour and place of everything, by column and row: the densest that can be said of a picture."""
+    places = sorted((*bins(solid), solid.colour) for solid in solids)
+    listed = ", ".join(f"{colour} {column} {row}" for column, row, colour in places)
+    return Question("list", "List the items.", listed)
 
 
 def _count(solids: tuple[Solid, ...]) -> Question:
