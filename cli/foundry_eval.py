@@ -13,7 +13,7 @@ from robot_foundry.cli.output import DEBUG_OPTION, run
 PROGRAM = "foundry-eval"
 COMMANDS = {
     "collect": LazyCommand(
-        "robot_foundry.cli.eval.collect:command", "Record demonstrations of a scripted expert."
+        "robot_foundry.cli.eval.collect:command", "Record demonstrations, or pictures with words, in a world."
     ),
     "rollout": LazyCommand(
         "robot_foundry.cli.eval.rollout:command", "Run a policy in closed loop and count successes."

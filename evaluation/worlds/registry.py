@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from robot_foundry.runtime.errors import FoundryError, nearest
 
 if TYPE_CHECKING:
+    from robot_foundry.evaluation.scenes import Scenes
     from robot_foundry.evaluation.world import Demonstrator, WorldFactory
 
 WORLDS = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.world:TabletopWorlds"}
 DEMONSTRATORS = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.demonstrations:TabletopDemonstrator"}
+SCENES = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.scenes:TabletopScenes"}
 
 
 def get_world(name: str) -> WorldFactory:
@@ -28,6 +30,12 @@ def get_demonstrator(
         task, variant, cameras, size
     )
     return demonstrator
+
+
+def get_scenes(name: str, variant: str, *, size: int) -> Scenes:
+    """The scenes of a world, in pictures of `size` pixels a side."""
+    scenes: Scenes = _load(name, SCENES, "there are no pictures of scenes of the world")(variant, size)
+    return scenes
 
 
 def _load(name: str, places: dict[str, str], absent: str) -> Any:

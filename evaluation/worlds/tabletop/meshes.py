@@ -102,10 +102,12 @@ class Model:
 
     def _concatenate(self) -> None:
         drawn = [(p, mesh) for p, mesh in enumerate(self.meshes) if mesh is not None]
-        self.vertices_V3 = np.concatenate([mesh.vertices_V3 for _, mesh in drawn])
-        self.normals_F3 = np.concatenate([mesh.normals_F3 for _, mesh in drawn])
-        self.piece_of_V = np.concatenate([np.full(len(mesh.vertices_V3), p) for p, mesh in drawn])
-        self.piece_of_F = np.concatenate([np.full(len(mesh.faces), p) for p, mesh in drawn])
+        none_3 = np.empty((0, 3))  # without an arm, all may be balls
+        self.vertices_V3 = np.concatenate([none_3, *(mesh.vertices_V3 for _, mesh in drawn)])
+        self.normals_F3 = np.concatenate([none_3, *(mesh.normals_F3 for _, mesh in drawn)])
+        pieces = np.array([p for p, _ in drawn], dtype=np.int64)
+        self.piece_of_V = np.repeat(pieces, [len(mesh.vertices_V3) for _, mesh in drawn])
+        self.piece_of_F = np.repeat(pieces, [len(mesh.faces) for _, mesh in drawn])
         self.faces: list[list[tuple[int, tuple[int, ...]]]] = [[] for _ in self.meshes]
         vertex = face = 0
         first = []
@@ -115,8 +117,8 @@ class Model:
                 first.append(vertex + indices[0])
                 face += 1
             vertex += len(mesh.vertices_V3)
-        self.first_F = np.array(first)
-        self.colour_F3 = np.array([self.colours[p] for p in self.piece_of_F], dtype=np.float64)
+        self.first_F = np.array(first, dtype=np.int64)
+        self.colour_F3 = np.array([self.colours[p] for p in self.piece_of_F], dtype=np.float64).reshape(-1, 3)
 
     def pose(self, physics: Physics) -> Pose:
         """Where every piece is in the state `physics`."""
