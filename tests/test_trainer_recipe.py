@@ -23,8 +23,8 @@ from robot_foundry.trainer.models.presets import DECODERS, FLOWS
 from robot_foundry.trainer.optim.schedule import multiplier
 from robot_foundry.trainer.recipes.form import PACKAGED, resolved
 from robot_foundry.trainer.recipes.yaml_text import read_yaml, write_yaml
-from robot_foundry.trainer.tasks.run_identity import decisive
-from robot_foundry.trainer.tasks.vla.recipe import default_dir, from_resolved, read_recipe
+from robot_foundry.trainer.tasks.run_identity import decisive, default_dir
+from robot_foundry.trainer.tasks.vla.recipe import from_resolved, read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 

@@ -115,6 +115,7 @@ class Config:
     seed: int = 0
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=0.05, schedule="constant", warmup=0.0))
     global_batch: int = ROWS
+    sign_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,10 @@ class Task:
     @property
     def num_steps(self) -> int:
         return self.config.run.num_steps(ROWS)
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        return {"sign": self.config.sign_weight}
 
     @property
     def identity(self) -> dict[str, Any]:

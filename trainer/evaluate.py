@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from robot_foundry.trainer.meters import weighted
 from robot_foundry.trainer.ranks.numerics import autocast
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import HELD_OUT, Stream
@@ -49,6 +50,7 @@ class HeldOut:
     global_batch: int
     precision: str
     figures: Callable[[HeldOutSums], Mapping[str, float]]
+    loss_weights: Mapping[str, float] = field(default_factory=dict)  # 1 for those that are not named
 
     def losses(self, model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, float]:
         """Losses of the model with `weights` on the first samples, with equal noise; {} without any."""
@@ -58,10 +60,10 @@ class HeldOut:
         sums = self._sums(self.stream, batches, model, weights)
         if int(self.ranks.sum(torch.tensor([self.replaced.new(HELD_OUT)]))):
             self.replaced.take(batches * self.global_batch, HELD_OUT)
-        means = {f"held_out/{name}": total / max(sums.counts[name], 1) for name, total in sums.losses.items()}
+        means = {name: total / max(sums.counts[name], 1) for name, total in sums.losses.items()}
         return {
-            "held_out": sum(means.values()),
-            **means,
+            "held_out": weighted(means, self.loss_weights),
+            **{f"held_out/{name}": mean for name, mean in means.items()},
             **self.figures(sums),
             "held_out_substituted": self.replaced.counts[HELD_OUT],
         }

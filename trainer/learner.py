@@ -12,7 +12,7 @@ from robot_foundry.trainer.checkpoints import tensors
 from robot_foundry.trainer.checkpoints.resume import Start
 from robot_foundry.trainer.models.initial import initialise
 from robot_foundry.trainer.optim.average import Ema
-from robot_foundry.trainer.optim.optimizers import Optimizers
+from robot_foundry.trainer.optim.optimizers import Optimizers, freeze
 from robot_foundry.trainer.ranks.agreement import everywhere
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.tasks.task import Task
@@ -52,6 +52,7 @@ def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tupl
         initialise(model, task.config.seed)
         notes = everywhere(ranks, partial(task.take_origin, model))
     optim = task.config.optim
+    freeze(model, optim)
     ema = Ema(model, power=optim.ema_power, maximum=optim.ema_max) if optim.ema_max else None
     learner = Learner(model, Optimizers(model, optim), ema)
     if start.folder is not None:

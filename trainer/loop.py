@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -43,6 +43,7 @@ class StepPlan:
     clip: float
     precision: str
     schedule: Callable[[int], float]
+    loss_weights: Mapping[str, float] = field(default_factory=dict)  # 1 for those that are not named
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,20 @@ def train(parts: RunParts, plan: StepPlan, batches: Iterator[Prepared], start: i
 def gradients(
     parts: RunParts, plan: StepPlan, batch: Prepared, counts: Mapping[str, int]
 ) -> tuple[Tensor, Tensor]:
-    """Accumulate the clipped gradient of Σ sum / global count; returns whether it is finite, and its norm."""
+    """Accumulate the clipped gradient of Σ weight · sum / global count; returns whether it is finite, and its
+    norm. A loss that the batches do not count is as it is: `Meters.record` refuses it."""
     parts.optimizers.zero_grad()
     for i, inputs in enumerate(batch.inputs, start=1):
         with parts.ranks.grad_sync(parts.model, on=i == len(batch.inputs)):
             with autocast(parts.ranks.device, plan.precision):
                 losses: Losses = parts.model(inputs.to(parts.ranks.device))
             # Gradients are means over ranks, so each rank's share is scaled up by their number.
-            share = torch.stack([total / max(counts[name], 1) for name, (total, _) in losses.items()]).sum()
+            weights = plan.loss_weights
+            terms = [
+                weights.get(name, 1.0) * (total / max(counts.get(name, 0), 1))
+                for name, (total, _) in losses.items()
+            ]
+            share = torch.stack(terms).sum()
             (share * parts.ranks.size).backward()
         parts.meters.losses(losses)
     norm = torch.nn.utils.clip_grad_norm_(parts.model.parameters(), plan.clip)

@@ -1,7 +1,8 @@
 """What memory training takes on each of several GPUs, before any is there.
 
 Of each parameter: weights, gradient and optimiser's state in fp32, where averaged weights are kept those too
-(Rajbhandari et al. 2020, §3). In bf16 the matrices are copied for the matrix units.
+(Rajbhandari et al. 2020, §3); of a frozen one the weights alone. In bf16 the matrices are copied for the
+matrix units.
   DDP            all of it on each GPU, and on several a second gradient, in the buckets that they exchange
   fully sharded  an equal share of it, and for a moment the weights of two units and the gradient of one
                  (Zhao et al. 2023, §4.3); a unit is a block, or all that is in none
@@ -74,13 +75,13 @@ def state_bytes(model: nn.Module, optim: OptimConfig, precision: str) -> StateBy
         sum(parameter.numel() for group in groups for parameter in group["params"])
         for groups in parameter_groups(model, optim)
     )
-    numbers = adamw + muon
+    numbers, trained = sum(parameter.numel() for parameter in model.parameters()), adamw + muon
     return StateBytes(
         weights=FP32 * numbers,
         copies=BF16 * numbers if precision == "bf16" else 0,
-        gradients=FP32 * numbers,
+        gradients=FP32 * trained,
         optimizer=ADAMW * adamw + MUON * muon,
-        average=FP32 * numbers if optim.ema_max else 0,
+        average=FP32 * trained if optim.ema_max else 0,
         unit=FP32 * max(_unit_sizes(model)),
     )
 

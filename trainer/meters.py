@@ -106,9 +106,11 @@ class Meters:
         skipped: int,
         streak: int,
         max_streak: int,
+        loss_weights: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._ranks, self._clock, self._max_streak = ranks, clock, max_streak
+        self._weights = loss_weights or {}  # 1 for those that are not named
         self._skipped = torch.tensor(skipped, device=ranks.device)
         self._streak = torch.tensor(streak, device=ranks.device)
         self._longest = self._streak.clone()  # streak since the host last looked
@@ -166,22 +168,19 @@ class Meters:
         Raises FoundryError where too many steps in a row were not finite, or a model's counts are not those
         of the batches.
         """
-        for name, count in self._host_counts.items():
-            if int(self._device_counts[name]) != count:
-                raise FoundryError(
-                    f"the model counted {int(self._device_counts[name])} of '{name}', the batches {count}"
-                )
+        self._check_counts()
         names, sizes = sorted(self._sums), sorted(self._sizes)
         local = [float(self._sums[name]) for name in names]
-        local += [float(self._host_counts[name]) for name in names]
+        local += [float(self._host_counts.get(name, 0)) for name in names]
         local += [self._sizes[name] for name in sizes]
         total = self._ranks.sum(torch.tensor(local, dtype=torch.float64)).tolist()
         seconds = max(self._clock() - self._start, 1e-9)
-        loss = {f"loss/{name}": total[i] / max(total[len(names) + i], 1) for i, name in enumerate(names)}
+        means = {name: total[i] / max(total[len(names) + i], 1) for i, name in enumerate(names)}
+        loss = {f"loss/{name}": mean for name, mean in means.items()}
         rates = {f"{name}_per_s": n / seconds for name, n in zip(sizes, total[2 * len(names) :], strict=True)}
         record = {
             "step": step,
-            "loss": sum(loss.values()),
+            "loss": weighted(means, self._weights),
             **loss,
             **extra,
             "grad_norm": float("nan") if self._norm is None else float(self._norm),
@@ -200,3 +199,17 @@ class Meters:
         self._longest = self._streak.clone()
         self._reset()
         return record
+
+    def _check_counts(self) -> None:
+        for name in dict.fromkeys([*self._host_counts, *self._device_counts]):
+            of_model, of_batches = int(self._device_counts.get(name, 0)), self._host_counts.get(name, 0)
+            if of_model != of_batches:
+                raise FoundryError(
+                    f"the model counted {of_model} of '{name}', the batches {of_batches}",
+                    hint="every loss of a model is counted by the batches that it is of",
+                )
+
+
+def weighted(means: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    """The loss that is learnt, of the means of its parts by name; a part without a weight has 1."""
+    return sum(weights.get(name, 1.0) * mean for name, mean in means.items())

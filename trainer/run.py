@@ -31,7 +31,7 @@ from robot_foundry.trainer.ranks.ranks import Ranks, joined
 from robot_foundry.trainer.signals import StopFlag
 from robot_foundry.trainer.streams import HELD_OUT, TRAIN, Prepared, Stream
 from robot_foundry.trainer.substitutes import Substitutes
-from robot_foundry.trainer.tasks.task import MeasuredTask, Task, TaskConfig
+from robot_foundry.trainer.tasks.task import MeasuredTask, Task
 
 _AGREED = "give every rank the same command, code and versions (data.mix=NAME@VERSION)"
 
@@ -65,7 +65,7 @@ def run_task(task: Task, *, quiet: bool = False) -> Outcome:
         _tell(begun.notes, ranks)
         parts, replaced = _parts(begun, stack, quiet)
         step = begun.start.step
-        reached = train(parts, _plan(config, task.num_steps), _from(begun.streams[TRAIN], step), step, stop)
+        reached = train(parts, _plan(task), _from(begun.streams[TRAIN], step), step, stop)
         ranks.barrier()
         if reached < task.num_steps:
             raise _stopped(stop, reached, task.num_steps, ranks)
@@ -152,7 +152,9 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Subst
         counts=start.state.get("substituted", {}), damaged=start.lineage.get("damaged", ()),
     )  # fmt: skip
     skipped, streak = (start.state.get(name, 0) for name in ("skipped", "streak"))
-    meters = Meters(ranks, skipped=skipped, streak=streak, max_streak=run.max_skipped)
+    meters = Meters(
+        ranks, skipped=skipped, streak=streak, max_streak=run.max_skipped, loss_weights=task.loss_weights
+    )
     history = History.begin(start, ranks, run)
     held_out = HeldOut(
         begun.streams.get(HELD_OUT),
@@ -162,6 +164,7 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Subst
         task.config.global_batch,
         run.precision,
         begun.measured.figures,
+        task.loss_weights,
     )
     silent = quiet or not ranks.is_main or start.step == steps
     progress = stack.enter_context(Progress(steps, "steps", "train", quiet=silent, done=start.step))
@@ -185,7 +188,8 @@ def _from(stream: Stream, step: int) -> Iterator[Prepared]:
     return iter(stream)
 
 
-def _plan(config: TaskConfig, num_steps: int) -> StepPlan:
+def _plan(task: Task) -> StepPlan:
+    config, num_steps = task.config, task.num_steps
     optim, run = config.optim, config.run
     return StepPlan(
         num_steps=num_steps,
@@ -196,6 +200,7 @@ def _plan(config: TaskConfig, num_steps: int) -> StepPlan:
         clip=optim.clip,
         precision=run.precision,
         schedule=partial(multiplier, total=num_steps, kind=optim.schedule, warmup=optim.warmup),
+        loss_weights=task.loss_weights,
     )
 
 

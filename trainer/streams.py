@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -70,6 +71,73 @@ class Stream(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
+class Joined:
+    """Several streams as one: of each step the rows of all of them.
+
+    Inputs of a microbatch are those that `join` makes of those of each stream, by its name. What streams
+    count by different names is apart; amounts of equal names are added up. `substitutions` are those of all,
+    in the order in which they were found.
+    """
+
+    def __init__(self, streams: Mapping[str, Stream], join: Callable[[Mapping[str, Any]], Inputs]) -> None:
+        self._streams, self._join = dict(streams), join
+        self._seen = dict.fromkeys(self._streams, 0)
+        self._substitutions: list[Any] = []
+
+    @property
+    def substitutions(self) -> Sequence[Any]:
+        for name, stream in self._streams.items():
+            found = stream.substitutions
+            self._substitutions += found[self._seen[name] :]
+            self._seen[name] = len(found)
+        return self._substitutions
+
+    def __enter__(self) -> Joined:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with ExitStack() as stack:  # all are closed, also where closing one fails
+            for stream in self._streams.values():
+                stack.push(stream.__exit__)
+
+    def __iter__(self) -> Iterator[Prepared]:
+        return self
+
+    def __next__(self) -> Prepared:
+        return self._joined({name: next(stream) for name, stream in self._streams.items()})
+
+    def batch(self, b: int) -> Prepared:
+        return self._joined({name: stream.batch(b) for name, stream in self._streams.items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        states = {name: stream.state_dict() for name, stream in self._streams.items()}
+        mixtures = {name: state["mixture_id"] for name, state in states.items()}
+        [b] = {state["b"] for state in states.values()}
+        return {"b": b, "mixture_id": mixtures, "streams": states}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, stream in self._streams.items():
+            stream.load_state_dict({**state["streams"][name], "b": state["b"]})
+        self._seen = dict.fromkeys(self._streams, 0)
+        self._substitutions = []
+
+    def _joined(self, of: Mapping[str, Prepared]) -> Prepared:
+        first, *others = of.values()
+        counts: dict[str, int] = {}
+        sizes: dict[str, float] = {}
+        for name, prepared in of.items():
+            if twice := counts.keys() & prepared.counts.keys():
+                raise ValueError(f"the stream {name} counts {', '.join(sorted(twice))} as another one does")
+            counts |= prepared.counts
+            for size, amount in prepared.sizes.items():
+                sizes[size] = sizes.get(size, 0.0) + amount
+        if any((other.step, len(other.inputs)) != (first.step, len(first.inputs)) for other in others):
+            raise ValueError("the joined streams are not at one step, in equally many microbatches")
+        microbatches = zip(*(prepared.inputs for prepared in of.values()), strict=True)
+        inputs = tuple(self._join(dict(zip(of, parts, strict=True))) for parts in microbatches)
+        return Prepared(first.step, inputs, counts, sizes)
+
+
 @dataclass(frozen=True)
 class Preparation:
     """From a rank's batch to what the loop takes; a function of the batch alone, that any thread may call."""
@@ -87,7 +155,7 @@ class Preparation:
             raise FoundryError(
                 f"the {len(batch)} samples of a rank do not divide into run.accumulate={self.accumulate} "
                 "microbatches",
-                hint="choose data.global_batch as a multiple of ranks × run.accumulate",
+                hint="choose the global_batch of each stream as a multiple of ranks × run.accumulate",
             )
         parts = (batch.rows(slice(i * size, (i + 1) * size)) for i in range(self.accumulate))
         inputs = tuple(self.inputs_of(part) for part in parts)

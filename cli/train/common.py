@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -85,14 +85,15 @@ def resolved_task(
 
     Where several ranks are asked for, they are run, and this process ends as they do.
     """
-    from robot_foundry.trainer.tasks.mixtures import pinned
+    from robot_foundry.trainer.tasks.mixtures import pins
 
     config = read_recipe(asked.recipe, asked.overrides)
-    launching = asked.nproc > 1 and "RANK" not in os.environ and not asked.dry_run
-    task = resolve(replace(config, data=pinned(config.data)) if launching else config)
-    if launching:
+    if asked.nproc > 1 and "RANK" not in os.environ and not asked.dry_run:
         # The ranks resolve nothing themselves: a name that moves between their starts cannot split them.
-        launch(asked.nproc, f"data.mix={task.config.data.mix}")
+        pinned = pins(config.data)
+        resolve(read_recipe(asked.recipe, [*asked.overrides, *pinned]))  # so that what is wrong is told once
+        launch(asked.nproc, *pinned)
+    task = resolve(config)
     if is_main():
         if asked.recipe is None:
             note(f"recipe: {default} (packaged)")

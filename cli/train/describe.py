@@ -17,7 +17,7 @@ from robot_foundry.runtime.errors import UsageError
 if TYPE_CHECKING:
     from robot_foundry.trainer.tasks.cost import RunCost, Tokens
 
-TASKS = ("llm", "vla")  # the folders of trainer.tasks that say what a run costs
+TASKS = ("llm", "vlm", "vla")  # the folders of trainer.tasks that say what a run costs
 
 
 @click.command(name="describe")

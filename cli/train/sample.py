@@ -1,4 +1,4 @@
-"""foundry-train sample: text that a trained language model goes on with."""
+"""foundry-train sample: text that a trained model goes on with, or what it answers about pictures."""
 
 from __future__ import annotations
 
@@ -11,31 +11,100 @@ import click
 from robot_foundry.cli.devices import device_option
 from robot_foundry.cli.options import json_option
 from robot_foundry.cli.output import emit, note
-from robot_foundry.runtime.errors import UsageError
+from robot_foundry.runtime.errors import FoundryError, UsageError
+
+TEMPERATURE, TOP_P = 0.8, 0.95
 
 
 @click.command(name="sample")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @click.argument("prompt")
+@click.option(
+    "--image",
+    "images",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="A picture that PROMPT asks about: JPEG, PNG or WebP. May be given several times.",
+)
 @click.option("--tokens", type=click.IntRange(1), default=128, show_default=True, help="At most so many.")
 @click.option(
     "--temperature",
     type=click.FloatRange(0),
-    default=0.8,
-    show_default=True,
+    show_default=str(TEMPERATURE),
     help="0 takes the likeliest token, 1 draws as the model says.",
 )
 @click.option(
     "--top-p",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.95,
-    show_default=True,
+    show_default=str(TOP_P),
     help="Draw from the likeliest tokens that have this share together.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal text.")
+@click.option("--seed", type=int, show_default="0", help="Equal seeds give equal text.")
 @device_option
 @json_option
 def command(
+    run: Path,
+    prompt: str,
+    images: tuple[Path, ...],
+    tokens: int,
+    temperature: float | None,
+    top_p: float | None,
+    seed: int | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Write what the model of RUN says to PROMPT.
+
+    RUN is a run, one of its checkpoints or a pointer file; averaged weights are taken where it has them.
+    A language model goes on with PROMPT, which begins a document. A vision-language model answers it, with
+    the likeliest token each time: <image> in it stands for a picture; without any, pictures come before it.
+    Where PROMPT is empty, it writes a caption.
+    """
+    from robot_foundry.trainer.checkpoints import checkpoint
+    from robot_foundry.trainer.tasks.vlm.trained import is_vision_language
+
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise UsageError("PROMPT has bytes that are not UTF-8")
+    if is_vision_language(checkpoint.find(run)):
+        drawing = {"--temperature": temperature, "--top-p": top_p, "--seed": seed}
+        if given := [name for name, value in drawing.items() if value is not None]:
+            raise UsageError(f"an answer is the likeliest, nothing is drawn: leave {', '.join(given)} out")
+        _answer(run, prompt, images, tokens, device, as_json)
+    elif images:
+        raise FoundryError(
+            f"the model of {run} sees no pictures", hint="foundry-train vlm trains one that does"
+        )
+    else:
+        _go_on(
+            run, prompt, tokens, TEMPERATURE if temperature is None else temperature,
+            TOP_P if top_p is None else top_p, seed or 0, device, as_json,
+        )  # fmt: skip
+
+
+def _answer(
+    run: Path, question: str, images: tuple[Path, ...], tokens: int, device: str, as_json: bool
+) -> None:
+    from robot_foundry.shards.pairs.pair import USER, Turn
+    from robot_foundry.shards.pictures.decode import decode
+    from robot_foundry.trainer.tasks.vlm.answering import answers
+    from robot_foundry.trainer.tasks.vlm.trained import load_trained
+
+    trained = load_trained(run, device)
+    rows = trained.config.data.rows
+    pictures = []
+    for path in images:
+        try:
+            pictures.append(decode(path.read_bytes(), rows.image, fit=rows.fit))
+        except FoundryError as error:
+            raise FoundryError(f"{path}: {error.message}", hint=error.hint) from error
+    turns = [Turn(USER, question)] if question else []
+    [answer] = answers(trained, [(pictures, turns)], tokens=tokens)
+    result = {"checkpoint": trained.folder, "question": question, "images": images, "answer": answer}
+    emit({**result, "tokens": tokens}, as_json=as_json, text=lambda: answer)
+
+
+def _go_on(
     run: Path,
     prompt: str,
     tokens: int,
@@ -45,15 +114,9 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Write the text that the model of RUN goes on with after PROMPT, which begins a document.
-
-    RUN is a run, one of its checkpoints or a pointer file; averaged weights are taken where it has them.
-    """
     from robot_foundry.trainer.tasks.llm.sampling import Sampling, sampled_ids, text_pieces
     from robot_foundry.trainer.tasks.llm.trained import load_trained
 
-    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-        raise UsageError("PROMPT has bytes that are not UTF-8")
     trained = load_trained(run, device)
     rows = trained.config.data.rows.length
     ids: list[int] = []

@@ -123,19 +123,27 @@ def dialect_of(tokenizer: Tokenizer) -> Dialect:
 
 def chosen(pair: PairText, tokenizer: Tokenizer, choice: float) -> list[Piece]:
     """The pieces of the variant at `choice`."""
-    all_variants = variants(pair, tokenizer)
-    return all_variants[int(choice * len(all_variants))]
+    return _variant(pair, tokenizer, int(choice * _num_variants(pair)))
 
 
 def variants(pair: PairText, tokenizer: Tokenizer) -> list[list[Piece]]:
     """The pieces of each form that a pair can take; of one that says nothing, its pictures alone."""
-    pictures: list[Piece] = [(_PICTURE, False)] * pair.num_pictures
-    forms: list[list[Piece]] = [
-        [*pictures, (caption, True), (tokenizer.end, True)] for _, caption in sorted(pair.captions.items())
-    ]
-    if pair.turns:
-        forms.append(_conversation(pair.turns, dialect_of(tokenizer)))
-    return [_begun(form, tokenizer) for form in forms or [[*pictures, (tokenizer.end, False)]]]
+    return [_variant(pair, tokenizer, number) for number in range(_num_variants(pair))]
+
+
+def _num_variants(pair: PairText) -> int:
+    return max(1, len(pair.captions) + bool(pair.turns))
+
+
+def _variant(pair: PairText, tokenizer: Tokenizer, number: int) -> list[Piece]:
+    names, end = sorted(pair.captions), tokenizer.end
+    if number < len(names):
+        said: list[Piece] = [(pair.captions[names[number]], True), (end, True)]
+    elif pair.turns:
+        return _begun(_conversation(pair.turns, dialect_of(tokenizer)), tokenizer)
+    else:
+        said = [(end, False)]
+    return _begun([(_PICTURE, False)] * pair.num_pictures + said, tokenizer)
 
 
 def num_text_tokens(forms: Sequence[Sequence[Piece]], tokenizer: Tokenizer) -> list[int]:
@@ -153,17 +161,18 @@ def rendered_all(forms: Sequence[Sequence[Piece]], tokenizer: Tokenizer, image_t
     image = np.full(image_tokens, tokenizer.specials.get(IMAGE, tokenizer.pad), np.int32)
     made = []
     for form in forms:
-        parts, learn, starts, at = [], [], [], 0
-        for content, is_learnt in form:
-            if content is _PICTURE:
+        parts, starts, at = [], [], 0
+        for content, _ in form:
+            if isinstance(content, str):
+                parts.append(next(encoded))
+            elif content is _PICTURE:
                 starts.append(at)
-                part = image
+                parts.append(image)
             else:
-                part = next(encoded) if isinstance(content, str) else np.array([content], np.int32)
-            parts.append(part)
-            learn.append(np.full(len(part), is_learnt))
-            at += len(part)
-        made.append(Rendered(np.concatenate(parts), np.concatenate(learn), tuple(starts)))
+                parts.append(np.array([content], np.int32))
+            at += len(parts[-1])
+        learn_N = np.repeat([is_learnt for _, is_learnt in form], [len(part) for part in parts])
+        made.append(Rendered(np.concatenate(parts), learn_N, tuple(starts)))
     return made
 
 

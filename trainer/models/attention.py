@@ -6,14 +6,15 @@ Shapes: B batch, S sequence, Q queries, K keys, H heads, E head width, D model w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MLP_KINDS = ("swiglu", "gelu", "relu")
+MLP_KINDS = ("swiglu", "gelu", "relu", "gelu_tanh", "quick_gelu")
 TILE = 128  # queries that attend at a time on a CPU, where attention is causal
 
 
@@ -210,7 +211,10 @@ def pick(x_BSD: Tensor, at_B: Tensor) -> Tensor:
 
 
 class Mlp(nn.Module):
-    """Two-layer perceptron; `swiglu` gates the hidden layer (Shazeer 2020)."""
+    """Two-layer perceptron; `swiglu` gates the hidden layer (Shazeer 2020).
+
+    `gelu_tanh` and `quick_gelu`, x σ(1.702 x), approximate GELU (Hendrycks and Gimpel 2016).
+    """
 
     def __init__(self, width: int, hidden: int, kind: str, bias: bool) -> None:
         super().__init__()
@@ -222,21 +226,42 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.gate is not None:
             return self.down(F.silu(self.gate(x)) * self.up(x))
-        activation = F.relu if self.kind == "relu" else F.gelu
-        return self.down(activation(self.up(x)))
+        return self.down(_ACTIVATIONS[self.kind](self.up(x)))
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "quick_gelu": _quick_gelu,
+}
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    With `scaled` each channel of what is added has a learned factor (LayerScale, Touvron et al. 2021).
+    """
 
     def __init__(
-        self, width: int, attention: SelfAttention, mlp: Mlp, norm: Callable[[int], nn.Module]
+        self,
+        width: int,
+        attention: SelfAttention,
+        mlp: Mlp,
+        norm: Callable[[int], nn.Module],
+        scaled: bool = False,
     ) -> None:
         super().__init__()
         self.attention_norm = norm(width)
         self.attention = attention
         self.mlp_norm = norm(width)
         self.mlp = mlp
+        self.attention_scale = nn.Parameter(torch.empty(width)) if scaled else None
+        self.mlp_scale = nn.Parameter(torch.empty(width)) if scaled else None
 
     def forward(
         self,
@@ -248,5 +273,8 @@ class Block(nn.Module):
     ) -> Tensor:
         """The block's output [B, S, D]; with `at_B` only at one position a row, [B, 1, D], for less work."""
         attended = self.attention(self.attention_norm(x_BSD), bias, rope, at_B, past)
+        if self.attention_scale is not None:
+            attended = attended * self.attention_scale
         x_BSD = (x_BSD if at_B is None else pick(x_BSD, at_B)) + attended
-        return x_BSD + self.mlp(self.mlp_norm(x_BSD))
+        changed = self.mlp(self.mlp_norm(x_BSD))
+        return x_BSD + (changed if self.mlp_scale is None else changed * self.mlp_scale)

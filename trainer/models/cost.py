@@ -10,7 +10,7 @@ Korthikanti et al. 2022, §4.1 count it for theirs; b is the bytes of a number i
   each of both norms         input and normalised input, 8 D
   inputs of the matrices     bf16: b D for each of query, key, value, gate, up; fp32: 4 D for each norm
   attention                  queries, keys and values for each head, values out: 4 b Q, 4 H for the sums
-  gated perceptron           gate, its activation, up, product: 4 b M; gelu 2 b M, relu b M
+  gated perceptron           gate, its activation, up, product: 4 b M; quick_gelu 3, gelu 2, relu 1
   norms of queries and keys  8 (Q + K), and values out once more
 Outside of the layers the mask of attention, the final norm, and the loss (see `models.cross_entropy`).
 
@@ -28,6 +28,7 @@ from robot_foundry.trainer.models.llm import LLMConfig
 
 NUMBER_BYTES = {"fp32": 4, "bf16": 2}
 BACKWARD = 2  # times the forward pass
+_KEPT = {"swiglu": 4, "gelu": 2, "relu": 1, "gelu_tanh": 2, "quick_gelu": 3}  # hidden layers of an MLP
 
 
 @dataclass(frozen=True)
@@ -85,4 +86,4 @@ def _layer_bytes(decoder: DecoderConfig, size: int) -> int:
     attention = 4 * size * queries + 4 * heads
     if decoder.qk_norm:
         attention += 8 * (queries + keys) + 4 * (heads + decoder.kv_heads) + size * queries
-    return norms + inputs + attention + {"swiglu": 4, "gelu": 2, "relu": 1}[decoder.mlp] * size * hidden
+    return norms + inputs + attention + _KEPT[decoder.mlp] * size * hidden

@@ -92,9 +92,18 @@ class Decoder(nn.Module):
 
         `past` has what each layer has seen before, and takes these tokens up; `bias` spans all of it.
         """
+        return self.states_of(self.embedding(token_BS), position_BS, bias, past)
+
+    def states_of(
+        self,
+        x_BSD: Tensor,
+        position_BS: Tensor,
+        bias: Tensor | CausalBias | None,
+        past: Sequence[KeyValues] | None = None,
+    ) -> Tensor:
+        """The same of tokens that are embedded already, or never had an id."""
         cos_BSE, sin_BSE = self.rope(position_BS)
         rope = cos_BSE[:, None], sin_BSE[:, None]
-        x_BSD = self.embedding(token_BS)
         for layer, block in enumerate(self.blocks):
             x_BSD = block(x_BSD, bias, rope, past=None if past is None else past[layer])
         return self.norm(x_BSD)

@@ -70,23 +70,32 @@ class LLM(nn.Module):
 
     def forward(self, inputs: TextInputs) -> dict[str, tuple[Tensor, Tensor]]:
         """Sum of the cross entropies in nats of all targets, and their number."""
-        real_BS = inputs.segment_BS >= 0
-        target_BS = torch.where(real_BS, inputs.target_BS, NOTHING)
-        hidden_BSD = self.hidden(inputs)
-        loss = cross_entropy_sum(hidden_BSD.flatten(0, 1), self.output_weight, target_BS.flatten())
-        return {LOSS: (loss, real_BS.sum())}
+        return {LOSS: text_loss(self.decoder, self.output_weight, inputs)}
 
     def hidden(self, inputs: TextInputs) -> Tensor:
         """The last hidden states [B, S, D], normalised."""
-        real_BS = inputs.segment_BS >= 0
-        token_BS, position_BS = (
-            torch.where(real_BS, value, 0) for value in (inputs.token_BS, inputs.position_BS)
-        )
-        return self.decoder.states(token_BS, position_BS, packed_bias(inputs.segment_BS))
+        return text_states(self.decoder, inputs)
 
     def logits(self, inputs: TextInputs) -> Tensor:
         """Logits [B, S, V] at all positions."""
         return F.linear(self.hidden(inputs), self.output_weight)
+
+
+def text_loss(decoder: Decoder, output_VD: Tensor, inputs: TextInputs) -> tuple[Tensor, Tensor]:
+    """Sum of the cross entropies in nats of all targets, and their number."""
+    real_BS = inputs.segment_BS >= 0
+    target_BS = torch.where(real_BS, inputs.target_BS, NOTHING)
+    hidden_BSD = text_states(decoder, inputs)
+    return cross_entropy_sum(hidden_BSD.flatten(0, 1), output_VD, target_BS.flatten()), real_BS.sum()
+
+
+def text_states(decoder: Decoder, inputs: TextInputs) -> Tensor:
+    """The decoder's last hidden states [B, S, D] of packed rows, normalised."""
+    real_BS = inputs.segment_BS >= 0
+    token_BS, position_BS = (
+        torch.where(real_BS, value, 0) for value in (inputs.token_BS, inputs.position_BS)
+    )
+    return decoder.states(token_BS, position_BS, packed_bias(inputs.segment_BS))
 
 
 def packed_bias(segment_BS: Tensor) -> CausalBias:

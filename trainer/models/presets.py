@@ -8,6 +8,7 @@ from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.flow import FlowConfig
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.tokenizer import VOCABULARY
+from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
 from robot_foundry.trainer.models.vit import ViTConfig
 from robot_foundry.trainer.models.vla import VLAConfig
 from robot_foundry.trainer.models.vlm import VLMConfig
@@ -36,6 +37,9 @@ VLMS: Mapping[str, VLMConfig] = {
     "vlm_1_3b": VLMConfig(),
     "vlm_tiny": VLMConfig(VITS["vit_tiny"], decoder=DECODERS["llm_tiny"]),
 }
+VISION_LANGUAGES: Mapping[str, VisionLanguageConfig] = {
+    name: VisionLanguageConfig(backbone) for name, backbone in VLMS.items()
+}
 VLAS: Mapping[str, VLAConfig] = {
     "vla_1_7b": VLAConfig(),
     "vla_tiny": VLAConfig(VLMS["vlm_tiny"], tap_width=128, head=FLOWS["flow_tiny"], draws=4),
@@ -46,5 +50,6 @@ PRESETS: Mapping[type, Mapping[str, object]] = {
     LLMConfig: LLMS,
     FlowConfig: FLOWS,
     VLMConfig: VLMS,
+    VisionLanguageConfig: VISION_LANGUAGES,
     VLAConfig: VLAS,
 }

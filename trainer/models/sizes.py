@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
+from robot_foundry.trainer.models import contrastive
 from robot_foundry.trainer.models.attention import MLP_KINDS, RopeScaling
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.flow import DENSITIES, FlowConfig
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.tokenizer import VOCABULARY
+from robot_foundry.trainer.models.vision_language import OBJECTIVES, VisionLanguageConfig
 from robot_foundry.trainer.models.vit import POSITIONS, STEMS, ViTConfig
 from robot_foundry.trainer.models.vla import VLAConfig
+from robot_foundry.trainer.models.vlm import VLMConfig
 from robot_foundry.trainer.recipes.ranges import at_least, choice, multiple
 
 
 def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[str]:
     """One line for every value that is out of range or does not fit another; `image` is (height, width)."""
-    backbone, decoder = model.backbone, model.backbone.decoder
-    yield from _vit_problems("model.backbone.vision", backbone.vision)
-    yield from at_least(1, "model.backbone", backbone, "shuffle")
-    for side, pixels in zip(("height", "width"), image or (), strict=image is not None):
-        cell = backbone.vision.patch * backbone.shuffle
-        yield from multiple(
-            f"data.window.image {side}", pixels, cell, "model.backbone.vision.patch × shuffle"
-        )
-    yield from _decoder_problems("model.backbone.decoder", decoder)
+    decoder = model.backbone.decoder
+    yield from _backbone_problems(model.backbone, image, "data.window.image")
     yield from at_least(VOCABULARY, "model.backbone.decoder", decoder, "vocabulary")
     yield from _transformer_problems("model.head", model.head)
     yield from at_least(1, "model", model, "taps", "tap_width", "text_length", "draws")
@@ -36,10 +32,29 @@ def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[st
         yield f"model.state_noise: must not be negative, not {model.state_noise}"
 
 
+def vision_language_problems(model: VisionLanguageConfig, image: tuple[int, int]) -> Iterator[str]:
+    """The same of a vision-language model."""
+    yield from _backbone_problems(model.backbone, image, "data.rows.image")
+    yield from at_least(1, "model.backbone.decoder", model.backbone.decoder, "vocabulary")
+    yield from choice("model.objective", model.objective, OBJECTIVES)
+    if model.objective == contrastive.LOSS and not model.tied:
+        yield "model.tied: a contrastive model has no output of its own; tied: true"
+
+
 def llm_problems(model: LLMConfig) -> Iterator[str]:
     """The same of a language model alone."""
     yield from _decoder_problems("model.decoder", model.decoder)
     yield from at_least(1, "model.decoder", model.decoder, "vocabulary")
+
+
+def _backbone_problems(backbone: VLMConfig, image: tuple[int, int] | None, key: str) -> Iterator[str]:
+    """The same of a vision tower and a decoder, for pictures of a size that `key` says."""
+    yield from vit_problems("model.backbone.vision", backbone.vision)
+    yield from at_least(1, "model.backbone", backbone, "shuffle")
+    for side, pixels in zip(("height", "width"), image or (), strict=image is not None):
+        cell = backbone.vision.patch * backbone.shuffle
+        yield from multiple(f"{key} {side}", pixels, cell, "model.backbone.vision.patch × shuffle")
+    yield from _decoder_problems("model.backbone.decoder", backbone.decoder)
 
 
 def _decoder_problems(path: str, decoder: DecoderConfig) -> Iterator[str]:
@@ -72,10 +87,14 @@ def _transformer_problems(path: str, config: FlowConfig | ViTConfig) -> Iterator
     yield from multiple(f"{path}.width", config.width, config.heads, "heads")
 
 
-def _vit_problems(path: str, vision: ViTConfig) -> Iterator[str]:
+def vit_problems(path: str, vision: ViTConfig) -> Iterator[str]:
     """The same of a vision transformer, whose section is `path`."""
     yield from _transformer_problems(path, vision)
     yield from at_least(1, path, vision, "patch")
+    yield from at_least(0, path, vision, "registers")
+    for name, values in (("norm_eps", [vision.norm_eps]), ("pixel_std", vision.pixel_std)):
+        if not all(0 < value < inf for value in values):
+            yield f"{path}.{name}: must be positive and finite, not {', '.join(map(str, values))}"
     yield from choice(f"{path}.stem", vision.stem, STEMS)
     yield from choice(f"{path}.position", vision.position, POSITIONS)
     if vision.position == "sincos":

@@ -24,6 +24,11 @@ class VLMConfig:
     shuffle: int = 2  # space-to-depth factor: shuffle² patches become one image token
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
+    def tokens_of(self, image: tuple[int, int]) -> int:
+        """How many tokens a picture of (height, width) pixels becomes."""
+        cell = self.vision.patch * self.shuffle
+        return (image[0] // cell) * (image[1] // cell)
+
 
 class VLM(nn.Module):
     """ViT → space to depth → projector → image tokens before the text of a causal decoder."""

@@ -7,12 +7,18 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Moving average of weights in fp32; after n updates the decay is min(maximum, 1 - (1 + n)^-power)."""
+    """Moving average of weights in fp32; after n updates the decay is min(maximum, 1 - (1 + n)^-power).
+
+    Frozen weights are their own average: `weights` holds themselves.
+    """
 
     def __init__(self, model: nn.Module, *, power: float, maximum: float) -> None:
         self._power, self._maximum = power, maximum
-        self._live = [parameter for _, parameter in model.named_parameters()]
-        self.weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self._live = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.weights = {
+            name: p.detach().clone() if p.requires_grad else p.detach()
+            for name, p in model.named_parameters()
+        }
 
     @torch.no_grad()
     def update(self, step: int, finite: Tensor) -> None:
@@ -20,5 +26,5 @@ class Ema:
         weight = 1 - min(self._maximum, 1 - (2 + step) ** -self._power)
         # On the device: no step waits for the host to look. No foreach kernel takes a weight from there.
         weight_or_0 = finite * weight
-        for average, live in zip(self.weights.values(), self._live, strict=True):
-            average.lerp_(live.detach(), weight_or_0)
+        for name, live in self._live.items():
+            self.weights[name].lerp_(live.detach(), weight_or_0)

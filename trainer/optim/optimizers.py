@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.runtime.errors import UsageError
+from robot_foundry.runtime.errors import UsageError, nearest
 from robot_foundry.trainer.optim.muon import Muon
 from robot_foundry.trainer.optim.schedule import SCHEDULES
+from robot_foundry.trainer.recipes.later import later
 from robot_foundry.trainer.recipes.ranges import choice
 
 OPTIMIZERS = ("adamw", "muon")
@@ -28,6 +30,9 @@ class OptimConfig:
     lr: float = 3e-4  # peak of AdamW
     muon_lr: float = 0.02  # peak of Muon
     backbone_lr_scale: float = 1.0  # factor on both in the vision-language backbone
+    # Further factors by part of the model, named as its module is (vision, decoder.embedding); those of all
+    # parts that a parameter lies in multiply, and 0 freezes it.
+    lr_scales: Mapping[str, float] | None = later(None)
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 1e-8  # of matrices; vectors and embeddings do not decay
     clip: float = 1.0  # on the norm of the whole gradient
@@ -44,6 +49,9 @@ def optim_problems(optim: OptimConfig) -> Iterator[str]:
     for name in ("lr", "muon_lr", "backbone_lr_scale", "clip", "ema_power"):
         if not getattr(optim, name) > 0:
             yield f"optim.{name}: must be positive, not {getattr(optim, name)}"
+    for part, factor in (optim.lr_scales or {}).items():
+        if not 0 <= factor < inf:
+            yield f"optim.lr_scales.{part}: must be 0 or positive, not {factor}"
     for name, values in (("warmup", [optim.warmup]), ("ema_max", [optim.ema_max]), ("betas", optim.betas)):
         if any(not 0 <= value < 1 for value in values):
             yield f"optim.{name}: must lie in [0, 1), not {', '.join(map(str, values))}"
@@ -51,30 +59,39 @@ def optim_problems(optim: OptimConfig) -> Iterator[str]:
         yield f"optim.weight_decay: must not be negative, not {optim.weight_decay}"
 
 
+def freeze(model: nn.Module, config: OptimConfig) -> None:
+    """Let parameters whose factor is 0 have no gradients; before anything takes note of which have."""
+    _check_parts(model, config)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(_factor(name, config) != 0)
+
+
 def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict], list[dict]]:
-    """Parameters by learning rate and decay: groups for AdamW and groups for Muon.
+    """Parameters that move, by learning rate and decay: groups for AdamW and groups for Muon.
 
     Matrices decay; vectors and embeddings do not. Muon takes hidden matrices, convolutions among them: those
     in modules of the model, or of one inside it, that are named in `_HIDDEN`. UsageError where the
-    configuration is of hidden matrices or of a backbone, and the model has none.
+    configuration is of hidden matrices, a backbone or a part, and the model has none, or if nothing moves.
     """
-    groups: dict[tuple[bool, bool, bool], dict] = {}
+    _check_parts(model, config)
+    groups: dict[tuple[bool, bool, bool, float], dict] = {}
     for name, parameter in model.named_parameters():
+        factor = _factor(name, config)
+        if factor == 0:
+            continue
         matrix = parameter.ndim >= 2 and "embedding" not in name and "position" not in name
-        modules = name.split(".")[:-1]
+        modules = _modules(name)
         muon = config.optimizer == "muon" and matrix and not set(_HIDDEN).isdisjoint(modules)
         backbone = modules[:1] == [_BACKBONE]
-        group = groups.setdefault((muon, backbone, matrix), {"params": []})
+        group = groups.setdefault((muon, backbone, matrix, factor), {"params": []})
         group["params"].append(parameter)
-        peak = (config.muon_lr if muon else config.lr) * (config.backbone_lr_scale if backbone else 1.0)
+        scale = factor * (config.backbone_lr_scale if backbone else 1.0)
+        peak = (config.muon_lr if muon else config.lr) * scale
         group |= {"peak": peak, "lr": peak, "weight_decay": config.weight_decay if matrix else 0.0}
-    if config.backbone_lr_scale != 1 and not any(backbone for _, backbone, _ in groups):
-        raise UsageError(
-            f"optim.backbone_lr_scale is {config.backbone_lr_scale}, and the model has no '{_BACKBONE}'",
-            hint="leave optim.backbone_lr_scale out",
-        )
-    adamw = [group for (muon, _, _), group in groups.items() if not muon]
-    hidden = [group for (muon, _, _), group in groups.items() if muon]
+    adamw = [group for (muon, *_), group in groups.items() if not muon]
+    hidden = [group for (muon, *_), group in groups.items() if muon]
+    if not groups:
+        raise UsageError("optim.lr_scales freezes all parameters", hint="leave one part above 0")
     if config.optimizer == "muon" and not hidden:
         raise UsageError(
             f"optim.optimizer is muon, and the model has no matrix in {', '.join(_HIDDEN)} for Muon",
@@ -83,20 +100,58 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict],
     return adamw, hidden
 
 
+def _factor(name: str, config: OptimConfig) -> float:
+    """The product of the factors of all parts that a parameter lies in."""
+    modules = _modules(name)
+    return prod(factor for part, factor in (config.lr_scales or {}).items() if _in_part(modules, part))
+
+
+def _in_part(modules: Sequence[str], part: str) -> bool:
+    """Whether a part, `vision` or `decoder.embedding`, is on the path of modules."""
+    return f".{part}." in f".{'.'.join(modules)}."
+
+
+def _modules(name: str) -> list[str]:
+    """The modules that a parameter lies in, from the outermost."""
+    return name.split(".")[:-1]
+
+
+def _check_parts(model: nn.Module, config: OptimConfig) -> None:
+    """UsageError where a part that the configuration names is none of the model."""
+    paths = [_modules(name) for name, _ in model.named_parameters()]
+    if config.backbone_lr_scale != 1 and not any(path[:1] == [_BACKBONE] for path in paths):
+        raise UsageError(
+            f"optim.backbone_lr_scale is {config.backbone_lr_scale}, and the model has no '{_BACKBONE}'",
+            hint="leave optim.backbone_lr_scale out",
+        )
+    for part in config.lr_scales or {}:
+        if not any(_in_part(path, part) for path in paths):
+            parts = dict.fromkeys(name for path in paths for name in path if not name.isdigit())
+            raise UsageError(
+                f"optim.lr_scales: the model has no part '{part}'{nearest(part, list(parts))}",
+                hint=f"its parts are {', '.join(parts)}",
+            )
+
+
 class Optimizers:
-    """AdamW, and Muon for some matrices, as one; all state exists from the start, so it can be loaded."""
+    """AdamW, and Muon for some matrices, as one; all state exists from the start, so it can be loaded.
+
+    lr  AdamW's rate of the last step, where nothing scales it
+    """
 
     def __init__(self, model: nn.Module, config: OptimConfig) -> None:
         adamw, muon = parameter_groups(model, config)
         self._names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-        self._adamw = torch.optim.AdamW(adamw, betas=config.betas, fused=True)
+        self._config, self.lr = config, config.lr
+        self._adamw = torch.optim.AdamW(adamw, betas=config.betas, fused=True) if adamw else None
         self._muon = Muon(muon) if muon else None
-        for parameter in _parameters(self._adamw):
-            self._adamw.state[parameter] = {
-                "step": torch.zeros((), device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+        if self._adamw is not None:
+            for parameter in _parameters(self._adamw):
+                self._adamw.state[parameter] = {
+                    "step": torch.zeros((), device=parameter.device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
         if self._muon is not None:
             for parameter in _parameters(self._muon):
                 self._muon.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
@@ -106,10 +161,12 @@ class Optimizers:
         for optimizer in filter(None, (self._adamw, self._muon)):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * multiplier
-        # The fused kernel leaves weights and state alone when told that a gradient overflowed.
-        fused: Any = self._adamw
-        fused.found_inf, fused.grad_scale = (~finite).float(), torch.ones((), device=finite.device)
-        self._adamw.step()
+        self.lr = self._config.lr * multiplier
+        if self._adamw is not None:
+            # The fused kernel leaves weights and state alone when told that a gradient overflowed.
+            fused: Any = self._adamw
+            fused.found_inf, fused.grad_scale = (~finite).float(), torch.ones((), device=finite.device)
+            self._adamw.step()
         if self._muon is not None:
             kept = [*_parameters(self._muon), *(s["momentum_buffer"] for s in self._muon.state.values())]
             before = [tensor.detach().clone() for tensor in kept]
@@ -118,15 +175,9 @@ class Optimizers:
                 for tensor, old in zip(kept, before, strict=True):
                     tensor.copy_(torch.where(finite, tensor, old))
 
-    @property
-    def lr(self) -> float:
-        """AdamW's rate of the last step, where nothing scales it."""
-        return max(float(group["lr"]) for group in self._adamw.param_groups)
-
     def zero_grad(self) -> None:
-        self._adamw.zero_grad()
-        if self._muon is not None:
-            self._muon.zero_grad()
+        for optimizer in filter(None, (self._adamw, self._muon)):
+            optimizer.zero_grad()
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every state tensor by the name of its parameter, to save and to load in place."""

@@ -39,7 +39,13 @@ FAMILIES = (
     Family("qwen3", "Qwen3ForCausalLM", qk_norm=True, head_width=128, says_kv_heads=True),
     Family("arcee", "ArceeForCausalLM", gated=False),
 )
-ACTIVATIONS = {"swiglu": "silu", "gelu": "gelu", "relu": "relu"}  # of our MLPs
+ACTIVATIONS = {  # of our MLPs
+    "swiglu": "silu",
+    "gelu": "gelu",
+    "relu": "relu",
+    "gelu_tanh": "gelu_pytorch_tanh",
+    "quick_gelu": "quick_gelu",
+}
 # What changes no number that a model computes, or is read here.
 _KNOWN = {
     "_name_or_path", "architectures", "attention_bias", "attention_dropout", "auto_map", "bos_token_id",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.mixture import make_mixture, over_split, parse_weights
@@ -42,9 +42,6 @@ class BatchSettings:
     threads: int = 1  # decoding threads a rank
 
 
-M = TypeVar("M", bound=MixtureSettings)
-
-
 def mixture_problems(mixture: MixtureSettings, batch: BatchSettings) -> Iterator[str]:
     """One line for every value of `data` that is out of range."""
     if not mixture.mix:
@@ -60,18 +57,20 @@ def find_mixture(
     *,
     kind: str,
     source: str,
+    key: str = "data.mix",
     gap: Callable[[OpenMixture], int] | None = None,
 ) -> OpenMixture:
     """The training split of what `data` names, of data of that kind; reads the store, writes nothing.
 
-    `source` says for a user where data of the kind comes from. `gap` says how many samples lie between the
-    splits of a group that is held out in part; without it groups are held out whole.
+    `source` says for a user where data of the kind comes from, `key` which key of the recipe names it. `gap`
+    says how many samples lie between the splits of a group that is held out in part; without it groups are
+    held out whole.
     """
     versions = OpenVersions(as_store(data.store))
     weights = mix_weights(data)
     for ref in weights:
         if (held := versions.open(ref).kind.name) != kind:
-            raise UsageError(f"data.mix: '{ref}' is of the kind {held}, this trains on {kind}", hint=source)
+            raise UsageError(f"{key}: '{ref}' is of the kind {held}, this trains on {kind}", hint=source)
     _check_held_out(versions, weights, data)
     split_by = data.split_by or SPLIT_BY[0]
     return make_mixture(
@@ -90,17 +89,26 @@ def mix_weights(data: MixtureSettings) -> dict[str, Fraction]:
     return parse_weights(data.mix) if "=" in data.mix else {data.mix: Fraction(1)}
 
 
-def pinned(data: M) -> M:
-    """The same settings with the very versions that their references mean now."""
-    assert data.mix is not None
-    store = as_store(data.store)
+def pins(data: MixtureSettings) -> list[str]:
+    """The very versions that the references of the settings, and of those in them, mean now: as overrides of
+    a recipe whose section `data` they are."""
+    within = {name: value for name, value in vars(data).items() if isinstance(value, MixtureSettings)}
+    found = [f"data.mix={_pinned(data, data.store)}"]
+    for name, settings in within.items():
+        if settings.mix is not None:
+            found.append(f"data.{name}.mix={_pinned(settings, settings.store or data.store)}")
+    return found
+
+
+def _pinned(data: MixtureSettings, where: str | None) -> str:
+    store = as_store(where)
     shares: dict[str, Fraction] = {}
     for ref, weight in mix_weights(data).items():
         resolved = resolve(store, ref)
         version = f"{resolved.dataset}@{resolved.version_id}"
         shares[version] = shares.get(version, Fraction(0)) + weight
     mix = ",".join(f"{version}={weight}" for version, weight in shares.items())
-    return replace(data, mix=mix if "=" in data.mix else next(iter(shares)))
+    return mix if "=" in str(data.mix) else next(iter(shares))
 
 
 def open_stream(

@@ -27,6 +27,11 @@ class InitSettings:
     weights: str | None = None  # a run, checkpoint folder or pointer file; averaged weights if it has them
     only: tuple[str, ...] = ()  # names of parameters, or how they begin (backbone, head.blocks); () is all
 
+    @property
+    def begins(self) -> bool:
+        """Whether there is anything to begin with."""
+        return self.weights is not None
+
 
 def init_problems(init: InitSettings) -> Iterator[str]:
     """One line where something is asked of weights, and none are named."""
@@ -42,6 +47,11 @@ class RunOrigin:
 
     folder: Path
     state: Mapping[str, Any]
+
+    @classmethod
+    def at(cls, folder: Path) -> RunOrigin:
+        """Of a checkpoint that is proven (see `checkpoint.find`)."""
+        return RunOrigin(folder, checkpoint.read_json(folder, checkpoint.STATE))
 
     def to_json(self) -> dict[str, Any]:
         """What a run says about where it came from."""
@@ -64,10 +74,10 @@ class RunOrigin:
         tensors.load(self.folder, {f"{kind}/{name}": tensor for name, tensor in parameters.items()})
 
 
-def found_origin(find: Callable[[str], Found], where: str, run_dir: Path) -> Found | None:
+def found_origin(find: Callable[[], Found], run_dir: Path) -> Found | None:
     """What a run starts from; one that has checkpoints of its own needs it no more, so it may be gone."""
     try:
-        return find(where)
+        return find()
     except FoundryError:
         if checkpoint.latest(run_dir) is None:
             raise

@@ -24,11 +24,21 @@ def decisive(config: Any) -> dict[str, Any]:
     """What of a task's configuration decides the weights, without where they are written and how fast."""
     values = resolved(config)
     del values["run"], values["name"], values["data"]["threads"]
-    for item in fields(MixtureSettings):  # the mixture's id stands for these
-        del values["data"][item.name]
-    if config.init.weights is None:
+    _leave_mixture_out(values["data"])
+    for name, settings in vars(config.data).items():
+        if isinstance(settings, MixtureSettings) and settings.mix is None:
+            del values["data"][name]  # what there is none of decides nothing
+        elif isinstance(settings, MixtureSettings):
+            _leave_mixture_out(values["data"][name])
+    if not config.init.begins:
         del values["init"]
     return values
+
+
+def _leave_mixture_out(values: dict[str, Any]) -> None:
+    """Without what names a mixture, whose id stands for it."""
+    for item in fields(MixtureSettings):
+        del values[item.name]
 
 
 def identity(mixture: Mixture, deciding: Mapping[str, Any], origin: str | None) -> dict[str, Any]:
@@ -38,16 +48,18 @@ def identity(mixture: Mixture, deciding: Mapping[str, Any], origin: str | None) 
     return {**order, **began, **json.loads(json.dumps(deciding))}
 
 
-def completed(before: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The identity of a checkpoint's run with what decides by default in the keys that are newer than it."""
-    return overlay(json.loads(json.dumps(defaults)), before)
+def completed(before: Mapping[str, Any], default: Any) -> dict[str, Any]:
+    """The identity of a checkpoint's run as it would be now: keys that are newer than it have their defaults,
+    which are those of the configuration `default`."""
+    return overlay(json.loads(json.dumps(decisive(default))), before)
 
 
-def default_dir(config: Any, deciding: Mapping[str, Any], mixture_id: str) -> str:
+def default_dir(config: Any, mixture_id: str, deciding: Mapping[str, Any] | None = None) -> str:
     """The folder of a run that names none: runs of equal weights share it, also with those of older versions.
 
-    `deciding` is what of the task's configuration decides the weights.
+    `deciding` is what of the configuration decides the weights, where that is not `decisive` of it.
     """
+    deciding = decisive(config) if deciding is None else deciding
     named = {"config": without_later(deciding, config), "mixture": mixture_id}
     return f"runs/{config.name}-{digest_of(named)[:8]}"
 

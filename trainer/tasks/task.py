@@ -41,6 +41,10 @@ class Task(Resumable, Protocol):
     @property
     def config(self) -> TaskConfig: ...
 
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """By name of the loss its factor in what is learnt; 1 where there is none."""
+
     def measure(self, *, quiet: bool) -> dict[str, Any]:
         """What a run that starts needs to know of its data, as JSON. The main rank alone asks."""
 

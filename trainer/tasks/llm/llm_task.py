@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,58 +11,34 @@ from typing import Any
 import torch
 from torch import nn
 
-from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.evaluate import HeldOutSums
-from robot_foundry.trainer.models.llm import LLM, LOSS
+from robot_foundry.trainer.models.llm import LLM
 from robot_foundry.trainer.ranks.ranks import Ranks
-from robot_foundry.trainer.recipes.form import resolved
-from robot_foundry.trainer.recipes.yaml_text import write_yaml
 from robot_foundry.trainer.streams import TRAIN, Stream
-from robot_foundry.trainer.tasks import mixtures, run_identity
+from robot_foundry.trainer.tasks import described, mixtures, run_identity
 from robot_foundry.trainer.tasks.llm.config import LLMTaskConfig
+from robot_foundry.trainer.tasks.llm.figures import text_figures
 from robot_foundry.trainer.tasks.llm.inputs import text_inputs, until
 from robot_foundry.trainer.tasks.llm.origin import Origin, check_origin, take_origin
-from robot_foundry.trainer.tasks.llm.recipe import completed, default_dir
-from robot_foundry.trainer.tasks.llm.trained import CONFIG, TOKENIZER
+from robot_foundry.trainer.tasks.llm.recipe import default_dir
+from robot_foundry.trainer.tasks.mixture_task import MixtureTask
 
 
 @dataclass(frozen=True)
-class LLMTask:
+class LLMTask(MixtureTask):
     """A language model that is to be trained, resolved against the store (see `tasks.task.Task`).
 
     It measures nothing of its data, so it is a `MeasuredTask` as well.
     """
 
     config: LLMTaskConfig
-    opened: OpenMixture
     tokenizer: Tokenizer
-    notes: tuple[str, ...]
-    origin: Origin | None = None  # what its first weights come from
+    origin: Origin | None = field(default=None, kw_only=True)
 
     @property
-    def mixture(self) -> Mixture:
-        return self.opened.mixture
-
-    @property
-    def run_dir(self) -> Path:
-        return Path(self.config.run.dir or default_dir(self.config, self.mixture.id))
-
-    @property
-    def num_steps(self) -> int:
-        return self.config.num_steps
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        origin = None if self.origin is None else self.origin.id
-        return run_identity.identity(self.mixture, run_identity.decisive(self.config), origin)
-
-    def completed(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        before = completed(identity)
-        if self.origin is None and self.config.init.weights is not None:
-            before.pop("origin", None)  # it is gone, and no longer needed
-        return before
+    def default_dir(self) -> str:
+        return default_dir(self.config, self.mixture.id)
 
     def measure(self, *, quiet: bool) -> dict[str, Any]:
         return {}
@@ -113,17 +87,10 @@ class LLMTask:
         )  # fmt: skip
 
     def figures(self, sums: HeldOutSums) -> dict[str, float]:
-        """Bits that a byte of the text takes, and the perplexity of a token."""
-        nats = sums.losses[LOSS]
-        per_token = nats / sums.counts[LOSS]
-        return {
-            "bits_per_byte": nats / math.log(2) / sums.sizes["bytes"],
-            "perplexity": math.exp(per_token) if per_token < 700 else math.inf,
-        }
+        return text_figures(sums)
 
     def files(self) -> dict[str, str]:
-        tokenizer = json.dumps(self.tokenizer.to_json(), ensure_ascii=False, indent=1, allow_nan=False)
-        return {CONFIG: write_yaml(resolved(self.config)), TOKENIZER: tokenizer}
+        return described.files(self.config, self.tokenizer)
 
     def lineage(self, before: Mapping[str, Any]) -> dict[str, Any]:
         began = self.origin.to_json() if self.origin else None

@@ -117,12 +117,12 @@ class PretrainedWeights:
         return {"pretrained": self.source.path.as_posix(), "id": self.id, "map": self.source.told()}
 
 
-def find_origin(where: str) -> Origin:
-    """What `where` names: a run, checkpoint folder or pointer file of ours, or a model of others."""
+def find_origin(where: str, key: str = "init.weights") -> Origin:
+    """What the value of a key names: a run, checkpoint folder or pointer file of ours, or others' model."""
     path = Path(where)
     if not path.exists():
         raise FoundryError(
-            f"init.weights: there is no {where}",
+            f"{key}: there is no {where}",
             hint="a run of foundry-train llm, a folder with config.json and safetensors, or a .gguf file",
         )
     if path.suffix == GGUF_SUFFIX or (path / families.CONFIG).is_file():

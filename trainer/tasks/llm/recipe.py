@@ -26,14 +26,9 @@ def from_resolved(values: Mapping[str, Any]) -> LLMTaskConfig:
     return form.from_resolved(FORM, values)
 
 
-def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The identity of a checkpoint's run as it would be now: keys newer than it have their defaults."""
-    return run_identity.completed(identity, run_identity.decisive(LLMTaskConfig()))
-
-
 def default_dir(config: LLMTaskConfig, mixture_id: str) -> str:
     """The folder of a run that names none: runs of equal weights share it."""
     deciding = run_identity.decisive(config)
     if config.init.model == OF_WEIGHTS:
         del deciding["model"]  # the weights say it, and may be gone when the run goes on
-    return run_identity.default_dir(config, deciding, mixture_id)
+    return run_identity.default_dir(config, mixture_id, deciding)

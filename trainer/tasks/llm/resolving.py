@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from robot_foundry.catalog.mixture import weight_doubts
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.catalog.tokens.schema import schema_of
 from robot_foundry.catalog.tokens.tokenizers import read_id
-from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.llm import LLMConfig
@@ -21,8 +21,7 @@ from robot_foundry.trainer.tasks.llm.recipe import default_dir
 from robot_foundry.trainer.tasks.llm.trained import read_config
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
 from robot_foundry.trainer.tasks.origin import found_origin
-
-VOCABULARY_MULTIPLE = 64  # what matrix units of GPUs like
+from robot_foundry.trainer.tasks.vocabulary import check_room, with_room
 
 
 def resolve_llm(config: LLMTaskConfig) -> LLMTask:
@@ -33,36 +32,27 @@ def resolve_llm(config: LLMTaskConfig) -> LLMTask:
     )  # fmt: skip
     tokenizer = mixture_tokenizer(opened)
     if config.init.model == OF_RECIPE:
-        config = replace(config, model=with_room(config.model, tokenizer))
+        decoder = with_room(config.model.decoder, tokenizer)
+        config = replace(config, model=replace(config.model, decoder=decoder))
     run_dir = Path(config.run.dir or default_dir(config, opened.mixture.id))
     origin: Origin | None = None
     if config.init.weights is not None:
-        origin = found_origin(find_origin, config.init.weights, run_dir)
+        origin = found_origin(partial(find_origin, config.init.weights), run_dir)
     doubts = weight_doubts(opened.mixture, mix_weights(config.data)) + opened.kind.doubts_of_mixture(opened)
     if config.init.model != OF_RECIPE:
         model = _model_in(run_dir) if origin is None else origin.model
         doubts += _unused(config.model, model, config.init.weights)
         config = replace(config, model=model)
-    vocabulary = config.model.decoder.vocabulary
-    if vocabulary < tokenizer.size:
-        raise FoundryError(
-            f"the data has ids of {tokenizer.size:,} tokens, the model that {config.init.weights} has knows "
-            f"{vocabulary:,}",
-            hint="tokenize the text with the tokenizer of the model: foundry-data tokenize --tokenizer",
-        )
-    return LLMTask(config, opened, tokenizer, tuple(doubts), origin)
+    check_room(
+        config.model.decoder, tokenizer, config.init.weights,
+        hint="tokenize the text with the tokenizer of the model: foundry-data tokenize --tokenizer",
+    )  # fmt: skip
+    return LLMTask(config, opened, tuple(doubts), tokenizer, origin=origin)
 
 
 def mixture_tokenizer(opened: OpenMixture) -> Tokenizer:
     """The tokenizer of all components of a mixture of tokens, from its store."""
     return read_id(opened.store, schema_of(opened.parts[0].manifest).tokenizer)
-
-
-def with_room(model: LLMConfig, tokenizer: Tokenizer) -> LLMConfig:
-    """The model with as many rows as the tokenizer has ids, and a few more, unless it has more already."""
-    room = -(-tokenizer.size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-    decoder = replace(model.decoder, vocabulary=max(model.decoder.vocabulary, room))
-    return replace(model, decoder=decoder)
 
 
 def _unused(asked: LLMConfig, model: LLMConfig, weights: str | None) -> list[str]:

@@ -8,18 +8,14 @@ from pathlib import Path
 import torch
 
 from robot_foundry.runtime.errors import FoundryError, UsageError
-from robot_foundry.runtime.files import read_utf8
-from robot_foundry.shards.tokens import tokenizers
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.initial import allocated
 from robot_foundry.trainer.models.llm import LLM
-from robot_foundry.trainer.recipes.yaml_text import read_yaml
+from robot_foundry.trainer.tasks.described import read_tokenizer, read_values
 from robot_foundry.trainer.tasks.llm.config import LLMTaskConfig
 from robot_foundry.trainer.tasks.llm.recipe import from_resolved
 from robot_foundry.trainer.tasks.origin import RunOrigin
-
-CONFIG, TOKENIZER = "config.yaml", "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -37,10 +33,7 @@ class TrainedFiles:
         FoundryError where it is none, is not whole, or is of something else than a language model.
         """
         folder = checkpoint.find(path)
-        state = checkpoint.read_json(folder, checkpoint.STATE)
-        config = read_config(folder)
-        tokenizer = tokenizers.from_json(checkpoint.read_json(folder, TOKENIZER), str(folder / TOKENIZER))
-        return cls(RunOrigin(folder, state), config, tokenizer)
+        return cls(RunOrigin.at(folder), read_config(folder), read_tokenizer(folder))
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,7 @@ class Trained:
 
 def read_config(folder: Path) -> LLMTaskConfig:
     """The configuration of a checkpoint of a language model."""
-    values = read_yaml(read_utf8(folder / CONFIG), str(folder / CONFIG))
+    values = read_values(folder)
     model = values.get("model")
     if not isinstance(model, dict) or "decoder" not in model:
         raise FoundryError(f"{folder} is no checkpoint of a language model")

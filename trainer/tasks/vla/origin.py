@@ -20,9 +20,9 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.tasks.origin import RunOrigin, check_fits, chosen, misfits, unknown, wanted
-from robot_foundry.trainer.tasks.vla.config import DataConfig
+from robot_foundry.trainer.tasks.run_identity import completed
+from robot_foundry.trainer.tasks.vla.config import DataConfig, VLATaskConfig
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
-from robot_foundry.trainer.tasks.vla.recipe import completed
 from robot_foundry.trainer.tasks.vla.scales import Scales, scales_from_json
 
 # Parameters with an axis of dims: of which union, which axis, how often the dims repeat on it (value, mask).
@@ -90,7 +90,7 @@ class Origin(RunOrigin):
 
         Raises FoundryError where dims have no statistics there, or where the scope is not the same.
         """
-        fitted = completed(self.state["identity"])["data"]
+        fitted = completed(self.state["identity"], VLATaskConfig())["data"]
         for key in ("normalization", "normalization_scope", "percentiles", "clip"):
             there, here = fitted[key], json.loads(json.dumps(getattr(data, key)))
             if there != here:

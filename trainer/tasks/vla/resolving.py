@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from robot_foundry.normalization.representation import base_axes_note
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
@@ -25,7 +26,7 @@ def resolve_vla(config: VLATaskConfig) -> VLATask:
     warnings = warnings_for(opened, mix_weights(data), timing=window.timing)
     for dataset in spaces.datasets:
         warnings += base_axes_note(dataset.name, dataset.state, dataset.action, window.representation)
-    task = VLATask(config, opened, spaces, tuple(warnings))
+    task = VLATask(config, opened, tuple(warnings), spaces)
     if config.init.weights is None:
         return task
-    return replace(task, origin=found_origin(Origin.find, config.init.weights, task.run_dir))
+    return replace(task, origin=found_origin(partial(Origin.find, config.init.weights), task.run_dir))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
@@ -20,48 +18,23 @@ from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import Stream
 from robot_foundry.trainer.tasks import mixtures, run_identity
+from robot_foundry.trainer.tasks.mixture_task import MixtureTask
 from robot_foundry.trainer.tasks.vla.config import KEEP, VLATaskConfig
 from robot_foundry.trainer.tasks.vla.described import policy_files, robots_of
 from robot_foundry.trainer.tasks.vla.inputs import InputMaker
 from robot_foundry.trainer.tasks.vla.origin import Origin
 from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
-from robot_foundry.trainer.tasks.vla.recipe import completed, default_dir
 from robot_foundry.trainer.tasks.vla.scales import Scales, fit_scales, scales_from_json, scales_to_json
 
 
 @dataclass(frozen=True)
-class VLATask:
+class VLATask(MixtureTask):
     """A policy that is to be trained, resolved against the store (see `tasks.task.Task`)."""
 
     config: VLATaskConfig
-    opened: OpenMixture
     spaces: PolicySpaces
-    notes: tuple[str, ...]
-    origin: Origin | None = None  # what its first weights come from
-
-    @property
-    def mixture(self) -> Mixture:
-        return self.opened.mixture
-
-    @property
-    def run_dir(self) -> Path:
-        return Path(self.config.run.dir or default_dir(self.config, self.mixture.id))
-
-    @property
-    def num_steps(self) -> int:
-        return self.config.num_steps
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        origin = None if self.origin is None else self.origin.id
-        return run_identity.identity(self.mixture, run_identity.decisive(self.config), origin)
-
-    def completed(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        before = completed(identity)
-        if self.origin is None and self.config.init.weights is not None:
-            before.pop("origin", None)  # it is gone, and no longer needed
-        return before
+    origin: Origin | None = field(default=None, kw_only=True)
 
     def measure(self, *, quiet: bool = True) -> dict[str, Any]:
         return scales_to_json(self.first_scales(quiet=quiet))

@@ -1,0 +1,130 @@
+"""The configuration of a run that trains a vision-language model, and what must hold between its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf
+
+from robot_foundry.catalog.selection import SPLIT_BY
+from robot_foundry.loader.pairs.spec import PairRows
+from robot_foundry.loader.tokens.rows import RowSpec
+from robot_foundry.trainer.models.sizes import vision_language_problems
+from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
+from robot_foundry.trainer.optim.optimizers import OptimConfig, optim_problems
+from robot_foundry.trainer.recipes.ranges import at_least, multiple
+from robot_foundry.trainer.settings import RunConfig, run_problems
+from robot_foundry.trainer.tasks.mixtures import BatchSettings, MixtureSettings, mixture_problems
+from robot_foundry.trainer.tasks.origin import InitSettings
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """How much text is taken beside the pairs of a step, and what it weighs."""
+
+    length: int = 1024  # tokens a row
+    global_batch: int = 8  # rows an optimiser step, over all ranks and microbatches
+    weight: float = 1.0  # of its loss; that of answers has 1
+
+
+@dataclass(frozen=True)
+class TextConfig(TextRows, MixtureSettings):
+    """Tokens that are learnt beside pairs, if `mix` names any. Its default store is that of the pairs."""
+
+    @property
+    def rows(self) -> RowSpec:
+        """What a row of it is."""
+        return RowSpec(self.length)
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """What a sample is."""
+
+    rows: PairRows = field(default_factory=PairRows)
+    tokenizer: str | None = None  # its name or id in the store, or byte; default: that of init's weights
+
+
+# A dataclass has the fields of its last base first: read upwards, this is the order of a saved config.yaml.
+@dataclass(frozen=True)
+class DataConfig(BatchSettings, RowSettings, MixtureSettings):
+    """What is trained on."""
+
+    text: TextConfig = field(default_factory=TextConfig)
+
+
+@dataclass(frozen=True)
+class InitConfig(InitSettings):
+    """Where the first weights come from.
+
+    `weights` is a whole run of this task, the others fill a part. What is filled has the shape that it has
+    there; the recipe says what the rest is.
+    """
+
+    llm: str | None = None  # of the decoder: a language model's run, a `transformers` folder or a GGUF file
+    vision: str | None = None  # of the vision tower: a run with one, or a folder of `transformers` or timm
+    vision_depth: int | None = None  # its first layers alone
+
+    @property
+    def begins(self) -> bool:
+        return not (self.weights is self.llm is self.vision is None)
+
+
+@dataclass(frozen=True)
+class VLMTaskConfig:
+    """A whole run that trains a vision-language model."""
+
+    name: str = "vlm"
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: VisionLanguageConfig = field(default_factory=VisionLanguageConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.run.num_steps(self.global_batch, self.data.rows.length)
+
+    @property
+    def global_batch(self) -> int:
+        """Rows of pairs of an optimiser step."""
+        return self.data.global_batch
+
+
+def problems(config: VLMTaskConfig) -> Iterator[str]:
+    """One line for every value that is out of range or does not fit another."""
+    data = config.data
+    yield from mixture_problems(data, data)
+    if data.split_by not in (None, SPLIT_BY[0]):
+        yield f"data.split_by: pairs are held out whole, leave it out; it is '{data.split_by}'"
+    yield from _text_problems(data.text, config.run.accumulate)
+    yield from vision_language_problems(config.model, data.rows.image)
+    image_tokens = config.model.backbone.tokens_of(data.rows.image)
+    if image_tokens > data.rows.length:
+        yield f"data.rows.length: {data.rows.length} tokens have no room for the {image_tokens} of a picture"
+    yield from _init_problems(config.init)
+    yield from optim_problems(config.optim)
+    yield from run_problems(config.run, config.global_batch, data.rows.length)
+
+
+def _text_problems(text: TextConfig, accumulate: int) -> Iterator[str]:
+    if text.mix is None and text != TextConfig():
+        yield "data.text.mix: is missing; the other keys of data.text say how much is taken of it"
+    yield from at_least(1, "data.text", text, "length", "global_batch")
+    yield from multiple("data.text.global_batch", text.global_batch, accumulate, "run.accumulate")
+    if text.split_by not in (None, SPLIT_BY[0]):
+        yield f"data.text.split_by: documents are held out whole, leave it out; it is '{text.split_by}'"
+    if not 0 < text.weight < inf:
+        yield f"data.text.weight: must be positive and finite, not {text.weight}"
+
+
+def _init_problems(init: InitConfig) -> Iterator[str]:
+    if init.weights is None and init.only:
+        yield "init.weights: is missing; init.only says what to take of it"
+    parts = [f"init.{name}" for name in ("llm", "vision") if getattr(init, name) is not None]
+    if init.weights is not None and parts:
+        yield f"init.weights: is a whole model, leave it or {' and '.join(parts)} out"
+    if init.vision is None and init.vision_depth is not None:
+        yield "init.vision: is missing; init.vision_depth says how many of its layers are taken"

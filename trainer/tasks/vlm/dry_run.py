@@ -1,0 +1,62 @@
+"""What a run of a vision-language model would be, without starting it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.loader.kind import SampleSettings
+from robot_foundry.trainer.models.vision_language import VisionLanguage
+from robot_foundry.trainer.recipes.form import resolved
+from robot_foundry.trainer.tasks.mixtures import counts_of, epochs_of, mixture_rows
+from robot_foundry.trainer.tasks.plan import RunPlan
+from robot_foundry.trainer.tasks.vlm.vlm_task import VLMTask
+
+
+def planned(task: VLMTask) -> RunPlan:
+    """The plan of a run; proves that its first weights fit, writes nothing but what a cache holds.
+
+    Its epochs are those of the datasets of pairs, then of those of text.
+    """
+    with torch.device("meta"):
+        parameters = count_parameters(task.build_model())
+    task.check_origin()
+    config, settings, text = task.config, task.settings, task.config.data.text
+    values = {
+        "config": resolved(config),
+        "run_dir": str(task.run_dir),
+        "steps": config.num_steps,
+        "tokens": config.num_steps * config.global_batch * config.data.rows.length,
+        "image_tokens": settings.image_tokens,
+        "parameters": parameters,
+        "tokenizer": {"id": task.tokenizer.id, "size": task.tokenizer.size},
+        "mixture_id": task.mixture.id,
+        "mixture": _rows(task.opened, settings),
+        "text_mixture": None if task.text is None else _rows(task.text, text.rows),
+        "init": task.origin.to_json() if task.origin else None,
+    }
+    epochs = epochs_of(task.opened, settings, config.num_steps * config.global_batch)
+    if task.text is not None:
+        epochs += epochs_of(task.text, text.rows, config.num_steps * text.global_batch)
+    return RunPlan(values, epochs, tuple(task.warnings()))
+
+
+def count_parameters(model: VisionLanguage) -> dict[str, int]:
+    """Parameters of each part; a tied output has none of its own."""
+    parts = {
+        "vision": model.backbone.vision,
+        "projector": model.backbone.projector,
+        "decoder": model.backbone.decoder,
+        "output": model.output,
+        "total": model,
+    }
+    return {
+        name: 0 if part is None else sum(p.numel() for p in part.parameters()) for name, part in parts.items()
+    }
+
+
+def _rows(opened: OpenMixture, settings: SampleSettings) -> list[dict[str, Any]]:
+    counts = counts_of(opened, settings)
+    return [row | {"rows": n} for row, n in zip(mixture_rows(opened.mixture), counts, strict=True)]

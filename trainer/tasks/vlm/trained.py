@@ -1,0 +1,74 @@
+"""Vision-language models that were trained here: what their checkpoints say, and the models themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.shards.tokens.tokenizer import Tokenizer
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.initial import allocated
+from robot_foundry.trainer.models.vision_language import VisionLanguage
+from robot_foundry.trainer.tasks.described import read_tokenizer, read_values
+from robot_foundry.trainer.tasks.origin import RunOrigin
+from robot_foundry.trainer.tasks.vlm.config import VLMTaskConfig
+from robot_foundry.trainer.tasks.vlm.recipe import from_resolved
+
+_WHAT = "a vision-language model"
+
+
+@dataclass(frozen=True)
+class TrainedFiles:
+    """A checkpoint of a vision-language model, of which no weights are in memory."""
+
+    origin: RunOrigin
+    config: VLMTaskConfig
+    tokenizer: Tokenizer
+
+    @classmethod
+    def find(cls, path: Path) -> TrainedFiles:
+        """The checkpoint meant by `path`: a run, a checkpoint folder or a pointer file, which is proven.
+
+        FoundryError where it is none, is not whole, or is of something else than a vision-language model.
+        """
+        folder = checkpoint.find(path)
+        return cls(RunOrigin.at(folder), read_config(folder), read_tokenizer(folder))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A vision-language model with its weights, averaged where the run has averages."""
+
+    folder: Path
+    config: VLMTaskConfig
+    tokenizer: Tokenizer
+    model: VisionLanguage
+
+
+def is_vision_language(folder: Path) -> bool:
+    """Whether a checkpoint is of a vision-language model: it has a backbone, and rows of tokens."""
+    values = read_values(folder)
+    model, data = values.get("model"), values.get("data")
+    return isinstance(model, dict) and "backbone" in model and isinstance(data, dict) and "rows" in data
+
+
+def read_config(folder: Path) -> VLMTaskConfig:
+    """The configuration of a checkpoint of a vision-language model."""
+    if not is_vision_language(folder):
+        raise FoundryError(f"{folder} is no checkpoint of {_WHAT}")
+    try:
+        return from_resolved(read_values(folder))
+    except UsageError as error:
+        raise FoundryError(f"{folder} is no checkpoint of {_WHAT}: {error.message}") from error
+
+
+def load_trained(path: Path, device: torch.device | str = "cpu") -> Trained:
+    """The model of a run, checkpoint folder or pointer file, to be used; see `TrainedFiles.find`."""
+    files = TrainedFiles.find(path)
+    config = files.config
+    model = allocated(lambda: VisionLanguage(config.model, config.data.rows.image), device)
+    files.origin.fill({name: parameter.detach() for name, parameter in model.named_parameters()})
+    return Trained(files.origin.folder, config, files.tokenizer, model.eval().requires_grad_(False))
