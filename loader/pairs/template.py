@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,21 +159,29 @@ def rendered_all(forms: Sequence[Sequence[Piece]], tokenizer: Tokenizer, image_t
     """The tokens of many pairs, all texts encoded at once."""
     encoded = iter(tokenizer.encode(_texts(forms)))
     image = np.full(image_tokens, tokenizer.specials.get(IMAGE, tokenizer.pad), np.int32)
-    made = []
+    parts, sizes, learnt, ends, starts = [np.empty(0, np.int32)], [0], [False], [0], []
+    at = 0
     for form in forms:
-        parts, starts, at = [], [], 0
-        for content, _ in form:
+        of_form = []
+        for content, is_learnt in form:
             if isinstance(content, str):
-                parts.append(next(encoded))
+                part = next(encoded)
             elif content is _PICTURE:
-                starts.append(at)
-                parts.append(image)
+                of_form.append(at - ends[-1])
+                part = image
             else:
-                parts.append(np.array([content], np.int32))
-            at += len(parts[-1])
-        learn_N = np.repeat([is_learnt for _, is_learnt in form], [len(part) for part in parts])
-        made.append(Rendered(np.concatenate(parts), learn_N, tuple(starts)))
-    return made
+                part = np.array([content], np.int32)
+            parts.append(part)
+            sizes.append(len(part))
+            learnt.append(is_learnt)
+            at += len(part)
+        ends.append(at)
+        starts.append(tuple(of_form))
+    ids, learn = np.concatenate(parts), np.repeat(learnt, sizes)
+    return [
+        Rendered(ids[first:end], learn[first:end], of_form)
+        for (first, end), of_form in zip(pairwise(ends), starts, strict=True)
+    ]
 
 
 def _texts(forms: Iterable[Iterable[Piece]]) -> list[str]:
