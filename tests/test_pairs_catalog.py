@@ -307,7 +307,10 @@ def test_commands_tell_of_pairs(tmp_path: Path, shell: Shell) -> None:
     code, out, _ = shell(tmp_path, "show", "photos")
     assert code == 0 and "150 in 3 shards" in out and "0 duplicates, 0 filtered" in out and "score" in out
     stats = shell.json(tmp_path, "stats", "photos")
-    assert stats["counts"]["caption"] == {"caption": 60, "re_caption": 30}
+    assert [row for row in stats["counts"] if row["counted"] == "caption"] == [
+        {"counted": "caption", "name": "caption", "count": 60},
+        {"counted": "caption", "name": "re_caption", "count": 30},
+    ]
     code, out, _ = shell(tmp_path, "stats", "photos", "--stream", "caption")
     assert code == 0 and "re_caption" in out and "picture" not in out and "encoding" not in out
     code, _, err = shell(tmp_path, "stats", "photos", "--stream", "captoin")
@@ -327,13 +330,14 @@ def test_mixtures_of_pairs(tmp_path: Path, shell: Shell) -> None:
     code, out, err = shell(tmp_path, "mix", "--weights", "photos=0.5,more=0.5", "--dry-run")
     assert code == 0, err
     stats = shell.json(tmp_path, "stats", "blend")
-    counted = {row["number"]: row["count"] for row in stats["numbers"] if row["of"] == "picture"}
+    counted = {row["dataset"]: row["count"] for row in stats["numbers"] if row["number"] == "width"}
+    named = {(row["dataset"], row["name"]): row["count"] for row in stats["counts"]}
     for name, pairs in (("photos", some_pairs(COUNT)), ("more", some_pairs(50, seed=7))):
         opened = OpenVersions(store).open(name)
         trained = np.flatnonzero(opened.select().holds(opened.geometry))  # of a mixture, what trains
-        assert counted[f"width ({name})"] == sum(len(pairs[i].pictures) for i in trained)
+        assert counted[name] == sum(len(pairs[i].pictures) for i in trained)
         captions = Counter(caption for i in trained for caption in pairs[i].captions)
-        assert stats["counts"][f"caption ({name})"] == captions
+        assert {caption: named[name, caption] for caption in captions} == captions
     [validated, *parts] = shell.json(tmp_path, "validate", "blend")["versions"]
     assert validated["checked"] == {"components": 2} and len(parts) == 2
 

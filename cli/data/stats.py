@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ class _Time(click.ParamType):
 
 
 TIME = _Time()
-HEADERS = ("unit", "count", "mean", "std", "min", "p1", "p50", "p99", "max", "bad", "shape")
 BARS, BINS = " ▁▂▃▄▅▆▇█", 16
 
 
@@ -102,11 +101,21 @@ def command(
         check_suffix(picture)
     if centroids and not as_json:
         raise UsageError("--centroids is for --json", hint=f"foundry-data stats {ref} --json --centroids")
-    opened = Store(store)
+    opened, counts = Store(store), list[dict[str, Any]]()
     if representation is None:
         _check_no_chunk_options(ref)
-        shown = _stored(opened, ref, stream)
-        rows = [_row(shown, number) for number in shown.numbers]
+        found = _stored(OpenVersions(opened), ref)
+        rows = [
+            _of(dataset) | _row(shown.headers, number)
+            for dataset, shown in found.items()
+            for number in shown.numbers
+            if stream in (None, number.of)
+        ]
+        called, headers = _alike(found)
+        if stream is not None and not rows:
+            raise _nothing(ref, called, stream, found)
+        if stream is None:
+            counts = _counted(found)
         if picture is not None:
             from robot_foundry.cli.data.chunks import plot_absolute
 
@@ -114,22 +123,23 @@ def command(
     else:
         from robot_foundry.cli.data.chunks import Chunks, chunk_distributions, plot_chunks
 
+        called, headers = "dims", ("stream", "dim")
         chunks = Chunks(stream or "next_state", representation, horizon, stride, control_hz, per_offset)
         by_stream, counted = chunk_distributions(opened, ref, chunks, weighting, workers)
-        shown = Distributions([number for number, _ in counted], called="dims", headers=("stream", "dim"))
-        rows = [_row(shown, number) | {"count": count} for number, count in counted]
+        rows = [_row(headers, number) | {"count": count} for number, count in counted]
         if picture is not None:
             plot_chunks(opened, ref, chunks, by_stream, workers, picture)
     if picture is not None:
         note(f"Drawn in {picture}")
-    if centroids:
-        for row, number in zip(rows, shown.numbers, strict=True):
-            row["centroids"] = to_centroids(number.digest)
-    counts = {"counts": {name: dict(counts) for name, counts in shown.counts.items()}} if shown.counts else {}
+    for row in rows:
+        digest = row.pop("digest")
+        if centroids:
+            row["centroids"] = to_centroids(digest)
+    result = {"ref": ref, "representation": representation, called: rows}
     emit(
-        {"ref": ref, "representation": representation, shown.called: rows, **counts},
+        result | ({"counts": counts} if counts else {}),
         as_json=as_json,
-        text=lambda: _text(shown, rows),
+        text=lambda: "\n\n".join(_table(part) for part in (rows, counts) if part),
     )
 
 
@@ -144,59 +154,51 @@ def _check_no_chunk_options(ref: str) -> None:
             )
 
 
-def _stored(store: Store, ref: str, of: str | None) -> Distributions:
-    """The distributions of a version, or of each component of a mixture; with `of`, those of that alone."""
-    versions = OpenVersions(store)
+def _stored(versions: OpenVersions, ref: str) -> dict[str, Distributions]:
+    """The distributions of a version, without a name, or by name of what trains of each part of a mixture."""
     opened = None if "=" in ref else versions.open(ref)
     if opened is not None and opened.manifest.mixture is None:
-        shown = opened.kind.distributions(opened, None)
-    else:
-        shown = _mixed(versions, ref)
-    known = list(dict.fromkeys(number.of for number in shown.numbers))
-    if of is None:
-        return shown
-    if of not in known:
-        listed = ", ".join(known)
-        raise UsageError(f"{ref} has no {shown.called} of '{of}'{nearest(of, known)} (there are: {listed})")
-    return replace(shown, numbers=[number for number in shown.numbers if number.of == of], counts={})
+        return {"": opened.kind.distributions(opened, None)}
+    return {
+        part.name: part.opened.kind.distributions(part.opened, part.select())
+        for part in as_mixture(versions, ref).parts
+    }
 
 
-def _mixed(versions: OpenVersions, ref: str) -> Distributions:
-    """What a mixture selects of each component, which its names are put behind."""
-    mixture = as_mixture(versions, ref)
-    parts = {part.name: part.opened.kind.distributions(part.opened, part.select()) for part in mixture.parts}
-    first = next(iter(parts.values()))
-    if len(parts) == 1:
-        return first
-    return replace(
-        first,
-        numbers=[
-            replace(number, name=f"{number.name} ({part})")
-            for part, shown in parts.items()
-            for number in shown.numbers
-        ],
-        counts={
-            f"{what} ({part})": names for part, shown in parts.items() for what, names in shown.counts.items()
-        },
-    )
+def _alike(found: Mapping[str, Distributions]) -> tuple[str, tuple[str, str]]:
+    """What the numbers are called, and what they are told by: of one kind, they are alike."""
+    first = next(iter(found.values()))
+    return first.called, first.headers
 
 
-def _text(shown: Distributions, rows: list[dict[str, Any]]) -> str:
-    headers = (*shown.headers, *HEADERS)
-    text = table(headers, [[row[header] for header in headers] for row in rows])
-    counted = [
-        (what, name, count)
+def _nothing(ref: str, called: str, of: str, found: Mapping[str, Distributions]) -> UsageError:
+    known = list(dict.fromkeys(number.of for shown in found.values() for number in shown.numbers))
+    return UsageError(f"{ref} has no {called} of '{of}'{nearest(of, known)} (there are: {', '.join(known)})")
+
+
+def _of(dataset: str) -> dict[str, str]:
+    return {"dataset": dataset} if dataset else {}
+
+
+def _counted(found: Mapping[str, Distributions]) -> list[dict[str, Any]]:
+    """A row for each name that is counted, the most frequent first."""
+    return [
+        _of(dataset) | {"counted": what, "name": name, "count": count}
+        for dataset, shown in found.items()
         for what, names in shown.counts.items()
         for name, count in sorted(names.items(), key=lambda item: (-item[1], item[0]))
     ]
-    return "\n".join([text, *(["", table(("counted", "name", "count"), counted)] if counted else [])])
 
 
-def _row(shown: Distributions, number: Distribution) -> dict[str, Any]:
+def _table(rows: list[dict[str, Any]]) -> str:
+    return table(tuple(rows[0]), [list(row.values()) for row in rows])
+
+
+def _row(headers: tuple[str, str], number: Distribution) -> dict[str, Any]:
     digest = number.digest
     p1, p50, p99 = digest.percentile([1, 50, 99])
     return {
-        **dict(zip(shown.headers, (number.of, number.name), strict=True)),
+        **dict(zip(headers, (number.of, number.name), strict=True)),
         "unit": number.unit,
         "count": digest.count,
         "mean": digest.mean,
@@ -208,6 +210,7 @@ def _row(shown: Distributions, number: Distribution) -> dict[str, Any]:
         "max": digest.max,
         "bad": digest.num_nan + digest.num_posinf + digest.num_neginf,
         "shape": _shape(digest, float(p1), float(p99)),
+        "digest": digest,
     }
 
 
