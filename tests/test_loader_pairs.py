@@ -191,16 +191,21 @@ def test_fit_and_size_are_those_of_the_recipe(tmp_path: Path) -> None:
         spec(3)
 
 
-def test_rows_are_packed_by_lengths_that_are_kept_and_enter_the_state(store: Store) -> None:
+def test_rows_are_packed_by_lengths_that_are_kept_and_enter_the_state(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write_pairs(store, "some", some_pairs(150), per_shard=40)
     with open_pairs(store, spec()) as loader:
         state, expected = loader.state_dict(), contents([loader.batch(2)])
-    cached = sorted(Path(store.url).glob("cache/lengths/*"))
-    assert len(cached) == 4
+    cached = sorted(tmp_path.glob("cache/*/*"))
+    assert [path.parent.name for path in cached] == ["pair-lengths"] * 4 + ["pair-rows"]
     before = [path.read_bytes() for path in cached]
-    cached[0].write_bytes(before[0][:-3])  # as a lost power leaves it
+    for path, data in zip(cached, before, strict=True):
+        path.write_bytes(data[:-3])  # as a lost power leaves it
     with open_pairs(store, spec()) as loader:
         assert loader.state_dict() == state and contents([loader.batch(2)]) == expected
     assert [path.read_bytes() for path in cached] == before
+    with open_pairs(store, spec()) as loader:  # from what is kept
+        assert loader.state_dict() == state and contents([loader.batch(2)]) == expected
     for other in (spec(99), PairSpec(spec().rows, image_tokens=5), spec(packed=False)):
         with open_pairs(store, other) as loader, pytest.raises(FoundryError, match="another order"):
             loader.load_state_dict(state)

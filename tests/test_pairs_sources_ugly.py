@@ -6,24 +6,28 @@ import gzip
 import json
 import os
 import tarfile
+from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from foundry_testing.pair_sources import found_in, listed_in, reasons_of, taken_from
-from foundry_testing.pairs import encoded, random_picture
+from foundry_testing.pair_sources import OF_CAPTIONS, found_in, listed_in, reasons_of, taken_from
+from foundry_testing.pairs import TestPair, encoded, random_picture
 from foundry_testing.text_sources import tar_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
 from robot_foundry.ingest.pairs.spec import PairsContent
+from robot_foundry.ingest.sources.base import Refused, Unit
 from robot_foundry.ingest.sources.json_array import elements, elements_within
 from robot_foundry.ingest.sources.pairs.pairs import pairs_of
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.ingest.sources.pairs.record import MOST_PICTURES
-from robot_foundry.ingest.sources.unusable import Broken
+from robot_foundry.ingest.sources.unusable import Broken, Unusable
 from robot_foundry.shards.pairs.pair import Turn
 
 JPG = encoded(random_picture(1), "jpg").data
@@ -163,8 +167,13 @@ def test_a_picture_that_is_too_large_costs_its_pair(tmp_path: Path) -> None:
             "its 'caption' holds <image>, which stands for a picture",
         ),
         ({"caption": "a\ud800"}, "its 'caption' holds a lone surrogate"),
+        ({"caption": ["a", "b"], "caption_2": "c"}, "it has two captions that are called 'caption_2'"),
+        (
+            {"texts": [{"user": "a", "assistant": "b"}], "messages": [{"role": "user", "content": "a"}]},
+            "it has a second conversation, 'messages'",
+        ),
         ({"title": "x"}, "it has neither a caption nor a conversation (keys: title)"),
-        ({"image": None, "caption": "x"}, "it has a caption and no picture (keys: image)"),
+        ({"image": None, "caption": "x"}, "it has a caption and no picture"),
         ({"image": "", "caption": "x"}, "its 'image' is empty"),
         ({"image": 7, "caption": "x"}, "its 'image' is a number, expected the name of a picture"),
         ({"image": "http://a.de/1.jpg", "caption": "x"}, "its picture is named by a URL"),
@@ -332,3 +341,31 @@ def test_an_element_without_an_end_is_refused_within_the_limit() -> None:
     with pytest.raises(Broken, match="element 0, at byte 1, has no end within 1000 bytes"):
         list(elements(blocks, 1000))
     assert sum(1 for _ in blocks) > 50
+
+
+@pytest.mark.parametrize("layout", OF_CAPTIONS)
+def test_damage_anywhere_is_refused_or_told(layout: str, tmp_path: Path) -> None:
+    """Bytes that are changed, added or cut off never stop the reading of other files."""
+    picture = encoded(random_picture(1, 8, 8), "jpg")
+    pairs = [
+        TestPair([picture], {"caption": f'a "thing",\nno. {n}'}, metadata={"n": f"{n}"}) for n in range(5)
+    ]
+    OF_CAPTIONS[layout](tmp_path, pairs)
+    table = min(path for path in tmp_path.rglob("*.*") if path.suffix != ".jpg")
+    whole, num_intact = table.read_bytes(), 0
+    rng = np.random.default_rng(len(whole))
+    for _ in range(25):
+        data = bytearray(whole)
+        start, size = (int(number) for number in rng.integers(0, (len(data), 12)))
+        data[start : start + size * int(rng.integers(2))] = rng.bytes(size)
+        table.write_bytes(data[:start] if rng.integers(3) == 0 else data)
+        units, refused = listed_in(tmp_path)
+        found = [each for unit in units for each in _until_refused(unit)]
+        num_intact += len(ids_of(found))
+        assert all(reason for _, reason in [*refused, *reasons_of(found)])
+    assert num_intact > 0
+
+
+def _until_refused(unit: Unit) -> Iterator[RawPair | Unusable]:
+    with suppress(Refused):
+        yield from pairs_of(unit, PairsContent())
