@@ -19,7 +19,7 @@ def open(
     ref: str | Version, store: Store | str | os.PathLike[str] | None = None, *, split: str = "all"
 ) -> Any:
     """The dataset version that `ref` names, of robots a `loader.robot.dataset.Dataset`, of tokens a
-    `loader.tokens.dataset.TokenDataset`.
+    `loader.tokens.dataset.TokenDataset`, of pairs a `loader.pairs.dataset.PairDataset`.
 
     `split` 'train' or 'val' leaves the other samples out.
     """

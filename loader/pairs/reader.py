@@ -79,7 +79,7 @@ class PairReader:
         if damaged:
             counts = np.cumsum([len(draft.pictures) for draft in drafts])[:-1]
             images = np.split(image_NHWC, counts)
-            for b, damage in damaged.items():
+            for b, damage in sorted(damaged.items()):
                 told = int(k_B[b]), int(dataset_B[b]), int(sample_B[b])
                 drafts[b], images[b], substitution = self._substitute(*told, damage)
                 substitutions.append(substitution)
@@ -166,7 +166,7 @@ class PairReader:
         chunks = [range(n, min(n + size, len(pictures))) for n in range(0, len(pictures), size)]
         damaged: dict[int, Damage] = {}
         for of_chunk in self._pool.map(decoded, chunks):
-            damaged = of_chunk | damaged  # the first of a row is told
+            damaged = of_chunk | damaged  # of a row the first is told
         return image_NHWC, damaged
 
     def _substitute(
