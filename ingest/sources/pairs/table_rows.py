@@ -132,12 +132,10 @@ class _Lines:
 def _header(lines: _Lines, form: Form) -> list[str]:
     """Names of the columns. Refused where they are none."""
     try:
-        names = next(_reader(lines, form), [])
-        for name in names:
-            unicode_text(name, name)
+        cells: list[str] = next(_reader(lines, form), [])
+        names = [unicode_text(cell, cell).strip() for cell in cells]
     except (csv.Error, UnusableJson) as error:
         raise Refused("its first row is no header of names of columns in UTF-8") from error
-    names = [name.strip() for name in names]
     if not all(names) or len(set(names)) < len(names):
         raise Refused(f"its header names a column twice or not at all ({', '.join(names)})")
     return names

@@ -137,7 +137,7 @@ def write_coco(folder: Path, pairs: Sequence[TestPair]) -> None:
     """Pairs of one picture with captions called caption, caption_2 …, which come in another order."""
     (folder / "annotations").mkdir()
     (folder / "train2017").mkdir()
-    images, annotations = [], []
+    images, annotations = [], list[dict[str, Any]]()
     for number, pair in enumerate(pairs):
         (name,) = _written(folder / "train2017", pair, number)
         images.append({"id": 100 + number, "file_name": name, **pair.metadata})
