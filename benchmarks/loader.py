@@ -5,6 +5,7 @@
 Frames of one camera, JPEG at 256 x 256 (about 17 kB each), in the page cache; batches of 32. webdataset reads
 in tar order, decodes and stacks the images, which is the least that it can do. Ours reads in its shuffled
 order, checks every checksum, decodes, and adds the state, 16 relative targets, masks and the instruction.
+As pairs, the same JPEGs each with a caption, it decodes and adds the tokens of the caption: a pair a row.
 Time is CPU time of this process, all threads, for one sample: the least of the repeats, which take turns.
 Read the ratios: absolute times depend on the machine and its load.
 """
@@ -25,7 +26,9 @@ from robot_foundry.catalog.mixture import make_mixture
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import Loader, load
 from robot_foundry.loader.order import Order
+from robot_foundry.loader.pairs.spec import PairRows, PairSpec
 from robot_foundry.shards.images import decode, encode_jpeg
+from robot_foundry.shards.pairs.shard import Encoded
 from robot_foundry.windows.window import WindowSpec
 
 SUPPORT = Path(__file__).parent.parent / "tests" / "support"
@@ -67,6 +70,18 @@ def ours(loader: Loader, num_batches: int) -> None:
         next(loader)
 
 
+def write_captions(store: Store, name: str, pictures: Iterator[bytes]) -> None:
+    """A version of pairs of these pictures."""
+    from foundry_testing.pairs import TestPair, write_pairs
+
+    caption = "a soft cloud of grey and brown over a wide field at dusk, number {}"
+    pairs = [
+        TestPair([Encoded(data, "jpg", SIZE, SIZE)], {"caption": caption.format(number)})
+        for number, data in enumerate(pictures)
+    ]
+    write_pairs(store, name, pairs, per_shard=1000, per_block=250)
+
+
 def cpu_seconds(function: Callable[[], object]) -> float:
     start = time.process_time()
     function()
@@ -93,17 +108,21 @@ def measure(store: Store, num_frames: int, repeats: int) -> None:
     tars = [str(store.storage.local_path(p)) for p in store.storage.list("shards") if p.endswith(".tar")]
     num_samples, num_batches = sum(map(sum, shards)), sum(map(sum, shards)) // BATCH
     window = WindowSpec(history=1)
+    write_captions(store, "pairs", raw_samples(tars))
+    rows = PairSpec(PairRows(length=128, packed=False, image=(SIZE, SIZE)), image_tokens=64)
     loaders = {
-        threads: load("bench", window, seed=0, global_batch=BATCH, threads=threads, store=store, split="all")
+        f"robot_foundry, {name}, {threads} threads": load(
+            ref, settings, seed=0, global_batch=BATCH, threads=threads, store=store, split="all"
+        )
         for threads in (0, 1, 2)
+        for name, ref, settings in (("robots", "bench", window), ("pairs", "pairs", rows))
     }
     order = Order(make_mixture(store, {"bench": 1}, split="all").mixture, seed=0)
     methods: dict[str, tuple[Callable[[], object], int]] = {
         "webdataset, bytes only": (lambda: sum(map(len, raw_samples(tars))), num_samples),
         "webdataset, decoded": (lambda: sum(map(len, decoded_batches(tars))), num_batches * BATCH),
     }
-    for threads, loader in loaders.items():
-        name = f"robot_foundry, {threads} threads"
+    for name, loader in loaders.items():
         methods[name] = (lambda loader=loader: ours(loader, num_batches), num_batches * BATCH)
     methods["robot_foundry, order only"] = (lambda: order.at(np.arange(2**18)), 2**18)
     best = {name: np.inf for name in methods}
@@ -114,7 +133,7 @@ def measure(store: Store, num_frames: int, repeats: int) -> None:
         loader.close()
     reference = best["webdataset, decoded"]
     for name, seconds in best.items():
-        print(f"{name:28} {seconds * 1e6:8.2f} us/sample   {seconds / reference:6.3f} of webdataset, decoded")
+        print(f"{name:32} {seconds * 1e6:8.2f} us/sample   {seconds / reference:6.3f} of webdataset, decoded")
 
 
 if __name__ == "__main__":

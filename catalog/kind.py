@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.catalog.query.shown import Description, SqlFace
+from robot_foundry.catalog.query.shown import Description, Distributions, SqlFace
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 if TYPE_CHECKING:
     from robot_foundry.catalog.opened import OpenMixture, OpenVersion
-    from robot_foundry.catalog.selection import SelectionSpec
+    from robot_foundry.catalog.selection import Selection, SelectionSpec
     from robot_foundry.catalog.validation.tasks import Validator
 
 MIXTURE = "mixture"
@@ -170,13 +170,17 @@ class Kind(Protocol):
         """
         ...
 
-    # How it is shown: `ls`, `show` and `query`.
+    # How it is shown: `ls`, `show`, `stats` and `query`.
 
     @property
     def sql(self) -> SqlFace: ...
 
     def describe(self, opened: OpenVersion) -> Description:
         """What `show` tells of a version."""
+        ...
+
+    def distributions(self, opened: OpenVersion, selection: Selection | None) -> Distributions:
+        """What `stats` tells of a version, or of what a mixture selects of it; UsageError where it cannot."""
         ...
 
     # How it is validated.

@@ -5,7 +5,7 @@ Legend: E groups (see `catalog.kind`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -65,6 +65,19 @@ class OpenVersion:
     def shard_table(self, name: str, ordinal: int) -> pa.Table:
         """The table `name` of a shard, which the manifest numbers."""
         return self.table(f"{name}/{self.manifest.shards[ordinal].key}")
+
+    def group_tables(self, name: str, selection: Selection | None = None) -> Iterator[pa.Table]:
+        """The table `name` of each shard, of a kind that has a row for each group in it.
+
+        With a selection, the rows of groups that it holds.
+        """
+        is_held_E = None if selection is None else selection.holds(self.geometry)
+        start = 0
+        for ordinal in range(len(self.manifest.shards)):
+            table = self.shard_table(name, ordinal)
+            end = start + table.num_rows
+            yield table if is_held_E is None else table.filter(pa.array(is_held_E[start:end]))
+            start = end
 
     def select(self, spec: SelectionSpec | Mapping[str, Any] | None = None) -> Selection:
         """Select by `spec` or its JSON; None is the training split. NothingSelected where there is none."""

@@ -73,6 +73,13 @@ def read_place(store: Store, dataset: str, shard_key: str) -> TarPlace | None:
     return place
 
 
+def located(store: Store, dataset: str, shard_key: str) -> tuple[Storage, str]:
+    """The storage and the path in it where the tar should be: that of the store unless it was adopted."""
+    path = store.shard_tar(dataset, shard_key)
+    place = None if store.storage.exists(path) else read_place(store, dataset, shard_key)
+    return (store.storage, path) if place is None else (place.storage(), place.name)
+
+
 def open_tar(
     store: Store, dataset: str, shard_key: str, hashes: Mapping[str, str] | None = None
 ) -> ShardReader:
@@ -105,7 +112,7 @@ def is_whole(store: Store, dataset: str, shard_key: str) -> bool:
 def lacking_tars(store: Store, manifest: Manifest) -> list[str]:
     """What is wrong with the tars of a version as far as names and sizes tell, a phrase for each."""
     sizes = store.storage.sizes(f"shards/{manifest.dataset}")
-    adopted = [s for s in manifest.shards if store.shard_place(manifest.dataset, s.key) in sizes]
+    adopted = _adopted(store, manifest, sizes)
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         lacking = partial(_lacking_adopted, store, manifest.dataset)
         phrases_of = dict(zip((s.key for s in adopted), pool.map(lacking, adopted), strict=True))
@@ -114,11 +121,26 @@ def lacking_tars(store: Store, manifest: Manifest) -> list[str]:
         path = store.shard_tar(manifest.dataset, shard.key)
         if store.shard_index(manifest.dataset, shard.key) not in sizes:
             phrases.append(f"{store.url}/{store.shard_index(manifest.dataset, shard.key)} is missing")
-        if path in sizes or shard.key not in phrases_of:
-            phrases += _unlike(f"{store.url}/{path}", sizes.get(path), shard.tar_bytes)
-        else:
+        if shard.key in phrases_of:
             phrases += phrases_of[shard.key]
+        else:
+            phrases += _unlike(f"{store.url}/{path}", sizes.get(path), shard.tar_bytes)
     return phrases
+
+
+def adopted_tars(store: Store, manifest: Manifest) -> list[ShardEntry]:
+    """Those of the version's tars that lie elsewhere, as far as the store has their places."""
+    return _adopted(store, manifest, store.storage.sizes(f"shards/{manifest.dataset}"))
+
+
+def _adopted(store: Store, manifest: Manifest, sizes: Mapping[str, int]) -> list[ShardEntry]:
+    """Those with a place and no tar among the files of the store."""
+    dataset = manifest.dataset
+    return [
+        shard
+        for shard in manifest.shards
+        if store.shard_place(dataset, shard.key) in sizes and store.shard_tar(dataset, shard.key) not in sizes
+    ]
 
 
 def _lacking_adopted(store: Store, dataset: str, shard: ShardEntry) -> Sequence[str]:

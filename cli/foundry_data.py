@@ -23,7 +23,7 @@ COMMANDS = {
     "index": LazyCommand("robot_foundry.cli.data.index:command", "Index WebDataset tars where they lie."),
     "ls": LazyCommand("robot_foundry.cli.data.ls:command", "List datasets and their versions."),
     "show": LazyCommand("robot_foundry.cli.data.show:command", "Show what a version holds."),
-    "stats": LazyCommand("robot_foundry.cli.data.stats:command", "Show the statistics of every dim."),
+    "stats": LazyCommand("robot_foundry.cli.data.stats:command", "Show the distributions of a version."),
     "validate": LazyCommand(
         "robot_foundry.cli.data.validate:command",
         "Find damage of a version, and doubtful data.",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+
+import pyarrow as pa
+
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import TarPlace, read_place, write_place
 from robot_foundry.ingest.sources import Refused, SourceFile
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.killpoint import kill_point
-from robot_foundry.shards.index import index_of_tar, read_index, tar_bytes, write_index
+from robot_foundry.runtime.storage.storage import open_storage
+from robot_foundry.shards.adopt import INDEX_END, TAR_END
+from robot_foundry.shards.index import index_of_tar, read_index, tar_bytes, tar_sha256, write_index
 
 
 def adopt(store: Store, dataset: str, file: SourceFile, local: SourceFile) -> str:
@@ -23,7 +29,8 @@ def adopt(store: Store, dataset: str, file: SourceFile, local: SourceFile) -> st
         write_place(store, dataset, key, place)
     kill_point("adopted-place-written")
     if not _is_indexed(store, dataset, key, local.size):
-        store.storage.write(store.shard_index(dataset, key), _index(local))
+        index = _index_beside(file, local) or _index_of(local)
+        store.storage.write(store.shard_index(dataset, key), write_index(index))
     kill_point("adopted-index-written")
     return key
 
@@ -42,10 +49,25 @@ def _is_indexed(store: Store, dataset: str, key: str, num_bytes: int) -> bool:
         return False
 
 
-def _index(file: SourceFile) -> bytes:
-    with file.local() as path, path.open("rb") as tar:
+def _index_beside(file: SourceFile, local: SourceFile) -> pa.Table | None:
+    """The index that `foundry-data index` put beside the tar, if it is of just these bytes."""
+    storage, path = open_storage(file.root), file.path.removesuffix(TAR_END) + INDEX_END
+    if not storage.exists(path):
+        return None
+    try:
+        index = read_index(storage, path)
+    except FoundryError:
+        return None
+    if tar_bytes(index) != local.size:
+        return None
+    with local.local() as tar, tar.open("rb") as opened:
+        return index if hashlib.file_digest(opened, "sha256").hexdigest() == tar_sha256(index) else None
+
+
+def _index_of(local: SourceFile) -> pa.Table:
+    with local.local() as path, path.open("rb") as tar:
         try:
-            return write_index(index_of_tar(tar, "the tar"))
+            return index_of_tar(tar, "the tar")
         except FoundryError as error:
             reason = f"it cannot be adopted: {error.message}; without content.adopt it is copied"
             raise Refused(reason) from error

@@ -58,10 +58,10 @@ class Assembled:
 def assemble(request: Request, shards: Sequence[Shard], workers: Workers) -> Assembled:
     """Commit a version of these shards, in this order. Blocks without rows are quarantined."""
     left_out = _left_out(request.holds, shards)
+    blocks = [block for shard in shards for block in shard.blocks]
     shards = [shard for shard in shards if shard.num_groups]
     if not shards:
         raise nothing_written(request.refused)
-    blocks = [block for shard in shards for block in shard.blocks]
     with request.kind.version_tables(request.asked, blocks) as tables:
         return _assemble(request, shards, left_out, tables, workers)
 

@@ -252,7 +252,10 @@ class DerivedKind(Protocol):
         ...
 
     def version_tables(self, asked: Any, blocks: Sequence[Any]) -> AbstractContextManager[VersionTables]:
-        """The tables of a version of these blocks, in the order of its shards."""
+        """The tables of a version of these blocks, in the order of its shards.
+
+        Shards none of whose blocks has a group are no part of it; their blocks tell what was left out.
+        """
         ...
 
     def shard_tables(self, task: Any) -> MadeTables:

@@ -38,6 +38,13 @@ class ScannedMember:
     crc32c: int
 
 
+def stands_before(header: bytes, size: int) -> bool:
+    """Whether this is the header of a regular file of that size, whoever wrote it."""
+    is_file = header[156:157] in _REGULAR and _octal(header[148:156]) == _checksum(header)
+    # The size of a larger file stands in an extended header.
+    return is_file and (size >= 8**11 or _octal(header[124:136]) == size)
+
+
 class TarScan:
     """Iterates the members of `fileobj` (needs only `read`) in tar order; afterwards the whole was hashed.
 
@@ -80,13 +87,12 @@ class TarScan:
 
     def _parse(self, header: bytes) -> tuple[bytes, int]:
         """Type and size. The first bytes of a compressed file are told from those of a damaged one."""
-        checksum = sum(header[:148]) + 8 * ord(" ") + sum(header[156:])
-        if self._octal(header[148:156]) != checksum:
+        if _octal(header[148:156]) != _checksum(header):
             compression = _COMPRESSED.get(header[:2]) if self.num_bytes == _BLOCK else None
             if compression:
                 raise self._refusal(f"{compression} compression, which an index cannot seek in")
             raise self._refusal(f"a damaged header at byte {self.num_bytes - _BLOCK}")
-        size = self._octal(header[124:136])
+        size = _octal(header[124:136])
         if size is None or header[257:265] not in _MAGICS:
             raise self._refusal(f"an unreadable header at byte {self.num_bytes - _BLOCK}")
         return header[156:157], size
@@ -152,12 +158,6 @@ class TarScan:
         self._sha256.update(data)
         self.num_bytes += len(data)
 
-    def _octal(self, field: bytes) -> int | None:
-        digits = field.strip(b" \0")
-        if not digits.isdigit() or b"8" in digits or b"9" in digits:
-            return None
-        return int(digits, 8)
-
     def _decimal(self, text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) < 16):
             raise self._refusal("a damaged extended header")
@@ -171,6 +171,18 @@ class TarScan:
 
     def _refusal(self, what: str) -> FoundryError:
         return FoundryError(f"{self._where} cannot be indexed: it has {what}")
+
+
+def _checksum(header: bytes) -> int:
+    """What a header's checksum should be, which counts as spaces itself."""
+    return sum(header[:148]) + 8 * ord(" ") + sum(header[156:])
+
+
+def _octal(field: bytes) -> int | None:
+    digits = field.strip(b" \0")
+    if not digits.isdigit() or b"8" in digits or b"9" in digits:
+        return None
+    return int(digits, 8)
 
 
 def _check_name(name: str, where: str) -> None:

@@ -6,6 +6,7 @@ Legend: M members.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -19,6 +20,10 @@ from robot_foundry.shards.errors import CorruptData, CorruptMember
 from robot_foundry.shards.index import bad_index, tar_bytes
 
 __all__ = ["CorruptData", "CorruptMember", "ShardReader"]
+
+# Of a remote tar: what is fetched at once, and what lies between two members that is fetched with them,
+# because another request takes as long.
+SPAN_BYTES, GAP_BYTES = 8 * 1024 * 1024, 512 * 1024
 
 
 class ShardReader:
@@ -64,6 +69,20 @@ class ShardReader:
                 return data
         raise CorruptMember(f"member {self.name(row)!r} of {self.where} is damaged: its checksum differs")
 
+    def read_many(self, rows: Iterable[int]) -> Iterator[bytes]:
+        """`read` of each of these rows, which ascend; of a remote tar, neighbours are fetched at once."""
+        for span in self._spans(rows):
+            if len(span) == 1:
+                yield self.read(span[0])
+                continue
+            begin, end = int(self._offset_M[span[0]]), self._end(span[-1])
+            fetched = self._fetch(begin, end - begin)
+            for row in span:
+                start = int(self._offset_M[row]) - begin
+                data = fetched[start : start + int(self._size_M[row])]
+                is_sound = google_crc32c.value(data) == self._crc32c_M[row]
+                yield data if is_sound else self.read(row)
+
     def keys(self, ending: str) -> list[str]:
         """Names of the members that end so, in their order, without the ending."""
         names = self.index["name"].to_pylist()
@@ -99,6 +118,23 @@ class ShardReader:
     def close(self) -> None:
         """Let go of the descriptor; a later read opens it again."""
         self._file = None
+
+    def _spans(self, rows: Iterable[int]) -> Iterator[list[int]]:
+        """The rows in runs that are worth one request each; by themselves where the tar is local."""
+        span: list[int] = []
+        for row in rows:
+            if span:
+                gap = int(self._offset_M[row]) - self._end(span[-1])
+                reach = self._end(row) - int(self._offset_M[span[0]])
+                if self._local is not None or gap > GAP_BYTES or reach > SPAN_BYTES:
+                    yield span
+                    span = []
+            span.append(row)
+        if span:
+            yield span
+
+    def _end(self, row: int) -> int:
+        return int(self._offset_M[row]) + int(self._size_M[row])
 
     @cached_property
     def _rows(self) -> dict[str, int]:

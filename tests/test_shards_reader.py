@@ -85,6 +85,47 @@ def test_a_changed_byte_is_an_error_that_names_the_member(storage: Storage) -> N
         assert reader.read_name(other) == content[other]
 
 
+def test_many_members_are_the_same_as_each(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = members()
+    reader = stored(storage, content)
+    wanted = [row for row in range(len(reader)) if row != 3]
+    for span, gap in ((1 << 20, 1 << 20), (1 << 20, 0), (1000, 1 << 20), (1, 1)):
+        monkeypatch.setattr("robot_foundry.shards.reader.SPAN_BYTES", span)
+        monkeypatch.setattr("robot_foundry.shards.reader.GAP_BYTES", gap)
+        assert list(reader.read_many(iter(wanted))) == [content[reader.name(row)] for row in wanted]
+    assert list(reader.read_many([])) == []
+    tar = bytearray(storage.read_bytes(TAR))
+    tar[int(reader.index["offset"][5].as_py())] ^= 1
+    storage.write(TAR, bytes(tar))
+    reader.close()
+    read = reader.read_many(range(len(reader)))
+    assert [next(read) for _ in range(5)] == [content[reader.name(row)] for row in range(5)]
+    with pytest.raises(CorruptMember):
+        next(read)
+
+
+def test_neighbours_in_a_remote_tar_take_one_request() -> None:
+    storage = CountsReads(open_storage("memory://test-reader-many"))
+    content = members()
+    reader = stored(storage, content)  # type: ignore[arg-type]
+    assert list(reader.read_many(range(len(reader)))) == [content[name] for name in sorted(content)]
+    assert storage.reads == 1
+
+
+class CountsReads:
+    """A storage that knows how often parts of files were asked for."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage, self.reads = storage, 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.storage, name)
+
+    def read_range(self, path: str, offset: int, size: int) -> bytes:
+        self.reads += 1
+        return self.storage.read_range(path, offset, size)
+
+
 class DamagesEveryOtherRead:
     """A storage whose transfers fail in a way that only a checksum shows."""
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robot_foundry.ingest.duplicates import hashes_of, repeated, without_duplicates
 from robot_foundry.ingest.fingerprints import Fingerprints
 from robot_foundry.ingest.sources import SourceFile, Unit
 from robot_foundry.ingest.sources.text.text import Text, documents
-from robot_foundry.ingest.text.duplicates import hashes_of, repeated, without_duplicates
+from robot_foundry.ingest.text.duplicates import TextHashing
 from robot_foundry.ingest.text.spec import TextContent
 from robot_foundry.runtime import files
 from robot_foundry.runtime.errors import FoundryError
@@ -71,7 +72,7 @@ def test_what_is_kept_is_what_a_dict_keeps(tmp_path_factory, files, most, size):
     units = units_of(written(folder / "raw", names))
     groups = [units[start : start + size] for start in range(0, len(units), size)]
     cache = open_storage(folder / "store")
-    made, count = without_duplicates(groups, CONTENT, HERE, cache, most_at_once=most)
+    made, count = without_duplicates(groups, TextHashing(CONTENT), HERE, cache, most_at_once=most)
     assert [len(group) for group in made] == [len(group) for group in groups]
     texts = [text for each in files for text in each if text]
     kept = kept_texts([unit for group in made for unit in group])
@@ -96,13 +97,15 @@ def test_repeats_are_found_in_any_memory(hashes, most, block):
 def test_a_second_run_reads_only_what_is_new(tmp_path):
     folder = written(tmp_path / "raw", {"a.jsonl": ["x", "y"], "b.jsonl": ["y", "z"]})
     cache = open_storage(tmp_path / "store")
-    first, count = without_duplicates([[unit] for unit in units_of(folder)], CONTENT, HERE, cache)
+    first, count = without_duplicates(
+        [[unit] for unit in units_of(folder)], TextHashing(CONTENT), HERE, cache
+    )
     assert count == 1
     written(folder, {"c.jsonl": ["z", "w"]})
     units = units_of(folder)
     for name in ("a.jsonl", "b.jsonl"):
         (folder / name).unlink()  # so it would fail if they were read
-    made, count = without_duplicates([[unit] for unit in units], CONTENT, HERE, cache)
+    made, count = without_duplicates([[unit] for unit in units], TextHashing(CONTENT), HERE, cache)
     assert count == 2
     assert [unit.dropped for group in made for unit in group] == [b"", bytes(4), bytes(4)]
     assert made[:2] == first
@@ -117,9 +120,9 @@ def test_metadata_decides_nothing_and_other_settings_of_reading_do(tmp_path):
     cache = open_storage(tmp_path / "store")
     for content, dropped in ((CONTENT, 1), (replace(CONTENT, key="other"), 1), (CONTENT, 1)):
         units = units_of(folder, content)
-        assert without_duplicates([units], content, HERE, cache)[1] == dropped
+        assert without_duplicates([units], TextHashing(content), HERE, cache)[1] == dropped
     content = replace(CONTENT, key="other")
-    made, _ = without_duplicates([units_of(folder, content)], content, HERE, cache)
+    made, _ = without_duplicates([units_of(folder, content)], TextHashing(content), HERE, cache)
     assert kept_texts(made[0], content) == ["y"]
 
 
@@ -127,11 +130,11 @@ def test_metadata_decides_nothing_and_other_settings_of_reading_do(tmp_path):
 def test_damaged_hashes_are_computed_again(tmp_path, change):
     units = units_of(written(tmp_path / "raw", {"a.jsonl": ["x", "y", "x"]}))
     cache = open_storage(tmp_path / "store")
-    right = hashes_of(units, CONTENT, cache)
+    right = hashes_of(units, TextHashing(CONTENT), cache)
     whole = cache.read_bytes(right.path)
     changed = {"flip": bytes([whole[0] ^ 1]) + whole[1:], "cut": whole[:-1], "empty": b""}[change]
     cache.write(right.path, changed)
-    assert without_duplicates([units], CONTENT, HERE, cache)[1] == 1
+    assert without_duplicates([units], TextHashing(CONTENT), HERE, cache)[1] == 1
     assert cache.read_bytes(right.path) == whole
 
 
@@ -140,7 +143,9 @@ def test_a_refused_unit_has_no_documents(tmp_path):
     data = bytearray((folder / "a.jsonl.gz").read_bytes())
     data[-8] ^= 1  # its checksum
     (folder / "a.jsonl.gz").write_bytes(data)
-    made, count = without_duplicates([units_of(folder)], CONTENT, HERE, open_storage(tmp_path / "store"))
+    made, count = without_duplicates(
+        [units_of(folder)], TextHashing(CONTENT), HERE, open_storage(tmp_path / "store")
+    )
     assert count == 0 and [unit.dropped for unit in made[0]] == [b"", b""]
 
 
@@ -149,7 +154,7 @@ def test_a_file_that_changed_since_it_was_listed_ends_the_run(tmp_path):
     units = units_of(folder)
     written(folder, {"a.jsonl": ["x", "y", "z"]})
     with pytest.raises(FoundryError, match=r"a\.jsonl changed while it was ingested"):
-        without_duplicates([units], CONTENT, HERE, open_storage(tmp_path / "store"))
+        without_duplicates([units], TextHashing(CONTENT), HERE, open_storage(tmp_path / "store"))
 
 
 def test_a_remote_file_is_fetched_once_for_the_units_of_a_group(tmp_path, monkeypatch):
@@ -163,8 +168,11 @@ def test_a_remote_file_is_fetched_once_for_the_units_of_a_group(tmp_path, monkey
     fetched = []
     fetch = files.download
     monkeypatch.setattr(files, "download", lambda *place: fetched.append(place) or fetch(*place))
-    made, count = without_duplicates([units], CONTENT, HERE, open_storage(tmp_path / "store"))
+    made, count = without_duplicates([units], TextHashing(CONTENT), HERE, open_storage(tmp_path / "store"))
     assert count == 2 and len(fetched) == 1
     assert [unit.file for unit in made[0]] == [file] * len(units)
-    assert without_duplicates([units], CONTENT, HERE, open_storage(tmp_path / "store")) == (made, count)
+    assert without_duplicates([units], TextHashing(CONTENT), HERE, open_storage(tmp_path / "store")) == (
+        made,
+        count,
+    )
     assert len(fetched) == 1

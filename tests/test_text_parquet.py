@@ -15,7 +15,7 @@ import pytest
 from foundry_testing.text_sources import CONTENT, found_in, reasons_of, texts_of, units_of
 
 from robot_foundry.ingest.sources import Refused
-from robot_foundry.ingest.sources.text.unusable import Unusable
+from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.shards.text.blocks import Document
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.ingest.sources import Refused
-from robot_foundry.ingest.sources.text.json_lines import ranges
-from robot_foundry.ingest.sources.text.streams import GZIP, ZSTD, decompressed, lines
+from robot_foundry.ingest.sources.byte_ranges import ranges
+from robot_foundry.ingest.sources.streams import GZIP, ZSTD, decompressed, lines
 from robot_foundry.ingest.sources.text.text import Text
-from robot_foundry.ingest.sources.text.unusable import Broken, Unusable
+from robot_foundry.ingest.sources.unusable import Broken, Unusable
 from robot_foundry.shards.text.blocks import Document
 
 BOM = b"\xef\xbb\xbf"

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.ingest.sources import Refused
-from robot_foundry.ingest.sources.text.unusable import Unusable
+from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.shards.text.blocks import Document
 
 LINES = b'{"text": "one"}\n{"text": "two"}\n'

@@ -14,11 +14,12 @@ from robot_foundry.catalog.kind import Geometry, Kind
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
 from robot_foundry.catalog.pairs.described import describe
 from robot_foundry.catalog.pairs.doubts import CHECKS
+from robot_foundry.catalog.pairs.measured import distributions_of
 from robot_foundry.catalog.pairs.rows import SQL, geometry_of, pair_rows
 from robot_foundry.catalog.pairs.schema import PairSchema
 from robot_foundry.catalog.pairs.tables import BLOCKS, COLUMNS, PAIRS
-from robot_foundry.catalog.query.shown import Description, SqlFace
-from robot_foundry.catalog.selection import SelectionSpec
+from robot_foundry.catalog.query.shown import Description, Distributions, SqlFace
+from robot_foundry.catalog.selection import Selection, SelectionSpec
 
 if TYPE_CHECKING:
     from robot_foundry.catalog.validation.tasks import Validator
@@ -69,6 +70,9 @@ class PairsKind:
 
     def describe(self, opened: OpenVersion) -> Description:
         return describe(opened)
+
+    def distributions(self, opened: OpenVersion, selection: Selection | None) -> Distributions:
+        return distributions_of(opened, selection)
 
     # How it is validated.
 

@@ -14,8 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.pairs.derived import captions_of, turns_of
 from robot_foundry.catalog.pairs.measures import flat
+from robot_foundry.catalog.pairs.tables import PAIRS
+from robot_foundry.catalog.query.shown import Distribution, Distributions
+from robot_foundry.catalog.selection import Selection
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.shards.pairs.pair import ASSISTANT
 
@@ -110,9 +114,16 @@ class Measured:
         return cls(digests, obj["counts"])
 
 
-def unit_of(of: str, name: str) -> str:
-    """The unit of a distribution."""
-    return "characters" if of == CAPTION else UNITS[of, name]
+def distributions_of(opened: OpenVersion, selection: Selection | None) -> Distributions:
+    """What is measured of the pairs of a version, or of a selection of it."""
+    measured = Measured.merge_all(Measured.of(pairs) for pairs in opened.group_tables(PAIRS, selection))
+    order = [*UNITS, *sorted(key for key in measured.digests if key[0] == CAPTION)]
+    numbers = [
+        Distribution(of, name, UNITS.get((of, name), "characters"), measured.digests[of, name])
+        for of, name in order
+        if measured.digests[of, name].count
+    ]
+    return Distributions(numbers, measured.counts)
 
 
 def _of_pictures(pairs: pa.Table) -> dict[tuple[str, str], Any]:

@@ -193,9 +193,8 @@ class _Pictures:
             raise CorruptData("is another picture than was taken")
         found = verify(data)
         if (found.encoding, found.height, found.width) != (picture.encoding, picture.height, picture.width):
-            raise CorruptData(
-                f"is a {found.encoding} of {found.height} x {found.width}, its pair says otherwise"
-            )
+            there = f"a {found.encoding} of {found.height} x {found.width}"
+            raise CorruptData(f"is {there}, {picture.height} x {picture.width} was told of it")
         self.decoded += 1
 
     def _open(self, tar: str) -> ShardReader | None:

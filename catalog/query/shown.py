@@ -10,6 +10,7 @@ import pyarrow as pa
 
 if TYPE_CHECKING:
     from robot_foundry.catalog.opened import OpenVersion
+    from robot_foundry.normalization.digest import Digest
 
 MOST_SHOWN = 5
 Row = Mapping[str, Any]
@@ -71,6 +72,30 @@ class Description:
     headers: tuple[str, ...] = ()
     rows: Sequence[Sequence[object]] = ()
     without_line: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The values of one number: `of` what it is one, its name and unit, and a t-digest of all of them."""
+
+    of: str
+    name: str
+    unit: str
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """What `stats` tells of a version.
+
+    numbers  how each is distributed; they are `called` so, and `of` and `name` by `headers`
+    counts   by what is counted, how many there are of each name
+    """
+
+    numbers: Sequence[Distribution]
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    called: str = "numbers"
+    headers: tuple[str, str] = ("of", "number")
 
 
 def first_few(label: str, texts: Iterable[str]) -> list[tuple[str, str]]:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from robot_foundry.catalog.kind import Geometry, Kind
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
-from robot_foundry.catalog.query.shown import Description, SqlFace
+from robot_foundry.catalog.query.shown import Description, Distributions, SqlFace
 from robot_foundry.catalog.robot.described import describe
 from robot_foundry.catalog.robot.episode_tables import COLUMN, expanded, geometry_of, numbered
+from robot_foundry.catalog.robot.leaves import absolute_values
 from robot_foundry.catalog.robot.mixing import mixture_doubts
 from robot_foundry.catalog.robot.rows import SQL
 from robot_foundry.catalog.robot.schema import Schema
@@ -27,7 +28,7 @@ from robot_foundry.catalog.robot.tables import (
     frames_schema_of,
 )
 from robot_foundry.catalog.robot.unions import unions_of
-from robot_foundry.catalog.selection import SelectionSpec
+from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.checks.rules import CHECKS
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ class RobotKind:
 
     def describe(self, opened: OpenVersion) -> Description:
         return describe(opened)
+
+    def distributions(self, opened: OpenVersion, selection: Selection | None) -> Distributions:
+        return absolute_values(opened, selection)
 
     # How it is validated.
 

@@ -10,11 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from robot_foundry.catalog.opened import OpenVersion
+from robot_foundry.catalog.query.shown import Distribution, Distributions
 from robot_foundry.catalog.robot.schema import Schema, schema_of
 from robot_foundry.catalog.robot.tables import Flag
+from robot_foundry.catalog.selection import Selection
 from robot_foundry.catalog.tables import column_matrix
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.statistics import Statistics
+from robot_foundry.runtime.errors import UsageError
 
 
 def shard_leaves(schema: Schema, frames: pa.Table, ordinals: Collection[int]) -> list[dict[str, Any]]:
@@ -46,3 +49,18 @@ def version_statistics(opened: OpenVersion, stream: str) -> Statistics:
     for dim, digest in zip(rows["dim"].to_pylist(), rows["digest"].to_pylist(), strict=True):
         leaves[dim].append(Digest.from_bytes(digest))
     return Statistics(space, tuple(Digest.merge_all(leaves[name]) for name in space.names))
+
+
+def absolute_values(opened: OpenVersion, selection: Selection | None) -> Distributions:
+    """Every dim of a version, as stored. UsageError for a selection: a mixture has chunks of each alone."""
+    if selection is not None:
+        raise UsageError(
+            f"{opened.version} is part of a mixture: of mixtures there are statistics of training chunks",
+            hint="foundry-data stats REF -r relative_tool",
+        )
+    numbers = []
+    for stream in ("state", *schema_of(opened.manifest).streams):
+        statistics = version_statistics(opened, stream)
+        for dim, digest in zip(statistics.space, statistics.digests, strict=True):
+            numbers.append(Distribution(stream, dim.name, dim.unit, digest))
+    return Distributions(numbers, called="dims", headers=("stream", "dim"))

@@ -11,9 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.kind import Geometry, Kind
+from robot_foundry.catalog.lengths import lengths_of
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
-from robot_foundry.catalog.query.shown import Description, SqlFace
-from robot_foundry.catalog.selection import SelectionSpec
+from robot_foundry.catalog.query.shown import Description, Distributions, SqlFace
+from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.text.described import describe
 from robot_foundry.catalog.text.doubts import CHECKS
 from robot_foundry.catalog.text.rows import SQL, document_rows, geometry_of
@@ -73,6 +74,10 @@ class TextKind:
 
     def describe(self, opened: OpenVersion) -> Description:
         return describe(opened)
+
+    def distributions(self, opened: OpenVersion, selection: Selection | None) -> Distributions:
+        lengths = {"characters": "num_characters", "bytes": "num_bytes"}
+        return lengths_of(opened, selection, DOCUMENTS, "document", lengths)
 
     # How it is validated.
 

@@ -11,9 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.kind import Geometry, Kind
+from robot_foundry.catalog.lengths import lengths_of
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
-from robot_foundry.catalog.query.shown import Description, SqlFace
-from robot_foundry.catalog.selection import SelectionSpec
+from robot_foundry.catalog.query.shown import Description, Distributions, SqlFace
+from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.tokens.documents import document_rows
 from robot_foundry.catalog.tokens.geometry import geometry_of
 from robot_foundry.catalog.tokens.mixing import check_tokenizers
@@ -72,6 +73,10 @@ class TokensKind:
 
     def describe(self, opened: OpenVersion) -> Description:
         return describe(opened)
+
+    def distributions(self, opened: OpenVersion, selection: Selection | None) -> Distributions:
+        lengths = {"tokens": "num_tokens", "bytes": "num_bytes"}
+        return lengths_of(opened, selection, "documents", "document", lengths)
 
     # How it is validated.
 

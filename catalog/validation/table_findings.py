@@ -12,6 +12,7 @@ from robot_foundry.catalog.manifest import AGAIN, Manifest
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.table_file import TableFile, open_table
 from robot_foundry.catalog.tables import table_digest
+from robot_foundry.catalog.tars import ADOPT_AGAIN, TarPlace, read_place
 from robot_foundry.catalog.version import Version
 from robot_foundry.checks.finding import Finding
 from robot_foundry.runtime.errors import FoundryError
@@ -46,7 +47,15 @@ class Fault:
         self.findings.append(Finding(check, where, message, None, remedy))
 
     def shard(self, check: str, tar: str, what: str) -> None:
-        """A tar that is not what was written: it can be made anew from what it was made of."""
+        """A tar that is not what was written: it can be made anew from what it was made of.
+
+        One that was adopted is not ours to delete.
+        """
+        place = self._place(tar)
+        if place is not None:
+            remedy = f"put the tar back as it was; if it was moved, {ADOPT_AGAIN}"
+            self.add(check, place.url, f"{place.url} {what}", remedy)
+            return
         where = f"{self.store.url}/{tar}"
         again = _AGAIN["ingest" if self.made_by in ("", "remap") else self.made_by]
         index = tar.removesuffix(".tar") + ".index.arrow"
@@ -59,7 +68,13 @@ class Fault:
 
     def index(self, index: str, what: str, tar: str) -> None:
         where = f"{self.store.url}/{index}"
-        self.add("index", where, f"{where} {what}", f"foundry-data index {tar}")
+        is_own = self._place(tar) is None
+        remedy = f"foundry-data index {self.store.url}/{tar}" if is_own else f"delete it, then {ADOPT_AGAIN}"
+        self.add("index", where, f"{where} {what}", remedy)
+
+    def place(self, tar: str, what: str) -> None:
+        """The store does not say where an adopted tar lies."""
+        self.add("tar", f"{self.store.url}/{tar}", what, ADOPT_AGAIN)
 
     def table(self, name: str, what: str) -> None:
         path = self.store.table(self.version.dataset, self.version.version_id, name)
@@ -83,6 +98,15 @@ class Fault:
         except (FoundryError, pa.ArrowException, OSError, ValueError, KeyError) as error:
             where = f"{self.store.url}/{path}"
             self.add(check, where, f"{where} cannot be read: {error}", self._again)
+
+    def _place(self, tar: str) -> TarPlace | None:
+        """Where the tar lies if it is adopted and not in the store."""
+        key = tar.removesuffix(".tar").rpartition("/")[2]
+        try:
+            is_own = self.store.storage.exists(tar)
+            return None if is_own else read_place(self.store, self.version.dataset, key)
+        except FoundryError:
+            return None
 
     @property
     def _build(self) -> str:

@@ -156,10 +156,9 @@ def _text(report: Report) -> str:
             counts += " (by their headers)"
         preview = "" if expected is None else _preview(expected)
         return f"{report.dataset}: {planned}\n{counts}\n{preview}build {report.build_id}"
-    groups, samples = (
-        _counted(report.counts[name], name) for name in (report.holds.groups, report.holds.samples)
-    )
-    made = f"{report.version}: {groups}, {samples}, {stored}"
+    names = dict.fromkeys((report.holds.groups, report.holds.samples))  # of some kinds both are the same
+    held = ", ".join(_counted(report.counts[name], name) for name in names)
+    made = f"{report.version}: {held}, {stored}"
     done = "nothing to do" if report.noop else f"{written} written, {report.shards_reused} reused"
     return f"{made}; {done}\n{counts}"
 

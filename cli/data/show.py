@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from robot_foundry.catalog.opened import OpenMixture, OpenVersion, OpenVersions
 from robot_foundry.catalog.query.shown import Description, first_few
 from robot_foundry.catalog.refs import tags
 from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tars import adopted_tars, read_place
 from robot_foundry.cli.data.mix import mixture_tables
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import counted, emit, size, table
@@ -48,11 +50,11 @@ def _text(opened: OpenVersion, result: dict[str, Any], description: Description)
     if manifest.mixture is not None:
         lines += _mixture_lines(opened.store, manifest.mixture)
     else:
-        lines += _version_lines(manifest, description)
+        lines += _version_lines(opened.store, manifest, description)
     return "\n".join(lines)
 
 
-def _version_lines(manifest: Manifest, description: Description) -> list[str]:
+def _version_lines(store: Store, manifest: Manifest, description: Description) -> list[str]:
     counts = manifest.counts
     held = f"{manifest.num_samples:,} in {counted(len(manifest.shards), 'shard')}, {size(counts['bytes'])}"
     units = {"discovered": "found", "written": "written", "quarantined": "quarantined"}
@@ -61,12 +63,22 @@ def _version_lines(manifest: Manifest, description: Description) -> list[str]:
     labelled = [
         *description.head,
         (manifest.holds.samples, held),
+        *_elsewhere(store, manifest),
         ("units", ", ".join(f"{counts[name]:,} {done}" for name, done in units.items())),
         *first_few("", quarantined),
         *description.tail,
     ]
     lines = [_line(label, text) for label, text in labelled]
     return [*lines, "", table(description.headers, description.rows)] if description.headers else lines
+
+
+def _elsewhere(store: Store, manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Which of the tars were adopted, and where the first of them lies."""
+    adopted = adopted_tars(store, manifest)
+    if adopted:
+        place = read_place(store, manifest.dataset, adopted[0].key)
+        held = f"{counted(len(adopted), 'tar')} of these, {size(sum(tar.tar_bytes for tar in adopted))}"
+        yield "elsewhere", held if place is None else f"{held}; the first is {place.url}"
 
 
 def _mixture_lines(store: Store, mixture: Mixture) -> list[str]:

@@ -1,7 +1,8 @@
-"""foundry-data stats: the distribution of every dim."""
+"""foundry-data stats: how the numbers of a version are distributed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,15 @@ from click.core import ParameterSource
 
 from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.opened import OpenVersions
-from robot_foundry.catalog.robot.leaves import version_statistics
-from robot_foundry.catalog.robot.schema import schema_of
-from robot_foundry.catalog.robot.unions import unions_of
+from robot_foundry.catalog.query.shown import Distribution, Distributions
 from robot_foundry.catalog.store import Store
-from robot_foundry.cli.data.plots import Distributions, check_suffix, plot
+from robot_foundry.cli.data.plots import check_suffix
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import emit, note, table
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.normalization.interop import to_centroids
-from robot_foundry.normalization.representation import base_axes_note
-from robot_foundry.normalization.statistics import Statistics
-from robot_foundry.runtime.errors import UsageError
-from robot_foundry.windows.chunk_statistics import WEIGHTINGS, chunk_statistics
+from robot_foundry.runtime.errors import UsageError, nearest
+from robot_foundry.windows.chunk_statistics import WEIGHTINGS
 
 
 class _Time(click.ParamType):
@@ -37,13 +34,15 @@ class _Time(click.ParamType):
 
 
 TIME = _Time()
-HEADERS = ("stream", "dim", "unit", "count", "mean", "std", "min", "p1", "p50", "p99", "max", "bad", "shape")
 BARS, BINS = " ▁▂▃▄▅▆▇█", 16
 
 
 @click.command()
 @click.argument("ref")
-@click.option("--stream", help="'state' or an action stream; without it, all (with -r: next_state).")
+@click.option(
+    "--stream",
+    help="Only numbers of this: 'state', 'picture', … With -r: an action stream, next_state by default.",
+)
 @click.option(
     "-r",
     "--representation",
@@ -92,46 +91,55 @@ def command(
     store: str,
     as_json: bool,
 ) -> None:
-    """Show count, moments, percentiles and shape of every dim of a version, or of a mixture (with -r).
+    """Show count, moments, percentiles and shape of every number of a version or mixture, and what it counts.
 
-    `bad` counts values that are not finite. `shape` is a histogram from p1 to p99. With --per-offset,
-    `next_state+3` are the targets three steps after the anchor.
+    Of robots the numbers are dims, of mixtures of robots those of training chunks (-r). `bad` counts values
+    that are not finite. `shape` is a histogram from p1 to p99. With --per-offset, `next_state+3` are the
+    targets three steps after the anchor.
     """
     if picture is not None:
         check_suffix(picture)
     if centroids and not as_json:
         raise UsageError("--centroids is for --json", hint=f"foundry-data stats {ref} --json --centroids")
-    opened = Store(store)
-    settings: dict[str, Any] = {}
-    counts: dict[str, Statistics] = {}
+    opened, counts = Store(store), list[dict[str, Any]]()
     if representation is None:
         _check_no_chunk_options(ref)
-        by_stream = _absolute(opened, ref, stream)
+        found = _stored(OpenVersions(opened), ref)
+        rows = [
+            _of(dataset) | _row(shown.headers, number)
+            for dataset, shown in found.items()
+            for number in shown.numbers
+            if stream in (None, number.of)
+        ]
+        called, headers = _alike(found)
+        if stream is not None and not rows:
+            raise _nothing(ref, called, stream, found)
+        if stream is None:
+            counts = _counted(found)
+        if picture is not None:
+            from robot_foundry.cli.data.chunks import plot_absolute
+
+            plot_absolute(opened, ref, stream, picture)
     else:
-        settings = {
-            "stream": stream or "next_state",
-            "representation": representation,
-            "horizon": horizon,
-            "stride": stride,
-            "control_hz": control_hz,
-            "per_offset": per_offset,
-        }
-        by_stream, counts = _chunks(opened, ref, settings, weighting, workers)
-    rows = [
-        _row(name, dim.name, dim.unit, digest)
-        | ({"count": counts[name][dim.name].count} if counts else {})
-        | ({"centroids": to_centroids(digest)} if centroids else {})
-        for name, statistics in by_stream.items()
-        for dim, digest in zip(statistics.space, statistics.digests, strict=True)
-    ]
+        from robot_foundry.cli.data.chunks import Chunks, chunk_distributions, plot_chunks
+
+        called, headers = "dims", ("stream", "dim")
+        chunks = Chunks(stream or "next_state", representation, horizon, stride, control_hz, per_offset)
+        by_stream, counted = chunk_distributions(opened, ref, chunks, weighting, workers)
+        rows = [_row(headers, number) | {"count": count} for number, count in counted]
+        if picture is not None:
+            plot_chunks(opened, ref, chunks, by_stream, workers, picture)
     if picture is not None:
-        kind = f"chunks, {representation}" if representation else "absolute values"
-        plot(_distributions(opened, ref, by_stream, settings, workers), f"{ref}: {kind}", picture)
         note(f"Drawn in {picture}")
+    for row in rows:
+        digest = row.pop("digest")
+        if centroids:
+            row["centroids"] = to_centroids(digest)
+    result = {"ref": ref, "representation": representation, called: rows}
     emit(
-        {"ref": ref, "representation": representation, "dims": rows},
+        result | ({"counts": counts} if counts else {}),
         as_json=as_json,
-        text=lambda: table(HEADERS, [[row[header] for header in HEADERS] for row in rows]),
+        text=lambda: "\n\n".join(_table(part) for part in (rows, counts) if part),
     )
 
 
@@ -146,61 +154,52 @@ def _check_no_chunk_options(ref: str) -> None:
             )
 
 
-def _chunks(
-    store: Store, ref: str, settings: dict[str, Any], weighting: str, workers: int
-) -> tuple[dict[str, Statistics], dict[str, Statistics]]:
-    """Statistics of states and chunks by name, and those with plain counts where they are weighted."""
-    mixture = as_mixture(store, ref)
-    for component, schema in unions_of(mixture).schemas.items():
-        if settings["stream"] in schema.streams:
-            spaces = schema.state_space(), schema.space(settings["stream"])
-            for line in base_axes_note(component, *spaces, settings["representation"]):
-                note(f"Note: {line}")
-
-    def named(kind: str) -> dict[str, Statistics]:
-        chunks = chunk_statistics(mixture, **settings, weighting=kind, workers=workers, quiet=False)
-        offsets = {f"{settings['stream']}+{step}": part for step, part in enumerate(chunks.offsets)}
-        return {"state": chunks.state, settings["stream"]: chunks.action, **offsets}
-
-    return named(weighting), named("count") if weighting != "count" else {}
-
-
-def _absolute(store: Store, ref: str, stream: str | None) -> dict[str, Statistics]:
-    if "=" in ref:
-        raise UsageError(f"'{ref}' is a mixture", hint=f"foundry-data stats {ref} -r relative_tool")
-    opened = OpenVersions(store).open(ref)
-    if opened.manifest.mixture is not None:
-        raise UsageError(f"{opened.version} is a mixture", hint=f"foundry-data stats {ref} -r relative_tool")
+def _stored(versions: OpenVersions, ref: str) -> dict[str, Distributions]:
+    """The distributions of a version, without a name, or by name of what trains of each part of a mixture."""
+    opened = None if "=" in ref else versions.open(ref)
+    if opened is not None and opened.manifest.mixture is None:
+        return {"": opened.kind.distributions(opened, None)}
     return {
-        name: version_statistics(opened, name)
-        for name in ([stream] if stream else ["state", *schema_of(opened.manifest).streams])
+        part.name: part.opened.kind.distributions(part.opened, part.select())
+        for part in as_mixture(versions, ref).parts
     }
 
 
-def _distributions(
-    store: Store, ref: str, by_stream: dict[str, Statistics], settings: dict[str, Any], workers: int
-) -> list[Distributions]:
-    """The statistics of the table, and beside them those of each dataset by itself over the same dims."""
-    if not settings:
-        return [Distributions(name, {ref: statistics}, statistics) for name, statistics in by_stream.items()]
-    mixture, stream = as_mixture(store, ref), settings["stream"]
-    wanted = {"state": by_stream["state"], stream: by_stream[stream]}
-    alone: dict[str, dict[str, Statistics]] = {name: {} for name in wanted}
-    for one in mixture.alone():
-        (part,) = one.parts
-        embodiment = schema_of(part.manifest).embodiment
-        chunks = chunk_statistics(one, **(settings | {"per_offset": False}), workers=workers, quiet=False)
-        for name, statistics in (("state", chunks.state), (stream, chunks.action)):
-            alone[name][part.name] = statistics.into(wanted[name].space, embodiment=embodiment)
-    return [Distributions(name, alone[name], statistics) for name, statistics in wanted.items()]
+def _alike(found: Mapping[str, Distributions]) -> tuple[str, tuple[str, str]]:
+    """What the numbers are called, and what they are told by: of one kind, they are alike."""
+    first = next(iter(found.values()))
+    return first.called, first.headers
 
 
-def _row(stream: str, dim: str, unit: str, digest: Digest) -> dict[str, Any]:
+def _nothing(ref: str, called: str, of: str, found: Mapping[str, Distributions]) -> UsageError:
+    known = list(dict.fromkeys(number.of for shown in found.values() for number in shown.numbers))
+    return UsageError(f"{ref} has no {called} of '{of}'{nearest(of, known)} (there are: {', '.join(known)})")
+
+
+def _of(dataset: str) -> dict[str, str]:
+    return {"dataset": dataset} if dataset else {}
+
+
+def _counted(found: Mapping[str, Distributions]) -> list[dict[str, Any]]:
+    """A row for each name that is counted, the most frequent first."""
+    return [
+        _of(dataset) | {"counted": what, "name": name, "count": count}
+        for dataset, shown in found.items()
+        for what, names in shown.counts.items()
+        for name, count in sorted(names.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    return table(tuple(rows[0]), [list(row.values()) for row in rows])
+
+
+def _row(headers: tuple[str, str], number: Distribution) -> dict[str, Any]:
+    digest = number.digest
     p1, p50, p99 = digest.percentile([1, 50, 99])
     return {
-        "stream": stream,
-        "dim": dim,
-        "unit": unit,
+        **dict(zip(headers, (number.of, number.name), strict=True)),
+        "unit": number.unit,
         "count": digest.count,
         "mean": digest.mean,
         "std": digest.std,
@@ -211,6 +210,7 @@ def _row(stream: str, dim: str, unit: str, digest: Digest) -> dict[str, Any]:
         "max": digest.max,
         "bad": digest.num_nan + digest.num_posinf + digest.num_neginf,
         "shape": _shape(digest, float(p1), float(p99)),
+        "digest": digest,
     }
 
 

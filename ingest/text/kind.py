@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.catalog.store import Store
+from robot_foundry.ingest.duplicates import without_duplicates
 from robot_foundry.ingest.kind import IngestKind, MadeTables, Preview, UnitTars
 from robot_foundry.ingest.plan import grouped
 from robot_foundry.ingest.sources import Unit
-from robot_foundry.ingest.text.duplicates import without_duplicates
+from robot_foundry.ingest.text.duplicates import TextHashing
 from robot_foundry.ingest.text.members import write_unit
 from robot_foundry.ingest.text.preview import preview
 from robot_foundry.ingest.text.shard_tables import TABLES_VERSION, TablesTask, shard_tables
@@ -48,7 +49,8 @@ class TextKind:
         self, units: Sequence[Unit], spec: TextSpec, store: Store, workers: Workers, *, quiet: bool
     ) -> Sequence[Unit]:
         groups = list(grouped(units, spec))
-        without, _ = without_duplicates(groups, spec.content, workers, store.storage, quiet=quiet)
+        hashing = TextHashing(spec.content)
+        without, _ = without_duplicates(groups, hashing, workers, store.storage, quiet=quiet)
         return [unit for group in without for unit in group]
 
     def write(self, unit: Unit, spec: TextSpec, tars: UnitTars) -> None:

@@ -8,10 +8,10 @@ from itertools import islice
 from robot_foundry.catalog.metadata.types import counted_types
 from robot_foundry.catalog.text.kind import KIND
 from robot_foundry.catalog.text.schema import TextSchema
+from robot_foundry.ingest.duplicates import NUMBER
 from robot_foundry.ingest.kind import Preview
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.ingest.sources.text.text import documents
-from robot_foundry.ingest.text.duplicates import NUMBER
 from robot_foundry.ingest.text.spec import TextSpec
 from robot_foundry.shards.text.blocks import Document
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from robot_foundry.catalog.manifest import Quarantined
-from robot_foundry.shards.origin import Origin, Refusal
+from robot_foundry.ingest.refusals import quarantined
+from robot_foundry.shards.origin import Origin
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.text.blocks import BlockHead, block_keys, read_head
 
@@ -37,11 +38,7 @@ class SurveyedText:
 
     @property
     def refused(self) -> list[Quarantined]:
-        file = self.head.origin.file
-        return [
-            Quarantined(_places(file, refusal), refusal.reason, refusal.count)
-            for refusal in self.head.refused
-        ]
+        return quarantined(self.head.origin.file, self.head.refused)
 
     @property
     def left_out(self) -> tuple[int]:
@@ -60,14 +57,6 @@ class SurveyedText:
         origin = self.head.origin
         shared = Origin(one(origin.unit), one(origin.file), one(origin.content))
         return replace(self, head=replace(self.head, origin=shared))
-
-
-def _places(file: str, refusal: Refusal) -> str:
-    """The first documents of a refusal as a user finds them: the file, and where in it."""
-    if refusal.first == (file,):
-        return file
-    more = ", …" if refusal.count > len(refusal.first) else ""
-    return f"{file}#{', '.join(refusal.first)}{more}"
 
 
 def survey(tar: ShardReader) -> tuple[tuple[SurveyedText, ...], tuple[str, ...]]:

@@ -23,7 +23,7 @@ from robot_foundry.runtime.storage.cache import keep, kept
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
 _AT_ONCE = 4096  # pairs whose texts are encoded together
-_NAMES = ("image_member", "captions", "turns")
+TEXTS = ("image_member", "captions", "turns")  # of the columns of pairs, what tells the tokens of one
 
 
 def tokens_of(part: Part, spec: PairSpec) -> NDArray[np.int32]:
@@ -42,7 +42,7 @@ def tokens_of(part: Part, spec: PairSpec) -> NDArray[np.int32]:
 
 def pair_texts(table: pa.Table) -> Iterator[PairText]:
     """What each row of a table of pairs says."""
-    for row in table.select(_NAMES).to_pylist():
+    for row in table.select(TEXTS).to_pylist():
         yield PairText(len(row["image_member"]), captions_of(row["captions"]), turns_of(row["turns"]))
 
 

@@ -116,7 +116,7 @@ class PairReader:
         drafts = []
         for end, count in zip(end_n.tolist(), count_n.tolist(), strict=True):
             here = range(end - count, end)
-            row = Row([parts[m] for m in here], sum(len(whole[m]) - len(parts[m]) for m in here))
+            row = Row(parts[here.start : end], sum(len(whole[m]) - len(parts[m]) for m in here))
             pictures = [place for m in here for place in found[m][1][: len(parts[m].image_starts)]]
             drafts.append(_Draft(row, pictures))
         return drafts

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.opened import OpenVersion
 from robot_foundry.catalog.pairs.tables import PAIRS
 from robot_foundry.catalog.tars import open_tar
-from robot_foundry.loader.pairs.lengths import pair_texts
+from robot_foundry.loader.pairs.lengths import TEXTS, pair_texts
 from robot_foundry.loader.pairs.template import PairText
 from robot_foundry.loader.substituted import Damage
 from robot_foundry.runtime.errors import FoundryError
@@ -47,18 +47,18 @@ class PairShard:
 
     def __init__(self, opened: OpenVersion, ordinal: int, tar_of: Callable[[str], ShardReader]) -> None:
         """FoundryError where its table or a tar is not that of the version."""
-        self._table = opened.shard_table(PAIRS, ordinal)
-        self._tar_of = tar_of
-        members = self._table["image_member"].combine_chunks()
+        table = opened.shard_table(PAIRS, ordinal)
+        self._texts, self._tar_of = table.select(TEXTS), tar_of
+        members = table["image_member"].combine_chunks()
         # Of pair e these are pictures start_E1[e] … start_E1[e + 1] - 1 of the shard.
         self._start_E1 = members.offsets.to_numpy() - members.offsets[0].as_py()
         own = opened.manifest.shards[ordinal].key
-        self._keys, self._key_P = _numbered(self._table["image_tar"].combine_chunks().flatten(), own)
+        self._keys, self._key_P = _numbered(table["image_tar"].combine_chunks().flatten(), own)
         self._row_P = self._rows_of(members.flatten(), opened)
 
     def texts(self, row_n: Sequence[int]) -> list[PairText]:
         """What the pairs of these rows say."""
-        return list(pair_texts(self._table.take(pa.array(row_n, pa.int64()))))
+        return list(pair_texts(self._texts.take(pa.array(row_n, pa.int64()))))
 
     def pictures(self, row: int) -> list[PictureAt]:
         """Where the pictures of a pair lie, in their order."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,19 +123,27 @@ def dialect_of(tokenizer: Tokenizer) -> Dialect:
 
 def chosen(pair: PairText, tokenizer: Tokenizer, choice: float) -> list[Piece]:
     """The pieces of the variant at `choice`."""
-    all_variants = variants(pair, tokenizer)
-    return all_variants[int(choice * len(all_variants))]
+    return _variant(pair, tokenizer, int(choice * _num_variants(pair)))
 
 
 def variants(pair: PairText, tokenizer: Tokenizer) -> list[list[Piece]]:
     """The pieces of each form that a pair can take; of one that says nothing, its pictures alone."""
-    pictures: list[Piece] = [(_PICTURE, False)] * pair.num_pictures
-    forms: list[list[Piece]] = [
-        [*pictures, (caption, True), (tokenizer.end, True)] for _, caption in sorted(pair.captions.items())
-    ]
-    if pair.turns:
-        forms.append(_conversation(pair.turns, dialect_of(tokenizer)))
-    return [_begun(form, tokenizer) for form in forms or [[*pictures, (tokenizer.end, False)]]]
+    return [_variant(pair, tokenizer, number) for number in range(_num_variants(pair))]
+
+
+def _num_variants(pair: PairText) -> int:
+    return max(1, len(pair.captions) + bool(pair.turns))
+
+
+def _variant(pair: PairText, tokenizer: Tokenizer, number: int) -> list[Piece]:
+    names, end = sorted(pair.captions), tokenizer.end
+    if number < len(names):
+        said: list[Piece] = [(pair.captions[names[number]], True), (end, True)]
+    elif pair.turns:
+        return _begun(_conversation(pair.turns, dialect_of(tokenizer)), tokenizer)
+    else:
+        said = [(end, False)]
+    return _begun([(_PICTURE, False)] * pair.num_pictures + said, tokenizer)
 
 
 def num_text_tokens(forms: Sequence[Sequence[Piece]], tokenizer: Tokenizer) -> list[int]:
@@ -151,20 +159,29 @@ def rendered_all(forms: Sequence[Sequence[Piece]], tokenizer: Tokenizer, image_t
     """The tokens of many pairs, all texts encoded at once."""
     encoded = iter(tokenizer.encode(_texts(forms)))
     image = np.full(image_tokens, tokenizer.specials.get(IMAGE, tokenizer.pad), np.int32)
-    made = []
+    parts, sizes, learnt, ends, starts = [np.empty(0, np.int32)], [0], [False], [0], []
+    at = 0
     for form in forms:
-        parts, learn, starts, at = [], [], [], 0
+        of_form = []
         for content, is_learnt in form:
-            if content is _PICTURE:
-                starts.append(at)
+            if isinstance(content, str):
+                part = next(encoded)
+            elif content is _PICTURE:
+                of_form.append(at - ends[-1])
                 part = image
             else:
-                part = next(encoded) if isinstance(content, str) else np.array([content], np.int32)
+                part = np.array([content], np.int32)
             parts.append(part)
-            learn.append(np.full(len(part), is_learnt))
+            sizes.append(len(part))
+            learnt.append(is_learnt)
             at += len(part)
-        made.append(Rendered(np.concatenate(parts), np.concatenate(learn), tuple(starts)))
-    return made
+        ends.append(at)
+        starts.append(tuple(of_form))
+    ids, learn = np.concatenate(parts), np.repeat(learnt, sizes)
+    return [
+        Rendered(ids[first:end], learn[first:end], of_form)
+        for (first, end), of_form in zip(pairwise(ends), starts, strict=True)
+    ]
 
 
 def _texts(forms: Iterable[Iterable[Piece]]) -> list[str]:

@@ -286,6 +286,9 @@ def read_head(shard: ShardReader, key: str) -> BlockHead:
 
 def read_pairs(shard: ShardReader, key: str) -> Iterator[StoredPair]:
     """The pairs of a block that its head counts, in order. CorruptData where one is damaged."""
-    for number in range(read_head(shard, key).num_pairs):
-        name = f"{pair_key(key, number)}{PAIR}"
-        yield StoredPair.from_json(shard.read_name(name), f"{name} of {shard.where}")
+    count = read_head(shard, key).num_pairs
+    if count > len(shard):
+        raise CorruptData(f"{key}{HEAD} of {shard.where} counts {count:,} pairs, the tar has fewer members")
+    names = [f"{pair_key(key, number)}{PAIR}" for number in range(count)]
+    for name, data in zip(names, shard.read_many(map(shard.row, names)), strict=True):
+        yield StoredPair.from_json(data, f"{name} of {shard.where}")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.errors import CorruptImage
-from robot_foundry.shards.images import check_png_chunks, jpeg_header
+from robot_foundry.shards.images import check_png_chunks
 from robot_foundry.shards.pictures.exif import UPRIGHT, swaps_sides, upright
 from robot_foundry.shards.pictures.fit import PAD, Fitted, fitted, place
 from robot_foundry.shards.pictures.probe import JPG, PNG, Probed, probe
@@ -106,7 +106,7 @@ def _decoded(
 def _jpeg(
     data: bytes, probed: Probed, least: tuple[int, int], out: NDArray[np.uint8] | None
 ) -> NDArray[np.uint8]:
-    is_cmyk = jpeg_header(data)[2] in _CMYK
+    is_cmyk = probed.colours in _CMYK
     try:
         # Exact DCT and upsampling: the fast ones differ by up to 30 levels and between machines.
         pixels = simplejpeg.decode_jpeg(

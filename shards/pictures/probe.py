@@ -7,7 +7,7 @@ walked over, and nothing is decompressed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from robot_foundry.shards.errors import CorruptImage
 from robot_foundry.shards.images import JPEG_MAGIC, PNG_MAGIC, check_pixels, jpeg_header
@@ -37,12 +37,14 @@ class Probed:
     """encoding     jpg, png or webp: what the bytes are, whatever their name says
     height, width   of the upright picture in pixels
     orientation     1 … 8 as EXIF has it: how the stored picture becomes the upright one
+    colours         of a JPEG its colour space (RGB, GRAY, CMYK, …)
     """
 
     encoding: str
     height: int
     width: int
     orientation: int = UPRIGHT
+    colours: str = field(default="", compare=False)
 
 
 def probe(data: bytes) -> Probed:
@@ -50,8 +52,9 @@ def probe(data: bytes) -> Probed:
 
     EXIF data that is damaged, or says no orientation, leaves the picture as it is stored.
     """
+    colours = ""
     if data.startswith(JPEG_MAGIC):
-        height, width, _ = jpeg_header(data)
+        height, width, colours = jpeg_header(data)
         encoding, exif = JPG, _exif_of_jpeg(data)
     elif data.startswith(PNG_MAGIC):
         _, height, width = rgb_probe(data)
@@ -66,7 +69,7 @@ def probe(data: bytes) -> Probed:
     orientation = orientation_of(exif.removeprefix(_EXIF))
     if swaps_sides(orientation):
         height, width = width, height
-    return Probed(encoding, height, width, orientation)
+    return Probed(encoding, height, width, orientation, colours)
 
 
 def picture_kind(data: bytes) -> str:
@@ -85,9 +88,9 @@ def picture_kind(data: bytes) -> str:
 
 def _exif_of_jpeg(data: bytes) -> bytes:
     """What the first APP1 segment with EXIF data holds."""
-    position = 2
+    position, last = 2, len(data) - 4
     for _ in range(MOST_CHUNKS):
-        if data[position : position + 1] != b"\xff" or position + 4 > len(data):
+        if position > last or data[position] != 0xFF:
             return b""
         marker = data[position + 1]
         if marker == _START_OF_SCAN:
@@ -97,7 +100,7 @@ def _exif_of_jpeg(data: bytes) -> bytes:
         elif marker in _STANDALONE:
             position += 2
         else:
-            end = position + 2 + int.from_bytes(data[position + 2 : position + 4])
+            end = position + 2 + (data[position + 2] << 8 | data[position + 3])
             if marker == _APP1 and data.startswith(_EXIF, position + 4):
                 return data[position + 4 : end]
             position = end

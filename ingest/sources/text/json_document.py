@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from robot_foundry.ingest.sources.text.unusable import Unusable
+from robot_foundry.ingest.sources.json_values import (
+    UnusableJson,
+    json_object,
+    plain,
+    type_of,
+    unicode_text,
+)
+from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.ingest.text.spec import TextContent
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.text.blocks import Document
-
-BOM = b"\xef\xbb\xbf"
-DEEPEST = 64
-TOO_DEEP = f"it is nested deeper than {DEEPEST} levels"
-_TYPES = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number"}
-_SHOWN = 40
-
-
-class _Unusable(Exception):
-    """The message is the reason."""
 
 
 def too_long(content: TextContent) -> str:
@@ -34,17 +29,17 @@ def document_of_json(data: bytes, place: str, content: TextContent) -> Document 
     if not data.strip():
         return None
     try:
-        return document_of(_parsed(data), place, content)
-    except _Unusable as error:
+        return document_of(json_object(data), place, content)
+    except UnusableJson as error:
         return Unusable(place, str(error))
 
 
 def metadata_of_json(data: bytes, place: str, content: TextContent) -> dict[str, Any] | Unusable:
     """What a file that is one JSON object tells of a text that is not in it."""
     try:
-        values = _parsed(data)
+        values = json_object(data)
         return _metadata(values, values if content.metadata is None else content.metadata)
-    except _Unusable as error:
+    except UnusableJson as error:
         return Unusable(place, str(error))
 
 
@@ -55,92 +50,28 @@ def document_of(values: Mapping[str, Any], place: str, content: TextContent) -> 
         if names is None:
             names = tuple(name for name in values if name != content.key)
         return Document(place, text, _metadata(values, names))
-    except _Unusable as error:
+    except UnusableJson as error:
         return Unusable(place, str(error))
-
-
-def _parsed(data: bytes) -> dict[str, Any]:
-    """The JSON object in UTF-8."""
-    try:
-        values = _DECODER.decode(data.removeprefix(BOM).decode())
-    except UnicodeDecodeError as error:
-        raise _Unusable("it is not UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise _Unusable(f"it is not JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise _Unusable(TOO_DEEP) from error
-    except ValueError as error:  # as Python says of integers that it takes too long to read
-        raise _Unusable("it holds a number of too many digits") from error
-    if not isinstance(values, dict):
-        raise _Unusable(f"it is {_type(values)}, expected an object")
-    _check_depth(values, DEEPEST)
-    return values
 
 
 def _metadata(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """The values that are there, as canonical JSON can hold them: NaN and infinities are texts."""
-    return {_unicode(name, name): _plain(values[name], name) for name in names if name in values}
+    return {unicode_text(name, name): plain(values[name], name) for name in names if name in values}
 
 
 def _text(values: Mapping[str, Any], key: str) -> str:
     if key not in values:
-        raise _Unusable(f"it has no '{key}'{_near(key, tuple(values))}")
+        raise UnusableJson(f"it has no '{key}'{_near(key, tuple(values))}")
     text = values[key]
     if text is None:
-        raise _Unusable(f"its '{key}' is null")
+        raise UnusableJson(f"its '{key}' is null")
     if not isinstance(text, str):
-        raise _Unusable(f"its '{key}' is {_type(text)}, expected text")
+        raise UnusableJson(f"its '{key}' is {type_of(text)}, expected text")
     if not text:
-        raise _Unusable(f"its '{key}' is empty")
-    return _unicode(text, key)
+        raise UnusableJson(f"its '{key}' is empty")
+    return unicode_text(text, key)
 
 
 @lru_cache(maxsize=256)
 def _near(key: str, names: tuple[str, ...]) -> str:
     return nearest(key, names)
-
-
-def _unicode(text: str, name: str) -> str:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise _Unusable(f"its {name[:_SHOWN]!r} holds a lone surrogate") from error
-    return text
-
-
-def _plain(value: Any, name: str) -> Any:
-    if isinstance(value, str):
-        return _unicode(value, name)
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {_unicode(inner, name): _plain(item, name) for inner, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, name) for item in value]
-    return value
-
-
-def _check_depth(value: Any, levels: int) -> None:
-    """Found at the same depth in every process, unlike a RecursionError."""
-    if levels == 0:
-        raise _Unusable(TOO_DEEP)
-    for item in value.values() if isinstance(value, dict) else value:
-        if isinstance(item, dict | list):
-            _check_depth(item, levels - 1)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _Unusable(f"it has the key {twice[:_SHOWN]!r} twice")
-    return values
-
-
-def _type(value: Any) -> str:
-    return "null" if value is None else _TYPES.get(type(value), "a text")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=float)

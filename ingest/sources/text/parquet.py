@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.text.json_document import document_of, too_long
-from robot_foundry.ingest.sources.text.unusable import Unusable
+from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.ingest.text.spec import TextContent
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.text.blocks import Document

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from robot_foundry.ingest.sources.text.json_document import BOM, too_long
-from robot_foundry.ingest.sources.text.streams import whole
-from robot_foundry.ingest.sources.text.unusable import Broken, Unusable
+from robot_foundry.ingest.sources.json_values import BOM
+from robot_foundry.ingest.sources.streams import whole
+from robot_foundry.ingest.sources.text.json_document import too_long
+from robot_foundry.ingest.sources.unusable import Broken, Unusable
 from robot_foundry.ingest.text.spec import TextContent
 from robot_foundry.shards.text.blocks import Document
 

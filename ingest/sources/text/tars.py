@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.streams import compression_of, peeked, whole
+from robot_foundry.ingest.sources.tar_members import BrokenTar, Member, members
 from robot_foundry.ingest.sources.text.forms import Name, looks_like_json
 from robot_foundry.ingest.sources.text.json_document import document_of_json, metadata_of_json
 from robot_foundry.ingest.sources.text.json_lines import documents_of_lines
 from robot_foundry.ingest.sources.text.plain import document_of_text
-from robot_foundry.ingest.sources.text.streams import compression_of, peeked, whole
-from robot_foundry.ingest.sources.text.tar_members import BrokenTar, Member, members
-from robot_foundry.ingest.sources.text.unusable import Unusable
+from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.ingest.text.spec import JSON_LINES, PLAIN, TextContent
 from robot_foundry.shards.text.blocks import Document
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Layout, Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.byte_ranges import Range, ranges
+from robot_foundry.ingest.sources.streams import blocks_of, decompressed
 from robot_foundry.ingest.sources.text import json_lines
 from robot_foundry.ingest.sources.text.forms import BLANK, Form, Name, form_of
 from robot_foundry.ingest.sources.text.layouts import TEXT
 from robot_foundry.ingest.sources.text.plain import UTF16, document_of_text
-from robot_foundry.ingest.sources.text.streams import blocks_of, decompressed
 from robot_foundry.ingest.sources.text.tars import documents_of_tar
-from robot_foundry.ingest.sources.text.unusable import Unusable
+from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.ingest.text.spec import JSON_LINES, PARQUET, PLAIN, TextContent
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.shards.text.blocks import Document
@@ -59,7 +60,7 @@ def documents(unit: Unit, content: TextContent) -> Iterator[Document | Unusable]
         form = form_of(unit.file.path, file.read(HEAD_BYTES), content.format)
         file.seek(0)
         if form.container == JSON_LINES:
-            part = json_lines.Range.of_id(unit.id)
+            part = Range.of_id(unit.id)
             blocks = decompressed(blocks_of(file), form.compression) if part is None else part.blocks(file)
             yield from json_lines.documents_of_lines(blocks, content, line=part.line if part else 1)
         elif form.container == PLAIN:
@@ -77,7 +78,7 @@ def _sizes(path: Path, form: Form, content: TextContent) -> dict[str, int]:
     """What the file is cut into, each part with the bytes that it will take."""
     size = path.stat().st_size
     if form.container == JSON_LINES and form.compression is None:
-        parts = json_lines.ranges(path, content.unit_bytes)
+        parts = ranges(path, content.unit_bytes)
         return {part.id: (part.end - part.start) // SHRINKS + 1 for part in parts}
     if form.container == PARQUET:
         from robot_foundry.ingest.sources.text import parquet

@@ -6,9 +6,11 @@ Legend: H × W pixels, C = 3 channels.
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +23,13 @@ from robot_foundry.catalog.manifest import Manifest, ShardEntry, TableFile, comm
 from robot_foundry.catalog.metadata.types import counted_types
 from robot_foundry.catalog.pairs.derived import block_pairs, block_row
 from robot_foundry.catalog.pairs.schema import PairSchema
-from robot_foundry.catalog.pairs.tables import BLOCKS, BLOCKS_SCHEMA, PAIRS
+from robot_foundry.catalog.pairs.tables import BLOCKS, BLOCKS_SCHEMA, PAIRS, PAIRS_SCHEMA
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tables import table_digest, write_table
-from robot_foundry.catalog.tars import open_tar
+from robot_foundry.catalog.tars import TarPlace, open_tar, write_place
 from robot_foundry.catalog.version import Version
 from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.shards.index import write_index
+from robot_foundry.shards.index import index_of_tar, tar_bytes, tar_sha256, write_index
 from robot_foundry.shards.origin import Origin
 from robot_foundry.shards.pairs.pair import Turn
 from robot_foundry.shards.pairs.shard import BlockWriter, Encoded, read_head
@@ -100,15 +102,26 @@ def _some_pair(seed: int, number: int) -> TestPair:
 
 
 def write_pairs(
-    store: Store, name: str, pairs: Sequence[TestPair], *, per_shard: int = 64, per_block: int = 16
+    store: Store,
+    name: str,
+    pairs: Sequence[TestPair],
+    *,
+    per_shard: int = 64,
+    per_block: int = 16,
+    adopted: Mapping[str, Path] | None = None,
 ) -> WrittenPairs:
-    """A version of these pairs, whose ids are their numbers, in shards and blocks of so many."""
+    """A version of these pairs, whose ids are their numbers, in shards and blocks of so many.
+
+    `adopted` are tars elsewhere by the keys that pictures name them by.
+    """
     written = [
         _write_shard(store, name, pairs, range(start, min(start + per_shard, len(pairs))), per_block)
         for start in range(0, len(pairs), per_shard)
     ]
     entries = [entry for entry, _, _ in written]
-    tables = {f"{PAIRS}/{entry.key}": of_pairs for entry, of_pairs, _ in written}
+    entries += [_adopt(store, name, key, tar) for key, tar in (adopted or {}).items()]
+    tables = {f"{PAIRS}/{entry.key}": PAIRS_SCHEMA.empty_table() for entry in entries}
+    tables |= {f"{PAIRS}/{entry.key}": of_pairs for entry, of_pairs, _ in written}
     rows = [{"shard": shard, **row} for shard, (_, _, blocks) in enumerate(written) for row in blocks]
     tables[BLOCKS] = pa.Table.from_pylist(rows, schema=BLOCKS_SCHEMA)
     types = counted_types(
@@ -129,6 +142,23 @@ def write_pairs(
     for path, table in tables.items():
         store.storage.write(store.table(name, manifest.version_id, path), write_table(table))
     return WrittenPairs(commit(store, manifest), pairs)
+
+
+def write_adopted(folder: Path) -> tuple[Store, list[TestPair], Path]:
+    """A version of 70 pairs whose pictures, but for every seventh, are in a tar that others wrote."""
+    tar, pairs = folder / "foreign.tar", list[TestPair]()
+    with tarfile.open(tar, "w") as file:
+        for number in range(70):
+            picture = encoded(random_picture(number))
+            if number % 7:
+                member = tarfile.TarInfo(f"{number:05d}.PNG")
+                member.size = len(picture.data)
+                file.addfile(member, BytesIO(picture.data))
+                picture = replace(picture, adopted=("far", member.name))
+            pairs.append(TestPair([picture], {"caption": str(number)}))
+    store = Store(folder / "store")
+    write_pairs(store, "foreign", pairs, adopted={"far": tar})
+    return store, pairs, tar
 
 
 def _write_shard(
@@ -156,6 +186,15 @@ def _write_shard(
     ]
     entry = ShardEntry(key, summary.sha256, summary.num_bytes, len(numbers), len(numbers))
     return entry, pa.concat_tables(parts).combine_chunks(), rows
+
+
+def _adopt(store: Store, name: str, key: str, tar: Path) -> ShardEntry:
+    """The entry of a tar that stays where it lies."""
+    with tar.open("rb") as file:
+        index = index_of_tar(file)
+    store.storage.write(store.shard_index(name, key), write_index(index))
+    write_place(store, name, key, TarPlace(str(tar), tar_bytes(index)))
+    return ShardEntry(key, tar_sha256(index), tar_bytes(index), 0, 0)
 
 
 def _block_key(block: range) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from robot_foundry.ingest.sources import SourceFile, Unit
 from robot_foundry.ingest.sources.text.text import Text, documents
-from robot_foundry.ingest.sources.text.unusable import Unusable
+from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.ingest.text.spec import TextContent
 from robot_foundry.runtime import files
 from robot_foundry.shards.text.blocks import Document

@@ -16,9 +16,10 @@ from foundry_testing.lines.catalog.shown import SQL, describe
 from foundry_testing.lines.catalog.tables import DOCUMENTS_SCHEMA, LINES_SCHEMA, Schema, encoding_of
 from robot_foundry.catalog.kind import Geometry
 from robot_foundry.catalog.opened import OpenMixture, OpenVersion
-from robot_foundry.catalog.query.shown import Description, SqlFace
-from robot_foundry.catalog.selection import SelectionSpec
+from robot_foundry.catalog.query.shown import Description, Distribution, Distributions, SqlFace
+from robot_foundry.catalog.selection import Selection, SelectionSpec
 from robot_foundry.catalog.validation.tasks import Validator
+from robot_foundry.normalization.digest import Digest
 from robot_foundry.runtime.errors import FoundryError
 
 
@@ -71,6 +72,12 @@ class LinesKind:
 
     def describe(self, opened: OpenVersion) -> Description:
         return describe(opened)
+
+    def distributions(self, opened: OpenVersion, selection: Selection | None) -> Distributions:
+        lines = opened.table("documents")["num_lines"].to_numpy()
+        if selection is not None:
+            lines = lines[selection.holds(opened.geometry)]
+        return Distributions([Distribution("document", "lines", "", Digest.of(lines))])
 
     doubts: tuple[str, ...] = ("blank",)
 

@@ -9,8 +9,8 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from robot_foundry.ingest.sources.text.streams import BLOCK_BYTES
-from robot_foundry.ingest.sources.text.unusable import Broken
+from robot_foundry.ingest.sources.streams import BLOCK_BYTES
+from robot_foundry.ingest.sources.unusable import Broken
 
 _BLOCK = 512
 _MOST_EXTENSION_BYTES = 1 << 20

@@ -1,4 +1,4 @@
-"""Why something of a source is no document, or no longer one."""
+"""Why something of a source is no sample, or no longer one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Unusable:
-    """Documents that cannot be taken: the place of the first as `Document.id` has it, why, and how many.
+    """Samples that cannot be taken: the place of the first, as its `id` would have it, why, and how many.
 
     `reason` is one sentence about 'it', which names no content, so that equal reasons can be counted. Where
     a source breaks off, nobody knows how many are lost: they count as one.

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import zstandard
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.text.unusable import Broken
+from robot_foundry.ingest.sources.unusable import Broken
 
 GZIP, ZSTD = "gzip", "zstd"
 BLOCK_BYTES = 1 << 20

@@ -1,0 +1,86 @@
+"""What a unit of a source becomes in a shard of pairs: one block, and what was left out of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from robot_foundry.ingest.duplicates import marked
+from robot_foundry.ingest.kind import UnitTars
+from robot_foundry.ingest.pairs.pictures import Filtered, Unfit, taken_of
+from robot_foundry.ingest.pairs.spec import PairsContent
+from robot_foundry.ingest.refusals import Refusals
+from robot_foundry.ingest.sources import Unit
+from robot_foundry.ingest.sources.pairs.pairs import pairs_of
+from robot_foundry.ingest.sources.pairs.raw import RawPair, RawPicture
+from robot_foundry.ingest.sources.unusable import Unusable
+from robot_foundry.shards.origin import Origin
+from robot_foundry.shards.pairs.pair import ASSISTANT
+from robot_foundry.shards.pairs.shard import BlockWriter, Encoded
+
+
+def write_unit(unit: Unit, content: PairsContent, tars: UnitTars) -> None:
+    """Read the unit and add its pairs in their order, its head last; memory holds one pair."""
+    adopted = tars.adopt() if content.adopt else None
+    block = BlockWriter(unit.key, Origin(unit.name, unit.file.path, unit.file.blake3), tars.add)
+    refusals, filtered, duplicates = Refusals(), Counter[str](), 0
+    for pair, is_dropped in marked(unit, usable(unit, content, refusals)):
+        if is_dropped:
+            duplicates += 1
+            continue
+        try:
+            pictures = taken_of(pair, content)
+        except Unfit as error:
+            refusals.add(pair.id, str(error))
+        except Filtered as error:
+            filtered[str(error)] += 1
+        else:
+            if adopted is not None:
+                pictures = _left_in(adopted, pair, pictures)
+            block.add(pair.id, pictures, pair.captions, pair.turns, pair.metadata)
+    block.close(refusals.found, duplicates, filtered)
+
+
+def usable(unit: Unit, content: PairsContent, refusals: Refusals) -> Iterator[RawPair]:
+    """The unit's pairs whose pictures are there and that say something; the others go to `refusals`.
+
+    No picture is decoded yet, so it is cheap enough to be asked twice: equal pairs are found among these.
+    """
+    for item in pairs_of(unit, content):
+        if isinstance(item, Unusable):
+            refusals.add(item.id, item.reason, item.count)
+            continue
+        reason = _reason(item)
+        if reason is None:
+            yield item
+        else:
+            refusals.add(item.id, reason)
+
+
+def _reason(pair: RawPair) -> str | None:
+    """Why a pair is not to be taken, as far as its pictures need not be looked at; None if it is."""
+    absent = next((picture for picture in pair.pictures if picture.data is None), None)
+    if absent is not None:
+        return absent.absent
+    answers = [turn.text for turn in pair.turns if turn.role == ASSISTANT]
+    if pair.turns and not answers:
+        return "its conversation has no answer of an assistant"
+    if any(not text.strip() for text in answers):
+        return "an answer in its conversation is empty"
+    if not pair.turns and not pair.pictures:
+        return "it has a caption and no picture"
+    return None
+
+
+def _left_in(adopted: str, pair: RawPair, pictures: Sequence[Encoded]) -> list[Encoded]:
+    """The pictures as they are found in the tar of the key `adopted`, which is the unit."""
+    return [
+        replace(picture, adopted=(adopted, _member(raw)))
+        for picture, raw in zip(pictures, pair.pictures, strict=True)
+    ]
+
+
+def _member(picture: RawPicture) -> str:
+    assert picture.member is not None  # what is no tar is refused when it is adopted
+    return picture.member

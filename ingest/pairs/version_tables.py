@@ -1,0 +1,81 @@
+"""The tables of a version of pairs, and what is told of it: measures, rules of filters, metadata."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from robot_foundry.catalog.metadata.types import TypeCounts, merged_types
+from robot_foundry.catalog.pairs.described import FILTERED, MEASURED
+from robot_foundry.catalog.pairs.measured import CAPTIONS, Measured
+from robot_foundry.catalog.pairs.schema import PairSchema
+from robot_foundry.catalog.pairs.tables import BLOCKS, BLOCKS_SCHEMA
+from robot_foundry.catalog.store import Store
+from robot_foundry.ingest.kind import Shard
+from robot_foundry.ingest.pairs.shard_tables import ShardRows, TablesTask
+from robot_foundry.ingest.pairs.survey import SurveyedPairs
+from robot_foundry.runtime.errors import nearest
+
+
+class PairsTables:
+    """See `ingest.kind.VersionTables`. `asked` are the names of captions that the spec names."""
+
+    def __init__(self, asked: tuple[str, ...], blocks: Sequence[SurveyedPairs]) -> None:
+        self._asked = asked
+        self._filtered: Counter[str] = Counter()
+        for block in blocks:
+            self._filtered.update(block.head.filtered)
+        self._blocks: dict[int, pa.Table] = {}
+        self._types: TypeCounts = {}
+        self._measured: dict[int, Measured] = {}
+
+    @property
+    def schema(self) -> PairSchema:
+        return PairSchema.of(self._types)
+
+    def task(self, store: Store, dataset: str, shard: Shard) -> TablesTask:
+        return TablesTask(store, dataset, shard.key)
+
+    def add(self, number: int, ordinal: int, rows: ShardRows) -> None:
+        of_shard = [{"shard": ordinal, **row} for row in rows.blocks]
+        self._blocks[number] = pa.Table.from_pylist(of_shard, schema=BLOCKS_SCHEMA)
+        self._types = merged_types([self._types, rows.types])
+        self._measured[number] = rows.measured
+
+    def merged(self) -> dict[str, pa.Table]:
+        in_order = [self._blocks[number] for number in sorted(self._blocks)]
+        return {BLOCKS: pa.concat_tables(in_order).combine_chunks()}
+
+    def counts(self, merged: Mapping[str, pa.Table]) -> tuple[int, int]:
+        num_pairs = pc.sum(merged[BLOCKS]["num_pairs"]).as_py() or 0
+        return num_pairs, num_pairs
+
+    def provenance(self, merged: Mapping[str, pa.Table]) -> dict[str, Any]:
+        """Sizes of pictures and texts, how many pairs each rule leaves out, and what is not there."""
+        measured = Measured.merge_all(self._measured.values())
+        return {
+            MEASURED: {
+                **measured.summary(),
+                FILTERED: dict(self._filtered),
+                "more_metadata": len(self._types) - len(self.schema.metadata),
+                "absent_captions": [name for name in self._asked if name not in measured.counts[CAPTIONS]],
+            }
+        }
+
+
+def warnings_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a user should know of how a version was made."""
+    measured = provenance.get(MEASURED, {})
+    warnings = []
+    if more := measured.get("more_metadata", 0):
+        warnings.append(
+            f"{more:,} rarer names of metadata have no column of their own; SQL finds them in `metadata`"
+        )
+    for name in measured.get("absent_captions", ()):
+        close = nearest(name, measured[CAPTIONS])
+        warnings.append(f"content.captions names '{name}', which no pair has{close}")
+    return tuple(warnings)

@@ -1,0 +1,139 @@
+"""Pictures in files of their own, as tables name them: found among the files of the source alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from robot_foundry.ingest.sources.base import Refused, SourceFile
+from robot_foundry.ingest.sources.json_values import UnusableJson, type_of
+from robot_foundry.ingest.sources.pairs.asked import Asked
+from robot_foundry.ingest.sources.pairs.raw import RawPicture
+
+# Names by which the folder of the pictures is found.
+MOST_TRIED = 1000
+
+
+class Pictures:
+    """Files by path, and those of them that names in one folder lead to."""
+
+    def __init__(self, files: Iterable[SourceFile]) -> None:
+        self._by_path = {file.path: file for file in files}
+
+    def folder(self, table: str, names: Sequence[str], content: Asked) -> str:
+        """The folder in which most of the names are files: the asked, the table's, its parent or another.
+
+        Refused where several other folders serve as well.
+        """
+        if content.images is not None:
+            return content.images.strip("/")
+        beside = table.rpartition("/")[0]
+        near = [beside, *([beside.rpartition("/")[0]] if beside else [])]
+        found = {folder: self._num_found(folder, names) for folder in near}
+        best = max(near, key=found.__getitem__)
+        if found[best] == len(names):
+            return best
+        others = self._others(names)
+        others.update(found)
+        most = max(others.values(), default=0)
+        chosen = [folder for folder in others if others[folder] == most]
+        if most == 0 or found[best] == most:
+            return best
+        if len(chosen) > 1:
+            listed = " and ".join(sorted(chosen)[:2])
+            raise Refused(f"its pictures may be those of {listed}: name the folder in content.images")
+        return chosen[0]
+
+    def file(self, folder: str, name: str) -> SourceFile | None:
+        return self._by_path.get(_joined(folder, name))
+
+    def _num_found(self, folder: str, names: Iterable[str]) -> int:
+        return sum(_joined(folder, name) in self._by_path for name in names)
+
+    def _others(self, names: Sequence[str]) -> dict[str, int]:
+        """How many of the names are files in each folder in which one is."""
+        found: dict[str, int] = {}
+        for name in names:
+            plain = _plain(name)
+            for path in self._by_file_name.get(plain.rpartition("/")[2], ()):
+                if path == plain or path.endswith(f"/{plain}"):
+                    folder = path[: -len(plain)].rstrip("/")
+                    found[folder] = found.get(folder, 0) + 1
+        return found
+
+    @cached_property
+    def _by_file_name(self) -> dict[str, list[str]]:
+        by_name: dict[str, list[str]] = {}
+        for path in self._by_path:
+            by_name.setdefault(path.rpartition("/")[2], []).append(path)
+        return by_name
+
+
+@dataclass(frozen=True)
+class NamedPictures:
+    """The pictures of one unit: `files` at hand, which its table names in `folder`."""
+
+    files: Pictures
+    folder: str
+    content: Asked
+
+    def read(self, value: Any, key: str) -> RawPicture:
+        """The picture that a value of a table names. UnusableJson if it is no name of one."""
+        name = name_of(value, key)
+        file = self.files.file(self.folder, name)
+        path = _joined(self.folder, name)
+        if file is None:
+            return RawPicture(path, None, f"there is no file {path}")
+        if file.size > self.content.max_picture_bytes:
+            return RawPicture(path, None, too_large(self.content))
+        return RawPicture(path, Path(file.root, file.path).read_bytes())
+
+
+def too_large(content: Asked) -> str:
+    """Why there are no bytes of a picture that is larger than the spec allows."""
+    return f"it has more than {content.max_picture_bytes} bytes, which content.max_picture_bytes allows"
+
+
+def name_of(value: Any, key: str) -> str:
+    """The name of a picture's file as a table has it: a text, or an object with a path.
+
+    UnusableJson for what is none, for a URL, and for a path out of the source.
+    """
+    if isinstance(value, dict):
+        value = value.get("path") or value.get("file_name")
+    if not isinstance(value, str):
+        raise UnusableJson(f"its '{key}' is {type_of(value)}, expected the name of a picture")
+    if not value.strip():
+        raise UnusableJson(f"its '{key}' is empty")
+    if "://" in value:
+        raise UnusableJson("its picture is named by a URL, which is not fetched: img2dataset does that")
+    if value.startswith(("data:", "/9j/", "iVBOR")):
+        raise UnusableJson("its picture stands in the table as base64, which is not read")
+    if (
+        value.startswith(("/", "\\", "~"))
+        or ".." in value.replace("\\", "/").split("/")
+        or value[1:3] == ":\\"
+    ):
+        raise UnusableJson("the path of its picture leads out of the source")
+    return value
+
+
+def names_of(values: Iterable[Any], key: str) -> Iterator[str]:
+    """Those of the values that are names."""
+    for value in values:
+        try:
+            yield name_of(value, key)
+        except UnusableJson:
+            continue
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{_plain(name)}" if folder else _plain(name)
+
+
+def _plain(name: str) -> str:
+    """Without what leads nowhere: `./a//b` is `a/b`; Windows' separators are as those of others."""
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))

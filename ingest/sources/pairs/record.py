@@ -1,0 +1,135 @@
+"""What an object of JSON, or a row of a table, says of a pair: captions, a conversation, pictures, metadata."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from robot_foundry.ingest.sources.json_values import UnusableJson, plain, type_of, unicode_text
+from robot_foundry.ingest.sources.pairs import conversations
+from robot_foundry.ingest.sources.pairs.asked import Asked
+from robot_foundry.ingest.sources.pairs.raw import RawPair, RawPicture
+from robot_foundry.ingest.sources.unusable import Unusable
+from robot_foundry.runtime.errors import nearest
+from robot_foundry.shards.pairs.pair import MOST_PICTURES, PLACE, Turn
+
+# What tools write: img2dataset and COCO `caption`, Hugging Face `text`, DataComp `re_caption` and `syn_text`.
+PLAIN_CAPTIONS = ("caption", "captions", "text", "texts", "txt", "alt_text", "syn_text")
+CAPTION = re.compile(rf"{'|'.join(PLAIN_CAPTIONS)}|.*captions?(_?[0-9]+)?", re.IGNORECASE)
+IMAGE_KEYS = (
+    "image", "images", "file_name", "file_names", "image_path", "image_paths", "img_path", "filepath",
+    "filename", "img", "jpg", "png", "webp",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is said of a pair, beside its pictures' bytes.
+
+    `pictures` are values under `image_key`, each of which names or holds a picture. `silent` are sentences on
+    captions that say nothing.
+    """
+
+    captions: Mapping[str, str]
+    turns: tuple[Turn, ...]
+    metadata: Mapping[str, Any]
+    pictures: tuple[Any, ...] = ()
+    image_key: str = ""
+    silent: tuple[str, ...] = ()
+
+
+def record_of(values: Mapping[str, Any], content: Asked, *, has_images: bool) -> Record:
+    """The record of an object; where `has_images`, one of its keys may name pictures. UnusableJson if none."""
+    captions: dict[str, str] = {}
+    turns: tuple[Turn, ...] = ()
+    metadata: dict[str, Any] = {}
+    silent: list[str] = []
+    image_key, pictures = pictures_of(values, content) if has_images else ("", ())
+    for name, value in values.items():
+        if name == image_key:
+            continue
+        if _is_conversation(name, value):
+            turns = (*turns, *conversations.turns_of(value, name))
+        elif _is_caption(name, value, content):
+            said = _captions(name, value)
+            captions.update(said)
+            if not said:
+                silent.append(f"its '{name}' is {'null' if value is None else 'empty'}")
+        else:
+            metadata[unicode_text(name, name)] = plain(value, name)
+    return Record(captions, turns, metadata, pictures, image_key, tuple(silent))
+
+
+def pictures_of(values: Mapping[str, Any], content: Asked) -> tuple[str, tuple[Any, ...]]:
+    """The first of the keys of pictures that the object has with a value, and what stands there for each.
+
+    No key, and none, where it has none.
+    """
+    keys = IMAGE_KEYS if content.image_keys is None else content.image_keys
+    key = next((name for name in keys if values.get(name) is not None), "")
+    value = values.get(key, ())
+    return key, tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def pair_of(place: str, record: Record, pictures: Sequence[RawPicture], content: Asked) -> RawPair | Unusable:
+    """The pair, if there is something to learn from it."""
+    try:
+        if not record.captions and not record.turns:
+            raise UnusableJson(
+                " and ".join(record.silent) or _nothing_said(tuple(record.metadata), content.captions)
+            )
+        if not record.turns and not pictures:
+            raise UnusableJson(f"it has a caption and no picture{_keys(tuple(record.metadata))}")
+        if len(pictures) > MOST_PICTURES:
+            raise UnusableJson(f"it has more than {MOST_PICTURES} pictures")
+        for name, text in record.captions.items():
+            if PLACE in text:
+                raise UnusableJson(f"its '{name}' holds {PLACE}, which stands for a picture in turns alone")
+        turns = conversations.placed(record.turns, len(pictures)) if record.turns else ()
+    except UnusableJson as error:
+        return Unusable(place, str(error))
+    return RawPair(place, tuple(pictures), record.captions, turns, record.metadata)
+
+
+def _is_conversation(name: str, value: Any) -> bool:
+    return name in conversations.KEYS or (name == conversations.ROUNDS and conversations.is_rounds(value))
+
+
+def _is_caption(name: str, value: Any, content: Asked) -> bool:
+    """By what the spec names, else by the name; of names that only end so, texts alone are captions."""
+    if content.captions is not None:
+        return name in content.captions
+    if name.lower() in PLAIN_CAPTIONS:
+        return True
+    is_text = isinstance(value, str) or (isinstance(value, list) and all(isinstance(i, str) for i in value))
+    return is_text and CAPTION.fullmatch(name) is not None
+
+
+def _captions(name: str, value: Any) -> dict[str, str]:
+    """Of a list each text is a caption: name, name_2, name_3 …; null is none."""
+    if value is None:
+        return {}
+    texts = value if isinstance(value, list | tuple) else [value]
+    found: dict[str, str] = {}
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise UnusableJson(f"its '{name}' is {type_of(text)}, expected text")
+        if text.strip():
+            found[name if number == 1 else f"{name}_{number}"] = unicode_text(text, name)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _nothing_said(names: tuple[str, ...], asked: tuple[str, ...] | None) -> str:
+    known = _keys(names)
+    if asked is None:
+        return f"it has neither a caption nor a conversation{known}"
+    close = next((text for text in (nearest(name, names) for name in asked) if text), "")
+    return f"it has none of the captions {', '.join(asked)}{close}{known}"
+
+
+def _keys(names: tuple[str, ...]) -> str:
+    return f" (keys: {', '.join(sorted(names))})" if names else ""

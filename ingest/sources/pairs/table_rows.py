@@ -1,0 +1,187 @@
+"""Rows of a table in a file of text, each with where it lies: JSON lines, elements of a JSON array, rows of CSV.
+
+Lines of JSON lines are numbered from 1, rows of CSV from 1 behind the header, elements of an array from 0.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.json_array import elements, elements_within
+from robot_foundry.ingest.sources.json_values import BOM, UnusableJson, json_object, unicode_text
+from robot_foundry.ingest.sources.pairs.asked import CSV, JSON, JSON_LINES, TSV
+from robot_foundry.ingest.sources.pairs.forms import Form
+from robot_foundry.ingest.sources.streams import blocks_of, decompressed
+
+TABLES = (JSON, JSON_LINES, CSV, TSV)
+# Of one row, pictures apart.
+MOST_ROW_BYTES = 16 << 20
+_DELIMITERS = {CSV: ",", TSV: "\t"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row in bytes from `start` to `end` (exclusive) of the decompressed table, with what it says or why not."""
+
+    number: int
+    start: int
+    end: int
+    values: dict[str, Any] | UnusableJson
+
+
+def rows_of(path: Path, form: Form) -> Iterator[Row]:
+    """All rows of a table. Refused, at any row, where it is none; `Broken` where its compression breaks off."""
+    with path.open("rb") as file:
+        blocks = decompressed(blocks_of(file), form.compression)
+        if form.container == JSON:
+            for number, (start, data) in enumerate(elements(blocks, MOST_ROW_BYTES)):
+                yield Row(number, start, start + len(data), _object(data))
+        elif form.container == JSON_LINES:
+            yield from _json_rows(_lines(blocks, 0), 1)
+        else:
+            lines = _Lines(_lines(blocks, 0))
+            yield from _csv_rows(lines, _header(lines, form), form, 1)
+
+
+def rows_within(path: Path, form: Form, start: int, end: int, number: int) -> Iterator[Row]:
+    """The rows in a range of bytes of a plain table, of which the first has the `number`."""
+    with path.open("rb") as file:
+        header = _header(_Lines(_lines(blocks_of(file), 0)), form) if form.container in _DELIMITERS else []
+        file.seek(start)
+        blocks = _limited(blocks_of(file), end - start)
+        if form.container == JSON:
+            for element, data in enumerate(elements_within(blocks, MOST_ROW_BYTES), number):
+                yield Row(element, start, end, _object(data))
+        elif form.container == JSON_LINES:
+            yield from _json_rows(_lines(blocks, start), number)
+        else:
+            yield from _csv_rows(_Lines(_lines(blocks, start)), header, form, number)
+
+
+def _object(data: bytes) -> dict[str, Any] | UnusableJson:
+    try:
+        return json_object(data)
+    except UnusableJson as error:
+        return error
+
+
+def _json_rows(lines: Iterator[tuple[int, int, bytes | None]], number: int) -> Iterator[Row]:
+    """Blank lines are no rows, and count as lines."""
+    for line, (start, end, data) in enumerate(lines, number):
+        if data is None:
+            yield Row(line, start, end, UnusableJson(f"it has more than {MOST_ROW_BYTES} bytes"))
+        elif data.removeprefix(BOM).strip():
+            yield Row(line, start, end, _object(data))
+
+
+def _lines(blocks: Iterator[bytes], at: int) -> Iterator[tuple[int, int, bytes | None]]:
+    """Lines with their ends: where each starts and ends, and what it is; None for more than a row may have."""
+    parts: list[bytes] = []
+    start = end = at
+    for block in blocks:
+        for piece in block.splitlines(keepends=True) if b"\r" not in block else _split(block):
+            end += len(piece)
+            if end - start <= MOST_ROW_BYTES:
+                parts.append(piece)
+            if piece.endswith(b"\n"):
+                yield start, end, b"".join(parts) if end - start <= MOST_ROW_BYTES else None
+                parts, start = [], end
+    if end > start:
+        yield start, end, b"".join(parts) if end - start <= MOST_ROW_BYTES else None
+
+
+def _split(block: bytes) -> Iterator[bytes]:
+    """At line feeds alone, as `splitlines` also splits at carriage returns."""
+    *whole, last = block.split(b"\n")
+    yield from (line + b"\n" for line in whole)
+    if last:
+        yield last
+
+
+class _Lines:
+    """Lines as `csv.reader` asks for them; `start` and `end` are of those that it took since `begin`."""
+
+    def __init__(self, lines: Iterator[tuple[int, int, bytes | None]]) -> None:
+        self._lines = lines
+        self.start = self.end = 0
+        self._is_begun = False
+
+    def begin(self) -> None:
+        self._is_begun = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        start, self.end, data = next(self._lines)
+        if not self._is_begun:
+            self.start, self._is_begun = start, True
+        if data is None:
+            raise csv.Error(f"a line has more than {MOST_ROW_BYTES} bytes")
+        if start == 0:
+            data = data.removeprefix(BOM)
+        return data.decode("utf-8", "surrogateescape")
+
+
+def _header(lines: _Lines, form: Form) -> list[str]:
+    """Names of the columns. Refused where they are none."""
+    try:
+        names = next(_reader(lines, form), [])
+        for name in names:
+            unicode_text(name, name)
+    except (csv.Error, UnusableJson) as error:
+        raise Refused("its first row is no header of names of columns in UTF-8") from error
+    names = [name.strip() for name in names]
+    if not all(names) or len(set(names)) < len(names):
+        raise Refused(f"its header names a column twice or not at all ({', '.join(names)})")
+    return names
+
+
+def _csv_rows(lines: _Lines, header: list[str], form: Form, number: int) -> Iterator[Row]:
+    """Empty rows are none, and are not counted."""
+    reader = _reader(lines, form)
+    numbers = count(number)
+    while True:
+        lines.begin()
+        values: dict[str, Any] | UnusableJson
+        try:
+            cells = next(reader, None)
+            if cells is None:
+                return
+            if not cells:
+                continue
+            values = _cells(cells, header)
+        except csv.Error as error:
+            values = UnusableJson(f"its row is no CSV: {error}")
+        yield Row(next(numbers), lines.start, lines.end, values)
+
+
+def _reader(lines: _Lines, form: Form) -> Any:
+    return csv.reader(lines, delimiter=_DELIMITERS[form.container])
+
+
+def _cells(cells: list[str], header: list[str]) -> dict[str, Any] | UnusableJson:
+    """Empty cells are null."""
+    if len(cells) != len(header):
+        return UnusableJson(f"its row has {len(cells)} cells, and the header {len(header)}")
+    try:
+        for name, cell in zip(header, cells, strict=True):
+            if not cell.isascii():
+                cell.encode()
+    except UnicodeEncodeError:
+        return UnusableJson(f"its '{name}' is not UTF-8")
+    return {name: cell or None for name, cell in zip(header, cells, strict=True)}
+
+
+def _limited(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    for block in blocks:
+        yield block[:size]
+        size -= min(size, len(block))
+        if not size:
+            return
