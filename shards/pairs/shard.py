@@ -130,7 +130,7 @@ class StoredPair:
         _check(self)
         pair = self.pair
         pictures = [
-            {**asdict(picture), "hash": f"{number:016x}"}
+            {**vars(picture), "hash": f"{number:016x}"}
             for picture, number in zip(pair.pictures, self.hashes, strict=True)
         ]
         texts = {"captions": dict(pair.captions), "turns": _turns(pair), "metadata": dict(pair.metadata)}
