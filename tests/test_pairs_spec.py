@@ -62,7 +62,7 @@ def test_all_mistakes_are_told_at_once():
         "content.max_aspect: expected 1 (squares alone) or more, got 0.5",
         "content.min_side: expected a whole number from 1 to 65536, got 0",
         "content.quality: expected a whole number from 1 to 100, got 101",
-        "content.format: 'jsnl' is not one of tar, parquet, jsonl, json, csv, tsv, pictures, did you mean",
+        "content.format: 'jsnl' is not one of tar, parquet, jsonl, json, coco, csv, tsv, pictures",
         "content.resize: cannot be where tars are adopted",
         "mapping: is not a key here",
     ):
