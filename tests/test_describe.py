@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from robot_foundry.cli import foundry_train
@@ -17,9 +17,12 @@ from robot_foundry.cli.output import run
 from robot_foundry.trainer.memory import Activations, StateBytes, gpu_memory, state_bytes
 from robot_foundry.trainer.models import attention
 from robot_foundry.trainer.models.attention import CausalBias
-from robot_foundry.trainer.models.cost import token_cost
+from robot_foundry.trainer.models.cost import NUMBER_BYTES, token_cost
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.llm import LLM, LLMConfig, TextInputs
+from robot_foundry.trainer.models.picture_cost import picture_cost
+from robot_foundry.trainer.models.vit import ViT, ViTConfig
+from robot_foundry.trainer.models.vlm import VLM, VLMConfig
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import OptimConfig, Optimizers
 
@@ -30,6 +33,8 @@ VARIANTS = {
     "wide heads": replace(SMALL, head_width=32, kv_heads=2),
     "relu": replace(SMALL, mlp="relu"),
     "gelu": replace(SMALL, mlp="gelu"),
+    "gelu_tanh": replace(SMALL, mlp="gelu_tanh"),
+    "quick_gelu": replace(SMALL, mlp="quick_gelu"),
     "qwen 3": replace(SMALL, kv_heads=2, qk_norm=True),
 }
 ROWS, LENGTH = 2, 128
@@ -58,9 +63,8 @@ def fused(q: Tensor, k: Tensor, v: Tensor, bias: CausalBias) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.bias_B1SS.to(q.dtype))
 
 
-def kept(config: LLMConfig, is_bf16: bool) -> int:
+def kept(model: nn.Module, given: Any, is_bf16: bool) -> int:
     """Bytes that autograd keeps of a pass, without weights and their copies."""
-    model = LLM(config)
     weights = {parameter.shape for parameter in model.parameters()}
     found: dict[int, tuple[Tensor, int]] = {}
 
@@ -71,7 +75,7 @@ def kept(config: LLMConfig, is_bf16: bool) -> int:
 
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with hooks, torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
-        model(inputs())
+        model(given)
     return sum(number for _, number in found.values())
 
 
@@ -83,11 +87,56 @@ def test_activations_are_what_autograd_keeps_of_a_layer(
 ) -> None:
     monkeypatch.setattr(attention, "attend", fused)
     configs = [LLMConfig(replace(VARIANTS[variant], depth=depth)) for depth in (2, 3)]
-    shallow, deep = (kept(config, precision == "bf16") for config in configs)
+    shallow, deep = (kept(LLM(config), inputs(), precision == "bf16") for config in configs)
     less, more = (token_cost(config, LENGTH, precision).activation_bytes for config in configs)
     assert (deep - shallow) / (ROWS * LENGTH) == pytest.approx(more - less, rel=0.01)
     # What is outside of the layers: the loss adds what does not depend on the tokens, small here.
     assert shallow / (ROWS * LENGTH) == pytest.approx(less, rel=0.1)
+
+
+SMALL_VIT = ViTConfig(patch=4, width=64, depth=2, heads=4, mlp_hidden=160)
+TOWERS = {
+    "vit": SMALL_VIT,
+    "dinov2": replace(SMALL_VIT, class_token=True, registers=3, layer_scale=1.0),
+    "siglip": replace(SMALL_VIT, mlp="gelu_tanh"),
+    "clip": replace(SMALL_VIT, mlp="quick_gelu", class_token=True, pre_norm=True, final_norm=False),
+    "conv stem": replace(SMALL_VIT, mlp="relu", stem="conv", position="sincos"),
+}
+IMAGE = (32, 48)
+
+
+@pytest.mark.parametrize("variant", TOWERS)
+def test_flops_of_a_picture_are_those_that_pytorch_counts(variant: str) -> None:
+    config = VLMConfig(TOWERS[variant], 2, SMALL)
+    model = VLM(config, IMAGE)
+    pictures = torch.zeros(ROWS, 1, *IMAGE, 3, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
+        tokens = model.image_tokens(pictures)
+    cost = picture_cost(config, IMAGE, "fp32")
+    assert counter.get_total_flops() == pytest.approx(ROWS * cost.forward_flops)
+    assert tokens.shape[1] == cost.tokens
+    assert cost.training_flops == 3 * cost.forward_flops
+    frozen = picture_cost(config, IMAGE, "fp32", frozen=True)
+    projector = 2 * cost.tokens * 4 * 64 * SMALL.width
+    assert frozen.training_flops == cost.forward_flops + 2 * projector
+    assert frozen.activation_bytes == 4 * cost.tokens * 4 * 64
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("variant", TOWERS)
+def test_what_a_picture_needs_is_what_autograd_keeps_of_it(
+    variant: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "attend", lambda q, k, v, _: F.scaled_dot_product_attention(q, k, v))
+    pictures = torch.zeros(ROWS, *IMAGE, 3, dtype=torch.uint8)
+    towers = [replace(TOWERS[variant], depth=depth) for depth in (2, 3)]
+    shallow, deep = (kept(ViT(tower, IMAGE), pictures, precision == "bf16") for tower in towers)
+    less, more = (
+        picture_cost(VLMConfig(tower, 2, SMALL), IMAGE, precision).activation_bytes for tower in towers
+    )
+    assert (deep - shallow) / ROWS == pytest.approx(more - less, rel=0.01)
+    projector = NUMBER_BYTES[precision] * 96 * 64  # which reads what the tower gives
+    assert shallow / ROWS == pytest.approx(less - projector, rel=0.1)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -155,7 +204,26 @@ def test_describe_a_policy(capsys: Any) -> None:
     assert parameters["head"] == 815_104 and found["tokens"] is None
 
 
-@pytest.mark.parametrize("recipe", ["llm_tiny", "vla_tabletop"])
+def test_describe_a_vision_language_model(capsys: Any) -> None:
+    """Of rows that are full of pictures, at which memory is largest."""
+    model = ("model=vlm_1_3b", "data.rows={length: 1024, image: [256, 256]}", "run.precision=bf16")
+    free = described(capsys, "vlm_tiny", *model)
+    frozen = described(capsys, "vlm_tiny", *model, "optim.lr_scales={vision: 0}")
+    assert free["task"] == "vlm" and "rows of 16 pictures of 256 × 256 pixels" in free["assumed"]
+    assert free["parameters"]["total"] == 1_426_285_824
+    assert free["picture"]["tokens"] == 64
+    token, picture = (free[name] for name in ("tokens", "picture"))
+    row = 1024 * token["cost"]["activation_bytes"] + 16 * picture["activation_bytes"]
+    more_rows = free["memory"][0]["activations"] - free["memory"][1]["activations"]
+    assert more_rows == pytest.approx(8 * row)  # 16 rows on one GPU, 8 on two
+    assert frozen["picture"]["forward_flops"] == picture["forward_flops"]
+    assert frozen["picture"]["training_flops"] < 0.4 * picture["training_flops"]
+    assert frozen["picture"]["activation_bytes"] < 0.01 * picture["activation_bytes"]
+    assert free["state"]["weights"] == frozen["state"]["weights"]
+    assert free["state"]["gradients"] - frozen["state"]["gradients"] == 4 * free["parameters"]["vision"]
+
+
+@pytest.mark.parametrize("recipe", ["llm_tiny", "vla_tabletop", "vlm_tiny"])
 def test_the_text_tells_parameters_and_memory(recipe: str, capsys: Any) -> None:
     assert run(foundry_train.group, foundry_train.PROGRAM, ["describe", recipe]) == 0
     out = capsys.readouterr().out

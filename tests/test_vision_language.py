@@ -11,18 +11,20 @@ from foundry_testing.picture_rows import PairOf, packed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers import Dinov2Config, Dinov2Model, SiglipVisionConfig, SiglipVisionModel
 
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.initial import allocated, initialise
 from robot_foundry.trainer.models.llm import LLM, LLMConfig, TextInputs
-from robot_foundry.trainer.models.presets import VISION_LANGUAGES
+from robot_foundry.trainer.models.presets import DECODERS, VISION_LANGUAGES, VITS
+from robot_foundry.trainer.models.sizes import vision_language_problems
 from robot_foundry.trainer.models.vision_language import (
     PictureRows,
     PicturesAndText,
     VisionLanguage,
     VisionLanguageConfig,
 )
-from robot_foundry.trainer.models.vit import ViTConfig
+from robot_foundry.trainer.models.vit import ViT, ViTConfig
 from robot_foundry.trainer.models.vlm import VLMConfig
 
 IMAGE = (8, 16)  # 2 × 4 patches, so 1 × 2 image tokens
@@ -45,6 +47,36 @@ def made(config: VisionLanguageConfig = SMALL, seed: int = 0) -> VisionLanguage:
 @pytest.fixture(scope="module")
 def model() -> VisionLanguage:
     return made()
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_sizes_of_the_presets_are_those_of_their_parts() -> None:
+    """The towers' counts are those of transformers' own; all presets make 64 tokens but the smallest."""
+    with torch.device("meta"):
+        so400m, s14 = ViT(VITS["vit_so400m"], (378, 378)), ViT(VITS["vit_s14"], (518, 518))
+        siglip = SiglipVisionModel(
+            SiglipVisionConfig(
+                hidden_size=1152, intermediate_size=4304, num_hidden_layers=27, num_attention_heads=16,
+                image_size=378, patch_size=14, vision_use_head=False,
+            )
+        )  # fmt: skip
+        dinov2 = Dinov2Model(Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518))
+        assert count(so400m) == count(siglip) == 412_987_248
+        # Its token for masked patches, and the class token's position, which is added to that token here.
+        assert count(s14) == count(dinov2) - 2 * 384 == 22_055_808
+        sizes = {"vlm_1_7b": 224, "vlm_1_3b": 256, "vlm_200m": 256, "vlm_160m": 224}
+        assert {*sizes, "vlm_tiny"} == {*VISION_LANGUAGES}
+        for name, pixels in sizes.items():
+            config, image = VISION_LANGUAGES[name], (pixels, pixels)
+            assert not list(vision_language_problems(config, image))
+            assert config.backbone.tokens_of(image) == 64
+            parts = VisionLanguage(config, image).backbone
+            assert count(parts.projector) == 4 * config.backbone.vision.width * config.backbone.decoder.width
+        smollm2 = count(LLM(LLMConfig(DECODERS["smollm2_135m"])))
+        assert smollm2 == 134_515_008  # as its publisher's own model has
 
 
 def loss_and_gradients(model: VisionLanguage, inputs: PictureRows) -> list[Tensor]:

@@ -15,6 +15,7 @@ from robot_foundry.cli.train.common import split_arguments
 from robot_foundry.runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from robot_foundry.trainer.models.picture_cost import PictureCost
     from robot_foundry.trainer.tasks.cost import RunCost, Tokens
 
 TASKS = ("llm", "vlm", "vla")  # the folders of trainer.tasks that say what a run costs
@@ -67,14 +68,16 @@ def _text(cost: RunCost, gpu_bytes: int) -> str:
         parts.append(f"for {cost.assumed}")
     parts.append(table(("part", "parameters"), [(name, f"{n:,}") for name, n in cost.parameters.items()]))
     if cost.tokens is not None:
-        parts.append(_token_text(cost.tokens))
+        parts.append(_token_text(cost.tokens, cost.picture))
+    if cost.picture is not None:
+        parts.append(_picture_text(cost.picture))
     state = [(name, size(number)) for name, number in asdict(cost.state).items() if name != "unit"]
     parts.append(table(("of all parameters", "memory"), state))
     parts.append(_memory_text(cost, gpu_bytes))
     return "\n\n".join(parts)
 
 
-def _token_text(tokens: Tokens) -> str:
+def _token_text(tokens: Tokens, picture: PictureCost | None) -> str:
     cost = tokens.cost
     rows = [
         ("FLOPs forward", f"{cost.forward_flops:.3g}"),
@@ -83,8 +86,20 @@ def _token_text(tokens: Tokens) -> str:
         ("kept while generating", size(cost.cache_bytes)),
     ]
     flops = tokens.in_run * cost.training_flops
+    if picture is not None:
+        flops += tokens.in_run // picture.tokens * picture.training_flops
     run = f"{tokens.in_run:,} tokens in the run: {flops:.3g} FLOPs"
     return f"{table((f'a token in rows of {tokens.length:,}', ''), rows)}\n\n{run}"
+
+
+def _picture_text(cost: PictureCost) -> str:
+    rows = [
+        ("tokens", str(cost.tokens)),
+        ("FLOPs forward", f"{cost.forward_flops:.3g}"),
+        ("FLOPs of training", f"{cost.training_flops:.3g}"),
+        ("kept for the backward pass", size(round(cost.activation_bytes))),
+    ]
+    return table(("a picture, before its tokens reach the decoder", ""), rows)
 
 
 def _memory_text(cost: RunCost, gpu_bytes: int) -> str:

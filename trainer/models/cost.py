@@ -28,7 +28,7 @@ from robot_foundry.trainer.models.llm import LLMConfig
 
 NUMBER_BYTES = {"fp32": 4, "bf16": 2}
 BACKWARD = 2  # times the forward pass
-_KEPT = {"swiglu": 4, "gelu": 2, "relu": 1, "gelu_tanh": 2, "quick_gelu": 3}  # hidden layers of an MLP
+KEPT = {"swiglu": 4, "gelu": 2, "relu": 1, "gelu_tanh": 2, "quick_gelu": 3}  # hidden layers of an MLP
 
 
 @dataclass(frozen=True)
@@ -86,4 +86,4 @@ def _layer_bytes(decoder: DecoderConfig, size: int) -> int:
     attention = 4 * size * queries + 4 * heads
     if decoder.qk_norm:
         attention += 8 * (queries + keys) + 4 * (heads + decoder.kv_heads) + size * queries
-    return norms + inputs + attention + _KEPT[decoder.mlp] * size * hidden
+    return norms + inputs + attention + KEPT[decoder.mlp] * size * hidden

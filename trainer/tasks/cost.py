@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from robot_foundry.trainer.memory import GpuMemory, StateBytes
 from robot_foundry.trainer.models.cost import TokenCost
+from robot_foundry.trainer.models.picture_cost import PictureCost
 
 
 @dataclass(frozen=True)
@@ -31,3 +32,4 @@ class RunCost:
     tokens: Tokens | None
     state: StateBytes
     memory: tuple[GpuMemory, ...]
+    picture: PictureCost | None = None  # where rows have pictures

@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import torch
 
-from robot_foundry.trainer.memory import gpu_memory, state_bytes
+from robot_foundry.trainer.memory import Activations, gpu_memory, state_bytes
+from robot_foundry.trainer.models.cost import loss_bytes, token_cost
+from robot_foundry.trainer.models.llm import LLMConfig
+from robot_foundry.trainer.models.picture_cost import picture_cost
 from robot_foundry.trainer.models.vision_language import VisionLanguage
-from robot_foundry.trainer.tasks.cost import RunCost
+from robot_foundry.trainer.optim.optimizers import freeze
+from robot_foundry.trainer.tasks.cost import RunCost, Tokens
 from robot_foundry.trainer.tasks.vlm.config import VLMTaskConfig
 from robot_foundry.trainer.tasks.vlm.dry_run import count_parameters
 
 
 def run_cost(config: VLMTaskConfig, gpu_bytes: int) -> RunCost:
-    """With the model that the recipe says: weights that a run starts from may be of another."""
-    run, image = config.run, config.data.rows.image
+    """With the model that the recipe says: weights that a run starts from may be of another.
+
+    The most that rows can take: they are full of pictures, of which there are no more than that.
+    """
+    run, image, length = config.run, config.data.rows.image, config.data.rows.length
     with torch.device("meta"):
         model = VisionLanguage(config.model, image)
+    freeze(model, config.optim)
+    frozen = not any(parameter.requires_grad for parameter in model.backbone.vision.parameters())
+    decoder = LLMConfig(config.model.backbone.decoder, config.model.tied)
+    token = token_cost(decoder, length, run.precision)
+    picture = picture_cost(config.model.backbone, image, run.precision, frozen)
+    pictures = length // picture.tokens
+    row = length * token.activation_bytes + pictures * picture.activation_bytes
     state = state_bytes(model, config.optim, run.precision)
-    image_tokens = config.model.backbone.tokens_of(image)
+    memory = gpu_memory(
+        state, Activations(row, loss_bytes(decoder)), config.global_batch, run.accumulate, gpu_bytes
+    )
     return RunCost(
         name=config.name,
-        assumed=f"pictures of {image[0]} × {image[1]} pixels, which become {image_tokens} tokens each",
+        assumed=f"rows of {pictures} pictures of {image[0]} × {image[1]} pixels, the most that fit",
         global_batch=config.global_batch,
         accumulate=run.accumulate,
         precision=run.precision,
         parameters=count_parameters(model),
-        tokens=None,
+        tokens=Tokens(length, token, config.num_steps * config.global_batch * length),
         state=state,
-        memory=tuple(gpu_memory(state, None, config.global_batch, run.accumulate, gpu_bytes)),
+        memory=tuple(memory),
+        picture=picture,
     )
