@@ -32,8 +32,8 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
 
 
 def bootstrap_mean(
-    sum_n: NDArray[np.float64],
-    weight_n: NDArray[np.float64],
+    sum_n: NDArray[np.floating],
+    weight_n: NDArray[np.floating | np.integer],
     *,
     seed: int,
     resamples: int = 2000,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.mixtures import pins
 from robot_foundry.trainer.tasks.vlm.answering import answers
 from robot_foundry.trainer.tasks.vlm.dry_run import planned
-from robot_foundry.trainer.tasks.vlm.inputs import picture_rows, until
+from robot_foundry.trainer.tasks.vlm.inputs import contrasted, picture_rows, until
 from robot_foundry.trainer.tasks.vlm.recipe import from_resolved, read_recipe
 from robot_foundry.trainer.tasks.vlm.resolving import resolve_vlm
 from robot_foundry.trainer.tasks.vlm.trained import load_trained
@@ -81,8 +82,8 @@ def averages(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_packaged_recipes_need_only_data_and_are_written_as_they_are() -> None:
-    recipes = [path.stem for path in PACKAGED.glob("vlm_*.yaml")]
-    assert "vlm_tiny" in recipes
+    recipes = [path.stem for path in PACKAGED.glob("*.yaml") if path.stem.startswith(("vlm_", "siglip_"))]
+    assert {"vlm_tiny", "siglip_tiny"} <= set(recipes)
     for recipe in recipes:
         config = read_recipe(recipe, [MIX])
         assert config.name == recipe and config.num_steps > 1
@@ -226,6 +227,41 @@ def test_it_learns_what_pictures_show(coloured_run: Any) -> None:
     assert said == [
         one for i in range(0, 12, 5) for one in answers(trained, asked[i : i + 5], tokens=8, batch=2)
     ]
+
+
+def test_texts_learn_which_picture_is_theirs(store: Store, tmp_path: Path) -> None:
+    """Of the pairs that have both: those without a picture are not counted, which the model is held to."""
+    settings = ("model.objective=contrastive", "run.steps=30", "run.accumulate=2", "optim.lr=1e-2")
+    outcome = run(store, tmp_path, *settings, TEXT, "run.save_every=30")
+    losses = [record["loss/contrastive"] for record in records(tmp_path) if "loss" in record]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert outcome.figures.keys() == {"bits_per_byte"}
+    task = resolve_vlm(tiny(store, tmp_path, *settings))
+    batch = _batches(task, 1)[0]
+    pictured = {
+        (r, batch.segment_BS[r, s]) for r, s in zip(batch.image_row_N, batch.image_start_N, strict=True)
+    }
+    told_apart = contrasted(batch, task.settings.image_tokens)
+    assert told_apart.counts == {"contrastive": len(pictured)} and len(pictured) < batch.sizes["pairs"]
+    halves = [told_apart.rows(slice(i, i + 4)).counts["contrastive"] for i in (0, 4)]
+    assert sum(halves) == len(pictured) and contrasted(batch, 4, k=0).counts == {"contrastive": 0}
+
+
+def test_a_damaged_picture_is_replaced_and_told(store: Store, tmp_path: Path) -> None:
+    """Its row by another of its dataset, in each epoch, and once in words."""
+    damaged = make_store(tmp_path / "store")
+    shard, _ = sorted((Path(damaged.url) / "shards" / "things").glob("*.tar"))
+    with tarfile.open(shard) as tar:
+        member = next(m for m in tar.getmembers() if m.name.endswith(".jpg"))
+    with shard.open("r+b") as file:
+        file.seek(member.offset_data + member.size // 2)
+        file.write(b"\x00\xff" * 8)
+    with pytest.warns(UserWarning, match=member.name):
+        outcome = run(damaged, tmp_path / "run", TEXT, "run.steps=8", "run.max_substituted=1")
+    assert outcome.substituted["train"] > 0
+    lineage = checkpoint.read_json(outcome.checkpoint, "lineage.json")
+    assert [entry["member"] for entry in lineage["damaged"]] == [member.name]
+    assert outcome.weights != run(store, tmp_path / "whole", TEXT, "run.steps=8").weights
 
 
 def test_what_cannot_be_asked_is_a_mistake(coloured_run: Any) -> None:

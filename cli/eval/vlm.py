@@ -1,4 +1,4 @@
-"""foundry-eval vlm RUN MIX: what a vision-language model answers about pictures that it sees or does not see."""
+"""foundry-eval vlm RUN MIX: what a vision-language model answers about pictures, seen and unseen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--split", type=click.Choice(["val", "train", "all"]), default="val", show_default=True,
     help="Which pairs: val is what is held out of a tenth; all, of a dataset that was never trained on.",
 )  # fmt: skip
-@click.option("--where", metavar="SQL", help="Only pairs of which this is so, such as \"kind = 'side'\".")
+@click.option("--where", metavar="SQL", help="Only pairs of which this is so, such as min_side >= 64.")
 @click.option("--pairs", type=click.IntRange(1), help="So many pairs by lot.  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the lot, and of who is shown whose.")
 @device_option
@@ -50,7 +50,7 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Ask the model of RUN the questions of MIX: with pictures, with blank ones, and with those of other pairs.
+    """Ask the model of RUN the questions of MIX, with pictures, with blank ones and with those of others.
 
     RUN is a run's folder, a checkpoint or a pointer file; MIX a dataset or a mixture of pairs, of which each
     selected pair is asked about once. Pairs with captions alone have a loss and no questions. The same model,

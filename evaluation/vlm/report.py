@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def save(card: Scorecard, about: Mapping[str, Any], out: Path) -> dict[str, Any]
     return report
 
 
-def kind_rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
+def kind_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """A row for each kind of question, under HEADERS: right answers, and what controls and guessing give.
 
     The gain is over blank pictures, in points of a hundred.
@@ -47,7 +47,7 @@ def kind_rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
     return rows
 
 
-def number_rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
+def number_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """As `kind_rows`, under NEAR_HEADERS, of the kinds whose answers are numbers: how many are near."""
     rows = []
     for kind, scores in report["kinds"].items():

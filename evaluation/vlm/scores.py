@@ -17,7 +17,8 @@ from typing import Any
 from robot_foundry.evaluation.intervals import clopper_pearson
 
 NEAR = 1
-_NUMBERS = re.compile(r"[+-]?\d{1,15}(?:(?:\s*,\s*|\s+)[+-]?\d{1,15})*")
+_NUMBER = r"[+-]?[0-9]{1,15}"
+_NUMBERS = re.compile(rf"{_NUMBER}(?:(?:\s*,\s*|\s+){_NUMBER})*")
 
 
 def plain(text: str) -> str:
@@ -28,7 +29,7 @@ def plain(text: str) -> str:
 def numbers_in(text: str) -> tuple[int, ...] | None:
     """The whole numbers that the text is, None if it is anything else."""
     text = text.strip()
-    return tuple(map(int, re.findall(r"[+-]?\d+", text))) if _NUMBERS.fullmatch(text) else None
+    return tuple(map(int, re.findall(_NUMBER, text))) if _NUMBERS.fullmatch(text) else None
 
 
 def how_many_numbers(truths: Sequence[str]) -> int:

@@ -134,13 +134,12 @@ class ViT(nn.Module):
         self.norm = norm(config.width) if config.final_norm else nn.Identity()
 
     def initial(self) -> dict[str, Distribution]:
-        scales = {
-            f"blocks.{block}.{name}_scale": Constant(self._layer_scale)
-            for block in range(len(self.blocks) if self._layer_scale is not None else 0)
-            for name in ("attention", "mlp")
-        }
-        learned = dict.fromkeys(("position", "before_embedding"), Normal(0.02))
-        return {**learned, **scales, **residual_outputs(self, len(self.blocks))}
+        rules: dict[str, Distribution] = dict.fromkeys(("position", "before_embedding"), Normal(0.02))
+        if self._layer_scale is not None:
+            factor = Constant(self._layer_scale)
+            names = [f"{part}_scale" for part in ("attention", "mlp")]
+            rules |= {f"blocks.{n}.{name}": factor for n in range(len(self.blocks)) for name in names}
+        return rules | residual_outputs(self, len(self.blocks))
 
     def forward(self, image_NHWC: Tensor) -> Tensor:
         """uint8 pictures [N, H, W, 3] to tokens [N, P, D]."""

@@ -60,7 +60,7 @@ def moved(model: torch.nn.Module, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
 
 
 def pictures(height: int, width: int, number: int = 2) -> NDArray[np.uint8]:
