@@ -39,6 +39,7 @@ from robot_foundry.ingest.scan import (
     read_files,
     shared_files,
     source_files,
+    unnamed_warning,
     with_texts,
 )
 from robot_foundry.ingest.shard_writer import ShardTask, write_batch, write_shards
@@ -249,7 +250,7 @@ def _commit(job: _Job, build_id: str, listing: Listing, shards: Sequence[Shard])
         shards_reused=reused,
         warnings=(
             *report.warnings,
-            *_source_warnings(job, made.manifest),
+            *_source_warnings(job, made.manifest, listing),
             *copies_warning(_content(shards), job.holds.groups),
         ),
     )
@@ -373,11 +374,13 @@ def _provenance(job: _Job) -> dict[str, Any]:
     return provenance if created is None else {**provenance, "created": created}
 
 
-def _source_warnings(job: _Job, manifest: Manifest) -> list[str]:
+def _source_warnings(job: _Job, manifest: Manifest, listing: Listing) -> list[str]:
     warnings = [] if manifest.schema is None else job.kind.advice(manifest.schema)
     paths = [entry.status.path for entry in job.files.files]
     warnings += layout(job.spec.layout).missing(job.files.root, paths)
     warnings += _links(job.files)
+    if job.options.limit is None:
+        warnings += unnamed_warning(job.files, listing.units)
     num_ignored = job.files.num_ignored
     if num_ignored:
         count = "1 file" if num_ignored == 1 else f"{num_ignored} files"

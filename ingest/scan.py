@@ -208,6 +208,18 @@ def list_units(
     )
 
 
+def unnamed_warning(source: SourceFiles, units: Sequence[Unit]) -> list[str]:
+    """A sentence on files that would be read together with others, but that no unit of those names."""
+    listed = {unit.file.path for unit in units}
+    beside = {file.path for entry in source.files if entry.status.path in listed for file in entry.companions}
+    unnamed = sorted(beside.difference(file.path for unit in units for file in unit.file.companions))
+    if not unnamed:
+        return []
+    count = "1 file" if len(unnamed) == 1 else f"{len(unnamed)} files"
+    more = ", …" if len(unnamed) > MOST_NAMED else ""
+    return [f"passed over {count} that nothing names: {', '.join(unnamed[:MOST_NAMED])}{more}"]
+
+
 def first_units(
     source: SourceFiles, spec: SourceSpec, fingerprints: Fingerprints, limit: int
 ) -> tuple[list[SourceFile], Listing]:

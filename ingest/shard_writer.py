@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 
 from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.store import Store
@@ -17,6 +18,7 @@ from robot_foundry.ingest.adoption import adopt
 from robot_foundry.ingest.kind import IngestKind, Shard, UnitTars, kind_of
 from robot_foundry.ingest.plan import PlannedShard
 from robot_foundry.ingest.sources import Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.base import copied_into
 from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.ingest.spool import Spool
 from robot_foundry.ingest.survey import LackingTar, cache_survey, cached_survey, survey
@@ -78,12 +80,16 @@ def write_batch(tasks: Sequence[ShardTask]) -> list[tuple[PlannedShard, Shard]]:
 
 
 class _AtHand:
-    """Keeps the file of the last unit on this machine while units of the same file follow."""
+    """Keeps the file of the last unit on this machine while units of the same file follow.
+
+    Of its companions, which each unit may have others of, those stay that the next unit has as well.
+    """
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._file: SourceFile | None = None
         self._local: SourceFile | None = None
+        self._beside: dict[SourceFile, SourceFile] = {}
 
     def __enter__(self) -> _AtHand:
         return self
@@ -95,10 +101,21 @@ class _AtHand:
         """The unit in a local file."""
         if not unit.file.is_remote:
             return unit
-        if self._file != unit.file or self._local is None:
+        file = replace(unit.file, companions=())
+        if self._file != file or self._local is None:
             self._stack.close()
-            self._file, self._local = unit.file, self._stack.enter_context(unit.file.at_hand())
-        return replace(unit, file=self._local)
+            self._file, self._local = file, self._stack.enter_context(file.at_hand())
+            self._beside = {}
+        companions = self._companions(unit.file.companions, Path(self._local.root))
+        return replace(unit, file=replace(self._local, companions=companions))
+
+    def _companions(self, wanted: Sequence[SourceFile], folder: Path) -> tuple[SourceFile, ...]:
+        for file in self._beside.keys() - set(wanted):
+            del self._beside[file]
+            (folder / file.path).unlink()
+        lacking = [file for file in wanted if file not in self._beside]
+        self._beside.update(zip(lacking, copied_into(folder, lacking), strict=True))
+        return tuple(self._beside[file] for file in wanted)
 
 
 def _filled(task: ShardTask, at_hand: _AtHand, spare: list[BytesIO]) -> Callable[[], Shard]:

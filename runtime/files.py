@@ -31,7 +31,7 @@ NO_STAMP = ""
 STAMPS = ("ETag", "md5Hash", "generation", "LastModified", "mtime", "created")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileStatus:
     """`stamp` changes when the content does: the ETag or MD5 of an object, mtime in ns of a local file.
 

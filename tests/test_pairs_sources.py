@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from foundry_testing.pair_ingests import ingest
 from foundry_testing.pair_sources import (
     OF_ALL,
     OF_CAPTIONS,
@@ -249,7 +250,8 @@ def test_pictures_have_texts_of_their_own_name_beside_them(tmp_path: Path) -> No
     for name, text in (("a.v2", "first"), ("b", "second"), ("c", None)):
         (tmp_path / "cats" / f"{name}.JPG").write_bytes(JPG.data)
         if text is not None:
-            (tmp_path / "cats" / f"{name}.txt").write_text(text)
+            ending = "TXT" if name == "b" else "txt"
+            (tmp_path / "cats" / f"{name}.{ending}").write_text(text)
     found = found_in(tmp_path)
     assert [(pair.id, pair.captions) for pair in found if isinstance(pair, RawPair)] == [
         ("cats/a.v2.JPG", {"caption": "first"}),
@@ -291,3 +293,17 @@ def test_json_lines_with_an_odd_line_lose_that_line_alone(tmp_path: Path) -> Non
         ("4", "it has the key 'caption' twice"),
         ("5", "it is not JSON: Expecting property name enclosed in double quotes"),
     ]
+
+
+def test_pictures_that_no_table_names_are_told(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    write_json(tmp_path / "source", captioned(3))
+    for number in range(5):
+        (tmp_path / "source" / "pictures" / f"unnamed{number}.jpg").write_bytes(JPG.data)
+    report = ingest(tmp_path / "source", tmp_path / "store")
+    assert report.written == 3
+    assert any(
+        warning == "passed over 5 files that nothing names: "
+        "pictures/unnamed0.jpg, pictures/unnamed1.jpg, pictures/unnamed2.jpg, …"
+        for warning in report.warnings
+    )

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import tarfile
+from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from foundry_testing.pair_sources import found_in, listed_in, reasons_of, taken_from
-from foundry_testing.pairs import encoded, random_picture
+from foundry_testing.pair_sources import OF_CAPTIONS, found_in, listed_in, reasons_of, taken_from
+from foundry_testing.pairs import TestPair, encoded, random_picture
 from foundry_testing.text_sources import tar_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
 from robot_foundry.ingest.pairs.spec import PairsContent
-from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.base import Refused, Unit
 from robot_foundry.ingest.sources.json_array import elements, elements_within
+from robot_foundry.ingest.sources.pairs.pairs import pairs_of
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.ingest.sources.pairs.record import MOST_PICTURES
+from robot_foundry.ingest.sources.unusable import Broken, Unusable
 from robot_foundry.shards.pairs.pair import Turn
 
 JPG = encoded(random_picture(1), "jpg").data
@@ -161,8 +167,13 @@ def test_a_picture_that_is_too_large_costs_its_pair(tmp_path: Path) -> None:
             "its 'caption' holds <image>, which stands for a picture",
         ),
         ({"caption": "a\ud800"}, "its 'caption' holds a lone surrogate"),
+        ({"caption": ["a", "b"], "caption_2": "c"}, "it has two captions that are called 'caption_2'"),
+        (
+            {"texts": [{"user": "a", "assistant": "b"}], "messages": [{"role": "user", "content": "a"}]},
+            "it has a second conversation, 'messages'",
+        ),
         ({"title": "x"}, "it has neither a caption nor a conversation (keys: title)"),
-        ({"image": None, "caption": "x"}, "it has a caption and no picture (keys: image)"),
+        ({"image": None, "caption": "x"}, "it has a caption and no picture"),
         ({"image": "", "caption": "x"}, "its 'image' is empty"),
         ({"image": 7, "caption": "x"}, "its 'image' is a number, expected the name of a picture"),
         ({"image": "http://a.de/1.jpg", "caption": "x"}, "its picture is named by a URL"),
@@ -240,10 +251,6 @@ def test_cells_of_csv_hold_quotes_commas_and_ends_of_lines(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("a.json", b"[{}, {]", "element 1, at byte 5, is no whole JSON value"),
-        ("a.json", b"[{} {}]", "its JSON is damaged behind element 0, at byte 4"),
-        ("a.json", b"[{}", "its JSON is damaged behind element 0"),
-        ("a.json", b"[{}] x", "behind its JSON array are other bytes, from byte 5 on"),
         ("a.json", "[{}]".encode("utf-16"), "it is UTF-16"),
         ("a.csv", b"a,a\n1,2\n", "its header names a column twice or not at all (a, a)"),
         ("a.csv", b"\xff\xfea", "it is UTF-16"),
@@ -257,6 +264,30 @@ def test_a_file_that_cannot_be_read_is_refused_as_a_whole(
     (tmp_path / name).write_bytes(data)
     ((path, why),) = listed_in(tmp_path)[1]
     assert path == name and reason in why
+
+
+@pytest.mark.parametrize(
+    ("rest", "reason"),
+    [
+        (', {"image"]', "its element 2, at byte {at}, is no whole JSON value"),
+        (" {}]", "its JSON is damaged behind element 1, at byte {at}"),
+        ("", "its JSON is damaged behind element 1, at byte {at}"),
+        ("] x", "behind its JSON array are other bytes, from byte {at} on"),
+    ],
+)
+def test_an_array_that_is_damaged_loses_what_follows_alone(rest: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(JPG)
+    whole = json.dumps([{"image": "1.jpg", "caption": "fine"}] * 2)[:-1]
+    data = (whole + rest).encode()
+    at = len(data) if not rest else len(whole) + len(rest) - len(rest.lstrip(",] "))
+    told = f"{reason.format(at=at)}, and this and what follows is lost"
+    (tmp_path / "a.json").write_bytes(data)
+    units, refused = listed_in(tmp_path)
+    assert refused == [("a.json#2", told)]
+    assert [ids_of(list(pairs_of(unit, PairsContent()))) for unit in units] == [["0", "1"]]
+    (tmp_path / "a.json").write_bytes(gzip.compress(data))
+    found = found_in(tmp_path)
+    assert ids_of(found) == ["0", "1"] and reasons_of(found) == [("2", told)]
 
 
 def test_columns_that_json_cannot_hold_are_refused_until_the_spec_chooses(tmp_path: Path) -> None:
@@ -307,6 +338,34 @@ def test_elements_of_an_array_are_found_in_any_blocks(values: list, size: int, i
 
 def test_an_element_without_an_end_is_refused_within_the_limit() -> None:
     blocks = iter([b"[", b'"', *[b"x" * 100] * 100])
-    with pytest.raises(Refused, match="element 0, at byte 1, has no end within 1000 bytes"):
+    with pytest.raises(Broken, match="element 0, at byte 1, has no end within 1000 bytes"):
         list(elements(blocks, 1000))
     assert sum(1 for _ in blocks) > 50
+
+
+@pytest.mark.parametrize("layout", OF_CAPTIONS)
+def test_damage_anywhere_is_refused_or_told(layout: str, tmp_path: Path) -> None:
+    """Bytes that are changed, added or cut off never stop the reading of other files."""
+    picture = encoded(random_picture(1, 8, 8), "jpg")
+    pairs = [
+        TestPair([picture], {"caption": f'a "thing",\nno. {n}'}, metadata={"n": f"{n}"}) for n in range(5)
+    ]
+    OF_CAPTIONS[layout](tmp_path, pairs)
+    table = min(path for path in tmp_path.rglob("*.*") if path.suffix != ".jpg")
+    whole, num_intact = table.read_bytes(), 0
+    rng = np.random.default_rng(len(whole))
+    for _ in range(25):
+        data = bytearray(whole)
+        start, size = (int(number) for number in rng.integers(0, (len(data), 12)))
+        data[start : start + size * int(rng.integers(2))] = rng.bytes(size)
+        table.write_bytes(data[:start] if rng.integers(3) == 0 else data)
+        units, refused = listed_in(tmp_path)
+        found = [each for unit in units for each in _until_refused(unit)]
+        num_intact += len(ids_of(found))
+        assert all(reason for _, reason in [*refused, *reasons_of(found)])
+    assert num_intact > 0
+
+
+def _until_refused(unit: Unit) -> Iterator[RawPair | Unusable]:
+    with suppress(Refused):
+        yield from pairs_of(unit, PairsContent())

@@ -17,6 +17,7 @@ from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.meters import read_metrics
+from robot_foundry.trainer.models.initial import initialise
 from robot_foundry.trainer.optim.optimizers import OptimConfig
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.run import run_task
@@ -214,6 +215,19 @@ def test_its_first_loss_is_that_of_its_first_weights(tmp_path: Path) -> None:
     x = 2 * generator("numbers", "train", 0).standard_normal((ROWS, WIDTH), dtype="float32")
     expected = ((x @ weight[0] - x.sum(1)) ** 2).mean()
     assert read_metrics(tmp_path)[0]["loss/sum"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_gradient_is_that_of_losses_by_their_weights(tmp_path: Path) -> None:
+    weighted = task(tmp_path, 1)
+    run_task(replace(weighted, config=replace(weighted.config, sign_weight=3.0)), quiet=True)
+    model = initialise(Model(), 0)
+    numbers = generator("numbers", "train", 0).standard_normal((ROWS, WIDTH), dtype="float32")
+    (square, n), (entropy, m) = model(Numbers(2 * torch.from_numpy(numbers))).values()
+    (square / n + 3 * entropy / m).backward()
+    norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
+    record = read_metrics(tmp_path)[0]
+    assert record["grad_norm"] == pytest.approx(float(norm), rel=1e-5)
+    assert record["loss"] == pytest.approx(record["loss/sum"] + 3 * record["loss/sign"])
 
 
 def test_it_goes_on_with_the_bits_of_a_run_never_stopped(tmp_path: Path) -> None:

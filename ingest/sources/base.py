@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ STORE_CHECKSUM = "etag:"
 Texts = tuple[tuple[str, str], ...]
 # How the file begins that Git LFS puts in place of a large one.
 GIT_LFS = b"version https://git-lfs"
+# Of remote files, which may be many and small.
+COPIES_AT_ONCE = 8
 # In place of the fingerprint of a local file that was not read yet.
 UNKNOWN = ""
 
@@ -29,7 +32,7 @@ class Refused(FoundryError):
     """A unit of the source cannot be read; the message is the reason, in one sentence. The rest goes on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """A file of the source: `path` is '/'-separated and relative to `root`, a local folder or an fsspec URL.
 
@@ -80,7 +83,7 @@ class SourceFile:
         """The file itself if it is local, else a temporary local copy, whose `blake3` is of its content."""
         if self.is_remote:
             with TemporaryDirectory(prefix="robot-foundry-") as folder:
-                yield self._copied(Path(folder))
+                yield self.copied(Path(folder))
             return
         self.check_unchanged()
         try:
@@ -100,7 +103,8 @@ class SourceFile:
             if (status.size, status.stamp) != (file.size, file.stamp):
                 raise _changed(file, "changed")
 
-    def _copied(self, folder: Path) -> SourceFile:
+    def copied(self, folder: Path) -> SourceFile:
+        """A local copy of a remote file and its companions in the folder. FoundryError if one has changed."""
         blake3 = files.download(self.root, self.path, folder / self.path)
         self_only = replace(self, companions=())
         self_only.check_unchanged()
@@ -113,8 +117,14 @@ class SourceFile:
             size=copied.size,
             stamp=copied.stamp,
             blake3=blake3,
-            companions=tuple(companion._copied(folder) for companion in self.companions),
+            companions=copied_into(folder, self.companions),
         )
+
+
+def copied_into(folder: Path, remote: Sequence[SourceFile]) -> tuple[SourceFile, ...]:
+    """Local copies of remote files in their order; several are fetched at once."""
+    with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
+        return tuple(pool.map(lambda file: file.copied(folder), remote))
 
 
 def _changed(file: SourceFile, how: str) -> FoundryError:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.json_values import BOM
+from robot_foundry.ingest.sources.unusable import Broken
 
 LATIN = "latin-1"
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -22,7 +23,8 @@ _SCAN = json.JSONDecoder(strict=False, parse_int=str, parse_float=str).raw_decod
 def elements(blocks: Iterable[bytes], limit: int) -> Iterator[tuple[int, bytes]]:
     """The elements of the array that the blocks are, each behind its first byte's place in them.
 
-    Refused, at any element, where it is no whole array, or where an element has more than `limit` bytes.
+    Refused if it is no array. `Broken`, at any element, where the array is damaged or ends before its end, or
+    where an element has more than `limit` bytes.
     """
     text = _Text(iter(blocks), limit)
     text.skip(BOM.decode(LATIN))
@@ -33,14 +35,14 @@ def elements(blocks: Iterable[bytes], limit: int) -> Iterator[tuple[int, bytes]]
     while text.upcoming() != "]":
         if number:
             if text.upcoming() != ",":
-                raise Refused(f"its JSON is damaged behind element {number - 1}, at byte {text.at}")
+                raise Broken(f"its JSON is damaged behind element {number - 1}, at byte {text.at}")
             text.position += 1
             text.upcoming()
         yield text.at, text.element(number)
         number += 1
     text.position += 1
     if text.upcoming():
-        raise Refused(f"behind its JSON array are other bytes, from byte {text.at} on")
+        raise Broken(f"behind its JSON array are other bytes, from byte {text.at} on")
 
 
 def elements_within(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
@@ -88,12 +90,12 @@ class _Text:
         while (end := self._end()) is None:
             if self._num_held > self._limit:
                 at = f"element {number}, at byte {self.at}"
-                raise Refused(f"its {at}, has no end within {self._limit} bytes")
+                raise Broken(f"its {at}, has no end within {self._limit} bytes")
             wanted = 2 * self._num_held  # so that one over many blocks is not scanned once for each
             while self._more() and self._num_held < wanted:
                 pass
             if self._is_at_end and self._end() is None:
-                raise Refused(f"its element {number}, at byte {self.at}, is no whole JSON value")
+                raise Broken(f"its element {number}, at byte {self.at}, is no whole JSON value")
         data = self._held[self.position : end].encode(LATIN)
         self.position = end
         return data

@@ -32,11 +32,12 @@ class Form:
 
 def by_name(path: str) -> str | None:
     """The format that the ending of a name says; None where it says none, or the file is hidden."""
-    if any(part.startswith(".") and part not in (".", "..") for part in path.split("/")):
+    if path.startswith(".") or "/." in path:
         return None
-    name = path.rpartition("/")[2].lower()
-    ending = next((ending for ending in _COMPRESSED if name.endswith(ending)), "")
-    return _BY_SUFFIX.get(name.removesuffix(ending).rpartition(".")[2])
+    name = path.lower()
+    if name.endswith(_COMPRESSED):
+        name = name.rpartition(".")[0]
+    return _BY_SUFFIX.get(name.rpartition(".")[2])
 
 
 def form_of(path: str, head: bytes, stated: str | None) -> Form:

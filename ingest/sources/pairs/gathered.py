@@ -11,7 +11,7 @@ from robot_foundry.ingest.sources.pairs.forms import by_name
 from robot_foundry.runtime.keyed import key
 
 # What may stand beside a picture, by its name with another ending.
-BESIDE = ("txt", "json")
+BESIDE = ("TXT", "JSON", "txt", "json")
 # Pictures with their texts that are one unit, on average and at most. The names alone decide where one ends,
 # so that another picture changes one unit.
 MEAN_CHUNK, LARGEST_CHUNK = 1024, 4096

@@ -33,7 +33,7 @@ def pairs_of_files(file: SourceFile, content: Asked) -> Iterator[RawPair | Unusa
 
 def _pair(picture: SourceFile, files: dict[str, SourceFile], content: Asked) -> RawPair | Unusable:
     stem = picture.path.rpartition(".")[0]
-    beside = {ending: files[f"{stem}.{ending}"] for ending in BESIDE if f"{stem}.{ending}" in files}
+    beside = {ending.lower(): files[f"{stem}.{ending}"] for ending in BESIDE if f"{stem}.{ending}" in files}
     try:
         if not beside:
             raise UnusableJson("it has no .txt or .json beside it, and no table names it")

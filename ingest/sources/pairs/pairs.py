@@ -41,8 +41,11 @@ class Pairs(Layout):
     def list_units(self, file: SourceFile, content: Asked) -> tuple[list[Unit], list[tuple[str, str]]]:
         with replace(file, companions=()).local() as path:
             form = _form(path, file.path, content)
-            found = _parts(path, form, file, content)
-        return [_unit(file, part, alone=len(found) == 1) for part in found], []
+            if form.container in TABLES:
+                found, refused = tables.parts(path, form, file, content)
+            else:
+                found, refused = _parts(path, form, file, content), []
+        return [_unit(file, part, alone=len(found) == 1) for part in found], refused
 
 
 def pairs_of(unit: Unit, content: Asked) -> Iterator[RawPair | Unusable]:
@@ -75,9 +78,7 @@ def pairs_of(unit: Unit, content: Asked) -> Iterator[RawPair | Unusable]:
 
 
 def _parts(path: Path, form: Form, file: SourceFile, content: Asked) -> list[FoundPart]:
-    """What the file is cut into, with the pictures that each part names."""
-    if form.container in TABLES:
-        return tables.parts(path, form, file, content)
+    """What a file that is no table of text is cut into, with the pictures that each part names."""
     if form.container == COCO:
         return coco.parts(path, form, file, content)
     if form.container == PARQUET:

@@ -47,17 +47,23 @@ def record_of(values: Mapping[str, Any], content: Asked, *, has_images: bool) ->
     metadata: dict[str, Any] = {}
     silent: list[str] = []
     pictures = pictures_of(values, content) if has_images else ()
-    image_keys = {key for key, _ in pictures}
+    taken = {key for key, _ in pictures}
+    keys = _image_keys(content) if has_images else ()
     for name, value in values.items():
-        if name in image_keys:
+        if name in taken or (value is None and name in keys):
             continue
         if _is_conversation(name, value):
             if value is None:
                 silent.append(f"its '{name}' is null")
                 continue
-            turns = (*turns, *conversations.turns_of(value, name))
+            if turns:
+                raise UnusableJson(f"it has a second conversation, '{name}'")
+            turns = conversations.turns_of(value, name)
         elif _is_caption(name, value, content):
             said = _captions(name, value)
+            twice = next((each for each in said if each in captions), None)
+            if twice is not None:
+                raise UnusableJson(f"it has two captions that are called '{twice}'")
             captions.update(said)
             if not said:
                 silent.append(f"its '{name}' is {'null' if value is None else 'empty'}")
@@ -71,19 +77,12 @@ def pictures_of(values: Mapping[str, Any], content: Asked) -> tuple[tuple[str, A
 
     Of the keys that a spec names all are taken, else the first of IMAGE_KEYS that has a value.
     """
-    keys = image_keys(values, content)
+    keys = [key for key in _image_keys(content) if values.get(key) is not None]
     found: list[tuple[str, Any]] = []
-    for key in keys:
+    for key in keys if content.image_keys is not None else keys[:1]:
         value = values[key]
         found += [(key, item) for item in (value if isinstance(value, list | tuple) else (value,))]
     return tuple(found)
-
-
-def image_keys(values: Mapping[str, Any], content: Asked) -> list[str]:
-    """The keys of pictures among those of `values`, whose value is not None."""
-    if content.image_keys is not None:
-        return [key for key in content.image_keys if values.get(key) is not None]
-    return [key for key in IMAGE_KEYS if values.get(key) is not None][:1]
 
 
 def pair_of(place: str, record: Record, pictures: Sequence[RawPicture], content: Asked) -> RawPair | Unusable:
@@ -107,6 +106,10 @@ def pair_of(place: str, record: Record, pictures: Sequence[RawPicture], content:
     except UnusableJson as error:
         return Unusable(place, str(error))
     return RawPair(place, tuple(pictures), record.captions, turns, record.metadata)
+
+
+def _image_keys(content: Asked) -> tuple[str, ...]:
+    return IMAGE_KEYS if content.image_keys is None else content.image_keys
 
 
 def _is_conversation(name: str, value: Any) -> bool:

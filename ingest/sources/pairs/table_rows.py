@@ -36,7 +36,7 @@ class Row:
 
 
 def rows_of(path: Path, form: Form) -> Iterator[Row]:
-    """All rows of a table. Refused, at any row, for none; `Broken` where the compression breaks off."""
+    """All rows of a table. Refused if it is none; `Broken`, at any row, where it is damaged from there on."""
     with path.open("rb") as file:
         blocks = decompressed(blocks_of(file), form.compression)
         if form.container == JSON:

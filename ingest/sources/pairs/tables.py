@@ -31,6 +31,7 @@ from robot_foundry.ingest.sources.unusable import Broken, Unusable
 
 _ID = re.compile(r"bytes_([0-9]+)_to_([0-9]+)_from_([0-9]+)")
 WHOLE = "all"
+LOST = ", and this and what follows is lost"
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,21 @@ class Part:
         return None if match is None else cls(*map(int, match.groups()))
 
 
-def parts(path: Path, form: Form, file: SourceFile, content: Asked) -> list[FoundPart]:
-    """The parts of the table at `path`, which may name companions of `file`. Refused if it is none."""
+def parts(
+    path: Path, form: Form, file: SourceFile, content: Asked
+) -> tuple[list[FoundPart], list[tuple[str, str]]]:
+    """The parts of the table at `path`, which may name companions of `file`. Refused if it is none.
+
+    And what no part has: place and reason of where a plain table is damaged.
+    """
     pictures = Pictures(file.companions)
     folder = pictures.folder(file.path, list(islice(_names(path, form, content), MOST_TRIED)), content)
     is_cut = form.compression is None
     found: list[FoundPart] = []
-    part = Part(0, 0, 0)
+    part, number = Part(0, 0, 0), -1
     try:
         for row in rows_of(path, form):
+            number = row.number
             if not found or (is_cut and found[-1].num_bytes >= content.unit_bytes):
                 part = Part(row.start, row.end, row.number)
                 found.append(FoundPart(WHOLE, folder))
@@ -69,9 +76,10 @@ def parts(path: Path, form: Form, file: SourceFile, content: Asked) -> list[Foun
                 found[-1].bounds = part.bounds
             found[-1].num_bytes += row.end - row.start
             found[-1].name(pictures, _names_in(row, content))
-    except Broken:
-        pass  # reading the part tells it
-    return found
+    except Broken as error:
+        if is_cut or not found:  # else reading the part tells it
+            return found, [(f"{file.path}#{number + 1}", f"{error}{LOST}")]
+    return found, []
 
 
 def pairs_of_part(file: SourceFile, form: Form, unit: str, content: Asked) -> Iterator[RawPair | Unusable]:
@@ -85,7 +93,7 @@ def pairs_of_part(file: SourceFile, form: Form, unit: str, content: Asked) -> It
             number = row.number
             yield _pair(row, pictures, content)
     except Broken as error:
-        yield Unusable(str(number + 1), f"{error}, and what follows is lost")
+        yield Unusable(str(number + 1), f"{error}{LOST}")
 
 
 def _pair(row: Row, pictures: NamedPictures, content: Asked) -> RawPair | Unusable:

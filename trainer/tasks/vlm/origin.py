@@ -18,10 +18,15 @@ from robot_foundry.trainer.pretrained.vision import read_vision
 from robot_foundry.trainer.tasks.llm import origin as llm_origin
 from robot_foundry.trainer.tasks.origin import check_fits, misfits, unknown
 from robot_foundry.trainer.tasks.vlm.config import InitConfig
-from robot_foundry.trainer.tasks.vlm.parts import Part, of_decoder, of_run_with_tower, of_tower, of_whole
+from robot_foundry.trainer.tasks.vlm.parts import (
+    OF_IDS,
+    Part,
+    of_decoder,
+    of_run_with_tower,
+    of_tower,
+    of_whole,
+)
 from robot_foundry.trainer.tasks.vlm.trained import TrainedFiles
-
-_OF_IDS = ("backbone.decoder.embedding.weight", "output.weight")  # have a row for each id
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Origin:
     @property
     def has_ids(self) -> bool:
         """Whether what is taken has a row for each id."""
-        return any(part.takes(name) for part in self.parts for name in _OF_IDS)
+        return any(part.takes(name) for part in self.parts for name in OF_IDS)
 
     def model(self, asked: VisionLanguageConfig) -> VisionLanguageConfig:
         """The model that is trained where a recipe asks for this one."""

@@ -28,6 +28,7 @@ from robot_foundry.trainer.tasks.vlm.trained import TrainedFiles
 
 VISION, DECODER, OUTPUT = "backbone.vision.", "backbone.decoder.", "output."
 POSITION = f"{VISION}position"
+OF_IDS = (f"{DECODER}embedding.weight", f"{OUTPUT}weight")  # have a row for each id
 _VIT = RecipeForm(ViTConfig, lambda _: iter(()), "", PRESETS)
 
 
@@ -54,14 +55,20 @@ class Part:
 
 
 def of_whole(files: TrainedFiles, only: Sequence[str]) -> Part:
-    """A run of this task; its model is the one that is trained where all of it is taken."""
+    """A run of this task: its model is trained where all of it is taken, its vocabulary where rows of ids are."""
     run = files.origin
 
     def takes(name: str) -> bool:
         return chosen(name, only)
 
     def model(asked: VisionLanguageConfig) -> VisionLanguageConfig:
-        return asked if only else files.config.model
+        if not only:
+            return files.config.model
+        if not any(map(takes, OF_IDS)):
+            return asked
+        vocabulary = files.config.model.backbone.decoder.vocabulary
+        decoder = replace(asked.backbone.decoder, vocabulary=vocabulary)
+        return replace(asked, backbone=replace(asked.backbone, decoder=decoder))
 
     shapes = {name: shape for name, shape in run.stored()[1].items() if takes(name)}
     return Part("init.weights", str(run.folder), run.id, run.to_json(), takes, shapes, run.fill, model)

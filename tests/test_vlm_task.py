@@ -1,0 +1,360 @@
+"""A vision-language model: what its recipe becomes, what it begins with, what it learns and answers."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from foundry_testing import llm_runs, trainer_runs
+from foundry_testing.tokens import WideTokenizer, write_tokens
+from foundry_testing.trainer_runs import records, tensors
+from foundry_testing.vlm_runs import COLOURS, TEXT, coloured, make_store, run, tiny
+
+from robot_foundry.catalog.store import Store
+from robot_foundry.catalog.tokens.tokenizers import keep
+from robot_foundry.loader.load import load
+from robot_foundry.loader.pairs.batch import PairBatch
+from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.shards.pairs.pair import Turn
+from robot_foundry.shards.tokens import bpe
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.evaluate import HeldOutSums
+from robot_foundry.trainer.models.initial import allocated, initialise
+from robot_foundry.trainer.models.vit import resized_positions
+from robot_foundry.trainer.recipes.form import PACKAGED, resolved
+from robot_foundry.trainer.recipes.yaml_text import read_yaml, write_yaml
+from robot_foundry.trainer.run import run_task
+from robot_foundry.trainer.tasks.mixtures import pins
+from robot_foundry.trainer.tasks.vlm.answering import answers
+from robot_foundry.trainer.tasks.vlm.dry_run import planned
+from robot_foundry.trainer.tasks.vlm.inputs import picture_rows, until
+from robot_foundry.trainer.tasks.vlm.recipe import from_resolved, read_recipe
+from robot_foundry.trainer.tasks.vlm.resolving import resolve_vlm
+from robot_foundry.trainer.tasks.vlm.trained import load_trained
+from robot_foundry.trainer.tasks.vlm.vlm_task import VLMTask
+
+MIX = "data.mix=things"
+VISION = "backbone.vision."
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def coloured_run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run that has learnt four colours."""
+    settings = (
+        "data.mix=colours",
+        "data.rows.length=48",
+        "run.steps=60",
+        "run.save_every=60",
+        "optim.lr=1e-2",
+    )
+    return run(store, tmp_path_factory.mktemp("colours"), *settings, "run.log_every=20")
+
+
+@pytest.fixture(scope="module")
+def language(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run of a language model of bytes."""
+    root = tmp_path_factory.mktemp("language")
+    return llm_runs.run(llm_runs.make_store(root / "store"), root / "run", "run.steps=2", "model.tied=false")
+
+
+def begun(task: VLMTask) -> dict[str, torch.Tensor]:
+    """The first weights of a run, by name."""
+    model = initialise(allocated(task.build_model, "cpu"), task.config.seed)
+    task.take_origin(model)
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def averages(folder: Path) -> dict[str, torch.Tensor]:
+    """The averaged weights of a checkpoint, by name."""
+    return {n.removeprefix("ema/"): t for n, t in tensors(folder).items() if n.startswith("ema/")}
+
+
+def test_packaged_recipes_need_only_data_and_are_written_as_they_are() -> None:
+    recipes = [path.stem for path in PACKAGED.glob("vlm_*.yaml")]
+    assert "vlm_tiny" in recipes
+    for recipe in recipes:
+        config = read_recipe(recipe, [MIX])
+        assert config.name == recipe and config.num_steps > 1
+        assert from_resolved(read_yaml(write_yaml(resolved(config)), "config.yaml")) == config
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    wrong = (
+        ("data.rows.pakced=true", "data.rows.pakced: is not a key, did you mean 'packed'"),
+        (
+            "data.rows.image=[60, 64]",
+            "data.rows.image height: 60 is no multiple of model.backbone.vision.patch",
+        ),
+        ("data.rows.length=8", "data.rows.length: 8 tokens have no room for the 12 of a picture"),
+        ("data.split_by=time", "data.split_by: pairs are held out whole"),
+        ("data.text.weight=0", "data.text.weight: must be positive and finite, not 0"),
+        ("data.text.length=16", "data.text.mix: is missing"),
+        ("init.only=[backbone]", "init.weights: is missing; init.only says what to take of it"),
+        ("init.vision_depth=3", "init.vision: is missing; init.vision_depth"),
+        ("run.accumulate=3", "data.global_batch: 16 is no multiple of run.accumulate (3)"),
+    )
+    with pytest.raises(UsageError) as caught:
+        read_recipe(None, [MIX, *(override for override, _ in wrong)])
+    assert [expected for _, expected in wrong if expected not in caught.value.message] == []
+    with pytest.raises(UsageError, match="init.weights: is a whole model, leave it or init.llm out"):
+        read_recipe(None, [MIX, "init.weights=a", "init.llm=b"])
+
+
+def test_a_length_is_in_rows_tokens_or_steps() -> None:
+    """Of 16 rows of 256 tokens a step."""
+    lengths = {"samples=33": 3, "tokens=4097": 2, "steps=7": 7}
+    assert {name: read_recipe(None, [MIX, f"run.{name}"]).num_steps for name in lengths} == lengths
+
+
+def test_data_of_another_kind_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="data.mix: 'tales' is of the kind tokens, this trains on pairs"):
+        resolve_vlm(tiny(store, tmp_path, "data.mix=tales"))
+    with pytest.raises(UsageError, match="data.text.mix: 'more' is of the kind pairs, this trains on tokens"):
+        resolve_vlm(tiny(store, tmp_path, "data.text.mix=more"))
+    write_tokens(store, "wide", [["some text"] * 20], tokenizer=WideTokenizer())
+    with pytest.raises(FoundryError, match="data.text.mix was made with the tokenizer") as caught:
+        resolve_vlm(tiny(store, tmp_path, "data.text.mix=wide"))
+    assert WideTokenizer().id[:12] in caught.value.message and "tokenize" in caught.value.hint
+
+
+def test_ranks_are_given_the_versions_of_all_mixtures(store: Store, tmp_path: Path) -> None:
+    config = tiny(store, tmp_path, TEXT)
+    fixed = pins(config.data)
+    assert [pin.partition("@")[0] for pin in fixed] == ["data.mix=things", "data.text.mix=tales"]
+    assert resolve_vlm(tiny(store, tmp_path, TEXT, *fixed)).identity == resolve_vlm(config).identity
+
+
+def test_text_decides_the_run_only_where_there_is_some(store: Store) -> None:
+    def run_dir(*overrides: str) -> Path:
+        return resolve_vlm(tiny(store, "x", "run.dir=null", *overrides)).run_dir
+
+    folders = [
+        run_dir(),
+        run_dir(TEXT),
+        run_dir(TEXT, "data.text.weight=1"),
+        run_dir(TEXT, "data.text.mix=tales=1"),
+    ]
+    assert len(set(folders)) == 3 and folders[1] == folders[3]
+    assert run_dir("data.threads=3", "data.mix=things@v1") == folders[0]
+    assert "text" not in resolve_vlm(tiny(store, "x")).identity
+
+
+def test_inputs_are_the_rows_and_their_pictures(store: Store, tmp_path: Path) -> None:
+    batch = _batches(resolve_vlm(tiny(store, tmp_path)), 1)[0]
+    inputs = picture_rows(batch)
+    for name in ("token_BS", "target_BS", "learn_BS", "segment_BS", "position_BS", "image_NHWC"):
+        assert np.array_equal(getattr(inputs, name).numpy(), getattr(batch, name))
+    length = batch.token_BS.shape[1]
+    assert inputs.image_mask_N.all() and len(inputs.image_at_N) == len(batch.image_row_N) > 3
+    for at, row, start in zip(
+        inputs.image_at_N.tolist(), batch.image_row_N, batch.image_start_N, strict=True
+    ):
+        assert divmod(at, length) == (row, start)
+
+    part = until(batch, int(batch.k_B[3]))
+    alone = picture_rows(batch.rows(slice(0, 3)))
+    assert part.counts["answer"] == int(alone.learn_BS.sum()) > 0
+    assert part.sizes == batch.rows(slice(0, 3)).sizes
+    assert torch.equal(picture_rows(part).image_NHWC, alone.image_NHWC)
+    nothing = picture_rows(until(batch, 0))
+    assert nothing.image_mask_N.tolist() == [False] and nothing.image_NHWC.shape == (1, 16, 16, 3)
+    assert not nothing.learn_BS.any() and until(batch, 10**6) is batch
+
+
+def _batches(task: VLMTask, count: int, split: str = "train") -> list[PairBatch]:
+    options: dict[str, Any] = {"seed": 0, "global_batch": 8, "threads": 0, "split": split}
+    with load(task.opened, task.settings, store=task.opened.store, **options) as loader:
+        return [loader.batch(b) for b in range(count)]
+
+
+def test_a_held_out_loss_is_of_all_that_is_held_out_and_of_nothing_twice(
+    store: Store, tmp_path: Path
+) -> None:
+    """Also of text, which has more rows than the batches of pairs alone would bring."""
+    outcome = run(store, tmp_path, TEXT, "data.text.global_batch=1", "run.steps=1", "run.eval_samples=100000")
+    trained = load_trained(tmp_path)
+    task = resolve_vlm(tiny(store, tmp_path, TEXT))
+    options: dict[str, Any] = {"seed": 0, "global_batch": 1, "threads": 0, "split": "val", "store": store}
+    with load(task.opened, task.settings, **options) as loader, torch.no_grad():
+        answer = [trained.model(picture_rows(loader.batch(b)))["answer"] for b in range(loader.counts()[0])]
+    text = task.config.data.text
+    with load("tales", text.rows, **options) as loader:
+        bytes_held_out = sum(loader.batch(b).bytes_B.sum() for b in range(loader.counts()[0]))
+        assert loader.counts()[0] > 8 >= len(answer) > 0
+    total = sum(float(loss) for loss, _ in answer) / sum(int(count) for _, count in answer)
+    last = next(r for r in records(tmp_path) if "held_out" in r)
+    assert last["held_out/answer"] == pytest.approx(total, rel=1e-6)
+    assert last["perplexity"] == outcome.figures["perplexity"] == pytest.approx(math.exp(total))
+    assert last["held_out"] == pytest.approx(last["held_out/answer"] + 0.5 * last["held_out/text"])
+    nats = last["bits_per_byte"] * math.log(2) * bytes_held_out
+    counted = (
+        nats / last["held_out/text"]
+    )  # of targets, of which there are as many as there are bytes and ends
+    assert bytes_held_out < counted < 1.1 * bytes_held_out
+
+
+def test_figures_are_of_what_there_is(store: Store, tmp_path: Path) -> None:
+    task = resolve_vlm(tiny(store, tmp_path))
+    sums = HeldOutSums({"answer": 4 * math.log(8)}, {"answer": 4}, {"pairs": 2.0})
+    assert task.figures(sums) == {"perplexity": pytest.approx(8)}
+    both = HeldOutSums({**sums.losses, "text": 12 * math.log(2)}, {"answer": 4, "text": 3}, {"bytes": 6.0})
+    assert task.figures(both) == {"perplexity": pytest.approx(8), "bits_per_byte": pytest.approx(2)}
+
+
+def test_it_learns_what_pictures_show(coloured_run: Any) -> None:
+    losses = [record["loss"] for record in records(coloured_run.run_dir) if "loss" in record]
+    assert losses[-1] < 0.1 * losses[0]
+    trained = load_trained(coloured_run.run_dir)
+    names = [name for name in COLOURS for _ in range(3)]
+    asked = [([coloured(name, 1000 + i)], [Turn("user", "Colour?")]) for i, name in enumerate(names)]
+    said = answers(trained, asked, tokens=8)
+    assert said == names
+    grey = np.full((40, 30, 3), 128, np.uint8)
+    blank = answers(trained, [([grey], [Turn("user", "Colour?")])], tokens=8)
+    assert blank == answers(trained, [([grey[:16, :16]], [Turn("user", "<image>Colour?")])], tokens=8)
+    assert said == [
+        one for i in range(0, 12, 5) for one in answers(trained, asked[i : i + 5], tokens=8, batch=2)
+    ]
+
+
+def test_what_cannot_be_asked_is_a_mistake(coloured_run: Any) -> None:
+    trained = load_trained(coloured_run.run_dir)
+    picture = coloured("red", 0)
+    with pytest.raises(UsageError, match="there are 1 pictures for 2 places"):
+        answers(trained, [([picture], [Turn("user", "<image> <image>?")])], tokens=3)
+    with pytest.raises(UsageError, match="the last turn is to be the user's"):
+        answers(trained, [([picture], [Turn("assistant", "red")])], tokens=3)
+    assert len(answers(trained, [([picture], ())], tokens=3)) == 1  # a caption
+    assert answers(trained, [], tokens=3) == []
+
+
+def test_a_language_model_begins_a_decoder(language: Any, store: Store, tmp_path: Path) -> None:
+    task = resolve_vlm(
+        tiny(store, tmp_path, f"init.llm={language.run_dir}", "model.backbone.decoder.depth=5")
+    )
+    assert task.config.model.backbone.decoder.depth == 2 and not task.config.model.tied
+    weights, before = begun(task), averages(language.checkpoint)
+    fresh = begun(replace(task, origin=None))
+    for name, tensor in weights.items():
+        theirs = before.get(name.removeprefix("backbone."))
+        assert torch.equal(tensor, fresh[name] if theirs is None else theirs), name
+    assert {name.removeprefix("backbone.") for name in weights} >= before.keys()
+
+    with pytest.warns(
+        UserWarning, match="no weights are given for backbone.vision, backbone.projector, which"
+    ):
+        outcome = run_task(task, quiet=True)
+    init = checkpoint.read_json(outcome.checkpoint, "lineage.json")["init"]
+    assert init["init.llm"]["step"] == 2
+    with pytest.raises(FoundryError, match="init.llm: there is no nowhere"):
+        resolve_vlm(tiny(store, tmp_path / "x", "init.llm=nowhere"))
+    with pytest.raises(FoundryError, match="no checkpoint of a language model"):
+        resolve_vlm(tiny(store, tmp_path / "x", f"init.llm={outcome.run_dir}"))
+
+
+def test_a_run_goes_on_without_what_it_began_with(language: Any, store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(language.run_dir, source)
+    settings = (f"init.llm={source}", TEXT)
+    first = run(store, tmp_path / "run", *settings, "run.steps=2")
+    shutil.rmtree(source)
+    again = run(store, tmp_path / "run", *settings, "run.steps=3")
+    assert (first.step, again.resumed_from, again.step) == (2, 2, 3)
+    with pytest.raises(FoundryError, match="cannot be resumed: seed is 0 there and 1 here"):
+        run(store, tmp_path / "run", *settings, "seed=1")
+
+
+def test_a_tokenizer_is_that_of_the_weights_or_of_the_recipe(
+    language: Any, store: Store, tmp_path: Path
+) -> None:
+    other = bpe.train(["what is it? a thing, yes, a picture that shows a thing"], 290)
+    keep(store, other, "things-bpe")
+    named = resolve_vlm(tiny(store, tmp_path, "data.tokenizer=things-bpe"))
+    assert named.config.data.tokenizer == named.tokenizer.id == other.id
+    assert named.config.model.backbone.decoder.vocabulary == 320
+    assert resolve_vlm(tiny(store, tmp_path)).tokenizer.size == 264
+    weights = f"init.llm={language.run_dir}"
+    assert resolve_vlm(tiny(store, tmp_path, weights, "data.tokenizer=byte")).tokenizer.size == 264
+    with pytest.raises(FoundryError, match="the weights know the tokenizer"):
+        resolve_vlm(tiny(store, tmp_path, weights, "data.tokenizer=things-bpe"))
+
+
+def test_a_whole_run_or_some_of_it_begins_another(coloured_run: Any, store: Store, tmp_path: Path) -> None:
+    before = averages(coloured_run.checkpoint)
+    weights = f"init.weights={coloured_run.run_dir}"
+    whole = resolve_vlm(tiny(store, tmp_path, weights, "model.backbone.decoder.depth=4"))
+    assert whole.config.model == load_trained(coloured_run.run_dir).config.model
+    taken = begun(whole)
+    assert taken.keys() == before.keys() and all(torch.equal(taken[name], before[name]) for name in taken)
+
+    some = resolve_vlm(
+        tiny(store, tmp_path, weights, "init.only=[backbone.vision]", "model.backbone.decoder.depth=4")
+    )
+    assert some.config.model.backbone.decoder.depth == 4
+    begun_some, fresh = begun(some), begun(replace(some, origin=None))
+    for name, tensor in begun_some.items():
+        assert torch.equal(tensor, before[name] if name.startswith(VISION) else fresh[name])
+    with pytest.raises(FoundryError, match=r"mlp.up.weight is \(32, 16\) there and \(64, 16\) here"):
+        resolve_vlm(
+            tiny(store, tmp_path, weights, "init.only=[backbone]", "model.backbone.decoder.mlp_hidden=64")
+        ).check_origin()
+    with pytest.raises(FoundryError, match="init.only: no parameter begins with 'backbone.vison'"):
+        resolve_vlm(tiny(store, tmp_path, weights, "init.only=[backbone.vison]")).check_origin()
+
+
+@pytest.mark.parametrize("task", ["vlm", "vla"])
+def test_a_vision_tower_is_taken_from_any_run_at_another_size(
+    task: str, store: Store, tmp_path: Path
+) -> None:
+    """Of 4 × 4 learned positions of patches become 6 × 8."""
+    tower = (
+        "model.backbone.vision={patch: 4, width: 16, depth: 3, heads: 2, mlp_hidden: 32, position: learned}"
+    )
+    if task == "vlm":
+        source = run(store, tmp_path / "source", tower, "run.steps=1")
+    else:
+        robots = trainer_runs.make_store(tmp_path / "robots")
+        source = trainer_runs.run(robots, tmp_path / "source", tower, "run.steps=1")
+    before = averages(source.checkpoint)
+    settings = (f"init.vision={source.run_dir}", "data.rows.image=[24, 32]", "init.vision_depth=2")
+    resolved_task = resolve_vlm(tiny(store, tmp_path / "run", *settings))
+    assert resolved_task.config.model.backbone.vision.depth == 2
+    weights, fresh = begun(resolved_task), begun(replace(resolved_task, origin=None))
+    for name, tensor in weights.items():
+        if name == f"{VISION}position":
+            assert torch.equal(tensor, resized_positions(before[name], (4, 4), (6, 8)))
+        else:
+            assert torch.equal(tensor, before[name] if name.startswith(VISION) else fresh[name]), name
+    assert run_task(resolved_task, quiet=True).step == 6
+    with pytest.raises(UsageError, match="has 3 layers, 4 cannot be taken"):
+        resolve_vlm(tiny(store, tmp_path / "x", settings[0], "init.vision_depth=4"))
+
+
+def test_a_tower_of_a_language_model_is_none(language: Any, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(FoundryError, match="has no vision tower") as caught:
+        resolve_vlm(tiny(store, tmp_path, f"init.vision={language.run_dir}"))
+    assert "init.llm" in caught.value.hint
+
+
+def test_a_plan_says_rows_pictures_and_epochs(store: Store, tmp_path: Path) -> None:
+    task = resolve_vlm(tiny(store, tmp_path, "data.mix=things=3,more=1", TEXT, "run.steps=50"))
+    plan = planned(task)
+    rows = {row["name"]: row["rows"] for row in [*plan.values["mixture"], *plan.values["text_mixture"]]}
+    shares = {"more": 0.25 * 400, "things": 0.75 * 400, "tales": 200}
+    assert plan.epochs == tuple(shares[name] / rows[name] for name in rows)
+    assert plan.values["image_tokens"] == 4
+    parameters = plan.values["parameters"]
+    parts = ("vision", "projector", "decoder", "output")
+    assert parameters["total"] == sum(parameters[name] for name in parts)
+    assert not (tmp_path / "checkpoints").exists()
