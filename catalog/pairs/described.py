@@ -47,8 +47,8 @@ def _head(measured: Mapping[str, Any]) -> list[tuple[str, str]]:
             numbers[key] for key in ((PICTURE, "width"), (PICTURE, "height"), (PAIR, "pictures"))
         )
         sizes = f"{_range(width)} wide, {_range(height)} high"
-        lines.append(("pictures", f"{width['count']:,}, {_names(measured[ENCODINGS])}; {sizes}"))
-        lines.append(("a pair", f"{_range(each)} pictures"))
+        of_pairs = f"{width['count']:,}, {_range(each)} a pair"
+        lines.append(("pictures", f"{of_pairs}; {_names(measured[ENCODINGS])}; {sizes}"))
     for name, count in _most(measured[CAPTIONS]):
         lines.append(("caption", f"{name}: {count:,} of {_range(numbers[CAPTION, name])} characters"))
     if (CONVERSATION, "turns") in numbers:
