@@ -5,8 +5,8 @@
 `conversations`, questions and answers as LLaVA has them; `kinds`, one name an answer; and metadata. Questions
 about a picture to train on are one conversation; about a held-out one each is a pair of its own, so that no
 answer is given away by the one before. `<out>/text.jsonl` has the words of all pictures to train on, for a
-tokenizer that has them as tokens and a language model that knows them. Equal arguments give equal bytes with any
-number of workers.
+tokenizer that has them as tokens and a language model that knows them. Equal arguments give equal bytes, with
+any number of workers.
 Shape suffixes: HWC picture.
 """
 
