@@ -4,7 +4,9 @@
 `<9 digits>.json`, the first five digits the number of the tar. The JSON has `caption`, one sentence;
 `conversations`, questions and answers as LLaVA has them; `kinds`, one name an answer; and metadata. Questions
 about a picture to train on are one conversation; about a held-out one each is a pair of its own, so that no
-answer is given away by the one before. Equal arguments give equal bytes whatever the number of workers.
+answer is given away by the one before. `<out>/text.jsonl` has the words of all pictures to train on, for a
+tokenizer that has them as tokens and a language model that knows them. Equal arguments give equal bytes, with
+any number of workers.
 Shape suffixes: HWC picture.
 """
 
@@ -77,7 +79,7 @@ class ScenesRequest:
 
 @dataclass(frozen=True)
 class CollectedScenes:
-    """What was written, by split: pictures, pairs and answers by their kind."""
+    """What was written, by split: pictures, pairs and answers by their kind; bytes of all tars."""
 
     path: str
     pictures: Mapping[str, int]
@@ -105,6 +107,8 @@ def collect_scenes(
             for _, tar in unordered_map(_write, items, workers=workers):
                 written.append(tar)
                 progress.advance(tar.pictures)
+        text = b"".join(tar.text for tar in sorted(written, key=lambda tar: tar.number) if tar.split == TRAIN)
+        (partial / "text.jsonl").write_bytes(text)
         (partial / "scenes.json").write_bytes(canonical_json(asdict(request)))
         os.replace(partial, out)
     finally:
@@ -126,10 +130,14 @@ class _Tar:
 
 @dataclass(frozen=True)
 class _Written:
+    """A tar that is there; `text` is what its pictures are asked, a line a picture."""
+
     split: str
+    number: int
     pictures: int
     pairs: int
     kinds: tuple[str, ...]
+    text: bytes
     bytes: int
 
 
@@ -145,11 +153,13 @@ def _write(tar: _Tar) -> _Written:
     scenes, request = tar.request.scenes(), tar.request
     path = Path(tar.folder) / tar.split / f"{tar.number:05d}.tar"
     kinds: list[str] = []
+    lines: list[bytes] = []
     pairs = 0
     with path.open("wb") as file:
         writer = TarWriter(file)
         for index in range(tar.start, tar.stop):
             described = scenes.describe(tar.split, request.seed, index)
+            lines.append(canonical_json({"text": _text(described)}) + b"\n")
             picture = encode_jpeg(described.picture_HWC, JPEG_QUALITY)
             for asked in _conversations(tar.split, described.questions):
                 key = f"{tar.number:05d}{pairs:04d}"
@@ -158,11 +168,16 @@ def _write(tar: _Tar) -> _Written:
                 kinds += [question.kind for question in asked]
                 pairs += 1
         summary = writer.close()
-    return _Written(tar.split, tar.stop - tar.start, pairs, tuple(kinds), summary.num_bytes)
+    pictures, text = tar.stop - tar.start, b"".join(lines)
+    return _Written(tar.split, tar.number, pictures, pairs, tuple(kinds), text, summary.num_bytes)
 
 
 def _conversations(split: str, questions: tuple[Question, ...]) -> list[tuple[Question, ...]]:
     return [questions] if split == TRAIN else [(question,) for question in questions]
+
+
+def _text(described: Described) -> str:
+    return "\n".join([described.caption, *(f"{q.text}\n{q.answer}" for q in described.questions)])
 
 
 def _pair(split: str, index: int, described: Described, asked: tuple[Question, ...]) -> dict[str, Any]:

@@ -63,6 +63,14 @@ def test_tars_are_those_of_img2dataset(collected: Path) -> None:
         assert pair["split"] == TRAIN and pair["items"] == len(items_of(pair["caption"]))
 
 
+def test_the_text_is_that_of_the_pictures_to_train_on(collected: Path) -> None:
+    lines = [json.loads(line)["text"] for line in (collected / "text.jsonl").read_text("utf-8").splitlines()]
+    trained = pairs(collected / "train")
+    assert len(lines) == len(trained) == 250
+    for text, pair in zip(lines, trained, strict=True):
+        assert text.split("\n") == [pair["caption"], *(turn["value"] for turn in pair["conversations"])]
+
+
 def test_held_out_tables_alone_have_the_combinations_of_theirs(collected: Path) -> None:
     trained = Counter(item for pair in pairs(collected / "train") for item in items_of(pair["caption"]))
     assert not trained.keys() & set(NEVER_TRAINED) and len(trained) == 6 * 4 - len(NEVER_TRAINED)

@@ -60,8 +60,8 @@ def command(
 
     \b
     foundry-eval collect scenes --pictures 50000 --out scenes --workers 2
-    foundry-data ingest pairs scenes/train --name scenes
-    foundry-data ingest pairs scenes/held_out --name scenes_held_out
+    foundry-data ingest pairs scenes/train --as scenes
+    foundry-data ingest pairs scenes/held_out --as scenes_held_out
     """
     from robot_foundry.evaluation.scenes import ScenesRequest, collect_scenes
 
