@@ -337,8 +337,8 @@ def test_kinds_are_not_mixed(made: Path, shell: Shell) -> None:
 NO_ROBOT = "'notes' holds lines, not robot data"
 MAPPED = "notes@v1 holds lines, and only a robot dataset has a mapping"
 REFUSED = {
-    "stats notes": NO_ROBOT,
-    "stats notes --stream state": NO_ROBOT,
+    "stats notes --stream state": "notes has no numbers of 'state' (there are: document)",
+    "stats notes --plot x.png": NO_ROBOT,
     "stats notes -r delta": NO_ROBOT,
     "remap notes --set mapping.state.x=1": MAPPED,
     "remap notes --spec robomimic": MAPPED,

@@ -208,6 +208,17 @@ def test_tables_that_do_not_follow_from_the_tar_are_found(
     assert any(re.search(message, text) for _, text in damage(checked(store)))
 
 
+def test_a_table_of_texts_that_are_no_json_is_told(store: Store) -> None:
+    manifest, tables = tables_of(store)
+    name = f"{PAIRS}/{manifest.shards[0].key}"
+    changed = tables[name]
+    texts = pa.array(["{"] * changed.num_rows)
+    tables[name] = changed.set_column(changed.column_names.index("captions"), "captions", texts)
+    again(store, manifest, tables)
+    [(check, message)] = damage(checked(store))
+    assert check == "tables" and "does not hold the pairs of the tar" in message
+
+
 def test_adopted_tars_are_checked_by_those_who_name_their_members(tmp_path: Path) -> None:
     store, pairs, tar = write_adopted(tmp_path)
     [validation] = validate("foreign", store=store.url, deep=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections import Counter
@@ -125,8 +126,21 @@ REFUSED = {
     "ingest text {source} --as sim": "'sim' holds frames; give these characters another name",
     "ingest text {source} --set content.kye=body": "content.kye: is not a key here, did you mean 'key'",
     "ingest text {source} --as x --set content.key=body": "nothing was written",
-    "stats web": "'web' holds characters, not robot data",
+    "stats web --stream state": "web has no numbers of 'state' (there are: document)",
+    "stats web --plot x.png": "'web' holds characters, not robot data",
 }
+
+
+def test_stats_tell_how_long_documents_are(made: Path, shell: Shell) -> None:
+    texts = [document["text"] for document in robot_foundry.open("web", made)]
+    code, out, _ = shell(made, "stats", "web", "--json")
+    assert code == 0
+    characters, encoded = json.loads(out)["numbers"]
+    lengths, sizes = [len(text) for text in texts], [len(text.encode()) for text in texts]
+    for row, unit, values in ((characters, "characters", lengths), (encoded, "bytes", sizes)):
+        told = [row[name] for name in ("of", "number", "unit", "count", "min", "max")]
+        assert told == ["document", unit, unit, 90, min(values), max(values)]
+        assert row["mean"] == pytest.approx(np.mean(values))
 
 
 @pytest.mark.parametrize("command", REFUSED)

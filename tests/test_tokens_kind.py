@@ -148,6 +148,9 @@ def test_ls_show_and_sql_tell_of_tokens(made: Path, shell: Shell) -> None:
     shown = shell.json(made, "show", "tokens")
     assert shown["tokenizer"]["tokenizer"] == BPE.id and shown["tokenizer"]["names"] == []
     assert shown["documents"]["bytes_a_token"] == pytest.approx(num_bytes / (tokens - 50))
+    numbers = shell.json(made, "stats", "tokens")["numbers"]
+    assert [(row["number"], row["count"]) for row in numbers] == [("tokens", 50), ("bytes", 50)]
+    assert [row["mean"] for row in numbers] == pytest.approx([tokens / 50, num_bytes / 50])
     code, out, _ = shell(made, "show", "tokens")
     assert code == 0
     assert f"tokenizer    {BPE.id[:12]}, 300 tokens, stored as uint16" in out.splitlines()

@@ -57,7 +57,7 @@ class Members:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a shard tells of itself: how many pictures were decoded, and its `Evidence`, None of no table."""
+    """Of a shard how many pictures were decoded, and the `Evidence` of its tar, None of a damaged one."""
 
     decoded: int = 0
     evidence: Evidence | None = None
@@ -207,14 +207,15 @@ class _Pictures:
 
 def check_rows(task: ShardCheck, tables: Tables, members: Members | None, fault: Fault) -> Seen:
     """The table of pairs and the rows of blocks against the tar."""
-    pairs, rows = tables.get(PAIRS), task.rows[BLOCKS]
-    evidence = None if pairs is None else Evidence.of(pairs)
+    pairs, rows, evidence = tables.get(PAIRS), task.rows[BLOCKS], None
     if members is None:
-        return Seen(0, evidence)
+        return Seen()
     whole = [block[1] for block in members.blocks if block is not None]
     of_tar = pa.concat_tables([PAIRS_SCHEMA.empty_table(), *whole])
-    if pairs is not None and len(whole) == len(members.blocks) and not of_tar.equals(pairs):
-        fault.table(f"{PAIRS}/{task.entry.key}", "does not hold the pairs of the tar")
+    if len(whole) == len(members.blocks):
+        evidence = Evidence.of(of_tar)
+        if pairs is not None and not of_tar.equals(pairs):
+            fault.table(f"{PAIRS}/{task.entry.key}", "does not hold the pairs of the tar")
     if rows is not None:
         _check_blocks(rows, members, fault)
     return Seen(members.decoded, evidence)

@@ -31,6 +31,7 @@ FORMAT = 1
 ENCODINGS = ("jpg", "png", "webp")
 DIGITS = 7
 MOST_PAIRS = 10**DIGITS  # of a block
+_TOO_LARGE = 1 << 31  # for a side of a picture in pixels, or for its bytes
 _SUMS = ("num_pairs", "num_pictures", "num_characters", "num_bytes")
 _PAIR_KEYS = ("id", "pictures", "captions", "turns", "metadata")
 _PICTURE_KEYS = ("member", "encoding", "height", "width", "num_bytes", "hash", "tar")
@@ -40,11 +41,11 @@ _PICTURE_KEYS = ("member", "encoding", "height", "width", "num_bytes", "hash", "
 class BlockHead:
     """What a shard says of a block beside its pairs: how much it has, and what of its unit it has not.
 
-    num_pictures   with those in adopted tars, whose bytes `num_bytes` counts too
-    num_characters of all captions and turns
-    refused        pairs that cannot be taken, by reason; `duplicates` of others are counted, and pairs that
-                   are `filtered`, by the rule of the spec
-    adopted        keys of the tars elsewhere that have its pictures
+    num_pictures    with those in adopted tars, whose bytes `num_bytes` counts too
+    num_characters  of all captions and turns
+    refused         pairs that cannot be taken, by reason
+    duplicates      copies of pairs before them; `filtered` counts what the spec leaves out, by rule
+    adopted         keys of the tars elsewhere that have its pictures
     """
 
     origin: Origin
@@ -87,7 +88,8 @@ class BlockHead:
         origin = Origin(left.pop("unit"), left.pop("file"), left.pop("content"))
         refused = tuple(Refusal.from_json(entry, "a refusal") for entry in left.pop("refused"))
         filtered, adopted = dict(left.pop("filtered")), tuple(map(checked_key, left.pop("adopted")))
-        if any(type(number) is not int or number < 0 for number in (*left.values(), *filtered.values())):
+        numbers = (*left.values(), *filtered.values())
+        if not all(type(number) is int and 0 <= number < 1 << 63 for number in numbers):
             raise ValueError("it counts with what is no number")
         return cls(origin, **left, refused=refused, filtered=filtered, adopted=adopted)
 
@@ -178,6 +180,8 @@ def _check(stored: StoredPair) -> None:
         raise FoundryError(f"a pair has at most {MOST_PICTURES} pictures, not {len(pair.pictures)}")
     for picture in pair.pictures:
         _check_picture(picture)
+    if not all(0 <= number < 1 << 64 for number in stored.hashes):
+        raise FoundryError("the hash of a picture has 64 bits")
     texts = [*pair.captions, *pair.captions.values(), *(turn.text for turn in pair.turns)]
     if any(type(text) is not str for text in texts) or any(turn.role not in ROLES for turn in pair.turns):
         raise FoundryError(f"captions and turns are texts, and turns are of {', '.join(ROLES)}")
@@ -188,7 +192,8 @@ def _check(stored: StoredPair) -> None:
 
 def _check_picture(picture: Picture) -> None:
     sizes = (picture.height, picture.width, picture.num_bytes)
-    if picture.encoding not in ENCODINGS or any(type(size) is not int or size < 1 for size in sizes):
+    is_size = all(type(size) is int and 0 < size < _TOO_LARGE for size in sizes)
+    if picture.encoding not in ENCODINGS or not is_size:
         raise FoundryError(f"a picture is {', '.join(ENCODINGS)} with a height, a width and bytes")
     names = [picture.member] if picture.tar is None else [picture.member, checked_key(picture.tar)]
     if any(type(name) is not str or not name for name in names):
