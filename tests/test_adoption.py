@@ -31,7 +31,9 @@ from robot_foundry.cli.output import run as run_command
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.report import Report
 from robot_foundry.ingest.spec.spec_files import load_spec
+from robot_foundry.loader.load import load
 from robot_foundry.loader.pairs.dataset import PairDataset
+from robot_foundry.loader.pairs.spec import PairRows, PairSpec
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.shards.adopt import TarTask, index_beside
@@ -278,6 +280,25 @@ def test_a_changed_byte_is_never_read(source: Path, tmp_path: Path) -> None:
     [(check, message, remedy)] = [found for found in damage_of(store, deep=True) if found[0] == "tar"]
     assert message == f"{tar} has other bytes than were written, in 'IMG 100.jpg'"
     assert "put the tar back" in remedy and "delete" not in remedy
+
+
+def test_training_goes_on_without_a_damaged_picture(source: Path, tmp_path: Path) -> None:
+    changed = Path(shutil.copytree(source, tmp_path / "tars"))
+    store = tmp_path / "store"
+    ingest(changed, store)
+    tar = changed / "00001.tar"
+    reader = open_tar(Store(store), "photos", adopted_in(store)[tar.name].key)
+    for row in range(0, len(reader), 2):
+        flip(tar, int(reader.index["offset"][row].as_py()) + 30)
+    spec = PairSpec(PairRows(length=32, image=(16, 16), packed=False), image_tokens=4)
+    with load("photos", spec, seed=0, global_batch=4, store=store, max_substituted=1.0) as loader:
+        batches = iter(loader)
+        for _ in range(TARS * PAIRS // 4):
+            next(batches)
+        damaged = {told.member: told.reason for told in loader.substitutions}
+    assert damaged
+    assert damaged.keys() <= {name for name in samples(1) if not name.endswith(".json")}
+    assert all(f"of {tar} is damaged" in reason for reason in damaged.values())
 
 
 def test_a_tar_of_another_size_is_not_opened(source: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def command(tars: tuple[str, ...], workers: int, dry_run: bool, as_json: bool) -
 
     Any WebDataset tar will do; of a folder, all tars below it. The tars are read and left as they are; what
     cannot be indexed (compressed, cut off, with folders or links) is named, and the exit code is then 3.
+    `foundry-data ingest pairs` with content.adopt makes a version of tars where they lie, by these indexes.
     """
     from robot_foundry.runtime.parallel import unordered_map
     from robot_foundry.shards.adopt import index_beside
