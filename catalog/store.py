@@ -80,8 +80,8 @@ class Store:
     def statistics_cache(self, digest: str) -> str:
         return f"cache/statistics/{check_id(digest)}.json"
 
-    def lengths_cache(self, digest: str) -> str:
-        return f"cache/lengths/{check_id(digest)}.bin"
+    def derived_cache(self, what: str, digest: str) -> str:
+        return f"cache/{check_name(what, 'cache')}/{check_id(digest)}.bin"
 
 
 def check_name(name: str, what: str = "dataset name") -> str:

@@ -18,6 +18,9 @@ COMMANDS = {
     "rollout": LazyCommand(
         "robot_foundry.cli.eval.rollout:command", "Run a policy in closed loop and count successes."
     ),
+    "vlm": LazyCommand(
+        "robot_foundry.cli.eval.vlm:command", "Ask a vision-language model about held-out pictures."
+    ),
     "openloop": LazyCommand(
         "robot_foundry.cli.eval.openloop:command", "Compare predicted actions with held-out episodes."
     ),

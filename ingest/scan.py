@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import starmap
 from pathlib import Path
+from typing import Any
 
 from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.ingest.fingerprints import FILES_WORTH_WORKERS, Fingerprints
@@ -83,7 +84,7 @@ def choose(source: str | Path, spec: SourceSpec) -> tuple[SourceSpec, SourceFile
         if listed.named and len(forms) == 1:
             claimed = list(listed.files)
         if claimed:
-            return form, _source(listed, claimed, reader)
+            return form, _source(listed, claimed, reader, form.content)
     layouts = " or ".join(dict.fromkeys(form.layout for form in forms))
     nowhere = lost_links_warning([file.path for file in listed.files if file.stamp == NO_STAMP])
     raise UsageError(
@@ -92,27 +93,23 @@ def choose(source: str | Path, spec: SourceSpec) -> tuple[SourceSpec, SourceFile
     )
 
 
-def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> SourceFiles:
+def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout, content: Any) -> SourceFiles:
     """The claimed files, sorted, with their companions among their siblings."""
     once, again = taken_once(listed.root, claimed)
-    entries, nowhere = [], {file.path for file in listed.files if file.stamp == NO_STAMP}
     for status in once:
         if not status.path.isprintable():
             raise UsageError(
                 f"the file name {status.path!r} holds characters that cannot be printed: rename the file"
             )
-        folder = status.path.rpartition("/")[0]
-        names = sorted(reader.companions(status.path, Beneath(listed.siblings, folder)))
-        entries.append(ClaimedFile(status, tuple(listed.siblings.by_path[name] for name in names)))
-        # Only where what lies beside was looked at anyhow.
-        if listed.siblings.is_listed and listed.siblings.lost:
-            beside = reader.companions(status.path, Beneath(listed.siblings, folder, with_lost=True))
-            nowhere |= listed.siblings.lost.intersection(beside)
-    # A pattern may match what is read together with other files, too.
-    others = {file.path for entry in entries for file in entry.companions if file.path != entry.status.path}
-    entries = [entry for entry in entries if entry.status.path not in others]
-    shared = tuple(listed.siblings.by_path[name] for name in reader.shared(listed.siblings))
+    nowhere = {file.path for file in listed.files if file.stamp == NO_STAMP}
+    together = reader.together([status.path for status in once], listed.siblings, content)
+    if together is None:
+        entries, lost = _each(listed, once, reader)
+        nowhere |= lost
+    else:
+        entries = _gathered(listed, once, together)
     taken = {file.path for entry in entries for file in (entry.status, *entry.companions)}
+    shared = tuple(listed.siblings.by_path[name] for name in reader.shared(listed.siblings))
     taken |= {file.path for file in shared}
     nowhere -= taken
     used = {*taken, *nowhere, *(path for path, _ in again)}
@@ -126,6 +123,35 @@ def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout) -> So
         again,
         tuple(sorted(nowhere)),
     )
+
+
+def _gathered(
+    listed: Listed, once: Sequence[FileStatus], together: Sequence[tuple[str, Sequence[str]]]
+) -> list[ClaimedFile]:
+    """What the layout gathered; equal companions are held once."""
+    by_path, made = {status.path: status for status in once}, dict[int, tuple[FileStatus, ...]]()
+    entries = []
+    for path, names in together:
+        if id(names) not in made:
+            made[id(names)] = tuple(listed.siblings.by_path[name] for name in names)
+        entries.append(ClaimedFile(by_path[path], made[id(names)]))
+    return entries
+
+
+def _each(listed: Listed, once: Sequence[FileStatus], reader: Layout) -> tuple[list[ClaimedFile], set[str]]:
+    """Every file with what the layout says belongs to it; and links that would, but lead nowhere."""
+    entries, nowhere = [], set[str]()
+    for status in once:
+        folder = status.path.rpartition("/")[0]
+        names = sorted(reader.companions(status.path, Beneath(listed.siblings, folder)))
+        entries.append(ClaimedFile(status, tuple(listed.siblings.by_path[name] for name in names)))
+        # Only where what lies beside was looked at anyhow.
+        if listed.siblings.is_listed and listed.siblings.lost:
+            beside = reader.companions(status.path, Beneath(listed.siblings, folder, with_lost=True))
+            nowhere |= listed.siblings.lost.intersection(beside)
+    # A pattern may match what is read together with other files, too.
+    others = {file.path for entry in entries for file in entry.companions if file.path != entry.status.path}
+    return [entry for entry in entries if entry.status.path not in others], nowhere
 
 
 def read_files(source: SourceFiles, fingerprints: Fingerprints, *, quiet: bool = True) -> list[SourceFile]:
@@ -143,7 +169,11 @@ def source_files(source: SourceFiles, fingerprint: Callable[[str], str]) -> list
         identity = NO_STAMP if stamp == NO_STAMP else fingerprint(path)
         return SourceFile(source.root, path, status.size, stamp, identity, companions)
 
-    return [file_of(entry.status, tuple(map(file_of, entry.companions))) for entry in source.files]
+    made: dict[int, tuple[SourceFile, ...]] = {}  # files may share their companions, which may be many
+    for entry in source.files:
+        if id(entry.companions) not in made:
+            made[id(entry.companions)] = tuple(map(file_of, entry.companions))
+    return [file_of(entry.status, made[id(entry.companions)]) for entry in source.files]
 
 
 def shared_files(source: SourceFiles, fingerprints: Fingerprints) -> list[SourceFile]:

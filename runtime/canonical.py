@@ -10,6 +10,8 @@ from typing import Any
 
 from robot_foundry.runtime.errors import FoundryError
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def canonical_json(obj: Any) -> bytes:
     """UTF-8 JSON of `obj` with keys sorted by code point, no white space and no trailing newline.
@@ -19,7 +21,7 @@ def canonical_json(obj: Any) -> bytes:
     stay distinct (1 is not 1.0), and floats are written in the shortest form that reads back the same.
     """
     _check(obj, "$")
-    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = _ENCODER.encode(obj)
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,6 +14,7 @@ from threading import Thread
 import pytest
 from foundry_testing.robomimic_ingests import content_anywhere as content
 from foundry_testing.robomimic_ingests import ingest
+from foundry_testing.s3_bucket import s3_bucket
 from make_robomimic import make
 
 from robot_foundry.catalog.opened import OpenVersion
@@ -116,22 +116,8 @@ def test_nodes_that_do_not_see_a_local_file_are_refused(cluster, tmp_path):
 
 @pytest.fixture(scope="module")
 def bucket():
-    """A bucket of an S3 server in this process."""
-    moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    s3fs = pytest.importorskip("s3fs")
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        environment.setenv("AWS_ACCESS_KEY_ID", "test")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem.clear_instance_cache()
-        name = f"bucket-{uuid.uuid4().hex}"
-        s3fs.S3FileSystem().mkdir(name)
-        yield f"s3://{name}"
-    server.stop()
+    with s3_bucket() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

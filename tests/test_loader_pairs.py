@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from foundry_testing.batch_loaders import contents
+from foundry_testing.pair_ingests import DATASET, ingest, some_samples, write_tar
 from foundry_testing.pairs import TestPair, encoded, random_picture, some_pairs, write_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -190,16 +191,21 @@ def test_fit_and_size_are_those_of_the_recipe(tmp_path: Path) -> None:
         spec(3)
 
 
-def test_rows_are_packed_by_lengths_that_are_kept_and_enter_the_state(store: Store) -> None:
+def test_rows_are_packed_by_lengths_that_are_kept_and_enter_the_state(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write_pairs(store, "some", some_pairs(150), per_shard=40)
     with open_pairs(store, spec()) as loader:
         state, expected = loader.state_dict(), contents([loader.batch(2)])
-    cached = sorted(Path(store.url).glob("cache/lengths/*"))
-    assert len(cached) == 4
+    cached = sorted(tmp_path.glob("cache/*/*"))
+    assert [path.parent.name for path in cached] == ["pair-lengths"] * 4 + ["pair-rows"]
     before = [path.read_bytes() for path in cached]
-    cached[0].write_bytes(before[0][:-3])  # as a lost power leaves it
+    for path, data in zip(cached, before, strict=True):
+        path.write_bytes(data[:-3])  # as a lost power leaves it
     with open_pairs(store, spec()) as loader:
         assert loader.state_dict() == state and contents([loader.batch(2)]) == expected
     assert [path.read_bytes() for path in cached] == before
+    with open_pairs(store, spec()) as loader:  # from what is kept
+        assert loader.state_dict() == state and contents([loader.batch(2)]) == expected
     for other in (spec(99), PairSpec(spec().rows, image_tokens=5), spec(packed=False)):
         with open_pairs(store, other) as loader, pytest.raises(FoundryError, match="another order"):
             loader.load_state_dict(state)
@@ -298,6 +304,60 @@ def test_a_tar_that_is_gone_stops_the_run(tmp_path: Path) -> None:
         open_pairs(store, spec()) as loader,
     ):
         loader.batch(0)
+
+
+# Tars that were adopted where they lie.
+
+
+def rows_by_text(store: Path) -> dict[bytes, bytes]:
+    """The pictures of each pair of a version that was ingested, by what it says."""
+    with open_pairs(Store(store), spec(packed=False), DATASET, global_batch=24) as loader:
+        batch = loader.batch(0)
+    parts = [batch.rows(slice(b, b + 1)) for b in range(len(batch))]
+    return {row.target_BS[row.learn_BS].tobytes(): row.image_NHWC.tobytes() for row in parts}
+
+
+def test_pictures_in_adopted_tars_are_read_where_they_lie(tmp_path: Path) -> None:
+    tars = [write_tar(tmp_path / f"source/{i}.tar", some_samples(12, 12 * i)) for i in range(2)]
+    ingest(tmp_path / "source", tmp_path / "copied")
+    ingest(tmp_path / "source", tmp_path / "adopted", "content.adopt=true")
+    expected = rows_by_text(tmp_path / "copied")
+    assert len(expected) == 24 and rows_by_text(tmp_path / "adopted") == expected
+    data = tars[1].read_bytes()
+    at = data.index(some_samples(1, 12)[0].pictures["jpg"]) + 300
+    tars[1].write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with open_pairs(Store(tmp_path / "adopted"), spec(packed=False), DATASET, global_batch=24) as loader:
+        loader.batch(0)
+        [item] = loader.substitutions
+    assert (item.shard, item.member) == ("1.tar", "00012.jpg") and str(tars[1]) in item.reason
+    tars[1].rename(tmp_path / "elsewhere.tar")
+    with (
+        pytest.raises(FoundryError, match="adopted tar .*1.tar is missing") as told,
+        open_pairs(Store(tmp_path / "adopted"), spec(packed=False), DATASET, global_batch=24) as loader,
+    ):
+        loader.batch(0)
+    assert "foundry-data ingest" in (told.value.hint or "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+def test_few_descriptors_serve_many_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    write_pairs(store, "some", some_pairs(48), per_shard=4)
+    with open_pairs(store, spec(packed=False), global_batch=48) as loader:
+        expected = contents([loader.batch(0)])
+        assert open_tars(tmp_path) > 3
+    monkeypatch.setattr("robot_foundry.loader.pairs.reader.MAX_OPEN_SHARDS", 2)
+    monkeypatch.setattr("robot_foundry.loader.pairs.reader.MAX_OPEN_TARS", 3)
+    for threads in (0, 2):
+        with open_pairs(store, spec(packed=False), global_batch=48, threads=threads) as loader:
+            assert contents([loader.batch(0)]) == expected
+            assert open_tars(tmp_path) <= 3
+    assert open_tars(tmp_path) == 0
+
+
+def open_tars(folder: Path) -> int:
+    links = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sum(link.is_relative_to(folder) and link.suffix == ".tar" for link in links)
 
 
 def test_the_settings_of_another_kind_are_refused(store: Store) -> None:

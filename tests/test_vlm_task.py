@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,15 @@ from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models.initial import allocated, initialise
 from robot_foundry.trainer.models.vit import resized_positions
+from robot_foundry.trainer.pretrained.vision import read_vision
+from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.recipes.form import PACKAGED, resolved
 from robot_foundry.trainer.recipes.yaml_text import read_yaml, write_yaml
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.mixtures import pins
 from robot_foundry.trainer.tasks.vlm.answering import answers
 from robot_foundry.trainer.tasks.vlm.dry_run import planned
-from robot_foundry.trainer.tasks.vlm.inputs import picture_rows, until
+from robot_foundry.trainer.tasks.vlm.inputs import contrasted, picture_rows, until
 from robot_foundry.trainer.tasks.vlm.recipe import from_resolved, read_recipe
 from robot_foundry.trainer.tasks.vlm.resolving import resolve_vlm
 from robot_foundry.trainer.tasks.vlm.trained import load_trained
@@ -81,8 +84,8 @@ def averages(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_packaged_recipes_need_only_data_and_are_written_as_they_are() -> None:
-    recipes = [path.stem for path in PACKAGED.glob("vlm_*.yaml")]
-    assert "vlm_tiny" in recipes
+    recipes = [path.stem for path in PACKAGED.glob("*.yaml") if path.stem.startswith(("vlm_", "siglip_"))]
+    assert {"vlm_tiny", "siglip_tiny"} <= set(recipes)
     for recipe in recipes:
         config = read_recipe(recipe, [MIX])
         assert config.name == recipe and config.num_steps > 1
@@ -204,6 +207,18 @@ def test_a_held_out_loss_is_of_all_that_is_held_out_and_of_nothing_twice(
     assert bytes_held_out < counted < 1.1 * bytes_held_out
 
 
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_rows_of_a_stream_that_ranks_cannot_share_are_refused(
+    store: Store, tmp_path: Path, split: str
+) -> None:
+    task = resolve_vlm(tiny(store, tmp_path, TEXT, "data.text.global_batch=6", "run.accumulate=2"))
+    with pytest.raises(
+        UsageError, match="data.text.global_batch: 6 rows do not divide by 2 ranks × 2"
+    ) as caught:
+        task.open_stream(split, Ranks(0, 2, torch.device("cpu")))
+    assert caught.value.hint == "data.text.global_batch=8"
+
+
 def test_figures_are_of_what_there_is(store: Store, tmp_path: Path) -> None:
     task = resolve_vlm(tiny(store, tmp_path))
     sums = HeldOutSums({"answer": 4 * math.log(8)}, {"answer": 4}, {"pairs": 2.0})
@@ -226,6 +241,41 @@ def test_it_learns_what_pictures_show(coloured_run: Any) -> None:
     assert said == [
         one for i in range(0, 12, 5) for one in answers(trained, asked[i : i + 5], tokens=8, batch=2)
     ]
+
+
+def test_texts_learn_which_picture_is_theirs(store: Store, tmp_path: Path) -> None:
+    """Of the pairs that have both: those without a picture are not counted, which the model is held to."""
+    settings = ("model.objective=contrastive", "run.steps=30", "run.accumulate=2", "optim.lr=1e-2")
+    outcome = run(store, tmp_path, *settings, TEXT, "run.save_every=30")
+    losses = [record["loss/contrastive"] for record in records(tmp_path) if "loss" in record]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert outcome.figures.keys() == {"bits_per_byte"}
+    task = resolve_vlm(tiny(store, tmp_path, *settings))
+    batch = _batches(task, 1)[0]
+    pictured = {
+        (r, batch.segment_BS[r, s]) for r, s in zip(batch.image_row_N, batch.image_start_N, strict=True)
+    }
+    told_apart = contrasted(batch, task.settings.image_tokens)
+    assert told_apart.counts == {"contrastive": len(pictured)} and len(pictured) < batch.sizes["pairs"]
+    halves = [told_apart.rows(slice(i, i + 4)).counts["contrastive"] for i in (0, 4)]
+    assert sum(halves) == len(pictured) and contrasted(batch, 4, k=0).counts == {"contrastive": 0}
+
+
+def test_a_damaged_picture_is_replaced_and_told(store: Store, tmp_path: Path) -> None:
+    """Its row by another of its dataset, in each epoch, and once in words."""
+    damaged = make_store(tmp_path / "store")
+    shard, _ = sorted((Path(damaged.url) / "shards" / "things").glob("*.tar"))
+    with tarfile.open(shard) as tar:
+        member = next(m for m in tar.getmembers() if m.name.endswith(".jpg"))
+    with shard.open("r+b") as file:
+        file.seek(member.offset_data + member.size // 2)
+        file.write(b"\x00\xff" * 8)
+    with pytest.warns(UserWarning, match=member.name):
+        outcome = run(damaged, tmp_path / "run", TEXT, "run.steps=8", "run.max_substituted=1")
+    assert outcome.substituted["train"] > 0
+    lineage = checkpoint.read_json(outcome.checkpoint, "lineage.json")
+    assert [entry["member"] for entry in lineage["damaged"]] == [member.name]
+    assert outcome.weights != run(store, tmp_path / "whole", TEXT, "run.steps=8").weights
 
 
 def test_what_cannot_be_asked_is_a_mistake(coloured_run: Any) -> None:
@@ -336,9 +386,31 @@ def test_a_vision_tower_is_taken_from_any_run_at_another_size(
             assert torch.equal(tensor, resized_positions(before[name], (4, 4), (6, 8)))
         else:
             assert torch.equal(tensor, before[name] if name.startswith(VISION) else fresh[name]), name
-    assert run_task(resolved_task, quiet=True).step == 6
     with pytest.raises(UsageError, match="has 3 layers, 4 cannot be taken"):
         resolve_vlm(tiny(store, tmp_path / "x", settings[0], "init.vision_depth=4"))
+
+
+def test_a_tower_of_others_and_a_language_model_begin_a_run_together(
+    language: Any, store: Store, tmp_path: Path
+) -> None:
+    """As it is, its features are those that the library has: `test_pretrained_vision` says so."""
+    from foundry_testing import vision_folders
+
+    folder = tmp_path / "dinov2"
+    vision_folders.made("dinov2").save_pretrained(folder)
+    settings = (f"init.vision={folder}", f"init.llm={language.run_dir}", "data.rows.image=[16, 24]")
+    task = resolve_vlm(tiny(store, tmp_path / "run", *settings, "init.vision_depth=2"))
+    tower = read_vision(folder).cut(2)
+    assert task.config.model.backbone.vision == tower.config
+    names = [name for name in begun(task) if name.startswith(VISION)]
+    expected = {name: torch.empty(tower.shapes((16, 24))[name.removeprefix(VISION)]) for name in names}
+    tower.fill({name.removeprefix(VISION): tensor for name, tensor in expected.items()}, (16, 24))
+    weights = begun(task)
+    assert all(torch.equal(weights[name], expected[name]) for name in names) and len(names) > 20
+    told = planned(task).values["init"]
+    assert told["init.vision"]["id"] == tower.id and told["init.llm"]["step"] == 2
+    with pytest.warns(UserWarning, match="no weights are given for backbone.projector, which begin"):
+        assert run_task(task, quiet=True).step == 6
 
 
 def test_a_tower_of_a_language_model_is_none(language: Any, store: Store, tmp_path: Path) -> None:

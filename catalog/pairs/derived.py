@@ -43,9 +43,9 @@ def pair_row(stored: StoredPair) -> dict[str, Any]:
         "height": [picture.height for picture in pair.pictures],
         "encoding": [picture.encoding for picture in pair.pictures],
         "image_bytes": [picture.num_bytes for picture in pair.pictures],
-        "captions": _json(dict(pair.captions)),
-        "turns": _json([[turn.role, turn.text] for turn in pair.turns]),
-        "metadata": _json(dict(pair.metadata)),
+        "captions": stored.captions_json.decode() if pair.captions else None,
+        "turns": stored.turns_json.decode() if pair.turns else None,
+        "metadata": canonical_json(dict(pair.metadata)).decode() if pair.metadata else None,
         "num_characters": stored.num_characters,
         "content_hash": stored.content_hash,
         "split_hash": stored.split_hash,
@@ -85,7 +85,3 @@ def captions_of(cell: str | None) -> dict[str, str]:
 def turns_of(cell: str | None) -> tuple[Turn, ...]:
     """The turns in a cell of the table."""
     return () if cell is None else tuple(Turn(role, text) for role, text in json.loads(cell))
-
-
-def _json(values: Any) -> str | None:
-    return canonical_json(values).decode() if values else None

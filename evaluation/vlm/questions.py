@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robot_foundry.shards.pairs.pair import ASSISTANT, Turn
+from robot_foundry.shards.pairs.pair import ASSISTANT, USER, Turn
 
 KINDS = "kinds"
 ANY = "answer"  # the kind where nothing says one
@@ -33,16 +33,20 @@ class Question:
     @property
     def text(self) -> str:
         """What is asked last."""
-        return self.turns[-1].text if self.turns else ""
+        return self.turns[-1].text
 
 
 def questions_of(pair: int, turns: Sequence[Turn], metadata: Mapping[str, Any]) -> list[Question]:
-    """The questions of a pair in their order; none of a pair that has captions alone."""
+    """The questions of a pair in their order; none of a pair that has captions alone.
+
+    An answer that does not follow a turn of the user answers no question.
+    """
     at = [number for number, turn in enumerate(turns) if turn.role == ASSISTANT]
     kinds = kinds_of(len(at), metadata) or [ANY] * len(at)
     return [
         Question(pair, kind, tuple(turns[:number]), turns[number].text)
         for number, kind in zip(at, kinds, strict=True)
+        if number and turns[number - 1].role == USER
     ]
 
 

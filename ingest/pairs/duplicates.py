@@ -18,7 +18,7 @@ from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.runtime.canonical import canonical_json
 
 # What of the content decides which pairs are usable, and what they are.
-_DECISIVE = ("captions", "image_keys", "images", "format", "max_picture_bytes")
+_DECISIVE = ("captions", "image_keys", "metadata", "images", "format", "max_picture_bytes")
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def write_unit(unit: Unit, content: PairsContent, tars: UnitTars) -> None:
 
 
 def usable(unit: Unit, content: PairsContent, refusals: Refusals) -> Iterator[RawPair]:
-    """The unit's pairs whose pictures are there and that say something; the others go to `refusals`.
+    """The unit's pairs from which something can be learnt; the others go to `refusals`.
 
     No picture is decoded yet, so it is cheap enough to be asked twice: equal pairs are found among these.
     """
@@ -59,17 +59,12 @@ def usable(unit: Unit, content: PairsContent, refusals: Refusals) -> Iterator[Ra
 
 
 def _reason(pair: RawPair) -> str | None:
-    """Why a pair is not to be taken, as far as its pictures need not be looked at; None if it is."""
-    absent = next((picture for picture in pair.pictures if picture.data is None), None)
-    if absent is not None:
-        return absent.absent
+    """Why there is nothing to learn from a conversation; None where there is."""
     answers = [turn.text for turn in pair.turns if turn.role == ASSISTANT]
     if pair.turns and not answers:
         return "its conversation has no answer of an assistant"
     if any(not text.strip() for text in answers):
         return "an answer in its conversation is empty"
-    if not pair.turns and not pair.pictures:
-        return "it has a caption and no picture"
     return None
 
 

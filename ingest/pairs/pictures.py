@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robot_foundry.ingest.pairs.spec import DECODE, PairsContent
-from robot_foundry.ingest.sources.pairs.raw import RawPair
+from robot_foundry.ingest.sources.pairs.raw import RawPair, RawPicture
 from robot_foundry.shards import images
 from robot_foundry.shards.errors import CorruptImage, TooManyPixels
 from robot_foundry.shards.images import MAX_PIXELS
@@ -27,11 +27,20 @@ class Filtered(Exception):
 
 def taken_of(pair: RawPair, content: PairsContent) -> list[Encoded]:
     """The pictures of a usable pair as they are stored; Unfit or Filtered as one of them is."""
-    return [taken(picture.data or b"", content) for picture in pair.pictures]
+    return [_taken(picture, content) for picture in pair.pictures]
 
 
-def taken(data: bytes, content: PairsContent) -> Encoded:
+def codec_versions() -> dict[str, str]:
+    """Versions of what decides the bytes of pictures that are made smaller."""
+    import PIL
+
+    return {**images.codec_versions(), "pillow": PIL.__version__}
+
+
+def _taken(picture: RawPicture, content: PairsContent) -> Encoded:
     """The picture as it is stored. Unfit where it is damaged or of another kind; Filtered by its size."""
+    data = picture.data
+    assert data is not None  # else readers of sources give no pair
     probed = _probed(data)
     rule = _rule(probed, content)
     if rule is not None:
@@ -44,13 +53,6 @@ def taken(data: bytes, content: PairsContent) -> Encoded:
     except CorruptImage as error:
         raise Unfit(f"its picture is {_NAMES[probed.encoding]} that is damaged or cut off") from error
     return Encoded(data, probed.encoding, probed.height, probed.width)
-
-
-def codec_versions() -> dict[str, str]:
-    """Versions of what decides the bytes of pictures that are made smaller."""
-    import PIL
-
-    return {**images.codec_versions(), "pillow": PIL.__version__}
 
 
 def _probed(data: bytes) -> Probed:

@@ -36,16 +36,19 @@ class _Sample:
 
 def preview(spec: PairsSpec, units: Sequence[Unit], source_bytes: int) -> Preview:
     """Read the first pairs of the first unit that has any; how many there are, only reading tells."""
-    planned, warnings = sum(unit.num_bytes for unit in units), list[str]()
+    planned, warnings, filtered = sum(unit.num_bytes for unit in units), list[str](), Counter[str]()
     for unit in units[:SAMPLED_UNITS]:
         sample = _sample(unit, spec.content)
         warnings += sample.warnings
+        filtered += sample.filtered
         if sample.pairs:
             schema = PairSchema.of(counted_types(pair.metadata for pair in sample.pairs))
             lines = (*_lines(sample, schema), *_duplicates(spec, units))
             told = tuple(warnings)
             return Preview(KIND, None, None, source_bytes, planned, schema, unit.name, lines, told)
     lines = ("no pair could be read, so what they hold is not known",)
+    if filtered:
+        lines = ("; ".join([*_rules(filtered), "nothing of the first units is left"]),)
     return Preview(KIND, None, None, source_bytes, planned, None, None, lines, tuple(warnings))
 
 
@@ -71,14 +74,18 @@ def _lines(sample: _Sample, schema: PairSchema) -> tuple[str, ...]:
     """The first pair, and what the sampled ones have."""
     captions = Counter(name for pair in sample.pairs for name in pair.captions)
     turns = sum(len(pair.turns) for pair in sample.pairs)
-    filtered = [f"content.{rule} leaves out {count}" for rule, count in sample.filtered.items()]
     metadata = ", ".join(f"{name} ({kind})" for name, kind in schema.metadata.items())
+    pictures = f"pictures of the first {len(sample.pairs)}: {_pictures(sample.pictures)}"
     return (
         f"the first says: {_text(sample.pairs[0])}",
         f"captions: {', '.join(captions) or 'none'}" + (f"; turns: {turns:,}" if turns else ""),
-        "; ".join([f"pictures of the first {len(sample.pairs)}: {_pictures(sample.pictures)}", *filtered]),
+        "; ".join([pictures, *_rules(sample.filtered)]),
         f"metadata: {metadata or 'none'}",
     )
+
+
+def _rules(filtered: Counter[str]) -> list[str]:
+    return [f"content.{rule} leaves out {count}" for rule, count in filtered.items()]
 
 
 def _text(pair: RawPair) -> str:

@@ -23,8 +23,9 @@ LAYOUTS = ("pairs",)
 class PairsContent:
     """What goes into the tars.
 
-    captions      names under which the source has captions; None for all that look like one
+    captions      names under which the source has captions, () for none; None for all that look like one
     image_keys    keys or columns that hold or name pictures, None for those that usually do
+    metadata      other keys that are kept, () for none; None for all
     images        the folder with the pictures that a table or JSON names, relative to the source; None where
                   it is found beside
     format        one of FORMATS where names and content of the files do not tell it
@@ -43,6 +44,7 @@ class PairsContent:
 
     captions: tuple[str, ...] | None = None
     image_keys: tuple[str, ...] | None = None
+    metadata: tuple[str, ...] | None = None
     images: str | None = None
     format: str | None = None
     verify: str = DECODE
@@ -58,8 +60,9 @@ class PairsContent:
     shard_bytes: int = 256 * 1024 * 1024
 
     def to_json(self) -> dict[str, Any]:
-        names = {name: _listed(getattr(self, name)) for name in ("captions", "image_keys")}
-        return {**asdict(self), **names}
+        names = {name: checks.names_to_json(getattr(self, name)) for name in ("captions", "metadata")}
+        keys = None if self.image_keys is None else list(self.image_keys)
+        return {**asdict(self), **names, "image_keys": keys}
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,9 @@ def _content(section: checks.Section) -> PairsContent:
         return take(name, checks.optional(checks.integer(1, most)))
 
     content = PairsContent(
-        captions=take("captions", checks.optional(_names)),
+        captions=take("captions", checks.names),
         image_keys=take("image_keys", checks.optional(_names)),
+        metadata=take("metadata", checks.names),
         images=take("images", checks.optional(_folder)),
         format=take("format", checks.optional(checks.choice(FORMATS))),
         verify=take("verify", checks.choice(VERIFICATIONS)),
@@ -141,10 +145,6 @@ def _names(value: Any) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"names one twice: {', '.join(names)}")
     return names
-
-
-def _listed(names: tuple[str, ...] | None) -> list[str] | None:
-    return None if names is None else list(names)
 
 
 def _folder(value: Any) -> str:

@@ -176,6 +176,17 @@ class Layout(Protocol):
         """
         return ()
 
+    def together(
+        self, claimed: Sequence[str], listed: Collection[str], content: Any
+    ) -> Sequence[tuple[str, Sequence[str]]] | None:
+        """The files that units are of, among those that are claimed, each with its companions.
+
+        None where `companions` tells of each file what belongs to it, and no claimed file belongs to another.
+        `claimed` is sorted, `listed` is all that lies beneath the root. Files of equal companions may share
+        one sequence, which is then held once.
+        """
+        return None
+
     def shared(self, listed: Collection[str]) -> tuple[str, ...]:
         """Which of the relative paths beneath the root tell of many units, in a fixed order."""
         return ()

@@ -59,7 +59,7 @@ class _Text:
 
     def __init__(self, blocks: Iterator[bytes], limit: int) -> None:
         self._blocks, self._limit = blocks, limit
-        self._held, self._before = "", 0
+        self._held, self._before, self._is_at_end = "", 0, False
         self.position = 0
 
     @property
@@ -87,14 +87,13 @@ class _Text:
         """The value at the position, which is passed."""
         while (end := self._end()) is None:
             if self._num_held > self._limit:
-                raise Refused(
-                    f"its element {number}, at byte {self.at}, has no end within {self._limit} bytes"
-                )
+                at = f"element {number}, at byte {self.at}"
+                raise Refused(f"its {at}, has no end within {self._limit} bytes")
             wanted = 2 * self._num_held  # so that one over many blocks is not scanned once for each
-            if not self._more():
-                raise Refused(f"its element {number}, at byte {self.at}, is no whole JSON value")
-            while self._num_held < wanted and self._more():
+            while self._more() and self._num_held < wanted:
                 pass
+            if self._is_at_end and self._end() is None:
+                raise Refused(f"its element {number}, at byte {self.at}, is no whole JSON value")
         data = self._held[self.position : end].encode(LATIN)
         self.position = end
         return data
@@ -110,10 +109,12 @@ class _Text:
         except (ValueError, RecursionError):
             return None
         # A number may go on in the next block.
-        return end if end < len(self._held) or self._held[end - 1] in '}]"' else None
+        is_closed = self._is_at_end or end < len(self._held) or self._held[end - 1] in '}]"'
+        return end if is_closed else None
 
     def _more(self) -> bool:
         block = next(self._blocks, b"")
         self._before += self.position
         self._held, self.position = self._held[self.position :] + block.decode(LATIN), 0
+        self._is_at_end = not block
         return bool(block)

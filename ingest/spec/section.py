@@ -7,6 +7,8 @@ from typing import Any
 
 from robot_foundry.runtime.errors import UsageError, nearest
 
+# Of names that may be taken: None in Python, and ().
+ALL, NONE = "all", "none"
 # In place of a default: the key must be there.
 REQUIRED = object()
 
@@ -77,6 +79,23 @@ def texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError(f"expected a list of texts, got {value!r}")
     return tuple(text(item) for item in value)
+
+
+def names(value: Any) -> tuple[str, ...] | None:
+    """Names that differ; None for ALL of them."""
+    if value in (ALL, NONE):
+        return None if value == ALL else ()
+    if not isinstance(value, list):
+        raise ValueError(f"expected {ALL}, {NONE} or a list of names, got {value!r}")
+    listed = texts(value)
+    if len(set(listed)) < len(listed):
+        raise ValueError(f"names one twice: {', '.join(listed)}")
+    return listed
+
+
+def names_to_json(value: tuple[str, ...] | None) -> str | list[str]:
+    """As `names` reads it."""
+    return ALL if value is None else list(value) or NONE
 
 
 def boolean(value: Any) -> bool:

@@ -13,7 +13,6 @@ from robot_foundry.ingest.spec.section import REQUIRED
 
 JSON_LINES, PARQUET, PLAIN, TAR = "jsonl", "parquet", "text", "tar"
 FORMATS = (JSON_LINES, PARQUET, PLAIN, TAR)
-ALL, NONE = "all", "none"
 # The layouts that make text.
 LAYOUTS = ("text",)
 
@@ -39,7 +38,7 @@ class TextContent:
     shard_bytes: int = 256 * 1024 * 1024
 
     def to_json(self) -> dict[str, Any]:
-        names = ALL if self.metadata is None else list(self.metadata) or NONE
+        names = checks.names_to_json(self.metadata)
         return {**asdict(self), "metadata": names}
 
 
@@ -89,7 +88,7 @@ def _content(section: checks.Section) -> TextContent:
 
     content = TextContent(
         key=section.take("key", checks.text, default.key),
-        metadata=section.take("metadata", _metadata, default.metadata),
+        metadata=section.take("metadata", checks.names, default.metadata),
         format=section.take("format", checks.optional(checks.choice(FORMATS)), default.format),
         deduplicate=section.take("deduplicate", checks.boolean, default.deduplicate),
         block_bytes=size("block_bytes", 1 << 30),
@@ -101,14 +100,3 @@ def _content(section: checks.Section) -> TextContent:
         section.report("metadata", f"names '{content.key}', which is the text")
     section.close()
     return content
-
-
-def _metadata(value: Any) -> tuple[str, ...] | None:
-    if value in (ALL, NONE):
-        return None if value == ALL else ()
-    if not isinstance(value, list):
-        raise ValueError(f"expected {ALL}, {NONE} or a list of names, got {value!r}")
-    names = checks.texts(value)
-    if len(set(names)) < len(names):
-        raise ValueError(f"names one twice: {', '.join(names)}")
-    return names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -10,16 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions
+from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.version import Version
 from robot_foundry.loader.kind import LoaderKind
 from robot_foundry.loader.load import Loader
+from robot_foundry.loader.pairs.cached import cached
 from robot_foundry.loader.pairs.dataset import PairDataset
 from robot_foundry.loader.pairs.lengths import tokens_of
-from robot_foundry.loader.pairs.packing import PACKING_VERSION, PairRowsOf, SingleRows, packed
+from robot_foundry.loader.pairs.packing import PACKING_VERSION, PackedRows, PairRowsOf, SingleRows, packed
 from robot_foundry.loader.pairs.reader import PairReader
 from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.loader.share import Share
-from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.canonical import digest_of, sha256_hex
 
 T = TypeVar("T")
 
@@ -62,12 +63,28 @@ def rows_of(opened: OpenMixture, spec: PairSpec) -> tuple[list[PairRowsOf], str 
     if not spec.rows.packed:
         return [SingleRows(part.component.num_samples) for part in opened.parts], None
     tokens = [tokens_of(part, spec) for part in opened.parts]
-    digest = digest_of([PACKING_VERSION, spec.rows.length, *map(_digest, tokens)])
-    return [packed(tokens_n, spec.rows.length) for tokens_n in tokens], digest
+    deciding = [
+        {
+            "packing": PACKING_VERSION,
+            "length": spec.rows.length,
+            "tokens": sha256_hex(tokens_n.astype("<i4").tobytes()),
+        }
+        for tokens_n in tokens
+    ]
+    rows: list[PairRowsOf] = [
+        _packed(opened.store, of, tokens_n, spec.rows.length)
+        for of, tokens_n in zip(deciding, tokens, strict=True)
+    ]
+    return rows, digest_of(deciding)
 
 
-def _digest(tokens_n: NDArray[np.int32]) -> str:
-    return hashlib.sha256(tokens_n.astype("<i4").tobytes()).hexdigest()
+def _packed(store: Store, of: Mapping[str, Any], tokens_n: NDArray[np.int32], length: int) -> PackedRows:
+    def make() -> NDArray[np.int32]:
+        made = packed(tokens_n, length)
+        return np.concatenate([made.count_R, made.pair_n])
+
+    both = cached(store, "pair-rows", of, make)
+    return PackedRows(*np.split(both, [len(both) - len(tokens_n)]))
 
 
 KIND: LoaderKind = PairsKind()

@@ -6,7 +6,7 @@ Legend: E pairs of a shard, n pairs of a selection.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.opened import OpenVersion, Part
 from robot_foundry.catalog.pairs.derived import captions_of, turns_of
 from robot_foundry.catalog.pairs.tables import PAIRS
+from robot_foundry.loader.pairs.cached import cached
 from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.loader.pairs.template import TEMPLATE_VERSION, PairText, num_text_tokens, variants
-from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.runtime.storage.cache import keep, kept
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
 _AT_ONCE = 4096  # pairs whose texts are encoded together
@@ -51,18 +50,12 @@ def _text_tokens(opened: OpenVersion, shard: int, tokenizer: Tokenizer) -> NDArr
     file = opened.manifest.files[f"{PAIRS}/{opened.manifest.shards[shard].key}"]
     # The table's bytes decide all, so versions that share a shard share this.
     of = {"table": file.blake3, "tokenizer": tokenizer.id, "template": TEMPLATE_VERSION}
-    path, storage = opened.store.lengths_cache(digest_of(of)), opened.store.storage
-    data = kept(storage, path)
-    if data is not None:
-        return np.frombuffer(data, "<i4")
-    counted_E = _counted(opened.shard_table(PAIRS, shard), tokenizer)
-    with suppress(OSError):  # the store may be one that this user can only read
-        keep(storage, path, counted_E.astype("<i4").tobytes())
-    return counted_E
+    make = partial(_counted, opened, shard, tokenizer)
+    return cached(opened.store, "pair-lengths", of, make)
 
 
-def _counted(table: pa.Table, tokenizer: Tokenizer) -> NDArray[np.int32]:
-    longest: list[int] = []
+def _counted(opened: OpenVersion, shard: int, tokenizer: Tokenizer) -> NDArray[np.int32]:
+    table, longest = opened.shard_table(PAIRS, shard), []
     for first in range(0, table.num_rows, _AT_ONCE):
         forms = [variants(pair, tokenizer) for pair in pair_texts(table.slice(first, _AT_ONCE))]
         lengths = iter(num_text_tokens([form for of_pair in forms for form in of_pair], tokenizer))

@@ -29,16 +29,17 @@ class PairRowsOf(Protocol):
 
 
 class PackedRows:
-    """Rows of pairs: row r has the pairs `pair_n[start_R1[r] : start_R1[r + 1]]` of a selection."""
+    """Rows of pairs: pair_n has the pairs of all rows one behind the other, count_R how many each has."""
 
-    def __init__(self, pair_n: NDArray[np.int32], start_R1: NDArray[np.int64]) -> None:
-        self._pair_n, self._start_R1 = pair_n, start_R1
+    def __init__(self, count_R: NDArray[np.int32], pair_n: NDArray[np.int32]) -> None:
+        self.count_R, self.pair_n = count_R, pair_n
+        self._start_R1 = np.concatenate([[0], np.cumsum(count_R, dtype=np.int64)])
 
     def __len__(self) -> int:
-        return len(self._start_R1) - 1
+        return len(self.count_R)
 
     def __getitem__(self, row: int) -> NDArray[np.int32]:
-        return self._pair_n[self._start_R1[row] : self._start_R1[row + 1]]
+        return self.pair_n[self._start_R1[row] : self._start_R1[row + 1]]
 
 
 class SingleRows:
@@ -60,9 +61,8 @@ def packed(tokens_n: NDArray[np.int32], length: int) -> PackedRows:
     rows: list[Sequence[int]] = []
     for first in range(0, len(size_n), WINDOW):
         rows += _packed_window(size_n[first : first + WINDOW], first, length)
-    counts = np.fromiter(map(len, rows), np.int64, len(rows))
-    pair_n = np.fromiter((pair for row in rows for pair in row), np.int32, len(size_n))
-    return PackedRows(pair_n, np.concatenate([[0], np.cumsum(counts)]))
+    count_R = np.fromiter(map(len, rows), np.int32, len(rows))
+    return PackedRows(count_R, np.fromiter((pair for row in rows for pair in row), np.int32, len(size_n)))
 
 
 def _packed_window(size_n: NDArray[np.int32], first: int, length: int) -> list[list[int]]:

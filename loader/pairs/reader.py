@@ -31,6 +31,7 @@ from robot_foundry.shards.reader import ShardReader
 
 MAX_OPEN_SHARDS = 64  # each holds the places of its pictures
 MAX_OPEN_TARS = 256  # each holds a file descriptor, of the 1024 that a process usually may have
+_DRAFTED_ROWS = 256  # texts cost least for many rows at once
 _CHUNKS_PER_THREAD = 4  # enough that threads end together, few enough that handing out costs nothing
 _LENGTH_STEP = 8  # tokens, of rows that are as long as the longest of a batch
 
@@ -62,6 +63,8 @@ class PairReader:
         self._parts, self._rows, self._spec = opened.parts, rows, spec
         self._share, self._seed, self._threads = share, seed, threads
         self._selections = [part.select() for part in opened.parts]
+        self._steps_per_draft = max(1, _DRAFTED_ROWS // len(share))
+        self._draft = lru_cache(maxsize=2)(self._draft_steps)
         self._shard = lru_cache(MAX_OPEN_SHARDS)(self._open_shard)
         self._tar = lru_cache(MAX_OPEN_TARS)(self._open_tar)
         self._pool = ThreadPoolExecutor(threads, "decode") if threads else None
@@ -69,7 +72,8 @@ class PairReader:
     def read(self, step: int) -> tuple[PairBatch, list[Substitution]]:
         """The batch of a step, and what had to be substituted in it."""
         k_B, dataset_B, sample_B = self._share.samples(step)
-        drafts = self._drafts(k_B, dataset_B, sample_B)
+        first = step % self._steps_per_draft * len(k_B)
+        drafts = self._draft(step // self._steps_per_draft)[first : first + len(k_B)]
         image_NHWC, damaged = self._decoded(drafts)
         substitutions = []
         if damaged:
@@ -88,6 +92,7 @@ class PairReader:
         """End the threads and let go of the files."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+        self._draft.cache_clear()
         self._shard.cache_clear()
         self._tar.cache_clear()
 
@@ -98,6 +103,12 @@ class PairReader:
             return length
         longest = max(row.num_tokens for row in rows)
         return min(length, -(-longest // _LENGTH_STEP) * _LENGTH_STEP)
+
+    def _draft_steps(self, run: int) -> list[_Draft]:
+        """The rows of the steps of a run, one step behind the other."""
+        first = run * self._steps_per_draft
+        parts = [self._share.samples(step) for step in range(first, first + self._steps_per_draft)]
+        return self._drafts(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def _drafts(
         self, k_n: NDArray[np.int64], dataset_n: NDArray[np.int32], row_n: NDArray[np.int64]

@@ -26,20 +26,22 @@ from robot_foundry.shards.reader import ShardReader
 
 @dataclass(frozen=True)
 class PictureAt:
-    """Where a picture lies: a member of a tar."""
+    """Where a picture lies: a member of a tar, which is opened once it is read, and perhaps not kept open."""
 
-    tar: ShardReader
+    tar_of: Callable[[str], ShardReader]
+    tar: str
     row: int
 
     def read(self) -> bytes:
         """CorruptMember where its bytes are not those that were written."""
-        return self.tar.read(self.row)
+        return self.tar_of(self.tar).read(self.row)
 
     def damage(self, error: CorruptData) -> Damage:
         """What is corrupt where reading or decoding it raised `error`."""
-        name, tar = self.tar.name(self.row), self.tar.tar_of(self.row)
-        reason = str(error) if name in str(error) else f"member {name!r} of {tar} is damaged: {error}"
-        return Damage(tar, name, reason)
+        tar = self.tar_of(self.tar)
+        name = tar.name(self.row)
+        reason = str(error) if name in str(error) else f"member {name!r} of {tar.where} is damaged: {error}"
+        return Damage(tar.tar_path, name, reason)
 
 
 class PairShard:
@@ -63,7 +65,7 @@ class PairShard:
     def pictures(self, row: int) -> list[PictureAt]:
         """Where the pictures of a pair lie, in their order."""
         here = range(self._start_E1[row], self._start_E1[row + 1])
-        return [PictureAt(self._tar_of(self._keys[self._key_P[p]]), int(self._row_P[p])) for p in here]
+        return [PictureAt(self._tar_of, self._keys[self._key_P[p]], int(self._row_P[p])) for p in here]
 
     def _rows_of(self, members_P: pa.Array, opened: OpenVersion) -> NDArray[np.int64]:
         """The row of each picture's member in the index of its tar."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ class Rendered:
 
     def cut(self, length: int, image_tokens: int) -> Rendered:
         """As much of its beginning as has `length` tokens, without a picture that does not fit whole."""
-        if len(self) <= length:
+        if len(self.ids_N) <= length:
             return self
         lost = [start for start in self.image_starts if start + image_tokens > length]
         end = min([length, *lost])
@@ -218,12 +218,14 @@ def _unlearnt(contents: Sequence[Content]) -> list[Piece]:
 def _begun(pieces: Sequence[Piece], tokenizer: Tokenizer) -> list[Piece]:
     """With `start` where it belongs. Neighbouring texts are joined, so that they are encoded as one."""
     joined: list[Piece] = []
-    for (is_text, is_learnt), run in groupby(pieces, lambda piece: (isinstance(piece[0], str), piece[1])):
-        contents = [content for content, _ in run]
-        if is_text:
-            text = "".join(content for content in contents if isinstance(content, str))
-            contents = [text] if text else []
-        joined += [(content, is_learnt) for content in contents]
+    for content, is_learnt in pieces:
+        if isinstance(content, str) and joined and joined[-1][1] == is_learnt:
+            before = joined[-1][0]
+            if isinstance(before, str):
+                joined[-1] = (before + content, is_learnt)
+                continue
+        if content != "":
+            joined.append((content, is_learnt))
     has_own_start = tokenizer.start != tokenizer.end and joined[:1] != [(tokenizer.start, False)]
     is_first_learnt = not joined or joined[0][1]
     return [(tokenizer.start, False), *joined] if has_own_start or is_first_learnt else joined

@@ -122,15 +122,26 @@ class StoredPair:
         return sum(map(len, pair.captions.values())) + sum(len(turn.text) for turn in pair.turns)
 
     @cached_property
+    def captions_json(self) -> bytes:
+        """Canonical JSON of the captions, by name."""
+        return canonical_json(dict(self.pair.captions))
+
+    @cached_property
+    def turns_json(self) -> bytes:
+        """Canonical JSON of the turns, [role, text] each."""
+        return canonical_json(_turns(self.pair))
+
+    @property
     def _texts(self) -> bytes:
-        return canonical_json([dict(self.pair.captions), _turns(self.pair)])
+        """Canonical JSON of both."""
+        return b"[%b,%b]" % (self.captions_json, self.turns_json)
 
     def to_json(self) -> bytes:
         """FoundryError where a pair cannot be so: too many pictures, or places for others than it has."""
         _check(self)
         pair = self.pair
         pictures = [
-            {**asdict(picture), "hash": f"{number:016x}"}
+            {**vars(picture), "hash": f"{number:016x}"}
             for picture, number in zip(pair.pictures, self.hashes, strict=True)
         ]
         texts = {"captions": dict(pair.captions), "turns": _turns(pair), "metadata": dict(pair.metadata)}

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from typing import Protocol
 
-TAR, PARQUET, JSON_LINES, JSON, CSV, TSV, PICTURES = (
-    "tar",
-    "parquet",
-    "jsonl",
-    "json",
-    "csv",
-    "tsv",
-    "pictures",
-)
-FORMATS = (TAR, PARQUET, JSON_LINES, JSON, CSV, TSV, PICTURES)
+TAR, PARQUET, JSON_LINES, JSON, COCO = "tar", "parquet", "jsonl", "json", "coco"
+CSV, TSV, PICTURES = "csv", "tsv", "pictures"
+FORMATS = (TAR, PARQUET, JSON_LINES, JSON, COCO, CSV, TSV, PICTURES)
 
 
 class Asked(Protocol):
     """The part of the `content` of a spec that decides what is read, and how.
 
     captions           names to take, None for all that are usually captions (`record.CAPTION`)
-    image_keys         names of what holds or names pictures, None for `record.IMAGE_KEYS`
+    image_keys         keys of what holds or names pictures, all of which are taken; None for the first
+                       of `record.IMAGE_KEYS`
     images             the folder, relative to the source, in which tables name pictures; None to find it
+    metadata           other keys that are kept, None for all
     format             one of FORMATS where names and content of the files do not tell it
     max_picture_bytes  a picture has at most, in the source
     unit_bytes         of a source are read by one worker at least, pictures included
@@ -35,6 +30,9 @@ class Asked(Protocol):
 
     @property
     def images(self) -> str | None: ...
+
+    @property
+    def metadata(self) -> tuple[str, ...] | None: ...
 
     @property
     def format(self) -> str | None: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from robot_foundry.ingest.sources.pairs.raw import RawPicture
 
 # Names by which the folder of the pictures is found.
 MOST_TRIED = 1000
+_IN = "_in_"
 
 
 class Pictures:
@@ -72,6 +73,37 @@ class Pictures:
         return by_name
 
 
+@dataclass
+class FoundPart:
+    """A part of a table: the files that it names, and how many bytes all of it has.
+
+    As the `id` of a unit it is its `bounds` and the folder in which pictures are named.
+    """
+
+    bounds: str
+    folder: str = ""
+    num_bytes: int = 0
+    files: dict[str, SourceFile] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return f"{self.bounds}{_IN}{self.folder}" if self.folder else self.bounds
+
+    def name(self, pictures: Pictures, names: Iterable[str]) -> None:
+        """Add those of the pictures that the names lead to."""
+        for name in names:
+            picture = pictures.file(self.folder, name)
+            if picture is not None and picture.path not in self.files:
+                self.files[picture.path] = picture
+                self.num_bytes += picture.size
+
+
+def bounds_and_folder(unit: str) -> tuple[str, str]:
+    """Of the `id` of a unit that is a `FoundPart`."""
+    bounds, _, folder = unit.partition(_IN)
+    return bounds, folder
+
+
 @dataclass(frozen=True)
 class NamedPictures:
     """The pictures of one unit: `files` at hand, which its table names in `folder`."""
@@ -80,13 +112,15 @@ class NamedPictures:
     folder: str
     content: Asked
 
-    def read(self, value: Any, key: str) -> RawPicture:
+    def read(self, key: str, value: Any) -> RawPicture:
         """The picture that a value of a table names. UnusableJson if it is no name of one."""
-        name = name_of(value, key)
+        name = name_of(key, value)
         file = self.files.file(self.folder, name)
         path = _joined(self.folder, name)
         if file is None:
-            return RawPicture(path, None, f"there is no file {path}")
+            return RawPicture(
+                path, None, "its picture is not among the files of the source (content.images names a folder)"
+            )
         if file.size > self.content.max_picture_bytes:
             return RawPicture(path, None, too_large(self.content))
         return RawPicture(path, Path(file.root, file.path).read_bytes())
@@ -94,10 +128,10 @@ class NamedPictures:
 
 def too_large(content: Asked) -> str:
     """Why there are no bytes of a picture that is larger than the spec allows."""
-    return f"it has more than {content.max_picture_bytes} bytes, which content.max_picture_bytes allows"
+    return f"its picture has more than {content.max_picture_bytes} bytes (content.max_picture_bytes)"
 
 
-def name_of(value: Any, key: str) -> str:
+def name_of(key: str, value: Any) -> str:
     """The name of a picture's file as a table has it: a text, or an object with a path.
 
     UnusableJson for what is none, for a URL, and for a path out of the source.
@@ -112,20 +146,17 @@ def name_of(value: Any, key: str) -> str:
         raise UnusableJson("its picture is named by a URL, which is not fetched: img2dataset does that")
     if value.startswith(("data:", "/9j/", "iVBOR")):
         raise UnusableJson("its picture stands in the table as base64, which is not read")
-    if (
-        value.startswith(("/", "\\", "~"))
-        or ".." in value.replace("\\", "/").split("/")
-        or value[1:3] == ":\\"
-    ):
+    parts = value.replace("\\", "/").split("/")
+    if parts[0] in ("", "~") or ".." in parts or parts[0].endswith(":"):
         raise UnusableJson("the path of its picture leads out of the source")
     return value
 
 
-def names_of(values: Iterable[Any], key: str) -> Iterator[str]:
-    """Those of the values that are names."""
-    for value in values:
+def names_of(values: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """Those of the values, each behind its key, that are names."""
+    for key, value in values:
         try:
-            yield name_of(value, key)
+            yield name_of(key, value)
         except UnusableJson:
             continue
 

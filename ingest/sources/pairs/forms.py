@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
-from robot_foundry.ingest.sources.pairs.asked import CSV, JSON, JSON_LINES, PARQUET, PICTURES, TAR, TSV
+from robot_foundry.ingest.sources.pairs.asked import COCO, CSV, JSON, JSON_LINES, PARQUET, PICTURES, TAR, TSV
 from robot_foundry.ingest.sources.streams import compression_of, peeked
 
 PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
@@ -40,7 +40,7 @@ def by_name(path: str) -> str | None:
 
 
 def form_of(path: str, head: bytes, stated: str | None) -> Form:
-    """By the spec's word, else by `head`, the first bytes of the file, and the name. Refused if it is none."""
+    """By the spec's word, else by `head`, the first bytes of the file, and the name. Refused for none."""
     if head.startswith(GIT_LFS):
         raise Refused("the file is a Git LFS pointer and not the data, which `git lfs pull` would fetch")
     compression = compression_of(head)
@@ -71,8 +71,8 @@ def _json(first: bytes, named: str | None) -> str | None:
     try:
         json.loads(line)
     except ValueError:
-        return named or JSON
-    return JSON_LINES if named == JSON_LINES or (ended and rest.strip()) else JSON
+        return JSON_LINES if named == JSON_LINES else COCO
+    return JSON_LINES if named == JSON_LINES or (ended and rest.strip()) else COCO
 
 
 def _once(block: bytes) -> Iterator[bytes]:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from robot_foundry.ingest.sources.base import Layout, SourceFile, Unit
-from robot_foundry.ingest.sources.pairs.asked import PICTURES, TAR, Asked
+from robot_foundry.ingest.sources.pairs import coco, loose, tables
+from robot_foundry.ingest.sources.pairs.asked import COCO, PARQUET, PICTURES, TAR, Asked
+from robot_foundry.ingest.sources.pairs.files_named import FoundPart
 from robot_foundry.ingest.sources.pairs.forms import HEAD_BYTES, Form, by_name, form_of
+from robot_foundry.ingest.sources.pairs.gathered import gathered
 from robot_foundry.ingest.sources.pairs.layouts import PAIRS
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.ingest.sources.pairs.table_rows import TABLES
-from robot_foundry.ingest.sources.pairs.tables import Part, pairs_of_part, parts
 from robot_foundry.ingest.sources.pairs.tars import pairs_of_tar
 from robot_foundry.ingest.sources.streams import blocks_of, decompressed
 from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.runtime.canonical import digest_of
 
-WHOLE = "all"
 _KEY_CHARACTERS, _HASH_CHARACTERS = 32, 12
 
 
@@ -30,26 +31,18 @@ class Pairs(Layout):
     version = 1
 
     def claims(self, path: str) -> bool:
-        named = by_name(path)
-        return named is not None and named != PICTURES
+        return by_name(path) is not None
 
-    def companions(self, path: str, listed: Collection[str]) -> tuple[str, ...]:
-        if by_name(path) not in TABLES:
-            return ()
-        return tuple(name for name in listed if by_name(name) == PICTURES)
+    def together(
+        self, claimed: Sequence[str], listed: Collection[str], content: Asked
+    ) -> list[tuple[str, Sequence[str]]]:
+        return gathered(claimed, listed, content)
 
     def list_units(self, file: SourceFile, content: Asked) -> tuple[list[Unit], list[tuple[str, str]]]:
         with replace(file, companions=()).local() as path:
             form = _form(path, file.path, content)
-            if form.container in TABLES:
-                found = parts(path, form, file, content)
-                units = [
-                    _unit(file, part.part.id, part.num_bytes, tuple(part.files.values()), len(found) == 1)
-                    for part in found
-                ]
-                return units, []
-            size = path.stat().st_size
-        return ([_unit(file, WHOLE, size, (), True)] if size else []), []
+            found = _parts(path, form, file, content)
+        return [_unit(file, part, alone=len(found) == 1) for part in found], []
 
 
 def pairs_of(unit: Unit, content: Asked) -> Iterator[RawPair | Unusable]:
@@ -62,21 +55,52 @@ def pairs_of(unit: Unit, content: Asked) -> Iterator[RawPair | Unusable]:
         path = Path(file.root, file.path)
         form = _form(path, unit.file.path, content)
         if form.container == TAR:
+            keys = set[str]()
             with path.open("rb") as opened:
-                yield from pairs_of_tar(decompressed(blocks_of(opened), form.compression), content)
+                yield from pairs_of_tar(decompressed(blocks_of(opened), form.compression), content, keys)
+            for table in file.companions:
+                from robot_foundry.ingest.sources.pairs.img2dataset import not_in_tar
+
+                yield from not_in_tar(Path(table.root, table.path), keys)
+        elif form.container == PICTURES:
+            yield from loose.pairs_of_files(file, content)
+        elif form.container == PARQUET:
+            from robot_foundry.ingest.sources.pairs import parquet
+
+            yield from parquet.pairs_of_groups(file, unit.id, content)
+        elif form.container == COCO:
+            yield from coco.pairs_of_images(file, form, unit.id, content)
         else:
-            yield from pairs_of_part(file, form, Part.of_id(unit.id), content)
+            yield from tables.pairs_of_part(file, form, unit.id, content)
+
+
+def _parts(path: Path, form: Form, file: SourceFile, content: Asked) -> list[FoundPart]:
+    """What the file is cut into, with the pictures that each part names."""
+    if form.container in TABLES:
+        return tables.parts(path, form, file, content)
+    if form.container == COCO:
+        return coco.parts(path, form, file, content)
+    if form.container == PARQUET:
+        from robot_foundry.ingest.sources.pairs import parquet
+
+        return parquet.parts(path, file, content)
+    if form.container == PICTURES:
+        return [loose.part(file)]
+    size = path.stat().st_size
+    files = {companion.path: companion for companion in file.companions}
+    return [FoundPart(tables.WHOLE, num_bytes=size, files=files)] if size else []
 
 
 def _form(path: Path, name: str, content: Asked) -> Form:
+    if (content.format or by_name(name)) == PICTURES:
+        return Form(PICTURES, None)
     with path.open("rb") as opened:
         return form_of(name, opened.read(HEAD_BYTES), content.format)
 
 
-def _unit(
-    file: SourceFile, name: str, num_bytes: int, companions: tuple[SourceFile, ...], alone: bool
-) -> Unit:
-    return Unit(replace(file, companions=companions), name, _key(file.path, name), num_bytes, alone=alone)
+def _unit(file: SourceFile, part: FoundPart, *, alone: bool) -> Unit:
+    named = replace(file, companions=tuple(part.files.values()))
+    return Unit(named, part.id, _key(file.path, part.id), part.num_bytes, alone=alone)
 
 
 def _key(path: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What an object of JSON, or a row of a table, says of a pair: captions, a conversation, pictures, metadata."""
+"""What an object of JSON, or a row of a table, says of a pair: captions, turns, pictures, metadata."""
 
 from __future__ import annotations
 
@@ -29,53 +29,68 @@ IMAGE_KEYS = (
 class Record:
     """What is said of a pair, beside its pictures' bytes.
 
-    `pictures` are values under `image_key`, each of which names or holds a picture. `silent` are sentences on
-    captions that say nothing.
+    `pictures` are keys, and values that name or hold a picture each. `silent` are sentences on what
+    says nothing.
     """
 
     captions: Mapping[str, str]
     turns: tuple[Turn, ...]
     metadata: Mapping[str, Any]
-    pictures: tuple[Any, ...] = ()
-    image_key: str = ""
+    pictures: tuple[tuple[str, Any], ...] = ()
     silent: tuple[str, ...] = ()
 
 
 def record_of(values: Mapping[str, Any], content: Asked, *, has_images: bool) -> Record:
-    """The record of an object; where `has_images`, one of its keys may name pictures. UnusableJson if none."""
+    """The record of an object, of which a key may name pictures if `has_images`. UnusableJson for none."""
     captions: dict[str, str] = {}
     turns: tuple[Turn, ...] = ()
     metadata: dict[str, Any] = {}
     silent: list[str] = []
-    image_key, pictures = pictures_of(values, content) if has_images else ("", ())
+    pictures = pictures_of(values, content) if has_images else ()
+    image_keys = {key for key, _ in pictures}
     for name, value in values.items():
-        if name == image_key:
+        if name in image_keys:
             continue
         if _is_conversation(name, value):
+            if value is None:
+                silent.append(f"its '{name}' is null")
+                continue
             turns = (*turns, *conversations.turns_of(value, name))
         elif _is_caption(name, value, content):
             said = _captions(name, value)
             captions.update(said)
             if not said:
                 silent.append(f"its '{name}' is {'null' if value is None else 'empty'}")
-        else:
+        elif content.metadata is None or name in content.metadata:
             metadata[unicode_text(name, name)] = plain(value, name)
-    return Record(captions, turns, metadata, pictures, image_key, tuple(silent))
+    return Record(captions, turns, metadata, pictures, tuple(silent))
 
 
-def pictures_of(values: Mapping[str, Any], content: Asked) -> tuple[str, tuple[Any, ...]]:
-    """The first of the keys of pictures that the object has with a value, and what stands there for each.
+def pictures_of(values: Mapping[str, Any], content: Asked) -> tuple[tuple[str, Any], ...]:
+    """What names or holds pictures in an object, in order, each value behind its key.
 
-    No key, and none, where it has none.
+    Of the keys that a spec names all are taken, else the first of IMAGE_KEYS that has a value.
     """
-    keys = IMAGE_KEYS if content.image_keys is None else content.image_keys
-    key = next((name for name in keys if values.get(name) is not None), "")
-    value = values.get(key, ())
-    return key, tuple(value) if isinstance(value, list | tuple) else (value,)
+    keys = image_keys(values, content)
+    found: list[tuple[str, Any]] = []
+    for key in keys:
+        value = values[key]
+        found += [(key, item) for item in (value if isinstance(value, list | tuple) else (value,))]
+    return tuple(found)
+
+
+def image_keys(values: Mapping[str, Any], content: Asked) -> list[str]:
+    """The keys of pictures among those of `values`, whose value is not None."""
+    if content.image_keys is not None:
+        return [key for key in content.image_keys if values.get(key) is not None]
+    return [key for key in IMAGE_KEYS if values.get(key) is not None][:1]
 
 
 def pair_of(place: str, record: Record, pictures: Sequence[RawPicture], content: Asked) -> RawPair | Unusable:
     """The pair, if there is something to learn from it."""
+    absent = next((picture for picture in pictures if picture.data is None), None)
+    if absent is not None:
+        return Unusable(f"{place} ({absent.name})", absent.absent or "its picture is not there")
     try:
         if not record.captions and not record.turns:
             raise UnusableJson(

@@ -1,4 +1,4 @@
-"""Rows of a table in a file of text, each with where it lies: JSON lines, elements of a JSON array, rows of CSV.
+"""Rows of a table in a file of text, and where each lies: JSON lines, a JSON array, CSV.
 
 Lines of JSON lines are numbered from 1, rows of CSV from 1 behind the header, elements of an array from 0.
 """
@@ -27,7 +27,7 @@ _DELIMITERS = {CSV: ",", TSV: "\t"}
 
 @dataclass(frozen=True)
 class Row:
-    """A row in bytes from `start` to `end` (exclusive) of the decompressed table, with what it says or why not."""
+    """A row, in bytes from `start` to `end` (exclusive) of the table; what it says, or why it does not."""
 
     number: int
     start: int
@@ -36,7 +36,7 @@ class Row:
 
 
 def rows_of(path: Path, form: Form) -> Iterator[Row]:
-    """All rows of a table. Refused, at any row, where it is none; `Broken` where its compression breaks off."""
+    """All rows of a table. Refused, at any row, for none; `Broken` where the compression breaks off."""
     with path.open("rb") as file:
         blocks = decompressed(blocks_of(file), form.compression)
         if form.container == JSON:
@@ -81,7 +81,7 @@ def _json_rows(lines: Iterator[tuple[int, int, bytes | None]], number: int) -> I
 
 
 def _lines(blocks: Iterator[bytes], at: int) -> Iterator[tuple[int, int, bytes | None]]:
-    """Lines with their ends: where each starts and ends, and what it is; None for more than a row may have."""
+    """Lines with their ends, behind where each starts and ends; None for one longer than a row may be."""
     parts: list[bytes] = []
     start = end = at
     for block in blocks:
@@ -132,12 +132,10 @@ class _Lines:
 def _header(lines: _Lines, form: Form) -> list[str]:
     """Names of the columns. Refused where they are none."""
     try:
-        names = next(_reader(lines, form), [])
-        for name in names:
-            unicode_text(name, name)
+        cells: list[str] = next(_reader(lines, form), [])
+        names = [unicode_text(cell, cell).strip() for cell in cells]
     except (csv.Error, UnusableJson) as error:
         raise Refused("its first row is no header of names of columns in UTF-8") from error
-    names = [name.strip() for name in names]
     if not all(names) or len(set(names)) < len(names):
         raise Refused(f"its header names a column twice or not at all ({', '.join(names)})")
     return names
@@ -171,11 +169,9 @@ def _cells(cells: list[str], header: list[str]) -> dict[str, Any] | UnusableJson
     if len(cells) != len(header):
         return UnusableJson(f"its row has {len(cells)} cells, and the header {len(header)}")
     try:
-        for name, cell in zip(header, cells, strict=True):
-            if not cell.isascii():
-                cell.encode()
+        "".join(cells).encode()
     except UnicodeEncodeError:
-        return UnusableJson(f"its '{name}' is not UTF-8")
+        return UnusableJson("it is not UTF-8")
     return {name: cell or None for name, cell in zip(header, cells, strict=True)}
 
 

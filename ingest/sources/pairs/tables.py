@@ -8,100 +8,84 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
 
 from robot_foundry.ingest.sources.base import SourceFile
 from robot_foundry.ingest.sources.json_values import UnusableJson
 from robot_foundry.ingest.sources.pairs.asked import Asked
-from robot_foundry.ingest.sources.pairs.files_named import MOST_TRIED, NamedPictures, Pictures, names_of
+from robot_foundry.ingest.sources.pairs.files_named import (
+    MOST_TRIED,
+    FoundPart,
+    NamedPictures,
+    Pictures,
+    bounds_and_folder,
+    names_of,
+)
 from robot_foundry.ingest.sources.pairs.forms import Form
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.ingest.sources.pairs.record import pair_of, pictures_of, record_of
 from robot_foundry.ingest.sources.pairs.table_rows import Row, rows_of, rows_within
 from robot_foundry.ingest.sources.unusable import Broken, Unusable
 
-_ID = re.compile(r"(?:all|bytes_([0-9]+)_to_([0-9]+)_from_([0-9]+))(?:_in_(.+))?", re.DOTALL)
+_ID = re.compile(r"bytes_([0-9]+)_to_([0-9]+)_from_([0-9]+)")
+WHOLE = "all"
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of a table, the first of which has the `number`, in bytes from `start` to `end` (exclusive).
-
-    `end` is None for the whole of a file. Pictures are named in `folder`. As the `id` of a unit it names itself.
-    """
+    """Rows of a plain table: bytes from `start` to `end` (exclusive), and the `number` of the first row."""
 
     start: int
-    end: int | None
+    end: int
     number: int
-    folder: str
 
     @property
-    def id(self) -> str:
-        bounds = "all" if self.end is None else f"bytes_{self.start}_to_{self.end}_from_{self.number}"
-        return f"{bounds}_in_{self.folder}" if self.folder else bounds
+    def bounds(self) -> str:
+        return f"bytes_{self.start}_to_{self.end}_from_{self.number}"
 
     @classmethod
-    def of_id(cls, text: str) -> Part:
-        match = _ID.fullmatch(text)
-        assert match is not None  # `parts` made it
-        start, end, number, folder = match.groups()
-        if start is None:
-            return cls(0, None, 0, folder or "")
-        return cls(int(start), int(end), int(number), folder or "")
-
-
-@dataclass
-class FoundPart:
-    """A part, the files that it names, and how many bytes all of it has."""
-
-    part: Part
-    files: dict[str, SourceFile] = field(default_factory=dict)
-    num_bytes: int = 0
+    def of(cls, bounds: str) -> Part | None:
+        """None for the bounds of no part."""
+        match = _ID.fullmatch(bounds)
+        return None if match is None else cls(*map(int, match.groups()))
 
 
 def parts(path: Path, form: Form, file: SourceFile, content: Asked) -> list[FoundPart]:
-    """The parts of the table at `path`; the companions of `file` are all that it may name. Refused if it is none."""
+    """The parts of the table at `path`, which may name companions of `file`. Refused if it is none."""
     pictures = Pictures(file.companions)
     folder = pictures.folder(file.path, list(islice(_names(path, form, content), MOST_TRIED)), content)
     is_cut = form.compression is None
     found: list[FoundPart] = []
+    part = Part(0, 0, 0)
     try:
         for row in rows_of(path, form):
             if not found or (is_cut and found[-1].num_bytes >= content.unit_bytes):
-                found.append(FoundPart(Part(row.start, row.end if is_cut else None, row.number, folder)))
-            last = found[-1]
-            last.num_bytes += row.end - row.start
+                part = Part(row.start, row.end, row.number)
+                found.append(FoundPart(WHOLE, folder))
+            part = Part(part.start, row.end, part.number)
             if is_cut:
-                last.part = Part(last.part.start, row.end, last.part.number, folder)
-            for name in _names_in(row, content):
-                picture = pictures.file(folder, name)
-                if picture is not None and picture.path not in last.files:
-                    last.files[picture.path] = picture
-                    last.num_bytes += picture.size
+                found[-1].bounds = part.bounds
+            found[-1].num_bytes += row.end - row.start
+            found[-1].name(pictures, _names_in(row, content))
     except Broken:
         pass  # reading the part tells it
     return found
 
 
-def pairs_of_part(file: SourceFile, form: Form, part: Part, content: Asked) -> Iterator[RawPair | Unusable]:
-    """The pairs of a part; the table and the pictures that it names are at hand."""
-    path, pictures = (
-        Path(file.root, file.path),
-        NamedPictures(Pictures(file.companions), part.folder, content),
-    )
-    last = part.number - 1
+def pairs_of_part(file: SourceFile, form: Form, unit: str, content: Asked) -> Iterator[RawPair | Unusable]:
+    """The pairs of a unit by its id; the table and the pictures that it names are at hand."""
+    bounds, folder = bounds_and_folder(unit)
+    pictures, part = NamedPictures(Pictures(file.companions), folder, content), Part.of(bounds)
+    path, number = Path(file.root, file.path), 0
     try:
-        if part.end is None:
-            rows = rows_of(path, form)
-        else:
-            rows = rows_within(path, form, part.start, part.end, part.number)
+        rows = rows_of(path, form) if part is None else rows_within(path, form, *astuple(part))
         for row in rows:
-            last = row.number
+            number = row.number
             yield _pair(row, pictures, content)
     except Broken as error:
-        yield Unusable(str(last + 1), f"{error}, and what follows is lost")
+        yield Unusable(str(number + 1), f"{error}, and what follows is lost")
 
 
 def _pair(row: Row, pictures: NamedPictures, content: Asked) -> RawPair | Unusable:
@@ -110,7 +94,7 @@ def _pair(row: Row, pictures: NamedPictures, content: Asked) -> RawPair | Unusab
         if isinstance(row.values, UnusableJson):
             raise row.values
         record = record_of(row.values, content, has_images=True)
-        found = [pictures.read(value, record.image_key) for value in record.pictures]
+        found = [pictures.read(key, value) for key, value in record.pictures]
     except UnusableJson as error:
         return Unusable(place, str(error))
     return pair_of(place, record, found, content)
@@ -126,5 +110,4 @@ def _names(path: Path, form: Form, content: Asked) -> Iterator[str]:
 
 def _names_in(row: Row, content: Asked) -> Iterator[str]:
     if not isinstance(row.values, UnusableJson):
-        key, values = pictures_of(row.values, content)
-        yield from names_of(values, key)
+        yield from names_of(pictures_of(row.values, content))

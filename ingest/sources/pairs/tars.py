@@ -1,8 +1,8 @@
 """Tars of pictures with texts beside them: WebDataset, as img2dataset, DataComp and others write it.
 
-Members that follow each other with the same name up to the first dot of the file name are one sample: `3.jpg`,
-`3.txt` and `3.json`; of several pictures `3.0.jpg`, `3.1.jpg`. A `.txt` is a caption, a `.json` holds captions,
-a conversation and metadata.
+Members that follow each other with the same name up to the first dot of the file name are one sample:
+`3.jpg`, `3.txt` and `3.json`; of several pictures `3.0.jpg`, `3.1.jpg`. A `.txt` is a caption, a `.json`
+holds captions, a conversation and metadata.
 """
 
 from __future__ import annotations
@@ -11,34 +11,31 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from robot_foundry.ingest.sources.json_values import BOM, UnusableJson, json_object, unicode_text
+from robot_foundry.ingest.sources.json_values import UnusableJson
 from robot_foundry.ingest.sources.pairs.asked import Asked
+from robot_foundry.ingest.sources.pairs.beside import JSON, MOST_TEXT_BYTES, TEXT, record_beside
 from robot_foundry.ingest.sources.pairs.files_named import too_large
+from robot_foundry.ingest.sources.pairs.forms import PICTURE_SUFFIXES
 from robot_foundry.ingest.sources.pairs.raw import RawPair, RawPicture
-from robot_foundry.ingest.sources.pairs.record import Record, pair_of, record_of
+from robot_foundry.ingest.sources.pairs.record import pair_of
 from robot_foundry.ingest.sources.streams import whole
 from robot_foundry.ingest.sources.tar_members import BrokenTar, Member, members
 from robot_foundry.ingest.sources.unusable import Unusable
 
 Found = Iterator[RawPair | Unusable]
-PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 # Pictures that others write and that nothing here decodes for training.
 OTHER_PICTURES = ("gif", "bmp", "tif", "tiff", "svg", "avif", "heic", "jxl", "jp2", "ppm")
-TEXT, JSON = "txt", "json"
-# A pair's own text; longer ones are no captions.
-MOST_TEXT_BYTES = 16 << 20
 # Of a sample, which memory holds whole.
 MOST_MEMBERS = 64
-CAPTION = "caption"
 _NUMBER = re.compile("[0-9]{1,9}")
 
 
-def pairs_of_tar(blocks: Iterator[bytes], content: Asked) -> Found:
+def pairs_of_tar(blocks: Iterator[bytes], content: Asked, seen: set[str]) -> Found:
     """The pairs of the tar's samples, and what is none; ids are the names that its members share.
 
-    Where the tar breaks off, its last sample and what follows are one entry.
+    Their names are added to `seen`. Where the tar breaks off, its last sample and what follows are one entry.
     """
-    sample, place, seen = _Sample(""), "the first member", set[str]()
+    sample, place = _Sample(""), "the first member"
     try:
         for member in members(blocks):
             place = member.name
@@ -71,62 +68,53 @@ class _Sample:
     stem: str
     is_again: bool = False
     pictures: list[tuple[str, RawPicture]] = field(default_factory=list)
-    texts: dict[str, str] = field(default_factory=dict)
-    told: Record | None = None
+    texts: dict[str, bytes] = field(default_factory=dict)
     reason: str | None = None
     suffixes: list[str] = field(default_factory=list)
 
     def take(self, member: Member, suffix: str, content: Asked) -> None:
         if suffix in self.suffixes:
             self.reason = f"it has two members .{suffix}"
+        elif len(self.suffixes) == MOST_MEMBERS:
+            self.reason = f"it has more than {MOST_MEMBERS} members"
+        if self.reason is not None:
+            return
         self.suffixes.append(suffix)
         last = suffix.rpartition(".")[2]
-        try:
-            if len(self.suffixes) > MOST_MEMBERS:
-                raise UnusableJson(f"it has more than {MOST_MEMBERS} members")
-            if last in PICTURE_SUFFIXES:
-                self.pictures.append((suffix, _picture(member, content)))
-            elif last in OTHER_PICTURES:
-                raise UnusableJson(f"its picture is .{last}, and .jpg, .png and .webp are taken")
-            elif last == TEXT:
-                self.texts[suffix] = _text(member)
-            elif suffix == JSON:
-                self.told = record_of(json_object(_content(member)), content, has_images=False)
-        except UnusableJson as error:
-            self.reason = self.reason or str(error)
+        if last in PICTURE_SUFFIXES:
+            self.pictures.append((suffix, _picture(member, content)))
+        elif last in OTHER_PICTURES:
+            self.reason = f"its picture is .{last}, and .jpg, .png and .webp are taken"
+        elif last == TEXT or suffix == JSON:
+            data = whole(member.blocks, MOST_TEXT_BYTES)
+            if data is None:
+                self.reason = f"its .{suffix} has more than {MOST_TEXT_BYTES} bytes"
+            else:
+                self.texts[suffix] = data
 
     def pair(self, content: Asked) -> Found:
+        """None where there was no member."""
         if not self.suffixes:
             return
-        if self.is_again:
-            self.reason = "its name is that of a sample before, which others stand between"
-        if self.reason is None and not self.pictures:
-            self.reason = f"it has no picture (members: {', '.join(sorted(self.suffixes))})"
-        if self.reason is not None:
-            yield Unusable(self.stem, self.reason)
-            return
-        told = self.told or Record({}, (), {})
-        silent = [f"its .{suffix} is empty" for suffix, text in self.texts.items() if not text.strip()]
-        record = Record(
-            self._captions(told, content), told.turns, told.metadata, silent=(*told.silent, *silent)
-        )
-        if not (record.captions or record.turns or record.silent):
-            members = ", ".join(sorted(self.suffixes))
-            yield Unusable(self.stem, f"it has a picture and nothing that is said of it (members: {members})")
-            return
-        yield pair_of(
-            self.stem, record, [picture for _, picture in sorted(self.pictures, key=_order)], content
-        )
+        try:
+            self._check()
+            record = record_beside(self.texts, content)
+            pictures = [picture for _, picture in sorted(self.pictures, key=_order)]
+            yield pair_of(self.stem, record, pictures, content)
+        except UnusableJson as error:
+            yield Unusable(self.stem, str(error))
 
-    def _captions(self, told: Record, content: Asked) -> dict[str, str]:
-        """Those of the JSON, and texts that say something else, each by its name in the sample."""
-        captions = dict(told.captions)
-        for suffix, text in self.texts.items():
-            name = suffix.removesuffix(TEXT).removesuffix(".") or (TEXT if CAPTION in captions else CAPTION)
-            is_asked = content.captions is None or name in content.captions or TEXT in content.captions
-            if is_asked and text.strip() and text.strip() not in map(str.strip, captions.values()):
-                captions[name] = text
-        return captions
+    def _check(self) -> None:
+        """UnusableJson if it is no pair, whatever its texts say."""
+        members = ", ".join(sorted(self.suffixes))
+        if self.is_again:
+            raise UnusableJson("its name is that of an earlier sample, which others stand between")
+        if self.reason is not None:
+            raise UnusableJson(self.reason)
+        if not self.pictures:
+            raise UnusableJson(f"it has no picture (members: {members})")
+        if not self.texts:
+            raise UnusableJson(f"it has a picture and nothing said of it (members: {members})")
 
 
 def _order(named: tuple[str, RawPicture]) -> tuple[int, int, str]:
@@ -141,22 +129,6 @@ def _order(named: tuple[str, RawPicture]) -> tuple[int, int, str]:
 def _picture(member: Member, content: Asked) -> RawPicture:
     data = whole(member.blocks, content.max_picture_bytes)
     return RawPicture(member.name, data, None if data is not None else too_large(content), member.name)
-
-
-def _text(member: Member) -> str:
-    """The text without its byte order mark and the end of its last line."""
-    try:
-        text = _content(member).removeprefix(BOM).decode()
-    except UnicodeDecodeError as error:
-        raise UnusableJson("its text is not UTF-8") from error
-    return unicode_text(text.rstrip("\r\n"), TEXT)
-
-
-def _content(member: Member) -> bytes:
-    data = whole(member.blocks, MOST_TEXT_BYTES)
-    if data is None:
-        raise UnusableJson(f"its text has more than {MOST_TEXT_BYTES} bytes")
-    return data
 
 
 def _why_unread(stem: str, suffix: str) -> str | None:

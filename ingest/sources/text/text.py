@@ -69,7 +69,7 @@ def documents(unit: Unit, content: TextContent) -> Iterator[Document | Unusable]
         elif form.container == PARQUET:
             from robot_foundry.ingest.sources.text import parquet
 
-            yield from parquet.documents_of_groups(path, parquet.Groups.of_id(unit.id), content)
+            yield from parquet.documents_of_groups(path, unit.id, content)
         else:
             yield from documents_of_tar(decompressed(blocks_of(file), form.compression), content)
 

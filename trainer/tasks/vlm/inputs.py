@@ -6,7 +6,7 @@ Shapes: B rows, S tokens of a row, N pictures, H × W pixels, C = 3 channels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from robot_foundry.loader.pairs.batch import PairBatch
+from robot_foundry.trainer.models import contrastive
 from robot_foundry.trainer.models.vision_language import PictureRows, PicturesAndText
 
 PAIRS, TEXT = "pairs", "text"  # the streams
@@ -47,6 +48,53 @@ def picture_rows(batch: PairBatch) -> PictureRows:
 def joined(of_streams: Mapping[str, Any]) -> PicturesAndText:
     """The inputs of a microbatch, of those of each stream."""
     return PicturesAndText(of_streams[PAIRS], of_streams[TEXT])
+
+
+@dataclass(frozen=True)
+class Contrasted:
+    """Rows of a batch whose pairs are told from each other (see `streams.Rows`).
+
+    Those that have a picture and a text are what counts. A picture has `image_tokens` tokens.
+    """
+
+    batch: PairBatch
+    image_tokens: int
+
+    @property
+    def step(self) -> int:
+        return self.batch.step
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        batch = self.batch
+        length = batch.token_BS.shape[1]
+        # Segments are fewer than tokens, so that each pair has a number of its own.
+        pair_BS = np.arange(len(batch))[:, None] * length + batch.segment_BS
+        is_text_BS = batch.segment_BS >= 0
+        for row, start in zip(batch.image_row_N, batch.image_start_N, strict=True):
+            is_text_BS[row, start : start + self.image_tokens] = False
+        with_picture = pair_BS[batch.image_row_N, batch.image_start_N]
+        return {contrastive.LOSS: len(np.intersect1d(pair_BS[is_text_BS], with_picture))}
+
+    @property
+    def sizes(self) -> Mapping[str, float]:
+        return self.batch.sizes
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def rows(self, rows: slice) -> Contrasted:
+        return replace(self, batch=self.batch.rows(rows))
+
+
+def contrasted(batch: PairBatch, image_tokens: int, k: int | None = None) -> Contrasted:
+    """The batch, or what of it stands before position k of the order, to be told apart."""
+    return Contrasted(batch if k is None else until(batch, k), image_tokens)
+
+
+def contrasted_rows(rows: Contrasted) -> PictureRows:
+    """Their tensors on the CPU."""
+    return picture_rows(rows.batch)
 
 
 def until(batch: PairBatch, k: int) -> PairBatch:

@@ -55,7 +55,7 @@ class Part:
 
 
 def of_whole(files: TrainedFiles, only: Sequence[str]) -> Part:
-    """A run of this task: its model is trained where all of it is taken, its vocabulary where rows of ids are."""
+    """A run of this task: its model is trained where all of it is taken, and its vocabulary where ids are."""
     run = files.origin
 
     def takes(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,10 +18,10 @@ from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.runtime.errors import NothingSelected, UsageError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.evaluate import HeldOutSums
-from robot_foundry.trainer.models import llm
-from robot_foundry.trainer.models.vision_language import ANSWER, VisionLanguage
+from robot_foundry.trainer.models import contrastive, llm
+from robot_foundry.trainer.models.vision_language import ANSWER, PictureRows, VisionLanguage
 from robot_foundry.trainer.ranks.ranks import Ranks
-from robot_foundry.trainer.streams import TRAIN, Joined, Stream
+from robot_foundry.trainer.streams import TRAIN, Joined, Rows, Stream
 from robot_foundry.trainer.tasks import described, mixtures, run_identity
 from robot_foundry.trainer.tasks.llm.figures import bits_per_byte, perplexity
 from robot_foundry.trainer.tasks.llm.inputs import text_inputs
@@ -29,7 +29,15 @@ from robot_foundry.trainer.tasks.llm.inputs import until as text_until
 from robot_foundry.trainer.tasks.mixture_task import MixtureTask
 from robot_foundry.trainer.tasks.mixtures import BatchSettings
 from robot_foundry.trainer.tasks.vlm.config import VLMTaskConfig
-from robot_foundry.trainer.tasks.vlm.inputs import PAIRS, TEXT, joined, picture_rows, until
+from robot_foundry.trainer.tasks.vlm.inputs import (
+    PAIRS,
+    TEXT,
+    contrasted,
+    contrasted_rows,
+    joined,
+    picture_rows,
+    until,
+)
 from robot_foundry.trainer.tasks.vlm.origin import Origin
 
 
@@ -115,14 +123,23 @@ class VLMTask(MixtureTask):
             mixtures.open_stream,
             split=split, seed=self.config.seed, accumulate=self.config.run.accumulate, ranks=ranks,
         )  # fmt: skip
-        taken = None if rows is None else partial(until, k=rows[PAIRS])
-        pairs = open_split(self.opened, self.settings, data, picture_rows, taken=taken)
+        inputs_of, taken = self._pair_inputs(None if rows is None else rows[PAIRS])
+        pairs = open_split(self.opened, self.settings, data, inputs_of, taken=taken)
         if self.text is None or (rows is not None and TEXT not in rows):
             return pairs
         taken_text = None if rows is None else partial(text_until, k=rows[TEXT])
         batch = BatchSettings(text.global_batch, data.threads)
         beside = open_split(self.text, text.rows, batch, text_inputs, taken=taken_text)
         return Joined({PAIRS: pairs, TEXT: beside}, joined)
+
+    def _pair_inputs(
+        self, k: int | None
+    ) -> tuple[Callable[[Any], PictureRows], Callable[[Any], Rows] | None]:
+        """What makes inputs of a batch, and what says which of its rows, those before position k if given."""
+        if self.config.model.objective == contrastive.LOSS:
+            told_apart = partial(contrasted, image_tokens=self.settings.image_tokens, k=k)
+            return contrasted_rows, told_apart
+        return picture_rows, None if k is None else partial(until, k=k)
 
     def _held_out_rows(self) -> dict[str, int]:
         """How many rows of each stream a held-out loss is of; NothingSelected where no pair is held out."""
@@ -149,9 +166,12 @@ class VLMTask(MixtureTask):
 
     def figures(self, sums: HeldOutSums) -> dict[str, float]:
         """The perplexity of a token of an answer, and of text the bits that a byte takes."""
-        answers = sums.losses[ANSWER] / max(sums.counts[ANSWER], 1)
-        of_text = {"bits_per_byte": bits_per_byte(sums)} if sums.counts.get(llm.LOSS) else {}
-        return {"perplexity": perplexity(answers), **of_text}
+        figures = {}
+        if sums.counts.get(ANSWER):
+            figures["perplexity"] = perplexity(sums.losses[ANSWER] / sums.counts[ANSWER])
+        if sums.counts.get(llm.LOSS):
+            figures["bits_per_byte"] = bits_per_byte(sums)
+        return figures
 
     def files(self) -> dict[str, str]:
         return described.files(self.config, self.tokenizer)

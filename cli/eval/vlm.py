@@ -1,0 +1,113 @@
+"""foundry-eval vlm RUN MIX: what a vision-language model answers about pictures that it sees or does not see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robot_foundry.cli.devices import device_option
+from robot_foundry.cli.options import dry_run_option, json_option
+from robot_foundry.cli.output import emit, note, table
+from robot_foundry.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from robot_foundry.catalog.opened import OpenMixture
+
+
+@click.command("vlm")
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("mix")
+@click.option(
+    "--store", envvar="FOUNDRY_STORE", show_envvar=True, default="./store", show_default=True,
+    metavar="FOLDER|URL", help="Where datasets live.",
+)  # fmt: skip
+@click.option(
+    "--split", type=click.Choice(["val", "train", "all"]), default="val", show_default=True,
+    help="Which pairs: val is what is held out of a tenth; all, of a dataset that was never trained on.",
+)  # fmt: skip
+@click.option("--where", metavar="SQL", help="Only pairs of which this is so, such as \"kind = 'side'\".")
+@click.option("--pairs", type=click.IntRange(1), help="So many pairs by lot.  [default: all]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the lot, and of who is shown whose.")
+@device_option
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the report.  [default: RUN/scorecards/…]",
+)  # fmt: skip
+@dry_run_option
+@json_option
+def command(
+    run: Path,
+    mix: str,
+    store: str,
+    split: str,
+    where: str | None,
+    pairs: int | None,
+    seed: int,
+    device: str,
+    out: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Ask the model of RUN the questions of MIX: with pictures, with blank ones, and with those of other pairs.
+
+    RUN is a run's folder, a checkpoint or a pointer file; MIX a dataset or a mixture of pairs, of which each
+    selected pair is asked about once. Pairs with captions alone have a loss and no questions. The same model,
+    pairs and seed give the same report.
+
+    \b
+    foundry-eval vlm runs/vlm scenes_held_out --split all
+    foundry-eval vlm runs/vlm scenes --pairs 500
+    """
+    from robot_foundry.evaluation.vlm.report import save
+    from robot_foundry.evaluation.vlm.scorecard import scorecard
+    from robot_foundry.trainer.tasks.vlm.trained import load_trained
+
+    opened = _opened(mix, store, split, where)
+    folder = out or _default_folder(run, opened, split)
+    about = {"mix": mix, "split": split, "where": where, "device": device}
+    if dry_run:
+        selected = sum(component.num_samples for component in opened.mixture.components)
+        num_pairs = min(selected, pairs or selected)
+        plan = {**about, "pairs": num_pairs, "of": selected, "out": str(folder)}
+        emit(
+            plan,
+            as_json=as_json,
+            text=f"would ask about {num_pairs:,} of {selected:,} pairs, and write to {folder}",
+        )
+        return
+    trained = load_trained(run, device)
+    card = scorecard(trained, opened, most=pairs, seed=seed, quiet=False)
+    report = save(card, {"run": str(run), "checkpoint": trained.folder.name, **about}, folder)
+    for text in report["notes"]:
+        note(f"Note: {text}")
+    emit({**report, "out": str(folder)}, as_json=as_json, text=lambda: _text(report, folder))
+
+
+def _opened(mix: str, store: str, split: str, where: str | None) -> OpenMixture:
+    from robot_foundry.catalog.mixture import make_mixture, parse_weights
+    from robot_foundry.catalog.store import Store
+
+    weights = parse_weights(mix) if "=" in mix else {mix: 1}
+    return make_mixture(Store(store), weights, split=split, where=where)
+
+
+def _default_folder(run: Path, opened: OpenMixture, split: str) -> Path:
+    if run.is_file():
+        raise UsageError("a pointer file is no folder: say where to write with --out")
+    return run / "scorecards" / f"{'+'.join(part.name for part in opened.parts)[:100]}-{split}"
+
+
+def _text(report: dict[str, Any], folder: Path) -> str:
+    from robot_foundry.evaluation.vlm.report import HEADERS, NEAR_HEADERS, kind_rows, loss_line, number_rows
+
+    lines = [
+        f"{report['pairs']:,} pairs of {report['mix']}, {report['split']}; {report['questions']:,} questions"
+    ]
+    lines.append(loss_line(report))
+    if report["kinds"]:
+        lines += ["", table(HEADERS, kind_rows(report))]
+    if numbers := number_rows(report):
+        lines += ["", table(NEAR_HEADERS, numbers)]
+    return "\n".join([*lines, "", str(folder / "scorecard.json")])

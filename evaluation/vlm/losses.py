@@ -1,0 +1,91 @@
+"""The loss of a model on given pairs with given pictures, pair by pair.
+
+Legend: n pairs, B rows, S tokens of a row, T learnt tokens, V vocabulary; H × W pixels, C = 3 channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from robot_foundry.loader.pairs.batch import PairBatch, Row, assembled
+from robot_foundry.loader.pairs.template import PairText, rendered
+from robot_foundry.trainer.tasks.vlm.answering import fit_picture
+from robot_foundry.trainer.tasks.vlm.inputs import picture_rows
+from robot_foundry.trainer.tasks.vlm.trained import Trained
+
+ROWS = 16  # at a time
+_TOKENS = 256  # whose logits are made at a time
+_LENGTH_STEP = 8
+
+
+def losses(
+    trained: Trained,
+    texts: Sequence[PairText],
+    pictures: Sequence[Sequence[NDArray[np.uint8]]],
+    choice_n: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Of each pair the sum of the cross entropies, in nats, of the tokens that are learnt, and their number.
+
+    Pictures are uint8 RGB [H, W, C] of any size. `choice_n` (from 0 to 1) says which of several captions it
+    is. A pair that is longer than a row of the run loses its end, as in training.
+    """
+    parts = [
+        losses_of_rows(trained, _batch(trained, texts[here], pictures[here], choice_n[here]))
+        for here in (slice(start, start + ROWS) for start in range(0, len(texts), ROWS))
+    ]
+    sums, counts = zip(*parts, strict=True)
+    return np.concatenate(sums), np.concatenate(counts)
+
+
+@torch.inference_mode()
+def losses_of_rows(trained: Trained, batch: PairBatch) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """As `losses`, of each row of a batch."""
+    model = trained.model
+    inputs = picture_rows(batch).to(model.output_weight.device)
+    learn_BS = inputs.learn_BS & (inputs.segment_BS >= 0)
+    hidden_TD, target_T = model.hidden(inputs)[learn_BS], inputs.target_BS[learn_BS]
+    row_T = learn_BS.nonzero()[:, 0]
+    sum_B = torch.zeros(len(batch), dtype=torch.float64, device=row_T.device)
+    for start in range(0, len(target_T), _TOKENS):
+        here = slice(start, start + _TOKENS)
+        logit_TV = F.linear(hidden_TD[here], model.output_weight).float()
+        loss_T = F.cross_entropy(logit_TV, target_T[here], reduction="none")
+        sum_B.index_add_(0, row_T[here], loss_T.double())
+    return sum_B.cpu().numpy(), learn_BS.sum(dim=1).cpu().numpy()
+
+
+def _batch(
+    trained: Trained,
+    texts: Sequence[PairText],
+    pictures: Sequence[Sequence[NDArray[np.uint8]]],
+    choice_n: NDArray[np.float64],
+) -> PairBatch:
+    """A row a pair."""
+    settings, tokenizer = trained.config.data.rows, trained.tokenizer
+    image_tokens = trained.config.model.backbone.tokens_of(settings.image)
+    whole = [
+        rendered(text, tokenizer, image_tokens, c) for text, c in zip(texts, choice_n.tolist(), strict=True)
+    ]
+    parts = [made.cut(settings.length, image_tokens) for made in whole]
+    rows = [Row([part], len(made) - len(part)) for made, part in zip(whole, parts, strict=True)]
+    images = [
+        fit_picture(picture_hwC, settings.image, settings.fit)
+        for part, some in zip(parts, pictures, strict=True)
+        for picture_hwC in some[: len(part.image_starts)]
+    ]
+    longest = max(row.num_tokens for row in rows)
+    number_n = np.arange(len(rows))
+    return assembled(
+        0,
+        number_n,
+        np.zeros(len(rows), np.int32),
+        rows,
+        np.stack(images) if images else np.empty((0, *settings.image, 3), np.uint8),
+        length=-(-longest // _LENGTH_STEP) * _LENGTH_STEP,
+        pad=tokenizer.pad,
+    )
