@@ -12,6 +12,8 @@ import pytest
 import torch
 from foundry_testing import vision_folders
 from foundry_testing.vision_folders import FAMILIES, IMAGE, pictures, their_features, write_timm
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
@@ -194,6 +196,8 @@ def test_tensors_that_are_missing_left_over_or_of_another_shape_are_all_listed(d
         ({"patch_size": [4, 4]}, "patch_size must be a whole number above 0, not \\[4, 4\\]"),
         ({"image_size": 3}, "image_size is less than patch_size"),
         ({"num_attention_heads": 5}, "width: 32 is no multiple of heads \\(5\\)"),
+        ({"mlp_ratio": 10**18}, "describes a tower that is too large"),
+        ({"image_size": 10**18}, "embeddings.position_embeddings is"),
         ({"num_hidden_layers": 10**9}, "says it has 1000000000 layers, and holds 61 tensors"),
     ],
 )
@@ -233,3 +237,20 @@ def test_resized_positions_of_the_same_grid_stay() -> None:
     assert resized_positions(position_PD, (2, 3), (2, 3)) is position_PD
     constant = resized_positions(torch.ones(6, 4), (2, 3), (5, 7), antialias=True)
     assert constant.shape == (35, 4) and torch.allclose(constant, torch.ones(1))
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_config_of_anything_gives_errors_of_ours_or_a_tower(dinov2: Path, data: st.DataObject) -> None:
+    file = dinov2 / "config.json"
+    before = file.read_text()
+    key = data.draw(st.sampled_from(sorted(json.loads(before))))
+    numbers = st.integers() | st.floats(allow_nan=False) | st.integers(10**15, 10**40)
+    value = data.draw(st.none() | st.booleans() | numbers | st.text() | st.lists(st.integers(), max_size=2))
+    restate(dinov2, **{key: value})
+    try:
+        read_vision(dinov2)
+    except FoundryError:
+        pass
+    finally:
+        file.write_text(before)

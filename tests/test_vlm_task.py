@@ -28,6 +28,8 @@ from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models.initial import allocated, initialise
 from robot_foundry.trainer.models.vit import resized_positions
+from robot_foundry.trainer.pretrained.vision import read_vision
+from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.recipes.form import PACKAGED, resolved
 from robot_foundry.trainer.recipes.yaml_text import read_yaml, write_yaml
 from robot_foundry.trainer.run import run_task
@@ -205,6 +207,18 @@ def test_a_held_out_loss_is_of_all_that_is_held_out_and_of_nothing_twice(
     assert bytes_held_out < counted < 1.1 * bytes_held_out
 
 
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_rows_of_a_stream_that_ranks_cannot_share_are_refused(
+    store: Store, tmp_path: Path, split: str
+) -> None:
+    task = resolve_vlm(tiny(store, tmp_path, TEXT, "data.text.global_batch=6", "run.accumulate=2"))
+    with pytest.raises(
+        UsageError, match="data.text.global_batch: 6 rows do not divide by 2 ranks × 2"
+    ) as caught:
+        task.open_stream(split, Ranks(0, 2, torch.device("cpu")))
+    assert caught.value.hint == "data.text.global_batch=8"
+
+
 def test_figures_are_of_what_there_is(store: Store, tmp_path: Path) -> None:
     task = resolve_vlm(tiny(store, tmp_path))
     sums = HeldOutSums({"answer": 4 * math.log(8)}, {"answer": 4}, {"pairs": 2.0})
@@ -372,9 +386,31 @@ def test_a_vision_tower_is_taken_from_any_run_at_another_size(
             assert torch.equal(tensor, resized_positions(before[name], (4, 4), (6, 8)))
         else:
             assert torch.equal(tensor, before[name] if name.startswith(VISION) else fresh[name]), name
-    assert run_task(resolved_task, quiet=True).step == 6
     with pytest.raises(UsageError, match="has 3 layers, 4 cannot be taken"):
         resolve_vlm(tiny(store, tmp_path / "x", settings[0], "init.vision_depth=4"))
+
+
+def test_a_tower_of_others_and_a_language_model_begin_a_run_together(
+    language: Any, store: Store, tmp_path: Path
+) -> None:
+    """As it is, its features are those that the library has: `test_pretrained_vision` says so."""
+    from foundry_testing import vision_folders
+
+    folder = tmp_path / "dinov2"
+    vision_folders.made("dinov2").save_pretrained(folder)
+    settings = (f"init.vision={folder}", f"init.llm={language.run_dir}", "data.rows.image=[16, 24]")
+    task = resolve_vlm(tiny(store, tmp_path / "run", *settings, "init.vision_depth=2"))
+    tower = read_vision(folder).cut(2)
+    assert task.config.model.backbone.vision == tower.config
+    names = [name for name in begun(task) if name.startswith(VISION)]
+    expected = {name: torch.empty(tower.shapes((16, 24))[name.removeprefix(VISION)]) for name in names}
+    tower.fill({name.removeprefix(VISION): tensor for name, tensor in expected.items()}, (16, 24))
+    weights = begun(task)
+    assert all(torch.equal(weights[name], expected[name]) for name in names) and len(names) > 20
+    told = planned(task).values["init"]
+    assert told["init.vision"]["id"] == tower.id and told["init.llm"]["step"] == 2
+    with pytest.warns(UserWarning, match="no weights are given for backbone.projector, which begin"):
+        assert run_task(task, quiet=True).step == 6
 
 
 def test_a_tower_of_a_language_model_is_none(language: Any, store: Store, tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ class VisionLanguage(nn.Module):
 
     def _answer_loss(self, inputs: PictureRows) -> tuple[Tensor, Tensor]:
         counts_BS = inputs.learn_BS & (inputs.segment_BS >= 0)
-        # Few positions of a row are learnt: the logits of the others are never made.
+        # Few positions of a row are learnt: the logits of the others are never made. To know how many, the
+        # host waits for the GPU here, once a microbatch.
         at_T = counts_BS.flatten().nonzero()[:, 0]
         hidden_TD = self.hidden(inputs).flatten(0, 1).index_select(0, at_T)
         target_T = inputs.target_BS.flatten().index_select(0, at_T)

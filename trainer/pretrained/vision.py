@@ -145,7 +145,10 @@ def _mapped(path: Path, tower: Tower, tensors: Safetensors, prefix: str) -> Pret
         raise FoundryError(
             f"{path} says it has {tower.layers} layers, and holds {len(tensors.shapes)} tensors"
         )
-    expected = {prefix + name: shape for name, shape in _expected(tower).items()}
+    try:
+        expected = {prefix + name: shape for name, shape in _expected(tower).items()}
+    except (RuntimeError, TypeError, OverflowError) as error:  # a size that PyTorch cannot count
+        raise FoundryError(f"{path} describes a tower that is too large: {error}") from error
     unused = {
         name: why
         for name in tensors.shapes

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
-from typing import Any
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning, nearest
 from robot_foundry.trainer.models.vit import ViTConfig
@@ -22,6 +21,7 @@ from robot_foundry.trainer.pretrained.tensor_files import Shape
 from robot_foundry.trainer.pretrained.values import Values, read_values
 from robot_foundry.trainer.pretrained.vision_names import Layout
 
+Channels = tuple[float, float, float]
 PREPROCESSOR = "preprocessor_config.json"  # says how pixels are scaled
 SECTION = "vision_config"  # of the config of a model of pictures and text
 HALVES = (0.5, 0.5, 0.5)
@@ -169,7 +169,7 @@ def _unlike_ours(values: Values, family: Family) -> Iterator[str]:
         yield "use_swiglu_ffn: its MLPs are gated, with both layers in one tensor"
 
 
-def _pixel_scale(folder: Path, config: ViTConfig) -> tuple[Any, Any]:
+def _pixel_scale(folder: Path, config: ViTConfig) -> tuple[Channels, Channels]:
     """Mean and standard deviation by which pixels are scaled; those of the family where nothing says it."""
     file = folder / PREPROCESSOR
     if not file.is_file():
@@ -181,13 +181,14 @@ def _pixel_scale(folder: Path, config: ViTConfig) -> tuple[Any, Any]:
     )
 
 
-def _channels(values: Values, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
+def _channels(values: Values, key: str, default: Channels) -> Channels:
     stated = values.stated.get(key)
     if stated is None:
         return default
     if not isinstance(stated, list) or len(stated) != 3 or not all(type(v) in (int, float) for v in stated):
         raise values.wrong(key, "three numbers")
-    return tuple(float(value) for value in stated)
+    red, green, blue = stated
+    return float(red), float(green), float(blue)
 
 
 def _timm_tower(values: Values, shapes: Mapping[str, Shape]) -> Tower:
@@ -215,8 +216,8 @@ def _timm_tower(values: Values, shapes: Mapping[str, Shape]) -> Tower:
         final_norm="norm.weight" in shapes,
         norm_eps=1e-5 if "_clip_" in name else 1e-6,
         layer_scale=1.0 if "blocks.0.ls1.gamma" in shapes else None,
-        pixel_mean=_channels(pretrained, "mean", ViTConfig.pixel_mean),  # type: ignore[arg-type]
-        pixel_std=_channels(pretrained, "std", ViTConfig.pixel_std),  # type: ignore[arg-type]
+        pixel_mean=_channels(pretrained, "mean", ViTConfig.pixel_mean),
+        pixel_std=_channels(pretrained, "std", ViTConfig.pixel_std),
     )  # fmt: skip
     positions = _shape(values, shapes, "pos_embed", 3)[1]
     # Positions are of all tokens, or of patches alone.
