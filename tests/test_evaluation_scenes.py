@@ -59,7 +59,7 @@ def test_tars_are_those_of_img2dataset(collected: Path) -> None:
     assert Image.open(io.BytesIO(found["000000249.jpg"])).size == (64, 64)
     for pair in pairs(collected / "train"):
         sides = [turn["from"] for turn in pair["conversations"]]
-        assert sides == ["human", "gpt"] * len(pair["kinds"]) and 2 <= len(sides) <= 8
+        assert sides == ["human", "gpt"] * len(pair["kinds"]) and 2 <= len(sides) <= 6
         assert pair["split"] == TRAIN and pair["items"] == len(items_of(pair["caption"]))
 
 
@@ -113,11 +113,11 @@ def test_answers_agree_with_each_other(collected: Path, split: str) -> None:
             for question, answer in scene.items()
             if question.startswith("What colour")
         }
-        listed = [entry.split() for entry in scene.get("List the items.", "").split(", ") if entry]
-        assert [entry[1:] for entry in listed] == [
-            list(place)
-            for place in sorted((entry[1:] for entry in listed), key=lambda e: [int(part) for part in e])
-        ]
+        said = scene.get("List the items from left to right.") or scene.get("List the items.", "")
+        listed = [entry.split() for entry in said.split(", ") if entry]
+        if "List the items from left to right." in scene:
+            columns = [int(column) for _, column, _ in listed]
+            assert columns == sorted(columns)
         at |= {colour: (int(column), int(row)) for colour, column, row in listed}
         for name, place in places.items():
             assert all(0 <= part < 14 for part in place)
@@ -128,11 +128,12 @@ def test_answers_agree_with_each_other(collected: Path, split: str) -> None:
             for middle, axis in ((" left or right of the ", 0), (" in front of or behind the ", 1)):
                 if middle in question:
                     a, b = question.removeprefix("Is the ").rstrip("?").split(middle)
-                    if a in places and b in places:
-                        less = places[a][axis] <= places[b][axis]
+                    a, b = a.split()[0], b.split()[0]
+                    if a in at and b in at:
+                        less = at[a][axis] <= at[b][axis]
                         assert answer == (("left", "right"), ("behind", "front"))[axis][not less]
                         compared["relation"] += 1
-    assert compared["colour"] > 20 and (split == HELD_OUT or compared["relation"] > 20)
+    assert compared["colour"] > 20 and (split == HELD_OUT or compared["relation"] > 50)
 
 
 def test_a_bin_is_where_the_picture_shows_the_item() -> None:

@@ -36,8 +36,8 @@ NEVER_TRAINED = (
     ("cyan", "ball"),
 )
 CAMERA = "primary"
-# The most that a picture to learn from is asked, of them the most relations, and the most behind a list.
-QUESTIONS, RELATIONS, BEHIND_LIST = 4, 2, 1
+QUESTIONS = 2  # about a picture to learn from, before its list
+SHARES = {"position": 0.4, "colour": 0.25, "relation": 0.3, "count": 0.05}  # of what they ask for
 
 
 def bins(solid: Solid) -> tuple[int, int]:
@@ -108,20 +108,24 @@ def _caption(solids: tuple[Solid, ...]) -> str:
 
 
 def _conversation(rng: np.random.Generator, solids: tuple[Solid, ...]) -> list[Question]:
-    """What a picture to learn from is asked: for half of them the list of all, then others in random order.
+    """What a picture to learn from is asked: a question about each of two items, then the list of all.
 
-    Of an item either its place is asked or what stands there, since either answer gives away the other.
+    The list comes last, because it answers what is asked behind it: then nobody needs the picture.
     """
-    order = [solids[int(i)] for i in rng.permutation(len(solids))]
-    asked = [_position(solid) if rng.uniform() < 0.6 else _colour(solid) for solid in order]
-    relations = [question for solid in order[1:] for question in _relations(order[0], solid)]
-    asked += [relations[int(i)] for i in rng.permutation(len(relations))[:RELATIONS]]
-    if rng.uniform() < 0.2:
-        asked.append(_count(solids))
-    asked = [asked[int(i)] for i in rng.permutation(len(asked))]
-    if rng.uniform() < 0.5:
-        return [_list(solids), *asked[:BEHIND_LIST]]
-    return asked[:QUESTIONS]
+    order = rng.permutation(len(solids))
+    asked = [_about(rng, solids[int(i)], solids) for i in order[:QUESTIONS]]
+    return [*asked, _list(rng, solids)]
+
+
+def _about(rng: np.random.Generator, solid: Solid, solids: tuple[Solid, ...]) -> Question:
+    """A question that begins with this item."""
+    asked = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+    relations = [question for other in solids if other is not solid for question in _relations(solid, other)]
+    if asked == "relation" and relations:
+        return relations[int(rng.integers(len(relations)))]
+    if asked == "count":
+        return _count(solids)
+    return _colour(solid) if asked == "colour" else _position(solid)
 
 
 def _all_questions(solids: tuple[Solid, ...]) -> list[Question]:
@@ -130,11 +134,19 @@ def _all_questions(solids: tuple[Solid, ...]) -> list[Question]:
     return [_position(first), _colour(first), *_relations(first, second), _count(solids)]
 
 
-def _list(solids: tuple[Solid, ...]) -> Question:
-    """Colour and place of everything, by column and row: the densest that can be said of a picture."""
-    places = sorted((*bins(solid), solid.colour) for solid in solids)
-    listed = ", ".join(f"{colour} {column} {row}" for column, row, colour in places)
-    return Question("list", "List the items.", listed)
+def _list(rng: np.random.Generator, solids: tuple[Solid, ...]) -> Question:
+    """Colour and place of everything: the densest that can be said of a picture.
+
+    From left to right it can be told without knowing one colour from another but by name. In any order, the
+    colour that is said decides which place is to follow.
+    """
+    places = [(*bins(solid), solid.colour) for solid in solids]
+    text = "List the items."
+    if rng.uniform() < 0.5:
+        places, text = sorted(places), "List the items from left to right."
+    else:
+        places = [places[int(i)] for i in rng.permutation(len(places))]
+    return Question("list", text, ", ".join(f"{colour} {column} {row}" for column, row, colour in places))
 
 
 def _count(solids: tuple[Solid, ...]) -> Question:
