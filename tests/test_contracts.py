@@ -35,8 +35,10 @@ def test_every_task_is_forbidden_outside_of_its_folder() -> None:
     rule = contract("No task is known outside of its folder")
     assert set(rule["forbidden_modules"]) == tasks != set()
     assert rule["source_modules"] == ["robot_foundry.trainer"]
-    # A task may import itself, and no other.
-    assert set(rule["ignore_imports"]) == {f"{task}.** -> {task}.**" for task in tasks}
+    # A task may import itself; a later stage starts from what an earlier one learnt, so it may know that too.
+    of_itself = {f"{task}.** -> {task}.**" for task in tasks}
+    of_stages = {"robot_foundry.trainer.tasks.vlm.** -> robot_foundry.trainer.tasks.llm.**"}
+    assert set(rule["ignore_imports"]) == of_itself | of_stages
 
 
 def test_every_room_of_kinds_has_a_contract_on_its_neutral_code() -> None:
