@@ -8,7 +8,7 @@ The tars are laid out as img2dataset writes: `<9 digits>.png`, `--size` pixels a
 `topic`, the first folder of its path. What an SVG says of itself in its RDF decides: one without a title, or
 under another licence, or that cairosvg cannot draw is left out, and counted by reason. Files are taken in the
 order of their paths. An SVG is data of a stranger: it is read without entities, and drawn without fetching
-what it names, in a process that is given a time.
+what it names, in a process of its own that is ended when its time is over.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import argparse
 import io
 import json
 import re
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import Pool
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from types import FrameType
 from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
@@ -37,6 +37,7 @@ from robot_foundry.shards.tar import TarWriter
 PICTURES_PER_TAR = 1000
 LARGEST_SVG = 4 * 2**20  # bytes; what is larger takes minutes to draw
 SECONDS = 20  # for one picture
+FORK = get_context("fork")  # a process for each drawing, which has all that is imported already
 NO_TITLE = re.compile(r"^$|^HASH\(0x[0-9a-f]+\)$|^untitled$", re.IGNORECASE)
 
 
@@ -87,21 +88,12 @@ def drawn(data: bytes, size: int) -> bytes:
     """A PNG of `size` x `size` pixels, the drawing whole and in the middle of white."""
     import cairosvg
 
-    def late(_: int, __: FrameType | None) -> None:
-        raise LeftOut(f"it takes longer than {SECONDS} s to draw")
-
-    signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
     try:
         png = cairosvg.svg2png(
             bytestring=data, output_width=size, output_height=size, background_color="white", unsafe=False
         )
-    except LeftOut:
-        raise
     except Exception as error:  # of all kinds: cairosvg trips over much that drawing programs write
         raise LeftOut("cairosvg cannot draw it") from error
-    finally:
-        signal.alarm(0)
     pixels_HWC = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
     if pixels_HWC.shape[:2] != (size, size) or (pixels_HWC == pixels_HWC[0, 0]).all():
         raise LeftOut("nothing is to be seen in it")
@@ -125,13 +117,41 @@ def pair_of(path: Path, root: Path, size: int) -> tuple[bytes, dict[str, object]
     return picture, {"caption": said.title, "file": str(place), "topic": place.parts[0], **facts}
 
 
+def pair_in_child(path: Path, root: Path, size: int) -> tuple[bytes, dict[str, object]] | str:
+    """The same by a process of its own: some drawings keep cairo busy for ever, or bring it down."""
+    here, there = FORK.Pipe(duplex=False)
+    child = FORK.Process(target=_send, args=(there, path, root, size), daemon=True)
+    child.start()
+    there.close()
+    try:
+        if not here.poll(SECONDS):
+            return f"it takes longer than {SECONDS} s to draw"
+        said = here.recv_bytes()
+        return (here.recv_bytes(), json.loads(said)) if said.startswith(b"{") else said.decode()
+    except EOFError:
+        return "cairosvg breaks down over it"
+    finally:
+        child.kill()
+        child.join()
+        here.close()
+
+
+def _send(there: Connection, path: Path, root: Path, size: int) -> None:
+    made = pair_of(path, root, size)
+    if isinstance(made, str):
+        there.send_bytes(made.encode())
+    else:
+        there.send_bytes(canonical_json(made[1]))
+        there.send_bytes(made[0])
+
+
 def make(root: Path, out: Path, *, size: int, most: int | None, workers: int) -> dict[str, object]:
     """Write the tars; the counts of what was found, written and left out by reason, which add up."""
     files = sorted(path for path in root.rglob("*.svg") if path.is_file())[:most]
     out.mkdir(parents=True)
     reasons: Counter[str] = Counter()
-    with Pool(workers) as pool:
-        results = pool.imap(partial(pair_of, root=root, size=size), files, chunksize=8)
+    with ThreadPool(workers) as pool:
+        results = pool.imap(partial(pair_in_child, root=root, size=size), files)
         written = _write(_pairs(results, reasons), out)
     return {"found": len(files), "written": written, "left_out": dict(sorted(reasons.items()))}
 
@@ -192,6 +212,7 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         import cairosvg  # noqa: F401
+        import defusedxml.ElementTree  # noqa: F401
     except (ImportError, OSError) as error:
         sys.exit(f"drawing needs cairosvg and the library cairo: pip install cairosvg ({error})")
     if not asked.svgs.is_dir():
