@@ -23,7 +23,7 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.keys import checked_key
 from robot_foundry.shards.origin import Origin, Refusal
-from robot_foundry.shards.pairs.pair import MOST_PICTURES, PLACE, ROLES, Pair, Picture, Turn
+from robot_foundry.shards.pairs.pair import MOST_PICTURES, ROLES, Pair, Picture, Turn, num_places
 from robot_foundry.shards.reader import ShardReader
 
 HEAD, PAIR = ".block.json", ".json"
@@ -185,7 +185,7 @@ def _check(stored: StoredPair) -> None:
     texts = [*pair.captions, *pair.captions.values(), *(turn.text for turn in pair.turns)]
     if any(type(text) is not str for text in texts) or any(turn.role not in ROLES for turn in pair.turns):
         raise FoundryError(f"captions and turns are texts, and turns are of {', '.join(ROLES)}")
-    places = sum(turn.text.count(PLACE) for turn in pair.turns)
+    places = num_places(pair.turns)
     if pair.turns and places != len(pair.pictures):
         raise FoundryError(f"its turns have {places} places for {len(pair.pictures)} pictures")
 

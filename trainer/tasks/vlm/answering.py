@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.loader.pairs.template import Rendered, answer_ends, answer_text, prompt
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.shards.pairs.pair import PLACE, USER, Turn
+from robot_foundry.shards.pairs.pair import PLACE, USER, Turn, num_places, with_places
 from robot_foundry.shards.pictures.fit import fitted, place
 from robot_foundry.trainer.models.answers import answer_ids, prompt_rows
 from robot_foundry.trainer.tasks.vlm.trained import Trained
@@ -25,8 +25,8 @@ def answers(trained: Trained, asked: Sequence[Asked], *, tokens: int, batch: int
 
     Args:
         asked: pictures and turns, the last of them the user's, with a `<image>` where each picture stands;
-            where no turn has any, the pictures stand before the first turn of the user. Without turns a
-            caption is asked for.
+            where no turn has any, the pictures stand before the first turn of the user, as in data that says
+            nothing of their places. Without turns a caption is asked for.
         tokens: of an answer at most.
         batch: how many are answered at a time; no answer depends on it.
 
@@ -82,11 +82,9 @@ def _rendered(trained: Trained, pictures: Sequence[NDArray[np.uint8]], turns: Se
 
 def _placed(turns: Sequence[Turn], pictures: int) -> Sequence[Turn]:
     """The turns with a place for each picture."""
-    places = sum(turn.text.count(PLACE) for turn in turns)
-    if places == pictures:
-        return turns
-    if places:
+    places = num_places(turns)
+    if places not in (0, pictures):
         raise UsageError(f"there are {pictures} pictures for {places} places of {PLACE}")
-    first = next(i for i, turn in enumerate(turns) if turn.role == USER)
-    text = PLACE * pictures + turns[first].text
-    return [*turns[:first], Turn(USER, text), *turns[first + 1 :]]
+    found = turns if places else with_places(turns, pictures)
+    assert found is not None  # the last turn is the user's
+    return found
