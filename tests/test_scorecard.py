@@ -41,7 +41,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def asked_pair(number: int) -> TestPair:
     name = list(COLOURS)[number % len(COLOURS)]
     turns = [
-        ("user", "<image>Colour?"),
+        ("user", "<image>\nColour?"),
         ("assistant", name),
         ("user", "Number?"),
         ("assistant", str(number % 3)),
@@ -124,7 +124,7 @@ def test_the_loss_is_that_of_training(outcome: Outcome, trained: Trained, store:
 def test_losses_do_not_depend_on_what_is_beside(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     names = list(COLOURS)
     texts = [
-        PairText(1, {}, (Turn("user", "<image>Colour?"), Turn("assistant", name * (1 + i))))
+        PairText(1, {}, (Turn("user", "<image>\nColour?"), Turn("assistant", name * (1 + i))))
         for i, name in enumerate(names)
     ]
     texts.append(PairText(0, {"caption": "no picture"}))

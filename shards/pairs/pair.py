@@ -65,7 +65,7 @@ def num_places(turns: Iterable[Turn]) -> int:
 
 
 def with_places(turns: Sequence[Turn], num_pictures: int) -> tuple[Turn, ...] | None:
-    """Turns without a PLACE, and with one for each picture: lines of their own in front of the first question.
+    """Turns without a PLACE, with one for each picture, on lines of their own before the first user's text.
 
     None where no turn is of the user. What is learnt and what is asked follow this one rule.
     """
