@@ -16,16 +16,16 @@ from robot_foundry.loader.pairs.spec import PairRows, PairSpec
 from robot_foundry.loader.pairs.template import Rendered
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.models.answers import answer_ids
+from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.initial import allocated, initialise
 from robot_foundry.trainer.models.vision_language import PictureRows, VisionLanguage, VisionLanguageConfig
 from robot_foundry.trainer.models.vit import ViTConfig
-from robot_foundry.trainer.models.vlm import VLMConfig
 from robot_foundry.trainer.tasks.vlm.inputs import picture_rows
 
 IMAGE = (8, 8)
 CONFIG = VisionLanguageConfig(
-    VLMConfig(
+    BackboneConfig(
         ViTConfig(patch=4, width=16, depth=1, heads=2, mlp_hidden=32),
         1,
         DecoderConfig(width=32, depth=2, heads=4, kv_heads=2, mlp_hidden=48, vocabulary=61),
