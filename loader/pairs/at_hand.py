@@ -1,6 +1,6 @@
 """Rows of pairs whose pictures are at hand, and not in a store: what a model is asked, or shown.
 
-Legend: n rows; H × W pixels, C = 3 channels.
+Legend: N pictures of all rows, h × w pixels of one as it is given, H × W as a model sees it, C = 3 channels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Pictures = Sequence[NDArray[np.uint8]]
 
 
 def batch_of(rows: Sequence[Row], pictures: Sequence[Pictures], spec: PairSpec) -> PairBatch:
-    """These rows, each with its pictures, uint8 RGB [H, W, C] of any size; as long as the longest row.
+    """These rows, each with its pictures, uint8 RGB [h, w, C] of any size; as long as the longest row.
 
     Of the pictures of a row that was cut, those that it still has are taken.
     """
