@@ -41,6 +41,11 @@ def parse_weights(text: str) -> dict[str, Fraction]:
     return weights
 
 
+def weights_of(text: str) -> dict[str, Fraction]:
+    """What a user writes: weights ('sim=0.6,real=0.4'), or a reference alone ('lift', 'lift@v3')."""
+    return parse_weights(text) if "=" in text else {text: Fraction(1)}
+
+
 def exact_weight(value: str | float | Fraction, ref: str) -> Fraction:
     """`value` as an exact positive fraction; a float counts as the decimal it prints as (0.6 is 3/5)."""
     try:
@@ -112,8 +117,7 @@ def as_mixture(
     if isinstance(ref_or_weights, Version):
         ref_or_weights = f"{ref_or_weights.dataset}@{ref_or_weights.version_id}"
     if isinstance(ref_or_weights, str):
-        text = ref_or_weights
-        ref_or_weights = parse_weights(text) if "=" in text else {text: Fraction(1)}
+        ref_or_weights = weights_of(ref_or_weights)
     return make_mixture(store, ref_or_weights, split=split, skip=skip)
 
 

@@ -22,8 +22,11 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.catalog.store import Store
+from robot_foundry.ingest.plan import grouped
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.ingest.sources.base import UNKNOWN
+from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import Workers
@@ -106,6 +109,15 @@ def without_duplicates(
         for of_unit_D, start in zip(of_units, end_U - count_U, strict=True)
     )
     return [[replace(unit, dropped=next(dropped)) for unit in group] for group in groups], len(ordinal_D)
+
+
+def compared(
+    units: Sequence[Unit], spec: SourceSpec, hashing: Hashing, store: Store, workers: Workers, *, quiet: bool
+) -> list[Unit]:
+    """`without_duplicates` of the units of a plan, those of a shard together; see `IngestKind.compared`."""
+    groups = list(grouped(units, spec))
+    without, _ = without_duplicates(groups, hashing, workers, store.storage, quiet=quiet)
+    return [unit for group in without for unit in group]
 
 
 def marked(unit: Unit, usable: Iterable[T]) -> Iterator[tuple[T, bool]]:

@@ -82,7 +82,7 @@ def test_pictures_are_asked_about(trained: Path, tmp_path: Path, capsys: pytest.
     result = json.loads(said(capsys, "sample", str(trained), "--image", str(file), "Colour?", "--json")[0])
     assert (result["answer"], result["question"], result["images"]) == ("white", "Colour?", [str(file)])
     assert result["checkpoint"] == str(load_trained(trained).folder)
-    placed = ("sample", str(trained), "--image", str(file), "<image>Colour?")
+    placed = ("sample", str(trained), "--image", str(file), "<image>\nColour?")
     assert said(capsys, *placed)[0] == "white\n"
     assert said(capsys, "sample", str(trained), "--image", str(file), "", "--tokens", "2")[0]  # a caption
     assert said(capsys, "sample", str(trained), "Colour?", "--tokens", "2")[0]  # of nothing

@@ -12,17 +12,17 @@ from foundry_testing.picture_rows import PairOf, packed
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.contrastive import SigmoidLoss
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.initial import allocated, initialise
 from robot_foundry.trainer.models.sizes import vision_language_problems
 from robot_foundry.trainer.models.vision_language import PictureRows, VisionLanguage, VisionLanguageConfig
 from robot_foundry.trainer.models.vit import ViTConfig
-from robot_foundry.trainer.models.vlm import VLMConfig
 
 IMAGE = (8, 16)
 CONFIG = VisionLanguageConfig(
-    VLMConfig(
+    BackboneConfig(
         ViTConfig(patch=4, width=24, depth=1, heads=2, mlp_hidden=32),
         2,
         DecoderConfig(width=32, depth=2, heads=4, kv_heads=2, mlp_hidden=48, vocabulary=97),

@@ -17,12 +17,12 @@ from robot_foundry.cli.output import run
 from robot_foundry.trainer.memory import Activations, StateBytes, gpu_memory, state_bytes
 from robot_foundry.trainer.models import attention
 from robot_foundry.trainer.models.attention import CausalBias
+from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
 from robot_foundry.trainer.models.cost import NUMBER_BYTES, token_cost
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.llm import LLM, LLMConfig, TextInputs
 from robot_foundry.trainer.models.picture_cost import picture_cost
 from robot_foundry.trainer.models.vit import ViT, ViTConfig
-from robot_foundry.trainer.models.vlm import VLM, VLMConfig
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import OptimConfig, Optimizers
 
@@ -107,8 +107,8 @@ IMAGE = (32, 48)
 
 @pytest.mark.parametrize("variant", TOWERS)
 def test_flops_of_a_picture_are_those_that_pytorch_counts(variant: str) -> None:
-    config = VLMConfig(TOWERS[variant], 2, SMALL)
-    model = VLM(config, IMAGE)
+    config = BackboneConfig(TOWERS[variant], 2, SMALL)
+    model = Backbone(config, IMAGE)
     pictures = torch.zeros(ROWS, 1, *IMAGE, 3, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         tokens = model.image_tokens(pictures)
@@ -132,7 +132,7 @@ def test_what_a_picture_needs_is_what_autograd_keeps_of_it(
     towers = [replace(TOWERS[variant], depth=depth) for depth in (2, 3)]
     shallow, deep = (kept(ViT(tower, IMAGE), pictures, precision == "bf16") for tower in towers)
     less, more = (
-        picture_cost(VLMConfig(tower, 2, SMALL), IMAGE, precision).activation_bytes for tower in towers
+        picture_cost(BackboneConfig(tower, 2, SMALL), IMAGE, precision).activation_bytes for tower in towers
     )
     assert (deep - shallow) / ROWS == pytest.approx(more - less, rel=0.01)
     projector = NUMBER_BYTES[precision] * 96 * 64  # which reads what the tower gives

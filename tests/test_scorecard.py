@@ -15,7 +15,8 @@ import pytest
 from foundry_testing.pairs import TestPair, write_pairs
 from foundry_testing.vlm_runs import COLOURS, coloured, make_store, run
 
-from robot_foundry.catalog.mixture import make_mixture
+from robot_foundry.catalog.mixture import commit_mixture, make_mixture
+from robot_foundry.catalog.selection import DEFAULT_FRACTION
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli import foundry_eval
 from robot_foundry.cli.output import run as run_command
@@ -29,6 +30,8 @@ from robot_foundry.shards.pairs.pair import Turn
 from robot_foundry.trainer.outcome import Outcome
 from robot_foundry.trainer.tasks.vlm.trained import Trained, load_trained
 
+HELD_OUT = "1/4"
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
@@ -41,7 +44,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def asked_pair(number: int) -> TestPair:
     name = list(COLOURS)[number % len(COLOURS)]
     turns = [
-        ("user", "<image>Colour?"),
+        ("user", "<image>\nColour?"),
         ("assistant", name),
         ("user", "Number?"),
         ("assistant", str(number % 3)),
@@ -57,8 +60,13 @@ def blind_pair(number: int) -> TestPair:
 
 @pytest.fixture(scope="module")
 def outcome(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """A run that has learnt four colours."""
-    settings = ("data.mix=colours", "data.rows={length: 48, image: [16, 16], packed: false}", "optim.lr=1e-2")
+    """A run that has learnt four colours, and holds out another share than runs usually do."""
+    settings = (
+        "data.mix=colours",
+        f"data.val_fraction={HELD_OUT}",
+        "data.rows={length: 48, image: [16, 16], packed: false}",
+        "optim.lr=1e-2",
+    )
     steps = ("run.steps=60", "run.save_every=60", "run.log_every=20", "run.eval_samples=1000")
     return run(store, tmp_path_factory.mktemp("colours"), *settings, *steps)
 
@@ -117,14 +125,15 @@ def test_the_loss_is_that_of_training(outcome: Outcome, trained: Trained, store:
     """The held-out loss of the run is the mean over the same pairs, by another code."""
     lines = (outcome.run_dir / "metrics.jsonl").read_text().splitlines()
     held_out = json.loads(lines[-1])["held_out/answer"]
-    found = scorecard(trained, make_mixture(store, {"colours": 1}, split="val")).to_json()
+    opened = make_mixture(store, {"colours": 1}, split="val", val_fraction=HELD_OUT)
+    found = scorecard(trained, opened).to_json()
     assert found["loss"]["real"]["nats"] == pytest.approx(held_out, rel=1e-5)
 
 
 def test_losses_do_not_depend_on_what_is_beside(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     names = list(COLOURS)
     texts = [
-        PairText(1, {}, (Turn("user", "<image>Colour?"), Turn("assistant", name * (1 + i))))
+        PairText(1, {}, (Turn("user", "<image>\nColour?"), Turn("assistant", name * (1 + i))))
         for i, name in enumerate(names)
     ]
     texts.append(PairText(0, {"caption": "no picture"}))
@@ -197,6 +206,23 @@ def test_a_dry_run_asks_nothing(outcome: Outcome, store: Store, tmp_path: Path, 
     assert run_command(foundry_eval.group, "foundry-eval", asked) == 0
     assert "would ask about 5 of 27 pairs" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_run_holds_out_is_asked_about(outcome: Outcome, store: Store, capsys) -> None:
+    asked = ["vlm", str(outcome.run_dir), "colours", "--store", store.url, "--dry-run", "--json"]
+    assert run_command(foundry_eval.group, "foundry-eval", asked) == 0
+    held_out, usual = (
+        make_mixture(store, {"colours": 1}, split="val", val_fraction=share).mixture.components[0].num_samples
+        for share in (HELD_OUT, DEFAULT_FRACTION)
+    )
+    assert json.loads(capsys.readouterr().out)["of"] == held_out != usual
+
+
+def test_a_stored_mixture_takes_no_condition(outcome: Outcome, store: Store, capsys) -> None:
+    commit_mixture(make_mixture(store, {"asked": 1}), "stored")
+    asked = ["vlm", str(outcome.run_dir), "stored", "--store", store.url, "--where", "num_images > 0"]
+    assert run_command(foundry_eval.group, "foundry-eval", asked) == 2
+    assert "'stored' is a stored mixture, which says itself" in capsys.readouterr().err
 
 
 def test_what_cannot_be_asked_is_told(outcome: Outcome, trained: Trained, store: Store, capsys) -> None:

@@ -23,14 +23,14 @@ from robot_foundry.trainer.models.attention import (
     attention_bias,
     rope_tables,
 )
+from robot_foundry.trainer.models.backbone import Backbone, causal_bias
 from robot_foundry.trainer.models.decoder import Decoder
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample, time_of
 from robot_foundry.trainer.models.initial import allocated, initialise
-from robot_foundry.trainer.models.presets import DECODERS, FLOWS, VITS, VLAS, VLMS
+from robot_foundry.trainer.models.presets import BACKBONES, DECODERS, FLOWS, VITS, VLAS
 from robot_foundry.trainer.models.tokenizer import OBS, PAD, ByteTokenizer
 from robot_foundry.trainer.models.vit import ViT, space_to_depth
 from robot_foundry.trainer.models.vla import VLA, Draws, Geometry, Inputs, Targets, VLAConfig
-from robot_foundry.trainer.models.vlm import VLM, causal_bias
 from robot_foundry.trainer.tasks.vla.draws import build_draws
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 
@@ -84,7 +84,7 @@ def scenes(number: int) -> Tensor:
 
 
 def test_image_tokens_at_init_differ_between_scenes() -> None:
-    vlm = initialise(VLM(VLMS["vlm_tiny"], (64, 64)), 0)
+    vlm = initialise(Backbone(BACKBONES["vlm_tiny"], (64, 64)), 0)
     with torch.no_grad():
         tokens = vlm.image_tokens(scenes(48))
     assert tokens.shape == (48, 16, 128)

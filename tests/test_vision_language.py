@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model, SiglipVisionConfig, SiglipVisionModel
 
+from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.initial import allocated, initialise
 from robot_foundry.trainer.models.llm import LLM, LLMConfig, TextInputs
@@ -25,12 +26,11 @@ from robot_foundry.trainer.models.vision_language import (
     VisionLanguageConfig,
 )
 from robot_foundry.trainer.models.vit import ViT, ViTConfig
-from robot_foundry.trainer.models.vlm import VLMConfig
 
 IMAGE = (8, 16)  # 2 × 4 patches, so 1 × 2 image tokens
 VISION = ViTConfig(patch=4, width=24, depth=2, heads=2, mlp_hidden=32)
 DECODER = DecoderConfig(width=32, depth=2, heads=4, kv_heads=2, mlp_hidden=48, vocabulary=97)
-SMALL = VisionLanguageConfig(VLMConfig(VISION, 2, DECODER))
+SMALL = VisionLanguageConfig(BackboneConfig(VISION, 2, DECODER))
 TOKENS = SMALL.backbone.tokens_of(IMAGE)
 
 

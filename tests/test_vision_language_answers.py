@@ -10,17 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from robot_foundry.loader.pairs.at_hand import batch_of
+from robot_foundry.loader.pairs.batch import Row
+from robot_foundry.loader.pairs.spec import PairRows, PairSpec
+from robot_foundry.loader.pairs.template import Rendered
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.trainer.models.answers import answer_ids, prompt_rows
+from robot_foundry.trainer.models.answers import answer_ids
+from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.initial import allocated, initialise
 from robot_foundry.trainer.models.vision_language import PictureRows, VisionLanguage, VisionLanguageConfig
 from robot_foundry.trainer.models.vit import ViTConfig
-from robot_foundry.trainer.models.vlm import VLMConfig
+from robot_foundry.trainer.tasks.vlm.inputs import picture_rows
 
 IMAGE = (8, 8)
 CONFIG = VisionLanguageConfig(
-    VLMConfig(
+    BackboneConfig(
         ViTConfig(patch=4, width=16, depth=1, heads=2, mlp_hidden=32),
         1,
         DecoderConfig(width=32, depth=2, heads=4, kv_heads=2, mlp_hidden=48, vocabulary=61),
@@ -45,9 +50,10 @@ def prompt(pictures: int, words: int, seed: int) -> Prompt:
 
 
 def rows(prompts: list[Prompt]) -> PictureRows:
-    return prompt_rows(
-        [p.ids for p in prompts], [p.starts for p in prompts], [p.images for p in prompts], IMAGE
-    )
+    """As a batch of rows has them, one prompt each; nothing is to be learnt."""
+    spec = PairSpec(PairRows(image=IMAGE), image_tokens=TOKENS)
+    parts = [Rendered(np.array(p.ids), np.zeros(len(p.ids), bool), tuple(p.starts)) for p in prompts]
+    return picture_rows(batch_of([Row([part]) for part in parts], [p.images for p in prompts], spec))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +75,7 @@ def test_a_batch_answers_as_each_prompt_alone_and_as_whole_passes(
     for one, answer in zip(prompts, together, strict=True):
         for place, chosen in enumerate(answer):
             longer = Prompt([*one.ids, *answer[:place]], one.starts, one.images)
-            assert int(model.logits(rows([longer]))[0, -1].argmax()) == chosen
+            assert int(model.logits(rows([longer]))[0, len(longer.ids) - 1].argmax()) == chosen
 
 
 def test_a_picture_changes_an_answer(model: VisionLanguage) -> None:

@@ -19,6 +19,7 @@ from foundry_testing.vlm_runs import COLOURS, TEXT, coloured, make_store, run, t
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tokens.tokenizers import keep
+from robot_foundry.ingest.sources.pairs import conversations
 from robot_foundry.loader.load import load
 from robot_foundry.loader.pairs.batch import PairBatch
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -237,7 +238,9 @@ def test_it_learns_what_pictures_show(coloured_run: Any) -> None:
     assert said == names
     grey = np.full((40, 30, 3), 128, np.uint8)
     blank = answers(trained, [([grey], [Turn("user", "Colour?")])], tokens=8)
-    assert blank == answers(trained, [([grey[:16, :16]], [Turn("user", "<image>Colour?")])], tokens=8)
+    # The pictures stand where they do in rows of data that says nothing of their places.
+    placed = conversations.placed([Turn("user", "Colour?")], 1)
+    assert blank == answers(trained, [([grey[:16, :16]], placed)], tokens=8)
     assert said == [
         one for i in range(0, 12, 5) for one in answers(trained, asked[i : i + 5], tokens=8, batch=2)
     ]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from robot_foundry.catalog.pairs.tables import PAIRS_SCHEMA
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.shards.pairs.pair import Pair, Picture, Turn
-from robot_foundry.shards.pairs.shard import BlockHead, StoredPair, pair_key, read_pairs
+from robot_foundry.shards.pairs.shard import SUMS, BlockHead, StoredPair, pair_key, read_pairs
 from robot_foundry.shards.reader import ShardReader
 
 
@@ -54,9 +54,8 @@ def pair_row(stored: StoredPair) -> dict[str, Any]:
 
 def block_row(head: BlockHead, row_start: int) -> dict[str, Any]:
     """The row of a block, without its shard and key."""
-    names = ("num_pairs", "num_pictures", "num_characters", "num_bytes")
     return {
-        **{name: getattr(head, name) for name in names},
+        **{name: getattr(head, name) for name in SUMS},
         "file": head.origin.file,
         "row_start": row_start,
     }

@@ -6,7 +6,7 @@ Legend: E pairs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,61 +63,48 @@ class Evidence:
 def doubts(shards: Sequence[Evidence], discovered: int = 0, duplicates: int = 0) -> list[Finding]:
     """Findings of a version of these shards; the numbers are of pairs of its source."""
     pairs = sum(shard.num_pairs for shard in shards)
-    no_text, elongated, tiny = (
-        sum(getattr(shard, name) for shard in shards) for name in ("no_text", "elongated", "tiny")
-    )
+    found = [*_of_texts(shards, pairs), *_of_pictures(shards, pairs)]
+    if duplicates > MOST_REPEATED * discovered:
+        message = f"{duplicates:,} of {discovered:,} pairs of the source are copies of others"
+        remedy = "look whether the source was collected twice"
+        found.append(_finding("repeated", message, duplicates / discovered, remedy))
+    return found
+
+
+def _of_texts(shards: Sequence[Evidence], pairs: int) -> Iterator[Finding]:
+    """What is said of nothing, or of too much alike."""
+    if no_text := sum(shard.no_text for shard in shards):
+        message = f"{no_text:,} of {pairs:,} pairs have no text: nothing is learnt of them"
+        remedy = "leave them out: --where 'num_characters > 0'"
+        yield _finding("no_text", message, no_text / pairs, remedy)
     content_E = np.concatenate([np.zeros(0, np.uint64), *(shard.content_E for shard in shards)])
     copies = pairs - len(np.unique(content_E))
+    if copies > MOST_COPIES * pairs:
+        message = f"{copies:,} of {pairs:,} pairs are copies of others, with the same pictures and texts"
+        remedy = "ingest with --set content.deduplicate=true"
+        yield _finding("copies", message, copies / pairs, remedy)
     text, most = _commonest(shards)
-    found = [
-        _finding(
-            "no_text",
-            no_text > 0,
-            f"{no_text:,} of {pairs:,} pairs have no text: nothing is learnt of them",
-            (no_text, pairs),
-            "leave them out: --where 'num_characters > 0'",
-        ),
-        _finding(
-            "copies",
-            copies > MOST_COPIES * pairs,
-            f"{copies:,} of {pairs:,} pairs are copies of others, with the same pictures and texts",
-            (copies, pairs),
-            "ingest with --set content.deduplicate=true",
-        ),
-        _finding(
-            "one_caption",
-            most > max(MOST_OF_ONE * pairs, FEW),
-            f"at least {most:,} of {pairs:,} pairs have the caption {_short(text)!r}",
-            (most, pairs),
-            "look whether it was put where a caption was missing; --where can leave it out",
-        ),
-        _finding(
-            "aspect",
-            elongated > MOST_ODD * pairs,
-            f"{elongated:,} of {pairs:,} pairs have a picture whose sides are more than {LONGEST} : 1",
-            (elongated, pairs),
-            f"look whether they are banners or lines; leave them out: --where 'max_aspect <= {LONGEST}'",
-        ),
-        _finding(
-            "tiny",
-            tiny > MOST_ODD * pairs,
-            f"{tiny:,} of {pairs:,} pairs have a picture with a side of less than {SMALLEST} pixels",
-            (tiny, pairs),
-            f"look whether they are icons or counters; leave them out: --where 'min_side >= {SMALLEST}'",
-        ),
-        _finding(
-            "repeated",
-            duplicates > MOST_REPEATED * discovered,
-            f"{duplicates:,} of {discovered:,} pairs of the source are copies of others",
-            (duplicates, discovered),
-            "look whether the source was collected twice",
-        ),
-    ]
-    return [finding for finding in found if finding is not None]
+    if most > max(MOST_OF_ONE * pairs, FEW):
+        message = f"at least {most:,} of {pairs:,} pairs have the caption {_short(text)!r}"
+        remedy = "look whether it was put where a caption was missing; --where can leave it out"
+        yield _finding("one_caption", message, most / pairs, remedy)
 
 
-def _finding(check: str, is_there: bool, message: str, share: tuple[int, int], remedy: str) -> Finding | None:
-    return Finding(check, "pairs", message, share[0] / share[1], remedy) if is_there else None
+def _of_pictures(shards: Sequence[Evidence], pairs: int) -> Iterator[Finding]:
+    """Sizes that pictures worth learning from rarely have."""
+    elongated, tiny = (sum(getattr(shard, name) for shard in shards) for name in ("elongated", "tiny"))
+    if elongated > MOST_ODD * pairs:
+        message = f"{elongated:,} of {pairs:,} pairs have a picture whose sides are more than {LONGEST} : 1"
+        remedy = f"look whether they are banners or lines; leave them out: --where 'max_aspect <= {LONGEST}'"
+        yield _finding("aspect", message, elongated / pairs, remedy)
+    if tiny > MOST_ODD * pairs:
+        message = f"{tiny:,} of {pairs:,} pairs have a picture with a side of less than {SMALLEST} pixels"
+        remedy = f"look whether they are icons or counters; leave them out: --where 'min_side >= {SMALLEST}'"
+        yield _finding("tiny", message, tiny / pairs, remedy)
+
+
+def _finding(check: str, message: str, share: float, remedy: str) -> Finding:
+    return Finding(check, "pairs", message, share, remedy)
 
 
 def _commonest(shards: Sequence[Evidence]) -> tuple[str, int]:

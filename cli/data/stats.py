@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.opened import OpenVersions
 from robot_foundry.catalog.query.shown import Distribution, Distributions
 from robot_foundry.catalog.store import Store
+from robot_foundry.cli.data.chunks import Chunks, chunk_distributions, plot_absolute, plot_chunks
 from robot_foundry.cli.data.plots import check_suffix
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import emit, note, table
@@ -101,46 +103,61 @@ def command(
         check_suffix(picture)
     if centroids and not as_json:
         raise UsageError("--centroids is for --json", hint=f"foundry-data stats {ref} --json --centroids")
-    opened, counts = Store(store), list[dict[str, Any]]()
+    opened = Store(store)
     if representation is None:
         _check_no_chunk_options(ref)
-        found = _stored(OpenVersions(opened), ref)
-        rows = [
-            _of(dataset) | _row(shown.headers, number)
-            for dataset, shown in found.items()
-            for number in shown.numbers
-            if stream in (None, number.of)
-        ]
-        called, headers = _alike(found)
-        if stream is not None and not rows:
-            raise _nothing(ref, called, stream, found)
-        if stream is None:
-            counts = _counted(found)
-        if picture is not None:
-            from robot_foundry.cli.data.chunks import plot_absolute
-
-            plot_absolute(opened, ref, stream, picture)
+        told = _as_stored(opened, ref, stream, picture)
     else:
-        from robot_foundry.cli.data.chunks import Chunks, chunk_distributions, plot_chunks
-
-        called, headers = "dims", ("stream", "dim")
         chunks = Chunks(stream or "next_state", representation, horizon, stride, control_hz, per_offset)
-        by_stream, counted = chunk_distributions(opened, ref, chunks, weighting, workers)
-        rows = [_row(headers, number) | {"count": count} for number, count in counted]
-        if picture is not None:
-            plot_chunks(opened, ref, chunks, by_stream, workers, picture)
+        told = _as_chunks(opened, ref, chunks, weighting, workers, picture)
     if picture is not None:
         note(f"Drawn in {picture}")
-    for row in rows:
+    for row in told.rows:
         digest = row.pop("digest")
         if centroids:
             row["centroids"] = to_centroids(digest)
-    result = {"ref": ref, "representation": representation, called: rows}
+    result = {"ref": ref, "representation": representation, told.called: told.rows}
     emit(
-        result | ({"counts": counts} if counts else {}),
+        result | ({"counts": told.counts} if told.counts else {}),
         as_json=as_json,
-        text=lambda: "\n\n".join(_table(part) for part in (rows, counts) if part),
+        text=lambda: "\n\n".join(_table(part) for part in (told.rows, told.counts) if part),
     )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What numbers are `called`; rows of them, each with its `digest`, and of the names that are counted."""
+
+    called: str
+    rows: list[dict[str, Any]]
+    counts: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _as_stored(store: Store, ref: str, of: str | None, picture: Path | None) -> _Told:
+    """The numbers of a version or mixture, or those `of` one thing alone, drawn if they are to be."""
+    found = _stored(OpenVersions(store), ref)
+    called = next(iter(found.values())).called  # of one kind, they are alike
+    rows = [
+        _of(dataset) | _row(shown.headers, number)
+        for dataset, shown in found.items()
+        for number in shown.numbers
+        if of in (None, number.of)
+    ]
+    if of is not None and not rows:
+        raise _nothing(ref, called, of, found)
+    if picture is not None:
+        plot_absolute(store, ref, of, picture)
+    return _Told(called, rows, _counted(found) if of is None else [])
+
+
+def _as_chunks(
+    store: Store, ref: str, chunks: Chunks, weighting: str, workers: int, picture: Path | None
+) -> _Told:
+    """The dims of chunks as training sees them, drawn if they are to be."""
+    by_stream, counted = chunk_distributions(store, ref, chunks, weighting, workers)
+    if picture is not None:
+        plot_chunks(store, ref, chunks, by_stream, workers, picture)
+    return _Told("dims", [_row(("stream", "dim"), number) | {"count": count} for number, count in counted])
 
 
 def _check_no_chunk_options(ref: str) -> None:
@@ -163,12 +180,6 @@ def _stored(versions: OpenVersions, ref: str) -> dict[str, Distributions]:
         part.name: part.opened.kind.distributions(part.opened, part.select())
         for part in as_mixture(versions, ref).parts
     }
-
-
-def _alike(found: Mapping[str, Distributions]) -> tuple[str, tuple[str, str]]:
-    """What the numbers are called, and what they are told by: of one kind, they are alike."""
-    first = next(iter(found.values()))
-    return first.called, first.headers
 
 
 def _nothing(ref: str, called: str, of: str, found: Mapping[str, Distributions]) -> UsageError:

@@ -14,6 +14,7 @@ from robot_foundry.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from robot_foundry.catalog.opened import OpenMixture
+    from robot_foundry.trainer.tasks.vlm.config import VLMTaskConfig
 
 
 @click.command("vlm")
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--split", type=click.Choice(["val", "train", "all"]), default="val", show_default=True,
-    help="Which pairs: val is what is held out of a tenth; all, of a dataset that was never trained on.",
+    help="Which pairs: val is what the run holds out; all, of a dataset that was never trained on.",
 )  # fmt: skip
 @click.option("--where", metavar="SQL", help="Only pairs of which this is so, such as min_side >= 64.")
 @click.option("--pairs", type=click.IntRange(1), help="So many pairs by lot.  [default: all]")
@@ -62,9 +63,10 @@ def command(
     """
     from robot_foundry.evaluation.vlm.report import save
     from robot_foundry.evaluation.vlm.scorecard import scorecard
-    from robot_foundry.trainer.tasks.vlm.trained import load_trained
+    from robot_foundry.trainer.checkpoints import checkpoint
+    from robot_foundry.trainer.tasks.vlm.trained import load_trained, read_config
 
-    opened = _opened(mix, store, split, where)
+    opened = _opened(mix, store, split, where, read_config(checkpoint.find(run)))
     folder = out or _default_folder(run, opened, split)
     about = {"mix": mix, "split": split, "where": where, "device": device}
     if dry_run:
@@ -85,12 +87,22 @@ def command(
     emit({**report, "out": str(folder)}, as_json=as_json, text=lambda: _text(report, folder))
 
 
-def _opened(mix: str, store: str, split: str, where: str | None) -> OpenMixture:
-    from robot_foundry.catalog.mixture import make_mixture, parse_weights
+def _opened(mix: str, store: str, split: str, where: str | None, trained: VLMTaskConfig) -> OpenMixture:
+    """What is asked about, split as the run split what it learnt from."""
+    from robot_foundry.catalog.mixture import make_mixture, weights_of
+    from robot_foundry.catalog.opened import OpenVersions
+    from robot_foundry.catalog.selection import DEFAULT_FRACTION
     from robot_foundry.catalog.store import Store
 
-    weights = parse_weights(mix) if "=" in mix else {mix: 1}
-    return make_mixture(Store(store), weights, split=split, where=where)
+    versions, weights = OpenVersions(Store(store)), weights_of(mix)
+    stored = [ref for ref in weights if versions.open(ref).manifest.mixture is not None]
+    if where is not None and stored:
+        raise UsageError(
+            f"'{stored[0]}' is a stored mixture, which says itself which pairs it is of",
+            hint="leave --where out, or name its datasets",
+        )
+    fraction = trained.data.val_fraction or DEFAULT_FRACTION
+    return make_mixture(versions, weights, split=split, where=where, val_fraction=fraction)
 
 
 def _default_folder(run: Path, opened: OpenMixture, split: str) -> Path:

@@ -41,11 +41,6 @@ class AskedPairs:
     def __len__(self) -> int:
         return len(self._number_n)
 
-    @property
-    def num_selected(self) -> int:
-        """How many pairs there were to draw from."""
-        return self._ends[-1]
-
     def name(self, n: int) -> str:
         """The component that the pair is of."""
         return self.opened.parts[self._at(n)[0]].name

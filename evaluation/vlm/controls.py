@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.runtime.keyed import key, mix64
+from robot_foundry.shards.pictures.fit import BORDER
 
 REAL, BLANK, SHUFFLED = CONDITIONS = ("real", "blank", "shuffled")
-GREY = 128
 
 
 def blank(pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
     """Grey pictures [H, W, C] of the same sizes."""
-    return [np.full_like(picture_HWC, GREY) for picture_HWC in pictures]
+    return [np.full_like(picture_HWC, BORDER) for picture_HWC in pictures]
 
 
 def partners(

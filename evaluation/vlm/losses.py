@@ -12,15 +12,14 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from robot_foundry.loader.pairs.batch import PairBatch, Row, assembled
+from robot_foundry.loader.pairs.at_hand import batch_of
+from robot_foundry.loader.pairs.batch import PairBatch, Row
 from robot_foundry.loader.pairs.template import PairText, rendered
-from robot_foundry.trainer.tasks.vlm.answering import fit_picture
 from robot_foundry.trainer.tasks.vlm.inputs import picture_rows
 from robot_foundry.trainer.tasks.vlm.trained import Trained
 
 ROWS = 16  # at a time
 _TOKENS = 256  # whose logits are made at a time
-_LENGTH_STEP = 8
 
 
 def losses(
@@ -66,26 +65,10 @@ def _batch(
     choice_n: NDArray[np.float64],
 ) -> PairBatch:
     """A row a pair."""
-    settings, tokenizer = trained.config.data.rows, trained.tokenizer
-    image_tokens = trained.config.model.backbone.tokens_of(settings.image)
-    whole = [
-        rendered(text, tokenizer, image_tokens, c) for text, c in zip(texts, choice_n.tolist(), strict=True)
-    ]
-    parts = [made.cut(settings.length, image_tokens) for made in whole]
-    rows = [Row([part], len(made) - len(part)) for made, part in zip(whole, parts, strict=True)]
-    images = [
-        fit_picture(picture_hwC, settings.image, settings.fit)
-        for part, some in zip(parts, pictures, strict=True)
-        for picture_hwC in some[: len(part.image_starts)]
-    ]
-    longest = max(row.num_tokens for row in rows)
-    number_n = np.arange(len(rows))
-    return assembled(
-        0,
-        number_n,
-        np.zeros(len(rows), np.int32),
-        rows,
-        np.stack(images) if images else np.empty((0, *settings.image, 3), np.uint8),
-        length=-(-longest // _LENGTH_STEP) * _LENGTH_STEP,
-        pad=tokenizer.pad,
-    )
+    spec = trained.settings
+    rows = []
+    for text, choice in zip(texts, choice_n.tolist(), strict=True):
+        whole = rendered(text, spec.tokenizer, spec.image_tokens, choice)
+        part = whole.cut(spec.rows.length, spec.image_tokens)
+        rows.append(Row([part], len(whole) - len(part)))
+    return batch_of(rows, pictures, spec)

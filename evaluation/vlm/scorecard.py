@@ -25,7 +25,7 @@ from robot_foundry.evaluation.vlm.scores import Marked, chance, how_many_numbers
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.keyed import key, uniform
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.shards.pairs.pair import ASSISTANT, PLACE
+from robot_foundry.shards.pairs.pair import ASSISTANT, num_places
 from robot_foundry.trainer.models.vision_language import ANSWER
 from robot_foundry.trainer.tasks.vlm.answering import Asked, answers
 from robot_foundry.trainer.tasks.vlm.trained import Trained
@@ -234,8 +234,7 @@ def _shown(
 
 def _asking(question: Question, pictures: Sequence[NDArray[np.uint8]]) -> Asked:
     """The question with the pictures that stand before it."""
-    places = sum(turn.text.count(PLACE) for turn in question.turns)
-    return pictures[:places], question.turns
+    return pictures[: num_places(question.turns)], question.turns
 
 
 def _answers(

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.ingest.duplicates import without_duplicates
+from robot_foundry.ingest.cached_tables import TablesTask
+from robot_foundry.ingest.duplicates import compared
 from robot_foundry.ingest.kind import IngestKind, MadeTables, Preview, UnitTars
 from robot_foundry.ingest.pairs.duplicates import PairHashing
 from robot_foundry.ingest.pairs.members import write_unit
 from robot_foundry.ingest.pairs.pictures import codec_versions
 from robot_foundry.ingest.pairs.preview import preview
-from robot_foundry.ingest.pairs.shard_tables import TABLES_VERSION, TablesTask, shard_tables
+from robot_foundry.ingest.pairs.shard_tables import TABLES_VERSION, shard_tables
 from robot_foundry.ingest.pairs.spec import PairsSpec, pairs_spec_from_json
 from robot_foundry.ingest.pairs.survey import SurveyedPairs, survey
 from robot_foundry.ingest.pairs.version_tables import PairsTables, warnings_of
-from robot_foundry.ingest.plan import grouped
 from robot_foundry.ingest.sources import Unit
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.shards.reader import ShardReader
@@ -49,10 +49,7 @@ class PairsKind:
     def compared(
         self, units: Sequence[Unit], spec: PairsSpec, store: Store, workers: Workers, *, quiet: bool
     ) -> Sequence[Unit]:
-        groups = list(grouped(units, spec))
-        hashing = PairHashing(spec.content)
-        without, _ = without_duplicates(groups, hashing, workers, store.storage, quiet=quiet)
-        return [unit for group in without for unit in group]
+        return compared(units, spec, PairHashing(spec.content), store, workers, quiet=quiet)
 
     def write(self, unit: Unit, spec: PairsSpec, tars: UnitTars) -> None:
         write_unit(unit, spec.content, tars)

@@ -1,7 +1,4 @@
-"""The tables of one shard of pairs, from its tar alone; no picture is read.
-
-Results go to the store's cache, so that a version with the same shard need not make them again.
-"""
+"""The tables of one shard of pairs, from its tar alone; no picture is read."""
 
 from __future__ import annotations
 
@@ -17,12 +14,8 @@ from robot_foundry.catalog.metadata.types import TypeCounts, counted_types, merg
 from robot_foundry.catalog.pairs.derived import block_pairs, block_row
 from robot_foundry.catalog.pairs.measured import Measured
 from robot_foundry.catalog.pairs.tables import PAIRS, PAIRS_SCHEMA
-from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import table_digest, write_table
-from robot_foundry.catalog.tars import open_tar
-from robot_foundry.ingest.kind import CachedTable, MadeTables
-from robot_foundry.runtime.canonical import canonical_json
-from robot_foundry.runtime.storage.cache import keep, kept
+from robot_foundry.ingest.cached_tables import TablesTask, cached_table
+from robot_foundry.ingest.kind import MadeTables
 from robot_foundry.shards.pairs.shard import block_keys, read_head
 from robot_foundry.shards.reader import ShardReader
 
@@ -30,25 +23,8 @@ TABLES_VERSION = 1
 
 
 @dataclass(frozen=True)
-class TablesTask:
-    """A shard of which the tables are wanted."""
-
-    store: Store
-    dataset: str
-    shard_key: str
-
-    @property
-    def path(self) -> str:
-        """Where they lie in the cache, without a suffix."""
-        return f"cache/tables/pairs-{TABLES_VERSION}/{self.shard_key}"
-
-
-@dataclass(frozen=True)
 class ShardRows:
-    """What a version needs of a shard.
-
-    `blocks` are rows of the table, `types` those of the metadata.
-    """
+    """What a version needs of a shard: rows of `blocks`, types of metadata, and what pairs measure."""
 
     blocks: Sequence[Mapping[str, Any]]
     types: TypeCounts
@@ -57,18 +33,11 @@ class ShardRows:
 
 def shard_tables(task: TablesTask) -> MadeTables:
     """The pairs of the shard, computed if they are not cached, and its `ShardRows`."""
-    storage, table_path, rows_path = task.store.storage, f"{task.path}.arrow", f"{task.path}.json"
-    cached = kept(storage, rows_path)
-    if cached is None or kept(storage, table_path) is None:
-        table, rows = _compute(open_tar(task.store, task.dataset, task.shard_key))
-        keep(storage, table_path, write_table(table))
-        cached = canonical_json({"digest": table_digest(table), **_to_json(rows)})
-        keep(storage, rows_path, cached)
-    values = json.loads(cached)
-    return MadeTables({PAIRS: CachedTable(values["digest"], table_path)}, {}, _from_json(values))
+    table, rows = cached_table(task, f"pairs-{TABLES_VERSION}", _compute)
+    return MadeTables({PAIRS: table}, {}, _from_json(rows))
 
 
-def _compute(shard: ShardReader) -> tuple[pa.Table, ShardRows]:
+def _compute(shard: ShardReader) -> tuple[pa.Table, dict[str, Any]]:
     parts = [PAIRS_SCHEMA.empty_table()]
     blocks, types = list[dict[str, Any]](), list[TypeCounts]()
     row_start = 0
@@ -79,7 +48,7 @@ def _compute(shard: ShardReader) -> tuple[pa.Table, ShardRows]:
         blocks.append({"key": key, **block_row(read_head(shard, key), row_start)})
         row_start += part.num_rows
     table = pa.concat_tables(parts).combine_chunks()
-    return table, ShardRows(blocks, merged_types(types), Measured.of(table))
+    return table, _to_json(ShardRows(blocks, merged_types(types), Measured.of(table)))
 
 
 def _to_json(rows: ShardRows) -> dict[str, Any]:

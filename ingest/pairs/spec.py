@@ -11,7 +11,7 @@ from typing import Any
 
 from robot_foundry.ingest.sources.pairs.asked import FORMATS
 from robot_foundry.ingest.spec import section as checks
-from robot_foundry.ingest.spec.section import REQUIRED
+from robot_foundry.ingest.spec.content_spec import ContentSpec, read_content_spec
 
 DECODE, HEADER = "decode", "header"
 VERIFICATIONS = (DECODE, HEADER)
@@ -66,40 +66,17 @@ class PairsContent:
 
 
 @dataclass(frozen=True)
-class PairsSpec:
+class PairsSpec(ContentSpec):
     """See `ingest.spec.spec.SourceSpec`."""
 
-    name: str
-    layout: str
     content: PairsContent
-    forms: tuple[str, ...] = ()
-    locations: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "layout": self.layout,
-            "content": self.content.to_json(),
-            "forms": list(self.forms),
-            "locations": list(self.locations),
-        }
 
 
 def pairs_spec_from_json(values: Any, where: str) -> PairsSpec:
     """Check and read a spec in parsed YAML or JSON; `UsageError` names every problem in it."""
-    problems: list[str] = []
-    top = checks.Section(values, "", problems)
-    spec = PairsSpec(
-        name=top.take("name", checks.text, where),
-        layout=top.take("layout", checks.choice(LAYOUTS), REQUIRED),
-        content=_content(top.section("content")),
-        forms=top.take("forms", checks.texts, ()),
-        locations=top.take("locations", checks.texts, ()),
+    return read_content_spec(
+        PairsSpec, values, where, content=_content, layouts=LAYOUTS, docs="docs/pairs.md"
     )
-    top.close()
-    checks.check_none(problems, where, hint="docs/pairs.md lists every key")
-    return spec
 
 
 def _content(section: checks.Section) -> PairsContent:

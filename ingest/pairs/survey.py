@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from robot_foundry.catalog.manifest import Quarantined
-from robot_foundry.ingest.refusals import quarantined
-from robot_foundry.shards.origin import Origin
+from robot_foundry.ingest.headed_blocks import HeadedBlock
 from robot_foundry.shards.pairs.shard import BlockHead, block_keys, read_head
 from robot_foundry.shards.reader import ShardReader
 
 
 @dataclass(frozen=True)
-class SurveyedPairs:
+class SurveyedPairs(HeadedBlock[BlockHead]):
     """See `ingest.kind.SurveyedBlock`."""
-
-    key: str
-    head: BlockHead
-
-    @property
-    def unit(self) -> str:
-        return self.head.origin.unit
 
     @property
     def num_groups(self) -> int:
@@ -33,31 +23,14 @@ class SurveyedPairs:
         return self.head.num_pairs
 
     @property
-    def source_file(self) -> tuple[str, str]:
-        return self.head.origin.file, self.head.origin.content
-
-    @property
-    def refused(self) -> list[Quarantined]:
-        return quarantined(self.head.origin.file, self.head.refused)
-
-    @property
     def left_out(self) -> tuple[int, int]:
         """Duplicates, and what the spec's filters leave out."""
         return self.head.duplicates, sum(self.head.filtered.values())
-
-    def to_json(self) -> list[Any]:
-        return [self.key, self.head.values()]
 
     @classmethod
     def from_json(cls, values: list[Any]) -> SurveyedPairs:
         key, head = values
         return cls(key, BlockHead.of_values(head))
-
-    def interned(self, one: Callable[[Any], Any]) -> SurveyedPairs:
-        """The same with the texts that blocks of a file share."""
-        origin = self.head.origin
-        shared = Origin(one(origin.unit), one(origin.file), one(origin.content))
-        return replace(self, head=replace(self.head, origin=shared))
 
 
 def survey(tar: ShardReader) -> tuple[tuple[SurveyedPairs, ...], tuple[str, ...]]:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.ingest.duplicates import without_duplicates
+from robot_foundry.ingest.cached_tables import TablesTask
+from robot_foundry.ingest.duplicates import compared
 from robot_foundry.ingest.kind import IngestKind, MadeTables, Preview, UnitTars
-from robot_foundry.ingest.plan import grouped
 from robot_foundry.ingest.sources import Unit
 from robot_foundry.ingest.text.duplicates import TextHashing
 from robot_foundry.ingest.text.members import write_unit
 from robot_foundry.ingest.text.preview import preview
-from robot_foundry.ingest.text.shard_tables import TABLES_VERSION, TablesTask, shard_tables
+from robot_foundry.ingest.text.shard_tables import TABLES_VERSION, shard_tables
 from robot_foundry.ingest.text.spec import TextSpec, text_spec_from_json
 from robot_foundry.ingest.text.survey import SurveyedText, survey
 from robot_foundry.ingest.text.version_tables import TextTables, warnings_of
@@ -48,10 +48,7 @@ class TextKind:
     def compared(
         self, units: Sequence[Unit], spec: TextSpec, store: Store, workers: Workers, *, quiet: bool
     ) -> Sequence[Unit]:
-        groups = list(grouped(units, spec))
-        hashing = TextHashing(spec.content)
-        without, _ = without_duplicates(groups, hashing, workers, store.storage, quiet=quiet)
-        return [unit for group in without for unit in group]
+        return compared(units, spec, TextHashing(spec.content), store, workers, quiet=quiet)
 
     def write(self, unit: Unit, spec: TextSpec, tars: UnitTars) -> None:
         write_unit(unit, spec.content, tars.add)

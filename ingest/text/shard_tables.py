@@ -1,7 +1,4 @@
-"""The tables of one shard of text, from its tar alone; the text itself is not read.
-
-Results go to the store's cache, so that a version with the same shard need not make them again.
-"""
+"""The tables of one shard of text, from its tar alone; the text itself is not read."""
 
 from __future__ import annotations
 
@@ -14,33 +11,15 @@ from typing import Any
 import pyarrow as pa
 
 from robot_foundry.catalog.metadata.types import TypeCounts, counted_types, merged_types
-from robot_foundry.catalog.store import Store
-from robot_foundry.catalog.tables import table_digest, write_table
-from robot_foundry.catalog.tars import open_tar
 from robot_foundry.catalog.text.documents import block_documents, block_row
 from robot_foundry.catalog.text.tables import DOCUMENTS, DOCUMENTS_SCHEMA
-from robot_foundry.ingest.kind import CachedTable, MadeTables
+from robot_foundry.ingest.cached_tables import TablesTask, cached_table
+from robot_foundry.ingest.kind import MadeTables
 from robot_foundry.normalization.digest import Digest
-from robot_foundry.runtime.canonical import canonical_json
-from robot_foundry.runtime.storage.cache import keep, kept
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.text.blocks import block_keys, read_head
 
 TABLES_VERSION = 1
-
-
-@dataclass(frozen=True)
-class TablesTask:
-    """A shard of which the tables are wanted."""
-
-    store: Store
-    dataset: str
-    shard_key: str
-
-    @property
-    def path(self) -> str:
-        """Where they lie in the cache, without a suffix."""
-        return f"cache/tables/text-{TABLES_VERSION}/{self.shard_key}"
 
 
 @dataclass(frozen=True)
@@ -54,18 +33,11 @@ class ShardRows:
 
 def shard_tables(task: TablesTask) -> MadeTables:
     """The documents of the shard, computed if they are not cached, and its `ShardRows`."""
-    storage, table_path, rows_path = task.store.storage, f"{task.path}.arrow", f"{task.path}.json"
-    cached = kept(storage, rows_path)
-    if cached is None or kept(storage, table_path) is None:
-        table, rows = _compute(open_tar(task.store, task.dataset, task.shard_key))
-        keep(storage, table_path, write_table(table))
-        cached = canonical_json({"digest": table_digest(table), **_to_json(rows)})
-        keep(storage, rows_path, cached)
-    values = json.loads(cached)
-    return MadeTables({DOCUMENTS: CachedTable(values["digest"], table_path)}, {}, _from_json(values))
+    table, rows = cached_table(task, f"text-{TABLES_VERSION}", _compute)
+    return MadeTables({DOCUMENTS: table}, {}, _from_json(rows))
 
 
-def _compute(shard: ShardReader) -> tuple[pa.Table, ShardRows]:
+def _compute(shard: ShardReader) -> tuple[pa.Table, dict[str, Any]]:
     parts = [DOCUMENTS_SCHEMA.empty_table()]
     blocks, types = list[dict[str, Any]](), list[TypeCounts]()
     row_start = 0
@@ -76,7 +48,9 @@ def _compute(shard: ShardReader) -> tuple[pa.Table, ShardRows]:
         blocks.append({"key": key, **block_row(read_head(shard, key), row_start, part)})
         row_start += part.num_rows
     table = pa.concat_tables(parts).combine_chunks()
-    return table, ShardRows(blocks, merged_types(types), Digest.of(table["num_characters"].to_numpy()))
+    return table, _to_json(
+        ShardRows(blocks, merged_types(types), Digest.of(table["num_characters"].to_numpy()))
+    )
 
 
 def _to_json(rows: ShardRows) -> dict[str, Any]:

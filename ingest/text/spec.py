@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robot_foundry.ingest.spec import section as checks
-from robot_foundry.ingest.spec.section import REQUIRED
+from robot_foundry.ingest.spec.content_spec import ContentSpec, read_content_spec
 
 JSON_LINES, PARQUET, PLAIN, TAR = "jsonl", "parquet", "text", "tar"
 FORMATS = (JSON_LINES, PARQUET, PLAIN, TAR)
@@ -43,40 +43,15 @@ class TextContent:
 
 
 @dataclass(frozen=True)
-class TextSpec:
+class TextSpec(ContentSpec):
     """See `ingest.spec.spec.SourceSpec`."""
 
-    name: str
-    layout: str
     content: TextContent
-    forms: tuple[str, ...] = ()
-    locations: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "layout": self.layout,
-            "content": self.content.to_json(),
-            "forms": list(self.forms),
-            "locations": list(self.locations),
-        }
 
 
 def text_spec_from_json(values: Any, where: str) -> TextSpec:
     """Check and read a spec in parsed YAML or JSON; `UsageError` names every problem in it."""
-    problems: list[str] = []
-    top = checks.Section(values, "", problems)
-    spec = TextSpec(
-        name=top.take("name", checks.text, where),
-        layout=top.take("layout", checks.choice(LAYOUTS), REQUIRED),
-        content=_content(top.section("content")),
-        forms=top.take("forms", checks.texts, ()),
-        locations=top.take("locations", checks.texts, ()),
-    )
-    top.close()
-    checks.check_none(problems, where, hint="docs/text.md lists every key")
-    return spec
+    return read_content_spec(TextSpec, values, where, content=_content, layouts=LAYOUTS, docs="docs/text.md")
 
 
 def _content(section: checks.Section) -> TextContent:

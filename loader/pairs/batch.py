@@ -16,6 +16,7 @@ from robot_foundry.loader.pairs.template import Rendered
 from robot_foundry.runtime.errors import UsageError
 
 LOSS = "answer"
+_LENGTH_STEP = 8  # tokens: lengths of rows that kernels like
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,12 @@ class PairBatch:
             if item.name != "step"
         }
         return replace(self, **taken | {"image_row_N": taken["image_row_N"] - np.int32(start)})
+
+
+def length_for(rows: Sequence[Row]) -> int:
+    """How many tokens rows of one batch have, so that the longest of these fits."""
+    longest = max(row.num_tokens for row in rows)
+    return -(-longest // _LENGTH_STEP) * _LENGTH_STEP
 
 
 _OF_PICTURES = ("image_NHWC", "image_row_N", "image_start_N")

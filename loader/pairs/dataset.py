@@ -17,8 +17,8 @@ from robot_foundry.catalog.opened import OpenVersions
 from robot_foundry.catalog.pairs.derived import pair_of
 from robot_foundry.catalog.pairs.tables import BLOCKS, PAIRS
 from robot_foundry.catalog.selection import SelectionSpec
-from robot_foundry.catalog.tars import open_tar
 from robot_foundry.catalog.version import Version
+from robot_foundry.loader.pairs.source import opened_tar
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.shards.pairs.pair import Pair
 from robot_foundry.shards.pictures.decode import decode
@@ -90,7 +90,7 @@ class PairDataset:
         return [decode(self._tar(picture.tar or own).read_name(picture.member)) for picture in pair.pictures]
 
     def _open_tar(self, key: str) -> ShardReader:
-        return open_tar(self._opened.store, self.manifest.dataset, key, self.manifest.tar_hashes)
+        return opened_tar(self._opened, key)
 
     def _open_pairs(self, shard: int) -> pa.Table:
         return self._opened.shard_table(PAIRS, shard)

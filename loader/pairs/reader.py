@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.catalog.opened import OpenMixture
-from robot_foundry.loader.pairs.batch import PairBatch, Row, assembled
+from robot_foundry.loader.pairs.batch import PairBatch, Row, assembled, length_for
 from robot_foundry.loader.pairs.packing import PairRowsOf
 from robot_foundry.loader.pairs.source import PairShard, PictureAt, opened_tar
 from robot_foundry.loader.pairs.spec import PairSpec
@@ -33,7 +33,6 @@ MAX_OPEN_SHARDS = 64  # each holds the places of its pictures
 MAX_OPEN_TARS = 256  # each holds a file descriptor, of the 1024 that a process usually may have
 _DRAFTED_ROWS = 256  # texts cost least for many rows at once
 _CHUNKS_PER_THREAD = 4  # enough that threads end together, few enough that handing out costs nothing
-_LENGTH_STEP = 8  # tokens, of rows that are as long as the longest of a batch
 
 
 @dataclass(frozen=True)
@@ -99,10 +98,7 @@ class PairReader:
     def _length(self, rows: Sequence[Row]) -> int:
         """Tokens a row of a batch: those of all rows where they are packed, else of the longest one."""
         length = self._spec.rows.length
-        if self._spec.rows.packed:
-            return length
-        longest = max(row.num_tokens for row in rows)
-        return min(length, -(-longest // _LENGTH_STEP) * _LENGTH_STEP)
+        return length if self._spec.rows.packed else min(length, length_for(rows))
 
     def _draft_steps(self, run: int) -> list[_Draft]:
         """The rows of the steps of a run, one step behind the other."""

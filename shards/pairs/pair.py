@@ -6,7 +6,7 @@ captions alone, the pictures come before the caption.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,3 +57,20 @@ class Pair:
     captions: Mapping[str, str] = field(default_factory=dict)
     turns: tuple[Turn, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def num_places(turns: Iterable[Turn]) -> int:
+    """How often PLACE stands in the turns."""
+    return sum(turn.text.count(PLACE) for turn in turns)
+
+
+def with_places(turns: Sequence[Turn], num_pictures: int) -> tuple[Turn, ...] | None:
+    """Turns without a PLACE, with one for each picture, on lines of their own before the first user's text.
+
+    None where no turn is of the user. What is learnt and what is asked follow this one rule.
+    """
+    first = next((number for number, turn in enumerate(turns) if turn.role == USER), None)
+    if first is None:
+        return None
+    text = f"{PLACE}\n" * num_pictures + turns[first].text
+    return (*turns[:first], Turn(USER, text), *turns[first + 1 :])

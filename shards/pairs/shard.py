@@ -23,16 +23,16 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.keys import checked_key
 from robot_foundry.shards.origin import Origin, Refusal
-from robot_foundry.shards.pairs.pair import MOST_PICTURES, PLACE, ROLES, Pair, Picture, Turn
+from robot_foundry.shards.pairs.pair import MOST_PICTURES, ROLES, Pair, Picture, Turn, num_places
+from robot_foundry.shards.pictures.probe import ENCODINGS
 from robot_foundry.shards.reader import ShardReader
 
 HEAD, PAIR = ".block.json", ".json"
 FORMAT = 1
-ENCODINGS = ("jpg", "png", "webp")
 DIGITS = 7
 MOST_PAIRS = 10**DIGITS  # of a block
 _TOO_LARGE = 1 << 31  # for a side of a picture in pixels, or for its bytes
-_SUMS = ("num_pairs", "num_pictures", "num_characters", "num_bytes")
+SUMS = ("num_pairs", "num_pictures", "num_characters", "num_bytes")
 _PAIR_KEYS = ("id", "pictures", "captions", "turns", "metadata")
 _PICTURE_KEYS = ("member", "encoding", "height", "width", "num_bytes", "hash", "tar")
 
@@ -96,7 +96,7 @@ class BlockHead:
 
 def picture_hash(data: bytes) -> int:
     """64 bits of the BLAKE3 of a picture's bytes."""
-    return int.from_bytes(blake3.blake3(data).digest(8), "little")
+    return _hash(data)
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,12 @@ class StoredPair:
     @cached_property
     def split_hash(self) -> int:
         """64 bits of the BLAKE3 of all pictures' hashes (little-endian), or of the texts where none is."""
-        pictures = b"".join(number.to_bytes(8, "little") for number in self.hashes)
-        return picture_hash(pictures or self._texts)
+        return _hash(self._pictures or self._texts)
 
     @cached_property
     def content_hash(self) -> int:
         """As `split_hash`, of the pictures' hashes and the texts behind them."""
-        return picture_hash(b"".join(n.to_bytes(8, "little") for n in self.hashes) + self._texts)
+        return _hash(self._pictures + self._texts)
 
     @property
     def num_characters(self) -> int:
@@ -132,6 +131,11 @@ class StoredPair:
     def turns_json(self) -> bytes:
         """Canonical JSON of the turns, [role, text] each."""
         return canonical_json(_turns(self.pair))
+
+    @property
+    def _pictures(self) -> bytes:
+        """Their hashes, little-endian."""
+        return b"".join(number.to_bytes(8, "little") for number in self.hashes)
 
     @property
     def _texts(self) -> bytes:
@@ -168,6 +172,10 @@ class StoredPair:
             raise CorruptData(f"{where} is damaged: {error}") from error
 
 
+def _hash(data: bytes) -> int:
+    return int.from_bytes(blake3.blake3(data).digest(8), "little")
+
+
 def _turns(pair: Pair) -> list[list[str]]:
     return [[turn.role, turn.text] for turn in pair.turns]
 
@@ -185,7 +193,7 @@ def _check(stored: StoredPair) -> None:
     texts = [*pair.captions, *pair.captions.values(), *(turn.text for turn in pair.turns)]
     if any(type(text) is not str for text in texts) or any(turn.role not in ROLES for turn in pair.turns):
         raise FoundryError(f"captions and turns are texts, and turns are of {', '.join(ROLES)}")
-    places = sum(turn.text.count(PLACE) for turn in pair.turns)
+    places = num_places(pair.turns)
     if pair.turns and places != len(pair.pictures):
         raise FoundryError(f"its turns have {places} places for {len(pair.pictures)} pictures")
 
@@ -235,7 +243,7 @@ class BlockWriter:
 
     def __init__(self, key: str, origin: Origin, add: Callable[[str, bytes], None]) -> None:
         self._key, self._origin, self._add = key, origin, add
-        self._sums = dict.fromkeys(_SUMS, 0)
+        self._sums = dict.fromkeys(SUMS, 0)
         self._adopted: set[str] = set()
 
     def add(
@@ -261,7 +269,7 @@ class BlockWriter:
         for name, data in sorted(members):
             self._add(name, data)
         sizes = 1, len(pictures), stored.num_characters, sum(len(picture.data) for picture in pictures)
-        for name, size in zip(_SUMS, sizes, strict=True):
+        for name, size in zip(SUMS, sizes, strict=True):
             self._sums[name] += size
         self._adopted.update(there.tar for there in listed if there.tar is not None)
         return stored

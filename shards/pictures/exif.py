@@ -5,11 +5,13 @@ Shapes: H height, W width, C = 3 channels. Source: CIPA DC-008 (Exif 2.32), 4.6.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 UPRIGHT = 1
-_ORDERS = {b"II*\0": "little", b"MM\0*": "big"}
+_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
 _TAG, _ENTRY_BYTES = 0x0112, 12
 _WIDTHS = {3: 2, 4: 4}  # SHORT as the standard has it, LONG as some write it
 
@@ -21,7 +23,7 @@ def orientation_of(exif: bytes) -> int:
         return UPRIGHT
 
     def number(at: int, size: int) -> int:
-        return int.from_bytes(exif[at : at + size], "little" if order == "little" else "big")
+        return int.from_bytes(exif[at : at + size], order)
 
     directory = number(4, 4)
     for entry in range(number(directory, 2)):

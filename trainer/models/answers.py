@@ -7,54 +7,15 @@ Shapes: B rows, S tokens of the longest prompt, K positions kept so far, D width
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.models.attention import KeyValues, attention_bias, pick
 from robot_foundry.trainer.models.vision_language import PictureRows, VisionLanguage
-
-
-def prompt_rows(
-    prompts: Sequence[Sequence[int]],
-    image_starts: Sequence[Sequence[int]],
-    images: Sequence[Sequence[NDArray[np.uint8]]],
-    size: tuple[int, int],
-) -> PictureRows:
-    """Prompts as rows of one pair each, nothing of which is to be learnt.
-
-    Args:
-        prompts: ids of each, at least one; any id where an image token stands.
-        image_starts: where in each its pictures' first image tokens stand.
-        images: the pictures of each, [H, W, 3].
-        size: the height and width that all of them have.
-    """
-    length = max(map(len, prompts))
-    token_BS = torch.zeros(len(prompts), length, dtype=torch.int64)
-    segment_BS = torch.full_like(token_BS, -1)
-    for row, ids in enumerate(prompts):
-        token_BS[row, : len(ids)] = torch.tensor(ids)
-        segment_BS[row, : len(ids)] = 0
-    place_N = [row * length + start for row, starts in enumerate(image_starts) for start in starts]
-    image_NHWC = np.zeros((max(1, len(place_N)), *size, 3), np.uint8)
-    every = [image for of_prompt in images for image in of_prompt]
-    for n, (_, image_HWC) in enumerate(zip(place_N, every, strict=True)):
-        image_NHWC[n] = image_HWC
-    return PictureRows(
-        token_BS=token_BS,
-        target_BS=torch.zeros_like(token_BS),
-        learn_BS=torch.zeros_like(token_BS, dtype=torch.bool),
-        segment_BS=segment_BS,
-        position_BS=torch.arange(length).expand(len(prompts), -1),
-        image_NHWC=torch.from_numpy(image_NHWC),
-        image_mask_N=torch.arange(len(image_NHWC)) < len(place_N),
-        image_at_N=torch.tensor([*place_N, *[0] * (len(image_NHWC) - len(place_N))]),
-    )
 
 
 @torch.no_grad()

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.cost import BACKWARD, KEPT, NUMBER_BYTES
 from robot_foundry.trainer.models.vit import ViTConfig, grid_of
-from robot_foundry.trainer.models.vlm import VLMConfig
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PictureCost:
 
 
 def picture_cost(
-    model: VLMConfig, image: tuple[int, int], precision: str, frozen: bool = False
+    model: BackboneConfig, image: tuple[int, int], precision: str, frozen: bool = False
 ) -> PictureCost:
     """Of a picture of (height, width) pixels, in `precision` fp32 or bf16.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.flow import FlowConfig
 from robot_foundry.trainer.models.llm import LLMConfig
@@ -11,7 +12,6 @@ from robot_foundry.trainer.models.tokenizer import VOCABULARY
 from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
 from robot_foundry.trainer.models.vit import ViTConfig
 from robot_foundry.trainer.models.vla import VLAConfig
-from robot_foundry.trainer.models.vlm import VLMConfig
 
 VITS: Mapping[str, ViTConfig] = {
     "vit_b16": ViTConfig(),
@@ -45,27 +45,27 @@ FLOWS: Mapping[str, FlowConfig] = {
     "flow_100m": FlowConfig(width=768, depth=12, heads=12, mlp_hidden=2048),
     "flow_tiny": FlowConfig(width=128, depth=3, heads=4, mlp="relu", mlp_hidden=512),
 }
-VLMS: Mapping[str, VLMConfig] = {
+BACKBONES: Mapping[str, BackboneConfig] = {
     # 64 tokens a picture: of 256 pixels a side with patches of 16, of 224 with patches of 14.
-    "vlm_1_7b": VLMConfig(VITS["vit_so400m"]),
-    "vlm_1_3b": VLMConfig(),
-    "vlm_200m": VLMConfig(decoder=DECODERS["llm_100m"]),
-    "vlm_160m": VLMConfig(VITS["vit_s14"], decoder=DECODERS["smollm2_135m"]),
-    "vlm_tiny": VLMConfig(VITS["vit_tiny"], decoder=DECODERS["llm_tiny"]),
+    "vlm_1_7b": BackboneConfig(VITS["vit_so400m"]),
+    "vlm_1_3b": BackboneConfig(),
+    "vlm_200m": BackboneConfig(decoder=DECODERS["llm_100m"]),
+    "vlm_160m": BackboneConfig(VITS["vit_s14"], decoder=DECODERS["smollm2_135m"]),
+    "vlm_tiny": BackboneConfig(VITS["vit_tiny"], decoder=DECODERS["llm_tiny"]),
 }
 VISION_LANGUAGES: Mapping[str, VisionLanguageConfig] = {
-    name: VisionLanguageConfig(backbone) for name, backbone in VLMS.items()
+    name: VisionLanguageConfig(backbone) for name, backbone in BACKBONES.items()
 }
 VLAS: Mapping[str, VLAConfig] = {
     "vla_1_7b": VLAConfig(),
-    "vla_tiny": VLAConfig(VLMS["vlm_tiny"], tap_width=128, head=FLOWS["flow_tiny"], draws=4),
+    "vla_tiny": VLAConfig(BACKBONES["vlm_tiny"], tap_width=128, head=FLOWS["flow_tiny"], draws=4),
 }
 PRESETS: Mapping[type, Mapping[str, object]] = {
     ViTConfig: VITS,
     DecoderConfig: DECODERS,
     LLMConfig: LLMS,
     FlowConfig: FLOWS,
-    VLMConfig: VLMS,
+    BackboneConfig: BACKBONES,
     VisionLanguageConfig: VISION_LANGUAGES,
     VLAConfig: VLAS,
 }

@@ -7,6 +7,7 @@ from math import inf
 
 from robot_foundry.trainer.models import contrastive
 from robot_foundry.trainer.models.attention import MLP_KINDS, RopeScaling
+from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.flow import DENSITIES, FlowConfig
 from robot_foundry.trainer.models.llm import LLMConfig
@@ -14,7 +15,6 @@ from robot_foundry.trainer.models.tokenizer import VOCABULARY
 from robot_foundry.trainer.models.vision_language import OBJECTIVES, VisionLanguageConfig
 from robot_foundry.trainer.models.vit import POSITIONS, STEMS, ViTConfig
 from robot_foundry.trainer.models.vla import VLAConfig
-from robot_foundry.trainer.models.vlm import VLMConfig
 from robot_foundry.trainer.recipes.ranges import at_least, choice, multiple
 
 
@@ -47,7 +47,7 @@ def llm_problems(model: LLMConfig) -> Iterator[str]:
     yield from at_least(1, "model.decoder", model.decoder, "vocabulary")
 
 
-def _backbone_problems(backbone: VLMConfig, image: tuple[int, int] | None, key: str) -> Iterator[str]:
+def _backbone_problems(backbone: BackboneConfig, image: tuple[int, int] | None, key: str) -> Iterator[str]:
     """The same of a vision tower and a decoder, for pictures of a size that `key` says."""
     yield from vit_problems("model.backbone.vision", backbone.vision)
     yield from at_least(1, "model.backbone", backbone, "shuffle")

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from robot_foundry.trainer.models import contrastive, llm
 from robot_foundry.trainer.models.attention import KeyValues
+from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
 from robot_foundry.trainer.models.contrastive import SigmoidLoss, pairs_with_both, without_pictures
 from robot_foundry.trainer.models.cross_entropy import cross_entropy_sum
 from robot_foundry.trainer.models.initial import Distribution, Normal
 from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.models.llm import TextInputs, packed_bias
-from robot_foundry.trainer.models.vlm import VLM, VLMConfig
 from robot_foundry.trainer.recipes.later import later
 
 ANSWER = "answer"  # the name of its loss
@@ -36,7 +36,7 @@ OBJECTIVES = (ANSWER, contrastive.LOSS)
 class VisionLanguageConfig:
     """A vision tower joined to a decoder, and logits for each token of its vocabulary."""
 
-    backbone: VLMConfig = field(default_factory=VLMConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
     tied: bool = True  # the output matrix is the embedding
     objective: str = later(ANSWER)  # answer: next tokens | contrastive: which picture is a text's
 
@@ -92,7 +92,7 @@ class VisionLanguage(nn.Module):
     def __init__(self, config: VisionLanguageConfig, image: tuple[int, int]) -> None:
         super().__init__()
         self.config = config
-        self.backbone = VLM(config.backbone, image)
+        self.backbone = Backbone(config.backbone, image)
         decoder = config.backbone.decoder
         self.output = None if config.tied else nn.Linear(decoder.width, decoder.vocabulary, bias=False)
         self.contrastive = SigmoidLoss() if config.objective == contrastive.LOSS else None

@@ -1,4 +1,4 @@
-"""Vision-language-action model: VLM read at `<obs>` → flow transformer → action velocity.
+"""Vision-language-action model: backbone read at `<obs>` → flow transformer → action velocity.
 
 Shapes: B batch, N noise draws a sample, V views, T chunk steps, A action dims, H history, D state dims,
 K condition tokens, C condition width.
@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
 from robot_foundry.trainer.models.inputs import moved, pinned
-from robot_foundry.trainer.models.vlm import VLM, VLMConfig
 
 
 @dataclass(frozen=True)
 class VLAConfig:
     """A vision-language backbone, the layers read from it, and a flow transformer."""
 
-    backbone: VLMConfig = field(default_factory=VLMConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
     taps: int = 4  # hidden states of that many last layers, read at `<obs>`
     tap_width: int = 2048  # channels kept of each; a projection joins where the decoder's width differs
     head: FlowConfig = field(default_factory=FlowConfig)
@@ -87,7 +87,7 @@ class VLA(nn.Module):
         super().__init__()
         self.config = config
         width = config.backbone.decoder.width
-        self.backbone = VLM(config.backbone, geometry.image)
+        self.backbone = Backbone(config.backbone, geometry.image)
         self.tap_norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-6) for _ in range(config.taps))
         self.tap_projections = nn.ModuleList(
             nn.Identity() if width == config.tap_width else nn.Linear(width, config.tap_width, bias=False)

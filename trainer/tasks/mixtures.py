@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from robot_foundry.catalog.components import Mixture
-from robot_foundry.catalog.mixture import make_mixture, over_split, parse_weights
+from robot_foundry.catalog.mixture import make_mixture, over_split, weights_of
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions
 from robot_foundry.catalog.refs import resolve
 from robot_foundry.catalog.selection import DEFAULT_FRACTION, SPLIT_BY, SelectionSpec
@@ -86,7 +86,7 @@ def find_mixture(
 def mix_weights(data: MixtureSettings) -> dict[str, Fraction]:
     """The references of `data.mix` and their weights."""
     assert data.mix is not None
-    return parse_weights(data.mix) if "=" in data.mix else {data.mix: Fraction(1)}
+    return weights_of(data.mix)
 
 
 def pins(data: MixtureSettings) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from robot_foundry.ingest.sources.json_values import MOST_SHOWN, UnusableJson, type_of, unicode_text
 from robot_foundry.runtime.errors import nearest
-from robot_foundry.shards.pairs.pair import ASSISTANT, PLACE, SYSTEM, USER, Turn
+from robot_foundry.shards.pairs.pair import ASSISTANT, PLACE, SYSTEM, USER, Turn, num_places, with_places
 
 KEYS = ("conversations", "messages", "conversation")
 # Where a list of questions with their answers stands for a conversation, and of captions otherwise.
@@ -43,16 +43,15 @@ def placed(turns: Sequence[Turn], num_pictures: int) -> tuple[Turn, ...]:
 
     UnusableJson for another number of places than pictures.
     """
-    num_places = sum(turn.text.count(PLACE) for turn in turns)
-    if num_places == num_pictures:
+    places = num_places(turns)
+    if places == num_pictures:
         return tuple(turns)
-    if num_places:
-        raise UnusableJson(f"it has {_counted(num_pictures)} and {num_places} times {PLACE} in its turns")
-    first = next((number for number, turn in enumerate(turns) if turn.role == USER), None)
-    if first is None:
+    if places:
+        raise UnusableJson(f"it has {_counted(num_pictures)} and {places} times {PLACE} in its turns")
+    found = with_places(turns, num_pictures)
+    if found is None:
         raise UnusableJson("it has no turn of a user, in which its pictures could stand")
-    text = f"{PLACE}\n" * num_pictures + turns[first].text
-    return (*turns[:first], Turn(USER, text), *turns[first + 1 :])
+    return found
 
 
 def _counted(num_pictures: int) -> str:

@@ -53,7 +53,7 @@ def coloured_pairs(count: int) -> Iterator[TestPair]:
     """Each a picture of one colour, more or less bright, and what it is."""
     for number in range(count):
         name = list(COLOURS)[number % len(COLOURS)]
-        yield TestPair([coloured(name, number)], turns=[("user", "<image>Colour?"), ("assistant", name)])
+        yield TestPair([coloured(name, number)], turns=[("user", "<image>\nColour?"), ("assistant", name)])
 
 
 def coloured(name: str, seed: int) -> NDArray[np.uint8]:

@@ -92,6 +92,11 @@ class VLMTaskConfig:
         """Rows of pairs of an optimiser step."""
         return self.data.global_batch
 
+    @property
+    def image_tokens(self) -> int:
+        """Tokens of a picture."""
+        return self.model.backbone.tokens_of(self.data.rows.image)
+
 
 def problems(config: VLMTaskConfig) -> Iterator[str]:
     """One line for every value that is out of range or does not fit another."""
@@ -101,9 +106,9 @@ def problems(config: VLMTaskConfig) -> Iterator[str]:
         yield f"data.split_by: pairs are held out whole, leave it out; it is '{data.split_by}'"
     yield from _text_problems(data.text, config.run.accumulate)
     yield from vision_language_problems(config.model, data.rows.image)
-    image_tokens = config.model.backbone.tokens_of(data.rows.image)
-    if image_tokens > data.rows.length:
-        yield f"data.rows.length: {data.rows.length} tokens have no room for the {image_tokens} of a picture"
+    if config.image_tokens > data.rows.length:
+        needed = f"the {config.image_tokens} of a picture"
+        yield f"data.rows.length: {data.rows.length} tokens have no room for {needed}"
     yield from _init_problems(config.init)
     yield from optim_problems(config.optim)
     yield from run_problems(config.run, config.global_batch, data.rows.length)

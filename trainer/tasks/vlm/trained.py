@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
@@ -46,6 +47,11 @@ class Trained:
     config: VLMTaskConfig
     tokenizer: Tokenizer
     model: VisionLanguage
+
+    @property
+    def settings(self) -> PairSpec:
+        """What the rows were that it learnt from."""
+        return PairSpec(self.config.data.rows, self.tokenizer, self.config.image_tokens)
 
 
 def is_vision_language(folder: Path) -> bool:

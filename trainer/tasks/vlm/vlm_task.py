@@ -62,8 +62,7 @@ class VLMTask(MixtureTask):
     @property
     def settings(self) -> PairSpec:
         """What a row of pairs is."""
-        image_tokens = self.config.model.backbone.tokens_of(self.config.data.rows.image)
-        return PairSpec(self.config.data.rows, self.tokenizer, image_tokens)
+        return PairSpec(self.config.data.rows, self.tokenizer, self.config.image_tokens)
 
     @property
     def loss_weights(self) -> dict[str, float]:

@@ -1,6 +1,7 @@
-"""Vision-language backbone: pictures and text in one causal sequence, read out at the `<obs>` token.
+"""Backbone of models that see: a vision tower whose image tokens a causal decoder reads among those of text.
 
-Sequence: [image tokens of view 0, view 1, … | text bytes | <obs> | padding].
+A vision-language model has them where its rows say (`models.vision_language`). A policy has them in front and
+is read out at the `<obs>` token: [image tokens of view 0, view 1, … | text bytes | <obs> | padding].
 Shapes: B batch, V views (cameras × history), H W pixels, P tokens a view, S text tokens, L sequence, D width.
 """
 
@@ -17,7 +18,7 @@ from robot_foundry.trainer.models.vit import ViT, ViTConfig, space_to_depth
 
 
 @dataclass(frozen=True)
-class VLMConfig:
+class BackboneConfig:
     """A vision transformer joined to a decoder."""
 
     vision: ViTConfig = field(default_factory=ViTConfig)
@@ -30,10 +31,10 @@ class VLMConfig:
         return (image[0] // cell) * (image[1] // cell)
 
 
-class VLM(nn.Module):
+class Backbone(nn.Module):
     """ViT → space to depth → projector → image tokens before the text of a causal decoder."""
 
-    def __init__(self, config: VLMConfig, image: tuple[int, int]) -> None:
+    def __init__(self, config: BackboneConfig, image: tuple[int, int]) -> None:
         super().__init__()
         self.config = config
         self.vision = ViT(config.vision, image)
