@@ -9,6 +9,8 @@ from robot_foundry.shards.origin import Refusal
 
 # Of one unit: places that are named for a reason, and reasons that are told apart.
 MOST_NAMED, MOST_REASONS = 5, 20
+# Characters of a place and of a reason: a source may call anything by a name of any length.
+LONGEST_PLACE, LONGEST_REASON = 200, 1000
 OTHER_REASONS = "it cannot be taken for one of many reasons"
 
 
@@ -20,6 +22,7 @@ class Refusals:
 
     def add(self, place: str, reason: str, count: int = 1) -> None:
         """`place` is that of the first of `count` groups, as their ids are; `reason` names no content."""
+        place, reason = _shown(place, LONGEST_PLACE), _shown(reason, LONGEST_REASON)
         if reason not in self._by_reason and len(self._by_reason) >= MOST_REASONS:
             reason = OTHER_REASONS
         before = self._by_reason.get(reason, Refusal(reason, 0, ()))
@@ -43,3 +46,11 @@ def _places(file: str, refusal: Refusal) -> str:
         return file
     more = ", …" if refusal.count > len(refusal.first) else ""
     return f"{file}#{', '.join(refusal.first)}{more}"
+
+
+def _shown(text: str, longest: int) -> str:
+    """On one line, of a bounded length, and with nothing in it that a terminal or UTF-8 would not take."""
+    cut = text if len(text) <= longest else f"{text[:longest]}…"
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)

@@ -1,0 +1,149 @@
+"""Sources of pairs that mean harm: what is harmful costs itself alone, not the run, others or the machine."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from foundry_testing.pair_ingests import DATASET, Sample, ingest, picture, some_samples, stored, write_tar
+
+from robot_foundry.ingest.engine import run
+from robot_foundry.ingest.report import Report
+from robot_foundry.ingest.spec.spec_files import load_spec
+
+GOOD = {"image": "p.jpg", "caption": "a"}
+
+
+def of_table(folder: Path, text: str, *overrides: str, name: str = "t.json") -> Report:
+    """An ingest of a table of this text, and a picture p.jpg beside it."""
+    source = folder / "source"
+    source.mkdir()
+    (source / "p.jpg").write_bytes(picture(1))
+    (source / name).write_text(text)
+    return ingest(source, folder / "store", *overrides)
+
+
+def reasons(report: Report) -> list[tuple[str, str, int]]:
+    return [(entry.unit, entry.reason, entry.count) for entry in report.refused]
+
+
+def test_an_element_that_is_nested_too_deep_loses_itself_alone(tmp_path: Path) -> None:
+    deep = '{"image": "p.jpg", "a": "] } \\" [", "deep": ' + "[" * 20_000 + '"]"' + "]" * 20_000 + "}"
+    report = of_table(tmp_path, f'[{json.dumps(GOOD)}, {deep}, {{"image": "p.jpg", "caption": "c"}}]')
+    assert reasons(report) == [("t.json#1", "it is nested deeper than 64 levels", 1)]
+    assert [pair.id for pair in stored(tmp_path / "store", report)] == ["0", "2"]
+
+
+def test_a_deep_element_without_an_end_is_told_with_what_follows(tmp_path: Path) -> None:
+    report = of_table(tmp_path, f'[{json.dumps(GOOD)}, {{"a": {"[" * 20_000}"]]]')
+    [(place, reason, count)] = reasons(report)
+    assert (place, count) == ("t.json#1", 1)
+    assert reason.startswith("its element 1, at byte") and reason.endswith("what follows is lost")
+
+
+def test_a_key_twice_among_many_is_found_at_once(tmp_path: Path) -> None:
+    """With a count of each key it would take an hour."""
+    keys = ", ".join(f'"k{number}": 1' for number in range(60_000))
+    line = f'{{"image": "p.jpg", "caption": "b", {keys}, "k59999": 2}}'
+    report = of_table(tmp_path, f"{json.dumps(GOOD)}\n{line}\n", name="t.jsonl")
+    assert reasons(report) == [("t.jsonl#2", "it has the key 'k59999' twice", 1)]
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"caption": "b", "\ud800_caption": "c"}, "its '\\ud800_caption' holds a lone surrogate"),
+        ({"\ud800_caption": ""}, "its '\\ud800_caption' holds a lone surrogate"),
+        ({"images": ["p.jpg"] * 100_000, "caption": "b"}, "it has more than 16 pictures"),
+    ],
+)
+def test_one_object_is_quarantined_alone(told: dict[str, object], reason: str, tmp_path: Path) -> None:
+    report = of_table(
+        tmp_path, json.dumps([GOOD, {"image": "p.jpg", **told}] if "images" not in told else [GOOD, told])
+    )
+    assert reasons(report) == [("t.json#1", reason, 1)]
+    assert report.written == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("q" * 1_000_000, "t.json#1 (" + "q" * 197 + "…"),
+        ("\x1b[2J\n\ud800.jpg", "t.json#1 (\\x1b[2J\\n\\ud800.jpg)"),
+    ],
+)
+def test_names_of_a_source_are_told_short_and_printable(name: str, place: str, tmp_path: Path) -> None:
+    report = of_table(tmp_path, json.dumps([GOOD, {"image": name, "caption": "b"}]))
+    assert [entry.unit for entry in report.refused] == [place]
+
+
+def test_where_no_captions_are_asked_for_the_reason_says_so(tmp_path: Path) -> None:
+    talk = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    text = json.dumps([GOOD, {"image": "p.jpg", "conversations": talk}])
+    report = of_table(tmp_path, text, "content.captions=none")
+    reason = "it has no conversation, and captions are not asked for (keys: caption)"
+    assert reasons(report) == [("t.json#0", reason, 1)]
+
+
+def compressed(samples: list[Sample], path: Path) -> None:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in ((name, data) for sample in samples for name, data in sample.members.items()):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("write", [compressed, lambda samples, path: write_tar(path, [*samples, samples[0]])])
+def test_pairs_of_a_tar_that_cannot_be_adopted_leave_no_others_out(
+    write: Callable[[list[Sample], Path], object], tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    write_tar(source / "b.tar", some_samples(3))
+    write(some_samples(3), source / "a.tar.gz" if write is compressed else source / "a.tar")
+    report = ingest(source, tmp_path / "store", "content.adopt=true")
+    assert (report.written, report.counts["duplicates"], report.num_refused) == (3, 0, 1)
+    assert {pair.file for pair in stored(tmp_path / "store", report)} == {"b.tar"}
+
+
+def test_members_that_no_pair_takes_are_counted_and_told(tmp_path: Path) -> None:
+    for number, folder in enumerate(("a", "b")):
+        samples = [
+            Sample(f"{10 * number + n}", {"jpg": picture(n)}, "said" if n else None, {"caption": f"{number}"})
+            for n in range(3)
+        ]
+        others = {"0.cls": b"7", "1.cls": b"8", "2.seg.NPY": b"9"} if folder == "a" else {"10.cls": b"0"}
+        write_with(tmp_path / "source" / f"{folder}.tar", samples, others)
+    lines = ["passed over members beside pictures and texts that no pair takes: 3 .cls, 1 .seg.npy"]
+    made = ingest(tmp_path / "source", tmp_path / "store")
+    assert (list(made.warnings), made.written, made.num_refused) == (lines, 6, 0)
+    again = ingest(tmp_path / "source", tmp_path / "store")
+    assert (again.noop, list(again.warnings)) == (True, lines)
+    source, other = str(tmp_path / "source"), str(tmp_path / "other")
+    dry = run(load_spec("pairs"), source, store=other, name=DATASET, dry_run=True)
+    assert (
+        "passed over members beside pictures and texts that no pair takes: 2 .cls, 1 .seg.npy" in dry.warnings
+    )
+
+
+def test_endings_that_all_differ_are_told_together(tmp_path: Path) -> None:
+    samples = [Sample(f"{n}", {"jpg": picture(n)}, "said") for n in range(30)]
+    write_with(tmp_path / "a.tar", samples, {f"{n}.e{n}": b"" for n in range(30)})
+    report = ingest(tmp_path / "a.tar", tmp_path / "store")
+    [line] = report.warnings
+    assert "10 .(others), 1 .e0" in line and line.endswith(", …")
+
+
+def write_with(path: Path, samples: list[Sample], others: dict[str, bytes]) -> None:
+    """The samples with other members, by name, each behind those of its sample."""
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for sample in samples:
+            theirs = {name: data for name, data in others.items() if name.split(".")[0] == sample.name}
+            for name, data in {**sample.members, **theirs}.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
