@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robot_foundry.catalog.manifest import Quarantined
+from robot_foundry.ingest.sources.unusable import shown
 from robot_foundry.shards.origin import Refusal
 
 # Of one unit: places that are named for a reason, and reasons that are told apart.
@@ -22,7 +23,7 @@ class Refusals:
 
     def add(self, place: str, reason: str, count: int = 1) -> None:
         """`place` is that of the first of `count` groups, as their ids are; `reason` names no content."""
-        place, reason = _shown(place, LONGEST_PLACE), _shown(reason, LONGEST_REASON)
+        place, reason = shown(place, LONGEST_PLACE), shown(reason, LONGEST_REASON)
         if reason not in self._by_reason and len(self._by_reason) >= MOST_REASONS:
             reason = OTHER_REASONS
         before = self._by_reason.get(reason, Refusal(reason, 0, ()))
@@ -46,11 +47,3 @@ def _places(file: str, refusal: Refusal) -> str:
         return file
     more = ", …" if refusal.count > len(refusal.first) else ""
     return f"{file}#{', '.join(refusal.first)}{more}"
-
-
-def _shown(text: str, longest: int) -> str:
-    """On one line, of a bounded length, and with nothing in it that a terminal or UTF-8 would not take."""
-    cut = text if len(text) <= longest else f"{text[:longest]}…"
-    if cut.isprintable():
-        return cut
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)

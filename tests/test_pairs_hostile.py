@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import tarfile
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from foundry_testing.pair_ingests import DATASET, Sample, ingest, picture, some_samples, stored, write_tar
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.report import Report
 from robot_foundry.ingest.spec.spec_files import load_spec
+from robot_foundry.shards.errors import CorruptImage
+from robot_foundry.shards.pictures.decode import decode, verify
 
 GOOD = {"image": "p.jpg", "caption": "a"}
 
@@ -147,3 +155,62 @@ def write_with(path: Path, samples: list[Sample], others: dict[str, bytes]) -> N
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, *more: bytes, pixels: bytes | None = None) -> bytes:
+    """Black, with more chunks behind the header, and these compressed pixels or the right ones."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    body = zlib.compress(bytes((3 * width + 1) * height)) if pixels is None else pixels
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def compressed_zeros(size: int) -> bytes:
+    return b"a\0\0" + zlib.compress(bytes(size))
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+def test_texts_and_profiles_of_any_size_harm_no_picture(kind: bytes) -> None:
+    data = png(8, 9, chunk(kind, compressed_zeros(80_000_000)))
+    assert (verify(data).height, decode(data).shape) == (9, (9, 8, 3))
+
+
+def test_a_second_header_is_damage_and_allocates_nothing() -> None:
+    second = png(9000, 9000, pixels=b"")[8:33]
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptImage, match="2 headers"):
+            verify(png(8, 8, second))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_pixels_of_a_png_with_all_sorts_of_chunks_are_those_of_pillow() -> None:
+    """Gray of 16 bits with a clear level, a palette with alpha, gamma, texts, and frames behind the first."""
+    for mode, options in (
+        ("P", {"transparency": 3}),
+        ("RGB", {"transparency": (1, 2, 3)}),
+        ("L", {"transparency": 7}),
+    ):
+        with Image.open(io.BytesIO(picture(3, name="PNG"))) as image:
+            made, told, sink = image.convert(mode), PngInfo(), io.BytesIO()
+        told.add_text("made", "x" * 5000, zip=True)
+        told.add(b"gAMA", struct.pack(">I", 45455))
+        made.save(sink, "PNG", pnginfo=told, **options)
+        with Image.open(io.BytesIO(sink.getvalue())) as image:
+            layer = image.convert("RGBA")
+            white = Image.new("RGBA", layer.size, "white")
+            expected_HWC = np.asarray(Image.alpha_composite(white, layer).convert("RGB"))
+        np.testing.assert_array_equal(decode(sink.getvalue()), expected_HWC)
+
+
+def test_keys_of_a_file_that_is_no_source_are_told_printable(tmp_path: Path) -> None:
+    write_tar(tmp_path / "source" / "a.tar", some_samples(2))
+    (tmp_path / "source" / "c.json").write_text('{"\\ud800\\u001b[2J": 1}')
+    report = ingest(tmp_path / "source", tmp_path / "store")
+    [(place, reason, _)] = reasons(report)
+    assert (place, report.written) == ("c.json", 2) and "(keys: \\ud800\\x1b[2J)" in reason
