@@ -1,5 +1,5 @@
-"""What of a PNG makes its pixels. Texts, profiles and further frames must be whole, and are not looked into: they
-may be of any size once decompressed.
+"""What of a PNG makes its pixels. Texts, profiles and further frames must be whole, and are not looked
+into: they may be of any size once decompressed.
 """
 
 from __future__ import annotations
