@@ -12,13 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from foundry_testing.pair_ingests import DATASET, Sample, ingest, picture, some_samples, stored, write_tar
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pyarrow import parquet as pq
 
 from robot_foundry.ingest.engine import run
+from robot_foundry.ingest.pairs.spec import PairsContent
 from robot_foundry.ingest.report import Report
+from robot_foundry.ingest.sources.base import SourceFile
+from robot_foundry.ingest.sources.pairs.parquet import pairs_of_groups
+from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.shards.errors import CorruptImage
 from robot_foundry.shards.pictures.decode import decode, verify
@@ -214,3 +220,22 @@ def test_keys_of_a_file_that_is_no_source_are_told_printable(tmp_path: Path) -> 
     report = ingest(tmp_path / "source", tmp_path / "store")
     [(place, reason, _)] = reasons(report)
     assert (place, report.written) == ("c.json", 2) and "(keys: \\ud800\\x1b[2J)" in reason
+
+
+@pytest.mark.parametrize("form", ["bytes", "struct", "list"])
+def test_a_picture_that_a_table_has_once_for_all_rows_is_held_once(form: str, tmp_path: Path) -> None:
+    """A file of 100 kB has 400 rows with a picture of a megabyte each."""
+    data = picture(1) + bytes(1 << 20)
+    picture_n = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), pa.array([data]))
+    if form != "bytes":
+        picture_n = pa.StructArray.from_arrays([picture_n, pa.nulls(400, pa.string())], ["bytes", "path"])
+    if form == "list":
+        picture_n = pa.ListArray.from_arrays(pa.array(range(401), pa.int32()), picture_n)
+    table = pa.table({"image": picture_n, "caption": [f"c{number}" for number in range(400)]})
+    pq.write_table(table, tmp_path / "a.parquet", dictionary_pagesize_limit=1 << 30, compression="zstd")
+    file = SourceFile(str(tmp_path), "a.parquet", 0, "", "")
+    before, most, found = pa.total_allocated_bytes(), 0, 0
+    for pair in pairs_of_groups(file, "row_groups_0_to_1", PairsContent()):
+        assert isinstance(pair, RawPair) and len(pair.pictures[0].data or b"") == len(data)
+        most, found = max(most, pa.total_allocated_bytes() - before), found + 1
+    assert found == 400 and most < 32 << 20

@@ -16,6 +16,7 @@ from robot_foundry.ingest.sources.unusable import Broken
 
 LATIN = "latin-1"
 _BLANK = re.compile(r"[ \t\r\n]*")
+_OF_NUMBERS = "0123456789.eE+-"
 # A string, without its last quote where it has no end, or a bracket.
 _STRUCTURE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 # Numbers stay texts, whatever their size: nothing looks at them here.
@@ -114,9 +115,10 @@ class _Text:
             return None
         except RecursionError:
             return _end_of_nested(self._held, self.position)
-        # A number may go on in the next block.
-        is_closed = self._is_at_end or end < len(self._held) or self._held[end - 1] in '}]"'
-        return end if is_closed else None
+        # A number may go on in the next block, and so may what is one only with more of it: `0.`, `1e`.
+        behind = self._held[end : end + 1]
+        is_closed = self._held[end - 1] in '}]"' or (behind and behind not in _OF_NUMBERS)
+        return end if is_closed or self._is_at_end else None
 
     def _more(self) -> bool:
         block = next(self._blocks, b"")

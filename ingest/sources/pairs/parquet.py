@@ -74,8 +74,11 @@ def pairs_of_groups(file: SourceFile, unit: str, content: Asked) -> Iterator[Raw
     """
     bounds, folder = bounds_and_folder(unit)
     pictures = NamedPictures(Pictures(file.companions), folder, content)
-    with opened(Path(file.root, file.path)) as table:
+    path = Path(file.root, file.path)
+    with opened(path) as table:
         images, others = _columns(table.schema_arrow, content)
+    # The picture of many questions may be in the file once, and so it is in memory.
+    with opened(path, once=images) as table:
         read = partial(_pairs, images=images, others=others, pictures=pictures, content=content)
         for item in read_rows(table, Groups.of_id(bounds), [*images, *others], read):
             if isinstance(item, Lost):
