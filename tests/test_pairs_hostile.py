@@ -239,3 +239,39 @@ def test_a_picture_that_a_table_has_once_for_all_rows_is_held_once(form: str, tm
         assert isinstance(pair, RawPair) and len(pair.pictures[0].data or b"") == len(data)
         most, found = max(most, pa.total_allocated_bytes() - before), found + 1
     assert found == 400 and most < 32 << 20
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes((0xFF, marker)) + struct.pack(">H", len(data) + 2) + data
+
+
+def scanned_again(side: int, scans: int) -> bytes:
+    """A gray JPEG of zeros in which so many scans follow the first, of one bit in all blocks each."""
+    num_blocks = (side // 8) ** 2
+    runs, left = divmod(num_blocks, 32767)  # of blocks that hold nothing, the longest that there is
+    bits = ("0" + "1" * 14) * runs + "10" * left
+    bits += "1" * (-len(bits) % 8)
+    coded = int(bits, 2).to_bytes(len(bits) // 8).replace(b"\xff", b"\xff\0")
+    sizes, tables = struct.pack(">BHHB", 8, side, side, 1) + b"\1\x11\0", [b"\0", b"\x10"]
+    parts = [b"\xff\xd8", segment(0xDB, b"\0" + b"\1" * 64), segment(0xC2, sizes)]
+    parts.append(segment(0xC4, tables[0] + bytes([1] + [0] * 15) + b"\0"))
+    parts.append(segment(0xC4, tables[1] + bytes([1, 1] + [0] * 14) + b"\xe0\0"))
+    parts.append(segment(0xDA, b"\1\1\0\0\0\0") + bytes(num_blocks // 8))
+    for number in range(scans):
+        at, low = 1 + number % 63, 13 - number // 63
+        high = low + 1 if low < 13 else 0
+        parts.append(segment(0xDA, bytes((1, 1, 0, at, at, high << 4 | low))) + coded)
+    return b"".join([*parts, b"\xff\xd9"])
+
+
+def test_a_jpeg_that_would_take_minutes_is_quarantined_at_once(tmp_path: Path) -> None:
+    """Of 882 scans over 64 Mi pixels: without the check this decodes for minutes."""
+    bomb, small = scanned_again(8192, 882), scanned_again(64, 882)
+    assert len(bomb) < 300_000 and decode(small).shape == (64, 64, 3)
+    samples = [Sample("a", {"jpg": bomb}, "said"), Sample("b", {"jpg": small}, "said")]
+    for verified in ("decode", "header"):
+        source = write_tar(tmp_path / "a.tar", samples)
+        report = ingest(source, tmp_path / verified, f"content.verify={verified}")
+        reason = "its picture is a JPEG of so many scans that decoding it takes minutes"
+        assert reasons(report) == [("a.tar#a", reason, 1)]
+        assert report.written == 1
