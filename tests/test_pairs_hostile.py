@@ -19,6 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pyarrow import parquet as pq
 
+import robot_foundry
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.pairs.spec import PairsContent
 from robot_foundry.ingest.report import Report
@@ -26,6 +27,7 @@ from robot_foundry.ingest.sources.base import SourceFile
 from robot_foundry.ingest.sources.pairs.parquet import pairs_of_groups
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.ingest.spec.spec_files import load_spec
+from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.errors import CorruptImage
 from robot_foundry.shards.pictures.decode import decode, verify
 
@@ -275,3 +277,16 @@ def test_a_jpeg_that_would_take_minutes_is_quarantined_at_once(tmp_path: Path) -
         reason = "its picture is a JPEG of so many scans that decoding it takes minutes"
         assert reasons(report) == [("a.tar#a", reason, 1)]
         assert report.written == 1
+
+
+@pytest.mark.parametrize(
+    "told", ['{"bytes": 1, "url": "a\\u0000/b.tar"}', "[]", '{"bytes": 1, "url": 5}', "[" * 9999]
+)
+def test_a_place_that_is_none_is_told(told: str, tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", some_samples(2))
+    ingest(tmp_path / "a.tar", tmp_path / "store", "content.adopt=true")
+    [place] = (tmp_path / "store" / "shards" / DATASET).glob("*.place.json")
+    place.write_text(told)
+    with pytest.raises(FoundryError, match="does not say where a tar lies") as error:
+        robot_foundry.open(DATASET, store=str(tmp_path / "store"))[0]
+    assert "ingest that adopted it again" in (error.value.hint or "")
