@@ -324,7 +324,7 @@ _VALUES = st.recursive(
 
 
 @example(values=[0.5, 1e300, -1], size=1, indent=None)
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(values=st.lists(_VALUES, max_size=8), size=st.integers(1, 40), indent=st.sampled_from([None, 1]))
 def test_elements_of_an_array_are_found_in_any_blocks(values: list, size: int, indent: int | None) -> None:
     data = json.dumps(values, ensure_ascii=False, indent=indent).encode("utf-8", "surrogatepass")
