@@ -65,8 +65,9 @@ def read_place(store: Store, dataset: str, shard_key: str) -> TarPlace | None:
     try:
         told = json.loads(data)
         place = TarPlace(told["url"], told["bytes"])
-        is_sound = told.keys() == {"bytes", "url"} and type(place.num_bytes) is int and "/" in place.url
-    except (ValueError, TypeError, KeyError):
+        is_sound = told.keys() == {"bytes", "url"} and type(place.num_bytes) is int
+        is_sound = is_sound and "/" in place.url and place.url.isprintable()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         is_sound = False
     if not is_sound:
         raise FoundryError(f"{store.url}/{path} does not say where a tar lies", hint=ADOPT_AGAIN)

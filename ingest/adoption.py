@@ -35,6 +35,11 @@ def adopt(store: Store, dataset: str, file: SourceFile, local: SourceFile) -> st
     return key
 
 
+def check_adoptable(local: SourceFile) -> None:
+    """Refused as by `adopt`; nothing is written. The whole file is read."""
+    _index_of(local)
+
+
 def _known_place(store: Store, dataset: str, key: str) -> TarPlace | None:
     try:
         return read_place(store, dataset, key)

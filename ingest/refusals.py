@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robot_foundry.catalog.manifest import Quarantined
+from robot_foundry.ingest.sources.unusable import shown
 from robot_foundry.shards.origin import Refusal
 
 # Of one unit: places that are named for a reason, and reasons that are told apart.
 MOST_NAMED, MOST_REASONS = 5, 20
+# Characters of a place and of a reason: a source may call anything by a name of any length.
+LONGEST_PLACE, LONGEST_REASON = 200, 1000
 OTHER_REASONS = "it cannot be taken for one of many reasons"
 
 
@@ -20,6 +23,7 @@ class Refusals:
 
     def add(self, place: str, reason: str, count: int = 1) -> None:
         """`place` is that of the first of `count` groups, as their ids are; `reason` names no content."""
+        place, reason = shown(place, LONGEST_PLACE), shown(reason, LONGEST_REASON)
         if reason not in self._by_reason and len(self._by_reason) >= MOST_REASONS:
             reason = OTHER_REASONS
         before = self._by_reason.get(reason, Refusal(reason, 0, ()))

@@ -26,5 +26,9 @@ class TooManyPixels(CorruptImage):
     """An encoded image whose header tells of more pixels than are decoded."""
 
 
+class TooManyScans(CorruptImage):
+    """A JPEG that goes over its pixels so often that nobody made it to be looked at."""
+
+
 class CorruptArrays(CorruptData):
     """An .npz file is damaged, or holds what is not a plain array."""

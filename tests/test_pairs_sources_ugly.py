@@ -17,7 +17,7 @@ import pytest
 from foundry_testing.pair_sources import OF_CAPTIONS, found_in, listed_in, reasons_of, taken_from
 from foundry_testing.pairs import TestPair, encoded, random_picture
 from foundry_testing.text_sources import tar_of
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -323,7 +323,8 @@ _VALUES = st.recursive(
 )
 
 
-@settings(max_examples=50)
+@example(values=[0.5, 1e300, -1], size=1, indent=None)
+@settings(max_examples=50, deadline=None)
 @given(values=st.lists(_VALUES, max_size=8), size=st.integers(1, 40), indent=st.sampled_from([None, 1]))
 def test_elements_of_an_array_are_found_in_any_blocks(values: list, size: int, indent: int | None) -> None:
     data = json.dumps(values, ensure_ascii=False, indent=indent).encode("utf-8", "surrogatepass")

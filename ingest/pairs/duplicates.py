@@ -8,6 +8,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from robot_foundry.ingest.adoption import check_adoptable
 from robot_foundry.ingest.duplicates import HASH_BYTES
 from robot_foundry.ingest.pairs.members import usable
 from robot_foundry.ingest.pairs.spec import PairsContent
@@ -18,7 +19,7 @@ from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.runtime.canonical import canonical_json
 
 # What of the content decides which pairs are usable, and what they are.
-_DECISIVE = ("captions", "image_keys", "metadata", "images", "format", "max_picture_bytes")
+_DECISIVE = ("captions", "image_keys", "metadata", "images", "format", "max_picture_bytes", "adopt")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class PairHashing:
         }
 
     def hashes(self, unit: Unit) -> Iterator[bytes]:
+        if self.content.adopt:
+            check_adoptable(unit.file)  # else its pairs would have others left out, and not be taken either
         for pair in usable(unit, self.content, Refusals()):
             yield _hash(pair)
 

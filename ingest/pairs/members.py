@@ -19,12 +19,16 @@ from robot_foundry.shards.origin import Origin
 from robot_foundry.shards.pairs.pair import ASSISTANT
 from robot_foundry.shards.pairs.shard import BlockWriter, Encoded
 
+# Of members that no pair takes, endings that are told apart in a block, and characters of each.
+_MOST_ENDINGS, _LONGEST_ENDING = 20, 40
+OTHER_ENDINGS = "(others)"
+
 
 def write_unit(unit: Unit, content: PairsContent, tars: UnitTars) -> None:
     """Read the unit and add its pairs in their order, its head last; memory holds one pair."""
     adopted = tars.adopt() if content.adopt else None
     block = BlockWriter(unit.key, Origin(unit.name, unit.file.path, unit.file.blake3), tars.add)
-    refusals, filtered, duplicates = Refusals(), Counter[str](), 0
+    refusals, filtered, unread, duplicates = Refusals(), Counter[str](), Counter[str](), 0
     for pair, is_dropped in marked(unit, usable(unit, content, refusals)):
         if is_dropped:
             duplicates += 1
@@ -39,7 +43,8 @@ def write_unit(unit: Unit, content: PairsContent, tars: UnitTars) -> None:
             if adopted is not None:
                 pictures = _left_in(adopted, pair, pictures)
             block.add(pair.id, pictures, pair.captions, pair.turns, pair.metadata)
-    block.close(refusals.found, duplicates, filtered)
+            count_unread(unread, pair)
+    block.close(refusals.found, duplicates, filtered, unread)
 
 
 def usable(unit: Unit, content: PairsContent, refusals: Refusals) -> Iterator[RawPair]:
@@ -56,6 +61,12 @@ def usable(unit: Unit, content: PairsContent, refusals: Refusals) -> Iterator[Ra
             yield item
         else:
             refusals.add(item.id, reason)
+
+
+def count_unread(counts: Counter[str], pair: RawPair) -> None:
+    """Add the members of the pair's sample that it does not take; of many endings the last are one."""
+    for ending in (name[:_LONGEST_ENDING] for name in pair.unread):
+        counts[ending if ending in counts or len(counts) < _MOST_ENDINGS else OTHER_ENDINGS] += 1
 
 
 def _reason(pair: RawPair) -> str | None:

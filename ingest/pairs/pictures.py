@@ -5,7 +5,7 @@ from __future__ import annotations
 from robot_foundry.ingest.pairs.spec import DECODE, PairsContent
 from robot_foundry.ingest.sources.pairs.raw import RawPair, RawPicture
 from robot_foundry.shards import images
-from robot_foundry.shards.errors import CorruptImage, TooManyPixels
+from robot_foundry.shards.errors import CorruptImage, TooManyPixels, TooManyScans
 from robot_foundry.shards.images import MAX_PIXELS
 from robot_foundry.shards.pairs.shard import Encoded
 from robot_foundry.shards.pictures.decode import decode, verify
@@ -60,6 +60,8 @@ def _probed(data: bytes) -> Probed:
         return probe(data)
     except TooManyPixels as error:
         raise Unfit(f"its picture has more than {MAX_PIXELS >> 20} Mi pixels") from error
+    except TooManyScans as error:
+        raise Unfit("its picture is a JPEG of so many scans that decoding it takes minutes") from error
     except CorruptImage as error:
         kind = picture_kind(data)
         if kind in _NAMES.values():

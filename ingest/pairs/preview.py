@@ -12,9 +12,10 @@ from robot_foundry.catalog.pairs.kind import KIND
 from robot_foundry.catalog.pairs.schema import PairSchema
 from robot_foundry.ingest.duplicates import NUMBER
 from robot_foundry.ingest.kind import Preview
-from robot_foundry.ingest.pairs.members import usable
+from robot_foundry.ingest.pairs.members import count_unread, usable
 from robot_foundry.ingest.pairs.pictures import Filtered, Unfit, taken_of
 from robot_foundry.ingest.pairs.spec import PairsContent, PairsSpec
+from robot_foundry.ingest.pairs.version_tables import unread_warning
 from robot_foundry.ingest.refusals import Refusals, quarantined
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.ingest.sources.pairs.raw import RawPair
@@ -31,6 +32,7 @@ class _Sample:
     pairs: list[RawPair] = field(default_factory=list)
     pictures: list[Encoded] = field(default_factory=list)
     filtered: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -59,6 +61,7 @@ def _sample(unit: Unit, content: PairsContent) -> _Sample:
             try:
                 sample.pictures += taken_of(pair, content)
                 sample.pairs.append(pair)
+                count_unread(sample.unread, pair)
             except Unfit as error:
                 refusals.add(pair.id, str(error))
             except Filtered as error:
@@ -67,6 +70,7 @@ def _sample(unit: Unit, content: PairsContent) -> _Sample:
         return _Sample(warnings=[f"{unit.name}: {error.message}"])
     told = quarantined(unit.file.path, refusals.found)
     sample.warnings += [f"{entry.unit}: {entry.reason}" for entry in told]
+    sample.warnings += unread_warning(sample.unread)
     return sample
 
 

@@ -21,6 +21,8 @@ from robot_foundry.ingest.pairs.shard_tables import ShardRows
 from robot_foundry.ingest.pairs.survey import SurveyedPairs
 from robot_foundry.runtime.errors import nearest
 
+_MOST_TOLD = 6  # endings in a sentence
+
 
 class PairsTables:
     """See `ingest.kind.VersionTables`. `asked` are the names of captions that the spec names."""
@@ -28,8 +30,10 @@ class PairsTables:
     def __init__(self, asked: tuple[str, ...], blocks: Sequence[SurveyedPairs]) -> None:
         self._asked = asked
         self._filtered: Counter[str] = Counter()
+        self._unread: Counter[str] = Counter()
         for block in blocks:
             self._filtered.update(block.head.filtered)
+            self._unread.update(block.head.unread)
         self._blocks: dict[int, pa.Table] = {}
         self._types: TypeCounts = {}
         self._measured: dict[int, Measured] = {}
@@ -62,6 +66,7 @@ class PairsTables:
             MEASURED: {
                 **measured.summary(),
                 FILTERED: dict(self._filtered),
+                **({"unread": dict(self._unread)} if self._unread else {}),
                 "more_metadata": len(self._types) - len(self.schema.metadata),
                 "absent_captions": [name for name in self._asked if name not in measured.counts[CAPTIONS]],
             }
@@ -79,4 +84,14 @@ def warnings_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
     for name in measured.get("absent_captions", ()):
         close = nearest(name, measured[CAPTIONS])
         warnings.append(f"content.captions names '{name}', which no pair has{close}")
-    return tuple(warnings)
+    return (*warnings, *unread_warning(measured.get("unread", {})))
+
+
+def unread_warning(counts: Mapping[str, int]) -> list[str]:
+    """A sentence on members of tars that no pair takes, by their endings."""
+    if not counts:
+        return []
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    more = ", …" if len(counts) > _MOST_TOLD else ""
+    listed = ", ".join(f"{count:,} .{ending}" for ending, count in most_first[:_MOST_TOLD])
+    return [f"passed over members beside pictures and texts that no pair takes: {listed}{more}"]

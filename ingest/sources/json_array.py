@@ -16,6 +16,9 @@ from robot_foundry.ingest.sources.unusable import Broken
 
 LATIN = "latin-1"
 _BLANK = re.compile(r"[ \t\r\n]*")
+_OF_NUMBERS = "0123456789.eE+-"
+# A string, without its last quote where it has no end, or a bracket.
+_STRUCTURE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 # Numbers stay texts, whatever their size: nothing looks at them here.
 _SCAN = json.JSONDecoder(strict=False, parse_int=str, parse_float=str).raw_decode
 
@@ -108,11 +111,14 @@ class _Text:
         """Of the value at the position; None if it does not end in what is held."""
         try:
             _, end = _SCAN(self._held, self.position)
-        except (ValueError, RecursionError):
+        except ValueError:
             return None
-        # A number may go on in the next block.
-        is_closed = self._is_at_end or end < len(self._held) or self._held[end - 1] in '}]"'
-        return end if is_closed else None
+        except RecursionError:
+            return _end_of_nested(self._held, self.position)
+        # A number may go on in the next block, and so may what is one only with more of it: `0.`, `1e`.
+        behind = self._held[end : end + 1]
+        is_closed = self._held[end - 1] in '}]"' or (behind and behind not in _OF_NUMBERS)
+        return end if is_closed or self._is_at_end else None
 
     def _more(self) -> bool:
         block = next(self._blocks, b"")
@@ -120,3 +126,16 @@ class _Text:
         self._held, self.position = self._held[self.position :] + block.decode(LATIN), 0
         self._is_at_end = not block
         return bool(block)
+
+
+def _end_of_nested(text: str, start: int) -> int | None:
+    """The end of an array or object that is nested too deep to be parsed: where its brackets are closed."""
+    depth = 0
+    for match in _STRUCTURE.finditer(text, start):
+        if match[0] in "[{":
+            depth += 1
+        elif match[0] in "]}":
+            depth -= 1
+            if depth == 0:
+                return match.end()
+    return None

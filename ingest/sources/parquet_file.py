@@ -106,16 +106,36 @@ def _num_bytes(metadata: Any, number: int) -> int:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The file, of which all that is found damaged refuses the whole."""
+def opened(path: Path, once: Collection[str] = ()) -> Iterator[Any]:
+    """The file, of which all that is found damaged refuses the whole.
+
+    Of the columns `once` a value that many rows of a batch have is held once, as an entry of a dictionary.
+    """
     from pyarrow import parquet
 
+    options: dict[str, Any] = {"buffer_size": BUFFER_BYTES, "page_checksum_verification": True}
     try:
-        with parquet.ParquetFile(path, buffer_size=BUFFER_BYTES, page_checksum_verification=True) as file:
+        with parquet.ParquetFile(path, **options) as file:
+            leaves = _leaves(file.metadata.schema, once)
+            if not leaves:
+                yield file
+                return
+        with parquet.ParquetFile(path, read_dictionary=leaves, **options) as file:
             yield file
     except DAMAGE as error:
         _check_damage(error)
         raise Refused(f"it is no whole parquet file: {' '.join(str(error).split())}") from error
+
+
+def _leaves(schema: Any, columns: Collection[str]) -> list[str]:
+    """The paths of the columns' texts and bytes, as parquet has them."""
+    leaves = (schema.column(number) for number in range(len(schema)))
+    return [
+        leaf.path
+        for leaf in leaves
+        if leaf.physical_type == "BYTE_ARRAY"
+        and (leaf.path in columns or leaf.path.partition(".")[0] in columns)
+    ]
 
 
 def _check_damage(error: Exception) -> None:

@@ -20,3 +20,11 @@ class Unusable:
 
 class Broken(Exception):
     """A stream of bytes ends before its own end; what came before is whole. The message is the reason."""
+
+
+def shown(text: str, longest: int) -> str:
+    """On one line, of a bounded length, and with nothing in it that a terminal or UTF-8 would not take."""
+    cut = text if len(text) <= longest else f"{text[:longest]}…"
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)

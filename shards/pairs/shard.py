@@ -46,6 +46,7 @@ class BlockHead:
     refused         pairs that cannot be taken, by reason
     duplicates      copies of pairs before them; `filtered` counts what the spec leaves out, by rule
     adopted         keys of the tars elsewhere that have its pictures
+    unread          members of the source's samples that no pair takes, by ending; JSON has it if there are
     """
 
     origin: Origin
@@ -57,6 +58,7 @@ class BlockHead:
     duplicates: int = 0
     filtered: Mapping[str, int] = field(default_factory=dict)
     adopted: tuple[str, ...] = ()
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         return canonical_json({"format": FORMAT, **self.values()})
@@ -64,14 +66,17 @@ class BlockHead:
     def values(self) -> dict[str, Any]:
         """Its fields as JSON has them."""
         fields = asdict(self)
-        return {**fields.pop("origin"), **fields, "filtered": dict(self.filtered)}
+        del fields["unread"]
+        more = {"unread": dict(self.unread)} if self.unread else {}
+        return {**fields.pop("origin"), **fields, "filtered": dict(self.filtered), **more}
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> BlockHead:
         """Strict inverse; CorruptData names `where`."""
         try:
             values = json.loads(data)
-            check_keys(values, ["format", *cls(Origin("", "", "")).values()], where)
+            more = [name for name in ("unread",) if name in values]
+            check_keys(values, ["format", *cls(Origin("", "", "")).values(), *more], where)
             if values.pop("format") != FORMAT:
                 raise ValueError("its format is another one")
             head = cls.of_values(values)
@@ -88,10 +93,11 @@ class BlockHead:
         origin = Origin(left.pop("unit"), left.pop("file"), left.pop("content"))
         refused = tuple(Refusal.from_json(entry, "a refusal") for entry in left.pop("refused"))
         filtered, adopted = dict(left.pop("filtered")), tuple(map(checked_key, left.pop("adopted")))
-        numbers = (*left.values(), *filtered.values())
+        unread = dict(left.pop("unread", {}))
+        numbers = (*left.values(), *filtered.values(), *unread.values())
         if not all(type(number) is int and 0 <= number < 1 << 63 for number in numbers):
             raise ValueError("it counts with what is no number")
-        return cls(origin, **left, refused=refused, filtered=filtered, adopted=adopted)
+        return cls(origin, **left, refused=refused, filtered=filtered, adopted=adopted, unread=unread)
 
 
 def picture_hash(data: bytes) -> int:
@@ -279,6 +285,7 @@ class BlockWriter:
         refused: Sequence[Refusal] = (),
         duplicates: int = 0,
         filtered: Mapping[str, int] | None = None,
+        unread: Mapping[str, int] | None = None,
     ) -> BlockHead:
         """Write the head, which tells what of the unit is not in the block."""
         head = BlockHead(
@@ -288,6 +295,7 @@ class BlockWriter:
             duplicates=duplicates,
             filtered=filtered or {},
             adopted=tuple(sorted(self._adopted)),
+            unread=unread or {},
         )
         self._add(f"{self._key}{HEAD}", head.to_json())
         return head

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.errors import CorruptImage
-from robot_foundry.shards.images import check_png_chunks
 from robot_foundry.shards.pictures.exif import UPRIGHT, swaps_sides, upright
 from robot_foundry.shards.pictures.fit import PAD, Fitted, fitted, place
+from robot_foundry.shards.pictures.png import pixels_of_png
 from robot_foundry.shards.pictures.probe import JPG, PNG, Probed, probe
 
 if TYPE_CHECKING:
@@ -142,10 +142,12 @@ def _by_pillow(data: bytes, probed: Probed) -> NDArray[np.uint8]:
     from PIL import Image
 
     if probed.encoding == PNG:
-        check_png_chunks(data)
+        data = pixels_of_png(data)
     name = "JPEG" if probed.encoding == JPG else probed.encoding.upper()
     try:
         with Image.open(io.BytesIO(data), formats=(name,)) as image:
+            if image.size not in ((probed.width, probed.height), (probed.height, probed.width)):
+                raise CorruptImage(f"a {name} of {len(data)} bytes has another size than its header says")
             image.load()
             pixels_hwC = _rgb(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, EOFError) as error:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from robot_foundry.shards.errors import CorruptImage
-from robot_foundry.shards.images import JPEG_MAGIC, PNG_MAGIC, check_pixels, jpeg_header
+from robot_foundry.shards.errors import CorruptImage, TooManyScans
+from robot_foundry.shards.images import JPEG_MAGIC, MAX_PIXELS, PNG_MAGIC, check_pixels, jpeg_header
 from robot_foundry.shards.images import probe as rgb_probe
 from robot_foundry.shards.pictures.exif import UPRIGHT, orientation_of, swaps_sides
 
 JPG, PNG, WEBP = ENCODINGS = ("jpg", "png", "webp")
 MOST_CHUNKS = 1 << 16
+# Pixels times the scans of a JPEG, each of which goes over all of them. Encoders make some ten scans, and a
+# file of 100 kB may have hundreds.
+MOST_SCANNED = 16 * MAX_PIXELS
 # What a file is by its first bytes: pictures, and what is found in their place.
 _KINDS = {
     JPEG_MAGIC: "a JPEG", PNG_MAGIC: "a PNG",
@@ -48,7 +51,8 @@ class Probed:
 
 
 def probe(data: bytes) -> Probed:
-    """What a picture is; CorruptImage where it is none of ENCODINGS, has a damaged header, or > 64 Mi pixels.
+    """What a picture is; CorruptImage where it is none of ENCODINGS, has a damaged header, or > 64 Mi pixels
+    (TooManyPixels), or so many scans that decoding it takes minutes (TooManyScans).
 
     EXIF data that is damaged, or says no orientation, leaves the picture as it is stored.
     """
@@ -66,6 +70,8 @@ def probe(data: bytes) -> Probed:
         found = f"{picture_kind(data)} of {len(data)} bytes that starts with {data[:8].hex()!r}"
         raise CorruptImage(f"{found} is no picture here: JPEG, PNG and WebP are")
     check_pixels(height, width)
+    if encoding == JPG:
+        _check_scans(data, height * width)
     orientation = orientation_of(exif.removeprefix(_EXIF))
     if swaps_sides(orientation):
         height, width = width, height
@@ -84,6 +90,13 @@ def picture_kind(data: bytes) -> str:
     if name is None and data[:512].removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"<"):
         name = "an SVG" if b"<svg" in data[:4096] else "a web page or XML"
     return name or "a file of an unknown kind"
+
+
+def _check_scans(data: bytes, pixels: int) -> None:
+    """By their markers, which compressed data cannot hold; other segments may, and seldom do."""
+    scans = data.count(bytes((0xFF, _START_OF_SCAN)))
+    if scans * pixels > MOST_SCANNED:
+        raise TooManyScans(f"a JPEG of {len(data)} bytes has {scans} scans of {pixels} pixels")
 
 
 def _exif_of_jpeg(data: bytes) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_foundry.ingest.sources.base import Refused, SourceFile
-from robot_foundry.ingest.sources.json_values import UnusableJson, json_object
+from robot_foundry.ingest.sources.json_values import MOST_SHOWN, UnusableJson, json_object
 from robot_foundry.ingest.sources.pairs.asked import Asked
 from robot_foundry.ingest.sources.pairs.files_named import (
     MOST_TRIED,
@@ -27,7 +27,7 @@ from robot_foundry.ingest.sources.pairs.forms import Form
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.ingest.sources.pairs.record import pair_of, pictures_of, record_of
 from robot_foundry.ingest.sources.streams import blocks_of, decompressed, whole
-from robot_foundry.ingest.sources.unusable import Broken, Unusable
+from robot_foundry.ingest.sources.unusable import Broken, Unusable, shown
 
 MOST_BYTES = 1 << 30
 # Each unit parses the whole JSON anew.
@@ -105,7 +105,7 @@ def _read(path: Path, form: Form) -> _Coco:
         raise Refused(str(error)) from error
     images, annotations = values.get(IMAGES), values.get(ANNOTATIONS)
     if not isinstance(images, list) or not isinstance(annotations, list):
-        keys = ", ".join(list(values)[:8])
+        keys = ", ".join(shown(key, MOST_SHOWN) for key in list(values)[:8])
         raise Refused(
             "it is a JSON object and not COCO's, which has 'images' and 'annotations' "
             f"(keys: {keys}): pairs are also read from an array of objects and from JSON lines"

@@ -73,7 +73,7 @@ def _turn(item: Any, name: str) -> Turn:
     role = _ROLES.get(who.lower()) if isinstance(who, str) else None
     if role is None:
         shown = repr(who[:MOST_SHOWN]) if isinstance(who, str) else type_of(who)
-        close = nearest(who, _ROLES) if isinstance(who, str) else ""
+        close = nearest(who[:MOST_SHOWN], _ROLES) if isinstance(who, str) else ""
         raise UnusableJson(f"a turn of its '{name}' is of the unknown role {shown}{close}")
     return Turn(role, _text(what, name))
 

@@ -28,7 +28,7 @@ from robot_foundry.ingest.sources.pairs.files_named import (
     too_large,
 )
 from robot_foundry.ingest.sources.pairs.raw import RawPair, RawPicture
-from robot_foundry.ingest.sources.pairs.record import CAPTION, IMAGE_KEYS, pair_of, record_of
+from robot_foundry.ingest.sources.pairs.record import CAPTION, IMAGE_KEYS, check_number, pair_of, record_of
 from robot_foundry.ingest.sources.parquet_file import (
     Groups,
     Lost,
@@ -74,8 +74,11 @@ def pairs_of_groups(file: SourceFile, unit: str, content: Asked) -> Iterator[Raw
     """
     bounds, folder = bounds_and_folder(unit)
     pictures = NamedPictures(Pictures(file.companions), folder, content)
-    with opened(Path(file.root, file.path)) as table:
+    path = Path(file.root, file.path)
+    with opened(path) as table:
         images, others = _columns(table.schema_arrow, content)
+    # The picture of many questions may be in the file once, and so it is in memory.
+    with opened(path, once=images) as table:
         read = partial(_pairs, images=images, others=others, pictures=pictures, content=content)
         for item in read_rows(table, Groups.of_id(bounds), [*images, *others], read):
             if isinstance(item, Lost):
@@ -189,15 +192,22 @@ def _pairs(
             record = record_of(values, content, has_images=False)
             found: list[RawPicture] = []
             for name in images:
-                value = batch.column(name)[number].as_py()
-                items = value if isinstance(value, list) else [] if value is None else [value]
-                found += [_picture(item, name, pictures, content) for item in items]
+                items = _items(batch.column(name)[number])
+                check_number([*found, *items])
+                found += [_picture(item.as_py(), name, pictures, content) for item in items]
         except UnicodeDecodeError:
             yield Unusable(place, f"its '{name}' is not UTF-8")
         except UnusableJson as error:
             yield Unusable(place, str(error))
         else:
             yield pair_of(place, record, found, content)
+
+
+def _items(cell: pa.Scalar) -> list[pa.Scalar]:
+    """The pictures of a cell, of which none was copied yet."""
+    if not cell.is_valid:
+        return []
+    return list(cell.values) if isinstance(cell, pa.ListScalar) else [cell]
 
 
 def _picture(value: Any, key: str, pictures: NamedPictures, content: Asked) -> RawPicture:

@@ -24,10 +24,11 @@ class RawPicture:
 
 @dataclass(frozen=True)
 class RawPair:
-    """See `shards.pairs.pair.Pair`."""
+    """See `shards.pairs.pair.Pair`. `unread` are endings of members of its sample that say nothing here."""
 
     id: str
     pictures: tuple[RawPicture, ...] = ()
     captions: Mapping[str, str] = field(default_factory=dict)
     turns: tuple[Turn, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()

@@ -23,6 +23,8 @@ IMAGE_KEYS = (
     "image", "images", "file_name", "file_names", "image_path", "image_paths", "img_path", "filepath",
     "filename", "img", "jpg", "png", "webp",
 )  # fmt: skip
+# Of an object, in a reason.
+MOST_KEYS = 64
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def record_of(values: Mapping[str, Any], content: Asked, *, has_images: bool) ->
     metadata: dict[str, Any] = {}
     silent: list[str] = []
     pictures = pictures_of(values, content) if has_images else ()
+    check_number(pictures)
     taken = {key for key, _ in pictures}
     keys = _image_keys(content) if has_images else ()
     for name, value in values.items():
@@ -85,6 +88,12 @@ def pictures_of(values: Mapping[str, Any], content: Asked) -> tuple[tuple[str, A
     return tuple(found)
 
 
+def check_number(pictures: Sequence[Any]) -> None:
+    """UnusableJson for more than a pair may have; asked before any is read, as memory holds all of a pair."""
+    if len(pictures) > MOST_PICTURES:
+        raise UnusableJson(f"it has more than {MOST_PICTURES} pictures")
+
+
 def pair_of(place: str, record: Record, pictures: Sequence[RawPicture], content: Asked) -> RawPair | Unusable:
     """The pair, if there is something to learn from it."""
     absent = next((picture for picture in pictures if picture.data is None), None)
@@ -97,8 +106,7 @@ def pair_of(place: str, record: Record, pictures: Sequence[RawPicture], content:
             )
         if not record.turns and not pictures:
             raise UnusableJson(f"it has a caption and no picture{_keys(tuple(record.metadata))}")
-        if len(pictures) > MOST_PICTURES:
-            raise UnusableJson(f"it has more than {MOST_PICTURES} pictures")
+        check_number(pictures)
         for name, text in record.captions.items():
             if PLACE in text:
                 raise UnusableJson(f"its '{name}' holds {PLACE}, which stands for a picture in turns alone")
@@ -128,6 +136,7 @@ def _is_caption(name: str, value: Any, content: Asked) -> bool:
 
 def _captions(name: str, value: Any) -> dict[str, str]:
     """Of a list each text is a caption: name, name_2, name_3 …; null is none."""
+    unicode_text(name, name)
     if value is None:
         return {}
     texts = value if isinstance(value, list | tuple) else [value]
@@ -145,9 +154,12 @@ def _nothing_said(names: tuple[str, ...], asked: tuple[str, ...] | None) -> str:
     known = _keys(names)
     if asked is None:
         return f"it has neither a caption nor a conversation{known}"
-    close = next((text for text in (nearest(name, names) for name in asked) if text), "")
+    if not asked:
+        return f"it has no conversation, and captions are not asked for{known}"
+    close = next((text for text in (nearest(name, names[:MOST_KEYS]) for name in asked) if text), "")
     return f"it has none of the captions {', '.join(asked)}{close}{known}"
 
 
 def _keys(names: tuple[str, ...]) -> str:
-    return f" (keys: {', '.join(sorted(names))})" if names else ""
+    more = ", …" if len(names) > MOST_KEYS else ""
+    return f" (keys: {', '.join(sorted(names)[:MOST_KEYS])}{more})" if names else ""

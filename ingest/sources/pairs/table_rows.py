@@ -18,10 +18,12 @@ from robot_foundry.ingest.sources.json_values import BOM, UnusableJson, json_obj
 from robot_foundry.ingest.sources.pairs.asked import CSV, JSON, JSON_LINES, TSV
 from robot_foundry.ingest.sources.pairs.forms import Form
 from robot_foundry.ingest.sources.streams import blocks_of, decompressed
+from robot_foundry.ingest.sources.unusable import shown
 
 TABLES = (JSON, JSON_LINES, CSV, TSV)
 # Of one row, pictures apart.
 MOST_ROW_BYTES = 16 << 20
+MOST_HEADER_SHOWN = 400  # characters
 _DELIMITERS = {CSV: ",", TSV: "\t"}
 
 
@@ -137,7 +139,8 @@ def _header(lines: _Lines, form: Form) -> list[str]:
     except (csv.Error, UnusableJson) as error:
         raise Refused("its first row is no header of names of columns in UTF-8") from error
     if not all(names) or len(set(names)) < len(names):
-        raise Refused(f"its header names a column twice or not at all ({', '.join(names)})")
+        listed = shown(", ".join(names), MOST_HEADER_SHOWN)
+        raise Refused(f"its header names a column twice or not at all ({listed})")
     return names
 
 

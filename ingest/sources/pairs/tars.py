@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from robot_foundry.ingest.sources.json_values import UnusableJson
 from robot_foundry.ingest.sources.pairs.asked import Asked
@@ -21,6 +21,7 @@ from robot_foundry.ingest.sources.pairs.record import pair_of
 from robot_foundry.ingest.sources.streams import whole
 from robot_foundry.ingest.sources.tar_members import BrokenTar, Member, members
 from robot_foundry.ingest.sources.unusable import Unusable
+from robot_foundry.shards.pairs.pair import MOST_PICTURES
 
 Found = Iterator[RawPair | Unusable]
 # Pictures that others write and that nothing here decodes for training.
@@ -71,13 +72,17 @@ class _Sample:
     texts: dict[str, bytes] = field(default_factory=dict)
     reason: str | None = None
     suffixes: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     def take(self, member: Member, suffix: str, content: Asked) -> None:
         if suffix in self.suffixes:
             self.reason = f"it has two members .{suffix}"
         elif len(self.suffixes) == MOST_MEMBERS:
             self.reason = f"it has more than {MOST_MEMBERS} members"
+        elif len(self.pictures) > MOST_PICTURES:
+            self.reason = f"it has more than {MOST_PICTURES} pictures"
         if self.reason is not None:
+            self.pictures, self.texts = [], {}  # nobody asks for them any more
             return
         self.suffixes.append(suffix)
         last = suffix.rpartition(".")[2]
@@ -91,6 +96,8 @@ class _Sample:
                 self.reason = f"its .{suffix} has more than {MOST_TEXT_BYTES} bytes"
             else:
                 self.texts[suffix] = data
+        else:
+            self.unread.append(suffix)
 
     def pair(self, content: Asked) -> Found:
         """None where there was no member."""
@@ -100,7 +107,8 @@ class _Sample:
             self._check()
             record = record_beside(self.texts, content)
             pictures = [picture for _, picture in sorted(self.pictures, key=_order)]
-            yield pair_of(self.stem, record, pictures, content)
+            pair = pair_of(self.stem, record, pictures, content)
+            yield pair if isinstance(pair, Unusable) else replace(pair, unread=tuple(self.unread))
         except UnusableJson as error:
             yield Unusable(self.stem, str(error))
 
