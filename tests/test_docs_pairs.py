@@ -25,10 +25,14 @@ LESS = {
 
 
 @pytest.mark.parametrize("page", LESS)
-def test_every_command_and_program_of_the_page_runs(page: str, tmp_path: Path) -> None:
-    run_page(page, tmp_path, LESS[page])
+def test_every_command_and_program_of_the_page_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_page(page, tmp_path, LESS[page], monkeypatch)
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
 def test_every_page_and_heading_that_a_page_names_is_there(page: str) -> None:
     assert missing_links(page) == []

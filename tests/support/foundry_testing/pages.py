@@ -1,39 +1,69 @@
-"""Pages of documentation, run as a reader runs them: the programs, in an empty folder, in the order of the page."""
+"""Pages of documentation, run as a reader runs them: in an empty folder, in the order of the page."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import click
+import pytest
+
+from robot_foundry.cli import foundry_data, foundry_eval, foundry_train
+from robot_foundry.cli.output import run
+
 ROOT = Path(__file__).resolve().parents[3]
+PROGRAMS: Mapping[str, click.Group] = {
+    module.PROGRAM: module.group for module in (foundry_data, foundry_eval, foundry_train)
+}
 
 
-def run_page(page: str, folder: Path, less: Mapping[str, str]) -> None:
+def run_page(page: str, folder: Path, less: Mapping[str, str], patch: pytest.MonkeyPatch) -> None:
     """Run every fenced command and program of a page; AssertionError says which failed.
 
-    `less` has arguments that make whole corpora and runs small, by how the command begins to which they are added.
+    Programs of the product run in this process, which spares importing what they need for each. `less` has
+    arguments that make whole corpora and runs small, by how the commands begin to which they are added.
     """
     shutil.copytree(ROOT / "examples", folder / "examples")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
-    env.pop("FOUNDRY_STORE", None)
+    patch.chdir(folder)
+    patch.delenv("FOUNDRY_STORE", raising=False)
+    patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     blocks = re.findall(r"```(bash|python)\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
     assert blocks
     unused = set(less)
     for language, text in blocks:
-        for command in text.splitlines() if language == "bash" else [text]:
+        if language == "python":
+            _python(text, page)
+            continue
+        for command in text.splitlines():
             begins = [begin for begin in less if command.startswith(begin)]
             unused.difference_update(begins)
-            shorter = " ".join([command, *(less[begin] for begin in begins)])
-            arguments = ["bash", "-c", shorter] if language == "bash" else [sys.executable, "-c", text]
-            done = subprocess.run(arguments, cwd=folder, env=env, capture_output=True, text=True)
-            assert done.returncode == 0, f"{shorter}\n{done.stdout}\n{done.stderr}"
+            _command(" ".join([command, *(less[begin] for begin in begins)]))
     assert not unused, f"{page} has no command that begins with {unused}"
+
+
+def _command(command: str) -> None:
+    program, *arguments = shlex.split(command, comments=True)
+    if program in PROGRAMS:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(PROGRAMS[program], program, arguments)
+        assert code == 0, f"{command}\n{out.getvalue()}\n{err.getvalue()}"
+        return
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def _python(text: str, page: str) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(text, page, "exec"), {"__name__": "__main__"})
 
 
 def missing_links(page: str) -> list[str]:
@@ -42,8 +72,6 @@ def missing_links(page: str) -> list[str]:
     missing = []
     for target in re.findall(r"\]\(([^)\s]+)\)", here.read_text("utf-8")):
         file, _, heading = target.partition("#")
-        if target.startswith("https://"):
-            continue
         linked = here.parent / file if file else here
         if not linked.exists() or (heading and heading not in _headings(linked)):
             missing.append(target)
