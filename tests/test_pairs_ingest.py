@@ -266,7 +266,7 @@ def test_what_is_no_tar_cannot_be_adopted(tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "1.png").write_bytes(picture(1, name="PNG"))
     (tmp_path / "source" / "a.jsonl").write_text('{"image": "1.png", "caption": "a"}\n')
-    with pytest.raises(FoundryError, match="it cannot be adopted: .* without content.adopt it is copied"):
+    with pytest.raises(FoundryError, match="it cannot be adopted: it is no tar; without content.adopt it is"):
         ingest(tmp_path / "source", tmp_path / "store", "content.adopt=true")
 
 

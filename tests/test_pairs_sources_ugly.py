@@ -172,7 +172,7 @@ def test_a_picture_that_is_too_large_costs_its_pair(tmp_path: Path) -> None:
             {"texts": [{"user": "a", "assistant": "b"}], "messages": [{"role": "user", "content": "a"}]},
             "it has a second conversation, 'messages'",
         ),
-        ({"title": "x"}, "it has neither a caption nor a conversation (keys: title)"),
+        ({"title": "x"}, "it has neither a caption nor a conversation (keys: title); content.captions names"),
         ({"image": None, "caption": "x"}, "it has a caption and no picture"),
         ({"image": "", "caption": "x"}, "its 'image' is empty"),
         ({"image": 7, "caption": "x"}, "its 'image' is a number, expected the name of a picture"),
