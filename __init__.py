@@ -1,4 +1,4 @@
-"""robot_foundry: from raw robot logs to a trained policy."""
+"""robot_foundry: from raw robot logs, text and pictures to trained models."""
 
 from __future__ import annotations
 

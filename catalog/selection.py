@@ -265,7 +265,10 @@ def _nothing_held_out(kind: Kind, version: Version, spec: SelectionSpec, groups:
             f"the val split is empty: {of}, each too short to hold out {spec.val_fraction} of it "
             f"after a gap of {spec.gap} {kind.samples}"
         )
+    if kind.groups == kind.samples:
+        hint = "a larger val_fraction holds out more of them, and the split 'all' has every one"
+    else:
+        hint = f"split_by 'time' holds out the end of every {one(kind.groups)} instead"
     return NothingSelected(
-        f"the val split is empty: {of} and none falls into it at val_fraction {spec.val_fraction}",
-        hint=f"split_by 'time' holds out the end of every {one(kind.groups)} instead",
+        f"the val split is empty: {of} and none falls into it at val_fraction {spec.val_fraction}", hint=hint
     )

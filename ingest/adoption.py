@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tarfile
 
 import pyarrow as pa
 
@@ -72,6 +73,8 @@ def _index_beside(file: SourceFile, local: SourceFile) -> pa.Table | None:
 def _index_of(local: SourceFile) -> pa.Table:
     with local.local() as path, path.open("rb") as tar:
         try:
+            if not tarfile.is_tarfile(path):
+                raise FoundryError("it is no tar")
             return index_of_tar(tar, "the tar")
         except FoundryError as error:
             reason = f"it cannot be adopted: {error.message}; without content.adopt it is copied"

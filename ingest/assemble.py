@@ -61,7 +61,7 @@ def assemble(request: Request, shards: Sequence[Shard], workers: Workers) -> Ass
     blocks = [block for shard in shards for block in shard.blocks]
     shards = [shard for shard in shards if shard.num_groups]
     if not shards:
-        raise nothing_written(request.refused)
+        raise nothing_written(request.refused, left_out)
     with request.kind.version_tables(request.asked, blocks) as tables:
         return _assemble(request, shards, left_out, tables, workers)
 
@@ -113,7 +113,7 @@ def _assemble(
     outcome = _Outcome(written, (*request.refused, *problems), left_out)
     check_errors(outcome.quarantined, request.max_errors)
     if not written:
-        raise nothing_written(outcome.quarantined)
+        raise nothing_written(outcome.quarantined, left_out)
     of_shards = _of_shards(request, tables, shards, entries, made)
     merged = tables.merged()
     manifest = _manifest(request, tables, entries, of_shards, merged, outcome)
@@ -137,9 +137,13 @@ def check_errors(quarantined: Sequence[Quarantined], max_errors: int | None) -> 
     )
 
 
-def nothing_written(refused: Sequence[Quarantined]) -> FoundryError:
+def nothing_written(refused: Sequence[Quarantined], left_out: Mapping[str, int]) -> FoundryError:
+    """`left_out` counts by name what is not there for another reason than that it was refused."""
+    others = ", ".join(f"{count:,} {name}" for name, count in left_out.items() if count)
+    reasons = [f"{_units(num_refused(refused))} refused: {_listed(refused)}"] if refused else []
+    reasons += [f"left out: {others}"] if others else []
     return FoundryError(
-        f"nothing was written, {_units(num_refused(refused))} refused: {_listed(refused)}",
+        f"nothing was written, {'; '.join(reasons)}",
         hint="mend the source, or the spec; --dry-run tries a spec on the first unit that can be read",
     )
 

@@ -201,7 +201,7 @@ def _check(job: _Job, listing: Listing) -> None:
     """FoundryError if there is nothing to write, or too much was refused."""
     check_errors(listing.refused, job.options.max_errors)
     if not listing.units:
-        raise nothing_written(listing.refused)
+        raise nothing_written(listing.refused, {})
 
 
 def _compared(job: _Job, listing: Listing, *, dry_run: bool) -> Listing:

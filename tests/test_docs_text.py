@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 import pytest
+from foundry_testing.pages import ROOT, run_page
 from foundry_testing.tokens import write_tokens
 
 from robot_foundry.catalog.store import Store
@@ -19,31 +16,21 @@ from robot_foundry.loader.load import load
 from robot_foundry.loader.tokens.batch import TokenBatch
 from robot_foundry.loader.tokens.rows import RowSpec
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "text.md").read_text("utf-8")
 # What a whole corpus and a whole run would take: of what begins so, less.
+CORPUS = {"python examples/corpus/make.py corpus.jsonl": "--megabytes 0.5"}
+SHORT = "run.steps=4 data.rows.length=64 run.eval_samples=16"
 LESS = {
-    "python examples/corpus/make.py corpus.jsonl": "--megabytes 0.5",
-    "foundry-train llm data.mix=corpus-bpe8k run.dir=": "run.steps=4 data.rows.length=64 run.eval_samples=16",
+    "docs/text.md": CORPUS | {"foundry-train llm data.mix=corpus-bpe8k run.dir=": SHORT},
+    "examples/corpus/README.md": CORPUS,
 }
 
 
 @pytest.mark.parametrize("page", ["docs/text.md", "examples/corpus/README.md"])
-def test_every_command_and_program_of_the_page_runs(page: str, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {name: value for name, value in os.environ.items() if name != "FOUNDRY_STORE"} | {"PATH": path}
-    blocks = re.findall(r"```(bash|python)\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
-    assert blocks
-    for language, text in blocks:
-        commands = [["bash", "-c", shortened(line)] for line in text.splitlines()]
-        for command in commands if language == "bash" else [[sys.executable, "-c", text]]:
-            done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-
-
-def shortened(command: str) -> str:
-    return " ".join([command, *(less for begin, less in LESS.items() if command.startswith(begin))])
+def test_every_command_and_program_of_the_page_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_page(page, tmp_path, LESS[page], monkeypatch)
 
 
 def drawn(name: str) -> list[str]:
@@ -72,14 +59,3 @@ def test_packed_rows_are_those_of_the_picture() -> None:
     assert drawn("inputs") == shown(batch.token_BS[one], real_BS[one])
     assert drawn("segments") == [str(number) for number in batch.segment_BS[one].tolist()]
     assert drawn("positions") == [str(number) for number in batch.position_BS[one].tolist()]
-
-
-def test_every_page_and_heading_that_the_page_names_is_there() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
-        file, _, heading = target.partition("#")
-        text = (ROOT / "docs" / file).read_text("utf-8") if file else PAGE
-        named = [
-            re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-")
-            for h in re.findall(r"^#+ (.*)$", text, re.M)
-        ]
-        assert not heading or heading in named, target

@@ -225,6 +225,18 @@ def test_captions_that_are_asked_for_are_taken_alone_and_absent_ones_told(tmp_pa
     assert again.noop and again.warnings == report.warnings
 
 
+def test_where_filters_leave_nothing_the_error_says_so(tmp_path):
+    samples = [Sample("a", {"jpg": picture(1)}, "small"), Sample("b", {}, "no picture")]
+    write_tar(tmp_path / "source" / "a.tar", samples)
+    with pytest.raises(
+        FoundryError, match="nothing was written, 1 unit was refused: .*; left out: 1 filtered"
+    ):
+        ingest(tmp_path / "source", tmp_path / "store", "content.min_side=100")
+    write_tar(tmp_path / "source" / "a.tar", samples[:1])
+    with pytest.raises(FoundryError, match="nothing was written, left out: 1 filtered"):
+        ingest(tmp_path / "source", tmp_path / "store", "content.min_side=100")
+
+
 def test_conversations_need_answers(tmp_path):
     def told(*turns: tuple[str, str]) -> dict[str, object]:
         return {"conversations": [{"from": role, "value": text} for role, text in turns]}
@@ -266,7 +278,7 @@ def test_what_is_no_tar_cannot_be_adopted(tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "1.png").write_bytes(picture(1, name="PNG"))
     (tmp_path / "source" / "a.jsonl").write_text('{"image": "1.png", "caption": "a"}\n')
-    with pytest.raises(FoundryError, match="it cannot be adopted: .* without content.adopt it is copied"):
+    with pytest.raises(FoundryError, match="it cannot be adopted: it is no tar; without content.adopt it is"):
         ingest(tmp_path / "source", tmp_path / "store", "content.adopt=true")
 
 

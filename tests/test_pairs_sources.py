@@ -229,7 +229,11 @@ def test_coco_tells_images_without_captions_and_captions_without_images(tmp_path
     (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": annotations}))
     assert reasons_of(found_in(tmp_path)) == [
         ("annotation 1", "its 'image_id' is that of no image"),
-        ("1", "it has neither a caption nor a conversation (keys: id)"),
+        (
+            "1",
+            "it has neither a caption nor a conversation (keys: id); content.captions names captions that "
+            "are called otherwise",
+        ),
     ]
 
 

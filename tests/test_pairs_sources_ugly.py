@@ -172,7 +172,7 @@ def test_a_picture_that_is_too_large_costs_its_pair(tmp_path: Path) -> None:
             {"texts": [{"user": "a", "assistant": "b"}], "messages": [{"role": "user", "content": "a"}]},
             "it has a second conversation, 'messages'",
         ),
-        ({"title": "x"}, "it has neither a caption nor a conversation (keys: title)"),
+        ({"title": "x"}, "it has neither a caption nor a conversation (keys: title); content.captions names"),
         ({"image": None, "caption": "x"}, "it has a caption and no picture"),
         ({"image": "", "caption": "x"}, "its 'image' is empty"),
         ({"image": 7, "caption": "x"}, "its 'image' is a number, expected the name of a picture"),
@@ -246,6 +246,19 @@ def test_cells_of_csv_hold_quotes_commas_and_ends_of_lines(tmp_path: Path) -> No
             ("6", "its row has 2 cells, and the header 3"),
         ]
     assert found[0].metadata == {"n": "1"} and found[2].metadata == {"n": None}
+
+
+@pytest.mark.parametrize(("delimiter", "name"), [(",", "Text; kurz"), (";", "Text"), ("\t", "Text")])
+def test_the_header_of_csv_tells_what_divides_its_cells(tmp_path: Path, delimiter: str, name: str) -> None:
+    (tmp_path / "1.jpg").write_bytes(JPG)
+    rows = [["Bild", name, "Preis"], ["1.jpg", '"one; two, three\tfour"', '"12,50"'], ["1.jpg", "b", "3"]]
+    (tmp_path / "m.csv").write_text("\r\n".join(map(delimiter.join, rows)), "utf-8-sig", newline="")
+    for unit_bytes in (1, 1 << 20):
+        content = PairsContent(captions=(name,), image_keys=("Bild",), unit_bytes=unit_bytes)
+        found = found_in(tmp_path / "m.csv", content)
+        pairs = [pair for pair in found if isinstance(pair, RawPair)]
+        assert [pair.captions[name] for pair in pairs] == ["one; two, three\tfour", "b"]
+        assert [pair.metadata for pair in pairs] == [{"Preis": "12,50"}, {"Preis": "3"}]
 
 
 @pytest.mark.parametrize(

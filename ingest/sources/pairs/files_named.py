@@ -16,6 +16,10 @@ from robot_foundry.ingest.sources.pairs.raw import RawPicture
 # Names by which the folder of the pictures is found.
 MOST_TRIED = 1000
 _IN = "_in_"
+_ABSENT = (
+    "its picture is not among the files of the source, which is to hold tables and pictures (content.images "
+    "names the folder of these in it)"
+)
 
 
 class Pictures:
@@ -118,9 +122,7 @@ class NamedPictures:
         file = self.files.file(self.folder, name)
         path = _joined(self.folder, name)
         if file is None:
-            return RawPicture(
-                path, None, "its picture is not among the files of the source (content.images names a folder)"
-            )
+            return RawPicture(path, None, _ABSENT)
         if file.size > self.content.max_picture_bytes:
             return RawPicture(path, None, too_large(self.content))
         return RawPicture(path, Path(file.root, file.path).read_bytes())

@@ -105,7 +105,8 @@ def pair_of(place: str, record: Record, pictures: Sequence[RawPicture], content:
                 " and ".join(record.silent) or _nothing_said(tuple(record.metadata), content.captions)
             )
         if not record.turns and not pictures:
-            raise UnusableJson(f"it has a caption and no picture{_keys(tuple(record.metadata))}")
+            hint = "; content.image_keys names what has pictures" if record.metadata else ""
+            raise UnusableJson(f"it has a caption and no picture{_keys(tuple(record.metadata))}{hint}")
         check_number(pictures)
         for name, text in record.captions.items():
             if PLACE in text:
@@ -153,7 +154,8 @@ def _captions(name: str, value: Any) -> dict[str, str]:
 def _nothing_said(names: tuple[str, ...], asked: tuple[str, ...] | None) -> str:
     known = _keys(names)
     if asked is None:
-        return f"it has neither a caption nor a conversation{known}"
+        hint = "; content.captions names captions that are called otherwise" if names else ""
+        return f"it has neither a caption nor a conversation{known}{hint}"
     if not asked:
         return f"it has no conversation, and captions are not asked for{known}"
     close = next((text for text in (nearest(name, names[:MOST_KEYS]) for name in asked) if text), "")

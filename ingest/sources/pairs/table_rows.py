@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ TABLES = (JSON, JSON_LINES, CSV, TSV)
 # Of one row, pictures apart.
 MOST_ROW_BYTES = 16 << 20
 MOST_HEADER_SHOWN = 400  # characters
-_DELIMITERS = {CSV: ",", TSV: "\t"}
+# What may divide the cells of a header, and so of all rows: the first of these that it holds.
+_DELIMITERS = {CSV: ",;\t", TSV: "\t"}
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,14 @@ def rows_of(path: Path, form: Form) -> Iterator[Row]:
             yield from _json_rows(_lines(blocks, 0), 1)
         else:
             lines = _Lines(_lines(blocks, 0))
-            yield from _csv_rows(lines, _header(lines, form), form, 1)
+            yield from _csv_rows(lines, _header(lines, form), 1)
 
 
 def rows_within(path: Path, form: Form, start: int, end: int, number: int) -> Iterator[Row]:
     """The rows in a range of bytes of a plain table, of which the first has the `number`."""
     with path.open("rb") as file:
-        header = _header(_Lines(_lines(blocks_of(file), 0)), form) if form.container in _DELIMITERS else []
+        is_csv = form.container in _DELIMITERS
+        header = _header(_Lines(_lines(blocks_of(file), 0)), form) if is_csv else _Header([], "")
         file.seek(start)
         blocks = _limited(blocks_of(file), end - start)
         if form.container == JSON:
@@ -63,7 +65,7 @@ def rows_within(path: Path, form: Form, start: int, end: int, number: int) -> It
         elif form.container == JSON_LINES:
             yield from _json_rows(_lines(blocks, start), number)
         else:
-            yield from _csv_rows(_Lines(_lines(blocks, start)), header, form, number)
+            yield from _csv_rows(_Lines(_lines(blocks, start)), header, number)
 
 
 def _object(data: bytes) -> dict[str, Any] | UnusableJson:
@@ -131,22 +133,33 @@ class _Lines:
         return data.decode("utf-8", "surrogateescape")
 
 
-def _header(lines: _Lines, form: Form) -> list[str]:
-    """Names of the columns. Refused where they are none."""
+@dataclass(frozen=True)
+class _Header:
+    """Names of the columns, and what divides the cells of a row."""
+
+    names: list[str]
+    delimiter: str
+
+
+def _header(lines: _Lines, form: Form) -> _Header:
+    """Refused where the first row names no columns."""
+    among = _DELIMITERS[form.container]
     try:
-        cells: list[str] = next(_reader(lines, form), [])
+        first = next(lines, "")
+        delimiter = next((letter for letter in among if letter in first), among[0])
+        cells: list[str] = next(csv.reader(chain([first], lines), delimiter=delimiter), [])
         names = [unicode_text(cell, cell).strip() for cell in cells]
     except (csv.Error, UnusableJson) as error:
         raise Refused("its first row is no header of names of columns in UTF-8") from error
     if not all(names) or len(set(names)) < len(names):
         listed = shown(", ".join(names), MOST_HEADER_SHOWN)
         raise Refused(f"its header names a column twice or not at all ({listed})")
-    return names
+    return _Header(names, delimiter)
 
 
-def _csv_rows(lines: _Lines, header: list[str], form: Form, number: int) -> Iterator[Row]:
+def _csv_rows(lines: _Lines, header: _Header, number: int) -> Iterator[Row]:
     """Empty rows are none, and are not counted."""
-    reader = _reader(lines, form)
+    reader = csv.reader(lines, delimiter=header.delimiter)
     numbers = count(number)
     while True:
         lines.begin()
@@ -157,14 +170,10 @@ def _csv_rows(lines: _Lines, header: list[str], form: Form, number: int) -> Iter
                 return
             if not cells:
                 continue
-            values = _cells(cells, header)
+            values = _cells(cells, header.names)
         except csv.Error as error:
             values = UnusableJson(f"its row is no CSV: {error}")
         yield Row(next(numbers), lines.start, lines.end, values)
-
-
-def _reader(lines: _Lines, form: Form) -> Any:
-    return csv.reader(lines, delimiter=_DELIMITERS[form.container])
 
 
 def _cells(cells: list[str], header: list[str]) -> dict[str, Any] | UnusableJson:

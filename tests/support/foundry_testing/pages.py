@@ -1,0 +1,84 @@
+"""Pages of documentation, run as a reader runs them: in an empty folder, in the order of the page."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import pytest
+
+from robot_foundry.cli import foundry_data, foundry_eval, foundry_train
+from robot_foundry.cli.output import run
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAMS: Mapping[str, click.Group] = {
+    module.PROGRAM: module.group for module in (foundry_data, foundry_eval, foundry_train)
+}
+
+
+def run_page(page: str, folder: Path, less: Mapping[str, str], patch: pytest.MonkeyPatch) -> None:
+    """Run every fenced command and program of a page; AssertionError says which failed.
+
+    Programs of the product run in this process, which spares importing what they need for each. `less` has
+    arguments that make whole corpora and runs small, by how the commands begin to which they are added.
+    """
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    patch.chdir(folder)
+    patch.delenv("FOUNDRY_STORE", raising=False)
+    patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    blocks = re.findall(r"```(bash|python)\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    assert blocks
+    unused = set(less)
+    for language, text in blocks:
+        if language == "python":
+            _python(text, page)
+            continue
+        for command in text.splitlines():
+            begins = [begin for begin in less if command.startswith(begin)]
+            unused.difference_update(begins)
+            _command(" ".join([command, *(less[begin] for begin in begins)]))
+    assert not unused, f"{page} has no command that begins with {unused}"
+
+
+def _command(command: str) -> None:
+    program, *arguments = shlex.split(command, comments=True)
+    if program in PROGRAMS:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(PROGRAMS[program], program, arguments)
+        assert code == 0, f"{command}\n{out.getvalue()}\n{err.getvalue()}"
+        return
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def _python(text: str, page: str) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(text, page, "exec"), {"__name__": "__main__"})
+
+
+def missing_links(page: str) -> list[str]:
+    """Files and headings that a page links to and that are not there."""
+    here = ROOT / page
+    missing = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", here.read_text("utf-8")):
+        file, _, heading = target.partition("#")
+        linked = here.parent / file if file else here
+        if not linked.exists() or (heading and heading not in _headings(linked)):
+            missing.append(target)
+    return missing
+
+
+def _headings(page: Path) -> set[str]:
+    """As GitHub makes anchors of them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9_ -]", "", title.lower()).replace(" ", "-") for title in titles}
