@@ -35,6 +35,13 @@ name_option = click.option("--as", "name", metavar="NAME", help="The name it get
 @click.argument("ref")
 @click.option("--vocab", type=int, default=8192, show_default=True, help="Tokens, the special ones included.")
 @name_option
+@click.option(
+    "--digits",
+    type=click.IntRange(1, 9),
+    default=1,
+    show_default=True,
+    help="Digits of a number that may be one token.",
+)
 @click.option("--where", metavar="SQL", help="Only documents for which this holds.")
 @click.option(
     "--val-fraction",
@@ -51,6 +58,7 @@ def train(
     ref: str,
     vocab: int,
     name: str | None,
+    digits: int,
     where: str | None,
     val_fraction: str,
     out: Path | None,
@@ -80,7 +88,7 @@ def train(
     opened = OpenVersions(Store(store)).open(ref)
     check_is_text(opened)
     selection = opened.select(SelectionSpec(where=where, val_fraction=val_fraction))
-    tokenizer = train_tokenizer(opened, selection, vocab, quiet=False)
+    tokenizer = train_tokenizer(opened, selection, vocab, digits=digits, quiet=False)
     keep(opened.store, tokenizer, name)
     if out is not None:
         out.write_bytes(canonical_json(tokenizer.to_json()))

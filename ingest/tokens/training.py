@@ -16,11 +16,11 @@ from robot_foundry.shards.tokens.fast_tokenizer import FastTokenizer
 
 
 def train_tokenizer(
-    opened: OpenVersion, selection: Selection, size: int, *, quiet: bool = True
+    opened: OpenVersion, selection: Selection, size: int, *, digits: int = 1, quiet: bool = True
 ) -> FastTokenizer:
     """Byte-level BPE of `size` ids, or fewer, from the selected documents of a version of text."""
     with Progress(selection.num_groups, "documents", "train tokenizer", quiet=quiet) as progress:
-        return train(_counted(selected_texts(opened, selection), progress), size)
+        return train(_counted(selected_texts(opened, selection), progress), size, digits)
 
 
 def selected_texts(opened: OpenVersion, selection: Selection) -> Iterator[str]:

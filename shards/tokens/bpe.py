@@ -1,7 +1,7 @@
 """Byte-level byte pair encoding, trained on texts.
 
-Digits are tokens of their own and words are cut as GPT-2 cuts them, before pairs are merged. Ids 0 … 255 are
-bytes, then come the merged ones by frequency, then `SPECIALS`.
+Before pairs are merged, digits are cut apart, or into few together, and words as GPT-2 cuts them. Ids
+0 … 255 are bytes, then come the merged ones by frequency, then `SPECIALS`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,25 @@ LEAST = BYTES + len(SPECIALS)
 MOST = 1 << 20
 
 
-def train(texts: Iterable[str], size: int) -> FastTokenizer:
+def train(texts: Iterable[str], size: int, digits: int = 1) -> FastTokenizer:
     """A tokenizer of `size` ids, or fewer where the texts have no more pairs. UsageError for a bad size.
 
-    It depends on how often each word is there alone: on no order, and on no number of threads.
+    `digits` of a number are at most in one token, counted from its left. The result depends on how often each
+    word is there alone: on no order, and on no number of threads.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     check_size(size)
+    if digits < 1:
+        raise UsageError(f"a token has at least one digit of a number, not {digits}")
     engine = Tokenizer(models.BPE())
     words = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    engine.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
+    numbers = (
+        pre_tokenizers.Digits(individual_digits=True)
+        if digits == 1
+        else pre_tokenizers.Split(Regex(rf"\p{{N}}{{1,{digits}}}"), "isolated")
+    )
+    engine.pre_tokenizer = pre_tokenizers.Sequence([numbers, words])
     engine.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size - len(SPECIALS), initial_alphabet=byte_characters(), show_progress=False

@@ -36,8 +36,8 @@ NEVER_TRAINED = (
     ("cyan", "ball"),
 )
 CAMERA = "primary"
-QUESTIONS = 2  # about a picture to learn from, before its list
-SHARES = {"position": 0.4, "colour": 0.25, "relation": 0.3, "count": 0.05}  # of what they ask for
+SHARES = {"position": 0.4, "colour": 0.27, "relation": 0.3, "count": 0.03}  # of what is asked of an item
+CELLS = 5  # a side of the grid of a dense caption
 
 
 def bins(solid: Solid) -> tuple[int, int]:
@@ -68,6 +68,7 @@ class TabletopScenes:
         questions = _all_questions(solids) if held_out else _conversation(rng, solids)
         facts = {
             "items": len(solids),
+            "grid_caption": _grid(solids),
             "world": "tabletop",
             "variant": self._variant.name,
         }
@@ -107,14 +108,21 @@ def _caption(solids: tuple[Solid, ...]) -> str:
     return f"{', '.join(names)} and {last} on a table" if names else f"{last} on a table"
 
 
-def _conversation(rng: np.random.Generator, solids: tuple[Solid, ...]) -> list[Question]:
-    """What a picture to learn from is asked: a question about each of two items, then the list of all.
+def _grid(solids: tuple[Solid, ...]) -> str:
+    """CELLS x CELLS words, row by row from far to near: the colour of what stands in a cell, or none."""
+    cells = ["none"] * CELLS**2
+    for solid in solids:
+        column, row = (place * CELLS // BINS for place in bins(solid))
+        cells[row * CELLS + column] = solid.colour
+    return " ".join(cells)
 
-    The list comes last, because it answers what is asked behind it: then nobody needs the picture.
+
+def _conversation(rng: np.random.Generator, solids: tuple[Solid, ...]) -> list[Question]:
+    """What a picture to learn from is asked: one question about each item, in any order.
+
+    So hardly an answer is given away by one before, and all must be looked up in the picture.
     """
-    order = rng.permutation(len(solids))
-    asked = [_about(rng, solids[int(i)], solids) for i in order[:QUESTIONS]]
-    return [*asked, _list(rng, solids)]
+    return [_about(rng, solids[int(i)], solids) for i in rng.permutation(len(solids))]
 
 
 def _about(rng: np.random.Generator, solid: Solid, solids: tuple[Solid, ...]) -> Question:
@@ -132,21 +140,6 @@ def _all_questions(solids: tuple[Solid, ...]) -> list[Question]:
     """Of each kind what can be asked about the first solid, and its relation to the second."""
     first, second, *_ = solids
     return [_position(first), _colour(first), *_relations(first, second), _count(solids)]
-
-
-def _list(rng: np.random.Generator, solids: tuple[Solid, ...]) -> Question:
-    """Colour and place of everything: the densest that can be said of a picture.
-
-    From left to right it can be told without knowing one colour from another but by name. In any order, the
-    colour that is said decides which place is to follow.
-    """
-    places = [(*bins(solid), solid.colour) for solid in solids]
-    text = "List the items."
-    if rng.uniform() < 0.5:
-        places, text = sorted(places), "List the items from left to right."
-    else:
-        places = [places[int(i)] for i in rng.permutation(len(places))]
-    return Question("list", text, ", ".join(f"{colour} {column} {row}" for column, row, colour in places))
 
 
 def _count(solids: tuple[Solid, ...]) -> Question:
