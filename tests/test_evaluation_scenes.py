@@ -59,7 +59,8 @@ def test_tars_are_those_of_img2dataset(collected: Path) -> None:
     assert Image.open(io.BytesIO(found["000000249.jpg"])).size == (64, 64)
     for pair in pairs(collected / "train"):
         sides = [turn["from"] for turn in pair["conversations"]]
-        assert sides == ["human", "gpt"] * len(pair["kinds"]) and len(sides) == 2 * pair["items"]
+        assert sides == ["human", "gpt"] * len(pair["kinds"])
+        assert pair["kinds"] == ["list"] or ("list" not in pair["kinds"] and len(sides) == 2 * pair["items"])
         assert pair["split"] == TRAIN and pair["items"] == len(items_of(pair["caption"]))
 
 
@@ -98,6 +99,18 @@ def answers(folder: Path) -> dict[int, dict[str, str]]:
     return found
 
 
+def listed(scene: dict[str, str]) -> dict[str, tuple[int, int]]:
+    """Where each colour is by the list of a scene, if it was asked for one."""
+    entries = [
+        entry.split()
+        for question, answer in scene.items()
+        if question in ("Where is each colour?", "What colour is at each place?")
+        for entry in answer.split(", ")
+    ]
+    by_colour = [[*entry[-1:], *entry[:-1]] if entry[0].isdigit() else entry for entry in entries]
+    return {colour: (int(column), int(row)) for colour, column, row in by_colour}
+
+
 @pytest.mark.parametrize("split", [TRAIN, HELD_OUT])
 def test_answers_agree_with_each_other(collected: Path, split: str) -> None:
     """What is said of one thing in several ways must be the same: place, colour, grid and relations."""
@@ -107,13 +120,14 @@ def test_answers_agree_with_each_other(collected: Path, split: str) -> None:
         places = {
             question.removeprefix("Where is the ").rstrip("?"): tuple(map(int, answer.split()))
             for question, answer in scene.items()
-            if question.startswith("Where is")
+            if question.startswith("Where is the")
         }
         at = {
             answer: tuple(map(int, question.rstrip("?").split()[-2:]))
             for question, answer in scene.items()
-            if question.startswith("What colour")
-        }
+            if question.startswith("What colour is the")
+        } | listed(scene)
+        compared["list"] += bool(listed(scene))
         assert len(grids[number]) == 25 and all(0 <= part < 14 for place in places.values() for part in place)
         said = {name.split()[0]: place for name, place in places.items()}
         assert all(said.get(colour, place) == place for colour, place in at.items())
@@ -132,6 +146,20 @@ def test_answers_agree_with_each_other(collected: Path, split: str) -> None:
                         assert answer == (("behind", "front"), ("left", "right"))[axis][not less]
                         compared["relation"] += 1
     assert compared["grid"] > 20 and compared["relation"] > 50
+    assert compared["list"] > 80 or split == HELD_OUT
+
+
+def test_lists_name_all_items_in_any_order(collected: Path) -> None:
+    """With the place right behind the colour or the other way, so that no order is to be learnt."""
+    orders = Counter()
+    for pair in pairs(collected / "train"):
+        if pair["kinds"] == ["list"]:
+            question, answer = (turn["value"] for turn in pair["conversations"])
+            places = listed({question: answer})
+            named = {colour for colour, _ in items_of(pair["caption"])}
+            assert named == places.keys() and len(answer.split(", ")) == pair["items"]
+            orders[question, list(places.values()) == sorted(places.values())] += pair["items"] > 2
+    assert all(orders[question, False] > orders[question, True] for question, _ in orders) and len(orders) > 2
 
 
 def test_a_bin_is_where_the_picture_shows_the_item() -> None:

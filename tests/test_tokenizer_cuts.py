@@ -47,6 +47,8 @@ def families() -> dict[str, FastTokenizer]:
         definition = {**ours["definition"], "normalizer": {"type": "NFC"}}
         definition["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, joined]}
         made[str(number)] = FastTokenizer(definition, end=ours["end"], start=ours["start"], pad=ours["pad"])
+    digits = dict(train(CORPUS, 320, digits=2).to_json())
+    made["digits"] = FastTokenizer(digits["definition"], end=digits["end"], start=digits["start"], pad=0)
     return {**made, "trained": FastTokenizer(ours["definition"], end=ours["end"], start=ours["start"], pad=0)}
 
 

@@ -360,14 +360,14 @@ def test_ids_are_of_what_is_encoded(gpt2_like: Path) -> None:
 
 
 def test_digits_of_a_number_can_be_one_token() -> None:
-    """From the left, as many as are asked for; by themselves without being asked."""
-    texts = ["at 12 and 7, at 0 and 13, in 2024"] * 9
+    """From the left, as many as are asked for, with the space before; by themselves without being asked."""
+    texts = ["12 and 7, at 0 and 13, in 2024, 20 24"] * 9
     together, apart = train(texts, 400, digits=2), train(texts, 400)
 
     def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
         return [tokenizer.decode([token]) for token in tokenizer.encode([text])[0].tolist()]
 
-    assert pieces(together, "12 7") == ["12", " ", "7"] and pieces(together, "2024") == ["20", "24"]
+    assert pieces(together, "12 7") == ["12", " 7"] and pieces(together, " 2024") == [" 20", "24"]
     assert pieces(apart, "12 7") == ["1", "2", " ", "7"]
     assert together.restores(texts, together.encode(texts)).all()
     with pytest.raises(UsageError, match="at least one digit"):

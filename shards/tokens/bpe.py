@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.tokens.byte_tokenizer import BYTES, byte_characters, special_token
+from robot_foundry.shards.tokens.cuts import numbers
 from robot_foundry.shards.tokens.fast_tokenizer import FastTokenizer
 from robot_foundry.shards.tokens.tokenizer import END, PAD, SPECIALS
 
@@ -21,8 +22,9 @@ MOST = 1 << 20
 def train(texts: Iterable[str], size: int, digits: int = 1) -> FastTokenizer:
     """A tokenizer of `size` ids, or fewer where the texts have no more pairs. UsageError for a bad size.
 
-    `digits` of a number are at most in one token, counted from its left. The result depends on how often each
-    word is there alone: on no order, and on no number of threads.
+    `digits` of a number are at most in one token, counted from its left; where it is more than one, with the
+    space before it, as words have theirs. The result depends on how often each word is there alone: on no
+    order, and on no number of threads.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -31,12 +33,12 @@ def train(texts: Iterable[str], size: int, digits: int = 1) -> FastTokenizer:
         raise UsageError(f"a token has at least one digit of a number, not {digits}")
     engine = Tokenizer(models.BPE())
     words = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    numbers = (
+    apart = (
         pre_tokenizers.Digits(individual_digits=True)
         if digits == 1
-        else pre_tokenizers.Split(Regex(rf"\p{{N}}{{1,{digits}}}"), "isolated")
+        else pre_tokenizers.Split(Regex(numbers(digits)), "isolated")
     )
-    engine.pre_tokenizer = pre_tokenizers.Sequence([numbers, words])
+    engine.pre_tokenizer = pre_tokenizers.Sequence([apart, words])
     engine.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size - len(SPECIALS), initial_alphabet=byte_characters(), show_progress=False

@@ -18,9 +18,15 @@ GPT2 = rf"{_CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)
 LLAMA3 = rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}{_REST}"
 QWEN2 = rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{_REST}"
 WORDS = (GPT2, LLAMA3, QWEN2)
+_NUMBERS = re.compile(r" \?\\p\{N\}\{1,\d+\}")  # what `numbers` gives
 # No space to Python, nor to the expressions above.
 _SOLID = r"[^\s\x00-\x20\x7f-\xa0]"
 _PLACE = re.compile(rf"(?<={_SOLID})(?= {_SOLID})|(?<={_SOLID}\n)(?={_SOLID})")
+
+
+def numbers(digits: int) -> str:
+    """The rule that cuts numbers into parts of so many digits, a space before them in the first."""
+    return rf" ?\p{{N}}{{1,{digits}}}"
 
 
 def pieces(text: str, most: int) -> Iterator[str]:
@@ -65,17 +71,22 @@ def _steps(pre_tokenizer: Any) -> list[Mapping[str, Any]]:
 def _is_local(step: Mapping[str, Any]) -> bool:
     if step.get("type") == "ByteLevel":
         return not step.get("add_prefix_space", True)
-    return step.get("type") == "Digits" or _cuts_words(step)
+    return step.get("type") == "Digits" or _cuts_words(step) or bool(_NUMBERS.fullmatch(_split(step)))
 
 
 def _cuts_words(step: Mapping[str, Any]) -> bool:
     if step.get("type") == "ByteLevel":
         return bool(step.get("use_regex", True))
+    return _split(step) in WORDS
+
+
+def _split(step: Mapping[str, Any]) -> str:
+    """The expression whose matches a step makes parts of their own; empty for any other step."""
     pattern = step.get("pattern")
-    return (
+    isolates = (
         step.get("type") == "Split"
         and isinstance(pattern, Mapping)
-        and pattern.get("Regex") in WORDS
         and step.get("behavior") == "Isolated"
         and not step.get("invert", False)
     )
+    return str(pattern.get("Regex", "")) if isolates else ""

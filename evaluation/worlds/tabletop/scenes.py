@@ -36,6 +36,8 @@ NEVER_TRAINED = (
     ("cyan", "ball"),
 )
 CAMERA = "primary"
+LISTS = 0.5  # of the pictures to learn from are asked for a list of all items
+LISTS_BY_COLOUR = 0.7  # of these lists
 SHARES = {"position": 0.4, "colour": 0.27, "relation": 0.3, "count": 0.03}  # of what is asked of an item
 CELLS = 5  # a side of the grid of a dense caption
 
@@ -48,6 +50,11 @@ def bins(solid: Solid) -> tuple[int, int]:
 
 def name(solid: Solid) -> str:
     return f"{solid.colour} {solid.shape}"
+
+
+def _place(solid: Solid) -> str:
+    column, row = bins(solid)
+    return f"{column} {row}"
 
 
 class TabletopScenes:
@@ -112,17 +119,34 @@ def _grid(solids: tuple[Solid, ...]) -> str:
     """CELLS x CELLS words, row by row from far to near: the colour of what stands in a cell, or none."""
     cells = ["none"] * CELLS**2
     for solid in solids:
-        column, row = (place * CELLS // BINS for place in bins(solid))
+        column, row = (at * CELLS // BINS for at in bins(solid))
         cells[row * CELLS + column] = solid.colour
     return " ".join(cells)
 
 
 def _conversation(rng: np.random.Generator, solids: tuple[Solid, ...]) -> list[Question]:
-    """What a picture to learn from is asked: one question about each item, in any order.
+    """What a picture to learn from is asked: for a list of all items, or about each of them, in any order.
 
-    So hardly an answer is given away by one before, and all must be looked up in the picture.
+    So hardly an answer is given away by one before, and all must be looked up in the picture. In a list a
+    place stands right behind its colour, or the colour behind its place. A model learns that far earlier than
+    to find what a question names some words before, and then the questions soon (docs/vlm.md has figures).
     """
-    return [_about(rng, solids[int(i)], solids) for i in rng.permutation(len(solids))]
+    in_order = [solids[int(i)] for i in rng.permutation(len(solids))]
+    if rng.random() < LISTS:
+        return [_list(in_order, by_colour=rng.random() < LISTS_BY_COLOUR)]
+    return [_about(rng, solid, solids) for solid in in_order]
+
+
+def _list(solids: list[Solid], *, by_colour: bool) -> Question:
+    """Of all items the colours with their places, or the places with their colours."""
+    named = [(solid.colour, _place(solid)) for solid in solids]
+    if by_colour:
+        return Question(
+            "list", "Where is each colour?", ", ".join(f"{colour} {place}" for colour, place in named)
+        )
+    return Question(
+        "list", "What colour is at each place?", ", ".join(f"{place} {colour}" for colour, place in named)
+    )
 
 
 def _about(rng: np.random.Generator, solid: Solid, solids: tuple[Solid, ...]) -> Question:
@@ -147,13 +171,11 @@ def _count(solids: tuple[Solid, ...]) -> Question:
 
 
 def _position(solid: Solid) -> Question:
-    column, row = bins(solid)
-    return Question("position", f"Where is the {name(solid)}?", f"{column} {row}")
+    return Question("position", f"Where is the {name(solid)}?", _place(solid))
 
 
 def _colour(solid: Solid) -> Question:
-    column, row = bins(solid)
-    return Question("colour", f"What colour is the item at {column} {row}?", solid.colour)
+    return Question("colour", f"What colour is the item at {_place(solid)}?", solid.colour)
 
 
 def _relations(a: Solid, b: Solid) -> Iterator[Question]:
