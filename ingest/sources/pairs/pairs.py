@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from robot_foundry.ingest.sources.base import Layout, SourceFile, Unit
+from robot_foundry.ingest.sources.formats.streams import blocks_of, decompressed
 from robot_foundry.ingest.sources.pairs import coco, loose, tables
 from robot_foundry.ingest.sources.pairs.asked import COCO, PARQUET, PICTURES, TAR, Asked
 from robot_foundry.ingest.sources.pairs.files_named import FoundPart
@@ -17,7 +18,6 @@ from robot_foundry.ingest.sources.pairs.layouts import PAIRS
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.ingest.sources.pairs.table_rows import TABLES
 from robot_foundry.ingest.sources.pairs.tars import pairs_of_tar
-from robot_foundry.ingest.sources.streams import blocks_of, decompressed
 from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.runtime.canonical import digest_of
 

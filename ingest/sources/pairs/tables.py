@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from robot_foundry.ingest.sources.base import SourceFile
-from robot_foundry.ingest.sources.json_values import UnusableJson
+from robot_foundry.ingest.sources.formats.json_values import UnusableJson
 from robot_foundry.ingest.sources.pairs.asked import Asked
 from robot_foundry.ingest.sources.pairs.files_named import (
     MOST_TRIED,
