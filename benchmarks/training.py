@@ -31,7 +31,7 @@ import torch
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.trainer.meters import read_metrics
-from robot_foundry.trainer.models.initial import allocated, initialise
+from robot_foundry.trainer.models.layers.initial import allocated, initialise
 from robot_foundry.trainer.models.llm import LLM, TextInputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA, Geometry, Inputs, Targets

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.ingest.scan import SourceFiles
+from robot_foundry.ingest.files.scan import SourceFiles
 from robot_foundry.runtime.files import is_remote
 from robot_foundry.runtime.parallel import Workers
 

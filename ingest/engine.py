@@ -23,14 +23,15 @@ from robot_foundry.catalog.refs import check_same_kind
 from robot_foundry.catalog.store import Store, as_store, check_name
 from robot_foundry.catalog.tars import is_whole, lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.assemble import Request, assemble, check_errors, nothing_written, num_refused
 from robot_foundry.ingest.cluster import source_seen_by_all
-from robot_foundry.ingest.fingerprints import Fingerprints
-from robot_foundry.ingest.kind import IngestKind, Shard, kind_of
-from robot_foundry.ingest.plan import INGEST_VERSION, PlannedShard, grouped, named, plan
-from robot_foundry.ingest.report import Report, report_of
-from robot_foundry.ingest.same_files import content_by_path, copies_warning, links_warning, lost_links_warning
-from robot_foundry.ingest.scan import (
+from robot_foundry.ingest.files.fingerprints import Fingerprints
+from robot_foundry.ingest.files.same_files import (
+    content_by_path,
+    copies_warning,
+    links_warning,
+    lost_links_warning,
+)
+from robot_foundry.ingest.files.scan import (
     Listing,
     SourceFiles,
     choose,
@@ -42,12 +43,16 @@ from robot_foundry.ingest.scan import (
     unnamed_warning,
     with_texts,
 )
-from robot_foundry.ingest.shard_writer import ShardTask, write_batch, write_shards
+from robot_foundry.ingest.kind import IngestKind, Shard, kind_of
+from robot_foundry.ingest.plan import INGEST_VERSION, PlannedShard, grouped, named, plan
+from robot_foundry.ingest.report import Report, report_of
+from robot_foundry.ingest.shards.shard_writer import ShardTask, write_batch, write_shards
+from robot_foundry.ingest.shards.survey import Interned
 from robot_foundry.ingest.sources import SourceFile, layout
 from robot_foundry.ingest.sources.base import UNKNOWN
 from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.ingest.spec.spec_files import load_spec
-from robot_foundry.ingest.survey import Interned
+from robot_foundry.ingest.tables.assemble import Request, assemble, check_errors, nothing_written, num_refused
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.parallel import Workers

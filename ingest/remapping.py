@@ -13,14 +13,14 @@ from robot_foundry.catalog.refs import resolve as resolve_reference
 from robot_foundry.catalog.store import Store, as_store
 from robot_foundry.catalog.tars import lacking_tables, lacking_tars
 from robot_foundry.catalog.version import Version
-from robot_foundry.ingest.assemble import Request, assemble, check_errors
 from robot_foundry.ingest.engine import DEFAULTS, Options
 from robot_foundry.ingest.kind import DerivedKind, Remapping, Shard, kind_named, kind_of
 from robot_foundry.ingest.plan import INGEST_VERSION
 from robot_foundry.ingest.report import Report, report_of
+from robot_foundry.ingest.shards.survey import Interned, cached_survey, survey
 from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.ingest.spec.spec_files import load_spec, read_spec, with_overrides
-from robot_foundry.ingest.survey import Interned, cached_survey, survey
+from robot_foundry.ingest.tables.assemble import Request, assemble, check_errors
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.parallel import Workers

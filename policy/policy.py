@@ -23,7 +23,7 @@ from robot_foundry.policy.robot import RobotSide, alike
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer.checkpoints import checkpoint, tensors
-from robot_foundry.trainer.models.initial import allocated
+from robot_foundry.trainer.models.layers.initial import allocated
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.recipes.yaml_text import read_yaml

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robot_foundry.trainer.models.backbone import BackboneConfig
-from robot_foundry.trainer.models.contrastive import SigmoidLoss
 from robot_foundry.trainer.models.decoder import DecoderConfig
-from robot_foundry.trainer.models.initial import allocated, initialise
-from robot_foundry.trainer.models.sizes import vision_language_problems
+from robot_foundry.trainer.models.layers.contrastive import SigmoidLoss
+from robot_foundry.trainer.models.layers.initial import allocated, initialise
+from robot_foundry.trainer.models.sizes.sizes import vision_language_problems
 from robot_foundry.trainer.models.vision_language import PictureRows, VisionLanguage, VisionLanguageConfig
 from robot_foundry.trainer.models.vit import ViTConfig
 

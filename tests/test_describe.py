@@ -15,13 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from robot_foundry.cli import foundry_train
 from robot_foundry.cli.output import run
 from robot_foundry.trainer.memory import Activations, StateBytes, gpu_memory, state_bytes
-from robot_foundry.trainer.models import attention
-from robot_foundry.trainer.models.attention import CausalBias
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
-from robot_foundry.trainer.models.cost import NUMBER_BYTES, token_cost
 from robot_foundry.trainer.models.decoder import DecoderConfig
+from robot_foundry.trainer.models.layers import attention
+from robot_foundry.trainer.models.layers.attention import CausalBias
 from robot_foundry.trainer.models.llm import LLM, LLMConfig, TextInputs
-from robot_foundry.trainer.models.picture_cost import picture_cost
+from robot_foundry.trainer.models.sizes.cost import NUMBER_BYTES, token_cost
+from robot_foundry.trainer.models.sizes.picture_cost import picture_cost
 from robot_foundry.trainer.models.vit import ViT, ViTConfig
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import OptimConfig, Optimizers

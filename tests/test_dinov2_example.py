@@ -13,7 +13,7 @@ from foundry_testing.vision_folders import pictures, their_features
 from onnx.reference import ReferenceEvaluator
 from transformers import Dinov2Model
 
-from robot_foundry.trainer.models.initial import allocated
+from robot_foundry.trainer.models.layers.initial import allocated
 from robot_foundry.trainer.models.vit import ViT
 from robot_foundry.trainer.pretrained.vision import read_vision
 

@@ -20,9 +20,9 @@ from robot_foundry.runtime.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from robot_foundry.shards.tokens import bpe, tokenizers
 from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 from robot_foundry.trainer.checkpoints import tensors
-from robot_foundry.trainer.models.attention import RopeScaling
 from robot_foundry.trainer.models.decoder import DecoderConfig
-from robot_foundry.trainer.models.initial import initialise
+from robot_foundry.trainer.models.layers.attention import RopeScaling
+from robot_foundry.trainer.models.layers.initial import initialise
 from robot_foundry.trainer.models.llm import LLM, LLMConfig
 from robot_foundry.trainer.pretrained.reading import read_pretrained
 from robot_foundry.trainer.ranks.ranks import Ranks

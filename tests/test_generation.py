@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.trainer.models.attention import KeyValues
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.generation import PIECE, choose, generate, next_logits
-from robot_foundry.trainer.models.initial import initialise
+from robot_foundry.trainer.models.layers.attention import KeyValues
+from robot_foundry.trainer.models.layers.initial import initialise
 from robot_foundry.trainer.models.llm import LLM, LLMConfig, TextInputs
 
 CONFIG = LLMConfig(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources import Refused
-from robot_foundry.ingest.sources.clock import clock_of, rate_in
+from robot_foundry.ingest.sources.robot.clock import clock_of, rate_in
 
 EPOCH_S = 1.732e9
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}

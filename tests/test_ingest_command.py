@@ -140,7 +140,7 @@ class Terminal(io.StringIO):
 
 def test_the_form_that_the_source_has_is_taken(source, tmp_path):
     """robosuite files have no obs, and the name of a file is all that a layout goes by."""
-    from robot_foundry.ingest.scan import choose
+    from robot_foundry.ingest.files.scan import choose
 
     spec = load_spec(spec_at(tmp_path, forms=["tabletop"]), ["content.fps=7"])
     chosen, found = choose(source, spec)

@@ -16,7 +16,7 @@ import pytest
 from robot_foundry.ingest.robot.spec.content_reader import robot_layouts
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.sources import LAYOUTS, layout
-from robot_foundry.ingest.sources.robot_layout import OptionsSection, RobotLayout
+from robot_foundry.ingest.sources.robot.robot_layout import OptionsSection, RobotLayout
 from robot_foundry.ingest.spec.section import REQUIRED, Section, text
 from robot_foundry.runtime.errors import UsageError
 

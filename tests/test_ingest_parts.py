@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make_robomimic import make
 
-from robot_foundry.ingest import fingerprints
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.fingerprints import Fingerprints
+from robot_foundry.ingest.files import fingerprints
+from robot_foundry.ingest.files.fingerprints import Fingerprints
+from robot_foundry.ingest.shards.spool import Spool
 from robot_foundry.ingest.sources import SourceFile
-from robot_foundry.ingest.spool import Spool
 from robot_foundry.runtime import files
 from robot_foundry.runtime.cluster import check_worker, package_versions
 from robot_foundry.runtime.errors import FoundryError

@@ -22,7 +22,7 @@ from tensorflow_datasets.core import features as tfds
 
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.sources import Refused
-from robot_foundry.ingest.sources.pixels import Pixels
+from robot_foundry.ingest.sources.robot.pixels import Pixels
 from robot_foundry.runtime.errors import UsageError
 
 FRAMES, HEIGHT, WIDTH = 3, 20, 28

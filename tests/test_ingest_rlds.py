@@ -30,7 +30,7 @@ from tensorflow_datasets.core import features as tfds
 import robot_foundry
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources import Refused
-from robot_foundry.ingest.sources.source_episode import Encoded
+from robot_foundry.ingest.sources.robot.source_episode import Encoded
 from robot_foundry.runtime.errors import UsageError
 
 

@@ -24,13 +24,13 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from robot_foundry.trainer.models.attention import CausalBias, RopeScaling, attend, attention_bias
-from robot_foundry.trainer.models.cross_entropy import CPU_CHUNK, NOTHING, cross_entropy_sum
 from robot_foundry.trainer.models.decoder import DecoderConfig
-from robot_foundry.trainer.models.initial import initialise
+from robot_foundry.trainer.models.layers.attention import CausalBias, RopeScaling, attend, attention_bias
+from robot_foundry.trainer.models.layers.cross_entropy import CPU_CHUNK, NOTHING, cross_entropy_sum
+from robot_foundry.trainer.models.layers.initial import initialise
 from robot_foundry.trainer.models.llm import LLM, LLMConfig, TextInputs
-from robot_foundry.trainer.models.presets import DECODERS, LLMS
-from robot_foundry.trainer.models.sizes import llm_problems
+from robot_foundry.trainer.models.sizes.presets import DECODERS, LLMS
+from robot_foundry.trainer.models.sizes.sizes import llm_problems
 
 SMALL = DecoderConfig(width=32, depth=2, heads=4, kv_heads=2, mlp_hidden=48, vocabulary=97)
 

@@ -24,8 +24,8 @@ from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.pairs.spec import PairsContent
 from robot_foundry.ingest.report import Report
 from robot_foundry.ingest.sources.base import SourceFile
-from robot_foundry.ingest.sources.pairs.parquet import pairs_of_groups
 from robot_foundry.ingest.sources.pairs.raw import RawPair
+from robot_foundry.ingest.sources.pairs.readers.parquet import pairs_of_groups
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.errors import CorruptImage

@@ -23,7 +23,7 @@ from pyarrow import parquet
 
 from robot_foundry.ingest.pairs.spec import PairsContent
 from robot_foundry.ingest.sources.base import Refused, Unit
-from robot_foundry.ingest.sources.json_array import elements, elements_within
+from robot_foundry.ingest.sources.formats.json_array import elements, elements_within
 from robot_foundry.ingest.sources.pairs.pairs import pairs_of
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.ingest.sources.pairs.record import MOST_PICTURES

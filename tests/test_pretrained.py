@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
-from robot_foundry.trainer.models.attention import RopeScaling
-from robot_foundry.trainer.models.initial import allocated
+from robot_foundry.trainer.models.layers.attention import RopeScaling
+from robot_foundry.trainer.models.layers.initial import allocated
 from robot_foundry.trainer.models.llm import LLM
 from robot_foundry.trainer.pretrained.reading import read_pretrained
 

@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning, UsageError
-from robot_foundry.trainer.models.initial import allocated
+from robot_foundry.trainer.models.layers.initial import allocated
 from robot_foundry.trainer.models.vit import ViT, resized_positions
 from robot_foundry.trainer.pretrained.values import Values
 from robot_foundry.trainer.pretrained.vision import PretrainedVision, read_vision

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.ingest.duplicates import hashes_of, repeated, without_duplicates
-from robot_foundry.ingest.fingerprints import Fingerprints
+from robot_foundry.ingest.files.fingerprints import Fingerprints
 from robot_foundry.ingest.sources import SourceFile, Unit
 from robot_foundry.ingest.sources.text.text import Text, documents
 from robot_foundry.ingest.text.duplicates import TextHashing

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.ingest.sources import Refused
-from robot_foundry.ingest.sources.byte_ranges import ranges
-from robot_foundry.ingest.sources.streams import GZIP, ZSTD, decompressed, lines
+from robot_foundry.ingest.sources.formats.byte_ranges import ranges
+from robot_foundry.ingest.sources.formats.streams import GZIP, ZSTD, decompressed, lines
 from robot_foundry.ingest.sources.text.text import Text
 from robot_foundry.ingest.sources.unusable import Broken, Unusable
 from robot_foundry.shards.text.blocks import Document

@@ -11,8 +11,8 @@ import torch
 from scipy import stats
 
 from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
-from robot_foundry.trainer.models.initial import allocated, initialise
-from robot_foundry.trainer.models.presets import VLAS
+from robot_foundry.trainer.models.layers.initial import allocated, initialise
+from robot_foundry.trainer.models.sizes.presets import VLAS
 from robot_foundry.trainer.models.vla import VLA, Geometry
 from robot_foundry.trainer.outcome import weights_digest
 from robot_foundry.trainer.ranks.launch import run_ranks
@@ -102,8 +102,8 @@ def test_depth_scales_residual_outputs_and_changes_nothing_else() -> None:
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from robot_foundry.trainer.models.initial import initialise
-from robot_foundry.trainer.models.presets import VLAS
+from robot_foundry.trainer.models.layers.initial import initialise
+from robot_foundry.trainer.models.sizes.presets import VLAS
 from robot_foundry.trainer.models.vla import VLA, Geometry
 from robot_foundry.trainer.outcome import weights_digest
 from robot_foundry.trainer.ranks.ranks import joined

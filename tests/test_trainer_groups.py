@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.memory import state_bytes
 from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
-from robot_foundry.trainer.models.initial import initialise
+from robot_foundry.trainer.models.layers.initial import initialise
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import (
     OptimConfig,

@@ -15,7 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robot_foundry.trainer.models.attention import (
+from robot_foundry.trainer.models.backbone import Backbone, causal_bias
+from robot_foundry.trainer.models.decoder import Decoder
+from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample, time_of
+from robot_foundry.trainer.models.layers.attention import (
     Block,
     Mlp,
     SelfAttention,
@@ -23,11 +26,8 @@ from robot_foundry.trainer.models.attention import (
     attention_bias,
     rope_tables,
 )
-from robot_foundry.trainer.models.backbone import Backbone, causal_bias
-from robot_foundry.trainer.models.decoder import Decoder
-from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample, time_of
-from robot_foundry.trainer.models.initial import allocated, initialise
-from robot_foundry.trainer.models.presets import BACKBONES, DECODERS, FLOWS, VITS, VLAS
+from robot_foundry.trainer.models.layers.initial import allocated, initialise
+from robot_foundry.trainer.models.sizes.presets import BACKBONES, DECODERS, FLOWS, VITS, VLAS
 from robot_foundry.trainer.models.tokenizer import OBS, PAD, ByteTokenizer
 from robot_foundry.trainer.models.vit import ViT, space_to_depth
 from robot_foundry.trainer.models.vla import VLA, Draws, Geometry, Inputs, Targets, VLAConfig

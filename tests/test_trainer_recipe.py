@@ -19,7 +19,7 @@ from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
-from robot_foundry.trainer.models.presets import DECODERS, FLOWS
+from robot_foundry.trainer.models.sizes.presets import DECODERS, FLOWS
 from robot_foundry.trainer.optim.schedule import multiplier
 from robot_foundry.trainer.recipes.form import PACKAGED, resolved
 from robot_foundry.trainer.recipes.yaml_text import read_yaml, write_yaml

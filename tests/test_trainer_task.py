@@ -17,7 +17,7 @@ from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.meters import read_metrics
-from robot_foundry.trainer.models.initial import initialise
+from robot_foundry.trainer.models.layers.initial import initialise
 from robot_foundry.trainer.optim.optimizers import OptimConfig
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.run import run_task

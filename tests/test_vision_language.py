@@ -15,10 +15,10 @@ from transformers import Dinov2Config, Dinov2Model, SiglipVisionConfig, SiglipVi
 
 from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.decoder import DecoderConfig
-from robot_foundry.trainer.models.initial import allocated, initialise
+from robot_foundry.trainer.models.layers.initial import allocated, initialise
 from robot_foundry.trainer.models.llm import LLM, LLMConfig, TextInputs
-from robot_foundry.trainer.models.presets import DECODERS, VISION_LANGUAGES, VITS
-from robot_foundry.trainer.models.sizes import vision_language_problems
+from robot_foundry.trainer.models.sizes.presets import DECODERS, VISION_LANGUAGES, VITS
+from robot_foundry.trainer.models.sizes.sizes import vision_language_problems
 from robot_foundry.trainer.models.vision_language import (
     PictureRows,
     PicturesAndText,

@@ -18,7 +18,7 @@ from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.models.answers import answer_ids
 from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.decoder import DecoderConfig
-from robot_foundry.trainer.models.initial import allocated, initialise
+from robot_foundry.trainer.models.layers.initial import allocated, initialise
 from robot_foundry.trainer.models.vision_language import PictureRows, VisionLanguage, VisionLanguageConfig
 from robot_foundry.trainer.models.vit import ViTConfig
 from robot_foundry.trainer.tasks.vlm.inputs import picture_rows

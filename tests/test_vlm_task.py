@@ -27,7 +27,7 @@ from robot_foundry.shards.pairs.pair import Turn
 from robot_foundry.shards.tokens import bpe
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.evaluate import HeldOutSums
-from robot_foundry.trainer.models.initial import allocated, initialise
+from robot_foundry.trainer.models.layers.initial import allocated, initialise
 from robot_foundry.trainer.models.vit import resized_positions
 from robot_foundry.trainer.pretrained.vision import read_vision
 from robot_foundry.trainer.ranks.ranks import Ranks

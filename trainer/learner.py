@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robot_foundry.trainer.checkpoints import tensors
 from robot_foundry.trainer.checkpoints.resume import Start
-from robot_foundry.trainer.models.initial import initialise
+from robot_foundry.trainer.models.layers.initial import initialise
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import Optimizers, freeze
 from robot_foundry.trainer.ranks.agreement import everywhere

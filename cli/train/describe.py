@@ -15,7 +15,7 @@ from robot_foundry.cli.train.common import split_arguments
 from robot_foundry.runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from robot_foundry.trainer.models.picture_cost import PictureCost
+    from robot_foundry.trainer.models.sizes.picture_cost import PictureCost
     from robot_foundry.trainer.tasks.cost import RunCost, Tokens
 
 TASKS = ("llm", "vlm", "vla")  # the folders of trainer.tasks that say what a run costs

@@ -8,11 +8,11 @@ from typing import Any
 
 from blake3 import blake3
 
-from robot_foundry.ingest.adoption import check_adoptable
 from robot_foundry.ingest.duplicates import HASH_BYTES
 from robot_foundry.ingest.pairs.members import usable
 from robot_foundry.ingest.pairs.spec import PairsContent
 from robot_foundry.ingest.refusals import Refusals
+from robot_foundry.ingest.shards.adoption import check_adoptable
 from robot_foundry.ingest.sources import Unit
 from robot_foundry.ingest.sources.pairs.pairs import Pairs
 from robot_foundry.ingest.sources.pairs.raw import RawPair

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.ingest.cached_tables import TablesTask
 from robot_foundry.ingest.duplicates import compared
 from robot_foundry.ingest.kind import IngestKind, MadeTables, Preview, UnitTars
 from robot_foundry.ingest.pairs.duplicates import PairHashing
@@ -20,6 +19,7 @@ from robot_foundry.ingest.pairs.spec import PairsSpec, pairs_spec_from_json
 from robot_foundry.ingest.pairs.survey import SurveyedPairs, survey
 from robot_foundry.ingest.pairs.version_tables import PairsTables, warnings_of
 from robot_foundry.ingest.sources import Unit
+from robot_foundry.ingest.tables.cached_tables import TablesTask
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.shards.reader import ShardReader
 

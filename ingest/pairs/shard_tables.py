@@ -14,8 +14,8 @@ from robot_foundry.catalog.metadata.types import TypeCounts, counted_types, merg
 from robot_foundry.catalog.pairs.derived import block_pairs, block_row
 from robot_foundry.catalog.pairs.measured import Measured
 from robot_foundry.catalog.pairs.tables import PAIRS, PAIRS_SCHEMA
-from robot_foundry.ingest.cached_tables import TablesTask, cached_table
 from robot_foundry.ingest.kind import MadeTables
+from robot_foundry.ingest.tables.cached_tables import TablesTask, cached_table
 from robot_foundry.shards.pairs.shard import block_keys, read_head
 from robot_foundry.shards.reader import ShardReader
 

@@ -15,10 +15,10 @@ from robot_foundry.catalog.pairs.measured import CAPTIONS, Measured
 from robot_foundry.catalog.pairs.schema import PairSchema
 from robot_foundry.catalog.pairs.tables import BLOCKS, BLOCKS_SCHEMA
 from robot_foundry.catalog.store import Store
-from robot_foundry.ingest.cached_tables import TablesTask
 from robot_foundry.ingest.kind import Shard
 from robot_foundry.ingest.pairs.shard_tables import ShardRows
 from robot_foundry.ingest.pairs.survey import SurveyedPairs
+from robot_foundry.ingest.tables.cached_tables import TablesTask
 from robot_foundry.runtime.errors import nearest
 
 _MOST_TOLD = 6  # endings in a sentence

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.robot.absence.notes import Notes
 from robot_foundry.ingest.robot.spec.spec import MappingSpec
-from robot_foundry.ingest.sources.shared import SKIPPED
+from robot_foundry.ingest.sources.robot.shared import SKIPPED
 
 Annotation = tuple[int, int, str, str, str]  # start, end, kind, text, source
 INSTRUCTION = "instruction"

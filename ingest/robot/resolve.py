@@ -20,7 +20,7 @@ from robot_foundry.ingest.robot.osc import Controller, controller
 from robot_foundry.ingest.robot.spec.quantities import JOINT, canonical_name, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.lengths import extra_row_hint
+from robot_foundry.ingest.sources.robot.lengths import extra_row_hint
 from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment, dims_for
 from robot_foundry.normalization.tool_frame import CANONICAL
 from robot_foundry.runtime.canonical import canonical_json

@@ -28,7 +28,7 @@ from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.robot.shard_tables import ShardTables, TablesTask
 from robot_foundry.ingest.robot.spec.spec import content_json, mapping_json
-from robot_foundry.ingest.spilled import Spilled
+from robot_foundry.ingest.tables.spilled import Spilled
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.overrides import set_options
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from robot_foundry.ingest.scan import SourceFiles, choose
+from robot_foundry.ingest.files.scan import SourceFiles, choose
 from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import is_remote

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.ingest.cached_tables import TablesTask
 from robot_foundry.ingest.duplicates import compared
 from robot_foundry.ingest.kind import IngestKind, MadeTables, Preview, UnitTars
 from robot_foundry.ingest.sources import Unit
+from robot_foundry.ingest.tables.cached_tables import TablesTask
 from robot_foundry.ingest.text.duplicates import TextHashing
 from robot_foundry.ingest.text.members import write_unit
 from robot_foundry.ingest.text.preview import preview

@@ -13,8 +13,8 @@ import pyarrow as pa
 from robot_foundry.catalog.metadata.types import TypeCounts, counted_types, merged_types
 from robot_foundry.catalog.text.documents import block_documents, block_row
 from robot_foundry.catalog.text.tables import DOCUMENTS, DOCUMENTS_SCHEMA
-from robot_foundry.ingest.cached_tables import TablesTask, cached_table
 from robot_foundry.ingest.kind import MadeTables
+from robot_foundry.ingest.tables.cached_tables import TablesTask, cached_table
 from robot_foundry.normalization.digest import Digest
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.text.blocks import block_keys, read_head

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from robot_foundry.ingest.headed_blocks import HeadedBlock
+from robot_foundry.ingest.shards.headed_blocks import HeadedBlock
 from robot_foundry.shards.reader import ShardReader
 from robot_foundry.shards.text.blocks import BlockHead, block_keys, read_head
 

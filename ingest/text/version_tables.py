@@ -14,8 +14,8 @@ from robot_foundry.catalog.text.described import MEASURED
 from robot_foundry.catalog.text.doubts import doubts
 from robot_foundry.catalog.text.schema import TextSchema
 from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA, counts
-from robot_foundry.ingest.cached_tables import TablesTask
 from robot_foundry.ingest.kind import Shard
+from robot_foundry.ingest.tables.cached_tables import TablesTask
 from robot_foundry.ingest.text.shard_tables import ShardRows
 from robot_foundry.normalization.digest import Digest
 

@@ -11,8 +11,8 @@ from functools import partial
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import is_whole, open_tar
 from robot_foundry.ingest.kind import Shard
-from robot_foundry.ingest.shard_writer import new_tar
-from robot_foundry.ingest.survey import cache_survey, cached_survey, survey
+from robot_foundry.ingest.shards.shard_writer import new_tar
+from robot_foundry.ingest.shards.survey import cache_survey, cached_survey, survey
 from robot_foundry.ingest.tokens.encode import AT_ONCE, encode_shards
 from robot_foundry.ingest.tokens.kind import KIND
 from robot_foundry.runtime.in_order import in_order

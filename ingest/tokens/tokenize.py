@@ -24,11 +24,11 @@ from robot_foundry.catalog.tokens.documents import TEXT
 from robot_foundry.catalog.tokens.schema import Schema
 from robot_foundry.catalog.tokens.shown import INEXACT, TEXT_BYTES
 from robot_foundry.catalog.tokens.tokenizers import keep
-from robot_foundry.ingest.assemble import Request, assemble
 from robot_foundry.ingest.cluster import seen_by_all
 from robot_foundry.ingest.engine import DEFAULTS, Options
 from robot_foundry.ingest.kind import Preview, Shard
 from robot_foundry.ingest.report import Report, report_of
+from robot_foundry.ingest.tables.assemble import Request, assemble
 from robot_foundry.ingest.tokens.encode import encode_first
 from robot_foundry.ingest.tokens.kind import KIND, tokens_of
 from robot_foundry.ingest.tokens.shards import ShardTask, write_alone, write_shards

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.trainer.models.attention import KeyValues, attention_bias, pick
+from robot_foundry.trainer.models.layers.attention import KeyValues, attention_bias, pick
 from robot_foundry.trainer.models.vision_language import PictureRows, VisionLanguage
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import attention_bias
 from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
+from robot_foundry.trainer.models.layers.attention import attention_bias
 from robot_foundry.trainer.models.vit import ViT, ViTConfig, space_to_depth
 
 

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import (
+from robot_foundry.trainer.models.layers.attention import (
     Block,
     CausalBias,
     KeyValues,
@@ -22,7 +22,7 @@ from robot_foundry.trainer.models.attention import (
     pick,
     rope_tables,
 )
-from robot_foundry.trainer.models.initial import Distribution, residual_outputs
+from robot_foundry.trainer.models.layers.initial import Distribution, residual_outputs
 from robot_foundry.trainer.recipes.later import later
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import Mlp, SelfAttention, attention_bias
-from robot_foundry.trainer.models.initial import Constant, Distribution, Normal, residual_outputs
+from robot_foundry.trainer.models.layers.attention import Mlp, SelfAttention, attention_bias
+from robot_foundry.trainer.models.layers.initial import Constant, Distribution, Normal, residual_outputs
 
 DENSITIES = ("beta", "uniform", "logit_normal")
 TIME_CHANNELS = 256

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.keyed import key, uniform
-from robot_foundry.trainer.models.attention import KeyValues, attention_bias
+from robot_foundry.trainer.models.layers.attention import KeyValues, attention_bias
 from robot_foundry.trainer.models.llm import LLM
 
 PIECE = 512  # tokens of a prompt that are read at a time, so that no mask is its length squared

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.attention import CausalBias, attention_bias
-from robot_foundry.trainer.models.cross_entropy import NOTHING, cross_entropy_sum
 from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
-from robot_foundry.trainer.models.initial import Distribution, Normal
 from robot_foundry.trainer.models.inputs import moved, pinned
+from robot_foundry.trainer.models.layers.attention import CausalBias, attention_bias
+from robot_foundry.trainer.models.layers.cross_entropy import NOTHING, cross_entropy_sum
+from robot_foundry.trainer.models.layers.initial import Distribution, Normal
 
 LOSS = "text"  # the name of its one loss, by which batches of tokens count their targets
 

@@ -18,13 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models import contrastive, llm
-from robot_foundry.trainer.models.attention import KeyValues
+from robot_foundry.trainer.models import llm
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
-from robot_foundry.trainer.models.contrastive import SigmoidLoss, pairs_with_both, without_pictures
-from robot_foundry.trainer.models.cross_entropy import cross_entropy_sum
-from robot_foundry.trainer.models.initial import Distribution, Normal
 from robot_foundry.trainer.models.inputs import moved, pinned
+from robot_foundry.trainer.models.layers import contrastive
+from robot_foundry.trainer.models.layers.attention import KeyValues
+from robot_foundry.trainer.models.layers.contrastive import SigmoidLoss, pairs_with_both, without_pictures
+from robot_foundry.trainer.models.layers.cross_entropy import cross_entropy_sum
+from robot_foundry.trainer.models.layers.initial import Distribution, Normal
 from robot_foundry.trainer.models.llm import TextInputs, packed_bias
 from robot_foundry.trainer.recipes.later import later
 

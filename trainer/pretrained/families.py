@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning, nearest
-from robot_foundry.trainer.models.attention import RopeScaling
 from robot_foundry.trainer.models.decoder import DecoderConfig
+from robot_foundry.trainer.models.layers.attention import RopeScaling
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.pretrained.values import Values
 

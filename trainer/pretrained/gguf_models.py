@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from robot_foundry.runtime.errors import FoundryError, nearest
-from robot_foundry.trainer.models.attention import RopeScaling, rope_frequencies
 from robot_foundry.trainer.models.decoder import DecoderConfig
+from robot_foundry.trainer.models.layers.attention import RopeScaling, rope_frequencies
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.pretrained.tensor_files import Gguf, Shape
 from robot_foundry.trainer.pretrained.values import Values

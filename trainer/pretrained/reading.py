@@ -20,7 +20,7 @@ from robot_foundry.runtime.files import content_hash
 from robot_foundry.shards.tokens import tokenizers
 from robot_foundry.shards.tokens.gguf import GGUF_SUFFIX
 from robot_foundry.trainer.models.llm import LLM, LLMConfig
-from robot_foundry.trainer.models.sizes import llm_problems
+from robot_foundry.trainer.models.sizes.sizes import llm_problems
 from robot_foundry.trainer.pretrained import families, gguf_models, names
 from robot_foundry.trainer.pretrained.tensor_files import Gguf, Safetensors, Shape, TensorFiles
 from robot_foundry.trainer.pretrained.values import read_values

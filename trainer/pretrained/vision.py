@@ -17,7 +17,7 @@ from torch import Tensor
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.files import content_hash
-from robot_foundry.trainer.models.sizes import vit_problems
+from robot_foundry.trainer.models.sizes.sizes import vit_problems
 from robot_foundry.trainer.models.vit import ViT, ViTConfig, grid_of, resized_positions
 from robot_foundry.trainer.pretrained.families import CONFIG
 from robot_foundry.trainer.pretrained.names import kind_of, name_in

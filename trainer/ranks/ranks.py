@@ -22,7 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from robot_foundry.runtime.errors import FoundryError, Preempted
-from robot_foundry.trainer.models.initial import allocated
+from robot_foundry.trainer.models.layers.initial import allocated
 
 DEVICES = ("auto", "cpu", "cuda")
 _FAILED = "robot_foundry/failed"  # in the ranks' store: who failed first, and why

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from robot_foundry.trainer.memory import GpuMemory, StateBytes
-from robot_foundry.trainer.models.cost import TokenCost
-from robot_foundry.trainer.models.picture_cost import PictureCost
+from robot_foundry.trainer.models.sizes.cost import TokenCost
+from robot_foundry.trainer.models.sizes.picture_cost import PictureCost
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Task(Resumable, Protocol):
         """The model, on the default device, with no values yet.
 
         `forward(inputs)` gives each of its losses by name, as the sum over what counts, and its count, which
-        must be that of the batches. What `models.initial` says begins its parameters.
+        must be that of the batches. What `models.layers.initial` says begins its parameters.
         """
 
     def take_origin(self, model: nn.Module) -> tuple[str, ...]:

@@ -31,9 +31,9 @@ from robot_foundry.ingest.robot.labels import in_yaml
 from robot_foundry.ingest.robot.resolve import Resolution
 from robot_foundry.ingest.robot.spec.quantities import GRIPPER, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Content, MappingSpec
-from robot_foundry.ingest.sources.clock import CONTROL_FREQ
-from robot_foundry.ingest.sources.pixels import is_lost_picture, is_shaped_picture
-from robot_foundry.ingest.sources.shared import ABSENT, NO_IMAGE, SKIPPED, UNASKED
+from robot_foundry.ingest.sources.robot.clock import CONTROL_FREQ
+from robot_foundry.ingest.sources.robot.pixels import is_lost_picture, is_shaped_picture
+from robot_foundry.ingest.sources.robot.shared import ABSENT, NO_IMAGE, SKIPPED, UNASKED
 from robot_foundry.runtime.overrides import set_option
 
 MOST_NAMES, MOST_EXAMPLES = 64, 3

@@ -13,7 +13,7 @@ from typing import Any
 
 from robot_foundry.ingest.robot.absence.holdings import Holdings, arrays_taken, attributes_taken, fields_of
 from robot_foundry.ingest.robot.spec.spec import Content, MappingSpec, Spec
-from robot_foundry.ingest.sources.shared import SKIPPED
+from robot_foundry.ingest.sources.robot.shared import SKIPPED
 from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec
 from robot_foundry.runtime.errors import closest, nearest
 

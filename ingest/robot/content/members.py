@@ -15,7 +15,7 @@ from robot_foundry.ingest.plan import LARGEST
 from robot_foundry.ingest.robot.content.pictures import Pictures
 from robot_foundry.ingest.robot.spec.spec import Spec
 from robot_foundry.ingest.sources import LAYOUTS, Data, Refused, Unit
-from robot_foundry.ingest.sources.source_episode import EpisodeLayout, Picture, SourceEpisode
+from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout, Picture, SourceEpisode
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.shards.arrays import write_npz
 from robot_foundry.shards.robot import names

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.robot.spec.spec import ALL_CAMERAS, Content
 from robot_foundry.ingest.sources.base import Data, Refused
-from robot_foundry.ingest.sources.source_episode import (
+from robot_foundry.ingest.sources.robot.source_episode import (
     Encoded,
     EpisodeLayout,
     Picture,

@@ -14,7 +14,7 @@ from robot_foundry.ingest.robot.spec.spec import (
     camera_name,
 )
 from robot_foundry.ingest.sources import LAYOUTS
-from robot_foundry.ingest.sources.robot_layout import RobotLayout
+from robot_foundry.ingest.sources.robot.robot_layout import RobotLayout
 from robot_foundry.ingest.spec import section as checks
 
 FLIPS = ("none", "vertical", "horizontal", "both")

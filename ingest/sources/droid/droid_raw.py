@@ -20,9 +20,7 @@ import h5py
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.robot.spec.spec import Content
-from robot_foundry.ingest.sources import video
 from robot_foundry.ingest.sources.base import Refused, SourceFile, Texts, Unit
-from robot_foundry.ingest.sources.clock import Clock, clock_of
 from robot_foundry.ingest.sources.droid.layouts import DROID_RAW
 from robot_foundry.ingest.sources.droid.recorded_cameras import (
     STEREO,
@@ -39,9 +37,11 @@ from robot_foundry.ingest.sources.hdf5.layouts import StatedPlaces
 from robot_foundry.ingest.sources.hdf5.recognition import Hdf5Layout
 from robot_foundry.ingest.sources.hdf5.stated_places import TIMESTAMP, episode_structure
 from robot_foundry.ingest.sources.hdf5.structure import read
-from robot_foundry.ingest.sources.lengths import fitted
-from robot_foundry.ingest.sources.shared import UNASKED, chosen
-from robot_foundry.ingest.sources.source_episode import SourceCamera, SourceEpisode
+from robot_foundry.ingest.sources.robot import video
+from robot_foundry.ingest.sources.robot.clock import Clock, clock_of
+from robot_foundry.ingest.sources.robot.lengths import fitted
+from robot_foundry.ingest.sources.robot.shared import UNASKED, chosen
+from robot_foundry.ingest.sources.robot.source_episode import SourceCamera, SourceEpisode
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.robot.names import episode_key
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robot_foundry.ingest.sources.declared import ROBOT
 from robot_foundry.ingest.sources.hdf5.layouts import CONTAINER
-from robot_foundry.ingest.sources.robot_layout import RobotLayout
+from robot_foundry.ingest.sources.robot.robot_layout import RobotLayout
 
 DROID_RAW = RobotLayout(
     "droid_raw",

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.lengths import MOST_OFF, check_length
-from robot_foundry.ingest.sources.source_episode import Picture, SourceCamera
-from robot_foundry.ingest.sources.video import Video
+from robot_foundry.ingest.sources.robot.lengths import MOST_OFF, check_length
+from robot_foundry.ingest.sources.robot.source_episode import Picture, SourceCamera
+from robot_foundry.ingest.sources.robot.video import Video
 
 VIDEO, STEREO, TIMES = ".mp4", "-stereo", "_timestamps.json"
 # Two views of 16:9 side by side are wider than this many times their height.

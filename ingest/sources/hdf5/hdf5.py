@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
 from robot_foundry.ingest.sources.hdf5.links import ERRORS, child, unreadable
-from robot_foundry.ingest.sources.shared import LARGEST_ROW, SKIPPED
-from robot_foundry.ingest.sources.source_episode import text_of
+from robot_foundry.ingest.sources.robot.shared import LARGEST_ROW, SKIPPED
+from robot_foundry.ingest.sources.robot.source_episode import text_of
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
 LONGEST_TEXT = 1 << 16

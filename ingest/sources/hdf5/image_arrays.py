@@ -1,6 +1,6 @@
 """Image arrays of HDF5 files in the forms that recorders use.
 
-    pixels      as ingest/sources/pixels.py says
+    pixels      as ingest/sources/robot/pixels.py says
     padded      uint8 [N, L]: each row a JPEG or PNG file and zeros behind it (ACT's `compress`)
     variable    [N] of byte strings or of uint8 of any length: each a JPEG or PNG file
 
@@ -19,8 +19,8 @@ import numpy as np
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.hdf5 import hdf5
-from robot_foundry.ingest.sources.pixels import Pixels, pixels_of
-from robot_foundry.ingest.sources.source_episode import Encoded, Picture, SourceCamera
+from robot_foundry.ingest.sources.robot.pixels import Pixels, pixels_of
+from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture, SourceCamera
 from robot_foundry.shards import images
 from robot_foundry.shards.errors import CorruptImage
 

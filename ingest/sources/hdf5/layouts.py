@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from robot_foundry.ingest.robot.spec.spec import camera_name
 from robot_foundry.ingest.sources.declared import ROBOT
-from robot_foundry.ingest.sources.robot_layout import OptionsSection, RobotLayout
+from robot_foundry.ingest.sources.robot.robot_layout import OptionsSection, RobotLayout
 from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.section import REQUIRED
 

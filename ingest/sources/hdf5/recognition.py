@@ -14,7 +14,7 @@ from robot_foundry.ingest.sources import LAYOUTS, layout
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.hdf5 import hdf5
 from robot_foundry.ingest.sources.hdf5.layouts import CONTAINER
-from robot_foundry.ingest.sources.source_episode import EpisodeLayout
+from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout
 
 UNKNOWN = (
     "this file is of no layout that is known by its groups: a spec with `layout: hdf5` can tell "

@@ -15,7 +15,6 @@ import numpy as np
 
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
-from robot_foundry.ingest.sources.clock import CONTROL_FREQ, example, rate_in, why_not_times
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
 from robot_foundry.ingest.sources.hdf5.layouts import ROBOMIMIC
 from robot_foundry.ingest.sources.hdf5.recognition import Hdf5Layout
@@ -27,9 +26,10 @@ from robot_foundry.ingest.sources.hdf5.structure import (
     read,
     structure_of,
 )
-from robot_foundry.ingest.sources.lengths import extra_row_hint
-from robot_foundry.ingest.sources.pixels import is_set
-from robot_foundry.ingest.sources.source_episode import SourceEpisode
+from robot_foundry.ingest.sources.robot.clock import CONTROL_FREQ, example, rate_in, why_not_times
+from robot_foundry.ingest.sources.robot.lengths import extra_row_hint
+from robot_foundry.ingest.sources.robot.pixels import is_set
+from robot_foundry.ingest.sources.robot.source_episode import SourceEpisode
 from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 
 NOT_READ = ("next_obs",)

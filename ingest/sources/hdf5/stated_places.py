@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
-from robot_foundry.ingest.sources.clock import Clock, clock_of
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
 from robot_foundry.ingest.sources.hdf5.image_arrays import Files, form_of
 from robot_foundry.ingest.sources.hdf5.layouts import HDF5, StatedPlaces
@@ -35,8 +34,9 @@ from robot_foundry.ingest.sources.hdf5.structure import (
     read,
     structure_of,
 )
-from robot_foundry.ingest.sources.pixels import Pixels, check_settings, is_set
-from robot_foundry.ingest.sources.source_episode import SourceEpisode
+from robot_foundry.ingest.sources.robot.clock import Clock, clock_of
+from robot_foundry.ingest.sources.robot.pixels import Pixels, check_settings, is_set
+from robot_foundry.ingest.sources.robot.source_episode import SourceEpisode
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key
 

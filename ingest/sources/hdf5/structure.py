@@ -17,10 +17,10 @@ from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.hdf5 import hdf5
 from robot_foundry.ingest.sources.hdf5.image_arrays import Files, ImageArray, form_of, image_array
-from robot_foundry.ingest.sources.lengths import check_length, fitted
-from robot_foundry.ingest.sources.pixels import ALPHA, Pixels, check_settings
-from robot_foundry.ingest.sources.shared import MOST_LOW_DIM_BYTES, UNASKED, chosen, spans
-from robot_foundry.ingest.sources.source_episode import Picture, SourceCamera, Text
+from robot_foundry.ingest.sources.robot.lengths import check_length, fitted
+from robot_foundry.ingest.sources.robot.pixels import ALPHA, Pixels, check_settings
+from robot_foundry.ingest.sources.robot.shared import MOST_LOW_DIM_BYTES, UNASKED, chosen, spans
+from robot_foundry.ingest.sources.robot.source_episode import Picture, SourceCamera, Text
 from robot_foundry.runtime.overrides import set_option
 
 EXTRA_IMAGE = "has an image of the row after the last frame, which is left out"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from robot_foundry.ingest.sources.json_values import BOM, UnusableJson, json_object, unicode_text
+from robot_foundry.ingest.sources.formats.json_values import BOM, UnusableJson, json_object, unicode_text
 from robot_foundry.ingest.sources.pairs.asked import Asked
 from robot_foundry.ingest.sources.pairs.record import Record, record_of
 

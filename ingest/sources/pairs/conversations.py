@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robot_foundry.ingest.sources.json_values import MOST_SHOWN, UnusableJson, type_of, unicode_text
+from robot_foundry.ingest.sources.formats.json_values import MOST_SHOWN, UnusableJson, type_of, unicode_text
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards.pairs.pair import ASSISTANT, PLACE, SYSTEM, USER, Turn, num_places, with_places
 

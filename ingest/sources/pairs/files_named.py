@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_foundry.ingest.sources.base import Refused, SourceFile
-from robot_foundry.ingest.sources.json_values import UnusableJson, type_of
+from robot_foundry.ingest.sources.formats.json_values import UnusableJson, type_of
 from robot_foundry.ingest.sources.pairs.asked import Asked
 from robot_foundry.ingest.sources.pairs.raw import RawPicture
 

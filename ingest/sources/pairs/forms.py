@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
+from robot_foundry.ingest.sources.formats.streams import compression_of, peeked
 from robot_foundry.ingest.sources.pairs.asked import COCO, CSV, JSON, JSON_LINES, PARQUET, PICTURES, TAR, TSV
-from robot_foundry.ingest.sources.streams import compression_of, peeked
 
 PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 HEAD_BYTES = 1 << 16

@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from robot_foundry.ingest.sources.base import Layout, SourceFile, Unit
-from robot_foundry.ingest.sources.pairs import coco, loose, tables
+from robot_foundry.ingest.sources.formats.streams import blocks_of, decompressed
 from robot_foundry.ingest.sources.pairs.asked import COCO, PARQUET, PICTURES, TAR, Asked
 from robot_foundry.ingest.sources.pairs.files_named import FoundPart
 from robot_foundry.ingest.sources.pairs.forms import HEAD_BYTES, Form, by_name, form_of
 from robot_foundry.ingest.sources.pairs.gathered import gathered
 from robot_foundry.ingest.sources.pairs.layouts import PAIRS
 from robot_foundry.ingest.sources.pairs.raw import RawPair
-from robot_foundry.ingest.sources.pairs.table_rows import TABLES
-from robot_foundry.ingest.sources.pairs.tars import pairs_of_tar
-from robot_foundry.ingest.sources.streams import blocks_of, decompressed
+from robot_foundry.ingest.sources.pairs.readers import coco, loose, tables
+from robot_foundry.ingest.sources.pairs.readers.table_rows import TABLES
+from robot_foundry.ingest.sources.pairs.readers.tars import pairs_of_tar
 from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.runtime.canonical import digest_of
 
@@ -62,13 +62,13 @@ def pairs_of(unit: Unit, content: Asked) -> Iterator[RawPair | Unusable]:
             with path.open("rb") as opened:
                 yield from pairs_of_tar(decompressed(blocks_of(opened), form.compression), content, keys)
             for table in file.companions:
-                from robot_foundry.ingest.sources.pairs.img2dataset import not_in_tar
+                from robot_foundry.ingest.sources.pairs.readers.img2dataset import not_in_tar
 
                 yield from not_in_tar(Path(table.root, table.path), keys)
         elif form.container == PICTURES:
             yield from loose.pairs_of_files(file, content)
         elif form.container == PARQUET:
-            from robot_foundry.ingest.sources.pairs import parquet
+            from robot_foundry.ingest.sources.pairs.readers import parquet
 
             yield from parquet.pairs_of_groups(file, unit.id, content)
         elif form.container == COCO:
@@ -82,7 +82,7 @@ def _parts(path: Path, form: Form, file: SourceFile, content: Asked) -> list[Fou
     if form.container == COCO:
         return coco.parts(path, form, file, content)
     if form.container == PARQUET:
-        from robot_foundry.ingest.sources.pairs import parquet
+        from robot_foundry.ingest.sources.pairs.readers import parquet
 
         return parquet.parts(path, file, content)
     if form.container == PICTURES:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from robot_foundry.ingest.sources.json_values import UnusableJson, plain, type_of, unicode_text
+from robot_foundry.ingest.sources.formats.json_values import UnusableJson, plain, type_of, unicode_text
 from robot_foundry.ingest.sources.pairs import conversations
 from robot_foundry.ingest.sources.pairs.asked import Asked
 from robot_foundry.ingest.sources.pairs.raw import RawPair, RawPicture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robot_foundry.ingest.sources.declared import ROBOT
-from robot_foundry.ingest.sources.robot_layout import RobotLayout
+from robot_foundry.ingest.sources.robot.robot_layout import RobotLayout
 
 RLDS = RobotLayout(
     "rlds", "robot_foundry.ingest.sources.rlds.rlds:Rlds", "TFRecord", ROBOT, has_own_lengths=False

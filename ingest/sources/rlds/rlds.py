@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
-from robot_foundry.ingest.sources.pixels import Pixels
 from robot_foundry.ingest.sources.rlds.directory import (
     FEATURES,
     INFO,
@@ -52,8 +51,9 @@ from robot_foundry.ingest.sources.rlds.views import (
     tensors_of,
     too_long,
 )
-from robot_foundry.ingest.sources.shared import ABSENT, MOST_LOW_DIM_BYTES, SKIPPED, spans
-from robot_foundry.ingest.sources.source_episode import EpisodeLayout, SourceEpisode, Text, text_of
+from robot_foundry.ingest.sources.robot.pixels import Pixels
+from robot_foundry.ingest.sources.robot.shared import ABSENT, MOST_LOW_DIM_BYTES, SKIPPED, spans
+from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout, SourceEpisode, Text, text_of
 from robot_foundry.runtime import files
 from robot_foundry.shards.arrays import is_safe_name
 from robot_foundry.shards.robot.names import MAX_FRAMES, episode_key

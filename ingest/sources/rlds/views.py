@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Data, Refused
-from robot_foundry.ingest.sources.pixels import ALPHA, Pixels, check_settings, is_named_picture, pixels_of
 from robot_foundry.ingest.sources.rlds.features import (
     IMAGE,
     NUMBER,
@@ -27,8 +26,15 @@ from robot_foundry.ingest.sources.rlds.features import (
     Example,
     Leaf,
 )
-from robot_foundry.ingest.sources.shared import LARGEST_ROW, NO_IMAGE, UNASKED, chosen
-from robot_foundry.ingest.sources.source_episode import Encoded, Picture, SourceCamera
+from robot_foundry.ingest.sources.robot.pixels import (
+    ALPHA,
+    Pixels,
+    check_settings,
+    is_named_picture,
+    pixels_of,
+)
+from robot_foundry.ingest.sources.robot.shared import LARGEST_ROW, NO_IMAGE, UNASKED, chosen
+from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture, SourceCamera
 from robot_foundry.shards import images
 
 # Depth maps of an episode take no more than this beside its low-dimensional arrays.

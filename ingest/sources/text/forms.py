@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from robot_foundry.ingest.sources.streams import BLOCK_BYTES, compression_of, peeked
+from robot_foundry.ingest.sources.formats.streams import BLOCK_BYTES, compression_of, peeked
 from robot_foundry.ingest.text.spec import JSON_LINES, PARQUET, PLAIN, TAR
 
 # What may stand before JSON, a byte order mark among it.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from robot_foundry.ingest.sources.json_values import (
+from robot_foundry.ingest.sources.formats.json_values import (
     UnusableJson,
     json_object,
     plain,

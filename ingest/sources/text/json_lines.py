@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from robot_foundry.ingest.sources.streams import lines
+from robot_foundry.ingest.sources.formats.streams import lines
 from robot_foundry.ingest.sources.text.json_document import document_of_json, too_long
 from robot_foundry.ingest.sources.unusable import Broken, Unusable
 from robot_foundry.ingest.text.spec import TextContent

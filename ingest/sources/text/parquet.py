@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.parquet_file import (
+from robot_foundry.ingest.sources.formats.parquet_file import (
     Groups,
     Lost,
     cast_to_json,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from robot_foundry.ingest.sources.json_values import BOM
-from robot_foundry.ingest.sources.streams import whole
+from robot_foundry.ingest.sources.formats.json_values import BOM
+from robot_foundry.ingest.sources.formats.streams import whole
 from robot_foundry.ingest.sources.text.json_document import too_long
 from robot_foundry.ingest.sources.unusable import Broken, Unusable
 from robot_foundry.ingest.text.spec import TextContent

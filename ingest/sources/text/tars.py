@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.streams import compression_of, peeked, whole
-from robot_foundry.ingest.sources.tar_members import BrokenTar, Member, members
+from robot_foundry.ingest.sources.formats.streams import compression_of, peeked, whole
+from robot_foundry.ingest.sources.formats.tar_members import BrokenTar, Member, members
 from robot_foundry.ingest.sources.text.forms import Name, looks_like_json
 from robot_foundry.ingest.sources.text.json_document import document_of_json, metadata_of_json
 from robot_foundry.ingest.sources.text.json_lines import documents_of_lines

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Layout, Refused, SourceFile, Unit
-from robot_foundry.ingest.sources.byte_ranges import Range, ranges
-from robot_foundry.ingest.sources.streams import blocks_of, decompressed
+from robot_foundry.ingest.sources.formats.byte_ranges import Range, ranges
+from robot_foundry.ingest.sources.formats.streams import blocks_of, decompressed
 from robot_foundry.ingest.sources.text import json_lines
 from robot_foundry.ingest.sources.text.forms import BLANK, Form, Name, form_of
 from robot_foundry.ingest.sources.text.layouts import TEXT

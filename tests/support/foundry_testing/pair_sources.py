@@ -13,8 +13,8 @@ from pyarrow import parquet
 
 from foundry_testing.pairs import TestPair
 from foundry_testing.text_sources import tar_of
+from robot_foundry.ingest.files.scan import choose, list_units, source_files
 from robot_foundry.ingest.pairs.spec import PairsContent, PairsSpec
-from robot_foundry.ingest.scan import choose, list_units, source_files
 from robot_foundry.ingest.sources import Unit
 from robot_foundry.ingest.sources.pairs.pairs import pairs_of
 from robot_foundry.ingest.sources.pairs.raw import RawPair

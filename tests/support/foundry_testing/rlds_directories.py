@@ -27,7 +27,7 @@ from robot_foundry.ingest.report import Report
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import SourceFile
 from robot_foundry.ingest.sources.rlds.rlds import Rlds
-from robot_foundry.ingest.sources.source_episode import Picture, SourceEpisode
+from robot_foundry.ingest.sources.robot.source_episode import Picture, SourceEpisode
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime import files
 

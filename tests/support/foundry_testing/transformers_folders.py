@@ -9,7 +9,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.initial import allocated
+from robot_foundry.trainer.models.layers.initial import allocated
 from robot_foundry.trainer.models.llm import LLM, TextInputs
 from robot_foundry.trainer.pretrained.reading import Pretrained
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from robot_foundry.catalog.selection import SPLIT_BY
 from robot_foundry.loader.tokens.rows import RowSpec
 from robot_foundry.trainer.models.llm import LLMConfig
-from robot_foundry.trainer.models.sizes import llm_problems
+from robot_foundry.trainer.models.sizes.sizes import llm_problems
 from robot_foundry.trainer.optim.optimizers import OptimConfig, optim_problems
 from robot_foundry.trainer.recipes.ranges import choice
 from robot_foundry.trainer.settings import RunConfig, run_problems

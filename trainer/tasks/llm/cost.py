@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from robot_foundry.trainer.memory import Activations, gpu_memory, state_bytes
-from robot_foundry.trainer.models.cost import loss_bytes, token_cost
 from robot_foundry.trainer.models.llm import LLM
+from robot_foundry.trainer.models.sizes.cost import loss_bytes, token_cost
 from robot_foundry.trainer.tasks.cost import RunCost, Tokens
 from robot_foundry.trainer.tasks.llm.config import LLMTaskConfig
 from robot_foundry.trainer.tasks.llm.dry_run import count_parameters

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.trainer.models.presets import PRESETS
+from robot_foundry.trainer.models.sizes.presets import PRESETS
 from robot_foundry.trainer.recipes import form
 from robot_foundry.trainer.recipes.form import RecipeForm
 from robot_foundry.trainer.tasks import run_identity

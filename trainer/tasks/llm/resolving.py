@@ -13,7 +13,7 @@ from robot_foundry.catalog.tokens.tokenizers import read_id
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.llm import LLMConfig
-from robot_foundry.trainer.models.presets import LLMS
+from robot_foundry.trainer.models.sizes.presets import LLMS
 from robot_foundry.trainer.tasks.llm.config import OF_RECIPE, LLMTaskConfig
 from robot_foundry.trainer.tasks.llm.llm_task import LLMTask
 from robot_foundry.trainer.tasks.llm.origin import Origin, find_origin

@@ -10,7 +10,7 @@ import torch
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
-from robot_foundry.trainer.models.initial import allocated
+from robot_foundry.trainer.models.layers.initial import allocated
 from robot_foundry.trainer.models.llm import LLM
 from robot_foundry.trainer.tasks.described import read_tokenizer, read_values
 from robot_foundry.trainer.tasks.llm.config import LLMTaskConfig

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
-from robot_foundry.trainer.models.sizes import vla_problems
+from robot_foundry.trainer.models.sizes.sizes import vla_problems
 from robot_foundry.trainer.models.vla import VLAConfig
 from robot_foundry.trainer.optim.optimizers import OptimConfig, optim_problems
 from robot_foundry.trainer.recipes.ranges import choice

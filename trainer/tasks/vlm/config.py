@@ -9,7 +9,7 @@ from math import inf
 from robot_foundry.catalog.selection import SPLIT_BY
 from robot_foundry.loader.pairs.spec import PairRows
 from robot_foundry.loader.tokens.rows import RowSpec
-from robot_foundry.trainer.models.sizes import vision_language_problems
+from robot_foundry.trainer.models.sizes.sizes import vision_language_problems
 from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
 from robot_foundry.trainer.optim.optimizers import OptimConfig, optim_problems
 from robot_foundry.trainer.recipes.ranges import at_least, multiple

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from robot_foundry.trainer.memory import Activations, gpu_memory, state_bytes
-from robot_foundry.trainer.models.cost import loss_bytes, token_cost
 from robot_foundry.trainer.models.llm import LLMConfig
-from robot_foundry.trainer.models.picture_cost import picture_cost
+from robot_foundry.trainer.models.sizes.cost import loss_bytes, token_cost
+from robot_foundry.trainer.models.sizes.picture_cost import picture_cost
 from robot_foundry.trainer.models.vision_language import VisionLanguage
 from robot_foundry.trainer.optim.optimizers import freeze
 from robot_foundry.trainer.tasks.cost import RunCost, Tokens

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from robot_foundry.loader.pairs.batch import PairBatch
-from robot_foundry.trainer.models import contrastive
+from robot_foundry.trainer.models.layers import contrastive
 from robot_foundry.trainer.models.vision_language import PictureRows, PicturesAndText
 
 PAIRS, TEXT = "pairs", "text"  # the streams

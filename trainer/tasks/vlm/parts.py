@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
-from robot_foundry.trainer.models.presets import PRESETS
+from robot_foundry.trainer.models.sizes.presets import PRESETS
 from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
 from robot_foundry.trainer.models.vit import ViTConfig, grid_of, resized_positions
 from robot_foundry.trainer.pretrained.vision import PretrainedVision, parameter_shapes

@@ -16,7 +16,7 @@ from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
-from robot_foundry.trainer.models.sizes import vision_language_problems
+from robot_foundry.trainer.models.sizes.sizes import vision_language_problems
 from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
 from robot_foundry.trainer.tasks.described import read_tokenizer
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights

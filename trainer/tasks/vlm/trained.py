@@ -11,7 +11,7 @@ from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
-from robot_foundry.trainer.models.initial import allocated
+from robot_foundry.trainer.models.layers.initial import allocated
 from robot_foundry.trainer.models.vision_language import VisionLanguage
 from robot_foundry.trainer.tasks.described import read_tokenizer, read_values
 from robot_foundry.trainer.tasks.origin import RunOrigin

@@ -18,7 +18,8 @@ from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.runtime.errors import NothingSelected, UsageError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.evaluate import HeldOutSums
-from robot_foundry.trainer.models import contrastive, llm
+from robot_foundry.trainer.models import llm
+from robot_foundry.trainer.models.layers import contrastive
 from robot_foundry.trainer.models.vision_language import ANSWER, PictureRows, VisionLanguage
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import TRAIN, Joined, Rows, Stream

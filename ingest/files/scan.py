@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from robot_foundry.catalog.manifest import Quarantined
-from robot_foundry.ingest.fingerprints import FILES_WORTH_WORKERS, Fingerprints
+from robot_foundry.ingest.files.fingerprints import FILES_WORTH_WORKERS, Fingerprints
+from robot_foundry.ingest.files.places import Beneath, Listed, listed_at
+from robot_foundry.ingest.files.same_files import lost_links_warning, taken_once
 from robot_foundry.ingest.kind import kind_of
-from robot_foundry.ingest.places import Beneath, Listed, listed_at
-from robot_foundry.ingest.same_files import lost_links_warning, taken_once
 from robot_foundry.ingest.sources import Layout, Refused, SourceFile, Texts, Unit, layout
 from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.ingest.spec.spec_files import load_spec

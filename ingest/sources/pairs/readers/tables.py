@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from robot_foundry.ingest.sources.base import SourceFile
-from robot_foundry.ingest.sources.json_values import UnusableJson
+from robot_foundry.ingest.sources.formats.json_values import UnusableJson
 from robot_foundry.ingest.sources.pairs.asked import Asked
 from robot_foundry.ingest.sources.pairs.files_named import (
     MOST_TRIED,
@@ -25,8 +25,8 @@ from robot_foundry.ingest.sources.pairs.files_named import (
 )
 from robot_foundry.ingest.sources.pairs.forms import Form
 from robot_foundry.ingest.sources.pairs.raw import RawPair
+from robot_foundry.ingest.sources.pairs.readers.table_rows import Row, rows_of, rows_within
 from robot_foundry.ingest.sources.pairs.record import pair_of, pictures_of, record_of
-from robot_foundry.ingest.sources.pairs.table_rows import Row, rows_of, rows_within
 from robot_foundry.ingest.sources.unusable import Broken, Unusable
 
 _ID = re.compile(r"bytes_([0-9]+)_to_([0-9]+)_from_([0-9]+)")

@@ -11,15 +11,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from robot_foundry.ingest.sources.json_values import UnusableJson
+from robot_foundry.ingest.sources.formats.json_values import UnusableJson
+from robot_foundry.ingest.sources.formats.streams import whole
+from robot_foundry.ingest.sources.formats.tar_members import BrokenTar, Member, members
 from robot_foundry.ingest.sources.pairs.asked import Asked
 from robot_foundry.ingest.sources.pairs.beside import JSON, MOST_TEXT_BYTES, TEXT, record_beside
 from robot_foundry.ingest.sources.pairs.files_named import too_large
 from robot_foundry.ingest.sources.pairs.forms import PICTURE_SUFFIXES
 from robot_foundry.ingest.sources.pairs.raw import RawPair, RawPicture
 from robot_foundry.ingest.sources.pairs.record import pair_of
-from robot_foundry.ingest.sources.streams import whole
-from robot_foundry.ingest.sources.tar_members import BrokenTar, Member, members
 from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.shards.pairs.pair import MOST_PICTURES
 

@@ -1,9 +1,9 @@
 """What a picture costs a vision-language model before its tokens reach the decoder, in closed form.
 
-Arithmetic is counted as for a token (see `models.cost`), and every patch sees all others.
+Arithmetic is counted as for a token (see `models.sizes.cost`), and every patch sees all others.
 
-Memory for the backward pass. In each layer, for each patch, what autograd keeps of `models.attention` with a
-fused kernel; b is the bytes of a number in the matrices' precision:
+Memory for the backward pass. In each layer, for each patch, what autograd keeps of `models.layers.attention`
+with a fused kernel; b is the bytes of a number in the matrices' precision:
   each of both norms         its input, 4 D, and 8 for mean and deviation
   inputs of the matrices     bf16: b D for each of query, key, value, up; fp32: 4 D for each norm
   attention                  queries, keys and values for each head, values out: 4 b D, 4 H for the sums
@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from robot_foundry.trainer.models.backbone import BackboneConfig
-from robot_foundry.trainer.models.cost import BACKWARD, KEPT, NUMBER_BYTES
+from robot_foundry.trainer.models.sizes.cost import BACKWARD, KEPT, NUMBER_BYTES
 from robot_foundry.trainer.models.vit import ViTConfig, grid_of
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from robot_foundry.ingest.sources.base import SourceFile
-from robot_foundry.ingest.sources.json_values import UnusableJson
+from robot_foundry.ingest.sources.formats.json_values import UnusableJson
 from robot_foundry.ingest.sources.pairs.asked import PICTURES, Asked
 from robot_foundry.ingest.sources.pairs.beside import MOST_TEXT_BYTES, record_beside
 from robot_foundry.ingest.sources.pairs.files_named import FoundPart, too_large

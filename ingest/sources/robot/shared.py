@@ -7,7 +7,7 @@ from itertools import groupby
 
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.source_episode import SourceCamera, Text
+from robot_foundry.ingest.sources.robot.source_episode import SourceCamera, Text
 from robot_foundry.runtime.errors import nearest
 
 # The low-dimensional arrays of an episode are held in memory at once.

@@ -15,7 +15,17 @@ from typing import Any
 import pyarrow as pa
 
 from robot_foundry.ingest.sources.base import Refused, SourceFile
-from robot_foundry.ingest.sources.json_values import UnusableJson
+from robot_foundry.ingest.sources.formats.json_values import UnusableJson
+from robot_foundry.ingest.sources.formats.parquet_file import (
+    Groups,
+    Lost,
+    cast_to_json,
+    cut,
+    json_type,
+    opened,
+    read_rows,
+    stored_type,
+)
 from robot_foundry.ingest.sources.pairs import conversations
 from robot_foundry.ingest.sources.pairs.asked import Asked
 from robot_foundry.ingest.sources.pairs.files_named import (
@@ -29,16 +39,6 @@ from robot_foundry.ingest.sources.pairs.files_named import (
 )
 from robot_foundry.ingest.sources.pairs.raw import RawPair, RawPicture
 from robot_foundry.ingest.sources.pairs.record import CAPTION, IMAGE_KEYS, check_number, pair_of, record_of
-from robot_foundry.ingest.sources.parquet_file import (
-    Groups,
-    Lost,
-    cast_to_json,
-    cut,
-    json_type,
-    opened,
-    read_rows,
-    stored_type,
-)
 from robot_foundry.ingest.sources.unusable import Unusable
 from robot_foundry.runtime.errors import nearest
 

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from robot_foundry.ingest.sources.streams import BLOCK_BYTES
+from robot_foundry.ingest.sources.formats.streams import BLOCK_BYTES
 from robot_foundry.ingest.sources.unusable import Broken
 
 _BLOCK = 512

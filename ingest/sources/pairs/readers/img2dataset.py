@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from robot_foundry.ingest.sources.parquet_file import Groups, Lost, opened, read_rows
+from robot_foundry.ingest.sources.formats.parquet_file import Groups, Lost, opened, read_rows
 from robot_foundry.ingest.sources.unusable import Unusable
 
 KEY, STATUS, SUCCESS = "key", "status", "success"

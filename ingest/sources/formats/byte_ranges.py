@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from robot_foundry.ingest.sources.streams import BLOCK_BYTES, blocks_of
+from robot_foundry.ingest.sources.formats.streams import BLOCK_BYTES, blocks_of
 
 _ID = re.compile(r"bytes_([0-9]+)_to_([0-9]+)_from_line_([0-9]+)")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Data, Layout, Unit
-from robot_foundry.ingest.sources.robot_layout import RobotLayout
+from robot_foundry.ingest.sources.robot.robot_layout import RobotLayout
 
 # A text, or {"base64": …} for bytes that are not UTF-8, whose encoding only a spec can tell.
 Text = str | dict[str, str]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-from robot_foundry.trainer.models import contrastive
-from robot_foundry.trainer.models.attention import MLP_KINDS, RopeScaling
 from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.flow import DENSITIES, FlowConfig
+from robot_foundry.trainer.models.layers import contrastive
+from robot_foundry.trainer.models.layers.attention import MLP_KINDS, RopeScaling
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.tokenizer import VOCABULARY
 from robot_foundry.trainer.models.vision_language import OBJECTIVES, VisionLanguageConfig

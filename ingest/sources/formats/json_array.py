@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.json_values import BOM
+from robot_foundry.ingest.sources.formats.json_values import BOM
 from robot_foundry.ingest.sources.unusable import Broken
 
 LATIN = "latin-1"

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from robot_foundry.ingest.sources.base import Refused, SourceFile
-from robot_foundry.ingest.sources.json_values import MOST_SHOWN, UnusableJson, json_object
+from robot_foundry.ingest.sources.formats.json_values import MOST_SHOWN, UnusableJson, json_object
+from robot_foundry.ingest.sources.formats.streams import blocks_of, decompressed, whole
 from robot_foundry.ingest.sources.pairs.asked import Asked
 from robot_foundry.ingest.sources.pairs.files_named import (
     MOST_TRIED,
@@ -26,7 +27,6 @@ from robot_foundry.ingest.sources.pairs.files_named import (
 from robot_foundry.ingest.sources.pairs.forms import Form
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.ingest.sources.pairs.record import pair_of, pictures_of, record_of
-from robot_foundry.ingest.sources.streams import blocks_of, decompressed, whole
 from robot_foundry.ingest.sources.unusable import Broken, Unusable, shown
 
 MOST_BYTES = 1 << 30

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.json_array import elements, elements_within
-from robot_foundry.ingest.sources.json_values import BOM, UnusableJson, json_object, unicode_text
+from robot_foundry.ingest.sources.formats.json_array import elements, elements_within
+from robot_foundry.ingest.sources.formats.json_values import BOM, UnusableJson, json_object, unicode_text
+from robot_foundry.ingest.sources.formats.streams import blocks_of, decompressed
 from robot_foundry.ingest.sources.pairs.asked import CSV, JSON, JSON_LINES, TSV
 from robot_foundry.ingest.sources.pairs.forms import Form
-from robot_foundry.ingest.sources.streams import blocks_of, decompressed
 from robot_foundry.ingest.sources.unusable import shown
 
 TABLES = (JSON, JSON_LINES, CSV, TSV)

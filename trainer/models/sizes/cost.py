@@ -5,14 +5,15 @@ for each key that a query may see and each channel of its heads; the backward pa
 (Kaplan et al. 2020, §2.1; Chowdhery et al. 2022, appendix B). All else is left out. A query sees half of a
 row on average; packed documents, which do not see each other, and what a kernel computes in vain are ignored.
 
-Memory for the backward pass. In each layer what autograd keeps of `models.attention` with a fused kernel, as
-Korthikanti et al. 2022, §4.1 count it for theirs; b is the bytes of a number in the matrices' precision:
+Memory for the backward pass. In each layer what autograd keeps of `models.layers.attention` with a fused
+kernel, as Korthikanti et al. 2022, §4.1 count it for theirs; b is the bytes of a number in the matrices'
+precision:
   each of both norms         input and normalised input, 8 D
   inputs of the matrices     bf16: b D for each of query, key, value, gate, up; fp32: 4 D for each norm
   attention                  queries, keys and values for each head, values out: 4 b Q, 4 H for the sums
   gated perceptron           gate, its activation, up, product: 4 b M; quick_gelu 3, gelu 2, relu 1
   norms of queries and keys  8 (Q + K), and values out once more
-Outside of the layers the mask of attention, the final norm, and the loss (see `models.cross_entropy`).
+Outside of the layers the mask of attention, the final norm, and the loss (see `models.layers.cross_entropy`).
 
 Shapes: B rows, S tokens of a row, D width, M hidden width, H heads, Q channels of all queries, K of all keys,
 L layers, V vocabulary.
@@ -22,8 +23,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from robot_foundry.trainer.models.cross_entropy import CHUNK
 from robot_foundry.trainer.models.decoder import DecoderConfig
+from robot_foundry.trainer.models.layers.cross_entropy import CHUNK
 from robot_foundry.trainer.models.llm import LLMConfig
 
 NUMBER_BYTES = {"fp32": 4, "bf16": 2}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, repeat
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.source_episode import Picture
+from robot_foundry.ingest.sources.robot.source_episode import Picture
 
 # Recorders lose the image of a last step, and stop a camera a moment after the arm. Beyond this, images and
 # actions are not of the same moments, and nothing tells where they part.

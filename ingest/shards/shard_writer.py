@@ -14,14 +14,14 @@ from pathlib import Path
 from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import is_whole
-from robot_foundry.ingest.adoption import adopt
 from robot_foundry.ingest.kind import IngestKind, Shard, UnitTars, kind_of
 from robot_foundry.ingest.plan import PlannedShard
+from robot_foundry.ingest.shards.adoption import adopt
+from robot_foundry.ingest.shards.spool import Spool
+from robot_foundry.ingest.shards.survey import LackingTar, cache_survey, cached_survey, survey
 from robot_foundry.ingest.sources import Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.base import copied_into
 from robot_foundry.ingest.spec.spec import SourceSpec
-from robot_foundry.ingest.spool import Spool
-from robot_foundry.ingest.survey import LackingTar, cache_survey, cached_survey, survey
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.in_order import in_order
 from robot_foundry.runtime.killpoint import kill_point

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.initial import Constant, Distribution
+from robot_foundry.trainer.models.layers.initial import Constant, Distribution
 
 LOSS = "contrastive"  # its name
 

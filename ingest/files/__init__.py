@@ -1,0 +1,1 @@
+"""The files of a source: where they lie, what is found there, and by what each is known."""

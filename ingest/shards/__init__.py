@@ -1,0 +1,1 @@
+"""Shards as ingest makes them: written or adopted, and what one holds."""

@@ -1,0 +1,1 @@
+"""Formats that files of any kind of data may have, read in blocks or parts, and none of it trusted."""

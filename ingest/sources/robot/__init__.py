@@ -1,0 +1,1 @@
+"""What layouts of robot data share: an episode that is opened, its times, cameras, pictures and videos."""

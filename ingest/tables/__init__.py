@@ -1,0 +1,1 @@
+"""From shards to the tables of a version and its commit."""

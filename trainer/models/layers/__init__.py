@@ -1,0 +1,1 @@
+"""What models are made of and how it begins: attention and its block, losses, first weights."""

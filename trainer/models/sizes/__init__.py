@@ -1,0 +1,1 @@
+"""Sizes of models: named ones, what they must be, and what they cost."""
