@@ -9,7 +9,8 @@ from foundry_testing.pages import ROOT, missing_links, run_page
 
 # What whole data sets and runs would take: of what begins so, less.
 FEW = "--pictures 60 --held-out 6"
-SHORT = "run.steps=2 data.global_batch=4 data.rows.length=128 run.eval_samples=4"
+ROWS = "data.global_batch=4 data.rows.length=128 data.rows.packed=true"
+SHORT = f"{ROWS} run.precision=fp32 run.steps=2 run.eval_samples=4"
 LESS = {
     "docs/pairs.md": {"foundry-eval collect scenes": FEW},
     "docs/vlm.md": {

@@ -109,7 +109,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         ("run.accumulate=3", "data.global_batch: 16 is no multiple of run.accumulate (3)"),
     )
     with pytest.raises(UsageError) as caught:
-        read_recipe(None, [MIX, *(override for override, _ in wrong)])
+        read_recipe(None, [MIX, "data.global_batch=16", *(override for override, _ in wrong)])
     assert [expected for _, expected in wrong if expected not in caught.value.message] == []
     with pytest.raises(UsageError, match="init.weights: is a whole model, leave it or init.llm out"):
         read_recipe(None, [MIX, "init.weights=a", "init.llm=b"])
@@ -117,8 +117,9 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 def test_a_length_is_in_rows_tokens_or_steps() -> None:
     """Of 16 rows of 256 tokens a step."""
+    rows = (MIX, "data.global_batch=16", "data.rows.length=256")
     lengths = {"samples=33": 3, "tokens=4097": 2, "steps=7": 7}
-    assert {name: read_recipe(None, [MIX, f"run.{name}"]).num_steps for name in lengths} == lengths
+    assert {name: read_recipe(None, [*rows, f"run.{name}"]).num_steps for name in lengths} == lengths
 
 
 def test_data_of_another_kind_is_refused(store: Store, tmp_path: Path) -> None:
