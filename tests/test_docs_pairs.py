@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from foundry_testing.pages import ROOT, missing_links, run_page
+from foundry_testing.pages import ROOT, fences, missing_links, run_page
 
 # What whole data sets and runs would take: of what begins so, less.
 FEW = "--pictures 60 --held-out 6"
@@ -29,7 +29,7 @@ LESS = {
 def test_every_command_and_program_of_the_page_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_page(page, tmp_path, LESS[page], monkeypatch)
+    assert run_page(page, tmp_path, LESS[page], monkeypatch) == fences(page)
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ PROGRAMS: Mapping[str, click.Group] = {
 }
 
 
-def run_page(page: str, folder: Path, less: Mapping[str, str], patch: pytest.MonkeyPatch) -> None:
-    """Run every fenced command and program of a page; AssertionError says which failed.
+def run_page(page: str, folder: Path, less: Mapping[str, str], patch: pytest.MonkeyPatch) -> int:
+    """Run every fenced command and program of a page; AssertionError says which failed. How many blocks ran.
 
     Programs of the product run in this process, which spares importing what they need for each. `less` has
     arguments that make whole corpora and runs small, by how the commands begin to which they are added.
@@ -47,6 +47,12 @@ def run_page(page: str, folder: Path, less: Mapping[str, str], patch: pytest.Mon
             unused.difference_update(begins)
             _command(" ".join([command, *(less[begin] for begin in begins)]))
     assert not unused, f"{page} has no command that begins with {unused}"
+    return len(blocks)
+
+
+def fences(page: str) -> int:
+    """How many fenced blocks a page has, of any language."""
+    return len(re.findall(r"^```", (ROOT / page).read_text("utf-8"), re.MULTILINE)) // 2
 
 
 def _command(command: str) -> None:
