@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -31,6 +27,7 @@ from foundry_testing.adopted_tars import (
     samples,
     tar_of,
 )
+from foundry_testing.kills import killed
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.tars import TarPlace, adopted_tars, lacking_tars, open_tar, write_place
@@ -121,12 +118,7 @@ def test_a_killed_adoption_goes_on(point: str, source: Path, undisturbed: Path, 
         *ADOPTING,
     ]
     program = "from robot_foundry.cli.foundry_data import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        env={**os.environ, "FOUNDRY_KILL_AT": point},
-        capture_output=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed(program, *arguments, at=point)
     assert not list(tmp_path.glob("refs/*/*"))
     ingest(source, tmp_path)
     assert content(tmp_path) == content(undisturbed)
