@@ -69,7 +69,8 @@ def there_and_back(
     rows = canonical(found.mapping, found.schema, item.episode, {**arrays, "timestamp": np.arange(N) / 20.0})
     interface = interface_for(spec, found)
     state = ActionSpace(found.schema.state)
-    shown = {field.key: arrays[field.key] for field in found.mapping.state.values()}
+    keys = [field.key for field in found.mapping.state.values() if field.key is not None]
+    shown = {key: arrays[key] for key in keys}
     assert np.array_equal(observed_state(interface, shown, state), rows.state_ND)
 
     def commands(stream: str) -> dict[str, NDArray[Any]]:
