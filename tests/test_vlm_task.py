@@ -159,7 +159,7 @@ def test_a_held_out_loss_is_of_all_that_is_held_out_and_of_nothing_twice(
     store: Store, tmp_path: Path
 ) -> None:
     """Also of text, which has more rows than the batches of pairs alone would bring."""
-    outcome = run(store, tmp_path, TEXT, "data.text.global_batch=1", "run.steps=1", "run.eval_samples=100000")
+    outcome = run(store, tmp_path, TEXT, "data.text.global_batch=8", "run.steps=1", "run.eval_samples=100000")
     trained = load_trained(tmp_path)
     task = resolve_vlm(tiny(store, tmp_path, TEXT))
     options: dict[str, Any] = {"seed": 0, "global_batch": 1, "threads": 0, "split": "val", "store": store}
