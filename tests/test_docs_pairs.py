@@ -21,7 +21,7 @@ LESS = {
         "foundry-eval vlm runs/scenes scenes --pairs": "--pairs 4",
         "foundry-eval vlm runs/scenes scenes_held_out": "--pairs 4",
     },
-    "docs/scenes.md": {"foundry-eval collect scenes": FEW},
+    "docs/scenes.md": {"foundry-eval collect scenes": f"{FEW} --workers 0"},
 }
 
 
