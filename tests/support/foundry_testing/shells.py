@@ -35,4 +35,5 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> 
     """What foundry-train prints: results, and the rest."""
     capsys.readouterr()
     assert run(foundry_train.group, foundry_train.PROGRAM, list(arguments)) == code
-    return tuple(capsys.readouterr())
+    out, err = capsys.readouterr()
+    return out, err
