@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from foundry_testing import trainer_runs
 from foundry_testing.llm_runs import TINY, make_store, tales
+from foundry_testing.shells import said
 from foundry_testing.small_corpus import ODD
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,13 +38,6 @@ def trained(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = [*TINY, "data.mix=tales", "run.steps=80", "run.save_every=80", f"run.dir={folder}"]
     assert run(group, "foundry-train", ["llm", *settings, "--store", store.url]) == 0
     return folder
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
-    """What a command prints: results, and the rest."""
-    capsys.readouterr()
-    assert run(group, "foundry-train", list(arguments)) == code
-    return tuple(capsys.readouterr())
 
 
 def test_a_run_says_what_it_measured(

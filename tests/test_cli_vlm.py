@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from foundry_testing import llm_runs
+from foundry_testing.shells import said
 from foundry_testing.vlm_runs import COLOURS, TEXT, TINY, coloured, make_store
 from PIL import Image
 
@@ -30,13 +31,6 @@ def trained(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["vlm", *settings, "run.steps=60", "run.save_every=60", "--store", store.url]
     assert run(group, "foundry-train", arguments) == 0
     return folder
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
-    """What a command prints: results, and the rest."""
-    capsys.readouterr()
-    assert run(group, "foundry-train", list(arguments)) == code
-    return tuple(capsys.readouterr())
 
 
 def test_a_run_says_what_it_measured(

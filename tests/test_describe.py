@@ -206,7 +206,8 @@ def test_describe_a_policy(capsys: Any) -> None:
 
 def test_describe_a_vision_language_model(capsys: Any) -> None:
     """Of rows that are full of pictures, at which memory is largest."""
-    model = ("model=vlm_1_3b", "data.rows={length: 1024, image: [256, 256]}", "run.precision=bf16")
+    rows = ("data.rows={length: 1024, packed: true, image: [256, 256]}", "data.global_batch=16")
+    model = ("model=vlm_1_3b", *rows, "run.precision=bf16")
     free = described(capsys, "vlm_tiny", *model)
     frozen = described(capsys, "vlm_tiny", *model, "optim.lr_scales={vision: 0}")
     assert free["task"] == "vlm" and "rows of 16 pictures of 256 × 256 pixels" in free["assumed"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from foundry_testing.pages import ROOT, missing_links, run_page
+from foundry_testing.pages import ROOT, fences, missing_links, run_page
 
 # What whole data sets and runs would take: of what begins so, less.
 FEW = "--pictures 60 --held-out 6"
-SHORT = "run.steps=2 data.global_batch=4 data.rows.length=128 run.eval_samples=4"
+ROWS = "data.global_batch=4 data.rows.length=128 data.rows.packed=true"
+SHORT = f"{ROWS} run.precision=fp32 run.steps=2 run.eval_samples=4"
 LESS = {
     "docs/pairs.md": {"foundry-eval collect scenes": FEW},
     "docs/vlm.md": {
@@ -20,7 +21,7 @@ LESS = {
         "foundry-eval vlm runs/scenes scenes --pairs": "--pairs 4",
         "foundry-eval vlm runs/scenes scenes_held_out": "--pairs 4",
     },
-    "docs/scenes.md": {"foundry-eval collect scenes": FEW},
+    "docs/scenes.md": {"foundry-eval collect scenes": f"{FEW} --workers 0"},
 }
 
 
@@ -28,7 +29,7 @@ LESS = {
 def test_every_command_and_program_of_the_page_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_page(page, tmp_path, LESS[page], monkeypatch)
+    assert run_page(page, tmp_path, LESS[page], monkeypatch) == fences(page)
 
 
 @pytest.mark.parametrize(

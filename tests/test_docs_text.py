@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from foundry_testing.pages import ROOT, run_page
+from foundry_testing.pages import ROOT, fences, run_page
 from foundry_testing.tokens import write_tokens
 
 from robot_foundry.catalog.store import Store
@@ -30,7 +30,7 @@ LESS = {
 def test_every_command_and_program_of_the_page_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_page(page, tmp_path, LESS[page], monkeypatch)
+    assert run_page(page, tmp_path, LESS[page], monkeypatch) == fences(page)
 
 
 def drawn(name: str) -> list[str]:

@@ -186,11 +186,14 @@ def test_a_bin_is_where_the_picture_shows_the_item() -> None:
     assert bins(Solid("cube", "red", 0.03, x=-0.21, y=0.209, yaw=0.0)) == (13, 0)
 
 
-def test_the_same_bytes_whatever_the_workers(collected: Path, tmp_path: Path) -> None:
-    collect_scenes(ScenesRequest(250, 120, seed=5), tmp_path / "again", workers=2, quiet=True)
-    assert tree(tmp_path / "again") == tree(collected)
+def test_the_same_bytes_whatever_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robot_foundry.evaluation.scenes.PICTURES_PER_TAR", 8)
+    collect_scenes(ScenesRequest(20, 8, seed=5), tmp_path / "once", quiet=True)
+    collect_scenes(ScenesRequest(20, 8, seed=5), tmp_path / "again", workers=2, quiet=True)
+    assert tree(tmp_path / "again") == tree(tmp_path / "once")
+    assert len(list((tmp_path / "again").glob("*/*.tar"))) == 3 + 1
     collect_scenes(ScenesRequest(3, 0, seed=6), tmp_path / "other", quiet=True)
-    first, other = (members(folder / "train" / "00000.tar") for folder in (collected, tmp_path / "other"))
+    first, other = (members(tmp_path / name / "train" / "00000.tar") for name in ("once", "other"))
     assert first["000000000.jpg"] != other["000000000.jpg"]
     # What is asked for first does not depend on how much is asked for.
     collect_scenes(ScenesRequest(3, 0, seed=5), tmp_path / "few", quiet=True)

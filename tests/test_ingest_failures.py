@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -14,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from foundry_testing import robomimic_ingests
+from foundry_testing.kills import killed
 from foundry_testing.robomimic_ingests import SMALL_SHARDS, content, frames_of, ingest, stamps
 from make_robomimic import make
 
@@ -40,13 +40,7 @@ def test_a_killed_run_is_completed_by_the_next(source, undisturbed, tmp_path, po
         "import sys; from robot_foundry.ingest.engine import run, load_spec;"
         f"run(load_spec('robomimic', {SMALL_SHARDS!r}), sys.argv[1], store=sys.argv[2], name='reach')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(source), str(tmp_path)],
-        env={**os.environ, "FOUNDRY_KILL_AT": point},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed(script, source, tmp_path, at=point)
     whole = stamps(tmp_path, ".index.arrow")
     tars = {name: stamp for name, stamp in stamps(tmp_path, ".tar").items() if index_of(name) in whole}
     for path in (tmp_path / "datasets").rglob("manifest.json"):

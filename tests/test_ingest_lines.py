@@ -6,11 +6,7 @@ Expected rows are told from the text files themselves, read back with tarfile, j
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from foundry_testing.lines import FOLDER, known
+from foundry_testing.kills import killed
+from foundry_testing.lines import known
 
 from robot_foundry.cli.data.ingest import command
 from robot_foundry.ingest.engine import Options, run
@@ -150,14 +147,7 @@ def test_a_killed_run_is_completed_by_the_next(source, spec, undisturbed, tmp_pa
         "import sys; from foundry_testing.lines import known; from robot_foundry.ingest.engine import run\n"
         "with known(): run(sys.argv[1], sys.argv[2], store=sys.argv[3], name='notes')"
     )
-    paths = os.pathsep.join([str(FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-c", script, spec, str(source), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": paths, "FOUNDRY_KILL_AT": point},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed(script, spec, source, tmp_path, at=point)
     whole = len(list((tmp_path / "shards").rglob("*.index.arrow")))
     report = ingest(spec, source, tmp_path)
     assert report.shards_reused == whole and not report.noop

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from foundry_testing.kills import killed
 from make_robomimic import make
 
 import robot_foundry
@@ -127,12 +124,7 @@ def test_a_run_that_is_killed_between_segments_is_completed(source, cut, tmp_pat
         "import sys; from robot_foundry.ingest.engine import run, load_spec;"
         f"run(load_spec('robomimic', {CUT!r}), sys.argv[1], store=sys.argv[2], name='reach')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(source), str(tmp_path)],
-        env={**os.environ, "FOUNDRY_KILL_AT": f"shard-tar-written:{hit}"},
-        capture_output=True,
-    )
-    assert done.returncode == -signal.SIGKILL
+    killed(script, source, tmp_path, at=f"shard-tar-written:{hit}")
     ingest(source, tmp_path, CUT)
     assert files(tmp_path) == files(cut[0])
 

@@ -8,11 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -23,6 +19,7 @@ import pyarrow as pa
 import pytest
 import zstandard
 from click.testing import CliRunner
+from foundry_testing.kills import killed
 from foundry_testing.texts import SMALL, content, ingest, some_documents, texts_of, write_lines
 
 from robot_foundry.cli.data.ingest import command
@@ -172,15 +169,7 @@ def test_a_killed_run_is_completed_by_the_next(source, undisturbed, tmp_path, po
         "import sys, pathlib; from foundry_testing.texts import ingest\n"
         "ingest(*map(pathlib.Path, sys.argv[1:]))"
     )
-    support = str(Path(__file__).parent / "support")
-    paths = os.pathsep.join([support, *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(source), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": paths, "FOUNDRY_KILL_AT": point},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed(script, source, tmp_path, at=point)
     whole = len(list((tmp_path / "shards").rglob("*.index.arrow")))
     report = ingest(source, tmp_path)
     assert report.shards_reused == whole and not report.noop

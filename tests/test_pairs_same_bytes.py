@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from foundry_testing.kills import killed
 from foundry_testing.pair_ingests import Sample, ingest, picture, some_samples, stored, write_tar
 from foundry_testing.robomimic_ingests import content_anywhere
 from foundry_testing.s3_bucket import s3_bucket
@@ -58,20 +55,6 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
-def killed(source: Path, store: Path, point: str) -> None:
-    """A run that is killed at that point."""
-    script = "import sys; from foundry_testing.pair_ingests import ingest; ingest(*sys.argv[1:])"
-    support = str(Path(__file__).parent / "support")
-    paths = os.pathsep.join([support, *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(source), str(store)],
-        env={**os.environ, "PYTHONPATH": paths, "FOUNDRY_KILL_AT": point},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-
-
 @pytest.mark.parametrize(
     "point",
     [
@@ -83,7 +66,8 @@ def killed(source: Path, store: Path, point: str) -> None:
     ],
 )
 def test_a_killed_run_is_completed_by_the_next(source, undisturbed, tmp_path, point):
-    killed(source, tmp_path, point)
+    script = "import sys; from foundry_testing.pair_ingests import ingest; ingest(*sys.argv[1:])"
+    killed(script, source, tmp_path, at=point)
     whole = len(list((tmp_path / "shards").rglob("*.index.arrow")))
     report = ingest(source, tmp_path)
     assert report.shards_reused == whole and not report.noop

@@ -1,13 +1,12 @@
 """Models of others as ours: the same logits, every tensor accounted for, and nothing believed unseen."""
 
 import json
-import math
 import warnings
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from foundry_testing.gguf_files import write_gguf
 from foundry_testing.transformers_folders import (
     FAMILIES,
     LLAMA3_ROPE,
@@ -18,7 +17,6 @@ from foundry_testing.transformers_folders import (
     some_ids,
     their_logits,
 )
-from gguf import GGMLQuantizationType, GGUFWriter, quants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -159,15 +157,17 @@ def test_layers_without_positions_are_not_taken_for_others(tmp_path):
 
 
 def test_keys_that_are_not_heeded_are_told(llama):
+    before = read_pretrained(llama).config
     restate(llama, logit_softcap=30.0)
     with pytest.warns(FoundryWarning, match="not heeded: logit_softcap"):
-        read_pretrained(llama)
+        assert read_pretrained(llama).config == before
 
 
 def test_nothing_is_told_of_what_transformers_writes(llama):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         read_pretrained(llama)
+    assert told == []
 
 
 def test_an_output_that_is_not_the_tied_embedding_is_refused(tmp_path):
@@ -241,129 +241,6 @@ def test_what_is_no_model_is_said_so(tmp_path, name):
     (tmp_path / "config.json").write_text("[1")
     with pytest.raises(FoundryError, match="is neither a folder|is no|there is no file|cannot be read"):
         read_pretrained(tmp_path / name)
-
-
-def in_neighbours(weight, heads):
-    """The order of rows in GGUFs of Llama, as LlamaModel.permute of llama.cpp's converter has it."""
-    halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
-    return halves.swapaxes(1, 2).reshape(weight.shape)
-
-
-def rope_factors(rope, width):
-    """`rope_freqs` as LlamaModel.generate_extra_tensors of llama.cpp's converter has them."""
-    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
-    length, factor = rope["original_max_position_embeddings"], rope["factor"]
-    factors = []
-    for exponent in range(0, width, 2):
-        wavelength = 2 * math.pi * rope["rope_theta"] ** (exponent / width)
-        if wavelength < length / high:
-            factors.append(1.0)
-        elif wavelength > length / low:
-            factors.append(factor)
-        else:
-            smooth = (length / wavelength - low) / (high - low)
-            factors.append(1 / ((1 - smooth) / factor + smooth))
-    return np.array(factors, np.float32)
-
-
-GGUF_NAMES = {
-    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
-    "model.layers": "blk", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-}  # fmt: skip
-
-
-def write_gguf(model, path, quantise=False, without=(), arch=None, **fields):
-    """A model of transformers as llama.cpp's converter writes it, as one of `arch` where that is given."""
-    config = model.config
-    arch = arch or config.model_type
-    writer = GGUFWriter(path, arch)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    writer.add_key_length(width)
-    writer.add_value_length(width)
-    for key, value in fields.items():
-        writer.add_string(f"{arch}.{key}", value)
-    for name, tensor in model.state_dict().items():
-        if name == "lm_head.weight" and config.tie_word_embeddings:
-            continue
-        weight = tensor.numpy()
-        if arch == "llama" and "q_proj" in name:
-            weight = in_neighbours(weight, config.num_attention_heads)
-        if arch == "llama" and "k_proj" in name:
-            weight = in_neighbours(weight, config.num_key_value_heads)
-        for theirs, short in GGUF_NAMES.items():
-            name = name.replace(theirs, short)
-        if name in without:
-            continue
-        if quantise and weight.ndim == 2 and weight.shape[1] % 32 == 0:
-            kind = GGMLQuantizationType.Q8_0
-            writer.add_tensor(name, quants.quantize(weight, kind), raw_dtype=kind)
-        else:
-            writer.add_tensor(name, weight)
-    if config.rope_parameters["rope_type"] == "llama3":
-        writer.add_tensor("rope_freqs.weight", rope_factors(config.rope_parameters, width))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-@pytest.mark.parametrize(
-    ("family", "arch"),
-    [("llama", None), ("smollm2", None), ("qwen2", None), ("qwen3", None), ("qwen2", "llama")],
-)
-def test_logits_of_a_gguf_are_those_of_the_model_it_was_made_of(family, arch, tmp_path):
-    theirs = make_model(family)
-    pretrained = read_pretrained(write_gguf(theirs, tmp_path / "model.gguf", arch=arch))
-
-    ids = some_ids()
-    torch.testing.assert_close(
-        our_logits(loaded(pretrained), ids), their_logits(theirs, ids), rtol=0, atol=1e-5
-    )
-    assert pretrained.tokenizer is None
-
-
-def test_rotary_factors_of_a_gguf_become_their_scaling(tmp_path):
-    rope = {**LLAMA3_ROPE, "original_max_position_embeddings": 8192}
-    theirs = make_model("llama3", rope_parameters=rope, max_position_embeddings=16384)
-    pretrained = read_pretrained(write_gguf(theirs, tmp_path / "model.gguf"))
-
-    assert pretrained.config.decoder.rope_scaling == RopeScaling(8.0, 1.0, 4.0, 8192)
-    assert pretrained.unused == {"rope_freqs.weight": "is in rope_scaling"}
-    ids = some_ids()
-    torch.testing.assert_close(
-        our_logits(loaded(pretrained), ids), their_logits(theirs, ids), rtol=0, atol=1e-5
-    )
-    odd = make_model("llama3")  # stretched from 16 tokens on: as no Llama that was published
-    with pytest.raises(FoundryError, match="slows rotary positions as no Llama does"):
-        read_pretrained(write_gguf(odd, tmp_path / "odd.gguf"))
-
-
-def test_quantised_tensors_of_a_gguf_are_near_those_they_were(tmp_path):
-    theirs = make_model("qwen2")
-    pretrained = read_pretrained(write_gguf(theirs, tmp_path / "model.gguf", quantise=True))
-
-    ours = pretrained.tensor("decoder.embedding.weight")
-    meant = theirs.model.embed_tokens.weight.detach()
-    assert 0 < (ours - meant).abs().max() < meant.abs().max() / 200
-
-
-def test_a_gguf_that_lacks_a_tensor_or_is_of_another_kind_is_refused(tmp_path):
-    model = make_model("llama")
-    with pytest.raises(FoundryError, match="blk.1.ffn_up.weight is not there, for decoder.blocks.1.mlp.up"):
-        read_pretrained(write_gguf(model, tmp_path / "a.gguf", without=["blk.1.ffn_up.weight"]))
-    with pytest.raises(FoundryError, match="rope.scaling.type is linear"):
-        read_pretrained(write_gguf(model, tmp_path / "b.gguf", **{"rope.scaling.type": "linear"}))
 
 
 @pytest.fixture(scope="module")

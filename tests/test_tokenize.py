@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing.kills import killed
 from foundry_testing.texts import SMALL, content, ingest, some_documents, texts_of, write_lines
 from foundry_testing.tokens import WideTokenizer
 from make_robomimic import make as make_robots
@@ -209,13 +206,7 @@ def test_killed_anywhere_and_run_again_it_is_as_if_never_killed(
 ) -> None:
     file = tmp_path / "bpe.json"
     file.write_text(json.dumps(BPE.to_json()))
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(store), str(file)],
-        env={**os.environ, "FOUNDRY_KILL_AT": point},
-        capture_output=True,
-        text=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed(KILLED, store, file, at=point)
     whole = len(list((store / "shards" / "tokens").glob("*.index.arrow")))
     report = make(store)
     assert report.shards_reused == whole

@@ -5,10 +5,9 @@ Legend: K blocks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ from robot_foundry.catalog.pairs.derived import block_row, pairs_table
 from robot_foundry.catalog.pairs.doubts import Evidence, doubts
 from robot_foundry.catalog.pairs.tables import BLOCKS, PAIRS, PAIRS_SCHEMA
 from robot_foundry.catalog.tars import ADOPT_AGAIN, open_tar
+from robot_foundry.catalog.validation.blocks import check_order, check_rows_of_blocks
 from robot_foundry.catalog.validation.table_findings import Fault
 from robot_foundry.catalog.validation.tasks import Conclusion, ShardCheck, Tables
 from robot_foundry.catalog.version import Version
@@ -40,7 +40,6 @@ from robot_foundry.shards.pairs.shard import (
 from robot_foundry.shards.pictures.decode import verify
 from robot_foundry.shards.reader import ShardReader
 
-Row = Mapping[str, Any]
 _OPEN_TARS = 8
 
 
@@ -77,13 +76,9 @@ def check_tables(manifest: Manifest, tables: Tables, fault: Fault) -> None:
     blocks = tables[BLOCKS]
     if blocks is None:
         return
-    shard_K = blocks["shard"].to_numpy()
-    if (np.diff(shard_K) < 0).any() or not ((shard_K >= 0) & (shard_K < len(manifest.shards))).all():
-        fault.manifest("blocks", "blocks are not in the order of the manifest's shards")
+    if not check_order(blocks, manifest, fault):
         return
-    keys = pa.table({"shard": blocks["shard"], "key": blocks["key"]})
-    if keys.group_by(["shard", "key"]).aggregate([]).num_rows < keys.num_rows:
-        fault.manifest("blocks", "a block is there twice")
+    shard_K = blocks["shard"].to_numpy()
     held = np.bincount(shard_K, blocks["num_pairs"].to_numpy(), len(manifest.shards)).astype(np.int64)
     for entry, number in zip(manifest.shards, held.tolist(), strict=True):
         if (entry.num_groups, entry.num_samples) != (number, number):
@@ -217,23 +212,10 @@ def check_rows(task: ShardCheck, tables: Tables, members: Members | None, fault:
         if pairs is not None and not of_tar.equals(pairs):
             fault.table(f"{PAIRS}/{task.entry.key}", "does not hold the pairs of the tar")
     if rows is not None:
-        _check_blocks(rows, members, fault)
+        check_rows_of_blocks(
+            BLOCKS, rows, members.blocks, lambda head, row, _: block_row(head, row), "num_pairs", fault
+        )
     return Seen(members.decoded, evidence)
-
-
-def _check_blocks(rows: Sequence[Row], members: Members, fault: Fault) -> None:
-    if len(rows) != len(members.blocks):
-        fault.table(BLOCKS, f"has {len(rows):,} blocks of a shard that has {len(members.blocks):,}")
-        return
-    row_start = 0
-    for row, block in zip(rows, members.blocks, strict=True):
-        if block is None:
-            return
-        head, _ = block
-        unlike = [name for name, value in block_row(head, row_start).items() if row[name] != value]
-        if unlike:
-            fault.table(BLOCKS, f"says of block {row['key']} another {unlike[0]} than its tar")
-        row_start += head.num_pairs
 
 
 def conclude(version: Version, manifest: Manifest, tables: Tables, shards: Sequence[Seen]) -> Conclusion:

@@ -5,17 +5,16 @@ Legend: D documents of a block, K blocks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.text.documents import block_documents, block_row
 from robot_foundry.catalog.text.doubts import doubts
 from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA, DOCUMENTS, DOCUMENTS_SCHEMA, counts
+from robot_foundry.catalog.validation.blocks import check_order, check_rows_of_blocks
 from robot_foundry.catalog.validation.table_findings import Fault
 from robot_foundry.catalog.validation.tasks import Conclusion, ShardCheck, Tables
 from robot_foundry.catalog.version import Version
@@ -30,8 +29,6 @@ from robot_foundry.shards.text.blocks import (
     read_encoded,
     read_head,
 )
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,14 +51,8 @@ def count(tables: Tables) -> tuple[int, int] | None:
 def check_tables(manifest: Manifest, tables: Tables, fault: Fault) -> None:
     """Blocks are of shards that are, in their order, and none is there twice."""
     blocks = tables[BLOCKS]
-    if blocks is None:
-        return
-    shard_K = blocks["shard"].to_numpy()
-    if (np.diff(shard_K) < 0).any() or not ((shard_K >= 0) & (shard_K < len(manifest.shards))).all():
-        fault.manifest("blocks", "blocks are not in the order of the manifest's shards")
-    keys = pa.table({"shard": blocks["shard"], "key": blocks["key"]})
-    if keys.group_by(["shard", "key"]).aggregate([]).num_rows < keys.num_rows:
-        fault.manifest("blocks", "a block is there twice")
+    if blocks is not None:
+        check_order(blocks, manifest, fault)
 
 
 def check_members(task: ShardCheck, reader: ShardReader, is_intact: bool, fault: Fault) -> Members:
@@ -116,24 +107,8 @@ def check_rows(task: ShardCheck, tables: Tables, members: Members | None, fault:
     if documents is not None and len(whole) == len(expected) and not of_tar.equals(documents):
         fault.table(f"{DOCUMENTS}/{task.entry.key}", "does not hold the documents of the tar")
     if rows is not None:
-        _check_blocks(rows, members, fault)
+        check_rows_of_blocks(BLOCKS, rows, members.blocks, block_row, "num_documents", fault)
     return members.decoded
-
-
-def _check_blocks(rows: Sequence[Row], members: Members, fault: Fault) -> None:
-    if len(rows) != len(members.blocks):
-        fault.table(BLOCKS, f"has {len(rows):,} blocks of a shard that has {len(members.blocks):,}")
-        return
-    row_start = 0
-    for row, block in zip(rows, members.blocks, strict=True):
-        if block is None:
-            return
-        head, documents = block
-        of_tar = block_row(head, row_start, documents)
-        unlike = [name for name, value in of_tar.items() if row[name] != value]
-        if unlike:
-            fault.table(BLOCKS, f"says of block {row['key']} another {unlike[0]} than its tar")
-        row_start += head.num_documents
 
 
 def conclude(version: Version, manifest: Manifest, tables: Tables, shards: Sequence[int]) -> Conclusion:

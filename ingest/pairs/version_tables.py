@@ -9,51 +9,38 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from robot_foundry.catalog.metadata.types import TypeCounts, merged_types
 from robot_foundry.catalog.pairs.described import FILTERED, MEASURED
 from robot_foundry.catalog.pairs.measured import CAPTIONS, Measured
 from robot_foundry.catalog.pairs.schema import PairSchema
 from robot_foundry.catalog.pairs.tables import BLOCKS, BLOCKS_SCHEMA
-from robot_foundry.catalog.store import Store
-from robot_foundry.ingest.kind import Shard
 from robot_foundry.ingest.pairs.shard_tables import ShardRows
 from robot_foundry.ingest.pairs.survey import SurveyedPairs
-from robot_foundry.ingest.tables.cached_tables import TablesTask
+from robot_foundry.ingest.tables.block_tables import BlockTables
 from robot_foundry.runtime.errors import nearest
 
 _MOST_TOLD = 6  # endings in a sentence
 
 
-class PairsTables:
+class PairsTables(BlockTables):
     """See `ingest.kind.VersionTables`. `asked` are the names of captions that the spec names."""
 
     def __init__(self, asked: tuple[str, ...], blocks: Sequence[SurveyedPairs]) -> None:
+        super().__init__(BLOCKS, BLOCKS_SCHEMA)
         self._asked = asked
         self._filtered: Counter[str] = Counter()
         self._unread: Counter[str] = Counter()
         for block in blocks:
             self._filtered.update(block.head.filtered)
             self._unread.update(block.head.unread)
-        self._blocks: dict[int, pa.Table] = {}
-        self._types: TypeCounts = {}
         self._measured: dict[int, Measured] = {}
 
     @property
     def schema(self) -> PairSchema:
         return PairSchema.of(self._types)
 
-    def task(self, store: Store, dataset: str, shard: Shard) -> TablesTask:
-        return TablesTask(store, dataset, shard.key)
-
     def add(self, number: int, ordinal: int, rows: ShardRows) -> None:
-        of_shard = [{"shard": ordinal, **row} for row in rows.blocks]
-        self._blocks[number] = pa.Table.from_pylist(of_shard, schema=BLOCKS_SCHEMA)
-        self._types = merged_types([self._types, rows.types])
+        super().add(number, ordinal, rows)
         self._measured[number] = rows.measured
-
-    def merged(self) -> dict[str, pa.Table]:
-        in_order = [self._blocks[number] for number in sorted(self._blocks)]
-        return {BLOCKS: pa.concat_tables(in_order).combine_chunks()}
 
     def counts(self, merged: Mapping[str, pa.Table]) -> tuple[int, int]:
         num_pairs = pc.sum(merged[BLOCKS]["num_pairs"]).as_py() or 0

@@ -8,45 +8,32 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from robot_foundry.catalog.metadata.types import TypeCounts, merged_types
-from robot_foundry.catalog.store import Store
 from robot_foundry.catalog.text.described import MEASURED
 from robot_foundry.catalog.text.doubts import doubts
 from robot_foundry.catalog.text.schema import TextSchema
 from robot_foundry.catalog.text.tables import BLOCKS, BLOCKS_SCHEMA, counts
-from robot_foundry.ingest.kind import Shard
-from robot_foundry.ingest.tables.cached_tables import TablesTask
+from robot_foundry.ingest.tables.block_tables import BlockTables
 from robot_foundry.ingest.text.shard_tables import ShardRows
 from robot_foundry.normalization.digest import Digest
 
 PERCENTILES = (1, 25, 50, 75, 99)
 
 
-class TextTables:
+class TextTables(BlockTables):
     """See `ingest.kind.VersionTables`. `asked` are the names of metadata that the spec names."""
 
     def __init__(self, asked: tuple[str, ...]) -> None:
+        super().__init__(BLOCKS, BLOCKS_SCHEMA)
         self._asked = asked
-        self._blocks: dict[int, pa.Table] = {}
-        self._types: TypeCounts = {}
         self._lengths: dict[int, Digest] = {}
 
     @property
     def schema(self) -> TextSchema:
         return TextSchema.of(self._types)
 
-    def task(self, store: Store, dataset: str, shard: Shard) -> TablesTask:
-        return TablesTask(store, dataset, shard.key)
-
     def add(self, number: int, ordinal: int, rows: ShardRows) -> None:
-        of_shard = [{"shard": ordinal, **row} for row in rows.blocks]
-        self._blocks[number] = pa.Table.from_pylist(of_shard, schema=BLOCKS_SCHEMA)
-        self._types = merged_types([self._types, rows.types])
+        super().add(number, ordinal, rows)
         self._lengths[number] = rows.lengths
-
-    def merged(self) -> dict[str, pa.Table]:
-        in_order = [self._blocks[number] for number in sorted(self._blocks)]
-        return {BLOCKS: pa.concat_tables(in_order).combine_chunks()}
 
     def counts(self, merged: Mapping[str, pa.Table]) -> tuple[int, int]:
         return counts(merged[BLOCKS])

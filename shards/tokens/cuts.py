@@ -84,9 +84,6 @@ def _split(step: Mapping[str, Any]) -> str:
     """The expression whose matches a step makes parts of their own; empty for any other step."""
     pattern = step.get("pattern")
     isolates = (
-        step.get("type") == "Split"
-        and isinstance(pattern, Mapping)
-        and step.get("behavior") == "Isolated"
-        and not step.get("invert", False)
+        step.get("type") == "Split" and step.get("behavior") == "Isolated" and not step.get("invert", False)
     )
-    return str(pattern.get("Regex", "")) if isolates else ""
+    return str(pattern.get("Regex", "")) if isolates and isinstance(pattern, Mapping) else ""

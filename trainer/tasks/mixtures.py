@@ -21,6 +21,7 @@ from robot_foundry.loader.load import load
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.recipes.ranges import at_least, choice
+from robot_foundry.trainer.settings import RunConfig
 from robot_foundry.trainer.streams import TRAIN, Inputs, Preparation, Rows, Stream
 
 
@@ -49,6 +50,31 @@ def mixture_problems(mixture: MixtureSettings, batch: BatchSettings) -> Iterator
     yield from at_least(1, "data", batch, "global_batch", "threads")
     if mixture.split_by is not None:
         yield from choice("data.split_by", mixture.split_by, SPLIT_BY)
+
+
+def whole_problems(mixture: MixtureSettings, groups: str, section: str = "data") -> Iterator[str]:
+    """A line unless groups of the data, which `groups` names, are held out whole: no part of one can be."""
+    if mixture.split_by not in (None, SPLIT_BY[0]):
+        told = f"{groups} are held out whole, leave it out; it is '{mixture.split_by}'"
+        yield f"{section}.split_by: {told}"
+
+
+class OfTokenRows:
+    """How long a run is, as its configuration says, of which a sample is a row of tokens."""
+
+    data: Any  # BatchSettings, whose `rows` have a `length`
+    run: RunConfig
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.run.num_steps(self.global_batch, self.data.rows.length)
+
+    @property
+    def global_batch(self) -> int:
+        """Rows of an optimiser step."""
+        rows: int = self.data.global_batch
+        return rows
 
 
 def find_mixture(

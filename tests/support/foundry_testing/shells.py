@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from robot_foundry.cli import foundry_train
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run
 
@@ -28,3 +29,11 @@ class Shell:
         assert code == 0, err
         shown: dict[str, Any] = json.loads(out)
         return shown
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
+    """What foundry-train prints: results, and the rest."""
+    capsys.readouterr()
+    assert run(foundry_train.group, foundry_train.PROGRAM, list(arguments)) == code
+    out, err = capsys.readouterr()
+    return out, err

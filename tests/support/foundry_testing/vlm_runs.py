@@ -24,10 +24,12 @@ from robot_foundry.trainer.tasks.vlm.recipe import read_recipe
 from robot_foundry.trainer.tasks.vlm.resolving import resolve_vlm
 
 TINY = (
-    "data.rows={length: 96, image: [16, 16]}",
+    "data.rows={length: 96, packed: true, image: [16, 16]}",
     "data.global_batch=8",
     "model.backbone.vision={patch: 4, width: 16, depth: 1, heads: 2, mlp_hidden: 32}",
     "model.backbone.decoder={width: 16, depth: 2, heads: 2, kv_heads: 1, mlp_hidden: 32}",
+    "optim.muon_lr=0.005",
+    "run.precision=fp32",
     "run.steps=6",
     "run.save_every=2",
     "run.log_every=1",

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
-from robot_foundry.catalog.selection import SPLIT_BY
 from robot_foundry.loader.pairs.spec import PairRows
 from robot_foundry.loader.tokens.rows import RowSpec
 from robot_foundry.trainer.models.sizes.sizes import vision_language_problems
@@ -14,7 +13,13 @@ from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
 from robot_foundry.trainer.optim.optimizers import OptimConfig, optim_problems
 from robot_foundry.trainer.recipes.ranges import at_least, multiple
 from robot_foundry.trainer.settings import RunConfig, run_problems
-from robot_foundry.trainer.tasks.mixtures import BatchSettings, MixtureSettings, mixture_problems
+from robot_foundry.trainer.tasks.mixtures import (
+    BatchSettings,
+    MixtureSettings,
+    OfTokenRows,
+    mixture_problems,
+    whole_problems,
+)
 from robot_foundry.trainer.tasks.origin import InitSettings
 
 
@@ -71,7 +76,7 @@ class InitConfig(InitSettings):
 
 
 @dataclass(frozen=True)
-class VLMTaskConfig:
+class VLMTaskConfig(OfTokenRows):
     """A whole run that trains a vision-language model."""
 
     name: str = "vlm"
@@ -83,16 +88,6 @@ class VLMTaskConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     @property
-    def num_steps(self) -> int:
-        """Optimiser steps of the whole run."""
-        return self.run.num_steps(self.global_batch, self.data.rows.length)
-
-    @property
-    def global_batch(self) -> int:
-        """Rows of pairs of an optimiser step."""
-        return self.data.global_batch
-
-    @property
     def image_tokens(self) -> int:
         """Tokens of a picture."""
         return self.model.backbone.tokens_of(self.data.rows.image)
@@ -102,8 +97,7 @@ def problems(config: VLMTaskConfig) -> Iterator[str]:
     """One line for every value that is out of range or does not fit another."""
     data = config.data
     yield from mixture_problems(data, data)
-    if data.split_by not in (None, SPLIT_BY[0]):
-        yield f"data.split_by: pairs are held out whole, leave it out; it is '{data.split_by}'"
+    yield from whole_problems(data, "pairs")
     yield from _text_problems(data.text, config.run.accumulate)
     yield from vision_language_problems(config.model, data.rows.image)
     if config.image_tokens > data.rows.length:
@@ -119,8 +113,7 @@ def _text_problems(text: TextConfig, accumulate: int) -> Iterator[str]:
         yield "data.text.mix: is missing; the other keys of data.text say how much is taken of it"
     yield from at_least(1, "data.text", text, "length", "global_batch")
     yield from multiple("data.text.global_batch", text.global_batch, accumulate, "run.accumulate")
-    if text.split_by not in (None, SPLIT_BY[0]):
-        yield f"data.text.split_by: documents are held out whole, leave it out; it is '{text.split_by}'"
+    yield from whole_problems(text, "documents", "data.text")
     if not 0 < text.weight < inf:
         yield f"data.text.weight: must be positive and finite, not {text.weight}"
 

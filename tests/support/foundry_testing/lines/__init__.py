@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from unittest.mock import patch
 
 from foundry_testing.lines.ingest.layout import LINES
 from robot_foundry.catalog.kind import ROOMS
 from robot_foundry.ingest.sources import LAYOUTS
-
-# For PYTHONPATH of processes that a test starts.
-FOLDER = Path(__file__).parent.parent.parent
 
 
 @contextmanager
