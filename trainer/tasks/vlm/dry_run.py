@@ -9,6 +9,7 @@ import torch
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.loader.kind import SampleSettings
 from robot_foundry.trainer.models.vision_language import VisionLanguage
+from robot_foundry.trainer.optim.optimizers import parameter_groups
 from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.tasks.mixtures import counts_of, epochs_of, mixture_rows
 from robot_foundry.trainer.tasks.plan import RunPlan
@@ -16,12 +17,16 @@ from robot_foundry.trainer.tasks.vlm.vlm_task import VLMTask
 
 
 def planned(task: VLMTask) -> RunPlan:
-    """The plan of a run; proves that its first weights fit, writes nothing but what a cache holds.
+    """The plan of a run; proves that its first weights and what moves them fit.
+
+    Writes nothing but what a cache holds.
 
     Its epochs are those of the datasets of pairs, then of those of text.
     """
     with torch.device("meta"):
-        parameters = count_parameters(task.build_model())
+        model = task.build_model()
+    parameters = count_parameters(model)
+    parameter_groups(model, task.config.optim)
     task.check_origin()
     config, settings, text = task.config, task.settings, task.config.data.text
     values = {
