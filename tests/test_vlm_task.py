@@ -366,6 +366,16 @@ def test_a_whole_run_or_some_of_it_begins_another(coloured_run: Any, store: Stor
         resolve_vlm(tiny(store, tmp_path, weights, "init.only=[backbone.vison]")).check_origin()
 
 
+def test_a_whole_run_is_of_what_the_recipe_learns(coloured_run: Any, store: Store, tmp_path: Path) -> None:
+    asked = (f"init.weights={coloured_run.run_dir}", "model.objective=contrastive")
+    with pytest.raises(
+        UsageError, match="learns the objective answer, the recipe says contrastive"
+    ) as caught:
+        resolve_vlm(tiny(store, tmp_path, *asked))
+    assert "init.only=[backbone]" in caught.value.hint
+    resolve_vlm(tiny(store, tmp_path, *asked, "init.only=[backbone]")).check_origin()
+
+
 @pytest.mark.parametrize("task", ["vlm", "vla"])
 def test_a_vision_tower_is_taken_from_any_run_at_another_size(
     task: str, store: Store, tmp_path: Path
