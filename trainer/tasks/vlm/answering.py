@@ -43,6 +43,11 @@ def answers(trained: Trained, asked: Sequence[Asked], *, tokens: int, batch: int
     return texts
 
 
+def prompt_tokens(trained: Trained, asked: Asked) -> int:
+    """How many tokens a conversation has, up to where its answer begins."""
+    return len(_rendered(trained, *asked))
+
+
 def check_answers(trained: Trained) -> None:
     """UsageError where the model learnt something else than to answer."""
     objective = trained.config.model.objective
