@@ -80,6 +80,8 @@ def test_pictures_are_asked_about(trained: Path, tmp_path: Path, capsys: pytest.
     assert said(capsys, *placed)[0] == "white\n"
     assert said(capsys, "sample", str(trained), "--image", str(file), "", "--tokens", "2")[0]  # a caption
     assert said(capsys, "sample", str(trained), "Colour?", "--tokens", "2")[0]  # of nothing
+    _, told = said(capsys, "sample", str(trained), "Colour?" * 9, "--tokens", "2")
+    assert "the question has 66 tokens, the model was trained on rows of 48" in told
 
 
 def test_what_cannot_be_asked_is_said(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from foundry_testing import trainer_runs
+from foundry_testing import llm_runs, trainer_runs
 from foundry_testing.catalog_stores import POSE, make_version
 from foundry_testing.trainer_runs import TINY, make_store, tensors, tiny
 
@@ -224,6 +224,13 @@ def test_a_run_from_scratch_does_not_go_on_as_one_that_started_from_weights(
     trainer_runs.run(store, tmp_path / "scratch", "run.steps=1")
     with pytest.raises(FoundryError, match="cannot be resumed: init is None there"):
         trainer_runs.run(store, tmp_path / "scratch", "run.steps=2", f"init.weights={tmp_path / 'typo'}")
+
+
+def test_a_run_of_another_task_is_no_beginning(store: Store, tmp_path: Path) -> None:
+    llm_runs.run(llm_runs.make_store(tmp_path / "store"), tmp_path / "words", "run.steps=1")
+    with pytest.raises(FoundryError, match="is no checkpoint of a policy") as caught:
+        resolve_vla(tiny(store, tmp_path / "run", f"init.weights={tmp_path / 'words'}"))
+    assert "foundry-train vla" in caught.value.hint
 
 
 def test_keys_that_need_a_run_say_so(store: Store, tmp_path: Path) -> None:

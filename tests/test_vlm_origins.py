@@ -130,8 +130,19 @@ def test_a_whole_run_or_some_of_it_begins_another(trained_run: Any, store: Store
         resolve_vlm(
             tiny(store, tmp_path, weights, "init.only=[backbone]", "model.backbone.decoder.mlp_hidden=64")
         ).check_origin()
-    with pytest.raises(FoundryError, match="init.only: no parameter begins with 'backbone.vison'"):
-        resolve_vlm(tiny(store, tmp_path, weights, "init.only=[backbone.vison]")).check_origin()
+    for word in ("backbone.vison", "vision"):
+        with pytest.raises(FoundryError, match=f"begins with '{word}', did you mean 'backbone.vision'"):
+            resolve_vlm(tiny(store, tmp_path, weights, f"init.only=[{word}]")).check_origin()
+
+
+def test_a_whole_run_is_of_what_the_recipe_learns(coloured_run: Any, store: Store, tmp_path: Path) -> None:
+    asked = (f"init.weights={coloured_run.run_dir}", "model.objective=contrastive")
+    with pytest.raises(
+        UsageError, match="learns the objective answer, the recipe says contrastive"
+    ) as caught:
+        resolve_vlm(tiny(store, tmp_path, *asked))
+    assert "init.only=[backbone]" in caught.value.hint
+    resolve_vlm(tiny(store, tmp_path, *asked, "init.only=[backbone]")).check_origin()
 
 
 @pytest.mark.parametrize("task", ["vlm", "vla"])

@@ -263,6 +263,10 @@ def test_what_cannot_be_asked_is_a_mistake(coloured_run: Any) -> None:
         answers(trained, [([picture], [Turn("assistant", "red")])], tokens=3)
     assert len(answers(trained, [([picture], ())], tokens=3)) == 1  # a caption
     assert answers(trained, [], tokens=3) == []
+    model = replace(trained.config.model, objective="contrastive")
+    mute = replace(trained, config=replace(trained.config, model=model))
+    with pytest.raises(UsageError, match="learns the objective contrastive, and answers nothing"):
+        answers(mute, [([picture], ())], tokens=3)
 
 
 def test_a_plan_says_rows_pictures_and_epochs(store: Store, tmp_path: Path) -> None:

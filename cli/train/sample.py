@@ -87,7 +87,7 @@ def _answer(
 ) -> None:
     from robot_foundry.shards.pairs.pair import USER, Turn
     from robot_foundry.shards.pictures.decode import decode
-    from robot_foundry.trainer.tasks.vlm.answering import answers
+    from robot_foundry.trainer.tasks.vlm.answering import answers, prompt_tokens
     from robot_foundry.trainer.tasks.vlm.trained import load_trained
 
     trained = load_trained(run, device)
@@ -98,8 +98,13 @@ def _answer(
             pictures.append(decode(path.read_bytes(), rows.image, fit=rows.fit))
         except FoundryError as error:
             raise FoundryError(f"{path}: {error.message}", hint=error.hint) from error
-    turns = [Turn(USER, question)] if question else []
-    [answer] = answers(trained, [(pictures, turns)], tokens=tokens)
+    asked = pictures, [Turn(USER, question)] if question else []
+    [answer] = answers(trained, [asked], tokens=tokens)
+    if (size := prompt_tokens(trained, asked)) > rows.length:
+        note(
+            f"Warning: the question has {size} tokens, the model was trained on rows of {rows.length}, "
+            "and has seen no position behind them"
+        )
     result = {"checkpoint": trained.folder, "question": question, "images": images, "answer": answer}
     emit({**result, "tokens": tokens}, as_json=as_json, text=lambda: answer)
 

@@ -22,12 +22,10 @@ from robot_foundry.evaluation.vlm.controls import BLANK, CONDITIONS, REAL, SHUFF
 from robot_foundry.evaluation.vlm.losses import losses
 from robot_foundry.evaluation.vlm.questions import ANY, KINDS, Question, kinds_of, questions_of
 from robot_foundry.evaluation.vlm.scores import Marked, chance, how_many_numbers, mark, score
-from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.keyed import key, uniform
 from robot_foundry.runtime.progress import Progress
 from robot_foundry.shards.pairs.pair import ASSISTANT, num_places
-from robot_foundry.trainer.models.vision_language import ANSWER
-from robot_foundry.trainer.tasks.vlm.answering import Asked, answers
+from robot_foundry.trainer.tasks.vlm.answering import Asked, answers, check_answers
 from robot_foundry.trainer.tasks.vlm.trained import Trained
 
 PAIRS_AT_ONCE = 64
@@ -141,10 +139,7 @@ def scorecard(
     A question has the true answers to those before it in its conversation. `seed` decides which pairs are
     drawn, whose pictures each is shown in place of its own, and which of several captions its loss is of.
     """
-    if trained.config.model.objective != ANSWER:
-        raise UsageError(
-            f"{trained.folder} learns the objective {trained.config.model.objective}, and answers nothing"
-        )
+    check_answers(trained)
     asked = AskedPairs(opened, most=most, seed=seed)
     partner_n = partners(asked.content_n, asked.num_pictures_n, seed)
     questions, notes = _questions(asked)

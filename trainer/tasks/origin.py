@@ -97,8 +97,9 @@ def chosen(name: str, only: Sequence[str]) -> bool:
 def unknown(model: nn.Module, only: Sequence[str]) -> list[str]:
     """One line for each word of `only` that no parameter begins with."""
     every = [name for name, _ in model.named_parameters()]
+    beginnings = _beginnings(every)
     return [
-        f"init.only: no parameter begins with '{word}'{nearest(word, _beginnings(every))}"
+        f"init.only: no parameter begins with '{word}'{_meant(word, beginnings)}"
         for word in only
         if not any(chosen(name, (word,)) for name in every)
     ]
@@ -129,6 +130,12 @@ def check_fits(problems: Sequence[str], where: str, hint: str) -> None:
     if problems:
         listed = "".join(f"\n  {line}" for line in problems)
         raise FoundryError(f"the weights of {where} do not fit this model:{listed}", hint=hint)
+
+
+def _meant(word: str, beginnings: Sequence[str]) -> str:
+    """As `nearest`; a part may be called by its own name, without those of the parts that it lies in."""
+    within = next((one for one in beginnings if one.endswith(f".{word}")), None)
+    return nearest(word, beginnings) if within is None else f", did you mean '{within}'?"
 
 
 def _beginnings(names: Collection[str]) -> list[str]:

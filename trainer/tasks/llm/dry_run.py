@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from robot_foundry.trainer.models.llm import LLM
+from robot_foundry.trainer.optim.optimizers import parameter_groups
 from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.tasks.llm.llm_task import LLMTask
 from robot_foundry.trainer.tasks.mixtures import counts_of, epochs_of, mixture_rows
@@ -12,9 +13,11 @@ from robot_foundry.trainer.tasks.plan import RunPlan
 
 
 def planned(task: LLMTask) -> RunPlan:
-    """The plan of a run; proves that its first weights fit, writes nothing."""
+    """The plan of a run; proves that its first weights and what moves them fit, writes nothing."""
     with torch.device("meta"):
-        parameters = count_parameters(task.build_model())
+        model = task.build_model()
+    parameters = count_parameters(model)
+    parameter_groups(model, task.config.optim)
     task.check_origin()
     config, rows = task.config, task.config.data.rows
     counts = counts_of(task.opened, rows)

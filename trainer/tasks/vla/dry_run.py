@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from robot_foundry.trainer.models.vla import VLA
+from robot_foundry.trainer.optim.optimizers import parameter_groups
 from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.tasks.mixtures import epochs_of, mixture_rows
 from robot_foundry.trainer.tasks.plan import RunPlan
@@ -13,9 +14,12 @@ from robot_foundry.trainer.tasks.vla.vla_task import MeasuredVLA, VLATask
 
 
 def planned(task: VLATask) -> RunPlan:
-    """The plan of a run; fits its normalisers and proves that its first weights fit, writes nothing."""
+    """The plan of a run; fits its normalisers, proves that its first weights and what moves them fit, writes
+    nothing."""
     with torch.device("meta"):
-        parameters = count_parameters(task.build_model())
+        model = task.build_model()
+    parameters = count_parameters(model)
+    parameter_groups(model, task.config.optim)
     task.check_origin()
     scales = task.first_scales(quiet=False)
     config = task.config

@@ -32,6 +32,7 @@ DIM_AXES: Mapping[str, tuple[str, int, int]] = {
     "head.action_out.weight": ("action", 0, 1),
 }
 UNIONS = ("state", "action")
+SPACES = "spaces.json"  # a file that checkpoints of policies have alone
 Columns = Sequence[int | None]  # for each dim of a new union its place in the old one
 
 
@@ -44,12 +45,19 @@ class Origin(RunOrigin):
 
     @classmethod
     def find(cls, where: str) -> Origin:
-        """The checkpoint meant by `where`: a run, a checkpoint folder or a pointer file."""
+        """The checkpoint meant by `where`: a run, a checkpoint folder or a pointer file.
+
+        FoundryError where it is none, is not whole, or is of something else than a policy.
+        """
         folder = checkpoint.find(Path(where))
+        if not (folder / SPACES).is_file():
+            raise FoundryError(
+                f"init.weights: {folder} is no checkpoint of a policy", hint="give a run of foundry-train vla"
+            )
         return cls(
             folder,
             checkpoint.read_json(folder, checkpoint.STATE),
-            PolicySpaces.from_json(checkpoint.read_json(folder, "spaces.json")),
+            PolicySpaces.from_json(checkpoint.read_json(folder, SPACES)),
             scales_from_json(checkpoint.read_json(folder, "normalizer.json")),
         )
 

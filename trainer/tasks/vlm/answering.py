@@ -10,6 +10,7 @@ from robot_foundry.loader.pairs.template import Rendered, answer_ends, answer_te
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.shards.pairs.pair import PLACE, USER, Turn, num_places, with_places
 from robot_foundry.trainer.models.answers import answer_ids
+from robot_foundry.trainer.models.vision_language import ANSWER
 from robot_foundry.trainer.tasks.vlm.inputs import picture_rows
 from robot_foundry.trainer.tasks.vlm.trained import Trained
 
@@ -26,8 +27,10 @@ def answers(trained: Trained, asked: Sequence[Asked], *, tokens: int, batch: int
         tokens: of an answer at most.
         batch: how many are answered at a time; no answer depends on it.
 
-    UsageError for turns that end otherwise, or with another number of `<image>` than of pictures.
+    UsageError for turns that end otherwise, or with another number of `<image>` than of pictures, and for a
+    model that did not learn to answer.
     """
+    check_answers(trained)
     rendered = [_rendered(trained, pictures, turns) for pictures, turns in asked]
     texts: list[str] = [""] * len(asked)
     # Prompts of like lengths are answered together, as the shorter ones are padded.
@@ -38,6 +41,18 @@ def answers(trained: Trained, asked: Sequence[Asked], *, tokens: int, batch: int
         for i, text in zip(some, of_some, strict=True):
             texts[i] = text
     return texts
+
+
+def prompt_tokens(trained: Trained, asked: Asked) -> int:
+    """How many tokens a conversation has, up to where its answer begins."""
+    return len(_rendered(trained, *asked))
+
+
+def check_answers(trained: Trained) -> None:
+    """UsageError where the model learnt something else than to answer."""
+    objective = trained.config.model.objective
+    if objective != ANSWER:
+        raise UsageError(f"{trained.folder} learns the objective {objective}, and answers nothing")
 
 
 def _answered(

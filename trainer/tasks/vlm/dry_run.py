@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.loader.kind import SampleSettings
+from robot_foundry.loader.pairs.lengths import tokens_of
 from robot_foundry.trainer.models.vision_language import VisionLanguage
+from robot_foundry.trainer.optim.optimizers import parameter_groups
 from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.tasks.mixtures import counts_of, epochs_of, mixture_rows
 from robot_foundry.trainer.tasks.plan import RunPlan
@@ -16,12 +19,16 @@ from robot_foundry.trainer.tasks.vlm.vlm_task import VLMTask
 
 
 def planned(task: VLMTask) -> RunPlan:
-    """The plan of a run; proves that its first weights fit, writes nothing but what a cache holds.
+    """The plan of a run; proves that its first weights and what moves them fit.
+
+    Writes nothing but what a cache holds.
 
     Its epochs are those of the datasets of pairs, then of those of text.
     """
     with torch.device("meta"):
-        parameters = count_parameters(task.build_model())
+        model = task.build_model()
+    parameters = count_parameters(model)
+    parameter_groups(model, task.config.optim)
     task.check_origin()
     config, settings, text = task.config, task.settings, task.config.data.text
     values = {
@@ -40,7 +47,7 @@ def planned(task: VLMTask) -> RunPlan:
     epochs = epochs_of(task.opened, settings, config.num_steps * config.global_batch)
     if task.text is not None:
         epochs += epochs_of(task.text, text.rows, config.num_steps * text.global_batch)
-    return RunPlan(values, epochs, tuple(task.warnings()))
+    return RunPlan(values, epochs, (*task.warnings(), *_cut(task)))
 
 
 def count_parameters(model: VisionLanguage) -> dict[str, int]:
@@ -60,3 +67,15 @@ def count_parameters(model: VisionLanguage) -> dict[str, int]:
 def _rows(opened: OpenMixture, settings: SampleSettings) -> list[dict[str, Any]]:
     counts = counts_of(opened, settings)
     return [row | {"rows": n} for row, n in zip(mixture_rows(opened.mixture), counts, strict=True)]
+
+
+def _cut(task: VLMTask) -> Iterator[str]:
+    """A warning for each dataset that has pairs which are longer than a row."""
+    length = task.settings.rows.length
+    for part in task.opened.parts:
+        tokens_n = tokens_of(part, task.settings)
+        if cut := int((tokens_n > length).sum()):
+            yield (
+                f"of the {len(tokens_n):,} pairs of {part.name}, {cut:,} are longer than a row of {length:,} "
+                f"tokens and lose their end; the longest has {tokens_n.max():,}"
+            )

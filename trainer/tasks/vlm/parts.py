@@ -63,6 +63,7 @@ def of_whole(files: TrainedFiles, only: Sequence[str]) -> Part:
 
     def model(asked: VisionLanguageConfig) -> VisionLanguageConfig:
         if not only:
+            _check_objective(run.folder, files.config.model.objective, asked.objective)
             return files.config.model
         if not any(map(takes, OF_IDS)):
             return asked
@@ -72,6 +73,15 @@ def of_whole(files: TrainedFiles, only: Sequence[str]) -> Part:
 
     shapes = {name: shape for name, shape in run.stored()[1].items() if takes(name)}
     return Part("init.weights", str(run.folder), run.id, run.to_json(), takes, shapes, run.fill, model)
+
+
+def _check_objective(where: Path, theirs: str, asked: str) -> None:
+    """UsageError where the run would learn something else than its recipe says."""
+    if theirs != asked:
+        raise UsageError(
+            f"init.weights: the model of {where} learns the objective {theirs}, the recipe says {asked}",
+            hint=f"init.only=[backbone] takes what both have, model.objective={theirs} goes on with theirs",
+        )
 
 
 def of_decoder(found: llm_origin.Origin) -> Part:
