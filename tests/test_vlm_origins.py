@@ -135,8 +135,8 @@ def test_a_whole_run_or_some_of_it_begins_another(trained_run: Any, store: Store
             resolve_vlm(tiny(store, tmp_path, weights, f"init.only=[{word}]")).check_origin()
 
 
-def test_a_whole_run_is_of_what_the_recipe_learns(coloured_run: Any, store: Store, tmp_path: Path) -> None:
-    asked = (f"init.weights={coloured_run.run_dir}", "model.objective=contrastive")
+def test_a_whole_run_is_of_what_the_recipe_learns(trained_run: Any, store: Store, tmp_path: Path) -> None:
+    asked = (f"init.weights={trained_run.run_dir}", "model.objective=contrastive")
     with pytest.raises(
         UsageError, match="learns the objective answer, the recipe says contrastive"
     ) as caught:
