@@ -43,7 +43,7 @@ def test_rows_and_pictures_are_those_of_the_source(tmp_path, version, images, co
     episodes = write_dataset(tmp_path / "in", version=version, images=images, codec=codec, names=NAMES)
     made = Ingested("lerobot", tmp_path / "in", tmp_path / "store")
     assert not made.reasons and made.manifest["counts"]["frames"] == 17
-    assert made.dims("state") == made.dims("command") == DIMS
+    assert made.dims("state") == made.dims("command") == made.dims("next_state") == DIMS
     assert {dim["unit"] for dim in made.manifest["schema"]["state"]} == {"unknown"}
     assert made.manifest["schema"]["embodiment"] == "so101" and made.manifest["schema"]["fps"] == FPS
     for number, episode in enumerate(episodes):

@@ -17,6 +17,8 @@ from robot_foundry.runtime.errors import FoundryError
 
 # Where readers put them in what is known of a file, by state and stream: quantity, key, first column, names.
 NAMED = "named_columns"
+# The stream of what the state became, where the spec has none of that name; and the form of its fields.
+NEXT_STATE = "next_state"
 MOST_SHOWN = 6
 
 
@@ -44,6 +46,8 @@ def with_named(asked: Asked, episodes: Sequence[Surveyed]) -> tuple[Asked, tuple
             "the source has no state, only actions" if told["actions"] else "the source has no state",
             hint="a field of mapping.state that takes columns of another array says what the state is",
         )
+    following = {name: Field(NEXT_STATE, names=field.names) for name, field in state.items()}
+    actions.setdefault(NEXT_STATE, following)
     completed = replace(mapping, state=state, actions=actions, others=None)
     return replace(asked, mapping=completed), tuple(_sentence(mapping, completed))
 
@@ -103,9 +107,9 @@ def _sentence(asked: MappingSpec, completed: MappingSpec) -> Iterator[str]:
     counts: dict[str, int] = {}
     for where, fields in {"state": completed.state, **completed.actions}.items():
         for quantity, field in fields.items():
-            if field.names is not None and quantity not in before.get(where, {}):
+            if field.key and field.names is not None and quantity not in before.get(where, {}):
                 dims |= dict.fromkeys(f"{quantity}.{name}" for name in field.names)
-                counts[str(field.key)] = counts.get(str(field.key), 0) + len(field.names)
+                counts[field.key] = counts.get(field.key, 0) + len(field.names)
     if dims:
         columns = " and ".join(f"{count} of '{key}'" for key, count in counts.items())
         shown = listed(list(dims), MOST_SHOWN)
