@@ -22,7 +22,7 @@ from robot_foundry.ingest.spec.section import REQUIRED, number
 from robot_foundry.runtime.errors import UsageError
 
 DOCS = (Path(__file__).parent.parent / "docs" / "specs.md").read_text("utf-8")
-KINDS = {"position", "joint", "numbers", "gripper", "rotation"}
+KINDS = {"position", "joint", "numbers", "gripper", "rotation", "own"}
 
 
 def rows_of(header: str) -> list[list[str]]:

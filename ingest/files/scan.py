@@ -242,11 +242,12 @@ def first_units(
 def _list_file(spec: SourceSpec, file: SourceFile) -> Listing:
     if file.stamp == NO_STAMP:
         return _none_in(file, "it is a link that leads nowhere: fetch the file that it stands for")
+    reader = layout(spec.layout)
     try:
-        units, refused = layout(spec.layout).list_units(file, spec.content)
+        units, refused = reader.list_units(file, spec.content)
     except Refused as error:
         return _none_in(file, error.message)
-    if not units and not refused and file.size > 0:
+    if not units and not refused and file.size > 0 and not reader.tells_of_others(file.path):
         return _none_in(file, f"it holds no {kind_of(spec).unit}")
     return Listing(tuple(units), tuple(starmap(Quarantined, refused)))
 

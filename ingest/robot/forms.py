@@ -19,6 +19,7 @@ from robot_foundry.ingest.robot.spec.quantities import (
     GRIPPER,
     JOINT,
     NUMBERS,
+    OWN,
     POSITION,
     ROTATION,
     num_components,
@@ -171,4 +172,5 @@ FORMS: Mapping[str, Mapping[str, Form]] = {
     },
     JOINT: {"value": _VALUE, "delta": _DELTA, "next_state": _NEXT_STATE},
     NUMBERS: {"value": _VALUE, "next_state": _NEXT_STATE},
+    OWN: {"value": _VALUE, "next_state": _NEXT_STATE},
 }

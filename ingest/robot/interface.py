@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.manifest import Manifest
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.ingest.robot.content.pictures import pixel_options, resized, turned
+from robot_foundry.ingest.robot.dims import places_in
 from robot_foundry.ingest.robot.mapping import state_rows
 from robot_foundry.ingest.robot.osc import Controller
-from robot_foundry.ingest.robot.spec.quantities import canonical_name
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec, Spec
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.normalization.space import ActionSpace
@@ -95,6 +95,9 @@ def interface_of(manifest: Manifest) -> Interface | None:
         return None
     try:
         spec = spec_from_json(provenance["spec"], f"of {manifest.dataset}")
+        if spec.mapping.others is not None:  # what it became by what the source says of its columns
+            stated = {**provenance["spec"], "mapping": provenance["mapping"]}
+            spec = spec_from_json(stated, f"of {manifest.dataset}")
     except FoundryError:
         return None
     names = {stored: source for source, stored in spec.content.rename.items()}
@@ -126,14 +129,7 @@ def _used(mapping: MappingSpec, schema: Schema) -> MappingSpec:
 
 
 def _fields(fields: Mapping[str, Field], space: ActionSpace) -> dict[str, Field]:
-    return {quantity: field for quantity, field in fields.items() if columns_of(quantity, space)}
-
-
-def columns_of(quantity: str, space: ActionSpace) -> list[int]:
-    """Where the dims of a quantity of the spec lie in a space, in their order; none if it lacks them."""
-    name = canonical_name(quantity)
-    names = [name] if name in space else [n for n in space.names if n.rpartition(".")[0] == name]
-    return [space.index(dim) for dim in names]
+    return {quantity: field for quantity, field in fields.items() if places_in(space, quantity, field)}
 
 
 def observed_state(

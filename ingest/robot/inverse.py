@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.robot.conversions import Array, Given
+from robot_foundry.ingest.robot.dims import places_in
 from robot_foundry.ingest.robot.forms import form_of
-from robot_foundry.ingest.robot.interface import Interface, columns_of
+from robot_foundry.ingest.robot.interface import Interface
 from robot_foundry.ingest.robot.osc import PlacedCommands
 from robot_foundry.ingest.robot.spec.quantities import ROTATION, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
@@ -44,9 +45,13 @@ def source_actions(
     stream says of no array what it takes, a number that is needed is not known, or `rest` would be.
     """
     fields = _fields(interface, stream)
-    targets = {quantity: _values(quantity, target_TA, action, "the actions have") for quantity in fields}
+    targets = {
+        quantity: _values(quantity, field, target_TA, action, "the actions have")
+        for quantity, field in fields.items()
+    }
     start = {
-        quantity: _values(quantity, state_TD, state, "the state has") for quantity in interface.mapping.state
+        quantity: _values(quantity, field, state_TD, state, "the state has")
+        for quantity, field in interface.mapping.state.items()
     }
     targets, start = _off_tool(interface.mapping, targets, start), _off_tool(interface.mapping, start, start)
     keys = dict.fromkeys(str(field.key) for field in fields.values())
@@ -81,9 +86,11 @@ def _fields(interface: Interface, stream: str) -> Mapping[str, Field]:
     return streams[stream]
 
 
-def _values(quantity: str, values_TD: NDArray[np.floating], space: ActionSpace, who: str) -> Array:
+def _values(
+    quantity: str, field: Field, values_TD: NDArray[np.floating], space: ActionSpace, who: str
+) -> Array:
     """The numbers [T, d] of a quantity, rotations as matrices [T, 3, 3]."""
-    at = columns_of(quantity, space)
+    at = places_in(space, quantity, field)
     if not at:
         raise FoundryError(f"{who} no {quantity} ({', '.join(space.names)})")
     values_Td = np.asarray(values_TD, np.float64)[:, at]

@@ -17,20 +17,21 @@ from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.ingest.robot.absence.notes import Notes
 from robot_foundry.ingest.robot.conversions import Array, Clip, Given
+from robot_foundry.ingest.robot.dims import dims_of
 from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.labels import annotations_of, success_of
 from robot_foundry.ingest.robot.osc import PlacedCommands, check_displacement, controller
 from robot_foundry.ingest.robot.spec.quantities import (
     GRIPPER,
+    OWN,
     POSITION,
     ROTATION,
-    canonical_name,
     quantity_kind,
 )
-from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec, Noop
+from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.normalization import rotation
-from robot_foundry.normalization.space import ActionSpace, dims_for
+from robot_foundry.normalization.space import ActionSpace
 
 
 @dataclass(frozen=True)
@@ -87,22 +88,22 @@ def _canonical(
     # Commands displace the tool that the source has, so only what they ask for moves to the canonical one.
     moved = {stream: _at_tool(mapping, values, state) for stream, values in actions.items()}
     state, actions = _at_tool(mapping, state, state), moved
-    state_ND, state_valid_N = _rows(state, ActionSpace(schema.state), num_frames)
+    state_ND, state_valid_N = _rows(state, mapping.state, ActionSpace(schema.state), num_frames)
     flags_N = np.zeros(num_frames, np.uint32)
     flags_N[-1] |= np.uint32(Flag.TERMINAL)
     flags_N[~state_valid_N] |= np.uint32(Flag.INVALID_STATE)
     # One flag for all streams: a frame counts with every target or with none.
     streams, action_valid_N = {}, np.ones(num_frames, bool)
     for stream, values in actions.items():
-        streams[stream], valid_N = _rows(values, ActionSpace(schema.streams[stream]), num_frames)
+        fields, space = mapping.actions[stream], ActionSpace(schema.streams[stream])
+        streams[stream], valid_N = _rows(values, fields, space, num_frames)
         action_valid_N &= valid_N
     action_valid_N &= ~_flagged("invalid_action", mapping.invalid_action, episode, arrays, notes)
     flags_N[~action_valid_N] |= np.uint32(Flag.INVALID_ACTION)
     if not (state_valid_N & action_valid_N).any():
         raise Refused("no frame of it has a finite state and action")
-    flags_N[_idle(state, actions, np.asarray(arrays["timestamp"], np.float64), mapping.noop)] |= np.uint32(
-        Flag.NOOP
-    )
+    idle_N = _idle(state, actions, mapping, np.asarray(arrays["timestamp"], np.float64))
+    flags_N[idle_N] |= np.uint32(Flag.NOOP)
     intervened_N = _flagged("intervention", mapping.intervention, episode, arrays, notes)
     flags_N[intervened_N] |= np.uint32(Flag.INTERVENTION)
     state_ND[~state_valid_N] = 0.0
@@ -129,7 +130,7 @@ def state_rows(
             name: _absolute(field, name, episode, arrays, None, np.clip)
             for name, field in mapping.state.items()
         }
-        return _rows(_at_tool(mapping, state, state), space, episode["num_frames"])[0]
+        return _rows(_at_tool(mapping, state, state), mapping.state, space, episode["num_frames"])[0]
 
 
 def _at_tool(
@@ -202,14 +203,14 @@ def _as_targets(where: str, fields: Mapping[str, Field], quantity: str) -> list[
 
 
 def _rows(
-    values: Mapping[str, Array], space: ActionSpace, num_frames: int
+    values: Mapping[str, Array], fields: Mapping[str, Field], space: ActionSpace, num_frames: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Rows [N, D] of the space, and which of them are finite [N]."""
     rows_ND = np.zeros((num_frames, len(space)), np.float32)
     for quantity, values_Nd in values.items():
         flat_Nd = rotation.matrix_to_rot6d(values_Nd) if quantity_kind(quantity) == ROTATION else values_Nd
         # By name, so that the order of a spec's fields makes no other rows.
-        at = ActionSpace(dims_for(canonical_name(quantity), count=flat_Nd.shape[1])).indices_in(space)
+        at = ActionSpace(dims_of(quantity, fields[quantity], flat_Nd.shape[1])).indices_in(space)
         rows_ND[:, at] = flat_Nd
     return rows_ND, np.asarray(np.isfinite(rows_ND).all(axis=1))
 
@@ -243,20 +244,25 @@ def _flagged(
 def _idle(
     state: Mapping[str, Array],
     actions: Mapping[str, Mapping[str, Array]],
+    mapping: MappingSpec,
     timestamp_N: Array,
-    noop: Noop,
 ) -> NDArray[np.bool_]:
     """Frames [N] after which nothing moves and at which no gripper command changes.
 
-    Of velocities only those of a base count, which may have no pose; forces do not.
+    Of velocities only those of a base count, which may have no pose; forces do not. Where nobody says what
+    numbers are, none of them may change at all.
     """
+    noop = mapping.noop
     limits = {POSITION: noop.position, ROTATION: noop.rotation, GRIPPER: noop.gripper}
     num_frames = len(next(iter(state.values())))
     idle_N = np.ones(num_frames, bool)
     idle_N[-1] = False  # nothing tells what comes after it
     for quantity, values in state.items():
-        kind, dim = quantity_kind(quantity), dims_for(canonical_name(quantity), count=1)[0]
+        kind, dim = quantity_kind(quantity), dims_of(quantity, mapping.state[quantity], 1)[0]
         is_twist = dim.kind == "base" and dim.unit.endswith("/s")
+        if kind == OWN:
+            idle_N[:-1] &= (np.diff(values, axis=0) == 0).all(axis=1)
+            continue
         if dim.kind in ("velocity", "other"):
             continue
         # Compared with the next row; a base without a pose by how far its speed takes it until then.
@@ -272,4 +278,6 @@ def _idle(
         for quantity, values in values_by_quantity.items():
             if quantity_kind(quantity) == GRIPPER:
                 idle_N[1:] &= np.abs(np.diff(values[:, 0])) < noop.gripper
+            elif quantity_kind(quantity) == OWN:
+                idle_N[1:] &= (np.diff(values, axis=0) == 0).all(axis=1)
     return idle_N

@@ -17,6 +17,7 @@ from robot_foundry.ingest.robot.content.members import episode_json, reader_of
 from robot_foundry.ingest.robot.content.pictures import Pictures, advice
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.mapping import canonical
+from robot_foundry.ingest.robot.named import with_named
 from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.robot.spec.spec import Spec
 from robot_foundry.ingest.sources import Refused, Unit
@@ -105,7 +106,8 @@ def _sample(spec: Spec, unit: Unit) -> _Sample:
         shapes = {name: array.shape for name, array in arrays.items()}
         surveyed = Surveyed(unit.key, episode_json(unit, episode, pictures, spec, ()), shapes)
     try:
-        resolution = resolve(spec.mapping, [surveyed])
+        asked, named = with_named(Asked.of(spec), [surveyed])
+        resolution = resolve(asked.mapping, [surveyed])
         if resolution.problems:
             return _Sample(None, stored, tuple(resolution.problems.values()))
         rows = canonical(resolution.mapping, resolution.schema, surveyed.episode, arrays)
@@ -114,6 +116,6 @@ def _sample(spec: Spec, unit: Unit) -> _Sample:
     annotations = frozenset((kind, source) for _, _, kind, _, source in rows.annotations)
     outcomes = [Outcome(unit.name, rows.success, annotations)]
     noted = sentences([rows.notes], 1, len(rows.flags_N))
-    resolution = replace(resolution, warnings=(*resolution.warnings, *noted))
-    lost = absence(Asked.of(spec), resolution, [surveyed], outcomes)
+    resolution = replace(resolution, warnings=(*named, *resolution.warnings, *noted))
+    lost = absence(asked, resolution, [surveyed], outcomes)
     return _Sample(resolution.schema, stored, (), lost)

@@ -15,13 +15,14 @@ from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.ingest.robot.absence.expectations import contradictions, controller_problems
 from robot_foundry.ingest.robot.absence.holdings import all_fields
 from robot_foundry.ingest.robot.content.survey import Surveyed
+from robot_foundry.ingest.robot.dims import dims_of
 from robot_foundry.ingest.robot.forms import form_of, width_of
 from robot_foundry.ingest.robot.osc import Controller, controller
-from robot_foundry.ingest.robot.spec.quantities import JOINT, canonical_name, quantity_kind
+from robot_foundry.ingest.robot.spec.quantities import JOINT, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.robot.lengths import extra_row_hint
-from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment, dims_for
+from robot_foundry.normalization.space import ActionSpace, Dim, check_embodiment
 from robot_foundry.normalization.tool_frame import CANONICAL
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError, nearest
@@ -225,7 +226,7 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
     if _is_absent(field, item):
         start, stop = field.columns or (0, None)
         raise _Absent(f"takes the columns [{start}, {stop}] of '{key}', which has {available}")
-    needed = width_of(quantity, form_of(quantity, field))
+    needed = len(field.names) if field.names else width_of(quantity, form_of(quantity, field))
     if needed is not None and taken != needed:
         raise Refused(f"needs {needed} columns as {field.kind}, and '{key}' gives {taken}")
     scale = field.parameters.get("scale")
@@ -270,10 +271,8 @@ def _dims(mapping: MappingSpec, where: str, widths: Mapping[str, int]) -> tuple[
     """The dims of the state or a stream, in the canonical order of names whatever the order in the spec."""
     dims: list[Dim] = []
     for quantity, field in (mapping.state if where == "state" else mapping.actions[where]).items():
-        quantity_dims = dims_for(canonical_name(quantity), count=widths.get(f"{where} {quantity}", 0))
         unit = field.unit or mapping.state.get(quantity, field).unit
-        units = unit if isinstance(unit, tuple) else [unit] * len(quantity_dims)
-        dims += [replace(d, unit=u) if u else d for d, u in zip(quantity_dims, units, strict=False)]
+        dims += dims_of(quantity, field, widths.get(f"{where} {quantity}", 0), unit)
     return ActionSpace.union(ActionSpace(dims)).dims
 
 

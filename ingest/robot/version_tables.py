@@ -25,6 +25,7 @@ from robot_foundry.ingest.robot.absence.absence import Absence, Outcome, absence
 from robot_foundry.ingest.robot.absence.asked import Asked
 from robot_foundry.ingest.robot.absence.notes import Notes, sentences
 from robot_foundry.ingest.robot.content.survey import Surveyed
+from robot_foundry.ingest.robot.named import with_named
 from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.robot.shard_tables import ShardTables, TablesTask
 from robot_foundry.ingest.robot.spec.spec import content_json, mapping_json
@@ -56,8 +57,11 @@ class RobotTables:
     """See `ingest.kind.VersionTables`; digests of shards wait in `leaves`."""
 
     def __init__(self, asked: Asked, episodes: Sequence[Surveyed], leaves: Spilled) -> None:
-        self._asked, self._episodes, self._leaves = asked, episodes, leaves
-        self._resolution = resolve(asked.mapping, episodes)
+        self._is_named = asked.mapping.others is not None
+        self._asked, sentences = with_named(asked, episodes)
+        self._episodes, self._leaves = episodes, leaves
+        resolution = resolve(self._asked.mapping, episodes)
+        self._resolution = replace(resolution, warnings=(*sentences, *resolution.warnings))
         self._by_shard: dict[int, _Rows] = {}
 
     @property
@@ -107,6 +111,8 @@ class RobotTables:
         findings = self._findings(merged["leaves"])
         arrays, controllers = self._resolution.arrays, self._resolution.controllers
         return {
+            # What the spec's became by what the source says of its columns.
+            **({"mapping": mapping_json(self._asked.mapping)} if self._is_named else {}),
             "arrays": {key: [list(shape) for shape in shapes] for key, shapes in arrays.items()},
             "controllers": {name: list(unlike) for name, unlike in controllers.items()},
             "absence": self._absence(merged).record,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from robot_foundry.ingest.sources.base import Data, Layout, Refused, SourceFile, Texts, Unit
 from robot_foundry.ingest.sources.droid.layouts import LAYOUTS as OF_DROID
 from robot_foundry.ingest.sources.hdf5.layouts import LAYOUTS as OF_HDF5
+from robot_foundry.ingest.sources.lerobot.layouts import LAYOUTS as OF_LEROBOT
 from robot_foundry.ingest.sources.pairs.layouts import LAYOUTS as OF_PAIRS
 from robot_foundry.ingest.sources.rlds.layouts import LAYOUTS as OF_RLDS
 from robot_foundry.ingest.sources.text.layouts import LAYOUTS as OF_TEXT
@@ -25,7 +26,8 @@ __all__ = [
 ]
 
 
-LAYOUTS = {declared.name: declared for declared in (*OF_HDF5, *OF_DROID, *OF_RLDS, *OF_TEXT, *OF_PAIRS)}
+_ALL = (*OF_HDF5, *OF_DROID, *OF_RLDS, *OF_LEROBOT, *OF_TEXT, *OF_PAIRS)
+LAYOUTS = {declared.name: declared for declared in _ALL}
 
 
 def layout(name: str) -> Layout:

@@ -205,6 +205,10 @@ class Layout(Protocol):
         """Language that such a file tells, by the unit's `id`. FoundryError if it is damaged."""
         return {}
 
+    def tells_of_others(self, path: str) -> bool:
+        """Whether a claimed file holds no units itself, but tells of those that other files should hold."""
+        return False
+
     def missing(self, root: str, paths: Sequence[str]) -> list[str]:
         """What the source says that it has and that is not among its files, a sentence each."""
         return []

@@ -13,12 +13,14 @@ from robot_foundry.normalization.space import PARTS
 
 POSITION, ROTATION, GRIPPER, JOINT = "position", "rotation", "gripper", "joint"
 NUMBERS = "numbers"  # one, or one for each of its components: velocities, forces, the pose of a base
+OWN = "own"  # a name beyond the scheme: the field gives names to its components
 QUANTITIES = {"ee_position": POSITION, "ee_rotation": ROTATION, "gripper_opening": GRIPPER} | {
     name: JOINT if quantity.components is None else NUMBERS
     for name, quantity in space.QUANTITIES.items()
     if name not in ("ee_position", "ee_rot6d", "gripper_opening")
 }
 _PART = re.compile(r"[a-z][a-z0-9_]*")
+COMPONENT = re.compile(r"[a-z0-9_]{1,60}")
 
 
 def num_components(quantity: str) -> int:
@@ -33,12 +35,15 @@ def units_of(quantity: str) -> tuple[str, ...]:
 
 
 def quantity_kind(quantity: str) -> str | None:
-    """position, rotation, gripper, joint or numbers; None if there is no such quantity.
+    """position, rotation, gripper, joint, numbers, or own for a name beyond the scheme; None if it is none.
 
     Parts may have names of one's own, as a second pose of an arm needs one.
     """
     part, _, name = quantity.partition(".")
-    return QUANTITIES.get(name) if _PART.fullmatch(part) else None
+    if not _PART.fullmatch(part):
+        return None
+    is_free = _PART.fullmatch(name) is not None and name not in space.QUANTITIES
+    return QUANTITIES.get(name, OWN if is_free else None)
 
 
 def misspelt_part(quantity: str) -> str | None:

@@ -95,6 +95,7 @@ class Field:
 
     `kind` is the YAML key `from`; `columns` is (start, stop) as in a Python slice of the array's columns;
     `unit` is that of a joint's numbers once they are scaled, or of each, None that of joints that turn.
+    `names` are those of the components of a quantity beyond the scheme, None for one of the scheme.
     The other values belong to some kinds only (ingest/robot/forms.py says which).
     """
 
@@ -103,6 +104,7 @@ class Field:
     columns: tuple[int, int | None] | None = None
     optional: bool = False
     unit: str | tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def columns_of(self, num_columns: int) -> range:
@@ -129,7 +131,8 @@ class MappingSpec:
     moved to it. `cameras` maps names to roles. `instruction` and `success` are rules, of which the first that
     applies counts; an action is invalid where any of the rules `invalid_action` applies, and a person
     intervened where any of `intervention` does. `state` maps quantities such as `right.ee_position` to
-    fields, `actions` streams to such maps.
+    fields, `actions` streams to such maps. `others` (named) says that columns of which the source tells names
+    and no field takes are quantities of these names; None: they stay in the source arrays.
     """
 
     embodiment: str
@@ -142,6 +145,7 @@ class MappingSpec:
     intervention: tuple[Mapping[str, Any], ...] = ()
     state: Mapping[str, Field] = field(default_factory=dict)
     actions: Mapping[str, Mapping[str, Field]] = field(default_factory=dict)
+    others: str | None = None
     noop: Noop = Noop()
 
     def tool_frame_of(self, part: str) -> ToolFrame | None:
@@ -218,6 +222,7 @@ def mapping_json(mapping: MappingSpec) -> dict[str, Any]:
     optional = {
         "invalid_action": [dict(rule) for rule in mapping.invalid_action],
         "intervention": [dict(rule) for rule in mapping.intervention],
+        "others": mapping.others,
     }
     return {
         "embodiment": embodiment,
@@ -225,7 +230,7 @@ def mapping_json(mapping: MappingSpec) -> dict[str, Any]:
         "cameras": dict(mapping.cameras),
         "instruction": [dict(rule) for rule in mapping.instruction],
         "success": [dict(rule) for rule in mapping.success],
-        **{name: rules for name, rules in optional.items() if rules},
+        **{name: value for name, value in optional.items() if value},
         "state": {name: _field_json(value) for name, value in mapping.state.items()},
         "actions": {
             stream: {name: _field_json(value) for name, value in fields.items()}
@@ -256,6 +261,8 @@ def _field_json(value: Field) -> dict[str, Any]:
         entries["optional"] = True
     if value.unit is not None:
         entries["unit"] = list(value.unit) if isinstance(value.unit, tuple) else value.unit
+    if value.names is not None:
+        entries["names"] = list(value.names)
     for name, parameter in value.parameters.items():
         entries[name] = list(parameter) if isinstance(parameter, tuple) else parameter
     return entries

@@ -9,7 +9,9 @@ from typing import Any
 from robot_foundry.ingest.robot.forms import FORMS, default_form, width_of
 from robot_foundry.ingest.robot.spec.content_reader import read_content, robot_layouts
 from robot_foundry.ingest.robot.spec.quantities import (
+    COMPONENT,
     JOINT,
+    OWN,
     POSITION,
     ROTATION,
     all_quantities,
@@ -27,6 +29,7 @@ from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame, check_too
 from robot_foundry.runtime.errors import FoundryError, nearest
 
 STREAM = re.compile(r"[a-z][a-z0-9_]{0,39}")
+OTHERS = ("named",)
 TOOL_FRAME_KEYS = ("approach", "lateral", "position")
 _ToolFrames = str | ToolFrame | dict[str, ToolFrame]
 ROLE = re.compile(r"[a-z0-9_]{1,40}")
@@ -50,6 +53,10 @@ def spec_from_json(values: Any, where: str, *, is_cut: bool = False) -> Spec:
         forms=top.take("forms", checks.texts, ()),
         locations=top.take("locations", checks.texts, ()),
     )
+    declared = robot_layouts().get(layout)
+    if spec.mapping.others and declared is not None and not declared.names_columns:
+        takers = sorted(name for name, known in robot_layouts().items() if known.names_columns)
+        top.report("mapping.others", f"belongs to the layouts {', '.join(takers)}")
     top.close()
     checks.check_none(problems, where, hint="docs/specs.md lists every key")
     return spec
@@ -74,9 +81,10 @@ def _mapping(section: checks.Section, is_cut: bool) -> MappingSpec:
             for name, entries in streams.items()
             if _stream_name(section, name)
         },
+        others=section.take("others", checks.optional(checks.choice(OTHERS)), None),
         noop=_noop(section.section("noop")),
     )
-    if not state and not section.broken:
+    if not state and not read.others and not section.broken:
         section.report("state", "names no quantity")
     section.close()
     return read
@@ -175,14 +183,21 @@ def _fields(
             continue
         section = checks.Section(values, f"{where}.{quantity}", parent.problems)
         kind = quantity_kind(quantity)
-        if kind is None:
+        if kind is None or (kind == OWN and not _has_names(quantity, section, state)):
             close = nearest(quantity, all_quantities())
-            parent.problems.append(f"{where}.{quantity}: is not a quantity{close}")
+            hint = close or (" of the scheme, and has no `names` of its own" if kind == OWN else "")
+            parent.problems.append(f"{where}.{quantity}: is not a quantity{hint}")
         elif (part := misspelt_part(quantity)) is not None:
             parent.problems.append(f"{where}.{quantity}: is not a part, did you mean '{part}'?")
         elif not section.broken:
             fields[quantity] = _field(section, kind, quantity, state)
     return fields
+
+
+def _has_names(quantity: str, section: checks.Section, state: dict[str, Field] | None) -> bool:
+    """Whether a field beyond the scheme names its components, or follows one of the state that does."""
+    follows = section.values.get("from") == "next_state" and state is not None and quantity in state
+    return "names" in section.values or follows
 
 
 def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, Field] | None) -> Field:
@@ -191,20 +206,23 @@ def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, F
     name = section.take("from", checks.choice(tuple(forms)), REQUIRED if default is None else default)
     if name is None:
         return Field(kind="")
-    form = forms[name]
+    form, is_own = forms[name], kind == OWN
+    has_unit = kind in (JOINT, OWN) and not form.needs_state
+    follows = state.get(quantity) if state is not None and form.needs_state else None
     field = Field(
         kind=name,
         key=section.take("key", checks.text, REQUIRED) if form.needs_key else None,
         columns=section.take("columns", _range, None) if form.needs_key else None,
         optional=section.take("optional", checks.boolean, False),
-        unit=section.take("unit", _unit(quantity), None) if kind == JOINT and not form.needs_state else None,
+        unit=section.take("unit", _unit(quantity, kind), None) if has_unit else None,
+        names=section.take("names", _names, None if follows is None else follows.names) if is_own else None,
         parameters={
             name: section.take(name, setting.read, setting.default) for name, setting in form.settings.items()
         },
     )
     section.close()
     start, stop = field.columns or (0, None)
-    width = width_of(quantity, form)
+    width = len(field.names) if field.names else width_of(quantity, form)
     if width and stop is not None and start >= 0 and stop - start != width:
         section.report("columns", f"holds {stop - start} columns, {name} needs {width}")
     if form.needs_state and state is not None and quantity not in state:
@@ -215,10 +233,21 @@ def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, F
     return field
 
 
-def _unit(quantity: str) -> Callable[[Any], str | tuple[str, ...]]:
+def _unit(quantity: str, kind: str) -> Callable[[Any], str | tuple[str, ...]]:
     """The unit of all columns, or of each."""
-    one = checks.choice(units_of(quantity))
+    one = checks.text if kind == OWN else checks.choice(units_of(quantity))
     return lambda value: tuple(map(one, value)) if isinstance(value, list) else one(value)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Names of components that differ."""
+    listed = checks.texts(value)
+    for name in listed:
+        if not COMPONENT.fullmatch(name) or listed.count(name) > 1:
+            raise ValueError(f"expected unlike names of the characters a-z, 0-9 and '_', got {name!r}")
+    if not listed:
+        raise ValueError("names no component")
+    return listed
 
 
 def _range(value: Any) -> tuple[int, int | None]:

@@ -26,10 +26,12 @@ class RobotLayout(DeclaredLayout):
     """A layout of episodes. `has_images` is False if it never has any.
 
     Of `content` it reads `pixels` if `has_image_arrays`, and `extra_row` if `has_own_lengths`: its arrays
-    carry lengths of their own, where rows of others answer to each other one by one. `options` are its own.
+    carry lengths of their own, where rows of others answer to each other one by one. If `names_columns` its
+    sources say what their columns are called (`ingest.robot.named`). `options` are its own.
     """
 
     has_images: bool = True
     has_image_arrays: bool = True
     has_own_lengths: bool = True
+    names_columns: bool = False
     options: OptionsSection | None = None

@@ -8,7 +8,7 @@ Legend: H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -36,28 +36,29 @@ class Video:
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """uint8 RGB [H, W, 3] of each frame as they are shown. Refused where one is damaged."""
-        av = _av()
+        av = av_package()
         count = 0
         try:
             with av.open(str(self.path)) as container:
                 stream = container.streams.video[0]
                 stream.thread_count = 1  # ingest runs a process a core
+                rgb_of = rgb_converter()
                 for frame in container.decode(stream):
-                    yield _rgb(frame)
+                    yield rgb_of(frame)
                     count += 1
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise _damaged(self.name, error, f" near frame {count}") from error
+            raise damaged(self.name, error, f" near frame {count}") from error
 
 
 def codec_versions() -> dict[str, str]:
     """Versions of all that decides decoded pixels."""
-    versions = _av().library_versions
+    versions = av_package().library_versions
     return {name: ".".join(map(str, versions[name])) for name in DECIDING}
 
 
 def open_video(path: Path, name: str) -> Video:
     """What the headers say; frames are counted without decoding them. Refused if it is no video."""
-    av = _av()
+    av = av_package()
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
@@ -68,28 +69,37 @@ def open_video(path: Path, name: str) -> Video:
             height, width = stream.codec_context.height, stream.codec_context.width
             num_frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise _damaged(name, error) from error
+        raise damaged(name, error) from error
     if not 0 < height * width <= MAX_PIXELS:
         raise Refused(f"the images of its video '{name}' have {height} x {width} pixels")
     return Video(path, name, height, width, num_frames)
 
 
-def _rgb(frame: Any) -> NDArray[np.uint8]:
-    from av.video.reformatter import Interpolation
+def rgb_converter() -> Callable[[Any], NDArray[np.uint8]]:
+    """What makes uint8 RGB [H, W, 3] of the decoded frames of one video, to the same numbers everywhere.
+
+    It keeps what it computes for a size, so that one is made for all frames.
+    """
+    from av.video.reformatter import Interpolation, VideoReformatter
 
     exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-    flags = exact | Interpolation.FULL_CHR_H_INT
-    pixels_HW3: NDArray[np.uint8] = frame.reformat(
-        format="rgb24", interpolation=flags, threads=1
-    ).to_ndarray()
-    return pixels_HW3
+    flags, reformatter = exact | Interpolation.FULL_CHR_H_INT, VideoReformatter()
+
+    def convert(frame: Any) -> NDArray[np.uint8]:
+        rgb: Any = reformatter.reformat(frame, format="rgb24", interpolation=flags, threads=1)
+        pixels_HW3: NDArray[np.uint8] = rgb.to_ndarray()
+        return pixels_HW3
+
+    return convert
 
 
-def _damaged(name: str, error: Exception, where: str = "") -> Refused:
+def damaged(name: str, error: Exception, where: str = "") -> Refused:
+    """What is said of a video that cannot be read, by what the decoder says."""
     return Refused(f"its video '{name}' cannot be read{where}: {' '.join(str(error).split())}")
 
 
-def _av() -> ModuleType:
+def av_package() -> ModuleType:
+    """PyAV. UsageError if it is not installed."""
     try:
         import av
     except ImportError:
