@@ -11,6 +11,7 @@ from robot_foundry.ingest.sources.droid.layouts import LAYOUTS as OF_DROID
 from robot_foundry.ingest.sources.hdf5.layouts import LAYOUTS as OF_HDF5
 from robot_foundry.ingest.sources.pairs.layouts import LAYOUTS as OF_PAIRS
 from robot_foundry.ingest.sources.rlds.layouts import LAYOUTS as OF_RLDS
+from robot_foundry.ingest.sources.ros.layouts import LAYOUTS as OF_ROS
 from robot_foundry.ingest.sources.text.layouts import LAYOUTS as OF_TEXT
 
 __all__ = [
@@ -25,7 +26,9 @@ __all__ = [
 ]
 
 
-LAYOUTS = {declared.name: declared for declared in (*OF_HDF5, *OF_DROID, *OF_RLDS, *OF_TEXT, *OF_PAIRS)}
+LAYOUTS = {
+    declared.name: declared for declared in (*OF_HDF5, *OF_DROID, *OF_RLDS, *OF_ROS, *OF_TEXT, *OF_PAIRS)
+}
 
 
 def layout(name: str) -> Layout:
