@@ -122,11 +122,11 @@ def _cameras(parent: checks.Section, name: str) -> Iterator[tuple[str, CameraTop
 def _numbers(section: checks.Section) -> Numbers:
     if "tf" not in section.values:
         return _number_topic(section, MATCHES)
-    frames = section.take("tf", _two_frames, REQUIRED) or ("", "")
+    parent, child = section.take("tf", _two_frames, REQUIRED) or ("", "")
     tolerance = section.take("tolerance", _tolerance, None)
     clock = section.take("clock", checks.optional(checks.choice(CLOCKS)), None)
     section.close()
-    return FrameChain(*frames, Matching(LINEAR, tolerance, clock))
+    return FrameChain(parent, child, Matching(LINEAR, tolerance, clock))
 
 
 def _number_topic(section: checks.Section, matches: Sequence[str]) -> NumberTopic:
