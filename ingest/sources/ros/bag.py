@@ -14,7 +14,14 @@ from typing import Any
 
 from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.formats.streams import ZSTD, blocks_of, compression_of, decompressed
-from robot_foundry.ingest.sources.ros.bag_files import JOURNALS, METADATA, is_storage, part_order, stem
+from robot_foundry.ingest.sources.ros.bag_files import (
+    JOURNALS,
+    METADATA,
+    is_numbered,
+    is_storage,
+    part_order,
+    stem,
+)
 from robot_foundry.ingest.sources.ros.containers import Container, open_container
 from robot_foundry.ingest.sources.ros.damage import Damage
 from robot_foundry.ingest.sources.ros.definitions import Decode, Types
@@ -23,6 +30,10 @@ from robot_foundry.ingest.sources.ros.options import PRESENT_PARTS, RosOptions
 from robot_foundry.ingest.sources.unusable import Broken
 
 MOST_NAMED = 3
+NUMBERED_ALONE = (
+    f"has a number in its name and no {METADATA}, and is taken for a recording of its own: "
+    "`--set content.ros.split=true` joins the parts of one"
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,8 @@ def open_bag(file: SourceFile, options: RosOptions) -> Iterator[Bag]:
     remarks: list[str] = []
     if metadata is not None:
         names = _in_order(names, metadata, options, remarks)
+    elif len(names) == 1 and is_numbered(names[0]) and not options.split:
+        remarks.append(NUMBERED_ALONE)
     types = Types(options.typestore, [paths[path] for path in paths if path.endswith(".msg")])
     with ExitStack() as until_closed:
         parts = []

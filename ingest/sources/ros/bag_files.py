@@ -68,9 +68,8 @@ def _bags(
     for path in ordered:
         matched = STORAGE.fullmatch(PurePosixPath(path).name)
         numbered = NUMBERED.fullmatch(stem(path))
-        # ros2 bag calls a folder and its parts alike; other numbered files may be recordings of their own.
-        is_part = options.split or (numbered is not None and numbered["name"] == PurePosixPath(folder).name)
-        if matched is None or numbered is None or not is_part:
+        # Numbered files may as well be recordings of their own.
+        if matched is None or numbered is None or not options.split:
             yield [path]
         else:
             joined[numbered["name"], matched["format"]].append(path)
@@ -95,6 +94,11 @@ def patterns_beside(first: str, options: RosOptions) -> list[str]:
     times = options.episodes.times if options.episodes else None
     patterns = [*options.beside.values(), *([] if times is None else [times])]
     return [pattern.replace(BAG, stem(first)) for pattern in patterns]
+
+
+def is_numbered(path: str) -> bool:
+    """Whether the file is called as the parts of a split recording are."""
+    return NUMBERED.fullmatch(stem(path)) is not None
 
 
 def _metadata(folder: str) -> str:

@@ -5,6 +5,7 @@ Legend: H W pixels.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,7 +189,7 @@ def write_bag(
         }
         writer.set_compression(mode[how], CompressionFormat.ZSTD)
     with writer:
-        _write(writer, in_order, ROS2)
+        _write(writer, in_order, ROS2, chunk_bytes if kind == "mcap" else None)
     return place
 
 
@@ -201,7 +202,7 @@ def _ros1(path: Path, how: str, chunk_bytes: int | None) -> Writer1:
     return writer
 
 
-def _write(writer: Any, in_order: Sequence[Sent], store: Any) -> None:
+def _write(writer: Any, in_order: Sequence[Sent], store: Any, chunk_bytes: int | None = None) -> None:
     connections: dict[tuple[str, str], Any] = {}
     for message in in_order:
         key = message.topic, message.type
@@ -210,6 +211,8 @@ def _write(writer: Any, in_order: Sequence[Sent], store: Any) -> None:
         built = _built(store, message.type, message.fields)
         serialize = store.serialize_ros1 if store is ROS1 else store.serialize_cdr
         writer.write(connections[key], message.received_ns, serialize(built, message.type))
+        if chunk_bytes is not None and writer.storage.chunk.bio.tell() > chunk_bytes:
+            writer.storage.close_chunk()
 
 
 def _built(store: Any, name: str, values: Mapping[str, Any]) -> Any:
@@ -224,3 +227,41 @@ def _built(store: Any, name: str, values: Mapping[str, Any]) -> Any:
             value = [_built(store, what[0][1], item) for item in value]
         made[field] = value
     return store.types[name](**made)
+
+
+def arm(seconds: float = 2.0) -> list[Sent]:
+    """An arm of two joints at 50 Hz, q = (t, -2 t), and its camera at 10 Hz, whose level is 10 t."""
+    positions = [
+        joints("/joint_states", at, {"a": at, "b": -2.0 * at}, stamp=at)
+        for at in (n / 50 for n in range(round(50 * seconds)))
+    ]
+    pictures = [compressed("/camera", n / 10, jpeg(n)) for n in range(round(10 * seconds))]
+    return [*positions, *pictures]
+
+
+def spec_file(
+    folder: Path, ros: Mapping[str, Any] | None = None, mapping: Mapping[str, Any] | None = None
+) -> Path:
+    """A spec for `arm` with keys of `content.ros` and of `mapping` in place of its own."""
+    values = {
+        "layout": "ros",
+        "content": {
+            "ros": {
+                "rate": 20,
+                "cameras": {"front": {"topic": "/camera"}},
+                "streams": {"joints": {"topic": "/joint_states", "field": "position", "names": ["a", "b"]}},
+                **(ros or {}),
+            }
+        },
+        "mapping": {
+            "embodiment": "arm",
+            "cameras": {"front": "primary"},
+            "instruction": {"text": "wave"},
+            "state": {"right.joint_position": {"key": "joints"}},
+            "actions": {"next_state": {"right.joint_position": {"from": "next_state"}}},
+            **(mapping or {}),
+        },
+    }
+    path = folder / "spec.yaml"
+    path.write_text(json.dumps(values), "utf-8")  # which is YAML too
+    return path
