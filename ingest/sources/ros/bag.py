@@ -17,10 +17,10 @@ from robot_foundry.ingest.sources.formats.streams import ZSTD, blocks_of, compre
 from robot_foundry.ingest.sources.ros.bag_files import (
     JOURNALS,
     METADATA,
+    STORAGE,
     is_numbered,
     is_storage,
     part_order,
-    stem,
 )
 from robot_foundry.ingest.sources.ros.containers import Container, open_container
 from robot_foundry.ingest.sources.ros.damage import Damage
@@ -145,7 +145,8 @@ def _in_order(names: Sequence[str], metadata: Metadata, options: RosOptions, rem
 
 def _plain(path: str) -> str:
     """The name of a part whether it is compressed or not: metadata.yaml has either."""
-    return f"{stem(path)}.{'bag' if '.bag' in path else 'mcap' if '.mcap' in path else 'db3'}"
+    matched = STORAGE.fullmatch(PurePosixPath(path).name)
+    return PurePosixPath(path).name if matched is None else f"{matched['stem']}.{matched['format']}"
 
 
 def _few(names: Sequence[str]) -> str:

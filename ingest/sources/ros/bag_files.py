@@ -97,8 +97,9 @@ def patterns_beside(first: str, options: RosOptions) -> list[str]:
 
 
 def is_numbered(path: str) -> bool:
-    """Whether the file is called as the parts of a split recording are."""
-    return NUMBERED.fullmatch(stem(path)) is not None
+    """Whether the file is called as the parts of a split recording of ROS 2 are."""
+    is_ros2 = not PurePosixPath(path).name.endswith(".bag")
+    return is_ros2 and NUMBERED.fullmatch(stem(path)) is not None
 
 
 def _metadata(folder: str) -> str:

@@ -179,7 +179,7 @@ def _add_chain(
             tally.use(edge.ordinals[-1:])
         if frame in tree.strays:
             made.remarks[f"{name} ({frame})"] = (
-                f"has transforms from other frames than '{edge.parent}' too, which are left out"
+                f"has transforms from other frames than '{edge.parent}', or on another topic: left out"
             )
 
 

@@ -41,7 +41,7 @@ class Edge:
 
 @dataclass
 class Tree:
-    """All transforms of a bag by child frame. A frame keeps the parent that it had first."""
+    """All transforms of a bag by child frame. A frame keeps the parent, and the topic, that it had first."""
 
     edges: dict[str, Edge] = field(default_factory=dict)
     strays: dict[str, int] = field(default_factory=dict)
@@ -58,11 +58,10 @@ class Tree:
         for item in transforms:
             child, parent = item.child_frame_id.lstrip("/"), item.header.frame_id.lstrip("/")
             edge = self.edges.setdefault(child, Edge(parent, is_static))
-            if edge.parent != parent:
+            if (edge.parent, edge.is_static) != (parent, is_static):
                 self.strays[child] = self.strays.get(child, 0) + 1
                 continue
             stamp, moved, turned = item.header.stamp, item.transform.translation, item.transform.rotation
-            edge.is_static = edge.is_static and is_static
             edge.stamps.append(stamp.sec * NANOSECONDS + stamp.nanosec)
             edge.received.append(received_ns)
             edge.ordinals.append(ordinal)
