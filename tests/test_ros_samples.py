@@ -63,11 +63,11 @@ def test_an_arm_at_100_hz_is_interpolated_at_15(path, tmp_path):
     times = np.array([stamp_of(message) for message in messages])
     positions = np.stack([message.position for message in messages])
     (name,) = made.rows
-    frames = times[0] + np.rint(np.arange(615) * 1e9 / 15)
+    since_N = np.rint(np.arange(615) * 1e9 / 15)  # in float64, which does not hold nanoseconds since 1970
     got_N7 = made.source(name)["joints"]
     assert got_N7.shape == (615, 7)
     for column in range(7):
-        expected_N = np.interp(frames - times[0], times - times[0], positions[:, column])
+        expected_N = np.interp(since_N, times - times[0], positions[:, column])
         assert np.abs(got_N7[:, column] - expected_N).max() < 1e-9
     told = account(made)
     tally = told["topics"]["/joint_states"]
@@ -159,7 +159,7 @@ def test_a_stereo_camera_of_bayer_pictures_in_bz2(tmp_path):
         ("ros1/rosbagjs_example-lz4.bag", "/turtle1/pose", "x", 1344),
         ("ros1/rosbagjs_example.bag", "/turtle1/pose", "x", 1344),
         ("ros1/robot_localization_test2_bz2.bag", "/imu/data", "orientation", 3061),
-        ("ros1/embag_array_test.bag", "/array_test", "bool_array", 20),
+        ("ros1/embag_array_test.bag", "/array_test", "index_multiples_as_static_uint64_array", 20),
         ("mcap/bagel_mcap", "/fluid_pressure", "fluid_pressure", 7),
     ],
 )
@@ -173,7 +173,7 @@ def test_messages_of_every_recording_are_all_counted(path, topic, field, count, 
 
 
 def test_transforms_on_six_connections_of_two_types(tmp_path):
-    ros = {**NO_CAMERA, "streams": {"joints": {"tf": ["base_footprint", "head_pan_link"]}}}
+    ros = {**NO_CAMERA, "streams": {"joints": {"tf": ["BODY", "rarm_end_coords"]}}}
     made = ingested(tmp_path, "ros1/jsk_watercan_tf_mixed.bag", ros)
     tally = account(made)["topics"]["/tf"]
     assert tally["type"] == "tf/msg/tfMessage, tf2_msgs/msg/TFMessage"
@@ -204,7 +204,7 @@ TEXT = one_stream("/chatter", "data")
         ),
         ("mcap/talker", one_stream("/topic", "data"), "none of 10 messages of /topic is of use"),
         ("mcap/wbag", one_stream("AAA", "data"), "it has text under 'data'"),
-        ("ros2_db3/wbag", one_stream("/AAA", "data"), "none of 815 messages"),
+        ("ros2_db3/wbag", one_stream("/AAA", "data"), "none of 804 messages"),
         ("ros1/embag_test_2.bag", one_stream("/chatter", "data"), "none of 2 messages"),
         ("ros1/rosbagjs_example-unsorted-chunks.bag", one_stream("/foo", "data"), "none of 3 messages"),
         ("mcap/tiryoh_test_sample.mcap.zstd", one_stream("/rosout", "msg"), "none of 10 messages"),

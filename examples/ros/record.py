@@ -19,7 +19,7 @@ SECONDS = 4
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 
 
-def message(name: str, **fields: object) -> object:
+def message(name: str, /, **fields: object) -> object:
     return STORE.types[name](**fields)
 
 
