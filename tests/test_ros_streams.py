@@ -122,7 +122,7 @@ def test_a_pause_is_masked_and_its_pictures_are_none(tmp_path):
     measured = account(made)["streams"]["joints"]
     assert measured["empty_frames"] == inside.sum() and measured["lost"] == 29
     warnings = " ".join(made.report.warnings)
-    assert "'joints' has pauses in which messages were lost; it has no message near some frames" in warnings
+    assert "'joints' has pauses, as where messages are lost; it has no message near some frames" in warnings
 
 
 PIXELS_HW3 = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)

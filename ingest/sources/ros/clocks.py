@@ -77,7 +77,7 @@ def clocked(stamps_M: Times, received_M: Times, clock: str, name: str) -> Clocke
     if measures["late"] > measures["set_back"]:
         clauses.append("has messages that come after newer ones")
     if measures["lost"]:
-        clauses.append("has pauses in which messages were lost")
+        clauses.append("has pauses, as where messages are lost")
     return Clocked(times, places, measures, "; it ".join(clauses) or None)
 
 

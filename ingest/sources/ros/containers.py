@@ -29,7 +29,7 @@ from robot_foundry.ingest.sources.base import GIT_LFS, Refused
 from robot_foundry.ingest.sources.ros.damage import BROKEN, Damage, in_words
 
 ROS1_MAGIC, MCAP_MAGIC, SQLITE_MAGIC = b"#ROSBAG", b"\x89MCAP0\r\n", b"SQLite format 3\0"
-ERRORS = (*BROKEN, Error1, Error2)
+ERRORS: tuple[type[Exception], ...] = (*BROKEN, Error1, Error2)
 # Chunks of ROS 1 whose messages lie across each other in time.
 CHUNKS_AT_HAND = 4
 # What a path may not hold that stands in an SQLite URI.

@@ -33,6 +33,7 @@ NO_DEFINITION = hashlib.md5(b"").hexdigest()  # noqa: S324  (what ROS 1 knows a 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LARGEST_MESSAGE = 1 << 30
 LONGEST_NAME = 80
+UNREADABLE: tuple[type[Exception], ...] = (SerdeError, TypesysError, Refused, *BROKEN)
 
 
 class Undecodable(Exception):
@@ -83,7 +84,7 @@ class Types:
             if is_ros1 and says_nothing and store.generate_msgdef(name)[1] != connection.digest:
                 return "has no definition in the bag, and another one by its MD5 than the one that is known"
             store.get_msgdef(name)
-        except (SerdeError, TypesysError, Refused, *BROKEN) as error:
+        except UNREADABLE as error:
             return f"has a definition that cannot be read: {shown(in_words(error), 2 * LONGEST_NAME)}"
         return _ros1(store, name) if is_ros1 else _ros2(store, name)
 
@@ -92,7 +93,7 @@ def _ros1(store: Typestore, name: str) -> Decode:
     def decode(raw: bytes) -> Any:
         try:
             return store.deserialize_ros1(raw, name)
-        except (SerdeError, *BROKEN) as error:
+        except UNREADABLE as error:
             raise Undecodable("its bytes are no message of its type") from error
 
     return decode
@@ -105,7 +106,7 @@ def _ros2(store: Typestore, name: str) -> Decode:
             raw = _unzstd(raw)
         try:
             return store.deserialize_cdr(raw, name)
-        except (SerdeError, *BROKEN) as error:
+        except UNREADABLE as error:
             raise Undecodable("its bytes are no message of its type") from error
 
     return decode
@@ -141,7 +142,7 @@ def _parsed(definition: Any, name: str) -> dict[str, Any]:
 def _store_of(types: dict[str, Any], release: Typestore | None = None) -> Typestore:
     """A store of these types and of a release's, without constants. Refused for names that are none."""
     known = {} if release is None else dict(release.fielddefs)
-    plain = {name: ([], fields) for name, (_, fields) in {**known, **types}.items()}
+    plain: dict[str, Any] = {name: ([], fields) for name, (_, fields) in {**known, **types}.items()}
     for name, (_, fields) in plain.items():
         named = [text for field in fields for text in _type_names(field[1])]
         if not all(TYPE.fullmatch(text) for text in (name, *named)):
@@ -171,6 +172,6 @@ def _types_of_files(files: Iterable[Path]) -> dict[str, Any]:
         name = str(PurePosixPath(package.name, folder, path.stem))
         try:
             types.update(get_types_from_msg(path.read_text("utf-8"), name))
-        except (TypesysError, *BROKEN) as error:
+        except UNREADABLE as error:
             raise Refused(f"the definition {path.name} cannot be read: {in_words(error)}") from error
     return types

@@ -18,7 +18,6 @@ from robot_foundry.ingest.sources.ros.bag import Bag, Message
 from robot_foundry.ingest.sources.ros.damage import BROKEN, Damage
 from robot_foundry.ingest.sources.ros.definitions import Undecodable
 from robot_foundry.ingest.sources.ros.depth import depth_of, png_of
-from robot_foundry.ingest.sources.ros.fields import NotOfThis
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window
 from robot_foundry.ingest.sources.ros.images import picture_of
 from robot_foundry.ingest.sources.ros.sinks import CameraSink
@@ -26,6 +25,7 @@ from robot_foundry.ingest.sources.ros.sinks import CameraSink
 # Pictures that wait for those of other cameras. A camera that is further behind belongs to no frame.
 MOST_WAITING_BYTES = 1 << 29
 MOST_DEPTH_BYTES = 1 << 30
+UNREADABLE: tuple[type[Exception], ...] = (Undecodable, *BROKEN)
 
 
 class _Waiting:
@@ -138,7 +138,7 @@ def _decoded(message: Message) -> NDArray[np.uint8] | Encoded:
     assert message.channel.decode is not None
     try:
         return picture_of(message.channel.decode(message.raw))
-    except (Undecodable, NotOfThis, *BROKEN) as error:
+    except UNREADABLE as error:
         raise Refused(f"a picture of {message.channel.topic} cannot be decoded: {error}") from error
 
 

@@ -56,23 +56,24 @@ def synced(gathered: Gathered, options: RosOptions) -> Synced:
             made.remarks[name] = clock.remark
     for name, sink in gathered.sinks.numbers.items():
         made.arrays[name] = _rows(made, gathered, sink, clocks.streams[name])
-    for name, sink in (*gathered.sinks.cameras.items(), *gathered.sinks.depth.items()):
-        made.shown[name] = _shown(made, gathered, sink, clocks.streams[name])
+    for name, camera in (*gathered.sinks.cameras.items(), *gathered.sinks.depth.items()):
+        made.shown[name] = _shown(made, gathered, camera, clocks.streams[name])
     for name, (chain, edges) in clocks.chains.items():
         _add_chain(made, gathered, name, chain, edges)
     for sink in gathered.sinks.extra.values():
         _add_extra(made, gathered, options, sink)
-    for name, sink in gathered.sinks.infos.items():
-        gathered.tally(sink.topic).use(sink.ordinals)
-        if sink.num_unlike:
-            made.remarks[sink.topic] = f"says other things of camera '{name}' later than at first"
+    for name, info in gathered.sinks.infos.items():
+        gathered.tally(info.topic).use(info.ordinals)
+        if info.num_unlike:
+            made.remarks[info.topic] = f"says other things of camera '{name}' later than at first"
     return made
 
 
 def _clocks(gathered: Gathered, options: RosOptions) -> _Clocks:
     streams = {}
     sinks = gathered.sinks
-    for name, sink in (*sinks.cameras.items(), *sinks.depth.items(), *sinks.numbers.items()):
+    stated_sinks: dict[str, CameraSink | NumberSink] = {**sinks.cameras, **sinks.depth, **sinks.numbers}
+    for name, sink in stated_sinks.items():
         _check_some(gathered, name, sink)
         stamps, received, _ = sink.series.arrays()
         streams[name] = clocked(stamps, received, options.clock_of(sink.stated.matching), name)

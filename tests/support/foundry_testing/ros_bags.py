@@ -176,8 +176,8 @@ def write_bag(
     kind, _, how = form.partition("-")
     if kind == "bag":
         path = place.with_suffix(".bag")
-        with _ros1(path, how, chunk_bytes) as writer:
-            _write(writer, in_order, ROS1)
+        with _ros1(path, how, chunk_bytes) as ros1:
+            _write(ros1, in_order, ROS1)
         return path
     plugin = StoragePlugin.MCAP if kind == "mcap" else StoragePlugin.SQLITE3
     writer = Writer2(place, version=9, storage_plugin=plugin)
