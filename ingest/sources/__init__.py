@@ -12,6 +12,7 @@ from robot_foundry.ingest.sources.hdf5.layouts import LAYOUTS as OF_HDF5
 from robot_foundry.ingest.sources.lerobot.layouts import LAYOUTS as OF_LEROBOT
 from robot_foundry.ingest.sources.pairs.layouts import LAYOUTS as OF_PAIRS
 from robot_foundry.ingest.sources.rlds.layouts import LAYOUTS as OF_RLDS
+from robot_foundry.ingest.sources.ros.layouts import LAYOUTS as OF_ROS
 from robot_foundry.ingest.sources.text.layouts import LAYOUTS as OF_TEXT
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 
-_ALL = (*OF_HDF5, *OF_DROID, *OF_RLDS, *OF_LEROBOT, *OF_TEXT, *OF_PAIRS)
+_ALL = (*OF_HDF5, *OF_DROID, *OF_RLDS, *OF_LEROBOT, *OF_ROS, *OF_TEXT, *OF_PAIRS)
 LAYOUTS = {declared.name: declared for declared in _ALL}
 
 

@@ -1,0 +1,47 @@
+"""What goes wrong while a bag is read, and is counted so that the rest of it can go on."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from dataclasses import dataclass, field
+
+# What rosbags and the decoders beneath it raise at bytes that are not as they should be.
+BROKEN: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+@dataclass
+class Damage:
+    """Numbers of messages that are lost, by reason in one sentence; `unknown` where nobody knows how many."""
+
+    lost: Counter[str] = field(default_factory=Counter)
+    unknown: list[str] = field(default_factory=list)
+
+    def add(self, reason: str, count: int | None) -> None:
+        if count is None:
+            self.unknown.append(reason)
+        elif count:
+            self.lost[reason] += count
+
+    @property
+    def num_lost(self) -> int:
+        return self.lost.total()
+
+
+def in_words(error: Exception) -> str:
+    """What an error says, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.rstrip(".")
