@@ -31,7 +31,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import Options, run
-from robot_foundry.ingest.sources.ros.images import demosaiced
+from robot_foundry.ingest.sources.ros.messages.images import demosaiced
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.images import decode

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robot_foundry.ingest.sources.base import Refused, SourceFile
-from robot_foundry.ingest.sources.ros.bag import Bag
-from robot_foundry.ingest.sources.ros.bag_files import patterns_beside, stem
-from robot_foundry.ingest.sources.ros.damage import Damage
-from robot_foundry.ingest.sources.ros.definitions import Undecodable
-from robot_foundry.ingest.sources.ros.fields import text_at
+from robot_foundry.ingest.sources.ros.bags.bag import Bag
+from robot_foundry.ingest.sources.ros.bags.bag_files import patterns_beside, stem
+from robot_foundry.ingest.sources.ros.bags.damage import Damage
+from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
 from robot_foundry.ingest.sources.ros.gather import Window, names_in
+from robot_foundry.ingest.sources.ros.messages.fields import text_at
 from robot_foundry.ingest.sources.ros.options import Episodes, RosOptions
 from robot_foundry.runtime.errors import nearest
 

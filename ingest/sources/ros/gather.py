@@ -8,10 +8,10 @@ from typing import Any
 
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.robot.shared import MOST_LOW_DIM_BYTES
-from robot_foundry.ingest.sources.ros.bag import Bag, Channel
-from robot_foundry.ingest.sources.ros.damage import BROKEN, Damage
-from robot_foundry.ingest.sources.ros.definitions import Undecodable
-from robot_foundry.ingest.sources.ros.fields import NotOfThis
+from robot_foundry.ingest.sources.ros.bags.bag import Bag, Channel
+from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, Damage
+from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
+from robot_foundry.ingest.sources.ros.messages.fields import NotOfThis
 from robot_foundry.ingest.sources.ros.options import RosOptions
 from robot_foundry.ingest.sources.ros.sinks import Sink, Sinks
 from robot_foundry.ingest.sources.ros.tallies import TAKEN, UNMAPPED, Tally

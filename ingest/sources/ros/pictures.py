@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture
-from robot_foundry.ingest.sources.ros.bag import Bag, Message
-from robot_foundry.ingest.sources.ros.damage import BROKEN, Damage
-from robot_foundry.ingest.sources.ros.definitions import Undecodable
-from robot_foundry.ingest.sources.ros.depth import depth_of, png_of
+from robot_foundry.ingest.sources.ros.bags.bag import Bag, Message
+from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, Damage
+from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window
-from robot_foundry.ingest.sources.ros.images import picture_of
+from robot_foundry.ingest.sources.ros.messages.depth import depth_of, png_of
+from robot_foundry.ingest.sources.ros.messages.images import picture_of
 from robot_foundry.ingest.sources.ros.sinks import CameraSink
 
 # Pictures that wait for those of other cameras. A camera that is further behind belongs to no frame.

@@ -19,13 +19,13 @@ from robot_foundry.ingest.sources.robot.clock import clock_of
 from robot_foundry.ingest.sources.robot.shared import chosen
 from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout, SourceCamera, SourceEpisode
 from robot_foundry.ingest.sources.ros import tallies
-from robot_foundry.ingest.sources.ros.bag import Bag, open_bag
-from robot_foundry.ingest.sources.ros.bag_files import METADATA, gathered, is_storage, stem
+from robot_foundry.ingest.sources.ros.bags.bag import Bag, open_bag
+from robot_foundry.ingest.sources.ros.bags.bag_files import METADATA, gathered, is_storage, stem
+from robot_foundry.ingest.sources.ros.bags.definitions import full_type
 from robot_foundry.ingest.sources.ros.boundaries import Part, parts_of, told_of, window_of
-from robot_foundry.ingest.sources.ros.definitions import full_type
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window, gather, names_in
-from robot_foundry.ingest.sources.ros.images import IMAGE
 from robot_foundry.ingest.sources.ros.layouts import ROS
+from robot_foundry.ingest.sources.ros.messages.images import IMAGE
 from robot_foundry.ingest.sources.ros.options import BAG, RosOptions
 from robot_foundry.ingest.sources.ros.pictures import depth_arrays, pictures_of
 from robot_foundry.ingest.sources.ros.synced import Synced, spans_of, synced

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.ros.definitions import Undecodable
-from robot_foundry.ingest.sources.ros.depth import depth_of
-from robot_foundry.ingest.sources.ros.fields import numbers_at, quaternions_at, stamp_of, text_at
-from robot_foundry.ingest.sources.ros.images import Size, size_of
+from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
+from robot_foundry.ingest.sources.ros.messages.depth import depth_of
+from robot_foundry.ingest.sources.ros.messages.fields import numbers_at, quaternions_at, stamp_of, text_at
+from robot_foundry.ingest.sources.ros.messages.images import Size, size_of
 from robot_foundry.ingest.sources.ros.options import CameraTopic, NumberTopic, RosOptions, TextTopic
 from robot_foundry.ingest.sources.ros.tf import TF_STATIC, TOPICS, Tree
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.ros.definitions import Undecodable
+from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
 from robot_foundry.runtime.errors import nearest
 
 STEP = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_]*)(?P<indices>(\[\d+\])*)")

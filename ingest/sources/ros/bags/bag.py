@@ -14,7 +14,7 @@ from typing import Any
 
 from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.formats.streams import ZSTD, blocks_of, compression_of, decompressed
-from robot_foundry.ingest.sources.ros.bag_files import (
+from robot_foundry.ingest.sources.ros.bags.bag_files import (
     JOURNALS,
     METADATA,
     STORAGE,
@@ -22,10 +22,10 @@ from robot_foundry.ingest.sources.ros.bag_files import (
     is_storage,
     part_order,
 )
-from robot_foundry.ingest.sources.ros.containers import Container, open_container
-from robot_foundry.ingest.sources.ros.damage import Damage
-from robot_foundry.ingest.sources.ros.definitions import Decode, Types
-from robot_foundry.ingest.sources.ros.metadata import Metadata, read_metadata
+from robot_foundry.ingest.sources.ros.bags.containers import Container, open_container
+from robot_foundry.ingest.sources.ros.bags.damage import Damage
+from robot_foundry.ingest.sources.ros.bags.definitions import Decode, Types
+from robot_foundry.ingest.sources.ros.bags.metadata import Metadata, read_metadata
 from robot_foundry.ingest.sources.ros.options import PRESENT_PARTS, RosOptions
 from robot_foundry.ingest.sources.unusable import Broken
 

@@ -26,7 +26,7 @@ from rosbags.rosbag2.storage_mcap import MAXSIZE, ChunkInfo, McapReader, msgsrc
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
-from robot_foundry.ingest.sources.ros.damage import BROKEN, Damage, in_words
+from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, Damage, in_words
 
 ROS1_MAGIC, MCAP_MAGIC, SQLITE_MAGIC = b"#ROSBAG", b"\x89MCAP0\r\n", b"SQLite format 3\0"
 ERRORS: tuple[type[Exception], ...] = (*BROKEN, Error1, Error2)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from robot_foundry.ingest.sources.ros.definitions import Undecodable
-from robot_foundry.ingest.sources.ros.images import COMPRESSED, IMAGE
+from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
+from robot_foundry.ingest.sources.ros.messages.images import COMPRESSED, IMAGE
 from robot_foundry.ingest.sources.unusable import shown
 from robot_foundry.shards.images import MAX_PIXELS, PNG_MAGIC
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.ros.bag_files import METADATA
+from robot_foundry.ingest.sources.ros.bags.bag_files import METADATA
 
 LARGEST = 16 << 20
 SECTION = "rosbag2_bagfile_information"

@@ -20,7 +20,7 @@ from rosbags.typesys.store import Typestore
 
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.formats.streams import ZSTD, decompressed, whole
-from robot_foundry.ingest.sources.ros.damage import BROKEN, in_words
+from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, in_words
 from robot_foundry.ingest.sources.unusable import Broken, shown
 
 TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*){1,2}")

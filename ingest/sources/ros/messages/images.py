@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.robot.source_episode import Encoded
-from robot_foundry.ingest.sources.ros.definitions import Undecodable
+from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
 from robot_foundry.ingest.sources.unusable import shown
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards import images
