@@ -63,7 +63,11 @@ def test_docs_name_the_layouts_and_what_they_understand():
 
 @pytest.mark.parametrize("name", robot_layouts())
 def test_a_layout_refuses_the_options_of_others(name):
-    needed = {"hdf5": {"length": "p"}} if name == "hdf5" else {}
+    sections = {
+        "hdf5": {"length": "p"},
+        "ros": {"rate": 15, "streams": {"a": {"topic": "/a", "field": "data"}}},
+    }
+    needed = {name: sections[name]} if name in sections else {}
     spec = spec_from_json({"layout": name, "content": needed, "mapping": MAPPING}, "test")
     assert spec.layout == name
     for option, value, names in (
