@@ -77,5 +77,5 @@ def _cut(task: VLMTask) -> Iterator[str]:
         if cut := int((tokens_n > length).sum()):
             yield (
                 f"of the {len(tokens_n):,} pairs of {part.name}, {cut:,} are longer than a row of {length:,} "
-                f"tokens and lose their end; the longest has {tokens_n.max():,}"
+                f"tokens (data.rows.length) and lose their end; the longest has {tokens_n.max():,}"
             )
