@@ -2,7 +2,7 @@
 
 `blank` is one grey of the same size, that of the borders of fitted pictures, so that not even the shape is
 left to see. `shuffled` is the pictures of another pair: each pair's are shown with exactly one other. Of the
-loss alone there is `absent`, the text without its pictures: what the decoder makes of the words.
+loss alone there is `absent`: the text without its pictures.
 
 Legend: n pairs; H × W pixels, C = 3 channels.
 """
