@@ -69,6 +69,7 @@ def outcome(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         f"data.val_fraction={HELD_OUT}",
         "data.rows={length: 48, image: [16, 16], packed: false}",
         "optim.lr=1e-2",
+        "run.precision=fp32",  # what the scorecard computes in
     )
     steps = ("run.steps=60", "run.save_every=60", "run.log_every=20", "run.eval_samples=1000")
     return run(store, tmp_path_factory.mktemp("colours"), *settings, *steps)
