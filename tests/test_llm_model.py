@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -219,24 +220,46 @@ def test_cross_entropy_needs_neither_small_logits_nor_gradients() -> None:
     assert cross_entropy_sum(hidden, torch.tensor([[1.0], [-1.0]]), 1 - target).item() == 4e4
 
 
-class Largest(TorchDispatchMode):
-    """The most numbers of any tensor that was made."""
+@pytest.mark.parametrize("frozen", ["hidden", "weight"])
+def test_cross_entropy_makes_no_gradient_of_what_is_frozen(frozen: str) -> None:
+    number, vocabulary, width = 40, 500, 16
+    target = ids(number, below=vocabulary)
+    found = []
+    for moved in ({"hidden", "weight"}, {"hidden", "weight"} - {frozen}):
+        hidden = random(number, width).requires_grad_("hidden" in moved)
+        weight = random(vocabulary, width, seed=1).requires_grad_("weight" in moved)
+        with Shapes() as shapes:
+            cross_entropy_sum(hidden, weight, target).backward()
+        gradient = {"hidden": hidden.grad, "weight": weight.grad}
+        of_frozen = hidden if frozen == "hidden" else weight
+        found.append((gradient, shapes.made[tuple(of_frozen.shape)]))
+    (both, made_both), (alone, made_alone) = found
+    assert alone.pop(frozen) is None and made_alone < made_both
+    [(name, left)] = alone.items()
+    there = both[name]
+    assert left is not None and there is not None and torch.equal(left, there)
 
-    numbers = 0
+
+class Shapes(TorchDispatchMode):
+    """How many tensors of each shape were made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: Counter[tuple[int, ...]] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if isinstance(out, Tensor):
-            self.numbers = max(self.numbers, out.numel())
+            self.made[tuple(out.shape)] += 1
         return out
 
 
 def test_no_tensor_has_a_logit_of_each_token_and_id() -> None:
     vocabulary = 5000
     model = made(LLMConfig(replace(SMALL, vocabulary=vocabulary)))
-    with Largest() as largest:
+    with Shapes() as shapes:
         loss_and_gradients(model, packed([[256]] * 4, 256))
-    assert CPU_CHUNK * vocabulary <= largest.numbers < 4 * 256 * vocabulary
+    assert CPU_CHUNK * vocabulary <= max(map(math.prod, shapes.made)) < 4 * 256 * vocabulary
 
 
 # --- transformers -----------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from robot_foundry.loader.pairs.template import (
     prompt,
     rendered,
     variants,
+    without_pictures,
 )
 from robot_foundry.shards.pairs.pair import Turn
 from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
@@ -194,6 +195,21 @@ def test_lengths_are_those_of_what_is_rendered(pair: PairText, name: str, image:
     assert len(made) == lengths[int(choice * len(forms))] <= max(lengths)
     assert not made.learn_N[0]  # nothing predicts the first
     assert len(made.image_starts) == pair.num_pictures
+
+
+@given(PAIRS, st.sampled_from(sorted(DIALECTS)), st.integers(1, 5), st.integers(5, 60))
+def test_without_its_pictures_the_same_of_a_pair_is_learnt(
+    pair: PairText, name: str, image: int, length: int
+) -> None:
+    tokenizer = DIALECTS[name]
+    seen = rendered(pair, tokenizer, image).cut(length, image)
+    made = without_pictures(seen, tokenizer, image)
+    assert learnt(made, tokenizer) == learnt(seen, tokenizer)
+    assert len(made) and not made.learn_N[0] and made.image_starts == ()
+    gone = len(seen) - image * len(seen.image_starts)
+    if pair.captions and gone:  # the caption is as that of a pair that never had a picture
+        alone = rendered(PairText(0, pair.captions), tokenizer, image)
+        assert np.array_equal(made.ids_N, alone.ids_N[: len(made)])
 
 
 @given(PAIRS, st.integers(1, 5), st.integers(5, 60))

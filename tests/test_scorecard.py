@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from foundry_testing.pairs import TestPair, write_pairs
 from foundry_testing.vlm_runs import COLOURS, coloured, make_store, run
 
@@ -27,6 +29,7 @@ from robot_foundry.evaluation.vlm.scorecard import Scorecard, scorecard
 from robot_foundry.loader.pairs.template import PairText
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.pairs.pair import Turn
+from robot_foundry.trainer.models.llm import packed_bias
 from robot_foundry.trainer.outcome import Outcome
 from robot_foundry.trainer.tasks.vlm.trained import Trained, load_trained
 
@@ -66,6 +69,7 @@ def outcome(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         f"data.val_fraction={HELD_OUT}",
         "data.rows={length: 48, image: [16, 16], packed: false}",
         "optim.lr=1e-2",
+        "run.precision=fp32",  # what the scorecard computes in
     )
     steps = ("run.steps=60", "run.save_every=60", "run.log_every=20", "run.eval_samples=1000")
     return run(store, tmp_path_factory.mktemp("colours"), *settings, *steps)
@@ -89,7 +93,7 @@ def test_a_model_that_sees_is_told_from_one_that_guesses(card: Scorecard) -> Non
     assert colour["chance"]["commonest"]["exact"] == colour["chance"]["uniform"]["exact"] == 0.25
     assert colour["real_minus_blank"]["exact_95"][0] > 0.3
     loss = card.to_json()["loss"]
-    assert loss["blank_minus_real"]["nats_95"][0] > 0 and loss["shuffled_minus_real"]["nats_95"][0] > 0
+    assert all(loss[f"{name}_minus_real"]["nats_95"][0] > 0 for name in ("blank", "shuffled", "absent"))
 
 
 def test_shuffled_answers_are_those_about_the_other_picture(card: Scorecard) -> None:
@@ -114,6 +118,10 @@ def test_pairs_without_pictures_have_no_controls(card: Scorecard) -> None:
     report = card.to_json()
     assert set(report["kinds"]) == {"colour", "number", "answer"}
     assert set(report["kinds"]["answer"]) == {"real", "chance"}
+    of_pictures = report["loss"]["real"]["tokens"] - int(card.loss_tokens_n["real"][24:].sum())
+    for name in ("blank", "shuffled", "absent"):
+        assert report["loss"][name]["tokens"] == of_pictures
+        assert not card.loss_tokens_n[name][24:].any() and np.isnan(card.loss_sum_n[name][24:]).all()
     assert any("3 pairs have no picture" in note for note in report["notes"])
     assert any("of 3 pairs `kinds` does not name each answer" in note for note in report["notes"])
     assert report["data"] == {
@@ -128,6 +136,40 @@ def test_the_loss_is_that_of_training(outcome: Outcome, trained: Trained, store:
     opened = make_mixture(store, {"colours": 1}, split="val", val_fraction=HELD_OUT)
     found = scorecard(trained, opened).to_json()
     assert found["loss"]["real"]["nats"] == pytest.approx(held_out, rel=1e-5)
+
+
+def test_the_loss_without_pictures_is_that_of_the_words_alone(trained: Trained, store: Store) -> None:
+    """By hand: the decoder reads nothing but the text, also that of a caption that begins with nothing."""
+    specials, end = trained.tokenizer.specials, trained.tokenizer.end
+    asked, answer = b"\nColour?", b"red"
+    told = [specials["<|user|>"], *asked, specials["<|end|>"], specials["<|assistant|>"]]
+    long = "very long " * 6  # with its picture's 4 tokens it is longer than a row, of which 48 has the run
+    rows = {
+        "turns": (TestPair([coloured("red", 1)], turns=[("user", "<image>\nColour?"), ("assistant", "red")]),
+                  [*told, *answer, specials["<|end|>"]], len(told)),
+        "caption": (TestPair([coloured("red", 2)], {"caption": "so red"}), [end, *b"so red", end], 1),
+        "cut": (TestPair([coloured("red", 3)], {"caption": long}), [end, *long.encode()[:44]], 1),
+    }  # fmt: skip
+    assert trained.config.image_tokens == 4 and trained.config.data.rows.length == 48
+    write_pairs(store, "wordy", [pair for pair, *_ in rows.values()])
+    card = scorecard(trained, make_mixture(store, {"wordy": 1}, split="all"))
+    for n, (_, ids, first) in enumerate(rows.values()):
+        assert card.loss_tokens_n["absent"][n] == card.loss_tokens_n["real"][n] == len(ids) - first
+        assert card.loss_sum_n["absent"][n] == pytest.approx(words_cost(trained, ids, first), rel=1e-5)
+    more = card.loss_sum_n["absent"].sum() - card.loss_sum_n["real"].sum()
+    found = card.to_json()["loss"]["absent_minus_real"]
+    assert found["nats"] == pytest.approx(more / card.loss_tokens_n["real"].sum())
+    assert found["nats_95"][0] < found["nats"] < found["nats_95"][1]
+
+
+@torch.inference_mode()
+def words_cost(trained: Trained, ids: list[int], first: int) -> float:
+    """Nats of the tokens from number `first` on, each behind all those before it."""
+    model, length = trained.model, len(ids) - 1
+    bias = packed_bias(torch.zeros(1, length, dtype=torch.int64))
+    states_SD = model.backbone.decoder.states(torch.tensor([ids[:-1]]), torch.arange(length)[None], bias)[0]
+    logit_TV = states_SD[first - 1 :] @ model.output_weight.T
+    return float(F.cross_entropy(logit_TV, torch.tensor(ids[first:]), reduction="sum"))
 
 
 def test_losses_do_not_depend_on_what_is_beside(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """What a model is shown in place of a picture, to see whether its answers come from looking.
 
 `blank` is one grey of the same size, that of the borders of fitted pictures, so that not even the shape is
-left to see. `shuffled` is the pictures of another pair: each pair's are shown with exactly one other.
+left to see. `shuffled` is the pictures of another pair: each pair's are shown with exactly one other. Of the
+loss alone there is `absent`: the text without its pictures.
 
 Legend: n pairs; H × W pixels, C = 3 channels.
 """
@@ -17,6 +18,8 @@ from robot_foundry.runtime.keyed import key, mix64
 from robot_foundry.shards.pictures.fit import BORDER
 
 REAL, BLANK, SHUFFLED = CONDITIONS = ("real", "blank", "shuffled")
+ABSENT = "absent"
+LOSS_CONDITIONS = (*CONDITIONS, ABSENT)
 
 
 def blank(pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:

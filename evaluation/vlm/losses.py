@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.loader.pairs.at_hand import batch_of
 from robot_foundry.loader.pairs.batch import PairBatch, Row
-from robot_foundry.loader.pairs.template import PairText, rendered
+from robot_foundry.loader.pairs.template import PairText, rendered, without_pictures
 from robot_foundry.trainer.tasks.vlm.inputs import picture_rows
 from robot_foundry.trainer.tasks.vlm.trained import Trained
 
@@ -25,16 +25,20 @@ _TOKENS = 256  # whose logits are made at a time
 def losses(
     trained: Trained,
     texts: Sequence[PairText],
-    pictures: Sequence[Sequence[NDArray[np.uint8]]],
+    pictures: Sequence[Sequence[NDArray[np.uint8]]] | None,
     choice_n: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Of each pair the sum of the cross entropies, in nats, of the tokens that are learnt, and their number.
 
-    Pictures are uint8 RGB [H, W, C] of any size. `choice_n` (from 0 to 1) says which of several captions it
-    is. A pair that is longer than a row of the run loses its end, as in training.
+    Pictures are uint8 RGB [H, W, C] of any size; without them it is the loss of the texts alone. `choice_n`
+    (from 0 to 1) says which of several captions it is. A pair that is longer than a row of the run loses its
+    end, as in training, and no less without its pictures: the tokens are the same.
     """
     parts = [
-        losses_of_rows(trained, _batch(trained, texts[here], pictures[here], choice_n[here]))
+        losses_of_rows(
+            trained,
+            _batch(trained, texts[here], None if pictures is None else pictures[here], choice_n[here]),
+        )
         for here in (slice(start, start + ROWS) for start in range(0, len(texts), ROWS))
     ]
     sums, counts = zip(*parts, strict=True)
@@ -61,7 +65,7 @@ def losses_of_rows(trained: Trained, batch: PairBatch) -> tuple[NDArray[np.float
 def _batch(
     trained: Trained,
     texts: Sequence[PairText],
-    pictures: Sequence[Sequence[NDArray[np.uint8]]],
+    pictures: Sequence[Sequence[NDArray[np.uint8]]] | None,
     choice_n: NDArray[np.float64],
 ) -> PairBatch:
     """A row a pair."""
@@ -70,5 +74,8 @@ def _batch(
     for text, choice in zip(texts, choice_n.tolist(), strict=True):
         whole = rendered(text, spec.tokenizer, spec.image_tokens, choice)
         part = whole.cut(spec.rows.length, spec.image_tokens)
-        rows.append(Row([part], len(whole) - len(part)))
-    return batch_of(rows, pictures, spec)
+        cut = len(whole) - len(part)
+        if pictures is None:
+            part = without_pictures(part, spec.tokenizer, spec.image_tokens)
+        rows.append(Row([part], cut))
+    return batch_of(rows, [()] * len(rows) if pictures is None else pictures, spec)

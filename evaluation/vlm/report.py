@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.evaluation.vlm.controls import BLANK, CONDITIONS, REAL, SHUFFLED
+from robot_foundry.evaluation.vlm.controls import BLANK, LOSS_CONDITIONS, REAL, SHUFFLED
 from robot_foundry.evaluation.vlm.scorecard import Scorecard
 from robot_foundry.runtime.storage.storage import open_storage
 
@@ -60,8 +60,8 @@ def number_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def loss_line(report: Mapping[str, Any]) -> str:
     """The losses in one line."""
     loss = report["loss"]
-    parts = [f"{name} {loss[name]['nats']:.4f}" for name in CONDITIONS if name in loss]
-    for name in (BLANK, SHUFFLED):
+    parts = [f"{name} {loss[name]['nats']:.4f}" for name in LOSS_CONDITIONS if name in loss]
+    for name in LOSS_CONDITIONS:
         more = loss.get(f"{name}_minus_{REAL}")
         if more is not None:
             low, high = more["nats_95"]

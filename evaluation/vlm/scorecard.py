@@ -1,7 +1,8 @@
 """The scorecard of a vision-language model: what it answers about pictures that it sees, and does not see.
 
 Every question is asked three times: with its pictures, with blank ones, and with those of another pair. What
-a model gets right without seeing, it knows from the questions. The loss is taken in the same three ways.
+a model gets right without seeing, it knows from the questions. The loss is taken in the same three ways,
+and of the texts without pictures.
 
 Legend: n pairs, q questions.
 """
@@ -18,7 +19,16 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.evaluation.intervals import bootstrap_mean
 from robot_foundry.evaluation.vlm.asked import AskedPairs
-from robot_foundry.evaluation.vlm.controls import BLANK, CONDITIONS, REAL, SHUFFLED, blank, partners
+from robot_foundry.evaluation.vlm.controls import (
+    ABSENT,
+    BLANK,
+    CONDITIONS,
+    LOSS_CONDITIONS,
+    REAL,
+    SHUFFLED,
+    blank,
+    partners,
+)
 from robot_foundry.evaluation.vlm.losses import losses
 from robot_foundry.evaluation.vlm.questions import ANY, KINDS, Question, kinds_of, questions_of
 from robot_foundry.evaluation.vlm.scores import Marked, chance, how_many_numbers, mark, score
@@ -117,7 +127,7 @@ class Scorecard:
     def _loss(self) -> dict[str, Any]:
         """Nats a token, by condition, and what a control costs more than the pictures themselves."""
         shown: dict[str, Any] = {}
-        for name in CONDITIONS:
+        for name in LOSS_CONDITIONS:
             tokens_n = self.loss_tokens_n[name]
             if not tokens_n.any():
                 continue
@@ -145,8 +155,8 @@ def scorecard(
     questions, notes = _questions(asked)
     budget = _budgets(trained, questions)
     given: dict[str, list[str | None]] = {name: [None] * len(questions) for name in CONDITIONS}
-    sum_n = {name: np.full(len(asked), np.nan) for name in CONDITIONS}
-    tokens_n = {name: np.zeros(len(asked), np.int64) for name in CONDITIONS}
+    sum_n = {name: np.full(len(asked), np.nan) for name in LOSS_CONDITIONS}
+    tokens_n = {name: np.zeros(len(asked), np.int64) for name in LOSS_CONDITIONS}
     choice_n = uniform(key("scored-caption", seed), np.arange(len(asked)))
     of_pair = _by_pair(questions, len(asked))
     with Progress(len(asked), "pairs", "scorecard", quiet=quiet) as progress:
@@ -163,6 +173,10 @@ def scorecard(
                 numbers = [q for n in here for q in of_pair[n]]
                 for q, answer in _answers(trained, questions, numbers, shown, budget).items():
                     given[name][q] = answer
+            if here := [n for n in chunk if asked.num_pictures_n[n]]:
+                texts = [asked.text(n) for n in here]
+                sum_n[ABSENT][here], tokens_n[ABSENT][here] = losses(trained, texts, None, choice_n[here])
+                assert np.array_equal(tokens_n[ABSENT][here], tokens_n[REAL][here])  # the same are learnt
             progress.advance(len(chunk))
     notes += _without_controls(asked, partner_n)
     return Scorecard(asked, seed, questions, given, partner_n, sum_n, tokens_n, tuple(notes))

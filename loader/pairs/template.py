@@ -65,6 +65,18 @@ class Rendered:
         return Rendered(self.ids_N[:end], self.learn_N[:end], kept)
 
 
+def without_pictures(pair: Rendered, tokenizer: Tokenizer, image_tokens: int) -> Rendered:
+    """The same tokens without those of pictures. Exactly the same are learnt: the tokenizer's `start` comes
+    where nothing else would be in front of them."""
+    is_picture_N = np.zeros(len(pair), bool)
+    for start in pair.image_starts:
+        is_picture_N[start : start + image_tokens] = True
+    ids_N, learn_N = pair.ids_N[~is_picture_N], pair.learn_N[~is_picture_N]
+    if learn_N[:1].all():  # or there is nothing
+        ids_N, learn_N = np.insert(ids_N, 0, tokenizer.start), np.insert(learn_N, 0, False)
+    return Rendered(ids_N, learn_N, ())
+
+
 def rendered(pair: PairText, tokenizer: Tokenizer, image_tokens: int, choice: float = 0.0) -> Rendered:
     """The tokens of a pair; of its n variants, captions by name and then the conversation, it is that at
     `choice` · n (0 ≤ choice < 1)."""

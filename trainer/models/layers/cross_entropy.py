@@ -18,7 +18,8 @@ CPU_CHUNK, CHUNK = 256, 2048  # tokens at a time: few logits stay in a CPU's cac
 def cross_entropy_sum(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
     """Sum of -log softmax(hidden weightᵀ)[target] in float32; tokens whose target is NOTHING add none.
 
-    Gradients are made with the loss, chunk by chunk, so that each chunk's logits are made once and let go.
+    Gradients are made with the loss, chunk by chunk, so that each chunk's logits are made once and let go;
+    what is frozen gets none.
     """
     return _CrossEntropySum.apply(hidden_ND, weight_VD, target_N, torch.is_grad_enabled())
 
@@ -30,28 +31,30 @@ class _CrossEntropySum(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
         matrix_VD = weight_VD.to(dtype)
         total = torch.zeros((), device=hidden_ND.device)
-        gradients: tuple[Tensor, Tensor] | None = None
-        if learn:
-            gradients = torch.empty_like(hidden_ND), torch.zeros_like(weight_VD)
+        moves_hidden, moves_weight = (learn and needed for needed in ctx.needs_input_grad[:2])
+        gradient_ND = torch.empty_like(hidden_ND) if moves_hidden else None
+        gradient_VD = torch.zeros_like(weight_VD) if moves_weight else None
         size = CPU_CHUNK if device == "cpu" else CHUNK
         with torch.autocast(device, enabled=False):
             for start in range(0, len(hidden_ND), size):
                 here = slice(start, start + size)
                 hidden_CD = hidden_ND[here].to(dtype)
-                loss, gradient_CV = _chunk(hidden_CD, matrix_VD, target_N[here], learn)
+                loss, gradient_CV = _chunk(hidden_CD, matrix_VD, target_N[here], moves_hidden or moves_weight)
                 total += loss
-                if gradients is not None:
-                    gradients[0][here] = gradient_CV @ matrix_VD
-                    gradients[1].add_(gradient_CV.T @ hidden_CD)
-        if gradients is not None:
-            ctx.save_for_backward(*gradients)
+                if gradient_ND is not None:
+                    gradient_ND[here] = gradient_CV @ matrix_VD
+                if gradient_VD is not None:
+                    gradient_VD.add_(gradient_CV.T @ hidden_CD)
+        ctx.save_for_backward(gradient_ND, gradient_VD)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        hidden_ND, weight_VD = ctx.saved_tensors
-        return hidden_ND * upstream[0], weight_VD * upstream[0], None, None
+        of_hidden, of_weight = (
+            None if gradient is None else gradient * upstream[0] for gradient in ctx.saved_tensors
+        )
+        return of_hidden, of_weight, None, None
 
 
 def _chunk(hidden_CD: Tensor, matrix_VD: Tensor, target_C: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
