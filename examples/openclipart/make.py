@@ -1,7 +1,7 @@
 """Make image-text pairs of clip art: draw the public-domain SVGs of a folder beside their titles.
 
     python examples/openclipart/make.py /usr/share/openclipart/svg openclipart
-    foundry-data ingest pairs openclipart --name openclipart
+    foundry-data ingest pairs openclipart --as openclipart
 
 The tars are laid out as img2dataset writes: `<9 digits>.png`, `--size` pixels a side on white, and
 `<9 digits>.json` with `caption`, the title, and `description`, `keywords`, `creator`, `license`, `file` and
