@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from foundry_testing.lerobot_datasets import recordings, write_dataset
-from foundry_testing.pages import ROOT, missing_links, run_page
+from foundry_testing.pages import ROOT, fences, missing_links, run_page
 
 from robot_foundry.ingest.spec.spec_files import load_spec
 
@@ -15,7 +15,7 @@ PAGE = "docs/lerobot.md"
 
 def test_every_command_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_dataset(tmp_path / "pick", recordings(width=6), names=[f"joint_{n}.pos" for n in range(6)])
-    run_page(PAGE, tmp_path, {}, monkeypatch)
+    assert run_page(PAGE, tmp_path, {}, monkeypatch) == fences(PAGE) - 1  # its spec in YAML
 
 
 def test_its_spec_is_one(tmp_path: Path) -> None:

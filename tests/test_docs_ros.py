@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from foundry_testing.pages import run_page
+from foundry_testing.pages import fences, run_page
+
+PAGE = "docs/ros.md"
 
 
 def test_every_command_and_program_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_page("docs/ros.md", tmp_path, {}, monkeypatch)
+    assert run_page(PAGE, tmp_path, {}, monkeypatch) == fences(PAGE) - 1  # its spec in YAML
