@@ -82,6 +82,13 @@ def test_a_video_that_is_declared_and_missing(v21):
     assert told in made.report.warnings
 
 
+def test_a_video_that_is_skipped_is_not_read_and_not_missed(v21):
+    video_of(v21, 1).write_bytes(POINTER)
+    made = Ingested("lerobot", v21, v21.parent / "store", [f"content.skip=[{CAMERA}]"])
+    assert len(made.rows) == 3 and made.episode("episode_000000")["cameras"] == {}
+    assert not [warning for warning in made.report.warnings if CAMERA in warning or "content.skip" in warning]
+
+
 def test_splits_and_totals_that_exceed_the_data(v21):
     changed_info(v21, splits={"train": "0:100"}, total_frames=99, total_episodes=7)
     warnings = made_of(v21).report.warnings

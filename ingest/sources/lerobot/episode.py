@@ -266,10 +266,12 @@ def _views(
 ) -> Views:
     """The cameras that the spec asks for."""
     embedded = [column.name for column in columns if column.kind == IMAGES and _is_image(column, dataset)]
-    keys = [key for key in (*video_keys(dataset), *embedded) if not _is_skipped(key, content)]
+    videos = video_keys(dataset)
+    skipped = [key for key in videos if _is_skipped(key, content)]
+    keys = [key for key in (*videos, *embedded) if not _is_skipped(key, content)]
     names = camera_names(keys)
     unasked = set() if content.cameras is None else {key for key in keys if names[key] not in content.cameras}
-    views = Views(left_out=dict.fromkeys(sorted(unasked), UNASKED))
+    views = Views(left_out=dict.fromkeys(skipped, SKIPPED) | dict.fromkeys(sorted(unasked), UNASKED))
     names = {key: name for key, name in names.items() if key not in unasked}
     files = {entry.path: entry for entry in file.companions}
     add_videos(views, dataset, episode, files, rows[1] - rows[0], names)
