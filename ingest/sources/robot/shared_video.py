@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
-from robot_foundry.ingest.sources.robot.video import av_package, damaged, rgb_converter
-from robot_foundry.shards.images import MAX_PIXELS
+from robot_foundry.ingest.sources.robot.video import av_package, damaged, rgb_converter, video_stream
 
 # Files that stay open, of which one recording shows a few cameras at once.
 MOST_OPEN = 8
@@ -121,25 +120,13 @@ def shared_video(path: Path, size: int, stamp: str, name: str) -> SharedVideo:
 
 def _times(path: Path, name: str) -> Times:
     _check_whole(path, name)
-    av = av_package()
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise Refused(f"'{name}' holds no video")
-            stream = container.streams.video[0]
-            if stream.codec_context is None:
-                raise Refused(f"nothing decodes the video '{name}'")
-            height, width = stream.codec_context.height, stream.codec_context.width
-            packets = [
-                (packet.pts, bool(packet.is_keyframe))
-                for packet in container.demux(stream)
-                if packet.size > 0 and packet.pts is not None and not packet.is_discard
-            ]
-            unit_s = float(stream.time_base)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise damaged(name, error) from error
-    if not 0 < height * width <= MAX_PIXELS:
-        raise Refused(f"the images of its video '{name}' have {height} x {width} pixels")
+    with video_stream(path, name) as (container, stream, height, width):
+        packets = [
+            (packet.pts, bool(packet.is_keyframe))
+            for packet in container.demux(stream)
+            if packet.size > 0 and packet.pts is not None and not packet.is_discard
+        ]
+        unit_s = float(stream.time_base)
     packets.sort()
     pts_M = np.array([pts for pts, _ in packets], np.int64)
     seconds_M = np.asarray((pts_M - pts_M[:1]) * unit_s, np.float64)

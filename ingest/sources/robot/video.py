@@ -9,6 +9,7 @@ Legend: H W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -56,8 +57,10 @@ def codec_versions() -> dict[str, str]:
     return {name: ".".join(map(str, versions[name])) for name in DECIDING}
 
 
-def open_video(path: Path, name: str) -> Video:
-    """What the headers say; frames are counted without decoding them. Refused if it is no video."""
+@contextmanager
+def video_stream(path: Path, name: str) -> Iterator[tuple[Any, Any, int, int]]:
+    """The open file, its first video, and height and width of that. Refused if it is no video, or if what is
+    read of it meanwhile is damaged."""
     av = av_package()
     try:
         with av.open(str(path)) as container:
@@ -67,11 +70,17 @@ def open_video(path: Path, name: str) -> Video:
             if stream.codec_context is None:
                 raise Refused(f"nothing decodes the video '{name}'")
             height, width = stream.codec_context.height, stream.codec_context.width
-            num_frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+            if not 0 < height * width <= MAX_PIXELS:
+                raise Refused(f"the images of its video '{name}' have {height} x {width} pixels")
+            yield container, stream, height, width
     except (av.FFmpegError, OSError, ValueError) as error:
         raise damaged(name, error) from error
-    if not 0 < height * width <= MAX_PIXELS:
-        raise Refused(f"the images of its video '{name}' have {height} x {width} pixels")
+
+
+def open_video(path: Path, name: str) -> Video:
+    """What the headers say; frames are counted without decoding them. Refused if it is no video."""
+    with video_stream(path, name) as (container, stream, height, width):
+        num_frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
     return Video(path, name, height, width, num_frames)
 
 
