@@ -39,9 +39,14 @@ class Used:
         return np.unique(used[used >= 0])
 
 
+def num_frames(first_ns: int, last_ns: int, rate: float) -> int:
+    """How many frames there are at that rate from the first moment up to the last."""
+    return math.floor((last_ns - first_ns) * rate / NANOSECONDS) + 1
+
+
 def frame_times(first_ns: int, last_ns: int, rate: float) -> Times:
     """[N] at that rate from the first moment up to the last."""
-    count = math.floor((last_ns - first_ns) * rate / NANOSECONDS) + 1
+    count = num_frames(first_ns, last_ns, rate)
     times_N: Times = first_ns + np.rint(np.arange(count) * (NANOSECONDS / rate)).astype(np.int64)
     return times_N[times_N <= last_ns]
 

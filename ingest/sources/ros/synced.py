@@ -18,7 +18,14 @@ from robot_foundry.ingest.sources.ros.clocks import Clocked, Times, clocked
 from robot_foundry.ingest.sources.ros.gather import Gathered
 from robot_foundry.ingest.sources.ros.options import FrameChain, Matching, NumberTopic, RosOptions
 from robot_foundry.ingest.sources.ros.sinks import CameraSink, NumberSink, TextSink
-from robot_foundry.ingest.sources.ros.sync import NANOSECONDS, frame_times, match, rows, tolerance_ns
+from robot_foundry.ingest.sources.ros.sync import (
+    NANOSECONDS,
+    frame_times,
+    match,
+    num_frames,
+    rows,
+    tolerance_ns,
+)
 from robot_foundry.ingest.sources.ros.tf import Chain, chain_of, clocked_edges, looked_up
 from robot_foundry.shards.robot.names import MAX_FRAMES
 
@@ -105,14 +112,20 @@ def _frames(clocks: _Clocks, gathered: Gathered, options: RosOptions) -> Times:
     if options.frames is not None:
         # Two messages of one time are one frame.
         frames_N = np.unique(clocks.streams[options.frames].times)
+        count = len(frames_N)
     else:
         assert options.rate is not None
         (first, begins), (last, ends) = _common(clocks, options)
         if last < first:
             raise Refused(f"its streams have no time in common: '{ends}' ends before '{begins}' begins")
-        frames_N = frame_times(first, last, options.rate)
-    if len(frames_N) > MAX_FRAMES:
-        raise Refused(f"it has {len(frames_N)} frames, and an episode holds {MAX_FRAMES} at most")
+        # Before they are made: one wrong stamp, such as 1 ns after 1970, would make more than memory holds.
+        count = num_frames(first, last, options.rate)
+        frames_N = frame_times(first, last, options.rate) if count <= MAX_FRAMES else np.zeros(0, np.int64)
+    if count > MAX_FRAMES:
+        raise Refused(
+            f"its streams span {count} frames, and an episode holds {MAX_FRAMES} at most: cut it by "
+            "content.ros.episodes, or go by the receipt with content.ros.clock if a stamp of it is wrong"
+        )
     return frames_N
 
 
