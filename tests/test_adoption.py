@@ -88,7 +88,9 @@ def test_the_place_enters_no_id(source: Path, undisturbed: Path, tmp_path: Path)
     assert all(name.endswith(".place.json") for name in unlike if name.startswith("shards/"))
 
 
-def test_workers_write_the_same_bytes(source: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_workers_write_the_same_bytes(
+    source: Path, undisturbed: Path, tmp_path: Path, ray_workers: int
+) -> None:
     ingest(source, tmp_path, workers=2)
     assert content(tmp_path) == content(undisturbed)
 

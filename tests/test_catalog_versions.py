@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from foundry_testing import ray_session
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -229,6 +230,7 @@ def _commit_in_child(folder: str, kill_at: str | None, content: int) -> None:
 
 
 def _child(folder: Path, kill_at: str | None, content: int = 0) -> multiprocessing.Process:
+    ray_session.end()
     # Forked: a child neither imports nor exits through pytest.
     child = multiprocessing.get_context("fork").Process(
         target=_commit_in_child, args=(str(folder), kill_at, content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-import ray
 from foundry_testing.trainer_runs import TINY
 
 from robot_foundry.cli.foundry_eval import group
@@ -51,17 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def two_processes() -> Iterator[None]:
-    """One Ray for all tests of this module, because starting it takes seconds."""
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**28
-    )
-    yield
-    ray.shutdown()
-
-
-def test_processes_change_nothing(two_processes: None, folder: Path, tmp_path: Path) -> None:
+def test_processes_change_nothing(ray_workers: int, folder: Path, tmp_path: Path) -> None:
     """Rollouts of a policy, and recordings: equal with two processes and inline."""
     spec = RolloutSpec(
         ActorSpec(str(folder / "both"), dataset="sim"),

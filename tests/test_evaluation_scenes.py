@@ -186,7 +186,9 @@ def test_a_bin_is_where_the_picture_shows_the_item() -> None:
     assert bins(Solid("cube", "red", 0.03, x=-0.21, y=0.209, yaw=0.0)) == (13, 0)
 
 
-def test_the_same_bytes_whatever_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_bytes_whatever_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_workers: int
+) -> None:
     monkeypatch.setattr("robot_foundry.evaluation.scenes.PICTURES_PER_TAR", 8)
     collect_scenes(ScenesRequest(20, 8, seed=5), tmp_path / "once", quiet=True)
     collect_scenes(ScenesRequest(20, 8, seed=5), tmp_path / "again", workers=2, quiet=True)

@@ -205,6 +205,7 @@ def export_killed(folder):
     export(folder / "run", folder / "out")
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_a_killed_export_leaves_no_folder_and_the_next_one_is_whole(tmp_path):
     model = model_of(LLMConfig(DECODER))
     checkpoint_of(tmp_path / "run", model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -23,19 +22,11 @@ from robot_foundry.runtime.errors import FoundryError, UsageError
 source, undisturbed = robomimic_ingests.source, robomimic_ingests.undisturbed
 
 
-def test_workers_do_not_change_a_byte(source, undisturbed, tmp_path):
-    """One test for 1 and 2 workers, because starting Ray takes seconds."""
-    ray = pytest.importorskip("ray")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": 40}
-    ray.init(address="local", num_cpus=2, object_store_memory=1 << 27, **quiet)
-    try:
-        for workers in (1, 2):
-            report = ingest(source, tmp_path / str(workers), workers=workers)
-            assert not report.noop and report.written == 9
-            assert content(tmp_path / str(workers)) == content(undisturbed)
-    finally:
-        ray.shutdown()
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_change_a_byte(workers, source, undisturbed, tmp_path, ray_workers):
+    report = ingest(source, tmp_path, workers=workers)
+    assert not report.noop and report.written == 9
+    assert content(tmp_path) == content(undisturbed)
 
 
 def test_the_place_of_the_source_and_the_age_of_its_files_have_no_meaning(source, undisturbed, tmp_path):

@@ -26,6 +26,8 @@ from robot_foundry.runtime.killpoint import ENVIRONMENT, WITH_PARENT
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.storage.storage import open_storage
 
+pytestmark = pytest.mark.usefixtures("no_ray")
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):

@@ -61,7 +61,7 @@ def test_rows_and_pictures_are_those_of_the_source(tmp_path, version, images, co
         assert made.images("episode_000001", "top")[3] == png(shade(1, 3))
 
 
-def test_the_same_bytes_for_any_workers(tmp_path):
+def test_the_same_bytes_for_any_workers(tmp_path, ray_workers):
     write_dataset(tmp_path / "in")
     versions = set()
     for workers in (0, 1, 2):

@@ -256,6 +256,7 @@ def two_more(loader: Loader[Any], queue: Any) -> None:
     queue.put([next(loader) for _ in range(2)])
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_it_goes_on_pickled_and_in_a_forked_process(made: Path) -> None:
     context = multiprocessing.get_context("fork")
     queue = context.Queue()

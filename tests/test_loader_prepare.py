@@ -20,6 +20,8 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.images import encode_jpeg
 from robot_foundry.windows.window import WindowSpec
 
+pytestmark = pytest.mark.usefixtures("no_ray")
+
 written = batch_loaders.written
 WAIT_S = 120  # a thread that does not come would be waited for for ever
 

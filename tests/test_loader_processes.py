@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from robot_foundry.loader.load import Loader
 from robot_foundry.runtime.errors import FoundryError
 
+pytestmark = pytest.mark.usefixtures("no_ray")
+
 written, data = batch_loaders.written, batch_loaders.data
 HANG_S = 120  # a child that waits for a thread of its parent would wait for ever
 

@@ -74,7 +74,7 @@ def test_a_killed_run_is_completed_by_the_next(source, undisturbed, tmp_path, po
     assert content(tmp_path) == content(undisturbed)
 
 
-def test_workers_give_the_bytes_of_one_process(source, undisturbed, tmp_path):
+def test_workers_give_the_bytes_of_one_process(source, undisturbed, tmp_path, ray_workers):
     pytest.importorskip("ray")
     ingest(source, tmp_path, workers=2)
     assert content(tmp_path) == content(undisturbed)

@@ -393,7 +393,7 @@ def test_streams_that_have_no_time_in_common(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_bytes_are_the_same_whatever_the_workers(workers, tmp_path):
+def test_the_bytes_are_the_same_whatever_the_workers(workers, tmp_path, ray_workers):
     folder = tmp_path / "bags"
     folder.mkdir()
     for n, form in enumerate(("bag", "bag-lz4")):

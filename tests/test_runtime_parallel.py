@@ -11,6 +11,8 @@ from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.parallel import unordered_map
 from robot_foundry.runtime.shipping import package_copy
 
+pytestmark = pytest.mark.usefixtures("no_ray")
+
 
 class CountedItems:
     """Counts how many items were taken, to see how far ahead the map runs."""

@@ -103,7 +103,7 @@ def test_weights_in_proportion_to_the_frames_change_nothing(store: Store) -> Non
     assert by_count == by_weight
 
 
-def test_workers_and_the_cache_change_no_bit(store: Store, tmp_path: Path) -> None:
+def test_workers_and_the_cache_change_no_bit(store: Store, tmp_path: Path, ray_workers: int) -> None:
     options: dict[str, Any] = {
         "horizon": "0.4s", "control_hz": 15, "per_offset": True, "weighting": "mixture",
         "masked": ("terminal",),

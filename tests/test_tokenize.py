@@ -213,7 +213,7 @@ def test_killed_anywhere_and_run_again_it_is_as_if_never_killed(
     assert content(store) == content(undisturbed)
 
 
-def test_workers_give_the_bytes_of_one_process(store: Path, undisturbed: Path) -> None:
+def test_workers_give_the_bytes_of_one_process(store: Path, undisturbed: Path, ray_workers: int) -> None:
     make(store, workers=2)
     assert content(store) == content(undisturbed)
 

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import replace
 
 import h5py
-import pytest
 from foundry_testing import reach_stores
 from foundry_testing.reach_stores import flip, folder_of, found, member, tar_of
 
@@ -18,21 +17,12 @@ from robot_foundry.ingest.engine import Options, run
 made, store = reach_stores.made, reach_stores.store
 
 
-@pytest.fixture(scope="module")
-def cores():
-    """Workers for all tests here, in one Ray session."""
-    ray = pytest.importorskip("ray")
-    ray.init(address="local", num_cpus=2, object_store_memory=1 << 27, log_to_driver=False)
-    yield 2
-    ray.shutdown()
-
-
-def test_workers_find_the_same(store, cores):
+def test_workers_find_the_same(store, ray_workers):
     flip(tar_of(store), member(tar_of(store), ".jpg")["offset"] + 200)
-    assert found(store, deep=True, workers=cores) == found(store, deep=True)
+    assert found(store, deep=True, workers=ray_workers) == found(store, deep=True)
 
 
-def test_ingest_warns_of_what_validate_finds_whatever_the_workers(made, tmp_path, cores):
+def test_ingest_warns_of_what_validate_finds_whatever_the_workers(made, tmp_path, ray_workers):
     shutil.copytree(made / "source", tmp_path / "source")
     for path in (tmp_path / "source").iterdir():
         with h5py.File(path, "r+") as file:
@@ -40,7 +30,7 @@ def test_ingest_warns_of_what_validate_finds_whatever_the_workers(made, tmp_path
                 demo["actions"][:, 6] *= -1
                 demo["obs/robot0_eef_pos"][:] *= 1000
     manifests = []
-    for workers in (0, cores):
+    for workers in (0, ray_workers):
         store = tmp_path / f"store{workers}"
         report = run("robomimic", tmp_path / "source", store=store, name="reach", options=Options(workers))
         assert any("goes against the opening" in warning for warning in report.warnings)

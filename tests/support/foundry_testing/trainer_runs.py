@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
+from foundry_testing import ray_session
 from foundry_testing.catalog_stores import POSE, make_version
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli import foundry_train
@@ -151,6 +152,7 @@ def _insist(first: int, second: int, number: signal.Signals) -> int:
 
 
 def _fork(arguments: list[str], environment: dict[str, str], folder: str) -> int:
+    ray_session.end()
     pid = os.fork()
     if pid:
         return pid

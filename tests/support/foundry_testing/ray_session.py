@@ -1,0 +1,25 @@
+"""One Ray session for all tests of a process: starting one takes seconds."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+WORKERS = 2
+
+
+def begin() -> int:
+    """Start it, unless it is there; how many workers it has."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if not ray.is_initialized():
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": 40}
+        ray.init(address="local", num_cpus=WORKERS, object_store_memory=1 << 27, **quiet)
+    return WORKERS
+
+
+def end() -> None:
+    """Stop it, if it is there: before something starts or joins one itself, and before a fork."""
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        sys.modules["ray"].shutdown()
