@@ -28,7 +28,7 @@ FEATURES = {
 
 
 def dataset_class() -> Any:
-    """LeRobotDataset. A torchvision of another torch registers operators that it lacks, which reading needs not."""
+    """LeRobotDataset. A torchvision of another torch registers operators which that lacks; none is needed."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
 
