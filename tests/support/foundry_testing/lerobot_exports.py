@@ -60,9 +60,10 @@ class Exported:
             assert row[f"videos/{key}/to_timestamp"] - start == pytest.approx(row["length"] / fps, abs=1e-9)
         path = self.folder / self.info["video_path"].format(video_key=key, **numbers)
         with av.open(str(path)) as container:
-            shown = [(float(f.time or 0), f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+            frames: Any = container.decode(video=0)
+            shown = [(float(f.time or 0), f.to_ndarray(format="rgb24")) for f in frames]
         times_N = start + np.arange(row["length"]) / fps
-        nearest = [min(shown, key=lambda entry, t=t: abs(entry[0] - t)) for t in times_N]  # type: ignore[misc]
+        nearest = [min(shown, key=lambda entry, t=t: abs(entry[0] - t)) for t in times_N]
         assert all(abs(entry[0] - t) < 1e-4 for entry, t in zip(nearest, times_N, strict=True))
         return [entry[1] for entry in nearest]
 
