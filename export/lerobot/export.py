@@ -256,11 +256,23 @@ def _report(plan: Plan, out: Path, *, is_dry: bool, num_bytes: int, reused: int)
             "features": plan.features.to_json(),
         },
         lines=(
+            f"  {_share(plan)}",
             f"  LeRobot {plan.layout.version} at {plan.fps:g} Hz: {spaces}",
             f"  cameras: {cameras}" + (f", {kept}" if cameras != "none" else ""),
             "  splits: " + ", ".join(f"{name} {count:,}" for name, count in splits.items()),
         ),
         warnings=tuple(_warnings(plan)),
+    )
+
+
+def _share(plan: Plan) -> str:
+    """How much of the version it is."""
+    of_version = plan.source.part.opened.table("episodes")["num_frames"].to_numpy()
+    episodes = len({clip.episode for clip in plan.clips})
+    pieces = f" in {len(plan.clips):,} pieces" if len(plan.clips) > episodes else ""
+    return (
+        f"of {plan.source.part.opened.version}: {episodes:,} of {len(of_version):,} episodes{pieces}, "
+        f"{plan.num_frames:,} of {int(of_version.sum()):,} frames"
     )
 
 
