@@ -27,6 +27,7 @@ from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.folders import walk
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.parallel import Workers
+from robot_foundry.runtime.progress import Progress
 
 RECORD, LOCK = ".foundry-export.jsonl", ".foundry-export.lock"
 PARTIAL = ".partial"
@@ -127,9 +128,12 @@ class Output:
             )
         self._refuse_foreign()
         entries = {entry.path: entry for line in lines[1:] if (entry := _entry(line)) is not None}
-        whole = {
-            path: entries[path] for path in self._files if path in entries and self._is_there(entries[path])
-        }
+        whole: dict[str, Finished] = {}
+        with Progress(len(entries), "files", "proving what is there") as progress:
+            for path in (path for path in self._files if path in entries):
+                if self._is_there(entries[path]):
+                    whole[path] = entries[path]
+                progress.advance(bytes=entries[path].num_bytes)
         if len(whole) < len(self._files):
             whole.pop(self._files[-1], None)
         for path in reversed(self._files):  # the marker first
