@@ -12,6 +12,7 @@ from foundry_testing.vlm_runs import COLOURS, TEXT, TINY, coloured, make_store
 from PIL import Image
 
 from robot_foundry.catalog.store import Store
+from robot_foundry.cli import foundry_eval
 from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run
 from robot_foundry.trainer.meters import read_metrics
@@ -119,3 +120,12 @@ def test_a_recipe_is_described_without_data(recipe: str, capsys: pytest.CaptureF
     parts = cost["parameters"]
     assert cost["task"] == "vlm" and parts["vision"] == 276_720
     assert parts["total"] == sum(parts.values()) - parts["total"] + 2 * (recipe == "siglip_tiny")
+
+
+def test_data_that_no_run_has_seen_is_asked_about_in_part_and_told(
+    trained: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for mix, is_new in (("things", True), ("colours", False)):
+        arguments = ["vlm", str(trained), mix, "--store", store.url, "--dry-run"]
+        assert run(foundry_eval.group, "foundry-eval", arguments) == 0
+        assert ("--split all asks about all of it" in capsys.readouterr().err) is is_new

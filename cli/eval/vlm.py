@@ -69,6 +69,8 @@ def command(
     opened = _opened(mix, store, split, where, read_config(checkpoint.find(run)))
     folder = out or _default_folder(run, opened, split)
     about = {"mix": mix, "split": split, "where": where, "device": device}
+    if split == "val" and _is_new(run, opened):
+        note(f"Note: {run} learnt from none of {mix}: --split all asks about all of it")
     if dry_run:
         selected = sum(component.num_samples for component in opened.mixture.components)
         num_pairs = min(selected, pairs or selected)
@@ -103,6 +105,16 @@ def _opened(mix: str, store: str, split: str, where: str | None, trained: VLMTas
         )
     fraction = trained.data.val_fraction or DEFAULT_FRACTION
     return make_mixture(versions, weights, split=split, where=where, val_fraction=fraction)
+
+
+def _is_new(run: Path, opened: OpenMixture) -> bool:
+    """Whether the run was trained on no version of the mixture."""
+    from robot_foundry.catalog.components import Mixture
+    from robot_foundry.trainer.checkpoints import checkpoint
+
+    learnt = Mixture.from_json(checkpoint.read_json(checkpoint.find(run), "lineage.json")["mixture"])
+    versions = {component.version_id for component in learnt.components}
+    return versions.isdisjoint(component.version_id for component in opened.mixture.components)
 
 
 def _default_folder(run: Path, opened: OpenMixture, split: str) -> Path:
