@@ -6,8 +6,8 @@ docs/ros.md lists every key of the section `content.ros`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 NEAREST, PREVIOUS, LINEAR, SLERP = "nearest", "previous", "linear", "slerp"
@@ -48,14 +48,16 @@ class Matching:
 
 @dataclass(frozen=True)
 class CameraTopic:
-    """A topic of Image or CompressedImage; `info` is that of its CameraInfo."""
+    """A topic of Image or CompressedImage, and that of its CameraInfo. Bags may lack `optional` ones."""
 
     topic: str
     matching: Matching
     info: str | None = None
+    optional: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return {"topic": self.topic, **self.matching.to_json(), "info": self.info}
+        optional = {"optional": True} if self.optional else {}
+        return {"topic": self.topic, **self.matching.to_json(), "info": self.info, **optional}
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,19 @@ class RosOptions:
     @property
     def image_patterns(self) -> tuple[tuple[str, str], ...]:
         return ()
+
+    def absent(self, topics: Callable[[str], bool]) -> dict[str, CameraTopic]:
+        """Of the cameras and depth cameras those that bags may lack and a bag does, by name."""
+        named = {**self.cameras, **self.depth}
+        return {name: of for name, of in named.items() if of.optional and not topics(of.topic)}
+
+    def without(self, names: Collection[str]) -> RosOptions:
+        """The same without these cameras."""
+        cameras, depth = (
+            {name: of for name, of in group.items() if name not in names}
+            for group in (self.cameras, self.depth)
+        )
+        return replace(self, cameras=cameras, depth=depth)
 
     def clock_of(self, matching: Matching) -> str:
         return matching.clock or self.clock

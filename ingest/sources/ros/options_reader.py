@@ -76,6 +76,8 @@ def _check_frames(section: checks.Section, read: RosOptions) -> None:
         section.report(
             "frames", f"'{read.frames}' is none of its streams{nearest(read.frames, names)} ({listed})"
         )
+    if read.frames in read.cameras and read.cameras[read.frames].optional:
+        section.report("frames", f"'{read.frames}' is optional, and a bag without it would have no frames")
     if not read.streams:
         section.report("streams", "names no stream")
 
@@ -114,6 +116,7 @@ def _cameras(parent: checks.Section, name: str) -> Iterator[tuple[str, CameraTop
             topic=section.take("topic", checks.text, REQUIRED),
             matching=_matching(section, (NEAREST, PREVIOUS), NEAREST),
             info=section.take("info", checks.optional(checks.text), None),
+            optional=section.take("optional", checks.boolean, False),
         )
         section.close()
         yield key, camera
