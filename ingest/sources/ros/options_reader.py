@@ -76,7 +76,7 @@ def _check_frames(section: checks.Section, read: RosOptions) -> None:
         section.report(
             "frames", f"'{read.frames}' is none of its streams{nearest(read.frames, names)} ({listed})"
         )
-    if read.frames in read.cameras and read.cameras[read.frames].optional:
+    if any(name == read.frames and of.optional for name, of in read.cameras.items()):
         section.report("frames", f"'{read.frames}' is optional, and a bag without it would have no frames")
     if not read.streams:
         section.report("streams", "names no stream")
