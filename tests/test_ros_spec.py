@@ -77,7 +77,7 @@ def test_a_bag_may_lack_an_optional_camera_alone(tmp_path):
     made = Ingested(spec, tmp_path / "bags", tmp_path / "store")
     assert made.reasons == {}
     assert [len(made.images(name, "side")) for name in ("both", "front")] == [39, 0]
-    assert "/side" in made.episode("front")["left_out"]
+    assert list(made.episode("front")["cameras"]) == ["front"]
     assert len(made.frames("front")) == len(made.frames("both")) == 39
     cameras["front"]["optional"], cameras["side"]["optional"] = True, False
     strict = Ingested(

@@ -6,8 +6,8 @@ docs/ros.md lists every key of the section `content.ros`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 NEAREST, PREVIOUS, LINEAR, SLERP = "nearest", "previous", "linear", "slerp"
@@ -166,19 +166,6 @@ class RosOptions:
     @property
     def image_patterns(self) -> tuple[tuple[str, str], ...]:
         return ()
-
-    def absent(self, topics: Callable[[str], bool]) -> dict[str, CameraTopic]:
-        """Of the cameras and depth cameras those that bags may lack and a bag does, by name."""
-        named = {**self.cameras, **self.depth}
-        return {name: of for name, of in named.items() if of.optional and not topics(of.topic)}
-
-    def without(self, names: Collection[str]) -> RosOptions:
-        """The same without these cameras."""
-        cameras, depth = (
-            {name: of for name, of in group.items() if name not in names}
-            for group in (self.cameras, self.depth)
-        )
-        return replace(self, cameras=cameras, depth=depth)
 
     def clock_of(self, matching: Matching) -> str:
         return matching.clock or self.clock

@@ -10,14 +10,13 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.robot.clock import clock_of
-from robot_foundry.ingest.sources.robot.shared import ABSENT, chosen
+from robot_foundry.ingest.sources.robot.shared import chosen
 from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout, SourceCamera, SourceEpisode
 from robot_foundry.ingest.sources.ros import tallies
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, open_bag
@@ -25,9 +24,10 @@ from robot_foundry.ingest.sources.ros.bags.bag_files import METADATA, gathered, 
 from robot_foundry.ingest.sources.ros.bags.definitions import full_type
 from robot_foundry.ingest.sources.ros.boundaries import Part, parts_of, told_of, window_of
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window, gather, names_in
+from robot_foundry.ingest.sources.ros.lacking import without_lacking
 from robot_foundry.ingest.sources.ros.layouts import ROS
 from robot_foundry.ingest.sources.ros.messages.images import IMAGE
-from robot_foundry.ingest.sources.ros.options import BAG, CameraTopic, RosOptions
+from robot_foundry.ingest.sources.ros.options import BAG, RosOptions
 from robot_foundry.ingest.sources.ros.pictures import depth_arrays, pictures_of
 from robot_foundry.ingest.sources.ros.synced import Synced, spans_of, synced
 from robot_foundry.shards.robot.names import episode_key
@@ -58,9 +58,9 @@ class Ros(EpisodeLayout):
         return {"pillow": PIL.__version__}  # of depth maps
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
-        stated = _options(content)
-        with file.at_hand() as here, open_bag(here, stated) as bag:
-            options = stated.without(_absent(bag, stated))
+        options = _options(content)
+        with file.at_hand() as here, open_bag(here, options) as bag:
+            options = _options(without_lacking(content, bag))
             encodes = content.changes_pixels or _has_pixels(bag, options)
             is_large = file.num_bytes > content.shard_bytes
             whole = options.episodes is None
@@ -93,28 +93,19 @@ class Ros(EpisodeLayout):
 
     @contextmanager
     def open(self, unit: Unit, content: Content) -> Iterator[SourceEpisode]:
-        stated = _options(content)
-        window = WHOLE if stated.episodes is None else window_of(unit.id)
-        with unit.file.at_hand() as here, open_bag(here, stated) as bag:
-            absent = _absent(bag, stated)
-            options = stated.without(absent)
+        options = _options(content)
+        window = WHOLE if options.episodes is None else window_of(unit.id)
+        with unit.file.at_hand() as here, open_bag(here, options) as bag:
+            content = without_lacking(content, bag)
+            options = _options(content)
             found = gather(bag, options, window)
             told = {**_beside(here, options), **told_of(unit.id, options, here)}
-            episode = _episode(
-                bag, found, synced(found, options), replace(content, options=options), window, told
-            )
-            missing = {of.topic: ABSENT for of in absent.values()}
-            yield replace(episode, left_out={**episode.left_out, **missing})
+            yield _episode(bag, found, synced(found, options), content, window, told)
 
 
 def _options(content: Content) -> RosOptions:
     assert isinstance(content.options, RosOptions)
     return content.options
-
-
-def _absent(bag: Bag, options: RosOptions) -> dict[str, CameraTopic]:
-    """The optional cameras of which the bag has no message."""
-    return options.absent(lambda topic: (name := bag.named(topic)) is not None and bag.num_messages(name) > 0)
 
 
 def _name_of(file: SourceFile) -> str:
