@@ -75,6 +75,7 @@ def _click_option(option: Option, names: list[str]) -> Callable[[Callable[..., N
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     ref: str,
     format_name: str,
     out: Path,

@@ -13,8 +13,9 @@ from pyarrow import parquet
 
 from robot_foundry.export.lerobot.features import Features
 from robot_foundry.export.lerobot.layout import CHUNK, DATA_MB, EPISODES_IN_FILE, VIDEO_MB, Layout
-from robot_foundry.export.lerobot.statistics import Stats
+from robot_foundry.export.lerobot.statistics import QUANTILES, Stats
 
+_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 _PANDAS_TEXT = {"pandas_type": "unicode", "numpy_type": "object", "metadata": None}
 _PANDAS_INT = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
 
@@ -52,10 +53,11 @@ def info_json(
     frames: int,
     tasks: int,
     splits: Mapping[str, tuple[int, int]],
+    megabytes: tuple[float, float] = (DATA_MB, VIDEO_MB),
 ) -> dict[str, Any]:
-    """meta/info.json; `splits` are first episode and end by name."""
+    """meta/info.json; `splits` are first episode and end by name, `megabytes` the sizes of files of v3.0."""
     files: dict[str, Any] = (
-        {"data_files_size_in_mb": DATA_MB, "video_files_size_in_mb": VIDEO_MB}
+        {"data_files_size_in_mb": megabytes[0], "video_files_size_in_mb": megabytes[1]}
         if layout.is_v3
         else {"total_videos": episodes * len(features.videos), "total_chunks": -(-episodes // CHUNK)}
     )
@@ -114,13 +116,33 @@ def texts_lines(texts: Sequence[str], name: str) -> list[dict[str, Any]]:
     return [{f"{name}_index": number, name: text} for number, text in enumerate(texts)]
 
 
-def write_episodes(path: Path, entries: Sequence[EpisodeEntry], number: int, fps: float) -> None:
-    """A file of the table of episodes of v3.0, with this number."""
-    keys = list(dict.fromkeys(key for entry in entries for key in entry.attributes))
-    rows = [
-        {**_row(entry, number, fps), **{key: entry.attributes.get(key) for key in keys}} for entry in entries
-    ]
-    parquet.write_table(pa.Table.from_pylist(rows), path, compression="snappy", use_dictionary=True)
+def write_episodes(
+    path: Path, entries: Sequence[EpisodeEntry], number: int, fps: float, attributes: pa.Schema
+) -> None:
+    """A file of the table of episodes of v3.0, with this number and the `attributes` of all episodes."""
+    table = pa.Table.from_pylist([_row(entry, number, fps) for entry in entries])
+    for field_ in attributes:
+        values = [attribute_value(entry.attributes.get(field_.name), field_.type) for entry in entries]
+        table = table.append_column(field_, pa.array(values, field_.type))
+    parquet.write_table(table, path, compression="snappy", use_dictionary=True)
+
+
+def attributes_schema(entries: Sequence[EpisodeEntry]) -> pa.Schema:
+    """The columns of what the episodes have as attributes, alike in all files; what is mixed is text."""
+    fields = []
+    for name in dict.fromkeys(key for entry in entries for key in entry.attributes):
+        kinds = {type(entry.attributes.get(name)) for entry in entries} - {type(None)}
+        if kinds:
+            fields.append(
+                pa.field(name, _TYPES.get(kinds.pop(), pa.string()) if len(kinds) == 1 else pa.string())
+            )
+    return pa.schema(fields)
+
+
+def attribute_value(value: Any, type_: pa.DataType) -> Any:
+    """The value as it fits the column: of a column of text, what is none as JSON."""
+    is_foreign = pa.types.is_string(type_) and value is not None and not isinstance(value, str)
+    return json.dumps(value, ensure_ascii=False) if is_foreign else value
 
 
 def episodes_files(num_episodes: int) -> list[range]:
@@ -143,7 +165,7 @@ def episode_lines(entries: Iterable[EpisodeEntry]) -> Iterable[dict[str, Any]]:
 def stats_lines(entries: Iterable[EpisodeEntry]) -> Iterable[dict[str, Any]]:
     """Their statistics as lines of v2.1."""
     for entry in entries:
-        yield {"episode_index": entry.index, "stats": dict(entry.stats)}
+        yield {"episode_index": entry.index, "stats": {key: _sorted(of) for key, of in entry.stats.items()}}
 
 
 def _row(entry: EpisodeEntry, number: int, fps: float) -> dict[str, Any]:
@@ -164,5 +186,10 @@ def _row(entry: EpisodeEntry, number: int, fps: float) -> dict[str, Any]:
             f"videos/{key}/to_timestamp": (span.start + entry.length) / fps,
         }
     for key, stats in entry.stats.items():
-        row |= {f"stats/{key}/{name}": value for name, value in stats.items()}
+        row |= {f"stats/{key}/{name}": value for name, value in _sorted(stats).items()}
     return {**row, "meta/episodes/chunk_index": number // CHUNK, "meta/episodes/file_index": number % CHUNK}
+
+
+def _sorted(stats: Stats) -> Stats:
+    """In the order in which LeRobot has them."""
+    return {name: stats[name] for name in ("min", "max", "mean", "std", "count", *QUANTILES)}

@@ -98,8 +98,9 @@ class LeRobotWriter:
         if error is None:
             self.close()
         else:
-            for growing in (self._data, *self._videos.values()):
-                growing.drop()
+            self._data.drop()
+            for video in self._videos.values():
+                video.drop()
 
     @property
     def num_episodes(self) -> int:
@@ -186,14 +187,15 @@ class LeRobotWriter:
         self._whole(TASKS, lambda p: meta.write_texts(p, tasks, "task"))
         if SUBTASK in self.features:
             self._whole(SUBTASKS, lambda p: meta.write_texts(p, subtasks, "subtask"))
+        columns = meta.attributes_schema(self._entries)
         for number, part in enumerate(meta.episodes_files(len(self._entries))):
             entries = self._entries[part.start : part.stop]
             self._whole(
                 self._layout.episodes(number),
-                lambda p, e=entries, n=number: meta.write_episodes(p, e, n, self._fps),  # type: ignore[misc]
+                lambda p, e=entries, n=number: meta.write_episodes(p, e, n, self._fps, columns),  # type: ignore[misc]
             )
-        totals = {**self._columns, **self._images}
-        stats = {key: totals[key].stats() for key in totals}
+        stats = {key: totals.stats() for key, totals in self._columns.items()}
+        stats |= {key: totals.stats() for key, totals in self._images.items()}
         self._whole(STATS, lambda p: meta.write_json(p, stats))
 
     def _open_data(self, place: Path) -> DataFile:
