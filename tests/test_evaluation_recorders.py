@@ -214,6 +214,11 @@ def test_the_command_says_what_it_would_write_writes_it_and_how_to_go_on(
     assert printed["bytes"] == sum(map(len, files(out).values())) > 0
     assert printed["ingest"] == f"foundry-data ingest tabletop '{out}' --as reach_1"
     assert printed["ingest"] in captured.err
+    line[3] = "handover"  # of two arms, which no spec of the package reads
+    other = out.with_name("two" + out.suffix)
+    assert run(group, "foundry-eval", [*line, "--out", str(other)]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["ingest"] is None and "docs/tabletop.md" in captured.err
     code = run(group, "foundry-eval", [*line, "--dry-run"])
     assert (code, "is there already" in capsys.readouterr().err) == (
         (0, False) if to == "hdf5" else (2, True)
@@ -234,7 +239,10 @@ def test_only_videos_need_the_package_that_encodes_them(
 
 @pytest.mark.parametrize("way", [["--dry-run"], []])
 def test_places_and_options_of_other_formats_are_refused(
-    way: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    way: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
@@ -242,7 +250,9 @@ def test_places_and_options_of_other_formats_are_refused(
         ("folder", "hdf5", [], "is a folder, and hdf5 is one file"),
         ("file", "mcap", [], "is a file, and mcap is a folder"),
         ("new", "rlds", ["--images"], "--images is of --to lerobot, not of --to rlds"),
+        ("folder", "rlds", [], "is there already"),  # where the user is
     ):
+        monkeypatch.chdir(tmp_path / "folder")
         line = ["collect", "tabletop", "--task", "reach", "--episodes", "1", "--out", str(tmp_path / out)]
         assert run(group, "foundry-eval", [*line, "--to", to, *images, *way]) == 2
         assert said in capsys.readouterr().err

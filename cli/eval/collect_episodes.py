@@ -68,27 +68,30 @@ def command(
     world = str(context.info_name)  # the group has a command for each world
     roles = None if cameras is None else tuple(role.strip() for role in cameras.split(",") if role.strip())
     request = Request(task, variant, episodes, seed, roles, size, world)
-    options = {"images": True} if images else {}
+    options, expert = {"images": True} if images else {}, request.demonstrator()
     if dry_run:
         check_place(out, get_format(to))
         check_options(get_format(to), options)
-        settings, columns = request.settings(), list(request.demonstrator().columns)
+        settings, columns = request.settings(), list(expert.columns)
         planned = {"out": str(out), "format": to, "cameras": settings.pop("cameras"), "columns": columns}
         text = f"would record {episodes} episodes of {task} ({variant}) as {to} to {out}"
         emit({**planned, **settings}, as_json=as_json, text=text)
         return
     made = collect(request, out, to=to, options=options, workers=workers)
-    then = ingest_command(world, out)
+    then = None if expert.spec is None else ingest_command(expert.spec, out)
     emit(
         {**asdict(made), "world": world, "task": task, "variant": variant, "seed": seed, "ingest": then},
         as_json=as_json,
         text=f"{made.path}: {made.episodes} episodes, {made.successes} successful, {made.frames} frames, "
         f"{made.bytes / 1e6:.1f} MB",
     )
-    note(f"To make a dataset of it: {then}")
+    if then is None:
+        note(f"To make a dataset of it: write a spec (docs/{world}.md)")
+    else:
+        note(f"To make a dataset of it: {then}")
 
 
-def ingest_command(world: str, out: Path) -> str:
-    """What reads it: the spec of the world tells the format by the files that are there."""
-    name = re.sub(r"[^a-z0-9_-]+", "_", out.stem.lower()).strip("_") or world
-    return shlex.join(["foundry-data", "ingest", world, str(out), "--as", name[:LONGEST_NAME]])
+def ingest_command(spec: str, out: Path) -> str:
+    """What reads it: the spec tells the format by the files that are there."""
+    name = re.sub(r"[^a-z0-9_-]+", "_", out.stem.lower()).strip("_") or spec
+    return shlex.join(["foundry-data", "ingest", spec, str(out), "--as", name[:LONGEST_NAME]])

@@ -82,7 +82,7 @@ def check_place(out: Path, format: Format) -> None:
         )
     if format.is_folder and out.is_file():
         raise UsageError(f"{out} is a file, and {format.name} is a folder", hint="give another --out")
-    if format.is_folder and out.exists() and any(out.iterdir()):
+    if format.is_folder and out.exists() and (any(out.iterdir()) or out.samefile(".")):
         raise UsageError(f"the folder {out} is there already", hint="give another --out, or remove it")
 
 
