@@ -31,7 +31,7 @@ from rosbags.typesys import Stores, get_typestore
 from robot_foundry.evaluation.recorders.recorder import POSITION, ROTATION, Common, Demonstration, Parts
 
 START_NS, MINUTE_NS, SECOND_NS = 1_700_000_000_000_000_000, 60_000_000_000, 1_000_000_000
-FRAME_ID = "table"
+FRAME_ID = "world"
 # Files are called so until all are there, so that nobody takes some of the episodes for all.
 UNFINISHED = ".unfinished"
 
