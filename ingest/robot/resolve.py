@@ -85,10 +85,14 @@ def resolve(mapping: MappingSpec, episodes: Iterable[Surveyed]) -> Resolution:
         fps=_common(item.episode["fps"] for item in good),
         tool_frame=mapping.tool_frame if isinstance(mapping.tool_frame, str) else CANONICAL,
     )
-    warnings += [*_roles_held(mapping, schema.cameras), *_unlike_sizes(schema.cameras, good)]
-    warnings += _reader_notes(surveyed)
+    warnings += [*_unlike_sizes(schema.cameras, good), *_reader_notes(surveyed)]
     return Resolution(
-        mapping, schema, problems, tuple(warnings), _row_shapes(mapping, good), _controllers(mapping, good)
+        mapping,
+        schema,
+        problems,
+        (*_roles_held(mapping, schema.cameras), *warnings),
+        _row_shapes(mapping, good),
+        _controllers(mapping, good),
     )
 
 
