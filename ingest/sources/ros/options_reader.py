@@ -25,6 +25,7 @@ from robot_foundry.ingest.sources.ros.options import (
     Numbers,
     NumberTopic,
     RosOptions,
+    Service,
     TextTopic,
 )
 from robot_foundry.ingest.spec import section as checks
@@ -34,7 +35,7 @@ from robot_foundry.runtime.errors import nearest
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # What every episode has beside the arrays of the spec.
 TAKEN = ("timestamp", "messages")
-BOUNDARIES = ("gap", "trigger", "times")
+BOUNDARIES = ("gap", "trigger", "service", "times")
 
 
 def read_options(section: checks.Section) -> RosOptions:
@@ -173,10 +174,25 @@ def _boundaries(section: checks.Section) -> Episodes:
             start=section.take("start", _value, True),
             stop=section.take("stop", _value, False),
         )
+    elif ways == ["service"]:
+        read = _service(section)
     else:
         read = Episodes(times=section.take("times", checks.text, None))
     section.close()
     return read
+
+
+def _service(section: checks.Section) -> Episodes:
+    has_values = not {"start", "stop"}.isdisjoint(section.values)
+    until = section.take("until", checks.optional(checks.text), None)
+    field = section.take("field", checks.optional(checks.text), None)
+    start, stop = section.take("start", _value, True), section.take("stop", _value, False)
+    if field is not None and until is not None:
+        section.report("until", "give either the service that ends an episode, or `field`, whose value tells")
+    if field is None and has_values:
+        section.report("field", "is missing: the field of the request whose value is `start` or `stop`")
+    service = Service(section.take("service", checks.text, None) or "", until, field)
+    return Episodes(service=service, start=start, stop=stop)
 
 
 def _tolerance(value: Any) -> float | None:

@@ -29,6 +29,7 @@ from robot_foundry.ingest.sources.ros.messages.images import IMAGE
 from robot_foundry.ingest.sources.ros.options import BAG, RosOptions
 from robot_foundry.ingest.sources.ros.pictures import depth_arrays, pictures_of
 from robot_foundry.ingest.sources.ros.synced import Synced, spans_of, synced
+from robot_foundry.ingest.sources.ros.triggers import topics_of
 from robot_foundry.shards.robot.names import episode_key
 
 WHOLE = Window()
@@ -129,7 +130,8 @@ def _episode(
     texts = {name: spans_of(sink, found, made.frames) for name, sink in found.sinks.texts.items()}
     attributes = {**told, **_last_values(found), **_infos(found)}
     arrays = {**made.arrays, **depth_arrays(bag, found, made.shown, window), TIMESTAMP: clock.timestamp_N}
-    taken = set(found.tallies)
+    borders = topics_of(bag, options.episodes) - found.tallies.keys()
+    taken = {*found.tallies, *borders}
     return SourceEpisode(
         num_frames=len(made.frames),
         fps=clock.fps,
@@ -137,7 +139,7 @@ def _episode(
         start_ns=clock.start_ns,
         cameras=cameras,
         arrays=arrays,
-        attributes={**attributes, "ros": _account(bag, found, made, taken)},
+        attributes={**attributes, "ros": _account(bag, found, made, borders)},
         environment={},
         left_out={topic: UNNAMED for topic in bag.topics if topic not in taken and bag.num_messages(topic)},
         remarks=_remarks(bag, found, made),
@@ -152,14 +154,16 @@ def _camera(found: Gathered, name: str) -> SourceCamera:
     return SourceCamera(name, sink.stated.topic, sink.size.height, sink.size.width)
 
 
-def _account(bag: Bag, found: Gathered, made: Synced, taken: set[str]) -> dict[str, Any]:
+def _account(bag: Bag, found: Gathered, made: Synced, borders: set[str]) -> dict[str, Any]:
     """What became of every message, and what was measured of every stream."""
     damage = found.damage
     broken = {**damage.lost, **dict.fromkeys(damage.unknown)}
+    others = [topic for topic in bag.topics if topic not in found.tallies and topic not in borders]
     return {
         "topics": {topic: tally.to_json() for topic, tally in sorted(found.tallies.items())},
-        "unmapped": {topic: bag.num_messages(topic) for topic in bag.topics if topic not in taken},
+        "unmapped": {topic: bag.num_messages(topic) for topic in others},
         "streams": made.measures,
+        **({"borders": {topic: bag.num_messages(topic) for topic in sorted(borders)}} if borders else {}),
         **({"broken": broken} if broken else {}),
     }
 

@@ -208,23 +208,23 @@ def _write(writer: Any, in_order: Sequence[Sent], store: Any, chunk_bytes: int |
         key = message.topic, message.type
         if key not in connections:
             connections[key] = writer.add_connection(*key, typestore=store)
-        built = _built(store, message.type, message.fields)
+        content = built(store, message.type, message.fields)
         serialize = store.serialize_ros1 if store is ROS1 else store.serialize_cdr
-        writer.write(connections[key], message.received_ns, serialize(built, message.type))
+        writer.write(connections[key], message.received_ns, serialize(content, message.type))
         if chunk_bytes is not None and writer.storage.chunk.bio.tell() > chunk_bytes:
             writer.storage.close_chunk()
 
 
-def _built(store: Any, name: str, values: Mapping[str, Any]) -> Any:
+def built(store: Any, name: str, values: Mapping[str, Any]) -> Any:
     """The message of a type by field; what ROS 1 alone has is 0."""
     made = {}
     for field, described in store.fielddefs[name][1]:
         value = values.get(field, 0)
         what = described[1]
         if isinstance(value, Mapping):
-            value = _built(store, what, value)
+            value = built(store, what, value)
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            value = [_built(store, what[0][1], item) for item in value]
+            value = [built(store, what[0][1], item) for item in value]
         made[field] = value
     return store.types[name](**made)
 

@@ -21,6 +21,7 @@ from rosbags.typesys.store import Typestore
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.formats.streams import ZSTD, decompressed, whole
 from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, in_words
+from robot_foundry.ingest.sources.ros.bags.services import event_types
 from robot_foundry.ingest.sources.unusable import Broken, shown
 
 TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*){1,2}")
@@ -101,18 +102,21 @@ def _ros1(store: Typestore, name: str) -> Decode:
 
 def _ros2(store: Typestore, name: str) -> Decode:
     def decode(raw: bytes) -> Any:
-        # Each message may be compressed by itself, which only metadata.yaml says. CDR begins with a zero.
-        if raw[:4] == ZSTD_MAGIC:
-            raw = _unzstd(raw)
         try:
-            return store.deserialize_cdr(raw, name)
+            return store.deserialize_cdr(plain(raw), name)
         except UNREADABLE as error:
             raise Undecodable("its bytes are no message of its type") from error
 
     return decode
 
 
-def _unzstd(raw: bytes) -> bytes:
+def plain(raw: bytes) -> bytes:
+    """The bytes of a message, which may be compressed by itself, as only metadata.yaml says.
+
+    CDR begins with a zero. Undecodable if the frame is damaged.
+    """
+    if raw[:4] != ZSTD_MAGIC:
+        return raw
     try:
         content = whole(decompressed([raw], ZSTD), LARGEST_MESSAGE)
     except (Refused, Broken) as error:
@@ -130,7 +134,7 @@ def _release(name: str) -> Typestore:
 def _parsed(definition: Any, name: str) -> dict[str, Any]:
     """The types in a definition that came with a bag."""
     if definition.format == MessageDefinitionFormat.MSG:
-        return dict(get_types_from_msg(definition.data, name))
+        return event_types(definition.data, name) or dict(get_types_from_msg(definition.data, name))
     types: dict[str, Any] = {}
     if not definition.data.startswith(f"{IDL_SEPARATOR}IDL: "):
         return dict(get_types_from_idl(definition.data))
