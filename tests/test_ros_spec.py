@@ -45,7 +45,7 @@ def test_every_problem_is_told_at_once_with_the_nearest_key(tmp_path):
         "content.ros.streams.joints.tolerance: expected a number above 0",
         "content.ros.streams.tool.tf: expected [parent, child]",
         "content.ros.joints: is the name of more than one array",
-        "content.ros.episodes.gap: name one of gap, trigger, times, did you mean 'gap'?",
+        "content.ros.episodes.gap: name one of gap, trigger, service, times, did you mean 'gap'?",
         "content.ros.typestore: 'ros2_humbel' is not one of",
     ):
         assert expected in told, expected

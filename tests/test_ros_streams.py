@@ -5,7 +5,6 @@ Legend: N frames, H W pixels.
 
 from __future__ import annotations
 
-import io
 import json
 
 import numpy as np
@@ -27,7 +26,6 @@ from foundry_testing.ros_bags import (
     truth,
     write_bag,
 )
-from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import Options, run
@@ -208,26 +206,13 @@ def test_pictures_that_are_none_are_counted_and_depth_is_no_picture(tmp_path):
         run(load_spec(spec), bag, store=tmp_path / "store", name="made")
 
 
-def test_depth_is_kept_as_16_bit_png_of_millimetres(tmp_path):
-    millimetres_HW = np.arange(24, dtype=np.uint16).reshape(4, 6) * 100
-    sink = io.BytesIO()
-    Image.fromarray(millimetres_HW).save(sink, "PNG")
-    metres_HW = (millimetres_HW / 1000).astype("<f4")
-    metres_HW[0, 0] = np.nan
-    sent = arm()
-    for n in range(20):
-        at = n / 10
-        sent.append(compressed("/png", at, b"\0" * 12 + sink.getvalue(), "16UC1; compressedDepth png"))
-        sent.append(image("/mm", at, millimetres_HW, "16UC1", height=4, width=6, step=12))
-        sent.append(image("/m", at, metres_HW, "32FC1", height=4, width=6, step=24))
-    depth = {name: {"topic": f"/{name}"} for name in ("png", "mm", "m")}
-    source = ingested(tmp_path, sent, {"depth": depth}).source("take")
-    for name in depth:
-        lengths = source[f"{name}/lengths"]
-        assert len(lengths) == 39 and lengths.sum() == len(source[f"{name}/values"])
-        first = bytes(source[f"{name}/values"][: lengths[0]])
-        assert (np.asarray(Image.open(io.BytesIO(first))) == millimetres_HW).all(), name
-    assert bytes(source["png/values"][: source["png/lengths"][0]]) == sink.getvalue()
+def test_pictures_that_nothing_names_are_told_by_their_type_and_not_by_their_name(tmp_path):
+    sent = [*arm(), numbers("/color/image/view", 0.5, [1.0]), compressed("/second", 0.5, jpeg(3))]
+    made = ingested(tmp_path, sent)
+    told = " ".join(made.report.warnings)
+    assert "'/second' holds pictures or depth maps, and no camera of content.ros names it" in told
+    assert "/color/image/view" not in told
+    assert made.episode("take")["left_out"].keys() == {"/color/image/view", "/second"}
 
 
 def test_texts_are_spans_and_attributes_and_files_beside(tmp_path):

@@ -17,6 +17,8 @@ LARGEST_ROW = 4096
 # Reasons in `left_out` that are as the user asked, or as the episode is.
 SKIPPED, UNASKED = "skipped by the spec", "not among the spec's cameras"
 ABSENT, NO_IMAGE = "the record has none", "no step of the episode has an image"
+# Where the source itself says of what type it is.
+NO_PICTURES = "nothing names it, and it is of a type that holds no pictures"
 
 
 def chosen(images: Sequence[SourceCamera], content: Content) -> tuple[SourceCamera, ...]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.robot.shared import MOST_LOW_DIM_BYTES
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, Channel
@@ -20,6 +21,7 @@ from robot_foundry.runtime.errors import nearest
 
 # Between looks at how much memory is taken.
 MESSAGES_A_LOOK = 4096
+MOST_TOPICS = 8
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ def names_in(bag: Bag, options: RosOptions) -> dict[str, str]:
             found[topic] = name
         elif topic not in TOPICS:
             topics = bag.topics
-            raise Refused(f"it has no topic '{topic}'{nearest(topic, topics)} (topics: {_listed(topics)})")
+            raise Refused(
+                f"it has no topic '{topic}'{nearest(topic, topics)} (topics: {listed(topics, MOST_TOPICS)})"
+            )
     if sinks.tf is not None and not any(topic in found for topic in TOPICS):
         raise Refused(
             f"it has none of the topics {' and '.join(TOPICS)}, along which content.ros asks for a pose"
@@ -147,8 +151,3 @@ def _check_counts(bag: Bag, gathered: Gathered) -> None:
     if said != read + gathered.damage.num_lost:
         topic, (count, found) = next(iter(unlike.items()))
         raise Refused(f"its index is wrong: it counts {count} messages of {topic}, and {found} are there")
-
-
-def _listed(names: list[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -105,8 +105,7 @@ def depth_arrays(
             if gathered.names[sink.stated.topic] == message.channel.topic:
                 place = waiting[name].place_of(ordinal)
                 if place is not None:
-                    assert message.channel.decode is not None
-                    found[name][place] = png_of(depth_of(message.channel.decode(message.raw)))
+                    found[name][place] = _depth(message)
                     num_bytes += len(found[name][place])
         if num_bytes > MOST_DEPTH_BYTES:
             raise Refused(
@@ -140,6 +139,14 @@ def _decoded(message: Message) -> NDArray[np.uint8] | Encoded:
         return picture_of(message.channel.decode(message.raw))
     except UNREADABLE as error:
         raise Refused(f"a picture of {message.channel.topic} cannot be decoded: {error}") from error
+
+
+def _depth(message: Message) -> bytes:
+    assert message.channel.decode is not None
+    try:
+        return png_of(depth_of(message.channel.decode(message.raw)))
+    except UNREADABLE as error:
+        raise Refused(f"a depth map of {message.channel.topic} cannot be decoded: {error}") from error
 
 
 def _size(picture: NDArray[np.uint8] | Encoded) -> int:

@@ -8,24 +8,25 @@ Legend: N frames.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.robot.clock import clock_of
-from robot_foundry.ingest.sources.robot.shared import chosen
+from robot_foundry.ingest.sources.robot.shared import NO_PICTURES, chosen
 from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout, SourceCamera, SourceEpisode
 from robot_foundry.ingest.sources.ros import tallies
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, open_bag
-from robot_foundry.ingest.sources.ros.bags.bag_files import METADATA, gathered, is_storage, stem
+from robot_foundry.ingest.sources.ros.bags.bag_files import METADATA, gathered, is_storage, part_order, stem
 from robot_foundry.ingest.sources.ros.bags.definitions import full_type
 from robot_foundry.ingest.sources.ros.boundaries import Part, parts_of, told_of, window_of
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window, gather, names_in
 from robot_foundry.ingest.sources.ros.layouts import ROS
-from robot_foundry.ingest.sources.ros.messages.images import IMAGE
+from robot_foundry.ingest.sources.ros.messages.images import COMPRESSED, IMAGE
 from robot_foundry.ingest.sources.ros.options import BAG, RosOptions
 from robot_foundry.ingest.sources.ros.pictures import depth_arrays, pictures_of
 from robot_foundry.ingest.sources.ros.synced import Synced, spans_of, synced
@@ -34,7 +35,9 @@ from robot_foundry.shards.robot.names import episode_key
 
 WHOLE = Window()
 TIMESTAMP = "timestamp"
-UNNAMED = "no key of content.ros names the topic"
+# Of topics of pictures or depth maps.
+UNNAMED = "holds pictures or depth maps, and no camera of content.ros names it"
+OF_PICTURES = (IMAGE, COMPRESSED)
 LARGEST_TEXT = 1 << 20
 
 
@@ -107,9 +110,10 @@ def _options(content: Content) -> RosOptions:
 
 def _name_of(file: SourceFile) -> str:
     """The folder of a recording that has one for itself, else the file without its ending."""
-    beside = {PurePosixPath(item.path).name for item in file.companions}
-    folder = PurePosixPath(file.path).parent.name
-    return folder if METADATA in beside and folder else stem(file.path)
+    if METADATA not in {PurePosixPath(item.path).name for item in file.companions}:
+        return stem(file.path)
+    # The folder itself may be the source, and then has no name here: that of its parts without a number.
+    return PurePosixPath(file.path).parent.name or part_order(file.path)[0]
 
 
 def _has_pixels(bag: Bag, options: RosOptions) -> bool:
@@ -127,11 +131,13 @@ def _episode(
     without = "the section content.ros says which times these are"
     where = "content.ros.rate" if options.rate is not None else f"content.ros.frames: {options.frames}"
     clock = clock_of((where, made.frames, "ns", without), len(made.frames), content, epoch=True)
+    if options.rate is not None and content.fps is None:
+        clock = replace(clock, fps=options.rate, fps_source=where)
     texts = {name: spans_of(sink, found, made.frames) for name, sink in found.sinks.texts.items()}
     attributes = {**told, **_last_values(found), **_infos(found)}
     arrays = {**made.arrays, **depth_arrays(bag, found, made.shown, window), TIMESTAMP: clock.timestamp_N}
     borders = topics_of(bag, options.episodes) - found.tallies.keys()
-    taken = {*found.tallies, *borders}
+    left_out = _left_out(bag, {*found.tallies, *borders})
     return SourceEpisode(
         num_frames=len(made.frames),
         fps=clock.fps,
@@ -141,11 +147,18 @@ def _episode(
         arrays=arrays,
         attributes={**attributes, "ros": _account(bag, found, made, borders)},
         environment={},
-        left_out={topic: UNNAMED for topic in bag.topics if topic not in taken and bag.num_messages(topic)},
-        remarks=_remarks(bag, found, made),
+        left_out=left_out,
+        remarks=_remarks(bag, found, made, left_out),
         frames=pictures_of(bag, found, made.shown, names, window) if names else (),
         steps_text=[(start, end, name, text) for name in texts for start, end, text in texts[name]],
     )
+
+
+def _left_out(bag: Bag, taken: set[str]) -> dict[str, str]:
+    """Why no other topic that has messages is read."""
+    pictures = {channel.topic for channel in bag.channels if full_type(channel.type) in OF_PICTURES}
+    others = (topic for topic in bag.topics if topic not in taken and bag.num_messages(topic))
+    return {topic: UNNAMED if topic in pictures else NO_PICTURES for topic in others}
 
 
 def _camera(found: Gathered, name: str) -> SourceCamera:
@@ -168,7 +181,7 @@ def _account(bag: Bag, found: Gathered, made: Synced, borders: set[str]) -> dict
     }
 
 
-def _remarks(bag: Bag, found: Gathered, made: Synced) -> dict[str, str]:
+def _remarks(bag: Bag, found: Gathered, made: Synced, left_out: Mapping[str, str]) -> dict[str, str]:
     of_bag = [*bag.remarks]
     if found.damage.lost or found.damage.unknown:
         reason = next(iter((*found.damage.lost, *found.damage.unknown)))
@@ -178,7 +191,8 @@ def _remarks(bag: Bag, found: Gathered, made: Synced) -> dict[str, str]:
         for name, measures in made.measures.items()
         if measures.get("empty_frames")
     }
-    told = {**tallies.remarks(found.tallies), **made.remarks}
+    lost = {topic: UNNAMED for topic, why in left_out.items() if why == UNNAMED}
+    told = {**lost, **tallies.remarks(found.tallies), **made.remarks}
     for name, sentence in empty.items():
         told[name] = f"{told[name]}; it {sentence}" if name in told else sentence
     return {**told, **({"the bag": "; it ".join(of_bag)} if of_bag else {})}

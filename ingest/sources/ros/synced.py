@@ -6,6 +6,7 @@ Legend: N frames, M messages of one stream as received, K of them in order of ti
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.ros.clocks import Clocked, Times, clocked
 from robot_foundry.ingest.sources.ros.gather import Gathered
@@ -174,14 +176,23 @@ def _add_chain(
         if frame in used:
             places = edges[frame].places[used[frame].messages].tolist()
             tally.use(edge.ordinals[place] for place in places)
-            if edges[frame].remark is not None:
-                made.remarks[f"{name} ({frame})"] = str(edges[frame].remark)
         else:
             tally.use(edge.ordinals[-1:])
         if frame in tree.strays:
             made.remarks[f"{name} ({frame})"] = (
                 f"has transforms from other frames than '{edge.parent}', or on another topic: left out"
             )
+    if told := _of_edges(edges):
+        made.remarks[name] = told
+
+
+def _of_edges(edges: Mapping[str, Clocked]) -> str:
+    """What is told of the clocks of a chain: each sentence once, with the frames that it is of."""
+    frames: dict[str, list[str]] = defaultdict(list)
+    for frame, clock in edges.items():
+        if clock.remark is not None:
+            frames[clock.remark].append(frame)
+    return "; it ".join(f"{remark} (tf of {listed(names)})" for remark, names in frames.items())
 
 
 def _add_extra(made: Synced, gathered: Gathered, options: RosOptions, sink: NumberSink) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.formats.streams import ZSTD, blocks_of, compression_of, decompressed
 from robot_foundry.ingest.sources.ros.bags.bag_files import (
@@ -29,7 +30,6 @@ from robot_foundry.ingest.sources.ros.bags.metadata import Metadata, read_metada
 from robot_foundry.ingest.sources.ros.options import PRESENT_PARTS, RosOptions
 from robot_foundry.ingest.sources.unusable import Broken
 
-MOST_NAMED = 3
 NUMBERED_ALONE = (
     f"has a number in its name and no {METADATA}, and is taken for a recording of its own: "
     "`--set content.ros.split=true` joins the parts of one"
@@ -127,31 +127,26 @@ def open_bag(file: SourceFile, options: RosOptions) -> Iterator[Bag]:
 def _in_order(names: Sequence[str], metadata: Metadata, options: RosOptions, remarks: list[str]) -> list[str]:
     """The parts as metadata.yaml orders them."""
     by_name = {_plain(path): path for path in names}
-    listed = [_plain(part) for part in metadata.parts]
-    absent = [part for part in listed if part not in by_name]
+    named = list(dict.fromkeys(_plain(part) for part in metadata.parts))
+    absent = [part for part in named if part not in by_name]
     if absent:
-        count = f"{len(absent)} of its {len(listed)} parts are not there ({_few(absent)})"
-        if options.parts != PRESENT_PARTS or len(absent) == len(listed):
+        count = f"{len(absent)} of its {len(named)} parts are not there ({listed(absent)})"
+        if options.parts != PRESENT_PARTS or len(absent) == len(named):
             raise Refused(
                 f"{count}, which its {METADATA} lists: fetch them, or "
                 "`--set content.ros.parts=present` goes without"
             )
         remarks.append(f"is not whole: {count}")
-    unlisted = [name for name in by_name if name not in listed]
+    unlisted = [name for name in by_name if name not in named]
     if unlisted:
-        raise Refused(f"its {METADATA} does not list {_few(unlisted)}: move what belongs to no bag away")
-    return [by_name[part] for part in listed if part in by_name]
+        raise Refused(f"its {METADATA} does not list {listed(unlisted)}: move what belongs to no bag away")
+    return [by_name[part] for part in named if part in by_name]
 
 
 def _plain(path: str) -> str:
     """The name of a part whether it is compressed or not: metadata.yaml has either."""
     matched = STORAGE.fullmatch(PurePosixPath(path).name)
     return PurePosixPath(path).name if matched is None else f"{matched['stem']}.{matched['format']}"
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _check_counts(bag: Bag, metadata: Metadata, *, is_whole: bool) -> None:
@@ -166,7 +161,7 @@ def _check_counts(bag: Bag, metadata: Metadata, *, is_whole: bool) -> None:
     ]
     if unlike and is_whole:
         bag.remarks.append(
-            f"has a {METADATA} whose numbers of messages are not those of its files: {_few(unlike)}"
+            f"has a {METADATA} whose numbers of messages are not those of its files: {listed(unlike)}"
         )
 
 
