@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.formats.streams import ZSTD, blocks_of, compression_of, decompressed
@@ -22,7 +22,8 @@ from robot_foundry.ingest.sources.ros.bags.bag_files import (
     is_storage,
     part_order,
 )
-from robot_foundry.ingest.sources.ros.bags.containers import Container, open_container
+from robot_foundry.ingest.sources.ros.bags.container import Container
+from robot_foundry.ingest.sources.ros.bags.containers import open_container
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
 from robot_foundry.ingest.sources.ros.bags.definitions import Decode, Types
 from robot_foundry.ingest.sources.ros.bags.metadata import Metadata, read_metadata
@@ -51,9 +52,11 @@ class Channel:
     problem: str | None = None
 
 
-@dataclass(frozen=True)
-class Message:
-    """Bytes of a channel, which came at `received_ns`, since 1970 by the recorder's clock."""
+class Message(NamedTuple):
+    """Bytes of a channel, which came at `received_ns`, since 1970 by the recorder's clock.
+
+    The bytes hold until the next message is asked for.
+    """
 
     channel: Channel
     received_ns: int
