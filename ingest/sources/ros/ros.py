@@ -8,15 +8,15 @@ Legend: N frames.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robot_foundry.ingest.robot.spec.spec import Content
-from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.base import LARGEST, Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.robot.clock import clock_of
-from robot_foundry.ingest.sources.robot.shared import chosen
+from robot_foundry.ingest.sources.robot.shared import MOST_FRAMES, chosen
 from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout, SourceCamera, SourceEpisode
 from robot_foundry.ingest.sources.ros import tallies
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, open_bag
@@ -26,15 +26,19 @@ from robot_foundry.ingest.sources.ros.boundaries import Part, parts_of, told_of,
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window, gather, names_in
 from robot_foundry.ingest.sources.ros.layouts import ROS
 from robot_foundry.ingest.sources.ros.messages.images import IMAGE
-from robot_foundry.ingest.sources.ros.options import BAG, RosOptions
+from robot_foundry.ingest.sources.ros.options import BAG, FrameChain, RosOptions
 from robot_foundry.ingest.sources.ros.pictures import depth_arrays, pictures_of
+from robot_foundry.ingest.sources.ros.sync import NANOSECONDS
 from robot_foundry.ingest.sources.ros.synced import Synced, spans_of, synced
+from robot_foundry.ingest.sources.ros.tf import TOPICS
 from robot_foundry.shards.robot.names import episode_key
 
 WHOLE = Window()
 TIMESTAMP = "timestamp"
 UNNAMED = "no key of content.ros names the topic"
 LARGEST_TEXT = 1 << 20
+# Frames may be denser in one part of a bag than in others, and its clocks may not agree.
+SURELY_SHORT = 2.0
 
 
 class Ros(EpisodeLayout):
@@ -60,18 +64,20 @@ class Ros(EpisodeLayout):
         options = _options(content)
         with file.at_hand() as here, open_bag(here, options) as bag:
             encodes = content.changes_pixels or _has_pixels(bag, options)
-            is_large = file.num_bytes > content.shard_bytes
             whole = options.episodes is None
             parts = [Part(WHOLE)] if whole else parts_of(bag, options, here)
             units, refused = [], []
             for part in parts:
                 name = _name_of(file) if whole else part.id
+                num_bytes = file.num_bytes // len(parts)
+                is_large = num_bytes > LARGEST * content.shard_bytes
                 try:
+                    names = names_in(bag, options)
                     # Only of what may be too long for one tar, for it takes another pass.
+                    is_large = is_large or _may_be_long(bag, options, part.window, names)
                     count = (
                         len(synced(gather(bag, options, part.window), options).frames) if is_large else None
                     )
-                    names_in(bag, options)
                 except Refused as error:
                     refused.append((f"{file.path}#{name}", error.message))
                     continue
@@ -80,7 +86,7 @@ class Ros(EpisodeLayout):
                         file,
                         name,
                         episode_key(file.path, name),
-                        file.num_bytes // len(parts),
+                        num_bytes,
                         alone=len(parts) == 1,
                         num_samples=count,
                         encodes=encodes,
@@ -102,6 +108,22 @@ class Ros(EpisodeLayout):
 def _options(content: Content) -> RosOptions:
     assert isinstance(content.options, RosOptions)
     return content.options
+
+
+def _may_be_long(bag: Bag, options: RosOptions, window: Window, names: Mapping[str, str]) -> bool:
+    """Whether an episode may have more frames than one tar holds, by what the bag says of itself alone."""
+    first, last = bag.span
+    start = first if window.start is None else max(first, window.start)
+    stop = last if window.stop is None else min(last, window.stop)
+    lasts_ns = max(stop - start, 0)
+    if options.rate is not None:
+        expected = options.rate * lasts_ns / NANOSECONDS
+    else:
+        stated = {**options.cameras, **options.depth, **options.streams}[str(options.frames)]
+        topics = [stated.topic] if not isinstance(stated, FrameChain) else TOPICS
+        count = sum(bag.num_messages(names[topic]) for topic in topics if topic in names)
+        expected = count * lasts_ns / max(last - first, 1)
+    return SURELY_SHORT * expected > MOST_FRAMES
 
 
 def _name_of(file: SourceFile) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,14 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
-from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Container, Message, further
+from robot_foundry.ingest.sources.ros.bags.container import (
+    ERRORS,
+    Channel,
+    Container,
+    Message,
+    Scanned,
+    further,
+)
 from robot_foundry.ingest.sources.ros.bags.damage import Damage, in_words
 from robot_foundry.ingest.sources.ros.bags.mcap import Mcap
 from robot_foundry.ingest.sources.ros.bags.rosbag1 import Rosbag1
@@ -78,7 +85,7 @@ def _plain_path(path: Path) -> Iterator[Path]:
         yield link
 
 
-class _Sqlite:
+class _Sqlite(Scanned):
     is_ros1 = False
 
     def __init__(self, path: Path) -> None:
@@ -88,12 +95,16 @@ class _Sqlite:
     def connections(self) -> list[Connection]:
         return self.reader.connections
 
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.reader.metadata.start_time, self.reader.metadata.end_time
+
     def messages(
-        self, ids: Collection[int], start: int | None, stop: int | None, damage: Damage
+        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
     ) -> Iterator[Message]:
-        wanted = [connection for connection in self.connections if connection.id in ids]
-        for connection, time, data in further(self.reader.messages(wanted, start, stop), damage):
+        named = [connection for connection in self.connections if connection.id in wanted]
+        for connection, time, data in further(self.reader.messages(named, start, stop), damage):
             if isinstance(time, int) and isinstance(data, bytes):
-                yield connection, time, data
+                yield Message(wanted[connection.id], time, data)
             else:
                 damage.add("its database has rows without a time or without bytes", 1)

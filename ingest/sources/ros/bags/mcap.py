@@ -7,9 +7,11 @@ file at once. Bytes of messages lie in the memory of their chunk, which the next
 from __future__ import annotations
 
 import heapq
+import os
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
@@ -18,7 +20,8 @@ import zstandard
 from rosbags.interfaces import Connection
 from rosbags.rosbag2.storage_mcap import DECOMPRESSORS, MAXSIZE, ChunkInfo, McapReader
 
-from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Message, further
+from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.ros.bags.container import ERRORS, NOWHERE, Channel, Message, further
 from robot_foundry.ingest.sources.ros.bags.damage import Damage, in_words
 
 # Of a chunk: the opcode, the length of the record, times, size, CRC-32, and the length of the compression's
@@ -29,8 +32,6 @@ _NUMBER = struct.Struct("<Q")
 ZSTD, STORED = "zstd", ""
 # Nothing that is recorded comes near it; an index that lies may say anything.
 LARGEST_CHUNK = 1 << 31
-
-Entry = tuple[int, Connection, memoryview]  # time of receipt, connection, bytes
 
 
 class Mcap:
@@ -47,12 +48,17 @@ class Mcap:
     def connections(self) -> list[Connection]:
         return self.reader.connections
 
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.reader.metadata.start_time, self.reader.metadata.end_time
+
     def messages(
-        self, ids: Collection[int], start: int | None, stop: int | None, damage: Damage
+        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
     ) -> Iterator[Message]:
-        wanted = {connection.id: connection for connection in self.connections if connection.id in ids}
         if not self.reader.chunks:
-            yield from further(self.reader.messages(list(wanted.values()), start, stop), damage)
+            named = [connection for connection in self.connections if connection.id in wanted]
+            for connection, time, raw in further(self.reader.messages(named, start, stop), damage):
+                yield Message(wanted[connection.id], time, raw)
             return
         low, high = (0 if start is None else start), (MAXSIZE if stop is None else stop)
         chunks = [
@@ -65,31 +71,30 @@ class Mcap:
         ]
         for group in _overlapping(chunks):
             if len(group) == 1:
-                for time, connection, raw in self._entries(group[0], wanted, low, high, damage):
-                    yield connection, time, raw
+                yield from self._messages(group[0], wanted, low, high, damage)
                 continue
             sources = [self._queued(chunk, wanted, low, high, damage) for chunk in group]
-            for _, entry in heapq.merge(*sources, key=lambda queued: queued[0]):
-                if entry is not None:
-                    yield entry[1], entry[0], entry[2]
+            for _, message in heapq.merge(*sources, key=lambda queued: queued[0]):
+                if message is not None:
+                    yield message
 
     def _queued(
-        self, chunk: ChunkInfo, wanted: dict[int, Connection], low: int, high: int, damage: Damage
-    ) -> Iterator[tuple[tuple[int, int], Entry | None]]:
+        self, chunk: ChunkInfo, wanted: Mapping[int, Channel], low: int, high: int, damage: Damage
+    ) -> Iterator[tuple[tuple[int, int], Message | None]]:
         """Its messages by time, behind one entry that tells when it begins: until then it is not read."""
         place = chunk.chunk_start_offset
         yield (chunk.message_start_time, place), None
-        for entry in self._entries(chunk, wanted, low, high, damage):
-            yield (entry[0], place), entry
+        for message in self._messages(chunk, wanted, low, high, damage):
+            yield (message.received_ns, place), message
 
-    def _entries(
-        self, chunk: ChunkInfo, wanted: dict[int, Connection], low: int, high: int, damage: Damage
-    ) -> Iterator[Entry]:
+    def _messages(
+        self, chunk: ChunkInfo, wanted: Mapping[int, Channel], low: int, high: int, damage: Damage
+    ) -> Iterator[Message]:
         """Its messages in order of time; none if it is broken anywhere."""
         with self._memory(chunk) as memory:
             try:
-                records = self._records(chunk, memory)
-                entries = _messages(records, wanted, low, high)
+                records, begin = self._records(chunk, memory)
+                messages = _messages(records, begin, wanted, low, high)
             except (*ERRORS, zstandard.ZstdError) as error:
                 counts = [chunk.channel_count.get(number, 0) for number in wanted]
                 damage.add(
@@ -98,11 +103,15 @@ class Mcap:
                     sum(counts) if chunk.channel_count else None,
                 )
                 return
-            yield from entries
+            yield from messages
 
-    def _records(self, chunk: ChunkInfo, memory: bytearray) -> memoryview:
-        """The records of a chunk, whose CRC-32 is looked at the first time. ValueError if it is not sound."""
+    def _records(self, chunk: ChunkInfo, memory: bytearray) -> tuple[memoryview, int]:
+        """The records of a chunk and where they begin in the file, NOWHERE if they are compressed.
+
+        The CRC-32 is looked at the first time. ValueError if it is not sound.
+        """
         file, size, place = self.reader.bio, chunk.uncompressed_size, chunk.chunk_start_offset
+        begin = NOWHERE
         assert file is not None
         file.seek(place)
         *_, crc, name_bytes = _CHUNK.unpack(_exactly(file, _CHUNK.size))
@@ -112,7 +121,7 @@ class Mcap:
                 raise ValueError(f"it has {chunk.compressed_size} bytes and is said to have {size}")
             if size > len(memory):
                 raise ValueError(f"it has {size} bytes")
-            records = memoryview(memory)[:size]
+            records, begin = memoryview(memory)[:size], file.tell()
             if file.readinto(records) != size:  # type: ignore[attr-defined]
                 raise EOFError("the file ends in it")
         else:
@@ -123,7 +132,17 @@ class Mcap:
             if crc32(records) != crc:
                 raise ValueError("its checksum is another one")
             self._checked.add(place)
-        return records
+        return records, begin
+
+    def read(self, place: int, num_bytes: int) -> bytes:
+        assert self.reader.bio is not None
+        try:
+            data = os.pread(self.reader.bio.fileno(), num_bytes, place)
+        except OSError as error:
+            raise Refused(f"its file cannot be read a second time: {in_words(error)}") from error
+        if len(data) != num_bytes:
+            raise Refused("its file is shorter than when it was read first")
+        return data
 
     @contextmanager
     def _memory(self, chunk: ChunkInfo) -> Iterator[bytearray]:
@@ -153,29 +172,33 @@ def _overlapping(chunks: Sequence[ChunkInfo]) -> Iterator[list[ChunkInfo]]:
         yield group
 
 
-def _messages(records: memoryview, wanted: dict[int, Connection], low: int, high: int) -> list[Entry]:
+def _messages(
+    records: memoryview, begin: int, wanted: Mapping[int, Channel], low: int, high: int
+) -> list[Message]:
     """Messages of a chunk in order of time. ValueError if the records do not fill it."""
-    entries: list[Entry] = []
+    messages: list[Message] = []
     place, end, newest, in_order = 0, len(records), -1, True
-    head, message, connection_of = _RECORD.unpack_from, _MESSAGE.unpack_from, wanted.get
+    record_at, message_at, channel_of = _RECORD.unpack_from, _MESSAGE.unpack_from, wanted.get
     while place < end:
-        op, size = head(records, place)
+        op, size = record_at(records, place)
         next_place = place + _RECORD.size + size
         if next_place > end:
             raise ValueError("a record of it is longer than the chunk")
         if op == _MESSAGE_OP:
             if next_place < place + _MESSAGE_HEAD:
                 raise ValueError("a message of it is too short")
-            _, _, channel, _, time = message(records, place)
-            connection = connection_of(channel)
-            if connection is not None and low <= time < high:
-                entries.append((time, connection, records[place + _MESSAGE_HEAD : next_place]))
+            _, _, number, _, time = message_at(records, place)
+            channel = channel_of(number)
+            if channel is not None and low <= time < high:
+                start = place + _MESSAGE_HEAD
+                lies_at = begin + start if begin != NOWHERE else NOWHERE
+                messages.append(Message(channel, time, records[start:next_place], lies_at))
                 in_order = in_order and time >= newest
                 newest = time
         place = next_place
     if not in_order:
-        entries.sort(key=lambda entry: entry[0])
-    return entries
+        messages.sort(key=itemgetter(1))
+    return messages
 
 
 def _decompressed(data: bytes, chunk: ChunkInfo) -> bytes:

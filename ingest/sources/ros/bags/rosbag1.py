@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader
 from rosbags.rosbag1.reader import Header, RecordType, read_bytes, read_uint32
 
-from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Message
+from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Channel, Message, Scanned
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
 
 # Chunks whose messages lie across each other in time.
 CHUNKS_AT_HAND = 4
 
 
-class Rosbag1:
+class Rosbag1(Scanned):
     """See `Container`."""
 
     is_ros1 = True
@@ -33,11 +33,15 @@ class Rosbag1:
     def connections(self) -> list[Connection]:
         return self.reader.connections
 
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.reader.start_time, self.reader.end_time
+
     def messages(
-        self, ids: Collection[int], start: int | None, stop: int | None, damage: Damage
+        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
     ) -> Iterator[Message]:
-        by_id = {connection.id: connection for connection in self.connections}
-        indexes = [self.reader.indexes[number] for number in sorted(ids)]
+        known = {connection.id for connection in self.connections}
+        indexes = [self.reader.indexes[number] for number in sorted(wanted)]
         self._chunks.clear()
         for entry in heapq.merge(*indexes):
             if (start is not None and entry.time < start) or (stop is not None and entry.time >= stop):
@@ -48,12 +52,12 @@ class Rosbag1:
                 continue
             try:
                 found = self._message(chunk, entry.offset)
-                if found is None or found[1] != entry.time or found[0] not in by_id:
+                if found is None or found[1] != entry.time or found[0] not in known:
                     raise ValueError("no such message")
             except ERRORS:
                 damage.add("its index names places where no such message lies", 1)
                 continue
-            yield by_id[found[0]], entry.time, found[2]
+            yield Message(wanted[found[0]], entry.time, found[2])
 
     def _chunk(self, position: int, damage: Damage) -> BytesIO | None:
         """The records of a chunk; None if it is broken. A few chunks are kept."""
