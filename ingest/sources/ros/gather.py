@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
 
 from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.robot.shared import MOST_LOW_DIM_BYTES
-from robot_foundry.ingest.sources.ros.bags.bag import Bag, Channel
-from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, Damage
-from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
-from robot_foundry.ingest.sources.ros.messages.fields import NotOfThis
+from robot_foundry.ingest.sources.ros.bags.bag import Bag
+from robot_foundry.ingest.sources.ros.bags.damage import Damage
 from robot_foundry.ingest.sources.ros.options import RosOptions
 from robot_foundry.ingest.sources.ros.sinks import Sink, Sinks
-from robot_foundry.ingest.sources.ros.tallies import TAKEN, UNMAPPED, Tally
+from robot_foundry.ingest.sources.ros.takers import Taker
+from robot_foundry.ingest.sources.ros.tallies import Tally
 from robot_foundry.ingest.sources.ros.tf import TF_STATIC, TOPICS
 from robot_foundry.runtime.errors import nearest
 
@@ -93,15 +91,15 @@ def gather(bag: Bag, options: RosOptions, window: Window) -> Gathered:
     for topics, start in ((static, None), (by_topic.keys() - static, window.start)):
         if topics:
             stop = window.stop
-            for count, message in enumerate(bag.messages(topics, gathered.damage, start, stop)):
-                topic = message.channel.topic
-                _take(
-                    gathered.tallies[topic],
-                    by_topic[topic],
-                    message.channel,
-                    message.received_ns,
-                    message.raw,
-                )
+            takers: dict[int, Taker] = {}
+            for count, (channel, received_ns, raw, place) in enumerate(
+                bag.messages(topics, gathered.damage, start, stop)
+            ):
+                taker = takers.get(id(channel))
+                if taker is None:
+                    taker = Taker(channel, by_topic[channel.topic], gathered.tallies[channel.topic])
+                    takers[id(channel)] = taker
+                taker.take(received_ns, raw, place)
                 if count % MESSAGES_A_LOOK == 0 and sinks.num_bytes > MOST_LOW_DIM_BYTES:
                     raise Refused(
                         f"the numbers of its streams take more than {MOST_LOW_DIM_BYTES} bytes: cut it by "
@@ -110,32 +108,6 @@ def gather(bag: Bag, options: RosOptions, window: Window) -> Gathered:
     if window.is_all:
         _check_counts(bag, gathered)
     return gathered
-
-
-def _take(tally: Tally, sinks: list[Sink], channel: Channel, received_ns: int, raw: Any) -> None:
-    if channel.decode is None:
-        tally.refuse(f"its type {channel.type} {channel.problem}")
-        return
-    try:
-        message = channel.decode(raw)
-    except Undecodable as error:
-        tally.refuse(str(error))
-        return
-    is_taken, reason = False, None
-    for sink in sinks:
-        try:
-            sink.take(message, channel.topic, received_ns, len(tally))
-            is_taken = True
-        except NotOfThis:
-            continue
-        except Undecodable as error:
-            reason = str(error)
-        except BROKEN:
-            reason = "its fields are not of the kinds that its type has"
-    if reason is not None and not is_taken:
-        tally.refuse(reason)
-    else:
-        tally.states.append(TAKEN if is_taken else UNMAPPED)
 
 
 def _check_counts(bag: Bag, gathered: Gathered) -> None:

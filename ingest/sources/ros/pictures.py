@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, Message
-from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, Damage
-from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
+from robot_foundry.ingest.sources.ros.bags.damage import Damage
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window
 from robot_foundry.ingest.sources.ros.messages.depth import depth_of, png_of
-from robot_foundry.ingest.sources.ros.messages.images import picture_of
+from robot_foundry.ingest.sources.ros.messages.images import Probe, picture_of
+from robot_foundry.ingest.sources.ros.placed import UNREADABLE, Placed
 from robot_foundry.ingest.sources.ros.sinks import CameraSink
 
 # Pictures that wait for those of other cameras. A camera that is further behind belongs to no frame.
 MOST_WAITING_BYTES = 1 << 29
 MOST_DEPTH_BYTES = 1 << 30
-UNREADABLE: tuple[type[Exception], ...] = (Undecodable, *BROKEN)
 
 
 class _Waiting:
@@ -36,6 +35,7 @@ class _Waiting:
         self.shown = shown_N
         self.last_use = {int(place): frame for frame, place in enumerate(shown_N) if place >= 0}
         self.pictures: dict[int, NDArray[np.uint8] | Encoded] = {}
+        self.probe = sink.headers.probe
 
     def place_of(self, ordinal: int) -> int | None:
         """Where a message of the topic stands in the stream, if a frame needs it."""
@@ -59,18 +59,27 @@ class _Waiting:
 def pictures_of(
     bag: Bag, gathered: Gathered, shown: Mapping[str, NDArray[np.int64]], names: Sequence[str], window: Window
 ) -> Iterator[list[Picture]]:
-    """Of each frame, the picture of each camera of `names`, or None. One pass, in the order of the bag."""
+    """Of each frame, the picture of each camera of `names`, or None.
+
+    Each is read where it lies or, if one has no place, all in one pass in the order of the bag.
+    """
     sinks = gathered.sinks.cameras
+    placed = [Placed(bag, sinks[name], shown[name]) for name in names]
+    if placed and all(camera.has_all() for camera in placed):
+        for frame in range(placed[0].num_frames):
+            yield [camera.picture(frame) for camera in placed]
+        return
     waiting = {name: _Waiting(sinks[name], shown[name]) for name in names}
+    by_topic: dict[str, list[_Waiting]] = defaultdict(list)
+    for name in names:
+        by_topic[gathered.names[sinks[name].stated.topic]].append(waiting[name])
     num_frames, frame, held = (len(shown[names[0]]) if names else 0), 0, 0
     for message, ordinal in _messages(bag, gathered, {name: sinks[name] for name in names}, window):
-        for name in names:
-            if gathered.names[sinks[name].stated.topic] != message.channel.topic:
-                continue
-            place = waiting[name].place_of(ordinal)
+        for one in by_topic[message.channel.topic]:
+            place = one.place_of(ordinal)
             if place is not None:
-                picture = _decoded(message)
-                waiting[name].pictures[place] = picture
+                picture = _decoded(message, one.probe)
+                one.pictures[place] = picture
                 held += _size(picture)
         if held > MOST_WAITING_BYTES:
             held = sum(_size(picture) for one in waiting.values() for picture in one.pictures.values())
@@ -133,10 +142,10 @@ def _messages(
         counts[topic] += 1
 
 
-def _decoded(message: Message) -> NDArray[np.uint8] | Encoded:
+def _decoded(message: Message, probe: Probe) -> NDArray[np.uint8] | Encoded:
     assert message.channel.decode is not None
     try:
-        return picture_of(message.channel.decode(message.raw))
+        return picture_of(message.channel.decode(message.raw), probe)
     except UNREADABLE as error:
         raise Refused(f"a picture of {message.channel.topic} cannot be decoded: {error}") from error
 

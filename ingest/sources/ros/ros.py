@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robot_foundry.ingest.robot.spec.spec import Content
-from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.base import LARGEST, Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.robot.clock import clock_of
-from robot_foundry.ingest.sources.robot.shared import NO_PICTURES, chosen
+from robot_foundry.ingest.sources.robot.shared import MOST_FRAMES, NO_PICTURES, chosen
 from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout, SourceCamera, SourceEpisode
 from robot_foundry.ingest.sources.ros import tallies
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, open_bag
@@ -27,9 +27,11 @@ from robot_foundry.ingest.sources.ros.boundaries import Part, parts_of, told_of,
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window, gather, names_in
 from robot_foundry.ingest.sources.ros.layouts import ROS
 from robot_foundry.ingest.sources.ros.messages.images import COMPRESSED, IMAGE
-from robot_foundry.ingest.sources.ros.options import BAG, RosOptions
+from robot_foundry.ingest.sources.ros.options import BAG, FrameChain, RosOptions
 from robot_foundry.ingest.sources.ros.pictures import depth_arrays, pictures_of
+from robot_foundry.ingest.sources.ros.sync import NANOSECONDS
 from robot_foundry.ingest.sources.ros.synced import Synced, spans_of, synced
+from robot_foundry.ingest.sources.ros.tf import TOPICS
 from robot_foundry.ingest.sources.ros.triggers import topics_of
 from robot_foundry.shards.robot.names import episode_key
 
@@ -39,6 +41,8 @@ TIMESTAMP = "timestamp"
 UNNAMED = "holds pictures or depth maps, and no camera of content.ros names it"
 OF_PICTURES = (IMAGE, COMPRESSED)
 LARGEST_TEXT = 1 << 20
+# Frames may be denser in one part of a bag than in others, and its clocks may not agree.
+SURELY_SHORT = 2.0
 
 
 class Ros(EpisodeLayout):
@@ -64,18 +68,20 @@ class Ros(EpisodeLayout):
         options = _options(content)
         with file.at_hand() as here, open_bag(here, options) as bag:
             encodes = content.changes_pixels or _has_pixels(bag, options)
-            is_large = file.num_bytes > content.shard_bytes
             whole = options.episodes is None
             parts = [Part(WHOLE)] if whole else parts_of(bag, options, here)
             units, refused = [], []
             for part in parts:
                 name = _name_of(file) if whole else part.id
+                num_bytes = file.num_bytes // len(parts)
+                is_large = num_bytes > LARGEST * content.shard_bytes
                 try:
+                    names = names_in(bag, options)
                     # Only of what may be too long for one tar, for it takes another pass.
+                    is_large = is_large or _may_be_long(bag, options, part.window, names)
                     count = (
                         len(synced(gather(bag, options, part.window), options).frames) if is_large else None
                     )
-                    names_in(bag, options)
                 except Refused as error:
                     refused.append((f"{file.path}#{name}", error.message))
                     continue
@@ -84,7 +90,7 @@ class Ros(EpisodeLayout):
                         file,
                         name,
                         episode_key(file.path, name),
-                        file.num_bytes // len(parts),
+                        num_bytes,
                         alone=len(parts) == 1,
                         num_samples=count,
                         encodes=encodes,
@@ -106,6 +112,22 @@ class Ros(EpisodeLayout):
 def _options(content: Content) -> RosOptions:
     assert isinstance(content.options, RosOptions)
     return content.options
+
+
+def _may_be_long(bag: Bag, options: RosOptions, window: Window, names: Mapping[str, str]) -> bool:
+    """Whether an episode may have more frames than one tar holds, by what the bag says of itself alone."""
+    first, last = bag.span
+    start = first if window.start is None else max(first, window.start)
+    stop = last if window.stop is None else min(last, window.stop)
+    lasts_ns = max(stop - start, 0)
+    if options.rate is not None:
+        expected = options.rate * lasts_ns / NANOSECONDS
+    else:
+        stated = {**options.cameras, **options.depth, **options.streams}[str(options.frames)]
+        topics = [stated.topic] if not isinstance(stated, FrameChain) else TOPICS
+        count = sum(bag.num_messages(names[topic]) for topic in topics if topic in names)
+        expected = count * lasts_ns / max(last - first, 1)
+    return SURELY_SHORT * expected > MOST_FRAMES
 
 
 def _name_of(file: SourceFile) -> str:

@@ -8,12 +8,14 @@ from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.ros.bags import services
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, Message
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
-from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable, plain
+from robot_foundry.ingest.sources.ros.bags.decoders import Undecodable, plain
 from robot_foundry.ingest.sources.ros.messages.fields import text_at
 from robot_foundry.ingest.sources.ros.options import Episodes, Service, TextTopic
 from robot_foundry.runtime.errors import nearest
 
 Mark = tuple[int, bool]  # ns of receipt, and whether an episode begins there: else one ends
+Value = str | bool | int | float | None
+Request = tuple[int, str, Value]  # ns of receipt, topic, and the value that the spec asks for
 
 
 def marks_of(bag: Bag, episodes: Episodes) -> Iterator[Mark]:
@@ -57,13 +59,11 @@ def _of_service(bag: Bag, episodes: Episodes, service: Service) -> Iterator[Mark
         raise Refused("it is a bag of ROS 1, which holds no calls of services: name a topic as the trigger")
     begin = _topic_of_calls(bag, service.begin)
     until = None if service.until is None else _topic_of_calls(bag, service.until)
-    for message in _requests(bag, {begin} if until is None else {begin, until}):
+    for received_ns, topic, value in _requests(bag, {begin} if until is None else {begin, until}, service):
         if service.field is None:
-            yield message.received_ns, message.channel.topic == begin
-            continue
-        value = _value(message, f"request[0].{service.field}", f"service {service.begin}")
-        if value in (episodes.start, episodes.stop):
-            yield message.received_ns, value == episodes.start
+            yield received_ns, topic == begin
+        elif value in (episodes.start, episodes.stop):
+            yield received_ns, value == episodes.start
 
 
 def _topic_of_calls(bag: Bag, service: str) -> str:
@@ -79,26 +79,30 @@ def _topic_of_calls(bag: Bag, service: str) -> str:
     return name
 
 
-def _requests(bag: Bag, topics: Collection[str]) -> list[Message]:
+def _requests(bag: Bag, topics: Collection[str], service: Service) -> list[Request]:
     """Each request once: as the service received it, or where that is not recorded, as it was sent."""
-    found: dict[tuple[str, int], list[Message]] = {}
+    found: dict[tuple[str, int], list[Request]] = {}
     for message in bag.messages(topics, Damage()):
-        topic = message.channel.topic
+        topic, value = message.channel.topic, None
         try:
             kind = services.event_kind(plain(message.raw))
         except Undecodable:
             kind = None
         if kind is None:
             raise Refused(f"its calls {topic} cannot be read: their bytes are no events of a service")
-        found.setdefault((topic, kind), []).append(message)
-    requests: list[Message] = []
-    for topic in topics:
+        if kind > services.REQUEST_RECEIVED:
+            continue
+        if service.field is not None:
+            value = _value(message, f"request[0].{service.field}", f"service {service.begin}")
+        found.setdefault((topic, kind), []).append((message.received_ns, topic, value))
+    requests: list[Request] = []
+    for topic in sorted(topics):
         received = found.get((topic, services.REQUEST_RECEIVED), [])
         requests += received or found.get((topic, services.REQUEST_SENT), [])
-    return sorted(requests, key=lambda message: message.received_ns)
+    return sorted(requests, key=lambda request: request[0])
 
 
-def _value(message: Message, field: str, what: str) -> str | bool | int | float:
+def _value(message: Message, field: str, what: str) -> Value:
     channel = message.channel
     if channel.decode is None:
         raise Refused(f"its {what} cannot be read: its type {channel.type} {channel.problem}")

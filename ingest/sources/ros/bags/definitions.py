@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.formats.streams import ZSTD, decompressed, whole
 from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, in_words
 from robot_foundry.ingest.sources.ros.bags.services import event_types
-from robot_foundry.ingest.sources.unusable import Broken, shown
+from robot_foundry.ingest.sources.unusable import shown
 
 TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*){1,2}")
 FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -31,17 +30,13 @@ IDL_SEPARATOR = "=" * 80 + "\n"
 CDR = "cdr"
 ROS1 = "ros1_noetic"
 NO_DEFINITION = hashlib.md5(b"").hexdigest()  # noqa: S324  (what ROS 1 knows a type by)
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-LARGEST_MESSAGE = 1 << 30
 LONGEST_NAME = 80
+MOST_STORES = 256
 UNREADABLE: tuple[type[Exception], ...] = (SerdeError, TypesysError, Refused, *BROKEN)
 
 
 class Undecodable(Exception):
     """Bytes are no message of their type; the message is the reason, after which its kind is counted."""
-
-
-Decode = Callable[[Any], Any]
 
 
 def full_type(name: str) -> str:
@@ -51,30 +46,30 @@ def full_type(name: str) -> str:
 
 
 class Types:
-    """Decoders of messages by connection; `files` are .msg files, `release` has what no definition tells."""
+    """Types of messages by connection; `files` are .msg files, `release` has what no definition tells."""
 
     def __init__(self, release: str, files: Iterable[Path] = ()) -> None:
         self._release = release
         self._of_files = _types_of_files(files)
-        self._made: dict[tuple[str, str, str, bool], Decode | str] = {}
+        self._made: dict[tuple[str, str, str, bool], Typestore | str] = {}
 
-    def decoder(self, connection: Connection, *, is_ros1: bool) -> Decode | str:
-        """What decodes its messages; or why nothing does, in words that follow the type's name."""
+    def store(self, connection: Connection, *, is_ros1: bool) -> Typestore | str:
+        """What knows the type of its messages; or why nothing does, in words that follow the type's name."""
         name = full_type(connection.msgtype)
         extended = connection.ext
         if isinstance(extended, ConnectionExtRosbag2) and extended.serialization_format not in ("", CDR):
             return f"is serialised as '{shown(extended.serialization_format, LONGEST_NAME)}', not as CDR"
         key = (name, connection.msgdef.data, connection.digest, is_ros1)
         if key not in self._made:
-            self._made[key] = self._decoder(name, connection, is_ros1)
+            self._made[key] = self._store(name, connection, is_ros1)
         return self._made[key]
 
-    def _decoder(self, name: str, connection: Connection, is_ros1: bool) -> Decode | str:
+    def _store(self, name: str, connection: Connection, is_ros1: bool) -> Typestore | str:
         definition, store = connection.msgdef, None
         says_nothing = not definition.data.strip() and connection.digest != NO_DEFINITION
         try:
             if definition.format != MessageDefinitionFormat.NONE and not says_nothing:
-                store = _store_of(_parsed(definition, name))
+                store = _store_of_definition(definition, name)
             elif name in self._of_files:
                 store = _store_of(self._of_files, _release(self._release))
             else:
@@ -87,43 +82,7 @@ class Types:
             store.get_msgdef(name)
         except UNREADABLE as error:
             return f"has a definition that cannot be read: {shown(in_words(error), 2 * LONGEST_NAME)}"
-        return _ros1(store, name) if is_ros1 else _ros2(store, name)
-
-
-def _ros1(store: Typestore, name: str) -> Decode:
-    def decode(raw: bytes) -> Any:
-        try:
-            return store.deserialize_ros1(raw, name)
-        except UNREADABLE as error:
-            raise Undecodable("its bytes are no message of its type") from error
-
-    return decode
-
-
-def _ros2(store: Typestore, name: str) -> Decode:
-    def decode(raw: bytes) -> Any:
-        try:
-            return store.deserialize_cdr(plain(raw), name)
-        except UNREADABLE as error:
-            raise Undecodable("its bytes are no message of its type") from error
-
-    return decode
-
-
-def plain(raw: bytes) -> bytes:
-    """The bytes of a message, which may be compressed by itself, as only metadata.yaml says.
-
-    CDR begins with a zero. Undecodable if the frame is damaged.
-    """
-    if raw[:4] != ZSTD_MAGIC:
-        return raw
-    try:
-        content = whole(decompressed([raw], ZSTD), LARGEST_MESSAGE)
-    except (Refused, Broken) as error:
-        raise Undecodable("its zstd frame is damaged") from error
-    if content is None:
-        raise Undecodable(f"it has more than {LARGEST_MESSAGE} bytes")
-    return content
+        return store
 
 
 @cache
@@ -131,7 +90,13 @@ def _release(name: str) -> Typestore:
     return get_typestore(Stores(name))
 
 
-def _parsed(definition: Any, name: str) -> dict[str, Any]:
+@lru_cache(MOST_STORES)
+def _store_of_definition(definition: MessageDefinition, name: str) -> Typestore:
+    """The types in a definition that came with a bag, which the next bag most likely has as well."""
+    return _store_of(_parsed(definition, name))
+
+
+def _parsed(definition: MessageDefinition, name: str) -> dict[str, Any]:
     """The types in a definition that came with a bag."""
     if definition.format == MessageDefinitionFormat.MSG:
         return event_types(definition.data, name) or dict(get_types_from_msg(definition.data, name))

@@ -5,6 +5,7 @@ Legend: H W pixels, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from robot_foundry.shards import images
 from robot_foundry.shards.errors import CorruptImage
 
 Pixels = NDArray[np.uint8]
+Probe = Callable[[Any], tuple[str, int, int]]
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 RGB, RGBA, BGR, BGRA, GRAY = (0, 1, 2), (0, 1, 2), (2, 1, 0), (2, 1, 0), (0, 0, 0)
@@ -61,12 +63,12 @@ class Size:
     is_encoded: bool
 
 
-def size_of(message: Any) -> Size:
+def size_of(message: Any, probe: Probe = images.probe) -> Size:
     """By what the message says of itself. Undecodable if it holds no picture of colours."""
     kind = str(getattr(message, "__msgtype__", ""))
     if kind == COMPRESSED:
         try:
-            _, height, width = images.probe(_bytes(message))
+            _, height, width = probe(memoryview(np.asarray(message.data, np.uint8)))
         except CorruptImage as error:
             if "compressedDepth" in message.format:
                 raise Undecodable("it is a depth map: name its topic under content.ros.depth") from error
@@ -85,11 +87,11 @@ def size_of(message: Any) -> Size:
     return Size(message.height, message.width, False)
 
 
-def picture_of(message: Any) -> Pixels | Encoded:
+def picture_of(message: Any, probe: Probe = images.probe) -> Pixels | Encoded:
     """uint8 RGB [H, W, 3], or the JPEG or PNG as it is. The message is one that `size_of` knows."""
     if message.__msgtype__ == COMPRESSED:
         data = _bytes(message)
-        encoding, height, width = images.probe(data)
+        encoding, height, width = probe(data)
         return Encoded(data, images.FORMATS[encoding], (height, width))
     encoding, height, width = message.encoding, message.height, message.width
     if encoding in CHANNELS:

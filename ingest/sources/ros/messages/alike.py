@@ -1,0 +1,58 @@
+"""Pictures that are like one before: told by the bytes before their pixels, so that none is decoded again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from robot_foundry.ingest.sources.robot.source_episode import Encoded
+from robot_foundry.ingest.sources.ros.bags.shapes import Shape, Unpack
+from robot_foundry.ingest.sources.ros.messages.images import COMPRESSED, IMAGE
+from robot_foundry.shards import images
+
+# What decides, with the encoding and the number of bytes, how the pixels of an Image are read.
+OF_PIXELS = ("height", "width", "step", "is_bigendian")
+
+
+class Alike:
+    """Pictures like one whose size is known: CompressedImage with the same header of JPEG, Image in numbers.
+
+    `fits` tells whether a message is one, `stamp` gives its seconds and nanoseconds.
+    """
+
+    def __init__(
+        self, shape: Shape, stamp: Unpack, is_like: Callable[[Any], bool], size: tuple[int, int] | None
+    ) -> None:
+        self._shape, self._is_like, self._size = shape, is_like, size
+        self.stamp = stamp
+
+    @classmethod
+    def of(cls, shape: Shape | None, message: Any, raw: Any, headers: images.Headers) -> Alike | None:
+        """Those like this message, of whose type `size_of` knows the size; None if nothing tells them."""
+        if shape is None or shape.end is None:
+            return None
+        stamp = shape.places.header.stamp
+        stamp_of, start = shape.unpacker([stamp.sec, stamp.nanosec]), shape.num_bytes
+        if message.__msgtype__ == COMPRESSED:
+            header = headers.shared(memoryview(message.data))
+            if header is None:
+                return None
+            _, height, width = headers.probe(memoryview(message.data))
+            end = start + len(header)
+            return cls(shape, stamp_of, lambda raw: bool(raw[start:end] == header), (height, width))
+        if message.__msgtype__ != IMAGE:
+            return None
+        numbers_of = shape.unpacker([getattr(shape.places, name) for name in OF_PIXELS])
+        numbers, num_bytes = numbers_of(raw), len(raw)
+        return cls(shape, stamp_of, lambda raw: len(raw) == num_bytes and numbers_of(raw) == numbers, None)
+
+    def fits(self, raw: Any) -> bool:
+        return self._shape.fits(raw) and self._is_like(raw)
+
+    def encoded(self, raw: bytes) -> Encoded | None:
+        """The JPEG in a message, whose bytes it shares; None if it is none, or not like the others."""
+        if self._size is None or not self.fits(raw):
+            return None
+        start = self._shape.num_bytes
+        data = memoryview(raw)[start : start + self._shape.num_listed(raw)]
+        return Encoded(data, "jpeg", self._size)
