@@ -119,7 +119,9 @@ def _check_counts(bag: Bag, gathered: Gathered) -> None:
         for topic, tally in gathered.tallies.items()
         if bag.num_messages(topic) != len(tally)
     }
-    said, read = (sum(counts) for counts in zip(*unlike.values(), strict=True)) if unlike else (0, 0)
+    if not unlike:
+        return
+    said, read = (sum(counts) for counts in zip(*unlike.values(), strict=True))
     if said != read + gathered.damage.num_lost:
         topic, (count, found) = next(iter(unlike.items()))
         raise Refused(f"its index is wrong: it counts {count} messages of {topic}, and {found} are there")

@@ -103,6 +103,7 @@ def open_bag(file: SourceFile, options: RosOptions) -> Iterator[Bag]:
         for name in names:
             ready = until_closed.enter_context(_made_ready(paths, name, remarks))
             container = until_closed.enter_context(open_container(ready, PurePosixPath(name).name))
+            remarks += container.remarks
             first = sum(len(channels) for _, channels in parts)
             parts.append((container, _channels(container, types, len(parts), first)))
         bag = Bag(parts, paths[file.path].parent, remarks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -10,7 +11,6 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag1 import ReaderError as Error1
 from rosbags.rosbag2 import ReaderError as Error2
 
-from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, Damage, in_words
 from robot_foundry.ingest.sources.ros.bags.decoders import Decoder
 
@@ -54,6 +54,10 @@ class Message(NamedTuple):
 class Scanned:
     """A file whose messages have no places."""
 
+    @property
+    def remarks(self) -> list[str]:
+        return []
+
     def read(self, place: int, num_bytes: int) -> bytes:
         raise AssertionError("a message without a place is read by going through the file")
 
@@ -72,6 +76,11 @@ class Container(Protocol):
         none."""
         ...
 
+    @property
+    def remarks(self) -> list[str]:
+        """What the user should know of the file: sentences that follow its name."""
+        ...
+
     def messages(
         self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
     ) -> Iterator[Message]:
@@ -87,9 +96,5 @@ def further(messages: Iterator[Any], damage: Damage) -> Iterator[Any]:
     """The messages up to where the file cannot be read any more."""
     try:
         yield from messages
-    except Refused:
-        raise
-    except Exception as error:  # of SQLite, whose errors have no common base with the others
-        if not isinstance(error, ERRORS) and type(error).__module__ != "apsw":
-            raise
+    except (*ERRORS, sqlite3.Error) as error:
         damage.add(f"its file cannot be read further: {in_words(error)}", None)

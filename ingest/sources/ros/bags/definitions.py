@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    MessageDefinition,
+    MessageDefinitionFormat,
+    Nodetype,
+)
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -30,8 +36,10 @@ IDL_SEPARATOR = "=" * 80 + "\n"
 CDR = "cdr"
 ROS1 = "ros1_noetic"
 NO_DEFINITION = hashlib.md5(b"").hexdigest()  # noqa: S324  (what ROS 1 knows a type by)
-LONGEST_NAME = 80
-MOST_STORES = 256
+LONGEST_NAME, LONGEST_DEFINITION = 80, 1 << 19
+# Entries of fixed lists of messages or texts in all types of a definition.
+MOST_WRITTEN, TEXTS = 1 << 14, ("string", "wstring")
+MOST_STORES, MOST_TYPES = 256, 1000
 UNREADABLE: tuple[type[Exception], ...] = (SerdeError, TypesysError, Refused, *BROKEN)
 
 
@@ -98,6 +106,8 @@ def _store_of_definition(definition: MessageDefinition, name: str) -> Typestore:
 
 def _parsed(definition: MessageDefinition, name: str) -> dict[str, Any]:
     """The types in a definition that came with a bag."""
+    if len(definition.data) > LONGEST_DEFINITION:
+        raise Refused(f"it has {len(definition.data)} letters")
     if definition.format == MessageDefinitionFormat.MSG:
         return event_types(definition.data, name) or dict(get_types_from_msg(definition.data, name))
     types: dict[str, Any] = {}
@@ -118,9 +128,45 @@ def _store_of(types: dict[str, Any], release: Typestore | None = None) -> Typest
             raise Refused(f"a type is called {shown(name, LONGEST_NAME)!r}")
         if not all(FIELD.fullmatch(field[0]) for field in fields):
             raise Refused(f"a field of {name} has a name of other letters than a-z, A-Z, 0-9 and '_'")
+    if len(types) > MOST_TYPES:
+        raise Refused(f"it has {len(types)} types")
+    _check_lists(plain)
     store = get_typestore(Stores.EMPTY)
     store.register(plain)
     return store
+
+
+def _check_lists(types: Mapping[str, Any]) -> None:
+    """Refused for lists that a few bytes make endless, or for which rosbags would write endless code."""
+    num_written = 0
+    empty = _empty(types)
+    for name, (_, fields) in types.items():
+        for field, (node, what) in fields:
+            if node not in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+                continue
+            (inner, inside), count = what
+            if inner == Nodetype.NAME and inside in empty:
+                raise Refused(f"the field {field} of {name} lists messages that have no field")
+            # rosbags writes a line for each entry of a fixed number of messages or texts.
+            is_written = node == Nodetype.ARRAY and (inner == Nodetype.NAME or inside[0] in TEXTS)
+            num_written += count if is_written else 0
+            if num_written > MOST_WRITTEN:
+                raise Refused(f"the field {field} of {name} has {count} entries")
+
+
+def _empty(types: Mapping[str, Any]) -> set[str]:
+    """Types whose messages take no bytes: without fields, or with fields of such types alone."""
+    empty: set[str] = set()
+    for _ in types:
+        more = {
+            name
+            for name, (_, fields) in types.items()
+            if all(node == Nodetype.NAME and what in empty for _, (node, what) in fields)
+        }
+        if more == empty:
+            break
+        empty = more
+    return empty
 
 
 def _type_names(described: Any) -> list[str]:

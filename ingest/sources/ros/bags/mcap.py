@@ -1,7 +1,8 @@
-"""MCAP files chunk by chunk, in order of time; what a file says of itself comes from rosbags.
+"""MCAP files chunk by chunk, in order of time.
 
-Chunks are read here because rosbags copies each message twice and holds an iterator of every chunk of the
-file at once. Bytes of messages lie in the memory of their chunk, which the next chunk uses again.
+They are read here because rosbags copies each message twice, holds an iterator of every chunk of the file at
+once, and believes what the file says of itself. Bytes of messages lie in the memory of their chunk, which the
+next chunk uses again.
 """
 
 from __future__ import annotations
@@ -13,25 +14,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO
 from zlib import crc32
 
 import zstandard
 from rosbags.interfaces import Connection
-from rosbags.rosbag2.storage_mcap import DECOMPRESSORS, MAXSIZE, ChunkInfo, McapReader
 
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.ros.bags.container import ERRORS, NOWHERE, Channel, Message, further
 from robot_foundry.ingest.sources.ros.bags.damage import Damage, in_words
+from robot_foundry.ingest.sources.ros.bags.mcap_index import McapIndex
+from robot_foundry.ingest.sources.ros.bags.mcap_records import LARGEST_CHUNK, STORED, Chunk, decompressed
 
-# Of a chunk: the opcode, the length of the record, times, size, CRC-32, and the length of the compression's
-# name. Of a record in it: opcode and length; of a message then channel, sequence, and time of receipt.
-_CHUNK, _RECORD, _MESSAGE = struct.Struct("<BQQQQII"), struct.Struct("<BQ"), struct.Struct("<BQHIQ")
+# Of a record in a chunk: opcode and length; of a message then channel, sequence, and time of receipt.
+_RECORD, _MESSAGE = struct.Struct("<BQ"), struct.Struct("<BQHIQ")
 _MESSAGE_OP, _MESSAGE_HEAD = 5, 31
-_NUMBER = struct.Struct("<Q")
-ZSTD, STORED = "zstd", ""
-# Nothing that is recorded comes near it; an index that lies may say anything.
-LARGEST_CHUNK = 1 << 31
+MAXSIZE = (1 << 63) - 1
 
 
 class Mcap:
@@ -40,7 +37,7 @@ class Mcap:
     is_ros1 = False
 
     def __init__(self, path: Path) -> None:
-        self.reader = McapReader(path)
+        self.reader = McapIndex(path)
         self._free: list[bytearray] = []
         self._checked: set[int] = set()
 
@@ -50,17 +47,35 @@ class Mcap:
 
     @property
     def span(self) -> tuple[int, int]:
-        return self.reader.metadata.start_time, self.reader.metadata.end_time
+        return self.reader.span
+
+    @property
+    def remarks(self) -> list[str]:
+        return self.reader.remarks
 
     def messages(
         self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
     ) -> Iterator[Message]:
-        if not self.reader.chunks:
-            named = [connection for connection in self.connections if connection.id in wanted]
-            for connection, time, raw in further(self.reader.messages(named, start, stop), damage):
-                yield Message(wanted[connection.id], time, raw)
-            return
         low, high = (0 if start is None else start), (MAXSIZE if stop is None else stop)
+        for reason in self.reader.gaps:
+            damage.add(reason, None)
+        in_chunks = self._in_chunks(wanted, low, high, damage)
+        loose = further(self._loose(wanted, low, high), damage)
+        yield from heapq.merge(in_chunks, loose, key=itemgetter(1)) if self.reader.chunks else loose
+
+    def _loose(self, wanted: Mapping[int, Channel], low: int, high: int) -> Iterator[Message]:
+        """Messages outside of chunks in order of time."""
+        found = (
+            item for item in self.reader.loose() if item.channel in wanted and low <= item.received_ns < high
+        )
+        if not self.reader.loose_in_order:
+            found = iter(sorted(found, key=itemgetter(1)))
+        for channel, received_ns, place, num_bytes in found:
+            yield Message(wanted[channel], received_ns, self.reader.at(place, num_bytes), place)
+
+    def _in_chunks(
+        self, wanted: Mapping[int, Channel], low: int, high: int, damage: Damage
+    ) -> Iterator[Message]:
         chunks = [
             chunk
             for chunk in self.reader.chunks
@@ -79,7 +94,7 @@ class Mcap:
                     yield message
 
     def _queued(
-        self, chunk: ChunkInfo, wanted: Mapping[int, Channel], low: int, high: int, damage: Damage
+        self, chunk: Chunk, wanted: Mapping[int, Channel], low: int, high: int, damage: Damage
     ) -> Iterator[tuple[tuple[int, int], Message | None]]:
         """Its messages by time, behind one entry that tells when it begins: until then it is not read."""
         place = chunk.chunk_start_offset
@@ -88,7 +103,7 @@ class Mcap:
             yield (message.received_ns, place), message
 
     def _messages(
-        self, chunk: ChunkInfo, wanted: Mapping[int, Channel], low: int, high: int, damage: Damage
+        self, chunk: Chunk, wanted: Mapping[int, Channel], low: int, high: int, damage: Damage
     ) -> Iterator[Message]:
         """Its messages in order of time; none if it is broken anywhere."""
         with self._memory(chunk) as memory:
@@ -105,7 +120,7 @@ class Mcap:
                 return
             yield from messages
 
-    def _records(self, chunk: ChunkInfo, memory: bytearray) -> tuple[memoryview, int]:
+    def _records(self, chunk: Chunk, memory: bytearray) -> tuple[memoryview, int]:
         """The records of a chunk and where they begin in the file, NOWHERE if they are compressed.
 
         The CRC-32 is looked at the first time. ValueError if it is not sound.
@@ -113,23 +128,23 @@ class Mcap:
         file, size, place = self.reader.bio, chunk.uncompressed_size, chunk.chunk_start_offset
         begin = NOWHERE
         assert file is not None
-        file.seek(place)
-        *_, crc, name_bytes = _CHUNK.unpack(_exactly(file, _CHUNK.size))
-        file.seek(name_bytes + _NUMBER.size, 1)
+        if chunk.problem is not None:
+            raise ValueError(chunk.problem)
         if chunk.compression == STORED:
             if size != chunk.compressed_size:
                 raise ValueError(f"it has {chunk.compressed_size} bytes and is said to have {size}")
             if size > len(memory):
                 raise ValueError(f"it has {size} bytes")
-            records, begin = memoryview(memory)[:size], file.tell()
+            records, begin = memoryview(memory)[:size], chunk.data_start
+            file.seek(begin)
             if file.readinto(records) != size:  # type: ignore[attr-defined]
                 raise EOFError("the file ends in it")
         else:
-            records = memoryview(_decompressed(_exactly(file, chunk.compressed_size), chunk))
+            records = memoryview(decompressed(self.reader.at(chunk.data_start, chunk.compressed_size), chunk))
         if len(records) != size:
             raise ValueError(f"it has {len(records)} bytes and is said to have {size}")
-        if crc and place not in self._checked:
-            if crc32(records) != crc:
+        if chunk.crc and place not in self._checked:
+            if crc32(records) != chunk.crc:
                 raise ValueError("its checksum is another one")
             self._checked.add(place)
         return records, begin
@@ -145,10 +160,10 @@ class Mcap:
         return data
 
     @contextmanager
-    def _memory(self, chunk: ChunkInfo) -> Iterator[bytearray]:
+    def _memory(self, chunk: Chunk) -> Iterator[bytearray]:
         """Memory for a chunk that is stored as it is, used again when all its messages were asked for."""
         size = chunk.uncompressed_size if chunk.compression == STORED else 0
-        size = size if size <= LARGEST_CHUNK else 0
+        size = size if size == chunk.compressed_size <= LARGEST_CHUNK else 0
         memory = self._free.pop() if self._free else bytearray()
         # Memory that a message still lies in cannot grow.
         memory = memory if len(memory) >= size else bytearray(size)
@@ -158,9 +173,9 @@ class Mcap:
             self._free.append(memory)
 
 
-def _overlapping(chunks: Sequence[ChunkInfo]) -> Iterator[list[ChunkInfo]]:
+def _overlapping(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
     """The chunks in order of time; those that may hold messages of the same time together."""
-    group: list[ChunkInfo] = []
+    group: list[Chunk] = []
     end = -1
     for chunk in sorted(chunks, key=lambda chunk: (chunk.message_start_time, chunk.chunk_start_offset)):
         if group and chunk.message_start_time > end:
@@ -199,23 +214,3 @@ def _messages(
     if not in_order:
         messages.sort(key=itemgetter(1))
     return messages
-
-
-def _decompressed(data: bytes, chunk: ChunkInfo) -> bytes:
-    if chunk.uncompressed_size > LARGEST_CHUNK:
-        raise ValueError(f"it is said to have {chunk.uncompressed_size} bytes")
-    if chunk.compression == ZSTD:
-        told = zstandard.frame_content_size(data)  # -1 where the frame does not tell
-        if told not in (-1, chunk.uncompressed_size):
-            raise ValueError(f"it has {told} bytes and is said to have {chunk.uncompressed_size}")
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=chunk.uncompressed_size)
-    if chunk.compression not in DECOMPRESSORS:
-        raise ValueError(f"nothing decompresses '{chunk.compression}'")
-    return DECOMPRESSORS[chunk.compression](data, chunk.uncompressed_size)
-
-
-def _exactly(file: BinaryIO, size: int) -> bytes:
-    data = file.read(size)
-    if len(data) != size:
-        raise EOFError("the file ends in it")
-    return data
