@@ -6,11 +6,15 @@ settings, by which all messages of some bags are lost: so files are opened one b
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from rosbags.rosbag1 import ReaderError as Error1
+from rosbags.rosbag2 import ReaderError as Error2
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
 from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Container
@@ -51,13 +55,14 @@ def open_container(path: Path, name: str) -> Iterator[Container]:
 
 def _why(error: Exception, path: Path) -> str:
     """What its reader says, without the path of a copy."""
-    text = in_words(error).replace(str(path), "it")
+    if isinstance(error, sqlite3.Error):
+        return f"{in_words(error)} (`sqlite3 FILE .recover` saves what is whole)"
+    if not isinstance(error, Error1 | Error2 | OSError):
+        return "what it says of itself is damaged"
+    # rosbags shows what it has caught as Python does.
+    text = re.sub(r"""\((['"])(.*)\1,\)""", r"\2", in_words(error)).replace(str(path), "it")
     if "not indexed" in text:
         text += " (`rosbag reindex` does)"
     if "end magic" in text:
         text = "it is cut off, for its end is missing (`mcap recover` saves what is whole)"
-    if isinstance(error, KeyError):
-        text = f"nothing is known of {text} in it"
-    if isinstance(error, sqlite3.Error):
-        text += " (`sqlite3 FILE .recover` saves what is whole)"
     return text[:1].lower() + text[1:]

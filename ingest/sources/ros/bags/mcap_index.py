@@ -73,7 +73,7 @@ class McapIndex:
     _channels: dict[int, tuple[int, str, str]] = field(default_factory=dict)
 
     def open(self) -> None:
-        """ReaderError, ValueError or EOFError if it is no such file, or its summary cannot be read."""
+        """ReaderError if it is no such file, or its ends are not there."""
         self.bio = self.path.open("rb")
         try:
             self._num_bytes = os.fstat(self.bio.fileno()).st_size
@@ -91,11 +91,11 @@ class McapIndex:
         self.bio = None
 
     def at(self, place: int, num_bytes: int) -> bytes:
-        """EOFError if the file ends before."""
+        """ReaderError if the file ends before."""
         assert self.bio is not None
         data = os.pread(self.bio.fileno(), num_bytes, place) if num_bytes <= self._num_bytes else b""
         if len(data) != num_bytes:
-            raise EOFError(f"it ends inside the record at byte {place}")
+            raise ReaderError(f"it ends inside the record at byte {place}")
         return data
 
     def loose(self) -> Iterator[Loose]:
@@ -117,10 +117,21 @@ class McapIndex:
         if self._record(end, self._num_bytes)[0] != records.FOOTER:
             raise ReaderError("its footer is damaged")
         summary = FOOT.unpack(self.at(end + records.HEAD.size, FOOT.size))[0]
-        if summary and not place + size <= summary <= end:
-            raise ReaderError(f"its footer says that its summary is at byte {summary}, where none can be")
-        self._data = place + size, summary or end
-        place = summary or end
+        begin = place + size
+        is_known = begin <= summary <= end
+        self._data = begin, summary if is_known else end
+        try:
+            if summary and not is_known:
+                raise ReaderError(f"it is said to begin at byte {summary}")
+            self._read_summary(summary or end, end)
+        except ERRORS:
+            # What was taken of it before may be damaged as well.
+            for taken in (self._indexed, self._schemas, self._channels):
+                taken.clear()
+            self._counts = None
+            self.remarks.append("has a damaged summary, and is read without it")
+
+    def _read_summary(self, place: int, end: int) -> None:
         while place < end:
             op, content, size = self._record(place, end)
             if op in (records.SCHEMA, records.CHANNEL, records.CHUNK_INDEX, records.STATISTICS):
@@ -129,7 +140,7 @@ class McapIndex:
 
     def _whole(self, place: int, size: int) -> bytes:
         if size > LARGEST_RECORD:
-            raise ValueError(f"the record at byte {place - records.HEAD.size} has {size} bytes")
+            raise ReaderError(f"the record at byte {place - records.HEAD.size} has {size} bytes")
         return self.at(place, size)
 
     def _take(self, op: int, content: bytes) -> None:
@@ -147,10 +158,11 @@ class McapIndex:
         else:
             start, stop, place, length = (fields.number(8) for _ in range(4))
             offsets = sorted((at, number) for number, at in struct.iter_unpack("<HQ", fields.sized()))
-            ends = [*(at for at, _ in offsets[1:]), place + length + fields.number(8)]
+            ends = [*(at for at, _ in offsets), place + length + fields.number(8)][1:]
             # Behind a chunk lies a record of every channel in it: 15 bytes, and 16 for each message.
             counts = {
-                number: max(end - at - 15, 0) // 16 for (at, number), end in zip(offsets, ends, strict=True)
+                number: max(end - at - 15, 0) // 16
+                for (at, number), end in zip(offsets, ends, strict=bool(offsets))
             }
             why = "its record is damaged"
             self._indexed[place] = Chunk(place, 0, start, stop, "", 0, 0, 0, counts, why)
@@ -158,7 +170,7 @@ class McapIndex:
     def _record(self, place: int, end: int) -> Record:
         op, size = records.HEAD.unpack(self.at(place, records.HEAD.size))
         if place + records.HEAD.size + size > end:
-            raise ValueError(f"the record at byte {place} is longer than what is left")
+            raise ReaderError(f"the record at byte {place} is longer than what is left")
         return op, place + records.HEAD.size, size
 
     def _records(self) -> Iterator[Record]:
@@ -170,7 +182,7 @@ class McapIndex:
             ahead = chunks[following] if following < len(chunks) else None
             try:
                 record = self._record(place, end)
-            except (ValueError, EOFError):
+            except ReaderError:
                 record = None
             if record is None or (ahead is not None and sum(record[1:]) > ahead and self._is_chunk(ahead)):
                 reason = f"the record at byte {place} of its file is damaged"
@@ -188,7 +200,7 @@ class McapIndex:
     def _is_chunk(self, place: int) -> bool:
         try:
             return self._record(place, self._data[1])[0] == records.CHUNK
-        except (ValueError, EOFError):
+        except ReaderError:
             return False
 
     def _walk(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import lz4.frame
 import zstandard
+from rosbags.rosbag2 import ReaderError
 
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX, STATISTICS, DATA_END = (
     1, 2, 3, 4, 5, 6, 7, 8, 11, 15,
@@ -41,7 +42,7 @@ class Chunk:
 
 
 class Fields:
-    """Fields of a record, one after the other. EOFError where it ends before."""
+    """Fields of a record, one after the other. ReaderError where it ends before, or holds no text."""
 
     def __init__(self, content: bytes) -> None:
         self._content, self._at = content, 0
@@ -50,7 +51,10 @@ class Fields:
         return int.from_bytes(self._take(num_bytes), "little")
 
     def text(self) -> str:
-        return self.sized().decode("utf-8")
+        try:
+            return self.sized().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ReaderError("a name in it is no text") from error
 
     def sized(self) -> bytes:
         return self._take(self.number(4))
@@ -58,7 +62,7 @@ class Fields:
     def _take(self, count: int) -> bytes:
         data = self._content[self._at : self._at + count]
         if len(data) != count:
-            raise EOFError("a record of it is cut off")
+            raise ReaderError("a record of it is cut off")
         self._at += count
         return data
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import lz4.frame
 from rosbags.interfaces import Connection
-from rosbags.rosbag1 import Reader
+from rosbags.rosbag1 import Reader, ReaderError
 from rosbags.rosbag1.reader import Header, IndexData, RecordType, read_bytes, read_uint32
 
 from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Channel, Message, Scanned
@@ -95,7 +95,7 @@ class _Reader(Reader):
             counts: Counter[int] = Counter()
             places = [info.pos for info in self.chunk_infos]
             if len(set(places)) < len(places):
-                raise ValueError("its index names a chunk twice")
+                raise ReaderError("its index names a chunk twice")
             for info in self.chunk_infos:
                 counts.update(info.connection_counts)
             counts.update(self._add_chunks())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
+from rosbags.rosbag2 import ReaderError
 
 from robot_foundry.ingest.sources.ros.bags.container import Channel, Message, Scanned, further
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
@@ -47,7 +48,14 @@ class Sqlite(Scanned):
     def messages(
         self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
     ) -> Iterator[Message]:
-        for number, time, data in further(self.reader.rows(list(wanted), start, stop), damage):
+        for number, time, row in further(self.reader.rows(start, stop), damage):
+            if number not in wanted:
+                continue
+            try:
+                data = self.reader.data(row)
+            except sqlite3.Error:
+                damage.add("rows of its database are damaged", 1)
+                continue
             if isinstance(time, int) and isinstance(data, bytes):
                 yield Message(wanted[number], time, data)
             else:
@@ -65,7 +73,7 @@ class SqliteIndex:
         self._database: sqlite3.Connection | None = None
 
     def open(self) -> None:
-        """ValueError or sqlite3.Error if it is no database of messages."""
+        """ReaderError or sqlite3.Error if it is no database of messages."""
         # What is in the journal was put into a copy before; the source is never written to.
         self._database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         try:
@@ -83,20 +91,28 @@ class SqliteIndex:
                 self._database.close()
         self._database = None
 
-    def rows(self, numbers: list[int], start: int | None, stop: int | None) -> Iterator[tuple[Any, Any, Any]]:
-        """Topic, time and bytes of the messages of these topics, from `start` ns up to and without `stop`."""
+    def rows(self, start: int | None, stop: int | None) -> Iterator[tuple[Any, Any, int]]:
+        """Topic, time and number of all rows from `start` ns up to and without `stop`, in order of time.
+
+        All topics, so that a damaged page ends them at the same row whatever is wanted.
+        """
         assert self._database is not None
-        clauses = [f"topic_id IN ({','.join('?' * len(numbers))})"]
-        values: list[int] = [*numbers]
-        for bound, clause in ((start, "timestamp >= ?"), (stop, "timestamp < ?")):
-            if bound is not None:
-                clauses.append(clause)
-                values.append(bound)
+        bounds = [
+            (value, f"timestamp {how} ?") for value, how in ((start, ">="), (stop, "<")) if value is not None
+        ]
+        where = f"WHERE {' AND '.join(clause for _, clause in bounds)} " if bounds else ""
         yield from self._database.execute(
-            f"SELECT topic_id, timestamp, data FROM messages WHERE {' AND '.join(clauses)} "  # noqa: S608
-            "ORDER BY timestamp",
-            values,
+            f"SELECT topic_id, timestamp, rowid FROM messages {where}ORDER BY timestamp, rowid",  # noqa: S608
+            [value for value, _ in bounds],
         )
+
+    def data(self, row: int) -> Any:
+        """The bytes of a row. sqlite3.Error if it is damaged."""
+        assert self._database is not None
+        found = self._database.execute("SELECT data FROM messages WHERE rowid = ?", (row,)).fetchone()
+        if found is None:  # an index may name rows that no table has
+            raise sqlite3.DatabaseError("it is not there")
+        return found[0]
 
     def _all(self, query: str) -> list[tuple[Any, ...]]:
         assert self._database is not None
@@ -109,7 +125,7 @@ class SqliteIndex:
             if not str(sql).upper().startswith("CREATE VIRTUAL")
         }
         if not tables.issuperset(TABLES):
-            raise ValueError("it has no tables of topics and messages")
+            raise ReaderError("it has no tables of topics and messages")
         columns = {row[1] for row in self._all("PRAGMA table_info(topics)")}
         digest = HASH if HASH in columns else "''"
         definitions = self._definitions() if DEFINITIONS in tables else {}
@@ -117,7 +133,7 @@ class SqliteIndex:
         query = f"SELECT id, name, type, serialization_format, {digest} FROM topics ORDER BY id"  # noqa: S608
         for number, *texts in self._all(query):
             if not all(isinstance(text, str) for text in texts):
-                raise ValueError(f"its topic {number!r} has no name or type")
+                raise ReaderError(f"its topic {number!r} has no name or type")
             topic, kind, form, known_by = texts
             self._add(number, topic, kind, definitions.get(kind), form, known_by, counts.pop(number, 0))
         for number, count in counts.items():
