@@ -208,11 +208,16 @@ def _write(writer: Any, in_order: Sequence[Sent], store: Any, chunk_bytes: int |
         key = message.topic, message.type
         if key not in connections:
             connections[key] = writer.add_connection(*key, typestore=store)
-        built = _built(store, message.type, message.fields)
+        built = message_of(store, message)
         serialize = store.serialize_ros1 if store is ROS1 else store.serialize_cdr
         writer.write(connections[key], message.received_ns, serialize(built, message.type))
         if chunk_bytes is not None and writer.storage.chunk.bio.tell() > chunk_bytes:
             writer.storage.close_chunk()
+
+
+def message_of(store: Any, sent: Sent) -> Any:
+    """What rosbags serialises."""
+    return _built(store, sent.type, sent.fields)
 
 
 def _built(store: Any, name: str, values: Mapping[str, Any]) -> Any:

@@ -29,6 +29,7 @@ from robot_foundry.ingest.sources.ros.bags.damage import Damage, in_words
 _CHUNK, _RECORD, _MESSAGE = struct.Struct("<BQQQQII"), struct.Struct("<BQ"), struct.Struct("<BQHIQ")
 _MESSAGE_OP, _MESSAGE_HEAD = 5, 31
 _NUMBER = struct.Struct("<Q")
+_zstd = zstandard.ZstdDecompressor()
 ZSTD, STORED = "zstd", ""
 # Nothing that is recorded comes near it; an index that lies may say anything.
 LARGEST_CHUNK = 1 << 31
@@ -180,17 +181,21 @@ def _messages(
     place, end, newest, in_order = 0, len(records), -1, True
     record_at, message_at, channel_of = _RECORD.unpack_from, _MESSAGE.unpack_from, wanted.get
     while place < end:
-        op, size = record_at(records, place)
+        if place + _MESSAGE_HEAD <= end:
+            op, size, number, _, time = message_at(
+                records, place
+            )  # of another record, numbers without a meaning
+        else:
+            op, size = record_at(records, place)
         next_place = place + _RECORD.size + size
         if next_place > end:
             raise ValueError("a record of it is longer than the chunk")
         if op == _MESSAGE_OP:
-            if next_place < place + _MESSAGE_HEAD:
+            start = place + _MESSAGE_HEAD
+            if next_place < start:
                 raise ValueError("a message of it is too short")
-            _, _, number, _, time = message_at(records, place)
             channel = channel_of(number)
             if channel is not None and low <= time < high:
-                start = place + _MESSAGE_HEAD
                 lies_at = begin + start if begin != NOWHERE else NOWHERE
                 messages.append(Message(channel, time, records[start:next_place], lies_at))
                 in_order = in_order and time >= newest
@@ -208,7 +213,7 @@ def _decompressed(data: bytes, chunk: ChunkInfo) -> bytes:
         told = zstandard.frame_content_size(data)  # -1 where the frame does not tell
         if told not in (-1, chunk.uncompressed_size):
             raise ValueError(f"it has {told} bytes and is said to have {chunk.uncompressed_size}")
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=chunk.uncompressed_size)
+        return _zstd.decompress(data, max_output_size=chunk.uncompressed_size)
     if chunk.compression not in DECOMPRESSORS:
         raise ValueError(f"nothing decompresses '{chunk.compression}'")
     return DECOMPRESSORS[chunk.compression](data, chunk.uncompressed_size)

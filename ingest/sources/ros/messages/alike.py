@@ -49,10 +49,11 @@ class Alike:
     def fits(self, raw: Any) -> bool:
         return self._shape.fits(raw) and self._is_like(raw)
 
-    def encoded(self, raw: bytes) -> Encoded | None:
-        """The JPEG in a message, whose bytes it shares; None if it is none, or not like the others."""
-        if self._size is None or not self.fits(raw):
+    def encoded(self, raw: Any) -> Encoded | None:
+        """The JPEG in a message, whose memory it shares; None if it is none, or not like the others."""
+        if self._size is None:
             return None
-        start = self._shape.num_bytes
-        data = memoryview(raw)[start : start + self._shape.num_listed(raw)]
-        return Encoded(data, "jpeg", self._size)
+        start, num_bytes = self._shape.num_bytes, self._shape.num_listed(raw)
+        if num_bytes < 0 or not self._is_like(raw):
+            return None
+        return Encoded(memoryview(raw)[start : start + num_bytes], "jpeg", self._size)
