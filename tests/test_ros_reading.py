@@ -15,10 +15,11 @@ from zlib import crc32
 import numpy as np
 import pytest
 from foundry_testing.ingested import Ingested
-from foundry_testing.ros_bags import START_NS, compressed, joints, numbers, rgb, spec_file, write_bag
+from foundry_testing.ros_bags import START_NS, Sent, compressed, joints, numbers, rgb, spec_file, write_bag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rosbags.rosbag2.storage_mcap import McapReader
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from robot_foundry.ingest.sources import SourceFile
 from robot_foundry.ingest.sources.ros.bags.bag import open_bag
@@ -90,6 +91,34 @@ def test_lists_of_another_length_are_refused_and_counted(rows, form):
     kept = [row for row in rows if len(row) == len(rows[0])]
     assert found.sinks.numbers["q"].rows().tolist() == kept
     assert found.tally("/q").reasons.total() == len(rows) - len(kept)
+
+
+# The fields of a header, those of its time, the time, and how many messages are of use.
+ODD_TYPES = {
+    "fractions": ("odd/Time stamp", "float64 sec\nfloat64 nanosec", {"sec": 7.5, "nanosec": 1.0}, 10),
+    "lists": ("odd/Time stamp", "int32[2] sec\nint32 nanosec", {"sec": np.ones(2, np.int32)}, 0),
+    "no time": ("uint8 seq", "int32 sec", None, 10),
+}
+
+
+@pytest.mark.parametrize(("header", "time", "stamp", "count"), ODD_TYPES.values(), ids=ODD_TYPES)
+@pytest.mark.parametrize("last", ["float64[] data", "uint8[] data"])
+def test_types_that_are_not_as_their_names_say(header, time, stamp, count, last, tmp_path):
+    """What decoding each message gives, by a spec that names a field of it."""
+    store = get_typestore(Stores.EMPTY)
+    for definition, name in ((time, "odd/msg/Time"), (header, "odd/msg/Header")):
+        store.register(get_types_from_msg(definition, name))
+    store.register(get_types_from_msg(f"odd/Header header\n{last}", "sensor_msgs/msg/CompressedImage"))
+    kind = np.float64 if "float64" in last else np.uint8
+    sent = [
+        Sent("/q", n / 10, "sensor_msgs/msg/CompressedImage", {
+            "header": {} if stamp is None else {"stamp": stamp}, "data": np.array([n, 2 * n], kind)
+        })
+        for n in range(10)
+    ]  # fmt: skip
+    bag = write_bag(tmp_path / "take", sent, store=store)
+    found = looked_through(bag, {"streams": {"q": {"topic": "/q", "field": "data"}}})
+    assert found.tally("/q").num_taken == count
 
 
 def camera(form: str):

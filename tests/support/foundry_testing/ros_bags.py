@@ -176,8 +176,12 @@ def write_bag(
     *,
     chunk_bytes: int | None = None,
     in_order: bool = True,
+    store: Any = ROS2,
 ) -> Path:
-    """A bag in that form: a file for ROS 1, a folder for ROS 2; messages in order of receipt, or as sent."""
+    """A bag in that form: a file for ROS 1, a folder for ROS 2; messages in order of receipt, or as sent.
+
+    `store` has the types of ROS 2.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     messages = sorted(sent, key=lambda message: message.received_ns) if in_order else list(sent)
     kind, _, how = form.partition("-")
@@ -196,7 +200,7 @@ def write_bag(
         }
         writer.set_compression(mode[how], CompressionFormat.ZSTD)
     with writer:
-        _write(writer, messages, ROS2, chunk_bytes if kind == "mcap" else None)
+        _write(writer, messages, store, chunk_bytes if kind == "mcap" else None)
     return place
 
 
