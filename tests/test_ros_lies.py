@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from foundry_testing.ingested import Ingested
-from foundry_testing.mcap_files import CHUNK, CHUNK_INDEX, HEAD, MESSAGE, STATISTICS, McapFile
+from foundry_testing.mcap_files import CHUNK, CHUNK_INDEX, HEAD, MESSAGE, MESSAGE_INDEX, STATISTICS, McapFile
 from foundry_testing.ros_bags import START_NS, arm, joints, spec_file, write_bag
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -89,6 +89,19 @@ def test_a_chunk_that_is_not_where_the_index_says_is_found_where_it_is(tmp_path)
     assert read(account(made)) == ALL
     told = " ".join(made.report.warnings)
     assert "has an index with a chunk at byte" in told and "where there is none" in told
+
+
+def test_pictures_that_the_index_of_a_chunk_lacks_are_shown_at_their_own_frames(tmp_path):
+    """Joints and pictures are read together first, then pictures alone: both must find the same ones."""
+    file = mcap(tmp_path)
+    sound = ingested(tmp_path, file.path).images("take", "front")
+    indexes = file.records(MESSAGE_INDEX)
+    channels = [struct.unpack_from("<H", file.data, place + HEAD)[0] for place in indexes]
+    of_camera = [place for place, channel in zip(indexes, channels, strict=True) if channel != channels[0]]
+    file.ignore(*of_camera[:2])
+    file.save()
+    again = Ingested(spec_file(tmp_path), file.path, tmp_path / "again")
+    assert read(account(again)) == ALL and again.images("take", "front") == sound
 
 
 def test_a_chunk_whose_head_is_damaged_is_counted_by_the_index_and_the_rest_goes_on(tmp_path):

@@ -354,13 +354,6 @@ def test_borders_that_cannot_be_found_are_refused(tmp_path):
         assert expected in str(error.value)
 
 
-def test_a_long_bag_is_cut_into_segments(tmp_path):
-    bag = write_bag(tmp_path / "take", arm())
-    spec = load_spec(spec_file(tmp_path), ["content.shard_bytes=3000"])
-    report = run(spec, bag, store=tmp_path / "store", name="made")
-    assert report.counts["frames"] == 39 and report.shards_written > 2
-
-
 def test_streams_that_have_no_time_in_common(tmp_path):
     sent = [m for m in arm() if (m.at < 0.5) == (m.topic == "/camera")]
     bag = write_bag(tmp_path / "take", sent)

@@ -91,15 +91,14 @@ def gather(bag: Bag, options: RosOptions, window: Window) -> Gathered:
     for topics, start in ((static, None), (by_topic.keys() - static, window.start)):
         if topics:
             stop = window.stop
-            takers: dict[int, Taker] = {}
-            for count, (channel, received_ns, raw, place) in enumerate(
-                bag.messages(topics, gathered.damage, start, stop)
-            ):
-                taker = takers.get(id(channel))
-                if taker is None:
-                    taker = Taker(channel, by_topic[channel.topic], gathered.tallies[channel.topic])
-                    takers[id(channel)] = taker
-                taker.take(received_ns, raw, place)
+            takers = {
+                channel.number: Taker(channel, by_topic[channel.topic], gathered.tallies[channel.topic])
+                for channel in bag.channels
+                if channel.topic in topics
+            }
+            messages = bag.messages(topics, gathered.damage, start, stop)
+            for count, (channel, received_ns, raw, place) in enumerate(messages):
+                takers[channel.number].take(received_ns, raw, place)
                 if count % MESSAGES_A_LOOK == 0 and sinks.num_bytes > MOST_LOW_DIM_BYTES:
                     raise Refused(
                         f"the numbers of its streams take more than {MOST_LOW_DIM_BYTES} bytes: cut it by "

@@ -18,8 +18,7 @@ from robot_foundry.ingest.sources.ros.bags.bag import Bag, Message
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window
 from robot_foundry.ingest.sources.ros.messages.depth import depth_of, png_of
-from robot_foundry.ingest.sources.ros.messages.images import Probe, picture_of
-from robot_foundry.ingest.sources.ros.placed import UNREADABLE, Placed
+from robot_foundry.ingest.sources.ros.placed import UNREADABLE, Placed, picture_in
 from robot_foundry.ingest.sources.ros.sinks import CameraSink
 
 # Pictures that wait for those of other cameras. A camera that is further behind belongs to no frame.
@@ -32,10 +31,10 @@ class _Waiting:
 
     def __init__(self, sink: CameraSink, shown_N: NDArray[np.int64]) -> None:
         self.ordinals = {ordinal: place for place, ordinal in enumerate(sink.series.ordinals)}
-        self.shown = shown_N
-        self.last_use = {int(place): frame for frame, place in enumerate(shown_N) if place >= 0}
+        self.shown: list[int] = shown_N.tolist()
+        self.last_use = {place: frame for frame, place in enumerate(self.shown) if place >= 0}
+        self.sink = sink
         self.pictures: dict[int, NDArray[np.uint8] | Encoded] = {}
-        self.probe = sink.headers.probe
 
     def place_of(self, ordinal: int) -> int | None:
         """Where a message of the topic stands in the stream, if a frame needs it."""
@@ -43,11 +42,11 @@ class _Waiting:
         return place if place in self.last_use else None
 
     def has(self, frame: int) -> bool:
-        place = int(self.shown[frame])
+        place = self.shown[frame]
         return place < 0 or place in self.pictures
 
     def pop(self, frame: int) -> Picture:
-        place = int(self.shown[frame])
+        place = self.shown[frame]
         if place < 0:
             return None
         picture = self.pictures[place]
@@ -78,7 +77,9 @@ def pictures_of(
         for one in by_topic[message.channel.topic]:
             place = one.place_of(ordinal)
             if place is not None:
-                picture = _decoded(message, one.probe)
+                picture = picture_in(message.raw, message.channel, one.sink)
+                if isinstance(picture, Encoded):  # out of the memory of its chunk
+                    picture = Encoded(bytes(picture.data), picture.format, picture.size)
                 one.pictures[place] = picture
                 held += _size(picture)
         if held > MOST_WAITING_BYTES:
@@ -140,14 +141,6 @@ def _messages(
         topic = message.channel.topic
         yield message, counts[topic]
         counts[topic] += 1
-
-
-def _decoded(message: Message, probe: Probe) -> NDArray[np.uint8] | Encoded:
-    assert message.channel.decode is not None
-    try:
-        return picture_of(message.channel.decode(message.raw), probe)
-    except UNREADABLE as error:
-        raise Refused(f"a picture of {message.channel.topic} cannot be decoded: {error}") from error
 
 
 def _depth(message: Message) -> bytes:

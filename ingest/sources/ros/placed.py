@@ -5,19 +5,22 @@ Legend: N frames.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.robot.source_episode import Picture
-from robot_foundry.ingest.sources.ros.bags.bag import Bag
+from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture
+from robot_foundry.ingest.sources.ros.bags.bag import Bag, Channel
 from robot_foundry.ingest.sources.ros.bags.container import NOWHERE
 from robot_foundry.ingest.sources.ros.bags.damage import BROKEN
 from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
 from robot_foundry.ingest.sources.ros.messages.images import picture_of
 from robot_foundry.ingest.sources.ros.sinks import CameraSink
+from robot_foundry.shards.errors import CorruptImage
 
-UNREADABLE: tuple[type[Exception], ...] = (Undecodable, *BROKEN)
+UNREADABLE: tuple[type[Exception], ...] = (Undecodable, CorruptImage, *BROKEN)
 
 
 class Placed:
@@ -46,13 +49,17 @@ class Placed:
     def _read(self, number: int) -> Picture:
         channels, places, sizes = self._sink.lies_at
         channel = self._channels[channels[number]]
-        raw = self._bag.read(channel, places[number], sizes[number])
-        for alike in self._sink.alike:
-            encoded = alike.encoded(raw)
-            if encoded is not None:
-                return encoded
-        assert channel.decode is not None
-        try:
-            return picture_of(channel.decode(raw), self._sink.headers.probe)
-        except UNREADABLE as error:
-            raise Refused(f"a picture of {channel.topic} cannot be decoded: {error}") from error
+        return picture_in(self._bag.read(channel, places[number], sizes[number]), channel, self._sink)
+
+
+def picture_in(raw: Any, channel: Channel, sink: CameraSink) -> NDArray[np.uint8] | Encoded:
+    """The picture of a message, one of those that the sink took; a JPEG may share its memory."""
+    for alike in sink.alike:
+        encoded = alike.encoded(raw)
+        if encoded is not None:
+            return encoded
+    assert channel.decode is not None
+    try:
+        return picture_of(channel.decode(raw), sink.headers.probe)
+    except UNREADABLE as error:
+        raise Refused(f"a picture of {channel.topic} cannot be decoded: {error}") from error

@@ -31,7 +31,6 @@ from robot_foundry.ingest.sources.ros.options import BAG, FrameChain, RosOptions
 from robot_foundry.ingest.sources.ros.pictures import depth_arrays, pictures_of
 from robot_foundry.ingest.sources.ros.sync import NANOSECONDS
 from robot_foundry.ingest.sources.ros.synced import Synced, spans_of, synced
-from robot_foundry.ingest.sources.ros.tf import TOPICS
 from robot_foundry.ingest.sources.ros.triggers import topics_of
 from robot_foundry.shards.robot.names import episode_key
 
@@ -123,10 +122,9 @@ def _may_be_long(bag: Bag, options: RosOptions, window: Window, names: Mapping[s
     if options.rate is not None:
         expected = options.rate * lasts_ns / NANOSECONDS
     else:
-        stated = {**options.cameras, **options.depth, **options.streams}[str(options.frames)]
-        topics = [stated.topic] if not isinstance(stated, FrameChain) else TOPICS
-        count = sum(bag.num_messages(names[topic]) for topic in topics if topic in names)
-        expected = count * lasts_ns / max(last - first, 1)
+        stated = {**options.cameras, **options.streams}[str(options.frames)]
+        assert not isinstance(stated, FrameChain)
+        expected = bag.num_messages(names[stated.topic]) * lasts_ns / max(last - first, 1)
     return SURELY_SHORT * expected > MOST_FRAMES
 
 

@@ -101,7 +101,10 @@ class NumberSink:
 
     def add(self, stamp_ns: int, received_ns: int, ordinal: int, numbers_d: Sequence[float]) -> None:
         """Keep numbers of a message like those that were taken before."""
-        self.series.add_times(stamp_ns, received_ns, ordinal)
+        series = self.series
+        series.stamps.append(stamp_ns)
+        series.received.append(received_ns)
+        series.ordinals.append(ordinal)
         self.values.extend(numbers_d)
 
     def rows(self) -> NDArray[np.float64]:

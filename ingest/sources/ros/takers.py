@@ -9,6 +9,7 @@ Shape suffix: d numbers of one message.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from robot_foundry.ingest.sources.ros.bags.bag import Channel
 from robot_foundry.ingest.sources.ros.bags.damage import BROKEN
 from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
 from robot_foundry.ingest.sources.ros.bags.shapes import Shape
-from robot_foundry.ingest.sources.ros.messages.alike import Alike
+from robot_foundry.ingest.sources.ros.messages.alike import Alike, stamp_unpacker
 from robot_foundry.ingest.sources.ros.messages.fields import NANOSECONDS, NotOfThis
 from robot_foundry.ingest.sources.ros.sinks import CameraSink, NumberSink, Sink
 from robot_foundry.ingest.sources.ros.tallies import TAKEN, UNMAPPED, Tally
@@ -50,13 +51,19 @@ class Taker:
             tally.refuse(f"its type {channel.type} {channel.problem}")
             return
         try:
-            message = channel.decode(raw)
+            content = channel.decode.plain(raw)
+            message = channel.decode(content)
         except Undecodable as error:
             tally.refuse(str(error))
             return
-        self._take_decoded(message, received_ns, raw, place)
+        reason = self._take_decoded(message, received_ns, place, len(raw))
+        if reason is None and self._num_learnt < MOST_LEARNT:
+            self._num_learnt += 1
+            with suppress(*BROKEN):  # of a type that is not as its name says
+                self._learn(message, content)
 
-    def _take_decoded(self, message: Any, received_ns: int, raw: Any, place: int) -> None:
+    def _take_decoded(self, message: Any, received_ns: int, place: int, num_bytes: int) -> str | None:
+        """Why a stream cannot take it, if one cannot."""
         tally = self._tally
         is_taken, reason = False, None
         for sink in self._sinks:
@@ -64,7 +71,7 @@ class Taker:
                 sink.take(message, self._channel.topic, received_ns, len(tally))
                 is_taken = True
                 if isinstance(sink, CameraSink):
-                    sink.lie(self._channel.number, place, len(raw))
+                    sink.lie(self._channel.number, place, num_bytes)
             except NotOfThis:
                 continue
             except Undecodable as error:
@@ -75,9 +82,7 @@ class Taker:
             tally.refuse(reason)
         else:
             tally.states.append(TAKEN if is_taken else UNMAPPED)
-        if reason is None and self._num_learnt < MOST_LEARNT:
-            self._num_learnt += 1
-            self._learn(message, raw)
+        return reason
 
     def _learn(self, message: Any, raw: Any) -> None:
         """Keep what tells messages like this one, if there is any."""
@@ -102,8 +107,9 @@ def _quick_numbers(
     """What takes the numbers of messages of this shape; None if they are not found in this one's bytes."""
     if shape.end is not None:
         return None
-    stamp = getattr(getattr(shape.places, "header", None), "stamp", None)
-    stamp_of = (lambda raw: (0, 0)) if stamp is None else shape.unpacker([stamp.sec, stamp.nanosec])
+    stamp_of = stamp_unpacker(shape, message, raw)
+    if stamp_of is None:
+        return None
     plan = []
     for sink in sinks:
         try:
@@ -115,9 +121,11 @@ def _quick_numbers(
             return None
         plan.append((sink, numbers_of))
     state = TAKEN if plan else UNMAPPED
+    num_bytes, fixed, fixed_of = shape.num_bytes, shape.fixed, shape.fixed_of
 
     def quick(raw: Any, received_ns: int, place: int, ordinal: int) -> bool:
-        if not shape.fits(raw):
+        # `shape.fits`, without the call: robots send joints a thousand times a second.
+        if len(raw) != num_bytes or fixed_of(raw) != fixed:
             return False
         seconds, nanoseconds = stamp_of(raw)
         for sink, numbers_of in plan:

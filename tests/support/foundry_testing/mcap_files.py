@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MESSAGE, CHUNK, CHUNK_INDEX, STATISTICS, DATA_END, FOOTER = 5, 6, 8, 11, 15, 2
+FOOTER, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX, STATISTICS, DATA_END = 2, 5, 6, 7, 8, 11, 15
 MAGIC, HEAD = 8, 9
 IGNORED = 0x80  # opcodes from here on are private, and readers pass over them
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from foundry_testing.ros_bags import ROS2, SECOND, START_NS, Sent, built
+from foundry_testing.ros_bags import ROS2, SECOND, START_NS, Sent, message_of
 
 SENT, RECEIVED = 0, 1
 DEFINITIONS = {
@@ -34,6 +35,10 @@ class Event:
     def received_ns(self) -> int:
         return START_NS + round(self.at * SECOND)
 
+    @property
+    def topic(self) -> str:
+        return f"{self.service}/_service_event"
+
     def serialized(self) -> bytes:
         """CDR, little-endian: kind, stamp, sixteen bytes of the client, number, then both sequences."""
         if self.raw is not None:
@@ -57,20 +62,21 @@ class CallBag:
 
     def write(self, sent: Sequence[Sent], events: Sequence[Event]) -> Path:
         """The folder, with all in order of receipt."""
-        made: dict[str, tuple[object, str]] = {}
+        made: dict[str, Connection] = {}
+        in_order: list[Sent | Event] = [*sent, *events]
+        in_order.sort(key=lambda item: item.received_ns)
         with Writer(self.folder, version=9, storage_plugin=self.plugin) as writer:
-            for item in sorted([*sent, *events], key=lambda one: one.received_ns):
+            for item in in_order:
+                raw: bytes | memoryview
                 if isinstance(item, Event):
-                    topic, kind = f"{item.service}/_service_event", f"std_srvs/srv/{item.type}_Event"
-                    raw, definition = (
-                        item.serialized(),
-                        {"msgdef": DEFINITIONS[item.type], "rihs01": "RIHS01_0"},
-                    )
+                    topic, kind, raw = item.topic, f"std_srvs/srv/{item.type}_Event", item.serialized()
+                    if topic not in made:
+                        made[topic] = writer.add_connection(
+                            topic, kind, msgdef=DEFINITIONS[item.type], rihs01="RIHS01_0"
+                        )
                 else:
-                    topic, kind = item.topic, item.type
-                    raw = ROS2.serialize_cdr(built(ROS2, kind, item.fields), kind)
-                    definition = {"typestore": ROS2}
-                if topic not in made:
-                    made[topic] = writer.add_connection(topic, kind, **definition), kind
-                writer.write(made[topic][0], item.received_ns, raw)
+                    topic, raw = item.topic, ROS2.serialize_cdr(message_of(ROS2, item), item.type)
+                    if topic not in made:
+                        made[topic] = writer.add_connection(topic, item.type, typestore=ROS2)
+                writer.write(made[topic], item.received_ns, raw)
         return self.folder

@@ -40,6 +40,7 @@ class Mcap:
         self.reader = McapIndex(path)
         self._free: list[bytearray] = []
         self._checked: set[int] = set()
+        self._misindexed: set[int] = set()
 
     @property
     def connections(self) -> list[Connection]:
@@ -81,8 +82,7 @@ class Mcap:
             for chunk in self.reader.chunks
             if chunk.message_end_time >= low
             and chunk.message_start_time < high
-            # Without an index of its messages nobody knows what a chunk holds.
-            and (not chunk.channel_count or not wanted.keys().isdisjoint(chunk.channel_count))
+            and self._may_hold(chunk, wanted)
         ]
         for group in _overlapping(chunks):
             if len(group) == 1:
@@ -92,6 +92,14 @@ class Mcap:
             for _, message in heapq.merge(*sources, key=lambda queued: queued[0]):
                 if message is not None:
                     yield message
+
+    def _may_hold(self, chunk: Chunk, wanted: Mapping[int, Channel]) -> bool:
+        """Whether its messages are indexed so. Without an index, or by one that lied before, nobody knows."""
+        return (
+            not chunk.channel_count
+            or chunk.chunk_start_offset in self._misindexed
+            or not wanted.keys().isdisjoint(chunk.channel_count)
+        )
 
     def _queued(
         self, chunk: Chunk, wanted: Mapping[int, Channel], low: int, high: int, damage: Damage
@@ -118,6 +126,9 @@ class Mcap:
                     sum(counts) if chunk.channel_count else None,
                 )
                 return
+            found = {id(message.channel) for message in messages}
+            if any(id(wanted[number]) in found for number in wanted.keys() - chunk.channel_count.keys()):
+                self._misindexed.add(chunk.chunk_start_offset)
             yield from messages
 
     def _records(self, chunk: Chunk, memory: bytearray) -> tuple[memoryview, int]:
@@ -195,17 +206,21 @@ def _messages(
     place, end, newest, in_order = 0, len(records), -1, True
     record_at, message_at, channel_of = _RECORD.unpack_from, _MESSAGE.unpack_from, wanted.get
     while place < end:
-        op, size = record_at(records, place)
+        if place + _MESSAGE_HEAD <= end:
+            op, size, number, _, time = message_at(
+                records, place
+            )  # of another record, numbers without a meaning
+        else:
+            op, size = record_at(records, place)
         next_place = place + _RECORD.size + size
         if next_place > end:
             raise ValueError("a record of it is longer than the chunk")
         if op == _MESSAGE_OP:
-            if next_place < place + _MESSAGE_HEAD:
+            start = place + _MESSAGE_HEAD
+            if next_place < start:
                 raise ValueError("a message of it is too short")
-            _, _, number, _, time = message_at(records, place)
             channel = channel_of(number)
             if channel is not None and low <= time < high:
-                start = place + _MESSAGE_HEAD
                 lies_at = begin + start if begin != NOWHERE else NOWHERE
                 messages.append(Message(channel, time, records[start:next_place], lies_at))
                 in_order = in_order and time >= newest

@@ -66,15 +66,16 @@ class Shape:
         """Whether a message has this shape."""
         if self.end is None:
             return len(raw) == self.num_bytes and self.fixed_of(raw) == self.fixed
-        behind = len(raw) - self.num_bytes
-        if behind < 0:
-            return False
-        *fixed, num_listed = self.fixed_of(raw)
-        return 0 <= behind - num_listed <= self.fill and tuple(fixed) == self.fixed
+        return self.num_listed(raw) >= 0
 
     def num_listed(self, raw: Any) -> int:
-        """How many bytes the list has that the message ends in."""
-        return int(self.fixed_of(raw)[-1])
+        """How many bytes the list has that the message ends in; -1 if it has not this shape."""
+        behind = len(raw) - self.num_bytes
+        if behind < 0:
+            return -1
+        found = self.fixed_of(raw)
+        listed = int(found[-1])
+        return listed if 0 <= behind - listed <= self.fill and found[:-1] == self.fixed else -1
 
     def unpacker(self, places_d: ArrayLike) -> Unpack:
         """What takes the numbers at these places [d] out of a message of this shape."""
