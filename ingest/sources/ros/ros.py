@@ -26,7 +26,7 @@ from robot_foundry.ingest.sources.ros.bags.definitions import full_type
 from robot_foundry.ingest.sources.ros.boundaries import Part, parts_of, told_of, window_of
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window, gather, names_in
 from robot_foundry.ingest.sources.ros.layouts import ROS
-from robot_foundry.ingest.sources.ros.messages.images import COMPRESSED, IMAGE
+from robot_foundry.ingest.sources.ros.messages.images import COMPRESSED, IMAGE, VIDEO
 from robot_foundry.ingest.sources.ros.options import BAG, FrameChain, RosOptions
 from robot_foundry.ingest.sources.ros.pictures import depth_arrays, pictures_of
 from robot_foundry.ingest.sources.ros.sync import NANOSECONDS
@@ -38,7 +38,7 @@ WHOLE = Window()
 TIMESTAMP = "timestamp"
 # Of topics of pictures or depth maps.
 UNNAMED = "holds pictures or depth maps, and no camera of content.ros names it"
-OF_PICTURES = (IMAGE, COMPRESSED)
+OF_PICTURES = (IMAGE, COMPRESSED, *VIDEO)
 LARGEST_TEXT = 1 << 20
 # Frames may be denser in one part of a bag than in others, and its clocks may not agree.
 SURELY_SHORT = 2.0
@@ -153,7 +153,9 @@ def _episode(
     clock = clock_of((where, made.frames, "ns", without), len(made.frames), content, epoch=True)
     if options.rate is not None and content.fps is None:
         clock = replace(clock, fps=options.rate, fps_source=where)
-    texts = {name: spans_of(sink, found, made.frames) for name, sink in found.sinks.texts.items()}
+    texts = {
+        name: spans_of(sink, found, made.frames, options.clock) for name, sink in found.sinks.texts.items()
+    }
     attributes = {**told, **_last_values(found), **_infos(found)}
     arrays = {**made.arrays, **depth_arrays(bag, found, made.shown, window), TIMESTAMP: clock.timestamp_N}
     borders = topics_of(bag, options.episodes) - found.tallies.keys()
