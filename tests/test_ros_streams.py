@@ -61,6 +61,23 @@ def test_joints_go_by_their_names_whatever_the_order_and_who_sends_them(tmp_path
     assert (tally["read"], tally["used"], tally["unmapped"], tally["refused"]) == (80, 40, 40, 0)
 
 
+def test_what_one_stream_takes_and_another_cannot_is_told(tmp_path):
+    sent = [joints("/joint_states", n / 20, {"a": 0.0, "b": 0.0}) for n in range(20)]
+    sent += [numbers("/joint_states", 0.51, [1.0])]
+    streams = {
+        "joints": {"topic": "/joint_states", "field": "position"},
+        "stamp": {"topic": "/joint_states", "field": "header.stamp.nanosec"},
+        "data": {"topic": "/joint_states", "field": "data", "tolerance": "none"},
+    }
+    made = ingested(tmp_path, sent, {**NO_CAMERA, "streams": streams}, NO_CAMERA)
+    tally = account(made)["topics"]["/joint_states"]
+    assert (tally["read"], tally["used"] + tally["dropped"], tally["refused"]) == (21, 21, 0)
+    assert sorted(tally["partly"].values()) == [1, 20]
+    assert "'/joint_states' has messages that a stream has refused: it has no field" in " ".join(
+        made.report.warnings
+    )
+
+
 def test_a_pose_is_linear_and_turns_along_the_arc(tmp_path):
     half_turn = [Rotation.from_euler("z", angle, degrees=True).as_quat() for angle in (170, 190)]
     half_turn[1] = -half_turn[1]  # the same rotation

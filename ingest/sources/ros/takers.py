@@ -82,6 +82,8 @@ class Taker:
             tally.refuse(reason)
         else:
             tally.states.append(TAKEN if is_taken else UNMAPPED)
+            if reason is not None:
+                tally.partly[reason] += 1
         return reason
 
     def _learn(self, message: Any, raw: Any) -> None:

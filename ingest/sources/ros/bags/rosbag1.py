@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader, ReaderError
 from rosbags.rosbag1.reader import Header, IndexData, RecordType, read_bytes, read_uint32
