@@ -59,7 +59,7 @@ def test_frames_must_be_a_stream_that_has_messages_of_its_own(tmp_path):
 
 def test_a_spec_comes_back_from_its_json(tmp_path):
     ros = {
-        "cameras": {"front": {"topic": "/camera", "info": "/info", "tolerance": "none"}},
+        "cameras": {"front": {"topic": "/camera", "info": "/info", "tolerance": "none", "video": True}},
         "depth": {"depth": {"topic": "/depth", "clock": "receive"}},
         "streams": {"joints": {**JOINTS, "names": ["a"], "match": "previous"}, "tool": {"tf": ["a", "b"]}},
         "extra": {"wrench": {"topic": "/wrench", "field": "wrench"}},
@@ -69,7 +69,13 @@ def test_a_spec_comes_back_from_its_json(tmp_path):
         "definitions": ["*.msg"],
         "parts": "present",
     }
-    for episodes in (None, {"gap": 2}, {"trigger": "/go", "start": "on", "stop": "off"}, {"times": "*.csv"}):
+    for episodes in (
+        None,
+        {"gap": 2},
+        {"trigger": "/go", "start": "on", "stop": "off"},
+        {"service": "/s"},
+        {"times": "*.csv"},
+    ):
         spec = load_spec(spec_file(tmp_path, {**ros, "episodes": episodes}))
         again = read_spec(json.loads(json.dumps(spec.to_json())), "again")
         assert again.content == spec.content

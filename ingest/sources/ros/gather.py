@@ -10,6 +10,7 @@ from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.robot.shared import MOST_LOW_DIM_BYTES
 from robot_foundry.ingest.sources.ros.bags.bag import Bag
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
+from robot_foundry.ingest.sources.ros.messages.packets import NO_PICTURE
 from robot_foundry.ingest.sources.ros.options import RosOptions
 from robot_foundry.ingest.sources.ros.sinks import Sink, Sinks
 from robot_foundry.ingest.sources.ros.takers import Taker
@@ -104,6 +105,8 @@ def gather(bag: Bag, options: RosOptions, window: Window) -> Gathered:
                         f"the numbers of its streams take more than {MOST_LOW_DIM_BYTES} bytes: cut it by "
                         "content.ros.episodes, or name fewer"
                     )
+    for camera in sinks.cameras.values():
+        gathered.tally(camera.stated.topic).drop(camera.finish(), NO_PICTURE)
     if window.is_all:
         _check_counts(bag, gathered)
     return gathered

@@ -48,14 +48,16 @@ class Matching:
 
 @dataclass(frozen=True)
 class CameraTopic:
-    """A topic of Image or CompressedImage; `info` is that of its CameraInfo."""
+    """A topic of Image or CompressedImage, or of packets of `video`; `info` is that of its CameraInfo."""
 
     topic: str
     matching: Matching
     info: str | None = None
+    video: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return {"topic": self.topic, **self.matching.to_json(), "info": self.info}
+        values = {"topic": self.topic, **self.matching.to_json(), "info": self.info}
+        return {**values, "video": True} if self.video else values
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from robot_foundry.runtime.errors import nearest
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # What every episode has beside the arrays of the spec.
 TAKEN = ("timestamp", "messages")
+CAMERAS = "cameras"
 BOUNDARIES = ("gap", "trigger", "service", "times")
 
 
@@ -45,7 +46,7 @@ def read_options(section: checks.Section) -> RosOptions:
         rate=section.take("rate", checks.optional(checks.positive), None),
         frames=section.take("frames", checks.optional(checks.text), None),
         clock=section.take("clock", checks.choice(CLOCKS), AUTO),
-        cameras=dict(_cameras(section, "cameras")),
+        cameras=dict(_cameras(section, CAMERAS)),
         streams={name: _numbers(entry) for name, entry in _entries(section, "streams")},
         depth=dict(_cameras(section, "depth")),
         extra={name: _number_topic(entry, (NEAREST,)) for name, entry in _entries(section, "extra")},
@@ -115,6 +116,7 @@ def _cameras(parent: checks.Section, name: str) -> Iterator[tuple[str, CameraTop
             topic=section.take("topic", checks.text, REQUIRED),
             matching=_matching(section, (NEAREST, PREVIOUS), NEAREST),
             info=section.take("info", checks.optional(checks.text), None),
+            video=name == CAMERAS and section.take("video", checks.boolean, False),
         )
         section.close()
         yield key, camera

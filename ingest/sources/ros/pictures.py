@@ -6,7 +6,7 @@ Legend: N frames.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from robot_foundry.ingest.sources.ros.bags.bag import Bag, Message
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window
 from robot_foundry.ingest.sources.ros.messages.depth import depth_of, png_of
+from robot_foundry.ingest.sources.ros.messages.packets import Packets
 from robot_foundry.ingest.sources.ros.placed import UNREADABLE, Placed, picture_in
 from robot_foundry.ingest.sources.ros.sinks import CameraSink
 
@@ -34,12 +35,40 @@ class _Waiting:
         self.shown: list[int] = shown_N.tolist()
         self.last_use = {place: frame for frame, place in enumerate(self.shown) if place >= 0}
         self.sink = sink
+        self.packets = Packets() if sink.stated.video else None
         self.pictures: dict[int, NDArray[np.uint8] | Encoded] = {}
 
     def place_of(self, ordinal: int) -> int | None:
         """Where a message of the topic stands in the stream, if a frame needs it."""
         place = self.ordinals.get(ordinal)
         return place if place in self.last_use else None
+
+    def take(self, message: Message, ordinal: int) -> int:
+        """Keep what the message shows, if a frame needs it; what comes is how many bytes that takes."""
+        assert message.channel.decode is not None
+        if self.packets is None:
+            place = self.place_of(ordinal)
+            if place is None:
+                return 0
+            picture = picture_in(message.raw, message.channel, self.sink)
+            if isinstance(picture, Encoded):  # out of the memory of its chunk
+                picture = Encoded(bytes(picture.data), picture.format, picture.size)
+            self.pictures[place] = picture
+            return _size(picture)
+        try:
+            return self.show(self.packets.frames(message.channel.decode(message.raw), ordinal))
+        except UNREADABLE:  # as in the first pass, where it was counted
+            return 0
+
+    def show(self, frames: Iterable[tuple[int, Any]]) -> int:
+        """Keep decoded pictures of a video that frames need; what comes is how many bytes they take."""
+        taken = 0
+        for ordinal, frame in frames:
+            place = self.place_of(ordinal)
+            if place is not None and self.packets is not None:
+                self.pictures[place] = self.packets.pixels(frame)
+                taken += _size(self.pictures[place])
+        return taken
 
     def has(self, frame: int) -> bool:
         place = self.shown[frame]
@@ -75,13 +104,7 @@ def pictures_of(
     num_frames, frame, held = (len(shown[names[0]]) if names else 0), 0, 0
     for message, ordinal in _messages(bag, gathered, {name: sinks[name] for name in names}, window):
         for one in by_topic[message.channel.topic]:
-            place = one.place_of(ordinal)
-            if place is not None:
-                picture = picture_in(message.raw, message.channel, one.sink)
-                if isinstance(picture, Encoded):  # out of the memory of its chunk
-                    picture = Encoded(bytes(picture.data), picture.format, picture.size)
-                one.pictures[place] = picture
-                held += _size(picture)
+            held += one.take(message, ordinal)
         if held > MOST_WAITING_BYTES:
             held = sum(_size(picture) for one in waiting.values() for picture in one.pictures.values())
         if held > MOST_WAITING_BYTES:
@@ -94,6 +117,9 @@ def pictures_of(
             frame += 1
         if frame == num_frames:
             return
+    for one in waiting.values():
+        if one.packets is not None:
+            one.show(one.packets.rest())
     # A frame before any message, or all of them, may need no picture at all.
     while frame < num_frames and all(one.has(frame) for one in waiting.values()):
         yield [one.pop(frame) for one in waiting.values()]

@@ -36,7 +36,9 @@ class Placed:
         self.num_frames = len(shown_N)
 
     def has_all(self) -> bool:
-        """Whether all pictures that frames show have a place."""
+        """Whether all pictures that frames show have a place, and are read without those before."""
+        if self._sink.stated.video:
+            return False
         places = self._sink.lies_at[1]
         return all(number < 0 or places[number] != NOWHERE for number in self._shown)
 

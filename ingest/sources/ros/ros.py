@@ -16,6 +16,7 @@ from typing import Any
 
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import LARGEST, Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.robot import video
 from robot_foundry.ingest.sources.robot.clock import clock_of
 from robot_foundry.ingest.sources.robot.shared import MOST_FRAMES, NO_PICTURES, chosen
 from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout, SourceCamera, SourceEpisode
@@ -26,7 +27,8 @@ from robot_foundry.ingest.sources.ros.bags.definitions import full_type
 from robot_foundry.ingest.sources.ros.boundaries import Part, parts_of, told_of, window_of
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window, gather, names_in
 from robot_foundry.ingest.sources.ros.layouts import ROS
-from robot_foundry.ingest.sources.ros.messages.images import COMPRESSED, IMAGE, VIDEO
+from robot_foundry.ingest.sources.ros.messages.images import COMPRESSED, IMAGE
+from robot_foundry.ingest.sources.ros.messages.packets import TYPES
 from robot_foundry.ingest.sources.ros.options import BAG, FrameChain, RosOptions
 from robot_foundry.ingest.sources.ros.pictures import depth_arrays, pictures_of
 from robot_foundry.ingest.sources.ros.sync import NANOSECONDS
@@ -38,7 +40,7 @@ WHOLE = Window()
 TIMESTAMP = "timestamp"
 # Of topics of pictures or depth maps.
 UNNAMED = "holds pictures or depth maps, and no camera of content.ros names it"
-OF_PICTURES = (IMAGE, COMPRESSED, *VIDEO)
+OF_PICTURES = (IMAGE, COMPRESSED, *TYPES)
 LARGEST_TEXT = 1 << 20
 # Frames may be denser in one part of a bag than in others, and its clocks may not agree.
 SURELY_SHORT = 2.0
@@ -58,10 +60,12 @@ class Ros(EpisodeLayout):
     ) -> Sequence[tuple[str, Sequence[str]]]:
         return gathered(claimed, listed, _options(content))
 
-    def codecs(self) -> dict[str, str]:
+    def codecs(self, content: Content) -> dict[str, str]:
         import PIL
 
-        return {"pillow": PIL.__version__}  # of depth maps
+        has_video = any(camera.video for camera in _options(content).cameras.values())
+        of_depth = {"pillow": PIL.__version__}
+        return {**of_depth, **video.codec_versions()} if has_video else of_depth
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         options = _options(content)
@@ -138,6 +142,8 @@ def _name_of(file: SourceFile) -> str:
 
 def _has_pixels(bag: Bag, options: RosOptions) -> bool:
     """Whether pictures or depth maps of it are encoded here, as far as the types of topics tell."""
+    if any(camera.video for camera in options.cameras.values()):
+        return True
     topics = {bag.named(camera.topic) for camera in (*options.cameras.values(), *options.depth.values())}
     return any(channel.topic in topics and full_type(channel.type) == IMAGE for channel in bag.channels)
 

@@ -6,7 +6,7 @@ Legend: M messages of one stream in the order in which they were received, d num
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from robot_foundry.ingest.sources.ros.messages.alike import Alike
 from robot_foundry.ingest.sources.ros.messages.depth import depth_of
 from robot_foundry.ingest.sources.ros.messages.fields import numbers_at, quaternions_at, stamp_of, text_at
 from robot_foundry.ingest.sources.ros.messages.images import Size, size_of
+from robot_foundry.ingest.sources.ros.messages.packets import Packets
 from robot_foundry.ingest.sources.ros.options import CameraTopic, NumberTopic, RosOptions, TextTopic
 from robot_foundry.ingest.sources.ros.tf import TF_STATIC, TOPICS, Tree
 from robot_foundry.shards.images import Headers
@@ -117,7 +118,8 @@ class CameraSink:
     """The times of pictures, or of depth maps, and the size of the first.
 
     `lies_at` says of each the number of its channel, its place (NOWHERE if it has none) and its number of
-    bytes; `alike` tell the next pictures by those before.
+    bytes; `alike` tell the next pictures by those before. Of packets of video `packets` is the decoder, and
+    `shown` are the messages whose pictures came out of it.
     """
 
     name: str
@@ -130,6 +132,8 @@ class CameraSink:
     lies_at: tuple[array[int], array[int], array[int]] = field(
         default_factory=lambda: (array("i"), array("q"), array("q"))
     )
+    packets: Packets | None = None
+    shown: set[int] = field(default_factory=set)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -149,10 +153,29 @@ class CameraSink:
     def take(self, message: Any, topic: str, received_ns: int, ordinal: int) -> None:
         if self.is_depth:
             depth_of(message)
+        elif self.stated.video:
+            self.packets = self.packets or Packets()
+            self._come(self.packets.frames(message, ordinal))
         else:
             size = size_of(message, self.headers.probe)
             self.size = self.size or size
         self.series.add(message, received_ns, ordinal)
+
+    def finish(self) -> list[int]:
+        """Of video, leave out the messages whose packets gave no picture in the end: these."""
+        if self.packets is None:
+            return []
+        self._come(self.packets.rest())
+        whole, self.series, self.packets = self.series, Series(), None
+        for stamp, received, ordinal in zip(whole.stamps, whole.received, whole.ordinals, strict=True):
+            if ordinal in self.shown:
+                self.series.add_times(stamp, received, ordinal)
+        return [ordinal for ordinal in whole.ordinals if ordinal not in self.shown]
+
+    def _come(self, frames: Iterable[tuple[int, Any]]) -> None:
+        for ordinal, frame in frames:
+            self.shown.add(ordinal)
+            self.size = self.size or Size(frame.height, frame.width, False)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,12 @@ class Tally:
     def refuse(self, reason: str) -> None:
         self.states.append(REFUSED)
         self.reasons[reason] += 1
+
+    def drop(self, ordinals: Sequence[int], reason: str) -> None:
+        """Refuse messages that were taken."""
+        for ordinal in ordinals:
+            self.states[ordinal] = REFUSED
+            self.reasons[reason] += 1
 
     def use(self, ordinals: Iterable[int]) -> None:
         for ordinal in ordinals:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.robot.source_episode import Encoded
 from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
+from robot_foundry.ingest.sources.ros.messages.packets import TYPES
 from robot_foundry.ingest.sources.unusable import shown
 from robot_foundry.runtime.errors import nearest
 from robot_foundry.shards import images
@@ -23,12 +24,6 @@ Pixels = NDArray[np.uint8]
 Probe = Callable[[Any], tuple[str, int, int]]
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-# Of which each packet is decoded by those before it.
-VIDEO = (
-    "foxglove_msgs/msg/CompressedVideo",
-    "foxglove/msg/CompressedVideo",
-    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket",
-)
 RGB, RGBA, BGR, BGRA, GRAY = (0, 1, 2), (0, 1, 2), (2, 1, 0), (2, 1, 0), (0, 0, 0)
 # Encoding: bytes of a number, channels, and those of red, green and blue. OpenCV's 8UC3 is BGR.
 CHANNELS = {
@@ -80,9 +75,9 @@ def size_of(message: Any, probe: Probe = images.probe) -> Size:
                 raise Undecodable("it is a depth map: name its topic under content.ros.depth") from error
             raise Undecodable(f"it holds no JPEG or PNG file ({shown(message.format, 40)})") from error
         return Size(height, width, True)
-    if kind in VIDEO:
+    if kind in TYPES:
         raise Undecodable(
-            f"its type {kind} is of packets of a video, which are not read: Image and CompressedImage are"
+            f"its type {kind} is of packets of a video: say `video: true` of its camera in content.ros"
         )
     if kind != IMAGE:
         raise Undecodable(f"its type {kind} is neither Image nor CompressedImage")
