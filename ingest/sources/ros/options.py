@@ -143,7 +143,8 @@ class Episodes:
             values = {"trigger": trigger.topic, "field": trigger.field}
             return {**values, "start": self.start, "stop": self.stop}
         if self.service is not None:
-            return {**self.service.to_json(), "start": self.start, "stop": self.stop}
+            values = {"start": self.start, "stop": self.stop} if self.service.field is not None else {}
+            return {**self.service.to_json(), **values}
         return {"times": self.times}
 
 

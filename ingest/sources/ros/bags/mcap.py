@@ -23,7 +23,7 @@ from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.ros.bags.container import ERRORS, NOWHERE, Channel, Message, further
 from robot_foundry.ingest.sources.ros.bags.damage import Damage, in_words
 from robot_foundry.ingest.sources.ros.bags.mcap_index import McapIndex
-from robot_foundry.ingest.sources.ros.bags.mcap_records import LARGEST_CHUNK, STORED, Chunk, decompressed
+from robot_foundry.ingest.sources.ros.bags.mcap_layout import LARGEST_CHUNK, STORED, Chunk, decompressed
 
 # Of a record in a chunk: opcode and length; of a message then channel, sequence, and time of receipt.
 _RECORD, _MESSAGE = struct.Struct("<BQ"), struct.Struct("<BQHIQ")
