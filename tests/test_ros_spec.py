@@ -46,7 +46,7 @@ def test_every_problem_is_told_at_once_with_the_nearest_key(tmp_path):
         "content.ros.streams.joints.tolerance: expected a number above 0",
         "content.ros.streams.tool.tf: expected [parent, child]",
         "content.ros.joints: is the name of more than one array",
-        "content.ros.episodes.gap: name one of gap, trigger, times, did you mean 'gap'?",
+        "content.ros.episodes.gap: name one of gap, trigger, service, times, did you mean 'gap'?",
         "content.ros.typestore: 'ros2_humbel' is not one of",
     ):
         assert expected in told, expected
@@ -89,7 +89,15 @@ def test_a_bag_may_lack_an_optional_camera_alone(tmp_path):
 
 def test_a_spec_comes_back_from_its_json(tmp_path):
     ros = {
-        "cameras": {"front": {"topic": "/camera", "info": "/info", "tolerance": "none", "optional": True}},
+        "cameras": {
+            "front": {
+                "topic": "/camera",
+                "info": "/info",
+                "tolerance": "none",
+                "optional": True,
+                "video": True,
+            }
+        },
         "depth": {"depth": {"topic": "/depth", "clock": "receive"}},
         "streams": {"joints": {**JOINTS, "names": ["a"], "match": "previous"}, "tool": {"tf": ["a", "b"]}},
         "extra": {"wrench": {"topic": "/wrench", "field": "wrench"}},
@@ -99,7 +107,13 @@ def test_a_spec_comes_back_from_its_json(tmp_path):
         "definitions": ["*.msg"],
         "parts": "present",
     }
-    for episodes in (None, {"gap": 2}, {"trigger": "/go", "start": "on", "stop": "off"}, {"times": "*.csv"}):
+    for episodes in (
+        None,
+        {"gap": 2},
+        {"trigger": "/go", "start": "on", "stop": "off"},
+        {"service": "/s"},
+        {"times": "*.csv"},
+    ):
         spec = load_spec(spec_file(tmp_path, {**ros, "episodes": episodes}))
         again = read_spec(json.loads(json.dumps(spec.to_json())), "again")
         assert again.content == spec.content
