@@ -31,7 +31,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -42,9 +41,10 @@ from robot_foundry.catalog.robot.tars import open_robot_shard
 from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.spec.spec_files import load_spec
-from robot_foundry.shards.images import encode_jpeg
 
-HERE = Path(__file__).parent
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+from foundry_testing.photographs import photographs
+
 PR_SET_CHILD_SUBREAPER = 36
 RLDS_SPEC = """
 name: rlds
@@ -61,19 +61,6 @@ mapping:
 """
 
 
-def photographs(height: int, width: int, quality: int) -> Callable[[], bytes]:
-    """JPEGs of smooth noise, whose power falls with frequency as in photographs."""
-    rng = np.random.default_rng(0)
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]) + 1 / width
-    encoded = []
-    for _ in range(32):
-        spectrum = rng.normal(size=(3, *frequency.shape)) / frequency**1.5
-        noise = np.moveaxis(np.fft.irfft2(spectrum, (height, width)), 0, -1)
-        pixels = (128 + 50 * noise / noise.std()).clip(0, 255).astype(np.uint8)
-        encoded.append(encode_jpeg(pixels, quality))
-    return lambda: encoded[rng.integers(len(encoded))]
-
-
 def write_rlds(folder: Path, num_bytes: int) -> str:
     """A TFDS directory, serialised by tensorflow-datasets. Returns the spec."""
     from tensorflow_datasets.core import features as tfds
@@ -83,7 +70,6 @@ def write_rlds(folder: Path, num_bytes: int) -> str:
     observation = {f"image_{i}": image for i in range(cameras)}
     observation["state"] = tfds.Tensor(shape=(3,), dtype=np.float32)
     step = {"observation": observation, "action": tfds.Tensor(shape=(3,), dtype=np.float32)}
-    sys.path.insert(0, str(HERE.parent / "tests" / "support"))
     from foundry_testing.rlds_directories import Directory
 
     made = Directory(folder, {**step, "is_first": np.bool_})

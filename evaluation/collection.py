@@ -1,31 +1,34 @@
-"""Demonstrations of a world's scripted expert, written as robomimic-style HDF5.
+"""Demonstrations of a world's scripted expert, written in one of the formats of `evaluation.recorders`.
 
-Layout: `/data` with attributes `total` (frames) and `env_args` (JSON); `/data/demo_<i>` with attributes
-num_samples, instruction, success, embodiment and seed, and the arrays that the world's expert recorded, of
-equal length: `actions`, with the attribute `columns`, and `obs/…`. Equal arguments give equal arrays whatever
-the number of workers.
+Equal arguments give equal demonstrations whatever the format and the number of workers.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import h5py
-
 from robot_foundry import __version__
+from robot_foundry.evaluation.recorders.formats import (
+    appearing,
+    check_options,
+    get_format,
+    recorder,
+    size_of,
+)
+from robot_foundry.evaluation.recorders.recorder import Common, Demonstration
 from robot_foundry.evaluation.seeds import scene_seed
-from robot_foundry.evaluation.world import Demonstrator, Recording
+from robot_foundry.evaluation.world import Demonstrator
 from robot_foundry.evaluation.worlds.registry import get_demonstrator
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import unordered_map
 from robot_foundry.runtime.progress import Progress
 
 EPISODES_PER_ITEM = 16
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -49,55 +52,48 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Demonstration:
-    """One recorded episode: what goes into its HDF5 group."""
-
-    index: int
-    seed: int
-    recording: Recording
-
-    @property
-    def num_frames(self) -> int:
-        return len(self.recording.arrays["actions"])
-
-
-@dataclass(frozen=True)
 class Collection:
     """What was written: counts that add up and where."""
 
     path: str
+    format: str
     episodes: int
     successes: int
     frames: int
     bytes: int
 
 
-def collect(request: Request, out: Path, *, workers: int = 0, quiet: bool = False) -> Collection:
-    """Record `request.episodes` demonstrations into the file `out`, which appears whole or not at all."""
+def collect(
+    request: Request,
+    out: Path,
+    *,
+    to: str = "hdf5",
+    options: Mapping[str, Any] = NO_OPTIONS,
+    workers: int = 0,
+    quiet: bool = False,
+) -> Collection:
+    """Record `request.episodes` demonstrations to `out`, which appears whole or not at all.
+
+    `to` names the format and `options` are its own. `out` is a file, which is replaced, or a folder that is
+    not there yet.
+    """
     if request.episodes < 1:
         raise FoundryError(f"--episodes must be at least 1, got {request.episodes}")
-    demonstrator = request.demonstrator()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
+    format, common = get_format(to), _common(request, request.demonstrator())
+    check_options(format, options)
     successes = frames = 0
-    try:
-        with (
-            h5py.File(partial, "w") as file,
-            Progress(request.episodes, "episodes", f"collect {request.task}", quiet=quiet) as progress,
-        ):
-            data = file.create_group("data")
-            for demonstration in _in_order(request, workers):
-                _write(data, demonstration, demonstrator)
-                success = demonstration.recording.success
-                successes += success
-                frames += demonstration.num_frames
-                progress.advance(1, errors=not success)
-            data.attrs["total"] = frames
-            data.attrs["env_args"] = json.dumps(_env_args(request, demonstrator), sort_keys=True)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
-    return Collection(str(out), request.episodes, successes, frames, out.stat().st_size)
+    with (
+        appearing(out, format) as place,
+        recorder(format, place, common, options) as written,
+        Progress(request.episodes, "episodes", f"collect {request.task}", quiet=quiet) as progress,
+    ):
+        for demonstration in _in_order(request, workers):
+            written.add(demonstration)
+            success = demonstration.recording.success
+            successes += success
+            frames += demonstration.num_frames
+            progress.advance(1, errors=not success)
+    return Collection(str(out), to, request.episodes, successes, frames, size_of(out))
 
 
 def _record(item: tuple[Request, range]) -> list[Demonstration]:
@@ -119,32 +115,21 @@ def _in_order(request: Request, workers: int) -> Iterator[Demonstration]:
             expected += 1
 
 
-def _env_args(request: Request, demonstrator: Demonstrator) -> dict[str, object]:
-    return {
-        "env_name": f"{request.world}_{request.task}",
-        "env_version": __version__,
-        "env_kwargs": {
-            **request.settings(),
-            "control_freq": demonstrator.control_hz,
-            "cameras": dict(demonstrator.cameras),
+def _common(request: Request, demonstrator: Demonstrator) -> Common:
+    name, cameras = f"{request.world}_{request.task}", dict(demonstrator.cameras)
+    return Common(
+        name=name,
+        embodiment=demonstrator.embodiment,
+        control_hz=demonstrator.control_hz,
+        columns=tuple(demonstrator.columns),
+        cameras=cameras,
+        environment={
+            "env_name": name,
+            "env_version": __version__,
+            "env_kwargs": {
+                **request.settings(),
+                "control_freq": demonstrator.control_hz,
+                "cameras": cameras,
+            },
         },
-    }
-
-
-def _write(data: h5py.Group, demonstration: Demonstration, demonstrator: Demonstrator) -> None:
-    group = data.create_group(f"demo_{demonstration.index}")
-    recording = demonstration.recording
-    group.attrs["num_samples"] = demonstration.num_frames
-    group.attrs["instruction"] = recording.instruction
-    group.attrs["success"] = recording.success
-    group.attrs["embodiment"] = demonstrator.embodiment
-    group.attrs["seed"] = demonstration.seed
-    for name, array in recording.arrays.items():
-        if array.ndim == 4:
-            # One frame a chunk: readers go frame by frame, and rendered pictures deflate about tenfold.
-            group.create_dataset(
-                name, data=array, chunks=(1, *array.shape[1:]), compression="gzip", compression_opts=1
-            )
-        else:
-            group.create_dataset(name, data=array)
-    group["actions"].attrs["columns"] = list(demonstrator.columns)
+    )

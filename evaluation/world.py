@@ -176,6 +176,11 @@ class Demonstrator(Protocol):
     @property
     def control_hz(self) -> float: ...
 
+    @property
+    def spec(self) -> str | None:
+        """The spec of the package that reads its recordings in any format; None if none does."""
+        ...
+
     def record(self, seed: int) -> Recording:
         """The demonstration of `seed`: equal seeds give equal arrays."""
         ...

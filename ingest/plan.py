@@ -17,14 +17,13 @@ from typing import Any
 
 from robot_foundry.ingest.kind import kind_of
 from robot_foundry.ingest.sources import Unit, layout
+from robot_foundry.ingest.sources.base import LARGEST
 from robot_foundry.ingest.spec.spec import SourceSpec
 from robot_foundry.runtime.canonical import digest_of, sha256_hex
 from robot_foundry.runtime.keyed import key
 from robot_foundry.shards.segments import Segment
 
 INGEST_VERSION = 1
-# Beyond this multiple of the target a shard ends whatever the keys say.
-LARGEST = 4
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _groups(units: Sequence[Unit], target_bytes: int, is_cut: Callable[[Unit], b
             group, num_bytes = [], 0
         group.append(unit)
         num_bytes += unit.num_bytes
-        is_full = num_bytes >= LARGEST * target_bytes
+        is_full = num_bytes >= LARGEST * target_bytes  # whatever the keys say
         if is_full or key("shard-boundary", unit.key) < unit.num_bytes / target_bytes * 2.0**64:
             yield group
             group, num_bytes = [], 0

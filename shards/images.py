@@ -118,14 +118,21 @@ class Headers:
 
     def probe(self, data: bytes | memoryview) -> tuple[str, int, int]:
         """As the function."""
-        for header, probed in self._by_header.items():
-            if bytes(data[: len(header)]) == header:
-                return probed
+        header = self.shared(data)
+        if header is not None:
+            return self._by_header[header]
         probed = probe(data)
         end = _jpeg_header_end(data) if probed[0] == "jpg" and len(self._by_header) < MOST_HEADERS else None
         if end is not None:
             self._by_header[bytes(data[:end])] = probed
         return probed
+
+    def shared(self, data: bytes | memoryview) -> bytes | None:
+        """The first bytes, up to the entropy-coded data, that this image has with one looked at before."""
+        for header in self._by_header:
+            if data[: len(header)] == header:
+                return header
+        return None
 
 
 def _jpeg_header_end(data: bytes | memoryview) -> int | None:

@@ -1,4 +1,4 @@
-"""Recorded demonstrations: the layout on disk, determinism, and files that appear whole or not at all."""
+"""Recorded demonstrations: the layout of HDF5, determinism, and the command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import robot_foundry
 from robot_foundry.catalog.tables import column_matrix
 from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
-from robot_foundry.evaluation import collection
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
@@ -138,29 +137,6 @@ def test_demonstrations_and_rollouts_share_no_scene() -> None:
     assert len(collected) == len(rolled) == 6000
     assert not collected & rolled
     assert max(collected | rolled) < 2**63
-
-
-def test_an_interrupted_collection_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "reach.hdf5"
-    collect(Request("reach", "sim", 1, 0, (), 32), out, quiet=True)
-    before = out.read_bytes()
-    written = 0
-    write = collection._write
-
-    def interrupted(*arguments: object) -> None:
-        nonlocal written
-        written += 1
-        if written == 2:
-            raise KeyboardInterrupt
-        write(*arguments)
-
-    monkeypatch.setattr(collection, "_write", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        collect(Request("reach", "sim", 3, 9, (), 32), out, quiet=True)
-    assert out.read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["reach.hdf5"]
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from foundry_testing.trainer_runs import TINY
@@ -16,6 +15,7 @@ from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
 from robot_foundry.evaluation.actors import ActorSpec, Situation
 from robot_foundry.evaluation.collection import Request, collect
+from robot_foundry.evaluation.recorders.formats import FORMATS
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout
 from robot_foundry.evaluation.worlds.registry import get_world
 from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
@@ -65,15 +65,15 @@ def test_processes_change_nothing(ray_workers: int, folder: Path, tmp_path: Path
         for frame, again in zip(one.film.frames, other.film.frames, strict=True):
             np.testing.assert_array_equal(frame, again)
     request = Request("reach_single", "real", 20, seed=5, cameras=("primary",), size=16)
-    files = [tmp_path / "inline.hdf5", tmp_path / "ray.hdf5"]
-    for path, workers in zip(files, (0, 2), strict=True):
-        collect(request, path, workers=workers, quiet=True)
-    with h5py.File(files[0]) as a, h5py.File(files[1]) as b:
-        assert list(a["data"]) == list(b["data"])
-        for name, demonstration in a["data"].items():
-            assert dict(demonstration.attrs) == dict(b["data"][name].attrs)
-            for dataset in ("actions", "obs/eef_pos", "obs/front_image"):
-                np.testing.assert_array_equal(demonstration[dataset], b["data"][name][dataset])
+    for to in FORMATS:
+        for workers in (0, 2):
+            collect(request, tmp_path / str(workers) / to, to=to, workers=workers, quiet=True)
+    one, other = (
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (tmp_path / "0", tmp_path / "2")
+    )
+    assert one == other
+    assert {path.parts[0] for path in one} == set(FORMATS)
 
 
 def test_one_policy_drives_both_arms(folder: Path) -> None:

@@ -149,6 +149,15 @@ def test_the_form_that_the_source_has_is_taken(source, tmp_path):
     (tmp_path / "empty" / "notes.txt").touch()
     with pytest.raises(UsageError, match="holds no file of the layout robomimic"):
         choose(tmp_path / "empty", spec)
+    # A file that is named is the spec's own, unless its name is of a form.
+    for name, layout in (("lift", "robomimic"), ("lift.mcap", "ros"), ("lift.tfrecord", "rlds")):
+        (tmp_path / name).touch()
+        assert choose(tmp_path / name, load_spec("tabletop"))[0].layout == layout
+    # Settings must suit the forms that are looked at, and no others.
+    rows = load_spec("tabletop", ["content.extra_row=next_state"])
+    assert choose(source, rows)[0].content.extra_row == "next_state"
+    with pytest.raises(UsageError, match="extra_row"):
+        choose(tmp_path / "lift.mcap", rows)
 
 
 def test_every_builtin_spec_names_itself():

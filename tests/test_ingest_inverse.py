@@ -150,7 +150,8 @@ def synthetic(spec, rng):
         arrays[key] = rng.uniform(-0.9, 0.9, (N, width))
     for quantity, field in fields:
         if field.kind == "quaternion":
-            arrays[field.key] = Rotation.random(N, random_state=1).as_quat(canonical=True)
+            at = slice(*(field.columns or (0, None)))
+            arrays[field.key][:, at] = Rotation.random(N, random_state=1).as_quat(canonical=True)
         if quantity.endswith("gripper_opening") and field.kind == "value":
             at = slice(*(field.columns or (0, None)))
             arrays[field.key][:, at] = rng.uniform(0, 1, arrays[field.key][:, at].shape)

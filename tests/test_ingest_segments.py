@@ -20,8 +20,8 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.plan import plan
 from robot_foundry.ingest.remapping import remap
-from robot_foundry.ingest.robot.content.members import MOST_FRAMES
 from robot_foundry.ingest.sources import SourceFile, Unit
+from robot_foundry.ingest.sources.robot.shared import MOST_FRAMES
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.windows.window import WindowSpec
 

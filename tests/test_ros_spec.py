@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from foundry_testing.ros_bags import spec_file
+from foundry_testing.ingested import Ingested
+from foundry_testing.ros_bags import arm, compressed, jpeg, spec_file, write_bag
 
 from robot_foundry.ingest.spec.spec_files import load_spec, read_spec
 from robot_foundry.runtime.errors import UsageError
@@ -45,7 +46,7 @@ def test_every_problem_is_told_at_once_with_the_nearest_key(tmp_path):
         "content.ros.streams.joints.tolerance: expected a number above 0",
         "content.ros.streams.tool.tf: expected [parent, child]",
         "content.ros.joints: is the name of more than one array",
-        "content.ros.episodes.gap: name one of gap, trigger, times, did you mean 'gap'?",
+        "content.ros.episodes.gap: name one of gap, trigger, service, times, did you mean 'gap'?",
         "content.ros.typestore: 'ros2_humbel' is not one of",
     ):
         assert expected in told, expected
@@ -57,9 +58,46 @@ def test_frames_must_be_a_stream_that_has_messages_of_its_own(tmp_path):
     assert "'tool' is none of its streams (front, joints)" in told
 
 
+def test_frames_are_not_those_of_a_camera_that_bags_may_lack(tmp_path):
+    cameras = {"front": {"topic": "/camera", "optional": True}}
+    told = problems(tmp_path, {"rate": None, "frames": "front", "cameras": cameras})
+    assert "content.ros.frames: 'front' is optional, and a bag without it would have no frames" in told
+
+
+def test_a_bag_may_lack_an_optional_camera_alone(tmp_path):
+    cameras = {
+        "front": {"topic": "/camera"},
+        "side": {"topic": "/side", "optional": True},
+    }
+    side = [compressed("/side", n / 10, jpeg(n)) for n in range(20)]
+    write_bag(tmp_path / "bags" / "both", [*arm(), *side])
+    write_bag(tmp_path / "bags" / "front", arm())
+    mapping = {"cameras": {"front": "primary", "side": "secondary"}}
+    spec = spec_file(tmp_path, {"cameras": cameras}, mapping)
+    made = Ingested(spec, tmp_path / "bags", tmp_path / "store")
+    assert made.reasons == {}
+    assert [len(made.images(name, "side")) for name in ("both", "front")] == [39, 0]
+    assert list(made.episode("front")["cameras"]) == ["front"]
+    assert len(made.frames("front")) == len(made.frames("both")) == 39
+    cameras["front"]["optional"], cameras["side"]["optional"] = True, False
+    strict = Ingested(
+        spec_file(tmp_path, {"cameras": cameras}, mapping), tmp_path / "bags", tmp_path / "other"
+    )
+    assert list(strict.rows) == ["both"]
+    assert "it has no topic '/side'" in next(iter(strict.reasons.values()))
+
+
 def test_a_spec_comes_back_from_its_json(tmp_path):
     ros = {
-        "cameras": {"front": {"topic": "/camera", "info": "/info", "tolerance": "none"}},
+        "cameras": {
+            "front": {
+                "topic": "/camera",
+                "info": "/info",
+                "tolerance": "none",
+                "optional": True,
+                "video": True,
+            }
+        },
         "depth": {"depth": {"topic": "/depth", "clock": "receive"}},
         "streams": {"joints": {**JOINTS, "names": ["a"], "match": "previous"}, "tool": {"tf": ["a", "b"]}},
         "extra": {"wrench": {"topic": "/wrench", "field": "wrench"}},
@@ -69,7 +107,13 @@ def test_a_spec_comes_back_from_its_json(tmp_path):
         "definitions": ["*.msg"],
         "parts": "present",
     }
-    for episodes in (None, {"gap": 2}, {"trigger": "/go", "start": "on", "stop": "off"}, {"times": "*.csv"}):
+    for episodes in (
+        None,
+        {"gap": 2},
+        {"trigger": "/go", "start": "on", "stop": "off"},
+        {"service": "/s"},
+        {"times": "*.csv"},
+    ):
         spec = load_spec(spec_file(tmp_path, {**ros, "episodes": episodes}))
         again = read_spec(json.loads(json.dumps(spec.to_json())), "again")
         assert again.content == spec.content

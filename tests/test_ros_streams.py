@@ -5,7 +5,6 @@ Legend: N frames, H W pixels.
 
 from __future__ import annotations
 
-import io
 import json
 
 import numpy as np
@@ -27,7 +26,6 @@ from foundry_testing.ros_bags import (
     truth,
     write_bag,
 )
-from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import Options, run
@@ -61,6 +59,23 @@ def test_joints_go_by_their_names_whatever_the_order_and_who_sends_them(tmp_path
     assert made.source("take")["joints"] == pytest.approx(np.stack([frames, -frames], axis=1))
     tally = account(made)["topics"]["/joint_states"]
     assert (tally["read"], tally["used"], tally["unmapped"], tally["refused"]) == (80, 40, 40, 0)
+
+
+def test_what_one_stream_takes_and_another_cannot_is_told(tmp_path):
+    sent = [joints("/joint_states", n / 20, {"a": 0.0, "b": 0.0}) for n in range(20)]
+    sent += [numbers("/joint_states", 0.51, [1.0])]
+    streams = {
+        "joints": {"topic": "/joint_states", "field": "position"},
+        "stamp": {"topic": "/joint_states", "field": "header.stamp.nanosec"},
+        "data": {"topic": "/joint_states", "field": "data", "tolerance": "none"},
+    }
+    made = ingested(tmp_path, sent, {**NO_CAMERA, "streams": streams}, NO_CAMERA)
+    tally = account(made)["topics"]["/joint_states"]
+    assert (tally["read"], tally["used"] + tally["dropped"], tally["refused"]) == (21, 21, 0)
+    assert sorted(tally["partly"].values()) == [1, 20]
+    assert "'/joint_states' has messages that a stream has refused: it has no field" in " ".join(
+        made.report.warnings
+    )
 
 
 def test_a_pose_is_linear_and_turns_along_the_arc(tmp_path):
@@ -217,26 +232,13 @@ def test_pictures_that_are_none_are_counted_and_depth_is_no_picture(tmp_path):
         run(load_spec(spec), bag, store=tmp_path / "store", name="made")
 
 
-def test_depth_is_kept_as_16_bit_png_of_millimetres(tmp_path):
-    millimetres_HW = np.arange(24, dtype=np.uint16).reshape(4, 6) * 100
-    sink = io.BytesIO()
-    Image.fromarray(millimetres_HW).save(sink, "PNG")
-    metres_HW = (millimetres_HW / 1000).astype("<f4")
-    metres_HW[0, 0] = np.nan
-    sent = arm()
-    for n in range(20):
-        at = n / 10
-        sent.append(compressed("/png", at, b"\0" * 12 + sink.getvalue(), "16UC1; compressedDepth png"))
-        sent.append(image("/mm", at, millimetres_HW, "16UC1", height=4, width=6, step=12))
-        sent.append(image("/m", at, metres_HW, "32FC1", height=4, width=6, step=24))
-    depth = {name: {"topic": f"/{name}"} for name in ("png", "mm", "m")}
-    source = ingested(tmp_path, sent, {"depth": depth}).source("take")
-    for name in depth:
-        lengths = source[f"{name}/lengths"]
-        assert len(lengths) == 39 and lengths.sum() == len(source[f"{name}/values"])
-        first = bytes(source[f"{name}/values"][: lengths[0]])
-        assert (np.asarray(Image.open(io.BytesIO(first))) == millimetres_HW).all(), name
-    assert bytes(source["png/values"][: source["png/lengths"][0]]) == sink.getvalue()
+def test_pictures_that_nothing_names_are_told_by_their_type_and_not_by_their_name(tmp_path):
+    sent = [*arm(), numbers("/color/image/view", 0.5, [1.0]), compressed("/second", 0.5, jpeg(3))]
+    made = ingested(tmp_path, sent)
+    told = " ".join(made.report.warnings)
+    assert "'/second' holds pictures or depth maps, and no camera of content.ros names it" in told
+    assert "/color/image/view" not in told
+    assert made.episode("take")["left_out"].keys() == {"/color/image/view", "/second"}
 
 
 def test_texts_are_spans_and_attributes_and_files_beside(tmp_path):
@@ -376,13 +378,6 @@ def test_borders_that_cannot_be_found_are_refused(tmp_path):
         with pytest.raises(FoundryError) as error:
             run(load_spec(spec), bag, store=tmp_path / "store", name="made")
         assert expected in str(error.value)
-
-
-def test_a_long_bag_is_cut_into_segments(tmp_path):
-    bag = write_bag(tmp_path / "take", arm())
-    spec = load_spec(spec_file(tmp_path), ["content.shard_bytes=3000"])
-    report = run(spec, bag, store=tmp_path / "store", name="made")
-    assert report.counts["frames"] == 39 and report.shards_written > 2
 
 
 def test_streams_that_have_no_time_in_common(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import starmap
@@ -74,23 +74,33 @@ class Listing:
 def choose(source: str | Path, spec: SourceSpec) -> tuple[SourceSpec, SourceFiles]:
     """The first of the spec and its forms whose layout has a file in the source, and those files.
 
-    A single file or a pattern is taken whatever its name if there is one form only.
+    A single file, or what a pattern matches, is the spec's own whatever its name, unless it is a form's.
     """
     listed = listed_at(source)
-    forms = [spec, *(load_spec(form, spec.overrides) for form in spec.forms)]
-    for form in forms:
+    layouts: list[str] = []
+    for form in _forms(spec):
+        layouts.append(form.layout)
         reader = layout(form.layout)
         claimed = [file for file in listed.files if reader.claims(file.path)]
-        if listed.named and len(forms) == 1:
+        if listed.named and not spec.forms:
             claimed = list(listed.files)
         if claimed:
             return form, _source(listed, claimed, reader, form.content)
-    layouts = " or ".join(dict.fromkeys(form.layout for form in forms))
+    if listed.named:
+        return spec, _source(listed, list(listed.files), layout(spec.layout), spec.content)
     nowhere = lost_links_warning([file.path for file in listed.files if file.stamp == NO_STAMP])
     raise UsageError(
-        f"{source} holds no file of the layout {layouts}" + "".join(f"; {sentence}" for sentence in nowhere),
+        f"{source} holds no file of the layout {' or '.join(dict.fromkeys(layouts))}"
+        + "".join(f"; {sentence}" for sentence in nowhere),
         hint="docs/specs.md says which spec reads what",
     )
+
+
+def _forms(spec: SourceSpec) -> Iterator[SourceSpec]:
+    """The spec, then its forms, each read when it is asked for: overrides need not suit those behind."""
+    yield spec
+    for form in spec.forms:
+        yield load_spec(form, spec.overrides)
 
 
 def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout, content: Any) -> SourceFiles:

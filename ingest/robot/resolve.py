@@ -87,7 +87,12 @@ def resolve(mapping: MappingSpec, episodes: Iterable[Surveyed]) -> Resolution:
     )
     warnings += [*_unlike_sizes(schema.cameras, good), *_reader_notes(surveyed)]
     return Resolution(
-        mapping, schema, problems, tuple(warnings), _row_shapes(mapping, good), _controllers(mapping, good)
+        mapping,
+        schema,
+        problems,
+        (*_roles_held(mapping, schema.cameras), *warnings),
+        _row_shapes(mapping, good),
+        _controllers(mapping, good),
     )
 
 
@@ -287,14 +292,37 @@ def _embodiment(mapping: MappingSpec, item: Surveyed) -> str:
 
 
 def _cameras(mapping: MappingSpec, episodes: list[Surveyed]) -> tuple[Camera, ...]:
-    """Every camera of any episode, with the size that it has where it comes first."""
+    """Every camera of any episode, with the size that it has where it comes first.
+
+    Of two that the mapping gives one role the first by name has it, and the other its name: a mapping for
+    many sources names alternatives.
+    """
     cameras: dict[str, Camera] = {}
     for item in episodes:
         for name, camera in item.episode["cameras"].items():
             role = mapping.cameras.get(name, name)
             size = camera["height"], camera["width"]
             cameras.setdefault(name, Camera(name, role, *size, camera["encoding"]))
-    return tuple(cameras[name] for name in sorted(cameras))
+    holders = {camera.role: camera.name for camera in sorted(cameras.values(), key=_name, reverse=True)}
+    return tuple(
+        camera if holders[camera.role] == name else replace(camera, role=name)
+        for name, camera in sorted(cameras.items())
+    )
+
+
+def _name(camera: Camera) -> str:
+    return camera.name
+
+
+def _roles_held(mapping: MappingSpec, cameras: Iterable[Camera]) -> list[str]:
+    """A sentence on each camera whose role another one has."""
+    holders = {camera.role: camera.name for camera in cameras}
+    return [
+        f"camera '{camera.name}' has its name for a role, because '{holders[role]}' is '{role}': "
+        f"{set_option(f'mapping.cameras.{camera.name}=ROLE')} gives it one"
+        for camera in cameras
+        if (role := mapping.cameras.get(camera.name, camera.name)) != camera.role
+    ]
 
 
 def _unlike_sizes(cameras: Iterable[Camera], episodes: list[Surveyed]) -> list[str]:

@@ -24,6 +24,8 @@ Texts = tuple[tuple[str, str], ...]
 GIT_LFS = b"version https://git-lfs"
 # Of remote files, which may be many and small.
 COPIES_AT_ONCE = 8
+# A unit of more than this multiple of the spec's `shard_bytes` is cut, if its kind can.
+LARGEST = 4
 # In place of the fingerprint of a local file that was not read yet.
 UNKNOWN = ""
 

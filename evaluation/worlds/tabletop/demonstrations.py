@@ -38,8 +38,10 @@ class TabletopDemonstrator:
         self._env = Tabletop(task, variant=variant, cameras=cameras, size=size)
         self.columns = self._env.command_names
         self.embodiment = self._env.variant.embodiment
+        self.spec: str | None = "tabletop"
         if len(self._env.task.arms) == 2:
             self.embodiment += "_two_arms"
+            self.spec = None
 
     @property
     def cameras(self) -> Mapping[str, str]:

@@ -33,15 +33,15 @@ from robot_foundry.ingest.robot.spec.quantities import GRIPPER, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Content, MappingSpec
 from robot_foundry.ingest.sources.robot.clock import CONTROL_FREQ
 from robot_foundry.ingest.sources.robot.pixels import is_lost_picture, is_shaped_picture
-from robot_foundry.ingest.sources.robot.shared import ABSENT, NO_IMAGE, SKIPPED, UNASKED
+from robot_foundry.ingest.sources.robot.shared import ABSENT, NO_IMAGE, NO_PICTURES, SKIPPED, UNASKED
 from robot_foundry.runtime.overrides import set_option
 
 MOST_NAMES, MOST_EXAMPLES = 64, 3
 # Objects inside each other, in JSON, in which language is looked for.
 MOST_DEPTH = 8
 LANGUAGE_WORDS = ("language", "instruction", "instructions", "lang", "task", "prompt", "goal", "command")
-# Reasons of readers that say what the user asked for, or what is not in this episode.
-AS_ASKED = frozenset((SKIPPED, UNASKED, ABSENT, NO_IMAGE))
+# Reasons of readers that say what the user asked for, or what is not in this episode, or is no picture.
+AS_ASKED = frozenset((SKIPPED, UNASKED, ABSENT, NO_IMAGE, NO_PICTURES))
 # And those that are of texts.
 OF_TEXTS = re.compile(r"its type is (object|\|S|<U)|its texts are|it is a list of (lists of )?texts")
 # What is said where a rule finds something that it cannot read (ingest/robot/labels.py).

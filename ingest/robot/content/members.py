@@ -11,10 +11,11 @@ from itertools import islice
 from typing import Any
 
 from robot_foundry.ingest.kind import UnitTars
-from robot_foundry.ingest.plan import LARGEST
 from robot_foundry.ingest.robot.content.pictures import Pictures
 from robot_foundry.ingest.robot.spec.spec import Spec
 from robot_foundry.ingest.sources import LAYOUTS, Data, Refused, Unit
+from robot_foundry.ingest.sources.base import LARGEST
+from robot_foundry.ingest.sources.robot.shared import MOST_FRAMES
 from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout, Picture, SourceEpisode
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.shards.arrays import write_npz
@@ -22,8 +23,6 @@ from robot_foundry.shards.robot import names
 from robot_foundry.shards.segments import Segment
 
 EPISODE_FORMAT = 1
-# Of one episode in one tar, so that the index of a shard stays small beside what it points at.
-MOST_FRAMES = 50_000
 
 
 def reader_of(spec: Spec) -> EpisodeLayout:

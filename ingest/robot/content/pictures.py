@@ -43,7 +43,7 @@ def codecs(content: Content, reader: EpisodeLayout) -> dict[str, str]:
     """Versions of what decides the bytes of re-encoded images."""
     if not reader.declared.has_images:
         return {}
-    versions = {**images.codec_versions(), **reader.codecs()}
+    versions = {**images.codec_versions(), **reader.codecs(content)}
     if content.resize is not None:
         import PIL
 

@@ -251,13 +251,13 @@ def _names(value: Any) -> tuple[str, ...]:
 
 
 def _range(value: Any) -> tuple[int, int | None]:
-    expected = f"expected [start, stop] with start < stop, or [-count, null] for the last ones, got {value!r}"
+    expected = f"expected [start, stop] with start < stop, or [start, null] for the rest, got {value!r}"
     if not isinstance(value, list) or len(value) != 2 or any(isinstance(item, bool) for item in value):
         raise ValueError(expected)
     start, stop = value
     if isinstance(start, int) and isinstance(stop, int) and 0 <= start < stop:
         return start, stop
-    if isinstance(start, int) and start < 0 and stop is None:
+    if isinstance(start, int) and stop is None:
         return start, None
     raise ValueError(expected)
 

@@ -97,7 +97,7 @@ class DroidRaw(Hdf5Layout):
             for episode, texts in annotations.items()
         }
 
-    def codecs(self) -> dict[str, str]:
+    def codecs(self, content: Content) -> dict[str, str]:
         return video.codec_versions()
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:

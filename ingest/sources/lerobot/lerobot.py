@@ -60,7 +60,7 @@ class LeRobot(EpisodeLayout):
                 continue  # listing the files told what is wrong with it
         return sentences
 
-    def codecs(self) -> dict[str, str]:
+    def codecs(self, content: Content) -> dict[str, str]:
         return video.codec_versions()
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:

@@ -33,6 +33,14 @@ def masked_crc32c(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
+def framed(record: bytes) -> bytes:
+    """The record as it stands in a file."""
+    length = len(record).to_bytes(8, "little")
+    return b"".join(
+        (HEADER.pack(len(record), masked_crc32c(length)), record, FOOTER.pack(masked_crc32c(record)))
+    )
+
+
 @dataclass(frozen=True)
 class Records:
     """Where the records of a file lie: `spans` are (offset, length) of their bytes.

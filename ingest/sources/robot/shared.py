@@ -12,11 +12,15 @@ from robot_foundry.runtime.errors import nearest
 
 # The low-dimensional arrays of an episode are held in memory at once.
 MOST_LOW_DIM_BYTES = 1 << 30
+# Of one episode in one tar, so that the index of a shard stays small beside what it points at.
+MOST_FRAMES = 50_000
 # A row of an array with more numbers than this is not low-dimensional (depth maps, point clouds).
 LARGEST_ROW = 4096
 # Reasons in `left_out` that are as the user asked, or as the episode is.
 SKIPPED, UNASKED = "skipped by the spec", "not among the spec's cameras"
 ABSENT, NO_IMAGE = "the record has none", "no step of the episode has an image"
+# Where the source itself says of what type it is.
+NO_PICTURES = "nothing names it, and it is of a type that holds no pictures"
 
 
 def chosen(images: Sequence[SourceCamera], content: Content) -> tuple[SourceCamera, ...]:

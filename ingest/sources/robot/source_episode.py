@@ -86,7 +86,7 @@ class EpisodeLayout(Layout, Protocol):
 
     declared: ClassVar[RobotLayout]
 
-    def codecs(self) -> dict[str, str]:
+    def codecs(self, content: Content) -> dict[str, str]:
         """Versions of what decides the pixels that are read, where the source does not hold them itself."""
         return {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path, PurePosixPath
@@ -14,11 +14,9 @@ from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.ros.bags.bag import Bag
 from robot_foundry.ingest.sources.ros.bags.bag_files import patterns_beside, stem
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
-from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
 from robot_foundry.ingest.sources.ros.gather import Window, names_in
-from robot_foundry.ingest.sources.ros.messages.fields import text_at
 from robot_foundry.ingest.sources.ros.options import Episodes, RosOptions
-from robot_foundry.runtime.errors import nearest
+from robot_foundry.ingest.sources.ros.triggers import Mark, marks_of, named
 
 NANOSECONDS = 1_000_000_000
 # Whole numbers of so many digits are nanoseconds, as ROS writes them; all others are seconds.
@@ -53,9 +51,10 @@ def parts_of(bag: Bag, options: RosOptions, file: SourceFile) -> list[Part]:
     assert episodes is not None
     if episodes.gap is not None:
         return list(_by_gaps(bag, options, episodes.gap, episodes.topic))
-    parts = list(_triggered(bag, episodes) if episodes.trigger else _listed(episodes, options, file))
+    by_file = episodes.times is not None
+    parts = list(_listed(episodes, options, file) if by_file else _between(marks_of(bag, episodes)))
     if not parts:
-        by = "its trigger" if episodes.trigger else f"the file {episodes.times}"
+        by = f"the file {episodes.times}" if by_file else "its trigger"
         raise Refused(f"no episode of it begins by {by}")
     return parts
 
@@ -69,7 +68,7 @@ def told_of(unit_id: str, options: RosOptions, file: SourceFile) -> dict[str, st
 
 
 def _by_gaps(bag: Bag, options: RosOptions, gap: float, topic: str | None) -> Iterator[Part]:
-    topics = set(names_in(bag, options).values()) if topic is None else {_named(bag, topic)}
+    topics = set(names_in(bag, options).values()) if topic is None else {named(bag, topic)}
     start, last = None, None
     for message in bag.messages(topics, Damage()):
         if start is None:
@@ -82,35 +81,15 @@ def _by_gaps(bag: Bag, options: RosOptions, gap: float, topic: str | None) -> It
         yield Part(Window(start, last + 1))
 
 
-def _triggered(bag: Bag, episodes: Episodes) -> Iterator[Part]:
-    """From a message whose value is `start` to one whose value is `stop`, the next `start`, or the end."""
-    trigger = episodes.trigger
-    assert trigger is not None
-    topic, start = _named(bag, trigger.topic), None
-    for message in bag.messages({topic}, Damage()):
-        channel = message.channel
-        if channel.decode is None:
-            raise Refused(f"its trigger {topic} cannot be read: its type {channel.type} {channel.problem}")
-        try:
-            value = text_at(channel.decode(message.raw), trigger.field)
-        except Undecodable as error:
-            raise Refused(f"its trigger {topic} cannot be read: {error}") from error
-        if value not in (episodes.start, episodes.stop):
-            continue
+def _between(marks: Iterable[Mark]) -> Iterator[Part]:
+    """From a start to a stop, the next start, or the end of the bag."""
+    start = None
+    for time_ns, is_start in marks:
         if start is not None:
-            yield Part(Window(start, message.received_ns))
-        start = message.received_ns if value == episodes.start else None
+            yield Part(Window(start, time_ns))
+        start = time_ns if is_start else None
     if start is not None:
         yield Part(Window(start, None))
-
-
-def _named(bag: Bag, topic: str) -> str:
-    name = bag.named(topic)
-    if name is None:
-        raise Refused(
-            f"it has no topic '{topic}'{nearest(topic, bag.topics)}, which content.ros.episodes names"
-        )
-    return name
 
 
 def _listed(episodes: Episodes, options: RosOptions, file: SourceFile) -> Iterator[Part]:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
 
+from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.robot.shared import MOST_LOW_DIM_BYTES
-from robot_foundry.ingest.sources.ros.bags.bag import Bag, Channel
-from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, Damage
-from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
-from robot_foundry.ingest.sources.ros.messages.fields import NotOfThis
+from robot_foundry.ingest.sources.ros.bags.bag import Bag
+from robot_foundry.ingest.sources.ros.bags.damage import Damage
+from robot_foundry.ingest.sources.ros.messages.packets import NO_PICTURE
 from robot_foundry.ingest.sources.ros.options import RosOptions
 from robot_foundry.ingest.sources.ros.sinks import Sink, Sinks
-from robot_foundry.ingest.sources.ros.tallies import TAKEN, UNMAPPED, Tally
+from robot_foundry.ingest.sources.ros.takers import Taker
+from robot_foundry.ingest.sources.ros.tallies import Tally
 from robot_foundry.ingest.sources.ros.tf import TF_STATIC, TOPICS
 from robot_foundry.runtime.errors import nearest
 
 # Between looks at how much memory is taken.
 MESSAGES_A_LOOK = 4096
+MOST_TOPICS = 8
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ def names_in(bag: Bag, options: RosOptions) -> dict[str, str]:
             found[topic] = name
         elif topic not in TOPICS:
             topics = bag.topics
-            raise Refused(f"it has no topic '{topic}'{nearest(topic, topics)} (topics: {_listed(topics)})")
+            raise Refused(
+                f"it has no topic '{topic}'{nearest(topic, topics)} (topics: {listed(topics, MOST_TOPICS)})"
+            )
     if sinks.tf is not None and not any(topic in found for topic in TOPICS):
         raise Refused(
             f"it has none of the topics {' and '.join(TOPICS)}, along which content.ros asks for a pose"
@@ -89,49 +92,24 @@ def gather(bag: Bag, options: RosOptions, window: Window) -> Gathered:
     for topics, start in ((static, None), (by_topic.keys() - static, window.start)):
         if topics:
             stop = window.stop
-            for count, message in enumerate(bag.messages(topics, gathered.damage, start, stop)):
-                topic = message.channel.topic
-                _take(
-                    gathered.tallies[topic],
-                    by_topic[topic],
-                    message.channel,
-                    message.received_ns,
-                    message.raw,
-                )
+            takers = {
+                channel.number: Taker(channel, by_topic[channel.topic], gathered.tallies[channel.topic])
+                for channel in bag.channels
+                if channel.topic in topics
+            }
+            messages = bag.messages(topics, gathered.damage, start, stop)
+            for count, (channel, received_ns, raw, place) in enumerate(messages):
+                takers[channel.number].take(received_ns, raw, place)
                 if count % MESSAGES_A_LOOK == 0 and sinks.num_bytes > MOST_LOW_DIM_BYTES:
                     raise Refused(
                         f"the numbers of its streams take more than {MOST_LOW_DIM_BYTES} bytes: cut it by "
                         "content.ros.episodes, or name fewer"
                     )
+    for camera in sinks.cameras.values():
+        gathered.tally(camera.stated.topic).drop(camera.finish(), NO_PICTURE)
     if window.is_all:
         _check_counts(bag, gathered)
     return gathered
-
-
-def _take(tally: Tally, sinks: list[Sink], channel: Channel, received_ns: int, raw: Any) -> None:
-    if channel.decode is None:
-        tally.refuse(f"its type {channel.type} {channel.problem}")
-        return
-    try:
-        message = channel.decode(raw)
-    except Undecodable as error:
-        tally.refuse(str(error))
-        return
-    is_taken, reason = False, None
-    for sink in sinks:
-        try:
-            sink.take(message, channel.topic, received_ns, len(tally))
-            is_taken = True
-        except NotOfThis:
-            continue
-        except Undecodable as error:
-            reason = str(error)
-        except BROKEN:
-            reason = "its fields are not of the kinds that its type has"
-    if reason is not None and not is_taken:
-        tally.refuse(reason)
-    else:
-        tally.states.append(TAKEN if is_taken else UNMAPPED)
 
 
 def _check_counts(bag: Bag, gathered: Gathered) -> None:
@@ -143,12 +121,9 @@ def _check_counts(bag: Bag, gathered: Gathered) -> None:
         for topic, tally in gathered.tallies.items()
         if bag.num_messages(topic) != len(tally)
     }
-    said, read = (sum(counts) for counts in zip(*unlike.values(), strict=True)) if unlike else (0, 0)
+    if not unlike:
+        return
+    said, read = (sum(counts) for counts in zip(*unlike.values(), strict=True))
     if said != read + gathered.damage.num_lost:
         topic, (count, found) = next(iter(unlike.items()))
         raise Refused(f"its index is wrong: it counts {count} messages of {topic}, and {found} are there")
-
-
-def _listed(names: list[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

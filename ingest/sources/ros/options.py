@@ -48,14 +48,20 @@ class Matching:
 
 @dataclass(frozen=True)
 class CameraTopic:
-    """A topic of Image or CompressedImage; `info` is that of its CameraInfo."""
+    """A topic of Image or CompressedImage, or of packets of `video`; `info` is that of its CameraInfo.
+
+    Bags may lack an `optional` one.
+    """
 
     topic: str
     matching: Matching
     info: str | None = None
+    video: bool = False
+    optional: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return {"topic": self.topic, **self.matching.to_json(), "info": self.info}
+        values = {"topic": self.topic, **self.matching.to_json(), "info": self.info}
+        return {**values, **{name: True for name in ("video", "optional") if getattr(self, name)}}
 
 
 @dataclass(frozen=True)
@@ -101,17 +107,34 @@ class TextTopic:
 
 
 @dataclass(frozen=True)
+class Service:
+    """Requests of a service of ROS 2, as of `ros2 bag record --all-services`.
+
+    `field` is a path of the request whose value counts. Without it each request of `begin` is a start, and
+    each of the service `until` a stop.
+    """
+
+    begin: str
+    until: str | None = None
+    field: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"service": self.begin, "until": self.until, "field": self.field}
+
+
+@dataclass(frozen=True)
 class Episodes:
-    """Where episodes begin and end in a bag; one way of three.
+    """Where episodes begin and end in a bag; one way of four.
 
     `gap`: at a pause of more seconds than this of the messages of `topic`, None: of all that are read.
-    `trigger`: where the value of that topic is `start` and `stop`. `times`: as rows of a CSV file beside the
-    bag say, a shell pattern of its name.
+    `trigger`: where the value of that topic is `start` and `stop`, `service`: that of its requests.
+    `times`: as rows of a CSV file beside the bag say, a shell pattern of its name.
     """
 
     gap: float | None = None
     topic: str | None = None
     trigger: TextTopic | None = None
+    service: Service | None = None
     start: Any = True
     stop: Any = False
     times: str | None = None
@@ -123,6 +146,9 @@ class Episodes:
             trigger = self.trigger
             values = {"trigger": trigger.topic, "field": trigger.field}
             return {**values, "start": self.start, "stop": self.stop}
+        if self.service is not None:
+            values = {"start": self.start, "stop": self.stop} if self.service.field is not None else {}
+            return {**self.service.to_json(), **values}
         return {"times": self.times}
 
 

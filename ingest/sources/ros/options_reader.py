@@ -25,6 +25,7 @@ from robot_foundry.ingest.sources.ros.options import (
     Numbers,
     NumberTopic,
     RosOptions,
+    Service,
     TextTopic,
 )
 from robot_foundry.ingest.spec import section as checks
@@ -34,7 +35,8 @@ from robot_foundry.runtime.errors import nearest
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # What every episode has beside the arrays of the spec.
 TAKEN = ("timestamp", "messages")
-BOUNDARIES = ("gap", "trigger", "times")
+CAMERAS = "cameras"
+BOUNDARIES = ("gap", "trigger", "service", "times")
 
 
 def read_options(section: checks.Section) -> RosOptions:
@@ -44,7 +46,7 @@ def read_options(section: checks.Section) -> RosOptions:
         rate=section.take("rate", checks.optional(checks.positive), None),
         frames=section.take("frames", checks.optional(checks.text), None),
         clock=section.take("clock", checks.choice(CLOCKS), AUTO),
-        cameras=dict(_cameras(section, "cameras")),
+        cameras=dict(_cameras(section, CAMERAS)),
         streams={name: _numbers(entry) for name, entry in _entries(section, "streams")},
         depth=dict(_cameras(section, "depth")),
         extra={name: _number_topic(entry, (NEAREST,)) for name, entry in _entries(section, "extra")},
@@ -76,6 +78,8 @@ def _check_frames(section: checks.Section, read: RosOptions) -> None:
         section.report(
             "frames", f"'{read.frames}' is none of its streams{nearest(read.frames, names)} ({listed})"
         )
+    if any(name == read.frames and of.optional for name, of in read.cameras.items()):
+        section.report("frames", f"'{read.frames}' is optional, and a bag without it would have no frames")
     if not read.streams:
         section.report("streams", "names no stream")
 
@@ -114,6 +118,8 @@ def _cameras(parent: checks.Section, name: str) -> Iterator[tuple[str, CameraTop
             topic=section.take("topic", checks.text, REQUIRED),
             matching=_matching(section, (NEAREST, PREVIOUS), NEAREST),
             info=section.take("info", checks.optional(checks.text), None),
+            optional=section.take("optional", checks.boolean, False),
+            video=name == CAMERAS and section.take("video", checks.boolean, False),
         )
         section.close()
         yield key, camera
@@ -173,10 +179,25 @@ def _boundaries(section: checks.Section) -> Episodes:
             start=section.take("start", _value, True),
             stop=section.take("stop", _value, False),
         )
+    elif ways == ["service"]:
+        read = _service(section)
     else:
         read = Episodes(times=section.take("times", checks.text, None))
     section.close()
     return read
+
+
+def _service(section: checks.Section) -> Episodes:
+    has_values = not {"start", "stop"}.isdisjoint(section.values)
+    until = section.take("until", checks.optional(checks.text), None)
+    field = section.take("field", checks.optional(checks.text), None)
+    start, stop = section.take("start", _value, True), section.take("stop", _value, False)
+    if field is not None and until is not None:
+        section.report("until", "give either the service that ends an episode, or `field`, whose value tells")
+    if field is None and has_values:
+        section.report("field", "is missing: the field of the request whose value is `start` or `stop`")
+    service = Service(section.take("service", checks.text, None) or "", until, field)
+    return Episodes(service=service, start=start, stop=stop)
 
 
 def _tolerance(value: Any) -> float | None:

@@ -8,33 +8,43 @@ Legend: N frames.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robot_foundry.ingest.robot.spec.spec import Content
-from robot_foundry.ingest.sources.base import Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.base import LARGEST, Refused, SourceFile, Unit
+from robot_foundry.ingest.sources.robot import video
 from robot_foundry.ingest.sources.robot.clock import clock_of
-from robot_foundry.ingest.sources.robot.shared import chosen
+from robot_foundry.ingest.sources.robot.shared import MOST_FRAMES, NO_PICTURES, chosen
 from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout, SourceCamera, SourceEpisode
 from robot_foundry.ingest.sources.ros import tallies
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, open_bag
-from robot_foundry.ingest.sources.ros.bags.bag_files import METADATA, gathered, is_storage, stem
+from robot_foundry.ingest.sources.ros.bags.bag_files import METADATA, gathered, is_storage, part_order, stem
 from robot_foundry.ingest.sources.ros.bags.definitions import full_type
 from robot_foundry.ingest.sources.ros.boundaries import Part, parts_of, told_of, window_of
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window, gather, names_in
+from robot_foundry.ingest.sources.ros.lacking import without_lacking
 from robot_foundry.ingest.sources.ros.layouts import ROS
-from robot_foundry.ingest.sources.ros.messages.images import IMAGE
-from robot_foundry.ingest.sources.ros.options import BAG, RosOptions
+from robot_foundry.ingest.sources.ros.messages.images import COMPRESSED, IMAGE
+from robot_foundry.ingest.sources.ros.messages.packets import TYPES
+from robot_foundry.ingest.sources.ros.options import BAG, FrameChain, RosOptions
 from robot_foundry.ingest.sources.ros.pictures import depth_arrays, pictures_of
+from robot_foundry.ingest.sources.ros.sync import NANOSECONDS
 from robot_foundry.ingest.sources.ros.synced import Synced, spans_of, synced
+from robot_foundry.ingest.sources.ros.triggers import topics_of
 from robot_foundry.shards.robot.names import episode_key
 
 WHOLE = Window()
 TIMESTAMP = "timestamp"
-UNNAMED = "no key of content.ros names the topic"
+# Of topics of pictures or depth maps.
+UNNAMED = "holds pictures or depth maps, and no camera of content.ros names it"
+OF_PICTURES = (IMAGE, COMPRESSED, *TYPES)
 LARGEST_TEXT = 1 << 20
+# Frames may be denser in one part of a bag than in others, and its clocks may not agree.
+SURELY_SHORT = 2.0
 
 
 class Ros(EpisodeLayout):
@@ -51,27 +61,32 @@ class Ros(EpisodeLayout):
     ) -> Sequence[tuple[str, Sequence[str]]]:
         return gathered(claimed, listed, _options(content))
 
-    def codecs(self) -> dict[str, str]:
+    def codecs(self, content: Content) -> dict[str, str]:
         import PIL
 
-        return {"pillow": PIL.__version__}  # of depth maps
+        has_video = any(camera.video for camera in _options(content).cameras.values())
+        of_depth = {"pillow": PIL.__version__}
+        return {**of_depth, **video.codec_versions()} if has_video else of_depth
 
     def list_units(self, file: SourceFile, content: Content) -> tuple[list[Unit], list[tuple[str, str]]]:
         options = _options(content)
         with file.at_hand() as here, open_bag(here, options) as bag:
+            options = _options(without_lacking(content, bag))
             encodes = content.changes_pixels or _has_pixels(bag, options)
-            is_large = file.num_bytes > content.shard_bytes
             whole = options.episodes is None
             parts = [Part(WHOLE)] if whole else parts_of(bag, options, here)
             units, refused = [], []
             for part in parts:
                 name = _name_of(file) if whole else part.id
+                num_bytes = file.num_bytes // len(parts)
+                is_large = num_bytes > LARGEST * content.shard_bytes
                 try:
+                    names = names_in(bag, options)
                     # Only of what may be too long for one tar, for it takes another pass.
+                    is_large = is_large or _may_be_long(bag, options, part.window, names)
                     count = (
                         len(synced(gather(bag, options, part.window), options).frames) if is_large else None
                     )
-                    names_in(bag, options)
                 except Refused as error:
                     refused.append((f"{file.path}#{name}", error.message))
                     continue
@@ -80,7 +95,7 @@ class Ros(EpisodeLayout):
                         file,
                         name,
                         episode_key(file.path, name),
-                        file.num_bytes // len(parts),
+                        num_bytes,
                         alone=len(parts) == 1,
                         num_samples=count,
                         encodes=encodes,
@@ -94,6 +109,8 @@ class Ros(EpisodeLayout):
         options = _options(content)
         window = WHOLE if options.episodes is None else window_of(unit.id)
         with unit.file.at_hand() as here, open_bag(here, options) as bag:
+            content = without_lacking(content, bag)
+            options = _options(content)
             found = gather(bag, options, window)
             told = {**_beside(here, options), **told_of(unit.id, options, here)}
             yield _episode(bag, found, synced(found, options), content, window, told)
@@ -104,15 +121,33 @@ def _options(content: Content) -> RosOptions:
     return content.options
 
 
+def _may_be_long(bag: Bag, options: RosOptions, window: Window, names: Mapping[str, str]) -> bool:
+    """Whether an episode may have more frames than one tar holds, by what the bag says of itself alone."""
+    first, last = bag.span
+    start = first if window.start is None else max(first, window.start)
+    stop = last if window.stop is None else min(last, window.stop)
+    lasts_ns = max(stop - start, 0)
+    if options.rate is not None:
+        expected = options.rate * lasts_ns / NANOSECONDS
+    else:
+        stated = {**options.cameras, **options.streams}[str(options.frames)]
+        assert not isinstance(stated, FrameChain)
+        expected = bag.num_messages(names[stated.topic]) * lasts_ns / max(last - first, 1)
+    return SURELY_SHORT * expected > MOST_FRAMES
+
+
 def _name_of(file: SourceFile) -> str:
     """The folder of a recording that has one for itself, else the file without its ending."""
-    beside = {PurePosixPath(item.path).name for item in file.companions}
-    folder = PurePosixPath(file.path).parent.name
-    return folder if METADATA in beside and folder else stem(file.path)
+    if METADATA not in {PurePosixPath(item.path).name for item in file.companions}:
+        return stem(file.path)
+    # The folder itself may be the source, and then has no name here: that of its parts without a number.
+    return PurePosixPath(file.path).parent.name or part_order(file.path)[0]
 
 
 def _has_pixels(bag: Bag, options: RosOptions) -> bool:
     """Whether pictures or depth maps of it are encoded here, as far as the types of topics tell."""
+    if any(camera.video for camera in options.cameras.values()):
+        return True
     topics = {bag.named(camera.topic) for camera in (*options.cameras.values(), *options.depth.values())}
     return any(channel.topic in topics and full_type(channel.type) == IMAGE for channel in bag.channels)
 
@@ -126,10 +161,15 @@ def _episode(
     without = "the section content.ros says which times these are"
     where = "content.ros.rate" if options.rate is not None else f"content.ros.frames: {options.frames}"
     clock = clock_of((where, made.frames, "ns", without), len(made.frames), content, epoch=True)
-    texts = {name: spans_of(sink, found, made.frames) for name, sink in found.sinks.texts.items()}
+    if options.rate is not None and content.fps is None:
+        clock = replace(clock, fps=options.rate, fps_source=where)
+    texts = {
+        name: spans_of(sink, found, made.frames, options.clock) for name, sink in found.sinks.texts.items()
+    }
     attributes = {**told, **_last_values(found), **_infos(found)}
     arrays = {**made.arrays, **depth_arrays(bag, found, made.shown, window), TIMESTAMP: clock.timestamp_N}
-    taken = set(found.tallies)
+    borders = topics_of(bag, options.episodes) - found.tallies.keys()
+    left_out = _left_out(bag, {*found.tallies, *borders})
     return SourceEpisode(
         num_frames=len(made.frames),
         fps=clock.fps,
@@ -137,13 +177,20 @@ def _episode(
         start_ns=clock.start_ns,
         cameras=cameras,
         arrays=arrays,
-        attributes={**attributes, "ros": _account(bag, found, made, taken)},
+        attributes={**attributes, "ros": _account(bag, found, made, borders)},
         environment={},
-        left_out={topic: UNNAMED for topic in bag.topics if topic not in taken and bag.num_messages(topic)},
-        remarks=_remarks(bag, found, made),
+        left_out=left_out,
+        remarks=_remarks(bag, found, made, left_out),
         frames=pictures_of(bag, found, made.shown, names, window) if names else (),
         steps_text=[(start, end, name, text) for name in texts for start, end, text in texts[name]],
     )
+
+
+def _left_out(bag: Bag, taken: set[str]) -> dict[str, str]:
+    """Why no other topic that has messages is read."""
+    pictures = {channel.topic for channel in bag.channels if full_type(channel.type) in OF_PICTURES}
+    others = (topic for topic in bag.topics if topic not in taken and bag.num_messages(topic))
+    return {topic: UNNAMED if topic in pictures else NO_PICTURES for topic in others}
 
 
 def _camera(found: Gathered, name: str) -> SourceCamera:
@@ -152,19 +199,21 @@ def _camera(found: Gathered, name: str) -> SourceCamera:
     return SourceCamera(name, sink.stated.topic, sink.size.height, sink.size.width)
 
 
-def _account(bag: Bag, found: Gathered, made: Synced, taken: set[str]) -> dict[str, Any]:
+def _account(bag: Bag, found: Gathered, made: Synced, borders: set[str]) -> dict[str, Any]:
     """What became of every message, and what was measured of every stream."""
     damage = found.damage
     broken = {**damage.lost, **dict.fromkeys(damage.unknown)}
+    others = [topic for topic in bag.topics if topic not in found.tallies and topic not in borders]
     return {
         "topics": {topic: tally.to_json() for topic, tally in sorted(found.tallies.items())},
-        "unmapped": {topic: bag.num_messages(topic) for topic in bag.topics if topic not in taken},
+        "unmapped": {topic: bag.num_messages(topic) for topic in others},
         "streams": made.measures,
+        **({"borders": {topic: bag.num_messages(topic) for topic in sorted(borders)}} if borders else {}),
         **({"broken": broken} if broken else {}),
     }
 
 
-def _remarks(bag: Bag, found: Gathered, made: Synced) -> dict[str, str]:
+def _remarks(bag: Bag, found: Gathered, made: Synced, left_out: Mapping[str, str]) -> dict[str, str]:
     of_bag = [*bag.remarks]
     if found.damage.lost or found.damage.unknown:
         reason = next(iter((*found.damage.lost, *found.damage.unknown)))
@@ -174,7 +223,8 @@ def _remarks(bag: Bag, found: Gathered, made: Synced) -> dict[str, str]:
         for name, measures in made.measures.items()
         if measures.get("empty_frames")
     }
-    told = {**tallies.remarks(found.tallies), **made.remarks}
+    lost = {topic: UNNAMED for topic, why in left_out.items() if why == UNNAMED}
+    told = {**lost, **tallies.remarks(found.tallies), **made.remarks}
     for name, sentence in empty.items():
         told[name] = f"{told[name]}; it {sentence}" if name in told else sentence
     return {**told, **({"the bag": "; it ".join(of_bag)} if of_bag else {})}

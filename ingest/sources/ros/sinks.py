@@ -6,7 +6,7 @@ Legend: M messages of one stream in the order in which they were received, d num
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
+from robot_foundry.ingest.sources.ros.messages.alike import Alike
 from robot_foundry.ingest.sources.ros.messages.depth import depth_of
 from robot_foundry.ingest.sources.ros.messages.fields import numbers_at, quaternions_at, stamp_of, text_at
 from robot_foundry.ingest.sources.ros.messages.images import Size, size_of
+from robot_foundry.ingest.sources.ros.messages.packets import Packets
 from robot_foundry.ingest.sources.ros.options import CameraTopic, NumberTopic, RosOptions, TextTopic
 from robot_foundry.ingest.sources.ros.tf import TF_STATIC, TOPICS, Tree
+from robot_foundry.shards.images import Headers
 
 # Entries of an attribute that comes from a CameraInfo: ROS 1 writes the matrices in capitals.
 MATRICES = ("k", "d", "r", "p")
@@ -50,7 +53,10 @@ class Series:
         return len(self.stamps)
 
     def add(self, message: Any, received_ns: int, ordinal: int) -> None:
-        self.stamps.append(stamp_of(message))
+        self.add_times(stamp_of(message), received_ns, ordinal)
+
+    def add_times(self, stamp_ns: int, received_ns: int, ordinal: int) -> None:
+        self.stamps.append(stamp_ns)
         self.received.append(received_ns)
         self.ordinals.append(ordinal)
 
@@ -79,7 +85,7 @@ class NumberSink:
         return len(self.series) * (3 + self.width) * 8
 
     def take(self, message: Any, topic: str, received_ns: int, ordinal: int) -> None:
-        numbers_d = numbers_at(message, self.stated.field, self.stated.names)
+        numbers_d = self.numbers(message)
         if not self.width:
             self.width = len(numbers_d)
             if not self.stated.names:
@@ -88,8 +94,19 @@ class NumberSink:
             raise Undecodable(
                 f"it has {len(numbers_d)} numbers under '{self.stated.field}', and the first has {self.width}"
             )
-        self.series.add(message, received_ns, ordinal)
-        self.values.frombytes(numbers_d.tobytes())
+        self.add(stamp_of(message), received_ns, ordinal, numbers_d.tolist())
+
+    def numbers(self, message: Any) -> NDArray[np.float64]:
+        """Those that are wanted of the message [d]. Undecodable or NotOfThis as `take`."""
+        return numbers_at(message, self.stated.field, self.stated.names)
+
+    def add(self, stamp_ns: int, received_ns: int, ordinal: int, numbers_d: Sequence[float]) -> None:
+        """Keep numbers of a message like those that were taken before."""
+        series = self.series
+        series.stamps.append(stamp_ns)
+        series.received.append(received_ns)
+        series.ordinals.append(ordinal)
+        self.values.extend(numbers_d)
 
     def rows(self) -> NDArray[np.float64]:
         """[M, d]"""
@@ -98,13 +115,25 @@ class NumberSink:
 
 @dataclass
 class CameraSink:
-    """The times of pictures, or of depth maps, and the size of the first."""
+    """The times of pictures, or of depth maps, and the size of the first.
+
+    `lies_at` says of each the number of its channel, its place (NOWHERE if it has none) and its number of
+    bytes; `alike` tell the next pictures by those before. Of packets of video `packets` is the decoder, and
+    `shown` are the messages whose pictures came out of it.
+    """
 
     name: str
     stated: CameraTopic
     is_depth: bool = False
     series: Series = field(default_factory=Series)
     size: Size | None = None
+    headers: Headers = field(default_factory=Headers)
+    alike: list[Alike] = field(default_factory=list)
+    lies_at: tuple[array[int], array[int], array[int]] = field(
+        default_factory=lambda: (array("i"), array("q"), array("q"))
+    )
+    packets: Packets | None = None
+    shown: set[int] = field(default_factory=set)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -112,15 +141,41 @@ class CameraSink:
 
     @property
     def num_bytes(self) -> int:
-        return len(self.series) * 3 * 8
+        return len(self.series) * 6 * 8
+
+    def lie(self, channel: int, place: int, num_bytes: int) -> None:
+        """Keep where the message lies that was taken last."""
+        channels, places, sizes = self.lies_at
+        channels.append(channel)
+        places.append(place)
+        sizes.append(num_bytes)
 
     def take(self, message: Any, topic: str, received_ns: int, ordinal: int) -> None:
         if self.is_depth:
             depth_of(message)
+        elif self.stated.video:
+            self.packets = self.packets or Packets()
+            self._come(self.packets.frames(message, ordinal))
         else:
-            size = size_of(message)
+            size = size_of(message, self.headers.probe)
             self.size = self.size or size
         self.series.add(message, received_ns, ordinal)
+
+    def finish(self) -> list[int]:
+        """Of video, leave out the messages whose packets gave no picture in the end: these."""
+        if self.packets is None:
+            return []
+        self._come(self.packets.rest())
+        whole, self.series, self.packets = self.series, Series(), None
+        for stamp, received, ordinal in zip(whole.stamps, whole.received, whole.ordinals, strict=True):
+            if ordinal in self.shown:
+                self.series.add_times(stamp, received, ordinal)
+        return [ordinal for ordinal in whole.ordinals if ordinal not in self.shown]
+
+    def _come(self, frames: Iterable[tuple[int, Any]]) -> None:
+        for ordinal, frame in frames:
+            self.shown.add(ordinal)
+            self.size = self.size or Size(frame.height, frame.width, False)
 
 
 @dataclass

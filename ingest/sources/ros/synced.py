@@ -6,6 +6,7 @@ Legend: N frames, M messages of one stream as received, K of them in order of ti
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.ros.clocks import Clocked, Times, clocked
 from robot_foundry.ingest.sources.ros.gather import Gathered
-from robot_foundry.ingest.sources.ros.options import FrameChain, Matching, NumberTopic, RosOptions
+from robot_foundry.ingest.sources.ros.options import RECEIVE, FrameChain, Matching, NumberTopic, RosOptions
 from robot_foundry.ingest.sources.ros.sinks import CameraSink, NumberSink, TextSink
 from robot_foundry.ingest.sources.ros.sync import (
     NANOSECONDS,
@@ -187,14 +189,23 @@ def _add_chain(
         if frame in used:
             places = edges[frame].places[used[frame].messages].tolist()
             tally.use(edge.ordinals[place] for place in places)
-            if edges[frame].remark is not None:
-                made.remarks[f"{name} ({frame})"] = str(edges[frame].remark)
         else:
             tally.use(edge.ordinals[-1:])
         if frame in tree.strays:
             made.remarks[f"{name} ({frame})"] = (
                 f"has transforms from other frames than '{edge.parent}', or on another topic: left out"
             )
+    if told := _of_edges(edges):
+        made.remarks[name] = told
+
+
+def _of_edges(edges: Mapping[str, Clocked]) -> str:
+    """What is told of the clocks of a chain: each sentence once, with the frames that it is of."""
+    frames: dict[str, list[str]] = defaultdict(list)
+    for frame, clock in edges.items():
+        if clock.remark is not None:
+            frames[clock.remark].append(frame)
+    return "; it ".join(f"{remark} (tf of {listed(names)})" for remark, names in frames.items())
 
 
 def _add_extra(made: Synced, gathered: Gathered, options: RosOptions, sink: NumberSink) -> None:
@@ -212,16 +223,18 @@ def _add_extra(made: Synced, gathered: Gathered, options: RosOptions, sink: Numb
     _use(gathered, sink.stated.topic, sink.series.ordinals, clock.places[inside])
 
 
-def spans_of(sink: TextSink, gathered: Gathered, frames_N: Times) -> list[tuple[int, int, str]]:
+def spans_of(sink: TextSink, gathered: Gathered, frames_N: Times, clock: str) -> list[tuple[int, int, str]]:
     """(first frame, frame after the last, text) of each text, which holds until the next one.
 
-    By the receipt of the messages, for String has no header. A text before the first frame holds from there.
+    By the clock of the section, or by the receipt of messages without a header, as String is. A text before
+    the first frame holds from there.
     """
-    received = np.array(sink.series.received, np.int64)
-    starts = np.searchsorted(frames_N, received, side="left").tolist()
+    stamps, received, _ = sink.series.arrays()
+    said = clocked(stamps, received, clock if stamps.any() else RECEIVE, sink.name)
+    starts = np.searchsorted(frames_N, said.times, side="left").tolist()
     spans: list[tuple[int, int, str]] = []
-    for place, start in enumerate(starts):
-        end = starts[place + 1] if place + 1 < len(starts) else len(frames_N)
+    for number, (place, start) in enumerate(zip(said.places.tolist(), starts, strict=True)):
+        end = starts[number + 1] if number + 1 < len(starts) else len(frames_N)
         if end > start:
             gathered.tally(sink.stated.topic).use([sink.series.ordinals[place]])
             spans.append((start, end, str(sink.values[place])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,15 @@ UNMAPPED, TAKEN, USED, REFUSED = range(4)
 
 @dataclass
 class Tally:
-    """`states` has a byte a message, in the order of the bag; `reasons` count those that cannot be read."""
+    """`states` has a byte a message, in the order of the bag; `reasons` count those that cannot be read.
+
+    `partly` counts those that one stream takes and another cannot, by the reason.
+    """
 
     type: str
     states: bytearray = field(default_factory=bytearray)
     reasons: Counter[str] = field(default_factory=Counter)
+    partly: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self.states)
@@ -25,6 +29,12 @@ class Tally:
     def refuse(self, reason: str) -> None:
         self.states.append(REFUSED)
         self.reasons[reason] += 1
+
+    def drop(self, ordinals: Sequence[int], reason: str) -> None:
+        """Refuse messages that were taken."""
+        for ordinal in ordinals:
+            self.states[ordinal] = REFUSED
+            self.reasons[reason] += 1
 
     def use(self, ordinals: Iterable[int]) -> None:
         for ordinal in ordinals:
@@ -37,7 +47,7 @@ class Tally:
     @property
     def first_reason(self) -> str | None:
         """The most frequent one."""
-        most = self.reasons.most_common(1)
+        most = (self.reasons or self.partly).most_common(1)
         return most[0][0] if most else None
 
     def to_json(self) -> dict[str, Any]:
@@ -50,13 +60,14 @@ class Tally:
             "unmapped": self.states.count(UNMAPPED),
             "refused": self.states.count(REFUSED),
         }
-        return {**counted, "reasons": dict(sorted(self.reasons.items()))} if self.reasons else counted
+        told = {"reasons": self.reasons, "partly": self.partly}
+        return {**counted, **{name: dict(sorted(why.items())) for name, why in told.items() if why}}
 
 
 def remarks(tallies: Mapping[str, Tally]) -> dict[str, str]:
     """What is told of topics with messages that cannot be read; the numbers are in `Tally.to_json`."""
     return {
-        topic: f"has messages that are refused: {tally.first_reason}"
+        topic: f"has messages that {'are' if tally.reasons else 'a stream has'} refused: {tally.first_reason}"
         for topic, tally in tallies.items()
-        if tally.reasons
+        if tally.reasons or tally.partly
     }

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from robot_foundry.ingest.engine import run
+from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.spec.spec_files import load_spec
 
 
@@ -25,9 +25,16 @@ class Ingested:
     """A version in a fresh store; `members` are those of all its tars by name."""
 
     def __init__(
-        self, spec: str | Path, source: str | Path, store: Path, overrides: Sequence[str] = ()
+        self,
+        spec: str | Path,
+        source: str | Path,
+        store: Path,
+        overrides: Sequence[str] = (),
+        options: Options | None = None,
     ) -> None:
-        self.report = run(load_spec(spec, overrides), source, store=store, name="made")
+        self.report = run(
+            load_spec(spec, overrides), source, store=store, name="made", options=options or Options()
+        )
         assert self.report.version is not None
         self.folder = store / "datasets" / "made" / self.report.version.version_id
         self.manifest = json.loads((self.folder / "manifest.json").read_text())

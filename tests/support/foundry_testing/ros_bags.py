@@ -66,9 +66,10 @@ def joints(
     *,
     stamp: float | None = None,
     has_stamp: bool = True,
+    frame: str = "base",
 ) -> Sent:
     fields = {
-        "header": header((at if stamp is None else stamp) if has_stamp else None),
+        "header": header((at if stamp is None else stamp) if has_stamp else None, frame),
         "name": list(positions),
         "position": np.array(list(positions.values()), np.float64),
         "velocity": np.zeros(0),
@@ -169,15 +170,25 @@ def numbers(topic: str, at: float, values: Sequence[float]) -> Sent:
 
 
 def write_bag(
-    place: Path, sent: Iterable[Sent], form: str = "mcap", *, chunk_bytes: int | None = None
+    place: Path,
+    sent: Iterable[Sent],
+    form: str = "mcap",
+    *,
+    chunk_bytes: int | None = None,
+    in_order: bool = True,
+    store: Any = ROS2,
 ) -> Path:
-    """A bag in that form: a file for ROS 1, a folder for ROS 2; messages in order of receipt."""
-    in_order = sorted(sent, key=lambda message: message.received_ns)
+    """A bag in that form: a file for ROS 1, a folder for ROS 2; messages in order of receipt, or as sent.
+
+    `store` has the types of ROS 2.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    messages = sorted(sent, key=lambda message: message.received_ns) if in_order else list(sent)
     kind, _, how = form.partition("-")
     if kind == "bag":
         path = place.with_suffix(".bag")
         with _ros1(path, how, chunk_bytes) as ros1:
-            _write(ros1, in_order, ROS1)
+            _write(ros1, messages, ROS1)
         return path
     plugin = StoragePlugin.MCAP if kind == "mcap" else StoragePlugin.SQLITE3
     writer = Writer2(place, version=9, storage_plugin=plugin)
@@ -189,7 +200,7 @@ def write_bag(
         }
         writer.set_compression(mode[how], CompressionFormat.ZSTD)
     with writer:
-        _write(writer, in_order, ROS2, chunk_bytes if kind == "mcap" else None)
+        _write(writer, messages, store, chunk_bytes if kind == "mcap" else None)
     return place
 
 
@@ -202,29 +213,34 @@ def _ros1(path: Path, how: str, chunk_bytes: int | None) -> Writer1:
     return writer
 
 
-def _write(writer: Any, in_order: Sequence[Sent], store: Any, chunk_bytes: int | None = None) -> None:
+def _write(writer: Any, messages: Sequence[Sent], store: Any, chunk_bytes: int | None = None) -> None:
     connections: dict[tuple[str, str], Any] = {}
-    for message in in_order:
+    for message in messages:
         key = message.topic, message.type
         if key not in connections:
             connections[key] = writer.add_connection(*key, typestore=store)
-        built = _built(store, message.type, message.fields)
+        content = message_of(store, message)
         serialize = store.serialize_ros1 if store is ROS1 else store.serialize_cdr
-        writer.write(connections[key], message.received_ns, serialize(built, message.type))
+        writer.write(connections[key], message.received_ns, serialize(content, message.type))
         if chunk_bytes is not None and writer.storage.chunk.bio.tell() > chunk_bytes:
             writer.storage.close_chunk()
 
 
-def _built(store: Any, name: str, values: Mapping[str, Any]) -> Any:
+def message_of(store: Any, sent: Sent) -> Any:
+    """What rosbags serialises."""
+    return built(store, sent.type, sent.fields)
+
+
+def built(store: Any, name: str, values: Mapping[str, Any]) -> Any:
     """The message of a type by field; what ROS 1 alone has is 0."""
     made = {}
     for field, described in store.fielddefs[name][1]:
         value = values.get(field, 0)
         what = described[1]
         if isinstance(value, Mapping):
-            value = _built(store, what, value)
+            value = built(store, what, value)
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            value = [_built(store, what[0][1], item) for item in value]
+            value = [built(store, what[0][1], item) for item in value]
         made[field] = value
     return store.types[name](**made)
 

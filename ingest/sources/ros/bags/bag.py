@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
 
+from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.formats.streams import ZSTD, blocks_of, compression_of, decompressed
 from robot_foundry.ingest.sources.ros.bags.bag_files import (
@@ -22,42 +22,21 @@ from robot_foundry.ingest.sources.ros.bags.bag_files import (
     is_storage,
     part_order,
 )
-from robot_foundry.ingest.sources.ros.bags.containers import Container, open_container
+from robot_foundry.ingest.sources.ros.bags.container import Channel, Container, Message
+from robot_foundry.ingest.sources.ros.bags.containers import open_container
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
-from robot_foundry.ingest.sources.ros.bags.definitions import Decode, Types
+from robot_foundry.ingest.sources.ros.bags.decoders import Decoder
+from robot_foundry.ingest.sources.ros.bags.definitions import Types, full_type
 from robot_foundry.ingest.sources.ros.bags.metadata import Metadata, read_metadata
 from robot_foundry.ingest.sources.ros.options import PRESENT_PARTS, RosOptions
 from robot_foundry.ingest.sources.unusable import Broken
 
-MOST_NAMED = 3
+__all__ = ["Bag", "Channel", "Message", "open_bag"]
+
 NUMBERED_ALONE = (
     f"has a number in its name and no {METADATA}, and is taken for a recording of its own: "
     "`--set content.ros.split=true` joins the parts of one"
 )
-
-
-@dataclass(frozen=True)
-class Channel:
-    """What one publisher wrote to a topic: a connection of a part of the bag.
-
-    `decode` makes a message of bytes; None if nothing can, and `problem` says why after the type's name.
-    `num_messages` is what the file says of itself.
-    """
-
-    topic: str
-    type: str
-    num_messages: int
-    decode: Decode | None
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Message:
-    """Bytes of a channel, which came at `received_ns`, since 1970 by the recorder's clock."""
-
-    channel: Channel
-    received_ns: int
-    raw: Any
 
 
 @dataclass
@@ -76,8 +55,19 @@ class Bag:
     def topics(self) -> list[str]:
         return sorted({channel.topic for channel in self.channels})
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """When its first and its last message came, in ns, by what its files say."""
+        spans = [container.span for container, _ in self.parts]
+        return min(start for start, _ in spans), max(end for _, end in spans)
+
     def num_messages(self, topic: str) -> int:
         return sum(channel.num_messages for channel in self.channels if channel.topic == topic)
+
+    def read(self, channel: Channel, place: int, num_bytes: int) -> bytes:
+        """The bytes of a message of the channel that has a place."""
+        container, _ = self.parts[channel.part]
+        return container.read(place, num_bytes)
 
     def named(self, topic: str) -> str | None:
         """The bag's name of a topic: with or without the slash before it; None if it has none."""
@@ -90,11 +80,9 @@ class Bag:
     ) -> Iterator[Message]:
         """Those of the topics from `start` ns up to and without `stop`; parts follow each other."""
         for container, channels in self.parts:
-            ids = {number for number, channel in channels.items() if channel.topic in topics}
-            if not ids:
-                continue
-            for connection, received_ns, raw in container.messages(ids, start, stop, damage):
-                yield Message(channels[connection.id], received_ns, raw)
+            wanted = {number: channel for number, channel in channels.items() if channel.topic in topics}
+            if wanted:
+                yield from container.messages(wanted, start, stop, damage)
 
 
 @contextmanager
@@ -111,11 +99,13 @@ def open_bag(file: SourceFile, options: RosOptions) -> Iterator[Bag]:
         remarks.append(NUMBERED_ALONE)
     types = Types(options.typestore, [paths[path] for path in paths if path.endswith(".msg")])
     with ExitStack() as until_closed:
-        parts = []
+        parts: list[tuple[Container, dict[int, Channel]]] = []
         for name in names:
             ready = until_closed.enter_context(_made_ready(paths, name, remarks))
             container = until_closed.enter_context(open_container(ready, PurePosixPath(name).name))
-            parts.append((container, _channels(container, types)))
+            remarks += container.remarks
+            first = sum(len(channels) for _, channels in parts)
+            parts.append((container, _channels(container, types, len(parts), first)))
         bag = Bag(parts, paths[file.path].parent, remarks)
         if not any(channel.num_messages for channel in bag.channels):
             raise Refused("it holds no message")
@@ -127,31 +117,26 @@ def open_bag(file: SourceFile, options: RosOptions) -> Iterator[Bag]:
 def _in_order(names: Sequence[str], metadata: Metadata, options: RosOptions, remarks: list[str]) -> list[str]:
     """The parts as metadata.yaml orders them."""
     by_name = {_plain(path): path for path in names}
-    listed = [_plain(part) for part in metadata.parts]
-    absent = [part for part in listed if part not in by_name]
+    named = list(dict.fromkeys(_plain(part) for part in metadata.parts))
+    absent = [part for part in named if part not in by_name]
     if absent:
-        count = f"{len(absent)} of its {len(listed)} parts are not there ({_few(absent)})"
-        if options.parts != PRESENT_PARTS or len(absent) == len(listed):
+        count = f"{len(absent)} of its {len(named)} parts are not there ({listed(absent)})"
+        if options.parts != PRESENT_PARTS or len(absent) == len(named):
             raise Refused(
                 f"{count}, which its {METADATA} lists: fetch them, or "
                 "`--set content.ros.parts=present` goes without"
             )
         remarks.append(f"is not whole: {count}")
-    unlisted = [name for name in by_name if name not in listed]
+    unlisted = [name for name in by_name if name not in named]
     if unlisted:
-        raise Refused(f"its {METADATA} does not list {_few(unlisted)}: move what belongs to no bag away")
-    return [by_name[part] for part in listed if part in by_name]
+        raise Refused(f"its {METADATA} does not list {listed(unlisted)}: move what belongs to no bag away")
+    return [by_name[part] for part in named if part in by_name]
 
 
 def _plain(path: str) -> str:
     """The name of a part whether it is compressed or not: metadata.yaml has either."""
     matched = STORAGE.fullmatch(PurePosixPath(path).name)
     return PurePosixPath(path).name if matched is None else f"{matched['stem']}.{matched['format']}"
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _check_counts(bag: Bag, metadata: Metadata, *, is_whole: bool) -> None:
@@ -166,18 +151,23 @@ def _check_counts(bag: Bag, metadata: Metadata, *, is_whole: bool) -> None:
     ]
     if unlike and is_whole:
         bag.remarks.append(
-            f"has a {METADATA} whose numbers of messages are not those of its files: {_few(unlike)}"
+            f"has a {METADATA} whose numbers of messages are not those of its files: {listed(unlike)}"
         )
 
 
-def _channels(container: Container, types: Types) -> dict[int, Channel]:
-    channels = {}
+def _channels(container: Container, types: Types, part: int, first: int) -> dict[int, Channel]:
+    """The channels of a part by their connections, numbered from `first` on."""
+    channels: dict[int, Channel] = {}
     for connection in container.connections:
-        made = types.decoder(connection, is_ros1=container.is_ros1)
-        decode, problem = (None, made) if isinstance(made, str) else (made, None)
-        channels[connection.id] = Channel(
-            connection.topic, connection.msgtype, connection.msgcount, decode, problem
-        )
+        store = types.store(connection, is_ros1=container.is_ros1)
+        decode, problem = None, None
+        if isinstance(store, str):
+            problem = store
+        else:
+            decode = Decoder(store, full_type(connection.msgtype), is_ros1=container.is_ros1)
+        about = connection.topic, connection.msgtype, connection.msgcount
+        number = first + len(channels)
+        channels[connection.id] = Channel(*about, decode, problem, number, part)
     return channels
 
 

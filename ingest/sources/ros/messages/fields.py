@@ -91,9 +91,12 @@ def text_at(message: Any, path: str) -> str | bool | int | float:
 
 
 def stamp_of(message: Any) -> int:
-    """The time in its header in ns; 0 if it has none."""
+    """The time in its header, or in the field `timestamp` that types of Foxglove have, in ns; 0 without."""
     stamp = getattr(getattr(message, "header", None), "stamp", None)
-    return 0 if stamp is None else int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+    stamp = getattr(message, "timestamp", None) if stamp is None else stamp
+    if not (hasattr(stamp, "sec") and hasattr(stamp, "nanosec")):
+        return 0
+    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
 
 
 def _numbers(value: Any, path: str) -> NDArray[np.float64]:

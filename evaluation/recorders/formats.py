@@ -1,0 +1,116 @@
+"""The formats in which demonstrations can be written, by name, and places that appear whole or not at all.
+
+A format is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robot_foundry.runtime.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from robot_foundry.evaluation.recorders.recorder import Common, Recorder
+
+
+@dataclass(frozen=True)
+class Format:
+    """`recorder` is module:class, whose `options` may be given.
+
+    `is_folder` says that it is many files, in a folder of their own.
+    """
+
+    name: str
+    recorder: str
+    is_folder: bool
+    options: tuple[str, ...] = ()
+
+
+_HERE = "robot_foundry.evaluation.recorders"
+FORMATS = {
+    entry.name: entry
+    for entry in (
+        Format("hdf5", f"{_HERE}.hdf5:Hdf5Recorder", is_folder=False),
+        Format("mcap", f"{_HERE}.mcap:McapRecorder", is_folder=True),
+        Format("rlds", f"{_HERE}.rlds:RldsRecorder", is_folder=True),
+        Format("lerobot", f"{_HERE}.lerobot:LeRobotRecorder", is_folder=True, options=("images",)),
+    )
+}
+
+
+def get_format(name: str) -> Format:
+    """UsageError with the nearest name if there is none of that name."""
+    if name not in FORMATS:
+        raise UsageError(
+            f"demonstrations are not written as {name!r}{nearest(name, FORMATS)}",
+            hint=f"formats: {', '.join(FORMATS)}",
+        )
+    return FORMATS[name]
+
+
+def recorder(format: Format, place: Path, common: Common, options: Mapping[str, Any]) -> Recorder:
+    """What writes to that place."""
+    module, _, attribute = format.recorder.partition(":")
+    made: Recorder = getattr(import_module(module), attribute)(place, common, **options)
+    return made
+
+
+def check_options(format: Format, options: Iterable[str]) -> None:
+    """UsageError for an option that is of another format, or of none."""
+    for option in options:
+        if option not in format.options:
+            owners = [f"--to {entry.name}" for entry in FORMATS.values() if option in entry.options]
+            raise UsageError(
+                f"--{option} is of {' and '.join(owners) or 'no format'}, not of --to {format.name}"
+            )
+
+
+def check_place(out: Path, format: Format) -> None:
+    """UsageError where `out` cannot become what the format makes: a file takes the place of a file alone, and
+    a folder that of nothing, for a folder may hold what is of no recorder."""
+    if not format.is_folder and out.is_dir():
+        raise UsageError(
+            f"{out} is a folder, and {format.name} is one file",
+            hint=f"give a file: --out {out / f'episodes.{format.name}'}",
+        )
+    if format.is_folder and out.is_file():
+        raise UsageError(f"{out} is a file, and {format.name} is a folder", hint="give another --out")
+    if format.is_folder and out.exists() and (any(out.iterdir()) or out.samefile(".")):
+        raise UsageError(f"the folder {out} is there already", hint="give another --out, or remove it")
+
+
+@contextmanager
+def appearing(out: Path, format: Format) -> Iterator[Path]:
+    """A place beside `out` to write to; it becomes `out` if all goes well, and goes away if it does not."""
+    check_place(out, format)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial")
+    _remove(partial)  # of a run that was killed
+    try:
+        if format.is_folder:
+            partial.mkdir()
+        yield partial
+        os.replace(partial, out)
+    finally:
+        _remove(partial)
+
+
+def size_of(place: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    if place.is_file():
+        return place.stat().st_size
+    return sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)

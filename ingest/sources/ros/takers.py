@@ -1,0 +1,153 @@
+"""How the streams of a topic take the messages of one channel.
+
+A message is decoded, and each stream takes what it wants of it. One that is like an earlier one is not
+decoded: its numbers are read where they stand in the bytes, which gives the same, and of pictures the times.
+
+Shape suffix: d numbers of one message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from robot_foundry.ingest.sources.ros.bags.bag import Channel
+from robot_foundry.ingest.sources.ros.bags.damage import BROKEN
+from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
+from robot_foundry.ingest.sources.ros.bags.shapes import Shape
+from robot_foundry.ingest.sources.ros.messages.alike import Alike, stamp_unpacker
+from robot_foundry.ingest.sources.ros.messages.fields import NANOSECONDS, NotOfThis
+from robot_foundry.ingest.sources.ros.sinks import CameraSink, NumberSink, Sink
+from robot_foundry.ingest.sources.ros.tallies import TAKEN, UNMAPPED, Tally
+
+# Kinds of messages that are learnt of a channel at most, and that are kept: where there are more, the next
+# message is of yet another one.
+MOST_LEARNT, MOST_KEPT = 32, 4
+
+# Takes bytes, time of receipt, place and ordinal of a message; False if it is not like those before.
+Quick = Callable[[Any, int, int, int], bool]
+
+
+class Taker:
+    """Has the streams `sinks` take messages of the channel, and the tally count what becomes of each."""
+
+    def __init__(self, channel: Channel, sinks: Sequence[Sink], tally: Tally) -> None:
+        self._channel, self._sinks, self._tally = channel, sinks, tally
+        self._numbers = [sink for sink in sinks if isinstance(sink, NumberSink)]
+        self._cameras = [sink for sink in sinks if isinstance(sink, CameraSink)]
+        self._quick: list[Quick] = []
+        self._num_learnt = 0
+
+    def take(self, received_ns: int, raw: Any, place: int) -> None:
+        channel, tally = self._channel, self._tally
+        ordinal = len(tally.states)
+        for quick in self._quick:
+            if quick(raw, received_ns, place, ordinal):
+                return
+        if channel.decode is None:
+            tally.refuse(f"its type {channel.type} {channel.problem}")
+            return
+        try:
+            content = channel.decode.plain(raw)
+            message = channel.decode(content)
+        except Undecodable as error:
+            tally.refuse(str(error))
+            return
+        reason = self._take_decoded(message, received_ns, place, len(raw))
+        if reason is None and self._num_learnt < MOST_LEARNT:
+            self._num_learnt += 1
+            with suppress(*BROKEN):  # of a type that is not as its name says
+                self._learn(message, content)
+
+    def _take_decoded(self, message: Any, received_ns: int, place: int, num_bytes: int) -> str | None:
+        """Why a stream cannot take it, if one cannot."""
+        tally = self._tally
+        is_taken, reason = False, None
+        for sink in self._sinks:
+            try:
+                sink.take(message, self._channel.topic, received_ns, len(tally))
+                is_taken = True
+                if isinstance(sink, CameraSink):
+                    sink.lie(self._channel.number, place, num_bytes)
+            except NotOfThis:
+                continue
+            except Undecodable as error:
+                reason = str(error)
+            except BROKEN:
+                reason = "its fields are not of the kinds that its type has"
+        if reason is not None and not is_taken:
+            tally.refuse(reason)
+        else:
+            tally.states.append(TAKEN if is_taken else UNMAPPED)
+            if reason is not None:
+                tally.partly[reason] += 1
+        return reason
+
+    def _learn(self, message: Any, raw: Any) -> None:
+        """Keep what tells messages like this one, if there is any."""
+        assert self._channel.decode is not None
+        quick = None
+        if len(self._numbers) == len(self._sinks):
+            shape = self._channel.decode.shape(raw)
+            quick = None if shape is None else _quick_numbers(shape, message, raw, self._numbers, self._tally)
+        elif len(self._cameras) == len(self._sinks) == 1 and not self._cameras[0].is_depth:
+            sink = self._cameras[0]
+            alike = Alike.of(self._channel.decode.shape(raw), message, raw, sink.headers)
+            if alike is not None:
+                sink.alike.append(alike)
+                quick = _quick_pictures(alike, sink, self._channel.number, self._tally)
+        if quick is not None:
+            self._quick = [quick, *self._quick][:MOST_KEPT]
+
+
+def _quick_numbers(
+    shape: Shape, message: Any, raw: Any, sinks: Sequence[NumberSink], tally: Tally
+) -> Quick | None:
+    """What takes the numbers of messages of this shape; None if they are not found in this one's bytes."""
+    if shape.end is not None:
+        return None
+    stamp_of = stamp_unpacker(shape, message, raw)
+    if stamp_of is None:
+        return None
+    plan = []
+    for sink in sinks:
+        try:
+            wanted_d = sink.numbers(message)
+            numbers_of = shape.unpacker(sink.numbers(shape.places))
+        except NotOfThis:
+            continue
+        if not np.array_equal(wanted_d, np.array(numbers_of(raw), np.float64), equal_nan=True):
+            return None
+        plan.append((sink, numbers_of))
+    state = TAKEN if plan else UNMAPPED
+    num_bytes, fixed, fixed_of = shape.num_bytes, shape.fixed, shape.fixed_of
+
+    def quick(raw: Any, received_ns: int, place: int, ordinal: int) -> bool:
+        # `shape.fits`, without the call: robots send joints a thousand times a second.
+        if len(raw) != num_bytes or fixed_of(raw) != fixed:
+            return False
+        seconds, nanoseconds = stamp_of(raw)
+        for sink, numbers_of in plan:
+            sink.add(seconds * NANOSECONDS + nanoseconds, received_ns, ordinal, numbers_of(raw))
+        tally.states.append(state)
+        return True
+
+    return quick
+
+
+def _quick_pictures(alike: Alike, sink: CameraSink, channel: int, tally: Tally) -> Quick:
+    """What takes the times of pictures that are alike, and where they lie."""
+
+    def quick(raw: Any, received_ns: int, place: int, ordinal: int) -> bool:
+        if not alike.fits(raw):
+            return False
+        seconds, nanoseconds = alike.stamp(raw)
+        sink.series.add_times(seconds * NANOSECONDS + nanoseconds, received_ns, ordinal)
+        sink.lie(channel, place, len(raw))
+        tally.states.append(TAKEN)
+        return True
+
+    return quick
