@@ -29,6 +29,9 @@ COMMANDS = {
         "Find damage of a version, and doubtful data.",
     ),
     "query": LazyCommand("robot_foundry.cli.data.query:command", "Query the catalogue with SQL."),
+    "export": LazyCommand(
+        "robot_foundry.cli.data.export:command", "Write a version or mixture in a format of other tools."
+    ),
     "mix": LazyCommand("robot_foundry.cli.data.mix:command", "Make a weighted mixture of datasets."),
 }
 

@@ -1,0 +1,1 @@
+"""Versions and mixtures in the formats of other people's tools."""
