@@ -48,7 +48,8 @@ def estimated(
     """By the sizes of stored images, and by the numbers and texts of one window of each component."""
     per_window = []
     for number, part in enumerate(opened.parts):
-        probe = Samples(*(np.array([v], t) for v, t in ((0, np.int64), (number, np.int32), (0, np.int64))))
+        first = np.zeros(1, np.int64)
+        probe = Samples(first, np.full(1, number, np.int32), first)
         [row] = rows.read(probe, with_pictures=False)
         numbers = sum(BLOCK + _blocks(len(data)) for data in members(row).values())
         per_window.append(numbers + rows.drafts.history * _image_bytes(part, rows))

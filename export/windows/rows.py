@@ -8,7 +8,7 @@ F moments after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -95,7 +95,8 @@ class WindowRows:
     def read(self, samples: Samples, *, with_pictures: bool = True) -> Iterator[WindowRow]:
         """The windows of these samples, in their order."""
         for start in range(0, len(samples.k_B), BLOCK):
-            block = Samples(*(column[start : start + BLOCK] for column in samples))
+            part = slice(start, start + BLOCK)
+            block = Samples(samples.k_B[part], samples.dataset_B[part], samples.sample_B[part])
             yield from self._block(block, with_pictures)
 
     def close(self) -> None:
@@ -194,7 +195,7 @@ class WindowRows:
         item.shard.close_if_retired()
         return pictures
 
-    def _picture(self, read, member: int, size: tuple[int, int]) -> Picture:  # type: ignore[no-untyped-def]
+    def _picture(self, read: Callable[[int], bytes], member: int, size: tuple[int, int]) -> Picture:
         data = read(member)
         encoding, height, width = probe(data)
         if (height, width) == size and (encoding == "jpg" or not self._jpeg_only):

@@ -8,7 +8,7 @@
 A field is a quantity of a part, `state.right.ee_position`, as one sequence of L = P + 1 + F steps: P before
 the anchor, which is at P and counts as future, F after it. States up to the anchor and actions from it on are
 the loader's, to the bit. Rotations are the first two columns of R, as everywhere here, and not the rows that
-the tools of VLA Foundry write; the names of fields are others, too, so that the two are not mixed by accident.
+the tools of VLA Foundry write; the names of fields are others, too, so that nobody mixes the two by accident.
 
 Legend: S state dims, A action dims.
 """
@@ -160,7 +160,7 @@ def data_params(
         "lowdim_past_timesteps": history - 1,
         "lowdim_future_timesteps": horizon - 1,
         "pad_missing_images": is_any_missing,
-        "normalization": {"method": "percentile_1_99", "scope": "global", "epsilon": 0.01},
+        "normalization": {"method": "percentile_1_99", "centered_norm": True, "epsilon": 0.01},
     }
 
 
