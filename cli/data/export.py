@@ -84,6 +84,7 @@ def _default(option: Option) -> str:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     ref: str,
     format_name: str,
     out: Path,

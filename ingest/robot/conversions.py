@@ -189,6 +189,12 @@ def of_columns(values_N6: Array, given: Given) -> Array:
     return rotation.rot6d_to_matrix(values_N6)
 
 
+def of_exact_columns(values_N6: Array, given: Given) -> Array:
+    """The columns as they are, so that tables have them to the bit, and the third at right angles to them."""
+    first_N3, second_N3 = values_N6[:, :3], values_N6[:, 3:]
+    return np.stack([first_N3, second_N3, np.cross(first_N3, second_N3)], axis=-1)
+
+
 def columns(matrix_N33: Array, given: Given) -> Array:
     return rotation.matrix_to_rot6d(matrix_N33)
 

@@ -149,6 +149,7 @@ FORMS: Mapping[str, Mapping[str, Form]] = {
         "axis_angle": Form(3, {}, conversions.of_axis_angle, conversions.axis_angle),
         "euler": Form(3, ANGLES, conversions.of_euler, conversions.euler_angles),
         "rot6d_columns": Form(6, {}, conversions.of_columns, conversions.columns),
+        "rot6d_exact": Form(6, {}, conversions.of_exact_columns, conversions.columns),
         "rot6d_rows": Form(6, {}, conversions.of_rows, conversions.rows),
         "matrix": Form(9, {}, conversions.of_matrix, conversions.matrix),
         "osc": Form(

@@ -11,11 +11,14 @@ from typing import Any
 from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.robot.absence.asked import Asked
 from robot_foundry.ingest.robot.content.survey import Surveyed
+from robot_foundry.ingest.robot.forms import FORMS
+from robot_foundry.ingest.robot.spec.quantities import quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError
 
-# Where readers put them in what is known of a file, by state and stream: quantity, key, first column, names.
+# Where readers put them in what is known of a file, by state and stream: quantity, key, first column, names;
+# and as a fifth what they mean, where the source tells it: quantity, its form, names of one's own, units.
 NAMED = "named_columns"
 # The stream of what the state became, where the spec has none of that name; and the form of its fields.
 NEXT_STATE = "next_state"
@@ -46,7 +49,7 @@ def with_named(asked: Asked, episodes: Sequence[Surveyed]) -> tuple[Asked, tuple
             "the source has no state, only actions" if told["actions"] else "the source has no state",
             hint="a field of mapping.state that takes columns of another array says what the state is",
         )
-    following = {name: Field(NEXT_STATE, names=field.names) for name, field in state.items()}
+    following = {name: Field(NEXT_STATE, names=field.names, unit=field.unit) for name, field in state.items()}
     actions.setdefault(NEXT_STATE, following)
     completed = replace(mapping, state=state, actions=actions, others=None)
     return replace(asked, mapping=completed), tuple(_sentence(mapping, completed))
@@ -65,8 +68,8 @@ def _free(
 ) -> dict[str, Field]:
     """Fields for the named columns that no field of the takers has, a field for each run of them."""
     fields: dict[str, Field] = {}
-    for quantity, key, first, names in columns:
-        width = max(start + len(called) for _, other, start, called in columns if other == key)
+    for quantity, key, first, names, *told in columns:
+        width = max(start + len(called) for _, other, start, called, *_ in columns if other == key)
         taken = {
             column
             for taker in takers
@@ -74,19 +77,36 @@ def _free(
             if field.key == key
             for column in field.columns_of(width)
         }
-        for start, stop in _runs(
-            [column for column in range(first, first + len(names)) if column not in taken]
-        ):
+        runs = list(_runs([column for column in range(first, first + len(names)) if column not in taken]))
+        meant = told[0] if told and runs == [(first, first + len(names))] else None
+        if meant is not None and meant["quantity"] not in {*own, *fields}:
+            fields[meant["quantity"]] = _meant(meant, key, runs[0])
+            continue
+        for start, stop in runs:
             name = _unlike(quantity, {*own, *fields})
-            parameters = {"scale": 1.0}
             fields[name] = Field(
                 "value",
                 key,
                 (start, stop),
                 names=tuple(names[start - first : stop - first]),
-                parameters=parameters,
+                parameters={"scale": 1.0},
             )
     return fields
+
+
+def _meant(meant: Mapping[str, Any], key: str, columns: tuple[int, int]) -> Field:
+    """The field of columns whose meaning the source tells."""
+    forms = FORMS[str(quantity_kind(meant["quantity"]))]
+    kind = meant.get("form") or "value"
+    names, units = meant.get("names"), meant["units"]
+    return Field(
+        kind,
+        key,
+        columns,
+        names=None if names is None else tuple(names),
+        unit=None if units is None else tuple(units),
+        parameters={name: setting.default for name, setting in forms[kind].settings.items()},
+    )
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -107,7 +127,8 @@ def _sentence(asked: MappingSpec, completed: MappingSpec) -> Iterator[str]:
     counts: dict[str, int] = {}
     for where, fields in {"state": completed.state, **completed.actions}.items():
         for quantity, field in fields.items():
-            if field.key and field.names is not None and quantity not in before.get(where, {}):
+            is_new = quantity not in before.get(where, {})
+            if field.key and field.names is not None and field.unit is None and is_new:
                 dims |= dict.fromkeys(f"{quantity}.{name}" for name in field.names)
                 counts[field.key] = counts.get(field.key, 0) + len(field.names)
     if dims:

@@ -21,13 +21,17 @@ _NOT_PLAIN = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True)
 class Feature:
-    """A column or video. `shape` is that of a row, `names` are of its numbers, each None where not told."""
+    """A column or video. `shape` is that of a row, `names` and `units` of its numbers; None where not told.
+
+    LeRobot knows no units: who writes names of our scheme tells them (`export.lerobot`).
+    """
 
     key: str
     dtype: str
     shape: tuple[int, ...] | None
     names: tuple[str, ...] | None
     is_depth: bool
+    units: tuple[str, ...] | None = None
 
     @property
     def size(self) -> int | None:
@@ -105,7 +109,15 @@ def _feature(key: str, values: Any) -> Feature:
         None if None in shape else tuple(side for side in shape if side is not None),
         _names(values.get("names")),
         any(about.get(name) is True for name in ("video.is_depth_map", "is_depth_map")),
+        _units(values.get("units")),
     )
+
+
+def _units(values: Any) -> tuple[str, ...] | None:
+    is_told = isinstance(values, list) and all(
+        isinstance(unit, str) and 0 < len(unit) <= 20 for unit in values
+    )
+    return tuple(values) if is_told else None
 
 
 def _section(values: Any) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ class LeRobot(EpisodeLayout):
     """See `EpisodeLayout`."""
 
     declared = LEROBOT
-    version = 1
+    version = 2
 
     def claims(self, path: str) -> bool:
         return is_info(path) or DATA.fullmatch(path) is not None

@@ -1,7 +1,7 @@
 """What the columns of states and actions are called: by `names` of the features, and groups of modality.json.
 
 None of these say units or frames, so nothing is guessed from them: they are dims of their own names, to which
-a spec gives a meaning.
+a spec gives a meaning. Names of our scheme have theirs (`scheme_names`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from robot_foundry.ingest.robot.spec.quantities import OWN, misspelt_part, quantity_kind
 from robot_foundry.ingest.sources.lerobot.info import IMAGE, VIDEO, Feature, Info, plain
 from robot_foundry.ingest.sources.lerobot.json_meta import whole
+from robot_foundry.ingest.sources.lerobot.scheme_names import runs_of
 
 STATE, ACTION = "observation.state", "action"
 # The part and quantity of what no group names, and the stream of actions.
@@ -21,7 +22,7 @@ ROBOT, VALUE, COMMAND = "robot", "value", "command"
 MOST_NAMED = 256
 LONGEST = 40
 _NO_NUMBERS = (VIDEO, IMAGE, "string", "audio")
-# Quantity, key, first column, names of the columns from it on.
+# Quantity, key, first column, names of the columns from it on; and what they mean, where the names are dims.
 Named = list[Any]
 
 
@@ -52,6 +53,11 @@ def _groups(feature: Feature, width: int, stated: Any, usual: str) -> Iterator[N
     names = _names(feature, width)
     quantity = VALUE if feature.key == usual else _quantity(feature.key)
     taken: set[int] = set()
+    told = feature.names if feature.names is not None and len(feature.names) == width else ()
+    units = feature.units if feature.units is not None and len(feature.units) == width else None
+    for run in runs_of(told, units):
+        taken.update(range(run.first, run.stop))
+        yield [f"{ROBOT}.{quantity}", feature.key, run.first, names[run.first : run.stop], run.meaning]
     for name, start, end in _stated(stated, feature.key, usual):
         columns = range(start, min(end, width))
         if len(columns) and taken.isdisjoint(columns):
