@@ -16,6 +16,7 @@ from robot_foundry.catalog.opened import OpenVersions
 from robot_foundry.catalog.store import Store
 from robot_foundry.export.lerobot.options import OPTIONS as LEROBOT
 from robot_foundry.export.options import Option
+from robot_foundry.export.parquet.options import OPTIONS as PARQUET
 from robot_foundry.export.report import ExportReport
 from robot_foundry.export.request import ExportRequest, Selected, selected
 from robot_foundry.export.windows.options import OPTIONS as WINDOWS
@@ -55,6 +56,12 @@ FORMATS: Mapping[str, Format] = {
         "training windows as WebDataset tars, plain or in the layout of VLA Foundry",
         ("robot",),
         WINDOWS,
+    ),
+    "parquet": Format(
+        "robot_foundry.export.parquet.export:export",
+        "frames, episodes and annotations as parquet for pandas, DuckDB, polars and datasets",
+        ("robot",),
+        PARQUET,
     ),
 }
 
