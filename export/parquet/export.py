@@ -7,12 +7,16 @@ from pathlib import Path
 
 from robot_foundry.catalog.opened import Part
 from robot_foundry.export.components import each_component
+from robot_foundry.export.parquet.pairs import export_pairs
 from robot_foundry.export.parquet.robot import export_robot
 from robot_foundry.export.report import ExportReport
 from robot_foundry.export.request import ExportRequest, Selected
 from robot_foundry.runtime.errors import UsageError
 
-_KINDS: Mapping[str, Callable[[Part, Path, ExportRequest], ExportReport]] = {"robot": export_robot}
+_KINDS: Mapping[str, Callable[[Part, Path, ExportRequest], ExportReport]] = {
+    "robot": export_robot,
+    "pairs": export_pairs,
+}
 
 
 def export(request: ExportRequest, data: Selected) -> ExportReport:
