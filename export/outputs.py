@@ -79,7 +79,8 @@ class Output:
             raise FoundryError(f"'{path}' marks the folder whole, and '{missing}' is not written yet")
         place, partial = self.folder / path, self._partial(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        facts = write(partial) or {}
+        # As a later run reads them from the record, so that both go on alike.
+        facts = json.loads(canonical_json(dict(write(partial) or {})))
         sync(partial)
         kill_point("export_partial")
         entry = Finished(path, partial.stat().st_size, _sha256(partial), facts)

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from robot_foundry.export.lerobot.features import Features
 from robot_foundry.export.lerobot.layout import CHUNK, DATA_MB, EPISODES_IN_FILE, VIDEO_MB, Layout
-from robot_foundry.export.lerobot.statistics import Stats
+from robot_foundry.export.lerobot.statistics import QUANTILES, Stats
 
 _TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 _PANDAS_TEXT = {"pandas_type": "unicode", "numpy_type": "object", "metadata": None}
@@ -165,7 +165,7 @@ def episode_lines(entries: Iterable[EpisodeEntry]) -> Iterable[dict[str, Any]]:
 def stats_lines(entries: Iterable[EpisodeEntry]) -> Iterable[dict[str, Any]]:
     """Their statistics as lines of v2.1."""
     for entry in entries:
-        yield {"episode_index": entry.index, "stats": dict(entry.stats)}
+        yield {"episode_index": entry.index, "stats": {key: _sorted(of) for key, of in entry.stats.items()}}
 
 
 def _row(entry: EpisodeEntry, number: int, fps: float) -> dict[str, Any]:
@@ -186,5 +186,10 @@ def _row(entry: EpisodeEntry, number: int, fps: float) -> dict[str, Any]:
             f"videos/{key}/to_timestamp": (span.start + entry.length) / fps,
         }
     for key, stats in entry.stats.items():
-        row |= {f"stats/{key}/{name}": value for name, value in stats.items()}
+        row |= {f"stats/{key}/{name}": value for name, value in _sorted(stats).items()}
     return {**row, "meta/episodes/chunk_index": number // CHUNK, "meta/episodes/file_index": number % CHUNK}
+
+
+def _sorted(stats: Stats) -> Stats:
+    """In the order in which LeRobot has them."""
+    return {name: stats[name] for name in ("min", "max", "mean", "std", "count", *QUANTILES)}

@@ -55,9 +55,9 @@ def _groups(feature: Feature, width: int, stated: Any, usual: str) -> Iterator[N
     taken: set[int] = set()
     told = feature.names if feature.names is not None and len(feature.names) == width else ()
     units = feature.units if feature.units is not None and len(feature.units) == width else None
-    for run in runs_of(told, units):
-        taken.update(range(run.first, run.stop))
-        yield [f"{ROBOT}.{quantity}", feature.key, run.first, names[run.first : run.stop], run.meaning]
+    for meant in runs_of(told, units):
+        taken.update(range(meant.first, meant.stop))
+        yield [f"{ROBOT}.{quantity}", feature.key, meant.first, names[meant.first : meant.stop], meant.meaning]
     for name, start, end in _stated(stated, feature.key, usual):
         columns = range(start, min(end, width))
         if len(columns) and taken.isdisjoint(columns):
