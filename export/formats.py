@@ -59,8 +59,8 @@ FORMATS: Mapping[str, Format] = {
     ),
     "parquet": Format(
         "robot_foundry.export.parquet.export:export",
-        "tables as parquet for pandas, DuckDB, polars and datasets: of a robot, or of pairs",
-        ("robot", "pairs"),
+        "tables as parquet for pandas, DuckDB, polars and datasets: of a robot, pairs or text",
+        ("robot", "pairs", "text"),
         PARQUET,
     ),
 }

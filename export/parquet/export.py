@@ -9,6 +9,7 @@ from robot_foundry.catalog.opened import Part
 from robot_foundry.export.components import each_component
 from robot_foundry.export.parquet.pairs import export_pairs
 from robot_foundry.export.parquet.robot import export_robot
+from robot_foundry.export.parquet.text import export_text
 from robot_foundry.export.report import ExportReport
 from robot_foundry.export.request import ExportRequest, Selected
 from robot_foundry.runtime.errors import UsageError
@@ -16,6 +17,7 @@ from robot_foundry.runtime.errors import UsageError
 _KINDS: Mapping[str, Callable[[Part, Path, ExportRequest], ExportReport]] = {
     "robot": export_robot,
     "pairs": export_pairs,
+    "text": export_text,
 }
 
 

@@ -14,9 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robot_foundry.catalog.metadata.types import BOOLEAN, INTEGER, JSON, NUMBER, STRING
 from robot_foundry.runtime.canonical import canonical_json
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+# Of metadata by the type that its values share; JSON as text.
+METADATA_TYPES = {
+    STRING: pa.string(), INTEGER: pa.int64(), NUMBER: pa.float64(), BOOLEAN: pa.bool_(), JSON: pa.string(),
+}  # fmt: skip
 ABOUT, HUGGING_FACE = b"robot_foundry", b"huggingface"
 _LEVEL = 3
 

@@ -6,6 +6,6 @@ from robot_foundry.export.options import Option
 
 FILE_BYTES = 256 * 2**20
 OPTIONS = (
-    Option("images", "Add images as they are stored, as columns.", False, kind=bool),
+    Option("images", "Add images of a robot as they are stored; pairs always have theirs.", False, kind=bool),
     Option("file_bytes", "A file takes no further rows beyond so many bytes.", FILE_BYTES, kind=int),
 )

@@ -6,32 +6,30 @@ Legend: n rows of a shard that are selected.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from robot_foundry.catalog.opened import Part
 from robot_foundry.catalog.pairs.derived import pair_of
 from robot_foundry.catalog.pairs.schema import schema_of
 from robot_foundry.catalog.pairs.tables import BLOCKS, PAIRS
 from robot_foundry.catalog.tars import open_tar
-from robot_foundry.export.outputs import open_output
-from robot_foundry.export.parquet import card, files
+from robot_foundry.export.parquet.files import described, write
 from robot_foundry.export.parquet.pairs_tables import PairColumns
+from robot_foundry.export.parquet.planned import PlannedFile, about, export_files
 from robot_foundry.export.report import ExportReport
 from robot_foundry.export.request import ExportRequest
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.runtime.progress import Progress
 from robot_foundry.shards.errors import CorruptData
 from robot_foundry.shards.reader import ShardReader
 
-FORMAT = 1
 GROUP_ROWS, GROUP_BYTES = 1000, 32 * 2**20
 _OPEN_TARS = 64
 _ROW_BYTES = 64  # of what is neither text nor picture
@@ -42,71 +40,38 @@ class Rows:
     """A row group: the rows `row_n` of a shard."""
 
     shard: int
-    row_n: np.ndarray
+    row_n: NDArray[np.int64]
     num_bytes: int
 
 
 def export_pairs(part: Part, out: Path, request: ExportRequest) -> ExportReport:
     """The selected pairs of a version, into a folder."""
-    work = _Work(part, int(request.options["file_bytes"]))
-    return work.report(out, dry_run=True) if request.dry_run else work.write(out)
+    work = _Work(part)
+    files = [
+        PlannedFile(
+            f"{PAIRS}/{number:06d}.parquet",
+            sum(len(group.row_n) for group in groups),
+            sum(group.num_bytes for group in groups),
+            partial(work.write, groups),
+        )
+        for number, groups in enumerate(_files(part, request.options["file_bytes"]))
+    ]
+    counts = {PAIRS: sum(file.rows for file in files)}
+    tables = {PAIRS: f"{PAIRS}/*.parquet"}
+    return export_files(part, out, request, files, counts=counts, tables=tables, unit=PAIRS)
 
 
 class _Work:
     """One version on its way."""
 
-    def __init__(self, part: Part, file_bytes: int) -> None:
-        self.part, self.file_bytes = part, file_bytes
-        self.columns = _columns(part)
-        self.plan = list(_files(part, file_bytes))
+    def __init__(self, part: Part) -> None:
+        self.part, self.columns = part, _columns(part)
         self._tar = lru_cache(maxsize=_OPEN_TARS)(self._open_tar)
-        component = part.component
-        about = {
-            "format": FORMAT,
-            "table": PAIRS,
-            "dataset": component.dataset,
-            "version_id": component.version_id,
-            "selection": dict(component.selection),
-        }
-        self.schema = files.described(self.columns.schema(), about)
-        self.identity = {
-            "format": ["parquet", FORMAT],
-            "selection": part.select().id,
-            "about": about,
-            "file_bytes": file_bytes,
-            "encoders": files.encoders(),
-        }
 
-    def paths(self) -> list[str]:
-        """All files; the card, which names them, is the last."""
-        return [*(f"{PAIRS}/{number:06d}.parquet" for number in range(len(self.plan))), card.NAME]
-
-    def write(self, out: Path) -> ExportReport:
-        """Make the files that are not whole yet."""
-        paths = self.paths()[:-1]
-        rows = [sum(len(group.row_n) for group in groups) for groups in self.plan]
-        with open_output(out, self.identity, self.paths()) as output:
-            done = [output.finished(path) is not None for path in paths]
-            before = sum(n for n, is_done in zip(rows, done, strict=True) if is_done)
-            with Progress(sum(rows), "pairs", "export", done=before) as progress:
-                for path, groups, count, is_done in zip(paths, self.plan, rows, done, strict=True):
-                    entry = output.make(path, partial(self._pairs, groups))
-                    if not is_done:
-                        progress.advance(count, bytes=entry.num_bytes)
-            output.make(card.NAME, self._card)
-            return self.report(out, num_bytes=output.num_bytes, reused=output.reused)
-
-    def report(
-        self, out: Path, *, num_bytes: int | None = None, reused: int = 0, dry_run: bool = False
-    ) -> ExportReport:
-        """Of what was written, or would be."""
-        groups = [group for file in self.plan for group in file]
-        counts = {"pairs": sum(len(group.row_n) for group in groups)}
-        size = sum(group.num_bytes for group in groups) if num_bytes is None else num_bytes
-        return ExportReport(out, dry_run, counts, len(self.paths()), size, reused, files.encoders())
-
-    def _pairs(self, groups: Sequence[Rows], path: Path) -> Mapping[str, Any]:
-        return {"rows": files.write(path, self.schema, map(self._table, groups))}
+    def write(self, groups: Sequence[Rows], path: Path) -> int:
+        """A file of these row groups."""
+        schema = described(self.columns.schema(), about(self.part, PAIRS))
+        return write(path, schema, map(self._table, groups))
 
     def _table(self, group: Rows) -> pa.Table:
         opened = self.part.opened
@@ -133,9 +98,6 @@ class _Work:
     def _open_tar(self, key: str) -> ShardReader:
         opened = self.part.opened
         return open_tar(opened.store, opened.manifest.dataset, key, opened.manifest.tar_hashes)
-
-    def _card(self, path: Path) -> None:
-        path.write_text(card.text(self.part.component, {PAIRS: f"{PAIRS}/*.parquet"}), "utf-8")
 
 
 def _columns(part: Part) -> PairColumns:
@@ -181,7 +143,7 @@ def _groups(part: Part, most_bytes: int) -> Iterator[Rows]:
             yield Rows(ordinal, row_n[mine], int(size_n[mine].sum()))
 
 
-def _numbered(size_n: np.ndarray, most_bytes: int) -> np.ndarray:
+def _numbered(size_n: NDArray[np.int64], most_bytes: int) -> NDArray[np.int64]:
     """The number of the row group of each row [n], which follow one another."""
     number_n = np.zeros(len(size_n), np.int64)
     number = rows = filled = 0

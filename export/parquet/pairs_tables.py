@@ -18,19 +18,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from robot_foundry.catalog.metadata.types import BOOLEAN, INTEGER, JSON, NUMBER, STRING
-from robot_foundry.export.parquet.files import IMAGE
+from robot_foundry.catalog.metadata.types import JSON
+from robot_foundry.export.parquet.files import IMAGE, METADATA_TYPES
 from robot_foundry.shards.pairs.pair import Pair
 
 IMAGE_COLUMN, IMAGES_COLUMN, MESSAGES = "image", "images", "messages"
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-_TYPES = {
-    STRING: pa.string(),
-    INTEGER: pa.int64(),
-    NUMBER: pa.float64(),
-    BOOLEAN: pa.bool_(),
-    JSON: pa.string(),
-}
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ class PairColumns:
         columns += [(name, pa.string()) for name in self.captions]
         if self.has_turns:
             columns.append((MESSAGES, _MESSAGES))
-        columns += [(self._column_of(name), _TYPES[kind]) for name, kind in self.metadata.items()]
+        columns += [(self._column_of(name), METADATA_TYPES[kind]) for name, kind in self.metadata.items()]
         return pa.schema(columns)
 
     def row(self, pair: Pair, file: str, pictures: Sequence[bytes]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def _groups(
     """The row groups: an episode, or pieces of one with more bytes than a group takes."""
     keys = part.opened.table("episodes")["key"]
     shard_E = part.opened.geometry.shard_E
-    current, size_R = -1, np.zeros(0)
+    current, size_R = -1, np.zeros(0, np.int64)
     for number, episode in enumerate(episode_E.tolist()):
         shard, row_n = int(shard_E[episode]), rows_of[episode]
         if shard != current:
