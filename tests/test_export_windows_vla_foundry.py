@@ -5,6 +5,7 @@ Legend: H history, T horizon, L steps of a sequence, P those before the anchor, 
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import webdataset
 from foundry_testing.exported import exported
 from foundry_testing.loader_fixtures import Written, write_version
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
+from robot_foundry.shards.images import decode, encode_jpeg
 from robot_foundry.windows.window import WindowSpec
 
 SIZES = {"primary": (12, 16), "wrist_right": (12, 16)}
@@ -191,3 +194,26 @@ def test_fields_of_a_mixture_are_the_same_for_each_component(store: Store, tmp_p
         assert bool(joints.any()) == (name == "b")
         stats = json.loads((tmp_path / "out" / name / "stats.json").read_text())
         assert set(stats) == {*params["proprioception_fields"], *params["action_fields"]}
+
+
+def test_pngs_are_encoded_once_as_its_reader_takes_jpegs_alone(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    written = write_version(store, "png", [[5]], cameras={"primary": (12, 16)}, encode=_png)
+    [episode] = written.episodes
+    plain = exported(store, "png", "windows", tmp_path / "plain")
+    vla = exported(store, "png", "windows", tmp_path / "vla", "--layout", "foundry-vla", "--quality", "80")
+    assert plain["images"]["new_images"] == 0 and vla["images"]["new_images"] == vla["images"]["images"] == 10
+    read = webdataset.WebDataset(str(tmp_path / "plain" / "shard_000000.tar"), shardshuffle=False)
+    for sample in read:
+        frame = json.loads(sample["json"])["frame"]
+        assert sample["primary.1.png"] == episode.images["primary"][frame]
+    for sample in webdataset.WebDataset(str(tmp_path / "vla" / "shard_000000.tar"), shardshuffle=False):
+        stored = episode.images["primary"][json.loads(sample["metadata.json"])["anchor_timestep"]]
+        assert stored is not None
+        assert sample["primary_t0.jpg"] == encode_jpeg(decode(stored), 80)
+
+
+def _png(rng: np.random.Generator, height: int, width: int) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(sink, "PNG")
+    return sink.getvalue()

@@ -133,9 +133,10 @@ class _Images:
 
     def column(self, rows: Rows, frame_n: NDArray[np.int32]) -> pa.Array:
         """The encoded images of these rows, null where there is none."""
+        ending = "png" if self._camera.encoding == "png" else "jpg"
         values: list[dict[str, Any] | None] = []
         for member, frame in zip(self._member_row_R[rows.row_n].tolist(), frame_n.tolist(), strict=True):
-            name = f"{rows.key}-{frame:06d}.{self._camera.role}.{self._camera.encoding}"
+            name = f"{rows.key}-{frame:06d}.{self._camera.role}.{ending}"
             values.append(None if member < 0 else {"bytes": self._read(member), "path": name})
         return pa.array(values, IMAGE)
 

@@ -19,6 +19,7 @@ from robot_foundry.loader.share import Samples
 from robot_foundry.shards.tar import BLOCK
 
 MOST_SHARDS = 16  # whose indexes are read; the others are taken to be like them
+_CENTROIDS, _CENTROID_BYTES = 400, 26  # of a digest in stats.json
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ def estimated(
         else:
             shares = [float(component.fraction) for component in opened.mixture.components]
             total += group.count * sum(s * b for s, b in zip(shares, per_window, strict=True))
+    if rows.with_around:
+        state, action = rows.drafts.spaces
+        steps = rows.drafts.history + rows.drafts.horizon  # each of them, and all together
+        centroids = sum(min(group.count, _CENTROIDS) for group in groups)
+        total += centroids * _CENTROID_BYTES * (len(state) + len(action)) * steps
     return Estimate(round(total), source_bytes(opened))
 
 

@@ -134,7 +134,7 @@ class _Work:
         ]
         if all(
             (camera.height, camera.width) == sizes[camera.role]
-            and (camera.encoding == "jpg" or not jpeg_only)
+            and (camera.encoding != "png" or not jpeg_only)
             for camera in cameras
         ):
             return {}

@@ -84,10 +84,13 @@ class WindowRow:
 
 
 class WindowRows:
-    """The windows of an opened mixture. `jpeg_only` encodes anew what is stored in another way."""
+    """The windows of an opened mixture.
+
+    `jpeg_only` encodes anew what is stored in another way; `with_around` reads what lies around a window, too.
+    """
 
     def __init__(self, opened: OpenMixture, asked: Asked, *, jpeg_only: bool, with_around: bool) -> None:
-        self.asked, self._jpeg_only, self._with_around = asked, jpeg_only, with_around
+        self.asked, self._jpeg_only, self.with_around = asked, jpeg_only, with_around
         self.drafts = Drafts(opened, asked.spec, seed=asked.seed)
         self.image_sizes = image_sizes(self.drafts.unions.schemas.values(), asked.spec)
         self._keys = [part.opened.table("episodes")["key"] for part in opened.parts]
@@ -123,7 +126,7 @@ class WindowRows:
         (row_n,) = np.nonzero(samples.dataset_B == number)
         source = self.drafts.sources[number]
         anchors = source.anchors(samples.sample_B[row_n])
-        around = self._around(number, source, anchors) if self._with_around else [None] * len(row_n)
+        around = self._around(number, source, anchors) if self.with_around else [None] * len(row_n)
         texts = source.instructions(anchors)
         keys = self._keys[number].take(anchors.episode_n).to_pylist()
         for i, row in enumerate(row_n.tolist()):
