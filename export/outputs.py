@@ -15,8 +15,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 
@@ -25,10 +26,13 @@ from robot_foundry.runtime.durable import sync
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.folders import walk
 from robot_foundry.runtime.killpoint import kill_point
+from robot_foundry.runtime.parallel import Workers
+from robot_foundry.runtime.progress import Progress
 
 RECORD, LOCK = ".foundry-export.jsonl", ".foundry-export.lock"
 PARTIAL = ".partial"
 _BLOCK = 1 << 20
+Job = TypeVar("Job")
 
 
 @dataclass(frozen=True)
@@ -68,29 +72,50 @@ class Output:
     def make(self, path: str, write: Callable[[Path], Mapping[str, Any] | None]) -> Finished:
         """The file at `path`, which `write` fills at the place it is given unless it is whole already.
 
-        What `write` returns is kept as the facts of the file. The marker has to come last.
+        What `write` returns, a JSON object, is kept as the facts of the file. The marker has to come last.
         """
-        if path in self._finished:
-            return self._finished[path]
+        if path not in self._finished:
+            self._finish(path, write(self._begun(path)))
+        return self._finished[path]
+
+    def make_all(
+        self,
+        jobs: Mapping[str, Job],
+        write: Callable[[Path, Job], Mapping[str, Any] | None],
+        workers: Workers,
+    ) -> Iterator[str]:
+        """As `make`, of files by path, on workers of this machine; gives the paths as they are whole."""
+        todo = [path for path in jobs if path not in self._finished]
+        yield from (path for path in jobs if path in self._finished)
+        items = ((self._begun(path), jobs[path]) for path in todo)
+        for number, facts in workers.map(partial(_written, write), items):
+            self._finish(todo[number], facts)
+            yield todo[number]
+
+    def _begun(self, path: str) -> Path:
+        """The place where a file of the plan is written."""
         if path not in self._files:
             raise FoundryError(f"'{path}' is no file of the plan")
         if path == self._files[-1] and len(self._finished) < len(self._files) - 1:
             missing = next(name for name in self._files if name not in self._finished)
             raise FoundryError(f"'{path}' marks the folder whole, and '{missing}' is not written yet")
-        place, partial = self.folder / path, self._partial(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        return self._partial(path)
+
+    def _finish(self, path: str, facts: Mapping[str, Any] | None) -> None:
+        """Give a file that is whole its name, and note it."""
+        place, hidden = self.folder / path, self._partial(path)
         # As a later run reads them from the record, so that both go on alike.
-        facts = json.loads(canonical_json(dict(write(partial) or {})))
-        sync(partial)
+        kept = json.loads(canonical_json(dict(facts or {})))
+        sync(hidden)
         kill_point("export_partial")
-        entry = Finished(path, partial.stat().st_size, _sha256(partial), facts)
-        os.replace(partial, place)
+        entry = Finished(path, hidden.stat().st_size, _sha256(hidden), kept)
+        os.replace(hidden, place)
         sync(place.parent)
         kill_point("export_renamed")
         self._finished[path] = entry
         self._note(entry)
         kill_point("export_recorded")
-        return entry
 
     def _resume(self, identity: dict[str, Any]) -> None:
         """Prove what an earlier run finished, and take the rest away. UsageError for what is not its own."""
@@ -103,9 +128,12 @@ class Output:
             )
         self._refuse_foreign()
         entries = {entry.path: entry for line in lines[1:] if (entry := _entry(line)) is not None}
-        whole = {
-            path: entries[path] for path in self._files if path in entries and self._is_there(entries[path])
-        }
+        whole: dict[str, Finished] = {}
+        with Progress(len(entries), "files", "proving what is there") as progress:
+            for path in (path for path in self._files if path in entries):
+                if self._is_there(entries[path]):
+                    whole[path] = entries[path]
+                progress.advance(bytes=entries[path].num_bytes)
         if len(whole) < len(self._files):
             whole.pop(self._files[-1], None)
         for path in reversed(self._files):  # the marker first
@@ -165,7 +193,7 @@ def open_output(folder: Path, identity: Mapping[str, Any], files: Sequence[str])
         raise UsageError(f"{folder} is a file", hint="choose a new folder for --out")
     folder.mkdir(parents=True, exist_ok=True)
     begun = (LOCK, RECORD + PARTIAL)
-    if not (folder / RECORD).exists() and any(entry.name not in begun for entry in folder.iterdir()):
+    if not (folder / RECORD).exists() and any(path not in begun for path in walk(str(folder))):
         raise UsageError(
             f"{folder} holds files, and no export that could go on", hint="choose a new folder for --out"
         )
@@ -211,13 +239,17 @@ def _difference(head: bytes, identity: dict[str, Any]) -> str:
     return f": its {', '.join(keys)} {'is' if len(keys) == 1 else 'are'} not that of this one" if keys else ""
 
 
+def _written(write: Callable[[Path, Job], Mapping[str, Any] | None], item: tuple[Path, Job]) -> Any:
+    return write(*item)
+
+
 def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + PARTIAL)
-    with partial.open("wb") as file:
+    hidden = path.with_name(path.name + PARTIAL)
+    with hidden.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
+    os.replace(hidden, path)
 
 
 def _sha256(path: Path) -> str:

@@ -20,7 +20,8 @@ class ExportRequest:
     """`ref` is a version, a mixture, or weights; the selection is as `SelectionSpec` has it.
 
     `exclude` are names of groups (of robots: keys or ids of episodes) that stay behind. `options` are those
-    of the format, all of them, with their defaults. Nothing is written in a `dry_run`.
+    of the format, all of them, with their defaults. Nothing is written in a `dry_run`. `workers` are
+    processes, 0 is inline, and change no byte.
     """
 
     ref: str
@@ -34,6 +35,7 @@ class ExportRequest:
     exclude: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
+    workers: int = 0
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,11 @@ def test_what_lerobot_cannot_hold_is_told_in_a_sentence(store: Path, tmp_path: P
     assert "no action stream 'comand', did you mean 'command'?" in refused(
         "pick", "--to", "lerobot", "--stream", "comand"
     )
-    assert "takes no frames of 64 x 96" not in refused("pick", "--to", "lerobot", "--fps", "0")
+    assert "--fps 0 is no rate" in refused("pick", "--to", "lerobot", "--fps", "0")
+    assert "--codec is for videos" in refused("pick", "--to", "lerobot", "--images", "--codec", "h264")
+    assert "v2.1 has a file for each episode" in refused(
+        "pick", "--to", "lerobot", "--layout", "v2.1", "--data-mb", "3"
+    )
     ingest("text", _texts(tmp_path), store=store, name="words")
     assert "takes robot datasets, and 'words' holds" in refused("words", "--to", "lerobot")
 

@@ -60,6 +60,7 @@ def rotations_as(form, values, rotation):
     return {
         "axis_angle": lambda: rotation.as_rotvec(),
         "rot6d_columns": lambda: np.concatenate([matrix_N33[:, :, 0], matrix_N33[:, :, 1]], axis=1),
+        "rot6d_exact": lambda: np.concatenate([matrix_N33[:, :, 0], matrix_N33[:, :, 1]], axis=1),
         "rot6d_rows": lambda: matrix_N33[:, :2].reshape(-1, 6),
         "matrix": lambda: matrix_N33.reshape(-1, 9),
     }[form]()

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from robot_foundry.catalog.kind import all_flags
 from robot_foundry.catalog.selection import DEFAULT_FRACTION, DEFAULT_GAP, SPLIT_BY, SPLITS
 from robot_foundry.catalog.store import Store
-from robot_foundry.cli.options import dry_run_option, json_option, store_option
+from robot_foundry.cli.options import dry_run_option, json_option, store_option, workers_option
 from robot_foundry.cli.output import counted, emit, note, size
 from robot_foundry.export.excluded import read_names
 from robot_foundry.export.formats import FORMATS, export, options_of
@@ -79,6 +79,7 @@ def _default(option: Option) -> str:
 )
 @_format_options
 @dry_run_option
+@workers_option
 @store_option
 @json_option
 @click.pass_context
@@ -96,6 +97,7 @@ def command(
     skip: tuple[str, ...],
     exclude: Path | None,
     dry_run: bool,
+    workers: int,
     store: str,
     as_json: bool,
     **options: Any,
@@ -122,6 +124,7 @@ def command(
         exclude=() if exclude is None else read_names(exclude),
         options=options_of(format_name, given),
         dry_run=dry_run,
+        workers=workers,
     )
     report = export(format_name, request, Store(store))
     emit({"format": format_name, "ref": ref} | report.to_json(), as_json=as_json, text=lambda: _text(report))

@@ -91,9 +91,12 @@ class Source:
 
     def images(self, clip: Clip, camera: str) -> Iterator[bytes | None]:
         """The images of a camera as they are stored, None where there is none."""
-        shard = self._open(clip.shard)
-        for member in self.member_rows(clip, camera).tolist():
-            yield None if member < 0 else bytes(shard.reader.read(member))
+        member_N, reader = self.member_rows(clip, camera), self._open(clip.shard).reader
+        there = member_N[member_N >= 0].tolist()
+        # Of a remote tar neighbours are fetched at once.
+        held = reader.read_many(there) if isinstance(reader, ShardReader) else map(reader.read, there)
+        for member in member_N.tolist():
+            yield None if member < 0 else bytes(next(held))
 
     def _open(self, ordinal: int) -> _Shard:
         if self._shard is None or self._shard.ordinal != ordinal:
@@ -128,8 +131,10 @@ class _Shard:
 
     def image_sizes(self, camera: str) -> NDArray[np.int64]:
         """Bytes of each row's image [R], 0 where there is none."""
-        prints_R = self._robot_shard.image_prints(camera)
-        return np.where(prints_R >= 0, prints_R >> 32, 0)
+        if camera not in self._sizes_of:
+            prints_R = self._robot_shard.image_prints(camera)
+            self._sizes_of[camera] = np.where(prints_R >= 0, prints_R >> 32, 0)
+        return self._sizes_of[camera]
 
     @property
     def reader(self) -> ShardReader | JoinedReader:
@@ -150,6 +155,10 @@ class _Shard:
 
     @cached_property
     def _rows_of(self) -> dict[str, NDArray[np.int64]]:
+        return {}
+
+    @cached_property
+    def _sizes_of(self) -> dict[str, NDArray[np.int64]]:
         return {}
 
     @cached_property

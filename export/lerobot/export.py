@@ -29,9 +29,11 @@ from robot_foundry.export.lerobot.pictures import Sampled
 from robot_foundry.export.lerobot.plan import Plan, fitting, plan_of
 from robot_foundry.export.lerobot.statistics import ColumnTotals, ImageTotals, Stats, column_stats
 from robot_foundry.export.lerobot.video import VideoFile
+from robot_foundry.export.lerobot.videos import VideoJob, write_video
 from robot_foundry.export.outputs import Output, open_output
 from robot_foundry.export.report import ExportReport
 from robot_foundry.export.request import ExportRequest, Selected
+from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
 
 # Frames of each camera that a dry run encodes to tell how large videos will be.
@@ -48,38 +50,42 @@ def _export_one(part: Part, out: Path, request: ExportRequest) -> ExportReport:
     if request.dry_run:
         return _report(plan, out, is_dry=True, num_bytes=_estimate(plan), reused=0)
     with open_output(out, plan.identity, plan.files) as output:
-        _write(plan, output)
+        _write(plan, output, request.workers)
         return _report(plan, out, is_dry=False, num_bytes=output.num_bytes, reused=output.reused)
 
 
-def _write(plan: Plan, output: Output) -> None:
+def _write(plan: Plan, output: Output, workers: int) -> None:
     """Every file that is not there yet."""
     cameras = len(plan.features.videos) + len(plan.features.images)
     total = plan.num_frames * max(1, cameras)
-    with Progress(total, "images" if cameras else "frames", "exporting") as progress:
-        for key, parts in plan.videos.items():
-            for number, clips in enumerate(parts):
-                output.make(plan.layout.video(key, number), partial(_video, plan, key, clips))
-                progress.advance(fitting(plan, clips))
+    jobs = video_jobs(plan)
+    with (
+        Progress(total, "images" if cameras else "frames", "exporting") as progress,
+        Workers(workers) as pool,
+    ):
+        for path in output.make_all(jobs, write_video, pool):
+            progress.advance(sum(clip.num_frames for clip in jobs[path].clips))
         for number, clips in enumerate(plan.data):
             output.make(plan.layout.data(number), partial(_data, plan, clips))
             progress.advance(fitting(plan, clips) * (total // plan.num_frames - len(plan.videos)))
     _write_meta(plan, output)
 
 
-def _video(plan: Plan, key: str, clips: range, place: Path) -> Mapping[str, Any]:
-    """A video of these clips; its facts are statistics of each and of all."""
-    camera, size, stats, totals = plan.camera(key), plan.features[key].size, list[Stats](), ImageTotals()
-    with VideoFile(place, plan.codec, plan.fps, size) as video:
-        for number in clips:
-            clip = plan.clips[number]
-            images = plan.source.images(clip, camera.name)
-            sampled = Sampled(images, clip.num_frames, size, _where(plan, key, number))
-            for rgb_hw3 in sampled.pixels():
-                video.add(rgb_hw3)
-            stats.append(sampled.totals.stats())
-            totals.merge(sampled.totals)
-    return {"stats": {key: stats}, "totals": {key: totals.to_json()}}
+def video_jobs(plan: Plan) -> dict[str, VideoJob]:
+    """What there is to write of each video, by its path."""
+    return {
+        plan.layout.video(key, number): _job(plan, key, clips)
+        for key, parts in plan.videos.items()
+        for number, clips in enumerate(parts)
+    }
+
+
+def _job(plan: Plan, key: str, clips: range) -> VideoJob:
+    part = plan.source.part
+    return VideoJob(
+        part.opened.store, part.component, key, plan.camera(key).name, plan.features[key].size, plan.codec,
+        plan.fps, tuple(plan.clips[clips.start : clips.stop]), tuple(_where(plan, key, n) for n in clips),
+    )  # fmt: skip
 
 
 def _data(plan: Plan, clips: range, place: Path) -> Mapping[str, Any]:
@@ -250,11 +256,23 @@ def _report(plan: Plan, out: Path, *, is_dry: bool, num_bytes: int, reused: int)
             "features": plan.features.to_json(),
         },
         lines=(
+            f"  {_share(plan)}",
             f"  LeRobot {plan.layout.version} at {plan.fps:g} Hz: {spaces}",
             f"  cameras: {cameras}" + (f", {kept}" if cameras != "none" else ""),
             "  splits: " + ", ".join(f"{name} {count:,}" for name, count in splits.items()),
         ),
         warnings=tuple(_warnings(plan)),
+    )
+
+
+def _share(plan: Plan) -> str:
+    """How much of the version it is."""
+    of_version = plan.source.part.opened.table("episodes")["num_frames"].to_numpy()
+    episodes = len({clip.episode for clip in plan.clips})
+    pieces = f" in {len(plan.clips):,} pieces" if len(plan.clips) > episodes else ""
+    return (
+        f"of {plan.source.part.opened.version}: {episodes:,} of {len(of_version):,} episodes{pieces}, "
+        f"{plan.num_frames:,} of {int(of_version.sum()):,} frames"
     )
 
 
@@ -278,5 +296,13 @@ def _warnings(plan: Plan) -> Iterator[str]:
                 f"{looked.flagged[flag]:,} frames have no valid {what}, which is 0 there, and "
                 f"is_invalid_{what} says so: --skip invalid_{what} leaves them out"
             )
+    relative = [
+        f"{dim.name} of {key} ({dim.representation})"
+        for key, space in plan.columns.spaces.items()
+        for dim in space
+        if dim.representation != "absolute"
+    ]
+    if relative:
+        yield f"{', '.join(relative[:3])}: no column says what is relative, and readers take it for absolute"
     if plan.language.frames_without:
         yield f"{plan.language.frames_without:,} frames have no instruction: their task is the empty text"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from robot_foundry.export.lerobot.options import V3
+from robot_foundry.export.lerobot.options import DATA_MB, V3, VIDEO_MB
 
 CHUNK = 1000  # files in a folder, as LeRobot has it
 INFO, STATS, TASKS, SUBTASKS = (
@@ -13,7 +13,6 @@ INFO, STATS, TASKS, SUBTASKS = (
 EPISODES_LINES, STATS_LINES, TASKS_LINES, SUBTASKS_LINES = (
     "meta/episodes.jsonl", "meta/episodes_stats.jsonl", "meta/tasks.jsonl", "meta/subtasks.jsonl",
 )  # fmt: skip
-DATA_MB, VIDEO_MB = 100, 200  # what LeRobot puts in a file of v3.0
 DATA_BYTES, VIDEO_BYTES = DATA_MB * 2**20, VIDEO_MB * 2**20
 # Rows of the table of episodes in a file.
 EPISODES_IN_FILE = 2000

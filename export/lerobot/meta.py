@@ -12,7 +12,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from robot_foundry.export.lerobot.features import Features
-from robot_foundry.export.lerobot.layout import CHUNK, DATA_MB, EPISODES_IN_FILE, VIDEO_MB, Layout
+from robot_foundry.export.lerobot.layout import CHUNK, EPISODES_IN_FILE, Layout
+from robot_foundry.export.lerobot.options import DATA_MB, VIDEO_MB
 from robot_foundry.export.lerobot.statistics import QUANTILES, Stats
 
 _TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}

@@ -5,7 +5,7 @@ Legend: C clips, N frames of a clip.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from robot_foundry.export.lerobot.layout import (
     Layout,
 )
 from robot_foundry.export.lerobot.meta import episodes_files
+from robot_foundry.export.lerobot.options import CODEC, DATA_MB, V3, VIDEO_MB
 from robot_foundry.export.lerobot.survey import Survey, survey
 from robot_foundry.export.lerobot.video import check_codec, encoder_versions, video_info
 from robot_foundry.export.request import ExportRequest
@@ -88,7 +89,7 @@ class Plan:
 
 def plan_of(part: Part, request: ExportRequest) -> Plan:
     """The plan for a version. UsageError for what LeRobot cannot hold, with the option that helps."""
-    options, source = request.options, Source(part)
+    options, source = _options(request), Source(part)
     schema, layout = source.schema, Layout(options["layout"])
     fps, stream = _rate(part, schema, options["fps"]), _stream(part, schema, options["stream"])
     images = IMAGE if options["images"] else VIDEO
@@ -113,8 +114,22 @@ def plan_of(part: Part, request: ExportRequest) -> Plan:
     return Plan(
         source, layout, fps, options["codec"], clips, np.cumsum(length_C) - length_C, splits, features,
         language, looked, columns, _files(data_C, megabytes[0], layout), videos, megabytes,
-        _identity(part, request, stream, fps, versions, splits), versions,
+        _identity(part, options, stream, fps, versions, splits), versions,
     )  # fmt: skip
+
+
+def _options(request: ExportRequest) -> dict[str, Any]:
+    """Those of the request, with their defaults. UsageError for one that another leaves nothing to do."""
+    given = request.options
+    if given["images"] and (given["codec"] or given["video_mb"]):
+        name = "codec" if given["codec"] else "video-mb"
+        raise UsageError(f"--{name} is for videos, and with --images there are none")
+    for name in ("data_mb", "video_mb"):
+        if given[name] is not None and not Layout(given["layout"]).is_v3:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} is for {V3}, and {given['layout']} has a file for each episode")
+    usual = {"codec": CODEC, "data_mb": DATA_MB, "video_mb": VIDEO_MB}
+    return {name: usual.get(name) if value is None else value for name, value in given.items()}
 
 
 def _rate(part: Part, schema: Schema, asked: float | None) -> float:
@@ -187,16 +202,16 @@ def _files(bytes_C: NDArray[np.int64], megabytes: float, layout: Layout) -> list
 
 def _identity(
     part: Part,
-    request: ExportRequest,
+    options: Mapping[str, Any],
     stream: str | None,
     fps: float,
     versions: dict[str, str],
     splits: dict[str, tuple[int, int]],
 ) -> dict[str, Any]:
     """All that decides the bytes."""
-    options = {**request.options, "stream": stream, "fps": fps}
-    if request.options["images"]:
-        del options["codec"]
+    decided = {**options, "stream": stream, "fps": fps}
+    if options["images"]:
+        del decided["codec"]
     return {
         "format": "lerobot",
         "writer": WRITER_VERSION,
@@ -204,7 +219,7 @@ def _identity(
         "version_id": part.opened.version.version_id,
         "selection": part.select().id,
         "splits": {name: list(bounds) for name, bounds in splits.items()},
-        "options": {name: value for name, value in options.items() if value is not None},
+        "options": {name: value for name, value in decided.items() if value is not None},
         "encoders": versions,
     }
 

@@ -8,6 +8,7 @@ Legend: N rows, d numbers of a row, S sampled images, h × w pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -106,22 +107,19 @@ class ImageTotals:
 
     def stats(self) -> Stats:
         """Each of the shape [3, 1, 1], but for the count of images."""
-        level_L = np.arange(_LEVELS) / (_LEVELS - 1)
-        total_3 = self._counts_3L.sum(axis=1)
-        mean_3 = self._counts_3L @ level_L / total_3
-        var_3 = np.array(
-            [counts @ (level_L - mean) ** 2 for counts, mean in zip(self._counts_3L, mean_3, strict=True)]
-        )
-        told = {
-            "min": [level_L[np.flatnonzero(counts)[0]] for counts in self._counts_3L],
-            "max": [level_L[np.flatnonzero(counts)[-1]] for counts in self._counts_3L],
-            "mean": mean_3,
-            "std": np.sqrt(var_3 / total_3),
-        }
-        below_3L = np.cumsum(self._counts_3L, axis=1)
-        for name, share in QUANTILES.items():
-            places = [np.searchsorted(b, share * t) for b, t in zip(below_3L, total_3, strict=True)]
-            told[name] = level_L[places]
+        # In whole numbers, so that they are the same on every machine.
+        level_L, top = np.arange(_LEVELS), _LEVELS - 1
+        told: dict[str, list[float]] = {name: [] for name in ("min", "max", "mean", "std", *QUANTILES)}
+        for counts_L in self._counts_3L:
+            total = int(counts_L.sum())
+            first, second = int(counts_L @ level_L), int(counts_L @ level_L**2)
+            seen, below_L = np.flatnonzero(counts_L), np.cumsum(counts_L)
+            told["min"].append(int(seen[0]) / top)
+            told["max"].append(int(seen[-1]) / top)
+            told["mean"].append(first / (total * top))
+            told["std"].append(math.sqrt((second * total - first**2) / (total * top) ** 2))
+            for name, share in QUANTILES.items():
+                told[name].append(int(np.searchsorted(below_L, share * total)) / top)
         channels = {name: [[[float(v)]] for v in values] for name, values in told.items()}
         return {**channels, "count": [self.num_images]}
 

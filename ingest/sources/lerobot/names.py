@@ -57,7 +57,13 @@ def _groups(feature: Feature, width: int, stated: Any, usual: str) -> Iterator[N
     units = feature.units if feature.units is not None and len(feature.units) == width else None
     for meant in runs_of(told, units):
         taken.update(range(meant.first, meant.stop))
-        yield [f"{ROBOT}.{quantity}", feature.key, meant.first, names[meant.first : meant.stop], meant.meaning]
+        yield [
+            f"{ROBOT}.{quantity}",
+            feature.key,
+            meant.first,
+            names[meant.first : meant.stop],
+            meant.meaning,
+        ]
     for name, start, end in _stated(stated, feature.key, usual):
         columns = range(start, min(end, width))
         if len(columns) and taken.isdisjoint(columns):

@@ -15,6 +15,7 @@ from robot_foundry.normalization.space import PARTS, QUANTITIES, Dim, dims_for
 from robot_foundry.runtime.errors import FoundryError
 
 ROTATION = "ee_rot6d"
+LONGEST = 80
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ def _meaning(quantity: str, names: Sequence[str], units: Sequence[str] | None) -
     part, _, name = quantity.partition(".")
     if name not in QUANTITIES:
         components = [full.removeprefix(f"{quantity}.") for full in names]
-        is_own = units is not None and quantity_kind(quantity) == OWN
-        if not is_own or not all(COMPONENT.fullmatch(component) for component in components):
+        is_own = units is not None and quantity_kind(quantity) == OWN and len(quantity) <= LONGEST
+        is_sound = len(set(components)) == len(components) and all(map(COMPONENT.fullmatch, components))
+        if not is_own or not is_sound:
             return None
         is_known = any(unit != UNKNOWN_UNIT for unit in units or ())
         return {"quantity": quantity, "names": components, "units": list(units or ()) if is_known else None}

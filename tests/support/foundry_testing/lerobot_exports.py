@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,13 @@ class Exported:
             frames: Any = container.decode(video=0)
             shown = [(float(f.time or 0), f.to_ndarray(format="rgb24")) for f in frames]
         times_N = start + np.arange(row["length"]) / fps
-        nearest = [min(shown, key=lambda entry, t=t: abs(entry[0] - t)) for t in times_N]
-        assert all(abs(entry[0] - t) < 1e-4 for entry, t in zip(nearest, times_N, strict=True))
+        nearest = [min(shown, key=partial(_distance, t)) for t in times_N.tolist()]
+        assert all(_distance(t, entry) < 1e-4 for entry, t in zip(nearest, times_N.tolist(), strict=True))
         return [entry[1] for entry in nearest]
+
+
+def _distance(time_s: float, shown: tuple[float, NDArray[np.uint8]]) -> float:
+    return abs(shown[0] - time_s)
 
 
 def content(folder: Path) -> dict[str, bytes]:
