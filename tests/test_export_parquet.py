@@ -17,6 +17,8 @@ import pytest
 from foundry_testing.exported import export, exported, hashes
 from foundry_testing.kills import killed
 from foundry_testing.loader_fixtures import Written, write_version
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import robot_foundry
@@ -109,6 +111,31 @@ def test_files_are_bounded_and_a_row_group_is_of_one_episode(
             if group.column(i).path_in_schema.endswith(".bytes")
         )
         assert 0 < pictures < 11_000
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(file_bytes=st.integers(1, 30_000), skipped=st.sets(st.sampled_from(["invalid_state", "held_image"])))
+def test_any_bound_cuts_the_same_rows(
+    store: Store, written: Written, tmp_path: Path, file_bytes: int, skipped: set[str]
+) -> None:
+    out = tmp_path / f"{file_bytes}-{len(skipped)}-{'held_image' in skipped}"
+    skip = [option for flag in sorted(skipped) for option in ("--skip", flag)]
+    if not out.exists():
+        exported(store, "sim", "parquet", out, "--file-bytes", str(file_bytes), *skip)
+    table = frames(out)
+    bits = sum(int(Flag[flag.upper()]) for flag in skipped)
+    expected = [
+        (number, frame)
+        for number, episode in enumerate(written.episodes)
+        for frame in range(len(episode.flags))
+        if not int(episode.flags[frame]) & bits
+    ]
+    assert [
+        *zip(table["episode_index"].to_pylist(), table["frame_index"].to_pylist(), strict=True)
+    ] == expected
+    assert pq.read_table(out / "episodes.parquet")["num_rows"].to_pylist() == [
+        sum(number == e for e, _ in expected) for number in range(3)
+    ]
 
 
 def test_sql_joins_the_tables(store: Store, written: Written, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from robot_foundry.shards.robot.shard import RobotShard
 
 GROUP_BYTES = 64 * 2**20  # of a row group, so that one fits into memory whatever the length of an episode
 _ROW_BYTES = 40  # of what is no dim
+_MOST_ROWS = np.int64(1 << 40)  # of a shard
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +73,25 @@ def opened_shard(part: Part, ordinal: int) -> RobotShard:
 def _selected(part: Part) -> dict[int, NDArray[np.int64]]:
     """The selected rows of each episode that has any, in the table of its shard."""
     geometry, selection = part.opened.geometry, part.select()
-    found: dict[int, list[NDArray[np.int64]]] = {}
-    for shard, start, stop in selection.ranges():
-        (here,) = np.nonzero(geometry.shard_E == shard)
-        begin_E, end_E = geometry.start_E[here], geometry.start_E[here] + geometry.length_E[here]
-        for i in np.flatnonzero((begin_E < stop) & (end_E > start)).tolist():
-            rows = np.arange(max(start, begin_E[i]), min(stop, end_E[i]), dtype=np.int64)
-            found.setdefault(int(here[i]), []).append(rows)
-    return {episode: np.concatenate(pieces) for episode, pieces in found.items()}
+    # Episodes and ranges both are in the order of shards and rows, so that one ascending number places them.
+    shard_E, shard_R = (
+        shard_n.astype(np.int64) * _MOST_ROWS for shard_n in (geometry.shard_E, selection.shard_R)
+    )
+    begin_E, end_E = shard_E + geometry.start_E, shard_E + geometry.start_E + geometry.length_E
+    start_R, stop_R = shard_R + selection.start_R, shard_R + selection.stop_R
+    first_E = np.searchsorted(stop_R, begin_E, side="right")
+    after_E = np.searchsorted(start_R, end_E, side="left")
+    found: dict[int, NDArray[np.int64]] = {}
+    for episode in np.flatnonzero(after_E > first_E).tolist():
+        begin, end, shard = begin_E[episode], end_E[episode], shard_E[episode]
+        pieces = [
+            np.arange(max(begin, start_R[r]), min(end, stop_R[r]), dtype=np.int64) - shard
+            for r in range(first_E[episode], after_E[episode])
+        ]
+        rows = np.concatenate(pieces)
+        if rows.size:  # an episode may be empty
+            found[episode] = rows
+    return found
 
 
 def _groups(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class _Work:
         """What a window becomes in the tar, by its names there."""
         return vla_foundry.members(row, self.fields) if self.is_vla else plain.members(row)
 
-    @property
+    @cached_property
     def fields(self) -> list[vla_foundry.Field]:
         return vla_foundry.fields_of(*self.rows.drafts.spaces)
 

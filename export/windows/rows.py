@@ -86,7 +86,7 @@ class WindowRow:
 class WindowRows:
     """The windows of an opened mixture.
 
-    `jpeg_only` encodes anew what is stored in another way; `with_around` reads what lies around a window, too.
+    `jpeg_only` encodes anew what is stored otherwise; `with_around` reads what lies around a window, too.
     """
 
     def __init__(self, opened: OpenMixture, asked: Asked, *, jpeg_only: bool, with_around: bool) -> None:
