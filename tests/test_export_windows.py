@@ -189,6 +189,14 @@ def test_a_killed_export_goes_on_to_the_same_bytes(store: Store, tmp_path: Path,
     assert hashes(tmp_path / "cut") == hashes(tmp_path / "whole")
 
 
+def test_a_folder_of_another_export_is_left_alone(store: Store, tmp_path: Path) -> None:
+    exported(store, "sim", "windows", tmp_path / "out", "--every", "4")
+    before = hashes(tmp_path / "out")
+    code, _, noted = export(store, "sim", "windows", tmp_path / "out", "--every", "4", "--seed", "1")
+    assert code == 2 and "its seed is not that of this one" in noted
+    assert hashes(tmp_path / "out") == before
+
+
 def test_a_dry_run_tells_how_much_it_becomes(store: Store, tmp_path: Path) -> None:
     guess = exported(store, "sim", "windows", tmp_path / "out", "--dry-run")
     assert not (tmp_path / "out").exists()

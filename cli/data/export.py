@@ -45,7 +45,7 @@ def _click_option(meanings: dict[Option, list[str]]) -> Callable[[Callable[..., 
         multiple=first.many,
         default=False if is_flag else None,
         metavar=first.metavar,
-        help="; ".join(
+        help=" ".join(
             f"[{', '.join(names)}] {option.help}{_default(option)}" for option, names in meanings.items()
         ),
     )

@@ -63,8 +63,8 @@ def export_files(
     identity = {
         "format": ["parquet", FORMAT],
         "data": about(part, "", {"rows": part.select().id}),
-        "options": dict(request.options),
         "encoders": encoders(),
+        **request.options,
     }
     with open_output(out, identity, paths) as output:
         done = sum(file.rows for file in files if output.finished(file.path) is not None)

@@ -37,7 +37,9 @@ class Asked:
         masked = {name: use for name, use in (self.spec.flags or {}).items()}
         spec |= {"flags": masked, "cameras": list(self.spec.cameras)}
         spec["image"] = None if self.spec.image is None else list(self.spec.image)
-        return asdict(self) | {"spec": spec}
+        told = asdict(self) | {"window": spec}
+        del told["spec"]
+        return told
 
 
 def asked_of(options: Mapping[str, Any], opened: OpenMixture) -> Asked:

@@ -20,7 +20,6 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.catalog.mixture import over_split
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.export.outputs import Output, open_output
@@ -49,7 +48,7 @@ COUNTED = ("windows", "images", "new_images", "missing_images", "without_image")
 def export(request: ExportRequest, data: Selected) -> ExportReport:
     """Write the windows, go on with those that an earlier run began, or estimate them."""
     asked = asked_of(request.options, data.mixture)
-    opened = over_split(data.mixture, request.split, asked.spec.skipped)
+    opened = data.mixture
     is_vla = asked.layout == VLA_FOUNDRY
     rows = WindowRows(opened, asked, jpeg_only=is_vla, with_around=is_vla)
     try:
@@ -100,8 +99,8 @@ class _Work:
         identity = {
             "format": ["windows", FORMAT, ORDER_VERSION],
             "data": self.opened.mixture.to_json(),
-            "asked": self.asked.to_json(),
             "encoders": self.encoders(),
+            **self.asked.to_json(),
         }
         windows = sum(group.count for group in self.groups)
         with open_output(out, identity, [path for path, _ in files]) as output:
@@ -174,13 +173,13 @@ class _Work:
 
     def _config(self) -> dict[str, Any]:
         drafts = self.rows.drafts
-        spec = self.asked.to_json()["spec"]
+        spec = self.asked.to_json()["window"]
         return vla_foundry.preprocessing_config(spec, drafts.history, drafts.horizon, self.asked.quality)
 
     def _params(self, output: Output, path: Path) -> None:
         drafts = self.rows.drafts
         missing = self._totals(output)["missing_images"] > 0
-        spec, fields = self.asked.to_json()["spec"], self.fields
+        spec, fields = self.asked.to_json()["window"], self.fields
         params = vla_foundry.data_params(spec, drafts.history, drafts.horizon, fields, is_any_missing=missing)
         _put(lambda: params, output, path)
 
