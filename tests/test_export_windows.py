@@ -236,3 +236,21 @@ def test_a_damaged_image_stops_the_export_and_is_named(tmp_path: Path) -> None:
     code, _, noted = export(store, "again", "windows", tmp_path / "out")
     assert code == 1 and "000004.primary_camera.jpg" in noted and "validate again" in noted
     assert not (tmp_path / "out" / "windows.json").exists()
+
+
+def test_images_that_are_not_of_their_cameras_size_are_told(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+
+    def odd(rng: np.random.Generator, height: int, width: int) -> bytes:
+        grown = int(rng.integers(2))
+        return encode_jpeg(rng.integers(0, 256, (height + grown, width, 3), np.uint8))
+
+    write_version(store, "odd", [[9]], cameras={"primary": (12, 16)}, encode=odd, flaws=False)
+    report = exported(store, "odd", "windows", tmp_path / "out")
+    assert 0 < report["images"]["new_images"] < report["images"]["images"] == 18
+    assert "simplejpeg" in report["versions"]
+    told = json.loads((tmp_path / "out" / "windows.json").read_text())
+    assert told["encoders"] == report["versions"] and told["counts"] == report["images"]
+    expected = rows_of(store, "odd", 9, cameras=("primary",))
+    for k, sample in enumerate(samples(tmp_path / "out")):
+        assert sample["primary.1.jpg"].shape == expected[k]["images"]["primary"][1].shape

@@ -47,8 +47,8 @@ COUNTED = ("windows", "images", "new_images", "missing_images", "without_image")
 
 def export(request: ExportRequest, data: Selected) -> ExportReport:
     """Write the windows, go on with those that an earlier run began, or estimate them."""
-    asked = asked_of(request.options, data.mixture)
     opened = data.mixture
+    asked = asked_of(request.options, opened)
     is_vla = asked.layout == VLA_FOUNDRY
     rows = WindowRows(opened, asked, jpeg_only=is_vla, with_around=is_vla)
     try:
@@ -137,7 +137,7 @@ class _Work:
             for camera in cameras
         ):
             return {}
-        return {**codec_versions(), "pillow": package_version("pillow")}
+        return _versions()
 
     def _shard(self, group: Group, shard: int, output: Output, path: Path) -> dict[str, int]:
         """Write a tar, and tell what is in it."""
@@ -211,8 +211,13 @@ class _Work:
             {"folder": group.folder, "component": self._name(group), "windows": group.count}
             for group in self.groups
         ]
-        told = self._about() | {"folders": folders, "counts": self._totals(output)}
-        path.write_bytes(canonical_json(told))
+        totals = self._totals(output)
+        told = {"folders": folders, "counts": totals, "encoders": self._encoded_by(totals)}
+        path.write_bytes(canonical_json(self._about() | told))
+
+    def _encoded_by(self, totals: Mapping[str, int]) -> dict[str, str]:
+        """As `encoders`, also where an image was not of its camera's size and was encoded for that."""
+        return _versions() if totals.get("new_images") else self.encoders()
 
     def _name(self, group: Group) -> str | None:
         return None if group.component is None else self.opened.mixture.components[group.component].name
@@ -243,7 +248,7 @@ class _Work:
             files,
             num_bytes,
             reused,
-            self.encoders(),
+            self._encoded_by(totals),
             {"images": dict(totals), "source_bytes": source, "times_source": times},
             tuple(lines),
             tuple(self._warnings(totals)),
@@ -269,6 +274,10 @@ class _Work:
                 f"VLA Foundry knows no mask of dims: those that {', '.join(lacking)} "
                 f"{'lacks' if len(lacking) == 1 else 'lack'} are learned as 0"
             )
+
+
+def _versions() -> dict[str, str]:
+    return {**codec_versions(), "pillow": package_version("pillow")}
 
 
 def _put(make: Callable[[], Mapping[str, Any]], output: Output, path: Path) -> None:
