@@ -96,7 +96,15 @@ def make_mixture(
         for identity, fraction in parts.items():
             shares[identity] = shares.get(identity, Fraction(0)) + exact_weight(value, ref) * fraction
     usual_lanes, usual_span = inherited.pop() if len(inherited) == 1 else (LANES, SPAN)
-    return _opened(versions, shares, lanes or usual_lanes, span or usual_span)
+    return _checked(_opened(versions, shares, lanes or usual_lanes, span or usual_span))
+
+
+def only(store: Store | OpenVersions, ref: str, spec: SelectionSpec) -> OpenMixture:
+    """One dataset as the only component. It is of any kind, also of one that cannot be mixed."""
+    versions = OpenVersions.of(store)
+    version = versions.open(ref).version
+    shares = {(version.dataset, version.version_id, _identity(spec)): Fraction(1)}
+    return _opened(versions, shares, LANES, SPAN)
 
 
 def as_mixture(
@@ -170,7 +178,7 @@ def weight_doubts(mixture: Mixture, weights: Mapping[str, Weight] | None = None)
 
 
 def _over_split(versions: OpenVersions, mixture: Mixture, split: str, skip: Sequence[str]) -> OpenMixture:
-    return _opened(versions, _shares(mixture, split, skip), mixture.lanes, mixture.span)
+    return _checked(_opened(versions, _shares(mixture, split, skip), mixture.lanes, mixture.span))
 
 
 def _shares(mixture: Mixture, split: str, skip: Sequence[str]) -> dict[Identity, Fraction]:
@@ -206,6 +214,10 @@ def _opened(
         component = Component(name, dataset, version_id, share, selected.spec.to_json(), selected.num_samples)
         parts.append(Part(component, opened))
     mixture = Mixture(tuple(part.component for part in parts), lanes, span)
-    made = OpenMixture(mixture, tuple(parts), versions)
+    return OpenMixture(mixture, tuple(parts), versions)
+
+
+def _checked(made: OpenMixture) -> OpenMixture:
+    """The mixture, whose components their kind can mix."""
     made.kind.check_mixed(made)
     return made

@@ -16,8 +16,10 @@ from robot_foundry.catalog.opened import OpenVersions
 from robot_foundry.catalog.store import Store
 from robot_foundry.export.lerobot.options import OPTIONS as LEROBOT
 from robot_foundry.export.options import Option
+from robot_foundry.export.parquet.options import OPTIONS as PARQUET
 from robot_foundry.export.report import ExportReport
 from robot_foundry.export.request import ExportRequest, Selected, selected
+from robot_foundry.export.windows.options import OPTIONS as WINDOWS
 from robot_foundry.runtime.errors import UsageError, nearest
 
 
@@ -49,6 +51,18 @@ FORMATS: Mapping[str, Format] = {
         ("robot",),
         LEROBOT,
     ),
+    "windows": Format(
+        "robot_foundry.export.windows.export:export",
+        "training windows as WebDataset tars, plain or in the layout of VLA Foundry",
+        ("robot",),
+        WINDOWS,
+    ),
+    "parquet": Format(
+        "robot_foundry.export.parquet.export:export",
+        "tables as parquet for pandas, DuckDB, polars and datasets: of a robot, pairs or text",
+        ("robot", "pairs", "text"),
+        PARQUET,
+    ),
 }
 
 
@@ -69,6 +83,13 @@ def options_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
             owners = [other for other, entry in FORMATS.items() if key in {o.name for o in entry.options}]
             whose = f"is of --to {' and --to '.join(owners)}" if owners else "is of no format"
             raise UsageError(f"--{key.replace('_', '-')} {whose}, not of --to {name}{nearest(key, known)}")
+    for key, value in given.items():
+        choices = known[key].choices
+        if choices and value not in choices:
+            raise UsageError(
+                f"--{key.replace('_', '-')} '{value}' is none of --to {name}{nearest(str(value), choices)} "
+                f"(there are {', '.join(choices)})"
+            )
     return {key: given.get(key, option.default) for key, option in known.items()}
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.catalog.mixture import make_mixture, weights_of
+from robot_foundry.catalog.mixture import make_mixture, only, weights_of
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions
-from robot_foundry.catalog.selection import DEFAULT_FRACTION, DEFAULT_GAP
+from robot_foundry.catalog.selection import DEFAULT_FRACTION, DEFAULT_GAP, SelectionSpec
 from robot_foundry.catalog.store import Store
 from robot_foundry.export.excluded import without
 from robot_foundry.runtime.errors import UsageError
@@ -58,9 +58,7 @@ def selected(request: ExportRequest, store: Store | OpenVersions) -> Selected:
             hint="export its components one by one, or give them as weights: sim=0.6,real=0.4",
         )
     where = without(request.where, request.exclude, [versions.open(ref) for ref in weights])
-    mixture = make_mixture(
-        versions,
-        weights,
+    spec = SelectionSpec(
         split=request.split,
         val_fraction=request.val_fraction,
         where=where,
@@ -68,4 +66,6 @@ def selected(request: ExportRequest, store: Store | OpenVersions) -> Selected:
         gap=request.gap,
         skip=request.skip,
     )
-    return Selected(mixture, is_mixture)
+    if not is_mixture:
+        return Selected(only(versions, next(iter(weights)), spec), is_mixture)
+    return Selected(make_mixture(versions, weights, **asdict(spec)), is_mixture)

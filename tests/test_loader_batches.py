@@ -117,7 +117,7 @@ def test_few_descriptors_serve_many_shards(tmp_path, monkeypatch, threads):
         expected = contents([loader.batch(0)])
         assert open_tars(tmp_path) == 12
     assert open_tars(tmp_path) == 0
-    monkeypatch.setattr("robot_foundry.loader.robot.kind.OpenShards", partial(OpenShards, limit=2))
+    monkeypatch.setattr("robot_foundry.loader.robot.drafts.OpenShards", partial(OpenShards, limit=2))
     with open_loader(store, **options) as loader:
         assert contents([loader.batch(0)]) == expected
         assert open_tars(tmp_path) <= 2

@@ -21,7 +21,7 @@ from robot_foundry.windows.window import WindowSpec
 
 def damage(store, loader, dataset, member_end):
     """Flip one byte in the middle of the first image member whose name ends so; the member's frame row."""
-    source = next(s for s in loader._reader._sources if s.component.name == dataset)
+    source = next(s for s in loader._reader.drafts.sources if s.component.name == dataset)
     reader = source.shard(0).reader
     names = reader.index["name"].to_pylist()
     row = next(i for i, name in enumerate(names) if name.endswith(member_end))

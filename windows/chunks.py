@@ -111,7 +111,7 @@ def windows(anchors: Anchors, frames: Mapping[int, Frames], plan: WindowPlan) ->
             hint="leave such episodes out (--where 'fps > 0'), or give their rate in the spec (content.fps)",
         )
     n = len(anchors.row_n)
-    seen, chunk = _moments_of(anchors, plan)
+    seen, chunk = moments_of(anchors, plan)
     state_nHS = np.zeros((n, plan.history, len(plan.state)), np.float32)
     target_nTA = np.zeros((n, plan.horizon, len(plan.target)), np.float32)
     # Invalid from the start, so that what no shard fills stays unusable.
@@ -121,8 +121,10 @@ def windows(anchors: Anchors, frames: Mapping[int, Frames], plan: WindowPlan) ->
     for shard, part in frames.items():
         (here,) = np.nonzero(anchors.shard_n == shard)
         flags_n[here] = part.flags_R[anchors.row_n[here]]
-        state_nHS[here], flags_nH[here] = _read(part.state_RS, part.flags_R, seen, here, plan.state)
-        target_nTA[here], flags_nT[here] = _read(part.target_RA, part.flags_R, chunk, here, plan.target)
+        state_nHS[here], flags_nH[here] = read_moments(part.state_RS, part.flags_R, seen, here, plan.state)
+        target_nTA[here], flags_nT[here] = read_moments(
+            part.target_RA, part.flags_R, chunk, here, plan.target
+        )
     state_ok_nH = (flags_nH & Flag.INVALID_STATE) == 0
     usable_nT = (flags_nT & Flag.INVALID_ACTION) == 0
     if Representation.parse(plan.representation).poses == "delta":
@@ -160,7 +162,7 @@ def encode_actions(window: Window, plan: WindowPlan) -> tuple[NDArray[np.float32
     return action_nTA, window.counted_nT & finite_nT
 
 
-def _moments_of(anchors: Anchors, plan: WindowPlan) -> tuple[Moments, Moments]:
+def moments_of(anchors: Anchors, plan: WindowPlan) -> tuple[Moments, Moments]:
     """Where observations [n, H] and targets [n, T] lie, filled up to those of the mixture."""
     steps, step_n = plan.steps, anchors.step_n
     seen = history_moments(anchors.row_n, anchors.start_n, steps.history, step_n)
@@ -174,7 +176,7 @@ def _moments_of(anchors: Anchors, plan: WindowPlan) -> tuple[Moments, Moments]:
     )
 
 
-def _read(
+def read_moments(
     values_RD: NDArray[np.float32],
     flags_R: NDArray[np.uint32],
     moments: Moments,

@@ -22,29 +22,38 @@ from robot_foundry.export.request import ExportRequest
 
 
 def _format_options(function: Callable[..., None]) -> Callable[..., None]:
-    """The options of all formats, each of which says in its help whose it is."""
-    owners: dict[Option, list[str]] = {}
+    """The options of all formats, each of which says in its help whose it is; those of one name are one."""
+    owners: dict[str, dict[Option, list[str]]] = {}
     for name, entry in FORMATS.items():
         for option in entry.options:
-            owners.setdefault(option, []).append(name)
-    for option, names in reversed(owners.items()):
-        function = _click_option(option, names)(function)
+            owners.setdefault(option.name, {}).setdefault(option, []).append(name)
+    for meanings in reversed(owners.values()):
+        function = _click_option(meanings)(function)
     return function
 
 
-def _click_option(option: Option, names: list[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    is_flag = option.kind is bool
+def _click_option(meanings: dict[Option, list[str]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    first = next(iter(meanings))
+    is_flag = first.kind is bool
+    choices = list(dict.fromkeys(choice for option in meanings for choice in option.choices))
+    # What is not given has the default of its format, which `options_of` knows.
     return click.option(
-        f"--{option.name.replace('_', '-')}",
-        option.name,
+        f"--{first.name.replace('_', '-')}",
+        first.name,
         is_flag=is_flag,
-        type=None if is_flag else click.Choice(option.choices) if option.choices else option.kind,
-        multiple=option.many,
-        default=option.default,
-        show_default=option.default is not None and not is_flag,
-        metavar=option.metavar,
-        help=f"[{', '.join(names)}] {option.help}",
+        type=None if is_flag else click.Choice(choices) if choices else first.kind,
+        multiple=first.many,
+        default=False if is_flag else None,
+        metavar=first.metavar,
+        help=" ".join(
+            f"[{', '.join(names)}] {option.help}{_default(option)}" for option, names in meanings.items()
+        ),
     )
+
+
+def _default(option: Option) -> str:
+    shown = option.kind is not bool and option.default not in (None, ())
+    return f"  [default: {option.default}]" if shown else ""
 
 
 @click.command("export")

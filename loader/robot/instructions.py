@@ -40,15 +40,7 @@ class Instructions:
     ) -> list[str]:
         """The text of each anchor: one that covers its frame, chosen by (seed, k); '' if none does."""
         choice_n = uniform(key("instruction", seed), k_n)
-        first_n = self._first_E1[episode_n]
-        count_n = self._first_E1[episode_n + 1] - first_n
-        # All annotations of all anchors, one behind the other: row_c in the table, of anchor anchor_c.
-        anchor_c = np.repeat(np.arange(len(episode_n)), count_n)
-        row_c = np.arange(len(anchor_c)) + np.repeat(first_n - (np.cumsum(count_n) - count_n), count_n)
-        frame_c = frame_n[anchor_c]
-        covers_c = (self._start_M[row_c] <= frame_c) & (frame_c < self._end_M[row_c])
-        anchor_c, row_c = anchor_c[covers_c], row_c[covers_c]
-        count_n = np.bincount(anchor_c, minlength=len(episode_n))
+        row_c, count_n = self._covering(episode_n, frame_n)
         covered_n = np.flatnonzero(count_n)
         place_n = np.cumsum(count_n) - count_n + (choice_n * count_n).astype(np.int64)
         texts = [""] * len(episode_n)
@@ -56,6 +48,27 @@ class Instructions:
         for n, text in zip(covered_n.tolist(), chosen, strict=True):
             texts[n] = text or ""
         return texts
+
+    def all_at(self, episode_n: NDArray[np.int64], frame_n: NDArray[np.int64]) -> list[list[str]]:
+        """The texts of each anchor, one of which `at` chooses: those that cover its frame, in their order."""
+        row_c, count_n = self._covering(episode_n, frame_n)
+        texts = [text or "" for text in self._text_M.take(pa.array(row_c)).to_pylist()]
+        ends_n = np.cumsum(count_n)
+        return [texts[start:end] for start, end in zip(ends_n - count_n, ends_n, strict=True)]
+
+    def _covering(
+        self, episode_n: NDArray[np.int64], frame_n: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of the annotations that cover the frames of all anchors, one anchor after the other, and how
+        many each anchor has [n]."""
+        first_n = self._first_E1[episode_n]
+        count_n = self._first_E1[episode_n + 1] - first_n
+        # All annotations of all anchors, one behind the other: row_c in the table, of anchor anchor_c.
+        anchor_c = np.repeat(np.arange(len(episode_n)), count_n)
+        row_c = np.arange(len(anchor_c)) + np.repeat(first_n - (np.cumsum(count_n) - count_n), count_n)
+        frame_c = frame_n[anchor_c]
+        covers_c = (self._start_M[row_c] <= frame_c) & (frame_c < self._end_M[row_c])
+        return row_c[covers_c], np.bincount(anchor_c[covers_c], minlength=len(episode_n))
 
 
 def _numbers_of(keys_M: pa.ChunkedArray, episode_keys: pa.ChunkedArray) -> NDArray[np.int64]:

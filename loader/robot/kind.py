@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions
-from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.version import Version
 from robot_foundry.loader.kind import LoaderKind
 from robot_foundry.loader.load import Loader
 from robot_foundry.loader.robot.dataset import Dataset
-from robot_foundry.loader.robot.source import OpenShards, WindowSource
+from robot_foundry.loader.robot.drafts import Drafts
 from robot_foundry.loader.robot.window_reader import WindowReader
 from robot_foundry.loader.share import Share
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.normalization.statistics import Statistics
 from robot_foundry.windows.cameras import image_sizes
-from robot_foundry.windows.chunk_statistics import representation_statistics, represented_union
+from robot_foundry.windows.chunk_statistics import representation_statistics
 from robot_foundry.windows.window import WindowSpec
 
 T = TypeVar("T")
@@ -36,26 +35,11 @@ class RobotLoader(Loader[T]):
     embodiments: tuple[str, ...]
 
     def open_reader(self, share: Share) -> WindowReader:
-        window, opened = self.window, self.opened
-        unions = unions_of(opened)
-        unions.check_stream(window.stream)
-        shards = OpenShards()
-        sources = [WindowSource(part, i, window, shards) for i, part in enumerate(opened.parts)]
-        action = represented_union(unions.schemas, window.stream, window.representation)
-        self.spaces = (unions.state, action)
-        self.dataset_spaces = {s.component.name: (s.state_space, s.action_space) for s in sources}
-        self.embodiments = tuple(sorted({schema.embodiment for schema in unions.schemas.values()}))
-        return WindowReader(
-            sources,
-            shards,
-            window,
-            *self.spaces,
-            image_sizes(unions.schemas.values(), window),
-            [self.embodiments.index(source.schema.embodiment) for source in sources],
-            share,
-            seed=self.seed,
-            threads=self._threads,
-        )
+        drafts = Drafts(self.opened, self.window, seed=self.seed)
+        self.spaces, self.embodiments = drafts.spaces, drafts.embodiments
+        self.dataset_spaces = {s.component.name: (s.state_space, s.action_space) for s in drafts.sources}
+        sizes = image_sizes(drafts.unions.schemas.values(), self.window)
+        return WindowReader(drafts, sizes, share, seed=self.seed, threads=self._threads)
 
     def normalizer_statistics(self) -> tuple[Statistics, Statistics]:
         """(state, action) statistics over `spaces` of the training split, as batches hold them; cached."""

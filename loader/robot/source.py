@@ -111,6 +111,10 @@ class WindowSource:
     def instruction(self, anchors: Anchors, k_n: NDArray[np.int64], seed: int) -> list[str]:
         return self._instructions.at(anchors.episode_n, anchors.row_n - anchors.start_n, k_n, seed)
 
+    def instructions(self, anchors: Anchors) -> list[list[str]]:
+        """All texts of each window [n], of which `instruction` is one; none where it is ''."""
+        return self._instructions.all_at(anchors.episode_n, anchors.row_n - anchors.start_n)
+
     def _read_episodes(self) -> None:
         episodes, groups = self._opened.table("episodes"), self._opened.geometry
         counts = np.array([entry.num_samples for entry in self._entries], np.int64)

@@ -1,0 +1,1 @@
+"""Canonical tables as plain parquet, with pictures where they are asked for."""
