@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 WORKERS = 2
 
@@ -14,7 +15,7 @@ def begin() -> int:
     import ray
 
     if not ray.is_initialized():
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": 40}
+        quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": 40}
         ray.init(address="local", num_cpus=WORKERS, object_store_memory=1 << 27, **quiet)
     return WORKERS
 
