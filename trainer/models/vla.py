@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
 from robot_foundry.trainer.models.inputs import moved, pinned
+from robot_foundry.trainer.recipes.later import later
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class VLAConfig:
     taps: int = 4  # hidden states of that many last layers, read at `<obs>`
     tap_width: int = 2048  # channels kept of each; a projection joins where the decoder's width differs
     head: FlowConfig = field(default_factory=FlowConfig)
-    text_length: int = 64  # bytes kept of an instruction
+    text_length: int = 64  # tokens kept of an instruction, by default bytes
+    obs_tokens: int = later(1)  # `<obs>` tokens behind an instruction, each of which conditions the head
     draws: int = 8  # noise draws a sample and backbone pass
     density: str = "beta"  # of the training times: beta | uniform | logit_normal
     state_noise: float = 0.05  # std added to the normalised state while training
@@ -66,11 +68,12 @@ class Inputs:
     image_BVHWC: Tensor  # uint8
     view_mask_BV: Tensor
     token_BS: Tensor
-    obs_B: Tensor  # where `<obs>` stands in token_BS
+    obs_B: Tensor  # where the first `<obs>` stands in token_BS
     state_BHD: Tensor  # normalised
     state_mask_BHD: Tensor
     targets: Targets | None = None
     draws: Draws | None = None
+    image_at: int = 0  # how many of the tokens stand in front of the pictures
 
     def to(self, device: torch.device) -> Inputs:
         return moved(self, device)
@@ -103,15 +106,21 @@ class VLA(nn.Module):
         )
 
     def condition(self, inputs: Inputs) -> Tensor:
-        """Condition tokens [B, K, C]: the last layers at `<obs>`, each normalised, side by side; K = 1."""
+        """Condition tokens [B, K, C]: the last layers at `<obs>`, each normalised, side by side."""
         taps = self.backbone.observe(
-            inputs.image_BVHWC, inputs.view_mask_BV, inputs.token_BS, inputs.obs_B, self.config.taps
+            inputs.image_BVHWC,
+            inputs.view_mask_BV,
+            inputs.token_BS,
+            inputs.image_at,
+            inputs.obs_B,
+            self.config.obs_tokens,
+            self.config.taps,
         )
         parts = [
             projection(norm(tap))
             for tap, norm, projection in zip(taps, self.tap_norms, self.tap_projections, strict=True)
         ]
-        return torch.cat(parts, dim=-1)[:, None]
+        return torch.cat(parts, dim=-1)
 
     def forward(self, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
         """Sum over real entries of the squared velocity error, averaged over the draws, and their number."""

@@ -24,7 +24,7 @@ def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[st
     yield from _backbone_problems(model.backbone, image, "data.window.image")
     yield from at_least(VOCABULARY, "model.backbone.decoder", decoder, "vocabulary")
     yield from _transformer_problems("model.head", model.head)
-    yield from at_least(1, "model", model, "taps", "tap_width", "text_length", "draws")
+    yield from at_least(1, "model", model, "taps", "tap_width", "text_length", "obs_tokens", "draws")
     if model.taps > decoder.depth:
         yield f"model.taps: {model.taps} layers cannot be read from a decoder of depth {decoder.depth}"
     yield from choice("model.density", model.density, DENSITIES)
