@@ -355,11 +355,11 @@ def test_per_step_times_equal_one_time_where_they_agree(model: VLA) -> None:
         )
 
 
-def test_reading_one_position_is_the_whole_block_there() -> None:
+def test_reading_some_positions_is_the_whole_block_there() -> None:
     attention, mlp = SelfAttention(16, 4, 2, bias=False), Mlp(16, 32, "swiglu", bias=False)
     block = Block(16, attention, mlp, torch.nn.RMSNorm)
-    x, at = trainer_runs.noise(3, 7, 16), torch.tensor([6, 0, 3])
+    x, at = trainer_runs.noise(3, 7, 16), torch.tensor([[6, 5], [0, 4], [3, 6]])
     bias = causal_bias(torch.tensor([[True] * 7, [True] * 7, [True, False] + [True] * 5]))
     rope = rope_tables(torch.arange(7), 4, 100.0)
     whole, read = block(x, bias, rope), block(x, bias, rope, at)
-    assert torch.allclose(read[:, 0], whole[torch.arange(3), at], atol=1e-6)
+    assert torch.allclose(read, whole[torch.arange(3)[:, None], at], atol=1e-6)

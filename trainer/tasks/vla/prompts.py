@@ -44,7 +44,7 @@ class Words(Protocol):
 
 @dataclass(frozen=True)
 class Prompts:
-    """Instructions by the template of `tokenizer`, cut to `max_length` tokens, `num_obs` times `<obs>` behind."""
+    """Instructions by the template of `tokenizer`, of `max_length` tokens at most, and `<obs>` tokens."""
 
     tokenizer: Tokenizer
     max_length: int
