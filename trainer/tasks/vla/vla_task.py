@@ -124,4 +124,6 @@ class MeasuredVLA:
         task = self.task
         began = task.origin.to_json() if task.origin else None
         init = before.get("init") if before else began
-        return run_identity.lineage(task.opened, task.config.seed, init)
+        data, seed = task.config.data, task.config.seed
+        order = mixtures.order_digest(task.opened, data.window, data.global_batch, seed)
+        return run_identity.lineage(task.opened, seed, init, [order])
