@@ -24,6 +24,7 @@ COMMANDS = {
     "openloop": LazyCommand(
         "robot_foundry.cli.eval.openloop:command", "Compare predicted actions with held-out episodes."
     ),
+    "latency": LazyCommand("robot_foundry.cli.eval.latency:command", "Time a policy's answers."),
 }
 
 

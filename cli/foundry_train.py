@@ -18,6 +18,7 @@ COMMANDS = {
     "describe": LazyCommand(
         "robot_foundry.cli.train.describe:command", "Tell what a recipe takes: parameters, FLOPs, memory."
     ),
+    "diff": LazyCommand("robot_foundry.cli.train.diff:command", "Say in what two runs differ."),
     "sample": LazyCommand(
         "robot_foundry.cli.train.sample:command", "Write what a trained model says to a prompt."
     ),

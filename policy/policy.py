@@ -24,12 +24,12 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer.checkpoints import checkpoint, tensors
 from robot_foundry.trainer.models.layers.initial import allocated
-from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.recipes.yaml_text import read_yaml
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.inputs import build_inputs
 from robot_foundry.trainer.tasks.vla.policy_spaces import DatasetSpaces, PolicySpaces, dataset_steps, geometry
+from robot_foundry.trainer.tasks.vla.prompts import Words, words_from_json
 from robot_foundry.trainer.tasks.vla.recipe import from_resolved
 from robot_foundry.trainer.tasks.vla.scales import Scales, scales_from_json
 from robot_foundry.windows.moments import filled_moments, finite_dims
@@ -54,7 +54,7 @@ class Policy:
     config: VLATaskConfig
     spaces: PolicySpaces
     scales: Scales
-    tokenizer: ByteTokenizer
+    words: Words
     model: VLA
     lineage: Mapping[str, Any]
     device: torch.device
@@ -75,7 +75,7 @@ class Policy:
             config,
             spaces,
             scales_from_json(checkpoint.read_json(source, "normalizer.json")),
-            ByteTokenizer.from_json(checkpoint.read_json(source, "tokenizer.json")),
+            words_from_json(checkpoint.read_json(source, "tokenizer.json"), str(source / "tokenizer.json")),
             model.eval(),
             checkpoint.read_json(source, "lineage.json"),
             torch.device(device),
@@ -228,9 +228,7 @@ class Policy:
     @torch.inference_mode()
     def predict(self, batch: Batch, seeds: Sequence[int]) -> FloatArray:
         """Denormalised chunks [B, T, A] over the union, still in the representation of the window."""
-        inputs = build_inputs(
-            batch, scales=self.scales, tokenizer=self.tokenizer, roles=self.roles, targets=False
-        )
+        inputs = build_inputs(batch, scales=self.scales, words=self.words, roles=self.roles, targets=False)
         shape = batch.action_BTA.shape[1:]
         noise = [generator("policy", int(seed)).standard_normal(shape, dtype=np.float32) for seed in seeds]
         horizon_D = np.array([steps.horizon for steps in dataset_steps(self.config, self.spaces)])

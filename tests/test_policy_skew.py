@@ -83,7 +83,7 @@ def test_what_is_lived_is_what_was_trained_on(policy: Policy, store: Store) -> N
     mixture = as_mixture(store, Mixture.from_json(policy.lineage["mixture"]), split="all")
     observed = {name: lived(policy, store, name) for name in RATES}
     assert {len(seen) for seen in observed.values()} == {18}
-    inputs = {"targets": False, "scales": policy.scales, "tokenizer": policy.tokenizer, "roles": policy.roles}
+    inputs = {"targets": False, "scales": policy.scales, "words": policy.words, "roles": policy.roles}
     window = policy.config.data.window
     with load(mixture, window, seed=1, global_batch=BATCH, store=store, split="all", threads=0) as loader:
         batch = loader.batch(0)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from foundry_testing import trainer_runs
 from foundry_testing.trainer_runs import TINY
+from foundry_testing.vla_models import garbled, make, make_inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -26,11 +27,11 @@ from robot_foundry.trainer.models.layers.attention import (
     attention_bias,
     rope_tables,
 )
-from robot_foundry.trainer.models.layers.initial import allocated, initialise
+from robot_foundry.trainer.models.layers.initial import initialise
 from robot_foundry.trainer.models.sizes.presets import BACKBONES, DECODERS, FLOWS, VITS, VLAS
 from robot_foundry.trainer.models.tokenizer import OBS, PAD, ByteTokenizer
 from robot_foundry.trainer.models.vit import ViT, space_to_depth
-from robot_foundry.trainer.models.vla import VLA, Draws, Geometry, Inputs, Targets, VLAConfig
+from robot_foundry.trainer.models.vla import VLA, Geometry
 from robot_foundry.trainer.tasks.vla.draws import build_draws
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 
@@ -119,13 +120,6 @@ def test_the_tokenizer_cuts_whole_characters_and_ends_in_obs() -> None:
     assert obs.tolist() == [4, 3, 0, 3]
 
 
-GEOMETRY = Geometry(state_dims=5, action_dims=6, history=2, horizon=4, image=(16, 16))
-
-
-def make(config: VLAConfig, seed: int) -> VLA:
-    return initialise(allocated(lambda: VLA(config, GEOMETRY), "cpu"), seed)
-
-
 @pytest.fixture(scope="module")
 def model() -> VLA:
     """A shrunk model whose zero-initialised parts have been moved, so that everything matters."""
@@ -135,44 +129,6 @@ def model() -> VLA:
         for i, parameter in enumerate(built.parameters()):
             parameter += 0.1 * trainer_runs.noise(*parameter.shape, seed=i)
     return built
-
-
-def make_inputs(texts: list[str], seed: int = 0) -> Inputs:
-    """Two views × two moments; row 0 lacks one view, dims and steps."""
-    number, views = len(texts), 4
-    tokens, obs = ByteTokenizer(16).rows(texts)
-    view_mask, state_mask = (
-        torch.ones(number, views, dtype=torch.bool),
-        torch.ones(number, 2, 5, dtype=torch.bool),
-    )
-    mask = torch.ones(number, 4, 6, dtype=torch.bool)
-    view_mask[0, 1], state_mask[0, :, 2], mask[0, :, 4], mask[0, 2:] = False, False, False, False
-    rng = np.random.default_rng(seed)
-    images = torch.from_numpy(rng.integers(0, 256, (number, views, 16, 16, 3), dtype=np.uint8))
-    draws = Draws(
-        trainer_runs.noise(number, 3, 4, 6),
-        torch.from_numpy(rng.random((number, 3), np.float32)),
-        trainer_runs.noise(number, 2, 5),
-    )
-    return Inputs(
-        images, view_mask, torch.from_numpy(tokens), torch.from_numpy(obs), trainer_runs.noise(number, 2, 5),
-        state_mask, Targets(trainer_runs.noise(number, 4, 6, seed=9), mask, torch.ones(number)), draws,
-    )  # fmt: skip
-
-
-def garbled(inputs: Inputs, value: float) -> Inputs:
-    """The same inputs with garbage in every masked place."""
-    assert inputs.targets is not None and inputs.draws is not None
-    view, state, mask = inputs.view_mask_BV, inputs.state_mask_BHD, inputs.targets.mask_BTA
-    images = torch.where(view[:, :, None, None, None], inputs.image_BVHWC, 77)
-    noise = torch.where(mask[:, None], inputs.draws.noise_BNTA, value)
-    return replace(
-        inputs,
-        image_BVHWC=images,
-        state_BHD=torch.where(state, inputs.state_BHD, value),
-        targets=replace(inputs.targets, value_BTA=torch.where(mask, inputs.targets.value_BTA, value)),
-        draws=replace(inputs.draws, noise_BNTA=noise),
-    )
 
 
 @pytest.mark.parametrize("value", [1e6, float("nan"), float("inf")])
@@ -355,11 +311,11 @@ def test_per_step_times_equal_one_time_where_they_agree(model: VLA) -> None:
         )
 
 
-def test_reading_one_position_is_the_whole_block_there() -> None:
+def test_reading_some_positions_is_the_whole_block_there() -> None:
     attention, mlp = SelfAttention(16, 4, 2, bias=False), Mlp(16, 32, "swiglu", bias=False)
     block = Block(16, attention, mlp, torch.nn.RMSNorm)
-    x, at = trainer_runs.noise(3, 7, 16), torch.tensor([6, 0, 3])
+    x, at = trainer_runs.noise(3, 7, 16), torch.tensor([[6, 5], [0, 4], [3, 6]])
     bias = causal_bias(torch.tensor([[True] * 7, [True] * 7, [True, False] + [True] * 5]))
     rope = rope_tables(torch.arange(7), 4, 100.0)
     whole, read = block(x, bias, rope), block(x, bias, rope, at)
-    assert torch.allclose(read[:, 0], whole[torch.arange(3), at], atol=1e-6)
+    assert torch.allclose(read, whole[torch.arange(3)[:, None], at], atol=1e-6)

@@ -263,7 +263,7 @@ def test_a_row_is_the_same_whatever_shares_its_batch(
     config = tiny(store, tmp_path, MIXED, f"data.normalization={normalization}")
     job, scales, batch = _one_batch(store, config)
     assert len(scales.action) == (1 if normalization == "merged" else 2)
-    prepare = InputMaker.of(config, job.spaces, scales)
+    prepare = InputMaker.of(config, job.spaces, scales, job.words)
     whole = prepare(batch)
     assert whole.targets.mask_BTA.sum() == batch.counts["action"]
     for row in range(len(batch)):
@@ -278,7 +278,7 @@ def test_scales_are_each_datasets_own_when_asked(store: Store, tmp_path: Path) -
     job, scales, batch = _one_batch(store, config)
     _, statistics = representation_statistics(as_mixture(store, "six"), horizon=4)
     alone = Normalizer.fit(statistics)
-    inputs = build_inputs(batch, scales=scales, tokenizer=ByteTokenizer(8), roles=("primary",), targets=True)
+    inputs = build_inputs(batch, scales=scales, words=ByteTokenizer(8), roles=("primary",), targets=True)
     rows = batch.dataset_B == job.spaces.dataset("six")
     at = alone.space.indices_in(job.spaces.action, "six")
     found = inputs.targets.value_BTA[rows].numpy()[..., at]
@@ -292,7 +292,7 @@ def test_scales_are_each_datasets_own_when_asked(store: Store, tmp_path: Path) -
 def test_a_camera_that_one_robot_lacks_is_masked_for_it(store: Store, tmp_path: Path) -> None:
     config = tiny(store, tmp_path, MIXED)
     job, scales, batch = _one_batch(store, config)
-    inputs = build_inputs(batch, scales=scales, tokenizer=ByteTokenizer(8), roles=("primary",), targets=False)
+    inputs = build_inputs(batch, scales=scales, words=ByteTokenizer(8), roles=("primary",), targets=False)
     six = batch.dataset_B == job.spaces.dataset("six")
     assert inputs.view_mask_BV[:, 0].tolist() == (~six).tolist() and six.any() and not six.all()
 

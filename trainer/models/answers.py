@@ -65,7 +65,7 @@ class _Steps:
     def first(self) -> Tensor:
         """The ids [B] behind the prompts."""
         hidden_BSD = self._model.hidden(self._prompts, self._past)
-        return self._choose(pick(hidden_BSD, self._length_B - 1))
+        return self._choose(pick(hidden_BSD, self._length_B[:, None] - 1))
 
     def next(self) -> Tensor:
         """The ids [B] behind those chosen last."""

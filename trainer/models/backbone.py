@@ -1,8 +1,10 @@
 """Backbone of models that see: a vision tower whose image tokens a causal decoder reads among those of text.
 
 A vision-language model has them where its rows say (`models.vision_language`). A policy has them in front and
-is read out at the `<obs>` token: [image tokens of view 0, view 1, … | text bytes | <obs> | padding].
-Shapes: B batch, V views (cameras × history), H W pixels, P tokens a view, S text tokens, L sequence, D width.
+is read out at the `<obs>` token: [opening | image tokens of view 0, view 1, … | text | <obs> | padding].
+The opening is what the tokenizer's template has in front of pictures, and nothing of bytes.
+Shapes: B batch, V views (cameras × history), H W pixels, P tokens a view, S text tokens, K `<obs>` tokens,
+L sequence, D width.
 """
 
 from __future__ import annotations
@@ -49,24 +51,34 @@ class Backbone(nn.Module):
         return self.projector(merged).unflatten(0, (-1, views)).flatten(1, 2)
 
     def observe(
-        self, image_BVHWC: Tensor, view_mask_BV: Tensor, token_BS: Tensor, obs_B: Tensor, taps: int
+        self,
+        image_BVHWC: Tensor,
+        view_mask_BV: Tensor,
+        token_BS: Tensor,
+        image_at: int,
+        obs_B: Tensor,
+        num_obs: int,
+        taps: int,
     ) -> list[Tensor]:
-        """Hidden states [B, D] at the `<obs>` token after each of the last `taps` layers.
+        """Hidden states [B, K, D] at the `<obs>` tokens after each of the last `taps` layers.
 
         Args:
             image_BVHWC: uint8 pictures; those of absent views may hold anything.
             view_mask_BV: which views are present; tokens of absent ones are attended by none.
-            token_BS: text, `<obs>`, padding.
-            obs_B: index of `<obs>` in `token_BS`; what lies beyond it is attended by none.
+            token_BS: opening, text, `num_obs` times `<obs>`, padding.
+            image_at: how many of these tokens stand in front of the pictures.
+            obs_B: index of the first `<obs>` in `token_BS`; what lies beyond the last is attended by none.
         """
         image_BVHWC = torch.where(view_mask_BV[:, :, None, None, None], image_BVHWC, 0)
         image_BPD = self.image_tokens(image_BVHWC).float()
-        x_BLD = torch.cat((image_BPD, self.decoder.embedding(token_BS)), dim=1)
+        text_BSD = self.decoder.embedding(token_BS)
+        x_BLD = torch.cat((text_BSD[:, :image_at], image_BPD, text_BSD[:, image_at:]), dim=1)
         image_length = image_BPD.shape[1]
         seen_BP = view_mask_BV.repeat_interleave(image_length // view_mask_BV.shape[1], dim=1)
-        read_BS = torch.arange(token_BS.shape[1], device=obs_B.device) <= obs_B[:, None]
-        bias = causal_bias(torch.cat((seen_BP, read_BS), dim=1))
-        return self.decoder(x_BLD, bias, image_length + obs_B, taps)
+        read_BS = torch.arange(token_BS.shape[1], device=obs_B.device) < obs_B[:, None] + num_obs
+        bias = causal_bias(torch.cat((read_BS[:, :image_at], seen_BP, read_BS[:, image_at:]), dim=1))
+        at_BK = image_length + obs_B[:, None] + torch.arange(num_obs, device=obs_B.device)
+        return self.decoder(x_BLD, bias, at_BK, taps)
 
 
 def causal_bias(present_BL: Tensor) -> Tensor:

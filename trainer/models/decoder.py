@@ -67,8 +67,8 @@ class Decoder(nn.Module):
         config = self.config
         return rope_tables(position, config.width_of_head, config.rope_theta, config.rope_scaling)
 
-    def forward(self, x_BSD: Tensor, bias_B1SS: Tensor, at_B: Tensor, taps: int) -> list[Tensor]:
-        """Embedded tokens to the hidden states [B, D] at one position a row, after the last `taps` layers.
+    def forward(self, x_BSD: Tensor, bias_B1SS: Tensor, at_BK: Tensor, taps: int) -> list[Tensor]:
+        """Embedded tokens to the hidden states [B, K, D] at K positions a row, after the last `taps` layers.
 
         The last one has passed the final norm, the others are the bare residual stream, as is usual.
         """
@@ -78,8 +78,8 @@ class Decoder(nn.Module):
         for block in blocks:
             x_BSD = block(x_BSD, bias_B1SS, rope)
             hidden.append(x_BSD)
-        read = [pick(h_BSD, at_B)[:, 0] for h_BSD in hidden[len(hidden) - (taps - 1) :]]
-        return [*read, self.norm(last(x_BSD, bias_B1SS, rope, at_B))[:, 0]]
+        read = [pick(h_BSD, at_BK) for h_BSD in hidden[len(hidden) - (taps - 1) :]]
+        return [*read, self.norm(last(x_BSD, bias_B1SS, rope, at_BK))]
 
     def states(
         self,

@@ -1,9 +1,9 @@
-"""What models read, moved as a whole: dataclasses of tensors, which may hold others, or None."""
+"""What models read, moved as a whole: dataclasses of tensors, which may hold others, numbers or None."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -25,6 +25,6 @@ def pinned(inputs: T) -> T:
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
-    if value is None:
-        return None
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
     return replace(value, **{item.name: _each(getattr(value, item.name), change) for item in fields(value)})

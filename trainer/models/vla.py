@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
 from robot_foundry.trainer.models.inputs import moved, pinned
+from robot_foundry.trainer.recipes.later import later
+
+FLOW, L1 = OBJECTIVES = ("flow", "l1")
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,13 @@ class VLAConfig:
     taps: int = 4  # hidden states of that many last layers, read at `<obs>`
     tap_width: int = 2048  # channels kept of each; a projection joins where the decoder's width differs
     head: FlowConfig = field(default_factory=FlowConfig)
-    text_length: int = 64  # bytes kept of an instruction
+    text_length: int = 64  # tokens kept of an instruction, by default bytes
+    obs_tokens: int = later(1)  # `<obs>` tokens behind an instruction, each of which conditions the head
     draws: int = 8  # noise draws a sample and backbone pass
     density: str = "beta"  # of the training times: beta | uniform | logit_normal
     state_noise: float = 0.05  # std added to the normalised state while training
+    objective: str = later(FLOW)  # flow: velocities of the flow | l1: the chunk itself, a baseline
+    backbone_grad_scale: float = later(1.0)  # of the gradient that the head sends into the backbone
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,12 @@ class Inputs:
     image_BVHWC: Tensor  # uint8
     view_mask_BV: Tensor
     token_BS: Tensor
-    obs_B: Tensor  # where `<obs>` stands in token_BS
+    obs_B: Tensor  # where the first `<obs>` stands in token_BS
     state_BHD: Tensor  # normalised
     state_mask_BHD: Tensor
     targets: Targets | None = None
     draws: Draws | None = None
+    image_at: int = 0  # how many of the tokens stand in front of the pictures
 
     def to(self, device: torch.device) -> Inputs:
         return moved(self, device)
@@ -103,23 +110,39 @@ class VLA(nn.Module):
         )
 
     def condition(self, inputs: Inputs) -> Tensor:
-        """Condition tokens [B, K, C]: the last layers at `<obs>`, each normalised, side by side; K = 1."""
+        """Condition tokens [B, K, C]: the last layers at `<obs>`, each normalised, side by side."""
         taps = self.backbone.observe(
-            inputs.image_BVHWC, inputs.view_mask_BV, inputs.token_BS, inputs.obs_B, self.config.taps
+            inputs.image_BVHWC,
+            inputs.view_mask_BV,
+            inputs.token_BS,
+            inputs.image_at,
+            inputs.obs_B,
+            self.config.obs_tokens,
+            self.config.taps,
         )
         parts = [
             projection(norm(tap))
             for tap, norm, projection in zip(taps, self.tap_norms, self.tap_projections, strict=True)
         ]
-        return torch.cat(parts, dim=-1)[:, None]
+        condition_BKC, scale = torch.cat(parts, dim=-1), self.config.backbone_grad_scale
+        # The same values; of their gradient a share goes on.
+        return condition_BKC if scale == 1 else condition_BKC * scale + condition_BKC.detach() * (1 - scale)
 
     def forward(self, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
-        """Sum over real entries of the squared velocity error, averaged over the draws, and their number."""
+        """Sum over real entries of the squared velocity error, averaged over the draws, and their number.
+
+        With the objective `l1` it is the absolute error of the chunk.
+        """
         action, draws = inputs.targets, inputs.draws
         if action is None or draws is None:
             raise ValueError("training inputs need targets and draws")
         state_BHD = inputs.state_BHD + draws.state_noise_BHD
         prefix_BPW = self.head.prefix(self.condition(inputs), state_BHD, inputs.state_mask_BHD)
+        if self.config.objective == L1:
+            target = torch.where(action.mask_BTA, action.value_BTA, 0)
+            error = (self._regressed(prefix_BPW, action.mask_BTA) - target).abs()
+            weighted = torch.where(action.mask_BTA, error, 0) * action.weight_B[:, None, None]
+            return {"action": (weighted.sum(), action.mask_BTA.sum())}
         num_draws = draws.noise_BNTA.shape[1]
 
         def repeat(x: Tensor) -> Tensor:
@@ -137,9 +160,16 @@ class VLA(nn.Module):
     def sample(self, inputs: Inputs, noise_BTA: Tensor, mask_BTA: Tensor, steps: int = 10) -> Tensor:
         """Normalised action chunks [B, T, A] integrated from the given noise; 0 where masked."""
         prefix_BPW = self.head.prefix(self.condition(inputs), inputs.state_BHD, inputs.state_mask_BHD)
+        if self.config.objective == L1:
+            return torch.where(mask_BTA, self._regressed(prefix_BPW, mask_BTA), 0)
 
         def velocity(x_BTA: Tensor, t: float) -> Tensor:
             time = torch.full((len(x_BTA), 1), t, device=x_BTA.device)
             return self.head(x_BTA, time, prefix_BPW, mask_BTA).float()
 
         return sample(velocity, noise_BTA, mask_BTA, steps)
+
+    def _regressed(self, prefix_BPW: Tensor, mask_BTA: Tensor) -> Tensor:
+        """The chunk [B, T, A] that the head says without noise and at the time of none."""
+        nothing_BTA = torch.zeros(mask_BTA.shape, device=mask_BTA.device)
+        return self.head(nothing_BTA, nothing_BTA[:, :1, 0], prefix_BPW, mask_BTA).float()

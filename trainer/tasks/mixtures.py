@@ -18,6 +18,8 @@ from robot_foundry.catalog.selection import DEFAULT_FRACTION, SPLIT_BY, Selectio
 from robot_foundry.catalog.store import as_store
 from robot_foundry.loader.kind import SampleSettings, kind_of
 from robot_foundry.loader.load import load
+from robot_foundry.loader.order import ORDER_VERSION
+from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.recipes.ranges import at_least, choice
@@ -172,6 +174,13 @@ def mixture_rows(mixture: Mixture) -> list[dict[str, Any]]:
 def counts_of(opened: OpenMixture, settings: SampleSettings, *, split: str = "train") -> Sequence[int]:
     """How many samples a split of each component has; NothingSelected where one has none."""
     return kind_of(opened).counts(over_split(opened, split, settings.skipped), settings)
+
+
+def order_digest(opened: OpenMixture, samples: SampleSettings, global_batch: int, seed: int) -> str:
+    """Equal for runs whose steps draw the same samples in the same order, whatever they make of them."""
+    counts = [int(count) for count in counts_of(opened, samples)]
+    deciding = {"mixture": opened.mixture.id, "counts": counts, "seed": seed}
+    return digest_of({**deciding, "global_batch": global_batch, "order_version": ORDER_VERSION})
 
 
 def epochs_of(opened: OpenMixture, settings: SampleSettings, samples: int) -> tuple[float, ...]:

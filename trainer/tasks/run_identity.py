@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -14,6 +14,7 @@ from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.trainer.ranks.agreement import versions
 from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.recipes.later import without_later
 from robot_foundry.trainer.recipes.layers import overlay
@@ -64,8 +65,10 @@ def default_dir(config: Any, mixture_id: str, deciding: Mapping[str, Any] | None
     return f"runs/{config.name}-{digest_of(named)[:8]}"
 
 
-def lineage(opened: OpenMixture, seed: int, init: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Where a run comes from; `init` says which weights it began with."""
+def lineage(
+    opened: OpenMixture, seed: int, init: Mapping[str, Any] | None, orders: Sequence[str]
+) -> dict[str, Any]:
+    """Where a run comes from; `init` says which weights it began with, `orders` the order of each stream."""
     store, mixture = opened.store, opened.mixture
     return {
         "init": init,
@@ -74,6 +77,8 @@ def lineage(opened: OpenMixture, seed: int, init: Mapping[str, Any] | None) -> d
         "store": store.url if "://" in store.url else str(Path(store.url).resolve()),
         "seed": seed,
         "order_version": ORDER_VERSION,
+        "order": digest_of(list(orders)),
+        "code": versions(),
         "packages": {name: package_version(name) for name in ("robot-foundry", "torch", "numpy")},
         "python": platform.python_version(),
     }

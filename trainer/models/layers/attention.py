@@ -177,10 +177,10 @@ class SelfAttention(nn.Module):
         x_BSD: Tensor,
         bias: Tensor | CausalBias | None,
         rope: tuple[Tensor, Tensor] | None,
-        at_B: Tensor | None = None,
+        at_BK: Tensor | None = None,
         past: KeyValues | None = None,
     ) -> Tensor:
-        """Attended values [B, S, D]; with `at_B` only those of one position a row, [B, 1, D].
+        """Attended values [B, S, D]; with `at_BK` only those of K positions a row, [B, K, D].
 
         `past` holds the positions before these, which are then added to it; `bias` spans all of them.
         """
@@ -188,26 +188,26 @@ class SelfAttention(nn.Module):
         def split(y: Tensor, heads: int) -> Tensor:
             return y.unflatten(-1, (heads, self.head_width)).transpose(1, 2)
 
-        q = split(self.query(x_BSD if at_B is None else pick(x_BSD, at_B)), self.heads)
+        q = split(self.query(x_BSD if at_BK is None else pick(x_BSD, at_BK)), self.heads)
         k = split(self.key(x_BSD), self.kv_heads)
         v = split(self.value(x_BSD), self.kv_heads)
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         if rope is not None:
-            here = rope if at_B is None else (rope[0][at_B, None, None], rope[1][at_B, None, None])
+            here = rope if at_BK is None else (rope[0][at_BK][:, None], rope[1][at_BK][:, None])
             q, k = rotate(q, here), rotate(k, rope)
         if past is not None:
             k, v = past.extended(k, v)
-        if isinstance(bias, Tensor) and at_B is not None:
-            bias = pick(bias.transpose(1, 2), at_B).transpose(1, 2)
+        if isinstance(bias, Tensor) and at_BK is not None:
+            bias = pick(bias.transpose(1, 2), at_BK).transpose(1, 2)
         if self.kv_heads != self.heads:
             k, v = (y.repeat_interleave(self.heads // self.kv_heads, dim=1) for y in (k, v))
         return self.out(attend(q, k, v, bias).transpose(1, 2).flatten(2))
 
 
-def pick(x_BSD: Tensor, at_B: Tensor) -> Tensor:
-    """One position of each row, [B, 1, …]."""
-    return x_BSD[torch.arange(len(at_B), device=at_B.device), at_B][:, None]
+def pick(x_BSD: Tensor, at_BK: Tensor) -> Tensor:
+    """K positions of each row, [B, K, …]."""
+    return x_BSD[torch.arange(len(at_BK), device=at_BK.device)[:, None], at_BK]
 
 
 class Mlp(nn.Module):
@@ -268,13 +268,13 @@ class Block(nn.Module):
         x_BSD: Tensor,
         bias: Tensor | CausalBias | None = None,
         rope: tuple[Tensor, Tensor] | None = None,
-        at_B: Tensor | None = None,
+        at_BK: Tensor | None = None,
         past: KeyValues | None = None,
     ) -> Tensor:
-        """The block's output [B, S, D]; with `at_B` only at one position a row, [B, 1, D], for less work."""
-        attended = self.attention(self.attention_norm(x_BSD), bias, rope, at_B, past)
+        """The block's output [B, S, D]; with `at_BK` only at K positions a row, [B, K, D], for less work."""
+        attended = self.attention(self.attention_norm(x_BSD), bias, rope, at_BK, past)
         if self.attention_scale is not None:
             attended = attended * self.attention_scale
-        x_BSD = (x_BSD if at_B is None else pick(x_BSD, at_B)) + attended
+        x_BSD = (x_BSD if at_BK is None else pick(x_BSD, at_BK)) + attended
         changed = self.mlp(self.mlp_norm(x_BSD))
         return x_BSD + (changed if self.mlp_scale is None else changed * self.mlp_scale)

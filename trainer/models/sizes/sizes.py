@@ -14,6 +14,7 @@ from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.tokenizer import VOCABULARY
 from robot_foundry.trainer.models.vision_language import OBJECTIVES, VisionLanguageConfig
 from robot_foundry.trainer.models.vit import POSITIONS, STEMS, ViTConfig
+from robot_foundry.trainer.models.vla import OBJECTIVES as VLA_OBJECTIVES
 from robot_foundry.trainer.models.vla import VLAConfig
 from robot_foundry.trainer.recipes.ranges import at_least, choice, multiple
 
@@ -24,10 +25,14 @@ def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[st
     yield from _backbone_problems(model.backbone, image, "data.window.image")
     yield from at_least(VOCABULARY, "model.backbone.decoder", decoder, "vocabulary")
     yield from _transformer_problems("model.head", model.head)
-    yield from at_least(1, "model", model, "taps", "tap_width", "text_length", "draws")
+    yield from at_least(1, "model", model, "taps", "tap_width", "text_length", "obs_tokens", "draws")
     if model.taps > decoder.depth:
         yield f"model.taps: {model.taps} layers cannot be read from a decoder of depth {decoder.depth}"
     yield from choice("model.density", model.density, DENSITIES)
+    yield from choice("model.objective", model.objective, VLA_OBJECTIVES)
+    if not 0 < model.backbone_grad_scale <= 1:
+        given = f"not {model.backbone_grad_scale}"
+        yield f"model.backbone_grad_scale: must lie in (0, 1], {given}: nothing else would teach the backbone"
     if model.state_noise < 0:
         yield f"model.state_noise: must not be negative, not {model.state_noise}"
 

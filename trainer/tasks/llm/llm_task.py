@@ -96,4 +96,6 @@ class LLMTask(MixtureTask):
         began = self.origin.to_json() if self.origin else None
         init = before.get("init") if before else began
         made = {"tokenizer": self.tokenizer.id}
-        return run_identity.lineage(self.opened, self.config.seed, init) | made
+        data, seed = self.config.data, self.config.seed
+        order = mixtures.order_digest(self.opened, data.rows, data.global_batch, seed)
+        return run_identity.lineage(self.opened, seed, init, [order]) | made

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from robot_foundry.trainer.models.sizes.sizes import vla_problems
 from robot_foundry.trainer.models.vla import VLAConfig
 from robot_foundry.trainer.optim.optimizers import OptimConfig, optim_problems
+from robot_foundry.trainer.recipes.later import later
 from robot_foundry.trainer.recipes.ranges import choice
 from robot_foundry.trainer.settings import RunConfig, run_problems
 from robot_foundry.trainer.tasks.mixtures import BatchSettings, MixtureSettings, mixture_problems
@@ -26,6 +27,7 @@ class WindowSettings:
     """What a sample is."""
 
     window: WindowSpec = field(default_factory=WindowSpec)
+    tokenizer: str | None = later(None)  # its id: that of the vision-language model; otherwise bytes
 
 
 # A dataclass has the fields of its last base first: read upwards, this is the order of a saved config.yaml.
@@ -42,9 +44,17 @@ class DataConfig(BatchSettings, WindowSettings, MixtureSettings):
 
 @dataclass(frozen=True)
 class InitConfig(InitSettings):
-    """Where the first weights and the normalisers come from."""
+    """Where the first weights and the normalisers come from.
 
+    `weights` is a run of this task. `vlm` fills the backbone alone, whose shape and tokenizer it brings.
+    """
+
+    vlm: str | None = later(None)  # a run of foundry-train vlm, a checkpoint folder or pointer file
     normalizer: str = REFIT  # refit: statistics of this mixture | keep: those of the run that `weights` names
+
+    @property
+    def begins(self) -> bool:
+        return self.weights is not None or self.vlm is not None
 
 
 @dataclass(frozen=True)
@@ -98,4 +108,9 @@ def _data_problems(data: DataConfig) -> Iterator[str]:
 
 def _init_problems(init: InitConfig) -> Iterator[str]:
     yield from choice("init.normalizer", init.normalizer, (KEEP, REFIT))
-    yield from init_problems(init)
+    if init.vlm is None:
+        yield from init_problems(replace(init, vlm=None))
+    elif init.weights is not None:
+        yield "init.weights: is a whole policy, leave it or init.vlm out"
+    elif init.normalizer != REFIT:
+        yield "init.normalizer: a vision-language model has none to keep; init.weights names a policy"

@@ -9,21 +9,21 @@ from typing import Any
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.ingest.robot.interface import interface_of
 from robot_foundry.normalization.normalizer_report import HEADERS, as_text
-from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.recipes.yaml_text import write_yaml
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
+from robot_foundry.trainer.tasks.vla.prompts import Words
 from robot_foundry.trainer.tasks.vla.scales import Scales, scales_report, scales_to_json
 
 
 def policy_files(
-    config: VLATaskConfig, spaces: PolicySpaces, scales: Scales, robots: Mapping[str, Any]
+    config: VLATaskConfig, spaces: PolicySpaces, scales: Scales, robots: Mapping[str, Any], words: Words
 ) -> dict[str, str]:
     """What a policy needs besides weights: the readable files that are equal in all checkpoints of a run."""
     values = {
         "normalizer.json": scales_to_json(scales),
-        "tokenizer.json": ByteTokenizer(config.model.text_length).to_json(),
+        "tokenizer.json": words.to_json(),
         "spaces.json": spaces.to_json(),
         "robots.json": robots,
     }

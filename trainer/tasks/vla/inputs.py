@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from robot_foundry.loader.robot.batch import Batch
-from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import Geometry, Inputs, Targets
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.draws import build_draws
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
+from robot_foundry.trainer.tasks.vla.prompts import Words
 from robot_foundry.trainer.tasks.vla.scales import Scales
 from robot_foundry.windows.cameras import views
 
@@ -33,15 +33,16 @@ class InputMaker:
     config: VLATaskConfig
     sizes: Geometry
     scales: Scales
+    words: Words
 
     @classmethod
-    def of(cls, config: VLATaskConfig, spaces: PolicySpaces, scales: Scales) -> InputMaker:
-        return cls(config, geometry(config, spaces), scales)
+    def of(cls, config: VLATaskConfig, spaces: PolicySpaces, scales: Scales, words: Words) -> InputMaker:
+        return cls(config, geometry(config, spaces), scales, words)
 
     def __call__(self, batch: Batch) -> Inputs:
         model, sizes = self.config.model, self.sizes
         inputs = build_inputs(
-            batch, scales=self.scales, tokenizer=ByteTokenizer(model.text_length),
+            batch, scales=self.scales, words=self.words,
             roles=self.config.data.window.cameras, targets=True,
         )  # fmt: skip
         draws = build_draws(
@@ -57,11 +58,11 @@ class InputMaker:
 
 
 def build_inputs(
-    batch: Batch, *, scales: Scales, tokenizer: ByteTokenizer, roles: Sequence[str], targets: bool
+    batch: Batch, *, scales: Scales, words: Words, roles: Sequence[str], targets: bool
 ) -> Inputs:
     """Tensors of a batch on the CPU; with `targets` also its normalised action chunks."""
     images, view_mask = views(batch.images, batch.image_mask, roles)
-    tokens, obs = tokenizer.rows(batch.instruction)
+    tokens, obs = words.rows(batch.instruction)
     state_mask = np.broadcast_to(batch.state_mask_BD[:, None], batch.state_BHD.shape)
     state = scales.normalize_state(batch.state_BHD, state_mask, batch.dataset_B)
     return Inputs(
@@ -69,6 +70,7 @@ def build_inputs(
         view_mask_BV=torch.from_numpy(view_mask),
         token_BS=torch.from_numpy(tokens),
         obs_B=torch.from_numpy(obs),
+        image_at=words.image_at,
         state_BHD=torch.from_numpy(state.astype(np.float32, copy=False)),
         state_mask_BHD=torch.from_numpy(state_mask.copy()),
         targets=build_targets(batch, scales) if targets else None,

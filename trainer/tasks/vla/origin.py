@@ -24,6 +24,7 @@ from robot_foundry.trainer.tasks.run_identity import completed
 from robot_foundry.trainer.tasks.vla.config import DataConfig, VLATaskConfig
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
 from robot_foundry.trainer.tasks.vla.scales import Scales, scales_from_json
+from robot_foundry.trainer.tasks.vlm.trained import is_vision_language
 
 # Parameters with an axis of dims: of which union, which axis, how often the dims repeat on it (value, mask).
 DIM_AXES: Mapping[str, tuple[str, int, int]] = {
@@ -51,9 +52,10 @@ class Origin(RunOrigin):
         """
         folder = checkpoint.find(Path(where))
         if not (folder / SPACES).is_file():
-            raise FoundryError(
-                f"init.weights: {folder} is no checkpoint of a policy", hint="give a run of foundry-train vla"
-            )
+            hint = "give a run of foundry-train vla"
+            if is_vision_language(folder):
+                hint = f"init.vlm={where} starts from a vision-language model"
+            raise FoundryError(f"init.weights: {folder} is no checkpoint of a policy", hint=hint)
         return cls(
             folder,
             checkpoint.read_json(folder, checkpoint.STATE),

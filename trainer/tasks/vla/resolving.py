@@ -2,31 +2,102 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
+from robot_foundry.catalog.store import as_store
+from robot_foundry.catalog.tokens import tokenizers
 from robot_foundry.normalization.representation import base_axes_note
+from robot_foundry.runtime.errors import UsageError
+from robot_foundry.shards.tokens.tokenizer import Tokenizer
+from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.backbone import BackboneConfig
+from robot_foundry.trainer.models.sizes.sizes import vla_problems
+from robot_foundry.trainer.tasks.described import read_values
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
 from robot_foundry.trainer.tasks.origin import found_origin
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.origin import Origin
 from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
+from robot_foundry.trainer.tasks.vla.prompts import tokenizer_in, words_of
+from robot_foundry.trainer.tasks.vla.recipe import default_dir, from_resolved
 from robot_foundry.trainer.tasks.vla.vla_task import VLATask
+from robot_foundry.trainer.tasks.vla.vlm_origin import VLMOrigin
+from robot_foundry.trainer.tasks.vocabulary import with_room
 from robot_foundry.windows.mixtures import warnings_for, window_rows
 
 
-def resolve_vla(config: VLATaskConfig) -> VLATask:
-    """Find the mixture and its spaces; reads the store, writes nothing."""
-    data, window = config.data, config.data.window
+def resolve_vla(asked: VLATaskConfig) -> VLATask:
+    """Find the mixture, its spaces and what the run starts from; reads the store, writes nothing."""
+    data, window = asked.data, asked.data.window
     opened = find_mixture(
         data, window, kind="robot", source="foundry-data ingest makes datasets of recordings of robots",
         gap=lambda mixture: window_rows(mixture, window.timing),
     )  # fmt: skip
+    folder = default_dir(asked, opened.mixture.id)
+    begun = _begun(asked, Path(asked.run.dir or folder))
+    config = _with(asked, begun)
     spaces = mixture_spaces(opened, config)
     warnings = warnings_for(opened, mix_weights(data), timing=window.timing)
     for dataset in spaces.datasets:
         warnings += base_axes_note(dataset.name, dataset.state, dataset.action, window.representation)
-    task = VLATask(config, opened, tuple(warnings), spaces)
-    if config.init.weights is None:
-        return task
-    return replace(task, origin=found_origin(partial(Origin.find, config.init.weights), task.run_dir))
+    words = words_of(begun.tokenizer, config.model.text_length, config.model.obs_tokens)
+    return VLATask(config, opened, tuple(warnings), spaces, words, folder, origin=begun.origin)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What a run starts from. None is what the recipe says of the backbone, and bytes of the tokenizer."""
+
+    origin: Origin | VLMOrigin | None = None
+    backbone: BackboneConfig | None = None
+    tokenizer: Tokenizer | None = None
+
+
+def _begun(asked: VLATaskConfig, run_dir: Path) -> _Begun:
+    init = asked.init
+    if init.vlm is not None:
+        found = found_origin(partial(VLMOrigin.find, init.vlm), run_dir)
+        return _of_checkpoint(run_dir) if found is None else _Begun(found, found.backbone, found.tokenizer)
+    if init.weights is not None:
+        policy = found_origin(partial(Origin.find, init.weights), run_dir)
+        return _of_checkpoint(run_dir) if policy is None else _of_policy(policy)
+    if asked.data.tokenizer is None:
+        return _Begun()
+    return _Begun(tokenizer=tokenizers.find(as_store(asked.data.store), asked.data.tokenizer))
+
+
+def _of_policy(policy: Origin) -> _Begun:
+    tokenizer = tokenizer_in(policy.folder)
+    return _Begun(policy, None if tokenizer is None else _backbone_in(policy.folder), tokenizer)
+
+
+def _of_checkpoint(run_dir: Path) -> _Begun:
+    """As a run that has checkpoints began, whose origin is gone."""
+    newest = checkpoint.latest(run_dir)
+    assert newest is not None
+    return _Begun(None, _backbone_in(newest), tokenizer_in(newest))
+
+
+def _backbone_in(folder: Path) -> BackboneConfig:
+    return from_resolved(read_values(folder)).model.backbone
+
+
+def _with(asked: VLATaskConfig, begun: _Begun) -> VLATaskConfig:
+    """The recipe with what the weights and the tokenizer say."""
+    backbone, tokenizer = begun.backbone or asked.model.backbone, begun.tokenizer
+    if begun.origin is not None and tokenizer is not None and asked.data.tokenizer is not None:
+        theirs = tokenizers.find(as_store(asked.data.store), asked.data.tokenizer)
+        if theirs.id != tokenizer.id:
+            raise UsageError(
+                f"the weights know the tokenizer {tokenizer.id[:12]}, data.tokenizer is {theirs.id[:12]}",
+                hint="leave data.tokenizer out",
+            )
+    if tokenizer is not None and begun.backbone is None:
+        backbone = replace(backbone, decoder=with_room(backbone.decoder, tokenizer))
+    model = replace(asked.model, backbone=backbone)
+    if problems := list(vla_problems(model, asked.data.window.image)):
+        raise UsageError(f"the weights do not fit the recipe: {'; '.join(problems)}")
+    data = replace(asked.data, tokenizer=None if tokenizer is None else tokenizer.id)
+    return replace(asked, model=model, data=data)

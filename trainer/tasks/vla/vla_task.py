@@ -25,7 +25,9 @@ from robot_foundry.trainer.tasks.vla.inputs import InputMaker
 from robot_foundry.trainer.tasks.vla.origin import Origin
 from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
+from robot_foundry.trainer.tasks.vla.prompts import Words
 from robot_foundry.trainer.tasks.vla.scales import Scales, fit_scales, scales_from_json, scales_to_json
+from robot_foundry.trainer.tasks.vla.vlm_origin import VLMOrigin
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,13 @@ class VLATask(MixtureTask):
 
     config: VLATaskConfig
     spaces: PolicySpaces
-    origin: Origin | None = field(default=None, kw_only=True)
+    words: Words
+    folder: str  # where the recipe names none
+    origin: Origin | VLMOrigin | None = field(default=None, kw_only=True)
+
+    @property
+    def default_dir(self) -> str:
+        return self.folder
 
     def measure(self, *, quiet: bool = True) -> dict[str, Any]:
         return scales_to_json(self.first_scales(quiet=quiet))
@@ -63,7 +71,7 @@ class VLATask(MixtureTask):
     def first_scales(self, *, quiet: bool = True) -> Scales:
         """The normalisers of a run that starts: fitted to its training split, or kept from its origin."""
         config, spaces = self.config, self.spaces
-        if self.origin is None or config.init.normalizer != KEEP:
+        if not isinstance(self.origin, Origin) or config.init.normalizer != KEEP:
             return fit_scales(self.opened, config, spaces, quiet=quiet)
         kept = self.origin.keep_scales(spaces, config.data)
         horizon = geometry(config, spaces).horizon
@@ -103,16 +111,19 @@ class MeasuredVLA:
     def open_stream(self, split: str, ranks: Ranks) -> Stream:
         task, config = self.task, self.task.config
         return mixtures.open_stream(
-            task.opened, config.data.window, config.data, InputMaker.of(config, task.spaces, self.scales),
+            task.opened, config.data.window, config.data,
+            InputMaker.of(config, task.spaces, self.scales, task.words),
             split=split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks,
         )  # fmt: skip
 
     def files(self) -> dict[str, str]:
         task = self.task
-        return policy_files(task.config, task.spaces, self.scales, robots_of(task.opened))
+        return policy_files(task.config, task.spaces, self.scales, robots_of(task.opened), task.words)
 
     def lineage(self, before: Mapping[str, Any]) -> dict[str, Any]:
         task = self.task
         began = task.origin.to_json() if task.origin else None
         init = before.get("init") if before else began
-        return run_identity.lineage(task.opened, task.config.seed, init)
+        data, seed = task.config.data, task.config.seed
+        order = mixtures.order_digest(task.opened, data.window, data.global_batch, seed)
+        return run_identity.lineage(task.opened, seed, init, [order])

@@ -181,7 +181,12 @@ class VLMTask(MixtureTask):
         init = before.get("init") if before else began
         text = None if self.text is None else self.text.mixture.to_json()
         made = {"tokenizer": self.tokenizer.id, "text_mixture": text}
-        return run_identity.lineage(self.opened, self.config.seed, init) | made
+        data, seed = self.config.data, self.config.seed
+        orders = [mixtures.order_digest(self.opened, self.settings, data.global_batch, seed)]
+        if self.text is not None:
+            text_order = mixtures.order_digest(self.text, data.text.rows, data.text.global_batch, seed)
+            orders.append(text_order)
+        return run_identity.lineage(self.opened, seed, init, orders) | made
 
 
 def _once(opened: OpenMixture, settings: SampleSettings, asked: int) -> int:
