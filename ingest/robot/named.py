@@ -12,11 +12,10 @@ from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.robot.absence.asked import Asked
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
+from robot_foundry.ingest.sources.robot.named_columns import NAMED
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError
 
-# Where readers put them in what is known of a file, by state and stream: quantity, key, first column, names.
-NAMED = "named_columns"
 # The stream of what the state became, where the spec has none of that name; and the form of its fields.
 NEXT_STATE = "next_state"
 MOST_SHOWN = 6

@@ -5,7 +5,6 @@ Legend: N frames.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.robot.named import NAMED
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.formats.parquet_file import opened
 from robot_foundry.ingest.sources.lerobot.dataset import Dataset, dataset_of
-from robot_foundry.ingest.sources.lerobot.info import IMAGE, plain
+from robot_foundry.ingest.sources.lerobot.info import IMAGE
 from robot_foundry.ingest.sources.lerobot.names import named_columns
 from robot_foundry.ingest.sources.lerobot.rows import (
     EPISODE,
@@ -42,12 +40,14 @@ from robot_foundry.ingest.sources.lerobot.views import (
     video_keys,
 )
 from robot_foundry.ingest.sources.robot.clock import Clock, clock_of
+from robot_foundry.ingest.sources.robot.named_columns import NAMED, plain
 from robot_foundry.ingest.sources.robot.shared import (
     LARGEST_ROW,
     MOST_LOW_DIM_BYTES,
     SKIPPED,
     UNASKED,
     chosen,
+    is_skipped,
     spans,
 )
 from robot_foundry.ingest.sources.robot.source_episode import SourceEpisode
@@ -146,7 +146,7 @@ def _columns(
     read = _Read()
     taken = []
     for column in columns:
-        if _is_skipped(column.name, content):
+        if is_skipped(column.name, content.skip):
             read.left_out[column.name] = SKIPPED
         elif not is_safe_name(column.name) or column.name == OWN_TIMES:
             read.left_out[column.name] = "its name is not allowed"
@@ -180,12 +180,8 @@ def _declared(read: _Read, columns: Sequence[Column], dataset: Dataset, content:
     """What info.json declares and is not there."""
     there = {column.name for column in columns} | set(video_keys(dataset))
     for key in dataset.info.features:
-        if key not in there and not _is_skipped(key, content):
+        if key not in there and not is_skipped(key, content.skip):
             read.left_out[key] = "meta/info.json declares it, and its data has no such column"
-
-
-def _is_skipped(name: str, content: Content) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in content.skip)
 
 
 def _is_image(column: Column, dataset: Dataset) -> bool:
@@ -267,8 +263,8 @@ def _views(
     """The cameras that the spec asks for."""
     embedded = [column.name for column in columns if column.kind == IMAGES and _is_image(column, dataset)]
     videos = video_keys(dataset)
-    skipped = [key for key in videos if _is_skipped(key, content)]
-    keys = [key for key in (*videos, *embedded) if not _is_skipped(key, content)]
+    skipped = [key for key in videos if is_skipped(key, content.skip)]
+    keys = [key for key in (*videos, *embedded) if not is_skipped(key, content.skip)]
     names = camera_names(keys)
     unasked = set() if content.cameras is None else {key for key in keys if names[key] not in content.cameras}
     views = Views(left_out=dict.fromkeys(skipped, SKIPPED) | dict.fromkeys(sorted(unasked), UNASKED))

@@ -16,7 +16,6 @@ from robot_foundry.ingest.sources.robot.clock import rate_in
 VERSIONS = re.compile(r"v?(2\.[01]|3\.[0-9]+)(\.[0-9]+)?")
 VIDEO, IMAGE = "video", "image"
 _RANGE = re.compile(r"([0-9]{1,12}):([0-9]{1,12})")
-_NOT_PLAIN = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,6 @@ def read_info(content: bytes) -> Info:
         total_episodes=whole(values.get("total_episodes")),
         total_frames=whole(values.get("total_frames")),
     )
-
-
-def plain(name: str) -> str:
-    """A name in lower-case letters, digits and '_': kLeftElbow → k_left_elbow, pan.pos → pan_pos."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return _NOT_PLAIN.sub("_", spaced.lower()).strip("_")
 
 
 def _splits(values: Any) -> Iterator[tuple[str, int, int]]:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.lerobot.dataset import Dataset
-from robot_foundry.ingest.sources.lerobot.info import VIDEO, plain
+from robot_foundry.ingest.sources.lerobot.info import VIDEO
 from robot_foundry.ingest.sources.lerobot.places import VideoFiles, filled
 from robot_foundry.ingest.sources.lerobot.rows import images
 from robot_foundry.ingest.sources.lerobot.tables import Span
 from robot_foundry.ingest.sources.robot.lengths import check_length, fitted
+from robot_foundry.ingest.sources.robot.named_columns import plain
 from robot_foundry.ingest.sources.robot.shared import NO_IMAGE
 from robot_foundry.ingest.sources.robot.shared_video import SharedVideo, Times, shared_video
 from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture, SourceCamera

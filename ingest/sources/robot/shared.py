@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -17,6 +19,17 @@ LARGEST_ROW = 4096
 # Reasons in `left_out` that are as the user asked, or as the episode is.
 SKIPPED, UNASKED = "skipped by the spec", "not among the spec's cameras"
 ABSENT, NO_IMAGE = "the record has none", "no step of the episode has an image"
+
+
+def is_skipped(name: str, skip: tuple[str, ...]) -> bool:
+    """Whether the spec leaves the array out."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)
+
+
+def camera_of(array: str) -> str:
+    """The name of the camera of an image array: `obs/agentview_image` is of `agentview`."""
+    name = re.sub(r"_(image|rgb)$", "", array.rsplit("/", 1)[-1].lower())
+    return re.sub(r"[^a-z0-9_]", "_", name)[:40] or "camera"
 
 
 def chosen(images: Sequence[SourceCamera], content: Content) -> tuple[SourceCamera, ...]:
