@@ -18,7 +18,7 @@ from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.formats.parquet_file import opened
 from robot_foundry.ingest.sources.lerobot.dataset import Dataset, dataset_of
-from robot_foundry.ingest.sources.lerobot.info import IMAGE
+from robot_foundry.ingest.sources.lerobot.info import AUDIO, IMAGE, VIDEO
 from robot_foundry.ingest.sources.lerobot.names import named_columns
 from robot_foundry.ingest.sources.lerobot.rows import (
     EPISODE,
@@ -33,6 +33,7 @@ from robot_foundry.ingest.sources.lerobot.rows import (
     read_table,
 )
 from robot_foundry.ingest.sources.lerobot.views import (
+    IN_FILES,
     Views,
     add_images,
     add_videos,
@@ -61,6 +62,8 @@ OWN_TIMES = "source_timestamp"
 TASK, SUBTASK = "task_index", "subtask_index"
 KINDS = {TASK: "task", SUBTASK: "subtask"}
 ANNOTATION = "annotation."
+# Columns of every dataset, which some writers do not declare.
+ALWAYS = frozenset((TIMESTAMP, FRAME, EPISODE, "index", TASK))
 # Times that lie further off the rate than this share of a step are told.
 OFF_GRID = 0.5
 _Spans = list[tuple[int, int, str, Any]]
@@ -150,6 +153,8 @@ def _columns(
             read.left_out[column.name] = SKIPPED
         elif not is_safe_name(column.name) or column.name == OWN_TIMES:
             read.left_out[column.name] = "its name is not allowed"
+        elif column.kind == TEXTS and _dtype_of(column.name, dataset) in (IMAGE, VIDEO):
+            read.left_out[column.name], read.remarks[column.name] = IN_FILES, f"is not read: {IN_FILES}"
         elif column.kind in (NUMBERS, TEXTS):
             taken.append(column)
         elif column.kind != IMAGES or not _is_image(column, dataset):
@@ -166,6 +171,7 @@ def _columns(
         if num_bytes > MOST_LOW_DIM_BYTES:
             raise Refused(f"its arrays take more than {MOST_LOW_DIM_BYTES} bytes; skip some in the spec")
         _check_shape(array, column.name, dataset)
+        _compare_type(read, column.name, array, dataset)
         if array[0].size > LARGEST_ROW:
             read.left_out[column.name] = f"a row has {array[0].size} numbers"
         else:
@@ -177,11 +183,33 @@ def _columns(
 
 
 def _declared(read: _Read, columns: Sequence[Column], dataset: Dataset, content: Content) -> None:
-    """What info.json declares and is not there."""
-    there = {column.name for column in columns} | set(video_keys(dataset))
-    for key in dataset.info.features:
-        if key not in there and not is_skipped(key, content.skip):
-            read.left_out[key] = "meta/info.json declares it, and its data has no such column"
+    """What info.json declares and is not there, and what is there and not declared."""
+    there, features = {column.name for column in columns}, dataset.info.features
+    for key in sorted(features.keys() - there - set(video_keys(dataset))):
+        if is_skipped(key, content.skip):
+            continue
+        read.left_out[key] = "meta/info.json declares it, and its data has no such column"
+        read.remarks[key] = "is declared in meta/info.json, and the data has no such column"
+        if features[key].dtype == AUDIO:
+            read.left_out[key], read.remarks[key] = (
+                "it is audio, which is not read",
+                "is audio, which is not read",
+            )
+    for key in sorted(there - features.keys() - ALWAYS - read.left_out.keys()):
+        told = "is in the data, and meta/info.json does not declare it"
+        read.remarks[key] = "; ".join(filter(None, (read.remarks.get(key), told)))
+
+
+def _dtype_of(name: str, dataset: Dataset) -> str | None:
+    declared = dataset.info.features.get(name)
+    return None if declared is None else declared.dtype
+
+
+def _compare_type(read: _Read, name: str, array: NDArray[Any], dataset: Dataset) -> None:
+    """Tell of numbers that are of another type than info.json says."""
+    stated, found = _dtype_of(name, dataset), array.dtype.name
+    if stated is not None and stated != found:
+        read.remarks[name] = f"is {found}, and meta/info.json says {stated[:20]!r}: the data was taken"
 
 
 def _is_image(column: Column, dataset: Dataset) -> bool:

@@ -14,7 +14,7 @@ from robot_foundry.ingest.sources.lerobot.places import INFO
 from robot_foundry.ingest.sources.robot.clock import rate_in
 
 VERSIONS = re.compile(r"v?(2\.[01]|3\.[0-9]+)(\.[0-9]+)?")
-VIDEO, IMAGE = "video", "image"
+VIDEO, IMAGE, AUDIO = "video", "image", "audio"
 _RANGE = re.compile(r"([0-9]{1,12}):([0-9]{1,12})")
 
 

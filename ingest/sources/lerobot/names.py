@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from robot_foundry.ingest.robot.spec.quantities import OWN, misspelt_part, quantity_kind
-from robot_foundry.ingest.sources.lerobot.info import IMAGE, VIDEO, Feature, Info
+from robot_foundry.ingest.sources.lerobot.info import AUDIO, IMAGE, VIDEO, Feature, Info
 from robot_foundry.ingest.sources.lerobot.json_meta import whole
 from robot_foundry.ingest.sources.robot.named_columns import (
     COMMAND,
@@ -24,7 +24,7 @@ from robot_foundry.ingest.sources.robot.named_columns import (
 )
 
 STATE, ACTION = "observation.state", "action"
-_NO_NUMBERS = (VIDEO, IMAGE, "string", "audio")
+_NO_NUMBERS = (VIDEO, IMAGE, AUDIO, "string")
 # Quantity, key, first column, names of the columns from it on.
 Named = list[Any]
 
