@@ -196,9 +196,9 @@ def list_units(
     files: Sequence[SourceFile], spec: SourceSpec, workers: Workers, *, quiet: bool = True
 ) -> Listing:
     """The units of all files, in their order."""
-    listing, by_file = partial(_list_file, spec), {}
+    list_one, by_file = partial(_list_file, spec), {}
     with Progress(len(files), "files", "list", quiet=quiet) as progress:
-        for index, listed in workers.map(listing, files, inline=len(files) < FILES_WORTH_WORKERS):
+        for index, listed in workers.map(list_one, files, inline=len(files) < FILES_WORTH_WORKERS):
             by_file[index] = listed
             progress.advance(errors=len(listed.refused))
     in_order = [by_file[index] for index in range(len(files))]

@@ -298,7 +298,8 @@ def _views(
     views = Views(left_out=dict.fromkeys(skipped, SKIPPED) | dict.fromkeys(sorted(unasked), UNASKED))
     names = {key: name for key, name in names.items() if key not in unasked}
     files = {entry.path: entry for entry in file.companions}
-    add_videos(views, dataset, episode, files, rows[1] - rows[0], names)
+    num_frames, planar = rows[1] - rows[0], not content.changes_pixels
+    add_videos(views, dataset, episode, files, num_frames, names, planar=planar)
     for key in embedded:
         if key in names:
             add_images(views, key, names[key], path, rows)

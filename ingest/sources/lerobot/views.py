@@ -6,7 +6,7 @@ Legend: N frames of the episode.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -101,8 +101,10 @@ def add_videos(
     files: Mapping[str, SourceFile],
     num_frames: int,
     names: Mapping[str, str],
+    *,
+    planar: bool,
 ) -> None:
-    """Those of the features that are named as cameras.
+    """Those of the features that are named as cameras, as planes where they can be if `planar`.
 
     Refused for a video that is damaged or far from as long as the episode.
     """
@@ -125,7 +127,9 @@ def add_videos(
         if off := _off_grid(video.times, first, min(count, num_frames), dataset.info.fps):
             views.remarks[key] = off
         views.cameras.append(SourceCamera(names[key], key, video.times.height, video.times.width))
-        views.pictures[key] = fitted(_frames(video, first, min(count, num_frames)), num_frames, key)
+        views.pictures[key] = fitted(
+            video.frames(first, min(count, num_frames), planar=planar), num_frames, key
+        )
 
 
 def _opened(file: SourceFile, name: str, key: str) -> SharedVideo:
@@ -134,10 +138,6 @@ def _opened(file: SourceFile, name: str, key: str) -> SharedVideo:
         return shared_video(Path(file.root, file.path), file.size, file.stamp, name)
     except Refused as error:
         raise Refused(f"{error.message} (--set 'content.skip=[{key}]' goes without this camera)") from error
-
-
-def _frames(video: SharedVideo, first: int, count: int) -> Iterator[Picture]:
-    yield from video.frames(first, count)
 
 
 def _shown(
