@@ -2,10 +2,10 @@
 
     python benchmarks/streams_video.py [--frames 600] [--repeats 3] [--source FOLDER] [--memory-frames 2000]
 
-a  frames a second of `ingest lerobot` over those of a bare loop of PyAV (`to_ndarray`, FFmpeg's fast conversion)
-   and simplejpeg at the same quality, on one core; the goal is 0.70. A video of 480 x 640 at 30 Hz, smooth noise
-   that moves, shows episodes of 150 frames in turn, as AV1 and as H.264; --source takes a dataset of version 2.x
-   or 3.0 in its place. The least elapsed and CPU seconds of the repeats, which take turns.
+a  frames a second of `ingest lerobot` over those of a bare loop of PyAV (`to_ndarray`, FFmpeg's fast
+   conversion) and simplejpeg at the same quality, on one core; the goal is 0.70. A video of 480 x 640 at 30 Hz,
+   smooth noise that moves, shows episodes of 150 frames in turn, as AV1 and as H.264; --source takes a dataset
+   in its place. The least elapsed and CPU seconds of the repeats, which take turns.
 b  peak resident memory of a process that ingests such a video, and one four times as long.
 
 Read the ratios: absolute figures depend on the machine and its load.
@@ -127,9 +127,8 @@ def rates(folder: Path, repeats: int, what: str) -> None:
                 min(pair) for pair in zip(best.get(act.__name__, spent), spent, strict=True)
             ]
     if frames["bare"] != frames["ingest"]:
-        print(
-            f"a  {what}: {frames['ingest']} of {frames['bare']} frames were taken, so the rates are not comparable"
-        )
+        taken = f"{frames['ingest']} of {frames['bare']} frames were taken"
+        print(f"a  {what}: {taken}, so the rates are not comparable")
     ratios = [a / b for a, b in zip(best["bare"], best["ingest"], strict=True)]
     each = [1000 * best[name][0] / frames[name] for name in ("bare", "ingest")]
     print(
@@ -147,9 +146,8 @@ def memory(folder: Path, num_frames: int) -> None:
         arguments = [sys.executable, "-c", MEASURED, str(source), str(folder / f"store_{factor}")]
         done = subprocess.run(arguments, check=True, capture_output=True, text=True)
         peaks.append(int(done.stdout.split()[-1]) / 1024)
-        print(
-            f"b  video of {size / 1e6:.0f} MB, {num_frames * factor} frames: {peaks[-1]:.0f} MiB resident at most"
-        )
+        video = f"video of {size / 1e6:.0f} MB, {num_frames * factor} frames"
+        print(f"b  {video}: {peaks[-1]:.0f} MiB resident at most")
     print(f"b  ratio {peaks[1] / peaks[0]:.2f}")
 
 

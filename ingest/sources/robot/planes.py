@@ -1,10 +1,10 @@
 """Frames of videos as the planes that a JPEG holds, without a detour through RGB.
 
-An exact one takes as long as decoding and encoding together, and interpolates colours that the JPEG then halves
-again. A video of 4:2:0 in BT.601 has the planes of a JPEG but for the range: its black is 16 and its white 235,
-its colours go from 16 to 240. A table a plane widens that, so the numbers are the same everywhere. JPEG has its
-colours in the middle of four pixels, as FFmpeg's fast conversion shows videos; most codecs mean them to lie
-half a pixel further left, which nobody sees.
+An exact one takes as long as decoding and encoding together, and interpolates colours that the JPEG then
+halves again. A video of 4:2:0 in BT.601 has the planes of a JPEG but for the range: its black is 16 and its
+white 235, its colours go from 16 to 240. A table a plane widens that, so the numbers are the same everywhere.
+JPEG has its colours in the middle of four pixels, as FFmpeg's fast conversion shows videos; most codecs mean
+them to lie half a pixel further left, which nobody sees.
 
 Legend: H W pixels.
 """
