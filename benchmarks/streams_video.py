@@ -3,9 +3,9 @@
     python benchmarks/streams_video.py [--frames 600] [--repeats 3] [--source FOLDER] [--memory-frames 2000]
 
 a  frames a second of `ingest lerobot` over those of a bare loop of PyAV (`to_ndarray`, FFmpeg's fast
-   conversion) and simplejpeg at the same quality, on one core; the goal is 0.70. A video of 480 x 640 at 30 Hz,
-   smooth noise that moves, shows episodes of 150 frames in turn, as AV1 and as H.264; --source takes a dataset
-   in its place. The least elapsed and CPU seconds of the repeats, which take turns.
+   conversion) and simplejpeg at the same quality, on one core; the goal is 0.70. A video of 480 x 640 at
+   30 Hz, smooth noise that moves, shows episodes of 150 frames in turn, as AV1 and as H.264; --source takes
+   a dataset in its place. The least elapsed and CPU seconds of the repeats, which take turns.
 b  peak resident memory of a process that ingests such a video, and one four times as long.
 
 Read the ratios: absolute figures depend on the machine and its load.
@@ -111,7 +111,7 @@ def bare(folder: Path) -> int:
 
 
 def ingest(folder: Path) -> int:
-    with tempfile.TemporaryDirectory(dir=folder.parent) as store:
+    with tempfile.TemporaryDirectory() as store:
         return int(run("lerobot", folder, store=store, name="made").counts["frames"])
 
 
