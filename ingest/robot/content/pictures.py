@@ -154,6 +154,8 @@ class Pictures:
     def _check_size(self, view: _View, picture: NDArray[np.uint8] | Planar | Encoded, frame: int) -> None:
         if isinstance(picture, Encoded):
             size = _encoded_size(picture, view.camera, frame)
+        elif isinstance(picture, Planar):
+            size = picture.size
         else:
             size = picture.shape[:2]
         view.size, view.shown = view.size or size, size

@@ -60,9 +60,10 @@ class Planar:
     planes: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(H, W)."""
-        return self.planes[0].shape
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = self.planes[0].shape
+        return height, width
 
 
 # Pixels uint8 RGB [H, W, 3], or those of a JPEG to be, where the spec changes none; or what the source holds;
