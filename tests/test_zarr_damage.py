@@ -20,6 +20,8 @@ from foundry_testing.zarr_buffers import (
     write_json,
     zipped,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.spec.spec_files import load_spec
@@ -166,6 +168,7 @@ def test_consolidated_metadata_that_lie(buffer):
         ({"dtype": "|O", "filters": [{"id": "pickle"}]}, "is of Python objects, which only unpickling"),
         ({"dtype": [["a", "<f4"]]}, "is of the type"),
         ({"dtype": "<M8[ns]"}, "is of the type <M8[ns]"),
+        ({"dtype": "<b4"}, "is of the type <b4"),
         ({"compressor": JPEG_XL}, "is compressed by the codec imagecodecs_jpegxl, and blosc, lz4"),
         ({"filters": [{"id": "delta"}]}, "is written through the filter delta, which is not read"),
         ({"shape": [17, -5]}, "which is none"),
@@ -182,6 +185,27 @@ def test_arrays_that_are_not_read_refuse_all_and_the_message_says_how_to_go_on(b
     assert "its array 'state'" in told and reason in told and "content.skip=[state]" in told
     as_told = [FPS, "content.skip=[state]", "mapping.state.arm.pose={key: action, names: [x, y]}"]
     assert len(made_of(buffer, as_told).rows) == 3
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=5,
+)
+DESCRIBED = ("zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "filters", "order")
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from((*DESCRIBED, "dimension_separator")), ANYTHING)
+def test_whatever_describes_an_array_it_is_read_or_refused_in_a_sentence(tmp_path_factory, key, value):
+    source = tmp_path_factory.mktemp("any") / "in.zarr"
+    write_buffer(source)
+    edit(source / "data/state/.zarray", **{key: value})
+    try:
+        report = run(load_spec(SPEC, [FPS]), source, store=source.parent / "none", name="made", dry_run=True)
+        assert report.discovered == report.written + report.num_refused
+    except FoundryError as error:
+        assert str(error).isprintable()
 
 
 def test_formats_and_places_that_are_none(buffer, tmp_path):

@@ -24,7 +24,9 @@ from robot_foundry.ingest.robot.spec.spec import Spec
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.runtime.errors import FoundryError
 
-SAMPLED_FRAMES = 16
+# Of the first unit that can be read, and how far apart at most. The beginning is seldom like the rest, and an
+# odd distance meets key frames, which in videos of LeRobot are every other one, as often as those between.
+SAMPLED_FRAMES, APART = 16, 31
 # Units that are tried, one after the other, until one can be read.
 MOST_OPENED = 16
 TAR_OVERHEAD = 512 + 256  # of a member: its header, and on average half a block at its end
@@ -58,14 +60,18 @@ def _of_sample(
 ) -> Preview:
     """What all units would make by what one of them tells; the refused ones came before it."""
     left = units[len(refused) :]
-    planned = sum(unit.num_bytes for unit in left)
-    stored = round(planned * sample.stored_bytes / max(unit.num_bytes, 1))
+    num_frames = _num_frames(left)
+    if num_frames and unit.num_samples:
+        grows = num_frames / unit.num_samples
+    else:
+        grows = sum(unit.num_bytes for unit in left) / max(unit.num_bytes, 1)
+    stored = round(sample.stored_bytes * grows)
     lost = sample.absence
     sentences = (*sample.problems, *(() if lost is None else lost.warnings))
     by_headers = {sentence for sentence in sentences if sentence in _told([unit])}
     warnings = *(f"{unit.name}: {text}" for text in sentences if text not in by_headers), *_told(left)
     record = None if lost is None else lost.record
-    counts = KIND, len(left), _num_frames(left), source_bytes, stored
+    counts = KIND, len(left), num_frames, source_bytes, stored
     lines = _lines(sample.schema)
     made = Preview(*counts, sample.schema, unit.name, lines, warnings, record, refused)
     return _warned(made, sample.schema)
@@ -130,7 +136,9 @@ def _sample(spec: Spec, unit: Unit) -> _Sample:
     with reader_of(spec).open(unit, spec.content) as episode:
         pictures = Pictures(episode, spec.content)
         images, count = 0, 0
-        for frame, shown in enumerate(islice(episode.frames, SAMPLED_FRAMES)):
+        apart = min(APART, max(1, episode.num_frames // SAMPLED_FRAMES - 1) | 1)
+        sampled = islice(episode.frames, 0, apart * SAMPLED_FRAMES, apart)
+        for frame, shown in enumerate(sampled):
             images += sum(len(data) + TAR_OVERHEAD for _, _, data in pictures.of_frame(frame, shown))
             count += 1
         arrays = dict(episode.arrays)

@@ -34,7 +34,7 @@ CODECS = ("blosc", "lz4", "zlib", "gzip", "zstd")
 MOST_AXES, MOST_SIDE, MOST_PARTS = 8, 1 << 48, 4096
 # Memory holds the chunks of some rows of each array at once.
 LARGEST_CHUNK = 1 << 30
-_DTYPE = re.compile(r"[<>|](([biuf])(1|2|4|8)|[US]([0-9]{1,5}))")
+_DTYPE = re.compile(r"[<>|](b1|[iu][1248]|f[248]|[US][1-9][0-9]{0,4})")
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _why_unread(values: Mapping[str, Any]) -> str | None:
         return f"is of zarr's format {_shown(values.get('zarr_format'))}, and format 2 is read"
     if dtype == "|O":
         return "is of Python objects, which only unpickling could read, so they are not"
-    if not isinstance(dtype, str) or not _DTYPE.fullmatch(dtype) or dtype[1:] == "f1":
+    if not isinstance(dtype, str) or not _DTYPE.fullmatch(dtype):
         return f"is of the type {_shown(dtype)}, and numbers and texts of a fixed length are read"
     if not _are_sides(shape, 0) or not _are_sides(chunks, 1) or len(shape) != len(chunks):
         return f"has the shape {_shown(shape)} in chunks of {_shown(chunks)}, which is none"

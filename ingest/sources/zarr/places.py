@@ -143,8 +143,9 @@ def describing(paths: Iterable[str]) -> list[str]:
     return [path for path in paths if path.rpartition("/")[2] in _DESCRIBES or f"/{ENDS}/" in f"/{path}"]
 
 
-# The list of a large zip takes a while, and its episodes are read one after the other.
-@lru_cache(maxsize=2)
+# The list of a large zip takes a while, and its episodes are read one after the other. Only one stays, as the
+# copy of a remote one keeps its space on the disk for as long as it is open.
+@lru_cache(maxsize=1)
 def _zip(path: Path, _size: int, _stamp: str) -> Zip:
     try:
         archive = zipfile.ZipFile(path)
