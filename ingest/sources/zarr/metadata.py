@@ -85,7 +85,7 @@ def describe(place: Place, skip: tuple[str, ...]) -> Description:
     names = place.names
     if f"{ENDS}/{ARRAY}" not in names:
         raise Refused(_no_ends(names))
-    held = {name.removesuffix(f"/{ARRAY}") for name in names if name.endswith(f"/{ARRAY}")}
+    held = {name.removesuffix(f"/{ARRAY}") for name in place.describing if name.endswith(f"/{ARRAY}")}
     data = sorted(name for name in held if name.startswith(DATA))
     skipped = {name.removeprefix(DATA) for name in data if is_skipped(name.removeprefix(DATA), skip)}
     arrays = {

@@ -73,10 +73,13 @@ def _is_outermost(root: str, groups: Collection[str], ended: Collection[str]) ->
 
 
 class Place(Protocol):
-    """What lies in a replay buffer. `names` are paths beneath its root."""
+    """What lies in a replay buffer: `names` are paths beneath its root, `describing` those without data."""
 
     @property
     def names(self) -> Collection[str]: ...
+
+    @property
+    def describing(self) -> Collection[str]: ...
 
     def read(self, name: str, limit: int) -> bytes:
         """The content of a file of these. Refused for more than `limit` bytes, and for damage."""
@@ -94,6 +97,10 @@ class Folder:
     def names(self) -> Collection[str]:
         return self.listed
 
+    @property
+    def describing(self) -> Collection[str]:
+        return describing(self.files)
+
     def read(self, name: str, limit: int) -> bytes:
         file = self.files[name]
         _check_size(name, file.size, limit)
@@ -109,6 +116,7 @@ class Zip:
 
     archive: zipfile.ZipFile
     members: dict[str, zipfile.ZipInfo]
+    describing: Collection[str]
 
     @property
     def names(self) -> Collection[str]:
@@ -163,7 +171,7 @@ def _zip(path: Path, _size: int, _stamp: str) -> Zip:
         raise Refused(f"it holds several replay buffers ({', '.join(found[:3])}): unpack it")
     prefix = found[0] if found else ""
     members = {name.removeprefix(prefix): info for name, info in named.items() if name.startswith(prefix)}
-    return Zip(archive, members)
+    return Zip(archive, members, describing(members))
 
 
 def _check_size(name: str, size: int, limit: int) -> None:
