@@ -142,9 +142,19 @@ def test_float_pictures_are_converted_exactly_where_they_are_whole_numbers(tmp_p
     data = {"action": np.zeros((4, 2), "<f4"), "state": np.ones((4, 2), "<f4"), "img": img}
     for scale in (1, 255):
         write_buffer(tmp_path / f"{scale}.zarr", {**data, "img": img / np.float32(scale)}, [4])
-        made_of(tmp_path / f"{scale}.zarr")
+        made = made_of(tmp_path / f"{scale}.zarr")
+        assert not [line for line in made.report.warnings if "rounded" in line]
     assert len(seen) == 8
     assert all(np.array_equal(picture[:, :, 1], levels.astype(np.uint8)) for picture in seen)
+
+
+def test_float_pictures_between_levels_are_rounded_and_told(tmp_path):
+    data = arrays()
+    data["img"][3, 1:] += 0.25
+    write_buffer(tmp_path / "in.zarr", data)
+    made = made_of(tmp_path / "in.zarr")
+    told = "1 of 3 episodes: 'img' holds numbers between the levels 0 to 255, which are rounded"
+    assert told in made.report.warnings
 
 
 def test_texts_of_rows_are_language(tmp_path):

@@ -18,7 +18,7 @@ from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.robot.clock import clock_of
 from robot_foundry.ingest.sources.robot.named_columns import NAMED
-from robot_foundry.ingest.sources.robot.pixels import ALPHA, Pixels, check_settings, pixels_of
+from robot_foundry.ingest.sources.robot.pixels import ALPHA, ROUNDED, Pixels, check_settings, pixels_of
 from robot_foundry.ingest.sources.robot.shared import (
     LARGEST_ROW,
     MOST_LOW_DIM_BYTES,
@@ -166,7 +166,8 @@ def episode_of(buffer: Buffer, span: Span, content: Content) -> SourceEpisode:
         if isinstance(settled, Pixels):
             cameras.append(replace(camera, pixels=settled.in_words))
             views.append(_pictures(buffer.rows(camera.array, span), settled, camera.array))
-            read.remarks |= {camera.array: ALPHA} if settled.has_alpha else {}
+            told = [ALPHA] * settled.has_alpha + [ROUNDED] * settled.rounds
+            read.remarks |= {camera.array: "; ".join(told)} if told else {}
         elif content.cameras is not None:
             raise Refused(f"its camera '{camera.name}': '{camera.array}' {settled}")
         else:
