@@ -111,6 +111,20 @@ def test_an_episode_that_two_files_hold_is_taken_once(tmp_path):
     assert dry(tmp_path / "in").quarantined == made.report.quarantined
 
 
+def test_what_is_alike_of_several_columns_is_one_line(v21):
+    def wide(table):
+        for name in ("frame_index", "index", "task_index"):
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, name, table[name].cast(pa.float64()))
+        return table
+
+    edited(v21, wide)
+    named = {name: {"dtype": "int64", "shape": [1]} for name in ("frame_index", "index", "task_index")}
+    changed_info(v21, lambda info: info["features"].update(named))
+    told = "3 of 3 episodes: each of 'frame_index', 'index', 'task_index' is float64, and meta/info.json says"
+    assert f"{told} 'int64': the data was taken" in Ingested("lerobot", v21, v21.parent / "s").report.warnings
+
+
 def with_column(name, values):
     return lambda table: table.append_column(name, pa.array([values(n) for n in range(table.num_rows)]))
 

@@ -13,7 +13,7 @@ from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.ingest.kind import Preview
 from robot_foundry.ingest.robot.absence.absence import Absence, Outcome, absence
 from robot_foundry.ingest.robot.absence.asked import Asked
-from robot_foundry.ingest.robot.absence.notes import sentences
+from robot_foundry.ingest.robot.absence.notes import of_arrays, sentences
 from robot_foundry.ingest.robot.content.members import episode_json, reader_of
 from robot_foundry.ingest.robot.content.pictures import Pictures, advice
 from robot_foundry.ingest.robot.content.survey import Surveyed
@@ -84,10 +84,7 @@ def _num_frames(units: Sequence[Unit]) -> int | None:
 
 def _told(units: Sequence[Unit]) -> list[str]:
     """What headers tell of the units, as a version would tell it of its episodes."""
-    counts = Counter(told for unit in units for told in unit.told)
-    return [
-        f"{count} of {len(units)} episodes: '{name}' {told}" for (name, told), count in sorted(counts.items())
-    ]
+    return of_arrays([dict(unit.told) for unit in units])
 
 
 def _lines(schema: Schema | None) -> tuple[str, ...]:
