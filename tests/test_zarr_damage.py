@@ -159,7 +159,9 @@ def test_consolidated_metadata_that_lie(buffer):
     made = made_of(buffer)
     assert len(made.rows) == 3
     assert made.episode("episode_000000")["left_out"] == {"ghost": ".zmetadata lists it, and it is not there"}
-    assert any("'state' is described otherwise in .zmetadata" in warning for warning in made.report.warnings)
+    told = [line for line in made.report.warnings if ".zmetadata" in line]
+    assert told[0] == "3 of 3 episodes: 'ghost' is listed in .zmetadata, and it is not there"
+    assert "'state' is described otherwise in .zmetadata" in told[1] and len(told) == 2
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ def _contradictions(
             continue
         if array not in held:
             left_out[name] = f"{CONSOLIDATED} lists it, and it is not there"
+            remarks[name] = f"is listed in {CONSOLIDATED}, and it is not there"
         elif value != _object(place, f"{array}/{ARRAY}", LARGEST_DESCRIPTION):
             remarks[name] = (
                 f"is described otherwise in {CONSOLIDATED} than in its own {ARRAY}, which was taken"
