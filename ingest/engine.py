@@ -44,7 +44,7 @@ from robot_foundry.ingest.files.scan import (
     with_texts,
 )
 from robot_foundry.ingest.kind import IngestKind, Shard, kind_of
-from robot_foundry.ingest.plan import INGEST_VERSION, PlannedShard, grouped, named, plan
+from robot_foundry.ingest.plan import INGEST_VERSION, PlannedShard, batches, grouped, named, plan
 from robot_foundry.ingest.report import Report, report_of
 from robot_foundry.ingest.shards.shard_writer import ShardTask, write_batch, write_shards
 from robot_foundry.ingest.shards.survey import Interned
@@ -314,21 +314,9 @@ def _written(job: _Job, planned: Iterable[PlannedShard]) -> Iterator[tuple[Plann
     if job.workers.inline:
         yield from write_shards(map(task, planned))
         return
-    batches = _batches(list(planned))
-    for _, made in job.workers.map(write_batch, (list(map(task, batch)) for batch in batches)):
+    together = batches(list(planned))
+    for _, made in job.workers.map(write_batch, (list(map(task, batch)) for batch in together)):
         yield from made
-
-
-def _batches(planned: Sequence[PlannedShard]) -> list[list[PlannedShard]]:
-    """What one worker does in one go: the shards of one remote file together, so that it is fetched once."""
-    batches: list[list[PlannedShard]] = []
-    for item in planned:
-        file = item.units[0].file
-        if batches and file.is_remote and batches[-1][-1].units[-1].file == file:
-            batches[-1].append(item)
-        else:
-            batches.append([item])
-    return batches
 
 
 def _dry_report(
@@ -338,14 +326,17 @@ def _dry_report(
     reused = sum(is_whole(job.store, job.dataset, key) for key in keys)
     expected = job.kind.preview(job.spec, listing.units, sum(file.num_bytes for file in files))
     content = {} if job.kind.compares(job.spec) else content_by_path(files)
+    refused = (*listing.refused, *expected.refused)
+    written = len(listing.units) - len(expected.refused)
+    check_errors(refused, job.options.max_errors)
     return Report(
         holds=job.holds,
         dataset=job.dataset,
         version=None,
         discovered=len(listing.units) + len(listing.refused),
-        written=len(listing.units),
-        refused=listing.refused,
-        shards_written=len(keys) - reused,
+        written=written,
+        refused=refused,
+        shards_written=len(keys) - reused if written else 0,
         shards_reused=reused,
         noop=False,
         counts={
@@ -355,6 +346,7 @@ def _dry_report(
         },
         warnings=(
             *expected.warnings,
+            *_missing(job),
             *_links(job.files),
             *copies_warning(content, job.holds.groups),
         ),
@@ -381,8 +373,7 @@ def _provenance(job: _Job) -> dict[str, Any]:
 
 def _source_warnings(job: _Job, manifest: Manifest, listing: Listing) -> list[str]:
     warnings = [] if manifest.schema is None else job.kind.advice(manifest.schema)
-    paths = [entry.status.path for entry in job.files.files]
-    warnings += layout(job.spec.layout).missing(job.files.root, paths)
+    warnings += _missing(job)
     warnings += _links(job.files)
     if job.options.limit is None:
         warnings += unnamed_warning(job.files, listing.units)
@@ -393,6 +384,12 @@ def _source_warnings(job: _Job, manifest: Manifest, listing: Listing) -> list[st
         names = f"{', '.join(job.files.ignored)}{more}"
         warnings.append(f"passed over {count} that the layout {job.spec.layout} does not read: {names}")
     return warnings
+
+
+def _missing(job: _Job) -> list[str]:
+    """What the source says that it has and that is not there."""
+    paths = [entry.status.path for entry in job.files.files]
+    return layout(job.spec.layout).missing(job.files.root, paths)
 
 
 def _links(files: SourceFiles) -> list[str]:

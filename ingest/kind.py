@@ -180,6 +180,7 @@ class Preview:
 
     `growth` is stored over source bytes: what is compressed in the source may grow. `schema` is by the first
     readable unit, `sampled`; None if that does not fit the spec. `lines` tell a reader what there would be.
+    `refused` are the units that were opened and cannot be read, which none of the counts has.
     """
 
     holds: CatalogKind
@@ -192,6 +193,7 @@ class Preview:
     lines: tuple[str, ...]
     warnings: tuple[str, ...]
     absence: Mapping[str, Any] | None = None
+    refused: tuple[Quarantined, ...] = ()
 
     @property
     def growth(self) -> float:

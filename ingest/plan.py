@@ -69,6 +69,18 @@ def named(members: Sequence[Unit], spec: SourceSpec, codecs: dict[str, str]) -> 
     return PlannedShard(parts[0].shard_key, tuple(members), tuple(parts[1:]))
 
 
+def batches(planned: Sequence[PlannedShard]) -> list[list[PlannedShard]]:
+    """What one worker does in one go: the shards of one remote file together, so that it is fetched once."""
+    made: list[list[PlannedShard]] = []
+    for item in planned:
+        file = item.units[0].file
+        if made and file.is_remote and made[-1][-1].units[-1].file == file:
+            made[-1].append(item)
+        else:
+            made.append([item])
+    return made
+
+
 def _groups(units: Sequence[Unit], target_bytes: int, is_cut: Callable[[Unit], bool]) -> Iterator[list[Unit]]:
     group: list[Unit] = []
     num_bytes = 0

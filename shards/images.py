@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -46,6 +47,13 @@ def encode_jpeg(rgb_HWC: NDArray[np.uint8], quality: int = 95) -> bytes:
     chroma = "444" if min(rgb_HWC.shape[:2]) < FULL_CHROMA_BELOW else "420"
     pixels_HWC = np.ascontiguousarray(rgb_HWC)
     return simplejpeg.encode_jpeg(pixels_HWC, quality, "RGB", colorsubsampling=chroma, fastdct=False)
+
+
+def encode_jpeg_planes(planes: Sequence[NDArray[np.uint8]], quality: int = 95) -> bytes:
+    """Baseline JPEG, 4:2:0, of what such a one holds: luma [H, W] and two of chroma [H / 2, W / 2] in BT.601,
+    all from 0 to 255; H and W are even. The bytes depend on these, `quality` and `codec_versions()` alone.
+    """
+    return simplejpeg.encode_jpeg_yuv_planes(*planes, quality, fastdct=False)
 
 
 def decode(data: bytes, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:

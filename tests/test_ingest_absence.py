@@ -144,8 +144,9 @@ def test_a_dry_run_says_why_nothing_can_be_read(tmp_path, command):
     dry = command(
         "ingest", "robomimic", path, "--dry-run", "--json", "--set", "content.flip={frnt: vertical}"
     )
-    (told,) = dry["warnings"]
-    assert told.startswith("in.hdf5#demo_0: it has no camera 'frnt', which content.flip names, did you mean")
+    (told,) = dry["quarantined"]
+    assert told["unit"] == "in.hdf5#demo_0" and (dry["discovered"], dry["written"]) == (1, 0)
+    assert told["reason"].startswith("it has no camera 'frnt', which content.flip names, did you mean")
 
 
 def test_a_dry_run_a_repeated_run_and_a_remap_tell_the_same(tmp_path, command):

@@ -71,7 +71,7 @@ def test_a_layout_refuses_the_options_of_others(name):
     spec = spec_from_json({"layout": name, "content": needed, "mapping": MAPPING}, "test")
     assert spec.layout == name
     for option, value, names in (
-        ("pixels", {"rgb": {"axes": "HWC"}}, ("aloha", "hdf5", "libero", "rlds", "robomimic")),
+        ("pixels", {"rgb": {"axes": "HWC"}}, ("aloha", "hdf5", "libero", "rlds", "robomimic", "zarr")),
         ("extra_row", "next_state", ("aloha", "hdf5", "libero", "robomimic", "robosuite")),
         ("hdf5", {"length": "p"}, ("hdf5",)),
     ):

@@ -75,7 +75,7 @@ def test_every_problem_is_reported_at_once_with_the_nearest_name():
         "mapping.instruction: expected {spans: …[, encoding: …]} or {attr: …[, json: …][, encoding: …]} "
         "or {text: …} or {by_env: …}",
         "mapping.cameras.agentview: 'Primary Camera' is not a role",
-        "robomimic, robosuite, ros, text, did you mean 'robosuite'?",
+        "robomimic, robosuite, ros, text, zarr, did you mean 'robosuite'?",
     ):
         assert expected in message, (expected, message)
 

@@ -102,7 +102,7 @@ def test_splits_and_totals_that_exceed_the_data(v21):
     [
         (
             lambda f: video_of(f).write_bytes(POINTER),
-            "is a Git LFS pointer and not the video, which `git lfs pull`",
+            f"which `git lfs pull` would fetch (--set 'content.skip=[{CAMERA}]' goes without this camera)",
         ),
         (
             lambda f: video_of(f).write_bytes(without_index(video_of(f).read_bytes())),
@@ -267,7 +267,7 @@ def test_metadata_that_say_nothing_refuse_every_file(v21, content, reason):
 
 def test_data_without_metadata(v21):
     (v21 / "meta/info.json").unlink()
-    with pytest.raises(FoundryError, match="3 units were refused: .*give the dataset's own folder; 2 more"):
+    with pytest.raises(FoundryError, match="3 units were refused: .*own folder, which holds meta; 2 more"):
         run("lerobot", v21, store=v21.parent / "store", name="made")
 
 

@@ -206,16 +206,17 @@ def list_units(
     files: Sequence[SourceFile], spec: SourceSpec, workers: Workers, *, quiet: bool = True
 ) -> Listing:
     """The units of all files, in their order."""
-    listing, by_file = partial(_list_file, spec), {}
+    list_one, by_file = partial(_list_file, spec), {}
     with Progress(len(files), "files", "list", quiet=quiet) as progress:
-        for index, listed in workers.map(listing, files, inline=len(files) < FILES_WORTH_WORKERS):
+        for index, listed in workers.map(list_one, files, inline=len(files) < FILES_WORTH_WORKERS):
             by_file[index] = listed
             progress.advance(errors=len(listed.refused))
     in_order = [by_file[index] for index in range(len(files))]
-    return Listing(
+    listing = Listing(
         tuple(unit for listed in in_order for unit in listed.units),
         tuple(entry for listed in in_order for entry in listed.refused),
     )
+    return _each_once(listing, layout(spec.layout))
 
 
 def unnamed_warning(source: SourceFiles, units: Sequence[Unit]) -> list[str]:
@@ -246,7 +247,18 @@ def first_units(
         files_read += file
         units += listed.units
         refused += listed.refused
-    return files_read, Listing(tuple(units[:limit]), tuple(refused))
+    return files_read, _each_once(Listing(tuple(units[:limit]), tuple(refused)), layout(spec.layout))
+
+
+def _each_once(listing: Listing, reader: Layout) -> Listing:
+    """The listing without the units that are there a second time, which are refused."""
+    again = reader.again(listing.units)
+    if not again:
+        return listing
+    repeated = {id(unit) for unit, _ in again}
+    refused = (Quarantined(unit.name, reason) for unit, reason in again)
+    units = tuple(unit for unit in listing.units if id(unit) not in repeated)
+    return Listing(units, (*listing.refused, *refused))
 
 
 def _list_file(spec: SourceSpec, file: SourceFile) -> Listing:

@@ -14,12 +14,10 @@ from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.forms import FORMS
 from robot_foundry.ingest.robot.spec.quantities import quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
+from robot_foundry.ingest.sources.robot.named_columns import NAMED
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError
 
-# Where readers put them in what is known of a file, by state and stream: quantity, key, first column, names;
-# and as a fifth what they mean, where the source tells it: quantity, its form, names of one's own, units.
-NAMED = "named_columns"
 # The stream of what the state became, where the spec has none of that name; and the form of its fields.
 NEXT_STATE = "next_state"
 MOST_SHOWN = 6

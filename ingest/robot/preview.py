@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from robot_foundry.catalog.manifest import Quarantined
 from robot_foundry.catalog.robot.kind import KIND
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.ingest.kind import Preview
 from robot_foundry.ingest.robot.absence.absence import Absence, Outcome, absence
 from robot_foundry.ingest.robot.absence.asked import Asked
-from robot_foundry.ingest.robot.absence.notes import sentences
+from robot_foundry.ingest.robot.absence.notes import of_arrays, sentences
 from robot_foundry.ingest.robot.content.members import episode_json, reader_of
 from robot_foundry.ingest.robot.content.pictures import Pictures, advice
 from robot_foundry.ingest.robot.content.survey import Surveyed
@@ -23,7 +24,11 @@ from robot_foundry.ingest.robot.spec.spec import Spec
 from robot_foundry.ingest.sources import Refused, Unit
 from robot_foundry.runtime.errors import FoundryError
 
-SAMPLED_FRAMES = 16
+# Of the first unit that can be read, and how far apart at most. The beginning is seldom like the rest, and an
+# odd distance meets key frames, which in videos of LeRobot are every other one, as often as those between.
+SAMPLED_FRAMES, APART = 16, 31
+# Units that are tried, one after the other, until one can be read.
+MOST_OPENED = 16
 TAR_OVERHEAD = 512 + 256  # of a member: its header, and on average half a block at its end
 # Above this multiple of the source's bytes the user is told before the disk is full.
 WORTH_A_WARNING, FEW_BYTES = 2.0, 100_000_000
@@ -31,32 +36,63 @@ WORTH_A_WARNING, FEW_BYTES = 2.0, 100_000_000
 
 def preview(spec: Spec, units: Sequence[Unit], source_bytes: int) -> Preview:
     """Open the first unit that can be read, fit the mapping to it, and encode some of its frames."""
-    planned = sum(unit.num_bytes for unit in units)
-    lengths = [unit.num_samples for unit in units]
-    frames = None if None in lengths else sum(length or 0 for length in lengths)
-    refused: list[str] = []
-    for unit in units[:SAMPLED_FRAMES]:
+    refused: list[Quarantined] = []
+    for unit in units[:MOST_OPENED]:
         try:
             sample = _sample(spec, unit)
         except Refused as error:
-            refused.append(f"{unit.name}: {error.message}")
+            refused.append(Quarantined(unit.name, error.message))
             continue
-        stored = round(planned * sample.stored_bytes / max(unit.num_bytes, 1))
-        lost = sample.absence
-        problems_and_losses = (*sample.problems, *(() if lost is None else lost.warnings))
-        warnings = tuple(f"{unit.name}: {text}" for text in problems_and_losses)
-        record = None if lost is None else lost.record
-        lines, size = _lines(sample.schema), (source_bytes, stored)
-        made = Preview(KIND, len(units), frames, *size, sample.schema, unit.name, lines, warnings, record)
-        return _warned(made, sample.schema)
-    size, lines = (source_bytes, planned), _lines(None)
-    return Preview(KIND, len(units), frames, *size, None, None, lines, tuple(refused[:1]))
+        return _of_sample(sample, unit, units, source_bytes, tuple(refused))
+    rest, none = units[len(refused) :], "no unit could be read with this mapping"
+    if rest:
+        none = (
+            f"none of the first {len(refused)} units could be read, and {len(rest):,} others were not tried"
+        )
+    lines = (f"{none}, so dims and cameras are not known",)
+    planned = sum(unit.num_bytes for unit in rest)
+    counts = KIND, len(rest), _num_frames(rest), source_bytes, planned
+    return Preview(*counts, None, None, lines, tuple(_told(rest)), refused=tuple(refused))
+
+
+def _of_sample(
+    sample: _Sample, unit: Unit, units: Sequence[Unit], source_bytes: int, refused: tuple[Quarantined, ...]
+) -> Preview:
+    """What all units would make by what one of them tells; the refused ones came before it."""
+    left = units[len(refused) :]
+    num_frames = _num_frames(left)
+    if num_frames and unit.num_samples:
+        grows = num_frames / unit.num_samples
+    else:
+        grows = sum(unit.num_bytes for unit in left) / max(unit.num_bytes, 1)
+    stored = round(sample.stored_bytes * grows)
+    lost = sample.absence
+    sentences = (*sample.problems, *(() if lost is None else lost.warnings))
+    by_headers = {sentence for sentence in sentences if sentence in _told([unit])}
+    warnings = *(f"{unit.name}: {text}" for text in sentences if text not in by_headers), *_told(left)
+    record = None if lost is None else lost.record
+    counts = KIND, len(left), num_frames, source_bytes, stored
+    lines = _lines(sample.schema)
+    made = Preview(*counts, sample.schema, unit.name, lines, warnings, record, refused)
+    return _warned(made, sample.schema)
+
+
+def _num_frames(units: Sequence[Unit]) -> int | None:
+    lengths = [unit.num_samples for unit in units]
+    return None if None in lengths else sum(length or 0 for length in lengths)
+
+
+def _told(units: Sequence[Unit]) -> list[str]:
+    """What headers tell of the units, as a version would tell it of its episodes."""
+    return of_arrays([dict(unit.told) for unit in units])
 
 
 def _lines(schema: Schema | None) -> tuple[str, ...]:
     """The dims of the state and of each stream, and the cameras."""
     if schema is None:
-        return ("no unit could be read with this mapping, so dims and cameras are not known",)
+        return (
+            "the mapping does not fit the first unit that could be read, so dims and cameras are not known",
+        )
     columns = {"state": schema.state, **schema.streams}
     count = {name: "1 dim" if len(dims) == 1 else f"{len(dims):,} dims" for name, dims in columns.items()}
     return (
@@ -97,7 +133,9 @@ def _sample(spec: Spec, unit: Unit) -> _Sample:
     with reader_of(spec).open(unit, spec.content) as episode:
         pictures = Pictures(episode, spec.content)
         images, count = 0, 0
-        for frame, shown in enumerate(islice(episode.frames, SAMPLED_FRAMES)):
+        apart = min(APART, max(1, episode.num_frames // SAMPLED_FRAMES - 1) | 1)
+        sampled = islice(episode.frames, 0, apart * SAMPLED_FRAMES, apart)
+        for frame, shown in enumerate(sampled):
             images += sum(len(data) + TAR_OVERHEAD for _, _, data in pictures.of_frame(frame, shown))
             count += 1
         arrays = dict(episode.arrays)

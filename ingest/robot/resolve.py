@@ -14,6 +14,7 @@ from typing import Any
 from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.ingest.robot.absence.expectations import contradictions, controller_problems
 from robot_foundry.ingest.robot.absence.holdings import all_fields
+from robot_foundry.ingest.robot.absence.notes import of_arrays
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.dims import dims_of
 from robot_foundry.ingest.robot.forms import form_of, width_of
@@ -85,7 +86,8 @@ def resolve(mapping: MappingSpec, episodes: Iterable[Surveyed]) -> Resolution:
         fps=_common(item.episode["fps"] for item in good),
         tool_frame=mapping.tool_frame if isinstance(mapping.tool_frame, str) else CANONICAL,
     )
-    warnings += [*_unlike_sizes(schema.cameras, good), *_reader_notes(surveyed)]
+    warnings += _unlike_sizes(schema.cameras, good)
+    warnings += of_arrays([item.episode.get("told", {}) for item in surveyed])
     return Resolution(
         mapping,
         schema,
@@ -170,17 +172,6 @@ def _without_absent(mapping: MappingSpec, surveyed: list[Surveyed]) -> tuple[Map
         if form_of(quantity, field).displaces and quantity not in state
     ]
     return replace(mapping, state=state, actions={n: f for n, f in streams.items() if f}), warnings
-
-
-def _reader_notes(surveyed: list[Surveyed]) -> list[str]:
-    """What the reader told of arrays, such as images that it is not sure of."""
-    counts = Counter(
-        (path, sentence) for item in surveyed for path, sentence in item.episode.get("told", {}).items()
-    )
-    return [
-        f"{count} of {len(surveyed)} episodes: '{path}' {sentence}"
-        for (path, sentence), count in sorted(counts.items())
-    ]
 
 
 def _widths(mapping: MappingSpec, item: Surveyed, misfits: Sequence[str]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from robot_foundry.ingest.sources.pairs.layouts import LAYOUTS as OF_PAIRS
 from robot_foundry.ingest.sources.rlds.layouts import LAYOUTS as OF_RLDS
 from robot_foundry.ingest.sources.ros.layouts import LAYOUTS as OF_ROS
 from robot_foundry.ingest.sources.text.layouts import LAYOUTS as OF_TEXT
+from robot_foundry.ingest.sources.zarr.layouts import LAYOUTS as OF_ZARR
 
 __all__ = [
     "LAYOUTS",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 
-_ALL = (*OF_HDF5, *OF_DROID, *OF_RLDS, *OF_LEROBOT, *OF_ROS, *OF_TEXT, *OF_PAIRS)
+_ALL = (*OF_HDF5, *OF_DROID, *OF_RLDS, *OF_LEROBOT, *OF_ROS, *OF_ZARR, *OF_TEXT, *OF_PAIRS)
 LAYOUTS = {declared.name: declared for declared in _ALL}
 
 

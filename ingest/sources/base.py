@@ -144,7 +144,8 @@ class Unit:
     where only reading tells. `encodes` is False if all is stored as the source holds it: then no encoder
     decides its bytes. `texts` is language of the whole unit that another file of the source tells: (kind,
     text). `whole_file` says that the file is this one unit, whose id is from its path. `dropped` are numbers
-    of what it holds and is not to be taken, as little-endian uint32, ascending.
+    of what it holds and is not to be taken, as little-endian uint32, ascending. `told` is what the user
+    should know of its arrays, each by its name, as far as headers tell.
     """
 
     file: SourceFile
@@ -157,6 +158,7 @@ class Unit:
     texts: Texts = ()
     whole_file: bool = False
     dropped: bytes = b""
+    told: Texts = ()
 
     @property
     def name(self) -> str:
@@ -213,6 +215,10 @@ class Layout(Protocol):
 
     def missing(self, root: str, paths: Sequence[str]) -> list[str]:
         """What the source says that it has and that is not among its files, a sentence each."""
+        return []
+
+    def again(self, units: Sequence[Unit]) -> list[tuple[Unit, str]]:
+        """Those of all units of a source, in order, that another one is already, each with the reason."""
         return []
 
     def list_units(self, file: SourceFile, content: Any) -> tuple[list[Unit], list[tuple[str, str]]]:

@@ -6,12 +6,15 @@ Legend: N frames, d columns of one quantity.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from robot_foundry.checks.finding import listed
 
 Array = NDArray[np.float64]
 # Sensors and simulated fingers pass their end stops by a little; so much of the span between limits is more.
@@ -19,6 +22,7 @@ OVERSHOOT = 0.05
 # Operators of robosuite's devices pass the limits of its controller in a tenth of the frames; a wrong scale
 # passes them wherever the arm moves.
 WORTH_TELLING = 0.25
+MOST_LISTED = 6
 
 _COUNTED = re.compile(r"(\d+) of \d+ episodes: ")
 
@@ -77,6 +81,19 @@ class Notes:
     def from_json(values: Mapping[str, Any]) -> Notes:
         said = {sentence: (int(count), str(example)) for sentence, (count, example) in values["said"].items()}
         return Notes(said, {where: Beyond(*numbers) for where, numbers in values["beyond"].items()})
+
+
+def of_arrays(told: Sequence[Mapping[str, str]]) -> list[str]:
+    """What is told of arrays of each episode, by name: one sentence for those of which it is the same."""
+    counts = Counter(item for episode in told for item in episode.items())
+    alike: dict[tuple[str, int], list[str]] = {}
+    for (name, sentence), count in sorted(counts.items()):
+        alike.setdefault((sentence, count), []).append(f"'{name}'")
+    return [
+        f"{count} of {len(told)} episodes: "
+        f"{names[0] if len(names) == 1 else f'each of {listed(names, MOST_LISTED)}'} {sentence}"
+        for (sentence, count), names in alike.items()
+    ]
 
 
 def episodes_counted(sentence: str) -> int:

@@ -22,6 +22,7 @@ from robot_foundry.ingest.sources.robot.source_episode import (
     Encoded,
     EpisodeLayout,
     Picture,
+    Planar,
     SourceCamera,
     SourceEpisode,
 )
@@ -78,7 +79,7 @@ class _View:
     size: tuple[int, int] | None = None  # of its first image, as it is in the source
     shown: tuple[int, int] | None = None  # of the last one
     encoding: str | None = None
-    last: NDArray[np.uint8] | Encoded | None = None
+    last: NDArray[np.uint8] | Planar | Encoded | None = None
     missing: int = 0  # frames in a row, up to now
     held: list[int] = field(default_factory=list)
 
@@ -136,7 +137,9 @@ class Pictures:
             camera_json["pixels"] = view.camera.pixels
         return {**camera_json, "held": view.held} if view.held else camera_json
 
-    def _shown(self, view: _View, frame: int, picture: Picture) -> NDArray[np.uint8] | Encoded | None:
+    def _shown(
+        self, view: _View, frame: int, picture: Picture
+    ) -> NDArray[np.uint8] | Planar | Encoded | None:
         """The image that the camera shows at the frame, its own, which is checked, or a held one."""
         if picture is not None:
             self._check_size(view, picture, frame)
@@ -148,9 +151,11 @@ class Pictures:
         view.held.append(frame)
         return view.last
 
-    def _check_size(self, view: _View, picture: NDArray[np.uint8] | Encoded, frame: int) -> None:
+    def _check_size(self, view: _View, picture: NDArray[np.uint8] | Planar | Encoded, frame: int) -> None:
         if isinstance(picture, Encoded):
             size = _encoded_size(picture, view.camera, frame)
+        elif isinstance(picture, Planar):
+            size = picture.size
         else:
             size = picture.shape[:2]
         view.size, view.shown = view.size or size, size
@@ -166,8 +171,11 @@ class Pictures:
         """Whether the spec asks for other pixels than the last image has."""
         return view.flip != "none" or view.is_bgr or self._content.resize not in (None, view.shown)
 
-    def _stored(self, view: _View, picture: NDArray[np.uint8] | Encoded) -> tuple[Data, str]:
+    def _stored(self, view: _View, picture: NDArray[np.uint8] | Planar | Encoded) -> tuple[Data, str]:
         """The image as it goes into the tar, and the suffix of its name."""
+        if isinstance(picture, Planar):
+            assert not self._changes(view)  # `Content.changes_pixels` is false where readers give planes
+            return images.encode_jpeg_planes(picture.planes, self._content.encoding.quality), "jpg"
         if isinstance(picture, Encoded):
             if not self._changes(view):
                 return picture.data, "png" if picture.format == "png" else "jpg"

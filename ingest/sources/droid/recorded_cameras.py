@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.hdf5 import hdf5
 from robot_foundry.ingest.sources.robot.lengths import MOST_OFF, check_length
+from robot_foundry.ingest.sources.robot.shared import camera_of
 from robot_foundry.ingest.sources.robot.source_episode import Picture, SourceCamera
 from robot_foundry.ingest.sources.robot.video import Video
 
@@ -77,7 +77,7 @@ def camera_names(
         kind = arrays.get(f"observation/camera_type/{serial}")
         is_hand = kind is not None and kind.size > 0 and kind.flat[0] == HAND_CAMERA
         fitting = [name for name in free if (name == "wrist") == is_hand]
-        names[serial] = fitting[0] if fitting else hdf5.camera_name(f"camera_{serial}")
+        names[serial] = fitting[0] if fitting else camera_of(f"camera_{serial}")
         free = [name for name in free if name != names[serial]]
     return names
 

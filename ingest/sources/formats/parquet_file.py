@@ -6,7 +6,7 @@ Dates, times and decimals are texts, times of a zone in UTC.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from robot_foundry.ingest.sources.base import Refused
+from robot_foundry.ingest.sources.unusable import Unusable
 
 Row = TypeVar("Row")
 # Rows are read in batches of about so many bytes, a column through a buffer.
@@ -99,6 +100,27 @@ def read_rows(
         except DAMAGE as error:
             _check_damage(error)
             yield Lost(row, end - row)
+
+
+def read_usable(
+    file: Any, groups: Groups, columns: Collection[str], read: Callable[[pa.RecordBatch, int], Iterator[Row]]
+) -> Iterator[Row | Unusable]:
+    """As `read_rows`; rows that are lost together are one entry, which has the number of the first."""
+    for item in read_rows(file, groups, columns, read):
+        if isinstance(item, Lost):
+            reason = "its row group is damaged, and this row and those after it there are lost"
+            yield Unusable(str(item.row), reason, item.count)
+        else:
+            yield item
+
+
+def check_json(types: Mapping[str, pa.DataType], hint: str) -> None:
+    """Refused, with the hint, for a column of a type that JSON cannot hold."""
+    for name, of in types.items():
+        try:
+            json_type(of)
+        except TypeError as error:
+            raise Refused(f"its column '{name}' is of {error}, which metadata cannot hold: {hint}") from error
 
 
 def _num_bytes(metadata: Any, number: int) -> int:

@@ -7,7 +7,6 @@ Legend: N frames, H W pixels.
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 import re
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
 from robot_foundry.ingest.sources.hdf5.links import ERRORS, child, unreadable
-from robot_foundry.ingest.sources.robot.shared import LARGEST_ROW, SKIPPED
+from robot_foundry.ingest.sources.robot.shared import LARGEST_ROW, SKIPPED, is_skipped
 from robot_foundry.ingest.sources.robot.source_episode import text_of
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
@@ -174,11 +173,6 @@ def json_attribute(values: Mapping[str, Any], name: str) -> Any:
         return None
 
 
-def is_skipped(name: str, skip: tuple[str, ...]) -> bool:
-    """Whether the spec leaves the array out."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)
-
-
 def holds_text(dataset: h5py.Dataset) -> bool:
     return dataset.shape is not None and h5py.check_string_dtype(dataset.dtype) is not None
 
@@ -197,12 +191,6 @@ def why_left_out(name: str, dataset: h5py.Dataset, skip: tuple[str, ...]) -> str
     if row > LARGEST_ROW:
         return f"a row has {row} numbers"
     return None
-
-
-def camera_name(array: str) -> str:
-    """The name of the camera of an image array: `obs/agentview_image` is of `agentview`."""
-    name = re.sub(r"_(image|rgb)$", "", array.rsplit("/", 1)[-1].lower())
-    return re.sub(r"[^a-z0-9_]", "_", name)[:40] or "camera"
 
 
 def read_array(name: str, dataset: h5py.Dataset) -> NDArray[Any]:

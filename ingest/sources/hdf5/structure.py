@@ -19,7 +19,14 @@ from robot_foundry.ingest.sources.hdf5 import hdf5
 from robot_foundry.ingest.sources.hdf5.image_arrays import Files, ImageArray, form_of, image_array
 from robot_foundry.ingest.sources.robot.lengths import check_length, fitted
 from robot_foundry.ingest.sources.robot.pixels import ALPHA, Pixels, check_settings
-from robot_foundry.ingest.sources.robot.shared import MOST_LOW_DIM_BYTES, UNASKED, chosen, spans
+from robot_foundry.ingest.sources.robot.shared import (
+    MOST_LOW_DIM_BYTES,
+    UNASKED,
+    camera_of,
+    chosen,
+    is_skipped,
+    spans,
+)
 from robot_foundry.ingest.sources.robot.source_episode import Picture, SourceCamera, Text
 from robot_foundry.runtime.overrides import set_option
 
@@ -102,15 +109,15 @@ def find_images(
     forms, remarks = {}, {}
     check_settings(datasets, content)
     for path, certain in is_place.items():
-        if hdf5.is_skipped(path, content.skip):
+        if is_skipped(path, content.skip):
             continue
-        named = set_option(f"content.hdf5.images.{hdf5.camera_name(path)}={path}")
+        named = set_option(f"content.hdf5.images.{camera_of(path)}={path}")
         reads = {SETTING: "", NAME: named, NOTHING: None}[needs]
         form = form_of(path, datasets[path], content, is_place=certain, reads=reads)
         if isinstance(form, str):
             remarks[path] = form
         elif form is not None:
-            forms[hdf5.camera_name(path), path] = form
+            forms[camera_of(path), path] = form
     return Images(forms, remarks)
 
 
@@ -160,7 +167,7 @@ def structure_of(
     arrays, texts = [], []
     for path in sorted(datasets.keys() - {camera.array for camera in cameras}):
         is_text = hdf5.holds_text(datasets[path]) or hdf5.is_one_member(datasets[path])
-        if is_text and not hdf5.is_skipped(path, content.skip):
+        if is_text and not is_skipped(path, content.skip):
             texts.append(path)
         elif reason := hdf5.why_left_out(path, datasets[path], content.skip) or reserved.get(path):
             left_out[path] = reason

@@ -79,7 +79,8 @@ def dataset_of(file: SourceFile) -> Dataset:
     prefix = prefix_of(entry.path for entry in (file, *file.companions))
     if prefix is None:
         raise Refused(
-            f"no {INFO} lies above it, which says what its columns hold: give the dataset's own folder"
+            f"no {INFO} lies above it, which says what its columns hold: give the dataset's own folder, "
+            "which holds meta"
         )
     own = (entry for entry in (file, *file.companions) if META.fullmatch(entry.path.removeprefix(prefix)))
     return _read(prefix, tuple(_alone(entry) for entry in own))

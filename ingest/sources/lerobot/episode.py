@@ -5,7 +5,6 @@ Legend: N frames.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.robot.named import NAMED
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.formats.parquet_file import opened
 from robot_foundry.ingest.sources.lerobot.dataset import Dataset, dataset_of
-from robot_foundry.ingest.sources.lerobot.info import IMAGE, plain
+from robot_foundry.ingest.sources.lerobot.info import AUDIO, IMAGE, VIDEO
 from robot_foundry.ingest.sources.lerobot.names import named_columns
 from robot_foundry.ingest.sources.lerobot.rows import (
     EPISODE,
@@ -35,6 +33,7 @@ from robot_foundry.ingest.sources.lerobot.rows import (
     read_table,
 )
 from robot_foundry.ingest.sources.lerobot.views import (
+    IN_FILES,
     Views,
     add_images,
     add_videos,
@@ -42,12 +41,14 @@ from robot_foundry.ingest.sources.lerobot.views import (
     video_keys,
 )
 from robot_foundry.ingest.sources.robot.clock import Clock, clock_of
+from robot_foundry.ingest.sources.robot.named_columns import NAMED, plain
 from robot_foundry.ingest.sources.robot.shared import (
     LARGEST_ROW,
     MOST_LOW_DIM_BYTES,
     SKIPPED,
     UNASKED,
     chosen,
+    is_skipped,
     spans,
 )
 from robot_foundry.ingest.sources.robot.source_episode import SourceEpisode
@@ -61,6 +62,8 @@ OWN_TIMES = "source_timestamp"
 TASK, SUBTASK = "task_index", "subtask_index"
 KINDS = {TASK: "task", SUBTASK: "subtask"}
 ANNOTATION = "annotation."
+# Columns of every dataset, which some writers do not declare.
+ALWAYS = frozenset((TIMESTAMP, FRAME, EPISODE, "index", TASK))
 # Times that lie further off the rate than this share of a step are told.
 OFF_GRID = 0.5
 _Spans = list[tuple[int, int, str, Any]]
@@ -146,10 +149,12 @@ def _columns(
     read = _Read()
     taken = []
     for column in columns:
-        if _is_skipped(column.name, content):
+        if is_skipped(column.name, content.skip):
             read.left_out[column.name] = SKIPPED
         elif not is_safe_name(column.name) or column.name == OWN_TIMES:
             read.left_out[column.name] = "its name is not allowed"
+        elif column.kind == TEXTS and _dtype_of(column.name, dataset) in (IMAGE, VIDEO):
+            read.left_out[column.name], read.remarks[column.name] = IN_FILES, f"is not read: {IN_FILES}"
         elif column.kind in (NUMBERS, TEXTS):
             taken.append(column)
         elif column.kind != IMAGES or not _is_image(column, dataset):
@@ -166,6 +171,7 @@ def _columns(
         if num_bytes > MOST_LOW_DIM_BYTES:
             raise Refused(f"its arrays take more than {MOST_LOW_DIM_BYTES} bytes; skip some in the spec")
         _check_shape(array, column.name, dataset)
+        _compare_type(read, column.name, array, dataset)
         if array[0].size > LARGEST_ROW:
             read.left_out[column.name] = f"a row has {array[0].size} numbers"
         else:
@@ -177,15 +183,33 @@ def _columns(
 
 
 def _declared(read: _Read, columns: Sequence[Column], dataset: Dataset, content: Content) -> None:
-    """What info.json declares and is not there."""
-    there = {column.name for column in columns} | set(video_keys(dataset))
-    for key in dataset.info.features:
-        if key not in there and not _is_skipped(key, content):
-            read.left_out[key] = "meta/info.json declares it, and its data has no such column"
+    """What info.json declares and is not there, and what is there and not declared."""
+    there, features = {column.name for column in columns}, dataset.info.features
+    for key in sorted(features.keys() - there - set(video_keys(dataset))):
+        if is_skipped(key, content.skip):
+            continue
+        read.left_out[key] = "meta/info.json declares it, and its data has no such column"
+        read.remarks[key] = "is declared in meta/info.json, and the data has no such column"
+        if features[key].dtype == AUDIO:
+            read.left_out[key], read.remarks[key] = (
+                "it is audio, which is not read",
+                "is audio, which is not read",
+            )
+    for key in sorted(there - features.keys() - ALWAYS - read.left_out.keys()):
+        told = "is in the data, and meta/info.json does not declare it"
+        read.remarks[key] = "; ".join(filter(None, (read.remarks.get(key), told)))
 
 
-def _is_skipped(name: str, content: Content) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in content.skip)
+def _dtype_of(name: str, dataset: Dataset) -> str | None:
+    declared = dataset.info.features.get(name)
+    return None if declared is None else declared.dtype
+
+
+def _compare_type(read: _Read, name: str, array: NDArray[Any], dataset: Dataset) -> None:
+    """Tell of numbers that are of another type than info.json says."""
+    stated, found = _dtype_of(name, dataset), array.dtype.name
+    if stated is not None and stated != found:
+        read.remarks[name] = f"is {found}, and meta/info.json says {stated[:20]!r}: the data was taken"
 
 
 def _is_image(column: Column, dataset: Dataset) -> bool:
@@ -267,14 +291,15 @@ def _views(
     """The cameras that the spec asks for."""
     embedded = [column.name for column in columns if column.kind == IMAGES and _is_image(column, dataset)]
     videos = video_keys(dataset)
-    skipped = [key for key in videos if _is_skipped(key, content)]
-    keys = [key for key in (*videos, *embedded) if not _is_skipped(key, content)]
+    skipped = [key for key in videos if is_skipped(key, content.skip)]
+    keys = [key for key in (*videos, *embedded) if not is_skipped(key, content.skip)]
     names = camera_names(keys)
     unasked = set() if content.cameras is None else {key for key in keys if names[key] not in content.cameras}
     views = Views(left_out=dict.fromkeys(skipped, SKIPPED) | dict.fromkeys(sorted(unasked), UNASKED))
     names = {key: name for key, name in names.items() if key not in unasked}
     files = {entry.path: entry for entry in file.companions}
-    add_videos(views, dataset, episode, files, rows[1] - rows[0], names)
+    num_frames, planar = rows[1] - rows[0], not content.changes_pixels
+    add_videos(views, dataset, episode, files, num_frames, names, planar=planar)
     for key in embedded:
         if key in names:
             add_images(views, key, names[key], path, rows)

@@ -14,9 +14,8 @@ from robot_foundry.ingest.sources.lerobot.places import INFO
 from robot_foundry.ingest.sources.robot.clock import rate_in
 
 VERSIONS = re.compile(r"v?(2\.[01]|3\.[0-9]+)(\.[0-9]+)?")
-VIDEO, IMAGE = "video", "image"
+VIDEO, IMAGE, AUDIO = "video", "image", "audio"
 _RANGE = re.compile(r"([0-9]{1,12}):([0-9]{1,12})")
-_NOT_PLAIN = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True)
@@ -82,12 +81,6 @@ def read_info(content: bytes) -> Info:
         total_episodes=whole(values.get("total_episodes")),
         total_frames=whole(values.get("total_frames")),
     )
-
-
-def plain(name: str) -> str:
-    """A name in lower-case letters, digits and '_': kLeftElbow → k_left_elbow, pan.pos → pan_pos."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return _NOT_PLAIN.sub("_", spaced.lower()).strip("_")
 
 
 def _splits(values: Any) -> Iterator[tuple[str, int, int]]:

@@ -22,10 +22,12 @@ from robot_foundry.ingest.sources.lerobot.places import (
     VideoFiles,
     episode_number,
     gathered,
+    is_claimed,
     is_info,
+    prefix_of,
 )
 from robot_foundry.ingest.sources.lerobot.rows import Runs, episodes_in
-from robot_foundry.ingest.sources.lerobot.views import video_keys, videos_of
+from robot_foundry.ingest.sources.lerobot.views import LACKING, asked_videos, video_keys, videos_of
 from robot_foundry.ingest.sources.robot import video
 from robot_foundry.ingest.sources.robot.source_episode import EpisodeLayout, SourceEpisode
 from robot_foundry.shards.robot.names import episode_key
@@ -41,7 +43,7 @@ class LeRobot(EpisodeLayout):
     version = 2
 
     def claims(self, path: str) -> bool:
-        return is_info(path) or DATA.fullmatch(path) is not None
+        return is_claimed(path)
 
     def together(
         self, claimed: Sequence[str], listed: Collection[str], content: Content
@@ -60,6 +62,15 @@ class LeRobot(EpisodeLayout):
                 continue  # listing the files told what is wrong with it
         return sentences
 
+    def again(self, units: Sequence[Unit]) -> list[tuple[Unit, str]]:
+        first: dict[tuple[str | None, str], Unit] = {}
+        repeated = []
+        for unit in units:
+            place = prefix_of(entry.path for entry in unit.file.companions), unit.id
+            if (held := first.setdefault(place, unit)) is not unit:
+                repeated.append((unit, f"{held.file.path} holds the episode of that number as well"))
+        return repeated
+
     def codecs(self, content: Content) -> dict[str, str]:
         return video.codec_versions()
 
@@ -70,13 +81,13 @@ class LeRobot(EpisodeLayout):
         number = episode_number(file.path)
         listed = None if number is None else dataset.listed(number)
         if number is not None and listed is not None and listed.length is not None:
-            return [_Units(file, dataset).unit(number, listed.length, file.size)], []
+            return [_Units(file, dataset, content).unit(number, listed.length, file.size)], []
         runs = _runs(file)
         if number is not None and list(runs) != [number]:
             held = ", ".join(map(str, list(runs)[:3]))
             raise Refused(f"its rows are of the episodes {held}, and its name is that of episode {number}")
         num_rows = sum(stop - start for start, stop in runs.values()) or 1
-        made, units, refused = _Units(file, dataset), [], []
+        made, units, refused = _Units(file, dataset, content), [], []
         for episode, (start, stop) in sorted(runs.items()):
             if reason := _why_not(dataset, episode, start, shares_videos=number is None):
                 refused.append((f"{file.path}#{_id(episode)}", reason))
@@ -114,8 +125,9 @@ def _why_not(dataset: Dataset, episode: int, start: int, *, shares_videos: bool)
 class _Units:
     """The units of a file of data, each with the files that it is read from."""
 
-    def __init__(self, file: SourceFile, dataset: Dataset) -> None:
+    def __init__(self, file: SourceFile, dataset: Dataset, content: Content) -> None:
         self._file, self._dataset = file, dataset
+        self._asked = asked_videos(dataset, content)
         self._by_path = {entry.path: entry for entry in file.companions}
         self._videos = VideoFiles(self._by_path)
         self._meta = metadata(file, dataset.prefix)
@@ -137,6 +149,9 @@ class _Units:
             alone=True,
             num_samples=num_frames,
             encodes=bool(videos),
+            told=tuple(
+                (key, LACKING) for key, place in shown.items() if place is None and key in self._asked
+            ),
         )
 
 

@@ -11,17 +11,21 @@ from itertools import groupby
 from typing import Any
 
 from robot_foundry.ingest.robot.spec.quantities import OWN, misspelt_part, quantity_kind
-from robot_foundry.ingest.sources.lerobot.info import IMAGE, VIDEO, Feature, Info, plain
+from robot_foundry.ingest.sources.lerobot.info import AUDIO, IMAGE, VIDEO, Feature, Info
 from robot_foundry.ingest.sources.lerobot.json_meta import whole
 from robot_foundry.ingest.sources.lerobot.scheme_names import runs_of
+from robot_foundry.ingest.sources.robot.named_columns import (
+    COMMAND,
+    LONGEST,
+    MOST_NAMED,
+    ROBOT,
+    VALUE,
+    own_quantity,
+    plain,
+)
 
 STATE, ACTION = "observation.state", "action"
-# The part and quantity of what no group names, and the stream of actions.
-ROBOT, VALUE, COMMAND = "robot", "value", "command"
-# A feature of more numbers (a map of pressures, an embedding) is no list of joints.
-MOST_NAMED = 256
-LONGEST = 40
-_NO_NUMBERS = (VIDEO, IMAGE, "string", "audio")
+_NO_NUMBERS = (VIDEO, IMAGE, AUDIO, "string")
 # Quantity, key, first column, names of the columns from it on; and what they mean, where the names are dims.
 Named = list[Any]
 
@@ -51,7 +55,7 @@ def _stream(key: str) -> str:
 def _groups(feature: Feature, width: int, stated: Any, usual: str) -> Iterator[Named]:
     """The columns in groups: those of modality.json that are of this feature, and what none of them has."""
     names = _names(feature, width)
-    quantity = VALUE if feature.key == usual else _quantity(feature.key)
+    quantity = VALUE if feature.key == usual else own_quantity(feature.key.partition(".")[2])
     taken: set[int] = set()
     told = feature.names if feature.names is not None and len(feature.names) == width else ()
     units = feature.units if feature.units is not None and len(feature.units) == width else None
@@ -93,12 +97,6 @@ def _names(feature: Feature, width: int) -> list[str]:
         name = name or str(column)
         made.append(name if name not in made else f"{name}_{column}")
     return made
-
-
-def _quantity(key: str) -> str:
-    """The last part of a key as a name beyond the scheme, so that it claims nothing of the scheme."""
-    name = plain(key.partition(".")[2])[:LONGEST].strip("_")
-    return name if quantity_kind(f"{ROBOT}.{name}") == OWN else f"{VALUE}_{name}".rstrip("_")
 
 
 def _part(name: str) -> str:

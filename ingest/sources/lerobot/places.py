@@ -16,10 +16,17 @@ META = re.compile(
     r"|episodes/(.+/)?[^/]+\.parquet)"
 )
 DATA = re.compile(r"(.*/)?data/(.+/)?[^/]+\.parquet")
+# Data by their own names, of which a folder inside of a dataset was given, so that no info.json lies above.
+_STRAY = re.compile(r"(.*/)?(episode_[0-9]{1,9}|file-[0-9]{1,9})\.parquet")
 VIDEO = ".mp4"
 _OF_EPISODE = re.compile(r"episode_([0-9]{1,9})\.[a-z0-9]+")
 _OF_FILE = re.compile(r"chunk-([0-9]{1,9})/file-([0-9]{1,9})\.mp4")
 _FIELD = re.compile(r"\{(\w+)(?::0?([0-9]{1,2})d)?\}")
+
+
+def is_claimed(path: str) -> bool:
+    """Whether a file tells of a dataset, or may be its data."""
+    return is_info(path) or any(kind.fullmatch(path) for kind in (DATA, _STRAY))
 
 
 def is_info(path: str) -> bool:
@@ -54,7 +61,7 @@ def gathered(claimed: Sequence[str], listed: Collection[str]) -> list[tuple[str,
     ]
     for root in roots:
         own = set(beneath[root])
-        data = [path for path in claimed if path in own and not is_info(path)]
+        data = [path for path in claimed if path in own and DATA.fullmatch(path)]
         made += _of_dataset(root, beneath[root], data)
     return sorted(made, key=lambda entry: entry[0])
 

@@ -100,6 +100,16 @@ def images(path: Path, name: str, start: int, stop: int) -> Iterator[bytes | Non
             row += batch.num_rows
 
 
+def has_paths(path: Path, name: str, start: int, stop: int) -> bool:
+    """Whether a column of images names files in place of them in these rows."""
+    with opened(path) as file:
+        of = file.schema_arrow.field(name).type
+        if not pa.types.is_struct(of) or of.get_field_index("path") < 0:
+            return False
+        paths = pc.struct_field(read_table(file, [name], start, stop)[name], "path")
+    return len(paths) > paths.null_count
+
+
 def _groups(file: Any, start: int, stop: int) -> tuple[list[int], int]:
     """The row groups that hold these rows, and the number of their first row."""
     counts = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]

@@ -6,25 +6,29 @@ Legend: N frames of the episode.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.lerobot.dataset import Dataset
-from robot_foundry.ingest.sources.lerobot.info import VIDEO, plain
+from robot_foundry.ingest.sources.lerobot.info import VIDEO
 from robot_foundry.ingest.sources.lerobot.places import VideoFiles, filled
-from robot_foundry.ingest.sources.lerobot.rows import images
+from robot_foundry.ingest.sources.lerobot.rows import has_paths, images
 from robot_foundry.ingest.sources.lerobot.tables import Span
 from robot_foundry.ingest.sources.robot.lengths import check_length, fitted
-from robot_foundry.ingest.sources.robot.shared import NO_IMAGE
+from robot_foundry.ingest.sources.robot.named_columns import plain
+from robot_foundry.ingest.sources.robot.shared import NO_IMAGE, is_skipped
 from robot_foundry.ingest.sources.robot.shared_video import SharedVideo, Times, shared_video
 from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture, SourceCamera
 from robot_foundry.shards import images as codecs
 
+LACKING = "is declared in meta/info.json, and its video is not there"
 MISSING = "meta/info.json declares its video, and it is not there"
 DEPTH = "it is a depth map in a video, which is not read"
+IN_FILES = "its images are in files beside the data, and embedded ones and videos are read"
 # Times of frames that lie further off the rate than this share of a step are told.
 OFF_GRID = 0.5
 LONGEST_NAME = 40
@@ -54,6 +58,14 @@ def camera_names(keys: Iterable[str]) -> dict[str, str]:
 def video_keys(dataset: Dataset) -> list[str]:
     """The features that are videos, in the order of info.json."""
     return [key for key, feature in dataset.info.features.items() if feature.dtype == VIDEO]
+
+
+def asked_videos(dataset: Dataset, content: Content) -> set[str]:
+    """The features that are videos which the spec asks for, as far as they are read."""
+    keys = [key for key in video_keys(dataset) if not is_skipped(key, content.skip)]
+    named = camera_names(keys)
+    wanted = (key for key in keys if content.cameras is None or named[key] in content.cameras)
+    return {key for key in wanted if not dataset.info.features[key].is_depth}
 
 
 def videos_of(dataset: Dataset, episode: int, videos: VideoFiles) -> dict[str, str | None]:
@@ -89,8 +101,10 @@ def add_videos(
     files: Mapping[str, SourceFile],
     num_frames: int,
     names: Mapping[str, str],
+    *,
+    planar: bool,
 ) -> None:
-    """Those of the features that are named as cameras.
+    """Those of the features that are named as cameras, as planes where they can be if `planar`.
 
     Refused for a video that is damaged or far from as long as the episode.
     """
@@ -99,27 +113,31 @@ def add_videos(
         if key not in names:
             continue
         if dataset.info.features[key].is_depth:
-            views.left_out[key] = DEPTH
+            views.left_out[key], views.remarks[key] = DEPTH, "is a depth map in a video, which is not read"
             continue
         if place is None:
             views.left_out[key] = MISSING
-            views.remarks[key] = "is declared in meta/info.json, and its video is not there"
+            views.remarks[key] = LACKING
             continue
-        file, span = files[place], None if listed is None else listed.spans.get(key)
-        video = shared_video(
-            Path(file.root, file.path), file.size, file.stamp, place.removeprefix(dataset.prefix)
-        )
+        span = None if listed is None else listed.spans.get(key)
+        video = _opened(files[place], place.removeprefix(dataset.prefix), key)
         first, count = _shown(video.times, span, num_frames, place, dataset.info.fps)
         unused = check_length(key, count, num_frames)
         views.left_out.update({} if unused is None else {key: unused})
         if off := _off_grid(video.times, first, min(count, num_frames), dataset.info.fps):
             views.remarks[key] = off
         views.cameras.append(SourceCamera(names[key], key, video.times.height, video.times.width))
-        views.pictures[key] = fitted(_frames(video, first, min(count, num_frames)), num_frames, key)
+        views.pictures[key] = fitted(
+            video.frames(first, min(count, num_frames), planar=planar), num_frames, key
+        )
 
 
-def _frames(video: SharedVideo, first: int, count: int) -> Iterator[Picture]:
-    yield from video.frames(first, count)
+def _opened(file: SourceFile, name: str, key: str) -> SharedVideo:
+    """The video of a feature. Refused, with how to go on without it, where it cannot be opened."""
+    try:
+        return shared_video(Path(file.root, file.path), file.size, file.stamp, name)
+    except Refused as error:
+        raise Refused(f"{error.message} (--set 'content.skip=[{key}]' goes without this camera)") from error
 
 
 def _shown(
@@ -158,6 +176,8 @@ def add_images(views: Views, key: str, name: str, path: Path, rows: tuple[int, i
         blank += 1
     else:
         views.left_out[key] = NO_IMAGE
+        if has_paths(path, key, *rows):
+            views.left_out[key], views.remarks[key] = IN_FILES, f"is not read: {IN_FILES}"
         return
     assert first.size is not None
     views.cameras.append(SourceCamera(name, key, *first.size))

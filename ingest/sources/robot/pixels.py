@@ -25,6 +25,7 @@ from robot_foundry.shards.images import MAX_PIXELS
 
 HWC, CHW, HW = "HWC", "CHW", "HW"
 ALPHA = "has an alpha channel, which is left out; colours that were multiplied with it stay so"
+ROUNDED = "holds numbers between the levels 0 to 255, which are rounded"
 UNNAMED = "nothing says that it is a camera's"
 SHAPELESS = "its shape does not tell height, width and channels"
 SMALLEST_SIDE = 8
@@ -52,7 +53,8 @@ class Pixels:
 
     `axes` are those of one picture. `black_white` are the numbers that become 0 and 255; None if they are
     bytes as they are, or if only the numbers can tell (`is_open`). `is_stated` says that the spec names the
-    array, so that it is refused rather than left out.
+    array, so that it is refused rather than left out. `rounds` says that its numbers were looked at, and lie
+    between the levels of bytes.
     """
 
     axes: str
@@ -62,6 +64,7 @@ class Pixels:
     dtype: str
     black_white: tuple[float, float] | None = None
     is_stated: bool = False
+    rounds: bool = False
 
     @property
     def is_usual(self) -> bool:
@@ -98,7 +101,7 @@ class Pixels:
             is_whole = is_whole and bool((row == np.rint(row)).all())
         black_white = self._by_range(least, greatest, is_whole)
         if black_white is not None:
-            return replace(self, black_white=black_white)
+            return replace(self, black_white=black_white, rounds=black_white == BYTES and not is_whole)
         reason = unsure(
             path, f"its {self.dtype} from {least:.6g} to {greatest:.6g} do not tell what is white"
         )

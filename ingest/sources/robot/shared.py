@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -21,6 +23,17 @@ SKIPPED, UNASKED = "skipped by the spec", "not among the spec's cameras"
 ABSENT, NO_IMAGE = "the record has none", "no step of the episode has an image"
 # Where the source itself says of what type it is.
 NO_PICTURES = "nothing names it, and it is of a type that holds no pictures"
+
+
+def is_skipped(name: str, skip: tuple[str, ...]) -> bool:
+    """Whether the spec leaves the array out."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)
+
+
+def camera_of(array: str) -> str:
+    """The name of the camera of an image array: `obs/agentview_image` is of `agentview`."""
+    name = re.sub(r"_(image|rgb)$", "", array.rsplit("/", 1)[-1].lower())
+    return re.sub(r"[^a-z0-9_]", "_", name)[:40] or "camera"
 
 
 def chosen(images: Sequence[SourceCamera], content: Content) -> tuple[SourceCamera, ...]:

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
+from robot_foundry.ingest.sources.robot.planes import planes_of
+from robot_foundry.ingest.sources.robot.source_episode import Planar
 from robot_foundry.ingest.sources.robot.video import av_package, damaged, rgb_converter, video_stream
 
 # Files that stay open, of which one recording shows a few cameras at once.
@@ -66,8 +68,11 @@ class SharedVideo:
             self._container.close()
             self._container = None
 
-    def frames(self, first: int, count: int) -> Iterator[NDArray[np.uint8]]:
-        """uint8 RGB [H, W, 3] of frames from number `first` on. Refused where one is damaged or missing."""
+    def frames(self, first: int, count: int, *, planar: bool = False) -> Iterator[NDArray[np.uint8] | Planar]:
+        """Frames from number `first` on as uint8 RGB [H, W, 3]; if `planar`, as planes where JPEG has such.
+
+        Refused where one is damaged or missing.
+        """
         av = av_package()
         done = 0
         try:
@@ -82,7 +87,7 @@ class SharedVideo:
                     continue
                 if number > first + done:
                     raise Refused(f"its video '{self._name}' lacks the frame {first + done}")
-                yield self._rgb_of(frame)
+                yield (planes_of(frame) if planar else None) or self._rgb_of(frame)
                 done += 1
         except (av.FFmpegError, OSError, ValueError) as error:
             self._next = len(self.times)

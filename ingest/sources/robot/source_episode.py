@@ -53,8 +53,22 @@ class Encoded:
     size: tuple[int, int] | None = field(default=None, compare=False)
 
 
-# Pixels uint8 RGB [H, W, 3]; or what the source holds; or None where the camera has no image at that frame.
-Picture = NDArray[np.uint8] | Encoded | None
+@dataclass(frozen=True)
+class Planar:
+    """Pixels as a JPEG of 4:2:0 holds them, see `shards.images.encode_jpeg_planes`."""
+
+    planes: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = self.planes[0].shape
+        return height, width
+
+
+# Pixels uint8 RGB [H, W, 3], or those of a JPEG to be, where the spec changes none; or what the source holds;
+# or None where the camera has no image at that frame.
+Picture = NDArray[np.uint8] | Planar | Encoded | None
 
 
 @dataclass(frozen=True)

@@ -103,8 +103,9 @@ def rgb_converter() -> Callable[[Any], NDArray[np.uint8]]:
 
 
 def damaged(name: str, error: Exception, where: str = "") -> Refused:
-    """What is said of a video that cannot be read, by what the decoder says."""
-    return Refused(f"its video '{name}' cannot be read{where}: {' '.join(str(error).split())}")
+    """What is said of a video that cannot be read, by what the decoder says, but for where this copy lies."""
+    reason = str(getattr(error, "strerror", None) or error)
+    return Refused(f"its video '{name}' cannot be read{where}: {' '.join(reason.split())}")
 
 
 def av_package() -> ModuleType:

@@ -14,12 +14,11 @@ import pyarrow as pa
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.formats.parquet_file import (
     Groups,
-    Lost,
     cast_to_json,
+    check_json,
     cut,
-    json_type,
     opened,
-    read_rows,
+    read_usable,
     stored_type,
 )
 from robot_foundry.ingest.sources.text.json_document import document_of, too_long
@@ -49,12 +48,7 @@ def documents_of_groups(path: Path, unit: str, content: TextContent) -> Iterator
     with opened(path) as file:
         types = _metadata_types(file.schema_arrow, content)
         read = partial(_documents, types=types, content=content)
-        for item in read_rows(file, Groups.of_id(unit), [content.key, *types], read):
-            if isinstance(item, Lost):
-                reason = "its row group is damaged, and this row and those after it there are lost"
-                yield Unusable(str(item.row), reason, item.count)
-            else:
-                yield item
+        yield from read_usable(file, Groups.of_id(unit), [content.key, *types], read)
 
 
 def _metadata_types(schema: pa.Schema, content: TextContent) -> dict[str, pa.DataType]:
@@ -69,12 +63,7 @@ def _metadata_types(schema: pa.Schema, content: TextContent) -> dict[str, pa.Dat
     if not any(is_type(stored_type(schema.field(key).type)) for is_type in _TEXTS):
         raise Refused(f"its column '{key}' is of {schema.field(key).type}, expected text")
     types = {name: schema.field(name).type for name in taken if name != key}
-    for name, of in types.items():
-        try:
-            json_type(of)
-        except TypeError as error:
-            hint = "name those to keep in content.metadata"
-            raise Refused(f"its column '{name}' is of {error}, which metadata cannot hold: {hint}") from error
+    check_json(types, "name those to keep in content.metadata")
     return types
 
 

@@ -20,10 +20,11 @@ from robot_foundry.ingest.sources.formats.parquet_file import (
     Groups,
     Lost,
     cast_to_json,
+    check_json,
     cut,
-    json_type,
     opened,
     read_rows,
+    read_usable,
     stored_type,
 )
 from robot_foundry.ingest.sources.pairs import conversations
@@ -80,12 +81,7 @@ def pairs_of_groups(file: SourceFile, unit: str, content: Asked) -> Iterator[Raw
     # The picture of many questions may be in the file once, and so it is in memory.
     with opened(path, once=images) as table:
         read = partial(_pairs, images=images, others=others, pictures=pictures, content=content)
-        for item in read_rows(table, Groups.of_id(bounds), [*images, *others], read):
-            if isinstance(item, Lost):
-                reason = "its row group is damaged, and this row and those after it there are lost"
-                yield Unusable(str(item.row), reason, item.count)
-            else:
-                yield item
+        yield from read_usable(table, Groups.of_id(bounds), [*images, *others], read)
 
 
 def _columns(schema: pa.Schema, content: Asked) -> tuple[list[str], dict[str, pa.DataType]]:
@@ -97,12 +93,7 @@ def _columns(schema: pa.Schema, content: Asked) -> tuple[list[str], dict[str, pa
     images = _image_columns(schema, content)
     others = {name: schema.field(name).type for name in names if name not in images}
     others = {name: of for name, of in others.items() if _is_taken(name, content)}
-    for name, of in others.items():
-        try:
-            json_type(of)
-        except TypeError as error:
-            hint = "name those to keep in content.metadata, or those of pictures in content.image_keys"
-            raise Refused(f"its column '{name}' is of {error}, which metadata cannot hold: {hint}") from error
+    check_json(others, "name those to keep in content.metadata, or those of pictures in content.image_keys")
     return images, others
 
 
