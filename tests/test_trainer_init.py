@@ -22,7 +22,7 @@ from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.checkpoints.checkpoint import read_json
 from robot_foundry.trainer.models.layers.initial import initialise
-from robot_foundry.trainer.tasks.vla.origin import DIM_AXES, Origin
+from robot_foundry.trainer.tasks.vla.origins.policy import DIM_AXES, Origin
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 KEEP = "init.normalizer=keep"

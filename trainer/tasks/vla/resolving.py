@@ -18,12 +18,12 @@ from robot_foundry.trainer.tasks.described import read_values
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
 from robot_foundry.trainer.tasks.origin import found_origin
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
-from robot_foundry.trainer.tasks.vla.origin import Origin
+from robot_foundry.trainer.tasks.vla.origins.policy import Origin
+from robot_foundry.trainer.tasks.vla.origins.vision_language import VLMOrigin
 from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
 from robot_foundry.trainer.tasks.vla.prompts import tokenizer_in, words_of
 from robot_foundry.trainer.tasks.vla.recipe import default_dir, from_resolved
 from robot_foundry.trainer.tasks.vla.vla_task import VLATask
-from robot_foundry.trainer.tasks.vla.vlm_origin import VLMOrigin
 from robot_foundry.trainer.tasks.vocabulary import with_room
 from robot_foundry.windows.mixtures import warnings_for, window_rows
 

@@ -22,12 +22,12 @@ from robot_foundry.trainer.tasks.mixture_task import MixtureTask
 from robot_foundry.trainer.tasks.vla.config import KEEP, VLATaskConfig
 from robot_foundry.trainer.tasks.vla.described import policy_files, robots_of
 from robot_foundry.trainer.tasks.vla.inputs import InputMaker
-from robot_foundry.trainer.tasks.vla.origin import Origin
+from robot_foundry.trainer.tasks.vla.origins.policy import Origin
+from robot_foundry.trainer.tasks.vla.origins.vision_language import VLMOrigin
 from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
 from robot_foundry.trainer.tasks.vla.prompts import Words
 from robot_foundry.trainer.tasks.vla.scales import Scales, fit_scales, scales_from_json, scales_to_json
-from robot_foundry.trainer.tasks.vla.vlm_origin import VLMOrigin
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What a policy may start from: another policy, or a vision-language model."""
