@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,12 @@ class _Sqlite(Scanned):
         return self.reader.metadata.start_time, self.reader.metadata.end_time
 
     def messages(
-        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
+        self,
+        wanted: Mapping[int, Channel],
+        start: int | None,
+        stop: int | None,
+        damage: Damage,
+        heads: Collection[int] = (),
     ) -> Iterator[Message]:
         named = [connection for connection in self.connections if connection.id in wanted]
         for connection, time, data in further(self.reader.messages(named, start, stop), damage):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -38,7 +38,12 @@ class Rosbag1(Scanned):
         return self.reader.start_time, self.reader.end_time
 
     def messages(
-        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
+        self,
+        wanted: Mapping[int, Channel],
+        start: int | None,
+        stop: int | None,
+        damage: Damage,
+        heads: Collection[int] = (),
     ) -> Iterator[Message]:
         known = {connection.id for connection in self.connections}
         indexes = [self.reader.indexes[number] for number in sorted(wanted)]
