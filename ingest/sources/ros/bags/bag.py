@@ -76,13 +76,22 @@ class Bag:
         return next((name for name in both if name in topics), None)
 
     def messages(
-        self, topics: Collection[str], damage: Damage, start: int | None = None, stop: int | None = None
+        self,
+        topics: Collection[str],
+        damage: Damage,
+        start: int | None = None,
+        stop: int | None = None,
+        heads: Collection[str] = (),
     ) -> Iterator[Message]:
-        """Those of the topics from `start` ns up to and without `stop`; parts follow each other."""
+        """Those of the topics from `start` ns up to and without `stop`; parts follow each other.
+
+        Of the topics `heads` the beginning of a message will do, where the file can be read so.
+        """
         for container, channels in self.parts:
             wanted = {number: channel for number, channel in channels.items() if channel.topic in topics}
             if wanted:
-                yield from container.messages(wanted, start, stop, damage)
+                begun = {number for number, channel in wanted.items() if channel.topic in heads}
+                yield from container.messages(wanted, start, stop, damage, begun)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -42,13 +42,14 @@ class Message(NamedTuple):
     """Bytes of a channel, which came at `received_ns`, since 1970 by the recorder's clock.
 
     The bytes hold until the next message is asked for. `place` is where they lie as they are in the file of
-    the part, or NOWHERE.
+    the part, or NOWHERE. `num_bytes` is how many they are if only their beginning is here, else 0.
     """
 
     channel: Channel
     received_ns: int
     raw: Any
     place: int = NOWHERE
+    num_bytes: int = 0
 
 
 class Scanned:
@@ -82,9 +83,17 @@ class Container(Protocol):
         ...
 
     def messages(
-        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
+        self,
+        wanted: Mapping[int, Channel],
+        start: int | None,
+        stop: int | None,
+        damage: Damage,
+        heads: Collection[int] = (),
     ) -> Iterator[Message]:
-        """Messages of these channels by connection, from `start` ns up to and without `stop`."""
+        """Messages of these channels by connection, from `start` ns up to and without `stop`.
+
+        Of `heads` among them the beginning of a message will do, where the file can be read so.
+        """
         ...
 
     def read(self, place: int, num_bytes: int) -> bytes:

@@ -6,7 +6,7 @@ import bz2
 import heapq
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,12 @@ class Rosbag1(Scanned):
         return self.reader.remarks
 
     def messages(
-        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
+        self,
+        wanted: Mapping[int, Channel],
+        start: int | None,
+        stop: int | None,
+        damage: Damage,
+        heads: Collection[int] = (),
     ) -> Iterator[Message]:
         indexes = [self.reader.indexes[number] for number in sorted(wanted)]
         self._chunks.clear()

@@ -66,16 +66,19 @@ class Shape:
         """Whether a message has this shape."""
         if self.end is None:
             return len(raw) == self.num_bytes and self.fixed_of(raw) == self.fixed
-        return self.num_listed(raw) >= 0
+        return self.num_listed(raw, len(raw)) >= 0
 
-    def num_listed(self, raw: Any) -> int:
-        """How many bytes the list has that the message ends in; -1 if it has not this shape."""
-        behind = len(raw) - self.num_bytes
-        if behind < 0:
+    def num_listed(self, raw: Any, num_bytes: int) -> int:
+        """How many bytes the list has that the message ends in; -1 if it has not this shape.
+
+        The beginning of the message is enough, if it has `num_bytes`.
+        """
+        if len(raw) < self.num_bytes:
             return -1
         found = self.fixed_of(raw)
         listed = int(found[-1])
-        return listed if 0 <= behind - listed <= self.fill and found[:-1] == self.fixed else -1
+        is_so = 0 <= num_bytes - self.num_bytes - listed <= self.fill and found[:-1] == self.fixed
+        return listed if is_so else -1
 
     def unpacker(self, places_d: ArrayLike) -> Unpack:
         """What takes the numbers at these places [d] out of a message of this shape."""

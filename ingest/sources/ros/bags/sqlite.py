@@ -7,7 +7,7 @@ which rosbag2 writes for every type that it does not find, and leaves messages o
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,12 @@ class Sqlite(Scanned):
         return self.reader.remarks
 
     def messages(
-        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
+        self,
+        wanted: Mapping[int, Channel],
+        start: int | None,
+        stop: int | None,
+        damage: Damage,
+        heads: Collection[int] = (),
     ) -> Iterator[Message]:
         for number, time, row in further(self.reader.rows(start, stop), damage):
             if number not in wanted:
