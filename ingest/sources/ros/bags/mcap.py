@@ -29,6 +29,7 @@ from robot_foundry.ingest.sources.ros.bags.mcap_records import heads_in, message
 # name, which stands behind; then the number of bytes of its records.
 _CHUNK, _NUM_BYTES = struct.Struct("<BQQQQII"), 8
 _zstd = zstandard.ZstdDecompressor()
+UNSOUND: tuple[type[Exception], ...] = (*ERRORS, zstandard.ZstdError)
 ZSTD, STORED = "zstd", ""
 # Nothing that is recorded comes near it; an index that lies may say anything.
 LARGEST_CHUNK = 1 << 31
@@ -115,7 +116,7 @@ class Mcap:
         with self._memory(chunk) as memory:
             try:
                 messages = self._read(chunk, asked, memory)
-            except (*ERRORS, zstandard.ZstdError) as error:
+            except UNSOUND as error:
                 counts = [chunk.channel_count.get(number, 0) for number in asked.wanted]
                 damage.add(
                     f"the chunk at byte {chunk.chunk_start_offset} of its file cannot be read: "
