@@ -44,6 +44,13 @@ BYTE_ORDERS: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 Unpack = Callable[[Any], Sequence[Any]]
 
 
+class _Unknown(Exception):
+    """A type that no shape is made of."""
+
+
+UNKNOWN: tuple[type[Exception], ...] = (_Unknown, *BROKEN)
+
+
 @dataclass(frozen=True)
 class Shape:
     """What messages have in common: `fixed` bytes, which decide where all else lies; `fixed_of` takes
@@ -99,7 +106,7 @@ def shape_of(raw: Any, store: Typestore, name: str, *, is_ros1: bool) -> Shape |
     walk = _Walk(bytes(raw), store, is_ros1)
     try:
         places = walk.message(name, is_last=True)
-    except (_Unknown, *BROKEN):
+    except UNKNOWN:
         return None
     fill = 0 if is_ros1 else CDR_FILL
     behind = len(raw) - walk.place
@@ -115,10 +122,6 @@ def shape_of(raw: Any, store: Typestore, name: str, *, is_ros1: bool) -> Shape |
     fixed_of = struct.Struct(form).unpack_from
     fixed = fixed_of(raw) if walk.end is None else fixed_of(raw)[:-1]
     return Shape(fixed, fixed_of, num_bytes, walk.end, fill, places, walk.order, walk.codes)
-
-
-class _Unknown(Exception):
-    """A type that no shape is made of."""
 
 
 class _Walk:
