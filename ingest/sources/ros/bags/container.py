@@ -15,6 +15,7 @@ from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, Damage, in_word
 from robot_foundry.ingest.sources.ros.bags.decoders import Decoder
 
 ERRORS: tuple[type[Exception], ...] = (*BROKEN, Error1, Error2)
+OF_FILES: tuple[type[Exception], ...] = (*ERRORS, sqlite3.Error)
 
 
 NOWHERE = -1
@@ -105,5 +106,5 @@ def further(messages: Iterator[Any], damage: Damage) -> Iterator[Any]:
     """The messages up to where the file cannot be read any more."""
     try:
         yield from messages
-    except (*ERRORS, sqlite3.Error) as error:
+    except OF_FILES as error:
         damage.add(f"its file cannot be read further: {in_words(error)}", None)

@@ -17,7 +17,7 @@ from rosbags.rosbag1 import ReaderError as Error1
 from rosbags.rosbag2 import ReaderError as Error2
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
-from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Container
+from robot_foundry.ingest.sources.ros.bags.container import OF_FILES, Container
 from robot_foundry.ingest.sources.ros.bags.damage import in_words
 from robot_foundry.ingest.sources.ros.bags.mcap import Mcap
 from robot_foundry.ingest.sources.ros.bags.rosbag1 import Rosbag1
@@ -47,7 +47,7 @@ def open_container(path: Path, name: str) -> Iterator[Container]:
         reader: Any = made.reader  # type: ignore[attr-defined]
         try:
             reader.open()
-        except (*ERRORS, sqlite3.Error) as error:
+        except OF_FILES as error:
             raise Refused(f"its file {name} cannot be read: {_why(error, path)}") from error
         until_closed.callback(reader.close)
         yield made

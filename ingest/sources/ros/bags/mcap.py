@@ -22,7 +22,7 @@ from rosbags.interfaces import Connection
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.ros.bags.container import ERRORS, NOWHERE, Channel, Message, further
 from robot_foundry.ingest.sources.ros.bags.damage import Damage, in_words
-from robot_foundry.ingest.sources.ros.bags.mcap_index import McapIndex
+from robot_foundry.ingest.sources.ros.bags.mcap_index import Loose, McapIndex
 from robot_foundry.ingest.sources.ros.bags.mcap_layout import LARGEST_CHUNK, STORED, Chunk, decompressed
 from robot_foundry.ingest.sources.ros.bags.mcap_records import heads_in, messages_in
 
@@ -88,7 +88,7 @@ class Mcap:
 
     def _loose(self, asked: _Asked) -> Iterator[Message]:
         """Messages outside of chunks in order of time."""
-        found = (
+        found: Iterator[Loose] = (
             item
             for item in self.reader.loose()
             if item.channel in asked.wanted and asked.low <= item.received_ns < asked.high
