@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import ReaderError as Error1
@@ -18,6 +19,7 @@ ERRORS: tuple[type[Exception], ...] = (*BROKEN, Error1, Error2)
 
 
 NOWHERE = -1
+BEGINNING, FOR_EVER = -(2**63), 2**63 - 1  # of time in ns
 
 
 @dataclass(frozen=True)
@@ -52,44 +54,45 @@ class Message(NamedTuple):
     num_bytes: int = 0
 
 
-class Scanned:
-    """A file whose messages have no places."""
+@dataclass(frozen=True)
+class Asked:
+    """Messages of channels, which are by connection, from `low` ns up to and without `high`.
 
-    def read(self, place: int, num_bytes: int) -> bytes:
-        raise AssertionError("a message without a place is read by going through the file")
+    Of the connections `heads` the beginning of a message will do, where the file can be read so.
+    """
+
+    wanted: Mapping[int, Channel]
+    low: int = BEGINNING
+    high: int = FOR_EVER
+    heads: Collection[int] = ()
+
+    def connections(self, known: Iterable[Connection]) -> list[Connection]:
+        return [connection for connection in known if connection.id in self.wanted]
 
 
-class Container(Protocol):
-    """An open file. `connections` have the numbers of messages that it says of itself."""
+class Container(ABC):
+    """An open file. What it says of itself comes from the `reader` of rosbags."""
 
-    is_ros1: bool
+    is_ros1: ClassVar[bool] = False
+    reader: Any
 
     @property
-    def connections(self) -> list[Connection]: ...
+    def connections(self) -> list[Connection]:
+        """With the numbers of messages that the file says of itself."""
+        return list(self.reader.connections)
 
     @property
     def span(self) -> tuple[int, int]:
-        """When its first and its last message came, in ns, as it says itself; the first is later if it has
-        none."""
-        ...
+        """When its first and its last message came, in ns, as it says itself; reversed if it has none."""
+        return self.reader.metadata.start_time, self.reader.metadata.end_time
 
-    def messages(
-        self,
-        wanted: Mapping[int, Channel],
-        start: int | None,
-        stop: int | None,
-        damage: Damage,
-        heads: Collection[int] = (),
-    ) -> Iterator[Message]:
-        """Messages of these channels by connection, from `start` ns up to and without `stop`.
-
-        Of `heads` among them the beginning of a message will do, where the file can be read so.
-        """
-        ...
+    @abstractmethod
+    def messages(self, asked: Asked, damage: Damage) -> Iterator[Message]:
+        """Those that are asked for, in order of time; what is broken is counted."""
 
     def read(self, place: int, num_bytes: int) -> bytes:
         """The bytes of a message that has a place. Refused if the file ends before."""
-        ...
+        raise AssertionError("no message of it has a place")
 
 
 def further(messages: Iterator[Any], damage: Damage) -> Iterator[Any]:

@@ -8,23 +8,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-from rosbags.interfaces import Connection
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
-from robot_foundry.ingest.sources.ros.bags.container import (
-    ERRORS,
-    Channel,
-    Container,
-    Message,
-    Scanned,
-    further,
-)
+from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Asked, Container, Message, further
 from robot_foundry.ingest.sources.ros.bags.damage import Damage, in_words
 from robot_foundry.ingest.sources.ros.bags.mcap import Mcap
 from robot_foundry.ingest.sources.ros.bags.rosbag1 import Rosbag1
@@ -52,12 +43,11 @@ def open_container(path: Path, name: str) -> Iterator[Container]:
             )
         else:
             raise Refused(f"its file {name} is no ROS 1 bag, MCAP file or SQLite database")
-        reader: Any = made.reader  # type: ignore[attr-defined]
         try:
-            reader.open()
+            made.reader.open()
         except ERRORS as error:
             raise Refused(f"its file {name} cannot be read: {_why(error, path)}") from error
-        until_closed.callback(reader.close)
+        until_closed.callback(made.reader.close)
         yield made
 
 
@@ -85,31 +75,16 @@ def _plain_path(path: Path) -> Iterator[Path]:
         yield link
 
 
-class _Sqlite(Scanned):
-    is_ros1 = False
+class _Sqlite(Container):
+    """See `Container`."""
 
     def __init__(self, path: Path) -> None:
         self.reader = Sqlite3Reader(path)
 
-    @property
-    def connections(self) -> list[Connection]:
-        return self.reader.connections
-
-    @property
-    def span(self) -> tuple[int, int]:
-        return self.reader.metadata.start_time, self.reader.metadata.end_time
-
-    def messages(
-        self,
-        wanted: Mapping[int, Channel],
-        start: int | None,
-        stop: int | None,
-        damage: Damage,
-        heads: Collection[int] = (),
-    ) -> Iterator[Message]:
-        named = [connection for connection in self.connections if connection.id in wanted]
-        for connection, time, data in further(self.reader.messages(named, start, stop), damage):
+    def messages(self, asked: Asked, damage: Damage) -> Iterator[Message]:
+        named = asked.connections(self.connections)
+        for connection, time, data in further(self.reader.messages(named, asked.low, asked.high), damage):
             if isinstance(time, int) and isinstance(data, bytes):
-                yield Message(wanted[connection.id], time, data)
+                yield Message(asked.wanted[connection.id], time, data)
             else:
                 damage.add("its database has rows without a time or without bytes", 1)

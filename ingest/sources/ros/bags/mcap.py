@@ -9,19 +9,24 @@ from __future__ import annotations
 import heapq
 import os
 import struct
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
 
 import zstandard
-from rosbags.interfaces import Connection
-from rosbags.rosbag2.storage_mcap import DECOMPRESSORS, MAXSIZE, ChunkInfo, McapReader
+from rosbags.rosbag2.storage_mcap import DECOMPRESSORS, ChunkInfo, McapReader
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.ros.bags.container import ERRORS, NOWHERE, Channel, Message, further
+from robot_foundry.ingest.sources.ros.bags.container import (
+    ERRORS,
+    NOWHERE,
+    Asked,
+    Container,
+    Message,
+    further,
+)
 from robot_foundry.ingest.sources.ros.bags.damage import Damage, in_words
 from robot_foundry.ingest.sources.ros.bags.mcap_records import heads_in, messages_in
 
@@ -37,61 +42,34 @@ LARGEST_CHUNK = 1 << 31
 WORTH_SKIPPING = 1 << 16
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Channels by connection, from `low` ns up to and without `high`; `heads` are those of `messages`."""
-
-    wanted: Mapping[int, Channel]
-    low: int
-    high: int
-    heads: Collection[int]
-
-    def skips(self, chunk: ChunkInfo) -> bool:
-        """Whether most bytes of a chunk are of messages whose beginnings will do."""
-        counts = chunk.channel_count
-        is_large = chunk.uncompressed_size > WORTH_SKIPPING * sum(counts.values())
-        return is_large and bool(counts) and any(number in counts for number in self.heads)
+def _is_skipped(chunk: ChunkInfo, asked: Asked) -> bool:
+    """Whether most bytes of a chunk are of messages whose beginnings will do."""
+    counts = chunk.channel_count
+    is_large = chunk.uncompressed_size > WORTH_SKIPPING * sum(counts.values())
+    return is_large and any(number in counts for number in asked.heads)
 
 
-class Mcap:
+class Mcap(Container):
     """See `Container`."""
-
-    is_ros1 = False
 
     def __init__(self, path: Path) -> None:
         self.reader = McapReader(path)
         self._free: list[bytearray] = []
         self._checked: set[int] = set()
 
-    @property
-    def connections(self) -> list[Connection]:
-        return self.reader.connections
-
-    @property
-    def span(self) -> tuple[int, int]:
-        return self.reader.metadata.start_time, self.reader.metadata.end_time
-
-    def messages(
-        self,
-        wanted: Mapping[int, Channel],
-        start: int | None,
-        stop: int | None,
-        damage: Damage,
-        heads: Collection[int] = (),
-    ) -> Iterator[Message]:
+    def messages(self, asked: Asked, damage: Damage) -> Iterator[Message]:
         if not self.reader.chunks:
-            named = [connection for connection in self.connections if connection.id in wanted]
-            for connection, time, raw in further(self.reader.messages(named, start, stop), damage):
-                yield Message(wanted[connection.id], time, raw)
+            named = asked.connections(self.connections)
+            for connection, time, raw in further(self.reader.messages(named, asked.low, asked.high), damage):
+                yield Message(asked.wanted[connection.id], time, raw)
             return
-        asked = _Asked(wanted, 0 if start is None else start, MAXSIZE if stop is None else stop, heads)
         chunks = [
             chunk
             for chunk in self.reader.chunks
             if chunk.message_end_time >= asked.low
             and chunk.message_start_time < asked.high
             # Without an index of its messages nobody knows what a chunk holds.
-            and (not chunk.channel_count or not wanted.keys().isdisjoint(chunk.channel_count))
+            and (not chunk.channel_count or not asked.wanted.keys().isdisjoint(chunk.channel_count))
         ]
         for group in _overlapping(chunks):
             if len(group) == 1:
@@ -103,7 +81,7 @@ class Mcap:
                     yield message
 
     def _queued(
-        self, chunk: ChunkInfo, asked: _Asked, damage: Damage
+        self, chunk: ChunkInfo, asked: Asked, damage: Damage
     ) -> Iterator[tuple[tuple[int, int], Message | None]]:
         """Its messages by time, behind one entry that tells when it begins: until then it is not read."""
         place = chunk.chunk_start_offset
@@ -111,7 +89,7 @@ class Mcap:
         for message in self._messages(chunk, asked, damage):
             yield (message.received_ns, place), message
 
-    def _messages(self, chunk: ChunkInfo, asked: _Asked, damage: Damage) -> Iterator[Message]:
+    def _messages(self, chunk: ChunkInfo, asked: Asked, damage: Damage) -> Iterator[Message]:
         """Its messages in order of time; none if it is broken anywhere."""
         with self._memory(chunk) as memory:
             try:
@@ -126,7 +104,7 @@ class Mcap:
                 return
             yield from messages
 
-    def _read(self, chunk: ChunkInfo, asked: _Asked, memory: bytearray) -> list[Message]:
+    def _read(self, chunk: ChunkInfo, asked: Asked, memory: bytearray) -> list[Message]:
         """Its messages; ValueError or the like if it is not sound. Its CRC-32 is looked at the first time."""
         file, size, place = self.reader.bio, chunk.uncompressed_size, chunk.chunk_start_offset
         assert file is not None
@@ -138,8 +116,8 @@ class Mcap:
         if chunk.compression == STORED:
             if size != chunk.compressed_size:
                 raise ValueError(f"it has {chunk.compressed_size} bytes and is said to have {size}")
-            if is_checked and asked.skips(chunk):
-                return heads_in(self._bytes, begin, size, asked.wanted, asked.heads, asked.low, asked.high)
+            if is_checked and _is_skipped(chunk, asked):
+                return heads_in(self._bytes, begin, size, asked)
             if size > len(memory):
                 raise ValueError(f"it has {size} bytes")
             records = memoryview(memory)[:size]
@@ -153,7 +131,7 @@ class Mcap:
         if not is_checked and crc32(records) != crc:
             raise ValueError("its checksum is another one")
         self._checked.add(place)
-        return messages_in(records, begin, asked.wanted, asked.low, asked.high)
+        return messages_in(records, begin, asked)
 
     def _bytes(self, place: int, num_bytes: int) -> bytes:
         assert self.reader.bio is not None

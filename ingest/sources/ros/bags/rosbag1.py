@@ -5,22 +5,21 @@ from __future__ import annotations
 import heapq
 import os
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader
 from rosbags.rosbag1.reader import Header, RecordType, read_bytes, read_uint32
 
-from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Channel, Message, Scanned
+from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Asked, Container, Message
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
 
 # Chunks whose messages lie across each other in time.
 CHUNKS_AT_HAND = 4
 
 
-class Rosbag1(Scanned):
+class Rosbag1(Container):
     """See `Container`."""
 
     is_ros1 = True
@@ -30,26 +29,14 @@ class Rosbag1(Scanned):
         self._chunks: OrderedDict[int, BytesIO | None] = OrderedDict()
 
     @property
-    def connections(self) -> list[Connection]:
-        return self.reader.connections
-
-    @property
     def span(self) -> tuple[int, int]:
         return self.reader.start_time, self.reader.end_time
 
-    def messages(
-        self,
-        wanted: Mapping[int, Channel],
-        start: int | None,
-        stop: int | None,
-        damage: Damage,
-        heads: Collection[int] = (),
-    ) -> Iterator[Message]:
-        known = {connection.id for connection in self.connections}
-        indexes = [self.reader.indexes[number] for number in sorted(wanted)]
+    def messages(self, asked: Asked, damage: Damage) -> Iterator[Message]:
+        indexes = [self.reader.indexes[number] for number in sorted(asked.wanted)]
         self._chunks.clear()
         for entry in heapq.merge(*indexes):
-            if (start is not None and entry.time < start) or (stop is not None and entry.time >= stop):
+            if not asked.low <= entry.time < asked.high:
                 continue
             chunk = self._chunk(entry.chunk_pos, damage)
             if chunk is None:
@@ -57,12 +44,12 @@ class Rosbag1(Scanned):
                 continue
             try:
                 found = self._message(chunk, entry.offset)
-                if found is None or found[1] != entry.time or found[0] not in known:
+                if found is None or found[1] != entry.time or found[0] not in asked.wanted:
                     raise ValueError("no such message")
             except ERRORS:
                 damage.add("its index names places where no such message lies", 1)
                 continue
-            yield Message(wanted[found[0]], entry.time, found[2])
+            yield Message(asked.wanted[found[0]], entry.time, found[2])
 
     def _chunk(self, position: int, damage: Damage) -> BytesIO | None:
         """The records of a chunk; None if it is broken. A few chunks are kept."""
