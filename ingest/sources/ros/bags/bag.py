@@ -22,7 +22,14 @@ from robot_foundry.ingest.sources.ros.bags.bag_files import (
     is_storage,
     part_order,
 )
-from robot_foundry.ingest.sources.ros.bags.container import Channel, Container, Message
+from robot_foundry.ingest.sources.ros.bags.container import (
+    BEGINNING,
+    FOR_EVER,
+    Asked,
+    Channel,
+    Container,
+    Message,
+)
 from robot_foundry.ingest.sources.ros.bags.containers import open_container
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
 from robot_foundry.ingest.sources.ros.bags.decoders import Decoder
@@ -91,7 +98,8 @@ class Bag:
             wanted = {number: channel for number, channel in channels.items() if channel.topic in topics}
             if wanted:
                 begun = {number for number, channel in wanted.items() if channel.topic in heads}
-                yield from container.messages(wanted, start, stop, damage, begun)
+                low, high = (BEGINNING if start is None else start), (FOR_EVER if stop is None else stop)
+                yield from container.messages(Asked(wanted, low, high, begun), damage)
 
 
 @contextmanager

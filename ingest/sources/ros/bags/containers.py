@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from rosbags.rosbag1 import ReaderError as Error1
 from rosbags.rosbag2 import ReaderError as Error2
@@ -44,12 +43,11 @@ def open_container(path: Path, name: str) -> Iterator[Container]:
             )
         else:
             raise Refused(f"its file {name} is no ROS 1 bag, MCAP file or SQLite database")
-        reader: Any = made.reader  # type: ignore[attr-defined]
         try:
-            reader.open()
+            made.reader.open()
         except OF_FILES as error:
             raise Refused(f"its file {name} cannot be read: {_why(error, path)}") from error
-        until_closed.callback(reader.close)
+        until_closed.callback(made.reader.close)
         yield made
 
 

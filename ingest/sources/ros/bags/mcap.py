@@ -9,49 +9,43 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from zlib import crc32
 
 import zstandard
-from rosbags.interfaces import Connection
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.ros.bags.container import ERRORS, NOWHERE, Channel, Message, further
+from robot_foundry.ingest.sources.ros.bags.container import (
+    ERRORS,
+    NOWHERE,
+    Asked,
+    Channel,
+    Container,
+    Message,
+    further,
+)
 from robot_foundry.ingest.sources.ros.bags.damage import Damage, in_words
 from robot_foundry.ingest.sources.ros.bags.mcap_index import Loose, McapIndex
 from robot_foundry.ingest.sources.ros.bags.mcap_layout import LARGEST_CHUNK, STORED, Chunk, decompressed
 from robot_foundry.ingest.sources.ros.bags.mcap_records import heads_in, messages_in
 
-MAXSIZE = (1 << 63) - 1
 UNSOUND: tuple[type[Exception], ...] = (*ERRORS, zstandard.ZstdError)
 # Bytes of a message on average from which reading only their beginnings is worth its calls.
 WORTH_SKIPPING = 1 << 16
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Channels by connection, from `low` ns up to and without `high`; `heads` are those of `messages`."""
-
-    wanted: Mapping[int, Channel]
-    low: int
-    high: int
-    heads: Collection[int]
-
-    def skips(self, chunk: Chunk) -> bool:
-        """Whether most bytes of a chunk are of messages whose beginnings will do."""
-        counts = chunk.channel_count
-        is_large = chunk.uncompressed_size > WORTH_SKIPPING * sum(counts.values())
-        return is_large and bool(counts) and any(number in counts for number in self.heads)
+def _is_skipped(chunk: Chunk, asked: Asked) -> bool:
+    """Whether most bytes of a chunk are of messages whose beginnings will do."""
+    counts = chunk.channel_count
+    is_large = chunk.uncompressed_size > WORTH_SKIPPING * sum(counts.values())
+    return is_large and any(number in counts for number in asked.heads)
 
 
-class Mcap:
+class Mcap(Container):
     """See `Container`."""
-
-    is_ros1 = False
 
     def __init__(self, path: Path) -> None:
         self.reader = McapIndex(path)
@@ -59,34 +53,14 @@ class Mcap:
         self._checked: set[int] = set()
         self._misindexed: set[int] = set()
 
-    @property
-    def connections(self) -> list[Connection]:
-        return self.reader.connections
-
-    @property
-    def span(self) -> tuple[int, int]:
-        return self.reader.span
-
-    @property
-    def remarks(self) -> list[str]:
-        return self.reader.remarks
-
-    def messages(
-        self,
-        wanted: Mapping[int, Channel],
-        start: int | None,
-        stop: int | None,
-        damage: Damage,
-        heads: Collection[int] = (),
-    ) -> Iterator[Message]:
-        asked = _Asked(wanted, 0 if start is None else start, MAXSIZE if stop is None else stop, heads)
+    def messages(self, asked: Asked, damage: Damage) -> Iterator[Message]:
         for reason in self.reader.gaps:
             damage.add(reason, None)
         loose = further(self._loose(asked), damage)
         in_chunks = self._in_chunks(asked, damage)
         yield from heapq.merge(in_chunks, loose, key=itemgetter(1)) if self.reader.chunks else loose
 
-    def _loose(self, asked: _Asked) -> Iterator[Message]:
+    def _loose(self, asked: Asked) -> Iterator[Message]:
         """Messages outside of chunks in order of time."""
         found: Iterator[Loose] = (
             item
@@ -98,7 +72,7 @@ class Mcap:
         for channel, received_ns, place, num_bytes in found:
             yield Message(asked.wanted[channel], received_ns, self.reader.at(place, num_bytes), place)
 
-    def _in_chunks(self, asked: _Asked, damage: Damage) -> Iterator[Message]:
+    def _in_chunks(self, asked: Asked, damage: Damage) -> Iterator[Message]:
         chunks = [
             chunk
             for chunk in self.reader.chunks
@@ -124,7 +98,7 @@ class Mcap:
         )
 
     def _queued(
-        self, chunk: Chunk, asked: _Asked, damage: Damage
+        self, chunk: Chunk, asked: Asked, damage: Damage
     ) -> Iterator[tuple[tuple[int, int], Message | None]]:
         """Its messages by time, behind one entry that tells when it begins: until then it is not read."""
         place = chunk.chunk_start_offset
@@ -132,7 +106,7 @@ class Mcap:
         for message in self._messages(chunk, asked, damage):
             yield (message.received_ns, place), message
 
-    def _messages(self, chunk: Chunk, asked: _Asked, damage: Damage) -> Iterator[Message]:
+    def _messages(self, chunk: Chunk, asked: Asked, damage: Damage) -> Iterator[Message]:
         """Its messages in order of time; none if it is broken anywhere."""
         with self._memory(chunk) as memory:
             try:
@@ -152,7 +126,7 @@ class Mcap:
                     self._misindexed.add(chunk.chunk_start_offset)
             yield from messages
 
-    def _read(self, chunk: Chunk, asked: _Asked, memory: bytearray) -> list[Message]:
+    def _read(self, chunk: Chunk, asked: Asked, memory: bytearray) -> list[Message]:
         """Its messages; ValueError or the like if it is not sound. Its CRC-32 is looked at the first time."""
         file, size, place = self.reader.bio, chunk.uncompressed_size, chunk.chunk_start_offset
         assert file is not None
@@ -163,8 +137,8 @@ class Mcap:
         if chunk.compression == STORED:
             if size != chunk.compressed_size:
                 raise ValueError(f"it has {chunk.compressed_size} bytes and is said to have {size}")
-            if is_checked and asked.skips(chunk):
-                return heads_in(self._bytes, begin, size, asked.wanted, asked.heads, asked.low, asked.high)
+            if is_checked and _is_skipped(chunk, asked):
+                return heads_in(self._bytes, begin, size, asked)
             if size > len(memory):
                 raise ValueError(f"it has {size} bytes")
             records = memoryview(memory)[:size]
@@ -179,7 +153,7 @@ class Mcap:
         if not is_checked and crc32(records) != chunk.crc:
             raise ValueError("its checksum is another one")
         self._checked.add(place)
-        return messages_in(records, begin, asked.wanted, asked.low, asked.high)
+        return messages_in(records, begin, asked)
 
     def _bytes(self, place: int, num_bytes: int) -> bytes:
         assert self.reader.bio is not None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from operator import itemgetter
 
-from robot_foundry.ingest.sources.ros.bags.container import NOWHERE, Channel, Message
+from robot_foundry.ingest.sources.ros.bags.container import NOWHERE, Asked, Message
 
 # Of a record: opcode and length; of a message then channel, sequence, and time of receipt.
 _RECORD, _MESSAGE = struct.Struct("<BQ"), struct.Struct("<BQHIQ")
@@ -15,16 +15,15 @@ _MESSAGE_OP, _MESSAGE_HEAD = 5, 31
 BLOCK, HEAD = 16384, 4096
 
 
-def messages_in(
-    records: memoryview, begin: int, wanted: Mapping[int, Channel], low: int, high: int
-) -> list[Message]:
-    """Messages from `low` up to and without `high` in order of time; the records lie at `begin` in the file.
+def messages_in(records: memoryview, begin: int, asked: Asked) -> list[Message]:
+    """Messages in order of time; the records lie at `begin` in the file.
 
     ValueError if the records do not fill their memory.
     """
     messages: list[Message] = []
     place, end, newest, in_order = 0, len(records), -1, True
-    record_at, message_at, channel_of = _RECORD.unpack_from, _MESSAGE.unpack_from, wanted.get
+    record_at, message_at, channel_of = _RECORD.unpack_from, _MESSAGE.unpack_from, asked.wanted.get
+    low, high = asked.low, asked.high
     new = tuple.__new__  # which NamedTuple calls by way of a function
     while place < end:
         if place + _MESSAGE_HEAD <= end:
@@ -49,16 +48,8 @@ def messages_in(
     return messages if in_order else sorted(messages, key=itemgetter(1))
 
 
-def heads_in(
-    read: Callable[[int, int], bytes],
-    begin: int,
-    size: int,
-    wanted: Mapping[int, Channel],
-    heads: Collection[int],
-    low: int,
-    high: int,
-) -> list[Message]:
-    """The same of `size` bytes at `begin` of the file, without reading all: `heads` will do of some channels.
+def heads_in(read: Callable[[int, int], bytes], begin: int, size: int, asked: Asked) -> list[Message]:
+    """The same of `size` bytes at `begin` of the file, of which not all is read where `asked.heads` will do.
 
     `read` gives bytes of the file, by place and number.
     """
@@ -85,9 +76,9 @@ def heads_in(
             if num_bytes < 0:
                 raise ValueError("a message of it is too short")
             _, _, number, _, time = _MESSAGE.unpack_from(block, at)
-            channel = wanted.get(number)
-            if channel is not None and low <= time < high:
-                num_kept = min(num_bytes, HEAD) if number in heads else num_bytes
+            channel = asked.wanted.get(number)
+            if channel is not None and asked.low <= time < asked.high:
+                num_kept = min(num_bytes, HEAD) if number in asked.heads else num_bytes
                 at = cover(_MESSAGE_HEAD + num_kept) + _MESSAGE_HEAD
                 lies_at = begin + place + _MESSAGE_HEAD
                 messages.append(Message(channel, time, block[at : at + num_kept], lies_at, num_bytes))
