@@ -143,7 +143,7 @@ class Mcap(Container):
                 raise ValueError(f"it has {size} bytes")
             records = memoryview(memory)[:size]
             file.seek(begin)
-            if file.readinto(records) != size:  # type: ignore[attr-defined]
+            if file.readinto(records) != size:
                 raise EOFError("the file ends in it")
         else:
             records = memoryview(decompressed(self.reader.at(begin, chunk.compressed_size), chunk))
