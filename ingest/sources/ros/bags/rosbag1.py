@@ -38,9 +38,8 @@ class Rosbag1(Container):
         return self.reader.start_time, self.reader.end_time
 
     def messages(self, asked: Asked, damage: Damage) -> Iterator[Message]:
-        indexes = [self.reader.indexes[number] for number in sorted(asked.wanted)]
         self._chunks.clear()
-        for entry in heapq.merge(*indexes):
+        for _, number, entry in heapq.merge(*map(self._entries, sorted(asked.wanted))):
             if not asked.low <= entry.time < asked.high:
                 continue
             chunk = self._chunk(entry.chunk_pos)
@@ -49,12 +48,16 @@ class Rosbag1(Container):
                 continue
             try:
                 found = _message(chunk, entry.offset)
-                if found is None or found[1] != entry.time or found[0] not in asked.wanted:
+                if found is None or found[:2] != (number, entry.time):
                     raise ValueError("no such message")
             except ERRORS:
                 damage.add("its index names places where no such message lies", 1)
                 continue
-            yield Message(asked.wanted[found[0]], entry.time, found[2])
+            yield Message(asked.wanted[number], entry.time, found[2])
+
+    def _entries(self, number: int) -> Iterator[tuple[int, int, IndexData]]:
+        """Of a connection by time: the index may name the message of another, which is none of this one's."""
+        return ((entry.time, number, entry) for entry in self.reader.indexes[number])
 
     def _chunk(self, position: int) -> BytesIO | None:
         """The records of a chunk; None if it is broken. A few chunks are kept."""
