@@ -16,8 +16,6 @@ from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, Damage, in_word
 from robot_foundry.ingest.sources.ros.bags.decoders import Decoder
 
 ERRORS: tuple[type[Exception], ...] = (*BROKEN, Error1, Error2)
-
-
 NOWHERE = -1
 BEGINNING, FOR_EVER = -(2**63), 2**63 - 1  # of time in ns
 
