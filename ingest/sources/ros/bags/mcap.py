@@ -121,7 +121,7 @@ class Mcap(Container):
             if size > len(memory):
                 raise ValueError(f"it has {size} bytes")
             records = memoryview(memory)[:size]
-            if file.readinto(records) != size:  # type: ignore[attr-defined]
+            if file.readinto(records) != size:
                 raise EOFError("the file ends in it")
         else:
             records = memoryview(_decompressed(_exactly(file, chunk.compressed_size), chunk))
