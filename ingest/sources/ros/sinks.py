@@ -136,7 +136,7 @@ class CameraSink:
     def num_bytes(self) -> int:
         return len(self.series) * 6 * 8
 
-    def lie(self, channel: int, place: int, num_bytes: int) -> None:
+    def keep_place(self, channel: int, place: int, num_bytes: int) -> None:
         """Keep where the message lies that was taken last."""
         channels, places, sizes = self.lies_at
         channels.append(channel)

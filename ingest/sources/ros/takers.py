@@ -76,7 +76,7 @@ class Taker:
                 sink.take(decoded, self._channel.topic, received_ns, len(tally))
                 is_taken = True
                 if isinstance(sink, CameraSink):
-                    sink.lie(self._channel.number, place, num_bytes)
+                    sink.keep_place(self._channel.number, place, num_bytes)
             except NotOfThis:
                 continue
             except Undecodable as error:
@@ -159,7 +159,7 @@ def _quick_pictures(alike: Alike, sink: CameraSink, channel: int, tally: Tally) 
             return False
         seconds, nanoseconds = alike.stamp(raw)
         sink.series.add_times(seconds * NANOSECONDS + nanoseconds, received_ns, ordinal)
-        sink.lie(channel, place, num_bytes)
+        sink.keep_place(channel, place, num_bytes)
         tally.states.append(TAKEN)
         return True
 

@@ -17,8 +17,6 @@ from robot_foundry.ingest.sources.ros.bags.decoders import Decoder
 
 ERRORS: tuple[type[Exception], ...] = (*BROKEN, Error1, Error2)
 OF_FILES: tuple[type[Exception], ...] = (*ERRORS, sqlite3.Error)
-
-
 NOWHERE = -1
 BEGINNING, FOR_EVER = -(2**63), 2**63 - 1  # of time in ns
 

@@ -80,7 +80,7 @@ def heads_in(read: Callable[[int, int], bytes], begin: int, size: int, asked: As
             if channel is not None and asked.low <= time < asked.high:
                 num_kept = min(num_bytes, HEAD) if number in asked.heads else num_bytes
                 at = cover(_MESSAGE_HEAD + num_kept) + _MESSAGE_HEAD
-                lies_at = begin + place + _MESSAGE_HEAD
-                messages.append(Message(channel, time, block[at : at + num_kept], lies_at, num_bytes))
+                lies_at, told = begin + place + _MESSAGE_HEAD, num_bytes if num_kept < num_bytes else 0
+                messages.append(Message(channel, time, block[at : at + num_kept], lies_at, told))
         place = next_place
     return sorted(messages, key=itemgetter(1))
