@@ -1,6 +1,6 @@
 """Robots' logs: pictures out of ROS bags and videos, beside what the libraries beneath need for the same.
 
-    python benchmarks/streams.py [--only abcd] [--seconds 120] [--repeats 5] [--memory-megabytes 500]
+    python benchmarks/streams.py [--only abcd] [--seconds 120] [--repeats 5] [--memory-megabytes 500 2000]
 
 a  an MCAP file of a camera (CompressedImage: JPEG of quality 80 at 480 x 640, about 60 kB, 30 Hz) and of
    seven joints (JointState, 100 Hz): from the bag to frames with their JPEG, all streams matched, beside the
@@ -11,8 +11,8 @@ b  the same with Image (rgb8) in place of CompressedImage, a tenth as long: to f
 c  for scale: the whole ingest of the stored bags of a and b, which also hashes the source and writes.
 d  a video as of a LeRobot camera (480 x 640, 30 frames a second, a key frame every two): to frames with the
    JPEG that ingest makes, beside PyAV decoding to RGB and the same encoder.
-e  peak resident memory of a process that ingests a bag of rgb8, and one ten times as large.
-   --memory-megabytes 5000 is the full setting.
+e  peak resident memory of a process that ingests a bag of rgb8, and a larger one, stored and in chunks of
+   zstd; `--memory-megabytes 500 5000` is the full setting.
 
 Bags and videos are in the page cache. CPU and elapsed seconds are the least of the repeats, which take turns.
 Read the ratios: absolute figures depend on the machine and its load.
@@ -255,23 +255,21 @@ def in_child(spec_file: str, source: str, store: str) -> None:
     print(int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024)
 
 
-def memory(folder: Path, spec_file: Path, num_megabytes: int) -> None:
+def memory(folder: Path, spec_file: Path, megabytes: list[int], *, is_zstd: bool) -> None:
     pixels = [decode(data) for data in jpegs()]
     peaks, sizes = [], []
-    for share in (10, 1):
-        seconds = num_megabytes * 1e6 / share / (HEIGHT * WIDTH * 3) / CAMERA_HZ
-        path = write_bag(folder / "long", sent(cycle(pixels), seconds, rgb))
+    for size in megabytes:
+        seconds = size * 1e6 / (HEIGHT * WIDTH * 3) / CAMERA_HZ
+        path = write_bag(folder / "long", sent(cycle(pixels), seconds, rgb), is_zstd=is_zstd)
         sizes.append(path.stat().st_size)
         arguments = [str(spec_file), str(path.parent), str(folder / "store")]
-        command = [sys.executable, __file__, "--child", *arguments]
-        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+        printed = subprocess.check_output([sys.executable, __file__, "--child", *arguments])
         peaks.append(int(printed.splitlines()[-1]))
         shutil.rmtree(folder / "store")
         shutil.rmtree(folder / "long")
-    print(
-        f"e  peak {peaks[0] / 1e6:.0f} MB over {sizes[0] / 1e6:.0f} MB, {peaks[1] / 1e6:.0f} MB over "
-        f"{sizes[1] / 1e6:.0f} MB: {peaks[1] / peaks[0]:.2f} times (goal 1.1)"
-    )
+    kind = "zstd" if is_zstd else "stored"
+    told = [f"{peak / 1e6:.0f} MB over {size / 1e6:.0f} MB" for peak, size in zip(peaks, sizes, strict=True)]
+    print(f"e  {kind}: peak {', '.join(told)}: {peaks[1] / peaks[0]:.2f} times (goal 1.1)")
 
 
 def main() -> None:
@@ -279,7 +277,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--memory-megabytes", type=int, default=500)
+    parser.add_argument("--memory-megabytes", type=int, nargs=2, default=[500, 2000])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", default="abcde")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
@@ -296,7 +294,8 @@ def main() -> None:
         if "d" in options.only:
             videos(folder, options)
         if "e" in options.only:
-            memory(folder, spec_file, options.memory_megabytes)
+            for is_zstd in (False, True):
+                memory(folder, spec_file, options.memory_megabytes, is_zstd=is_zstd)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import struct
@@ -184,6 +185,24 @@ def test_a_chunk_that_the_index_of_ros_1_lacks_is_read_all_the_same(form, tmp_pa
     made = ingested(tmp_path, path)
     assert read(account(made)) == ALL
     assert "has an index without the chunk at byte" in " ".join(made.report.warnings)
+
+
+def test_an_index_of_ros_1_that_names_the_message_of_another_topic(tmp_path):
+    """The first of the joints is said to be where the first picture is, which came at the same time."""
+    path = write_bag(tmp_path / "take", arm(), "bag", chunk_bytes=2000)
+    sound = ingested(tmp_path, path).images("take", "front")
+    data = bytearray(path.read_bytes())
+    # A header of 47 bytes with the opcode 4; behind it a length, and time and place of each message.
+    heads = [match.start() for match in re.finditer(rb"\x2f\0\0\0(?=.{0,43}op=\x04)", bytes(data), re.DOTALL)]
+    joints_at, pictures_at = heads[0] + 55 + 8, heads[1] + 55 + 8
+    data[joints_at : joints_at + 4] = data[pictures_at : pictures_at + 4]
+    path.write_bytes(data)
+    again = Ingested(spec_file(tmp_path), path, tmp_path / "again")
+    told = account(again)
+    assert read(told) == {"/joint_states": 99, "/camera": 20}
+    assert told["broken"] == {"its index names places where no such message lies": 1}
+    # Frames begin 0.02 s later, with the second of the joints, and show what those at 0.05, 0.1, … did.
+    assert again.images("take", "front") == sound[1:]
 
 
 def test_an_index_of_ros_1_that_counts_otherwise_is_refused(tmp_path):

@@ -5,6 +5,7 @@ Legend: H W pixels.
 
 from __future__ import annotations
 
+import io
 import struct
 import weakref
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from foundry_testing.ingested import Ingested
 from foundry_testing.ros_bags import START_NS, Sent, compressed, joints, numbers, rgb, spec_file, write_bag
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rosbags.rosbag2.storage_mcap import McapReader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -143,6 +145,72 @@ def test_pictures_of_changing_headers_are_those_that_were_sent(form, tmp_path):
     )
     expected = [bytes(message.fields["data"]) for message in sent if message.topic == "/camera"]
     assert made.images("take", "front") == expected
+
+
+def large(kind: str):
+    """Pictures of over 128 KiB, whose pixels the first pass need not see: the bytes or pixels of each."""
+    for n in range(12):
+        pixels_HW3 = np.random.default_rng(n).integers(0, 256, (288, 320, 3), dtype=np.uint8)
+        if kind == "rgb8":
+            yield rgb("/camera", n / 10, pixels_HW3)
+        elif kind == "png":
+            file = io.BytesIO()
+            Image.fromarray(pixels_HW3).save(file, "PNG")
+            yield compressed("/camera", n / 10, file.getvalue(), "png")
+        else:
+            yield compressed("/camera", n / 10, encode_jpeg(pixels_HW3, 98 + n % 2))
+
+
+@pytest.mark.parametrize("kind", ["rgb8", "png", "jpeg"])
+def test_large_pictures_are_the_same_whether_all_of_them_is_read_twice_or_not(kind, tmp_path):
+    sent = [*still(), *large(kind)]
+    spec, made = spec_file(tmp_path, {"rate": 10}), []
+    for form in ("mcap", "mcap-chunk"):
+        bag = write_bag(tmp_path / form / "take", sent, form)
+        made.append(Ingested(spec, bag, tmp_path / f"{form}-store"))
+    stored, in_zstd = made
+    assert stored.images("take", "front") == in_zstd.images("take", "front")
+    assert len(set(stored.images("take", "front"))) == 12
+    if kind != "rgb8":
+        expected = [bytes(message.fields["data"]) for message in sent if message.topic == "/camera"]
+        assert stored.images("take", "front") == expected
+    assert stored.frames("take") == in_zstd.frames("take")
+
+
+def bytes_read() -> int:
+    """By this process so far, from files and whatever else."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_the_first_pass_leaves_out_most_of_large_pictures(tmp_path):
+    bag = write_bag(tmp_path / "take", [*still(), *large("rgb8")])
+    options = load_spec(spec_file(tmp_path)).content.options
+    with open_bag(source_of(bag), options) as opened:
+        before = bytes_read()
+        found = gather(opened, options, Window())
+        read = bytes_read() - before
+    assert found.tally("/camera").num_taken == 12
+    assert read < bag.joinpath("take.mcap").stat().st_size / 2
+
+
+def test_a_record_of_a_large_picture_that_lies_about_its_length(tmp_path):
+    """Its chunk is lost, and told."""
+    bag = write_bag(tmp_path / "take", [*still(), *large("rgb8")], chunk_bytes=600_000)
+    path = next(bag.glob("*.mcap"))
+    reader = McapReader(path)
+    reader.open()
+    starts = [chunk.chunk_start_offset + 9 + 40 for chunk in reader.chunks]
+    reader.close()
+    content = path.read_bytes()
+    record = content.rindex(b"\x05", starts[1], content.index(b"rgb8", starts[1]) - 60)
+    with path.open("r+b") as file:
+        file.seek(record + 1)
+        file.write(struct.pack("<Q", 1 << 40))
+    made = Ingested(spec_file(tmp_path, {"rate": 10}), bag, tmp_path / "store")
+    account = made.episode("take")["attributes"]["ros"]
+    ((reason, lost),) = account["broken"].items()
+    assert "a record of it is longer than the chunk" in reason and lost > 0
+    assert sum(tally["read"] for tally in account["topics"].values()) == 24 - lost
 
 
 def test_chunks_that_lie_across_each_other_give_the_same(tmp_path):

@@ -83,6 +83,7 @@ def gather(bag: Bag, options: RosOptions, window: Window) -> Gathered:
     for topic in by_topic:
         types = sorted({channel.type for channel in bag.channels if channel.topic == topic})
         gathered.tallies[topic] = Tally(", ".join(types))
+    pictures = {names[camera.stated.topic] for camera in sinks.cameras.values()}
     # What holds until it is said anew was published before an episode in the midst of a bag begins.
     texts = {
         topic for group in (sinks.texts, sinks.infos) for sink in group.values() for topic in sink.topics
@@ -93,13 +94,13 @@ def gather(bag: Bag, options: RosOptions, window: Window) -> Gathered:
         if topics:
             stop = window.stop
             takers = {
-                channel.number: Taker(channel, by_topic[channel.topic], gathered.tallies[channel.topic])
+                channel.number: Taker(bag, channel, by_topic[channel.topic], gathered.tallies[channel.topic])
                 for channel in bag.channels
                 if channel.topic in topics
             }
-            messages = bag.messages(topics, gathered.damage, start, stop)
-            for count, (channel, received_ns, raw, place) in enumerate(messages):
-                takers[channel.number].take(received_ns, raw, place)
+            messages = bag.messages(topics, gathered.damage, start, stop, pictures)
+            for count, message in enumerate(messages):
+                takers[message.channel.number].take(message)
                 if count % MESSAGES_A_LOOK == 0 and sinks.num_bytes > MOST_LOW_DIM_BYTES:
                     raise Refused(
                         f"the numbers of its streams take more than {MOST_LOW_DIM_BYTES} bytes: cut it by "

@@ -6,7 +6,7 @@ Legend: M messages of one stream in the order in which they were received, d num
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -94,19 +94,12 @@ class NumberSink:
             raise Undecodable(
                 f"it has {len(numbers_d)} numbers under '{self.stated.field}', and the first has {self.width}"
             )
-        self.add(stamp_of(message), received_ns, ordinal, numbers_d.tolist())
+        self.series.add(message, received_ns, ordinal)
+        self.values.extend(numbers_d.tolist())
 
     def numbers(self, message: Any) -> NDArray[np.float64]:
         """Those that are wanted of the message [d]. Undecodable or NotOfThis as `take`."""
         return numbers_at(message, self.stated.field, self.stated.names)
-
-    def add(self, stamp_ns: int, received_ns: int, ordinal: int, numbers_d: Sequence[float]) -> None:
-        """Keep numbers of a message like those that were taken before."""
-        series = self.series
-        series.stamps.append(stamp_ns)
-        series.received.append(received_ns)
-        series.ordinals.append(ordinal)
-        self.values.extend(numbers_d)
 
     def rows(self) -> NDArray[np.float64]:
         """[M, d]"""
@@ -143,7 +136,7 @@ class CameraSink:
     def num_bytes(self) -> int:
         return len(self.series) * 6 * 8
 
-    def lie(self, channel: int, place: int, num_bytes: int) -> None:
+    def keep_place(self, channel: int, place: int, num_bytes: int) -> None:
         """Keep where the message lies that was taken last."""
         channels, places, sizes = self.lies_at
         channels.append(channel)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_foundry.ingest.sources.ros.bags.bag import Channel
+from robot_foundry.ingest.sources.ros.bags.bag import Bag, Channel, Message
 from robot_foundry.ingest.sources.ros.bags.damage import BROKEN
 from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
 from robot_foundry.ingest.sources.ros.bags.shapes import Shape
@@ -27,51 +27,56 @@ from robot_foundry.ingest.sources.ros.tallies import TAKEN, UNMAPPED, Tally
 # message is of yet another one.
 MOST_LEARNT, MOST_KEPT = 32, 4
 
-# Takes bytes, time of receipt, place and ordinal of a message; False if it is not like those before.
-Quick = Callable[[Any, int, int, int], bool]
+# Takes a message by its ordinal; False if it is not like those before.
+Quick = Callable[[Message, int], bool]
 
 
 class Taker:
     """Has the streams `sinks` take messages of the channel, and the tally count what becomes of each."""
 
-    def __init__(self, channel: Channel, sinks: Sequence[Sink], tally: Tally) -> None:
+    def __init__(self, bag: Bag, channel: Channel, sinks: Sequence[Sink], tally: Tally) -> None:
+        self._bag = bag
         self._channel, self._sinks, self._tally = channel, sinks, tally
         self._numbers = [sink for sink in sinks if isinstance(sink, NumberSink)]
         self._cameras = [sink for sink in sinks if isinstance(sink, CameraSink)]
         self._quick: list[Quick] = []
         self._num_learnt = 0
 
-    def take(self, received_ns: int, raw: Any, place: int) -> None:
+    def take(self, message: Message) -> None:
+        """Of a picture the beginning is enough."""
         channel, tally = self._channel, self._tally
         ordinal = len(tally.states)
         for quick in self._quick:
-            if quick(raw, received_ns, place, ordinal):
+            if quick(message, ordinal):
                 return
         if channel.decode is None:
             tally.refuse(f"its type {channel.type} {channel.problem}")
             return
         try:
+            raw = message.raw
+            if message.num_bytes:
+                raw = self._bag.read(channel, message.place, message.num_bytes)
             content = channel.decode.plain(raw)
-            message = channel.decode(content)
+            decoded = channel.decode(content)
         except Undecodable as error:
             tally.refuse(str(error))
             return
-        reason = self._take_decoded(message, received_ns, place, len(raw))
+        reason = self._take_decoded(decoded, message.received_ns, message.place, len(raw))
         if reason is None and self._num_learnt < MOST_LEARNT:
             self._num_learnt += 1
             with suppress(*BROKEN):  # of a type that is not as its name says
-                self._learn(message, content)
+                self._learn(decoded, content)
 
-    def _take_decoded(self, message: Any, received_ns: int, place: int, num_bytes: int) -> str | None:
+    def _take_decoded(self, decoded: Any, received_ns: int, place: int, num_bytes: int) -> str | None:
         """Why a stream cannot take it, if one cannot."""
         tally = self._tally
         is_taken, reason = False, None
         for sink in self._sinks:
             try:
-                sink.take(message, self._channel.topic, received_ns, len(tally))
+                sink.take(decoded, self._channel.topic, received_ns, len(tally))
                 is_taken = True
                 if isinstance(sink, CameraSink):
-                    sink.lie(self._channel.number, place, num_bytes)
+                    sink.keep_place(self._channel.number, place, num_bytes)
             except NotOfThis:
                 continue
             except Undecodable as error:
@@ -86,16 +91,16 @@ class Taker:
                 tally.partly[reason] += 1
         return reason
 
-    def _learn(self, message: Any, raw: Any) -> None:
+    def _learn(self, decoded: Any, raw: Any) -> None:
         """Keep what tells messages like this one, if there is any."""
         assert self._channel.decode is not None
         quick = None
         if len(self._numbers) == len(self._sinks):
             shape = self._channel.decode.shape(raw)
-            quick = None if shape is None else _quick_numbers(shape, message, raw, self._numbers, self._tally)
+            quick = None if shape is None else _quick_numbers(shape, decoded, raw, self._numbers, self._tally)
         elif len(self._cameras) == len(self._sinks) == 1 and not self._cameras[0].is_depth:
             sink = self._cameras[0]
-            alike = Alike.of(self._channel.decode.shape(raw), message, raw, sink.headers)
+            alike = Alike.of(self._channel.decode.shape(raw), decoded, raw, sink.headers)
             if alike is not None:
                 sink.alike.append(alike)
                 quick = _quick_pictures(alike, sink, self._channel.number, self._tally)
@@ -104,35 +109,41 @@ class Taker:
 
 
 def _quick_numbers(
-    shape: Shape, message: Any, raw: Any, sinks: Sequence[NumberSink], tally: Tally
+    shape: Shape, decoded: Any, raw: Any, sinks: Sequence[NumberSink], tally: Tally
 ) -> Quick | None:
     """What takes the numbers of messages of this shape; None if they are not found in this one's bytes."""
     if shape.end is not None:
         return None
-    stamp_of = stamp_unpacker(shape, message, raw)
+    stamp_of = stamp_unpacker(shape, decoded, raw)
     if stamp_of is None:
         return None
     plan = []
     for sink in sinks:
         try:
-            wanted_d = sink.numbers(message)
+            wanted_d = sink.numbers(decoded)
             numbers_of = shape.unpacker(sink.numbers(shape.places))
         except NotOfThis:
             continue
         if not np.array_equal(wanted_d, np.array(numbers_of(raw), np.float64), equal_nan=True):
             return None
-        plan.append((sink, numbers_of))
+        series = sink.series
+        kept = series.stamps.append, series.received.append, series.ordinals.append, sink.values.extend
+        plan.append((*kept, numbers_of))
     state = TAKEN if plan else UNMAPPED
-    num_bytes, fixed, fixed_of = shape.num_bytes, shape.fixed, shape.fixed_of
+    num_bytes, fixed, fixed_of, states = shape.num_bytes, shape.fixed, shape.fixed_of, tally.states
 
-    def quick(raw: Any, received_ns: int, place: int, ordinal: int) -> bool:
-        # `shape.fits`, without the call: robots send joints a thousand times a second.
+    def quick(message: Message, ordinal: int) -> bool:
+        _, received_ns, raw, _, _ = message
+        # `shape.fits` and `sink.add` without the calls: robots send joints a thousand times a second.
         if len(raw) != num_bytes or fixed_of(raw) != fixed:
             return False
         seconds, nanoseconds = stamp_of(raw)
-        for sink, numbers_of in plan:
-            sink.add(seconds * NANOSECONDS + nanoseconds, received_ns, ordinal, numbers_of(raw))
-        tally.states.append(state)
+        for stamps, received, ordinals, values, numbers_of in plan:
+            stamps(seconds * NANOSECONDS + nanoseconds)
+            received(received_ns)
+            ordinals(ordinal)
+            values(numbers_of(raw))
+        states.append(state)
         return True
 
     return quick
@@ -141,12 +152,14 @@ def _quick_numbers(
 def _quick_pictures(alike: Alike, sink: CameraSink, channel: int, tally: Tally) -> Quick:
     """What takes the times of pictures that are alike, and where they lie."""
 
-    def quick(raw: Any, received_ns: int, place: int, ordinal: int) -> bool:
-        if not alike.fits(raw):
+    def quick(message: Message, ordinal: int) -> bool:
+        _, received_ns, raw, place, num_bytes = message
+        num_bytes = num_bytes or len(raw)
+        if not alike.fits(raw, num_bytes):
             return False
         seconds, nanoseconds = alike.stamp(raw)
         sink.series.add_times(seconds * NANOSECONDS + nanoseconds, received_ns, ordinal)
-        sink.lie(channel, place, len(raw))
+        sink.keep_place(channel, place, num_bytes)
         tally.states.append(TAKEN)
         return True
 

@@ -8,7 +8,8 @@ from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.ros.bags import services
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, Message
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
-from robot_foundry.ingest.sources.ros.bags.decoders import Undecodable, plain
+from robot_foundry.ingest.sources.ros.bags.decoders import plain
+from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
 from robot_foundry.ingest.sources.ros.messages.fields import text_at
 from robot_foundry.ingest.sources.ros.options import Episodes, Service, TextTopic
 from robot_foundry.runtime.errors import nearest

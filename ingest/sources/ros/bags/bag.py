@@ -22,7 +22,14 @@ from robot_foundry.ingest.sources.ros.bags.bag_files import (
     is_storage,
     part_order,
 )
-from robot_foundry.ingest.sources.ros.bags.container import Channel, Container, Message
+from robot_foundry.ingest.sources.ros.bags.container import (
+    BEGINNING,
+    FOR_EVER,
+    Asked,
+    Channel,
+    Container,
+    Message,
+)
 from robot_foundry.ingest.sources.ros.bags.containers import open_container
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
 from robot_foundry.ingest.sources.ros.bags.decoders import Decoder
@@ -76,13 +83,23 @@ class Bag:
         return next((name for name in both if name in topics), None)
 
     def messages(
-        self, topics: Collection[str], damage: Damage, start: int | None = None, stop: int | None = None
+        self,
+        topics: Collection[str],
+        damage: Damage,
+        start: int | None = None,
+        stop: int | None = None,
+        heads: Collection[str] = (),
     ) -> Iterator[Message]:
-        """Those of the topics from `start` ns up to and without `stop`; parts follow each other."""
+        """Those of the topics from `start` ns up to and without `stop`; parts follow each other.
+
+        Of the topics `heads` the beginning of a message will do, where the file can be read so.
+        """
         for container, channels in self.parts:
             wanted = {number: channel for number, channel in channels.items() if channel.topic in topics}
             if wanted:
-                yield from container.messages(wanted, start, stop, damage)
+                begun = {number for number, channel in wanted.items() if channel.topic in heads}
+                low, high = (BEGINNING if start is None else start), (FOR_EVER if stop is None else stop)
+                yield from container.messages(Asked(wanted, low, high, begun), damage)
 
 
 @contextmanager

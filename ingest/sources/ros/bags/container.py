@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import ReaderError as Error1
@@ -15,9 +16,9 @@ from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, Damage, in_word
 from robot_foundry.ingest.sources.ros.bags.decoders import Decoder
 
 ERRORS: tuple[type[Exception], ...] = (*BROKEN, Error1, Error2)
-
-
+OF_FILES: tuple[type[Exception], ...] = (*ERRORS, sqlite3.Error)
 NOWHERE = -1
+BEGINNING, FOR_EVER = -(2**63), 2**63 - 1  # of time in ns
 
 
 @dataclass(frozen=True)
@@ -42,59 +43,63 @@ class Message(NamedTuple):
     """Bytes of a channel, which came at `received_ns`, since 1970 by the recorder's clock.
 
     The bytes hold until the next message is asked for. `place` is where they lie as they are in the file of
-    the part, or NOWHERE.
+    the part, or NOWHERE. `num_bytes` is how many they are if only their beginning is here, else 0.
     """
 
     channel: Channel
     received_ns: int
     raw: Any
     place: int = NOWHERE
+    num_bytes: int = 0
 
 
-class Scanned:
-    """A file whose messages have no places."""
+@dataclass(frozen=True)
+class Asked:
+    """Messages of channels, which are by connection, from `low` ns up to and without `high`.
+
+    Of the connections `heads` the beginning of a message will do, where the file can be read so.
+    """
+
+    wanted: Mapping[int, Channel]
+    low: int = BEGINNING
+    high: int = FOR_EVER
+    heads: Collection[int] = ()
+
+
+class Container(ABC):
+    """An open file, with what it says of itself in its `reader`."""
+
+    is_ros1: ClassVar[bool] = False
+    reader: Any
 
     @property
-    def remarks(self) -> list[str]:
-        return []
-
-    def read(self, place: int, num_bytes: int) -> bytes:
-        raise AssertionError("a message without a place is read by going through the file")
-
-
-class Container(Protocol):
-    """An open file. `connections` have the numbers of messages that it says of itself."""
-
-    is_ros1: bool
-
-    @property
-    def connections(self) -> list[Connection]: ...
+    def connections(self) -> list[Connection]:
+        """With the numbers of messages that the file says of itself."""
+        return list(self.reader.connections)
 
     @property
     def span(self) -> tuple[int, int]:
-        """When its first and its last message came, in ns, as it says itself; the first is later if it has
-        none."""
-        ...
+        """When its first and its last message came, in ns, as it says itself; reversed if it has none."""
+        first, last = self.reader.span
+        return first, last
 
     @property
     def remarks(self) -> list[str]:
         """What the user should know of the file: sentences that follow its name."""
-        ...
+        return list(self.reader.remarks)
 
-    def messages(
-        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
-    ) -> Iterator[Message]:
-        """Messages of these channels by connection, from `start` ns up to and without `stop`."""
-        ...
+    @abstractmethod
+    def messages(self, asked: Asked, damage: Damage) -> Iterator[Message]:
+        """Those that are asked for, in order of time; what is broken is counted."""
 
     def read(self, place: int, num_bytes: int) -> bytes:
         """The bytes of a message that has a place. Refused if the file ends before."""
-        ...
+        raise AssertionError("no message of it has a place")
 
 
 def further(messages: Iterator[Any], damage: Damage) -> Iterator[Any]:
     """The messages up to where the file cannot be read any more."""
     try:
         yield from messages
-    except (*ERRORS, sqlite3.Error) as error:
+    except OF_FILES as error:
         damage.add(f"its file cannot be read further: {in_words(error)}", None)

@@ -11,13 +11,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from rosbags.rosbag1 import ReaderError as Error1
 from rosbags.rosbag2 import ReaderError as Error2
 
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
-from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Container
+from robot_foundry.ingest.sources.ros.bags.container import OF_FILES, Container
 from robot_foundry.ingest.sources.ros.bags.damage import in_words
 from robot_foundry.ingest.sources.ros.bags.mcap import Mcap
 from robot_foundry.ingest.sources.ros.bags.rosbag1 import Rosbag1
@@ -44,12 +43,11 @@ def open_container(path: Path, name: str) -> Iterator[Container]:
             )
         else:
             raise Refused(f"its file {name} is no ROS 1 bag, MCAP file or SQLite database")
-        reader: Any = made.reader  # type: ignore[attr-defined]
         try:
-            reader.open()
-        except (*ERRORS, sqlite3.Error) as error:
+            made.reader.open()
+        except OF_FILES as error:
             raise Refused(f"its file {name} cannot be read: {_why(error, path)}") from error
-        until_closed.callback(reader.close)
+        until_closed.callback(made.reader.close)
         yield made
 
 

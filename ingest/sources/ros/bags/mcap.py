@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import os
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
@@ -17,24 +16,36 @@ from pathlib import Path
 from zlib import crc32
 
 import zstandard
-from rosbags.interfaces import Connection
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.ros.bags.container import ERRORS, NOWHERE, Channel, Message, further
+from robot_foundry.ingest.sources.ros.bags.container import (
+    ERRORS,
+    NOWHERE,
+    Asked,
+    Channel,
+    Container,
+    Message,
+    further,
+)
 from robot_foundry.ingest.sources.ros.bags.damage import Damage, in_words
-from robot_foundry.ingest.sources.ros.bags.mcap_index import McapIndex
+from robot_foundry.ingest.sources.ros.bags.mcap_index import Loose, McapIndex
 from robot_foundry.ingest.sources.ros.bags.mcap_layout import LARGEST_CHUNK, STORED, Chunk, decompressed
+from robot_foundry.ingest.sources.ros.bags.mcap_records import heads_in, messages_in
 
-# Of a record in a chunk: opcode and length; of a message then channel, sequence, and time of receipt.
-_RECORD, _MESSAGE = struct.Struct("<BQ"), struct.Struct("<BQHIQ")
-_MESSAGE_OP, _MESSAGE_HEAD = 5, 31
-MAXSIZE = (1 << 63) - 1
+UNSOUND: tuple[type[Exception], ...] = (*ERRORS, zstandard.ZstdError)
+# Bytes of a message on average from which reading only their beginnings is worth its calls.
+WORTH_SKIPPING = 1 << 16
 
 
-class Mcap:
+def _is_skipped(chunk: Chunk, asked: Asked) -> bool:
+    """Whether most bytes of a chunk are of messages whose beginnings will do."""
+    counts = chunk.channel_count
+    is_large = chunk.uncompressed_size > WORTH_SKIPPING * sum(counts.values())
+    return is_large and any(number in counts for number in asked.heads)
+
+
+class Mcap(Container):
     """See `Container`."""
-
-    is_ros1 = False
 
     def __init__(self, path: Path) -> None:
         self.reader = McapIndex(path)
@@ -42,53 +53,38 @@ class Mcap:
         self._checked: set[int] = set()
         self._misindexed: set[int] = set()
 
-    @property
-    def connections(self) -> list[Connection]:
-        return self.reader.connections
-
-    @property
-    def span(self) -> tuple[int, int]:
-        return self.reader.span
-
-    @property
-    def remarks(self) -> list[str]:
-        return self.reader.remarks
-
-    def messages(
-        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
-    ) -> Iterator[Message]:
-        low, high = (0 if start is None else start), (MAXSIZE if stop is None else stop)
+    def messages(self, asked: Asked, damage: Damage) -> Iterator[Message]:
         for reason in self.reader.gaps:
             damage.add(reason, None)
-        in_chunks = self._in_chunks(wanted, low, high, damage)
-        loose = further(self._loose(wanted, low, high), damage)
+        loose = further(self._loose(asked), damage)
+        in_chunks = self._in_chunks(asked, damage)
         yield from heapq.merge(in_chunks, loose, key=itemgetter(1)) if self.reader.chunks else loose
 
-    def _loose(self, wanted: Mapping[int, Channel], low: int, high: int) -> Iterator[Message]:
+    def _loose(self, asked: Asked) -> Iterator[Message]:
         """Messages outside of chunks in order of time."""
-        found = (
-            item for item in self.reader.loose() if item.channel in wanted and low <= item.received_ns < high
+        found: Iterator[Loose] = (
+            item
+            for item in self.reader.loose()
+            if item.channel in asked.wanted and asked.low <= item.received_ns < asked.high
         )
         if not self.reader.loose_in_order:
             found = iter(sorted(found, key=itemgetter(1)))
         for channel, received_ns, place, num_bytes in found:
-            yield Message(wanted[channel], received_ns, self.reader.at(place, num_bytes), place)
+            yield Message(asked.wanted[channel], received_ns, self.reader.at(place, num_bytes), place)
 
-    def _in_chunks(
-        self, wanted: Mapping[int, Channel], low: int, high: int, damage: Damage
-    ) -> Iterator[Message]:
+    def _in_chunks(self, asked: Asked, damage: Damage) -> Iterator[Message]:
         chunks = [
             chunk
             for chunk in self.reader.chunks
-            if chunk.message_end_time >= low
-            and chunk.message_start_time < high
-            and self._may_hold(chunk, wanted)
+            if chunk.message_end_time >= asked.low
+            and chunk.message_start_time < asked.high
+            and self._may_hold(chunk, asked.wanted)
         ]
         for group in _overlapping(chunks):
             if len(group) == 1:
-                yield from self._messages(group[0], wanted, low, high, damage)
+                yield from self._messages(group[0], asked, damage)
                 continue
-            sources = [self._queued(chunk, wanted, low, high, damage) for chunk in group]
+            sources = [self._queued(chunk, asked, damage) for chunk in group]
             for _, message in heapq.merge(*sources, key=lambda queued: queued[0]):
                 if message is not None:
                     yield message
@@ -102,73 +98,75 @@ class Mcap:
         )
 
     def _queued(
-        self, chunk: Chunk, wanted: Mapping[int, Channel], low: int, high: int, damage: Damage
+        self, chunk: Chunk, asked: Asked, damage: Damage
     ) -> Iterator[tuple[tuple[int, int], Message | None]]:
         """Its messages by time, behind one entry that tells when it begins: until then it is not read."""
         place = chunk.chunk_start_offset
         yield (chunk.message_start_time, place), None
-        for message in self._messages(chunk, wanted, low, high, damage):
+        for message in self._messages(chunk, asked, damage):
             yield (message.received_ns, place), message
 
-    def _messages(
-        self, chunk: Chunk, wanted: Mapping[int, Channel], low: int, high: int, damage: Damage
-    ) -> Iterator[Message]:
+    def _messages(self, chunk: Chunk, asked: Asked, damage: Damage) -> Iterator[Message]:
         """Its messages in order of time; none if it is broken anywhere."""
         with self._memory(chunk) as memory:
             try:
-                records, begin = self._records(chunk, memory)
-                messages = _messages(records, begin, wanted, low, high)
-            except (*ERRORS, zstandard.ZstdError) as error:
-                counts = [chunk.channel_count.get(number, 0) for number in wanted]
+                messages = self._read(chunk, asked, memory)
+            except UNSOUND as error:
+                counts = [chunk.channel_count.get(number, 0) for number in asked.wanted]
                 damage.add(
                     f"the chunk at byte {chunk.chunk_start_offset} of its file cannot be read: "
                     f"{in_words(error)}",
                     sum(counts) if chunk.channel_count else None,
                 )
                 return
-            found = {id(message.channel) for message in messages}
-            if any(id(wanted[number]) in found for number in wanted.keys() - chunk.channel_count.keys()):
-                self._misindexed.add(chunk.chunk_start_offset)
+            unindexed = asked.wanted.keys() - chunk.channel_count.keys()
+            if unindexed:
+                found = {id(message.channel) for message in messages}
+                if any(id(asked.wanted[number]) in found for number in unindexed):
+                    self._misindexed.add(chunk.chunk_start_offset)
             yield from messages
 
-    def _records(self, chunk: Chunk, memory: bytearray) -> tuple[memoryview, int]:
-        """The records of a chunk and where they begin in the file, NOWHERE if they are compressed.
-
-        The CRC-32 is looked at the first time. ValueError if it is not sound.
-        """
+    def _read(self, chunk: Chunk, asked: Asked, memory: bytearray) -> list[Message]:
+        """Its messages; ValueError or the like if it is not sound. Its CRC-32 is looked at the first time."""
         file, size, place = self.reader.bio, chunk.uncompressed_size, chunk.chunk_start_offset
-        begin = NOWHERE
         assert file is not None
         if chunk.problem is not None:
             raise ValueError(chunk.problem)
+        begin = chunk.data_start
+        is_checked = not chunk.crc or place in self._checked
         if chunk.compression == STORED:
             if size != chunk.compressed_size:
                 raise ValueError(f"it has {chunk.compressed_size} bytes and is said to have {size}")
+            if is_checked and _is_skipped(chunk, asked):
+                return heads_in(self._bytes, begin, size, asked)
             if size > len(memory):
                 raise ValueError(f"it has {size} bytes")
-            records, begin = memoryview(memory)[:size], chunk.data_start
+            records = memoryview(memory)[:size]
             file.seek(begin)
-            if file.readinto(records) != size:  # type: ignore[attr-defined]
+            if file.readinto(records) != size:
                 raise EOFError("the file ends in it")
         else:
-            records = memoryview(decompressed(self.reader.at(chunk.data_start, chunk.compressed_size), chunk))
+            records = memoryview(decompressed(self.reader.at(begin, chunk.compressed_size), chunk))
+            begin = NOWHERE
         if len(records) != size:
             raise ValueError(f"it has {len(records)} bytes and is said to have {size}")
-        if chunk.crc and place not in self._checked:
-            if crc32(records) != chunk.crc:
-                raise ValueError("its checksum is another one")
-            self._checked.add(place)
-        return records, begin
+        if not is_checked and crc32(records) != chunk.crc:
+            raise ValueError("its checksum is another one")
+        self._checked.add(place)
+        return messages_in(records, begin, asked)
+
+    def _bytes(self, place: int, num_bytes: int) -> bytes:
+        assert self.reader.bio is not None
+        data = os.pread(self.reader.bio.fileno(), num_bytes, place)
+        if len(data) != num_bytes:
+            raise EOFError("the file ends in it")
+        return data
 
     def read(self, place: int, num_bytes: int) -> bytes:
-        assert self.reader.bio is not None
         try:
-            data = os.pread(self.reader.bio.fileno(), num_bytes, place)
-        except OSError as error:
+            return self._bytes(place, num_bytes)
+        except (EOFError, OSError) as error:
             raise Refused(f"its file cannot be read a second time: {in_words(error)}") from error
-        if len(data) != num_bytes:
-            raise Refused("its file is shorter than when it was read first")
-        return data
 
     @contextmanager
     def _memory(self, chunk: Chunk) -> Iterator[bytearray]:
@@ -196,36 +194,3 @@ def _overlapping(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
         end = max(end, chunk.message_end_time)
     if group:
         yield group
-
-
-def _messages(
-    records: memoryview, begin: int, wanted: Mapping[int, Channel], low: int, high: int
-) -> list[Message]:
-    """Messages of a chunk in order of time. ValueError if the records do not fill it."""
-    messages: list[Message] = []
-    place, end, newest, in_order = 0, len(records), -1, True
-    record_at, message_at, channel_of = _RECORD.unpack_from, _MESSAGE.unpack_from, wanted.get
-    while place < end:
-        if place + _MESSAGE_HEAD <= end:
-            op, size, number, _, time = message_at(
-                records, place
-            )  # of another record, numbers without a meaning
-        else:
-            op, size = record_at(records, place)
-        next_place = place + _RECORD.size + size
-        if next_place > end:
-            raise ValueError("a record of it is longer than the chunk")
-        if op == _MESSAGE_OP:
-            start = place + _MESSAGE_HEAD
-            if next_place < start:
-                raise ValueError("a message of it is too short")
-            channel = channel_of(number)
-            if channel is not None and low <= time < high:
-                lies_at = begin + start if begin != NOWHERE else NOWHERE
-                messages.append(Message(channel, time, records[start:next_place], lies_at))
-                in_order = in_order and time >= newest
-                newest = time
-        place = next_place
-    if not in_order:
-        messages.sort(key=itemgetter(1))
-    return messages

@@ -29,6 +29,8 @@ MAGIC, PROFILE = b"\x89MCAP0\r\n", "ros2"
 FOOT, CHUNK_HEAD = struct.Struct("<QQI"), struct.Struct("<QQQII")
 # Of schemas, channels and statistics; what is larger is no such record.
 LARGEST_RECORD, LARGEST_NAME = 1 << 26, 64
+# Heads of records lie close together where messages are short: they are read by the page.
+HEAD_BYTES, PAGE = 512, 8192
 FORMATS = {
     "ros2msg": MessageDefinitionFormat.MSG,
     "ros2idl": MessageDefinitionFormat.IDL,
@@ -64,6 +66,8 @@ class McapIndex:
     span: tuple[int, int] = (1, 0)
     loose_in_order: bool = True
     bio: BinaryIO | None = None
+    _page: bytes = b""
+    _page_at: int = 0
     _data: tuple[int, int] = (0, 0)
     _num_bytes: int = 0
     _indexed: dict[int, Chunk] = field(default_factory=dict)
@@ -92,6 +96,14 @@ class McapIndex:
 
     def at(self, place: int, num_bytes: int) -> bytes:
         """ReaderError if the file ends before."""
+        if num_bytes <= HEAD_BYTES:
+            begin = place - self._page_at
+            if not 0 <= begin <= len(self._page) - num_bytes:
+                assert self.bio is not None
+                self._page, self._page_at, begin = os.pread(self.bio.fileno(), PAGE, place), place, 0
+            data = self._page[begin : begin + num_bytes]
+            if len(data) == num_bytes:
+                return data
         assert self.bio is not None
         data = os.pread(self.bio.fileno(), num_bytes, place) if num_bytes <= self._num_bytes else b""
         if len(data) != num_bytes:

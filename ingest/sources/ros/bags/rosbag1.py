@@ -6,17 +6,16 @@ import bz2
 import heapq
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import lz4.frame  # type: ignore[import-untyped]
-from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader, ReaderError
 from rosbags.rosbag1.reader import Header, IndexData, RecordType, read_bytes, read_uint32
 
-from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Channel, Message, Scanned
+from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Asked, Container, Message
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
 from robot_foundry.ingest.sources.ros.bags.mcap_layout import LARGEST_CHUNK
 
@@ -25,7 +24,7 @@ CHUNKS_AT_HAND = 4
 DECOMPRESSORS: dict[str, Any] = {"bz2": bz2.BZ2Decompressor, "lz4": lz4.frame.LZ4FrameDecompressor}
 
 
-class Rosbag1(Scanned):
+class Rosbag1(Container):
     """See `Container`."""
 
     is_ros1 = True
@@ -35,24 +34,13 @@ class Rosbag1(Scanned):
         self._chunks: OrderedDict[int, BytesIO | None] = OrderedDict()
 
     @property
-    def connections(self) -> list[Connection]:
-        return self.reader.connections
-
-    @property
     def span(self) -> tuple[int, int]:
         return self.reader.start_time, self.reader.end_time
 
-    @property
-    def remarks(self) -> list[str]:
-        return self.reader.remarks
-
-    def messages(
-        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
-    ) -> Iterator[Message]:
-        indexes = [self.reader.indexes[number] for number in sorted(wanted)]
+    def messages(self, asked: Asked, damage: Damage) -> Iterator[Message]:
         self._chunks.clear()
-        for entry in heapq.merge(*indexes):
-            if (start is not None and entry.time < start) or (stop is not None and entry.time >= stop):
+        for _, number, entry in heapq.merge(*map(self._entries, sorted(asked.wanted))):
+            if not asked.low <= entry.time < asked.high:
                 continue
             chunk = self._chunk(entry.chunk_pos)
             if chunk is None:
@@ -60,12 +48,16 @@ class Rosbag1(Scanned):
                 continue
             try:
                 found = _message(chunk, entry.offset)
-                if found is None or found[1] != entry.time or found[0] not in wanted:
+                if found is None or found[:2] != (number, entry.time):
                     raise ValueError("no such message")
             except ERRORS:
                 damage.add("its index names places where no such message lies", 1)
                 continue
-            yield Message(wanted[found[0]], entry.time, found[2])
+            yield Message(asked.wanted[number], entry.time, found[2])
+
+    def _entries(self, number: int) -> Iterator[tuple[int, int, IndexData]]:
+        """Of a connection by time: the index may name the message of another, which is none of this one's."""
+        return ((entry.time, number, entry) for entry in self.reader.indexes[number])
 
     def _chunk(self, position: int) -> BytesIO | None:
         """The records of a chunk; None if it is broken. A few chunks are kept."""

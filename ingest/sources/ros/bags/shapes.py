@@ -44,6 +44,13 @@ BYTE_ORDERS: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 Unpack = Callable[[Any], Sequence[Any]]
 
 
+class _Unknown(Exception):
+    """A type that no shape is made of."""
+
+
+UNKNOWN: tuple[type[Exception], ...] = (_Unknown, *BROKEN)
+
+
 @dataclass(frozen=True)
 class Shape:
     """What messages have in common: `fixed` bytes, which decide where all else lies; `fixed_of` takes
@@ -66,16 +73,19 @@ class Shape:
         """Whether a message has this shape."""
         if self.end is None:
             return len(raw) == self.num_bytes and self.fixed_of(raw) == self.fixed
-        return self.num_listed(raw) >= 0
+        return self.num_listed(raw, len(raw)) >= 0
 
-    def num_listed(self, raw: Any) -> int:
-        """How many bytes the list has that the message ends in; -1 if it has not this shape."""
-        behind = len(raw) - self.num_bytes
-        if behind < 0:
+    def num_listed(self, raw: Any, num_bytes: int) -> int:
+        """How many bytes the list has that the message ends in; -1 if it has not this shape.
+
+        The beginning of the message is enough, if it has `num_bytes`.
+        """
+        if len(raw) < self.num_bytes:
             return -1
         found = self.fixed_of(raw)
         listed = int(found[-1])
-        return listed if 0 <= behind - listed <= self.fill and found[:-1] == self.fixed else -1
+        is_so = 0 <= num_bytes - self.num_bytes - listed <= self.fill and found[:-1] == self.fixed
+        return listed if is_so else -1
 
     def unpacker(self, places_d: ArrayLike) -> Unpack:
         """What takes the numbers at these places [d] out of a message of this shape."""
@@ -96,7 +106,7 @@ def shape_of(raw: Any, store: Typestore, name: str, *, is_ros1: bool) -> Shape |
     walk = _Walk(bytes(raw), store, is_ros1)
     try:
         places = walk.message(name, is_last=True)
-    except (_Unknown, *BROKEN):
+    except UNKNOWN:
         return None
     fill = 0 if is_ros1 else CDR_FILL
     behind = len(raw) - walk.place
@@ -112,10 +122,6 @@ def shape_of(raw: Any, store: Typestore, name: str, *, is_ros1: bool) -> Shape |
     fixed_of = struct.Struct(form).unpack_from
     fixed = fixed_of(raw) if walk.end is None else fixed_of(raw)[:-1]
     return Shape(fixed, fixed_of, num_bytes, walk.end, fill, places, walk.order, walk.codes)
-
-
-class _Unknown(Exception):
-    """A type that no shape is made of."""
 
 
 class _Walk:

@@ -7,7 +7,7 @@ which rosbag2 writes for every type that it does not find, and leaves messages o
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,14 @@ from typing import Any
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag2 import ReaderError
 
-from robot_foundry.ingest.sources.ros.bags.container import Channel, Message, Scanned, further
+from robot_foundry.ingest.sources.ros.bags.container import (
+    BEGINNING,
+    FOR_EVER,
+    Asked,
+    Container,
+    Message,
+    further,
+)
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
 
 FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
@@ -25,31 +32,15 @@ UNDESCRIBED = "unknown"
 LARGEST_VALUE = 1 << 30
 
 
-class Sqlite(Scanned):
+class Sqlite(Container):
     """See `Container`."""
-
-    is_ros1 = False
 
     def __init__(self, path: Path) -> None:
         self.reader = SqliteIndex(path)
 
-    @property
-    def connections(self) -> list[Connection]:
-        return self.reader.connections
-
-    @property
-    def span(self) -> tuple[int, int]:
-        return self.reader.span
-
-    @property
-    def remarks(self) -> list[str]:
-        return self.reader.remarks
-
-    def messages(
-        self, wanted: Mapping[int, Channel], start: int | None, stop: int | None, damage: Damage
-    ) -> Iterator[Message]:
-        for number, time, row in further(self.reader.rows(start, stop), damage):
-            if number not in wanted:
+    def messages(self, asked: Asked, damage: Damage) -> Iterator[Message]:
+        for number, time, row in further(self.reader.rows(asked.low, asked.high), damage):
+            if number not in asked.wanted:
                 continue
             try:
                 data = self.reader.data(row)
@@ -57,7 +48,7 @@ class Sqlite(Scanned):
                 damage.add("rows of its database are damaged", 1)
                 continue
             if isinstance(time, int) and isinstance(data, bytes):
-                yield Message(wanted[number], time, data)
+                yield Message(asked.wanted[number], time, data)
             else:
                 damage.add("its database has rows without a time or without bytes", 1)
 
@@ -91,19 +82,20 @@ class SqliteIndex:
                 self._database.close()
         self._database = None
 
-    def rows(self, start: int | None, stop: int | None) -> Iterator[tuple[Any, Any, int]]:
-        """Topic, time and number of all rows from `start` ns up to and without `stop`, in order of time.
+    def rows(self, low: int, high: int) -> Iterator[tuple[Any, Any, int]]:
+        """Topic, time and number of all rows from `low` ns up to and without `high`, in order of time.
 
         All topics, so that a damaged page ends them at the same row whatever is wanted.
         """
         assert self._database is not None
-        bounds = [
-            (value, f"timestamp {how} ?") for value, how in ((start, ">="), (stop, "<")) if value is not None
-        ]
-        where = f"WHERE {' AND '.join(clause for _, clause in bounds)} " if bounds else ""
+        # Rows without a time, which no bound holds for, are counted where all are asked for.
+        bounds = (
+            ""
+            if (low, high) == (BEGINNING, FOR_EVER)
+            else f"WHERE timestamp >= {low} AND timestamp < {high} "
+        )
         yield from self._database.execute(
-            f"SELECT topic_id, timestamp, rowid FROM messages {where}ORDER BY timestamp, rowid",  # noqa: S608
-            [value for value, _ in bounds],
+            f"SELECT topic_id, timestamp, rowid FROM messages {bounds}ORDER BY timestamp, rowid"  # noqa: S608
         )
 
     def data(self, row: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from robot_foundry.ingest.sources.robot.source_episode import Encoded
@@ -32,21 +33,29 @@ def _no_stamp(raw: Any) -> tuple[int, int]:
 class Alike:
     """Pictures like one whose size is known: CompressedImage with the same header of JPEG, Image in numbers.
 
-    `fits` tells whether a message is one, `stamp` gives its seconds and nanoseconds.
+    `stamp` gives the seconds and nanoseconds of one. `told_by` takes `told` out of all of them; `size` is
+    that of a JPEG, `num_listed` the number of the bytes of an Image.
     """
 
     def __init__(
-        self, shape: Shape, stamp: Unpack, is_like: Callable[[Any], bool], size: tuple[int, int] | None
+        self,
+        shape: Shape,
+        stamp: Unpack,
+        told_by: Callable[[Any], Any],
+        told: Any,
+        size: tuple[int, int] | None = None,
+        num_listed: int | None = None,
     ) -> None:
-        self._shape, self._is_like, self._size = shape, is_like, size
         self.stamp = stamp
+        self._shape, self._told_by, self._told = shape, told_by, told
+        self._size, self._num_listed = size, num_listed
 
     @classmethod
     def of(cls, shape: Shape | None, message: Any, raw: Any, headers: images.Headers) -> Alike | None:
         """Those like this message, of whose type `size_of` knows the size; None if nothing tells them."""
         if shape is None or shape.end is None:
             return None
-        stamp, start = stamp_unpacker(shape, message, raw), shape.num_bytes
+        stamp = stamp_unpacker(shape, message, raw)
         if stamp is None:
             return None
         if message.__msgtype__ == COMPRESSED:
@@ -54,22 +63,30 @@ class Alike:
             if header is None:
                 return None
             _, height, width = headers.probe(memoryview(message.data))
-            end = start + len(header)
-            return cls(shape, stamp, lambda raw: bool(raw[start:end] == header), (height, width))
+            of_header = itemgetter(slice(shape.num_bytes, shape.num_bytes + len(header)))
+            return cls(shape, stamp, of_header, header, size=(height, width))
         if message.__msgtype__ != IMAGE:
             return None
         numbers_of = shape.unpacker([getattr(shape.places, name) for name in OF_PIXELS])
-        numbers, num_bytes = numbers_of(raw), len(raw)
-        return cls(shape, stamp, lambda raw: len(raw) == num_bytes and numbers_of(raw) == numbers, None)
+        num_listed = shape.num_listed(raw, len(raw))
+        return cls(shape, stamp, numbers_of, numbers_of(raw), num_listed=num_listed)
 
-    def fits(self, raw: Any) -> bool:
-        return self._shape.fits(raw) and self._is_like(raw)
+    def fits(self, raw: Any, num_bytes: int) -> bool:
+        """Whether a message of so many bytes is one, for which its beginning is enough."""
+        return self._listed(raw, num_bytes) >= 0
 
     def encoded(self, raw: Any) -> Encoded | None:
         """The JPEG in a message, whose memory it shares; None if it is none, or not like the others."""
         if self._size is None:
             return None
-        start, num_bytes = self._shape.num_bytes, self._shape.num_listed(raw)
-        if num_bytes < 0 or not self._is_like(raw):
+        start, num_listed = self._shape.num_bytes, self._listed(raw, len(raw))
+        if num_listed < 0:
             return None
-        return Encoded(memoryview(raw)[start : start + num_bytes], "jpeg", self._size)
+        return Encoded(memoryview(raw)[start : start + num_listed], "jpeg", self._size)
+
+    def _listed(self, raw: Any, num_bytes: int) -> int:
+        """How many bytes of a picture a message has; -1 if it is none of these."""
+        listed = self._shape.num_listed(raw, num_bytes)
+        if listed < 0 or (self._num_listed is not None and listed != self._num_listed):
+            return -1
+        return listed if self._told_by(raw) == self._told else -1

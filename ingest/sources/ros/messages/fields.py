@@ -94,7 +94,7 @@ def stamp_of(message: Any) -> int:
     """The time in its header, or in the field `timestamp` that types of Foxglove have, in ns; 0 without."""
     stamp = getattr(getattr(message, "header", None), "stamp", None)
     stamp = getattr(message, "timestamp", None) if stamp is None else stamp
-    if not (hasattr(stamp, "sec") and hasattr(stamp, "nanosec")):
+    if stamp is None or not (hasattr(stamp, "sec") and hasattr(stamp, "nanosec")):
         return 0
     return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
 

@@ -69,7 +69,7 @@ def size_of(message: Any, probe: Probe = images.probe) -> Size:
     kind = str(getattr(message, "__msgtype__", ""))
     if kind == COMPRESSED:
         try:
-            _, height, width = probe(memoryview(np.asarray(message.data, np.uint8)))
+            _, height, width = probe(np.asarray(message.data, np.uint8).data)
         except CorruptImage as error:
             if "compressedDepth" in message.format:
                 raise Undecodable("it is a depth map: name its topic under content.ros.depth") from error
