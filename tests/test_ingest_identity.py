@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from blake3 import blake3
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from make_robomimic import make
 
@@ -261,13 +261,16 @@ PARTS = st.sampled_from(["a", "b", "[ab]", "*", "**", "?.h5", "*.h5", ".*", "a*"
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(PARTS, min_size=1, max_size=4).map("/".join))
+@example("c.h5/**")
 def test_a_pattern_matches_what_python_says(tmp_path_factory, pattern):
     root = tmp_path_factory.getbasetemp() / "matched"
     if not root.exists():
         names = ("c.h5", "a/c.h5", "a/b/d.h5", "a/.h/e.h5", "b/.f.h5", "b/a/a/c.h5", ".g/c.h5", "x/c.txt")
         tree(root, [(name, None) for name in names])
         tree(root, [("b/link", "../a/b"), ("a/link.h5", "../c.h5")])
-    expected = {name for name in glob.glob(pattern, root_dir=root, recursive=True) if (root / name).is_file()}
+    # As text: "c.h5/", which glob gives for c.h5/** in some versions, is no file; pathlib drops the slash.
+    names = glob.glob(pattern, root_dir=root, recursive=True)
+    expected = {name for name in names if os.path.isfile(f"{root}/{name}")}
     found = [file.path for file in files.matching(str(root), pattern)]
     assert set(found) == expected and len(found) == len(expected)
 
