@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from foundry_testing.lerobot_exports import Exported, content
 
+from robot_foundry.export.lerobot.dataset.features import Features
+from robot_foundry.export.lerobot.dataset.writer import LeRobotWriter
 from robot_foundry.export.lerobot.export import video_jobs
-from robot_foundry.export.lerobot.features import Features
 from robot_foundry.export.lerobot.plan import plan_of
 from robot_foundry.export.lerobot.videos import write_video
-from robot_foundry.export.lerobot.writer import LeRobotWriter
 from robot_foundry.ingest import ingest
 from robot_foundry.runtime.errors import FoundryError, UsageError
 

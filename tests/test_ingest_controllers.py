@@ -28,8 +28,8 @@ from foundry_testing.robosuite_files import (
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.engine import run
-from robot_foundry.ingest.robot.osc import controller
 from robot_foundry.ingest.robot.resolve import resolve
+from robot_foundry.ingest.robot.robosuite.osc import controller
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.spec_files import load_spec, with_overrides
 from robot_foundry.runtime.errors import FoundryError

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import robot_foundry
-from robot_foundry.export.lerobot.features import Features
-from robot_foundry.export.lerobot.writer import LeRobotWriter
+from robot_foundry.export.lerobot.dataset.features import Features
+from robot_foundry.export.lerobot.dataset.writer import LeRobotWriter
 from robot_foundry.ingest import ingest
 from robot_foundry.ingest.sources.lerobot.scheme_names import runs_of
 from robot_foundry.normalization.space import PARTS, ActionSpace, Dim, dims_for

@@ -10,8 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation, Slerp
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.ros.clocks import clocked
-from robot_foundry.ingest.sources.ros.sync import frame_times, match, rows, slerp
+from robot_foundry.ingest.sources.ros.times.clocks import clocked
+from robot_foundry.ingest.sources.ros.times.sync import frame_times, match, rows, slerp
 from robot_foundry.normalization.resampling import between
 from robot_foundry.normalization.rotation import matrix_to_rot6d, quaternion_to_matrix
 from robot_foundry.normalization.space import ActionSpace, dims_for

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.evaluation.recorders.recorder import JPEG_QUALITY, Common, Demonstration, Parts
-from robot_foundry.export.lerobot.features import ACTION, IMAGE, STATE, VIDEO, Features
-from robot_foundry.export.lerobot.video import av_package
-from robot_foundry.export.lerobot.writer import LeRobotWriter
+from robot_foundry.export.lerobot.dataset.features import ACTION, IMAGE, STATE, VIDEO, Features
+from robot_foundry.export.lerobot.dataset.video import av_package
+from robot_foundry.export.lerobot.dataset.writer import LeRobotWriter
 from robot_foundry.shards.images import encode_jpeg
 
 REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"

@@ -25,7 +25,7 @@ from robot_foundry.catalog.robot.episode_tables import expanded
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.export.lerobot.clips import Clip, Source
-from robot_foundry.export.lerobot.features import ACTION, STATE
+from robot_foundry.export.lerobot.dataset.features import ACTION, STATE
 from robot_foundry.export.lerobot.survey import Survey
 from robot_foundry.normalization.space import ActionSpace
 

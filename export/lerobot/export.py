@@ -11,10 +11,10 @@ from typing import Any
 from robot_foundry.catalog.opened import Part
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.export.components import each_component
-from robot_foundry.export.lerobot import meta
-from robot_foundry.export.lerobot.data_file import DataFile, EpisodeRows
-from robot_foundry.export.lerobot.features import SUBTASK
-from robot_foundry.export.lerobot.layout import (
+from robot_foundry.export.lerobot.dataset import meta
+from robot_foundry.export.lerobot.dataset.data_file import DataFile, EpisodeRows
+from robot_foundry.export.lerobot.dataset.features import SUBTASK
+from robot_foundry.export.lerobot.dataset.layout import (
     EPISODES_LINES,
     INFO,
     STATS,
@@ -24,11 +24,11 @@ from robot_foundry.export.lerobot.layout import (
     TASKS,
     TASKS_LINES,
 )
-from robot_foundry.export.lerobot.meta import EpisodeEntry, VideoSpan
-from robot_foundry.export.lerobot.pictures import Sampled
+from robot_foundry.export.lerobot.dataset.meta import EpisodeEntry, VideoSpan
+from robot_foundry.export.lerobot.dataset.pictures import Sampled
+from robot_foundry.export.lerobot.dataset.statistics import ColumnTotals, ImageTotals, Stats, column_stats
+from robot_foundry.export.lerobot.dataset.video import VideoFile
 from robot_foundry.export.lerobot.plan import Plan, fitting, plan_of
-from robot_foundry.export.lerobot.statistics import ColumnTotals, ImageTotals, Stats, column_stats
-from robot_foundry.export.lerobot.video import VideoFile
 from robot_foundry.export.lerobot.videos import VideoJob, write_video
 from robot_foundry.export.outputs import Output, open_output
 from robot_foundry.export.report import ExportReport

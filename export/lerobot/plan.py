@@ -17,9 +17,8 @@ from robot_foundry.catalog.opened import Part
 from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.export.lerobot.clips import Clip, Source, clips_of, held_out
 from robot_foundry.export.lerobot.columns import Columns
-from robot_foundry.export.lerobot.features import CAMERA, IMAGE, SUBTASK, VIDEO, Feature, Features
-from robot_foundry.export.lerobot.language import Language
-from robot_foundry.export.lerobot.layout import (
+from robot_foundry.export.lerobot.dataset.features import CAMERA, IMAGE, SUBTASK, VIDEO, Feature, Features
+from robot_foundry.export.lerobot.dataset.layout import (
     EPISODES_LINES,
     INFO,
     STATS,
@@ -30,10 +29,11 @@ from robot_foundry.export.lerobot.layout import (
     TASKS_LINES,
     Layout,
 )
-from robot_foundry.export.lerobot.meta import episodes_files
+from robot_foundry.export.lerobot.dataset.meta import episodes_files
+from robot_foundry.export.lerobot.dataset.video import check_codec, encoder_versions, video_info
+from robot_foundry.export.lerobot.language import Language
 from robot_foundry.export.lerobot.options import CODEC, DATA_MB, V3, VIDEO_MB
 from robot_foundry.export.lerobot.survey import Survey, survey
-from robot_foundry.export.lerobot.video import check_codec, encoder_versions, video_info
 from robot_foundry.export.request import ExportRequest
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 

@@ -12,9 +12,9 @@ from robot_foundry.catalog.components import Component
 from robot_foundry.catalog.opened import OpenVersions
 from robot_foundry.catalog.store import Store
 from robot_foundry.export.lerobot.clips import Clip, Source
-from robot_foundry.export.lerobot.pictures import Sampled
-from robot_foundry.export.lerobot.statistics import ImageTotals, Stats
-from robot_foundry.export.lerobot.video import VideoFile
+from robot_foundry.export.lerobot.dataset.pictures import Sampled
+from robot_foundry.export.lerobot.dataset.statistics import ImageTotals, Stats
+from robot_foundry.export.lerobot.dataset.video import VideoFile
 
 
 @dataclass(frozen=True)

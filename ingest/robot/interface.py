@@ -20,7 +20,7 @@ from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.ingest.robot.content.pictures import pixel_options, resized, turned
 from robot_foundry.ingest.robot.dims import places_in
 from robot_foundry.ingest.robot.mapping import state_rows
-from robot_foundry.ingest.robot.osc import Controller
+from robot_foundry.ingest.robot.robosuite.osc import Controller
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec, Spec
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.normalization.space import ActionSpace

@@ -20,7 +20,7 @@ from robot_foundry.ingest.robot.conversions import Array, Given
 from robot_foundry.ingest.robot.dims import places_in
 from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.interface import Interface
-from robot_foundry.ingest.robot.osc import PlacedCommands
+from robot_foundry.ingest.robot.robosuite.osc import PlacedCommands
 from robot_foundry.ingest.robot.spec.quantities import ROTATION, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.normalization import rotation

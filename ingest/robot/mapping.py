@@ -20,7 +20,7 @@ from robot_foundry.ingest.robot.conversions import Array, Clip, Given
 from robot_foundry.ingest.robot.dims import dims_of
 from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.labels import annotations_of, success_of
-from robot_foundry.ingest.robot.osc import PlacedCommands, check_displacement, controller
+from robot_foundry.ingest.robot.robosuite.osc import PlacedCommands, check_displacement, controller
 from robot_foundry.ingest.robot.spec.quantities import (
     GRIPPER,
     OWN,

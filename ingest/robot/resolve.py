@@ -18,7 +18,7 @@ from robot_foundry.ingest.robot.absence.notes import of_arrays
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.dims import dims_of
 from robot_foundry.ingest.robot.forms import form_of, width_of
-from robot_foundry.ingest.robot.osc import Controller, controller
+from robot_foundry.ingest.robot.robosuite.osc import Controller, controller
 from robot_foundry.ingest.robot.spec.quantities import JOINT, quantity_kind
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec
 from robot_foundry.ingest.sources.base import Refused

@@ -14,8 +14,8 @@ from typing import Any
 
 from robot_foundry.ingest.robot.content.survey import Surveyed
 from robot_foundry.ingest.robot.forms import form_of
-from robot_foundry.ingest.robot.osc import Controller, UnreadMode, configurations, controllers
-from robot_foundry.ingest.robot.robots import (
+from robot_foundry.ingest.robot.robosuite.osc import Controller, UnreadMode, configurations, controllers
+from robot_foundry.ingest.robot.robosuite.robots import (
     GRIPPERS,
     NO_GRIPPER,
     ROBOTS,

@@ -15,7 +15,7 @@ from robot_foundry.ingest.sources.ros.options import RosOptions
 from robot_foundry.ingest.sources.ros.sinks import Sink, Sinks
 from robot_foundry.ingest.sources.ros.takers import Taker
 from robot_foundry.ingest.sources.ros.tallies import Tally
-from robot_foundry.ingest.sources.ros.tf import TF_STATIC, TOPICS
+from robot_foundry.ingest.sources.ros.times.tf import TF_STATIC, TOPICS
 from robot_foundry.runtime.errors import nearest
 
 # Between looks at how much memory is taken.

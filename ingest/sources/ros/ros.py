@@ -24,7 +24,8 @@ from robot_foundry.ingest.sources.ros import tallies
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, open_bag
 from robot_foundry.ingest.sources.ros.bags.bag_files import METADATA, gathered, is_storage, part_order, stem
 from robot_foundry.ingest.sources.ros.bags.definitions import full_type
-from robot_foundry.ingest.sources.ros.boundaries import Part, parts_of, told_of, window_of
+from robot_foundry.ingest.sources.ros.episodes.boundaries import Part, parts_of, told_of, window_of
+from robot_foundry.ingest.sources.ros.episodes.triggers import topics_of
 from robot_foundry.ingest.sources.ros.gather import Gathered, Window, gather, names_in
 from robot_foundry.ingest.sources.ros.lacking import without_lacking
 from robot_foundry.ingest.sources.ros.layouts import ROS
@@ -32,9 +33,8 @@ from robot_foundry.ingest.sources.ros.messages.images import COMPRESSED, IMAGE
 from robot_foundry.ingest.sources.ros.messages.packets import TYPES
 from robot_foundry.ingest.sources.ros.options import BAG, FrameChain, RosOptions
 from robot_foundry.ingest.sources.ros.pictures import depth_arrays, pictures_of
-from robot_foundry.ingest.sources.ros.sync import NANOSECONDS
-from robot_foundry.ingest.sources.ros.synced import Synced, spans_of, synced
-from robot_foundry.ingest.sources.ros.triggers import topics_of
+from robot_foundry.ingest.sources.ros.times.sync import NANOSECONDS
+from robot_foundry.ingest.sources.ros.times.synced import Synced, spans_of, synced
 from robot_foundry.shards.robot.names import episode_key
 
 WHOLE = Window()

@@ -20,7 +20,7 @@ from robot_foundry.ingest.sources.ros.messages.fields import numbers_at, quatern
 from robot_foundry.ingest.sources.ros.messages.images import Size, size_of
 from robot_foundry.ingest.sources.ros.messages.packets import Packets
 from robot_foundry.ingest.sources.ros.options import CameraTopic, NumberTopic, RosOptions, TextTopic
-from robot_foundry.ingest.sources.ros.tf import TF_STATIC, TOPICS, Tree
+from robot_foundry.ingest.sources.ros.times.tf import TF_STATIC, TOPICS, Tree
 from robot_foundry.shards.images import Headers
 
 # Entries of an attribute that comes from a CameraInfo: ROS 1 writes the matrices in capitals.

@@ -18,7 +18,7 @@ from rosbags.rosbag2 import ReaderError as Error2
 from robot_foundry.ingest.sources.base import GIT_LFS, Refused
 from robot_foundry.ingest.sources.ros.bags.container import OF_FILES, Container
 from robot_foundry.ingest.sources.ros.bags.damage import in_words
-from robot_foundry.ingest.sources.ros.bags.mcap import Mcap
+from robot_foundry.ingest.sources.ros.bags.mcap.mcap import Mcap
 from robot_foundry.ingest.sources.ros.bags.rosbag1 import Rosbag1
 from robot_foundry.ingest.sources.ros.bags.sqlite import Sqlite
 

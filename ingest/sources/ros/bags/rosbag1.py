@@ -17,7 +17,7 @@ from rosbags.rosbag1.reader import Header, IndexData, RecordType, read_bytes, re
 
 from robot_foundry.ingest.sources.ros.bags.container import ERRORS, Asked, Container, Message
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
-from robot_foundry.ingest.sources.ros.bags.mcap_layout import LARGEST_CHUNK
+from robot_foundry.ingest.sources.ros.bags.mcap.layout import LARGEST_CHUNK
 
 # Chunks whose messages lie across each other in time.
 CHUNKS_AT_HAND = 4

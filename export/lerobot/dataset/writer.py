@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.export.lerobot import meta
-from robot_foundry.export.lerobot.data_file import DataFile, EpisodeRows
-from robot_foundry.export.lerobot.features import CAMERA, SUBTASK, Features
-from robot_foundry.export.lerobot.growing import Growing, hidden_name, show
-from robot_foundry.export.lerobot.layout import (
+from robot_foundry.export.lerobot.dataset import meta
+from robot_foundry.export.lerobot.dataset.data_file import DataFile, EpisodeRows
+from robot_foundry.export.lerobot.dataset.features import CAMERA, SUBTASK, Features
+from robot_foundry.export.lerobot.dataset.growing import Growing, hidden_name, show
+from robot_foundry.export.lerobot.dataset.layout import (
     DATA_BYTES,
     EPISODES_LINES,
     INFO,
@@ -31,11 +31,11 @@ from robot_foundry.export.lerobot.layout import (
     VIDEO_BYTES,
     Layout,
 )
-from robot_foundry.export.lerobot.meta import EpisodeEntry, VideoSpan
+from robot_foundry.export.lerobot.dataset.meta import EpisodeEntry, VideoSpan
+from robot_foundry.export.lerobot.dataset.pictures import Picture, Sampled
+from robot_foundry.export.lerobot.dataset.statistics import ColumnTotals, ImageTotals, Stats, column_stats
+from robot_foundry.export.lerobot.dataset.video import VideoFile, check_codec, video_info
 from robot_foundry.export.lerobot.options import V2, V3
-from robot_foundry.export.lerobot.pictures import Picture, Sampled
-from robot_foundry.export.lerobot.statistics import ColumnTotals, ImageTotals, Stats, column_stats
-from robot_foundry.export.lerobot.video import VideoFile, check_codec, video_info
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 Texts = str | Sequence[str]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.sources.ros.clocks import Clocked, Times
 from robot_foundry.ingest.sources.ros.options import LINEAR, NEAREST, PREVIOUS, SLERP, Matching
+from robot_foundry.ingest.sources.ros.times.clocks import Clocked, Times
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]

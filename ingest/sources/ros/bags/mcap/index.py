@@ -20,9 +20,9 @@ import zstandard
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag2 import ReaderError
 
-from robot_foundry.ingest.sources.ros.bags import mcap_layout as records
 from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, in_words
-from robot_foundry.ingest.sources.ros.bags.mcap_layout import Chunk, Fields
+from robot_foundry.ingest.sources.ros.bags.mcap import layout as records
+from robot_foundry.ingest.sources.ros.bags.mcap.layout import Chunk, Fields
 from robot_foundry.ingest.sources.unusable import shown
 
 MAGIC, PROFILE = b"\x89MCAP0\r\n", "ros2"

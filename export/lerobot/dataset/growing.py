@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from robot_foundry.export.lerobot.layout import Layout
+from robot_foundry.export.lerobot.dataset.layout import Layout
 from robot_foundry.runtime.durable import sync
 
 

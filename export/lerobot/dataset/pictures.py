@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.export.lerobot.statistics import ImageTotals, sampled_frames
+from robot_foundry.export.lerobot.dataset.statistics import ImageTotals, sampled_frames
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.images import decode
 

@@ -19,7 +19,14 @@ from typing import Any
 import numpy as np
 
 from robot_foundry.ingest.robot.conversions import Array, Clip
-from robot_foundry.ingest.robot.robots import ONE_ARM, TWO_ARMS, arms_of, env_kwargs, nested, robots_of
+from robot_foundry.ingest.robot.robosuite.robots import (
+    ONE_ARM,
+    TWO_ARMS,
+    arms_of,
+    env_kwargs,
+    nested,
+    robots_of,
+)
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.robot.clock import example
 from robot_foundry.normalization import rotation

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.ros.clocks import Clocked, Times, clocked
 from robot_foundry.ingest.sources.ros.gather import Gathered
 from robot_foundry.ingest.sources.ros.options import RECEIVE, FrameChain, Matching, NumberTopic, RosOptions
 from robot_foundry.ingest.sources.ros.sinks import CameraSink, NumberSink, TextSink
-from robot_foundry.ingest.sources.ros.sync import (
+from robot_foundry.ingest.sources.ros.times.clocks import Clocked, Times, clocked
+from robot_foundry.ingest.sources.ros.times.sync import (
     NANOSECONDS,
     frame_times,
     match,
@@ -28,7 +28,7 @@ from robot_foundry.ingest.sources.ros.sync import (
     rows,
     tolerance_ns,
 )
-from robot_foundry.ingest.sources.ros.tf import Chain, chain_of, clocked_edges, looked_up
+from robot_foundry.ingest.sources.ros.times.tf import Chain, chain_of, clocked_edges, looked_up
 from robot_foundry.shards.robot.names import MAX_FRAMES
 
 

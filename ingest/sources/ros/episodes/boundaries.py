@@ -14,9 +14,9 @@ from robot_foundry.ingest.sources.base import Refused, SourceFile
 from robot_foundry.ingest.sources.ros.bags.bag import Bag
 from robot_foundry.ingest.sources.ros.bags.bag_files import patterns_beside, stem
 from robot_foundry.ingest.sources.ros.bags.damage import Damage
+from robot_foundry.ingest.sources.ros.episodes.triggers import Mark, marks_of, named
 from robot_foundry.ingest.sources.ros.gather import Window, names_in
 from robot_foundry.ingest.sources.ros.options import Episodes, RosOptions
-from robot_foundry.ingest.sources.ros.triggers import Mark, marks_of, named
 
 NANOSECONDS = 1_000_000_000
 # Whole numbers of so many digits are nanoseconds, as ROS writes them; all others are seconds.

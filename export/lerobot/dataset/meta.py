@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from robot_foundry.export.lerobot.features import Features
-from robot_foundry.export.lerobot.layout import CHUNK, EPISODES_IN_FILE, Layout
+from robot_foundry.export.lerobot.dataset.features import Features
+from robot_foundry.export.lerobot.dataset.layout import CHUNK, EPISODES_IN_FILE, Layout
+from robot_foundry.export.lerobot.dataset.statistics import QUANTILES, Stats
 from robot_foundry.export.lerobot.options import DATA_MB, VIDEO_MB
-from robot_foundry.export.lerobot.statistics import QUANTILES, Stats
 
 _TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 _PANDAS_TEXT = {"pandas_type": "unicode", "numpy_type": "object", "metadata": None}

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from robot_foundry.export.lerobot.features import (
+from robot_foundry.export.lerobot.dataset.features import (
     DEFAULTS,
     EPISODE,
     FRAME,

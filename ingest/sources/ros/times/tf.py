@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
-from robot_foundry.ingest.sources.ros.clocks import Clocked, Times, clocked
 from robot_foundry.ingest.sources.ros.messages.fields import NANOSECONDS
 from robot_foundry.ingest.sources.ros.options import LINEAR, FrameChain
-from robot_foundry.ingest.sources.ros.sync import Used, match, rows, tolerance_ns
+from robot_foundry.ingest.sources.ros.times.clocks import Clocked, Times, clocked
+from robot_foundry.ingest.sources.ros.times.sync import Used, match, rows, tolerance_ns
 from robot_foundry.normalization import pose, rotation
 from robot_foundry.runtime.errors import nearest
 

@@ -28,9 +28,9 @@ from robot_foundry.ingest.sources.ros.bags.container import (
     further,
 )
 from robot_foundry.ingest.sources.ros.bags.damage import Damage, in_words
-from robot_foundry.ingest.sources.ros.bags.mcap_index import Loose, McapIndex
-from robot_foundry.ingest.sources.ros.bags.mcap_layout import LARGEST_CHUNK, STORED, Chunk, decompressed
-from robot_foundry.ingest.sources.ros.bags.mcap_records import heads_in, messages_in
+from robot_foundry.ingest.sources.ros.bags.mcap.index import Loose, McapIndex
+from robot_foundry.ingest.sources.ros.bags.mcap.layout import LARGEST_CHUNK, STORED, Chunk, decompressed
+from robot_foundry.ingest.sources.ros.bags.mcap.records import heads_in, messages_in
 
 UNSOUND: tuple[type[Exception], ...] = (*ERRORS, zstandard.ZstdError)
 # Bytes of a message on average from which reading only their beginnings is worth its calls.

@@ -1,0 +1,1 @@
+"""robosuite: its robots, and how its controllers read actions."""

@@ -1,0 +1,1 @@
+"""MCAP files: their records, their index, and their messages."""

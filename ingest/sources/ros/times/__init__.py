@@ -1,0 +1,1 @@
+"""When things were: clocks of streams, and their messages at the times of frames."""
