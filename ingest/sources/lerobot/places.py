@@ -15,6 +15,11 @@ META = re.compile(
     r"meta/(info\.json|modality\.json|(episodes|tasks|subtasks)\.jsonl|(tasks|subtasks)\.parquet"
     r"|episodes/(.+/)?[^/]+\.parquet)"
 )
+# Statistics, which are computed anew, and what the Hugging Face Hub puts beside a dataset.
+NEEDLESS = re.compile(
+    r"(.*/)?(meta/(stats\.json|episodes_stats\.jsonl)|README\.md|LICENSE|\.gitattributes|\.gitignore)"
+    r"|(.*/)?\.cache/huggingface/.*"
+)
 DATA = re.compile(r"(.*/)?data/(.+/)?[^/]+\.parquet")
 VIDEO = ".mp4"
 _OF_EPISODE = re.compile(r"episode_([0-9]{1,9})\.[a-z0-9]+")
