@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from foundry_testing.ros_bags import FORMS, arm, numbers, text, write_bag
+from foundry_testing.ros_bags import FORMS, arm, numbers, spec_file, text, write_bag
 
 from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run
@@ -48,6 +48,16 @@ def test_lists_of_messages_have_an_index_in_their_paths_as_specs_write_it(tmp_pa
     assert head.endswith(": 1 topic, 0.5 s") and row.split()[:4] == [
         "/force", "std_msgs/msg/Float64MultiArray", "2", "2",
     ]  # fmt: skip
+
+
+def test_a_spec_that_names_another_topic_is_sent_here_where_not_all_are_listed(tmp_path, capsys):
+    others = [text(f"/note{n}", 0.5, "") for n in range(9)]
+    write_bag(tmp_path / "take", [*arm(0.5), *others], "bag")
+    spec = spec_file(tmp_path, {"cameras": {"front": {"topic": "/camra"}}})
+    arguments = ["ingest", spec, tmp_path / "take.bag", "--store", tmp_path / "store"]
+    assert run(group, "foundry-data", [str(argument) for argument in arguments]) == 1
+    err = capsys.readouterr().err
+    assert "did you mean '/camera'?" in err and "and 3 more: `foundry-data topics` lists all)" in err
 
 
 def test_a_bag_that_cannot_be_read_is_named_and_the_others_are_told(tmp_path, topics):
