@@ -28,8 +28,9 @@ from robot_foundry.runtime.folders import walk
 from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
+from robot_foundry.runtime.records import EXPORT_LOCK, EXPORT_RECORD
 
-RECORD, LOCK = ".foundry-export.jsonl", ".foundry-export.lock"
+RECORD, LOCK = EXPORT_RECORD, EXPORT_LOCK
 PARTIAL = ".partial"
 _BLOCK = 1 << 20
 Job = TypeVar("Job")

@@ -37,6 +37,7 @@ class Progress:
         self._quiet, self._clock = quiet, clock
         self._done = self._before = done
         self._bytes = self._errors = 0
+        self._printed = self._counted
         self._start = self._last_line = clock()
         self._bar: RichProgress | None = None
 
@@ -55,7 +56,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif self._last_line > self._start:
+        elif self._last_line > self._start and self._printed != self._counted:
             self._print_line()
 
     def advance(self, n: int = 1, bytes: int = 0, errors: int = 0) -> None:
@@ -68,6 +69,10 @@ class Progress:
         elif not self._quiet and self._clock() - self._last_line >= LINE_INTERVAL_S:
             self._last_line = self._clock()
             self._print_line()
+
+    @property
+    def _counted(self) -> tuple[int, int, int]:
+        return self._done, self._bytes, self._errors
 
     def _counts(self) -> str:
         elapsed_s = max(self._clock() - self._start, 1e-9)
@@ -82,6 +87,7 @@ class Progress:
         return ", ".join(parts)
 
     def _print_line(self) -> None:
+        self._printed = self._counted
         of_total = "" if self._total is None else f"/{self._total}"
         print(f"{self._label}: {self._done}{of_total} {self._unit}, {self._counts()}", file=self._stream)
         self._stream.flush()

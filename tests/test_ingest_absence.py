@@ -68,7 +68,7 @@ def test_episodes_without_an_instruction_are_counted_and_some_are_named(tmp_path
     shown = command("show", "made").out
     assert (
         "without      instruction in 5 of 7 episodes (in.hdf5#demo_" in shown
-        and f"lost         {told}" in shown
+        and f"noted        {told}" in shown
     )
 
 

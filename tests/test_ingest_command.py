@@ -80,8 +80,9 @@ def test_a_dry_run_reads_well(source, tmp_path, capsys):
 
 def test_a_dry_run_tells_why_a_mapping_does_not_fit(source, tmp_path, capsys):
     wrong = ["--set", "mapping.state.right.ee_position.key=obs/robot0_eef_ps"]
-    assert ingest("robomimic", source, "--store", tmp_path, "--dry-run", *wrong) == 0
+    assert ingest("robomimic", source, "--store", tmp_path, "--dry-run", *wrong) == 3
     shown = capsys.readouterr()
+    assert "could be read with this mapping" in shown.err
     assert "dims and cameras are not known" in shown.out
     assert "did you mean 'obs/robot0_eef_pos'" in shown.err
 

@@ -56,6 +56,16 @@ def only_reason(made, written=2):
     return entry
 
 
+def test_files_that_belong_to_a_dataset_and_say_nothing_more_are_not_told(v21):
+    known = ("meta/stats.json", "meta/episodes_stats.jsonl", "README.md", ".gitattributes")
+    of_the_hub = ".cache/huggingface/download/README.md.metadata"
+    for name in (*known, of_the_hub, ".foundry-export.jsonl", ".foundry-export.lock", "meta/notes.txt"):
+        (v21 / name).parent.mkdir(parents=True, exist_ok=True)
+        (v21 / name).write_text("{}")
+    told = [said for said in made_of(v21).report.warnings if "passed over" in said]
+    assert told == ["passed over 1 file that the layout lerobot does not read: meta/notes.txt"]
+
+
 def test_templates_that_lie(v21):
     changed_info(
         v21, data_path="data/{episode_index}/x.parquet", video_path="../../{video_key}/{episode_index}.mp4"

@@ -225,7 +225,7 @@ def test_a_topic_that_is_not_there_is_named_with_the_nearest(tmp_path):
 def test_a_field_that_is_not_there_and_messages_of_no_use(tmp_path):
     bag = write_bag(tmp_path / "take", arm())
     for field, expected in (
-        ("positions", "it has no field 'positions': 'positions', did you mean 'position'?"),
+        ("positions", "it has no field 'positions', did you mean 'position'?"),
         ("velocity", "it has 0 numbers under 'velocity'"),
         ("name", "it has text under 'name'"),
         ("position[7]", "it has no entry 7 under 'position[7]'"),

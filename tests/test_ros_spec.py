@@ -52,6 +52,21 @@ def test_every_problem_is_told_at_once_with_the_nearest_key(tmp_path):
         assert expected in told, expected
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("ros", "'ros' is a layout: write a spec with `layout: ros`"),
+        ("take.bag", "a spec comes before the source"),
+    ],
+)
+def test_a_layout_or_a_source_in_place_of_a_spec_is_known_for_it(tmp_path, monkeypatch, given, hint):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "take.bag").write_bytes(b"")
+    with pytest.raises(UsageError) as error:
+        load_spec(given)
+    assert f"there is no spec '{given}'" in str(error.value) and hint in str(error.value.hint)
+
+
 def test_frames_must_be_a_stream_that_has_messages_of_its_own(tmp_path):
     streams = {"joints": JOINTS, "tool": {"tf": ["a", "b"]}}
     told = problems(tmp_path, {"rate": None, "frames": "tool", "streams": streams})

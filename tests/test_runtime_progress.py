@@ -41,6 +41,7 @@ def test_short_work_says_nothing_and_an_unknown_total_has_no_end():
         clock.now_s += 10.0
         progress.advance(5)
         assert stream.getvalue() == "scan: 10 rows, 1 rows/s\n"
+    assert stream.getvalue() == "scan: 10 rows, 1 rows/s\n"  # and not a second time
 
 
 def test_quiet_prints_nothing_anywhere():

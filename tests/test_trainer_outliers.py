@@ -10,6 +10,7 @@ from typing import Any
 
 import h5py
 import pytest
+from foundry_testing.lerobot_datasets import recordings, write_dataset
 from foundry_testing.trainer_runs import TINY, records, run, tiny
 from make_robomimic import make
 
@@ -84,3 +85,17 @@ def test_a_run_tells_it_before_its_first_step(store: Store, tmp_path: Path) -> N
     ):
         run(store, tmp_path, *BY_TIME, "data.mix=two")
     assert checkpoint.latest(tmp_path) is None and records(tmp_path) == []
+
+
+def test_a_dim_without_a_known_unit_has_none_behind_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = recordings((60,) * 6)
+    made[1].columns["observation.state"][20] += 500.0
+    write_dataset(tmp_path / "in", made, images="image")
+    ingest("lerobot", tmp_path / "in", store=tmp_path / "store", name="plain")
+    overrides = (*TINY, "data.split_by=time", "data.window.stream=command", "data.mix=plain")
+    arguments = ["vla", *overrides, "--dry-run", "--store", str(tmp_path / "store")]
+    assert run_command(group, "foundry-train", arguments) == 0, capsys.readouterr().err
+    told = [line for line in capsys.readouterr().err.splitlines() if "outlier" in line]
+    assert told and all(re.search(r"has an outlier of \d+, beside a scale of ", line) for line in told), told

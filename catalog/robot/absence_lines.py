@@ -51,7 +51,7 @@ def absence_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         "passed over": [", ".join(passed_over)],
         "not found": [f"{key}: {', '.join(_cut(names))}" for key, names in asked.items()],
         "without": without,
-        "lost": list(record["warnings"]),
+        "noted": list(record["warnings"]),
     }
     return [(label, text) for label, texts in lines.items() for text in texts if text]
 

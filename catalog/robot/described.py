@@ -45,6 +45,7 @@ def _episodes(opened: OpenVersion) -> dict[str, Any]:
         "frames_max": int(length_E[-1]) if len(length_E) else 0,
         "fps": sorted(pc.unique(episodes["fps"]).to_pylist()),
         "successes": pc.sum(episodes["success"]).as_py() or 0,
+        "successes_told": len(episodes) - episodes["success"].null_count,
         "instructions": dict(sorted(instructions.items(), key=lambda item: (-item[1], item[0]))),
         "annotations": {kind: len(texts[kind]) for kind in sorted(texts)},
     }
@@ -57,9 +58,17 @@ def _head(manifest: Manifest, schema: Schema, episodes: dict[str, Any]) -> list[
         (
             "episodes",
             f"{manifest.num_groups:,} of {episodes['frames_min']} to {episodes['frames_max']} frames "
-            f"(median {episodes['frames_median']}), {episodes['successes']:,} marked successful",
+            f"(median {episodes['frames_median']}), {_successes(manifest.num_groups, episodes)}",
         ),
     ]
+
+
+def _successes(total: int, episodes: dict[str, Any]) -> str:
+    """How many episodes are marked as successes, of those that say whether they are."""
+    told = episodes["successes_told"]
+    if not told:
+        return "success not told"
+    return f"{episodes['successes']:,} marked successful" + (f" of {told:,} that say" if told < total else "")
 
 
 def _tail(schema: Schema, episodes: dict[str, Any]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import click
 from robot_foundry.cli.options import dry_run_option, json_option, store_option, workers_option
 from robot_foundry.cli.output import counted, emit, note, size
 from robot_foundry.cli.pointer import pointer_option, write_pointer
-from robot_foundry.runtime.errors import UsageError
+from robot_foundry.runtime.errors import FindingsError, UsageError
 
 if TYPE_CHECKING:
     from robot_foundry.ingest.kind import Preview
@@ -102,6 +102,10 @@ def command(
     if pointer is not None and report.version is not None:
         write_pointer(pointer, report.version, report.counts)
     show(report, as_json=as_json)
+    expected = report.preview
+    # Of other kinds only the first samples of a unit were read.
+    if expected is not None and expected.schema is None and expected.num_groups:
+        raise FindingsError("no unit that was tried could be read with this mapping; the warning says why")
 
 
 def _located(spec: SourceSpec, *, ask: bool) -> str:

@@ -21,6 +21,7 @@ from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.files import NO_STAMP, FileStatus
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
+from robot_foundry.runtime.records import EXPORT_LOCK, EXPORT_RECORD
 
 # Of files that are passed over.
 MOST_NAMED = 3
@@ -123,7 +124,11 @@ def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout, conte
     taken |= {file.path for file in shared}
     nowhere -= taken
     used = {*taken, *nowhere, *(path for path, _ in again)}
-    ignored = sorted(file.path for file in listed.files if file.path not in used)
+    ignored = sorted(
+        file.path
+        for file in listed.files
+        if file.path not in used and not reader.needless(file.path) and not _of_an_export(file.path)
+    )
     return SourceFiles(
         listed.root,
         tuple(entries),
@@ -133,6 +138,11 @@ def _source(listed: Listed, claimed: Sequence[FileStatus], reader: Layout, conte
         again,
         tuple(sorted(nowhere)),
     )
+
+
+def _of_an_export(path: str) -> bool:
+    """Whether it is the account that `foundry-data export` keeps of its own files."""
+    return path.rpartition("/")[2] in (EXPORT_RECORD, EXPORT_LOCK)
 
 
 def _gathered(

@@ -209,6 +209,10 @@ class Layout(Protocol):
         """Language that such a file tells, by the unit's `id`. FoundryError if it is damaged."""
         return {}
 
+    def needless(self, path: str) -> bool:
+        """Whether a file beneath the root belongs to the layout and says nothing that is wanted."""
+        return False
+
     def tells_of_others(self, path: str) -> bool:
         """Whether a claimed file holds no units itself, but tells of those that other files should hold."""
         return False

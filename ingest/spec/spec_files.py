@@ -36,15 +36,24 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Source
     else:
         names = builtin_specs()
         if text not in names:
-            raise UsageError(
-                f"there is no spec '{text}'{nearest(text, names)} (specs: {', '.join(names)})",
-                hint="give one of these, or the path of your own .yaml (docs/specs.md)",
-            )
+            raise _no_spec(text, names)
         spec = _packaged(text)
     if not overrides:
         return spec
     changed = read_spec(with_overrides(spec.to_json(), overrides), text)
     return replace(changed, overrides=tuple(overrides))
+
+
+def _no_spec(text: str, names: Sequence[str]) -> UsageError:
+    """What to give in place of a name that is no spec's: it may be that of a layout, or the source."""
+    hint = "give one of these, or the path of your own .yaml (docs/specs.md)"
+    if text in LAYOUTS:
+        page = "docs/ros.md" if text == "ros" else "docs/specs.md"
+        hint = f"'{text}' is a layout: write a spec with `layout: {text}` and give its path ({page})"
+    elif Path(text).exists():
+        hint = f"'{text}' is there, but a spec comes before the source: foundry-data ingest SPEC {text}"
+    listed = f"{nearest(text, names)} (specs: {', '.join(names)})"
+    return UsageError(f"there is no spec '{text}'{listed}", hint=hint)
 
 
 @cache

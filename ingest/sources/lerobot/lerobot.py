@@ -19,6 +19,7 @@ from robot_foundry.ingest.sources.lerobot.layouts import LEROBOT
 from robot_foundry.ingest.sources.lerobot.places import (
     DATA,
     INFO,
+    NEEDLESS,
     VideoFiles,
     episode_number,
     gathered,
@@ -49,6 +50,9 @@ class LeRobot(EpisodeLayout):
         self, claimed: Sequence[str], listed: Collection[str], content: Content
     ) -> Sequence[tuple[str, Sequence[str]]]:
         return gathered(claimed, listed)
+
+    def needless(self, path: str) -> bool:
+        return NEEDLESS.fullmatch(path) is not None
 
     def tells_of_others(self, path: str) -> bool:
         return is_info(path)

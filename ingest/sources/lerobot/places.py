@@ -15,6 +15,11 @@ META = re.compile(
     r"meta/(info\.json|modality\.json|(episodes|tasks|subtasks)\.jsonl|(tasks|subtasks)\.parquet"
     r"|episodes/(.+/)?[^/]+\.parquet)"
 )
+# Statistics, which are computed anew, and what the Hugging Face Hub puts beside a dataset.
+NEEDLESS = re.compile(
+    r"(.*/)?(meta/(stats\.json|episodes_stats\.jsonl)|README\.md|LICENSE|\.gitattributes|\.gitignore)"
+    r"|(.*/)?\.cache/huggingface/.*"
+)
 DATA = re.compile(r"(.*/)?data/(.+/)?[^/]+\.parquet")
 # Data by their own names, of which a folder inside of a dataset was given, so that no info.json lies above.
 _STRAY = re.compile(r"(.*/)?(episode_[0-9]{1,9}|file-[0-9]{1,9})\.parquet")

@@ -57,8 +57,10 @@ def names_in(bag: Bag, options: RosOptions) -> dict[str, str]:
             found[topic] = name
         elif topic not in TOPICS:
             topics = bag.topics
+            more = ": `foundry-data topics` lists all" if len(topics) > MOST_TOPICS else ""
             raise Refused(
-                f"it has no topic '{topic}'{nearest(topic, topics)} (topics: {listed(topics, MOST_TOPICS)})"
+                f"it has no topic '{topic}'{nearest(topic, topics)} "
+                f"(topics: {listed(topics, MOST_TOPICS)}{more})"
             )
     if sinks.tf is not None and not any(topic in found for topic in TOPICS):
         raise Refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.ingest.robot.dims import UNKNOWN_UNIT
 from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
 from robot_foundry.trainer.tasks.vla.scales import Scales
@@ -45,9 +46,8 @@ def _outlier_sentences(normalizer: Normalizer) -> Iterator[tuple[str, str]]:
         steps = [step for step, _ in far if step is not None]
         at = f" at step {steps[0]}{f' … {steps[-1]}' if len(steps) > 1 else ''}" if steps else ""
         quantity = f"{dim.part}.{dim.quantity}"
-        sentence = (
-            f"{dim.name} has an outlier of {outlier:.3g} {dim.unit}{at}, beside a scale of ±{scale:.3g}"
-        )
+        unit = "" if dim.unit == UNKNOWN_UNIT else f" {dim.unit}"
+        sentence = f"{dim.name} has an outlier of {outlier:.3g}{unit}{at}, beside a scale of ±{scale:.3g}"
         furthest[quantity] = max(furthest.get(quantity, (0.0, "")), (outlier, sentence))
     for quantity, (_, sentence) in furthest.items():
         yield quantity, sentence

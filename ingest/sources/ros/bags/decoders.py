@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
+from rosbags.interfaces import Nodetype
 from rosbags.typesys.store import Typestore
 
 from robot_foundry.ingest.sources.base import Refused
@@ -14,6 +17,8 @@ from robot_foundry.ingest.sources.unusable import Broken
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LARGEST_MESSAGE = 1 << 30
+# Of the fields that are told of a type: its definition may nest them without end.
+DEEPEST, MOST_FIELDS = 8, 256
 
 
 class Decoder:
@@ -35,6 +40,23 @@ class Decoder:
     def plain(self, raw: Any) -> Any:
         """The bytes, out of the zstd frame that they may lie in. Undecodable if that is damaged."""
         return raw if self._is_ros1 else plain(raw)
+
+    def fields(self) -> list[str]:
+        """Paths of the numbers and texts of its messages with their types: `pose.position.x: float64`."""
+        return list(islice(self._fields(self._name, "", 0), MOST_FIELDS))
+
+    def _fields(self, name: str, before: str, depth: int) -> Iterator[str]:
+        if depth > DEEPEST or name not in self._store.fielddefs:
+            return
+        described: Any
+        for field, described in self._store.fielddefs[name][1]:
+            is_list = described[0] in (Nodetype.ARRAY, Nodetype.SEQUENCE)
+            (inner, inside), count = described[1] if is_list else (described, 0)
+            path = f"{before}{field}"
+            if inner == Nodetype.NAME:
+                yield from self._fields(inside, f"{path}[0]." if is_list else f"{path}.", depth + 1)
+            else:
+                yield f"{path}: {inside[0]}" + (f"[{count or ''}]" if is_list else "")
 
     def shape(self, raw: Any) -> Shape | None:
         """That of a message which could be decoded, by its plain bytes, if it has one."""

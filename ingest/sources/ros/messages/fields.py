@@ -40,7 +40,8 @@ def value_at(message: Any, path: str) -> Any:
         name = f"{name}_" if name not in known and f"{name}_" in known else name
         if step is None or name not in known:
             listed = ", ".join(known) or "none"
-            raise Undecodable(f"it has no field '{path}': '{text}'{nearest(text, known)} (fields: {listed})")
+            of = "" if text == path else f": '{text}'"
+            raise Undecodable(f"it has no field '{path}'{of}{nearest(text, known)} (fields: {listed})")
         value = getattr(value, name)
         for index in re.findall(r"\d+", step["indices"]):
             if not isinstance(value, list | np.ndarray) or int(index) >= len(value):
