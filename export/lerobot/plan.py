@@ -17,7 +17,7 @@ from robot_foundry.catalog.opened import Part
 from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.export.lerobot.clips import Clip, Source, clips_of, held_out
 from robot_foundry.export.lerobot.columns import Columns
-from robot_foundry.export.lerobot.features import CAMERA, IMAGE, SUBTASK, VIDEO, Feature, Features
+from robot_foundry.export.lerobot.features import CAMERA, DEFAULTS, IMAGE, SUBTASK, VIDEO, Feature, Features
 from robot_foundry.export.lerobot.language import Language
 from robot_foundry.export.lerobot.layout import (
     EPISODES_LINES,
@@ -35,7 +35,7 @@ from robot_foundry.export.lerobot.options import CODEC, DATA_MB, V3, VIDEO_MB
 from robot_foundry.export.lerobot.survey import Survey, survey
 from robot_foundry.export.lerobot.video import check_codec, encoder_versions, video_info
 from robot_foundry.export.request import ExportRequest
-from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.errors import UsageError, nearest
 
 # Raised whenever the bytes of an equal request change.
 WRITER_VERSION = 1
@@ -96,8 +96,15 @@ def plan_of(part: Part, request: ExportRequest) -> Plan:
     clips, splits = _ordered(part, request)
     looked = survey(source, clips, schema.cameras, fps)
     episodes = part.opened.table("episodes")
-    language = Language(part.opened.table("annotations"), episodes["key"].to_pylist(), clips)
     columns = Columns(schema, stream, looked, episodes, clips)
+    taken = {
+        *columns.spaces,
+        *columns.dtypes,
+        *DEFAULTS,
+        SUBTASK,
+        *(f"{CAMERA}{c.role}" for c in schema.cameras),
+    }
+    language = Language(part.opened.table("annotations"), episodes["key"].to_pylist(), clips, taken)
     features = _features(schema, columns, language, images)
     for key in features.videos:
         size = features[key].size
@@ -174,9 +181,6 @@ def _ordered(part: Part, request: ExportRequest) -> tuple[list[Clip], dict[str, 
 def _features(schema: Schema, columns: Columns, language: Language, images: str) -> Features:
     cameras = {camera.role: (camera.height, camera.width) for camera in schema.cameras}
     dtypes = {**columns.dtypes, **dict.fromkeys(language.columns, "string")}
-    clash = sorted(set(columns.dtypes) & set(language.columns))
-    if clash:
-        raise FoundryError(f"annotations of the kind '{clash[0]}' have the name of another column")
     made = Features.of([], {}, cameras, dtypes, images=images, has_subtasks=language.has_subtasks)
     spaces = {
         key: Feature("float32", (len(space),), space.names, tuple(dim.unit for dim in space))
