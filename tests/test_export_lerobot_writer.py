@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from foundry_testing.lerobot_exports import Exported, content
@@ -150,3 +151,12 @@ def test_a_video_is_the_same_in_another_process(tmp_path: Path) -> None:
 
 def _shipped(job: Any) -> Any:
     return pickle.loads(pickle.dumps(job))
+
+
+@pytest.mark.parametrize("fps", [0.0004, 7.123456])
+def test_frames_have_their_times_at_any_rate(tmp_path: Path, fps: float) -> None:
+    with LeRobotWriter(tmp_path / "out", fps=fps, features=features(), codec="h264") as writer:
+        writer.add_episode(columns(0, 6), pictures(0, 6), task="wait")
+    with av.open(str(next((tmp_path / "out").rglob("*.mp4")))) as video:
+        times = [float(frame.time or 0) for frame in video.decode(video=0)]
+    assert times == pytest.approx(np.arange(6) / fps, rel=1e-9)  # 0.1 ms in a day
