@@ -5,6 +5,7 @@ Legend: C clips, N frames of a clip.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -142,7 +143,7 @@ def _options(request: ExportRequest) -> dict[str, Any]:
 def _rate(part: Part, schema: Schema, asked: float | None) -> float:
     """Frames in a second. UsageError where nobody says it."""
     if asked is not None:
-        if not 0 < asked < 1e6:
+        if not 1e-6 <= asked < 1e6:
             raise UsageError(f"--fps {asked:g} is no rate in Hz")
         return asked
     if schema.fps is None:
@@ -193,8 +194,8 @@ def _files(bytes_C: NDArray[np.int64], megabytes: float, layout: Layout) -> list
     """The clips of each file: of v3.0 as many as have so many MB together, of v2.1 one."""
     if not layout.is_v3:
         return [range(number, number + 1) for number in range(len(bytes_C))]
-    if not megabytes > 0:
-        raise UsageError(f"files of {megabytes:g} MB hold nothing")
+    if not 0 < megabytes < math.inf:
+        raise UsageError(f"{megabytes:g} MB is no size of a file")
     parts, first, held = list[range](), 0, 0
     for number, size in enumerate(bytes_C.tolist()):
         if number > first and held + size > megabytes * 2**20:
