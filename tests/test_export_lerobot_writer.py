@@ -15,10 +15,12 @@ from foundry_testing.lerobot_exports import Exported, content
 from robot_foundry.export.lerobot.export import video_jobs
 from robot_foundry.export.lerobot.features import Features
 from robot_foundry.export.lerobot.plan import plan_of
+from robot_foundry.export.lerobot.statistics import sampled_frames
 from robot_foundry.export.lerobot.videos import write_video
 from robot_foundry.export.lerobot.writer import LeRobotWriter
 from robot_foundry.ingest import ingest
 from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.shards.images import encode_jpeg
 
 LENGTHS = (6, 3, 4)
 SIZE = (64, 96)
@@ -160,3 +162,15 @@ def test_frames_have_their_times_at_any_rate(tmp_path: Path, fps: float) -> None
     with av.open(str(next((tmp_path / "out").rglob("*.mp4")))) as video:
         times = [float(frame.time or 0) for frame in video.decode(video=0)]
     assert times == pytest.approx(np.arange(6) / fps, rel=1e-9)  # 0.1 ms in a day
+
+
+def test_every_image_that_is_embedded_has_the_size_of_its_camera(tmp_path: Path) -> None:
+    length, odd = 200, 100  # statistics look at 100 of these, and not at this one
+    small = encode_jpeg(np.zeros((8, 8, 3), np.uint8), 90)
+    given = [small if n == odd else encode_jpeg(np.zeros((*SIZE, 3), np.uint8), 90) for n in range(length)]
+    assert odd not in sampled_frames(length)
+    with (
+        pytest.raises(FoundryError, match="episode 0 has an image of 8 x 8 pixels"),
+        LeRobotWriter(tmp_path / "out", fps=10, features=features("image")) as writer,
+    ):
+        writer.add_episode(columns(0, length), {"top": given}, task="wait")
