@@ -39,7 +39,7 @@ from robot_foundry.export.request import ExportRequest
 from robot_foundry.runtime.errors import UsageError, nearest
 
 # Raised whenever the bytes of an equal request change.
-WRITER_VERSION = 1
+WRITER_VERSION = 2
 COMMAND, NEXT_STATE = "command", "next_state"
 
 
