@@ -28,7 +28,6 @@ def each_component(
     if not data.is_mixture:
         return export_one(parts[0], request.out)
     _refuse_others(request.out, {part.name for part in parts})
-    reports = {part.name: export_one(part, request.out / part.name) for part in parts}
     mixture = {
         "mixture": data.mixture.mixture.id,
         "components": [
@@ -42,8 +41,15 @@ def each_component(
             for part in parts
         ],
     }
+    place = request.out / MIXTURE_FILE
+    if place.exists() and place.read_bytes() != _content(mixture):
+        raise UsageError(
+            f"{request.out} holds another mixture, as its {MIXTURE_FILE} says",
+            hint="choose another --out, or delete this one",
+        )
+    reports = {part.name: export_one(part, request.out / part.name) for part in parts}
     if not request.dry_run:
-        _write(request.out / MIXTURE_FILE, mixture)
+        _write(place, mixture)
     return _joined(request, reports, mixture)
 
 
@@ -59,9 +65,13 @@ def _refuse_others(out: Path, names: set[str]) -> None:
         )
 
 
+def _content(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+
+
 def _write(path: Path, values: dict[str, Any]) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    partial.write_bytes(_content(values))
     os.replace(partial, path)
 
 

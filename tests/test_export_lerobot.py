@@ -196,6 +196,9 @@ def test_a_mixture_is_a_folder_for_each_component(store: Path, tmp_path: Path, s
     for folder, frames in (("pick", 17), ("reach", 48)):
         assert Exported(tmp_path / "out" / folder).info["total_frames"] == frames
     assert shell.json(store, "export", "pick=1,reach=2", *options)["reused"] == told["files"] - 1
+    code, _, err = shell(store, "export", "pick=3,reach=2", *options)
+    assert code == 2 and "holds another mixture" in err
+    assert json.loads((tmp_path / "out/mixture.json").read_text()) == weights
 
 
 def test_an_episode_without_its_camera_is_black_and_says_so(tmp_path: Path, shell: Shell) -> None:

@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from foundry_testing.lerobot_exports import Exported, content
 
 from robot_foundry.export.lerobot.dataset.features import Features
+from robot_foundry.export.lerobot.dataset.statistics import sampled_frames
 from robot_foundry.export.lerobot.dataset.writer import LeRobotWriter
 from robot_foundry.export.lerobot.export import video_jobs
 from robot_foundry.export.lerobot.plan import plan_of
 from robot_foundry.export.lerobot.videos import write_video
 from robot_foundry.ingest import ingest
 from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.shards.images import encode_jpeg
 
 LENGTHS = (6, 3, 4)
 SIZE = (64, 96)
@@ -150,3 +153,24 @@ def test_a_video_is_the_same_in_another_process(tmp_path: Path) -> None:
 
 def _shipped(job: Any) -> Any:
     return pickle.loads(pickle.dumps(job))
+
+
+@pytest.mark.parametrize("fps", [0.0004, 7.123456])
+def test_frames_have_their_times_at_any_rate(tmp_path: Path, fps: float) -> None:
+    with LeRobotWriter(tmp_path / "out", fps=fps, features=features(), codec="h264") as writer:
+        writer.add_episode(columns(0, 6), pictures(0, 6), task="wait")
+    with av.open(str(next((tmp_path / "out").rglob("*.mp4")))) as video:
+        times = [float(frame.time or 0) for frame in video.decode(video=0)]
+    assert times == pytest.approx(np.arange(6) / fps, rel=1e-9)  # 0.1 ms in a day
+
+
+def test_every_image_that_is_embedded_has_the_size_of_its_camera(tmp_path: Path) -> None:
+    length, odd = 200, 100  # statistics look at 100 of these, and not at this one
+    small = encode_jpeg(np.zeros((8, 8, 3), np.uint8), 90)
+    given = [small if n == odd else encode_jpeg(np.zeros((*SIZE, 3), np.uint8), 90) for n in range(length)]
+    assert odd not in sampled_frames(length)
+    with (
+        pytest.raises(FoundryError, match="episode 0 has an image of 8 x 8 pixels"),
+        LeRobotWriter(tmp_path / "out", fps=10, features=features("image")) as writer,
+    ):
+        writer.add_episode(columns(0, length), {"top": given}, task="wait")

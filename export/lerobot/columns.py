@@ -25,7 +25,12 @@ from robot_foundry.catalog.robot.episode_tables import expanded
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.export.lerobot.clips import Clip, Source
+<<<<<<< HEAD
 from robot_foundry.export.lerobot.dataset.features import ACTION, STATE
+=======
+from robot_foundry.export.lerobot.dataset.features import ACTION, STATE
+from robot_foundry.export.lerobot.dataset.meta import is_reserved
+>>>>>>> attack
 from robot_foundry.export.lerobot.survey import Survey
 from robot_foundry.normalization.space import ActionSpace
 
@@ -38,8 +43,11 @@ FLAG_COLUMNS = {
     Flag.INVALID_STATE: "is_invalid_state",
     Flag.HELD_IMAGE: "is_held_picture",
 }
-# What LeRobot's table of episodes has of its own, or we say otherwise.
-_OWN = ("episode_index", "tasks", "length", "split", "robot_type", "success", "source_key", "source_id")
+# Attributes that are said otherwise, as those are that LeRobot's table had before.
+_OWN = (
+    "episode_index", "tasks", "length", "split", "robot_type", "success", "source_key", "source_id",
+    "source_start",
+)  # fmt: skip
 
 
 class Columns:
@@ -61,6 +69,8 @@ class Columns:
         self._has_success = all(self._success_E[clip.episode] is not None for clip in clips)
         self._keys_E, self._ids_E = episodes["key"].to_pylist(), episodes["id"].to_pylist()
         self._attributes = _attributes(episodes)
+        named = {name for clip in clips for name in self._attributes[clip.episode]}
+        self.left_behind = sorted(filter(is_reserved, named))
         self._is_cut = any(clip.num_frames < self._length_E[clip.episode] for clip in clips)
 
     @property
@@ -98,15 +108,14 @@ class Columns:
         }
         if self._is_cut:
             told["source_start"] = clip.first
-        return {**told, **self._attributes[clip.episode]}
+        own = self._attributes[clip.episode]
+        return {**told, **{name: value for name, value in own.items() if not is_reserved(name)}}
 
 
 def _attributes(episodes: pa.Table) -> list[dict[str, Any]]:
-    """By episode those attributes whose names LeRobot's own columns do not have."""
+    """By episode those attributes that are not said otherwise."""
     rows = expanded(episodes)["attributes"].to_pylist()
     return [
-        {}
-        if row is None
-        else {name: value for name, value in row.items() if name not in _OWN and "/" not in name}
+        {} if row is None else {name: value for name, value in row.items() if name not in _OWN}
         for row in rows
     ]

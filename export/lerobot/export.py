@@ -304,5 +304,8 @@ def _warnings(plan: Plan) -> Iterator[str]:
     ]
     if relative:
         yield f"{', '.join(relative[:3])}: no column says what is relative, and readers take it for absolute"
+    if plan.columns.left_behind:
+        named = ", ".join(repr(name) for name in plan.columns.left_behind[:3])
+        yield f"attributes of episodes whose names are LeRobot's own stay behind: {named}"
     if plan.language.frames_without:
         yield f"{plan.language.frames_without:,} frames have no instruction: their task is the empty text"

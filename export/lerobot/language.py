@@ -2,7 +2,7 @@
 
 LeRobot knows one task at a time. Where several instructions are of one frame, the first (by start, as they
 are stored) is the task, and the others are columns of text `language_instruction_2`, `…_3`; other kinds of
-annotations are columns of their names.
+annotations are columns of their names, or `annotation.<kind>` where another column has the name.
 
 Legend: N frames of a clip.
 """
@@ -10,7 +10,7 @@ Legend: N frames of a clip.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -26,9 +26,18 @@ Lanes = dict[str, list[list[Span]]]  # by kind, spans that do not overlap
 
 
 class Language:
-    """The texts of clips. `tasks` and `subtasks` are numbered in the order in which clips name them."""
+    """The texts of clips. `tasks` and `subtasks` are numbered in the order in which clips name them.
 
-    def __init__(self, annotations: pa.Table, episode_keys: Sequence[str], clips: Iterable[Clip]) -> None:
+    `taken` are names of the columns that the dataset has beside.
+    """
+
+    def __init__(
+        self,
+        annotations: pa.Table,
+        episode_keys: Sequence[str],
+        clips: Iterable[Clip],
+        taken: Collection[str] = (),
+    ) -> None:
         self._spans: dict[str, dict[str, list[Span]]] = defaultdict(lambda: defaultdict(list))
         columns = [annotations[name].to_pylist() for name in ("key", "start", "end", "kind", "text")]
         for key, start, end, kind, text in sorted(zip(*columns, strict=True), key=lambda row: row[:4]):
@@ -46,7 +55,7 @@ class Language:
                 depth[kind] = max(depth.get(kind, 0), len(of_kind))
         self.tasks, self.has_subtasks = list(tasks), SUBTASK_KIND in depth
         self.subtasks = list(subtasks) if self.has_subtasks else []
-        self._columns = dict(_columns(depth))
+        self._columns = _columns(depth, {*_TAKEN, *taken})
 
     @property
     def columns(self) -> list[str]:
@@ -88,14 +97,18 @@ class Language:
         return lanes
 
 
-def _columns(depth: Mapping[str, int]) -> Iterable[tuple[str, tuple[str, int]]]:
-    """Name of each column of text, and which lane of which kind it holds."""
-    for kind in sorted(depth):
+def _columns(depth: Mapping[str, int], taken: set[str]) -> dict[str, tuple[str, int]]:
+    """By the name of each column of text, which none of `taken` has, the lane of a kind that it holds."""
+    columns: dict[str, tuple[str, int]] = {}
+    for kind in sorted(depth, key=lambda kind: (kind != INSTRUCTION, kind)):
         first = 1 if kind in (INSTRUCTION, SUBTASK_KIND) else 0
         base = INSTRUCTION_COLUMN if kind == INSTRUCTION else kind.replace("/", "_")
-        base = f"annotation.{base}" if base in _TAKEN else base
         for number in range(first, depth[kind]):
-            yield (base if number == 0 else f"{base}_{number + 1}"), (kind, number)
+            name = base if number == 0 else f"{base}_{number + 1}"
+            while name in taken or name in columns:
+                name = f"annotation.{name}"
+            columns[name] = kind, number
+    return dict(sorted(columns.items()))
 
 
 def _texts(spans: Iterable[Span], num_frames: int) -> list[str]:

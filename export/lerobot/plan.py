@@ -5,6 +5,7 @@ Legend: C clips, N frames of a clip.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,14 @@ from robot_foundry.catalog.opened import Part
 from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.export.lerobot.clips import Clip, Source, clips_of, held_out
 from robot_foundry.export.lerobot.columns import Columns
+<<<<<<< HEAD
 from robot_foundry.export.lerobot.dataset.features import CAMERA, IMAGE, SUBTASK, VIDEO, Feature, Features
 from robot_foundry.export.lerobot.dataset.layout import (
+=======
+from robot_foundry.export.lerobot.dataset.features import CAMERA, DEFAULTS, IMAGE, SUBTASK, VIDEO, Feature, Features
+from robot_foundry.export.lerobot.language import Language
+from robot_foundry.export.lerobot.dataset.layout import (
+>>>>>>> attack
     EPISODES_LINES,
     INFO,
     STATS,
@@ -35,10 +42,10 @@ from robot_foundry.export.lerobot.language import Language
 from robot_foundry.export.lerobot.options import CODEC, DATA_MB, V3, VIDEO_MB
 from robot_foundry.export.lerobot.survey import Survey, survey
 from robot_foundry.export.request import ExportRequest
-from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.errors import UsageError, nearest
 
 # Raised whenever the bytes of an equal request change.
-WRITER_VERSION = 1
+WRITER_VERSION = 2
 COMMAND, NEXT_STATE = "command", "next_state"
 
 
@@ -96,8 +103,15 @@ def plan_of(part: Part, request: ExportRequest) -> Plan:
     clips, splits = _ordered(part, request)
     looked = survey(source, clips, schema.cameras, fps)
     episodes = part.opened.table("episodes")
-    language = Language(part.opened.table("annotations"), episodes["key"].to_pylist(), clips)
     columns = Columns(schema, stream, looked, episodes, clips)
+    taken = {
+        *columns.spaces,
+        *columns.dtypes,
+        *DEFAULTS,
+        SUBTASK,
+        *(f"{CAMERA}{c.role}" for c in schema.cameras),
+    }
+    language = Language(part.opened.table("annotations"), episodes["key"].to_pylist(), clips, taken)
     features = _features(schema, columns, language, images)
     for key in features.videos:
         size = features[key].size
@@ -135,7 +149,7 @@ def _options(request: ExportRequest) -> dict[str, Any]:
 def _rate(part: Part, schema: Schema, asked: float | None) -> float:
     """Frames in a second. UsageError where nobody says it."""
     if asked is not None:
-        if not 0 < asked < 1e6:
+        if not 1e-6 <= asked < 1e6:
             raise UsageError(f"--fps {asked:g} is no rate in Hz")
         return asked
     if schema.fps is None:
@@ -174,9 +188,6 @@ def _ordered(part: Part, request: ExportRequest) -> tuple[list[Clip], dict[str, 
 def _features(schema: Schema, columns: Columns, language: Language, images: str) -> Features:
     cameras = {camera.role: (camera.height, camera.width) for camera in schema.cameras}
     dtypes = {**columns.dtypes, **dict.fromkeys(language.columns, "string")}
-    clash = sorted(set(columns.dtypes) & set(language.columns))
-    if clash:
-        raise FoundryError(f"annotations of the kind '{clash[0]}' have the name of another column")
     made = Features.of([], {}, cameras, dtypes, images=images, has_subtasks=language.has_subtasks)
     spaces = {
         key: Feature("float32", (len(space),), space.names, tuple(dim.unit for dim in space))
@@ -189,8 +200,8 @@ def _files(bytes_C: NDArray[np.int64], megabytes: float, layout: Layout) -> list
     """The clips of each file: of v3.0 as many as have so many MB together, of v2.1 one."""
     if not layout.is_v3:
         return [range(number, number + 1) for number in range(len(bytes_C))]
-    if not megabytes > 0:
-        raise UsageError(f"files of {megabytes:g} MB hold nothing")
+    if not 0 < megabytes < math.inf:
+        raise UsageError(f"{megabytes:g} MB is no size of a file")
     parts, first, held = list[range](), 0, 0
     for number, size in enumerate(bytes_C.tolist()):
         if number > first and held + size > megabytes * 2**20:

@@ -16,6 +16,8 @@ from robot_foundry.export.lerobot.dataset.layout import CHUNK, EPISODES_IN_FILE,
 from robot_foundry.export.lerobot.dataset.statistics import QUANTILES, Stats
 from robot_foundry.export.lerobot.options import DATA_MB, VIDEO_MB
 
+# What the table of episodes has of its own; so have all names with a "/".
+RESERVED = ("episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index")
 _TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 _PANDAS_TEXT = {"pandas_type": "unicode", "numpy_type": "object", "metadata": None}
 _PANDAS_INT = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
@@ -126,6 +128,11 @@ def write_episodes(
         values = [attribute_value(entry.attributes.get(field_.name), field_.type) for entry in entries]
         table = table.append_column(field_, pa.array(values, field_.type))
     parquet.write_table(table, path, compression="snappy", use_dictionary=True)
+
+
+def is_reserved(name: str) -> bool:
+    """Whether no attribute can be called so, because LeRobot's table of episodes has the name."""
+    return name in RESERVED or "/" in name
 
 
 def attributes_schema(entries: Sequence[EpisodeEntry]) -> pa.Schema:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.export.lerobot.dataset.statistics import ImageTotals, sampled_frames
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.shards.images import decode
+from robot_foundry.shards.images import decode, probe
 
 # A JPEG or PNG, uint8 RGB [h, w, 3], or None for a frame without one.
 Picture = bytes | NDArray[np.uint8] | None
@@ -43,6 +43,8 @@ class Sampled:
         for number, picture in enumerate(self._counted()):
             if number in self._sample:
                 self.totals.add(self._rgb(picture))
+            elif isinstance(picture, bytes):
+                self._check(probe(picture)[1:])
             yield picture if isinstance(picture, bytes) else png(self._rgb(picture))
 
     def _counted(self) -> Iterator[Picture]:
@@ -60,13 +62,16 @@ class Sampled:
         if picture is None:
             return black(self._size)
         rgb_hw3 = decode(picture) if isinstance(picture, bytes) else picture
-        if rgb_hw3.shape[:2] != self._size:
+        self._check(rgb_hw3.shape[:2])
+        return rgb_hw3
+
+    def _check(self, size: tuple[int, ...]) -> None:
+        if size != self._size:
             raise FoundryError(
-                f"{self._where} has an image of {rgb_hw3.shape[0]} x {rgb_hw3.shape[1]} pixels, and a "
+                f"{self._where} has an image of {size[0]} x {size[1]} pixels, and a "
                 f"camera has one size in a LeRobot dataset, here {self._size[0]} x {self._size[1]}",
                 hint="--exclude FILE with its name leaves the episode out",
             )
-        return rgb_hw3
 
 
 @lru_cache(maxsize=16)

@@ -23,8 +23,8 @@ from robot_foundry.export.lerobot.options import CODECS
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 KEY_FRAME_EVERY, CRF, SVT_PRESET, PIXELS = 2, 30, 12, "yuv420p"
-# Rates such as 29.97 are fractions whose denominator is small.
-LARGEST_DENOMINATOR = 1001
+# So that hours of a video stay within LeRobot's 0.1 ms of the frames' times; 29.97 is still 2997/100.
+LARGEST_DENOMINATOR = 10**6
 
 
 class VideoFile:

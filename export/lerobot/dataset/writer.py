@@ -131,6 +131,10 @@ class LeRobotWriter:
         num_frames = len(next(iter(columns.values()), ()))
         if num_frames == 0:
             raise FoundryError("an episode has at least one frame")
+        if reserved := sorted(filter(meta.is_reserved, attributes or {})):
+            raise FoundryError(
+                f"'{reserved[0]}' of an episode is LeRobot's own, and no attribute has its name"
+            )
         task_N, own = _numbered(task, self._tasks, num_frames), dict(columns)
         if SUBTASK in self.features:
             own[SUBTASK] = _numbered("" if subtask is None else subtask, self._subtasks, num_frames)
