@@ -14,6 +14,7 @@ from foundry_testing.shells import Shell
 from make_robomimic import make
 from pyarrow import parquet
 
+from robot_foundry import open as open_dataset
 from robot_foundry.ingest import ingest
 from robot_foundry.shards.images import decode
 
@@ -212,6 +213,12 @@ def test_an_episode_without_its_camera_is_black_and_says_so(tmp_path: Path, shel
     missing = made.data["camera_is_missing.primary"].to_pylist()
     black = [decode(image["bytes"]).max() == 0 for image in made.data[KEY].to_pylist()]
     assert missing == black == [5 <= n < 13 for n in range(17)]
+    for images in ([], ["--images"]):
+        again, name = tmp_path / f"again{len(images)}", f"back{len(images)}"
+        shell.json(store, "export", "gap", "--to", "lerobot", *images, "--out", str(again))
+        ingest("lerobot", again, store=store, name=name)
+        back = open_dataset(name, store)
+        assert ["image.primary" not in frame for frame in back] == missing
 
 
 def test_what_lerobot_cannot_hold_is_told_in_a_sentence(store: Path, tmp_path: Path, shell: Shell) -> None:

@@ -25,12 +25,8 @@ from robot_foundry.catalog.robot.episode_tables import expanded
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.export.lerobot.clips import Clip, Source
-<<<<<<< HEAD
-from robot_foundry.export.lerobot.dataset.features import ACTION, STATE
-=======
 from robot_foundry.export.lerobot.dataset.features import ACTION, STATE
 from robot_foundry.export.lerobot.dataset.meta import is_reserved
->>>>>>> attack
 from robot_foundry.export.lerobot.survey import Survey
 from robot_foundry.normalization.space import ActionSpace
 

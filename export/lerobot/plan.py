@@ -18,14 +18,16 @@ from robot_foundry.catalog.opened import Part
 from robot_foundry.catalog.robot.schema import Camera, Schema
 from robot_foundry.export.lerobot.clips import Clip, Source, clips_of, held_out
 from robot_foundry.export.lerobot.columns import Columns
-<<<<<<< HEAD
-from robot_foundry.export.lerobot.dataset.features import CAMERA, IMAGE, SUBTASK, VIDEO, Feature, Features
+from robot_foundry.export.lerobot.dataset.features import (
+    CAMERA,
+    DEFAULTS,
+    IMAGE,
+    SUBTASK,
+    VIDEO,
+    Feature,
+    Features,
+)
 from robot_foundry.export.lerobot.dataset.layout import (
-=======
-from robot_foundry.export.lerobot.dataset.features import CAMERA, DEFAULTS, IMAGE, SUBTASK, VIDEO, Feature, Features
-from robot_foundry.export.lerobot.language import Language
-from robot_foundry.export.lerobot.dataset.layout import (
->>>>>>> attack
     EPISODES_LINES,
     INFO,
     STATS,

@@ -5,7 +5,7 @@ Legend: N frames.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ from robot_foundry.ingest.sources.robot.shared import (
     is_skipped,
     spans,
 )
-from robot_foundry.ingest.sources.robot.source_episode import SourceEpisode
+from robot_foundry.ingest.sources.robot.source_episode import Picture, SourceEpisode
 from robot_foundry.shards.arrays import is_safe_name
 from robot_foundry.shards.robot.names import MAX_FRAMES
 
@@ -62,6 +62,8 @@ OWN_TIMES = "source_timestamp"
 TASK, SUBTASK = "task_index", "subtask_index"
 KINDS = {TASK: "task", SUBTASK: "subtask"}
 ANNOTATION = "annotation."
+# Columns of truths by camera, beside `observation.images.<name>`, as exports of this product have them.
+CAMERA, MISSING = "observation.images.", "camera_is_missing."
 # Columns of every dataset, which some writers do not declare.
 ALWAYS = frozenset((TIMESTAMP, FRAME, EPISODE, "index", TASK))
 # Times that lie further off the rate than this share of a step are told.
@@ -94,7 +96,7 @@ def episode_of(file: SourceFile, episode: int, content: Content) -> SourceEpisod
     listed, split = dataset.listed(episode), dataset.info.split_of(episode)
     if listed is None and dataset.episodes is not None:
         read.remarks[EPISODE] = f"is that of an episode which {dataset.episodes.table} does not list"
-    pictures = [views.pictures[camera.array] for camera in views.cameras]
+    pictures = [_there(views.pictures[camera.array], camera.array, read.arrays) for camera in views.cameras]
     return SourceEpisode(
         num_frames=num_frames,
         fps=clock.fps,
@@ -113,6 +115,16 @@ def episode_of(file: SourceFile, episode: int, content: Content) -> SourceEpisod
         frames=zip(*pictures, strict=True) if pictures else iter(()),
         steps_text=read.texts,
     )
+
+
+def _there(pictures: Iterable[Picture], key: str, arrays: Mapping[str, NDArray[Any]]) -> Iterator[Picture]:
+    """The pictures of a camera, and None where its data say that a black one only stands for none."""
+    is_missing_N = arrays.get(f"{MISSING}{key.removeprefix(CAMERA)}")
+    if is_missing_N is None:
+        yield from pictures
+        return
+    for picture, is_missing in zip(pictures, is_missing_N.reshape(-1).astype(bool).tolist(), strict=True):
+        yield None if is_missing else picture
 
 
 def _environment(dataset: Dataset, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
