@@ -1,4 +1,4 @@
-"""Robots' logs: pictures out of ROS bags and videos, beside what the libraries beneath need for the same.
+"""Robots' logs: pictures out of ROS bags, beside what the library beneath needs for the same.
 
     python benchmarks/streams.py [--only abcd] [--seconds 120] [--repeats 5] [--memory-megabytes 500 2000]
 
@@ -9,12 +9,10 @@ a  an MCAP file of a camera (CompressedImage: JPEG of quality 80 at 480 x 640, a
 b  the same with Image (rgb8) in place of CompressedImage, a tenth as long: to frames with their pixels; then
    with the JPEG that ingest makes of them, beside rosbags and the same encoder.
 c  for scale: the whole ingest of the stored bags of a and b, which also hashes the source and writes.
-d  a video as of a LeRobot camera (480 x 640, 30 frames a second, a key frame every two): to frames with the
-   JPEG that ingest makes, beside PyAV decoding to RGB and the same encoder.
-e  peak resident memory of a process that ingests a bag of rgb8, and a larger one, stored and in chunks of
+d  peak resident memory of a process that ingests a bag of rgb8, and a larger one, stored and in chunks of
    zstd; `--memory-megabytes 500 5000` is the full setting.
 
-Bags and videos are in the page cache. CPU and elapsed seconds are the least of the repeats, which take turns.
+Bags are in the page cache. CPU and elapsed seconds are the least of the repeats, which take turns.
 Read the ratios: absolute figures depend on the machine and its load.
 """
 
@@ -27,20 +25,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.storage_mcap import McapReader
 
 from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.sources import SourceFile
-from robot_foundry.ingest.sources.robot.shared_video import SharedVideo
 from robot_foundry.ingest.sources.ros.ros import Ros
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime import files
@@ -194,60 +189,6 @@ def whole_ingest(folder: Path, kind: str, spec_file: Path) -> None:
     shutil.rmtree(store)
 
 
-def write_video(path: Path, codec: str, pictures: Iterator[NDArray[np.uint8]], num_frames: int) -> None:
-    import av
-
-    settings = {
-        "libx264": {"crf": "23", "g": "2", "preset": "fast"},
-        "libsvtav1": {"crf": "30", "preset": "10", "svtav1-params": "keyint=2:lp=1"},
-    }
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=Fraction(CAMERA_HZ), options=settings[codec])
-        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-        for _, picture in zip(range(num_frames), pictures, strict=False):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
-def with_pyav(path: Path) -> int:
-    import av
-    import simplejpeg
-
-    count = 0
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_count = 1
-        for frame in container.decode(stream):
-            simplejpeg.encode_jpeg(
-                frame.to_ndarray(format="rgb24"), QUALITY, colorsubsampling="420", fastdct=False
-            )
-            count += 1
-    return count
-
-
-def with_shared_video(path: Path) -> int:
-    video, count = SharedVideo(path, path.name), 0
-    for picture in video.frames(0, len(video.times)):
-        encode_jpeg(picture, QUALITY)
-        count += 1
-    video.close()
-    return count
-
-
-def videos(folder: Path, options: argparse.Namespace) -> None:
-    pixels = [decode(data) for data in jpegs()]
-    # A camera that pans: neighbouring frames are alike.
-    moving = (np.roll(pixels[0], 4 * shift, axis=1) for shift in cycle(range(WIDTH // 4)))
-    for codec in ("libx264", "libsvtav1"):
-        path = folder / f"{codec}.mp4"
-        write_video(path, codec, moving, 300)
-        methods = {
-            "PyAV and encoder": lambda p=path: with_pyav(p),
-            "reader and encoder": lambda p=path: with_shared_video(p),
-        }
-        compare("d", f"video of {codec}", methods, options.repeats, " (goal 0.70)")
-
-
 def in_child(spec_file: str, source: str, store: str) -> None:
     run(load_spec(spec_file), source, store=store, name="bench", options=Options(workers=0))
     # Not ru_maxrss, which starts from what the parent had.
@@ -269,7 +210,7 @@ def memory(folder: Path, spec_file: Path, megabytes: list[int], *, is_zstd: bool
         shutil.rmtree(folder / "long")
     kind = "zstd" if is_zstd else "stored"
     told = [f"{peak / 1e6:.0f} MB over {size / 1e6:.0f} MB" for peak, size in zip(peaks, sizes, strict=True)]
-    print(f"e  {kind}: peak {', '.join(told)}: {peaks[1] / peaks[0]:.2f} times (goal 1.1)")
+    print(f"d  {kind}: peak {', '.join(told)}: {peaks[1] / peaks[0]:.2f} times (goal 1.1)")
 
 
 def main() -> None:
@@ -279,7 +220,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--memory-megabytes", type=int, nargs=2, default=[500, 2000])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", default="abcde")
+    parser.add_argument("--only", default="abcd")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -292,8 +233,6 @@ def main() -> None:
         if set(options.only) & set("abc"):
             bags(folder, options, spec_file)
         if "d" in options.only:
-            videos(folder, options)
-        if "e" in options.only:
             for is_zstd in (False, True):
                 memory(folder, spec_file, options.memory_megabytes, is_zstd=is_zstd)
 
