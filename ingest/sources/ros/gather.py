@@ -95,15 +95,16 @@ def gather(bag: Bag, options: RosOptions, window: Window) -> Gathered:
     for topics, start in ((static, None), (by_topic.keys() - static, window.start)):
         if topics:
             stop = window.stop
-            takers = {
-                channel.number: Taker(bag, channel, by_topic[channel.topic], gathered.tallies[channel.topic])
+            takers = [
+                Taker(bag, channel, by_topic[channel.topic], gathered.tallies[channel.topic])
                 for channel in bag.channels
                 if channel.topic in topics
-            }
+            ]
+            take = {taker.channel.number: taker.take for taker in takers}
             messages = bag.messages(topics, gathered.damage, start, stop, pictures)
             for count, message in enumerate(messages):
-                takers[message.channel.number].take(message)
-                if count % MESSAGES_A_LOOK == 0 and sinks.num_bytes > MOST_LOW_DIM_BYTES:
+                take[message.channel.number](message)
+                if not count % MESSAGES_A_LOOK and sinks.num_bytes > MOST_LOW_DIM_BYTES:
                     raise Refused(
                         f"the numbers of its streams take more than {MOST_LOW_DIM_BYTES} bytes: cut it by "
                         "content.ros.episodes, or name fewer"

@@ -17,7 +17,7 @@ import numpy as np
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, Channel, Message
 from robot_foundry.ingest.sources.ros.bags.damage import BROKEN
 from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
-from robot_foundry.ingest.sources.ros.bags.shapes import Shape
+from robot_foundry.ingest.sources.ros.bags.shapes import Shape, Unpack
 from robot_foundry.ingest.sources.ros.messages.alike import Alike, stamp_unpacker
 from robot_foundry.ingest.sources.ros.messages.fields import NANOSECONDS, NotOfThis
 from robot_foundry.ingest.sources.ros.sinks import CameraSink, NumberSink, Sink
@@ -36,7 +36,8 @@ class Taker:
 
     def __init__(self, bag: Bag, channel: Channel, sinks: Sequence[Sink], tally: Tally) -> None:
         self._bag = bag
-        self._channel, self._sinks, self._tally = channel, sinks, tally
+        self.channel, self._sinks = channel, sinks
+        self._tally, self._states = tally, tally.states
         self._numbers = [sink for sink in sinks if isinstance(sink, NumberSink)]
         self._cameras = [sink for sink in sinks if isinstance(sink, CameraSink)]
         self._quick: list[Quick] = []
@@ -44,11 +45,11 @@ class Taker:
 
     def take(self, message: Message) -> None:
         """Of a picture the beginning is enough."""
-        channel, tally = self._channel, self._tally
-        ordinal = len(tally.states)
+        ordinal = len(self._states)
         for quick in self._quick:
             if quick(message, ordinal):
                 return
+        channel, tally = self.channel, self._tally
         if channel.decode is None:
             tally.refuse(f"its type {channel.type} {channel.problem}")
             return
@@ -73,10 +74,10 @@ class Taker:
         is_taken, reason = False, None
         for sink in self._sinks:
             try:
-                sink.take(decoded, self._channel.topic, received_ns, len(tally))
+                sink.take(decoded, self.channel.topic, received_ns, len(tally))
                 is_taken = True
                 if isinstance(sink, CameraSink):
-                    sink.keep_place(self._channel.number, place, num_bytes)
+                    sink.keep_place(self.channel.number, place, num_bytes)
             except NotOfThis:
                 continue
             except Undecodable as error:
@@ -93,17 +94,17 @@ class Taker:
 
     def _learn(self, decoded: Any, raw: Any) -> None:
         """Keep what tells messages like this one, if there is any."""
-        assert self._channel.decode is not None
+        assert self.channel.decode is not None
         quick = None
         if len(self._numbers) == len(self._sinks):
-            shape = self._channel.decode.shape(raw)
+            shape = self.channel.decode.shape(raw)
             quick = None if shape is None else _quick_numbers(shape, decoded, raw, self._numbers, self._tally)
         elif len(self._cameras) == len(self._sinks) == 1 and not self._cameras[0].is_depth:
             sink = self._cameras[0]
-            alike = Alike.of(self._channel.decode.shape(raw), decoded, raw, sink.headers)
+            alike = Alike.of(self.channel.decode.shape(raw), decoded, raw, sink.headers)
             if alike is not None:
                 sink.alike.append(alike)
-                quick = _quick_pictures(alike, sink, self._channel.number, self._tally)
+                quick = _quick_pictures(alike, sink, self.channel.number, self._tally)
         if quick is not None:
             self._quick = [quick, *self._quick][:MOST_KEPT]
 
@@ -129,6 +130,11 @@ def _quick_numbers(
         series = sink.series
         kept = series.stamps.append, series.received.append, series.ordinals.append, sink.values.extend
         plan.append((*kept, numbers_of))
+    if len(plan) == 1 and len(sinks) == 1:
+        places_d = sinks[0].numbers(shape.places)
+        span = shape.doubles(places_d)
+        if span is not None:
+            return _quick_doubles(shape, stamp_of, span, sinks[0], tally)
     state = TAKEN if plan else UNMAPPED
     num_bytes, fixed, fixed_of, states = shape.num_bytes, shape.fixed, shape.fixed_of, tally.states
 
@@ -149,8 +155,30 @@ def _quick_numbers(
     return quick
 
 
+def _quick_doubles(shape: Shape, stamp_of: Unpack, span: slice, sink: NumberSink, tally: Tally) -> Quick:
+    """The same for one stream whose numbers lie side by side, as those of joints do."""
+    num_bytes, fixed, fixed_of = shape.num_bytes, shape.fixed, shape.fixed_of
+    stamps, received, ordinals = sink.series.stamps, sink.series.received, sink.series.ordinals
+    values, states = sink.values, tally.states
+
+    def quick(message: Message, ordinal: int) -> bool:
+        _, received_ns, raw, _, _ = message
+        if len(raw) != num_bytes or fixed_of(raw) != fixed:
+            return False
+        seconds, nanoseconds = stamp_of(raw)
+        stamps.append(seconds * NANOSECONDS + nanoseconds)
+        received.append(received_ns)
+        ordinals.append(ordinal)
+        values.frombytes(raw[span])
+        states.append(TAKEN)
+        return True
+
+    return quick
+
+
 def _quick_pictures(alike: Alike, sink: CameraSink, channel: int, tally: Tally) -> Quick:
     """What takes the times of pictures that are alike, and where they lie."""
+    series, (channels, places, sizes), states = sink.series, sink.lies_at, tally.states
 
     def quick(message: Message, ordinal: int) -> bool:
         _, received_ns, raw, place, num_bytes = message
@@ -158,9 +186,14 @@ def _quick_pictures(alike: Alike, sink: CameraSink, channel: int, tally: Tally) 
         if not alike.fits(raw, num_bytes):
             return False
         seconds, nanoseconds = alike.stamp(raw)
-        sink.series.add_times(seconds * NANOSECONDS + nanoseconds, received_ns, ordinal)
-        sink.keep_place(channel, place, num_bytes)
-        tally.states.append(TAKEN)
+        # `series.add_times` and `sink.keep_place` without the calls.
+        series.stamps.append(seconds * NANOSECONDS + nanoseconds)
+        series.received.append(received_ns)
+        series.ordinals.append(ordinal)
+        channels.append(channel)
+        places.append(place)
+        sizes.append(num_bytes)
+        states.append(TAKEN)
         return True
 
     return quick

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 # Of one message: no stream takes it; one takes it; some frame uses it; it cannot be read.
 UNMAPPED, TAKEN, USED, REFUSED = range(4)
@@ -36,9 +39,11 @@ class Tally:
             self.states[ordinal] = REFUSED
             self.reasons[reason] += 1
 
-    def use(self, ordinals: Iterable[int]) -> None:
-        for ordinal in ordinals:
-            self.states[ordinal] = USED
+    def use(self, ordinals: ArrayLike) -> None:
+        """Some frame uses the messages of these ordinals."""
+        places = np.asarray(ordinals, np.int64)
+        if places.size:
+            np.frombuffer(self.states, np.uint8)[places] = USED
 
     @property
     def num_taken(self) -> int:

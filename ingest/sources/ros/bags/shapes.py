@@ -9,6 +9,7 @@ Shape suffix: d numbers of one message.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -86,6 +87,15 @@ class Shape:
         listed = int(found[-1])
         is_so = 0 <= num_bytes - self.num_bytes - listed <= self.fill and found[:-1] == self.fixed
         return listed if is_so else -1
+
+    def doubles(self, places_d: ArrayLike) -> slice | None:
+        """The bytes of the numbers at these places [d], if they are float64 side by side, as here."""
+        places = np.asarray(places_d, np.int64).tolist()
+        is_here = BYTE_ORDERS[self.order] == sys.byteorder
+        if not is_here or any(self.codes[place] != "d" for place in places):
+            return None
+        end = places[0] + 8 * len(places)
+        return slice(places[0], end) if places == list(range(places[0], end, 8)) else None
 
     def unpacker(self, places_d: ArrayLike) -> Unpack:
         """What takes the numbers at these places [d] out of a message of this shape."""

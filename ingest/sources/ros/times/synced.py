@@ -170,7 +170,7 @@ def _shown(made: Synced, gathered: Gathered, sink: CameraSink, clock: Clocked) -
 
 
 def _use(gathered: Gathered, topic: str, ordinals: Any, places: NDArray[np.int64]) -> None:
-    gathered.tally(topic).use(ordinals[place] for place in places.tolist())
+    gathered.tally(topic).use(np.asarray(ordinals, np.int64)[places])
 
 
 def _add_chain(
@@ -187,8 +187,8 @@ def _add_chain(
         topic = "/tf_static" if edge.is_static else "/tf"
         tally = gathered.tallies[gathered.names.get(topic, gathered.names.get("/tf", topic))]
         if frame in used:
-            places = edges[frame].places[used[frame].messages].tolist()
-            tally.use(edge.ordinals[place] for place in places)
+            places = edges[frame].places[used[frame].messages]
+            tally.use(np.asarray(edge.ordinals, np.int64)[places])
         else:
             tally.use(edge.ordinals[-1:])
         if frame in tree.strays:

@@ -26,7 +26,7 @@ from robot_foundry.ingest.sources.ros.bags.mcap.layout import Chunk, Fields
 from robot_foundry.ingest.sources.unusable import shown
 
 MAGIC, PROFILE = b"\x89MCAP0\r\n", "ros2"
-FOOT, CHUNK_HEAD = struct.Struct("<QQI"), struct.Struct("<QQQII")
+FOOT, CHUNK_HEAD, INDEX_HEAD = struct.Struct("<QQI"), struct.Struct("<QQQII"), struct.Struct("<QQQQ")
 # Of schemas, channels and statistics; what is larger is no such record.
 LARGEST_RECORD, LARGEST_NAME = 1 << 26, 64
 # Heads of records lie close together where messages are short: they are read by the page.
@@ -168,7 +168,8 @@ class McapIndex:
             listed = Fields(content[42:]).sized()
             self._counts = dict(struct.iter_unpack("<HQ", listed[: len(listed) // 10 * 10]))
         else:
-            start, stop, place, length = (fields.number(8) for _ in range(4))
+            start, stop, place, length = INDEX_HEAD.unpack_from(content)
+            fields = Fields(content[INDEX_HEAD.size :])
             offsets = sorted((at, number) for number, at in struct.iter_unpack("<HQ", fields.sized()))
             ends = [*(at for at, _ in offsets), place + length + fields.number(8)][1:]
             # Behind a chunk lies a record of every channel in it: 15 bytes, and 16 for each message.
@@ -236,7 +237,7 @@ class McapIndex:
                 self._take(op, self._whole(place, size))
         self._add_lost(found)
         self.chunks = [
-            replace(chunk, channel_count=chunk.channel_count or self._counts_of(chunk))
+            chunk if chunk.channel_count else replace(chunk, channel_count=self._counts_of(chunk))
             for _, chunk in sorted(found.items())
         ]
         # Of a damaged chunk its index tells when it was.
