@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from foundry_testing.ingested import Ingested
 from foundry_testing.ros_bags import (
+    START_NS,
     Sent,
     arm,
     header,
@@ -18,6 +19,8 @@ from foundry_testing.ros_bags import (
     text,
     write_bag,
 )
+
+from robot_foundry.runtime.errors import FoundryError
 
 NO_CAMERA = {"cameras": {}}
 
@@ -119,3 +122,13 @@ def test_texts_that_swapped_on_the_way_are_put_in_their_place(tmp_path):
     made = ingested(tmp_path, sent, ros, {"instruction": [{"spans": "mode"}]})
     spans = [[0, 8, "mode", "reach"], [8, 16, "mode", "grasp"], [16, 39, "mode", "lift"]]
     assert made.episode("take")["annotations"] == spans
+
+
+def test_one_wrong_stamp_is_told_before_it_makes_frames_of_fifty_years(tmp_path):
+    sent = [joints("/joint_states", n / 50, {"a": 0.0, "b": 0.0}) for n in range(1, 50)]
+    sent.insert(0, joints("/joint_states", 0, {"a": 0.0, "b": 0.0}, stamp=1.0 - START_NS / 1e9))
+    (tmp_path / "again").mkdir()
+    with pytest.raises(FoundryError, match=r"span \d{11} frames.*content.ros.clock"):
+        ingested(tmp_path, sent, NO_CAMERA, NO_CAMERA)
+    by_receipt = ingested(tmp_path / "again", sent, {**NO_CAMERA, "clock": "receive"}, NO_CAMERA)
+    assert by_receipt.episode("take")["num_frames"] == 20

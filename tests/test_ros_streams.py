@@ -110,15 +110,6 @@ def test_streams_are_matched_each_in_its_way(tmp_path):
     assert source["nearest"][:, 0].tolist() == [0, 1, 1, 2, 3, 3, 4, 5, 5, 6, 7, 7, 8, 9, 9.5]
 
 
-def test_one_wrong_stamp_is_told_before_it_makes_frames_of_fifty_years(tmp_path):
-    sent = [joints("/joint_states", n / 50, {"a": 0.0, "b": 0.0}) for n in range(1, 50)]
-    sent.insert(0, joints("/joint_states", 0, {"a": 0.0, "b": 0.0}, stamp=1.0 - START_NS / 1e9))
-    with pytest.raises(FoundryError, match=r"span \d{11} frames.*content.ros.clock"):
-        ingested(tmp_path, sent, NO_CAMERA, NO_CAMERA)
-    by_receipt = ingested(tmp_path, sent, {**NO_CAMERA, "clock": "receive"}, NO_CAMERA, store="again")
-    assert by_receipt.episode("take")["num_frames"] == 20
-
-
 def test_frames_are_those_of_a_camera_where_the_spec_says_so(tmp_path):
     times = [0.0, 0.11, 0.19, 0.32, 0.4]
     sent = [joints("/joint_states", n / 100, {"a": n / 100, "b": 0.0}) for n in range(60)]
