@@ -109,7 +109,7 @@ def test_a_further_layout_is_one_declaration(monkeypatch):
         section.close()
         return topics
 
-    options = OptionsSection(read, others="has no topics")
+    options = OptionsSection(read, others="has no topics", page="docs/some.md")
     declared = RobotLayout("bag", "bags:Reader", "bag", "robot", has_own_lengths=False, options=options)
     monkeypatch.setitem(LAYOUTS, "bag", declared)
     spec = spec_from_json({"layout": "bag", "content": {"bag": {"pose": "/p"}}, "mapping": MAPPING}, "test")

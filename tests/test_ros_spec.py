@@ -142,3 +142,10 @@ def test_the_section_belongs_to_the_layout_and_the_layout_needs_it(tmp_path):
         UsageError, match="content.ros: belongs to the layout ros; the layout rlds has no topics"
     ):
         read_spec({**values, "layout": "rlds"}, "x")
+
+
+def test_a_wrong_key_leads_to_the_page_of_the_section(tmp_path):
+    path = spec_file(tmp_path, {"camras": {}})
+    with pytest.raises(UsageError, match="did you mean 'cameras'") as error:
+        load_spec(path)
+    assert error.value.hint == "docs/specs.md lists every key, docs/ros.md those of content.ros"

@@ -58,7 +58,10 @@ def spec_from_json(values: Any, where: str, *, is_cut: bool = False) -> Spec:
         takers = sorted(name for name, known in robot_layouts().items() if known.names_columns)
         top.report("mapping.others", f"belongs to the layouts {', '.join(takers)}")
     top.close()
-    checks.check_none(problems, where, hint="docs/specs.md lists every key")
+    hint = "docs/specs.md lists every key"
+    if declared is not None and declared.options is not None:
+        hint = f"{hint}, {declared.options.page} those of content.{layout}"
+    checks.check_none(problems, where, hint=hint)
     return spec
 
 

@@ -111,6 +111,6 @@ HDF5 = RobotLayout(
     "robot_foundry.ingest.sources.hdf5.stated_places:Hdf5Places",
     CONTAINER,
     ROBOT,
-    options=OptionsSection(read_places, others="knows its places"),
+    options=OptionsSection(read_places, others="knows its places", page="docs/hdf5.md"),
 )
 LAYOUTS = (LIBERO, ROBOMIMIC, ROBOSUITE, ALOHA, HDF5)

@@ -14,11 +14,13 @@ from robot_foundry.ingest.spec.section import Section
 class OptionsSection:
     """The section of `content`, of the layout's name, that no other layout understands.
 
-    `read` reads it. `others` says, after the name of another layout, why that one needs none.
+    `read` reads it. `others` says, after the name of another layout, why that one needs none; `page` of the
+    documentation lists its keys.
     """
 
     read: Callable[[Section], LayoutOptions]
     others: str
+    page: str
 
 
 @dataclass(frozen=True)

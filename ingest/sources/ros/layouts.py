@@ -14,6 +14,6 @@ ROS = RobotLayout(
     ROBOT,
     has_image_arrays=False,
     has_own_lengths=False,
-    options=OptionsSection(read_options, others="has no topics"),
+    options=OptionsSection(read_options, others="has no topics", page="docs/ros.md"),
 )
 LAYOUTS = (ROS,)
