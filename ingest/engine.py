@@ -376,7 +376,7 @@ def _source_warnings(job: _Job, manifest: Manifest, listing: Listing) -> list[st
     warnings += _missing(job)
     warnings += _links(job.files)
     if job.options.limit is None:
-        warnings += unnamed_warning(job.files, listing.units)
+        warnings += unnamed_warning(job.files, listing)
     num_ignored = job.files.num_ignored
     if num_ignored:
         count = "1 file" if num_ignored == 1 else f"{num_ignored} files"

@@ -65,6 +65,8 @@ def test_a_chunk_that_is_not_there_is_never_made_up(buffer):
     assert entry[0] == ".zgroup#episode_000001"
     assert entry[1].startswith("its chunk 'data/state/2.0' (rows 8 to 11) is not there; zarr would make up")
     assert made.manifest["counts"]["frames"] == ENDS[-1] - 8
+    beside = [warning for warning in made.report.warnings if warning.startswith("passed over")]
+    assert beside and all("that no unit that is taken names" in warning for warning in beside)
     again = made_of(
         buffer, (FPS, "content.skip=[state, img]", "mapping.state.arm.pose={key: action, names: [x, y]}")
     )

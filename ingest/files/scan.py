@@ -229,8 +229,12 @@ def list_units(
     return _each_once(listing, layout(spec.layout))
 
 
-def unnamed_warning(source: SourceFiles, units: Sequence[Unit]) -> list[str]:
-    """A sentence on files that would be read together with others, but that no unit of those names."""
+def unnamed_warning(source: SourceFiles, listing: Listing) -> list[str]:
+    """A sentence on files that would be read together with others, but that no unit of those names.
+
+    What a refused unit would have named is not known.
+    """
+    units = listing.units
     listed = {unit.file.path for unit in units}
     beside = {file.path for entry in source.files if entry.status.path in listed for file in entry.companions}
     unnamed = sorted(beside.difference(file.path for unit in units for file in unit.file.companions))
@@ -238,7 +242,8 @@ def unnamed_warning(source: SourceFiles, units: Sequence[Unit]) -> list[str]:
         return []
     count = "1 file" if len(unnamed) == 1 else f"{len(unnamed)} files"
     more = ", …" if len(unnamed) > MOST_NAMED else ""
-    return [f"passed over {count} that nothing names: {', '.join(unnamed[:MOST_NAMED])}{more}"]
+    what = "no unit that is taken" if listing.refused else "nothing"
+    return [f"passed over {count} that {what} names: {', '.join(unnamed[:MOST_NAMED])}{more}"]
 
 
 def first_units(
