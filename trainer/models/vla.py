@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
+from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig, PolicyBackbone
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
 from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.recipes.later import later
@@ -35,6 +35,7 @@ class VLAConfig:
     state_noise: float = 0.05  # std added to the normalised state while training
     objective: str = later(FLOW)  # flow: velocities of the flow | l1: the chunk itself, a baseline
     backbone_grad_scale: float = later(1.0)  # of the gradient that the head sends into the backbone
+    learned_obs: bool = later(False)  # `<obs>` tokens are vectors of the policy's, not of its tokenizer
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ class VLA(nn.Module):
     def __init__(self, config: VLAConfig, geometry: Geometry) -> None:
         super().__init__()
         self.config = config
-        width = config.backbone.decoder.width
-        self.backbone = Backbone(config.backbone, geometry.image)
+        self.backbone: PolicyBackbone = Backbone(config.backbone, geometry.image)
+        width = self.backbone.width
+        self.obs_embedding = nn.Embedding(config.obs_tokens, width) if config.learned_obs else None
         self.tap_norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-6) for _ in range(config.taps))
         self.tap_projections = nn.ModuleList(
             nn.Identity() if width == config.tap_width else nn.Linear(width, config.tap_width, bias=False)
@@ -120,6 +122,7 @@ class VLA(nn.Module):
             inputs.obs_B,
             self.config.obs_tokens,
             self.config.taps,
+            None if self.obs_embedding is None else self.obs_embedding.weight,
         )
 
     def conditioned(self, taps: Sequence[Tensor]) -> Tensor:
