@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig, PolicyBackbone
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
+from robot_foundry.trainer.models.foreign import backbone as foreign
+from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig, ForeignVLMConfig
 from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.recipes.later import later
 
@@ -24,7 +26,7 @@ FLOW, L1 = OBJECTIVES = ("flow", "l1")
 class VLAConfig:
     """A vision-language backbone, the layers read from it, and a flow transformer."""
 
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    backbone: BackboneConfig | ForeignVLMConfig | ForeignLLMConfig = field(default_factory=BackboneConfig)
     taps: int = 4  # hidden states of that many last layers, read at `<obs>`
     tap_width: int = 2048  # channels kept of each; a projection joins where the decoder's width differs
     head: FlowConfig = field(default_factory=FlowConfig)
@@ -95,7 +97,11 @@ class VLA(nn.Module):
     def __init__(self, config: VLAConfig, geometry: Geometry) -> None:
         super().__init__()
         self.config = config
-        self.backbone: PolicyBackbone = Backbone(config.backbone, geometry.image)
+        self.backbone: PolicyBackbone = (
+            Backbone(config.backbone, geometry.image)
+            if isinstance(config.backbone, BackboneConfig)
+            else foreign.made(config.backbone, geometry.image)
+        )
         width = self.backbone.width
         self.obs_embedding = nn.Embedding(config.obs_tokens, width) if config.learned_obs else None
         self.tap_norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-6) for _ in range(config.taps))

@@ -18,7 +18,8 @@ from robot_foundry.trainer.recipes.ranges import choice
 
 OPTIMIZERS = ("adamw", "muon")
 # Hidden matrices: blocks, and what brings pictures to them. Embeddings and both ends of the head are not.
-_HIDDEN = ("blocks", "stem", "projector")
+_HIDDEN = ("blocks", "layers", "stem", "projector")
+_TABLES = ("embedding", "embed_tokens", "position", "pos_embed")  # a row for each of many things: never decay
 _BACKBONE = "backbone"
 
 
@@ -79,7 +80,7 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict],
         factor = _factor(name, config)
         if factor == 0:
             continue
-        matrix = parameter.ndim >= 2 and "embedding" not in name and "position" not in name
+        matrix = parameter.ndim >= 2 and not any(table in name for table in _TABLES)
         modules = _modules(name)
         muon = config.optimizer == "muon" and matrix and not set(_HIDDEN).isdisjoint(modules)
         backbone = modules[:1] == [_BACKBONE]
