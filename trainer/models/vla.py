@@ -6,6 +6,7 @@ K condition tokens, C condition width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -109,9 +110,9 @@ class VLA(nn.Module):
             horizon=geometry.horizon,
         )
 
-    def condition(self, inputs: Inputs) -> Tensor:
-        """Condition tokens [B, K, C]: the last layers at `<obs>`, each normalised, side by side."""
-        taps = self.backbone.observe(
+    def features(self, inputs: Inputs) -> list[Tensor]:
+        """What the backbone makes of pictures and words: hidden states [B, K, D] at `<obs>` of each tap."""
+        return self.backbone.observe(
             inputs.image_BVHWC,
             inputs.view_mask_BV,
             inputs.token_BS,
@@ -120,6 +121,9 @@ class VLA(nn.Module):
             self.config.obs_tokens,
             self.config.taps,
         )
+
+    def conditioned(self, taps: Sequence[Tensor]) -> Tensor:
+        """Condition tokens [B, K, C] of these features: each normalised and projected, side by side."""
         parts = [
             projection(norm(tap))
             for tap, norm, projection in zip(taps, self.tap_norms, self.tap_projections, strict=True)
@@ -127,6 +131,10 @@ class VLA(nn.Module):
         condition_BKC, scale = torch.cat(parts, dim=-1), self.config.backbone_grad_scale
         # The same values; of their gradient a share goes on.
         return condition_BKC if scale == 1 else condition_BKC * scale + condition_BKC.detach() * (1 - scale)
+
+    def condition(self, inputs: Inputs) -> Tensor:
+        """Condition tokens [B, K, C] of what is seen and said."""
+        return self.conditioned(self.features(inputs))
 
     def forward(self, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
         """Sum over real entries of the squared velocity error, averaged over the draws, and their number.
