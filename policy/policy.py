@@ -69,8 +69,7 @@ class Policy:
         spaces = PolicySpaces.from_json(checkpoint.read_json(source, "spaces.json"))
         model = allocated(lambda: VLA(config.model, geometry(config, spaces)), device)
         robots = source / "robots.json"  # older checkpoints have none
-        kind = "ema" if config.optim.ema_max else "model"
-        tensors.load(source, {f"{kind}/{name}": p.detach() for name, p in model.named_parameters()})
+        tensors.fill(source, {name: p.detach() for name, p in model.named_parameters()})
         return cls(
             config,
             spaces,

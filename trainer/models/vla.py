@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
 from robot_foundry.trainer.models.inputs import moved, pinned
+from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapt
 from robot_foundry.trainer.recipes.later import later
 
 FLOW, L1 = OBJECTIVES = ("flow", "l1")
@@ -35,6 +36,7 @@ class VLAConfig:
     state_noise: float = 0.05  # std added to the normalised state while training
     objective: str = later(FLOW)  # flow: velocities of the flow | l1: the chunk itself, a baseline
     backbone_grad_scale: float = later(1.0)  # of the gradient that the head sends into the backbone
+    lora: LoRAConfig = later(LoRAConfig())  # adapters of the backbone
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class VLA(nn.Module):
         self.config = config
         width = config.backbone.decoder.width
         self.backbone = Backbone(config.backbone, geometry.image)
+        if config.lora.rank:
+            adapt(self.backbone, config.lora)
         self.tap_norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-6) for _ in range(config.taps))
         self.tap_projections = nn.ModuleList(
             nn.Identity() if width == config.tap_width else nn.Linear(width, config.tap_width, bias=False)

@@ -33,13 +33,13 @@ class Export:
     """What of a checkpoint goes out: texts by file name, and tensors by the names that they get.
 
     checkpoint    the folder that it comes from, proven
-    weights       "ema" for averaged weights, where the run has them, else "model"
+    averaged      whether the weights are averages, as they are where the run has them
     architecture  the class of `transformers`; None where it is of none
     names         what each tensor that is written is called in the checkpoint
     """
 
     checkpoint: Path
-    weights: str
+    averaged: bool
     architecture: str | None
     names: Mapping[str, str]
     shapes: Mapping[str, Shape]
@@ -72,10 +72,10 @@ class Export:
 
 def as_safetensors(folder: Path) -> Export:
     """The weights of a checkpoint of any task by the names that they have here, with its readable files."""
-    weights, shapes = tensors.weights(folder)
+    weights = tensors.weights(folder)
     readable = sorted(path.name for path in folder.iterdir() if path.suffix in (".json", ".yaml"))
     texts = {name: read_utf8(folder / name) for name in readable if name != proof.MANIFEST}
-    return Export(folder, weights, None, {n: f"{weights}/{n}" for n in shapes}, shapes, texts)
+    return Export(folder, weights.averaged, None, weights.places, weights.shapes, texts)
 
 
 def as_transformers(folder: Path, config: LLMConfig, tokenizer: Tokenizer, max_length: int) -> Export:
@@ -84,14 +84,14 @@ def as_transformers(folder: Path, config: LLMConfig, tokenizer: Tokenizer, max_l
     FoundryError says why, where it has no such model.
     """
     architecture = families.family_of(config).architecture
-    weights, shapes = tensors.weights(folder)
-    theirs = {names.name_in(names.TRANSFORMERS, name): name for name in shapes}
+    weights = tensors.weights(folder)
+    theirs = {names.name_in(names.TRANSFORMERS, name): name for name in weights.shapes}
     return Export(
         folder,
-        weights,
+        weights.averaged,
         architecture,
-        {name: f"{weights}/{ours}" for name, ours in theirs.items()},
-        {name: shapes[ours] for name, ours in theirs.items()},
+        {name: weights.places[ours] for name, ours in theirs.items()},
+        {name: weights.shapes[ours] for name, ours in theirs.items()},
         {**transformers_files(config, tokenizer, max_length), LINEAGE: read_utf8(folder / LINEAGE)},
     )
 

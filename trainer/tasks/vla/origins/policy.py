@@ -69,7 +69,7 @@ class Origin(RunOrigin):
         That is every parameter that one side lacks, every shape that differs but for the number of dims, and
         every dim that means something else there.
         """
-        parameters, stored = wanted(model, only), self.stored()[1]
+        parameters, stored = wanted(model, only), self.stored()
         free = {name: axis for name, (_, axis, _) in DIM_AXES.items()}
         taken = {name: shape for name, shape in stored.items() if chosen(name, only)}
         problems = [*unknown(model, only), *misfits(parameters, taken, free)]
@@ -86,7 +86,7 @@ class Origin(RunOrigin):
         Returns notes about dims that start fresh. Raises what `check` raises, before anything is filled.
         """
         self.check(model, spaces, only)
-        stored = self.stored()[1]
+        stored = self.stored()
         parameters = wanted(model, only)
         columns = {union: self._columns(union, spaces) for union in UNIONS}
         moved = {name: torch.empty(stored[name]) for name in parameters if name in DIM_AXES}

@@ -49,7 +49,7 @@ class VLMOrigin:
 
     def check(self, model: nn.Module, spaces: PolicySpaces, only: Sequence[str] = ()) -> None:
         """FoundryError that lists all that keeps `load_weights` from filling `model`, which may be meta."""
-        stored = self.files.origin.stored()[1]
+        stored = self.files.origin.stored()
         shapes = {name: shape for name, shape in stored.items() if _takes(name, only)}
         problems = [*unknown(model, only), *misfits(_taken(model, only), shapes)]
         check_fits(problems, str(self.files.origin.folder), "set data.window.image as there")
