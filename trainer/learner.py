@@ -44,17 +44,23 @@ def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tupl
     """Filled with the first weights or those of the checkpoint, and notes about the first ones.
 
     The model is made without memory and given it as the ranks hold it; only then come values, and what is as
-    large as they are.
+    large as they are. Where others' weights fill it, and ranks share it, each rank fills it whole first.
     """
-    model = ranks.place(task.build_model)
-    notes: tuple[str, ...] = ()
-    if start.folder is None:
-        initialise(model, task.config.seed)
-        notes = everywhere(ranks, partial(task.take_origin, model))
-    optim = task.config.optim
+    config = task.config
+    notes: list[str] = []
+
+    def begin(model: nn.Module) -> None:
+        initialise(model, config.seed)
+        notes.extend(everywhere(ranks, partial(task.take_origin, model)))
+
+    begins_whole = start.folder is None and task.origin is not None
+    model = ranks.place(task.build_model, config.run.precision, begin if begins_whole else None)
+    if start.folder is None and not begins_whole:
+        begin(model)
+    optim = config.optim
     freeze(model, optim)
     ema = Ema(model, power=optim.ema_power, maximum=optim.ema_max) if optim.ema_max else None
     learner = Learner(model, Optimizers(model, optim), ema)
     if start.folder is not None:
         everywhere(ranks, partial(tensors.load, start.folder, learner.tensors))
-    return learner, notes
+    return learner, tuple(notes)

@@ -60,7 +60,7 @@ def run_task(task: Task, *, quiet: bool = False) -> Outcome:
     with ExitStack() as stack:
         stop = stack.enter_context(StopFlag())
         stack.enter_context(numerics(config.run.determinism))
-        ranks = stack.enter_context(joined(config.run.device))
+        ranks = stack.enter_context(joined(config.run.device, config.run.shard))
         begun = _begin(task, ranks, stack, quiet)
         _tell(begun.notes, ranks)
         parts, replaced = _parts(begun, stack, quiet)

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from robot_foundry.runtime.errors import UsageError, nearest
 from robot_foundry.trainer.models.layers.lora import is_adapter
 from robot_foundry.trainer.optim.muon import Muon
 from robot_foundry.trainer.optim.schedule import SCHEDULES
+from robot_foundry.trainer.ranks.shares import local, split_as
 from robot_foundry.trainer.recipes.later import later
 from robot_foundry.trainer.recipes.ranges import choice
 
@@ -143,15 +145,22 @@ def _check_parts(model: nn.Module, config: OptimConfig) -> None:
 class Optimizers:
     """AdamW, and Muon for some matrices, as one; all state exists from the start, so it can be loaded.
 
+    Of parameters that ranks share, each rank moves its share, and has the state of it alone.
+
     lr  AdamW's rate of the last step, where nothing scales it
     """
 
     def __init__(self, model: nn.Module, config: OptimConfig) -> None:
         adamw, muon = parameter_groups(model, config)
-        self._names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        # By what an optimiser moves: the parameter itself, or this rank's share of it.
+        self._parameters: dict[Tensor, nn.Parameter] = {}
+        for group in (*adamw, *muon):
+            group["params"] = [self._moved(parameter) for parameter in group["params"]]
+        self._names = {moved: names[parameter] for moved, parameter in self._parameters.items()}
         self._config, self.lr = config, config.lr
         self._adamw = torch.optim.AdamW(adamw, betas=config.betas, fused=True) if adamw else None
-        self._muon = Muon(muon) if muon else None
+        self._muon = Muon(muon, self._parameters) if muon else None
         if self._adamw is not None:
             for parameter in _parameters(self._adamw):
                 self._adamw.state[parameter] = {
@@ -165,6 +174,9 @@ class Optimizers:
 
     def step(self, finite: Tensor, multiplier: float) -> None:
         """Update at `multiplier` × the peak rates; if the device scalar `finite` is False nothing changes."""
+        for moved, parameter in self._parameters.items():
+            if moved is not parameter:
+                moved.grad = None if parameter.grad is None else local(parameter.grad)
         for optimizer in filter(None, (self._adamw, self._muon)):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * multiplier
@@ -183,15 +195,23 @@ class Optimizers:
                     tensor.copy_(torch.where(finite, tensor, old))
 
     def zero_grad(self) -> None:
-        for optimizer in filter(None, (self._adamw, self._muon)):
-            optimizer.zero_grad()
+        for moved, parameter in self._parameters.items():
+            moved.grad = parameter.grad = None
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every state tensor by the name of its parameter, to save and to load in place."""
         for optimizer in filter(None, (self._adamw, self._muon)):
             for parameter, state in optimizer.state.items():
                 for key, value in state.items():
-                    yield f"{self._names[parameter]}/{key}", value
+                    is_split = value.ndim > 0  # counts of steps are no shares
+                    whole = split_as(value, self._parameters[parameter]) if is_split else value
+                    yield f"{self._names[parameter]}/{key}", whole
+
+    def _moved(self, parameter: nn.Parameter) -> nn.Parameter:
+        mine = local(parameter.detach())
+        moved = parameter if not isinstance(parameter, DTensor) else nn.Parameter(mine)
+        self._parameters[moved] = parameter
+        return moved
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -43,6 +43,10 @@ class Task(Resumable, Protocol):
     def config(self) -> TaskConfig: ...
 
     @property
+    def origin(self) -> Any:
+        """What its first weights come from; None where they are random."""
+
+    @property
     def loss_weights(self) -> Mapping[str, float]:
         """By name of the loss its factor in what is learnt; 1 where there is none."""
 
