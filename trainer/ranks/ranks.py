@@ -49,7 +49,10 @@ class Ranks:
         return self.rank == 0
 
     def place(
-        self, make: Callable[[], nn.Module], precision: str, fill: Callable[[nn.Module], None] | None = None
+        self,
+        make: Callable[[], nn.Module],
+        precision: str = "fp32",
+        fill: Callable[[nn.Module], None] | None = None,
     ) -> nn.Module:
         """The model that `make` makes, with memory on this rank for what it holds of it, and no values yet.
 
@@ -124,7 +127,8 @@ class Ranks:
 def joined(device: str, shard: int = 1) -> Iterator[Ranks]:
     """Join the ranks that the environment names (RANK, WORLD_SIZE, LOCAL_RANK as torchrun sets them).
 
-    Groups of `shard` ranks hold the weights among them, 0 is all (see `ranks.sharding`). A rank that fails inside says so to the others, whose next exchange then fails with its sentence.
+    Groups of `shard` ranks hold the weights among them, 0 is all (see `ranks.sharding`). A rank that fails
+    inside says so to the others, whose next exchange then fails with its sentence.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if device == "cuda" and not torch.cuda.is_available():

@@ -1,10 +1,11 @@
 """Weights that ranks share among them: FSDP2, block by block.
 
-    run.shard   1: each rank holds all (DDP) │ all ranks: each holds a share (FSDP2) │ fewer: each group of so many
-                ranks holds one copy (HSDP)
+    run.shard   1           each rank holds all (DDP)
+                all ranks   each holds a share (FSDP2)
+                fewer       each group of so many ranks holds one copy (HSDP)
 
-A unit is a block, or all that is in none. Its weights are whole on a rank only while it computes; gradients and
-all that follows from them (moments, averages, checkpoints) are shares. Zhao et al. 2023, "PyTorch FSDP".
+A unit is a block, or all that is in none. Its weights are whole on a rank only while it computes; gradients
+and all that follows from them (moments, averages, checkpoints) are shares. Zhao et al. 2023, "PyTorch FSDP".
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def mesh_of(size: int, shard: int, device: torch.device) -> DeviceMesh | None:
 def shard_model(model: nn.Module, mesh: DeviceMesh, precision: str) -> None:
     """Split every parameter over the ranks of `mesh`, in place; a model without memory gets none.
 
-    In `bf16` the matrices of blocks travel in it, as they are rounded to it to be multiplied anyhow; what is in no
-    block (embeddings, norms, both ends of heads) stays in fp32, and gradients are summed in it.
+    In `bf16` what is in blocks travels in it, as it is rounded to it to be multiplied anyhow; all else
+    (embeddings, last norms, both ends of heads) stays in fp32, and gradients are summed in it.
     """
     rounded = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if precision == "bf16" else None,

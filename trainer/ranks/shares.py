@@ -37,6 +37,4 @@ def split_as(mine: Tensor, like: Tensor) -> Tensor:
     if not isinstance(like, DTensor):
         return mine
     mesh, placements = like.device_mesh, like.placements
-    return DTensor.from_local(
-        mine, mesh, placements, run_check=False, shape=like.shape, stride=like.stride()
-    )
+    return DTensor.from_local(mine, mesh, placements, run_check=False, shape=like.shape, stride=like.stride())
