@@ -17,9 +17,9 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.sizes.presets import VLAS
+from robot_foundry.trainer.models.units import units
 from robot_foundry.trainer.models.vla import VLA as Policy
 from robot_foundry.trainer.models.vla import Geometry
-from robot_foundry.trainer.ranks.sharding import units
 
 KILLED = -signal.SIGKILL
 SHARED = ("run.shard=0",)
@@ -102,6 +102,27 @@ def test_groups_that_do_not_fit_are_refused(task: TrainedTask, store: Store, tmp
 def test_bf16_trains(ranks: SimpleNamespace) -> None:
     assert ranks.codes[7] == [0, 0], ranks.text
     assert losses(ranks.root / "bf16").isfinite().all()
+
+
+def test_computing_again_changes_no_bit_and_keeps_less(
+    task: TrainedTask, store: Store, tmp_path: Path
+) -> None:
+    def kept_bytes(run_dir: Path, *more: str) -> tuple[str, int]:
+        kept = 0
+
+        def pack(value: torch.Tensor) -> torch.Tensor:
+            nonlocal kept
+            kept += value.nbytes
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            outcome = task.run(store, run_dir, "run.steps=3", *more)
+        return outcome.weights, kept
+
+    weights, most = kept_bytes(tmp_path / "kept")
+    again, least = kept_bytes(tmp_path / "again", "run.recompute=true")
+    assert again == weights
+    assert least < most
 
 
 def test_units_are_blocks_in_their_order() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from robot_foundry.trainer.checkpoints import tensors
 from robot_foundry.trainer.checkpoints.resume import Start
 from robot_foundry.trainer.models.layers.initial import initialise
+from robot_foundry.trainer.models.units import recompute
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import Optimizers, freeze
 from robot_foundry.trainer.ranks.agreement import everywhere
@@ -57,6 +58,8 @@ def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tupl
     model = ranks.place(task.build_model, config.run.precision, begin if begins_whole else None)
     if start.folder is None and not begins_whole:
         begin(model)
+    if config.run.recompute:
+        recompute(model)
     optim = config.optim
     freeze(model, optim)
     ema = Ema(model, power=optim.ema_power, maximum=optim.ema_max) if optim.ema_max else None

@@ -36,6 +36,9 @@ class MachineSettings:
 
     accumulate: int = 1  # microbatches a step and rank
     shard: int = 1  # ranks that hold one copy of the weights among them; 1: each holds all | 0: all ranks
+    recompute: bool = (
+        False  # blocks a second time for their gradients, in place of keeping what they computed
+    )
     device: str = "auto"  # auto | cpu | cuda
     precision: str = "fp32"  # fp32 | bf16: autocast; weights stay fp32
     determinism: str = "strict"  # strict: the same bits in every run | fast

@@ -10,36 +10,15 @@ and all that follows from them (moments, averages, checkpoints) are shares. Zhao
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
-
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from robot_foundry.runtime.errors import UsageError
+from robot_foundry.trainer.models.units import units
 
-BLOCKS = "blocks"  # the lists of modules that are units, one by one
 NORMS = (nn.RMSNorm, nn.LayerNorm)
-
-
-@runtime_checkable
-class HasUnits(Protocol):
-    """A module that names the units in it itself, as its lists have other names."""
-
-    def units(self) -> Iterator[nn.Module]: ...
-
-
-def units(model: nn.Module) -> list[nn.Module]:
-    """The blocks of a model, in the order in which it names them, each once."""
-    found: dict[nn.Module, None] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, HasUnits):
-            found |= dict.fromkeys(module.units())
-        elif name.split(".")[-1] == BLOCKS:
-            found |= dict.fromkeys(module.children())
-    return list(found)
 
 
 def mesh_of(size: int, shard: int, device: torch.device) -> DeviceMesh | None:
