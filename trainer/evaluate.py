@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from robot_foundry.trainer.meters import weighted
 from robot_foundry.trainer.ranks.numerics import autocast
 from robot_foundry.trainer.ranks.ranks import Ranks
+from robot_foundry.trainer.ranks.shares import local
 from robot_foundry.trainer.streams import HELD_OUT, Stream
 from robot_foundry.trainer.substitutes import Substitutes
 
@@ -74,11 +75,11 @@ class HeldOut:
         """Those of the first batches, over all ranks."""
         pairs: dict[str, Tensor] = {}
         sizes: dict[str, float] = {}
-        with torch.no_grad(), autocast(self.ranks.device, self.precision):
+        with torch.no_grad(), exchanged(model, weights), autocast(self.ranks.device, self.precision):
             for b in range(batches):
                 batch = stream.batch(b)
                 for inputs in batch.inputs:
-                    losses = functional_call(model, dict(weights), (inputs.to(self.ranks.device),))
+                    losses = model(inputs.to(self.ranks.device))
                     for name, pair in losses.items():
                         pairs[name] = pairs.get(name, 0) + torch.stack([v.double() for v in pair]).cpu()
                 for name, size in batch.sizes.items():
@@ -91,3 +92,21 @@ class HeldOut:
             {name: count for name, (_, count) in totals.items()},
             dict(zip(names, summed, strict=True)),
         )
+
+
+@contextmanager
+def exchanged(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside, the model has these weights, by the names of its parameters; its own, to the bit, afterwards.
+
+    They are copied, as FSDP2 knows parameters by their memory.
+    """
+    own = {name: local(parameter.detach()) for name, parameter in model.named_parameters()}
+    other = {name: local(weights[name]) for name in own}
+    before = {name: mine.clone() for name, mine in own.items() if mine.data_ptr() != other[name].data_ptr()}
+    try:
+        for name in before:
+            own[name].copy_(other[name])
+        yield
+    finally:
+        for name, kept in before.items():
+            own[name].copy_(kept)

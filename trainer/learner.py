@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from robot_foundry.trainer.checkpoints import tensors
 from robot_foundry.trainer.checkpoints.resume import Start
 from robot_foundry.trainer.models.layers.initial import initialise
+from robot_foundry.trainer.models.units import recompute
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import Optimizers, freeze
 from robot_foundry.trainer.ranks.agreement import everywhere
@@ -33,28 +34,36 @@ class Learner:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of a checkpoint, by name."""
-        weights = {f"model/{name}": parameter.detach() for name, parameter in self.model.named_parameters()}
-        weights |= {f"optim/{name}": tensor for name, tensor in self.optimizers.tensors()}
-        averages = self.ema.weights if self.ema else {}
-        return weights | {f"ema/{name}": tensor for name, tensor in averages.items()}
+        """Every tensor of a checkpoint, by name; what is frozen is there once."""
+        weights = {f"{tensors.MODEL}{name}": p.detach() for name, p in self.model.named_parameters()}
+        weights |= {f"{tensors.OPTIM}{name}": tensor for name, tensor in self.optimizers.tensors()}
+        averages = self.ema.averages if self.ema else {}
+        return weights | {f"{tensors.EMA}{name}": tensor for name, tensor in averages.items()}
 
 
 def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tuple[str, ...]]:
     """Filled with the first weights or those of the checkpoint, and notes about the first ones.
 
     The model is made without memory and given it as the ranks hold it; only then come values, and what is as
-    large as they are.
+    large as they are. Where others' weights fill it, and ranks share it, each rank fills it whole first.
     """
-    model = ranks.place(task.build_model)
-    notes: tuple[str, ...] = ()
-    if start.folder is None:
-        initialise(model, task.config.seed)
-        notes = everywhere(ranks, partial(task.take_origin, model))
-    optim = task.config.optim
+    config = task.config
+    notes: list[str] = []
+
+    def begin(model: nn.Module) -> None:
+        initialise(model, config.seed)
+        notes.extend(everywhere(ranks, partial(task.take_origin, model)))
+
+    begins_whole = start.folder is None and task.origin is not None
+    model = ranks.place(task.build_model, config.run.precision, begin if begins_whole else None)
+    if start.folder is None and not begins_whole:
+        begin(model)
+    if config.run.recompute:
+        recompute(model)
+    optim = config.optim
     freeze(model, optim)
     ema = Ema(model, power=optim.ema_power, maximum=optim.ema_max) if optim.ema_max else None
     learner = Learner(model, Optimizers(model, optim), ema)
     if start.folder is not None:
         everywhere(ranks, partial(tensors.load, start.folder, learner.tensors))
-    return learner, notes
+    return learner, tuple(notes)

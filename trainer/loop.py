@@ -16,6 +16,7 @@ from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import Optimizers
 from robot_foundry.trainer.ranks.numerics import autocast
 from robot_foundry.trainer.ranks.ranks import Ranks
+from robot_foundry.trainer.ranks.shares import whole
 from robot_foundry.trainer.signals import StopFlag
 from robot_foundry.trainer.streams import Prepared
 
@@ -113,7 +114,7 @@ def gradients(
             share = torch.stack(terms).sum()
             (share * parts.ranks.size).backward()
         parts.meters.losses(losses)
-    norm = torch.nn.utils.clip_grad_norm_(parts.model.parameters(), plan.clip)
+    norm = whole(torch.nn.utils.clip_grad_norm_(parts.model.parameters(), plan.clip))
     return torch.isfinite(norm), norm
 
 

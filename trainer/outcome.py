@@ -12,6 +12,7 @@ from torch import nn
 
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.meters import read_metrics
+from robot_foundry.trainer.ranks.shares import whole
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class Outcome:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """SHA-256 of every parameter's name and bits: equal for equal weights."""
+    """SHA-256 of every parameter's name and bits: equal for equal weights. Every rank calls this."""
     hasher = hashlib.sha256()
     for name, parameter in model.named_parameters():
         hasher.update(name.encode())
-        hasher.update(parameter.detach().cpu().numpy().tobytes())
+        hasher.update(whole(parameter.detach()).cpu().numpy().tobytes())
     return hasher.hexdigest()

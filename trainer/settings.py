@@ -64,6 +64,7 @@ def run_problems(run: RunConfig, global_batch: int, row_tokens: int | None = Non
         1, "run", run, "steps", "samples", "tokens", "accumulate", "log_every", "save_every", "keep_last",
         "keep_every", "eval_every", "eval_samples", "max_skipped",
     )  # fmt: skip
+    yield from at_least(0, "run", run, "shard")
     if not 0 <= run.max_substituted <= 1:
         yield f"run.max_substituted: must lie in [0, 1], not {run.max_substituted}"
     yield from multiple("data.global_batch", global_batch, run.accumulate, "run.accumulate")

@@ -1,24 +1,30 @@
 """Vision-language-action model: backbone read at `<obs>` → flow transformer → action velocity.
 
 Shapes: B batch, N noise draws a sample, V views, T chunk steps, A action dims, H history, D state dims,
-K condition tokens, C condition width.
+K condition tokens, C condition width, L taps, D their width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig, PolicyBackbone
+from robot_foundry.trainer.features.kept import KeptFeatures
+from robot_foundry.trainer.features.threads import one_thread
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
 from robot_foundry.trainer.models.foreign import backbone as foreign
 from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig, ForeignVLMConfig
 from robot_foundry.trainer.models.inputs import moved, pinned
+from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapt
 from robot_foundry.trainer.recipes.later import later
 
+_BEHIND_FEATURES = ("tap_norms", "tap_projections", "head")
 FLOW, L1 = OBJECTIVES = ("flow", "l1")
 
 
@@ -38,6 +44,7 @@ class VLAConfig:
     objective: str = later(FLOW)  # flow: velocities of the flow | l1: the chunk itself, a baseline
     backbone_grad_scale: float = later(1.0)  # of the gradient that the head sends into the backbone
     learned_obs: bool = later(False)  # `<obs>` tokens are vectors of the policy's, not of its tokenizer
+    lora: LoRAConfig = later(LoRAConfig())  # adapters of the backbone
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,14 @@ class Inputs:
     targets: Targets | None = None
     draws: Draws | None = None
     image_at: int = 0  # how many of the tokens stand in front of the pictures
+    seen: tuple[bytes, ...] | None = None  # of each row a digest of all that its features depend on
+
+    def alone(self, row: int, num_obs: int) -> Inputs:
+        """What the backbone reads of one row, without the padding that others brought: [1, …]."""
+        one, end = slice(row, row + 1), int(self.obs_B[row]) + num_obs
+        image, view_mask = self.image_BVHWC[one], self.view_mask_BV[one]
+        tokens, obs = self.token_BS[one, :end], self.obs_B[one]
+        return replace(self, image_BVHWC=image, view_mask_BV=view_mask, token_BS=tokens, obs_B=obs)
 
     def to(self, device: torch.device) -> Inputs:
         return moved(self, device)
@@ -102,6 +117,8 @@ class VLA(nn.Module):
             if isinstance(config.backbone, BackboneConfig)
             else foreign.made(config.backbone, geometry.image)
         )
+        if config.lora.rank:
+            adapt(self.backbone, config.lora)
         width = self.backbone.width
         self.obs_embedding = nn.Embedding(config.obs_tokens, width) if config.learned_obs else None
         self.tap_norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-6) for _ in range(config.taps))
@@ -109,6 +126,8 @@ class VLA(nn.Module):
             nn.Identity() if width == config.tap_width else nn.Linear(width, config.tap_width, bias=False)
             for _ in range(config.taps)
         )
+        self.feature_shape = (config.taps, config.obs_tokens, width)  # [L, K, D] of a row
+        self.kept: KeptFeatures | None = None  # where the features of a frozen backbone are kept
         self.head = FlowHead(
             config.head,
             condition=config.taps * config.tap_width,
@@ -119,7 +138,23 @@ class VLA(nn.Module):
         )
 
     def features(self, inputs: Inputs) -> list[Tensor]:
-        """What the backbone makes of pictures and words: hidden states [B, K, D] at `<obs>` of each tap."""
+        """What the backbone makes of pictures and words: hidden states [B, K, D] at `<obs>` of each tap.
+
+        Where they are kept, each row's are made on its own and once, so that they depend on no other row.
+        """
+        if self.kept is None or inputs.seen is None:
+            return self._observed(inputs)
+
+        def made(row: int) -> NDArray[np.float32]:
+            with torch.no_grad():
+                taps = self._observed(inputs.alone(row, self.config.obs_tokens))
+            return torch.cat(taps).float().cpu().numpy()
+
+        with one_thread():
+            taps_BLKD = torch.from_numpy(self.kept.of(inputs.seen, made))
+        return list(taps_BLKD.to(inputs.state_BHD.device).unbind(1))
+
+    def _observed(self, inputs: Inputs) -> list[Tensor]:
         return self.backbone.observe(
             inputs.image_BVHWC,
             inputs.view_mask_BV,
@@ -130,6 +165,11 @@ class VLA(nn.Module):
             self.config.taps,
             None if self.obs_embedding is None else self.obs_embedding.weight,
         )
+
+    @property
+    def feature_parameters(self) -> dict[str, nn.Parameter]:
+        """All that features depend on, by name: what is not behind them."""
+        return {name: p for name, p in self.named_parameters() if name.split(".")[0] not in _BEHIND_FEATURES}
 
     def conditioned(self, taps: Sequence[Tensor]) -> Tensor:
         """Condition tokens [B, K, C] of these features: each normalised and projected, side by side."""

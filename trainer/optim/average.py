@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from robot_foundry.trainer.ranks.shares import local
+
 
 class Ema:
     """Moving average of weights in fp32; after n updates the decay is min(maximum, 1 - (1 + n)^-power).
@@ -20,6 +22,11 @@ class Ema:
             for name, p in model.named_parameters()
         }
 
+    @property
+    def averages(self) -> dict[str, Tensor]:
+        """Those of the weights that move."""
+        return {name: self.weights[name] for name in self._live}
+
     @torch.no_grad()
     def update(self, step: int, finite: Tensor) -> None:
         """Take in the weights after optimiser step `step` (0 the first), unless `finite` is False."""
@@ -27,4 +34,4 @@ class Ema:
         # On the device: no step waits for the host to look. No foreach kernel takes a weight from there.
         weight_or_0 = finite * weight
         for name, live in self._live.items():
-            self.weights[name].lerp_(live.detach(), weight_or_0)
+            local(self.weights[name]).lerp_(local(live.detach()), weight_or_0)

@@ -7,11 +7,13 @@ speed; here a CPU computes in float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from robot_foundry.trainer.ranks.shares import share, split_as, whole
 
 MOMENTUM = 0.95
 ITERATIONS = 5
@@ -20,10 +22,21 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices, and convolutions as the matrix of their filters. Groups take `lr` and `weight_decay`."""
+    """For matrices, and convolutions as the matrix of their filters. Groups take `lr` and `weight_decay`.
 
-    def __init__(self, params: Iterable[Any], lr: float = 0.02, weight_decay: float = 0.0) -> None:
+    `whole_of` gives for each of `params` the parameter, whole or split over ranks, of which it is this rank's
+    share. Of a split one every rank gathers the update and makes all of it orthogonal.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        whole_of: Mapping[Tensor, Tensor] | None = None,
+        lr: float = 0.02,
+        weight_decay: float = 0.0,
+    ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        self._whole_of = whole_of or {}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -34,11 +47,14 @@ class Muon(torch.optim.Optimizer):
                     continue
                 momentum = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
                 momentum.lerp_(parameter.grad, 1 - MOMENTUM)
-                update = orthogonal(parameter.grad.lerp(momentum, MOMENTUM).flatten(1))
+                like = self._whole_of.get(parameter, parameter)
+                mixed = whole(split_as(parameter.grad.lerp(momentum, MOMENTUM), like))
+                update = orthogonal(mixed.flatten(1))
                 rows, columns = update.shape
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.add_(
-                    update.view_as(parameter), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5
+                    share(update.view_as(mixed), like),
+                    alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5,
                 )
 
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from robot_foundry.runtime.errors import UsageError, nearest
+from robot_foundry.trainer.models.layers.lora import is_adapter
 from robot_foundry.trainer.optim.muon import Muon
 from robot_foundry.trainer.optim.schedule import SCHEDULES
+from robot_foundry.trainer.ranks.shares import local, split_as
 from robot_foundry.trainer.recipes.later import later
 from robot_foundry.trainer.recipes.ranges import choice
 
@@ -61,28 +64,34 @@ def optim_problems(optim: OptimConfig) -> Iterator[str]:
 
 
 def freeze(model: nn.Module, config: OptimConfig) -> None:
-    """Let parameters whose factor is 0 have no gradients; before anything takes note of which have."""
+    """Let parameters whose factor is 0 have no gradients; before anything takes note of which have.
+
+    What the model itself keeps as it is stays so.
+    """
     _check_parts(model, config)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(_factor(name, config) != 0)
+        if _factor(name, config) == 0:
+            parameter.requires_grad_(False)
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict], list[dict]]:
     """Parameters that move, by learning rate and decay: groups for AdamW and groups for Muon.
 
     Matrices decay; vectors and embeddings do not. Muon takes hidden matrices, convolutions among them: those
-    in modules of the model, or of one inside it, that are named in `_HIDDEN`. UsageError where the
+    in modules of the model, or of one inside it, that are named in `_HIDDEN`. Not those of adapters, which are
+    factors of one matrix: that each moves alike in all directions does not make their product do so. UsageError where the
     configuration is of hidden matrices, a backbone or a part, and the model has none, or if nothing moves.
     """
     _check_parts(model, config)
     groups: dict[tuple[bool, bool, bool, float], dict] = {}
     for name, parameter in model.named_parameters():
         factor = _factor(name, config)
-        if factor == 0:
+        if factor == 0 or not parameter.requires_grad:
             continue
         matrix = parameter.ndim >= 2 and not any(table in name for table in _TABLES)
         modules = _modules(name)
-        muon = config.optimizer == "muon" and matrix and not set(_HIDDEN).isdisjoint(modules)
+        hidden_matrix = matrix and not is_adapter(name) and not set(_HIDDEN).isdisjoint(modules)
+        muon = config.optimizer == "muon" and hidden_matrix
         backbone = modules[:1] == [_BACKBONE]
         group = groups.setdefault((muon, backbone, matrix, factor), {"params": []})
         group["params"].append(parameter)
@@ -137,15 +146,22 @@ def _check_parts(model: nn.Module, config: OptimConfig) -> None:
 class Optimizers:
     """AdamW, and Muon for some matrices, as one; all state exists from the start, so it can be loaded.
 
+    Of parameters that ranks share, each rank moves its share, and has the state of it alone.
+
     lr  AdamW's rate of the last step, where nothing scales it
     """
 
     def __init__(self, model: nn.Module, config: OptimConfig) -> None:
         adamw, muon = parameter_groups(model, config)
-        self._names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        # By what an optimiser moves: the parameter itself, or this rank's share of it.
+        self._parameters: dict[Tensor, nn.Parameter] = {}
+        for group in (*adamw, *muon):
+            group["params"] = [self._moved(parameter) for parameter in group["params"]]
+        self._names = {moved: names[parameter] for moved, parameter in self._parameters.items()}
         self._config, self.lr = config, config.lr
         self._adamw = torch.optim.AdamW(adamw, betas=config.betas, fused=True) if adamw else None
-        self._muon = Muon(muon) if muon else None
+        self._muon = Muon(muon, self._parameters) if muon else None
         if self._adamw is not None:
             for parameter in _parameters(self._adamw):
                 self._adamw.state[parameter] = {
@@ -159,6 +175,9 @@ class Optimizers:
 
     def step(self, finite: Tensor, multiplier: float) -> None:
         """Update at `multiplier` × the peak rates; if the device scalar `finite` is False nothing changes."""
+        for moved, parameter in self._parameters.items():
+            if moved is not parameter:
+                moved.grad = None if parameter.grad is None else local(parameter.grad)
         for optimizer in filter(None, (self._adamw, self._muon)):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * multiplier
@@ -177,15 +196,23 @@ class Optimizers:
                     tensor.copy_(torch.where(finite, tensor, old))
 
     def zero_grad(self) -> None:
-        for optimizer in filter(None, (self._adamw, self._muon)):
-            optimizer.zero_grad()
+        for moved, parameter in self._parameters.items():
+            moved.grad = parameter.grad = None
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every state tensor by the name of its parameter, to save and to load in place."""
         for optimizer in filter(None, (self._adamw, self._muon)):
             for parameter, state in optimizer.state.items():
                 for key, value in state.items():
-                    yield f"{self._names[parameter]}/{key}", value
+                    is_split = value.ndim > 0  # counts of steps are no shares
+                    whole = split_as(value, self._parameters[parameter]) if is_split else value
+                    yield f"{self._names[parameter]}/{key}", whole
+
+    def _moved(self, parameter: nn.Parameter) -> nn.Parameter:
+        mine = local(parameter.detach())
+        moved = parameter if not isinstance(parameter, DTensor) else nn.Parameter(mine)
+        self._parameters[moved] = parameter
+        return moved
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -26,6 +26,7 @@ _WORDS = {
     "precision": "run.precision",
     "determinism": "run.determinism",
     "accumulate": "run.accumulate",
+    "shard": "run.shard",
 }
 
 
@@ -34,6 +35,10 @@ class MachineSettings:
     """Where and how a run computes."""
 
     accumulate: int = 1  # microbatches a step and rank
+    shard: int = 1  # ranks that hold one copy of the weights among them; 1: each holds all | 0: all ranks
+    recompute: bool = (
+        False  # blocks a second time for their gradients, in place of keeping what they computed
+    )
     device: str = "auto"  # auto | cpu | cuda
     precision: str = "fp32"  # fp32 | bf16: autocast; weights stay fp32
     determinism: str = "strict"  # strict: the same bits in every run | fast
@@ -55,6 +60,7 @@ def facts(ranks: Ranks, settings: MachineSettings) -> dict[str, Any]:
         "precision": settings.precision,
         "determinism": settings.determinism,
         "accumulate": settings.accumulate,
+        "shard": 1 if ranks.mesh is None else ranks.mesh.size(ranks.mesh.ndim - 1),
     }
 
 
@@ -86,6 +92,8 @@ def changes(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]
     differing = [f"ranks {len(before)} there and {len(now)} here"] if len(before) != len(now) else []
     for name, words in _WORDS.items():
         then, here = ([rank.get(name) for rank in side] for side in (before, now))
+        if None in then:  # the checkpoint is older than what it does not say
+            continue
         if then != here and not (len(then) != len(here) and set(then) == set(here)):
             differing.append(f"{words} {_listed(then)} there and {_listed(here)} here")
     if not differing:

@@ -1,4 +1,4 @@
-"""The ranks of a run: one process, or several under torchrun joined by DDP.
+"""The ranks of a run: one process, or several under torchrun joined by DDP or FSDP2.
 
 Communication of the trainer goes through here; models know nothing of it. Counts and flags travel over gloo
 on the CPU, so that no step waits for a GPU.
@@ -12,17 +12,20 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import Store
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from robot_foundry.runtime.errors import FoundryError, Preempted
 from robot_foundry.trainer.models.layers.initial import allocated
+from robot_foundry.trainer.ranks.sharding import mesh_of, shard_model, sync_gradients
 
 DEVICES = ("auto", "cpu", "cuda")
 _FAILED = "robot_foundry/failed"  # in the ranks' store: who failed first, and why
@@ -34,26 +37,43 @@ PATIENCE = timedelta(hours=12)
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its peers."""
+    """This process among its peers. `mesh` is how they share weights, None where each holds all."""
 
     rank: int
     size: int
     device: torch.device
+    mesh: DeviceMesh | None = None
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def place(self, make: Callable[[], nn.Module]) -> nn.Module:
-        """The model that `make` makes, with memory on this rank and no values yet.
+    def place(
+        self,
+        make: Callable[[], nn.Module],
+        precision: str = "fp32",
+        fill: Callable[[nn.Module], None] | None = None,
+    ) -> nn.Module:
+        """The model that `make` makes, with memory on this rank for what it holds of it, and no values yet.
 
-        Each rank holds all of it. One that is to be sharded must be so here, before it has any memory.
+        Where weights are shared, no rank ever holds all of them; but `fill`, where it is given, gives a whole
+        model its values in memory of the host, of which each rank keeps its share.
         """
-        return allocated(make, self.device)
+        if self.mesh is None:
+            model = allocated(make, self.device)
+            if fill is not None:
+                fill(model)
+            return model
+        if fill is not None:
+            model = allocated(make, "cpu")
+            fill(model)
+            shard_model(model, self.mesh, precision)
+            return model.to(self.device)
+        return allocated(make, self.device, before=partial(shard_model, mesh=self.mesh, precision=precision))
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model as the loop calls it; its gradients become means over ranks."""
-        if self.size == 1:
+        if self.size == 1 or self.mesh is not None:
             return model
         wrapped = DistributedDataParallel(model)
         # An object lets go of what it holds in the order in which it got it. Would the reducer be the last to
@@ -64,6 +84,7 @@ class Ranks:
     @contextlib.contextmanager
     def grad_sync(self, model: nn.Module, on: bool) -> Iterator[None]:
         """Around the forward and backward pass of a microbatch; ranks exchange gradients only where `on`."""
+        sync_gradients(model, on)
         if isinstance(model, DistributedDataParallel) and not on:
             with model.no_sync():
                 yield
@@ -103,10 +124,11 @@ class Ranks:
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[Ranks]:
+def joined(device: str, shard: int = 1) -> Iterator[Ranks]:
     """Join the ranks that the environment names (RANK, WORLD_SIZE, LOCAL_RANK as torchrun sets them).
 
-    A rank that fails inside says so to the others, whose next exchange then fails with its sentence.
+    Groups of `shard` ranks hold the weights among them, 0 is all (see `ranks.sharding`). A rank that fails
+    inside says so to the others, whose next exchange then fails with its sentence.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if device == "cuda" and not torch.cuda.is_available():
@@ -117,13 +139,13 @@ def joined(device: str) -> Iterator[Ranks]:
     else:
         chosen = torch.device("cpu")
     if size == 1:
-        yield Ranks(rank, size, chosen)
+        yield Ranks(rank, size, chosen, mesh_of(size, shard, chosen))
         return
     store, rank, size = next(rendezvous("env://", rank, size))
     backend = "gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl"
     try:
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
-        yield Ranks(rank, size, chosen)
+        yield Ranks(rank, size, chosen, mesh_of(size, shard, chosen))
     except Preempted:
         raise
     except Exception as error:

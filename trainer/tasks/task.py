@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +43,10 @@ class Task(Resumable, Protocol):
     def config(self) -> TaskConfig: ...
 
     @property
+    def origin(self) -> Any:
+        """What its first weights come from; None where they are random."""
+
+    @property
     def loss_weights(self) -> Mapping[str, float]:
         """By name of the loss its factor in what is learnt; 1 where there is none."""
 
@@ -63,6 +68,10 @@ class Task(Resumable, Protocol):
 
     def take_origin(self, model: nn.Module) -> tuple[str, ...]:
         """Fill what begins with the weights of another run, if any does; returns notes on what does not."""
+
+
+    def equip(self, model: nn.Module, ranks: Ranks) -> AbstractContextManager[tuple[str, ...]]:
+        """Around training, the model, which has its weights, with what it takes from outside; gives notes."""
 
 
 class MeasuredTask(Described, Protocol):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_foundry.runtime.keyed import generator
+from robot_foundry.trainer.ranks.shares import local, share
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -61,13 +62,18 @@ def residual_outputs(module: nn.Module, depth: int) -> dict[str, Distribution]:
     }
 
 
-def allocated(make: Callable[[], M], device: torch.device | str) -> M:
+def allocated(
+    make: Callable[[], M], device: torch.device | str, before: Callable[[M], None] | None = None
+) -> M:
     """The model that `make` makes, with memory on the device for its parameters and no values in them yet.
 
-    It is made on the meta device, so that nothing is drawn or filled that will not last.
+    It is made on the meta device, so that nothing is drawn or filled that will not last; there `before` may
+    change it, so that this rank needs memory for a share of it alone.
     """
     with torch.device("meta"):
         model = make()
+    if before is not None:
+        before(model)
     # Buffers are constants: made under torch.device("cpu") they have values from the start.
     assert not any(buffer.is_meta for buffer in model.buffers())
     return model._apply(lambda t: torch.empty_like(t, device=device) if t.is_meta else t.to(device))
@@ -78,7 +84,8 @@ def initialise(model: M, seed: int) -> M:
     """Give every parameter its first values, in place, and return the model."""
     rules = distributions(model)
     for name, parameter in model.named_parameters():
-        parameter.copy_(_values(rules[name], parameter.shape, seed, name))
+        values = _values(rules[name], parameter.shape, seed, name)
+        local(parameter).copy_(share(values, parameter))
     return model
 
 

@@ -41,6 +41,9 @@ def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[st
     if not 0 < model.backbone_grad_scale <= 1:
         given = f"not {model.backbone_grad_scale}"
         yield f"model.backbone_grad_scale: must lie in (0, 1], {given}: nothing else would teach the backbone"
+    yield from at_least(0, "model.lora", model.lora, "rank")
+    if not 0 < model.lora.alpha < inf:
+        yield f"model.lora.alpha: must be positive and finite, not {model.lora.alpha}"
     if model.state_noise < 0:
         yield f"model.state_noise: must not be negative, not {model.state_noise}"
 

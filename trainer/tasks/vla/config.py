@@ -28,6 +28,7 @@ class WindowSettings:
 
     window: WindowSpec = field(default_factory=WindowSpec)
     tokenizer: str | None = later(None)  # its id: that of the vision-language model; otherwise bytes
+    cache_features: bool = later(False)  # keep what a frozen backbone makes of a sample in the store
 
 
 # A dataclass has the fields of its last base first: read upwards, this is the order of a saved config.yaml.

@@ -31,6 +31,7 @@ def planned(task: VLATask) -> RunPlan:
         "mixture_id": task.mixture.id,
         "mixture": mixture_rows(task.mixture),
         "normalizer": scales_report(scales, task.spaces),
+        "features": {"cached": config.data.cache_features, "change_by": task.features_change_by()},
         "init": task.origin.to_json() if task.origin else None,
     }
     epochs = epochs_of(task.opened, config.data.window, config.num_steps * config.global_batch)

@@ -20,6 +20,7 @@ from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
 from robot_foundry.trainer.tasks.origin import found_origin
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin, is_foreign
+from robot_foundry.trainer.tasks.vla.features import check_constant
 from robot_foundry.trainer.tasks.vla.origins.policy import Origin
 from robot_foundry.trainer.tasks.vla.origins.vision_language import VLMOrigin
 from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
@@ -47,7 +48,10 @@ def resolve_vla(asked: VLATaskConfig) -> VLATask:
     words = words_of(
         begun.tokenizer, config.model.text_length, config.model.obs_tokens, _family(config.model.backbone)
     )
-    return VLATask(config, opened, tuple(warnings), spaces, words, folder, origin=begun.origin)
+    task = VLATask(config, opened, tuple(warnings), spaces, words, folder, origin=begun.origin)
+    if config.data.cache_features:
+        check_constant(task.features_change_by())
+    return task
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models.vla import VLA
+from robot_foundry.trainer.optim.optimizers import freeze
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import Stream
 from robot_foundry.trainer.tasks import mixtures, run_identity
 from robot_foundry.trainer.tasks.mixture_task import MixtureTask
 from robot_foundry.trainer.tasks.vla.config import KEEP, VLATaskConfig
 from robot_foundry.trainer.tasks.vla.described import policy_files, robots_of
+from robot_foundry.trainer.tasks.vla.features import kept_features, obstacle
 from robot_foundry.trainer.tasks.vla.inputs import InputMaker
 from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin
 from robot_foundry.trainer.tasks.vla.origins.policy import Origin
@@ -61,6 +64,22 @@ class VLATask(MixtureTask):
         if self.origin is None:
             return ()
         return self.origin.load_weights(model, self.spaces, self.config.init.only)
+
+    def equip(self, model: nn.Module, ranks: Ranks) -> AbstractContextManager[tuple[str, ...]]:
+        if not self.config.data.cache_features:
+            return super().equip(model, ranks)
+        assert isinstance(model, VLA)
+        return kept_features(model, self.opened.store, self.config.run, ranks)
+
+    def features_change_by(self) -> str | None:
+        """What in the configuration changes the backbone's features while it learns; None where nothing does.
+
+        UsageError where it names parts that the model has not.
+        """
+        with torch.device("meta"):
+            model = self.build_model()
+        freeze(model, self.config.optim)
+        return obstacle(model)
 
     def check_origin(self) -> None:
         """FoundryError where the weights that the run starts from do not fit its model; allocates nothing."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.models.backbone import BackboneConfig
+from robot_foundry.trainer.models.layers.lora import is_adapter
 from robot_foundry.trainer.tasks.origin import check_fits, chosen, misfits, unknown
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
 from robot_foundry.trainer.tasks.vlm.trained import TrainedFiles
@@ -49,7 +50,7 @@ class VLMOrigin:
 
     def check(self, model: nn.Module, spaces: PolicySpaces, only: Sequence[str] = ()) -> None:
         """FoundryError that lists all that keeps `load_weights` from filling `model`, which may be meta."""
-        stored = self.files.origin.stored()[1]
+        stored = self.files.origin.stored()
         shapes = {name: shape for name, shape in stored.items() if _takes(name, only)}
         problems = [*unknown(model, only), *misfits(_taken(model, only), shapes)]
         check_fits(problems, str(self.files.origin.folder), "set data.window.image as there")
@@ -68,4 +69,6 @@ def _takes(name: str, only: Sequence[str]) -> bool:
 
 
 def _taken(model: nn.Module, only: Sequence[str]) -> dict[str, Tensor]:
-    return {name: value.detach() for name, value in model.named_parameters() if _takes(name, only)}
+    """The parameters that are filled; those of adapters, which no such model has, begin anew."""
+    named = model.named_parameters()
+    return {name: value.detach() for name, value in named if _takes(name, only) and not is_adapter(name)}
