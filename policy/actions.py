@@ -30,8 +30,8 @@ class Actions:
 class Underway:
     """A chunk that a robot executes while the next one is computed.
 
-    `executed` of its steps lie before the observation that the next chunk answers, and `delay` more pass until
-    that one takes over. Both are steps of the policy (`Actions.dt`), and need not be whole.
+    `executed` of its steps lie before the observation that the next chunk answers, and `delay` more pass
+    until that one takes over. Both are steps of the policy (`Actions.dt`), and need not be whole.
     """
 
     actions: Actions

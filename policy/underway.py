@@ -37,8 +37,8 @@ def continued(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Normalised targets [B, T, A] that new chunks should keep to, and how much each of their numbers counts.
 
-    Rows with no chunk under way count nothing, and so does what `mask_BTA` leaves out. As in training, targets
-    are clipped.
+    Rows with no chunk under way count nothing, and so does what `mask_BTA` leaves out. As in training,
+    targets are clipped.
     """
     target_BTA, weight_BT = np.zeros(mask_BTA.shape), np.zeros(mask_BTA.shape[:2], np.float32)
     for row, chunk in enumerate(underway):
