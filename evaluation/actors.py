@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from robot_foundry.evaluation.world import WorldInfo
 from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.policy.actions import Actions, Underway
 from robot_foundry.runtime.keyed import generator
 
 RANDOM_CHUNK = 16
@@ -45,6 +46,25 @@ class Actor(Protocol):
     history: int
 
     def act(self, situations: Sequence[Situation]) -> list[np.ndarray]: ...
+
+
+@runtime_checkable
+class ContinuingActor(Actor, Protocol):
+    """An actor that can make its next answer agree with the one under way: `act` in two halves.
+
+    An answer says its steps in its own dims and at its own rate; `targets` are those of the world.
+    """
+
+    def answers(
+        self, situations: Sequence[Situation], underway: Sequence[Underway | None] = ()
+    ) -> list[Actions]: ...
+
+    def targets(self, answer: Actions) -> np.ndarray: ...
+
+    def underway(self, answer: Actions, executed: int, delay: int) -> Underway:
+        """An answer of which so many periods of the world are over when the next one is asked for, and so
+        many more when that is there."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -100,18 +120,26 @@ class PolicyActor:
         self.history = self._pace.moments
 
     def act(self, situations: Sequence[Situation]) -> list[np.ndarray]:
-        chunks = self._policy.act_batch(
+        return [self.targets(answer) for answer in self.answers(situations)]
+
+    def answers(
+        self, situations: Sequence[Situation], underway: Sequence[Underway | None] = ()
+    ) -> list[Actions]:
+        return self._policy.act_batch(
             [self._observation(situation) for situation in situations],
             [situation.instruction for situation in situations],
             seeds=[situation.seed for situation in situations],
             dataset=self._dataset,
+            underway=underway,
         )
-        targets = []
-        for chunk in chunks:
-            # Dims that the world has not are left out; one that it needs and the policy lacks is named.
-            columns_A = [chunk.space.index(name) for name in self._world.action_space.names]
-            targets.append(self._pace.targets(chunk.values_TA, chunk.space)[:, columns_A])
-        return targets
+
+    def targets(self, answer: Actions) -> np.ndarray:
+        # Dims that the world has not are left out; one that it needs and the policy lacks is named.
+        columns_A = [answer.space.index(name) for name in self._world.action_space.names]
+        return self._pace.targets(answer.values_TA, answer.space)[:, columns_A]
+
+    def underway(self, answer: Actions, executed: int, delay: int) -> Underway:
+        return Underway(answer, executed / self._pace.step, delay / self._pace.step)
 
     def _observation(self, situation: Situation) -> dict[str, Any]:
         images = {role: self._pace.images(image_S) for role, image_S in situation.images.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 
 from robot_foundry import __version__
-from robot_foundry.evaluation.actors import Actor, ActorSpec, Situation
+from robot_foundry.evaluation.actors import Actor, ActorSpec, ContinuingActor, Situation
 from robot_foundry.evaluation.contact_sheets import Film, contact_sheet, save_gif
+from robot_foundry.evaluation.execution import Execution
 from robot_foundry.evaluation.guard import open_world
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.world import Observation, Outcome, WorldFactory, WorldInfo
 from robot_foundry.evaluation.worlds.registry import get_world
+from robot_foundry.policy.actions import Actions, Underway
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import key
 from robot_foundry.runtime.parallel import unordered_map
@@ -41,9 +43,10 @@ MOST_DONORS = 1000
 
 @dataclass(frozen=True)
 class RolloutSpec:
-    """What to run. `execute` steps of each chunk are executed before the actor is asked again.
+    """What to run. `execute` steps are executed before the actor is asked again.
 
-    `world` is the name of one that is built in, or makes worlds of another kind.
+    An answer takes `delay` steps, in which the chunk before it goes on; with `rtc` the policy makes it agree
+    with that chunk. `world` is the name of one that is built in, or makes worlds of another kind.
     """
 
     actor: ActorSpec
@@ -56,6 +59,8 @@ class RolloutSpec:
     max_steps: int | None = None
     blank: bool = False
     shuffle_instructions: bool = False
+    delay: int = 0
+    rtc: bool = False
     world: str | WorldFactory = "tabletop"
 
     def __post_init__(self) -> None:
@@ -68,6 +73,8 @@ class RolloutSpec:
             )
             if value is not None and value < 1
         ]
+        if not 0 <= self.delay <= self.execute:
+            problems.append(f"delay must lie in 0 … execute ({self.execute}), got {self.delay}")
         if problems:
             raise FoundryError("; ".join(problems))
 
@@ -81,6 +88,8 @@ class RolloutSpec:
         parts = ["random" if self.actor.run is None else "policy"]
         parts += ["blank"] if self.blank else []
         parts += ["shuffled"] if self.shuffle_instructions else []
+        parts += [f"delay{self.delay}"] if self.delay else []
+        parts += ["rtc"] if self.rtc else []
         return "-".join(parts)
 
 
@@ -201,6 +210,8 @@ class _Scene:
         self._filmed = index < min(FILMED, spec.episodes)
         self._film: list[np.ndarray] = []
         self._seen: deque[Observation] = deque(maxlen=actor.history)
+        self._execution = Execution(spec.execute, spec.delay)
+        self._answer: Actions | None = None
         self._look()
         self._shoot()
 
@@ -242,9 +253,16 @@ class _Scene:
         seed = key("rollout", self._spec.seed, self.index, self._steps) >> 1
         return Situation(images, state_SD, self._instruction, seed)
 
-    def execute(self, chunk_TA: np.ndarray) -> None:
-        """Execute the first steps of a chunk; observe only what the actor will be shown."""
-        part_TA = chunk_TA[: self._spec.execute]
+    def underway(self, actor: ContinuingActor) -> Underway | None:
+        """The answer that the next one is to agree with; None at the start."""
+        if self._answer is None:
+            return None
+        return actor.underway(self._answer, self._execution.executed, self._spec.delay)
+
+    def execute(self, chunk_TA: np.ndarray, answer: Actions | None = None) -> None:
+        """Go on to the next observation; observe only what the actor will be shown."""
+        self._answer = answer
+        part_TA = self._execution.follow(chunk_TA)
         self._world.aim(part_TA)
         for left in range(len(part_TA) - 1, -1, -1):
             if not self.running:
@@ -281,10 +299,24 @@ def _run_group(item: tuple[RolloutSpec, WorldInfo, int]) -> list[RolloutEpisode]
             stack.callback(scene.close)
             scenes.append(scene)
         while running := [scene for scene in scenes if scene.running]:
+            if spec.rtc:
+                _continue(running, actor)
+                continue
             chunks = actor.act([scene.situation() for scene in running])
             for scene, chunk_TA in zip(running, chunks, strict=True):
                 scene.execute(chunk_TA)
         return [scene.result() for scene in scenes if scene.index < spec.episodes]
+
+
+def _continue(scenes: Sequence[_Scene], actor: Actor) -> None:
+    """Ask and execute with every answer made to agree with the one under way."""
+    if not isinstance(actor, ContinuingActor):
+        raise FoundryError("rtc: what acts here makes no chunks that can be continued; a policy does")
+    answers = actor.answers(
+        [scene.situation() for scene in scenes], [scene.underway(actor) for scene in scenes]
+    )
+    for scene, answer in zip(scenes, answers, strict=True):
+        scene.execute(actor.targets(answer), answer)
 
 
 @contextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from robot_foundry.policy.actions import Actions
+from robot_foundry.policy.actions import Actions, Underway
 
 if TYPE_CHECKING:
     from robot_foundry.policy.policy import Policy
 
-__all__ = ["Actions", "Policy"]
+__all__ = ["Actions", "Policy", "Underway"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,3 +24,16 @@ class Actions:
     values_TA: NDArray[np.float64]
     space: ActionSpace
     dt: float | None
+
+
+@dataclass(frozen=True)
+class Underway:
+    """A chunk that a robot executes while the next one is computed.
+
+    `executed` of its steps lie before the observation that the next chunk answers, and `delay` more pass
+    until that one takes over. Both are steps of the policy (`Actions.dt`), and need not be whole.
+    """
+
+    actions: Actions
+    executed: float
+    delay: float = 0.0

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from robot_foundry.policy.actions import Underway
 from robot_foundry.policy.policy import Observation, Policy
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.runtime.progress import Progress
@@ -47,25 +48,33 @@ def latency(
     batch: int = 1,
     calls: int = 100,
     instruction: str = "pick up the red cube and put it on the plate",
+    rtc: bool = False,
     seed: int = 0,
     clock: Clock = time.perf_counter,
     quiet: bool = True,
 ) -> Latency:
     """Ask the policy about random pictures and states, all cameras there, one call after the other.
 
-    `dataset` says as which robot; the first where it is None.
+    `dataset` says as which robot; the first where it is None. With `rtc` each call continues the chunks of
+    the one before from their middle on.
     """
     number = 0 if dataset is None else policy.number(dataset)
     name = policy.datasets[number]
     seen = [_observation(policy, number, seed + row) for row in range(batch)]
-    times_ms = []
+    times_ms: list[float] = []
+    underway: list[Underway] = []
     with Progress(WARM_UP + calls, "calls", "latency", quiet=quiet) as progress:
         for call in range(WARM_UP + calls):
             began = clock()
             answers = policy.act_batch(
-                seen, [instruction] * batch, seeds=range(call, call + batch), dataset=name
+                seen,
+                [instruction] * batch,
+                seeds=range(call, call + batch),
+                dataset=name,
+                underway=underway,
             )
             times_ms.append((clock() - began) * 1e3)
+            underway = [Underway(answer, len(answer.values_TA) / 2) for answer in answers] if rtc else []
             progress.advance(1)
     dt, steps = answers[0].dt, len(answers[0].values_TA)
     p50, p99 = (float(value) for value in np.percentile(times_ms[WARM_UP:], PERCENTILES))

@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 
 from robot_foundry.loader.robot.batch import Batch, allocate, fill_state
 from robot_foundry.normalization.representation import decode, references
-from robot_foundry.policy.actions import Actions
+from robot_foundry.policy.actions import Actions, Underway
 from robot_foundry.policy.observe import check_parts, image_arrays, state_array, type_of
 from robot_foundry.policy.pace import Pace
 from robot_foundry.policy.robot import RobotSide, alike
+from robot_foundry.policy.underway import continued
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer.checkpoints import checkpoint, tensors
+from robot_foundry.trainer.models.flow_guidance import Guide
 from robot_foundry.trainer.models.layers.initial import allocated
 from robot_foundry.trainer.models.layers.lora import merge
-from robot_foundry.trainer.models.vla import VLA
+from robot_foundry.trainer.models.vla import FLOW, VLA
 from robot_foundry.trainer.recipes.yaml_text import read_yaml
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.inputs import build_inputs
@@ -115,14 +117,26 @@ class Policy:
         return tuple(dataset.name for dataset in self.spaces.datasets)
 
     def act(
-        self, observation: Observation, instruction: str, *, seed: int, dataset: str | None = None
+        self,
+        observation: Observation,
+        instruction: str,
+        *,
+        seed: int,
+        dataset: str | None = None,
+        underway: Underway | None = None,
     ) -> Actions:
         """The chunk for one observation; equal arguments give the equal chunk.
 
         `dataset` says whose dims the state has and the actions shall have. It may be left out where all that
         the policy knows are of one robot: equal dims, embodiment, rate, cameras and scales.
+
+        A chunk that is `underway` is continued (real-time chunking, see `trainer.models.flow_guidance`): the
+        steps that pass before the new chunk is there stay as they are, and the others agree with the old ones
+        the less, the later they are.
         """
-        return self.act_batch([observation], [instruction], seeds=[seed], dataset=dataset)[0]
+        return self.act_batch(
+            [observation], [instruction], seeds=[seed], dataset=dataset, underway=[underway]
+        )[0]
 
     def act_batch(
         self,
@@ -131,19 +145,22 @@ class Policy:
         *,
         seeds: Sequence[int],
         dataset: str | None = None,
+        underway: Sequence[Underway | None] = (),
     ) -> list[Actions]:
         """Chunks for many observations at once: those of `act` with each seed, up to rounding."""
         if not len(observations) == len(instructions) == len(seeds):
             raise FoundryError(
                 f"{len(observations)} observations, {len(instructions)} instructions, {len(seeds)} seeds"
             )
+        if underway and len(underway) != len(observations):
+            raise FoundryError(f"{len(observations)} observations, {len(underway)} chunks under way")
         for seen, instruction in zip(observations, instructions, strict=True):
             check_parts(seen)
             if not isinstance(instruction, str):
                 raise FoundryError(f"the instruction is {type_of(instruction)}, not a text ('' is none)")
         number = self.number(dataset)
         batch = self.batch(observations, instructions, number)
-        values_BTA = self.decode(batch, self.predict(batch, seeds))
+        values_BTA = self.decode(batch, self.predict(batch, seeds, underway))
         dataset_spaces, steps = self.spaces.datasets[number], self.steps(number)
         dt = float(steps.dt(dataset_spaces.fps or np.nan)) or None
         return [Actions(values_TA[: steps.horizon], dataset_spaces.action, dt) for values_TA in values_BTA]
@@ -223,14 +240,16 @@ class Policy:
         fill_state(batch, np.arange(len(batch)), at_d, state_BHd, finite_Bd)
         batch.action_dim_mask_BA[:, dataset.action.indices_in(self.spaces.action, dataset.embodiment)] = True
         batch.step_mask_BT[:, : self.steps(number).horizon] = True
+        batch.embodiment_B[:] = self.spaces.embodiments.index(dataset.embodiment)
         pictures = [item.get("images") or {} for item in observations]
         images, masks = image_arrays(pictures, window.cameras, moments, window.image)
         images = {role: pixels[:, moment_H] for role, pixels in images.items()}
         masks = {role: mask[:, moment_H] for role, mask in masks.items()}
         return replace(batch, images=images, image_mask=masks, instruction=tuple(instructions))
 
-    @torch.inference_mode()
-    def predict(self, batch: Batch, seeds: Sequence[int]) -> FloatArray:
+    def predict(
+        self, batch: Batch, seeds: Sequence[int], underway: Sequence[Underway | None] = ()
+    ) -> FloatArray:
         """Denormalised chunks [B, T, A] over the union, still in the representation of the window."""
         inputs = build_inputs(batch, scales=self.scales, words=self.words, roles=self.roles, targets=False)
         shape = batch.action_BTA.shape[1:]
@@ -238,14 +257,40 @@ class Policy:
         horizon_D = np.array([steps.horizon for steps in dataset_steps(self.config, self.spaces)])
         in_horizon_BT = np.arange(shape[0]) < horizon_D[batch.dataset_B][:, None]
         mask_BTA = batch.action_dim_mask_BA[:, None] & in_horizon_BT[..., None]
-        sampled = self.model.sample(
-            inputs.to(self.device),
-            torch.from_numpy(np.stack(noise)).to(self.device),
-            torch.from_numpy(mask_BTA).to(self.device),
-            EULER_STEPS,
-        )
+        guide = self._guide(batch, mask_BTA, underway)
+        with torch.inference_mode() if guide is None else torch.no_grad():
+            sampled = self.model.sample(
+                inputs.to(self.device),
+                torch.from_numpy(np.stack(noise)).to(self.device),
+                torch.from_numpy(mask_BTA).to(self.device),
+                EULER_STEPS,
+                guide,
+            )
         action_BTA = sampled.double().cpu().numpy()
         return self.scales.denormalize_action(action_BTA, mask_BTA, batch.dataset_B)
+
+    def _guide(
+        self, batch: Batch, mask_BTA: NDArray[np.bool_], underway: Sequence[Underway | None]
+    ) -> Guide | None:
+        """What the chunks are drawn to; None where nothing of an old one is left."""
+        if not any(underway):
+            return None
+        if self.config.model.objective != FLOW:
+            raise FoundryError(
+                f"a chunk under way cannot be continued: model.objective is {self.config.model.objective}",
+                hint="real-time chunking guides the steps of a flow, and a regression has none",
+            )
+        target_BTA, weight_BTA = continued(
+            batch,
+            mask_BTA,
+            underway,
+            spaces=self.spaces,
+            scales=self.scales,
+            representation=self.config.data.window.representation,
+        )
+        if not weight_BTA.any():
+            return None
+        return Guide(*(torch.from_numpy(array).to(self.device) for array in (target_BTA, weight_BTA)))
 
     def decode(self, batch: Batch, action_BTA: FloatArray) -> list[FloatArray]:
         """Absolute targets [T, d] of each row, in the dims of its dataset, from chunks over the union."""

@@ -41,6 +41,8 @@ def test_each_robot_is_asked_in_its_own_dims_and_in_batches(run: Path) -> None:
         found = latency(policy, dataset=name, batch=3, calls=2)
         assert (found.dataset, found.batch, found.calls) == (name, 3, 2)
         assert 0 < found.p50_ms <= found.p99_ms <= found.longest_ms
+        continued = latency(policy, dataset=name, batch=3, calls=2, rtc=True)
+        assert continued.p50_ms > found.p50_ms  # each step of the flow goes back through the head as well
     with pytest.raises(FoundryError, match="did you mean 'lift'"):
         latency(policy, dataset="lft")
 

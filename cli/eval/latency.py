@@ -16,9 +16,12 @@ from robot_foundry.cli.output import emit
 @click.option("--dataset", help="As which of its datasets' robots.  [default: the first]")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Observations a call.")
 @click.option("--calls", type=click.IntRange(1), default=100, show_default=True, help="How often to ask.")
+@click.option("--rtc", is_flag=True, help="Real-time chunking: each call continues the chunks before.")
 @device_option
 @json_option
-def command(run: Path, dataset: str | None, batch: int, calls: int, device: str, as_json: bool) -> None:
+def command(
+    run: Path, dataset: str | None, batch: int, calls: int, rtc: bool, device: str, as_json: bool
+) -> None:
     """Measure how long the policy RUN takes from pictures and words to a chunk of actions.
 
     RUN is a run's folder, a checkpoint or a pointer file. Pictures are noise; what they show changes nothing.
@@ -27,11 +30,12 @@ def command(run: Path, dataset: str | None, batch: int, calls: int, device: str,
     from robot_foundry.policy.latency import latency
     from robot_foundry.policy.policy import Policy
 
-    found = latency(Policy.load(run, device), dataset=dataset, batch=batch, calls=calls, quiet=False)
+    policy = Policy.load(run, device)
+    found = latency(policy, dataset=dataset, batch=batch, calls=calls, rtc=rtc, quiet=False)
     covers = "" if found.covers_ms is None else f"; a chunk is {found.covers_ms:,.0f} ms of motion"
     emit(
-        {"run": str(run), "device": device, **found.to_json()},
+        {"run": str(run), "device": device, "rtc": rtc, **found.to_json()},
         as_json=as_json,
-        text=f"{found.dataset}, {batch} at once, {calls} calls on {device}: p50 {found.p50_ms:.1f} ms, "
-        f"p99 {found.p99_ms:.1f} ms, longest {found.longest_ms:.1f} ms{covers}",
+        text=f"{found.dataset}, {batch} at once, {calls} calls{', continued' * rtc} on {device}: "
+        f"p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms, longest {found.longest_ms:.1f} ms{covers}",
     )

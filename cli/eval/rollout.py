@@ -32,6 +32,14 @@ from robot_foundry.runtime.errors import UsageError
 @click.option(
     "--shuffle-instructions", is_flag=True, help="Control: each scene gets another scene's instruction."
 )
+@click.option(
+    "--delay",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Steps that an answer takes, in which the chunk before it goes on.",
+)
+@click.option("--rtc", is_flag=True, help="Real-time chunking: new chunks agree with the one under way.")
 @click.option("--random", "random_control", is_flag=True, help="Control: random motion, no policy.")
 @click.option(
     "--dataset",
@@ -64,6 +72,7 @@ def command(
     \b
     foundry-eval rollout runs/reach --task reach_single --episodes 100 --workers 4
     foundry-eval rollout runs/reach --task reach_single --blank
+    foundry-eval rollout runs/reach --task reach_single --delay 4 --rtc
     foundry-eval rollout --random --task reach_single --out random
     """
     from robot_foundry.evaluation.actors import ActorSpec
@@ -71,6 +80,8 @@ def command(
 
     if random_control == (run is not None):
         raise UsageError("give either a training run or --random")
+    if random_control and settings["rtc"]:
+        raise UsageError("--rtc is of policies: random motion has no chunks to continue")
     get_world(world).describe(settings["task"], settings["variant"])
     spec = RolloutSpec(ActorSpec(run, device, dataset), **settings, world=world)
     folder = out or _default_folder(run, spec.task, spec.variant, spec.condition)

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from robot_foundry.trainer.models.layers.attention import Mlp, SelfAttention, attention_bias
+from robot_foundry.trainer.models.layers.embodiment import project, projection
 from robot_foundry.trainer.models.layers.initial import Constant, Distribution, Normal, residual_outputs
+from robot_foundry.trainer.recipes.later import later
 
 DENSITIES = ("beta", "uniform", "logit_normal")
 TIME_CHANNELS = 256
@@ -78,6 +80,7 @@ class FlowConfig:
     heads: int = 16
     mlp: str = "swiglu"  # swiglu | gelu | relu
     mlp_hidden: int = 2816
+    per_embodiment: bool = later(False)  # each robot has its own projections of state and actions
 
 
 class FlowBlock(nn.Module):
@@ -117,12 +120,14 @@ class FlowHead(nn.Module):
         history: int,
         action_dims: int,
         horizon: int,
+        embodiments: int = 1,
     ) -> None:
         super().__init__()
         width = config.width
+        robots = embodiments if config.per_embodiment else None
         self.condition_in = nn.Linear(condition, width, bias=False)
-        self.state_in = nn.Linear(2 * state_dims, width)
-        self.action_in = nn.Linear(2 * action_dims, width)
+        self.state_in = projection(robots, 2 * state_dims, width)
+        self.action_in = projection(robots, 2 * action_dims, width)
         self.state_position = nn.Parameter(torch.empty(history, width))
         self.action_position = nn.Parameter(torch.empty(horizon, width))
         self.time_mlp = nn.Sequential(
@@ -131,7 +136,7 @@ class FlowHead(nn.Module):
         self.time_modulation = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(FlowBlock(config) for _ in range(config.depth))
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.action_out = nn.Linear(width, action_dims, bias=False)
+        self.action_out = projection(robots, width, action_dims, bias=False)
 
     def initial(self) -> dict[str, Distribution]:
         return {
@@ -140,15 +145,27 @@ class FlowHead(nn.Module):
             **dict.fromkeys(("time_modulation.weight", "action_out.weight"), Constant(0.0)),
         }
 
-    def prefix(self, condition_BKC: Tensor, state_BHD: Tensor, state_mask_BHD: Tensor) -> Tensor:
+    def prefix(
+        self,
+        condition_BKC: Tensor,
+        state_BHD: Tensor,
+        state_mask_BHD: Tensor,
+        embodiment_B: Tensor | None = None,
+    ) -> Tensor:
         """Condition and proprioception tokens [B, P, W]; masked state entries may hold anything."""
         masked_BHD = torch.where(state_mask_BHD, state_BHD, 0)
-        state_BHW = (
-            self.state_in(torch.cat((masked_BHD, state_mask_BHD.float()), dim=-1)) + self.state_position
-        )
+        seen_BHD = torch.cat((masked_BHD, state_mask_BHD.float()), dim=-1)
+        state_BHW = project(self.state_in, seen_BHD, embodiment_B) + self.state_position
         return torch.cat((self.condition_in(condition_BKC).float(), state_BHW), dim=1)
 
-    def forward(self, x_BTA: Tensor, t: Tensor, prefix_BPW: Tensor, mask_BTA: Tensor) -> Tensor:
+    def forward(
+        self,
+        x_BTA: Tensor,
+        t: Tensor,
+        prefix_BPW: Tensor,
+        mask_BTA: Tensor,
+        embodiment_B: Tensor | None = None,
+    ) -> Tensor:
         """Velocity [B, T, A] at x_t.
 
         Args:
@@ -156,9 +173,11 @@ class FlowHead(nn.Module):
             t: times [B, 1] or per step [B, T]; the prefix takes the time of the last step.
             prefix_BPW: from `prefix`.
             mask_BTA: which entries are real; steps with none are attended by none.
+            embodiment_B: which robot each row is of, where each has projections of its own.
         """
         masked_BTA = torch.where(mask_BTA, x_BTA, 0)
-        action_BTW = self.action_in(torch.cat((masked_BTA, mask_BTA.float()), dim=-1)) + self.action_position
+        noised_BTA = torch.cat((masked_BTA, mask_BTA.float()), dim=-1)
+        action_BTW = project(self.action_in, noised_BTA, embodiment_B) + self.action_position
         x_BSW = torch.cat((prefix_BPW, action_BTW), dim=1)
         time_BSM = self.time_modulation(self.time_mlp(time_features(t)))
         if t.shape[1] > 1:
@@ -167,7 +186,7 @@ class FlowHead(nn.Module):
         bias = step_bias(mask_BTA.any(-1), prefix_BPW.shape[1])
         for block in self.blocks:
             x_BSW = block(x_BSW, time_BSM, bias)
-        return self.action_out(self.norm(x_BSW[:, -x_BTA.shape[1] :]))
+        return project(self.action_out, self.norm(x_BSW[:, -x_BTA.shape[1] :]), embodiment_B)
 
 
 def time_features(t: Tensor) -> Tensor:

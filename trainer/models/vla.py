@@ -20,6 +20,7 @@ from robot_foundry.trainer.features.threads import one_thread
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
 from robot_foundry.trainer.models.foreign import backbone as foreign
 from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig, ForeignVLMConfig
+from robot_foundry.trainer.models.flow_guidance import Guide, guided
 from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapt
 from robot_foundry.trainer.recipes.later import later
@@ -56,6 +57,7 @@ class Geometry:
     history: int
     horizon: int
     image: tuple[int, int]  # height, width in pixels
+    embodiments: int = 1
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Inputs:
     targets: Targets | None = None
     draws: Draws | None = None
     image_at: int = 0  # how many of the tokens stand in front of the pictures
+    embodiment_B: Tensor | None = None  # which robot, where the head has projections for each
     seen: tuple[bytes, ...] | None = None  # of each row a digest of all that its features depend on
 
     def alone(self, row: int, num_obs: int) -> Inputs:
@@ -135,6 +138,7 @@ class VLA(nn.Module):
             history=geometry.history,
             action_dims=geometry.action_dims,
             horizon=geometry.horizon,
+            embodiments=geometry.embodiments,
         )
 
     def features(self, inputs: Inputs) -> list[Tensor]:
@@ -193,11 +197,11 @@ class VLA(nn.Module):
         action, draws = inputs.targets, inputs.draws
         if action is None or draws is None:
             raise ValueError("training inputs need targets and draws")
-        state_BHD = inputs.state_BHD + draws.state_noise_BHD
-        prefix_BPW = self.head.prefix(self.condition(inputs), state_BHD, inputs.state_mask_BHD)
+        state_BHD, robot_B = inputs.state_BHD + draws.state_noise_BHD, inputs.embodiment_B
+        prefix_BPW = self.head.prefix(self.condition(inputs), state_BHD, inputs.state_mask_BHD, robot_B)
         if self.config.objective == L1:
             target = torch.where(action.mask_BTA, action.value_BTA, 0)
-            error = (self._regressed(prefix_BPW, action.mask_BTA) - target).abs()
+            error = (self._regressed(prefix_BPW, action.mask_BTA, robot_B) - target).abs()
             weighted = torch.where(action.mask_BTA, error, 0) * action.weight_B[:, None, None]
             return {"action": (weighted.sum(), action.mask_BTA.sum())}
         num_draws = draws.noise_BNTA.shape[1]
@@ -210,23 +214,40 @@ class VLA(nn.Module):
         noise = torch.where(mask, draws.noise_BNTA.flatten(0, 1), 0)
         t = draws.time_BN.reshape(-1, 1)
         x_t, velocity = interpolate(target, noise, t)
-        error = self.head(x_t, t, repeat(prefix_BPW), mask).float() - velocity
+        robots = None if robot_B is None else repeat(robot_B)
+        error = self.head(x_t, t, repeat(prefix_BPW), mask, robots).float() - velocity
         square = torch.where(mask, error.square(), 0) * repeat(action.weight_B)[:, None, None]
         return {"action": (square.sum() / num_draws, action.mask_BTA.sum())}
 
-    def sample(self, inputs: Inputs, noise_BTA: Tensor, mask_BTA: Tensor, steps: int = 10) -> Tensor:
-        """Normalised action chunks [B, T, A] integrated from the given noise; 0 where masked."""
-        prefix_BPW = self.head.prefix(self.condition(inputs), inputs.state_BHD, inputs.state_mask_BHD)
+    def sample(
+        self,
+        inputs: Inputs,
+        noise_BTA: Tensor,
+        mask_BTA: Tensor,
+        steps: int = 10,
+        guide: Guide | None = None,
+    ) -> Tensor:
+        """Normalised action chunks [B, T, A] integrated from the given noise; 0 where masked.
+
+        The backbone sees its inputs once, however many steps there are. `guide` draws the chunks towards
+        others, which a regression cannot do.
+        """
+        robot_B = inputs.embodiment_B
+        prefix_BPW = self.head.prefix(
+            self.condition(inputs), inputs.state_BHD, inputs.state_mask_BHD, robot_B
+        )
         if self.config.objective == L1:
-            return torch.where(mask_BTA, self._regressed(prefix_BPW, mask_BTA), 0)
+            if guide is not None:
+                raise ValueError("a regression has no flow to guide")
+            return torch.where(mask_BTA, self._regressed(prefix_BPW, mask_BTA, robot_B), 0)
 
         def velocity(x_BTA: Tensor, t: float) -> Tensor:
             time = torch.full((len(x_BTA), 1), t, device=x_BTA.device)
-            return self.head(x_BTA, time, prefix_BPW, mask_BTA).float()
+            return self.head(x_BTA, time, prefix_BPW, mask_BTA, robot_B).float()
 
-        return sample(velocity, noise_BTA, mask_BTA, steps)
+        return sample(velocity if guide is None else guided(velocity, guide), noise_BTA, mask_BTA, steps)
 
-    def _regressed(self, prefix_BPW: Tensor, mask_BTA: Tensor) -> Tensor:
+    def _regressed(self, prefix_BPW: Tensor, mask_BTA: Tensor, robot_B: Tensor | None) -> Tensor:
         """The chunk [B, T, A] that the head says without noise and at the time of none."""
         nothing_BTA = torch.zeros(mask_BTA.shape, device=mask_BTA.device)
-        return self.head(nothing_BTA, nothing_BTA[:, :1, 0], prefix_BPW, mask_BTA).float()
+        return self.head(nothing_BTA, nothing_BTA[:, :1, 0], prefix_BPW, mask_BTA, robot_B).float()

@@ -105,7 +105,9 @@ def unknown(model: nn.Module, only: Sequence[str]) -> list[str]:
 
 
 def misfits(
-    parameters: Mapping[str, Tensor], stored: Mapping[str, Shape], free: Mapping[str, int] | None = None
+    parameters: Mapping[str, Tensor],
+    stored: Mapping[str, Shape],
+    free: Mapping[str, Collection[int]] | None = None,
 ) -> Iterator[str]:
     """One line for each parameter of one side alone, or of another shape.
 
@@ -117,8 +119,8 @@ def misfits(
             yield f"{name} is not there"
             continue
         expected = list(here)
-        if free and name in free and len(there) == len(here):
-            expected[free[name]] = there[free[name]]
+        for axis in (free or {}).get(name, ()) if len(there) == len(here) else ():
+            expected[axis] = there[axis]
         if there != tuple(expected):
             yield f"{name} is {there} there and {here} here"
     yield from (f"{name} is there alone" for name in stored if name not in parameters)

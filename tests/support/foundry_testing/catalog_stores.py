@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from robot_foundry.shards.index import write_index
 from robot_foundry.shards.tar import TarWriter
 
 POSE = ["right.ee_position", "right.ee_rot6d", "right.gripper_opening"]
+PRIMARY = {"agentview": "primary"}
 
 
 def episode_key(name: str, i: int) -> str:
@@ -44,6 +45,7 @@ def make_version(
     embodiment: str = "panda",
     fps: float = 20.0,
     images: bool = False,
+    cameras: Mapping[str, str] = PRIMARY,
     left_out: Sequence[tuple[int, int]] = (),
     centre: float = 0.0,
 ) -> Version:
@@ -51,7 +53,8 @@ def make_version(
 
     The last row of every episode is TERMINAL; rows 1 and 2 of the first have an invalid action and state, all
     zero. Of the episodes `left_out` (shard, episode) only the rows are there, as ingest leaves those that a
-    mapping cannot read. Numbers but rotations lie about `centre`.
+    mapping cannot read. Numbers but rotations lie about `centre`. With `images` there are pictures of all
+    `cameras`, roles by the names of the source.
     """
     rng = np.random.default_rng(seed)
     state_space, action_space = ActionSpace(state), ActionSpace(action)
@@ -80,7 +83,7 @@ def make_version(
             note = {"key": key, "start": 0, "end": count, "kind": "instruction", "text": text}
             notes.append(note | {"source": "spec"})
         shard_key = digest_of([name, seed, ordinal])
-        shards.append(_write_shard(store, name, shard_key, keys, counts, images))
+        shards.append(_write_shard(store, name, shard_key, keys, counts, list(cameras) if images else []))
         tables[f"frames/{shard_key}"] = table
         for column, space in spaces.items():
             matrix = np.stack(table[column].to_pylist()).astype(np.float32)
@@ -89,13 +92,11 @@ def make_version(
     tables["episodes"] = pa.Table.from_pylist(episodes, schema=EPISODES_SCHEMA)
     tables["annotations"] = pa.Table.from_pylist(notes, schema=ANNOTATIONS_SCHEMA)
     tables["leaves"] = pa.Table.from_pylist(leaves, schema=LEAVES_SCHEMA)
-    camera = Camera("agentview", "primary", 16, 24, "jpg")
+    seen = tuple(Camera(camera, role, 16, 24, "jpg") for camera, role in cameras.items()) if images else ()
     manifest = Manifest(
         name,
         digest_of([name, seed, len(lengths)]),
-        Schema(
-            state_space.dims, {"next_state": action_space.dims}, (camera,) if images else (), embodiment, fps
-        ),
+        Schema(state_space.dims, {"next_state": action_space.dims}, seen, embodiment, fps),
         "robot",
         tuple(shards),
         {path: table_digest(table) for path, table in tables.items()},
@@ -145,15 +146,21 @@ def _frames(
 
 
 def _write_shard(
-    store: Store, name: str, shard_key: str, keys: Sequence[str], counts: Sequence[int], images: bool
+    store: Store,
+    name: str,
+    shard_key: str,
+    keys: Sequence[str],
+    counts: Sequence[int],
+    cameras: Sequence[str],
 ) -> ShardEntry:
     members = {}
     for i, (key, count) in enumerate(zip(keys, counts, strict=True)):
         members[f"{key}.episode.json"] = json.dumps({"num_frames": count}).encode()
         members[f"{key}.source.npz"] = write_npz({"actions": np.zeros((count, 1))})
-        for frame in range(count if images else 0):
-            pixels = np.full((16, 24, 3), 10 * i + frame, np.uint8)
-            members[f"{key}-{frame:06d}.agentview.jpg"] = encode_jpeg(pixels)
+        for number, camera in enumerate(cameras):
+            for frame in range(count):
+                pixels = np.full((16, 24, 3), 10 * i + frame + 40 * number, np.uint8)
+                members[f"{key}-{frame:06d}.{camera}.jpg"] = encode_jpeg(pixels)
     with store.storage.writer(store.shard_tar(name, shard_key)) as file:
         tar = TarWriter(file)
         for member in sorted(members):

@@ -77,6 +77,7 @@ def build_inputs(
         state_BHD=torch.from_numpy(state.astype(np.float32, copy=False)),
         state_mask_BHD=torch.from_numpy(state_mask.copy()),
         targets=build_targets(batch, scales) if targets else None,
+        embodiment_B=torch.from_numpy(batch.embodiment_B),
     )
 
 

@@ -37,6 +37,11 @@ class PolicySpaces:
     datasets: tuple[DatasetSpaces, ...]
 
     @property
+    def embodiments(self) -> tuple[str, ...]:
+        """What `Batch.embodiment_B` numbers."""
+        return tuple(sorted({dataset.embodiment for dataset in self.datasets}))
+
+    @property
     def alike(self) -> bool:
         """Whether all datasets are of one robot, seen alike: they differ in nothing but their names."""
         first = replace(self.datasets[0], name="")
@@ -118,7 +123,8 @@ def geometry(config: VLATaskConfig, spaces: PolicySpaces) -> Geometry:
     assert window.image is not None
     steps = dataset_steps(config, spaces)
     history, horizon = max(item.history for item in steps), max(item.horizon for item in steps)
-    return Geometry(len(spaces.state), len(spaces.action), history, horizon, window.image)
+    robots = len(spaces.embodiments)
+    return Geometry(len(spaces.state), len(spaces.action), history, horizon, window.image, robots)
 
 
 def dataset_steps(config: VLATaskConfig, spaces: PolicySpaces) -> list[Steps]:

@@ -2,7 +2,8 @@
 
 A run that is trained on other robots works in another union of dims, so the columns of a few parameters mean
 other things. They are moved by dim name: dims that the old run knows take its columns, new ones keep their
-fresh weights. Normalisers are fitted anew or kept (docs/training.md).
+fresh weights. Where each embodiment has projections of its own, these go by its name in the same way.
+Normalisers are fitted anew or kept (docs/training.md).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,10 +33,13 @@ from robot_foundry.trainer.tasks.vlm.trained import is_vision_language
 
 # Parameters with an axis of dims: of which union, which axis, how often the dims repeat on it (value, mask).
 DIM_AXES: Mapping[str, tuple[str, int, int]] = {
-    "head.state_in.weight": ("state", 1, 2),
-    "head.action_in.weight": ("action", 1, 2),
-    "head.action_out.weight": ("action", 0, 1),
+    "head.state_in.weight": ("state", -1, 2),
+    "head.action_in.weight": ("action", -1, 2),
+    "head.action_out.weight": ("action", -2, 1),
 }
+# Parameters that each embodiment may have for itself, on an axis in front; and their axes where all share.
+SHARED_AXES = {**dict.fromkeys(DIM_AXES, 2), "head.state_in.bias": 1, "head.action_in.bias": 1}
+EMBODIMENTS = "embodiments"
 UNIONS = ("state", "action")
 SPACES = "spaces.json"  # a file that checkpoints of policies have alone
 Columns = Sequence[int | None]  # for each dim of a new union its place in the old one
@@ -73,7 +78,7 @@ class Origin(RunOrigin):
         every dim that means something else there.
         """
         parameters, stored = self._wanted(model, only), self.stored()
-        free = {name: axis for name, (_, axis, _) in DIM_AXES.items()}
+        free = {name: list(_named_axes(name, len(tensor.shape))) for name, tensor in parameters.items()}
         taken = {name: shape for name, shape in stored.items() if chosen(name, only)}
         taken = {name: shape for name, shape in taken.items() if name in parameters or not is_adapter(name)}
         problems = [*unknown(model, only), *misfits(parameters, taken, free)]
@@ -94,12 +99,15 @@ class Origin(RunOrigin):
         stored = self.stored()
         parameters = self._wanted(model, only)
         columns = {union: self._columns(union, spaces) for union in UNIONS}
-        moved = {name: torch.empty(stored[name]) for name in parameters if name in DIM_AXES}
+        places = {**columns, EMBODIMENTS: _places(self.spaces.embodiments, spaces.embodiments)}
+        axes_of = {name: _named_axes(name, tensor.ndim) for name, tensor in parameters.items()}
+        moved = {name: torch.empty(stored[name]) for name, axes in axes_of.items() if axes}
         self.fill({name: moved.get(name, tensor) for name, tensor in parameters.items()})
         self._merge_adapters(parameters)
         for name, old in moved.items():
-            _move(old, parameters[name], name, columns)
-        return tuple(self._fresh(columns, spaces)) if moved else ()
+            _move(old, parameters[name], axes_of[name], places)
+        told = {kind for axes in axes_of.values() for kind, _ in axes.values()}
+        return tuple(self._fresh({kind: places[kind] for kind in places if kind in told}, spaces))
 
     def _wanted(self, model: nn.Module, only: Sequence[str]) -> dict[str, Tensor]:
         """The parameters to fill: of adapters those alone that it has as well."""
@@ -167,8 +175,7 @@ class Origin(RunOrigin):
             )
 
     def _columns(self, union: str, spaces: PolicySpaces) -> Columns:
-        index_of = {name: i for i, name in enumerate(_full_names(union, self.spaces))}
-        return [index_of.get(name) for name in _full_names(union, spaces)]
+        return _places(_full_names(union, self.spaces), _full_names(union, spaces))
 
     def _changed(self, union: str, spaces: PolicySpaces) -> Iterator[str]:
         """Dims of one name and two meanings."""
@@ -181,12 +188,19 @@ class Origin(RunOrigin):
                 if old != new:
                     yield f"{union} {dim.name} has the {field} {old} there and {new} here"
 
-    def _fresh(self, columns: Mapping[str, Columns], spaces: PolicySpaces) -> Iterator[str]:
-        for union, places in columns.items():
-            names = getattr(spaces, union).names
-            fresh = [name for name, at in zip(names, places, strict=True) if at is None]
+    def _fresh(self, places: Mapping[str, Columns], spaces: PolicySpaces) -> Iterator[str]:
+        for kind, columns in places.items():
+            is_union = kind in UNIONS
+            names = getattr(spaces, kind).names if is_union else spaces.embodiments
+            fresh = [name for name, at in zip(names, columns, strict=True) if at is None]
             if fresh:
-                yield f"{union} dims that {self.folder} does not know start fresh: {', '.join(fresh)}"
+                what = f"{kind} dims" if is_union else "projections of embodiments"
+                yield f"{what} that {self.folder} does not know start fresh: {', '.join(fresh)}"
+
+
+def _places(before: Sequence[str], now: Sequence[str]) -> Columns:
+    index_of = {name: i for i, name in enumerate(before)}
+    return [index_of.get(name) for name in now]
 
 
 def _full_names(union: str, spaces: PolicySpaces) -> list[str]:
@@ -196,14 +210,27 @@ def _full_names(union: str, spaces: PolicySpaces) -> list[str]:
     return list((space.qualified(embodiments.pop()) if len(embodiments) == 1 else space).names)
 
 
-def _move(old: Tensor, new: Tensor, name: str, columns: Mapping[str, Columns]) -> None:
-    """Copy the columns of known dims; `new` keeps those of dims that the old union lacks."""
-    union, axis, repeats = DIM_AXES[name]
-    places = columns[union]
-    to = [i for i, at in enumerate(places) if at is not None]
-    source = [at for at in places if at is not None]
-    old_dims = old.shape[axis] // repeats
-    for block in range(repeats):
-        index_to = torch.tensor([block * len(places) + i for i in to], dtype=torch.long, device=new.device)
-        index_from = torch.tensor([block * old_dims + at for at in source], dtype=torch.long)
-        new.index_copy_(axis, index_to, old.index_select(axis, index_from).to(new.device))
+def _named_axes(name: str, num_axes: int) -> dict[int, tuple[str, int]]:
+    """The axes of a parameter that mean things with names: by axis what these are, and how often repeated."""
+    axes = {}
+    if name in SHARED_AXES and num_axes > SHARED_AXES[name]:
+        axes[0] = (EMBODIMENTS, 1)
+    if name in DIM_AXES:
+        union, axis, repeats = DIM_AXES[name]
+        axes[num_axes + axis] = (union, repeats)
+    return axes
+
+
+def _move(
+    old: Tensor, new: Tensor, axes: Mapping[int, tuple[str, int]], places: Mapping[str, Columns]
+) -> None:
+    """Copy what is known along every named axis; `new` keeps the rest."""
+    to, source = [np.arange(length) for length in new.shape], [np.arange(length) for length in old.shape]
+    for axis, (kind, repeats) in axes.items():
+        known = [(i, at) for i, at in enumerate(places[kind]) if at is not None]
+        here, there = np.array(known, np.int64).reshape(-1, 2).T
+        blocks = np.arange(repeats)[:, None]
+        to[axis] = (blocks * len(places[kind]) + here).ravel()
+        source[axis] = (blocks * (old.shape[axis] // repeats) + there).ravel()
+    values = old[tuple(map(torch.from_numpy, np.ix_(*source)))].to(new.device)
+    new[tuple(torch.from_numpy(index).to(new.device) for index in np.ix_(*to))] = values
