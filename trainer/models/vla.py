@@ -34,6 +34,7 @@ class VLAConfig:
     state_noise: float = 0.05  # std added to the normalised state while training
     objective: str = later(FLOW)  # flow: velocities of the flow | l1: the chunk itself, a baseline
     backbone_grad_scale: float = later(1.0)  # of the gradient that the head sends into the backbone
+    insulate: bool = later(False)  # actions send none: the backbone learns from what is beside them alone
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ class VLA(nn.Module):
             self.config.obs_tokens,
             self.config.taps,
         )
+        if self.config.insulate:
+            taps = [tap.detach() for tap in taps]
         parts = [
             projection(norm(tap))
             for tap, norm, projection in zip(taps, self.tap_norms, self.tap_projections, strict=True)
