@@ -19,6 +19,7 @@ from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.cotrained import OUTPUT
 from robot_foundry.trainer.tasks.origin import RunOrigin, check_fits, chosen, misfits, unknown, wanted
 from robot_foundry.trainer.tasks.run_identity import completed
 from robot_foundry.trainer.tasks.vla.config import DataConfig, VLATaskConfig
@@ -71,7 +72,11 @@ class Origin(RunOrigin):
         """
         parameters, stored = wanted(model, only), self.stored()[1]
         free = {name: axis for name, (_, axis, _) in DIM_AXES.items()}
-        taken = {name: shape for name, shape in stored.items() if chosen(name, only)}
+        taken = {
+            name: shape
+            for name, shape in stored.items()
+            if chosen(name, only) and (name != OUTPUT or name in parameters)  # a policy does without
+        }
         problems = [*unknown(model, only), *misfits(parameters, taken, free)]
         if DIM_AXES.keys() & parameters.keys():
             problems += [line for union in UNIONS for line in self._changed(union, spaces)]
