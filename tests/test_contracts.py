@@ -34,10 +34,15 @@ def test_every_task_is_forbidden_outside_of_its_folder() -> None:
     }
     rule = contract("No task is known outside of its folder")
     assert set(rule["forbidden_modules"]) == tasks != set()
-    assert rule["source_modules"] == ["robot_foundry.trainer"]
+    # The folders themselves: import-linter passes over a source that has what is forbidden in it.
+    assert rule["source_modules"] == ["robot_foundry.trainer.*", "robot_foundry.trainer.tasks.*"]
     # A task may import itself; a later stage starts from what an earlier one learnt, so it may know that too.
     of_itself = {f"{task}.** -> {task}.**" for task in tasks}
-    of_stages = {"robot_foundry.trainer.tasks.vlm.** -> robot_foundry.trainer.tasks.llm.**"}
+    stages = ("llm", "vlm"), ("vlm", "vla")
+    of_stages = {
+        f"robot_foundry.trainer.tasks.{later}.** -> robot_foundry.trainer.tasks.{earlier}.**"
+        for earlier, later in stages
+    }
     assert set(rule["ignore_imports"]) == of_itself | of_stages
 
 

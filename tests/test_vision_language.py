@@ -24,6 +24,7 @@ from robot_foundry.trainer.models.vision_language import (
     PicturesAndText,
     VisionLanguage,
     VisionLanguageConfig,
+    embedded,
 )
 from robot_foundry.trainer.models.vit import ViT, ViTConfig
 
@@ -116,7 +117,7 @@ PAIRS = [
 def test_a_row_reads_the_projected_patches_where_a_picture_stands(model: VisionLanguage) -> None:
     """The tokens of a picture are its patches, in squares of `shuffle`, beside each other: by loops here."""
     inputs = packed([PAIRS], IMAGE, TOKENS, length=40)
-    embedded_BSD = model.embedded(inputs)
+    embedded_BSD = embedded(model.backbone, inputs)
     table_VD = model.backbone.decoder.embedding.weight
     expected_BSD = torch.where((inputs.segment_BS >= 0)[..., None], table_VD[inputs.token_BS], table_VD[0])
     patches_NPD = model.backbone.vision(inputs.image_NHWC)

@@ -13,7 +13,7 @@ from robot_foundry.trainer.ranks.agreement import unlike
 from robot_foundry.trainer.recipes.yaml_text import read_yaml
 
 # Keys that say where a run is and what it is called, and where its data lie.
-PLACES = ("name", "run.dir", "data.store", "data.text.store")
+PLACES = ("name", "run.dir", "data.store", "data.pairs.store", "data.text.store")
 UNKNOWN = None
 CONFIG = "config.yaml"
 
@@ -42,10 +42,11 @@ def compare(left: Path, right: Path) -> Compared:
     """Two runs, checkpoints or pointer files. FoundryError where one is none, or is not whole."""
     folders = [checkpoint.find(path) for path in (left, right)]
     ours, theirs = (dict(_facts(folder)) for folder in folders)
-    facts = tuple((name, ours[name], theirs[name]) for name in ours)
+    facts = [(name, ours[name], theirs[name]) for name in ours]
+    facts[1:1] = _orders(*folders)
     before, now = (read_yaml((folder / CONFIG).read_text("utf-8"), str(folder)) for folder in folders)
     keys = tuple(item for item in unlike(before, now) if item[0] not in PLACES)
-    return Compared(facts, keys)
+    return Compared(tuple(facts), keys)
 
 
 def _facts(folder: Path) -> Iterator[tuple[str, str | None]]:
@@ -58,6 +59,18 @@ def _facts(folder: Path) -> Iterator[tuple[str, str | None]]:
     init = lineage.get("init")
     yield "start", "random" if init is None else _short(digest_of(_ids(init)))
     yield "code", _short(None if "code" not in lineage else digest_of(lineage["code"]))
+
+
+def _orders(left: Path, right: Path) -> Iterator[tuple[str, str | None, str | None]]:
+    """The order of each stream where a run has several; one that does not say them has none known."""
+    said = [checkpoint.read_json(folder, "lineage.json").get("orders") for folder in (left, right)]
+    names = dict.fromkeys(name for orders in said for name in orders or ())
+    for name in names if len(names) > 1 else ():
+        ours, theirs = (
+            UNKNOWN if orders is None else _short(orders[name]) if name in orders else "none"
+            for orders in said
+        )
+        yield f"order of {name}", ours, theirs
 
 
 def _ids(init: Mapping[str, Any]) -> list[Any]:

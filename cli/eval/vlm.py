@@ -53,7 +53,8 @@ def command(
 ) -> None:
     """Ask the model of RUN the questions of MIX, with pictures, with blank ones and with those of others.
 
-    RUN is a run's folder, a checkpoint or a pointer file; MIX a dataset or a mixture of pairs, of which each
+    RUN is a run's folder, a checkpoint or a pointer file, of a vision-language model, or of a policy that
+    began with one and whose backbone is asked then; MIX a dataset or a mixture of pairs, of which each
     selected pair is asked about once. Pairs with captions alone have a loss and no questions. The same model,
     pairs and seed give the same report.
 
@@ -63,13 +64,13 @@ def command(
     """
     from robot_foundry.evaluation.vlm.report import save
     from robot_foundry.evaluation.vlm.scorecard import scorecard
-    from robot_foundry.trainer.checkpoints import checkpoint
-    from robot_foundry.trainer.tasks.vlm.trained import load_trained, read_config
+    from robot_foundry.trainer.tasks.vla.cotraining import as_vlm
 
-    opened = _opened(mix, store, split, where, read_config(checkpoint.find(run)))
+    files = as_vlm.find(run)
+    opened = _opened(mix, store, split, where, files.config)
     folder = out or _default_folder(run, opened, split)
     about = {"mix": mix, "split": split, "where": where, "device": device}
-    if split == "val" and _is_new(run, opened):
+    if split == "val" and files.learnt.isdisjoint(part.version_id for part in opened.mixture.components):
         note(f"Note: {run} learnt from none of {mix}: --split all asks about all of it")
     if dry_run:
         selected = sum(component.num_samples for component in opened.mixture.components)
@@ -81,7 +82,7 @@ def command(
             text=f"would ask about {num_pairs:,} of {selected:,} pairs, and write to {folder}",
         )
         return
-    trained = load_trained(run, device)
+    trained = files.load(device)
     card = scorecard(trained, opened, most=pairs, seed=seed, quiet=False)
     report = save(card, {"run": str(run), "checkpoint": trained.folder.name, **about}, folder)
     for text in report["notes"]:
@@ -105,16 +106,6 @@ def _opened(mix: str, store: str, split: str, where: str | None, trained: VLMTas
         )
     fraction = trained.data.val_fraction or DEFAULT_FRACTION
     return make_mixture(versions, weights, split=split, where=where, val_fraction=fraction)
-
-
-def _is_new(run: Path, opened: OpenMixture) -> bool:
-    """Whether the run was trained on no version of the mixture."""
-    from robot_foundry.catalog.components import Mixture
-    from robot_foundry.trainer.checkpoints import checkpoint
-
-    learnt = Mixture.from_json(checkpoint.read_json(checkpoint.find(run), "lineage.json")["mixture"])
-    versions = {component.version_id for component in learnt.components}
-    return versions.isdisjoint(component.version_id for component in opened.mixture.components)
 
 
 def _default_folder(run: Path, opened: OpenMixture, split: str) -> Path:

@@ -57,16 +57,16 @@ def command(
     """Write what the model of RUN says to PROMPT.
 
     RUN is a run, one of its checkpoints or a pointer file; averaged weights are taken where it has them.
-    A language model goes on with PROMPT, which begins a document. A vision-language model answers it, with
-    the likeliest token each time: <image> in it stands for a picture; without any, pictures come before it.
-    Where PROMPT is empty, it writes a caption.
+    A language model goes on with PROMPT, which begins a document. A vision-language model answers it, and so
+    does a policy that began with one, with the likeliest token each time: <image> in it stands for a picture;
+    without any, pictures come before it. Where PROMPT is empty, it writes a caption.
     """
     from robot_foundry.trainer.checkpoints import checkpoint
-    from robot_foundry.trainer.tasks.vlm.trained import is_vision_language
+    from robot_foundry.trainer.tasks.vla.cotraining.as_vlm import sees_and_answers
 
     if any("\ud800" <= letter <= "\udfff" for letter in prompt):
         raise UsageError("PROMPT has bytes that are not UTF-8")
-    if is_vision_language(checkpoint.find(run)):
+    if sees_and_answers(checkpoint.find(run)):
         drawing = {"--temperature": temperature, "--top-p": top_p, "--seed": seed}
         if given := [name for name, value in drawing.items() if value is not None]:
             raise UsageError(f"an answer is the likeliest, nothing is drawn: leave {', '.join(given)} out")
@@ -87,10 +87,10 @@ def _answer(
 ) -> None:
     from robot_foundry.shards.pairs.pair import USER, Turn
     from robot_foundry.shards.pictures.decode import decode
+    from robot_foundry.trainer.tasks.vla.cotraining import as_vlm
     from robot_foundry.trainer.tasks.vlm.answering import answers, prompt_tokens
-    from robot_foundry.trainer.tasks.vlm.trained import load_trained
 
-    trained = load_trained(run, device)
+    trained = as_vlm.find(run).load(device)
     rows = trained.config.data.rows
     pictures = []
     for path in images:

@@ -37,9 +37,10 @@ def _emit_plan(task: VLATask, as_json: bool) -> None:
     from robot_foundry.trainer.tasks.vla.dry_run import planned
 
     plan = planned(task)
+    beside = [row for name in task.beside for row in plan.values[f"{name}_mixture"]]
     rows = [
         (row["name"], row["version_id"][:12], row["weight"], row["num_samples"], round(epochs, 2))
-        for row, epochs in zip(plan.values["mixture"], plan.epochs, strict=True)
+        for row, epochs in zip([*plan.values["mixture"], *beside], plan.epochs, strict=True)
     ]
     emit_plan(
         task,

@@ -114,51 +114,20 @@ class VisionLanguage(nn.Module):
             text = llm.text_loss(self.backbone.decoder, self.output_weight, inputs.text)
             return {**self(inputs.pictures), llm.LOSS: text}
         if self.contrastive is None:
-            return {ANSWER: self._answer_loss(inputs)}
+            return {ANSWER: answer_loss(self.backbone, self.output_weight, inputs)}
         return {contrastive.LOSS: self._contrastive_loss(inputs, self.contrastive)}
 
     def hidden(self, inputs: PictureRows, past: Sequence[KeyValues] | None = None) -> Tensor:
-        """The last hidden states [B, S, D], normalised.
-
-        An empty `past` takes up the keys and values of all positions, padding among them.
-        """
-        real_BS = inputs.segment_BS >= 0
-        position_BS = torch.where(real_BS, inputs.position_BS, 0)
-        bias = packed_bias(inputs.segment_BS)
-        return self.backbone.decoder.states_of(self.embedded(inputs), position_BS, bias, past)
+        """The last hidden states [B, S, D], normalised; see `picture_states`."""
+        return picture_states(self.backbone, inputs, past)
 
     def logits(self, inputs: PictureRows) -> Tensor:
         """Logits [B, S, V] at all positions."""
         return F.linear(self.hidden(inputs), self.output_weight)
 
-    def embedded(self, inputs: PictureRows) -> Tensor:
-        """What the decoder reads, [B, S, D]: rows of the embedding, in whose place pictures' tokens stand."""
-        text_BSD = self.backbone.decoder.embedding(_token_ids(inputs))
-        image_NPD = self._image_tokens(inputs).to(text_BSD.dtype)
-        # What is of absent pictures goes behind the last token, where nothing reads it: so it leaves no
-        # trace, and the tower has gradients, all 0, where there is no picture.
-        rows_RD = F.pad(text_BSD.flatten(0, 1), (0, 0, 0, 1))
-        at_NP = _image_places(inputs, image_NPD.shape[1])
-        rows_RD = rows_RD.index_copy(0, at_NP.flatten(), image_NPD.flatten(0, 1))
-        return rows_RD[:-1].view_as(text_BSD)
-
-    def _image_tokens(self, inputs: PictureRows) -> Tensor:
-        """Of each picture, [N, P, D]; those of absent ones are finite."""
-        image_NHWC = torch.where(inputs.image_mask_N[:, None, None, None], inputs.image_NHWC, 0)
-        return self.backbone.image_tokens(image_NHWC[:, None])
-
-    def _answer_loss(self, inputs: PictureRows) -> tuple[Tensor, Tensor]:
-        counts_BS = inputs.learn_BS & (inputs.segment_BS >= 0)
-        # Few positions of a row are learnt: the logits of the others are never made. To know how many, the
-        # host waits for the GPU here, once a microbatch.
-        at_T = counts_BS.flatten().nonzero()[:, 0]
-        hidden_TD = self.hidden(inputs).flatten(0, 1).index_select(0, at_T)
-        target_T = inputs.target_BS.flatten().index_select(0, at_T)
-        return cross_entropy_sum(hidden_TD, self.output_weight, target_T), counts_BS.sum()
-
     def _contrastive_loss(self, inputs: PictureRows, loss: SigmoidLoss) -> tuple[Tensor, Tensor]:
         """Of the mean token of each pair's pictures and the decoder's state at the last token of its text."""
-        image_NPD = self._image_tokens(inputs)
+        image_NPD = _image_tokens(self.backbone, inputs)
         segment_BS = without_pictures(inputs.segment_BS, _image_places(inputs, image_NPD.shape[1]))
         last_G, mean_GN = pairs_with_both(
             inputs.segment_BS, segment_BS, inputs.image_at_N, inputs.image_mask_N
@@ -168,6 +137,48 @@ class VisionLanguage(nn.Module):
         text_GD = state_BSD.flatten(0, 1).index_select(0, last_G)
         image_GD = mean_GN @ image_NPD.float().mean(dim=1)
         return loss(image_GD, text_GD), torch.tensor(len(last_G), device=last_G.device)
+
+
+def answer_loss(backbone: Backbone, output_VD: Tensor, inputs: PictureRows) -> tuple[Tensor, Tensor]:
+    """Sum of the cross entropies in nats of the targets that are learnt, and their number."""
+    counts_BS = inputs.learn_BS & (inputs.segment_BS >= 0)
+    # Few positions of a row are learnt: the logits of the others are never made. To know how many, the
+    # host waits for the GPU here, once a microbatch.
+    at_T = counts_BS.flatten().nonzero()[:, 0]
+    hidden_TD = picture_states(backbone, inputs).flatten(0, 1).index_select(0, at_T)
+    target_T = inputs.target_BS.flatten().index_select(0, at_T)
+    return cross_entropy_sum(hidden_TD, output_VD, target_T), counts_BS.sum()
+
+
+def picture_states(
+    backbone: Backbone, inputs: PictureRows, past: Sequence[KeyValues] | None = None
+) -> Tensor:
+    """The last hidden states [B, S, D] of rows with pictures, normalised.
+
+    An empty `past` takes up the keys and values of all positions, padding among them.
+    """
+    real_BS = inputs.segment_BS >= 0
+    position_BS = torch.where(real_BS, inputs.position_BS, 0)
+    bias = packed_bias(inputs.segment_BS)
+    return backbone.decoder.states_of(embedded(backbone, inputs), position_BS, bias, past)
+
+
+def embedded(backbone: Backbone, inputs: PictureRows) -> Tensor:
+    """What the decoder reads, [B, S, D]: rows of the embedding, in whose place pictures' tokens stand."""
+    text_BSD = backbone.decoder.embedding(_token_ids(inputs))
+    image_NPD = _image_tokens(backbone, inputs).to(text_BSD.dtype)
+    # What is of absent pictures goes behind the last token, where nothing reads it: so it leaves no
+    # trace, and the tower has gradients, all 0, where there is no picture.
+    rows_RD = F.pad(text_BSD.flatten(0, 1), (0, 0, 0, 1))
+    at_NP = _image_places(inputs, image_NPD.shape[1])
+    rows_RD = rows_RD.index_copy(0, at_NP.flatten(), image_NPD.flatten(0, 1))
+    return rows_RD[:-1].view_as(text_BSD)
+
+
+def _image_tokens(backbone: Backbone, inputs: PictureRows) -> Tensor:
+    """Of each picture, [N, P, D]; those of absent ones are finite."""
+    image_NHWC = torch.where(inputs.image_mask_N[:, None, None, None], inputs.image_NHWC, 0)
+    return backbone.image_tokens(image_NHWC[:, None])
 
 
 def _token_ids(inputs: PictureRows) -> Tensor:

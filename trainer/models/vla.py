@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig, PolicyBackbone
 from robot_foundry.trainer.features.kept import KeptFeatures
 from robot_foundry.trainer.features.threads import one_thread
+from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig, PolicyBackbone
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
+from robot_foundry.trainer.models.flow_guidance import Guide, guided
 from robot_foundry.trainer.models.foreign import backbone as foreign
 from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig, ForeignVLMConfig
-from robot_foundry.trainer.models.flow_guidance import Guide, guided
 from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapt
 from robot_foundry.trainer.recipes.later import later
@@ -46,6 +46,7 @@ class VLAConfig:
     backbone_grad_scale: float = later(1.0)  # of the gradient that the head sends into the backbone
     learned_obs: bool = later(False)  # `<obs>` tokens are vectors of the policy's, not of its tokenizer
     lora: LoRAConfig = later(LoRAConfig())  # adapters of the backbone
+    insulate: bool = later(False)  # actions send none: the backbone learns from what is beside them alone
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,8 @@ class VLA(nn.Module):
 
     def conditioned(self, taps: Sequence[Tensor]) -> Tensor:
         """Condition tokens [B, K, C] of these features: each normalised and projected, side by side."""
+        if self.config.insulate:
+            taps = [tap.detach() for tap in taps]
         parts = [
             projection(norm(tap))
             for tap, norm, projection in zip(taps, self.tap_norms, self.tap_projections, strict=True)

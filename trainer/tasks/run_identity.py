@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -66,9 +66,10 @@ def default_dir(config: Any, mixture_id: str, deciding: Mapping[str, Any] | None
 
 
 def lineage(
-    opened: OpenMixture, seed: int, init: Mapping[str, Any] | None, orders: Sequence[str]
+    opened: OpenMixture, seed: int, init: Mapping[str, Any] | None, orders: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Where a run comes from; `init` says which weights it began with, `orders` the order of each stream."""
+    """Where a run comes from; `init` says which weights it began with, `orders` the order of each stream by
+    its name."""
     store, mixture = opened.store, opened.mixture
     return {
         "init": init,
@@ -77,7 +78,8 @@ def lineage(
         "store": store.url if "://" in store.url else str(Path(store.url).resolve()),
         "seed": seed,
         "order_version": ORDER_VERSION,
-        "order": digest_of(list(orders)),
+        "order": digest_of(list(orders.values())),
+        "orders": dict(orders),
         "code": versions(),
         "packages": {name: package_version(name) for name in ("robot-foundry", "torch", "numpy")},
         "python": platform.python_version(),

@@ -23,11 +23,14 @@ from robot_foundry.cli import foundry_train
 from robot_foundry.trainer.checkpoints.safe_reader import SafeReader
 from robot_foundry.trainer.checkpoints.tensors import load as load_tensors
 from robot_foundry.trainer.meters import read_metrics
+from robot_foundry.trainer.models.layers.initial import allocated, initialise
+from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.outcome import Outcome
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
+from robot_foundry.trainer.tasks.vla.vla_task import VLATask
 
 TINY = (
     "data.window.image=[16, 16]",
@@ -67,6 +70,13 @@ def tiny(store: Store, run_dir: Path | str, *overrides: str) -> VLATaskConfig:
 
 def run(store: Store, run_dir: Path, *overrides: str) -> Outcome:
     return run_task(resolve_vla(tiny(store, run_dir, *overrides)), quiet=True)
+
+
+def filled(task: VLATask) -> VLA:
+    """The model of a task with the weights that it starts from."""
+    model = initialise(allocated(task.build_model, "cpu"), task.config.seed)
+    task.take_origin(model)
+    return model
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:

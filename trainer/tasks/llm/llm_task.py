@@ -13,7 +13,7 @@ from torch import nn
 
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.evaluate import HeldOutSums
-from robot_foundry.trainer.models.llm import LLM
+from robot_foundry.trainer.models.llm import LLM, LOSS
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import TRAIN, Stream
 from robot_foundry.trainer.tasks import described, mixtures, run_identity
@@ -98,4 +98,4 @@ class LLMTask(MixtureTask):
         made = {"tokenizer": self.tokenizer.id}
         data, seed = self.config.data, self.config.seed
         order = mixtures.order_digest(self.opened, data.rows, data.global_batch, seed)
-        return run_identity.lineage(self.opened, seed, init, [order]) | made
+        return run_identity.lineage(self.opened, seed, init, {LOSS: order}) | made

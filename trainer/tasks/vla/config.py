@@ -14,6 +14,8 @@ from robot_foundry.trainer.recipes.ranges import choice
 from robot_foundry.trainer.settings import RunConfig, run_problems
 from robot_foundry.trainer.tasks.mixtures import BatchSettings, MixtureSettings, mixture_problems
 from robot_foundry.trainer.tasks.origin import InitSettings, init_problems
+from robot_foundry.trainer.tasks.vla.cotraining.config import PairsConfig, beside_problems, room_problems
+from robot_foundry.trainer.tasks.vlm.config import TextConfig
 from robot_foundry.windows.chunk_statistics import WEIGHTINGS
 from robot_foundry.windows.window import WindowSpec
 
@@ -41,6 +43,8 @@ class DataConfig(BatchSettings, WindowSettings, MixtureSettings):
     normalization_weights: str = "count"  # count: every frame once | mixture: as often as it is drawn
     percentiles: tuple[float, float] = (1.0, 99.0)  # mapped to -1 and 1
     clip: float = 1.5  # normalised targets are clipped at ±clip
+    pairs: PairsConfig = later(PairsConfig())  # learnt beside
+    text: TextConfig = later(TextConfig())  # and this
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def problems(config: VLATaskConfig) -> Iterator[str]:
     yield from _data_problems(config.data)
     yield from vla_problems(config.model, config.data.window.image)
     yield from _init_problems(config.init)
+    yield from _beside_problems(config)
     yield from optim_problems(config.optim)
     yield from run_problems(config.run, config.global_batch)
 
@@ -106,6 +111,13 @@ def _data_problems(data: DataConfig) -> Iterator[str]:
         yield f"data.percentiles: two rising numbers in 0 … 100 are needed, not {low}, {high}"
     if not 1 <= data.clip < inf:
         yield f"data.clip: must be at least 1 and finite, not {data.clip}"
+
+
+def _beside_problems(config: VLATaskConfig) -> Iterator[str]:
+    data, model = config.data, config.model
+    yield from beside_problems(data.pairs, data.text, model, config.run.accumulate)
+    if not config.init.begins:  # else the weights say what the backbone is
+        yield from room_problems(data.pairs, model.backbone, data.window.image)
 
 
 def _init_problems(init: InitConfig) -> Iterator[str]:

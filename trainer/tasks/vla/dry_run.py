@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterator
 
+import torch
+from torch import nn
+
+from robot_foundry.loader.pairs.spec import PairSpec
+from robot_foundry.trainer.models.cotrained import CoTrained
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.optim.optimizers import parameter_groups
 from robot_foundry.trainer.recipes.form import resolved
@@ -11,6 +16,7 @@ from robot_foundry.trainer.tasks.mixtures import epochs_of, mixture_rows
 from robot_foundry.trainer.tasks.plan import RunPlan
 from robot_foundry.trainer.tasks.vla.scales import scales_report
 from robot_foundry.trainer.tasks.vla.vla_task import MeasuredVLA, VLATask
+from robot_foundry.trainer.tasks.vlm.dry_run import cut_pairs, mixture_table
 
 
 def planned(task: VLATask) -> RunPlan:
@@ -35,16 +41,27 @@ def planned(task: VLATask) -> RunPlan:
         "init": task.origin.to_json() if task.origin else None,
     }
     epochs = epochs_of(task.opened, config.data.window, config.num_steps * config.global_batch)
-    return RunPlan(values, epochs, tuple(MeasuredVLA(task, scales).warnings()))
+    for name, one in task.streams_beside.items():
+        values[f"{name}_mixture"] = mixture_table(one.opened, one.samples)
+        epochs += epochs_of(one.opened, one.samples, config.num_steps * one.batch.global_batch)
+    return RunPlan(values, epochs, (*MeasuredVLA(task, scales).warnings(), *_cut(task)))
+
+
+def _cut(task: VLATask) -> Iterator[str]:
+    for one in task.streams_beside.values():
+        if isinstance(one.samples, PairSpec):
+            yield from cut_pairs(one.opened, one.samples, one.section)
 
 
 def count_parameters(model: VLA) -> dict[str, int]:
-    """Parameters of each part."""
-    parts = {
+    """Parameters of each part; an output matrix of its own is one of a policy that learns text as well."""
+    parts: dict[str, nn.Module] = {
         **model.backbone.parts(),
         **({} if model.obs_embedding is None else {"obs": model.obs_embedding}),
-        "taps": torch.nn.ModuleList([model.tap_norms, model.tap_projections]),
+        "taps": nn.ModuleList([model.tap_norms, model.tap_projections]),
         "head": model.head,
         "total": model,
     }
+    if isinstance(model, CoTrained) and model.output is not None:
+        parts["output"] = model.output
     return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}

@@ -89,3 +89,9 @@ def build_targets(batch: Batch, scales: Scales) -> Targets:
         torch.from_numpy(mask),
         torch.from_numpy(batch.weight_B),
     )
+
+
+def until(batch: Batch, k: int) -> Batch:
+    """The batch with nothing that counts in the rows at position k of the order or behind it."""
+    beyond_B = batch.k_B >= k
+    return replace(batch, step_mask_BT=batch.step_mask_BT & ~beyond_B[:, None]) if beyond_B.any() else batch

@@ -26,12 +26,12 @@ def from_resolved(values: Mapping[str, Any]) -> VLATaskConfig:
     return form.from_resolved(FORM, values)
 
 
-def default_dir(asked: VLATaskConfig, mixture: str) -> str:
-    """The folder of a run that names none, by what its recipe asks and the id of its mixture.
+def default_dir(asked: VLATaskConfig, mixtures: Iterable[str]) -> str:
+    """The folder of a run that names none, by what its recipe asks and the ids of its mixtures.
 
     What a vision-language model says of the backbone names no folder: it may be gone when the run goes on.
     """
     deciding = run_identity.decisive(asked)
     if asked.init.vlm is not None:
         del deciding["model"]["backbone"]
-    return run_identity.default_dir(asked, mixture, deciding)
+    return run_identity.default_dir(asked, "+".join(mixtures), deciding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,16 @@ from robot_foundry.trainer.tasks.described import read_values
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
 from robot_foundry.trainer.tasks.origin import found_origin
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
-from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin, is_foreign
+from robot_foundry.trainer.tasks.vla.cotraining.config import room_problems
+from robot_foundry.trainer.tasks.vla.cotraining.language import (
+    Language,
+    after_training,
+    language_in,
+    language_of,
+)
+from robot_foundry.trainer.tasks.vla.cotraining.streams import beside_doubts, check_tokenizer, find_beside
 from robot_foundry.trainer.tasks.vla.features import check_constant
+from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin, is_foreign
 from robot_foundry.trainer.tasks.vla.origins.policy import Origin
 from robot_foundry.trainer.tasks.vla.origins.vision_language import VLMOrigin
 from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
@@ -38,9 +47,12 @@ def resolve_vla(asked: VLATaskConfig) -> VLATask:
         data, window, kind="robot", source="foundry-data ingest makes datasets of recordings of robots",
         gap=lambda mixture: window_rows(mixture, window.timing),
     )  # fmt: skip
-    folder = default_dir(asked, opened.mixture.id)
+    beside = find_beside(data)
+    folder = default_dir(asked, [one.mixture.id for one in (opened, *beside.values())])
     begun = _begun(asked, Path(asked.run.dir or folder))
     config = _with(asked, begun)
+    check_tokenizer(beside, begun.tokenizer)
+    language = after_training(begun.language, beside, data)
     spaces = mixture_spaces(opened, config)
     warnings = warnings_for(opened, mix_weights(data), timing=window.timing)
     for dataset in spaces.datasets:
@@ -48,7 +60,10 @@ def resolve_vla(asked: VLATaskConfig) -> VLATask:
     words = words_of(
         begun.tokenizer, config.model.text_length, config.model.obs_tokens, _family(config.model.backbone)
     )
-    task = VLATask(config, opened, tuple(warnings), spaces, words, folder, origin=begun.origin)
+    task = VLATask(
+        config, opened, (*warnings, *beside_doubts(beside, data)), spaces, words, folder,
+        beside=beside, language=language, origin=begun.origin,
+    )  # fmt: skip
     if config.data.cache_features:
         check_constant(task.features_change_by())
     return task
@@ -56,11 +71,15 @@ def resolve_vla(asked: VLATaskConfig) -> VLATask:
 
 @dataclass(frozen=True)
 class _Begun:
-    """What a run starts from. None is what the recipe says of the backbone, and bytes of the tokenizer."""
+    """What a run starts from.
+
+    None is what the recipe says of the backbone, bytes of the tokenizer, and of language that it knows none.
+    """
 
     origin: Origin | VLMOrigin | ForeignOrigin | None = None
     backbone: BackboneConfig | ForeignConfig | None = None
     tokenizer: Tokenizer | None = None
+    language: Language | None = None
 
 
 def _begun(asked: VLATaskConfig, run_dir: Path) -> _Begun:
@@ -72,25 +91,35 @@ def _begun(asked: VLATaskConfig, run_dir: Path) -> _Begun:
         return _Begun(foreign, foreign.backbone(asked.model.backbone), foreign.tokenizer)
     if init.vlm is not None:
         found = found_origin(partial(VLMOrigin.find, init.vlm), run_dir)
-        return _of_checkpoint(run_dir) if found is None else _Begun(found, found.backbone, found.tokenizer)
+        return _of_checkpoint(run_dir) if found is None else _of_vlm(found, init.only)
     if init.weights is not None:
         policy = found_origin(partial(Origin.find, init.weights), run_dir)
-        return _of_checkpoint(run_dir) if policy is None else _of_policy(policy)
+        return _of_checkpoint(run_dir) if policy is None else _of_policy(policy, init.only)
     if asked.data.tokenizer is None:
         return _Begun()
     return _Begun(tokenizer=tokenizers.find(as_store(asked.data.store), asked.data.tokenizer))
 
 
-def _of_policy(policy: Origin) -> _Begun:
+def _of_vlm(found: VLMOrigin, only: Sequence[str]) -> _Begun:
+    language = language_of(found.files)
+    taken = None if language is None else language.taken(only)
+    return _Begun(found, found.backbone, found.tokenizer, taken)
+
+
+def _of_policy(policy: Origin, only: Sequence[str]) -> _Begun:
     tokenizer = tokenizer_in(policy.folder)
-    return _Begun(policy, None if tokenizer is None else _backbone_in(policy.folder), tokenizer)
+    if tokenizer is None:
+        return _Begun(policy)
+    language = language_in(policy.folder)
+    taken = None if language is None else language.taken(only)
+    return _Begun(policy, _backbone_in(policy.folder), tokenizer, taken)
 
 
 def _of_checkpoint(run_dir: Path) -> _Begun:
     """As a run that has checkpoints began, whose origin is gone."""
     newest = checkpoint.latest(run_dir)
     assert newest is not None
-    return _Begun(None, _backbone_in(newest), tokenizer_in(newest))
+    return _Begun(None, _backbone_in(newest), tokenizer_in(newest), language_in(newest))
 
 
 def _backbone_in(folder: Path) -> BackboneConfig | ForeignConfig:
@@ -116,7 +145,8 @@ def _with(asked: VLATaskConfig, begun: _Begun) -> VLATaskConfig:
         backbone = replace(backbone, decoder=with_room(backbone.decoder, tokenizer))
     lacks_obs = tokenizer is not None and OBS not in tokenizer.specials
     model = replace(asked.model, backbone=backbone, learned_obs=asked.model.learned_obs or lacks_obs)
-    if problems := list(vla_problems(model, asked.data.window.image)):
+    image = asked.data.window.image
+    if problems := [*vla_problems(model, image), *room_problems(asked.data.pairs, backbone, image)]:
         raise UsageError(f"the weights do not fit the recipe: {'; '.join(problems)}")
     data = replace(asked.data, tokenizer=None if tokenizer is None else tokenizer.id)
     return replace(asked, model=model, data=data)

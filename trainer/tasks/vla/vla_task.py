@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +16,76 @@ from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.evaluate import HeldOutSums
+from robot_foundry.trainer.models.cotrained import CoTrained
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.optim.optimizers import freeze
 from robot_foundry.trainer.ranks.ranks import Ranks
-from robot_foundry.trainer.streams import Stream
-from robot_foundry.trainer.tasks import mixtures, run_identity
+from robot_foundry.trainer.streams import TRAIN, Stream
+from robot_foundry.trainer.tasks import run_identity
+from robot_foundry.trainer.tasks.drawn import (
+    Drawn,
+    batches_for,
+    nothing_held_out,
+    open_streams,
+    rows_held_out,
+)
 from robot_foundry.trainer.tasks.mixture_task import MixtureTask
 from robot_foundry.trainer.tasks.vla.config import KEEP, VLATaskConfig
+from robot_foundry.trainer.tasks.vla.cotraining.language import LANGUAGE, Language
+from robot_foundry.trainer.tasks.vla.cotraining.streams import (
+    ROBOT,
+    Beside,
+    beside_streams,
+    joined,
+    loss_weights,
+)
 from robot_foundry.trainer.tasks.vla.described import policy_files, robots_of
 from robot_foundry.trainer.tasks.vla.features import kept_features, obstacle
-from robot_foundry.trainer.tasks.vla.inputs import InputMaker
+from robot_foundry.trainer.tasks.vla.inputs import InputMaker, until
 from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin
 from robot_foundry.trainer.tasks.vla.origins.policy import Origin
 from robot_foundry.trainer.tasks.vla.origins.vision_language import VLMOrigin
 from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
-from robot_foundry.trainer.tasks.vla.prompts import Words
+from robot_foundry.trainer.tasks.vla.prompts import Prompts, Words
 from robot_foundry.trainer.tasks.vla.scales import Scales, fit_scales, scales_from_json, scales_to_json
+from robot_foundry.trainer.tasks.vlm.beside import language_figures
 
 
 @dataclass(frozen=True)
 class VLATask(MixtureTask):
-    """A policy that is to be trained, resolved against the store (see `tasks.task.Task`)."""
+    """A policy that is to be trained, resolved against the store (see `tasks.task.Task`).
+
+    `beside` is what is learnt beside robots, and `language` what the backbone knows then, if anything;
+    `folder` is where the run goes if its configuration does not say.
+    """
 
     config: VLATaskConfig
     spaces: PolicySpaces
     words: Words
     folder: str  # where the recipe names none
+    beside: Beside = field(default_factory=dict, kw_only=True)
+    language: Language | None = field(default=None, kw_only=True)
     origin: Origin | VLMOrigin | ForeignOrigin | None = field(default=None, kw_only=True)
 
     @property
     def default_dir(self) -> str:
         return self.folder
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        return loss_weights(self.beside, self.config.data)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        beside = {name: opened.mixture.id for name, opened in self.beside.items()}
+        return {**super().identity, **beside}
+
+    @cached_property
+    def streams_beside(self) -> dict[str, Drawn]:
+        """What is drawn beside robots, by name."""
+        tokenizer = self.words.tokenizer if isinstance(self.words, Prompts) else None
+        return beside_streams(self.beside, self.config, tokenizer)
 
     def measure(self, *, quiet: bool = True) -> dict[str, Any]:
         return scales_to_json(self.first_scales(quiet=quiet))
@@ -58,7 +97,10 @@ class VLATask(MixtureTask):
         return MeasuredVLA(self, scales_from_json(measures))
 
     def build_model(self) -> VLA:
-        return VLA(self.config.model, geometry(self.config, self.spaces))
+        sizes = geometry(self.config, self.spaces)
+        if not self.beside:
+            return VLA(self.config.model, sizes)
+        return CoTrained(self.config.model, sizes, tied=self.language is None or self.language.tied)
 
     def take_origin(self, model: nn.Module) -> tuple[str, ...]:
         if self.origin is None:
@@ -117,23 +159,36 @@ class MeasuredVLA:
         return {"normalizer": digest_of(scales_to_json(self.scales))}
 
     def warnings(self) -> list[str]:
-        task = self.task
-        stream = task.config.data.window.stream
-        return outlier_notes(task.opened, task.spaces, stream, self.scales)
+        task, config = self.task, self.task.config
+        untold = nothing_held_out(task.streams_beside, config.run.eval_samples)
+        return [*outlier_notes(task.opened, task.spaces, config.data.window.stream, self.scales), *untold]
+
+    @cached_property
+    def streams(self) -> dict[str, Drawn]:
+        """That of the robots, and what is drawn beside."""
+        task, data = self.task, self.task.config.data
+        inputs_of = InputMaker.of(task.config, task.spaces, self.scales, task.words)
+        robot = Drawn("data", task.opened, data.window, data, inputs_of, until)
+        return {ROBOT: robot, **task.streams_beside}
 
     @property
     def held_out_samples(self) -> int:
-        return self.task.config.run.eval_samples
+        """Enough that their batches bring what is held out of each stream."""
+        return batches_for(self.streams, self._held_out_rows()) * self.task.config.data.global_batch
+
+    def _held_out_rows(self) -> dict[str, int]:
+        """How many rows of each stream a held-out loss is of: of robots always whole batches."""
+        asked, batch = self.task.config.run.eval_samples, self.task.config.data.global_batch
+        return {ROBOT: -(-asked // batch) * batch, **rows_held_out(self.task.streams_beside, asked)}
 
     def figures(self, sums: HeldOutSums) -> dict[str, float]:
-        return {}
+        return language_figures(sums)
 
     def open_stream(self, split: str, ranks: Ranks) -> Stream:
-        task, config = self.task, self.task.config
-        return mixtures.open_stream(
-            task.opened, config.data.window, config.data,
-            InputMaker.of(config, task.spaces, self.scales, task.words),
-            split=split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks,
+        config = self.task.config
+        return open_streams(
+            self.streams, split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks,
+            held_out={} if split == TRAIN else self._held_out_rows(), join=joined,
         )  # fmt: skip
 
     def files(self) -> dict[str, str]:
@@ -144,6 +199,9 @@ class MeasuredVLA:
         task = self.task
         began = task.origin.to_json() if task.origin else None
         init = before.get("init") if before else began
-        data, seed = task.config.data, task.config.seed
-        order = mixtures.order_digest(task.opened, data.window, data.global_batch, seed)
-        return run_identity.lineage(task.opened, seed, init, [order])
+        seed = task.config.seed
+        orders = {name: one.order(seed) for name, one in self.streams.items()}
+        made = {f"{name}_mixture": opened.mixture.to_json() for name, opened in task.beside.items()}
+        if task.language is not None:
+            made[LANGUAGE] = task.language.to_json()
+        return run_identity.lineage(task.opened, seed, init, orders) | made

@@ -22,6 +22,8 @@ from robot_foundry.trainer.tasks.mixtures import (
 )
 from robot_foundry.trainer.tasks.origin import InitSettings
 
+TEXT_SECTION = "data.text"
+
 
 @dataclass(frozen=True)
 class TextRows:
@@ -29,7 +31,7 @@ class TextRows:
 
     length: int = 1024  # tokens a row
     global_batch: int = 8  # rows an optimiser step, over all ranks and microbatches
-    weight: float = 1.0  # of its loss; that of answers has 1
+    weight: float = 1.0  # of its loss; that of answers, or of actions, has 1
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def problems(config: VLMTaskConfig) -> Iterator[str]:
     data = config.data
     yield from mixture_problems(data, data)
     yield from whole_problems(data, "pairs")
-    yield from _text_problems(data.text, config.run.accumulate)
+    yield from text_problems(data.text, config.run.accumulate)
     yield from vision_language_problems(config.model, data.rows.image)
     if config.image_tokens > data.rows.length:
         needed = f"the {config.image_tokens} of a picture"
@@ -108,14 +110,22 @@ def problems(config: VLMTaskConfig) -> Iterator[str]:
     yield from run_problems(config.run, config.global_batch, data.rows.length)
 
 
-def _text_problems(text: TextConfig, accumulate: int) -> Iterator[str]:
+def text_problems(text: TextConfig, accumulate: int) -> Iterator[str]:
+    """One line for every value of `data.text` that is out of range or does not fit another."""
     if text.mix is None and text != TextConfig():
-        yield "data.text.mix: is missing; the other keys of data.text say how much is taken of it"
-    yield from at_least(1, "data.text", text, "length", "global_batch")
-    yield from multiple("data.text.global_batch", text.global_batch, accumulate, "run.accumulate")
-    yield from whole_problems(text, "documents", "data.text")
-    if not 0 < text.weight < inf:
-        yield f"data.text.weight: must be positive and finite, not {text.weight}"
+        yield f"{TEXT_SECTION}.mix: is missing; the other keys of {TEXT_SECTION} say how much is taken of it"
+    yield from at_least(1, TEXT_SECTION, text, "length")
+    yield from whole_problems(text, "documents", TEXT_SECTION)
+    yield from share_problems(TEXT_SECTION, text.global_batch, text.weight, accumulate)
+
+
+def share_problems(section: str, global_batch: int, weight: float, accumulate: int) -> Iterator[str]:
+    """The same of how much is taken of a stream that is learnt beside, and of what its loss weighs."""
+    if global_batch < 1:
+        yield f"{section}.global_batch: must be at least 1, not {global_batch}"
+    yield from multiple(f"{section}.global_batch", global_batch, accumulate, "run.accumulate")
+    if not 0 < weight < inf:
+        yield f"{section}.weight: must be positive and finite, not {weight}"
 
 
 def _init_problems(init: InitConfig) -> Iterator[str]:

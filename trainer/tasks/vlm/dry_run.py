@@ -10,6 +10,7 @@ import torch
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.loader.kind import SampleSettings
 from robot_foundry.loader.pairs.lengths import tokens_of
+from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.trainer.models.vision_language import VisionLanguage
 from robot_foundry.trainer.optim.optimizers import parameter_groups
 from robot_foundry.trainer.recipes.form import resolved
@@ -40,14 +41,14 @@ def planned(task: VLMTask) -> RunPlan:
         "parameters": parameters,
         "tokenizer": {"id": task.tokenizer.id, "size": task.tokenizer.size},
         "mixture_id": task.mixture.id,
-        "mixture": _rows(task.opened, settings),
-        "text_mixture": None if task.text is None else _rows(task.text, text.rows),
+        "mixture": mixture_table(task.opened, settings),
+        "text_mixture": None if task.text is None else mixture_table(task.text, text.rows),
         "init": task.origin.to_json() if task.origin else None,
     }
     epochs = epochs_of(task.opened, settings, config.num_steps * config.global_batch)
     if task.text is not None:
         epochs += epochs_of(task.text, text.rows, config.num_steps * text.global_batch)
-    return RunPlan(values, epochs, (*task.warnings(), *_cut(task)))
+    return RunPlan(values, epochs, (*task.warnings(), *cut_pairs(task.opened, settings, "data")))
 
 
 def count_parameters(model: VisionLanguage) -> dict[str, int]:
@@ -64,18 +65,19 @@ def count_parameters(model: VisionLanguage) -> dict[str, int]:
     }
 
 
-def _rows(opened: OpenMixture, settings: SampleSettings) -> list[dict[str, Any]]:
+def mixture_table(opened: OpenMixture, settings: SampleSettings) -> list[dict[str, Any]]:
+    """The mixture as a table, with the rows that each of its datasets has."""
     counts = counts_of(opened, settings)
     return [row | {"rows": n} for row, n in zip(mixture_rows(opened.mixture), counts, strict=True)]
 
 
-def _cut(task: VLMTask) -> Iterator[str]:
-    """A warning for each dataset that has pairs which are longer than a row."""
-    length = task.settings.rows.length
-    for part in task.opened.parts:
-        tokens_n = tokens_of(part, task.settings)
+def cut_pairs(opened: OpenMixture, settings: PairSpec, section: str) -> Iterator[str]:
+    """A warning for each dataset that has pairs which are longer than a row, whose length `section` says."""
+    length = settings.rows.length
+    for part in opened.parts:
+        tokens_n = tokens_of(part, settings)
         if cut := int((tokens_n > length).sum()):
             yield (
                 f"of the {len(tokens_n):,} pairs of {part.name}, {cut:,} are longer than a row of {length:,} "
-                f"tokens (data.rows.length) and lose their end; the longest has {tokens_n.max():,}"
+                f"tokens ({section}.rows.length) and lose their end; the longest has {tokens_n.max():,}"
             )

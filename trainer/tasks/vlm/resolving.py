@@ -7,20 +7,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from robot_foundry.catalog.mixture import weight_doubts
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.catalog.store import as_store
 from robot_foundry.catalog.tokens import tokenizers
-from robot_foundry.catalog.tokens.schema import schema_of
-from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.sizes.sizes import vision_language_problems
 from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
 from robot_foundry.trainer.tasks.described import read_tokenizer
-from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
 from robot_foundry.trainer.tasks.origin import found_origin
+from robot_foundry.trainer.tasks.vlm.beside import check_text, doubts, find_pairs, find_text
 from robot_foundry.trainer.tasks.vlm.config import VLMTaskConfig
 from robot_foundry.trainer.tasks.vlm.origin import Origin, find_origin
 from robot_foundry.trainer.tasks.vlm.recipe import default_dir
@@ -31,11 +28,8 @@ from robot_foundry.trainer.tasks.vocabulary import check_room, with_room
 
 def resolve_vlm(asked: VLMTaskConfig) -> VLMTask:
     """Find the mixtures, the tokenizer and what the run starts from; reads the store, writes nothing."""
-    opened = find_mixture(
-        asked.data, PairSpec(asked.data.rows, image_tokens=1), kind="pairs",
-        source="foundry-data ingest pairs makes datasets of pictures and what is said of them",
-    )  # fmt: skip
-    text = _text_mixture(asked)
+    opened = find_pairs(asked.data, asked.data.rows, "data.mix")
+    text = find_text(asked.data.text, asked.data.store)
     mixtures = [opened] if text is None else [opened, text]
     folder = default_dir(asked, [one.mixture.id for one in mixtures])
     run_dir = Path(asked.run.dir or folder)
@@ -48,7 +42,7 @@ def resolve_vlm(asked: VLMTaskConfig) -> VLMTask:
         tokenizer = _tokenizer(asked, origin)
         model = _model(asked, tokenizer, origin)
     if text is not None:
-        _check_text(text, tokenizer)
+        check_text(text, tokenizer)
     notes = list(_doubts(asked, mixtures))
     if origin is not None and origin.has_ids and origin.tokenizer is None:
         notes.append(f"{asked.init.llm} has no tokenizer: nothing shows that its ids mean those of the data")
@@ -56,20 +50,9 @@ def resolve_vlm(asked: VLMTaskConfig) -> VLMTask:
     return VLMTask(config, opened, tuple(notes), tokenizer, text, folder, origin=origin)
 
 
-def _text_mixture(config: VLMTaskConfig) -> OpenMixture | None:
-    text = config.data.text
-    if text.mix is None:
-        return None
-    return find_mixture(
-        replace(text, store=text.store or config.data.store), text.rows, kind="tokens", key="data.text.mix",
-        source="foundry-data tokenize makes tokens of a dataset of text",
-    )  # fmt: skip
-
-
 def _doubts(config: VLMTaskConfig, mixtures: Iterable[OpenMixture]) -> Iterable[str]:
     for opened, settings in zip(mixtures, (config.data, config.data.text), strict=False):
-        yield from weight_doubts(opened.mixture, mix_weights(settings))
-        yield from opened.kind.doubts_of_mixture(opened)
+        yield from doubts(opened, settings)
 
 
 def _of_run(run_dir: Path) -> tuple[VisionLanguageConfig, Tokenizer]:
@@ -109,12 +92,3 @@ def _model(config: VLMTaskConfig, tokenizer: Tokenizer, origin: Origin | None) -
     if problems := list(vision_language_problems(model, config.data.rows.image)):
         raise UsageError(f"the weights do not fit the recipe: {'; '.join(problems)}")
     return model
-
-
-def _check_text(text: OpenMixture, tokenizer: Tokenizer) -> None:
-    theirs = schema_of(text.parts[0].manifest).tokenizer
-    if theirs != tokenizer.id:
-        raise FoundryError(
-            f"data.text.mix was made with the tokenizer {theirs[:12]}, the model has {tokenizer.id[:12]}",
-            hint="tokenize the text with that of the model: foundry-data tokenize --tokenizer",
-        )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from robot_foundry.catalog.components import Mixture
 from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
@@ -23,11 +24,15 @@ _WHAT = "a vision-language model"
 
 @dataclass(frozen=True)
 class TrainedFiles:
-    """A checkpoint of a vision-language model, of which no weights are in memory."""
+    """A checkpoint of a vision-language model, of which no weights are in memory.
+
+    `learnt` are the versions of the datasets of pairs that it learnt from.
+    """
 
     origin: RunOrigin
     config: VLMTaskConfig
     tokenizer: Tokenizer
+    learnt: frozenset[str]
 
     @classmethod
     def find(cls, path: Path) -> TrainedFiles:
@@ -36,7 +41,17 @@ class TrainedFiles:
         FoundryError where it is none, is not whole, or is of something else than a vision-language model.
         """
         folder = checkpoint.find(path)
-        return cls(RunOrigin.at(folder), read_config(folder), read_tokenizer(folder))
+        config, tokenizer = read_config(folder), read_tokenizer(folder)
+        mixture = Mixture.from_json(checkpoint.read_json(folder, "lineage.json")["mixture"])
+        learnt = frozenset(component.version_id for component in mixture.components)
+        return cls(RunOrigin.at(folder), config, tokenizer, learnt)
+
+    def load(self, device: torch.device | str = "cpu") -> Trained:
+        """The model, to be used."""
+        config = self.config
+        model = allocated(lambda: VisionLanguage(config.model, config.data.rows.image), device)
+        self.origin.fill({name: parameter.detach() for name, parameter in model.named_parameters()})
+        return Trained(self.origin.folder, config, self.tokenizer, model.eval().requires_grad_(False))
 
 
 @dataclass(frozen=True)
@@ -73,8 +88,4 @@ def read_config(folder: Path) -> VLMTaskConfig:
 
 def load_trained(path: Path, device: torch.device | str = "cpu") -> Trained:
     """The model of a run, checkpoint folder or pointer file, to be used; see `TrainedFiles.find`."""
-    files = TrainedFiles.find(path)
-    config = files.config
-    model = allocated(lambda: VisionLanguage(config.model, config.data.rows.image), device)
-    files.origin.fill({name: parameter.detach() for name, parameter in model.named_parameters()})
-    return Trained(files.origin.folder, config, files.tokenizer, model.eval().requires_grad_(False))
+    return TrainedFiles.find(path).load(device)

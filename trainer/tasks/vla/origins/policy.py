@@ -21,6 +21,7 @@ from robot_foundry.normalization.normalizer import Normalizer
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.cotrained import OUTPUT
 from robot_foundry.trainer.models.layers.lora import adapters_of, is_adapter, merged
 from robot_foundry.trainer.tasks.described import read_values
 from robot_foundry.trainer.tasks.origin import RunOrigin, check_fits, chosen, misfits, unknown, wanted
@@ -79,8 +80,12 @@ class Origin(RunOrigin):
         """
         parameters, stored = self._wanted(model, only), self.stored()
         free = {name: list(_named_axes(name, len(tensor.shape))) for name, tensor in parameters.items()}
-        taken = {name: shape for name, shape in stored.items() if chosen(name, only)}
-        taken = {name: shape for name, shape in taken.items() if name in parameters or not is_adapter(name)}
+        taken = {
+            name: shape
+            for name, shape in stored.items()
+            # A policy does without the output of text, and without adapters, which go into its weights.
+            if chosen(name, only) and (name in parameters or not (name == OUTPUT or is_adapter(name)))
+        }
         problems = [*unknown(model, only), *misfits(parameters, taken, free)]
         if DIM_AXES.keys() & parameters.keys():
             problems += [line for union in UNIONS for line in self._changed(union, spaces)]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.models.backbone import BackboneConfig
+from robot_foundry.trainer.models.cotrained import OUTPUT
 from robot_foundry.trainer.models.layers.lora import is_adapter
 from robot_foundry.trainer.tasks.origin import check_fits, chosen, misfits, unknown
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
@@ -50,22 +51,29 @@ class VLMOrigin:
 
     def check(self, model: nn.Module, spaces: PolicySpaces, only: Sequence[str] = ()) -> None:
         """FoundryError that lists all that keeps `load_weights` from filling `model`, which may be meta."""
-        stored = self.files.origin.stored()
-        shapes = {name: shape for name, shape in stored.items() if _takes(name, only)}
-        problems = [*unknown(model, only), *misfits(_taken(model, only), shapes)]
+        taken, stored = _taken(model, only), self.files.origin.stored()
+        shapes = {
+            name: shape
+            for name, shape in stored.items()
+            if _takes(name, only) and (name != OUTPUT or name in taken)
+        }
+        problems = [*unknown(model, only), *misfits(taken, shapes)]
         check_fits(problems, str(self.files.origin.folder), "set data.window.image as there")
 
     def load_weights(
         self, model: nn.Module, spaces: PolicySpaces, only: Sequence[str] = ()
     ) -> tuple[str, ...]:
-        """Fill the backbone of `model`, or what of it `only` names, with the averaged weights."""
+        """Fill the backbone of `model`, or what of it `only` names, with the averaged weights.
+
+        So is an output matrix of its own that the model has.
+        """
         self.check(model, spaces, only)
         self.files.origin.fill(_taken(model, only))
         return ()
 
 
 def _takes(name: str, only: Sequence[str]) -> bool:
-    return name.startswith(BACKBONE) and chosen(name, only)
+    return (name.startswith(BACKBONE) or name == OUTPUT) and chosen(name, only)
 
 
 def _taken(model: nn.Module, only: Sequence[str]) -> dict[str, Tensor]:

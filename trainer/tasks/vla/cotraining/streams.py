@@ -1,0 +1,87 @@
+"""The streams that are drawn beside robots, found in the store, and the inputs of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.loader.pairs.spec import PairSpec
+from robot_foundry.runtime.errors import UsageError
+from robot_foundry.shards.tokens.tokenizer import Tokenizer
+from robot_foundry.trainer.models import llm
+from robot_foundry.trainer.models.cotrained import JointInputs
+from robot_foundry.trainer.models.vision_language import ANSWER
+from robot_foundry.trainer.tasks.drawn import Drawn
+from robot_foundry.trainer.tasks.mixtures import BatchSettings
+from robot_foundry.trainer.tasks.vla.config import DataConfig, VLATaskConfig
+from robot_foundry.trainer.tasks.vla.cotraining.config import PAIRS_SECTION
+from robot_foundry.trainer.tasks.vlm.beside import check_text, doubts, find_pairs, find_text, text_stream
+from robot_foundry.trainer.tasks.vlm.inputs import PAIRS, TEXT, picture_rows, until
+
+ROBOT = "robot"  # the stream of the policy itself
+Beside = Mapping[str, OpenMixture]  # what is learnt beside robots, by the name of its stream
+
+
+def find_beside(data: DataConfig) -> Beside:
+    """The mixtures that the recipe names beside that of the robots; reads the store, writes nothing."""
+    found: dict[str, OpenMixture] = {}
+    pairs, image = data.pairs, data.window.image
+    if pairs.mix is not None:
+        assert image is not None  # which the recipe is held to
+        settings = replace(pairs, store=pairs.store or data.store)
+        found[PAIRS] = find_pairs(settings, pairs.pair_rows(image), f"{PAIRS_SECTION}.mix")
+    if (text := find_text(data.text, data.store)) is not None:
+        found[TEXT] = text
+    return found
+
+
+def check_tokenizer(beside: Beside, tokenizer: Tokenizer | None) -> None:
+    """UsageError where the policy has no tokenizer, FoundryError where text was made with another one."""
+    if beside and tokenizer is None:
+        keys = " and ".join(f"data.{name}" for name in beside)
+        raise UsageError(
+            f"{keys}: a policy that reads bytes has no words to answer in",
+            hint="init.vlm=RUN starts from a vision-language model, data.tokenizer=NAME says a tokenizer",
+        )
+    if TEXT in beside and tokenizer is not None:
+        check_text(beside[TEXT], tokenizer)
+
+
+def beside_doubts(beside: Beside, data: DataConfig) -> Iterable[str]:
+    """What a user is told of these mixtures."""
+    settings = {PAIRS: data.pairs, TEXT: data.text}
+    for name, opened in beside.items():
+        yield from doubts(opened, settings[name])
+
+
+def beside_streams(beside: Beside, config: VLATaskConfig, tokenizer: Tokenizer | None) -> dict[str, Drawn]:
+    """The streams, by name."""
+    data, streams = config.data, {}
+    if PAIRS in beside:
+        batch = BatchSettings(data.pairs.global_batch, data.threads)
+        spec = pair_spec(config, tokenizer)
+        streams[PAIRS] = Drawn(PAIRS_SECTION, beside[PAIRS], spec, batch, picture_rows, until)
+    if TEXT in beside:
+        streams[TEXT] = text_stream(beside[TEXT], data.text, data.threads)
+    return streams
+
+
+def pair_spec(config: VLATaskConfig, tokenizer: Tokenizer | None) -> PairSpec:
+    """What a row of pairs is."""
+    image = config.data.window.image
+    assert image is not None and tokenizer is not None  # as `check_tokenizer` saw to
+    tokens = config.model.backbone.tokens_of(image)
+    return PairSpec(config.data.pairs.pair_rows(image), tokenizer, tokens)
+
+
+def loss_weights(beside: Beside, data: DataConfig) -> dict[str, float]:
+    """What the losses of these streams weigh, by their names."""
+    weights = {PAIRS: (ANSWER, data.pairs.weight), TEXT: (llm.LOSS, data.text.weight)}
+    return dict(weights[name] for name in beside)
+
+
+def joined(of_streams: Mapping[str, Any]) -> JointInputs:
+    """The inputs of a microbatch, of those of each stream."""
+    return JointInputs(of_streams[ROBOT], of_streams.get(PAIRS), of_streams.get(TEXT))
