@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,12 @@ class VLATask(MixtureTask):
     @property
     def default_dir(self) -> str:
         return self.folder
+
+    @property
+    def defaults(self) -> VLATaskConfig:
+        default = VLATaskConfig()
+        backbone = type(self.config.model.backbone)()  # each kind has keys of its own
+        return replace(default, model=replace(default.model, backbone=backbone))
 
     def measure(self, *, quiet: bool = True) -> dict[str, Any]:
         return scales_to_json(self.first_scales(quiet=quiet))
