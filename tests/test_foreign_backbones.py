@@ -5,6 +5,8 @@ The second source is `transformers` itself: each row alone, without pictures tha
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 import transformers
 from foundry_testing import foreign_folders
 from foundry_testing.foreign_folders import DEPTH, SIDE, WIDTH
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -23,11 +26,14 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.foreign.backbone import ForeignBackbone, made
+from robot_foundry.trainer.models.foreign.config import ForeignVLMConfig
 from robot_foundry.trainer.models.foreign.families import patches
 from robot_foundry.trainer.models.foreign.package import made_config
 from robot_foundry.trainer.models.foreign.templates import TEMPLATES, TemplatePrompts, ids_of
 from robot_foundry.trainer.models.layers.initial import allocated, initialise
+from robot_foundry.trainer.models.sizes.presets import VLAS
 from robot_foundry.trainer.models.vit import ViTConfig
+from robot_foundry.trainer.models.vla import VLA, Geometry
 from robot_foundry.trainer.pretrained.foreign import read_backbone
 from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin
 
@@ -290,7 +296,48 @@ def test_every_tensor_becomes_something_or_is_known_to_say_nothing(folders: dict
 def test_weights_in_parts_and_by_older_names_are_the_same(tmp_path: Path, folders: dict[str, Path]) -> None:
     parts = foreign_folders.save_folder("paligemma", tmp_path / "parts", max_shard_size="20KB")
     assert len(list(parts.glob("*.safetensors"))) > 1
-    one, other = filled(folders["paligemma"]), filled(parts)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    values = read_backbone(parts)
-    assert values.pixel_mean == (0.4, 0.5, 0.6) and values.pixel_std == (0.2, 0.3, 0.4)
+    older = shutil.copytree(folders["paligemma"], tmp_path / "older")
+    values = load_file(older / "model.safetensors")
+    named = {name.replace("vision_tower.", "vision_tower.vision_model."): v for name, v in values.items()}
+    assert named.keys() != values.keys()
+    save_file(named, older / "model.safetensors")
+    one = filled(folders["paligemma"])
+    for other in (filled(parts), filled(older)):
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    read = read_backbone(parts)
+    assert read.pixel_mean == (0.4, 0.5, 0.6) and read.pixel_std == (0.2, 0.3, 0.4)
+
+
+# --- sizes ------------------------------------------------------------------------------------------------
+
+QWEN3_VL_2B = {
+    "model_type": "qwen3_vl", "tie_word_embeddings": True, "image_token_id": 151655,
+    "text_config": {
+        "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28,
+        "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "tie_word_embeddings": True,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20]},
+    },
+    "vision_config": {
+        "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16, "patch_size": 16,
+        "out_hidden_size": 2048, "num_position_embeddings": 2304, "deepstack_visual_indexes": [5, 11, 17],
+    },
+}  # fmt: skip
+
+
+def test_sizes_of_policies_on_large_backbones() -> None:
+    """Qwen3-VL-2B with our head, and the same head on ours from nothing; no memory is taken."""
+
+    def count(module: torch.nn.Module) -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    geometry, ours = Geometry(10, 10, 1, 16, (256, 256)), VLAS["vla_1_7b"]
+    with torch.device("meta"):
+        policy = VLA(replace(ours, backbone=ForeignVLMConfig(QWEN3_VL_2B)), geometry)
+        scratch = VLA(ours, geometry)
+    # Embedding; 28 layers of attention with norms of heads, of a gated MLP and two norms; the last norm.
+    layer = 2 * 2048 * 2048 + 2 * 2048 * 1024 + 2 * 128 + 3 * 2048 * 6144 + 2 * 2048
+    assert count(policy.backbone.parts()["decoder"]) == 151936 * 2048 + 28 * layer + 2048
+    assert count(policy.backbone) == 2_127_532_032
+    assert count(policy) == count(policy.backbone) + count(policy.head) + 4 * 2048 == 2_452_039_680
+    assert abs(count(policy.head) / 325e6 - 1) < 0.02
+    assert abs(count(scratch) / 1.7e9 - 1) < 0.03
