@@ -159,10 +159,7 @@ def test_folders_that_are_none_are_refused(
 
 def test_a_size_that_the_tower_does_not_take_is_said(store: Store, qwen: Path, tmp_path: Path) -> None:
     with pytest.raises(FoundryError, match="data.window.image height: 12 is no multiple of 8"):
-        resolve_vla(
-            tiny(store, tmp_path / "run", f"init.vlm={qwen}", "data.window.image=[12, 16]",
-                 "model.backbone.shuffle=1")
-        )  # fmt: skip
+        resolve_vla(tiny(store, tmp_path / "run", f"init.vlm={qwen}", "data.window.image=[12, 16]"))
 
 
 def test_without_the_package_one_sentence_says_what_to_install(

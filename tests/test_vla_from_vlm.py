@@ -190,7 +190,8 @@ def test_a_tokenizer_without_obs_has_vectors_of_the_policys_there(store: Store, 
     (folder / "tokenizer_config.json").write_text(json.dumps(foreign_folders.ROLES["smolvlm"]))
     pairs = vlm_runs.make_store(tmp_path / "pairs")
     vlm_runs.run(pairs, tmp_path / "vlm", f"init.llm={folder}", "run.steps=2")
-    settings = [f"init.vlm={tmp_path / 'vlm'}", "model.obs_tokens=2", "run.steps=2"]
+    # The head begins at zero, and lets the backbone learn from the third step on.
+    settings = [f"init.vlm={tmp_path / 'vlm'}", "model.obs_tokens=2", "run.steps=4"]
     trainer_runs.run(store, tmp_path / "run", *settings)
     policy = Policy.load(tmp_path / "run")
     assert policy.config.model.learned_obs and isinstance(policy.words, Prompts)
