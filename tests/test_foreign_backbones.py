@@ -186,12 +186,11 @@ def test_text_is_written_only_where_it_is_asked_for(family: str, folders: dict[s
     assert torch.allclose(logits[0, obs_B[0]], expected, atol=1e-5)
 
 
-def test_what_writes_text_is_kept_where_the_config_says_so(folders: dict[str, Path]) -> None:
+def test_a_model_whose_text_another_matrix_writes_has_no_logits(folders: dict[str, Path]) -> None:
     backbone = filled(folders["smolvlm"])
-    assert "output" not in backbone.parts() and backbone.output is None
     words = words_of(folders["smolvlm"])
     token_BS, obs_B = (torch.from_numpy(part) for part in words.rows(TEXTS))
-    with pytest.raises(FoundryError, match="text_output is false"):
+    with pytest.raises(FoundryError, match="is a matrix of its own, and left out"):
         backbone.text_logits(*pictures(), token_BS, words.image_at, obs_B, obs_B)
 
 
