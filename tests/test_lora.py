@@ -87,7 +87,9 @@ def test_merged_layers_are_plain_and_do_the_same() -> None:
 
 
 def test_parts_without_a_linear_layer_are_refused_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match="no linear layer of the backbone lies in 'iner', did you mean 'inner'"):
+    with pytest.raises(
+        UsageError, match="no linear layer of the backbone lies in 'iner', did you mean 'inner'"
+    ):
         adapt(Two(), LoRAConfig(rank=2, parts=("iner", "outer")))
 
 
@@ -137,7 +139,9 @@ def test_export_and_policies_have_them_in_their_weights(store: Store, learnt: Pa
     assert float(delta.abs().max()) > 1e-3
     assert float((written[f"{layer}.weight"] - base - delta).abs().max()) < 1e-6
     weights = dict(policy.model.named_parameters())
-    assert weights.keys() == written.keys() and export.num_parameters == sum(t.numel() for t in written.values())
+    assert weights.keys() == written.keys() and export.num_parameters == sum(
+        t.numel() for t in written.values()
+    )
     assert all(torch.equal(weights[name], tensor) for name, tensor in written.items())
     assert "lora:" not in (tmp_path / "out" / "config.yaml").read_text()
 
@@ -153,7 +157,9 @@ def test_what_adapters_learnt_goes_on_without_them(store: Store, learnt: Path, t
 
 def test_a_vision_language_model_fills_what_adapters_stand_beside(store: Store, tmp_path: Path) -> None:
     vlm_runs.run(vlm_runs.make_store(tmp_path / "pairs"), tmp_path / "vlm", "run.steps=2")
-    task = resolve_vla(tiny(store, tmp_path / "run", LORA, f"init.vlm={tmp_path / 'vlm'}", "model.text_length=12"))
+    task = resolve_vla(
+        tiny(store, tmp_path / "run", LORA, f"init.vlm={tmp_path / 'vlm'}", "model.text_length=12")
+    )
     begun = []
     for lora in (task.config.model.lora, LoRAConfig()):
         config = replace(task.config, model=replace(task.config.model, lora=lora))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robot_foundry.trainer.features.kept import KeptFeatures
-from robot_foundry.trainer.features.threads import one_thread
+from robot_foundry.trainer.features.threads import each_on_one_thread
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
 from robot_foundry.trainer.models.inputs import moved, pinned
@@ -93,7 +93,8 @@ class Inputs:
         one, end = slice(row, row + 1), int(self.obs_B[row]) + num_obs
         image, view_mask = self.image_BVHWC[one], self.view_mask_BV[one]
         tokens, obs = self.token_BS[one, :end], self.obs_B[one]
-        return replace(self, image_BVHWC=image, view_mask_BV=view_mask, token_BS=tokens, obs_B=obs)
+        alone = replace(self, image_BVHWC=image, view_mask_BV=view_mask, token_BS=tokens, obs_B=obs)
+        return replace(alone, state_BHD=self.state_BHD[one], targets=None, draws=None, seen=None)
 
     def to(self, device: torch.device) -> Inputs:
         return moved(self, device)
@@ -137,14 +138,14 @@ class VLA(nn.Module):
         if self.kept is None or inputs.seen is None:
             return self._observed(inputs)
 
+        device = inputs.state_BHD.device
+
         def made(row: int) -> NDArray[np.float32]:
-            with torch.no_grad():
-                taps = self._observed(inputs.alone(row, self.config.obs_tokens))
+            taps = self._observed(inputs.alone(row, self.config.obs_tokens))
             return torch.cat(taps).float().cpu().numpy()
 
-        with one_thread():
-            taps_BLKD = torch.from_numpy(self.kept.of(inputs.seen, made))
-        return list(taps_BLKD.to(inputs.state_BHD.device).unbind(1))
+        taps_BLKD = self.kept.of(inputs.seen, lambda rows: each_on_one_thread(made, rows, device))
+        return list(torch.from_numpy(taps_BLKD).to(device).unbind(1))
 
     def _observed(self, inputs: Inputs) -> list[Tensor]:
         return self.backbone.observe(

@@ -39,7 +39,7 @@ _MODELS = ROOT / "trainer" / "models"
 
 
 def obstacle(model: VLA) -> str | None:
-    """Why the features of a model, whose frozen parameters need no gradient, change as it learns; else None."""
+    """Why the features of a model change as it learns; None where all that they depend on is frozen."""
     learning = [name for name, parameter in model.feature_parameters.items() if parameter.requires_grad]
     if not learning:
         return None
