@@ -122,9 +122,11 @@ def test_a_row_is_known_by_all_that_its_features_depend_on_and_nothing_else() ->
     said[1, 0] += 1
     there[1, 3] = False
     changed = [
-        replace(inputs, image_BVHWC=image), replace(inputs, token_BS=said), replace(inputs, view_mask_BV=there),
+        replace(inputs, image_BVHWC=image),
+        replace(inputs, token_BS=said),
+        replace(inputs, view_mask_BV=there),
         replace(inputs, image_at=1),
-    ]  # fmt: skip
+    ]
     assert len({seen_by_features(other, 1)[1] for other in changed} | {keys[1]}) == 5
 
 

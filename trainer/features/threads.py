@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import torch
 
-Item, Made = TypeVar("Item"), TypeVar("Made")
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 def each_on_one_thread(

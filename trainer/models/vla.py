@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from robot_foundry.trainer.features.kept import KeptFeatures
 from robot_foundry.trainer.features.threads import each_on_one_thread
-from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
+from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig, PolicyBackbone
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
+from robot_foundry.trainer.models.foreign import backbone as foreign
+from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig, ForeignVLMConfig
 from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapt
 from robot_foundry.trainer.recipes.later import later
@@ -30,7 +32,7 @@ FLOW, L1 = OBJECTIVES = ("flow", "l1")
 class VLAConfig:
     """A vision-language backbone, the layers read from it, and a flow transformer."""
 
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    backbone: BackboneConfig | ForeignVLMConfig | ForeignLLMConfig = field(default_factory=BackboneConfig)
     taps: int = 4  # hidden states of that many last layers, read at `<obs>`
     tap_width: int = 2048  # channels kept of each; a projection joins where the decoder's width differs
     head: FlowConfig = field(default_factory=FlowConfig)
@@ -41,6 +43,7 @@ class VLAConfig:
     state_noise: float = 0.05  # std added to the normalised state while training
     objective: str = later(FLOW)  # flow: velocities of the flow | l1: the chunk itself, a baseline
     backbone_grad_scale: float = later(1.0)  # of the gradient that the head sends into the backbone
+    learned_obs: bool = later(False)  # `<obs>` tokens are vectors of the policy's, not of its tokenizer
     lora: LoRAConfig = later(LoRAConfig())  # adapters of the backbone
 
 
@@ -110,10 +113,16 @@ class VLA(nn.Module):
     def __init__(self, config: VLAConfig, geometry: Geometry) -> None:
         super().__init__()
         self.config = config
-        width = config.backbone.decoder.width
-        self.backbone = Backbone(config.backbone, geometry.image)
+        backbone = (
+            Backbone(config.backbone, geometry.image)
+            if isinstance(config.backbone, BackboneConfig)
+            else foreign.made(config.backbone, geometry.image)
+        )
         if config.lora.rank:
-            adapt(self.backbone, config.lora)
+            adapt(backbone, config.lora)
+        self.backbone: PolicyBackbone = backbone
+        width = self.backbone.width
+        self.obs_embedding = nn.Embedding(config.obs_tokens, width) if config.learned_obs else None
         self.tap_norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-6) for _ in range(config.taps))
         self.tap_projections = nn.ModuleList(
             nn.Identity() if width == config.tap_width else nn.Linear(width, config.tap_width, bias=False)
@@ -156,12 +165,13 @@ class VLA(nn.Module):
             inputs.obs_B,
             self.config.obs_tokens,
             self.config.taps,
+            None if self.obs_embedding is None else self.obs_embedding.weight,
         )
 
-    @property
-    def feature_parameters(self) -> dict[str, nn.Parameter]:
-        """All that features depend on, by name: what is not behind them."""
-        return {name: p for name, p in self.named_parameters() if name.split(".")[0] not in _BEHIND_FEATURES}
+    def before_features(self) -> dict[str, Tensor]:
+        """All parameters and constants that features depend on, by name: what is not behind them."""
+        every: dict[str, Tensor] = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return {name: of for name, of in every.items() if name.split(".")[0] not in _BEHIND_FEATURES}
 
     def conditioned(self, taps: Sequence[Tensor]) -> Tensor:
         """Condition tokens [B, K, C] of these features: each normalised and projected, side by side."""

@@ -19,7 +19,8 @@ from robot_foundry.trainer.recipes.ranges import choice
 
 OPTIMIZERS = ("adamw", "muon")
 # Hidden matrices: blocks, and what brings pictures to them. Embeddings and both ends of the head are not.
-_HIDDEN = ("blocks", "stem", "projector")
+_HIDDEN = ("blocks", "layers", "stem", "projector")
+_TABLES = ("embedding", "embed_tokens", "position", "pos_embed")  # a row for each of many things: never decay
 _BACKBONE = "backbone"
 
 
@@ -75,8 +76,8 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict],
     """Parameters that move, by learning rate and decay: groups for AdamW and groups for Muon.
 
     Matrices decay; vectors and embeddings do not. Muon takes hidden matrices, convolutions among them: those
-    in modules of the model, or of one inside it, that are named in `_HIDDEN`. Not those of adapters, which are
-    factors of one matrix: that each moves alike in all directions does not make their product do so.
+    in modules of the model, or of one inside it, that are named in `_HIDDEN`. Not those of adapters, which
+    are factors of one matrix: that each moves alike in all directions does not make their product do so.
     UsageError where the configuration is of hidden matrices, a backbone or a part, and the model has none, or
     if nothing moves.
     """
@@ -86,7 +87,7 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict],
         factor = _factor(name, config)
         if factor == 0 or not parameter.requires_grad:
             continue
-        matrix = parameter.ndim >= 2 and "embedding" not in name and "position" not in name
+        matrix = parameter.ndim >= 2 and not any(table in name for table in _TABLES)
         modules = _modules(name)
         hidden_matrix = matrix and not is_adapter(name) and not set(_HIDDEN).isdisjoint(modules)
         muon = config.optimizer == "muon" and hidden_matrix

@@ -50,7 +50,8 @@ class InitConfig(InitSettings):
     `weights` is a run of this task. `vlm` fills the backbone alone, whose shape and tokenizer it brings.
     """
 
-    vlm: str | None = later(None)  # a run of foundry-train vlm, a checkpoint folder or pointer file
+    # A run of foundry-train vlm, a checkpoint folder or pointer file, or a folder of `transformers`.
+    vlm: str | None = later(None)
     normalizer: str = REFIT  # refit: statistics of this mixture | keep: those of the run that `weights` names
 
     @property

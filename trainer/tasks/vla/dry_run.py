@@ -41,9 +41,8 @@ def planned(task: VLATask) -> RunPlan:
 def count_parameters(model: VLA) -> dict[str, int]:
     """Parameters of each part."""
     parts = {
-        "vision": model.backbone.vision,
-        "projector": model.backbone.projector,
-        "decoder": model.backbone.decoder,
+        **model.backbone.parts(),
+        **({} if model.obs_embedding is None else {"obs": model.obs_embedding}),
         "taps": torch.nn.ModuleList([model.tap_norms, model.tap_projections]),
         "head": model.head,
         "total": model,

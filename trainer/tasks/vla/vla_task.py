@@ -25,6 +25,7 @@ from robot_foundry.trainer.tasks.vla.config import KEEP, VLATaskConfig
 from robot_foundry.trainer.tasks.vla.described import policy_files, robots_of
 from robot_foundry.trainer.tasks.vla.features import kept_features, obstacle
 from robot_foundry.trainer.tasks.vla.inputs import InputMaker
+from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin
 from robot_foundry.trainer.tasks.vla.origins.policy import Origin
 from robot_foundry.trainer.tasks.vla.origins.vision_language import VLMOrigin
 from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
@@ -41,7 +42,7 @@ class VLATask(MixtureTask):
     spaces: PolicySpaces
     words: Words
     folder: str  # where the recipe names none
-    origin: Origin | VLMOrigin | None = field(default=None, kw_only=True)
+    origin: Origin | VLMOrigin | ForeignOrigin | None = field(default=None, kw_only=True)
 
     @property
     def default_dir(self) -> str:
