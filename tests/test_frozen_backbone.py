@@ -38,7 +38,7 @@ from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
 FROZEN = "optim.lr_scales={backbone: 0}"
-CACHED = (FROZEN, "data.cache_features=true", "run.keep_last=9", "run.steps=8")
+CACHED = (FROZEN, "data.cache_features=true", "run.keep_last=9", "run.steps=8", "run.eval_samples=32")
 TEXTS = ["pick", "put the can on", ""]
 HERE = Ranks(0, 1, torch.device("cpu"))
 
