@@ -2,7 +2,7 @@
 
 A file is a segment of rows that appears whole and is never changed, named for what it holds. So a writer that
 is killed leaves whole rows or none, two that write the same write the same file, and nothing is locked. One
-that is damaged is removed, and its rows are made again.
+that is damaged is removed, and what of it is lost is made again.
 
 Legend: rows of float32 of one shape, F.
 """
@@ -10,7 +10,8 @@ Legend: rows of float32 of one shape, F.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -20,7 +21,6 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from robot_foundry.runtime.errors import FoundryWarning, MissingFileError
-from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.storage.storage import Storage
 from robot_foundry.trainer.features import segments
 from robot_foundry.trainer.features.segments import DamagedSegment, Place
@@ -59,18 +59,20 @@ class KeptFeatures:
         """Bytes of their values."""
         return self.rows * 4 * prod(self.shape)
 
-    def of(self, keys: Sequence[bytes], make: Callable[[int], Features]) -> Features:
-        """The features [number of keys, F] of each key: those that are there, else what `make` gives for
-        its index, which is kept."""
-        rows = [self._find(key) for key in keys]
-        if None in rows and self._look():  # others may have made them
-            rows = [self._find(key) if row is None else row for key, row in zip(keys, rows, strict=True)]
-        self.found += sum(row is not None for row in rows)
-        for index, key in enumerate(keys):
-            if rows[index] is None:
-                rows[index] = self._find(key) or self._made(key, make(index))
-        values = np.frombuffer(b"".join(row for row in rows if row is not None), "<f4")
-        return values.reshape(len(keys), *self.shape).astype(np.float32, copy=False)
+    def of(self, keys: Sequence[bytes], make: Callable[[Sequence[int]], Iterable[Features]]) -> Features:
+        """The features [number of keys, F] of each key.
+
+        Those that are not there are what `make` gives for their indices, one after the other, and are kept.
+        """
+        rows = {key: self._find(key) for key in keys}
+        if None in rows.values() and self._look():  # others may have made them
+            rows = {key: self._find(key) if row is None else row for key, row in rows.items()}
+        self.found += sum(rows[key] is not None for key in keys)
+        missing = [keys.index(key) for key, row in rows.items() if row is None]
+        for index, features in zip(missing, make(missing) if missing else (), strict=True):
+            rows[keys[index]] = self._made(keys[index], features)
+        values = np.frombuffer(b"".join(rows[key] or b"" for key in keys), "<f4")
+        return values.reshape(len(keys), *self.shape).astype(np.float32)
 
     def flush(self) -> None:
         """Write what is not written yet."""
@@ -78,15 +80,15 @@ class KeptFeatures:
             return
         data = segments.segment(self._fresh)
         path = f"{self.folder}/{blake3(data).hexdigest()[:32]}.bin"
-        kill_point("features-before-segment")
         try:
             self.storage.write(path, data, durable=False)
         except OSError as error:
             if not self._told:
-                self._tell(f"{self.folder} cannot be written ({error.strerror or error}); features stay in memory")
+                self._tell(
+                    f"{self.folder} cannot be written ({error.strerror or error}); features stay in memory"
+                )
             self._told = True
             return
-        kill_point("features-after-segment")
         self._places |= segments.places(self.storage, path)
         self._seen.add(path)
         self._fresh.clear()
@@ -130,7 +132,11 @@ class KeptFeatures:
         return bool(new)
 
     def _remove(self, path: str, error: DamagedSegment) -> None:
-        self._tell(f"{error.message}: it is removed, and its features are made again")
+        """What of a damaged segment is whole is written again with the next."""
+        self._tell(f"{error.message}: the file is removed, and what is damaged is made again")
+        for key in [key for key, place in self._places.items() if place.path == path]:
+            with suppress(DamagedSegment, MissingFileError):
+                self._fresh[key] = segments.read(self.storage, key, self._places[key])
         self.storage.delete(path)
         self._forget(path)
 

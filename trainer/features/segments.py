@@ -71,7 +71,7 @@ def places(storage: Storage, path: str) -> dict[bytes, Place]:
 
 
 def read(storage: Storage, key: bytes, place: Place) -> bytes:
-    """The values of a row. DamagedSegment where they are not what was written; MissingFileError if it is gone."""
+    """The values of a row. DamagedSegment where they are not what was written, MissingFileError if gone."""
     values = storage.read_range(place.path, place.offset, place.size)
     if _crc(key + values) != place.crc:
         raise DamagedSegment(f"the checksum of features in {place.path} differs")

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robot_foundry.trainer.features.kept import KeptFeatures
-from robot_foundry.trainer.features.threads import one_thread
+from robot_foundry.trainer.features.threads import each_on_one_thread
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig, PolicyBackbone
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
 from robot_foundry.trainer.models.flow_guidance import Guide, guided
 from robot_foundry.trainer.models.foreign import backbone as foreign
 from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig, ForeignVLMConfig
 from robot_foundry.trainer.models.inputs import moved, pinned
+from robot_foundry.trainer.models.layers.initial import Distribution, Normal
 from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapt
 from robot_foundry.trainer.recipes.later import later
 
@@ -100,7 +101,8 @@ class Inputs:
         one, end = slice(row, row + 1), int(self.obs_B[row]) + num_obs
         image, view_mask = self.image_BVHWC[one], self.view_mask_BV[one]
         tokens, obs = self.token_BS[one, :end], self.obs_B[one]
-        return replace(self, image_BVHWC=image, view_mask_BV=view_mask, token_BS=tokens, obs_B=obs)
+        alone = replace(self, image_BVHWC=image, view_mask_BV=view_mask, token_BS=tokens, obs_B=obs)
+        return replace(alone, state_BHD=self.state_BHD[one], targets=None, draws=None, seen=None)
 
     def to(self, device: torch.device) -> Inputs:
         return moved(self, device)
@@ -116,13 +118,14 @@ class VLA(nn.Module):
     def __init__(self, config: VLAConfig, geometry: Geometry) -> None:
         super().__init__()
         self.config = config
-        self.backbone: PolicyBackbone = (
+        backbone = (
             Backbone(config.backbone, geometry.image)
             if isinstance(config.backbone, BackboneConfig)
             else foreign.made(config.backbone, geometry.image)
         )
         if config.lora.rank:
-            adapt(self.backbone, config.lora)
+            adapt(backbone, config.lora)
+        self.backbone: PolicyBackbone = backbone
         width = self.backbone.width
         self.obs_embedding = nn.Embedding(config.obs_tokens, width) if config.learned_obs else None
         self.tap_norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-6) for _ in range(config.taps))
@@ -142,6 +145,11 @@ class VLA(nn.Module):
             embodiments=geometry.embodiments,
         )
 
+    def initial(self) -> dict[str, Distribution]:
+        """Vectors for `<obs>` are the same in runs of any seed, which may share features where they stay."""
+        width = self.feature_shape[-1]
+        return {"obs_embedding.weight": Normal(width**-0.5, seed=0)}
+
     def features(self, inputs: Inputs) -> list[Tensor]:
         """What the backbone makes of pictures and words: hidden states [B, K, D] at `<obs>` of each tap.
 
@@ -149,15 +157,14 @@ class VLA(nn.Module):
         """
         if self.kept is None or inputs.seen is None:
             return self._observed(inputs)
+        device = inputs.state_BHD.device
 
         def made(row: int) -> NDArray[np.float32]:
-            with torch.no_grad():
-                taps = self._observed(inputs.alone(row, self.config.obs_tokens))
+            taps = self._observed(inputs.alone(row, self.config.obs_tokens))
             return torch.cat(taps).float().cpu().numpy()
 
-        with one_thread():
-            taps_BLKD = torch.from_numpy(self.kept.of(inputs.seen, made))
-        return list(taps_BLKD.to(inputs.state_BHD.device).unbind(1))
+        taps_BLKD = self.kept.of(inputs.seen, lambda rows: each_on_one_thread(made, rows, device))
+        return list(torch.from_numpy(taps_BLKD).to(device).unbind(1))
 
     def _observed(self, inputs: Inputs) -> list[Tensor]:
         return self.backbone.observe(
@@ -171,10 +178,10 @@ class VLA(nn.Module):
             None if self.obs_embedding is None else self.obs_embedding.weight,
         )
 
-    @property
-    def feature_parameters(self) -> dict[str, nn.Parameter]:
-        """All that features depend on, by name: what is not behind them."""
-        return {name: p for name, p in self.named_parameters() if name.split(".")[0] not in _BEHIND_FEATURES}
+    def before_features(self) -> dict[str, Tensor]:
+        """All parameters and constants that features depend on, by name: what is not behind them."""
+        every: dict[str, Tensor] = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return {name: of for name, of in every.items() if name.split(".")[0] not in _BEHIND_FEATURES}
 
     def conditioned(self, taps: Sequence[Tensor]) -> Tensor:
         """Condition tokens [B, K, C] of these features: each normalised and projected, side by side."""

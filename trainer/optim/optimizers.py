@@ -78,9 +78,10 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict],
     """Parameters that move, by learning rate and decay: groups for AdamW and groups for Muon.
 
     Matrices decay; vectors and embeddings do not. Muon takes hidden matrices, convolutions among them: those
-    in modules of the model, or of one inside it, that are named in `_HIDDEN`. Not those of adapters, which are
-    factors of one matrix: that each moves alike in all directions does not make their product do so. UsageError where the
-    configuration is of hidden matrices, a backbone or a part, and the model has none, or if nothing moves.
+    in modules of the model, or of one inside it, that are named in `_HIDDEN`. Not those of adapters, which
+    are factors of one matrix: that each moves alike in all directions does not make their product do so.
+    UsageError where the configuration is of hidden matrices, a backbone or a part, and the model has none, or
+    if nothing moves.
     """
     _check_parts(model, config)
     groups: dict[tuple[bool, bool, bool, float], dict] = {}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from robot_foundry.runtime.errors import FoundryError, nearest
 from robot_foundry.trainer.models.layers.initial import Constant, Distribution, Normal
+from robot_foundry.trainer.models.layers.lora import is_adapter
 
 
 def transformers() -> ModuleType:
@@ -58,7 +59,7 @@ def made_model(config: Any) -> Any:
         config, dtype=torch.float32, attn_implementation=_attention(config)
     )
     _fill_constants(model)
-    return model
+    return model.eval()  # a module begins as one that trains, with its dropout
 
 
 def _attention(config: Any) -> str:
@@ -100,6 +101,8 @@ def initial(module: nn.Module) -> dict[str, Distribution]:
     rules: dict[str, Distribution] = {}
     for path, part in module.named_modules():
         for name, parameter in part.named_parameters(recurse=False):
+            if is_adapter(name):  # begins as adapters do
+                continue
             rules[f"{path}.{name}".lstrip(".")] = _rule(part, name, parameter.ndim)
     return rules
 

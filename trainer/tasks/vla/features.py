@@ -39,8 +39,8 @@ _MODELS = ROOT / "trainer" / "models"
 
 
 def obstacle(model: VLA) -> str | None:
-    """Why the features of a model, whose frozen parameters need no gradient, change as it learns; else None."""
-    learning = [name for name, parameter in model.feature_parameters.items() if parameter.requires_grad]
+    """Why the features of a model change as it learns; None where all that they depend on is frozen."""
+    learning = [name for name, tensor in model.before_features().items() if tensor.requires_grad]
     if not learning:
         return None
     if all(map(is_adapter, learning)):
@@ -101,11 +101,10 @@ def _read_by_features(config: VLAConfig) -> dict[str, object]:
 def _digest_of_weights(model: VLA) -> str:
     """Of all parameters and constants that features depend on, by name."""
     digest = blake3()
-    buffers = {f"backbone.{name}": buffer for name, buffer in model.backbone.named_buffers()}
-    for name, tensor in sorted({**model.feature_parameters, **buffers}.items()):
+    for name, tensor in sorted(model.before_features().items()):
         values = tensor.detach().cpu().contiguous().flatten()
         digest.update(canonical_json([name, str(tensor.dtype), list(tensor.shape)]))
-        digest.update(memoryview(values.view(torch.uint8).numpy()))
+        digest.update(values.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.foreign.checks import vocabulary_of
 from robot_foundry.trainer.models.foreign.config import ForeignConfig, ForeignLLMConfig, ForeignVLMConfig
 from robot_foundry.trainer.models.foreign.templates import TEMPLATES, ids_of
+from robot_foundry.trainer.models.layers.lora import is_adapter
 from robot_foundry.trainer.pretrained.families import CONFIG
 from robot_foundry.trainer.pretrained.foreign import PretrainedBackbone, read_backbone
 from robot_foundry.trainer.tasks.origin import check_fits, chosen, misfits, unknown
@@ -101,7 +102,7 @@ class ForeignOrigin:
         fresh = dict.fromkeys(
             ".".join(name.split(".")[:2])
             for name, _ in model.named_parameters()
-            if name.startswith(BACKBONE) and name not in taken
+            if name.startswith(BACKBONE) and name not in taken and not is_adapter(name)
         )
         return (f"no weights are given for {', '.join(fresh)}, which begin at random",) if fresh else ()
 
@@ -110,5 +111,8 @@ class ForeignOrigin:
         return {
             name: value.detach()
             for name, value in model.named_parameters()
-            if name.startswith(BACKBONE) and not name.startswith(ours) and chosen(name, only)
+            if name.startswith(BACKBONE)
+            and not name.startswith(ours)
+            and chosen(name, only)
+            and not is_adapter(name)
         }
