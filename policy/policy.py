@@ -78,7 +78,7 @@ class Policy:
             spaces,
             scales_from_json(checkpoint.read_json(source, "normalizer.json")),
             words_from_json(checkpoint.read_json(source, "tokenizer.json"), str(source / "tokenizer.json")),
-            model.eval(),
+            model.eval().requires_grad_(False),
             checkpoint.read_json(source, "lineage.json"),
             torch.device(device),
             checkpoint.read_json(source, robots.name) if robots.exists() else {},

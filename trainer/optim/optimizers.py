@@ -18,6 +18,7 @@ from robot_foundry.trainer.recipes.ranges import choice
 
 OPTIMIZERS = ("adamw", "muon")
 # Hidden matrices: blocks, and what brings pictures to them. Embeddings and both ends of the head are not.
+_VECTORS = ("embedding", "position", ".bias")  # also where there is one for each token, place or embodiment
 _HIDDEN = ("blocks", "stem", "projector")
 _BACKBONE = "backbone"
 
@@ -69,7 +70,7 @@ def freeze(model: nn.Module, config: OptimConfig) -> None:
 def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict], list[dict]]:
     """Parameters that move, by learning rate and decay: groups for AdamW and groups for Muon.
 
-    Matrices decay; vectors and embeddings do not. Muon takes hidden matrices, convolutions among them: those
+    Matrices decay; vectors do not, and neither do tables of them. Muon takes hidden matrices, convolutions among them: those
     in modules of the model, or of one inside it, that are named in `_HIDDEN`. UsageError where the
     configuration is of hidden matrices, a backbone or a part, and the model has none, or if nothing moves.
     """
@@ -79,7 +80,7 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict],
         factor = _factor(name, config)
         if factor == 0:
             continue
-        matrix = parameter.ndim >= 2 and "embedding" not in name and "position" not in name
+        matrix = parameter.ndim >= 2 and not any(word in name for word in _VECTORS)
         modules = _modules(name)
         muon = config.optimizer == "muon" and matrix and not set(_HIDDEN).isdisjoint(modules)
         backbone = modules[:1] == [_BACKBONE]
