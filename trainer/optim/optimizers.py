@@ -70,9 +70,10 @@ def freeze(model: nn.Module, config: OptimConfig) -> None:
 def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict], list[dict]]:
     """Parameters that move, by learning rate and decay: groups for AdamW and groups for Muon.
 
-    Matrices decay; vectors do not, and neither do tables of them. Muon takes hidden matrices, convolutions among them: those
-    in modules of the model, or of one inside it, that are named in `_HIDDEN`. UsageError where the
-    configuration is of hidden matrices, a backbone or a part, and the model has none, or if nothing moves.
+    Matrices decay; vectors do not, and neither do tables of them. Muon takes hidden matrices, convolutions
+    among them: those in modules of the model, or of one inside it, that are named in `_HIDDEN`. UsageError
+    where the configuration is of hidden matrices, a backbone or a part, and the model has none, or if
+    nothing moves.
     """
     _check_parts(model, config)
     groups: dict[tuple[bool, bool, bool, float], dict] = {}
