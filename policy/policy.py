@@ -82,7 +82,7 @@ class Policy:
             spaces,
             scales_from_json(checkpoint.read_json(source, "normalizer.json")),
             words_from_json(checkpoint.read_json(source, "tokenizer.json"), str(source / "tokenizer.json")),
-            model.eval(),
+            model.eval().requires_grad_(False),
             checkpoint.read_json(source, "lineage.json"),
             torch.device(device),
             checkpoint.read_json(source, robots.name) if robots.exists() else {},
@@ -144,13 +144,18 @@ class Policy:
         instructions: Sequence[str],
         *,
         seeds: Sequence[int],
-        dataset: str | None = None,
+        dataset: str | Sequence[str] | None = None,
         underway: Sequence[Underway | None] = (),
     ) -> list[Actions]:
-        """Chunks for many observations at once: those of `act` with each seed, up to rounding."""
-        if not len(observations) == len(instructions) == len(seeds):
+        """Chunks for many observations at once: those of `act` with each seed, up to rounding.
+
+        `dataset` is that of all, or one for each: robots of unlike dims and rates may share a batch.
+        """
+        names = [dataset] * len(observations) if dataset is None or isinstance(dataset, str) else dataset
+        if not len(observations) == len(instructions) == len(seeds) == len(names):
             raise FoundryError(
-                f"{len(observations)} observations, {len(instructions)} instructions, {len(seeds)} seeds"
+                f"{len(observations)} observations, {len(instructions)} instructions, {len(seeds)} seeds, "
+                f"{len(names)} datasets"
             )
         if underway and len(underway) != len(observations):
             raise FoundryError(f"{len(observations)} observations, {len(underway)} chunks under way")
@@ -158,12 +163,15 @@ class Policy:
             check_parts(seen)
             if not isinstance(instruction, str):
                 raise FoundryError(f"the instruction is {type_of(instruction)}, not a text ('' is none)")
-        number = self.number(dataset)
-        batch = self.batch(observations, instructions, number)
-        values_BTA = self.decode(batch, self.predict(batch, seeds, underway))
-        dataset_spaces, steps = self.spaces.datasets[number], self.steps(number)
-        dt = float(steps.dt(dataset_spaces.fps or np.nan)) or None
-        return [Actions(values_TA[: steps.horizon], dataset_spaces.action, dt) for values_TA in values_BTA]
+        numbers = [self.number(name) for name in names]
+        batch = self.batch(observations, instructions, numbers)
+        values = self.decode(batch, self.predict(batch, seeds, underway))
+        return [self._actions(number, values_TA) for number, values_TA in zip(numbers, values, strict=True)]
+
+    def _actions(self, number: int, values_TA: FloatArray) -> Actions:
+        dataset, steps = self.spaces.datasets[number], self.steps(number)
+        dt = float(steps.dt(dataset.fps or np.nan)) or None
+        return Actions(values_TA[: steps.horizon], dataset.action, dt)
 
     def number(self, dataset: str | None) -> int:
         """The index of a dataset, or of the first where none is named and all are of one robot."""
@@ -216,36 +224,50 @@ class Policy:
             chosen.name, self.robots.get(chosen.name), chosen.state, chosen.action, stream, self.roles
         )
 
-    def batch(self, observations: Sequence[Observation], instructions: Sequence[str], number: int) -> Batch:
-        """Observations of one dataset as a batch of the loader; of the targets it holds the dims alone."""
-        dataset, window = self.spaces.datasets[number], self.config.data.window
-        sizes, moments = geometry(self.config, self.spaces), self.steps(number).history
+    def batch(
+        self, observations: Sequence[Observation], instructions: Sequence[str], number: int | Sequence[int]
+    ) -> Batch:
+        """Observations of one dataset, or each of its own, as a batch of the loader without targets."""
+        window, sizes = self.config.data.window, geometry(self.config, self.spaces)
         assert window.image is not None
+        number_B = np.broadcast_to(np.asarray(number, np.int32), len(observations))
         batch = allocate(
             0,
             np.zeros(len(observations), np.int64),
-            np.full(len(observations), number, np.int32),
+            number_B,
             history=sizes.history,
             horizon=sizes.horizon,
             state_dims=len(self.spaces.state),
             action_dims=len(self.spaces.action),
-            images={},
+            images=dict.fromkeys(window.cameras, window.image),
         )
-        states = [state_array(item.get("state"), dataset.state, moments) for item in observations]
-        moment_H = filled_moments(sizes.history, moments)
-        state_BHd = np.stack(states)[:, moment_H]
-        finite_Bd = finite_dims(state_BHd)
-        self._check_references(dataset, finite_Bd)
+        for one in np.unique(number_B):
+            self._fill(batch, np.flatnonzero(number_B == one), int(one), observations)
+        return replace(batch, instruction=tuple(instructions))
+
+    def _fill(
+        self, batch: Batch, row_n: NDArray[np.intp], number: int, observations: Sequence[Observation]
+    ) -> None:
+        """Write the rows of one dataset, each from its observation."""
+        dataset, steps, roles = self.spaces.datasets[number], self.steps(number), self.roles
+        seen = [observations[row] for row in row_n]
+        moment_H = filled_moments(batch.state_BHD.shape[1], steps.history)
+        states = [state_array(item.get("state"), dataset.state, steps.history) for item in seen]
+        state_nHd = np.stack(states)[:, moment_H]
+        finite_nd = finite_dims(state_nHd)
+        self._check_references(dataset, finite_nd)
         at_d = dataset.state.indices_in(self.spaces.state, dataset.embodiment)
-        fill_state(batch, np.arange(len(batch)), at_d, state_BHd, finite_Bd)
-        batch.action_dim_mask_BA[:, dataset.action.indices_in(self.spaces.action, dataset.embodiment)] = True
-        batch.step_mask_BT[:, : self.steps(number).horizon] = True
-        batch.embodiment_B[:] = self.spaces.embodiments.index(dataset.embodiment)
-        pictures = [item.get("images") or {} for item in observations]
-        images, masks = image_arrays(pictures, window.cameras, moments, window.image)
-        images = {role: pixels[:, moment_H] for role, pixels in images.items()}
-        masks = {role: mask[:, moment_H] for role, mask in masks.items()}
-        return replace(batch, images=images, image_mask=masks, instruction=tuple(instructions))
+        fill_state(batch, row_n, at_d, state_nHd, finite_nd)
+        at_a = dataset.action.indices_in(self.spaces.action, dataset.embodiment)
+        batch.action_dim_mask_BA[np.ix_(row_n, at_a)] = True
+        batch.step_mask_BT[row_n, : steps.horizon] = True
+        batch.embodiment_B[row_n] = self.spaces.embodiments.index(dataset.embodiment)
+        pictures, size = [item.get("images") or {} for item in seen], self.config.data.window.image
+        assert size is not None
+        images, masks = image_arrays(pictures, roles, steps.history, size)
+        for role in roles:
+            batch.images[role][row_n] = images[role][:, moment_H]
+            batch.image_mask[role][row_n] = masks[role][:, moment_H]
 
     def predict(
         self, batch: Batch, seeds: Sequence[int], underway: Sequence[Underway | None] = ()

@@ -18,6 +18,7 @@ from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.models.layers.initial import allocated, initialise
 from robot_foundry.trainer.models.vla import VLA, Inputs
+from robot_foundry.trainer.optim.optimizers import OptimConfig, parameter_groups
 from robot_foundry.trainer.recipes.later import without_later
 from robot_foundry.trainer.tasks.run_identity import decisive
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
@@ -85,6 +86,18 @@ def test_gradients_of_one_robot_do_not_touch_the_other_s_weights(objective: str)
     assert not torch.allclose(one, other, atol=1e-3)
     with pytest.raises(ValueError, match="needs the embodiment of each row"):
         model(inputs)
+
+
+def test_what_decays_is_what_decays_of_a_shared_head() -> None:
+    """Biases of all embodiments are a matrix by their shape alone."""
+    decaying = []
+    for model in (built(1), built(3, OWN)):
+        groups, _ = parameter_groups(model, OptimConfig(weight_decay=0.1))
+        name_of = {parameter: name for name, parameter in model.named_parameters()}
+        kept = [group for group in groups if group["weight_decay"]]
+        decaying.append({name_of[parameter] for group in kept for parameter in group["params"]})
+    assert decaying[0] == decaying[1] and "head.action_in.weight" in decaying[0]
+    assert "head.action_in.bias" not in decaying[1]
 
 
 def test_runs_of_before_the_key_are_those_without_it() -> None:

@@ -13,6 +13,7 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d
 from robot_foundry.policy import Policy, Underway
 from robot_foundry.policy.openloop import openloop
+from robot_foundry.runtime.errors import FoundryError
 
 TIMINGS = {
     "steps": ("data.window.horizon=6", "data.window.history=2"),
@@ -88,6 +89,25 @@ def test_each_robot_s_chunks_are_continued(answering: Any) -> None:
             assert chunk.values_TA.shape == before[0].values_TA.shape
             alone = policy.act(one, "", seed=seed, dataset=name, underway=told)
             np.testing.assert_allclose(chunk.values_TA, alone.values_TA, atol=1e-5)
+
+
+def test_robots_of_one_and_two_arms_share_a_batch(answering: Any) -> None:
+    """In any order, each with a chunk under way or none, as if alone."""
+    _, policy = answering
+    names = ["two", "one", "one", "two", "one"]
+    seen = [observed(policy, name, seed) for seed, name in enumerate(names)]
+    texts = ["lift", "", "push it", "lift the cube", "é"]
+    before = [policy.act(one, "", seed=9, dataset=name) for one, name in zip(seen, names, strict=True)]
+    underway = [None, Underway(before[1], 1, 1), None, Underway(before[3], 2, 1), None]
+    mixed = policy.act_batch(seen, texts, seeds=range(5), dataset=names, underway=underway)
+    for row, (name, chunk) in enumerate(zip(names, mixed, strict=True)):
+        alone = policy.act(seen[row], texts[row], seed=row, dataset=name, underway=underway[row])
+        assert (chunk.space, chunk.dt) == (alone.space, alone.dt)
+        np.testing.assert_allclose(chunk.values_TA, alone.values_TA, atol=1e-5)
+    with pytest.raises(FoundryError, match="5 observations, 5 instructions, 5 seeds, 2 datasets"):
+        policy.act_batch(seen, texts, seeds=range(5), dataset=names[:2])
+    with pytest.raises(FoundryError, match="of other dims"):
+        policy.act(seen[0], "", seed=0, dataset="two", underway=Underway(before[1], 1))
 
 
 def test_open_loop_measures_both(answering: Any, store: Store) -> None:

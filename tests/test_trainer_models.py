@@ -265,39 +265,6 @@ def test_draws_belong_to_their_sample_alone() -> None:
     assert abs(many.state_noise_BHD.std() - 0.05) < 0.005
 
 
-def test_a_head_keeps_both_modes_of_a_bimodal_target() -> None:
-    """Actions are +1 or -1 everywhere in a chunk; a regression would answer 0."""
-    config = FlowConfig(width=32, depth=2, heads=2, mlp="relu", mlp_hidden=64)
-    head = initialise(
-        FlowHead(config, condition=4, state_dims=1, history=1, action_dims=2, horizon=4), seed=0
-    )
-    optimizer = torch.optim.AdamW(head.parameters(), lr=5e-3)
-    generator = torch.Generator().manual_seed(0)
-    condition, state = torch.ones(256, 1, 4), torch.zeros(256, 1, 1)
-    mask, known = torch.ones(256, 4, 2, dtype=torch.bool), torch.ones(256, 1, 1, dtype=torch.bool)
-    steps = 200
-    # The rate falls to nothing, so that the last steps do not decide how many samples land at each mode.
-    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-    for _ in range(steps):
-        action = torch.randint(0, 2, (256, 1, 1), generator=generator) * 2.0 - 1 + torch.zeros(256, 4, 2)
-        t = 0.999 * (1 - torch.rand(256, 1, generator=generator) ** (2 / 3))
-        x_t, velocity = interpolate(action, torch.randn(256, 4, 2, generator=generator), t)
-        loss = (head(x_t, t, head.prefix(condition, state, known), mask) - velocity).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        decay.step()
-    with torch.no_grad():
-        prefix = head.prefix(condition, state, known)
-        noise = torch.randn(256, 4, 2, generator=generator)
-        chunks = sample(lambda x, t: head(x, torch.full((256, 1), t), prefix, mask), noise, mask)
-    near = (chunks.abs() - 1).abs().amax(dim=(1, 2)) < 0.35
-    one_sided = chunks.sign().flatten(1).sum(1).abs() == 8
-    upper = (chunks[:, 0, 0] > 0).float().mean()
-    assert (near & one_sided).float().mean() > 0.9
-    assert 0.35 < upper < 0.65
-
-
 def test_per_step_times_equal_one_time_where_they_agree(model: VLA) -> None:
     x, mask = trainer_runs.noise(2, 4, 6), torch.ones(2, 4, 6, dtype=torch.bool)
     prefix, t = trainer_runs.noise(2, 3, 16, seed=3), torch.tensor([[0.2], [0.7]])

@@ -15,8 +15,6 @@ from foundry_testing.vla_models import garbled, make, make_inputs
 from robot_foundry.catalog.store import Store
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.trainer.models.flow import FlowConfig, FlowHead
-from robot_foundry.trainer.models.layers.initial import initialise
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 
@@ -74,25 +72,6 @@ def test_what_is_masked_changes_no_bit_of_a_regression() -> None:
     loss = model(inputs)["action"][0]
     for value in (1e3, float("nan")):
         assert torch.equal(model(garbled(inputs, value))["action"][0], loss)
-
-
-def test_a_regression_answers_between_two_modes() -> None:
-    """Where the flow keeps both (`test_trainer_models`), it says what is right for neither."""
-    config = FlowConfig(width=32, depth=2, heads=2, mlp="relu", mlp_hidden=64)
-    sizes = {"condition": 4, "state_dims": 1, "history": 1, "action_dims": 2, "horizon": 4}
-    head = initialise(FlowHead(config, **sizes), seed=0)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3)
-    condition, state = torch.ones(256, 1, 4), torch.zeros(256, 1, 1)
-    mask, known = torch.ones(256, 4, 2, dtype=torch.bool), torch.ones(256, 1, 1, dtype=torch.bool)
-    action = torch.tensor([1.0, -1.0]).repeat(128)[:, None, None] + torch.zeros(256, 4, 2)
-    nothing = torch.zeros(256, 4, 2)
-    for _ in range(60):
-        answer = head(nothing, torch.zeros(256, 1), head.prefix(condition, state, known), mask)
-        loss = (answer - action).abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert answer.abs().max() < 0.9 and loss > 0.95
 
 
 def test_a_policy_that_regresses_trains_and_answers(tmp_path: Path) -> None:

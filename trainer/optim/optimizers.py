@@ -22,7 +22,8 @@ from robot_foundry.trainer.recipes.ranges import choice
 OPTIMIZERS = ("adamw", "muon")
 # Hidden matrices: blocks, and what brings pictures to them. Embeddings and both ends of the head are not.
 _HIDDEN = ("blocks", "layers", "stem", "projector")
-_TABLES = ("embedding", "embed_tokens", "position", "pos_embed")  # a row for each of many things: never decay
+# Vectors, also where there is one for each of many things: tokens, places, embodiments. They never decay.
+_TABLES = ("embedding", "embed_tokens", "position", "pos_embed", ".bias")
 _BACKBONE = "backbone"
 
 
@@ -77,11 +78,11 @@ def freeze(model: nn.Module, config: OptimConfig) -> None:
 def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict], list[dict]]:
     """Parameters that move, by learning rate and decay: groups for AdamW and groups for Muon.
 
-    Matrices decay; vectors and embeddings do not. Muon takes hidden matrices, convolutions among them: those
-    in modules of the model, or of one inside it, that are named in `_HIDDEN`. Not those of adapters, which
-    are factors of one matrix: that each moves alike in all directions does not make their product do so.
-    UsageError where the configuration is of hidden matrices, a backbone or a part, and the model has none, or
-    if nothing moves.
+    Matrices decay; vectors do not, and neither do tables of them. Muon takes hidden matrices, convolutions
+    among them: those in modules of the model, or of one inside it, that are named in `_HIDDEN`. Not those of
+    adapters, which are factors of one matrix: that each moves alike in all directions does not make their
+    product do so. UsageError where the configuration is of hidden matrices, a backbone or a part, and the
+    model has none, or if nothing moves.
     """
     _check_parts(model, config)
     groups: dict[tuple[bool, bool, bool, float], dict] = {}
