@@ -98,7 +98,9 @@ def test_text_beside_pairs_is_part_of_the_order(tmp_path: Path) -> None:
     for name, settings in (("alone", []), ("beside", [vlm_runs.TEXT]), ("same", [vlm_runs.TEXT])):
         vlm_runs.run(store, tmp_path / name, "run.steps=1", *settings)
     assert compare(tmp_path / "beside", tmp_path / "same").is_equal("order")
-    assert not compare(tmp_path / "alone", tmp_path / "beside").is_equal("order")
+    found = compare(tmp_path / "alone", tmp_path / "beside")
+    assert not found.is_equal("order") and found.is_equal("order of pairs")
+    assert found.to_json()["order of text"]["values"][0] == "none"
 
 
 def test_the_command_lists_them(
