@@ -126,7 +126,7 @@ def _metered(device: Mapping[str, int], host: Mapping[str, int], weights: Mappin
     meters = Meters(ONE, skipped=0, streak=0, max_streak=9, loss_weights=weights)
     meters.losses({name: (torch.tensor(6.0), torch.tensor(count)) for name, count in device.items()})
     finite = torch.tensor(True)
-    meters.step(samples=1, counts=host, sizes={}, norm=torch.tensor(1.0), finite=finite)
+    meters.step(samples=1, counts=host, sizes={}, norm=torch.tensor(1.0), taken=finite)
     return meters.record(1)
 
 

@@ -193,7 +193,7 @@ def test_a_streak_is_exact_over_records_and_restarts() -> None:
     def steps(meters: Meters, finite: str) -> None:
         for one in finite:
             meters.step(
-                samples=1, counts={}, sizes={}, norm=torch.tensor(1.0), finite=torch.tensor(one == ".")
+                samples=1, counts={}, sizes={}, norm=torch.tensor(1.0), taken=torch.tensor(one == ".")
             )
 
     first = meters()
@@ -214,7 +214,7 @@ def test_a_streak_is_exact_over_records_and_restarts() -> None:
 def test_a_model_that_counts_otherwise_than_its_batch_is_caught() -> None:
     meters = Meters(ALONE, skipped=0, streak=0, max_streak=5)
     meters.losses({"action": (torch.tensor(3.0), torch.tensor(7))})
-    meters.step(samples=1, counts={"action": 8}, sizes={}, norm=torch.tensor(1.0), finite=torch.tensor(True))
+    meters.step(samples=1, counts={"action": 8}, sizes={}, norm=torch.tensor(1.0), taken=torch.tensor(True))
     with pytest.raises(FoundryError, match="counted 7 of 'action', the batches 8"):
         meters.record(1)
 

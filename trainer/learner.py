@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from robot_foundry.trainer.models.layers.initial import initialise
 from robot_foundry.trainer.models.units import recompute
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import Optimizers, freeze
+from robot_foundry.trainer.optim.spikes import Spikes
 from robot_foundry.trainer.ranks.agreement import everywhere
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.tasks.task import Task
@@ -26,6 +28,7 @@ class Learner:
     model: nn.Module
     optimizers: Optimizers
     ema: Ema | None
+    spikes: Spikes | None
 
     @property
     def averaged(self) -> Mapping[str, Tensor]:
@@ -38,7 +41,15 @@ class Learner:
         weights = {f"{tensors.MODEL}{name}": p.detach() for name, p in self.model.named_parameters()}
         weights |= {f"{tensors.OPTIM}{name}": tensor for name, tensor in self.optimizers.tensors()}
         averages = self.ema.averages if self.ema else {}
-        return weights | {f"{tensors.EMA}{name}": tensor for name, tensor in averages.items()}
+        usual = self.spikes.tensors if self.spikes else {}
+        weights |= {f"{tensors.EMA}{name}": tensor for name, tensor in averages.items()}
+        return weights | {f"{tensors.SPIKES}{name}": tensor for name, tensor in usual.items()}
+
+    def load(self, folder: Path) -> None:
+        """Fill all from a checkpoint; one that was written without spikes knows of none so far."""
+        there = tensors.shapes(folder)
+        asked = {n: t for n, t in self.tensors.items() if n in there or not n.startswith(tensors.SPIKES)}
+        tensors.load(folder, asked)
 
 
 def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tuple[str, ...]]:
@@ -63,7 +74,9 @@ def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tupl
     optim = config.optim
     freeze(model, optim)
     ema = Ema(model, power=optim.ema_power, maximum=optim.ema_max) if optim.ema_max else None
-    learner = Learner(model, Optimizers(model, optim), ema)
+    limit = config.run.max_sigmas
+    spikes = None if limit is None else Spikes(limit, ranks.device)
+    learner = Learner(model, Optimizers(model, optim), ema, spikes)
     if start.folder is not None:
-        everywhere(ranks, partial(tensors.load, start.folder, learner.tensors))
+        everywhere(ranks, partial(learner.load, start.folder))
     return learner, tuple(notes)

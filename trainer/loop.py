@@ -14,6 +14,7 @@ from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.trainer.meters import Meters, Sink
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import Optimizers
+from robot_foundry.trainer.optim.spikes import Spikes
 from robot_foundry.trainer.ranks.numerics import autocast
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.ranks.shares import whole
@@ -55,6 +56,7 @@ class RunParts:
     model: nn.Module
     optimizers: Optimizers
     ema: Ema | None
+    spikes: Spikes | None
     replaced: Replaced
     meters: Meters
     sink: Sink
@@ -82,12 +84,16 @@ def train(parts: RunParts, plan: StepPlan, batches: Iterator[Prepared], start: i
             return step
         if replaced:
             parts.replaced.take((step + 1) * plan.global_batch)
-        finite, norm = gradients(parts, plan, batch, counts)
-        parts.optimizers.step(finite, plan.schedule(step))
+        loss, norm = gradients(parts, plan, batch, counts)
+        if parts.spikes is None:
+            taken = torch.isfinite(norm)
+        else:
+            taken = parts.spikes(parts.ranks.total(loss), norm)
+        parts.optimizers.step(taken, plan.schedule(step))
         if parts.ema is not None:
-            parts.ema.update(step, finite)
+            parts.ema.update(step, taken)
         parts.meters.step(
-            samples=plan.global_batch, counts=batch.counts, sizes=batch.sizes, norm=norm, finite=finite
+            samples=plan.global_batch, counts=batch.counts, sizes=batch.sizes, norm=norm, taken=taken
         )
         parts.advance()
         kill_point("train-step")
@@ -98,9 +104,10 @@ def train(parts: RunParts, plan: StepPlan, batches: Iterator[Prepared], start: i
 def gradients(
     parts: RunParts, plan: StepPlan, batch: Prepared, counts: Mapping[str, int]
 ) -> tuple[Tensor, Tensor]:
-    """Accumulate the clipped gradient of Σ weight · sum / global count; returns whether it is finite, and its
-    norm. A loss that the batches do not count is as it is: `Meters.record` refuses it."""
+    """Accumulate the clipped gradient of Σ weight · sum / global count; returns this rank's part of that sum,
+    and the norm. A loss that the batches do not count is as it is: `Meters.record` refuses it."""
     parts.optimizers.zero_grad()
+    loss = torch.zeros((), device=parts.ranks.device)
     for i, inputs in enumerate(batch.inputs, start=1):
         with parts.ranks.grad_sync(parts.model, on=i == len(batch.inputs)):
             with autocast(parts.ranks.device, plan.precision):
@@ -113,9 +120,10 @@ def gradients(
             ]
             share = torch.stack(terms).sum()
             (share * parts.ranks.size).backward()
+            loss += share.detach()
         parts.meters.losses(losses)
     norm = whole(torch.nn.utils.clip_grad_norm_(parts.model.parameters(), plan.clip))
-    return torch.isfinite(norm), norm
+    return loss, norm
 
 
 def report(parts: RunParts, plan: StepPlan, done: int) -> None:
@@ -134,4 +142,6 @@ def report(parts: RunParts, plan: StepPlan, done: int) -> None:
 
 def record(parts: RunParts, step: int, **extra: float) -> dict[str, Any]:
     """What happened since the last record, with the totals of the whole run."""
+    if parts.spikes is not None:
+        extra["spikes"] = parts.spikes.count
     return parts.meters.record(step, substituted=parts.replaced.total, **extra)

@@ -34,7 +34,7 @@ class RecordSettings:
 class SkipSettings:
     """How many steps in a row may leave the weights as they are."""
 
-    max_skipped: int = 20  # non-finite steps in a row that end the run
+    max_skipped: int = 20  # steps in a row, not finite or spikes, that end the run
 
 
 class Sink:
@@ -146,17 +146,18 @@ class Meters:
         counts: Mapping[str, int],
         sizes: Mapping[str, float],
         norm: Tensor,
-        finite: Tensor,
+        taken: Tensor,
     ) -> None:
-        """An optimiser step over `samples` samples with this rank's `counts` and `sizes`."""
+        """An optimiser step over `samples` samples with this rank's `counts` and `sizes`; `taken` says whether
+        it moved the weights."""
         for name, count in counts.items():
             self._host_counts[name] = self._host_counts.get(name, 0) + count
         for name, size in sizes.items():
             self._sizes[name] = self._sizes.get(name, 0.0) + size
         self._samples += samples
         self._norm = norm
-        self._skipped += ~finite
-        self._streak = (self._streak + 1) * ~finite
+        self._skipped += ~taken
+        self._streak = (self._streak + 1) * ~taken
         self._longest = torch.maximum(self._longest, self._streak)
 
     def state(self) -> dict[str, int]:
@@ -165,7 +166,7 @@ class Meters:
     def record(self, step: int, **extra: float) -> dict[str, Any]:
         """Everything since the last record; all ranks call this at the same steps.
 
-        Raises FoundryError where too many steps in a row were not finite, or a model's counts are not those
+        Raises FoundryError where too many steps in a row were not taken, or a model's counts are not those
         of the batches.
         """
         self._check_counts()
@@ -193,7 +194,7 @@ class Meters:
         if longest >= self._max_streak:
             which = f"the last {longest} steps" if longest == streak else f"{longest} steps in a row"
             raise FoundryError(
-                f"{which} before step {step} had a gradient that is not finite",
+                f"{which} before step {step} had a gradient that is not finite, or a spike",
                 hint="lower optim.lr, or look at the data of these steps",
             )
         self._longest = self._streak.clone()

@@ -28,7 +28,7 @@ class Outcome:
     held_out_loss: float | None
     figures: Mapping[str, float | None]  # what the task says of held-out samples beside their losses
     rates: Mapping[str, float]  # samples a second, and what else a sample stands for: `samples_per_s`, …
-    skipped: int  # steps of the whole run whose gradient was not finite
+    skipped: int  # steps of the whole run that were not finite, or spikes
     substituted: Mapping[str, int]  # damaged samples of the whole run that were replaced, by split
     notes: tuple[str, ...]  # what was told before the first step, each as a FoundryWarning
 

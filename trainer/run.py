@@ -174,6 +174,7 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Subst
         model=ranks.wrap(learner.model),
         optimizers=learner.optimizers,
         ema=learner.ema,
+        spikes=learner.spikes,
         replaced=replaced,
         meters=meters,
         sink=sink,

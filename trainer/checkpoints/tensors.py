@@ -26,7 +26,7 @@ from robot_foundry.trainer.checkpoints.checkpoint import FORMAT, STATE, remove
 from robot_foundry.trainer.checkpoints.safe_reader import SafeReader
 from robot_foundry.trainer.ranks.ranks import Ranks
 
-MODEL, EMA, OPTIM = "model/", "ema/", "optim/"  # what names of tensors begin with
+MODEL, EMA, OPTIM, SPIKES = "model/", "ema/", "optim/", "spikes/"  # what names of tensors begin with
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,12 @@ class Ranks:
             dist.all_reduce(vector)
         return vector
 
+    def total(self, value: Tensor) -> Tensor:
+        """Sum over ranks of a tensor on this rank's device; the host does not wait for it."""
+        if self.size > 1:
+            dist.all_reduce(value)
+        return value
+
     def barrier(self) -> None:
         if self.size > 1:
             self.sum(torch.zeros(1))
