@@ -113,8 +113,8 @@ def test_the_command_line_runs_a_policy(
     report = json.loads(capsys.readouterr().out)
     assert report["trials"] == 3 and report["condition"] == "policy"
     assert Path(report["run"]) == folder / "both" / "checkpoints" / "step-00000006"  # which one it was
-    assert Path(report["out"]) == folder / "both" / "rollouts" / "reach_pair-sim-policy"
-    assert (folder / "both" / "rollouts" / "reach_pair-sim-policy" / "contact_sheet.png").is_file()
+    kept = folder / "both" / "scorecards" / "rollout" / "reach_pair-sim-policy"
+    assert Path(report["out"]) == kept and (kept / "contact_sheet.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robot_foundry.cli.devices import device_option
+from robot_foundry.cli.eval.left import leads_on
 from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import emit, note, table
 from robot_foundry.runtime.errors import UsageError
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @device_option
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the report.  [default: RUN/scorecards/…]",
+    help="Folder for the report.  [default: RUN/scorecards/vlm/…]",
 )  # fmt: skip
 @dry_run_option
 @json_option
@@ -61,15 +62,17 @@ def command(
     foundry-eval vlm runs/vlm scenes_held_out --split all
     foundry-eval vlm runs/vlm scenes --pairs 500
     """
+    from robot_foundry.evaluation.scorecards.reports import VLM, Subject
     from robot_foundry.evaluation.vlm.report import save
     from robot_foundry.evaluation.vlm.scorecard import scorecard
-    from robot_foundry.trainer.checkpoints import checkpoint
     from robot_foundry.trainer.tasks.vlm.trained import load_trained, read_config
 
-    opened = _opened(mix, store, split, where, read_config(checkpoint.find(run)))
-    folder = out or _default_folder(run, opened, split)
+    subject = Subject.find(run)
+    opened = _opened(mix, store, split, where, read_config(subject.checkpoint))
+    name = f"{'+'.join(part.name for part in opened.parts)[:100]}-{split}"
+    folder = subject.folder(VLM, name, out)
     about = {"mix": mix, "split": split, "where": where, "device": device}
-    if split == "val" and _is_new(run, opened):
+    if split == "val" and _is_new(subject.checkpoint, opened):
         note(f"Note: {run} learnt from none of {mix}: --split all asks about all of it")
     if dry_run:
         selected = sum(component.num_samples for component in opened.mixture.components)
@@ -81,12 +84,14 @@ def command(
             text=f"would ask about {num_pairs:,} of {selected:,} pairs, and write to {folder}",
         )
         return
-    trained = load_trained(run, device)
+    trained = load_trained(subject.checkpoint, device)
     card = scorecard(trained, opened, most=pairs, seed=seed, quiet=False)
-    report = save(card, {"run": str(run), "checkpoint": trained.folder.name, **about}, folder)
+    report = save(card, {"run": str(run), **subject.to_json(), **about}, folder)
+    subject.keep(VLM, name, report, folder)
     for text in report["notes"]:
         note(f"Note: {text}")
     emit({**report, "out": str(folder)}, as_json=as_json, text=lambda: _text(report, folder))
+    leads_on(run)
 
 
 def _opened(mix: str, store: str, split: str, where: str | None, trained: VLMTaskConfig) -> OpenMixture:
@@ -107,20 +112,14 @@ def _opened(mix: str, store: str, split: str, where: str | None, trained: VLMTas
     return make_mixture(versions, weights, split=split, where=where, val_fraction=fraction)
 
 
-def _is_new(run: Path, opened: OpenMixture) -> bool:
-    """Whether the run was trained on no version of the mixture."""
+def _is_new(folder: Path, opened: OpenMixture) -> bool:
+    """Whether the run of a checkpoint was trained on no version of the mixture."""
     from robot_foundry.catalog.components import Mixture
     from robot_foundry.trainer.checkpoints import checkpoint
 
-    learnt = Mixture.from_json(checkpoint.read_json(checkpoint.find(run), "lineage.json")["mixture"])
+    learnt = Mixture.from_json(checkpoint.read_json(folder, "lineage.json")["mixture"])
     versions = {component.version_id for component in learnt.components}
     return versions.isdisjoint(component.version_id for component in opened.mixture.components)
-
-
-def _default_folder(run: Path, opened: OpenMixture, split: str) -> Path:
-    if run.is_file():
-        raise UsageError("a pointer file is no folder: say where to write with --out")
-    return run / "scorecards" / f"{'+'.join(part.name for part in opened.parts)[:100]}-{split}"
 
 
 def _text(report: dict[str, Any], folder: Path) -> str:
