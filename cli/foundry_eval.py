@@ -24,6 +24,9 @@ COMMANDS = {
     "openloop": LazyCommand(
         "robot_foundry.cli.eval.openloop:command", "Compare predicted actions with held-out episodes."
     ),
+    "scorecard": LazyCommand(
+        "robot_foundry.cli.eval.scorecard:command", "Tell at which stage of a run the fault is."
+    ),
     "latency": LazyCommand("robot_foundry.cli.eval.latency:command", "Time a policy's answers."),
 }
 
