@@ -53,7 +53,9 @@ def absence_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         "left out": _cut(left_out),
         "passed over": [", ".join(passed_over)],
         "not found": [f"{key}: {', '.join(_cut(names))}" for key, names in asked.items()],
-        "not needed": [f"{others:,} names that the spec has for other sources (see --json)"] if others else [],
+        "not needed": [f"{others:,} names that the spec has for other sources (see --json)"]
+        if others
+        else [],
         "without": without,
         "noted": list(record["warnings"]),
     }
