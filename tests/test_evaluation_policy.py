@@ -164,6 +164,13 @@ def test_a_policy_keeps_its_own_rate_in_a_loop_of_another(
     assert film.episodes[0].steps == 6
 
 
+def test_learning_where_it_was_in_place_of_what_it_was_told_is_said(folder: Path) -> None:
+    settings = [*TINY, f"data.store={folder / 'store'}", "data.mix=sim", f"run.dir={folder / 'none'}"]
+    [told] = resolve_vla(read_recipe(None, settings)).notes
+    assert "next_state" in told and told.endswith("data.window.stream=command")
+    assert resolve_vla(read_recipe(None, [*settings, "data.window.stream=command"])).notes == ()
+
+
 def test_what_a_policy_cannot_do_is_said(folder: Path) -> None:
     spec = RolloutSpec(ActorSpec(str(folder / "both"), dataset="simm"), "reach_pair", episodes=1, size=32)
     with pytest.raises(FoundryError, match="did you mean 'sim'"):
