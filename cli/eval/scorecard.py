@@ -106,7 +106,9 @@ def _fault(card: Scorecard) -> str:
     fault = card.first_fault
     if fault is None:
         return "every stage of these runs beats its controls"
-    return f"the first stage that is not shown to beat its controls: {fault.stage.name}"
+    named = f"the first stage that is not shown to beat its controls: {fault.stage.name}"
+    lacking = [f"  {row.what}: {_beats(row)}" for _, row in fault.rows if row.stale is None and not row.beats]
+    return "\n".join([named, *lacking])
 
 
 def _interval(interval: Interval | None, unit: str) -> str:

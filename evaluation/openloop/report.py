@@ -123,7 +123,8 @@ def _interval(values_nT: FloatArray, episode_n: NDArray[np.intp], seed: int) -> 
     if not known_nT.any():
         return None
     num_episodes = int(episode_n.max()) + 1
-    sum_E = np.bincount(episode_n, np.where(known_nT, values_nT, 0).sum(axis=1), num_episodes)
-    count_E = np.bincount(episode_n, known_nT.sum(axis=1), num_episodes)
+    sum_E, count_E = np.zeros(num_episodes), np.zeros(num_episodes)
+    np.add.at(sum_E, episode_n, np.where(known_nT, values_nT, 0).sum(axis=1))
+    np.add.at(count_E, episode_n, known_nT.sum(axis=1))
     mean, low, high = bootstrap_mean(sum_E, count_E, seed=seed)
     return {"mean": mean, "interval_95": [low, high] if (count_E > 0).sum() > 1 else None}
