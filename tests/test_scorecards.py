@@ -14,7 +14,15 @@ from scipy.stats import binomtest
 from robot_foundry.cli import foundry_eval
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.evaluation.collection import Request, collect
-from robot_foundry.evaluation.scorecards.reports import OPENLOOP, ROLLOUT, VLM, place, read_reports, write
+from robot_foundry.evaluation.scorecards.reports import (
+    LLM,
+    OPENLOOP,
+    ROLLOUT,
+    VLM,
+    place,
+    read_reports,
+    write,
+)
 from robot_foundry.evaluation.scorecards.scorecard import Scorecard, StageCard, scorecard
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.trainer.checkpoints import checkpoint
@@ -44,6 +52,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         robots, root / "robot", *STEPS, "data.mix=sim", "data.window.stream=command",
         f"init.vlm={root / 'pairs'}", "model.text_length=48",
     )  # fmt: skip
+    foundry_eval_run("llm", root / "text", "--rows", 8)
     foundry_eval_run("vlm", root / "pairs", "colours", "--store", words.url, "--pairs", 12, "--split", "all")
     foundry_eval_run("openloop", root / "robot", "--samples", 32, "--split", "all")
     foundry_eval_run("rollout", root / "robot", *TASK)
@@ -71,7 +80,9 @@ def test_one_table_from_text_to_success(evaluated: Path) -> None:
         ("llm", "text"), ("vlm", "pairs"), ("vla", "robot"),
     ]  # fmt: skip
     [(_, text)] = stage(card, "text").rows
-    assert text.value == read_metrics(evaluated / "text")[-1]["bits_per_byte"] and text.stale is None
+    [spoken] = read_reports(evaluated / "text", LLM)
+    assert text.value == spoken.values["bits_per_byte"]["real"] and text.interval is not None
+    assert text.stale is None and text.controls[0].value == spoken.values["bits_per_byte"]["alone"]
     rows = [row for _, row in stage(card, "answers").rows]
     [report] = read_reports(evaluated / "pairs", VLM)
     assert [row.what for row in rows] == ["colours (all): answer, right", "colours (all): loss"]
@@ -111,6 +122,14 @@ def test_what_is_missing_is_named_with_its_command(evaluated: Path, chain: Path)
     card = scorecard(chain / "robot")
     assert stage(card, "open loop").missing == (f"foundry-eval openloop {chain / 'robot'}",)
     assert stage(card, "open loop").beats is None
+
+
+def test_without_a_report_text_is_as_the_run_recorded_it(chain: Path) -> None:
+    shutil.rmtree(chain / "text" / "scorecards")
+    text = stage(scorecard(chain / "text"), "text")
+    [(_, row)] = text.rows
+    assert row.value == read_metrics(chain / "text")[-1]["bits_per_byte"] and row.interval is None
+    assert text.missing == (f"foundry-eval llm {chain / 'text'}",)
 
 
 def test_reports_of_another_checkpoint_are_stale(chain: Path) -> None:

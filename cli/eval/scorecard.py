@@ -69,10 +69,8 @@ def _rows(card: StageCard) -> Iterator[tuple[str, ...]]:
 
 
 def _control(control: Control, unit: str) -> str:
-    """Without its unit, which the figure has."""
-    unit = unit if unit == SHARE else ""
     known = "" if control.interval is None else f" [{_interval(control.interval, unit)}]"
-    return f"{control.name} {_shown(control.value, unit)}{known}"
+    return f"{control.name} {_number(control.value, unit)}{known}"
 
 
 def _beats(row: Row) -> str:
@@ -113,12 +111,17 @@ def _fault(card: Scorecard) -> str:
 
 def _interval(interval: Interval | None, unit: str) -> str:
     """Its two ends."""
-    return "-" if interval is None else f"{_shown(interval[0], unit)} … {_shown(interval[1], unit)}"
+    return "-" if interval is None else f"{_number(interval[0], unit)} … {_number(interval[1], unit)}"
 
 
 def _shown(value: float | None, unit: str) -> str:
+    """A figure with its unit."""
+    named = "" if unit == SHARE or value is None else f" {unit}"
+    return f"{_number(value, unit)}{named}".rstrip()
+
+
+def _number(value: float | None, unit: str) -> str:
+    """Without its unit, but a share in percent."""
     if value is None:
         return "-"
-    if unit == SHARE:
-        return f"{value:.1%}"
-    return f"{value:.4g} {unit}".strip()
+    return f"{value:.1%}" if unit == SHARE else f"{value:.4g}"

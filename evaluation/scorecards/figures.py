@@ -9,7 +9,15 @@ from typing import Any
 from robot_foundry.evaluation.openloop.errors import MEASURES
 from robot_foundry.evaluation.openloop.report import POLICY as PREDICTED
 from robot_foundry.evaluation.openloop.report import STILL
-from robot_foundry.evaluation.scorecards.reports import OPENLOOP, ROLLOUT, VLM, Report, Subject, read_reports
+from robot_foundry.evaluation.scorecards.reports import (
+    LLM,
+    OPENLOOP,
+    ROLLOUT,
+    VLM,
+    Report,
+    Subject,
+    read_reports,
+)
 from robot_foundry.evaluation.scorecards.rows import (
     BARE,
     SHARE,
@@ -24,7 +32,7 @@ from robot_foundry.evaluation.vlm.controls import BLANK, LOSS_CONDITIONS, REAL, 
 from robot_foundry.trainer.meters import METRICS, read_metrics
 
 BITS = "bits_per_byte"
-BITS_OF_A_BYTE = 8.0
+BITS_OF_A_BYTE, OF_TEXT = 8.0, "bits a byte"
 POLICY = "policy"  # the condition of a rollout from which nothing was taken
 # What must be equal for two rollouts to differ in their condition alone; scenes of any seed are of one kind.
 OF_SCENES = ("execute", "max_steps")
@@ -32,16 +40,28 @@ OF_POLICIES = (*OF_SCENES, "size", "dataset", "weights_id")
 
 
 def text_rows(run: Path, subject: Subject) -> Iterator[Row]:
-    """Bits a byte of held-out text, as the run itself recorded them when it stood at the checkpoint."""
+    """Bits a byte of held-out text: as it was evaluated, else as the run recorded them while it trained."""
+    reports = read_reports(run, LLM)
+    for report in reports:
+        values, bits = report.values, report.values["bits_per_byte"]
+        number, interval = f"{values['rows']:,} rows", pair(values["real_95"])
+        alone = by_gain("tokens without context", bits["alone"], None, values["gain"]["interval_95"])
+        path, stale = str(report.path), _stale(report, subject)
+        what = f"text ({values['split']})"
+        yield Row(what, number, OF_TEXT, bits["real"], interval, (alone,), path, stale)
+    if not reports:
+        yield from _recorded(run, subject)
+
+
+def _recorded(run: Path, subject: Subject) -> Iterator[Row]:
+    """Those of the run's records at the step of the checkpoint, or the last before."""
     told = [record for record in read_metrics(run) if record.get(BITS) is not None]
-    at_or_before = [record for record in told if record["step"] <= subject.step]
-    if not at_or_before:
-        return
-    record = at_or_before[-1]
-    bits = float(record[BITS])
-    bytes_alike = Control("bytes that are all alike", BITS_OF_A_BYTE, None, bits < BITS_OF_A_BYTE, BARE)
-    stale = None if record["step"] == subject.step else f"step {record['step']}"
-    yield Row("held-out text", "", "bits a byte", bits, None, (bytes_alike,), str(run / METRICS), stale)
+    if at_or_before := [record for record in told if record["step"] <= subject.step]:
+        record = at_or_before[-1]
+        bits = float(record[BITS])
+        bytes_alike = Control("bytes that are all alike", BITS_OF_A_BYTE, None, bits < BITS_OF_A_BYTE, BARE)
+        stale = None if record["step"] == subject.step else f"step {record['step']}"
+        yield Row("held-out text", "", OF_TEXT, bits, None, (bytes_alike,), str(run / METRICS), stale)
 
 
 def answer_rows(run: Path, subject: Subject) -> Iterator[Row]:

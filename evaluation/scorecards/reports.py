@@ -1,6 +1,7 @@
 """Reports of evaluations, kept with the run that they are of.
 
-    <run>/scorecards/openloop/<split>/openloop.json
+    <run>/scorecards/llm/<split>/text.json
+                     openloop/<split>/openloop.json
                      rollout/<task>-<variant>-<condition>/rollout.json …
                      vlm/<mixture>-<split>/scorecard.json …
 
@@ -22,8 +23,8 @@ from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.trainer.checkpoints import checkpoint
 
 SCORECARDS = "scorecards"
-OPENLOOP, ROLLOUT, VLM = "openloop", "rollout", "vlm"
-FILES = {OPENLOOP: "openloop.json", ROLLOUT: "rollout.json", VLM: "scorecard.json"}
+LLM, OPENLOOP, ROLLOUT, VLM = "llm", "openloop", "rollout", "vlm"
+FILES = {LLM: "text.json", OPENLOOP: "openloop.json", ROLLOUT: "rollout.json", VLM: "scorecard.json"}
 
 
 @dataclass(frozen=True)

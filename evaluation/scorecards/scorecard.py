@@ -140,8 +140,8 @@ def _is_there(rows: Sequence[Row]) -> bool:
 
 
 def _text_missing(member: Member, rows: Sequence[Row]) -> Iterator[str]:
-    if not rows:
-        yield "foundry-train llm (with documents held out; their loss is recorded while it trains)"
+    if not any(row.stale is None and row.interval is not None for row in rows):
+        yield shlex.join(["foundry-eval", "llm", member.name])
 
 
 def _answers_missing(member: Member, rows: Sequence[Row]) -> Iterator[str]:
