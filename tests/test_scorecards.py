@@ -101,6 +101,13 @@ def test_one_table_from_text_to_success(evaluated: Path) -> None:
     assert sorted(control.name for control in success.controls) == ["blank", "random"]
 
 
+def test_a_pointer_names_the_run_as_well(evaluated: Path, tmp_path: Path) -> None:
+    newest = checkpoint.latest(evaluated / "robot")
+    assert newest is not None
+    checkpoint.write_pointer(tmp_path / "policy.json", newest, step=2)
+    assert scorecard(tmp_path / "policy.json").to_json() == scorecard(evaluated / "robot").to_json()
+
+
 def test_reports_say_which_weights_they_are_of(evaluated: Path) -> None:
     newest = checkpoint.latest(evaluated / "robot")
     assert newest is not None
@@ -215,6 +222,9 @@ def test_the_command_prints_it(evaluated: Path, chain: Path, capsys: pytest.Capt
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert [found["stage"] for found in told["stages"]] == ["text", "answers", "open loop", "closed loop"]
     assert [found["has_run"] for found in told["stages"]] == [True, False, False, False]
+    write(chain / "text" / "rollouts" / "x", "rollout.json", {"rate": 1.0})
+    foundry_eval_run("scorecard", chain / "text")
+    assert "1 report of an older version" in capsys.readouterr().err
     (chain / "text" / "scorecards" / VLM / "x").mkdir(parents=True)
     (chain / "text" / "scorecards" / VLM / "x" / "scorecard.json").write_text("{")
     assert run_command(foundry_eval.group, "foundry-eval", ["scorecard", str(chain / "text")]) == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from robot_foundry.cli.options import json_option
-from robot_foundry.cli.output import emit, note, table
+from robot_foundry.cli.output import counted, emit, note, table
 from robot_foundry.evaluation.scorecards.rows import SHARE, Control, Interval, Row
 
 if TYPE_CHECKING:
@@ -28,15 +28,26 @@ def command(run: Path, as_json: bool) -> None:
     `openloop` and `rollout` keep with a run; where one is missing, the command that makes it is named. A
     stage that does not beat what it would reach without looking, reading or moving is where to search first.
     """
-    from robot_foundry.evaluation.scorecards.origins import FOUND
     from robot_foundry.evaluation.scorecards.scorecard import scorecard
 
     card = scorecard(run)
     for member in card.runs:
-        for origin in member.began_with:
-            if origin.state not in (FOUND, "foreign"):
-                note(f"Warning: {member.name} began with {origin.where} ({origin.state}): {origin.why}")
+        _tell(member)
     emit(card.to_json(), as_json=as_json, text=lambda: _text(card))
+
+
+def _tell(member: Member) -> None:
+    """What is not as it was when the run began, and what of it is not read."""
+    from robot_foundry.evaluation.scorecards.origins import CHANGED, GONE
+    from robot_foundry.evaluation.scorecards.reports import unread_reports
+
+    for origin in member.began_with:
+        if origin.state in (CHANGED, GONE):
+            note(f"Warning: {member.name} began with {origin.where} ({origin.state}): {origin.why}")
+    unread = [] if member.subject.run is None else unread_reports(member.subject.run)
+    if unread:
+        older = counted(len(unread), "report")
+        note(f"Warning: not read, as it names no weights: {older} of an older version, such as {unread[0]}")
 
 
 def _text(card: Scorecard) -> str:

@@ -108,3 +108,8 @@ def read_reports(run: Path, what: str) -> list[Report]:
             raise FoundryError(f"{path} is no report", hint="delete it, or evaluate again")
         found.append(Report(path, values))
     return found
+
+
+def unread_reports(run: Path) -> list[Path]:
+    """Those that versions before this one left, which do not say of which weights they are."""
+    return sorted([*run.glob("rollouts/*/rollout.json"), *run.glob(f"{SCORECARDS}/*/scorecard.json")])
