@@ -225,7 +225,9 @@ def test_the_command_prints_it(evaluated: Path, chain: Path, capsys: pytest.Capt
     write(chain / "text" / "rollouts" / "x", "rollout.json", {"rate": 1.0})
     foundry_eval_run("scorecard", chain / "text")
     assert "1 report of an older version" in capsys.readouterr().err
-    (chain / "text" / "scorecards" / VLM / "x").mkdir(parents=True)
-    (chain / "text" / "scorecards" / VLM / "x" / "scorecard.json").write_text("{")
-    assert run_command(foundry_eval.group, "foundry-eval", ["scorecard", str(chain / "text")]) == 1
-    assert "scorecard.json cannot be read" in capsys.readouterr().err
+    torn = place(chain / "text", VLM, "x")
+    for content, told in (('{"mix": "a"}', "lacks 'split'"), ("{", "scorecard.json cannot be read")):
+        write(torn, "scorecard.json", {})
+        (torn / "scorecard.json").write_text(content)
+        assert run_command(foundry_eval.group, "foundry-eval", ["scorecard", str(chain / "text")]) == 1
+        assert told in capsys.readouterr().err

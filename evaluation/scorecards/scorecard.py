@@ -20,8 +20,9 @@ from robot_foundry.evaluation.scorecards.figures import (
     text_rows,
 )
 from robot_foundry.evaluation.scorecards.origins import Origin, origins_of
-from robot_foundry.evaluation.scorecards.reports import ROLLOUT, Report, Subject, read_reports
+from robot_foundry.evaluation.scorecards.reports import ROLLOUT, SCORECARDS, Report, Subject, read_reports
 from robot_foundry.evaluation.scorecards.rows import Row, verdict
+from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.recipes.yaml_text import read_yaml
 from robot_foundry.trainer.tasks.known import task_of
 
@@ -121,18 +122,24 @@ def _chain(subject: Subject, seen: set[str]) -> Iterator[Member]:
 
 
 def _stage_card(stage: Stage, runs: Sequence[Member]) -> StageCard:
-    rows = [
-        (member, row)
-        for member in runs
-        if member.subject.run is not None
-        for row in stage.rows(member.subject.run, member.subject)
-    ]
+    rows = [(member, row) for member in runs for row in _rows_of(stage, member)]
     # Where phases of one task follow each other, the last is what the next stage stands on.
     last = next((member for member in reversed(runs) if member.task == stage.task), None)
     missing: tuple[str, ...] = ()
     if last is not None:
         missing = tuple(stage.missing(last, [row for member, row in rows if member is last]))
     return StageCard(stage, tuple(rows), missing, last is not None or bool(rows))
+
+
+def _rows_of(stage: Stage, member: Member) -> list[Row]:
+    run = member.subject.run
+    try:
+        return [] if run is None else list(stage.rows(run, member.subject))
+    except KeyError as error:
+        raise FoundryError(
+            f"a report of {stage.name} under {run}/{SCORECARDS} lacks {error}, which this version writes",
+            hint="delete it, or evaluate again",
+        ) from error
 
 
 def _is_there(rows: Sequence[Row]) -> bool:
