@@ -24,7 +24,9 @@ COMMANDS = {
     "topics": LazyCommand("robot_foundry.cli.data.topics:command", "List the topics of ROS bags."),
     "ls": LazyCommand("robot_foundry.cli.data.ls:command", "List datasets and their versions."),
     "show": LazyCommand("robot_foundry.cli.data.show:command", "Show what a version holds."),
-    "stats": LazyCommand("robot_foundry.cli.data.stats:command", "Show the distributions of a version."),
+    "stats": LazyCommand(
+        "robot_foundry.cli.data.statistics.stats:command", "Show the distributions of a version."
+    ),
     "validate": LazyCommand(
         "robot_foundry.cli.data.validate:command",
         "Find damage of a version, and doubtful data.",

@@ -18,11 +18,15 @@ COMMANDS = {
     "rollout": LazyCommand(
         "robot_foundry.cli.eval.rollout:command", "Run a policy in closed loop and count successes."
     ),
+    "llm": LazyCommand("robot_foundry.cli.eval.llm:command", "Measure bits a byte of held-out text."),
     "vlm": LazyCommand(
         "robot_foundry.cli.eval.vlm:command", "Ask a vision-language model about held-out pictures."
     ),
     "openloop": LazyCommand(
         "robot_foundry.cli.eval.openloop:command", "Compare predicted actions with held-out episodes."
+    ),
+    "scorecard": LazyCommand(
+        "robot_foundry.cli.eval.scorecard:command", "Tell at which stage of a run the fault is."
     ),
     "latency": LazyCommand("robot_foundry.cli.eval.latency:command", "Time a policy's answers."),
 }

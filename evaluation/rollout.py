@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -170,10 +170,10 @@ def rollout(spec: RolloutSpec, *, workers: int = 0, quiet: bool = False) -> Roll
     return Rollout(spec, world, ordered, time.perf_counter() - started)
 
 
-def save(result: Rollout, out: Path) -> dict[str, Any]:
+def save(result: Rollout, out: Path, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Write `rollout.json`, `contact_sheet.png` and a few GIFs of each outcome to the folder `out`.
 
-    Where the world draws no pictures there is the report alone.
+    Where the world draws no pictures there is the report alone. `about` is what it says besides.
     """
     films = [episode.film for episode in result.episodes if episode.film is not None]
     out.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def save(result: Rollout, out: Path) -> dict[str, Any]:
             name = f"scene_{film.index:04d}_{'success' if success else 'failure'}.gif"
             save_gif(film, out / name, result.world.control_hz)
             pictures.append(name)
-    report = {**result.to_json(), "files": ["rollout.json", *pictures]}
+    report = {**(about or {}), **result.to_json(), "files": ["rollout.json", *pictures]}
     text = json.dumps(report, indent=2, ensure_ascii=False)
     open_storage(str(out)).write("rollout.json", text.encode("utf-8"))
     return report

@@ -31,11 +31,15 @@ class Export(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """`target` is `module:function`, `help` one line, `kinds` what it can hold, by the names of kinds."""
+    """`target` is `module:function`, `help` one line, `kinds` what it can hold, by the names of kinds.
+
+    `then` says what one does with it, its folder written as OUT.
+    """
 
     target: str
     help: str
     kinds: tuple[str, ...]
+    then: str
     options: tuple[Option, ...] = ()
 
     def load(self) -> Export:
@@ -49,18 +53,21 @@ FORMATS: Mapping[str, Format] = {
         "robot_foundry.export.lerobot.export:export",
         "a LeRobot dataset, v3.0 or v2.1: parquet with videos or images",
         ("robot",),
+        "`foundry-data ingest lerobot OUT --as NAME` reads it again",
         LEROBOT,
     ),
     "windows": Format(
         "robot_foundry.export.windows.export:export",
         "training windows as WebDataset tars, plain or in the layout of VLA Foundry",
         ("robot",),
+        "a trainer reads the tars of OUT with webdataset: docs/export.md, Windows",
         WINDOWS,
     ),
     "parquet": Format(
         "robot_foundry.export.parquet.export:export",
         "tables as parquet for pandas, DuckDB, polars and datasets: of a robot, pairs or text",
         ("robot", "pairs", "text"),
+        "pandas, polars and DuckDB read OUT: docs/export.md, Parquet",
         PARQUET,
     ),
 }

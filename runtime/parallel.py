@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
-from robot_foundry.runtime.cluster import (
+from robot_foundry.runtime.distributed.cluster import (
     check_address,
     check_files,
     check_nodes,
@@ -18,8 +18,8 @@ from robot_foundry.runtime.cluster import (
     no_cluster,
     package_versions,
 )
+from robot_foundry.runtime.distributed.shipping import package_copy
 from robot_foundry.runtime.errors import FoundryError, UsageError
-from robot_foundry.runtime.shipping import package_copy
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

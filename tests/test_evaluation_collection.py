@@ -150,6 +150,9 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     printed = json.loads(capsys.readouterr().out)
     assert (printed["episodes"], printed["successes"]) == (2, 2)
     assert printed["bytes"] == out.stat().st_size
+    for wrong, said in ((["--cameras", "primry"], "did you mean 'primary'"), (["--size", "3"], "16 to 1024")):
+        assert run(group, "foundry-eval", [*line, *wrong]) == 2
+        assert said in capsys.readouterr().err
     line[3] = "reach_singel"
     assert run(group, "foundry-eval", line) == 1
     assert "did you mean 'reach_single'" in capsys.readouterr().err

@@ -113,8 +113,8 @@ def test_the_command_line_runs_a_policy(
     report = json.loads(capsys.readouterr().out)
     assert report["trials"] == 3 and report["condition"] == "policy"
     assert Path(report["run"]) == folder / "both" / "checkpoints" / "step-00000006"  # which one it was
-    assert Path(report["out"]) == folder / "both" / "rollouts" / "reach_pair-sim-policy"
-    assert (folder / "both" / "rollouts" / "reach_pair-sim-policy" / "contact_sheet.png").is_file()
+    kept = folder / "both" / "scorecards" / "rollout" / "reach_pair-sim-policy"
+    assert Path(report["out"]) == kept and (kept / "contact_sheet.png").is_file()
 
 
 @pytest.mark.parametrize(
@@ -162,6 +162,13 @@ def test_a_policy_keeps_its_own_rate_in_a_loop_of_another(
     np.testing.assert_allclose(target_TA[:, 0], expected, atol=1e-9)
     film = rollout(RolloutSpec(spec, "reach_pair", episodes=1, size=32, max_steps=6), quiet=True)
     assert film.episodes[0].steps == 6
+
+
+def test_learning_where_it_was_in_place_of_what_it_was_told_is_said(folder: Path) -> None:
+    settings = [*TINY, f"data.store={folder / 'store'}", "data.mix=sim", f"run.dir={folder / 'none'}"]
+    [told] = resolve_vla(read_recipe(None, settings)).notes
+    assert "next_state" in told and told.endswith("data.window.stream=command")
+    assert resolve_vla(read_recipe(None, [*settings, "data.window.stream=command"])).notes == ()
 
 
 def test_what_a_policy_cannot_do_is_said(folder: Path) -> None:

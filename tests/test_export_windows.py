@@ -213,7 +213,8 @@ def test_a_dry_run_tells_how_much_it_becomes(store: Store, tmp_path: Path) -> No
         (["--layout", "v3.0"], "is none of --to windows"),
         (["--every", "0", "--image", "8", "--mask", "nop"], "did you mean 'noop'"),
         (["--every", "0", "--image", "8", "--mask", "nop"], "--every 0 is below 1; --image '8'"),
-        (["--camera", "primry"], "primary"),
+        (["--camera", "primry"], "no dataset has a camera with the role 'primry', did you mean 'primary'"),
+        (["--image", "0x0"], "image (0, 0) is not (height, width)"),
         (["--stream", "next_stat"], "next_state"),
         (["--horizon", "long"], "neither steps"),
         (["--codec", "av1"], "is of --to lerobot"),
@@ -221,8 +222,24 @@ def test_a_dry_run_tells_how_much_it_becomes(store: Store, tmp_path: Path) -> No
 )
 def test_what_cannot_be_asked_is_refused(store: Store, tmp_path: Path, options: list[str], said: str) -> None:
     code, _, noted = export(store, "sim", "windows", tmp_path / "out", *options)
-    assert code in (1, 2) and said in noted and "Traceback" not in noted
+    assert code == 2 and said in noted and "Traceback" not in noted
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("to", "then"),
+    [
+        ("lerobot", "Next: `foundry-data ingest lerobot {} --as NAME` reads it again"),
+        ("windows", "Next: a trainer reads the tars of {}"),
+        ("parquet", "Next: pandas, polars and DuckDB read {}"),
+    ],
+)
+def test_an_export_says_what_one_does_with_it(store: Store, tmp_path: Path, to: str, then: str) -> None:
+    options = ["--images"] if to == "lerobot" else ["--every", "4"] if to == "windows" else []
+    code, _, noted = export(store, "sim", to, tmp_path / "out", *options, "--dry-run")
+    assert code == 0 and "Next:" not in noted
+    code, _, noted = export(store, "sim", to, tmp_path / "out", *options)
+    assert code == 0 and then.format(tmp_path / "out") in noted
 
 
 def test_a_damaged_image_stops_the_export_and_is_named(tmp_path: Path) -> None:

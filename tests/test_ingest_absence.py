@@ -54,7 +54,8 @@ def test_what_is_always_left_is_in_the_record_and_no_warning(tmp_path, command):
     assert not any(entry["is_lost"] for entry in record["not_found"])
     shown = command("show", "made").out
     assert "not taken    dones, extra (in 1 of 2), obs/object, states\n" in shown
-    assert "\nlost" not in shown and "\nwithout" not in shown
+    assert all(f"\n{label}" not in shown for label in ("lost", "without", "not found"))
+    assert f"not needed   {len(record['not_found'])} names that the spec has for other sources" in shown
 
 
 # --- language ---------------------------------------------------------------------------------------------
@@ -284,3 +285,20 @@ def test_files_that_are_passed_over_are_named(tmp_path, command):
         "passed over 4 files that the layout robomimic does not read: a.txt, b.txt, c.txt, …"
     ]
     assert "passed over  a.txt, b.txt, c.txt, … and 1 more\n" in command("show", "made").out
+
+
+# --- refusals ---------------------------------------------------------------------------------------------
+
+
+def test_like_refusals_are_one_line_with_their_count(tmp_path, command):
+    path = make(tmp_path / "in.hdf5", *({} for _ in range(9)))
+    with h5py.File(path, "a") as file:
+        for n in range(7):
+            del file[f"data/demo_{n}/actions"]
+        del file["data/demo_7/obs/robot0_eef_pos"]
+    told = command("ingest", "robomimic", path, "--as", "made").err
+    start = told.index("Warning: 8 of 9 units left out:\n")
+    first, second, *_ = told[start:].splitlines()[1:]
+    names = ", ".join(f"in.hdf5#demo_{n}" for n in range(5))
+    assert first.startswith(f"  {names}, …: ") and "actions" in first and first.endswith(" (7 units)")
+    assert second.startswith("  in.hdf5#demo_7: ") and "units)" not in second

@@ -102,10 +102,11 @@ def test_alternatives_of_which_one_is_found_are_in_the_record_only(tmp_path, com
         ("mapping.success", "outcome_of_it"),
     ]
     # A camera whose role no other one has is lost.
-    (told,) = warnings(
-        command, path, *overrides[:2], "mapping.cameras={agentview: primary, zed: wrist_right}"
-    )
+    lost = [*overrides[:2], "mapping.cameras={agentview: primary, zed: wrist_right}"]
+    (told,) = warnings(command, path, *lost)
     assert told == "no episode has the camera 'zed', which mapping.cameras names (there are agentview)"
+    command("ingest", "robomimic", path, "--as", "lost", *(word for one in lost for word in ("--set", one)))
+    assert "\nnot found    mapping.cameras: zed\n" in command("show", "lost").out
 
 
 def test_alternatives_for_flags_of_which_one_is_found_are_no_warning(tmp_path, command):

@@ -16,7 +16,7 @@ from robot_foundry.ingest.files.fingerprints import Fingerprints
 from robot_foundry.ingest.shards.spool import Spool
 from robot_foundry.ingest.sources import SourceFile
 from robot_foundry.runtime import files
-from robot_foundry.runtime.cluster import check_worker, package_versions
+from robot_foundry.runtime.distributed.cluster import check_worker, package_versions
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.storage.cache import keep, kept

@@ -103,7 +103,7 @@ def test_what_is_sent_to_a_cluster_is_what_the_wheel_holds(wheel, tmp_path):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.touch()
     code = (
-        "from robot_foundry.runtime.shipping import package_copy\n"
+        "from robot_foundry.runtime.distributed.shipping import package_copy\n"
         "with package_copy() as copy:\n"
         "    files = [path for path in copy.rglob('*') if path.is_file()]\n"
         "    print(*(path.relative_to(copy.parent) for path in files), sep='\\n')\n"

@@ -19,10 +19,11 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_data import group as data_group
 from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
+from robot_foundry.evaluation.openloop.errors import chunk_errors
+from robot_foundry.evaluation.openloop.openloop import openloop
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
 from robot_foundry.normalization.space import ActionSpace
-from robot_foundry.policy.openloop import chunk_errors, openloop
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
@@ -317,7 +318,7 @@ def test_errors_are_in_millimetres_degrees_and_shares() -> None:
     value[0, :3] = (0.003, 0.004, 0.0)
     value[1, 3:9] = matrix_to_rot6d(axis_angle_to_matrix(np.array([0.0, 0.0, np.pi / 6])))
     value[1, 9] = 0.9
-    errors = chunk_errors(value, target, space)
+    errors = chunk_errors(value, target, space)["right"]
     assert np.allclose(errors["position_mm"], [5, 0])
     assert np.allclose(errors["rotation_deg"], [0, 30], atol=1e-5)
     assert errors["gripper"].tolist() == [1, 0]

@@ -18,6 +18,7 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from robot_foundry.ingest.engine import run
+from robot_foundry.ingest.sources.ros.bags.mcap.mcap import Mcap
 from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 
@@ -122,6 +123,16 @@ def test_a_chunk_of_another_checksum_is_counted(tmp_path):
     (reason,) = told["broken"]
     assert "its checksum is another one" in reason
     assert sum(read(told).values()) + told["broken"][reason] == 120
+
+
+@pytest.mark.parametrize("mistake", [TypeError, AttributeError])
+def test_a_mistake_in_code_is_no_damage_of_a_chunk(mistake, tmp_path, monkeypatch):
+    def mistaken(self, chunk, asked, memory):
+        raise mistake("of the programmer")
+
+    monkeypatch.setattr(Mcap, "_read", mistaken)
+    with pytest.raises(mistake, match="of the programmer"):
+        ingested(tmp_path, mcap(tmp_path).path)
 
 
 def test_a_chunk_that_is_there_twice_is_refused_by_the_count(tmp_path):

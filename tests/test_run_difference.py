@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run as run_command
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.difference import Compared, compare
+from robot_foundry.trainer.recipes.form import resolved
+from robot_foundry.trainer.recipes.yaml_text import read_yaml, write_yaml
+from robot_foundry.trainer.tasks.known import TASKS, task_of
 
 FACTS = ("order", "data", "normalizer", "tokenizer", "seed", "start", "code")
 
@@ -77,20 +81,56 @@ def test_where_a_run_starts_is_a_difference_wherever_that_lies(
     assert unequal(compare(first, runs[0])) == ["start"]
 
 
-def test_older_checkpoints_do_not_say(first: Path, store: Store, tmp_path: Path) -> None:
-    shutil.copytree(first, tmp_path / "old")
-    newest = checkpoint.latest(tmp_path / "old")
+def without_manifest(run: Path, copy: Path) -> Path:
+    """The newest checkpoint of a copy of the run, which is older than manifests, and so may be changed."""
+    shutil.copytree(run, copy)
+    newest = checkpoint.latest(copy)
     assert newest is not None
+    state = checkpoint.read_json(newest, "state.json")
+    del state["format"]
+    (newest / "state.json").write_text(json.dumps(state))
+    (newest / "manifest.json").unlink()
+    return newest
+
+
+def test_older_checkpoints_do_not_say(first: Path, tmp_path: Path) -> None:
+    newest = without_manifest(first, tmp_path / "old")
     lineage = checkpoint.read_json(newest, "lineage.json")
     del lineage["order"], lineage["code"]
     (newest / "lineage.json").write_text(json.dumps(lineage))
-    state = checkpoint.read_json(newest, "state.json")
-    del state["format"]  # older than manifests, too
-    (newest / "state.json").write_text(json.dumps(state))
-    (newest / "manifest.json").unlink()
     with pytest.warns(match="was written before checkpoints had a manifest"):
         found = compare(first, tmp_path / "old")
     assert found.is_equal("order") is None and found.is_equal("code") is None and found.is_equal("data")
+
+
+def test_keys_newer_than_a_checkpoint_have_their_defaults(first: Path, tmp_path: Path) -> None:
+    newest = without_manifest(first, tmp_path / "old")
+    values = read_yaml((newest / "config.yaml").read_text(), "config.yaml")
+    del values["model"]["objective"], values["data"]["window"]["flags"], values["optim"]["lr_scales"]
+    values["model"]["of_another_version"] = 3
+    (newest / "config.yaml").write_text(write_yaml(values))
+    with pytest.warns(match="was written before checkpoints had a manifest"):
+        found = compare(first, tmp_path / "old")
+    assert found.config == (("model.of_another_version", None, 3),)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_each_task_knows_its_own_configuration(name: str) -> None:
+    """And completes it: a key left out, at any depth, is what the task's class says."""
+    recipe = import_module(f"robot_foundry.trainer.tasks.{name}.recipe")
+    values = resolved(recipe.read_recipe(None, ["data.mix=x"]))
+    task = task_of(values)
+    assert task is not None and task.name == name and task.completed(values) == values
+    older = json.loads(json.dumps(values))
+    del older["run"]["determinism"], older["init"], older["optim"]["betas"]
+    completed = task_of(older).completed(older)  # type: ignore[union-attr]
+    default = resolved(recipe.FORM.config())
+    assert completed["init"] == default["init"] and completed["run"]["determinism"] == "strict"
+    assert list(completed["optim"]["betas"]) == [0.9, 0.95]
+
+
+def test_a_configuration_of_no_task_stays_as_it_is() -> None:
+    assert task_of({}) is None
 
 
 def test_text_beside_pairs_is_part_of_the_order(tmp_path: Path) -> None:

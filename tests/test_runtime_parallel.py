@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.distributed.shipping import package_copy
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.parallel import unordered_map
-from robot_foundry.runtime.shipping import package_copy
 
 pytestmark = pytest.mark.usefixtures("no_ray")
 

@@ -238,7 +238,8 @@ def test_a_run_ends_with_its_losses_and_the_next_command(
     arguments += ("--pointer", str(pointer))
     code, out, err = foundry(capsys, *arguments)
     assert code == 0, err
-    for expected in ("final loss", "held-out loss", "step-00000002", f"foundry-eval openloop {tmp_path}"):
+    following = (f"foundry-eval openloop {tmp_path}", f"foundry-eval scorecard {tmp_path}")
+    for expected in ("final loss", "held-out loss", "step-00000002", *following):
         assert expected in out
     code, out, _ = foundry(capsys, *arguments, "--json")
     again = json.loads(out)

@@ -11,6 +11,7 @@ from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.ranks.agreement import unlike
 from robot_foundry.trainer.recipes.yaml_text import read_yaml
+from robot_foundry.trainer.tasks.known import task_of
 
 # Keys that say where a run is and what it is called, and where its data lie.
 PLACES = ("name", "run.dir", "data.store", "data.pairs.store", "data.text.store")
@@ -44,9 +45,16 @@ def compare(left: Path, right: Path) -> Compared:
     ours, theirs = (dict(_facts(folder)) for folder in folders)
     facts = [(name, ours[name], theirs[name]) for name in ours]
     facts[1:1] = _orders(*folders)
-    before, now = (read_yaml((folder / CONFIG).read_text("utf-8"), str(folder)) for folder in folders)
+    before, now = map(_config, folders)
     keys = tuple(item for item in unlike(before, now) if item[0] not in PLACES)
     return Compared(tuple(facts), keys)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """What the recipe of a checkpoint comes to, with the defaults of keys that are newer than it."""
+    values = read_yaml((folder / CONFIG).read_text("utf-8"), str(folder))
+    task = task_of(values)
+    return values if task is None else task.completed(values)
 
 
 def _facts(folder: Path) -> Iterator[tuple[str, str | None]]:

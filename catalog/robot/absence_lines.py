@@ -27,10 +27,13 @@ def absence_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         for entry in free["left_out"]
     ]
     asked: dict[str, list[str]] = {}
+    others = 0  # alternatives, of which a source has some
     for entry in record["not_found"]:
-        asked.setdefault(entry.get("asked", ""), []).append(
-            entry["name"] if "name" in entry else _more(entry)
-        )
+        if not entry.get("is_lost", True):
+            others += 1
+        else:
+            name = entry["name"] if "name" in entry else _more(entry)
+            asked.setdefault(entry.get("asked", ""), []).append(name)
     without = [
         f"{what} in {units['episodes']:,} of {total:,} episodes ({', '.join(units['examples'])})"
         for what, units in record["without"].items()
@@ -50,6 +53,9 @@ def absence_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         "left out": _cut(left_out),
         "passed over": [", ".join(passed_over)],
         "not found": [f"{key}: {', '.join(_cut(names))}" for key, names in asked.items()],
+        "not needed": [f"{others:,} names that the spec has for other sources (see --json)"]
+        if others
+        else [],
         "without": without,
         "noted": list(record["warnings"]),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,8 @@ def command(
     emit({"format": format_name, "ref": ref} | report.to_json(), as_json=as_json, text=lambda: _text(report))
     for warning in report.warnings:
         note(f"Warning: {warning}")
+    if not dry_run:
+        note(f"Next: {FORMATS[format_name].then.replace('OUT', shlex.quote(str(report.out)))}")
 
 
 def _text(report: ExportReport) -> str:

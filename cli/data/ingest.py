@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +16,13 @@ from robot_foundry.cli.pointer import pointer_option, write_pointer
 from robot_foundry.runtime.errors import FindingsError, UsageError
 
 if TYPE_CHECKING:
+    from robot_foundry.catalog.manifest import Quarantined
     from robot_foundry.ingest.kind import Preview
     from robot_foundry.ingest.report import Report
     from robot_foundry.ingest.spec.spec import SourceSpec
 
-MOST_LISTED = 20
+MOST_LISTED = 20  # reasons
+MOST_NAMED = 5  # units of one reason
 
 set_option = click.option(
     "--set",
@@ -139,10 +142,22 @@ def show(report: Report, *, as_json: bool) -> None:
         note(f"Warning: {warning}")
     if report.refused:
         note(f"Warning: {report.num_refused:,} of {counted(report.discovered, 'unit')} left out:")
-        for entry in report.refused[:MOST_LISTED]:
-            note(f"  {entry.unit}: {entry.reason}{f' ({entry.count:,} units)' if entry.count > 1 else ''}")
-        if len(report.refused) > MOST_LISTED:
-            note(f"  and {len(report.refused) - MOST_LISTED} more (--json lists all)")
+        for line in refusal_lines(report.refused):
+            note(f"  {line}")
+
+
+def refusal_lines(refused: Sequence[Quarantined]) -> Iterator[str]:
+    """A line for each reason, with the first of its units and how many there are."""
+    by_reason: dict[str, list[Quarantined]] = {}
+    for entry in refused:
+        by_reason.setdefault(entry.reason, []).append(entry)
+    for reason, entries in list(by_reason.items())[:MOST_LISTED]:
+        named = ", ".join(entry.unit for entry in entries[:MOST_NAMED])
+        more = ", …" if len(entries) > MOST_NAMED else ""
+        count = sum(entry.count for entry in entries)
+        yield f"{named}{more}: {reason}{f' ({count:,} units)' if count > 1 else ''}"
+    if len(by_reason) > MOST_LISTED:
+        yield f"and {len(by_reason) - MOST_LISTED} more reasons (--json lists all)"
 
 
 def _text(report: Report) -> str:

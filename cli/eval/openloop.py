@@ -8,11 +8,9 @@ from typing import Any
 import click
 
 from robot_foundry.cli.devices import device_option
+from robot_foundry.cli.eval.left import leads_on
 from robot_foundry.cli.options import json_option
-from robot_foundry.cli.output import emit, note, table
-
-COLUMNS = ("position_mm", "rotation_deg", "gripper", "joint_rad", "joint_m")
-HEADERS = ("position mm", "rotation deg", "gripper right", "joints rad", "joints m")
+from robot_foundry.cli.output import counted, emit, note, table
 
 
 @click.command(name="openloop")
@@ -28,35 +26,55 @@ HEADERS = ("position mm", "rotation deg", "gripper right", "joints rad", "joints
 @click.option("--samples", type=click.IntRange(1), default=512, show_default=True, help="Chunks to compare.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the rows and of the policy's noise.")
 @device_option
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the report.  [default: RUN/scorecards/openloop/SPLIT]",
+)  # fmt: skip
 @json_option
 def command(
-    run: Path, store: str | None, split: str, samples: int, seed: int, device: str, as_json: bool
+    run: Path,
+    store: str | None,
+    split: str,
+    samples: int,
+    seed: int,
+    device: str,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
-    """Compare chunks of the policy RUN with demonstrated ones.
+    """Compare chunks of the policy RUN with demonstrated ones, step by step ahead.
 
-    RUN is a run's folder, a checkpoint or a pointer file. Errors are means over the steps of all chunks,
-    beside those of a robot that holds still. A small error does not show that the policy looks: see
-    `foundry-eval rollout`.
+    RUN is a run's folder, a checkpoint or a pointer file. Errors are of absolute targets, for each part of
+    the robot, beside those of a robot that holds still. A small error does not show that the policy looks:
+    see `foundry-eval rollout`.
     """
     from robot_foundry.catalog.store import as_store
-    from robot_foundry.policy.openloop import openloop
+    from robot_foundry.evaluation.openloop.openloop import openloop
+    from robot_foundry.evaluation.scorecards.reports import FILES, OPENLOOP, Subject, write
     from robot_foundry.policy.policy import Policy
 
-    policy = Policy.load(run, device)
+    subject = Subject.find(run)
+    folder = subject.folder(OPENLOOP, split, out)
+    policy = Policy.load(subject.checkpoint, device)
     where = as_store(store or policy.lineage["store"])
-    report = openloop(policy, where, split=split, samples=samples, seed=seed, quiet=False)
+    found = openloop(policy, where, split=split, samples=samples, seed=seed, quiet=False)
+    report = {"run": str(run), **subject.to_json(), "device": device, **found}
+    write(folder, FILES[OPENLOOP], report)
+    subject.keep(OPENLOOP, split, report, folder)
     if report["note"]:
         note(f"Note: {report['note']}")
-    emit({"run": run, **report}, as_json=as_json, text=lambda: _text(report))
+    if report["substituted"]:
+        note(f"Note: {counted(report['substituted'], 'damaged sample')} replaced by others")
+    emit({**report, "out": folder}, as_json=as_json, text=lambda: _text(report, folder / FILES[OPENLOOP]))
+    leads_on(run)
 
 
-def _text(report: dict[str, Any]) -> str:
-    rows = [
-        (name, kind.replace("_", " "), *(means.get(column) for column in COLUMNS))
-        for name, kinds in report["datasets"].items()
-        for kind, means in kinds.items()
-    ]
-    used = [i for i, _ in enumerate(COLUMNS) if any(row[2 + i] is not None for row in rows)]
-    shown = [(*row[:2], *(row[2 + i] for i in used)) for row in rows]
-    headers = ("dataset", "chunks of", *(HEADERS[i] for i in used))
-    return table(headers, shown) + f"\n{report['samples']} chunks of the split '{report['split']}'"
+def _text(report: dict[str, Any], path: Path) -> str:
+    from robot_foundry.evaluation.openloop.report import rows
+
+    lines = [table(*rows(report)), ""]
+    for dataset, found in report["datasets"].items():
+        chunks, episodes = counted(found["chunks"], "chunk"), counted(found["episodes"], "episode")
+        named = f"; of {', '.join(found['unmeasured'])} no error is told" if found["unmeasured"] else ""
+        lines.append(f"{dataset}: {chunks} of {episodes}{named}")
+    lines.append(f"{report['samples']} chunks of the split '{report['split']}'; every step ahead: {path}")
+    return "\n".join(lines)

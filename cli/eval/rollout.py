@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from robot_foundry.cli.devices import device_option
+from robot_foundry.cli.eval.left import leads_on
 from robot_foundry.cli.options import dry_run_option, json_option, workers_option
 from robot_foundry.cli.output import emit
 from robot_foundry.evaluation.worlds.registry import WORLDS, get_world
@@ -15,7 +16,7 @@ from robot_foundry.runtime.errors import UsageError
 
 
 @click.command("rollout")
-@click.argument("run", required=False, type=click.Path(exists=True))
+@click.argument("run", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--world", type=click.Choice(list(WORLDS)), default="tabletop", show_default=True)
 @click.option("--task", required=True, help="Which task, such as reach_single.")
 @click.option("--variant", default="sim", show_default=True, help="Look and arm of the world: sim or real.")
@@ -40,7 +41,7 @@ from robot_foundry.runtime.errors import UsageError
     help="Steps that an answer takes, in which the chunk before it goes on.",
 )
 @click.option("--rtc", is_flag=True, help="Real-time chunking: new chunks agree with the one under way.")
-@click.option("--random", "random_control", is_flag=True, help="Control: random motion, no policy.")
+@click.option("--random", "random_control", is_flag=True, help="Control: random motion, whatever RUN is.")
 @click.option(
     "--dataset",
     help="The dataset whose statistics and dims the policy uses. [default: that of the same embodiment]",
@@ -48,12 +49,13 @@ from robot_foundry.runtime.errors import UsageError
 @device_option
 @workers_option
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the report and pictures."
-)
+    "--out", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the report and pictures.  [default: RUN/scorecards/rollout/…]",
+)  # fmt: skip
 @dry_run_option
 @json_option
 def command(
-    run: str | None,
+    run: Path | None,
     world: str,
     random_control: bool,
     dataset: str | None,
@@ -66,25 +68,33 @@ def command(
 ) -> None:
     """Run the policy of RUN in closed loop on scenes that no demonstration has, and count its successes.
 
-    RUN is a run's folder, a checkpoint or a pointer file. The same policy and seed give the same rollouts
-    whatever --workers says.
+    RUN is a run's folder, a checkpoint or a pointer file, with which the report is kept. The same policy and
+    seed give the same rollouts whatever --workers says.
 
     \b
     foundry-eval rollout runs/reach --task reach_single --episodes 100 --workers 4
     foundry-eval rollout runs/reach --task reach_single --blank
     foundry-eval rollout runs/reach --task reach_single --delay 4 --rtc
+    foundry-eval rollout runs/reach --task reach_single --random
     foundry-eval rollout --random --task reach_single --out random
     """
     from robot_foundry.evaluation.actors import ActorSpec
     from robot_foundry.evaluation.rollout import RolloutSpec, rollout, save
+    from robot_foundry.evaluation.scorecards.reports import ROLLOUT, Subject
 
-    if random_control == (run is not None):
-        raise UsageError("give either a training run or --random")
+    if run is None and not random_control:
+        raise UsageError("give a training run, or --random for motion without one")
+    if run is None and out is None:
+        raise UsageError("--random without a run is kept with none: say where to write with --out")
     if random_control and settings["rtc"]:
         raise UsageError("--rtc is of policies: random motion has no chunks to continue")
     get_world(world).describe(settings["task"], settings["variant"])
-    spec = RolloutSpec(ActorSpec(run, device, dataset), **settings, world=world)
-    folder = out or _default_folder(run, spec.task, spec.variant, spec.condition)
+    subject = None if run is None else Subject.find(run)
+    acting = None if subject is None or random_control else str(subject.checkpoint)
+    spec = RolloutSpec(ActorSpec(acting, device, dataset), **settings, world=world)
+    name = f"{spec.task}-{spec.variant}-{spec.condition}"
+    folder = out if subject is None else subject.folder(ROLLOUT, name, out)
+    assert folder is not None
     if dry_run:
         plan = {"world": world, "condition": spec.condition, "out": str(folder), **settings}
         emit(
@@ -93,7 +103,10 @@ def command(
             text=f"would run {spec.episodes} scenes of {spec.task} and write to {folder}",
         )
         return
-    report = save(rollout(spec, workers=workers), folder)
+    about = subject.to_json() if subject is not None and acting is not None else {}
+    report = save(rollout(spec, workers=workers), folder, about)
+    if subject is not None:
+        subject.keep(ROLLOUT, name, report, folder)
     low, high = report["interval_95"]
     emit(
         {**report, "out": str(folder)},
@@ -101,11 +114,5 @@ def command(
         text=f"{spec.task} ({spec.variant}), {spec.condition}: {report['successes']}/{report['trials']} = "
         f"{report['rate']:.1%}, 95 % interval [{low:.1%}, {high:.1%}]\n{folder}/contact_sheet.png",
     )
-
-
-def _default_folder(run: str | None, task: str, variant: str, condition: str) -> Path:
-    if run is None or Path(run).is_file():
-        raise UsageError(
-            "--random belongs to no run, and a pointer file is no folder: say where to write with --out"
-        )
-    return Path(run) / "rollouts" / f"{task}-{variant}-{condition}"
+    if run is not None:
+        leads_on(run)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robot_foundry.cli.devices import device_option
+from robot_foundry.cli.eval.left import leads_on
 from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import emit, note, table
 from robot_foundry.runtime.errors import UsageError
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @device_option
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the report.  [default: RUN/scorecards/…]",
+    help="Folder for the report.  [default: RUN/scorecards/vlm/…]",
 )  # fmt: skip
 @dry_run_option
 @json_option
@@ -62,13 +63,16 @@ def command(
     foundry-eval vlm runs/vlm scenes_held_out --split all
     foundry-eval vlm runs/vlm scenes --pairs 500
     """
+    from robot_foundry.evaluation.scorecards.reports import VLM, Subject
     from robot_foundry.evaluation.vlm.report import save
     from robot_foundry.evaluation.vlm.scorecard import scorecard
     from robot_foundry.trainer.tasks.vla.cotraining import as_vlm
 
-    files = as_vlm.find(run)
+    subject = Subject.find(run)
+    files = as_vlm.find(subject.checkpoint)
     opened = _opened(mix, store, split, where, files.config)
-    folder = out or _default_folder(run, opened, split)
+    name = f"{'+'.join(part.name for part in opened.parts)[:100]}-{split}"
+    folder = subject.folder(VLM, name, out)
     about = {"mix": mix, "split": split, "where": where, "device": device}
     if split == "val" and files.learnt.isdisjoint(part.version_id for part in opened.mixture.components):
         note(f"Note: {run} learnt from none of {mix}: --split all asks about all of it")
@@ -84,10 +88,12 @@ def command(
         return
     trained = files.load(device)
     card = scorecard(trained, opened, most=pairs, seed=seed, quiet=False)
-    report = save(card, {"run": str(run), "checkpoint": trained.folder.name, **about}, folder)
+    report = save(card, {"run": str(run), **subject.to_json(), **about}, folder)
+    subject.keep(VLM, name, report, folder)
     for text in report["notes"]:
         note(f"Note: {text}")
     emit({**report, "out": str(folder)}, as_json=as_json, text=lambda: _text(report, folder))
+    leads_on(run)
 
 
 def _opened(mix: str, store: str, split: str, where: str | None, trained: VLMTaskConfig) -> OpenMixture:
@@ -108,10 +114,6 @@ def _opened(mix: str, store: str, split: str, where: str | None, trained: VLMTas
     return make_mixture(versions, weights, split=split, where=where, val_fraction=fraction)
 
 
-def _default_folder(run: Path, opened: OpenMixture, split: str) -> Path:
-    if run.is_file():
-        raise UsageError("a pointer file is no folder: say where to write with --out")
-    return run / "scorecards" / f"{'+'.join(part.name for part in opened.parts)[:100]}-{split}"
 
 
 def _text(report: dict[str, Any], folder: Path) -> str:

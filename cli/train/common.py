@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -176,6 +177,7 @@ def _emit_outcome(outcome: Outcome, as_json: bool, next_command: str) -> None:
         "skipped": outcome.skipped,
         "substituted": outcome.substituted,
         "next": next_command,
+        "scorecard": f"foundry-eval scorecard {shlex.quote(str(outcome.run_dir))}",
     }
 
     def text() -> str:
@@ -194,6 +196,7 @@ def _emit_outcome(outcome: Outcome, as_json: bool, next_command: str) -> None:
             )
         if outcome.resumed_from:
             lines.append(f"resumed from    step {outcome.resumed_from}")
-        return "\n".join([*lines, f"next            {next_command}"])
+        lines += [f"next            {next_command}", f"all stages      {result['scorecard']}"]
+        return "\n".join(lines)
 
     emit(result, as_json=as_json, text=text)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from robot_foundry.trainer.models.sizes.picture_cost import PictureCost
     from robot_foundry.trainer.tasks.cost import RunCost, Tokens
 
-TASKS = ("llm", "vlm", "vla")  # the folders of trainer.tasks that say what a run costs
-
 
 @click.command(name="describe")
 @click.argument("arguments", nargs=-1, metavar="[RECIPE] [KEY=VALUE]...")
@@ -51,6 +49,8 @@ def _read(recipe: str, overrides: list[str]) -> tuple[str, Any]:
 
     The error of the task that has the least to say against it where it is one of none.
     """
+    from robot_foundry.trainer.tasks.known import TASKS
+
     errors: list[UsageError] = []
     for task in TASKS:
         try:

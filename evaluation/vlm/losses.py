@@ -1,6 +1,6 @@
 """The loss of a model on given pairs with given pictures, pair by pair.
 
-Legend: n pairs, B rows, S tokens of a row, T learnt tokens, V vocabulary; H × W pixels, C = 3 channels.
+Legend: n pairs, B rows, S tokens of a row; H × W pixels, C = 3 channels.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from robot_foundry.evaluation.row_losses import losses_by_row
 from robot_foundry.loader.pairs.at_hand import batch_of
 from robot_foundry.loader.pairs.batch import PairBatch, Row
 from robot_foundry.loader.pairs.template import PairText, rendered, without_pictures
@@ -19,7 +19,6 @@ from robot_foundry.trainer.tasks.vlm.inputs import picture_rows
 from robot_foundry.trainer.tasks.vlm.trained import Trained
 
 ROWS = 16  # at a time
-_TOKENS = 256  # whose logits are made at a time
 
 
 def losses(
@@ -51,15 +50,7 @@ def losses_of_rows(trained: Trained, batch: PairBatch) -> tuple[NDArray[np.float
     model = trained.model
     inputs = picture_rows(batch).to(model.output_weight.device)
     learn_BS = inputs.learn_BS & (inputs.segment_BS >= 0)
-    hidden_TD, target_T = model.hidden(inputs)[learn_BS], inputs.target_BS[learn_BS]
-    row_T = learn_BS.nonzero()[:, 0]
-    sum_B = torch.zeros(len(batch), dtype=torch.float64, device=row_T.device)
-    for start in range(0, len(target_T), _TOKENS):
-        here = slice(start, start + _TOKENS)
-        logit_TV = F.linear(hidden_TD[here], model.output_weight).float()
-        loss_T = F.cross_entropy(logit_TV, target_T[here], reduction="none")
-        sum_B.index_add_(0, row_T[here], loss_T.double())
-    return sum_B.cpu().numpy(), learn_BS.sum(dim=1).cpu().numpy()
+    return losses_by_row(model.hidden(inputs), inputs.target_BS, learn_BS, model.output_weight)
 
 
 def _batch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from robot_foundry.catalog.robot.tables import FLAGS
 from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.export.windows.options import VLA_FOUNDRY
 from robot_foundry.normalization.representation import Representation
-from robot_foundry.runtime.errors import UsageError, nearest
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 from robot_foundry.windows.window import MASK, WindowSpec
 
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
@@ -44,22 +44,15 @@ class Asked:
 
 def asked_of(options: Mapping[str, Any], opened: OpenMixture) -> Asked:
     """What the options ask of this data. UsageError lists all that is wrong with them."""
-    if problems := list(_problems(options)):
-        raise UsageError(f"export --to windows: {'; '.join(problems)}")
     unions = unions_of(opened)
-    roles = {camera.role: None for schema in unions.schemas.values() for camera in schema.cameras}
-    streams = list(unions.streams)
-    spec = WindowSpec(
-        stream=options["stream"] or (streams[0] if len(streams) == 1 else DEFAULT_STREAM),
-        representation=options["representation"],
-        horizon=_steps(options["horizon"]),
-        history=_steps(options["history"]),
-        stride=_steps(options["stride"]),
-        control_hz=options["control_hz"],
-        flags=dict.fromkeys(options["mask"], MASK) or None,
-        cameras=tuple(options["camera"]) or tuple(sorted(roles)),
-        image=_size(options["image"]),
-    )
+    roles = sorted({camera.role for schema in unions.schemas.values() for camera in schema.cameras})
+    if problems := list(_problems(options, roles)):
+        raise UsageError(f"export --to windows: {'; '.join(problems)}")
+    try:
+        spec = _window(options, roles, list(unions.streams))
+        unions.check_stream(spec.stream)
+    except FoundryError as error:  # of an option, as all else of the window has defaults
+        raise UsageError(f"export --to windows: {error.message}", hint=error.hint) from error
     if options["layout"] == VLA_FOUNDRY and Representation.parse(spec.representation).poses == "delta":
         raise UsageError(
             "the layout foundry-vla keeps actions as one sequence through the anchor, which deltas are not",
@@ -69,7 +62,21 @@ def asked_of(options: Mapping[str, Any], opened: OpenMixture) -> Asked:
     return Asked(spec, **{name: options[name] for name in names})
 
 
-def _problems(options: Mapping[str, Any]) -> Iterator[str]:
+def _window(options: Mapping[str, Any], roles: Sequence[str], streams: Sequence[str]) -> WindowSpec:
+    return WindowSpec(
+        stream=options["stream"] or (streams[0] if len(streams) == 1 else DEFAULT_STREAM),
+        representation=options["representation"],
+        horizon=_steps(options["horizon"]),
+        history=_steps(options["history"]),
+        stride=_steps(options["stride"]),
+        control_hz=options["control_hz"],
+        flags=dict.fromkeys(options["mask"], MASK) or None,
+        cameras=tuple(options["camera"]) or tuple(roles),
+        image=_size(options["image"]),
+    )
+
+
+def _problems(options: Mapping[str, Any], roles: Sequence[str]) -> Iterator[str]:
     for name in ("every", "per_shard", "samples"):
         if options[name] is not None and options[name] < 1:
             yield f"--{name.replace('_', '-')} {options[name]} is below 1"
@@ -77,9 +84,16 @@ def _problems(options: Mapping[str, Any]) -> Iterator[str]:
         yield f"--quality {options['quality']} is outside 1 to 100"
     if options["image"] is not None and not _SIZE.fullmatch(options["image"]):
         yield f"--image '{options['image']}' is not HEIGHTxWIDTH, such as 224x224"
+    for role in options["camera"]:
+        if role not in roles:
+            yield f"no dataset has a camera with the role '{role}'{nearest(role, roles)} ({_listed(roles)})"
     for flag in options["mask"]:
         if flag not in FLAGS:
             yield f"there is no flag '{flag}'{nearest(flag, FLAGS)} (flags: {', '.join(FLAGS)})"
+
+
+def _listed(roles: Sequence[str]) -> str:
+    return f"roles: {', '.join(roles) or 'none'}"
 
 
 def _steps(text: str) -> int | str:

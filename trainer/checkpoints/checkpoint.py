@@ -17,10 +17,12 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer.checkpoints import proof
 from robot_foundry.trainer.checkpoints.proof import TornCheckpoint
@@ -128,6 +130,17 @@ def find(path: Path) -> Path:
     for reason in newest.passed_over:
         warnings.warn(f"{reason}; {newest.folder.name} is used instead", FoundryWarning, stacklevel=2)
     return newest.folder
+
+
+def run_of(folder: Path) -> Path | None:
+    """The folder of the run whose checkpoint this is; None where it lies in none."""
+    absolute = folder if folder.parent.name == "checkpoints" else folder.resolve()
+    return absolute.parent.parent if absolute.parent.name == "checkpoints" else None
+
+
+def weights_id(state: Mapping[str, Any]) -> str:
+    """By its state.json, equal for checkpoints of equal weights: those of one identity at one step."""
+    return digest_of({"identity": state["identity"], "step": state["step"]})
 
 
 def _is_checkpoint(path: Path) -> bool:

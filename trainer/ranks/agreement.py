@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from robot_foundry.runtime.cluster import package_versions
+from robot_foundry.runtime.distributed.cluster import package_versions
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.ranks.ranks import Ranks
 

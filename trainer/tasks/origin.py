@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, nearest
 from robot_foundry.trainer.checkpoints import checkpoint, tensors
 
@@ -61,8 +60,8 @@ class RunOrigin:
 
     @property
     def id(self) -> str:
-        """Equal for checkpoints of equal weights: those of one identity at one step."""
-        return digest_of({"identity": self.state["identity"], "step": self.state["step"]})
+        """Equal for checkpoints of equal weights."""
+        return checkpoint.weights_id(self.state)
 
     def stored(self) -> Mapping[str, Shape]:
         """The shapes of its weights by parameter."""

@@ -41,7 +41,7 @@ from robot_foundry.evaluation.worlds.tabletop.physics import (
 )
 from robot_foundry.evaluation.worlds.tabletop.render import Renderer
 from robot_foundry.evaluation.worlds.tabletop.variants import ROLES, get_variant
-from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 from robot_foundry.runtime.keyed import generator
 
 CONTROL_HZ = 10
@@ -77,12 +77,12 @@ class Tabletop(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.cameras = roles if cameras is None else cameras
         for role in self.cameras:
             if role not in roles:
-                raise FoundryError(
+                raise UsageError(
                     f"task {task!r} has no camera {role!r}{nearest(role, roles)}",
                     hint=f"cameras: {', '.join(roles)}",
                 )
         if not 16 <= size <= 1024:
-            raise FoundryError(f"image size must be 16 to 1024 pixels, got {size}")
+            raise UsageError(f"image size must be 16 to 1024 pixels, got {size}")
         self.size = size
         self.render_mode = render_mode
         self.state_space = state_space(self.task.arms)

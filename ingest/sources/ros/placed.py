@@ -14,13 +14,13 @@ from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, Channel
 from robot_foundry.ingest.sources.ros.bags.container import NOWHERE
-from robot_foundry.ingest.sources.ros.bags.damage import BROKEN
+from robot_foundry.ingest.sources.ros.bags.damage import MISTYPED
 from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
 from robot_foundry.ingest.sources.ros.messages.images import picture_of
 from robot_foundry.ingest.sources.ros.sinks import CameraSink
 from robot_foundry.shards.errors import CorruptImage
 
-UNREADABLE: tuple[type[Exception], ...] = (Undecodable, CorruptImage, *BROKEN)
+UNREADABLE: tuple[type[Exception], ...] = (Undecodable, CorruptImage, *MISTYPED)
 
 
 class Placed:

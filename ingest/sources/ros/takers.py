@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, Channel, Message
-from robot_foundry.ingest.sources.ros.bags.damage import BROKEN
+from robot_foundry.ingest.sources.ros.bags.damage import MISTYPED
 from robot_foundry.ingest.sources.ros.bags.definitions import Undecodable
 from robot_foundry.ingest.sources.ros.bags.shapes import Shape, Unpack
 from robot_foundry.ingest.sources.ros.messages.alike import Alike, stamp_unpacker
@@ -65,7 +65,7 @@ class Taker:
         reason = self._take_decoded(decoded, message.received_ns, message.place, len(raw))
         if reason is None and self._num_learnt < MOST_LEARNT:
             self._num_learnt += 1
-            with suppress(*BROKEN):  # of a type that is not as its name says
+            with suppress(*MISTYPED):  # of a type that is not as its name says
                 self._learn(decoded, content)
 
     def _take_decoded(self, decoded: Any, received_ns: int, place: int, num_bytes: int) -> str | None:
@@ -82,7 +82,7 @@ class Taker:
                 continue
             except Undecodable as error:
                 reason = str(error)
-            except BROKEN:
+            except MISTYPED:
                 reason = "its fields are not of the kinds that its type has"
         if reason is not None and not is_taken:
             tally.refuse(reason)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.store import as_store
 from robot_foundry.catalog.tokens import tokenizers
 from robot_foundry.normalization.representation import base_axes_note
@@ -39,6 +40,8 @@ from robot_foundry.trainer.tasks.vla.vla_task import VLATask
 from robot_foundry.trainer.tasks.vocabulary import with_room
 from robot_foundry.windows.mixtures import warnings_for, window_rows
 
+REACHED, COMMANDED = "next_state", "command"
+
 
 def resolve_vla(asked: VLATaskConfig) -> VLATask:
     """Find the mixture, its spaces and what the run starts from; reads the store, writes nothing."""
@@ -55,6 +58,11 @@ def resolve_vla(asked: VLATaskConfig) -> VLATask:
     language = after_training(begun.language, beside, data)
     spaces = mixture_spaces(opened, config)
     warnings = warnings_for(opened, mix_weights(data), timing=window.timing)
+    if window.stream == REACHED and COMMANDED in unions_of(opened).streams:
+        warnings.append(
+            f"targets are where the robot was next ({REACHED}), with whatever moved it besides; what it was "
+            f"told is there as well: data.window.stream={COMMANDED}"
+        )
     for dataset in spaces.datasets:
         warnings += base_axes_note(dataset.name, dataset.state, dataset.action, window.representation)
     words = words_of(

@@ -6,21 +6,23 @@ import struct
 from collections import Counter
 from dataclasses import dataclass, field
 
-# What rosbags and the decoders beneath it raise at bytes that are not as they should be.
+# What readers raise at bytes that are not as they should be. What a mistake in code raises is none of it.
 BROKEN: tuple[type[Exception], ...] = (
     ArithmeticError,
     AssertionError,
-    AttributeError,
     EOFError,
     LookupError,
     MemoryError,
     OSError,
     RecursionError,
     RuntimeError,
-    TypeError,
     ValueError,
     struct.error,
 )
+
+# And what is raised besides where a bag's own definitions decide which kinds of values there are: by what
+# rosbags makes of them, and at fields that are of other kinds than the name of their type says.
+MISTYPED: tuple[type[Exception], ...] = (*BROKEN, AttributeError, TypeError)
 
 
 @dataclass

@@ -25,7 +25,7 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_
 from rosbags.typesys.store import Typestore
 
 from robot_foundry.ingest.sources.base import Refused
-from robot_foundry.ingest.sources.ros.bags.damage import BROKEN, in_words
+from robot_foundry.ingest.sources.ros.bags.damage import MISTYPED, in_words
 from robot_foundry.ingest.sources.ros.bags.services import event_types
 from robot_foundry.ingest.sources.unusable import shown
 
@@ -40,7 +40,7 @@ LONGEST_NAME, LONGEST_DEFINITION = 80, 1 << 19
 # Entries of fixed lists of messages or texts in all types of a definition.
 MOST_WRITTEN, TEXTS = 1 << 14, ("string", "wstring")
 MOST_STORES, MOST_TYPES = 256, 1000
-UNREADABLE: tuple[type[Exception], ...] = (SerdeError, TypesysError, Refused, *BROKEN)
+UNREADABLE: tuple[type[Exception], ...] = (SerdeError, TypesysError, Refused, *MISTYPED)
 
 
 class Undecodable(Exception):

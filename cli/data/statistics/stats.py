@@ -15,8 +15,8 @@ from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.opened import OpenVersions
 from robot_foundry.catalog.query.shown import Distribution, Distributions
 from robot_foundry.catalog.store import Store
-from robot_foundry.cli.data.chunks import Chunks, chunk_distributions, plot_absolute, plot_chunks
-from robot_foundry.cli.data.plots import check_suffix
+from robot_foundry.cli.data.statistics.chunks import Chunks, chunk_distributions, plot_absolute, plot_chunks
+from robot_foundry.cli.data.statistics.plots import check_suffix
 from robot_foundry.cli.options import json_option, store_option
 from robot_foundry.cli.output import emit, note, table
 from robot_foundry.normalization.digest import Digest

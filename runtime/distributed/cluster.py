@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from robot_foundry.runtime.distributed.shipping import NAME, ROOT, package_digest
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.runtime.shipping import NAME, ROOT, package_digest
 
 # What decides the bytes of shards and tables, beside robot_foundry itself.
 PACKAGES = (

@@ -12,7 +12,7 @@ from robot_foundry.catalog.robot.leaves import version_statistics
 from robot_foundry.catalog.robot.schema import schema_of
 from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.catalog.store import Store
-from robot_foundry.cli.data.plots import Distributions, plot
+from robot_foundry.cli.data.statistics.plots import Distributions, plot
 from robot_foundry.cli.output import note
 from robot_foundry.normalization.representation import base_axes_note
 from robot_foundry.normalization.statistics import Statistics

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 NAME = "robot_foundry"
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # Beside the modules. A test holds the copy equal to what the wheel packs.
 DATA = ("py.typed", "ingest/specs/*.yaml", "recipes/*.yaml")
 

@@ -1,0 +1,1 @@
+"""foundry-data stats, and the tables and pictures that it prints."""

@@ -1,0 +1,1 @@
+"""Open loop: what a policy predicts beside what was demonstrated."""
