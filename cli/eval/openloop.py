@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,19 @@ HEADERS = ("position mm", "rotation deg", "gripper right", "joints rad", "joints
 @click.option("--samples", type=click.IntRange(1), default=512, show_default=True, help="Chunks to compare.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the rows and of the policy's noise.")
 @device_option
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the report as JSON."
+)
 @json_option
 def command(
-    run: Path, store: str | None, split: str, samples: int, seed: int, device: str, as_json: bool
+    run: Path,
+    store: str | None,
+    split: str,
+    samples: int,
+    seed: int,
+    device: str,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Compare chunks of the policy RUN with demonstrated ones.
 
@@ -41,13 +52,17 @@ def command(
     from robot_foundry.catalog.store import as_store
     from robot_foundry.policy.openloop import openloop
     from robot_foundry.policy.policy import Policy
+    from robot_foundry.runtime.storage.storage import open_storage
 
     policy = Policy.load(run, device)
     where = as_store(store or policy.lineage["store"])
     report = openloop(policy, where, split=split, samples=samples, seed=seed, quiet=False)
     if report["note"]:
         note(f"Note: {report['note']}")
-    emit({"run": run, **report}, as_json=as_json, text=lambda: _text(report))
+    report = {"run": str(run), **report}
+    if out is not None:
+        open_storage(out).write("openloop.json", (json.dumps(report, indent=2) + "\n").encode())
+    emit(report, as_json=as_json, text=lambda: _text(report))
 
 
 def _text(report: dict[str, Any]) -> str:
