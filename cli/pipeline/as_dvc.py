@@ -11,6 +11,7 @@ from robot_foundry.cli.pipeline import references
 from robot_foundry.cli.pipeline.pipeline_file import Pipeline, Stage
 from robot_foundry.trainer.recipes.yaml_text import write_yaml
 
+LONGEST_LINE = 1000  # no command is folded
 OF_DVC = "params.yaml"  # whose values dvc reads unasked
 
 
@@ -28,7 +29,8 @@ def dvc_text(pipeline: Pipeline, folder: Path) -> str:
         content["vars"] = [dict(pipeline.values)]
     content["stages"] = {stage.name: _stage(pipeline, stage, places) for stage in pipeline.stages}
     file = os.path.relpath(pipeline.path, folder)
-    return f"# Made of {file}: foundry-train pipeline {file} --to-dvc {folder / 'dvc.yaml'}\n{write_yaml(content)}"
+    made = f"# Made of {file}, which says more: foundry-train pipeline {file} --to-dvc dvc.yaml"
+    return f"{made}\n{write_yaml(content, width=LONGEST_LINE)}"
 
 
 def _stage(pipeline: Pipeline, stage: Stage, places: dict[str, str]) -> dict[str, Any]:

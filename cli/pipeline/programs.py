@@ -50,7 +50,7 @@ def problems(pipeline: Pipeline) -> Iterator[str]:
 
 
 def files_of(pipeline: Pipeline, stage: Stage) -> list[Path]:
-    """Files that a command names, its recipe even if by a packaged name; products of stages are none of them."""
+    """Files that a command names, and its recipe even if by a packaged name; no products of stages."""
     nowhere = {name: f"{{{name}}}" for name in (*stage.needs, "out")}
     arguments = pipeline.arguments(stage, nowhere)
     named = [Path(word) for word in arguments[1:] if Path(word).is_file()]
@@ -80,7 +80,7 @@ def _check(pipeline: Pipeline, stage: Stage) -> None:
 
 
 def _parsed(command: click.Command, name: str, arguments: list[str]) -> click.Context:
-    """The arguments as the command reads them, down to the command of a group; click's errors if it cannot."""
+    """The arguments as the command reads them, which may be one of a group; click's errors if it cannot."""
     context = click.Context(command, info_name=name)
     while isinstance(command, click.Group):
         if not arguments:

@@ -43,7 +43,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code, negative for a signal, and what asked it to stop, if anything did."""
+    """How a command ended: its exit code, negative for a signal, and what asked to stop, if anything did."""
 
     code: int
     stopped: KeyboardInterrupt | None
@@ -122,7 +122,7 @@ class Work:
 def alone(folder: Path, tell: Tell) -> Iterator[int]:
     """Hold a pipeline's folder, and give what holds it, an open file, to `Work.run`.
 
-    A stage holds it too: one whose pipeline was killed is waited for, and not run a second time beside itself.
+    A stage holds it too: one whose pipeline was killed is waited for, and not run beside itself.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
@@ -137,7 +137,7 @@ def alone(folder: Path, tell: Tell) -> Iterator[int]:
 def _run(command: Sequence[str], environment: dict[str, str], lock: int) -> Ended:
     """Run a command to its end; what it prints as its result goes to stderr.
 
-    A session of its own: of what the terminal sends it gets one, from here, and has the time to stop in order.
+    A session of its own: what the terminal sends it gets from here, once, and has the time to stop in order.
     """
     started, stopped = time.monotonic(), None
     with subprocess.Popen(
