@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robot_foundry.cli.pipeline import references
-from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.errors import UsageError, nearest
 from robot_foundry.runtime.files import read_utf8
 from robot_foundry.trainer.recipes.layers import overlay, override_layer
 from robot_foundry.trainer.recipes.yaml_text import read_yaml
@@ -77,8 +77,10 @@ def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
     values = _overridden(values, overrides, problems)
     stages = _stages(content.get("stages"), problems)
     pipeline = Pipeline(path, values, values_file, stages)
+    given = content.get("stages")
+    names = [str(name) for name in given] if isinstance(given, Mapping) else []
     for stage in stages:
-        problems += [f"{stage.name}: {line}" for line in _references(stage, pipeline)]
+        problems += [f"{stage.name}: {line}" for line in _references(stage, pipeline.flat, names)]
     problems += _places(stages)
     refuse(path, problems)
     return pipeline
@@ -100,11 +102,11 @@ def _values(given: Any, path: Path, problems: list[str]) -> tuple[dict[str, Any]
     if isinstance(given, Mapping):
         return dict(given), None
     if isinstance(given, str):
-        try:
-            return read_yaml(read_utf8(path.parent / given), given), given
-        except (FoundryError, OSError) as error:
-            problems.append(f"values: {error}")
-            return {}, given
+        file = path.parent / given
+        if file.is_file():
+            return read_yaml(read_utf8(file), str(file)), given
+        problems.append(f"values: there is no file {file}")
+        return {}, given
     problems.append(f"values: needs names with values, or the name of a YAML file, not {given!r}")
     return {}, None
 
@@ -123,19 +125,26 @@ def _overridden(values: dict[str, Any], overrides: Iterable[str], problems: list
 
 
 def _stages(given: Any, problems: list[str]) -> tuple[Stage, ...]:
+    """The stages that can be read; of others it is told why."""
     if not isinstance(given, Mapping) or not given:
         problems.append("stages: needs at least one stage by its name")
         return ()
-    return tuple(
-        Stage(
-            name,
-            keys["run"],
-            str(PurePosixPath(keys["out"])),
-            tuple(dict.fromkeys([*_named(keys["run"]), *(keys.get("needs") or ())])),
-        )
-        for name, keys in given.items()
-        if not (wrong := list(_misshapen(name, keys))) or problems.extend(wrong)
-    )
+    stages = []
+    for name, keys in given.items():
+        problems += _misshapen(name, keys)
+        if isinstance(keys, Mapping) and all(_is_text(keys.get(key)) for key in ("run", "out")):
+            needs = keys["needs"] if _are_names(keys.get("needs")) else []
+            named = dict.fromkeys([*_named(keys["run"]), *needs])
+            stages.append(Stage(str(name), keys["run"], str(PurePosixPath(keys["out"])), tuple(named)))
+    return tuple(stages)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _named(run: str) -> list[str]:
@@ -153,10 +162,9 @@ def _misshapen(name: Any, keys: Any) -> Iterator[str]:
         if key not in STAGE_KEYS:
             yield f"{name}.{key}: is not a key{nearest(str(key), STAGE_KEYS)} (keys: {', '.join(STAGE_KEYS)})"
     for key in ("run", "out"):
-        if not isinstance(keys.get(key), str) or not keys[key].strip():
+        if not _is_text(keys.get(key)):
             yield f"{name}.{key}: needs text"
-    needs = keys.get("needs")
-    if needs is not None and not (isinstance(needs, list) and all(isinstance(item, str) for item in needs)):
+    if "needs" in keys and not _are_names(keys["needs"]):
         yield f"{name}.needs: needs a list of stages"
     try:
         words = shlex.split(str(keys.get("run")))
@@ -168,10 +176,9 @@ def _misshapen(name: Any, keys: Any) -> Iterator[str]:
             yield f"{name}.run: no shell reads it, so '{word}' means nothing"
 
 
-def _references(stage: Stage, pipeline: Pipeline) -> Iterator[str]:
-    """What a stage names that is not there when it runs."""
-    yield from references.unknown_values(stage.run, pipeline.flat)
-    names = [other.name for other in pipeline.stages]
+def _references(stage: Stage, flat: Mapping[str, str], names: list[str]) -> Iterator[str]:
+    """What a stage names that is not there when it runs; `names` are those of all stages."""
+    yield from references.unknown_values(stage.run, flat)
     before = names[: names.index(stage.name)]
     for need in stage.needs:
         if need not in names:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
 import click
 
 from robot_foundry.cli.pipeline.pipeline_file import Pipeline, Stage
+from robot_foundry.cli.pipeline.references import OUT
 from robot_foundry.cli.train.common import split_arguments
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
@@ -34,13 +35,26 @@ def process_of(arguments: Sequence[str]) -> list[str]:
 
 
 def problems(pipeline: Pipeline) -> Iterator[str]:
-    """A line for each command that is wrong in itself: its program, options, values, or keys of its recipe.
+    """A line for each command that is wrong in itself: its program, its options or their values.
 
     Nothing that an earlier stage makes has to be there.
     """
-    for stage in pipeline.stages:
+    yield from _problems(pipeline, pipeline.stages, _check)
+
+
+def recipe_problems(pipeline: Pipeline, stages: Iterable[Stage]) -> Iterator[str]:
+    """What is wrong with the recipes of those of the stages that train. Imports what trains."""
+    yield from _problems(pipeline, stages, _check_recipe)
+
+
+def _problems(
+    pipeline: Pipeline, stages: Iterable[Stage], check: Callable[[Sequence[str]], None]
+) -> Iterator[str]:
+    for stage in stages:
+        # What an earlier stage makes is not there yet; the pipeline's own file is, and stands for it.
+        stands_for = {need: str(pipeline.path) for need in stage.needs} | {OUT: stage.out}
         try:
-            _check(pipeline, stage)
+            check(pipeline.arguments(stage, stands_for))
         except FoundryError as error:
             yield f"{stage.name}: {error}"
         except click.ClickException as error:
@@ -51,32 +65,25 @@ def problems(pipeline: Pipeline) -> Iterator[str]:
 
 def files_of(pipeline: Pipeline, stage: Stage) -> list[Path]:
     """Files that a command names, and its recipe even if by a packaged name; no products of stages."""
-    nowhere = {name: f"{{{name}}}" for name in (*stage.needs, "out")}
+    nowhere = {name: f"{{{name}}}" for name in (*stage.needs, OUT)}
     arguments = pipeline.arguments(stage, nowhere)
     named = [Path(word) for word in arguments[1:] if Path(word).is_file()]
-    recipe = _training_arguments(arguments)[0]
-    if recipe is not None:
-        from robot_foundry.trainer.recipes.form import recipe_path
-
-        named.append(recipe_path(recipe))
-    return list(dict.fromkeys(named))
+    return list(dict.fromkeys([*named, *_recipe_file(arguments)]))
 
 
-def _check(pipeline: Pipeline, stage: Stage) -> None:
-    # What an earlier stage makes is not there yet; the pipeline's own file is, and stands for it.
-    stands_for = {need: str(pipeline.path) for need in stage.needs} | {"out": stage.out}
-    arguments = pipeline.arguments(stage, stands_for)
+def _check(arguments: Sequence[str]) -> None:
     program, *rest = arguments
-    if program not in PROGRAMS:
-        if shutil.which(process_of(arguments)[0]) is None:
-            raise UsageError(f"there is no program {program!r}")
-        return
-    group: click.Command = import_module(PROGRAMS[program]).group
-    _parsed(group, program, rest)
+    if program in PROGRAMS:
+        _parsed(import_module(PROGRAMS[program]).group, program, rest)
+        _recipe_file(arguments)
+    elif shutil.which(process_of(arguments)[0]) is None:
+        raise UsageError(f"there is no program {program!r}")
+
+
+def _check_recipe(arguments: Sequence[str]) -> None:
     task = " ".join(arguments[:2])
     if task in TRAINING:
-        recipe, overrides = _training_arguments(arguments)
-        import_module(TRAINING[task]).read_recipe(recipe, overrides)
+        import_module(TRAINING[task]).read_recipe(*_training_arguments(arguments))
 
 
 def _parsed(command: click.Command, name: str, arguments: list[str]) -> click.Context:
@@ -90,6 +97,16 @@ def _parsed(command: click.Command, name: str, arguments: list[str]) -> click.Co
         context, command = click.Context(below, info_name=found, parent=context), below
     assert context.parent is not None
     return command.make_context(context.info_name, arguments, parent=context.parent)
+
+
+def _recipe_file(arguments: Sequence[str]) -> list[Path]:
+    """The file of the recipe that a command names, if it does; UsageError if that is not there."""
+    recipe = _training_arguments(arguments)[0]
+    if recipe is None:
+        return []
+    from robot_foundry.trainer.recipes.form import recipe_path
+
+    return [recipe_path(recipe)]
 
 
 def _training_arguments(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

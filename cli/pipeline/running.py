@@ -52,11 +52,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class Work:
-    """A pipeline, the store that its commands use, and what was done of it before."""
+    """A pipeline, the store of its commands, what was done of it before, and the command that goes on."""
 
     pipeline: Pipeline
     store: str
     records: Records
+    again: str
 
     def plan(self) -> list[Told]:
         """Every stage as it stands, without running any. One that reads what is to be made has to run."""
@@ -87,6 +88,7 @@ class Work:
                 tell(f"$ {shlex.join(asked.run)}")
                 if record is not None:
                     _remove(Path(record.out))  # what this stage made then, as it is replaced
+                Path(stage.out).parent.mkdir(parents=True, exist_ok=True)
                 ended = _run(process_of(asked.run), {**os.environ, STORE_VARIABLE: self.store}, lock)
                 record = self._made(stage, asked, ended)
                 self.records.write(stage.name, record)
@@ -111,7 +113,10 @@ class Work:
             how = (
                 f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
             )
-            raise FoundryError(f"the stage '{stage.name}' {how}: {shlex.join(asked.run)}")
+            raise FoundryError(
+                f"the stage '{stage.name}' {how}: {shlex.join(asked.run)}",
+                hint=f"what is done stays done; to go on from there: {self.again}",
+            )
         product = product_of(stage.out, self.store)
         if product is None:
             raise FoundryError(f"the stage '{stage.name}' ended well and did not write {stage.out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,21 +43,24 @@ def command(
     """
     from robot_foundry.cli.pipeline.as_dvc import dvc_text
     from robot_foundry.cli.pipeline.pipeline_file import read_pipeline, refuse
-    from robot_foundry.cli.pipeline.programs import problems
+    from robot_foundry.cli.pipeline.programs import problems, recipe_problems
     from robot_foundry.cli.pipeline.running import Work, alone
     from robot_foundry.cli.pipeline.stage_records import FOLDER, Records
 
     started = time.monotonic()
     pipeline = read_pipeline(file, values)
-    work = Work(pipeline, store, Records(FOLDER / file.stem))
+    again = shlex.join(["foundry-train", "pipeline", str(file), *values, "--store", store])
+    work = Work(pipeline, store, Records(FOLDER / file.stem), again)
     refuse(file, problems(pipeline))
+    planned = work.plan()
+    refuse(file, recipe_problems(pipeline, [of.stage for of in planned if of.why is not None]))
     for line in pipeline.notes:
         note(f"Note: {line}")
     if to_dvc is not None:
         to_dvc.write_text(dvc_text(pipeline, to_dvc.parent), encoding="utf-8")
         emit({"dvc": to_dvc}, as_json=as_json, text=f"{to_dvc}: {counted(len(pipeline.stages), 'stage')}")
     elif dry_run:
-        _emit(work, work.plan(), as_json, run=False, seconds=None)
+        _emit(work, planned, as_json, run=False, seconds=None)
     else:
         with alone(work.records.folder, note) as lock:
             told = work.run(note, lock)
