@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from robot_foundry.cli.output import table
-from robot_foundry.evaluation.vlm.report import HEADERS, kind_rows
-from robot_foundry.trainer.meters import read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS, REPORTS = ROOT / "versions", ROOT / "reports"
 CONDITIONS = {
     "policy": "policy",
-    "policy_real": "policy, the other look",
+    "policy_real": "policy, variant real",
     "shuffled": "instructions shuffled",
     "blank": "images blanked",
     "random": "random motion",
@@ -70,17 +68,24 @@ def read(path: Path) -> dict[str, Any]:
 def language_model() -> str:
     """What the run that versions/llm.json points to measured last on held-out documents."""
     run = ROOT / Path(read(VERSIONS / "llm.json")["checkpoint"]).parents[1]
-    figure = [record["bits_per_byte"] for record in read_metrics(run) if "bits_per_byte" in record][-1]
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    figure = next(
+        record["bits_per_byte"] for line in reversed(lines) if "bits_per_byte" in (record := json.loads(line))
+    )
     return f"1  language model: {figure:.3f} bits a byte of held-out documents"
 
 
 def vision_language_model() -> str:
     """Right answers by kind of question, beside those to blank pictures and to pictures of others."""
-    report = read(REPORTS / "vlm" / "scorecard.json")
-    columns = [HEADERS.index(name) for name in ("kind", "asked", "right", "95 %", "blank", "shuffled")]
-    rows = [[row[column] for column in columns] for row in kind_rows(report)]
-    title = "2  vision-language model: right answers about scenes with combinations that were never shown"
-    return f"{title}\n{indented(table([HEADERS[column] for column in columns], rows))}"
+    rows = []
+    for kind, scores in read(REPORTS / "vlm" / "scorecard.json")["kinds"].items():
+        low, high = scores["real"]["exact_95"]
+        real, blank, others = (scores.get(shown, {}) for shown in ("real", "blank", "shuffled"))
+        shares = [share(found, name) for found, name in ((real, "near"), (blank, "exact"), (others, "exact"))]
+        rows.append((kind, real["answers"], share(real, "exact"), f"[{low:.1%}, {high:.1%}]", *shares))
+    headers = ("asked for", "questions", "right", "95 %", "within 1", "picture blank", "of another")
+    title = "2  vision-language model: answers about scenes with combinations that were never shown"
+    return f"{title}\n{indented(table(headers, rows))}"
 
 
 def policy_beside_demonstrations() -> str:
@@ -106,6 +111,10 @@ def success_rates() -> str:
     task = read(REPORTS / "policy" / "rollout.json")["task"]
     title = f"   the task {task}, in scenes that no demonstration has"
     return f"{title}\n{indented(table(('', 'successes', '95 %'), rows))}"
+
+
+def share(scores: dict[str, Any], name: str) -> str:
+    return f"{scores[name]:.1%}" if name in scores else "-"
 
 
 def indented(text: str) -> str:

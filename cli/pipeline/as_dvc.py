@@ -27,17 +27,17 @@ def dvc_text(pipeline: Pipeline, folder: Path) -> str:
         content |= {} if file == OF_DVC else {"vars": [file]}
     elif pipeline.values:
         content["vars"] = [dict(pipeline.values)]
-    content["stages"] = {stage.name: _stage(pipeline, stage, places) for stage in pipeline.stages}
+    content["stages"] = {stage.name: _stage(pipeline, stage, places, folder) for stage in pipeline.stages}
     file = os.path.relpath(pipeline.path, folder)
     made = f"# Made of {file}, which says more: foundry-train pipeline {file} --to-dvc dvc.yaml"
     return f"{made}\n{write_yaml(content, width=LONGEST_LINE)}"
 
 
-def _stage(pipeline: Pipeline, stage: Stage, places: dict[str, str]) -> dict[str, Any]:
+def _stage(pipeline: Pipeline, stage: Stage, places: dict[str, str], folder: Path) -> dict[str, Any]:
     run = references.with_products(stage.run, places | {references.OUT: stage.out})
     words = [word for word in shlex.split(stage.run)[1:] if not references.products_in(word)]
     flat = pipeline.flat
-    files = [word for word in words if Path(references.with_values(word, flat)).is_file()]
+    files = [word for word in words if (folder / references.with_values(word, flat)).is_file()]
     deps = [*files, *(places[need] for need in stage.needs)]
     kept = {"deps": deps} if deps else {}
     return {"cmd": run, **kept, "outs": [{stage.out: {"cache": False}}]}
