@@ -86,8 +86,8 @@ class Work:
             if why is not None or record is None:
                 tell(f"\n[{number}/{len(self.pipeline.stages)}] {stage.name}: {why}")
                 tell(f"$ {shlex.join(asked.run)}")
-                if record is not None:
-                    _remove(Path(record.out))  # what this stage made then, as it is replaced
+                if record is not None and record.out == stage.out:
+                    _remove(Path(stage.out))  # what this stage made before, and nothing else
                 Path(stage.out).parent.mkdir(parents=True, exist_ok=True)
                 ended = _run(process_of(asked.run), {**os.environ, STORE_VARIABLE: self.store}, lock)
                 record = self._made(stage, asked, ended)
@@ -108,7 +108,8 @@ class Work:
         if code != 0 and ended.stopped is not None:
             raise ended.stopped
         if code == EXIT_PREEMPTED:
-            raise Preempted(f"the stage '{stage.name}' was asked to stop and has saved where it is")
+            stopped = f"the stage '{stage.name}' was asked to stop and has saved where it is"
+            raise Preempted(stopped, hint=f"to go on from there: {self.again}")
         if code != 0:
             how = (
                 f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
@@ -146,7 +147,12 @@ def _run(command: Sequence[str], environment: dict[str, str], lock: int) -> Ende
     """
     started, stopped = time.monotonic(), None
     with subprocess.Popen(
-        command, env=environment, stdout=STDERR, start_new_session=True, pass_fds=(lock,)
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=STDERR,
+        start_new_session=True,
+        pass_fds=(lock,),
     ) as process:
         while process.returncode is None:
             try:
@@ -158,7 +164,7 @@ def _run(command: Sequence[str], environment: dict[str, str], lock: int) -> Ende
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
