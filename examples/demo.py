@@ -92,10 +92,11 @@ def policy_beside_demonstrations() -> str:
     """Errors of chunks on held-out demonstrations, beside those of a robot that holds still."""
     lines = ["3  policy: chunks of held-out demonstrations"]
     for dataset, errors in read(REPORTS / "openloop" / "openloop.json")["datasets"].items():
+        policy, still = errors["policy"], errors["hold_still"]
         shown = [
-            f"{errors['policy'][name]:.1f} {unit} off (holding still {errors['hold_still'][name]:.1f})"
+            f"{policy[name]:.1f} {unit} off (holding still {still[name]:.1f})"
             for name, unit in (("position_mm", "mm"), ("rotation_deg", "degrees"))
-            if errors["policy"].get(name) is not None
+            if policy.get(name) is not None and still.get(name) is not None
         ]
         lines.append(f"   {dataset}: {', '.join(shown)}")
     return "\n".join(lines)
