@@ -67,7 +67,7 @@ def test_values_may_lie_in_a_file_beside_it(tmp_path: Path) -> None:
 def test_every_problem_is_told_at_once_with_the_nearest_name(tmp_path: Path) -> None:
     text = """
 value: {}
-values: {vocab: 512}
+values: {vocab: 512, from: "{llm}"}
 stages:
   words: {run: "foundry-data ingest text raw --as words --pointer {out}", out: versions/words.json, need: []}
   bpe: {run: "foundry-data tokenizer train words --vocab ${vocabs} --out {out}", out: versions/words.json}
@@ -81,6 +81,7 @@ stages:
     for line in (
         "value: is not a key, did you mean 'values'?",
         "vocap=1024: there is no value vocap, did you mean 'vocab'?",
+        "values.from: '{llm}' names the product of a stage, which only commands do",
         "words.need: is not a key, did you mean 'needs'? (keys: run, out, needs)",
         "bpe: there is no value ${vocabs}, did you mean 'vocab'?",
         "tokens: there is no stage 'word', did you mean 'words'?",

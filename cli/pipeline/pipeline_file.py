@@ -81,6 +81,11 @@ def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
     names = [str(name) for name in given] if isinstance(given, Mapping) else []
     for stage in stages:
         problems += [f"{stage.name}: {line}" for line in _references(stage, pipeline.flat, names)]
+    problems += [
+        f"values.{name}: '{text}' names the product of a stage, which only commands do"
+        for name, text in pipeline.flat.items()
+        if references.products_in(text)
+    ]
     problems += _places(stages)
     refuse(path, problems)
     return pipeline
