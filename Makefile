@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test lint soak bench clean
 
-demo: $(INSTALLED)  ## from simulated demonstrations to a success rate
+demo: $(INSTALLED)  ## three stages of training, to success rates
 	$(BIN)/python examples/demo.py
 
 test: $(INSTALLED) $(WEIGHTS)

@@ -15,6 +15,9 @@ COMMANDS = {
     "llm": LazyCommand("robot_foundry.cli.train.llm:command", "Train a language model."),
     "vlm": LazyCommand("robot_foundry.cli.train.vlm:command", "Train a vision-language model."),
     "vla": LazyCommand("robot_foundry.cli.train.vla:command", "Train a vision-language-action policy."),
+    "pipeline": LazyCommand(
+        "robot_foundry.cli.train.pipeline:command", "Run all stages and their evaluation from one YAML."
+    ),
     "describe": LazyCommand(
         "robot_foundry.cli.train.describe:command", "Tell what a recipe takes: parameters, FLOPs, memory."
     ),

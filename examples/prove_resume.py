@@ -1,6 +1,6 @@
 """Show that a killed run ends in the same weights: train 8 steps, and again with SIGKILL after step 5.
 
-    python examples/prove_resume.py versions/demo.json reports/resume.json
+    python examples/prove_resume.py versions/demo.json reports/resume.json [RECIPE] [KEY=VALUE]...
 
 Both runs have two ranks. The second is killed by the operating system's signal 9 and started again with the
 same command. Exit code 1 if a single bit of a single parameter differs.
@@ -19,19 +19,14 @@ STEPS, SAVE_EVERY, KILL_AFTER = 8, 3, 5
 KILLED = 128 + 9
 
 
-def train(mixture: str, run: Path, *, kill: bool = False) -> dict:
+def train(asked: list[str], run: Path, *, kill: bool = False) -> dict:
     """Run the trainer; the result it prints, or {} for a run that was killed."""
     env = dict(os.environ)
     if kill:
         env["FOUNDRY_KILL_AT"] = f"train-step:{KILL_AFTER}"
     settings = [f"run.steps={STEPS}", f"run.save_every={SAVE_EVERY}", "run.eval_samples=32"]
-    command = ["foundry-train", "vla", f"data.mix={mixture}", f"run.dir={run}", "--nproc", "2", "--json"]
-    done = subprocess.run(
-        [*command, *settings],
-        env=env,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = ["foundry-train", "vla", *asked, *settings, f"run.dir={run}", "--nproc", "2", "--json"]
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)
     if kill and done.returncode == 0:
         raise SystemExit("the run was not killed: nothing is shown")
     if not kill and done.returncode != 0:
@@ -39,13 +34,13 @@ def train(mixture: str, run: Path, *, kill: bool = False) -> dict:
     return {} if kill else json.loads(done.stdout)
 
 
-def main(pointer: str, report: str) -> int:
+def main(pointer: str, report: str, *recipe: str) -> int:
     version = json.loads(Path(pointer).read_text(encoding="utf-8"))
-    mixture = f"{version['dataset']}@{version['version']}"
+    asked = [*recipe, f"data.mix={version['dataset']}@{version['version']}"]
     with tempfile.TemporaryDirectory() as folder:
-        undisturbed = train(mixture, Path(folder) / "undisturbed")
-        train(mixture, Path(folder) / "killed", kill=True)
-        resumed = train(mixture, Path(folder) / "killed")
+        undisturbed = train(asked, Path(folder) / "undisturbed")
+        train(asked, Path(folder) / "killed", kill=True)
+        resumed = train(asked, Path(folder) / "killed")
     result = {
         "steps": STEPS,
         "killed_after_step": KILL_AFTER,
@@ -61,4 +56,4 @@ def main(pointer: str, report: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+    sys.exit(main(*sys.argv[1:]))

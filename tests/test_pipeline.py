@@ -11,33 +11,42 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from robot_foundry.cli.pipeline.as_dvc import dvc_text
+from robot_foundry.cli.pipeline.pipeline_file import read_pipeline
+from robot_foundry.cli.pipeline.programs import problems, recipe_problems
+
 ROOT = Path(__file__).resolve().parent.parent
 SCENES = 8
+COPIED = (
+    "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config",
+    "examples/demo.py", "examples/prove_resume.py", "examples/corpus/make.py",
+)  # fmt: skip
 
 
 def shrunk_project(folder: Path) -> None:
-    """A repository with the pipeline and the demo, few demonstrations and three steps of training."""
-    for name in (
-        "dvc.yaml",
-        ".dvcignore",
-        ".gitignore",
-        ".dvc/config",
-        "examples/demo.py",
-        "examples/prove_resume.py",
-    ):
+    """A repository with the pipeline and the demo: little data, and one, one and three steps of training."""
+    for name in COPIED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     safe_yaml = YAML(typ="safe")
     params = safe_yaml.load(ROOT / "params.yaml")
-    params["workers"] = 0
-    for demonstrations in params["demonstrations"].values():
-        demonstrations["episodes"] = 16
-    recipe = safe_yaml.load(ROOT / params["train"]["recipe"])
-    recipe["data"]["global_batch"] = 8
-    recipe["run"].update(samples=24, save_every=1)
-    safe_yaml.dump(recipe, folder / "recipe.yaml")
-    params["train"]["recipe"] = "recipe.yaml"
-    params["rollout"]["scenes"] = SCENES
+    params |= {
+        "workers": 0,
+        "ranks": 1,
+        "corpus": {"megabytes": 0.1},
+        "tokenizer": {"vocab": 300, "digits": 2},
+    }
+    params["scenes"]["held_out"] = 4
+    for variant in ("sim", "real"):
+        params["scenes"][variant]["pictures"] = 40
+        params["demonstrations"][variant]["episodes"] = 16
+    for stage, budget in (("llm", {"tokens": 2048}), ("vlm", {"samples": 8}), ("vla", {"samples": 24})):
+        recipe = safe_yaml.load(ROOT / params[stage]["recipe"])
+        recipe["data"]["global_batch"] = 8
+        recipe["run"] |= {"precision": "fp32", "save_every": 1, "eval_samples": 8}
+        safe_yaml.dump(recipe, folder / f"{stage}.yaml")
+        params[stage] |= {"recipe": f"{stage}.yaml", **budget}
+    params |= {"scorecard": {"pairs": 8}, "openloop": {"samples": 8}, "rollout": {"scenes": SCENES}}
     safe_yaml.dump(params, folder / "params.yaml")
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
 
@@ -64,21 +73,24 @@ def stages_run(done: subprocess.CompletedProcess[str]) -> set[str]:
 def test_the_demo_resumes_after_a_kill_repeats_nothing_and_redoes_what_a_setting_changes(
     tmp_path: Path,
 ) -> None:
-    """One test, because a demo takes a minute."""
+    """One test, because a demo takes a minute. The only run of more than one step is that of the policy."""
     shrunk_project(tmp_path)
     killed = demo(tmp_path, kill_at="train-step:2")
     assert killed.returncode != 0 and "goes on from there" in killed.stderr
-    assert not (tmp_path / "versions/policy.json").exists()
+    assert (tmp_path / "versions/vlm.json").exists() and not (tmp_path / "versions/vla.json").exists()
 
     resumed = demo(tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed from    step 1" in resumed.stdout
-    assert not {name for name in stages_run(resumed) if name.startswith(("collect", "ingest", "mix"))}
-    for condition in ("policy", "random", "blank", "shuffled"):
-        for task in ("reach_single", "reach_pair"):
-            report = json.loads((tmp_path / f"reports/{condition}/{task}/rollout.json").read_text())
-            assert report["trials"] == SCENES == len({scene["seed"] for scene in report["scenes"]})
-            assert f"{report['successes']}/{SCENES} [" in resumed.stdout
+    assert not stages_run(resumed) & stages_run(killed) - {"vla"}
+    for condition in ("policy", "policy_real", "shuffled", "blank", "random"):
+        report = json.loads((tmp_path / f"reports/{condition}/rollout.json").read_text())
+        assert report["trials"] == SCENES == len({scene["seed"] for scene in report["scenes"]})
+        assert f"{report['successes']}/{SCENES} " in resumed.stdout
+    proof = json.loads((tmp_path / "reports/resume.json").read_text())
+    assert proof["resumed_from_step"] > 0 and resumed.stdout.count(proof["undisturbed_weights"]) >= 2
+    for score in ("bits a byte", "questions  right", "mm off"):
+        assert score in resumed.stdout
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=tmp_path, capture_output=True, text=True)
     assert "store" not in changed.stdout and "raw" not in changed.stdout
 
@@ -86,11 +98,16 @@ def test_the_demo_resumes_after_a_kill_repeats_nothing_and_redoes_what_a_setting
 
     before = {path.name: path.read_bytes() for path in (tmp_path / "versions").iterdir()}
     params = (tmp_path / "params.yaml").read_text(encoding="utf-8")
-    (tmp_path / "params.yaml").write_text(params.replace("sim=0.6,real=0.4", "sim=0.5,real=0.5"))
-    dvc(tmp_path, "repro", "mix")
+    (tmp_path / "params.yaml").write_text(params.replace("=0.6,real=0.4", "=0.5,real=0.5"))
+    dvc(tmp_path, "repro", "demo")
     after = {path.name: path.read_bytes() for path in (tmp_path / "versions").iterdir()}
     assert {name for name in before if before[name] != after[name]} == {"demo.json"}
-    assert {name.partition("@")[0] for name in json.loads(dvc(tmp_path, "status", "--json"))} == {
-        "train",
-        "resume",
-    }
+    assert set(json.loads(dvc(tmp_path, "status", "--json"))) == {"vla", "resume"}
+
+
+def test_the_pipeline_file_runs_what_dvc_runs() -> None:
+    """Word for word: dvc.yaml is made of it, and both take their values from params.yaml."""
+    pipeline = read_pipeline(ROOT / "pipeline.yaml")
+    assert dvc_text(pipeline, ROOT) == (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    assert pipeline.values_file == "params.yaml" and pipeline.notes == []
+    assert [*problems(pipeline), *recipe_problems(pipeline, pipeline.stages)] == []

@@ -114,8 +114,6 @@ def _opened(mix: str, store: str, split: str, where: str | None, trained: VLMTas
     return make_mixture(versions, weights, split=split, where=where, val_fraction=fraction)
 
 
-
-
 def _text(report: dict[str, Any], folder: Path) -> str:
     from robot_foundry.evaluation.vlm.report import HEADERS, NEAR_HEADERS, kind_rows, loss_line, number_rows
 

@@ -189,7 +189,9 @@ def _emit_outcome(outcome: Outcome, as_json: bool, next_command: str) -> None:
         lines.append(f"checkpoint      {outcome.checkpoint}")
         replaced = sum(outcome.substituted.values())
         if outcome.skipped:
-            lines.append(f"skipped         {counted(outcome.skipped, 'step')} that were not finite, or spikes")
+            lines.append(
+                f"skipped         {counted(outcome.skipped, 'step')} that were not finite, or spikes"
+            )
         if replaced:
             lines.append(
                 f"substituted     {counted(replaced, 'damaged sample')}; lineage.json names the files"

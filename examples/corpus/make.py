@@ -185,6 +185,7 @@ def _hash(name: str) -> bytes:
 def write(path: Path, packages: Sequence[Package], num_bytes: int) -> Made:
     """Write documents, JSON lines, until their texts have `num_bytes` or nothing is left."""
     made = Made()
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.part")
     with unfinished.open("wb") as file:
         for document in candidates(packages, made):

@@ -30,11 +30,12 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
     return values
 
 
-def write_yaml(values: Mapping[str, Any]) -> str:
-    """The text of plain nested values, keys in their order."""
+def write_yaml(values: Mapping[str, Any], *, width: int = 80) -> str:
+    """The text of plain nested values, keys in their order, long text folded at `width`."""
     out = StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
+    yaml.width = width
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.dump(dict(values), out)
     return out.getvalue()

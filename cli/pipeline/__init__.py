@@ -1,0 +1,1 @@
+"""Pipelines: named commands whose products feed each other, from one YAML."""
