@@ -15,7 +15,7 @@ from foundry_testing.trainer_runs import TINY, differing, tiny
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.foundry_train import group
 from robot_foundry.cli.output import run as run_command
-from robot_foundry.policy.openloop import openloop
+from robot_foundry.evaluation.openloop.openloop import openloop
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint

@@ -10,9 +10,9 @@ from foundry_testing import trainer_runs
 from foundry_testing.catalog_stores import POSE, make_version
 
 from robot_foundry.catalog.store import Store
+from robot_foundry.evaluation.openloop.openloop import openloop
 from robot_foundry.normalization.rotation import axis_angle_to_matrix, matrix_to_rot6d
 from robot_foundry.policy import Policy, Underway
-from robot_foundry.policy.openloop import openloop
 from robot_foundry.runtime.errors import FoundryError
 
 TIMINGS = {

@@ -85,10 +85,8 @@ def train(parts: RunParts, plan: StepPlan, batches: Iterator[Prepared], start: i
         if replaced:
             parts.replaced.take((step + 1) * plan.global_batch)
         loss, norm = gradients(parts, plan, batch, counts)
-        if parts.spikes is None:
-            taken = torch.isfinite(norm)
-        else:
-            taken = parts.spikes(parts.ranks.total(loss), norm)
+        usual = parts.spikes
+        taken = torch.isfinite(norm) if usual is None else usual(parts.ranks.total(loss), norm)
         parts.optimizers.step(taken, plan.schedule(step))
         if parts.ema is not None:
             parts.ema.update(step, taken)

@@ -148,8 +148,10 @@ class Meters:
         norm: Tensor,
         taken: Tensor,
     ) -> None:
-        """An optimiser step over `samples` samples with this rank's `counts` and `sizes`; `taken` says whether
-        it moved the weights."""
+        """An optimiser step over `samples` samples with this rank's `counts` and `sizes`.
+
+        `taken` says whether it moved the weights.
+        """
         for name, count in counts.items():
             self._host_counts[name] = self._host_counts.get(name, 0) + count
         for name, size in sizes.items():

@@ -38,4 +38,4 @@ def recompute(model: nn.Module) -> None:
     for unit in units(model):
         # Nothing here draws random numbers, so there is no state of a generator to bring back.
         again = partial(checkpoint, unit.forward, use_reentrant=False, preserve_rng_state=False)
-        unit.forward = again  # type: ignore[method-assign]
+        unit.forward = again

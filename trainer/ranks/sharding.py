@@ -62,7 +62,8 @@ def shard_model(model: nn.Module, mesh: DeviceMesh, precision: str) -> None:
 
 def _rounded_as_weight(norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Kernels of norms want one precision. What comes out is rounded in any case, by the matrix behind it."""
-    return tuple(value.to(norm.weight.dtype) for value in inputs)
+    weight = norm.get_parameter("weight")
+    return tuple(value.to(weight.dtype) for value in inputs)
 
 
 def sync_gradients(model: nn.Module, on: bool) -> None:

@@ -19,9 +19,9 @@ from blake3 import blake3
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.canonical import canonical_json, digest_of
-from robot_foundry.runtime.cluster import package_versions
+from robot_foundry.runtime.distributed.cluster import package_versions
+from robot_foundry.runtime.distributed.shipping import ROOT
 from robot_foundry.runtime.errors import FoundryWarning, UsageError
-from robot_foundry.runtime.shipping import ROOT
 from robot_foundry.trainer.features.kept import KeptFeatures
 from robot_foundry.trainer.features.segments import KEY_BYTES
 from robot_foundry.trainer.models.layers.lora import is_adapter
@@ -63,6 +63,8 @@ def kept_features(model: VLA, store: Store, run: RunConfig, ranks: Ranks) -> Ite
     Gives a note on what is there; what came of it is told at the end. UsageError where they change.
     """
     check_constant(obstacle(model))
+    if ranks.mesh is not None:  # a rank that makes more of them would wait for weights that none sends
+        raise UsageError(f"{KEY}: ranks that share weights cannot keep features", hint="run.shard=1")
     folder = store.features_cache(features_id(model, run, ranks))
     with KeptFeatures(store.storage, folder, model.feature_shape) as kept:
         model.kept = kept

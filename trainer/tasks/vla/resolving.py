@@ -21,7 +21,7 @@ from robot_foundry.trainer.tasks.described import read_values
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
 from robot_foundry.trainer.tasks.origin import found_origin
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
-from robot_foundry.trainer.tasks.vla.cotraining.config import room_problems
+from robot_foundry.trainer.tasks.vla.cotraining.config import fit_problems
 from robot_foundry.trainer.tasks.vla.cotraining.language import (
     Language,
     after_training,
@@ -153,8 +153,9 @@ def _with(asked: VLATaskConfig, begun: _Begun) -> VLATaskConfig:
         backbone = replace(backbone, decoder=with_room(backbone.decoder, tokenizer))
     lacks_obs = tokenizer is not None and OBS not in tokenizer.specials
     model = replace(asked.model, backbone=backbone, learned_obs=asked.model.learned_obs or lacks_obs)
-    image = asked.data.window.image
-    if problems := [*vla_problems(model, image), *room_problems(asked.data.pairs, backbone, image)]:
+    given, image = asked.data, asked.data.window.image
+    fitting = fit_problems(given.pairs, given.text, model, image)
+    if problems := [*vla_problems(model, image), *fitting]:
         raise UsageError(f"the weights do not fit the recipe: {'; '.join(problems)}")
     data = replace(asked.data, tokenizer=None if tokenizer is None else tokenizer.id)
     return replace(asked, model=model, data=data)

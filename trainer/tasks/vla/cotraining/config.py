@@ -59,8 +59,14 @@ def beside_problems(pairs: PairsConfig, text: TextConfig, model: VLAConfig, accu
         yield "model.backbone_grad_scale: leave it out, model.insulate lets no gradient of actions through"
 
 
-def room_problems(pairs: PairsConfig, backbone: BackboneConfig, image: Size | None) -> Iterator[str]:
-    """A line where a row of pairs has no room for a picture."""
+def fit_problems(pairs: PairsConfig, text: TextConfig, model: VLAConfig, image: Size | None) -> Iterator[str]:
+    """A line for each that the backbone cannot learn, and where a row of pairs has no room for a picture."""
+    backbone = model.backbone
+    if not isinstance(backbone, BackboneConfig):
+        for section, settings in ((PAIRS_SECTION, pairs), ("data.text", text)):
+            if settings.mix is not None:
+                yield f"{section}: a backbone of transformers learns from robots alone; leave it out"
+        return
     if pairs.mix is None or image is None or min(backbone.vision.patch, backbone.shuffle) < 1:
         return
     tokens = backbone.tokens_of(image)

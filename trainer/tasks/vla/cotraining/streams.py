@@ -11,6 +11,7 @@ from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.models import llm
+from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.cotrained import JointInputs
 from robot_foundry.trainer.models.vision_language import ANSWER
 from robot_foundry.trainer.tasks.drawn import Drawn
@@ -70,9 +71,10 @@ def beside_streams(beside: Beside, config: VLATaskConfig, tokenizer: Tokenizer |
 
 def pair_spec(config: VLATaskConfig, tokenizer: Tokenizer | None) -> PairSpec:
     """What a row of pairs is."""
-    image = config.data.window.image
+    image, backbone = config.data.window.image, config.model.backbone
     assert image is not None and tokenizer is not None  # as `check_tokenizer` saw to
-    tokens = config.model.backbone.tokens_of(image)
+    assert isinstance(backbone, BackboneConfig)  # and `fit_problems`
+    tokens = backbone.tokens_of(image)
     return PairSpec(config.data.pairs.pair_rows(image), tokenizer, tokens)
 
 
