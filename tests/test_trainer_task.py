@@ -127,6 +127,7 @@ class Task:
     config: Config
     run_dir: Path
     scale: float | None = None
+    origin: None = None
 
     @property
     def num_steps(self) -> int:

@@ -20,7 +20,7 @@ from robot_foundry.trainer.models.backbone import with_obs
 from robot_foundry.trainer.models.foreign import package
 from robot_foundry.trainer.models.foreign.config import ForeignConfig, ForeignLLMConfig, ForeignVLMConfig
 from robot_foundry.trainer.models.foreign.families import Family, Pictures, family_of
-from robot_foundry.trainer.models.foreign.sequence import Sequence, allowed, positions, sequence, within
+from robot_foundry.trainer.models.foreign.sequence import Tokens, allowed, positions, sequence, within
 from robot_foundry.trainer.models.layers.attention import attention_bias, pick
 from robot_foundry.trainer.models.layers.initial import Distribution
 from robot_foundry.trainer.models.vit import ViT, grid_of, space_to_depth
@@ -120,7 +120,7 @@ class ForeignBackbone(nn.Module):
     def _grid(self) -> tuple[int, int]:
         raise NotImplementedError
 
-    def _positions(self, tokens: Sequence) -> Tensor:
+    def _positions(self, tokens: Tokens) -> Tensor:
         return positions(tokens)
 
     def _tokens(
@@ -131,7 +131,7 @@ class ForeignBackbone(nn.Module):
         image_at: int,
         asked_B: Tensor,
         read_B: Tensor,
-    ) -> tuple[Sequence, tuple[Tensor, ...]]:
+    ) -> tuple[Tokens, tuple[Tensor, ...]]:
         """What the decoder reads, and what its first layers get beside it at tokens of pictures."""
         views = image_BVHWC.shape[1]
         image_BVHWC = torch.where(view_mask_BV[:, :, None, None, None], image_BVHWC, 0)
@@ -148,7 +148,7 @@ class ForeignBackbone(nn.Module):
         )
         return tokens, seen.deep
 
-    def _hidden(self, tokens: Sequence, deep: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _hidden(self, tokens: Tokens, deep: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """All hidden states [B, L, D] of the decoder, its input first."""
         more: dict[str, Any] = {}
         if deep:
@@ -166,7 +166,7 @@ class ForeignBackbone(nn.Module):
         ).hidden_states
         return hidden
 
-    def _mask(self, tokens: Sequence) -> Tensor | dict[str, Tensor]:
+    def _mask(self, tokens: Tokens) -> Tensor | dict[str, Tensor]:
         """As the decoder takes it: for each kind of its layers, where there are several."""
         full_B1LL = allowed(tokens, self.is_prefix)
         as_needed = attention_bias if self.decoder.config._attn_implementation == "eager" else torch.clone
@@ -221,7 +221,7 @@ class ForeignVLM(ForeignBackbone):
     def _grid(self) -> tuple[int, int]:
         return self._family.grid(self._made, self._image)
 
-    def _positions(self, tokens: Sequence) -> Tensor:
+    def _positions(self, tokens: Tokens) -> Tensor:
         return self._family.positions(tokens)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_foundry.runtime.errors import FoundryError, nearest
-from robot_foundry.trainer.models.foreign.sequence import Sequence, positions, positions_3d
+from robot_foundry.trainer.models.foreign.sequence import Tokens, positions, positions_3d
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Family:
     def pictures(self, parts: Mapping[str, nn.Module], config: Any, pixel_NCHW: Tensor) -> Pictures:
         raise NotImplementedError
 
-    def positions(self, tokens: Sequence) -> Tensor:
+    def positions(self, tokens: Tokens) -> Tensor:
         """The `position_ids` of its decoder."""
         return positions(tokens)
 
@@ -89,7 +89,7 @@ class Qwen3VL(Family):
             seen.pooler_output.unflatten(0, (len(pixel_NCHW), -1)), tuple(seen.deepstack_features)
         )
 
-    def positions(self, tokens: Sequence) -> Tensor:
+    def positions(self, tokens: Tokens) -> Tensor:
         return positions_3d(tokens)
 
 
@@ -130,7 +130,7 @@ class PaliGemma(Family):
         seen = parts["vision"](pixel_values=pixel_NCHW, return_dict=True).last_hidden_state
         return Pictures(parts["projector"](seen))
 
-    def positions(self, tokens: Sequence) -> Tensor:
+    def positions(self, tokens: Tokens) -> Tensor:
         return positions(tokens) + 1  # as `transformers` counts them here
 
 

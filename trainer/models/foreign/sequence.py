@@ -11,7 +11,8 @@ Attention of a query q to a key k, where both are there; every token sees itself
     q opening … text  q ≥ k; any, of a prefix model    -
     q <obs>           yes                              q ≥ k
 
-Shapes: B batch, V views, P tokens a view, S text tokens, L sequence, D width.
+Shapes: B batch, V views, P tokens a picture, E tokens in front of them or behind, X of both, S text tokens,
+L sequence, D width.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Tokens:
     """Embedded tokens and what is known of each.
 
     x_BLD       what the decoder reads
@@ -59,20 +60,20 @@ def sequence(
     image_at: int,
     asked_B: Tensor,
     read_B: Tensor,
-) -> Sequence:
+) -> Tokens:
     """Pictures put into text.
 
     Args:
-        around: embedded tokens [·, D] in front of the tokens of each picture, and behind them.
+        around: embedded tokens [E, D] in front of the tokens of each picture, and behind them.
         grid: rows and columns of a picture's tokens, which come row by row.
         image_at: how many text tokens stand in front of the pictures.
         asked_B: how many text tokens of a row are its question.
         read_B: how many are there.
     """
-    batch, views, tokens, width = picture_BVPD.shape
+    batch, views, tokens, _ = picture_BVPD.shape
     device = text_BSD.device
-    begin_D, end_D = (part.to(text_BSD.dtype).expand(batch, views, -1, -1) for part in around)
-    view_BVXD = torch.cat((begin_D, picture_BVPD.to(text_BSD.dtype), end_D), dim=2)
+    begin_BVED, end_BVED = (part.to(text_BSD.dtype).expand(batch, views, -1, -1) for part in around)
+    view_BVXD = torch.cat((begin_BVED, picture_BVPD.to(text_BSD.dtype), end_BVED), dim=2)
     each, length = view_BVXD.shape[2], views * view_BVXD.shape[2]
     image_BXD = view_BVXD.flatten(1, 2)
     x_BLD = torch.cat((text_BSD[:, :image_at], image_BXD, text_BSD[:, image_at:]), dim=1)
@@ -82,14 +83,14 @@ def sequence(
 
     at_S = torch.arange(text_BSD.shape[1], device=device)
     seen_BX = view_mask_BV.repeat_interleave(each, dim=1)
-    place_X = torch.arange(each, device=device) - begin_D.shape[2]
+    place_X = torch.arange(each, device=device) - begin_BVED.shape[2]
     is_picture_X = (place_X >= 0) & (place_X < tokens)
     place_X = torch.where(is_picture_X, place_X, 0)
-    last = begin_D.shape[2] + tokens - 1
+    last = begin_BVED.shape[2] + tokens - 1
     advance_X = (~is_picture_X).long()
     advance_X[last] = max(grid)
     nothing_S = torch.zeros_like(at_S)
-    return Sequence(
+    return Tokens(
         x_BLD,
         present_BL=put(at_S < read_B[:, None], seen_BX),
         asked_BL=put(at_S < asked_B[:, None], seen_BX),
@@ -102,12 +103,12 @@ def sequence(
     )
 
 
-def positions(tokens: Sequence) -> Tensor:
+def positions(tokens: Tokens) -> Tensor:
     """Of each token how many are there in front of it, [B, L]."""
     return _before(tokens.present_BL.long())
 
 
-def positions_3d(tokens: Sequence) -> Tensor:
+def positions_3d(tokens: Tokens) -> Tensor:
     """Time, row and column [3, B, L] of each token: M-RoPE of Qwen2-VL (Wang et al. 2024, §2.1).
 
     Of text all three are its position. Tokens of a picture share that of its beginning, to which row and
@@ -121,7 +122,7 @@ def _before(step_BL: Tensor) -> Tensor:
     return step_BL.cumsum(dim=1) - step_BL
 
 
-def allowed(tokens: Sequence, is_prefix: bool) -> Tensor:
+def allowed(tokens: Tokens, is_prefix: bool) -> Tensor:
     """Which keys a query may attend to, [B, 1, L, L]; with `is_prefix` the question sees all of itself."""
     length = tokens.present_BL.shape[1]
     causal_LL = torch.ones(length, length, dtype=torch.bool, device=tokens.present_BL.device).tril()
