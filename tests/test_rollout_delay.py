@@ -103,7 +103,10 @@ def test_the_command_line_says_what_was_run(
     assert run(group, "foundry-eval", line) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["condition"], report["delay"], report["rtc"]) == ("policy-delay1-rtc", 1, True)
-    assert Path(report["out"]) == folder / "even" / "scorecards" / "rollout" / "reach_single-sim-policy-delay1-rtc"
+    assert (
+        Path(report["out"])
+        == folder / "even" / "scorecards" / "rollout" / "reach_single-sim-policy-delay1-rtc"
+    )
     random = ["rollout", "--random", "--task", "reach_single", "--out", str(tmp_path)]
     assert run(group, "foundry-eval", [*random, "--rtc"]) == 2
     assert "random motion has no chunks to continue" in capsys.readouterr().err

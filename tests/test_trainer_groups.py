@@ -54,7 +54,9 @@ def test_muon_takes_the_matrices_of_blocks_at_the_root_or_deeper(path: str) -> N
 @pytest.mark.parametrize("name", ["out", "unblocks", "blocks_out"])
 def test_muon_is_refused_where_it_would_take_nothing(name: str) -> None:
     model = Parent(name, nn.Linear(4, 4))
-    with pytest.raises(UsageError, match="the model has no matrix in blocks, layers, stem, projector for Muon"):
+    with pytest.raises(
+        UsageError, match="the model has no matrix in blocks, layers, stem, projector for Muon"
+    ):
         parameter_groups(model, OptimConfig(optimizer="muon"))
 
 
