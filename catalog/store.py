@@ -80,6 +80,10 @@ class Store:
     def statistics_cache(self, digest: str) -> str:
         return f"cache/statistics/{check_id(digest)}.json"
 
+    def features_cache(self, digest: str) -> str:
+        """A folder."""
+        return f"cache/features/{check_id(digest)}"
+
     def derived_cache(self, what: str, digest: str) -> str:
         return f"cache/{check_name(what, 'cache')}/{check_id(digest)}.bin"
 

@@ -24,6 +24,7 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer.checkpoints import checkpoint, tensors
 from robot_foundry.trainer.models.layers.initial import allocated
+from robot_foundry.trainer.models.layers.lora import merge
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.recipes.yaml_text import read_yaml
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
@@ -62,15 +63,18 @@ class Policy:
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> Policy:
-        """The policy in a checkpoint folder, or in the latest checkpoint of a run: its averaged weights."""
+        """The policy in a checkpoint folder, or in the latest checkpoint of a run: its averaged weights.
+
+        What low-rank adapters learnt is in them.
+        """
         source = checkpoint.find(Path(folder))
         config_text = (source / "config.yaml").read_text(encoding="utf-8")
         config = from_resolved(read_yaml(config_text, str(source / "config.yaml")))
         spaces = PolicySpaces.from_json(checkpoint.read_json(source, "spaces.json"))
         model = allocated(lambda: VLA(config.model, geometry(config, spaces)), device)
         robots = source / "robots.json"  # older checkpoints have none
-        kind = "ema" if config.optim.ema_max else "model"
-        tensors.load(source, {f"{kind}/{name}": p.detach() for name, p in model.named_parameters()})
+        tensors.fill(source, {name: p.detach() for name, p in model.named_parameters()})
+        merge(model)
         return cls(
             config,
             spaces,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,9 @@ class Task:
 
     def take_origin(self, model: nn.Module) -> tuple[str, ...]:
         return ()
+
+    def equip(self, model: nn.Module, ranks: Ranks) -> AbstractContextManager[tuple[str, ...]]:
+        return nullcontext(())
 
     @property
     def digest(self) -> dict[str, str]:

@@ -33,11 +33,11 @@ class Learner:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of a checkpoint, by name."""
-        weights = {f"model/{name}": parameter.detach() for name, parameter in self.model.named_parameters()}
-        weights |= {f"optim/{name}": tensor for name, tensor in self.optimizers.tensors()}
-        averages = self.ema.weights if self.ema else {}
-        return weights | {f"ema/{name}": tensor for name, tensor in averages.items()}
+        """Every tensor of a checkpoint, by name; what is frozen is there once."""
+        weights = {f"{tensors.MODEL}{name}": p.detach() for name, p in self.model.named_parameters()}
+        weights |= {f"{tensors.OPTIM}{name}": tensor for name, tensor in self.optimizers.tensors()}
+        averages = self.ema.averages if self.ema else {}
+        return weights | {f"{tensors.EMA}{name}": tensor for name, tensor in averages.items()}
 
 
 def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tuple[str, ...]]:

@@ -92,7 +92,8 @@ def _begin(task: Task, ranks: Ranks, stack: ExitStack, quiet: bool) -> Begun:
     read = {split: stream.state_dict()["mixture_id"] for split, stream in streams.items()}
     agree(ranks, {**measured.digest, **read}, _AGREED)
     learner, fresh = build_learner(task, start, ranks)
-    return Begun(task, measured, ranks, start, streams, learner, (*fresh, *missing, *warned))
+    equipped = everywhere(ranks, partial(stack.enter_context, task.equip(learner.model, ranks)))
+    return Begun(task, measured, ranks, start, streams, learner, (*fresh, *missing, *warned, *equipped))
 
 
 def _resolved(task: Task, ranks: Ranks) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def command(run: Path, out: Path, kind: str, dry_run: bool, as_json: bool) -> No
         "format": kind,
         "architecture": export.architecture,
         "checkpoint": export.checkpoint,
-        "weights": export.weights,
+        "weights": "ema" if export.averaged else "model",
         "parameters": export.num_parameters,
         "weights_bytes": weights_bytes,
         "tensors": len(export.shapes),
@@ -57,7 +57,7 @@ def command(run: Path, out: Path, kind: str, dry_run: bool, as_json: bool) -> No
     }
 
     def text() -> str:
-        averaged = "averaged weights" if export.weights == "ema" else "weights"
+        averaged = "averaged weights" if export.averaged else "weights"
         what = f"{export.num_parameters:,} parameters, {size(weights_bytes)} in float32"
         return "\n".join(
             [

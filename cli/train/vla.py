@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -46,5 +47,15 @@ def _emit_plan(task: VLATask, as_json: bool) -> None:
         plan,
         as_json,
         datasets=(("dataset", "version", "weight", "samples", "epochs"), rows),
-        more=[as_text(plan.values["normalizer"], ("of", "dataset", *HEADERS))],
+        more=[
+            as_text(plan.values["normalizer"], ("of", "dataset", *HEADERS)),
+            _of_features(plan.values["features"]),
+        ],
     )
+
+
+def _of_features(features: Mapping[str, Any]) -> str:
+    what = "features of the backbone"
+    if features["change_by"] is not None:
+        return f"{what} cannot be cached: {features['change_by']}"
+    return f"{what} are cached" if features["cached"] else f"{what} can be cached: data.cache_features=true"

@@ -83,6 +83,7 @@ class LocalStorage:
         with _temporary(target) as (file, temporary):
             file.write(data)
             file.flush()
+            kill_point("storage-before-replace")
             os.replace(temporary, target)
 
     def create(self, path: str, data: bytes) -> bool:

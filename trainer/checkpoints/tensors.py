@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,21 @@ from robot_foundry.trainer.checkpoints import proof
 from robot_foundry.trainer.checkpoints.checkpoint import FORMAT, STATE, remove
 from robot_foundry.trainer.checkpoints.safe_reader import SafeReader
 from robot_foundry.trainer.ranks.ranks import Ranks
+
+MODEL, EMA, OPTIM = "model/", "ema/", "optim/"  # what names of tensors begin with
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a checkpoint that are used, by parameter.
+
+    averaged  whether they are averages, where they have any: what is frozen is its own average, and kept once
+    places    what each is called in the checkpoint
+    """
+
+    averaged: bool
+    places: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]]
 
 
 def save(
@@ -73,11 +89,14 @@ def shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(item.size) for name, item in stored.items() if hasattr(item, "size")}
 
 
-def weights(checkpoint: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
-    """Which weights to use, "ema" where there are averaged ones, else "model", and shapes by parameter."""
+def weights(checkpoint: Path) -> Weights:
+    """Those that are used: averages where there are any, else the weights themselves."""
     stored = shapes(checkpoint)
-    kind = "ema" if any(name.startswith("ema/") for name in stored) else "model"
-    return kind, {n.removeprefix(f"{kind}/"): s for n, s in stored.items() if n.startswith(f"{kind}/")}
+    here, averages = (
+        {name.removeprefix(kind): name for name in stored if name.startswith(kind)} for kind in (MODEL, EMA)
+    )
+    places = {**here, **averages}
+    return Weights(bool(averages), places, {name: stored[place] for name, place in places.items()})
 
 
 def load(checkpoint: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -90,6 +109,12 @@ def load(checkpoint: Path, tensors: Mapping[str, Tensor]) -> None:
             raise FoundryError(f"{checkpoint} {have} {name}, the model needs {tuple(tensor.shape)}")
     with _one_sentence(checkpoint):
         load_distributed(dict(tensors), storage_reader=reader, no_dist=True)
+
+
+def fill(checkpoint: Path, parameters: Mapping[str, Tensor]) -> None:
+    """Fill parameters, given by name, in place from the weights that are used of the checkpoint."""
+    places = weights(checkpoint).places
+    load(checkpoint, {places.get(name, f"{MODEL}{name}"): tensor for name, tensor in parameters.items()})
 
 
 @contextmanager

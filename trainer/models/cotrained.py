@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_foundry.trainer.models import llm
+from robot_foundry.trainer.models.backbone import Backbone
 from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.models.llm import TextInputs
 from robot_foundry.trainer.models.vision_language import ANSWER, PictureRows, answer_loss
@@ -50,13 +51,18 @@ class CoTrained(VLA):
 
     def __init__(self, config: VLAConfig, geometry: Geometry, *, tied: bool = True) -> None:
         super().__init__(config, geometry)
-        decoder = config.backbone.decoder
+        decoder = self._ours.config.decoder
         self.output = None if tied else nn.Linear(decoder.width, decoder.vocabulary, bias=False)
+
+    @property
+    def _ours(self) -> Backbone:
+        assert isinstance(self.backbone, Backbone)  # which runs are held to: others have words of their own
+        return self.backbone
 
     @property
     def output_weight(self) -> Tensor:
         """The matrix [V, D] from hidden states to logits."""
-        return self.backbone.decoder.embedding.weight if self.output is None else self.output.weight
+        return self._ours.decoder.embedding.weight if self.output is None else self.output.weight
 
     def forward(self, inputs: Inputs | JointInputs) -> dict[str, tuple[Tensor, Tensor]]:
         """By name each loss, summed, and of how many numbers of chunks, or targets."""
@@ -64,7 +70,7 @@ class CoTrained(VLA):
             return super().forward(inputs)
         losses = super().forward(inputs.robot)
         if inputs.pairs is not None:
-            losses[ANSWER] = answer_loss(self.backbone, self.output_weight, inputs.pairs)
+            losses[ANSWER] = answer_loss(self._ours, self.output_weight, inputs.pairs)
         if inputs.text is not None:
-            losses[llm.LOSS] = llm.text_loss(self.backbone.decoder, self.output_weight, inputs.text)
+            losses[llm.LOSS] = llm.text_loss(self._ours.decoder, self.output_weight, inputs.text)
         return losses

@@ -17,6 +17,7 @@ class ByteTokenizer:
     """Instructions to padded token rows that end in `<obs>`."""
 
     image_at = 0  # pictures come first
+    tokenizer = None
 
     def __init__(self, max_length: int, num_obs: int = 1) -> None:
         self.max_length = max_length  # bytes kept of an instruction

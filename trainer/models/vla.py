@@ -1,21 +1,31 @@
 """Vision-language-action model: backbone read at `<obs>` → flow transformer → action velocity.
 
 Shapes: B batch, N noise draws a sample, V views, T chunk steps, A action dims, H history, D state dims,
-K condition tokens, C condition width.
+K condition tokens, C condition width, L taps, D their width.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
+from robot_foundry.trainer.features.kept import KeptFeatures
+from robot_foundry.trainer.features.threads import each_on_one_thread
+from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig, PolicyBackbone
 from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate, sample
+from robot_foundry.trainer.models.foreign import backbone as foreign
+from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig, ForeignVLMConfig
 from robot_foundry.trainer.models.inputs import moved, pinned
+from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapt
 from robot_foundry.trainer.recipes.later import later
 
+_BEHIND_FEATURES = ("tap_norms", "tap_projections", "head")
 FLOW, L1 = OBJECTIVES = ("flow", "l1")
 
 
@@ -23,7 +33,7 @@ FLOW, L1 = OBJECTIVES = ("flow", "l1")
 class VLAConfig:
     """A vision-language backbone, the layers read from it, and a flow transformer."""
 
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    backbone: BackboneConfig | ForeignVLMConfig | ForeignLLMConfig = field(default_factory=BackboneConfig)
     taps: int = 4  # hidden states of that many last layers, read at `<obs>`
     tap_width: int = 2048  # channels kept of each; a projection joins where the decoder's width differs
     head: FlowConfig = field(default_factory=FlowConfig)
@@ -35,6 +45,8 @@ class VLAConfig:
     objective: str = later(FLOW)  # flow: velocities of the flow | l1: the chunk itself, a baseline
     backbone_grad_scale: float = later(1.0)  # of the gradient that the head sends into the backbone
     insulate: bool = later(False)  # actions send none: the backbone learns from what is beside them alone
+    learned_obs: bool = later(False)  # `<obs>` tokens are vectors of the policy's, not of its tokenizer
+    lora: LoRAConfig = later(LoRAConfig())  # adapters of the backbone
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,15 @@ class Inputs:
     targets: Targets | None = None
     draws: Draws | None = None
     image_at: int = 0  # how many of the tokens stand in front of the pictures
+    seen: tuple[bytes, ...] | None = None  # of each row a digest of all that its features depend on
+
+    def alone(self, row: int, num_obs: int) -> Inputs:
+        """What the backbone reads of one row, without the padding that others brought: [1, …]."""
+        one, end = slice(row, row + 1), int(self.obs_B[row]) + num_obs
+        image, view_mask = self.image_BVHWC[one], self.view_mask_BV[one]
+        tokens, obs = self.token_BS[one, :end], self.obs_B[one]
+        alone = replace(self, image_BVHWC=image, view_mask_BV=view_mask, token_BS=tokens, obs_B=obs)
+        return replace(alone, state_BHD=self.state_BHD[one], targets=None, draws=None, seen=None)
 
     def to(self, device: torch.device) -> Inputs:
         return moved(self, device)
@@ -94,13 +115,23 @@ class VLA(nn.Module):
     def __init__(self, config: VLAConfig, geometry: Geometry) -> None:
         super().__init__()
         self.config = config
-        width = config.backbone.decoder.width
-        self.backbone = Backbone(config.backbone, geometry.image)
+        backbone = (
+            Backbone(config.backbone, geometry.image)
+            if isinstance(config.backbone, BackboneConfig)
+            else foreign.made(config.backbone, geometry.image)
+        )
+        if config.lora.rank:
+            adapt(backbone, config.lora)
+        self.backbone: PolicyBackbone = backbone
+        width = self.backbone.width
+        self.obs_embedding = nn.Embedding(config.obs_tokens, width) if config.learned_obs else None
         self.tap_norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-6) for _ in range(config.taps))
         self.tap_projections = nn.ModuleList(
             nn.Identity() if width == config.tap_width else nn.Linear(width, config.tap_width, bias=False)
             for _ in range(config.taps)
         )
+        self.feature_shape = (config.taps, config.obs_tokens, width)  # [L, K, D] of a row
+        self.kept: KeptFeatures | None = None  # where the features of a frozen backbone are kept
         self.head = FlowHead(
             config.head,
             condition=config.taps * config.tap_width,
@@ -110,19 +141,44 @@ class VLA(nn.Module):
             horizon=geometry.horizon,
         )
 
-    def condition(self, inputs: Inputs) -> Tensor:
-        """Condition tokens [B, K, C]: the last layers at `<obs>`, each normalised, side by side."""
-        taps = self.backbone.observe(
-            inputs.image_BVHWC,
-            inputs.view_mask_BV,
-            inputs.token_BS,
-            inputs.image_at,
-            inputs.obs_B,
-            self.config.obs_tokens,
-            self.config.taps,
-        )
-        if self.config.insulate:
-            taps = [tap.detach() for tap in taps]
+    def features(self, inputs: Inputs) -> list[Tensor]:
+        """What the backbone makes of pictures and words: hidden states [B, K, D] at `<obs>` of each tap.
+
+        Where they are kept, each row's are made on its own and once, so that they depend on no other row.
+        """
+        if self.kept is None or inputs.seen is None:
+            return self._observed(inputs)
+
+        device = inputs.state_BHD.device
+
+        def made(row: int) -> NDArray[np.float32]:
+            taps = self._observed(inputs.alone(row, self.config.obs_tokens))
+            return torch.cat(taps).float().cpu().numpy()
+
+        taps_BLKD = self.kept.of(inputs.seen, lambda rows: each_on_one_thread(made, rows, device))
+        return list(torch.from_numpy(taps_BLKD).to(device).unbind(1))
+
+    def _observed(self, inputs: Inputs) -> list[Tensor]:
+        inside = [value for name, value in self.named_parameters() if name.startswith("backbone.")]
+        with _as_constants(inside) if self.config.insulate else nullcontext():
+            return self.backbone.observe(
+                inputs.image_BVHWC,
+                inputs.view_mask_BV,
+                inputs.token_BS,
+                inputs.image_at,
+                inputs.obs_B,
+                self.config.obs_tokens,
+                self.config.taps,
+                None if self.obs_embedding is None else self.obs_embedding.weight,
+            )
+
+    def before_features(self) -> dict[str, Tensor]:
+        """All parameters and constants that features depend on, by name: what is not behind them."""
+        every: dict[str, Tensor] = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return {name: of for name, of in every.items() if name.split(".")[0] not in _BEHIND_FEATURES}
+
+    def conditioned(self, taps: Sequence[Tensor]) -> Tensor:
+        """Condition tokens [B, K, C] of these features: each normalised and projected, side by side."""
         parts = [
             projection(norm(tap))
             for tap, norm, projection in zip(taps, self.tap_norms, self.tap_projections, strict=True)
@@ -130,6 +186,10 @@ class VLA(nn.Module):
         condition_BKC, scale = torch.cat(parts, dim=-1), self.config.backbone_grad_scale
         # The same values; of their gradient a share goes on.
         return condition_BKC if scale == 1 else condition_BKC * scale + condition_BKC.detach() * (1 - scale)
+
+    def condition(self, inputs: Inputs) -> Tensor:
+        """Condition tokens [B, K, C] of what is seen and said."""
+        return self.conditioned(self.features(inputs))
 
     def forward(self, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
         """Sum over real entries of the squared velocity error, averaged over the draws, and their number.
@@ -176,3 +236,19 @@ class VLA(nn.Module):
         """The chunk [B, T, A] that the head says without noise and at the time of none."""
         nothing_BTA = torch.zeros(mask_BTA.shape, device=mask_BTA.device)
         return self.head(nothing_BTA, nothing_BTA[:, :1, 0], prefix_BPW, mask_BTA).float()
+
+
+@contextmanager
+def _as_constants(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """While none of them learns; what goes in has gradients all the same, vectors at `<obs>` among it.
+
+    It is to come before passes in which they do, as autocast remembers what it cast for those.
+    """
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)

@@ -20,6 +20,11 @@ class Ema:
             for name, p in model.named_parameters()
         }
 
+    @property
+    def averages(self) -> dict[str, Tensor]:
+        """Those of the weights that move."""
+        return {name: self.weights[name] for name in self._live}
+
     @torch.no_grad()
     def update(self, step: int, finite: Tensor) -> None:
         """Take in the weights after optimiser step `step` (0 the first), unless `finite` is False."""

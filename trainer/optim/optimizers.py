@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_foundry.runtime.errors import UsageError, nearest
+from robot_foundry.trainer.models.layers.lora import is_adapter
 from robot_foundry.trainer.optim.muon import Muon
 from robot_foundry.trainer.optim.schedule import SCHEDULES
 from robot_foundry.trainer.recipes.later import later
@@ -18,7 +19,8 @@ from robot_foundry.trainer.recipes.ranges import choice
 
 OPTIMIZERS = ("adamw", "muon")
 # Hidden matrices: blocks, and what brings pictures to them. Embeddings and both ends of the head are not.
-_HIDDEN = ("blocks", "stem", "projector")
+_HIDDEN = ("blocks", "layers", "stem", "projector")
+_TABLES = ("embedding", "embed_tokens", "position", "pos_embed")  # a row for each of many things: never decay
 _BACKBONE = "backbone"
 
 
@@ -60,28 +62,35 @@ def optim_problems(optim: OptimConfig) -> Iterator[str]:
 
 
 def freeze(model: nn.Module, config: OptimConfig) -> None:
-    """Let parameters whose factor is 0 have no gradients; before anything takes note of which have."""
+    """Let parameters whose factor is 0 have no gradients; before anything takes note of which have.
+
+    What the model itself keeps as it is stays so.
+    """
     _check_parts(model, config)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(_factor(name, config) != 0)
+        if _factor(name, config) == 0:
+            parameter.requires_grad_(False)
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict], list[dict]]:
     """Parameters that move, by learning rate and decay: groups for AdamW and groups for Muon.
 
     Matrices decay; vectors and embeddings do not. Muon takes hidden matrices, convolutions among them: those
-    in modules of the model, or of one inside it, that are named in `_HIDDEN`. UsageError where the
-    configuration is of hidden matrices, a backbone or a part, and the model has none, or if nothing moves.
+    in modules of the model, or of one inside it, that are named in `_HIDDEN`. Not those of adapters, which
+    are factors of one matrix: that each moves alike in all directions does not make their product do so.
+    UsageError where the configuration is of hidden matrices, a backbone or a part, and the model has none, or
+    if nothing moves.
     """
     _check_parts(model, config)
     groups: dict[tuple[bool, bool, bool, float], dict] = {}
     for name, parameter in model.named_parameters():
         factor = _factor(name, config)
-        if factor == 0:
+        if factor == 0 or not parameter.requires_grad:
             continue
-        matrix = parameter.ndim >= 2 and "embedding" not in name and "position" not in name
+        matrix = parameter.ndim >= 2 and not any(table in name for table in _TABLES)
         modules = _modules(name)
-        muon = config.optimizer == "muon" and matrix and not set(_HIDDEN).isdisjoint(modules)
+        hidden_matrix = matrix and not is_adapter(name) and not set(_HIDDEN).isdisjoint(modules)
+        muon = config.optimizer == "muon" and hidden_matrix
         backbone = modules[:1] == [_BACKBONE]
         group = groups.setdefault((muon, backbone, matrix, factor), {"params": []})
         group["params"].append(parameter)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.shards.tokens import tokenizers
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.checkpoints import proof, tensors
+from robot_foundry.trainer.models.layers.lora import is_adapter, merge_values
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.pretrained import families, names
 from robot_foundry.trainer.pretrained.tensor_files import WHOLE, Shape, safetensors
+from robot_foundry.trainer.recipes.yaml_text import read_yaml, write_yaml
 
-LINEAGE = "lineage.json"
+LINEAGE, CONFIG = "lineage.json", "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,21 @@ class Export:
     """What of a checkpoint goes out: texts by file name, and tensors by the names that they get.
 
     checkpoint    the folder that it comes from, proven
-    weights       "ema" for averaged weights, where the run has them, else "model"
+    averaged      whether the weights are averages, as they are where the run has them
     architecture  the class of `transformers`; None where it is of none
-    names         what each tensor that is written is called in the checkpoint
+    names         what each tensor is called in the checkpoint
+    shapes        of those that are written
+    adapters      shapes of low-rank factors, which are put into the weights; `scale` is their factor
     """
 
     checkpoint: Path
-    weights: str
+    averaged: bool
     architecture: str | None
     names: Mapping[str, str]
     shapes: Mapping[str, Shape]
     files: Mapping[str, str]
+    adapters: Mapping[str, Shape] = field(default_factory=dict)
+    scale: float = 1.0
 
     @property
     def num_parameters(self) -> int:
@@ -56,8 +62,9 @@ class Export:
         partial = out.with_name(f".{out.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        values = {name: torch.empty(shape) for name, shape in self.shapes.items()}
-        tensors.load(self.checkpoint, {there: values[name] for name, there in self.names.items()})
+        read = {name: torch.empty(shape) for name, shape in {**self.shapes, **self.adapters}.items()}
+        tensors.load(self.checkpoint, {there: read[name] for name, there in self.names.items()})
+        values = merge_values(read, self.scale)
         save_file(values, partial / WHOLE, metadata={"format": "pt"})
         for name, text in self.files.items():
             (partial / name).write_text(text, encoding="utf-8")
@@ -71,11 +78,21 @@ class Export:
 
 
 def as_safetensors(folder: Path) -> Export:
-    """The weights of a checkpoint of any task by the names that they have here, with its readable files."""
-    weights, shapes = tensors.weights(folder)
+    """The weights of a checkpoint of any task by the names that they have here, with its readable files.
+
+    Of a model with adapters it is the model without them that does the same.
+    """
+    weights = tensors.weights(folder)
     readable = sorted(path.name for path in folder.iterdir() if path.suffix in (".json", ".yaml"))
     texts = {name: read_utf8(folder / name) for name in readable if name != proof.MANIFEST}
-    return Export(folder, weights, None, {n: f"{weights}/{n}" for n in shapes}, shapes, texts)
+    adapters = {name: shape for name, shape in weights.shapes.items() if is_adapter(name)}
+    scale = 1.0
+    if adapters:
+        values = read_yaml(texts[CONFIG], str(folder / CONFIG))
+        lora = values["model"].pop("lora")  # what is left out has its default, which is none
+        scale, texts[CONFIG] = lora["alpha"] / lora["rank"], write_yaml(values)
+    shapes = {name: shape for name, shape in weights.shapes.items() if name not in adapters}
+    return Export(folder, weights.averaged, None, weights.places, shapes, texts, adapters, scale)
 
 
 def as_transformers(folder: Path, config: LLMConfig, tokenizer: Tokenizer, max_length: int) -> Export:
@@ -84,14 +101,14 @@ def as_transformers(folder: Path, config: LLMConfig, tokenizer: Tokenizer, max_l
     FoundryError says why, where it has no such model.
     """
     architecture = families.family_of(config).architecture
-    weights, shapes = tensors.weights(folder)
-    theirs = {names.name_in(names.TRANSFORMERS, name): name for name in shapes}
+    weights = tensors.weights(folder)
+    theirs = {names.name_in(names.TRANSFORMERS, name): name for name in weights.shapes}
     return Export(
         folder,
-        weights,
+        weights.averaged,
         architecture,
-        {name: f"{weights}/{ours}" for name, ours in theirs.items()},
-        {name: shapes[ours] for name, ours in theirs.items()},
+        {name: weights.places[ours] for name, ours in theirs.items()},
+        {name: weights.shapes[ours] for name, ours in theirs.items()},
         {**transformers_files(config, tokenizer, max_length), LINEAGE: read_utf8(folder / LINEAGE)},
     )
 

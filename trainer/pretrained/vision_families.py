@@ -176,12 +176,13 @@ def _pixel_scale(folder: Path, config: ViTConfig) -> tuple[Channels, Channels]:
         return config.pixel_mean, config.pixel_std
     stated = read_values(file)
     return (
-        _channels(stated, "image_mean", config.pixel_mean),
-        _channels(stated, "image_std", config.pixel_std),
+        channels(stated, "image_mean", config.pixel_mean),
+        channels(stated, "image_std", config.pixel_std),
     )
 
 
-def _channels(values: Values, key: str, default: Channels) -> Channels:
+def channels(values: Values, key: str, default: Channels) -> Channels:
+    """Three numbers, of red, green and blue."""
     stated = values.stated.get(key)
     if stated is None:
         return default
@@ -216,8 +217,8 @@ def _timm_tower(values: Values, shapes: Mapping[str, Shape]) -> Tower:
         final_norm="norm.weight" in shapes,
         norm_eps=1e-5 if "_clip_" in name else 1e-6,
         layer_scale=1.0 if "blocks.0.ls1.gamma" in shapes else None,
-        pixel_mean=_channels(pretrained, "mean", ViTConfig.pixel_mean),
-        pixel_std=_channels(pretrained, "std", ViTConfig.pixel_std),
+        pixel_mean=channels(pretrained, "mean", ViTConfig.pixel_mean),
+        pixel_std=channels(pretrained, "std", ViTConfig.pixel_std),
     )  # fmt: skip
     positions = _shape(values, shapes, "pos_embed", 3)[1]
     # Positions are of all tokens, or of patches alone.

@@ -33,7 +33,7 @@ class Decoding:
             if name not in allowed:
                 near = nearest(str(name), keys)
                 self.problems.append(f"{path}{name}: is not a key{near} (keys: {', '.join(keys)})")
-            elif name in hints and (section := _section_of(hints[name])) is not None:
+            elif name in hints and (section := _section_of(hints[name], value)) is not None:
                 if isinstance(value, Mapping):
                     self.check_names(section, value, f"{path}{name}.")
                 elif not (isinstance(value, str) and section in self.presets):
@@ -57,7 +57,7 @@ class Decoding:
         hints = typing.get_type_hints(cls)
         out: dict[str, Any] = {}
         for name, value in given.items():
-            section = _section_of(hints.get(name))
+            section = _section_of(hints.get(name), value)
             if section is not None:
                 if isinstance(value, Mapping) or (isinstance(value, str) and section in self.presets):
                     out[name] = self.expand(section, value, f"{path}.{name}" if path else name)
@@ -74,7 +74,7 @@ class Decoding:
         for name, value in values.items():
             if name not in hints:
                 continue
-            section = _section_of(hints[name])
+            section = _section_of(hints[name], value)
             if section is not None:
                 keys = value if isinstance(value, Mapping) else {}
                 given[name] = self.decode(section, keys, f"{path}{name}.")
@@ -91,12 +91,19 @@ class Decoding:
             return cls()
 
 
-def _section_of(annotation: Any) -> type | None:
-    return annotation if is_dataclass(annotation) and isinstance(annotation, type) else None
+def _section_of(annotation: Any, value: Any) -> type | None:
+    """The class of the section that a key has; of several the one that knows most keys of its value."""
+    options = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    if not all(is_dataclass(option) and isinstance(option, type) for option in options):
+        return None
+    keys = set(value) if isinstance(value, Mapping) else set()
+    return max(options, key=lambda option: len(keys & {item.name for item in fields(option)}))
 
 
 def _decode_leaf(annotation: Any, value: Any) -> Any:
     """draccus's decoding, but text is not split into a list, only text becomes text, and 2e9 is whole."""
+    if annotation is Any:
+        return value
     options = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     if value is None and NoneType in options:
         return None
@@ -124,7 +131,8 @@ def _describe(annotation: Any) -> str:
     if _is_union(annotation):
         return " or ".join(_describe(option) for option in typing.get_args(annotation))
     if typing.get_origin(annotation) is Mapping:
-        return f"names, each with {_describe(typing.get_args(annotation)[1])}"
+        of = typing.get_args(annotation)[1]
+        return "names with values" if of is Any else f"names, each with {_describe(of)}"
     if typing.get_origin(annotation) is tuple:
         inner, *rest = typing.get_args(annotation)
         count = "" if rest == [...] else f"{1 + len(rest)} × "

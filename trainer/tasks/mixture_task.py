@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.tasks import run_identity
 
 
@@ -46,6 +50,9 @@ class MixtureTask:
     @property
     def loss_weights(self) -> Mapping[str, float]:
         return {}
+
+    def equip(self, model: nn.Module, ranks: Ranks) -> AbstractContextManager[tuple[str, ...]]:
+        return nullcontext(())
 
     @property
     def identity(self) -> dict[str, Any]:

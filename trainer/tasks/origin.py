@@ -64,14 +64,13 @@ class RunOrigin:
         """Equal for checkpoints of equal weights: those of one identity at one step."""
         return digest_of({"identity": self.state["identity"], "step": self.state["step"]})
 
-    def stored(self) -> tuple[str, dict[str, Shape]]:
-        """Which weights to take, averaged ones where there are, and their shapes by parameter."""
-        return tensors.weights(self.folder)
+    def stored(self) -> Mapping[str, Shape]:
+        """The shapes of its weights by parameter."""
+        return tensors.weights(self.folder).shapes
 
     def fill(self, parameters: Mapping[str, Tensor]) -> None:
-        """Fill parameters, given by name, from its weights, in place."""
-        kind, _ = self.stored()
-        tensors.load(self.folder, {f"{kind}/{name}": tensor for name, tensor in parameters.items()})
+        """Fill parameters, given by name, from its weights, averaged where it has averages, in place."""
+        tensors.fill(self.folder, parameters)
 
 
 def found_origin(find: Callable[[], Found], run_dir: Path) -> Found | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,6 +64,9 @@ class Task(Resumable, Protocol):
 
     def take_origin(self, model: nn.Module) -> tuple[str, ...]:
         """Fill what begins with the weights of another run, if any does; returns notes on what does not."""
+
+    def equip(self, model: nn.Module, ranks: Ranks) -> AbstractContextManager[tuple[str, ...]]:
+        """Around training, the model, which has its weights, with what it takes from outside; gives notes."""
 
 
 class MeasuredTask(Described, Protocol):

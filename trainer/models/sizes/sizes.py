@@ -8,6 +8,8 @@ from math import inf
 from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.flow import DENSITIES, FlowConfig
+from robot_foundry.trainer.models.foreign.checks import depth_of, foreign_problems
+from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig
 from robot_foundry.trainer.models.layers import contrastive
 from robot_foundry.trainer.models.layers.attention import MLP_KINDS, RopeScaling
 from robot_foundry.trainer.models.llm import LLMConfig
@@ -21,18 +23,27 @@ from robot_foundry.trainer.recipes.ranges import at_least, choice, multiple
 
 def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[str]:
     """One line for every value that is out of range or does not fit another; `image` is (height, width)."""
-    decoder = model.backbone.decoder
-    yield from _backbone_problems(model.backbone, image, "data.window.image")
-    yield from at_least(VOCABULARY, "model.backbone.decoder", decoder, "vocabulary")
+    if isinstance(model.backbone, BackboneConfig):
+        yield from _backbone_problems(model.backbone, image, "data.window.image")
+        yield from at_least(VOCABULARY, "model.backbone.decoder", model.backbone.decoder, "vocabulary")
+        depth = model.backbone.decoder.depth
+    else:
+        if isinstance(model.backbone, ForeignLLMConfig):
+            yield from vit_problems("model.backbone.vision", model.backbone.vision)
+        yield from foreign_problems(model.backbone, image, "data.window.image")
+        depth = depth_of(model.backbone)
     yield from _transformer_problems("model.head", model.head)
     yield from at_least(1, "model", model, "taps", "tap_width", "text_length", "obs_tokens", "draws")
-    if model.taps > decoder.depth:
-        yield f"model.taps: {model.taps} layers cannot be read from a decoder of depth {decoder.depth}"
+    if model.taps > depth:
+        yield f"model.taps: {model.taps} layers cannot be read from a decoder of depth {depth}"
     yield from choice("model.density", model.density, DENSITIES)
     yield from choice("model.objective", model.objective, VLA_OBJECTIVES)
     if not 0 < model.backbone_grad_scale <= 1:
         given = f"not {model.backbone_grad_scale}"
         yield f"model.backbone_grad_scale: must lie in (0, 1], {given}: nothing else would teach the backbone"
+    yield from at_least(0, "model.lora", model.lora, "rank")
+    if not 0 < model.lora.alpha < inf:
+        yield f"model.lora.alpha: must be positive and finite, not {model.lora.alpha}"
     if model.state_noise < 0:
         yield f"model.state_noise: must not be negative, not {model.state_noise}"
 

@@ -73,7 +73,7 @@ class RunWeights:
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
-        return self.files.origin.stored()[1]
+        return self.files.origin.stored()
 
     def fill(self, parameters: Mapping[str, Tensor]) -> None:
         self.files.origin.fill(parameters)

@@ -30,6 +30,7 @@ class WindowSettings:
 
     window: WindowSpec = field(default_factory=WindowSpec)
     tokenizer: str | None = later(None)  # its id: that of the vision-language model; otherwise bytes
+    cache_features: bool = later(False)  # keep what a frozen backbone makes of a sample in the store
 
 
 # A dataclass has the fields of its last base first: read upwards, this is the order of a saved config.yaml.
@@ -53,7 +54,8 @@ class InitConfig(InitSettings):
     `weights` is a run of this task. `vlm` fills the backbone alone, whose shape and tokenizer it brings.
     """
 
-    vlm: str | None = later(None)  # a run of foundry-train vlm, a checkpoint folder or pointer file
+    # A run of foundry-train vlm, a checkpoint folder or pointer file, or a folder of `transformers`.
+    vlm: str | None = later(None)
     normalizer: str = REFIT  # refit: statistics of this mixture | keep: those of the run that `weights` names
 
     @property

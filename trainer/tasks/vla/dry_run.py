@@ -37,6 +37,7 @@ def planned(task: VLATask) -> RunPlan:
         "mixture_id": task.mixture.id,
         "mixture": mixture_rows(task.mixture),
         "normalizer": scales_report(scales, task.spaces),
+        "features": {"cached": config.data.cache_features, "change_by": task.features_change_by()},
         "init": task.origin.to_json() if task.origin else None,
     }
     epochs = epochs_of(task.opened, config.data.window, config.num_steps * config.global_batch)
@@ -55,9 +56,8 @@ def _cut(task: VLATask) -> Iterator[str]:
 def count_parameters(model: VLA) -> dict[str, int]:
     """Parameters of each part; an output matrix of its own is one of a policy that learns text as well."""
     parts: dict[str, nn.Module] = {
-        "vision": model.backbone.vision,
-        "projector": model.backbone.projector,
-        "decoder": model.backbone.decoder,
+        **model.backbone.parts(),
+        **({} if model.obs_embedding is None else {"obs": model.obs_embedding}),
         "taps": nn.ModuleList([model.tap_norms, model.tap_projections]),
         "head": model.head,
         "total": model,

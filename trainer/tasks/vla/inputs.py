@@ -18,6 +18,7 @@ from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.trainer.models.vla import Geometry, Inputs, Targets
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.draws import build_draws
+from robot_foundry.trainer.tasks.vla.features import seen_by_features
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
 from robot_foundry.trainer.tasks.vla.prompts import Words
 from robot_foundry.trainer.tasks.vla.scales import Scales
@@ -54,7 +55,9 @@ class InputMaker:
             state_shape=(sizes.history, sizes.state_dims),
             action_shape=(sizes.horizon, sizes.action_dims),
         )
-        return replace(inputs, draws=draws)
+        is_kept = self.config.data.cache_features
+        seen = seen_by_features(inputs, model.obs_tokens) if is_kept else None
+        return replace(inputs, draws=draws, seen=seen)
 
 
 def build_inputs(

@@ -22,6 +22,7 @@ from robot_foundry.shards.pairs.pair import PLACE, USER, Turn, with_places
 from robot_foundry.shards.tokens import tokenizers
 from robot_foundry.shards.tokens.tokenizer import OBS, Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.foreign.templates import TEMPLATE, TEMPLATES, TemplatePrompts
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.tasks.described import TOKENIZER
 
@@ -30,7 +31,13 @@ Ids = NDArray[np.int64]
 
 
 class Words(Protocol):
-    """How a policy reads instructions. `image_at` is how many tokens stand in front of its pictures."""
+    """How a policy reads instructions. `image_at` is how many tokens stand in front of its pictures.
+
+    Its tokenizer is None where the bytes of a text are its ids.
+    """
+
+    @property
+    def tokenizer(self) -> Tokenizer | None: ...
 
     @property
     def image_at(self) -> int: ...
@@ -77,33 +84,36 @@ class Prompts:
         turns = with_places([Turn(USER, text.replace(PLACE, " "))], 1)
         assert turns is not None
         rendered = prompt(turns, self.tokenizer, image_tokens=0)
-        obs = self.tokenizer.specials[OBS]
+        obs = self.tokenizer.specials.get(OBS, self.tokenizer.pad)
         return np.array([*rendered.ids_N, *[obs] * self.num_obs], np.int64), rendered.image_starts[0]
 
 
-def words_of(tokenizer: Tokenizer | None, max_length: int, num_obs: int) -> Words:
-    """Of bytes where there is no tokenizer. FoundryError for one that has no `<obs>`."""
+def words_of(tokenizer: Tokenizer | None, max_length: int, num_obs: int, family: str | None = None) -> Words:
+    """Of bytes where there is no tokenizer, by the template of `family` where the backbone is of one.
+
+    Where the tokenizer has no `<obs>`, padding stands in its place, for a model that has vectors of its own.
+    """
     if tokenizer is None:
         return ByteTokenizer(max_length, num_obs)
-    if OBS not in tokenizer.specials:
-        raise FoundryError(
-            f"the tokenizer {tokenizer.id[:12]} has no token {OBS}, at which a policy is read",
-            hint="tokenizers of foundry-data tokenizer train have it",
-        )
+    if family is not None:
+        return TemplatePrompts(tokenizer, max_length, num_obs, family)
     return Prompts(tokenizer, max_length, num_obs)
 
 
 def words_from_json(value: Mapping[str, Any], where: str) -> Words:
-    """What `to_json` of either wrote."""
-    if value.get("type") != PROMPT:
+    """What `to_json` of any of them wrote."""
+    kind = value.get("type")
+    if kind not in (PROMPT, TEMPLATE):
         return ByteTokenizer.from_json(dict(value))
-    max_length, num_obs = value.get("max_length"), value.get("num_obs")
+    max_length, num_obs, family = value.get("max_length"), value.get("num_obs"), value.get("family")
     if not isinstance(max_length, int) or not isinstance(num_obs, int):
         raise FoundryError(f"{where} has no numbers max_length and num_obs")
-    return words_of(tokenizers.from_json(value.get("tokenizer"), where), max_length, num_obs)
+    if kind == TEMPLATE and family not in TEMPLATES:
+        raise FoundryError(f"{where}: the template {family!r} is none of {', '.join(TEMPLATES)}")
+    return words_of(tokenizers.from_json(value.get("tokenizer"), where), max_length, num_obs, family)
 
 
 def tokenizer_in(folder: Path) -> Tokenizer | None:
     """That of the checkpoint of a policy; None where it reads bytes."""
     words = words_from_json(checkpoint.read_json(folder, TOKENIZER), str(folder / TOKENIZER))
-    return words.tokenizer if isinstance(words, Prompts) else None
+    return words.tokenizer

@@ -11,9 +11,10 @@ from robot_foundry.catalog.store import as_store
 from robot_foundry.catalog.tokens import tokenizers
 from robot_foundry.normalization.representation import base_axes_note
 from robot_foundry.runtime.errors import UsageError
-from robot_foundry.shards.tokens.tokenizer import Tokenizer
+from robot_foundry.shards.tokens.tokenizer import OBS, Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.backbone import BackboneConfig
+from robot_foundry.trainer.models.foreign.config import ForeignConfig, ForeignVLMConfig
 from robot_foundry.trainer.models.sizes.sizes import vla_problems
 from robot_foundry.trainer.tasks.described import read_values
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
@@ -26,7 +27,14 @@ from robot_foundry.trainer.tasks.vla.cotraining.language import (
     language_in,
     language_of,
 )
-from robot_foundry.trainer.tasks.vla.cotraining.streams import beside_doubts, check_tokenizer, find_beside
+from robot_foundry.trainer.tasks.vla.cotraining.streams import (
+    beside_doubts,
+    check_backbone,
+    check_tokenizer,
+    find_beside,
+)
+from robot_foundry.trainer.tasks.vla.features import check_constant
+from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin, is_foreign
 from robot_foundry.trainer.tasks.vla.origins.policy import Origin
 from robot_foundry.trainer.tasks.vla.origins.vision_language import VLMOrigin
 from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
@@ -48,17 +56,23 @@ def resolve_vla(asked: VLATaskConfig) -> VLATask:
     folder = default_dir(asked, [one.mixture.id for one in (opened, *beside.values())])
     begun = _begun(asked, Path(asked.run.dir or folder))
     config = _with(asked, begun)
+    check_backbone(beside, config.model.backbone)
     check_tokenizer(beside, begun.tokenizer)
     language = after_training(begun.language, beside, data)
     spaces = mixture_spaces(opened, config)
     warnings = warnings_for(opened, mix_weights(data), timing=window.timing)
     for dataset in spaces.datasets:
         warnings += base_axes_note(dataset.name, dataset.state, dataset.action, window.representation)
-    words = words_of(begun.tokenizer, config.model.text_length, config.model.obs_tokens)
-    return VLATask(
+    words = words_of(
+        begun.tokenizer, config.model.text_length, config.model.obs_tokens, _family(config.model.backbone)
+    )
+    task = VLATask(
         config, opened, (*warnings, *beside_doubts(beside, data)), spaces, words, folder,
         beside=beside, language=language, origin=begun.origin,
     )  # fmt: skip
+    if config.data.cache_features:
+        check_constant(task.features_change_by())
+    return task
 
 
 @dataclass(frozen=True)
@@ -68,14 +82,19 @@ class _Begun:
     None is what the recipe says of the backbone, bytes of the tokenizer, and of language that it knows none.
     """
 
-    origin: Origin | VLMOrigin | None = None
-    backbone: BackboneConfig | None = None
+    origin: Origin | VLMOrigin | ForeignOrigin | None = None
+    backbone: BackboneConfig | ForeignConfig | None = None
     tokenizer: Tokenizer | None = None
     language: Language | None = None
 
 
 def _begun(asked: VLATaskConfig, run_dir: Path) -> _Begun:
     init = asked.init
+    if init.vlm is not None and is_foreign(init.vlm):
+        foreign = found_origin(partial(ForeignOrigin.find, init.vlm), run_dir)
+        if foreign is None:
+            return _of_checkpoint(run_dir)
+        return _Begun(foreign, foreign.backbone(asked.model.backbone), foreign.tokenizer)
     if init.vlm is not None:
         found = found_origin(partial(VLMOrigin.find, init.vlm), run_dir)
         return _of_checkpoint(run_dir) if found is None else _of_vlm(found, init.only)
@@ -109,8 +128,13 @@ def _of_checkpoint(run_dir: Path) -> _Begun:
     return _Begun(None, _backbone_in(newest), tokenizer_in(newest), language_in(newest))
 
 
-def _backbone_in(folder: Path) -> BackboneConfig:
+def _backbone_in(folder: Path) -> BackboneConfig | ForeignConfig:
     return from_resolved(read_values(folder)).model.backbone
+
+
+def _family(backbone: BackboneConfig | ForeignConfig) -> str | None:
+    """Whose template instructions are written by; None for that of our own models."""
+    return backbone.model_type if isinstance(backbone, ForeignVLMConfig) else None
 
 
 def _with(asked: VLATaskConfig, begun: _Begun) -> VLATaskConfig:
@@ -123,9 +147,10 @@ def _with(asked: VLATaskConfig, begun: _Begun) -> VLATaskConfig:
                 f"the weights know the tokenizer {tokenizer.id[:12]}, data.tokenizer is {theirs.id[:12]}",
                 hint="leave data.tokenizer out",
             )
-    if tokenizer is not None and begun.backbone is None:
+    if tokenizer is not None and begun.backbone is None and isinstance(backbone, BackboneConfig):
         backbone = replace(backbone, decoder=with_room(backbone.decoder, tokenizer))
-    model = replace(asked.model, backbone=backbone)
+    lacks_obs = tokenizer is not None and OBS not in tokenizer.specials
+    model = replace(asked.model, backbone=backbone, learned_obs=asked.model.learned_obs or lacks_obs)
     image = asked.data.window.image
     if problems := [*vla_problems(model, image), *room_problems(asked.data.pairs, backbone, image)]:
         raise UsageError(f"the weights do not fit the recipe: {'; '.join(problems)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models.cotrained import CoTrained
 from robot_foundry.trainer.models.vla import VLA
+from robot_foundry.trainer.optim.optimizers import freeze
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import TRAIN, Stream
 from robot_foundry.trainer.tasks import run_identity
@@ -38,12 +40,14 @@ from robot_foundry.trainer.tasks.vla.cotraining.streams import (
     loss_weights,
 )
 from robot_foundry.trainer.tasks.vla.described import policy_files, robots_of
+from robot_foundry.trainer.tasks.vla.features import kept_features, obstacle
 from robot_foundry.trainer.tasks.vla.inputs import InputMaker, until
+from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin
 from robot_foundry.trainer.tasks.vla.origins.policy import Origin
 from robot_foundry.trainer.tasks.vla.origins.vision_language import VLMOrigin
 from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
-from robot_foundry.trainer.tasks.vla.prompts import Prompts, Words
+from robot_foundry.trainer.tasks.vla.prompts import Words
 from robot_foundry.trainer.tasks.vla.scales import Scales, fit_scales, scales_from_json, scales_to_json
 from robot_foundry.trainer.tasks.vlm.beside import language_figures
 
@@ -62,7 +66,7 @@ class VLATask(MixtureTask):
     folder: str
     beside: Beside = field(default_factory=dict, kw_only=True)
     language: Language | None = field(default=None, kw_only=True)
-    origin: Origin | VLMOrigin | None = field(default=None, kw_only=True)
+    origin: Origin | VLMOrigin | ForeignOrigin | None = field(default=None, kw_only=True)
 
     @property
     def default_dir(self) -> str:
@@ -80,8 +84,7 @@ class VLATask(MixtureTask):
     @cached_property
     def streams_beside(self) -> dict[str, Drawn]:
         """What is drawn beside robots, by name."""
-        tokenizer = self.words.tokenizer if isinstance(self.words, Prompts) else None
-        return beside_streams(self.beside, self.config, tokenizer)
+        return beside_streams(self.beside, self.config, self.words.tokenizer)
 
     def measure(self, *, quiet: bool = True) -> dict[str, Any]:
         return scales_to_json(self.first_scales(quiet=quiet))
@@ -102,6 +105,22 @@ class VLATask(MixtureTask):
         if self.origin is None:
             return ()
         return self.origin.load_weights(model, self.spaces, self.config.init.only)
+
+    def equip(self, model: nn.Module, ranks: Ranks) -> AbstractContextManager[tuple[str, ...]]:
+        if not self.config.data.cache_features:
+            return super().equip(model, ranks)
+        assert isinstance(model, VLA)
+        return kept_features(model, self.opened.store, self.config.run, ranks)
+
+    def features_change_by(self) -> str | None:
+        """What in the configuration changes the backbone's features while it learns; None where nothing does.
+
+        UsageError where it names parts that the model has not.
+        """
+        with torch.device("meta"):
+            model = self.build_model()
+        freeze(model, self.config.optim)
+        return obstacle(model)
 
     def check_origin(self) -> None:
         """FoundryError where the weights that the run starts from do not fit its model; allocates nothing."""

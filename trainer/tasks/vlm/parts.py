@@ -71,7 +71,7 @@ def of_whole(files: TrainedFiles, only: Sequence[str]) -> Part:
         decoder = replace(asked.backbone.decoder, vocabulary=vocabulary)
         return replace(asked, backbone=replace(asked.backbone, decoder=decoder))
 
-    shapes = {name: shape for name, shape in run.stored()[1].items() if takes(name)}
+    shapes = {name: shape for name, shape in run.stored().items() if takes(name)}
     return Part("init.weights", str(run.folder), run.id, run.to_json(), takes, shapes, run.fill, model)
 
 
@@ -134,7 +134,7 @@ def of_run_with_tower(path: Path, image: tuple[int, int], depth: int | None) -> 
     grid, to = grid_of(config, (height, width)), grid_of(config, image)
 
     def fill(parameters: Mapping[str, Tensor]) -> None:
-        stored = run.stored()[1]
+        stored = run.stored()
         read = {n: t for n, t in parameters.items() if n != POSITION or stored[n] == tuple(t.shape)}
         run.fill(read)
         if POSITION in parameters and POSITION not in read:

@@ -7,11 +7,11 @@ from pathlib import Path
 from robot_foundry.loader.pairs.spec import PairRows
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
 from robot_foundry.trainer.tasks.described import read_values
-from robot_foundry.trainer.tasks.origin import RunOrigin
 from robot_foundry.trainer.tasks.vla.cotraining.language import Language, language_in
-from robot_foundry.trainer.tasks.vla.origins.policy import SPACES
+from robot_foundry.trainer.tasks.vla.origins.policy import SPACES, Origin
 from robot_foundry.trainer.tasks.vla.prompts import tokenizer_in
 from robot_foundry.trainer.tasks.vla.recipe import from_resolved
 from robot_foundry.trainer.tasks.vlm import config as vlm_config
@@ -58,9 +58,9 @@ def _files(folder: Path, language: Language) -> TrainedFiles:
     same names."""
     config, tokenizer = from_resolved(read_values(folder)), tokenizer_in(folder)
     image = config.data.window.image
-    assert image is not None and tokenizer is not None  # as its run was held to
     asked, shape = language.rows, config.model.backbone
+    assert image is not None and tokenizer is not None and isinstance(shape, BackboneConfig)
     rows = PairRows(asked.length, asked.packed, image, asked.fit)
     data = vlm_config.DataConfig(rows=rows, tokenizer=tokenizer.id, val_fraction=language.val_fraction)
     as_vlm = VLMTaskConfig(data=data, model=VisionLanguageConfig(shape, tied=language.tied))
-    return TrainedFiles(RunOrigin.at(folder), as_vlm, tokenizer, frozenset(language.versions))
+    return TrainedFiles(Origin.find(str(folder)), as_vlm, tokenizer, frozenset(language.versions))

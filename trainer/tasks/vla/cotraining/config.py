@@ -59,9 +59,11 @@ def beside_problems(pairs: PairsConfig, text: TextConfig, model: VLAConfig, accu
         yield "model.backbone_grad_scale: leave it out, model.insulate lets no gradient of actions through"
 
 
-def room_problems(pairs: PairsConfig, backbone: BackboneConfig, image: Size | None) -> Iterator[str]:
-    """A line where a row of pairs has no room for a picture."""
-    if pairs.mix is None or image is None or min(backbone.vision.patch, backbone.shuffle) < 1:
+def room_problems(pairs: PairsConfig, backbone: object, image: Size | None) -> Iterator[str]:
+    """A line where a row of pairs has no room for a picture of our own backbone."""
+    if pairs.mix is None or image is None or not isinstance(backbone, BackboneConfig):
+        return
+    if min(backbone.vision.patch, backbone.shuffle) < 1:
         return
     tokens = backbone.tokens_of(image)
     if tokens > pairs.rows.length:

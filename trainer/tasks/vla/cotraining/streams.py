@@ -11,6 +11,7 @@ from robot_foundry.loader.pairs.spec import PairSpec
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.models import llm
+from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.cotrained import JointInputs
 from robot_foundry.trainer.models.vision_language import ANSWER
 from robot_foundry.trainer.tasks.drawn import Drawn
@@ -49,6 +50,16 @@ def check_tokenizer(beside: Beside, tokenizer: Tokenizer | None) -> None:
         check_text(beside[TEXT], tokenizer)
 
 
+def check_backbone(beside: Beside, backbone: object) -> None:
+    """UsageError where the backbone is another's, whose rows of pairs and text are not made here."""
+    if beside and not isinstance(backbone, BackboneConfig):
+        keys = " and ".join(f"data.{name}" for name in beside)
+        raise UsageError(
+            f"{keys}: a backbone of `transformers` learns from robots alone",
+            hint="init.vlm=RUN with a run of foundry-train vlm learns them beside robots",
+        )
+
+
 def beside_doubts(beside: Beside, data: DataConfig) -> Iterable[str]:
     """What a user is told of these mixtures."""
     settings = {PAIRS: data.pairs, TEXT: data.text}
@@ -70,9 +81,11 @@ def beside_streams(beside: Beside, config: VLATaskConfig, tokenizer: Tokenizer |
 
 def pair_spec(config: VLATaskConfig, tokenizer: Tokenizer | None) -> PairSpec:
     """What a row of pairs is."""
-    image = config.data.window.image
-    assert image is not None and tokenizer is not None  # as `check_tokenizer` saw to
-    tokens = config.model.backbone.tokens_of(image)
+    image, backbone = config.data.window.image, config.model.backbone
+    assert (
+        image is not None and tokenizer is not None and isinstance(backbone, BackboneConfig)
+    )  # as was seen to
+    tokens = backbone.tokens_of(image)
     return PairSpec(config.data.pairs.pair_rows(image), tokenizer, tokens)
 
 

@@ -20,10 +20,13 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.cotrained import OUTPUT
+from robot_foundry.trainer.models.layers.lora import adapters_of, is_adapter, merged
+from robot_foundry.trainer.tasks.described import read_values
 from robot_foundry.trainer.tasks.origin import RunOrigin, check_fits, chosen, misfits, unknown, wanted
 from robot_foundry.trainer.tasks.run_identity import completed
 from robot_foundry.trainer.tasks.vla.config import DataConfig, VLATaskConfig
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
+from robot_foundry.trainer.tasks.vla.recipe import from_resolved
 from robot_foundry.trainer.tasks.vla.scales import Scales, scales_from_json
 from robot_foundry.trainer.tasks.vlm.trained import is_vision_language
 
@@ -70,12 +73,13 @@ class Origin(RunOrigin):
         That is every parameter that one side lacks, every shape that differs but for the number of dims, and
         every dim that means something else there.
         """
-        parameters, stored = wanted(model, only), self.stored()[1]
+        parameters, stored = self._wanted(model, only), self.stored()
         free = {name: axis for name, (_, axis, _) in DIM_AXES.items()}
+        taken = {name: shape for name, shape in stored.items() if chosen(name, only)}
         taken = {
             name: shape
-            for name, shape in stored.items()
-            if chosen(name, only) and (name != OUTPUT or name in parameters)  # a policy does without
+            for name, shape in taken.items()
+            if name in parameters or not (is_adapter(name) or name == OUTPUT)  # a policy does without
         }
         problems = [*unknown(model, only), *misfits(parameters, taken, free)]
         if DIM_AXES.keys() & parameters.keys():
@@ -88,17 +92,39 @@ class Origin(RunOrigin):
     ) -> tuple[str, ...]:
         """Fill the parameters of `model` that `only` names (all, if it is empty) with the averaged weights.
 
+        Adapters that only `model` has begin anew; what adapters learnt that it has not goes into its weights.
         Returns notes about dims that start fresh. Raises what `check` raises, before anything is filled.
         """
         self.check(model, spaces, only)
-        stored = self.stored()[1]
-        parameters = wanted(model, only)
+        stored = self.stored()
+        parameters = self._wanted(model, only)
         columns = {union: self._columns(union, spaces) for union in UNIONS}
         moved = {name: torch.empty(stored[name]) for name in parameters if name in DIM_AXES}
         self.fill({name: moved.get(name, tensor) for name, tensor in parameters.items()})
         for name, old in moved.items():
             _move(old, parameters[name], name, columns)
         return tuple(self._fresh(columns, spaces)) if moved else ()
+
+    def fill(self, parameters: Mapping[str, Tensor]) -> None:
+        """Fill parameters in place; what adapters learnt that are not among them goes into their weights."""
+        super().fill(parameters)
+        self._merge_adapters(parameters)
+
+    def _wanted(self, model: nn.Module, only: Sequence[str]) -> dict[str, Tensor]:
+        """The parameters to fill: of adapters those alone that it has as well."""
+        stored, asked = self.stored(), wanted(model, only)
+        return {name: tensor for name, tensor in asked.items() if name in stored or not is_adapter(name)}
+
+    def _merge_adapters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Into filled weights, what adapters of theirs learnt that are not among the parameters."""
+        stored = self.stored()
+        for weight, down, up in adapters_of(list(stored)):
+            if weight in parameters and down not in parameters:
+                factors = {name: torch.empty(stored[name]) for name in (down, up)}
+                super().fill(factors)
+                scale = from_resolved(read_values(self.folder)).model.lora.scale
+                there = parameters[weight].cpu()
+                parameters[weight].copy_(merged(there, factors[down], factors[up], scale))
 
     def keep_scales(self, spaces: PolicySpaces, data: DataConfig) -> Scales:
         """Its normalisers over the unions of this run; dims of other datasets have no data in them.

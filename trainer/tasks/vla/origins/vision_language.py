@@ -13,6 +13,7 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.cotrained import OUTPUT
+from robot_foundry.trainer.models.layers.lora import is_adapter
 from robot_foundry.trainer.tasks.origin import check_fits, chosen, misfits, unknown
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces
 from robot_foundry.trainer.tasks.vlm.trained import TrainedFiles
@@ -50,7 +51,7 @@ class VLMOrigin:
 
     def check(self, model: nn.Module, spaces: PolicySpaces, only: Sequence[str] = ()) -> None:
         """FoundryError that lists all that keeps `load_weights` from filling `model`, which may be meta."""
-        taken, stored = _taken(model, only), self.files.origin.stored()[1]
+        taken, stored = _taken(model, only), self.files.origin.stored()
         shapes = {
             name: shape
             for name, shape in stored.items()
@@ -76,4 +77,6 @@ def _takes(name: str, only: Sequence[str]) -> bool:
 
 
 def _taken(model: nn.Module, only: Sequence[str]) -> dict[str, Tensor]:
-    return {name: value.detach() for name, value in model.named_parameters() if _takes(name, only)}
+    """The parameters that are filled; those of adapters, which no such model has, begin anew."""
+    named = model.named_parameters()
+    return {name: value.detach() for name, value in named if _takes(name, only) and not is_adapter(name)}

@@ -1,0 +1,1 @@
+"""Backbones that `transformers` makes, in the place of ours."""
