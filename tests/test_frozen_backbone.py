@@ -24,12 +24,15 @@ from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.storage.storage_local import LocalStorage
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.features.kept import KeptFeatures
-from robot_foundry.trainer.models.vla import VLA, Inputs
+from robot_foundry.trainer.models.flow import FlowConfig
+from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig
+from robot_foundry.trainer.models.vit import ViTConfig
+from robot_foundry.trainer.models.vla import VLA, Inputs, VLAConfig
 from robot_foundry.trainer.optim.optimizers import OptimConfig, freeze
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.settings import RunConfig
 from robot_foundry.trainer.tasks.origin import RunOrigin
-from robot_foundry.trainer.tasks.vla.features import features_id, seen_by_features
+from robot_foundry.trainer.tasks.vla.features import features_id, obstacle, seen_by_features
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
@@ -88,8 +91,30 @@ def test_nothing_is_kept_for_gradients_of_what_is_frozen() -> None:
     }  # fmt: skip
 
 
-def test_kept_features_depend_on_no_other_row_and_no_number_of_threads(tmp_path: Path) -> None:
-    model, inputs = model_of(), seen(make_inputs(TEXTS))
+def of_others() -> VLA:
+    """A frozen backbone that `transformers` makes, and vectors for `<obs>` that stay at random."""
+    values = {
+        "model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 300, "attention_dropout": 0.5,
+    }  # fmt: skip
+    backbone = ForeignLLMConfig(values, ViTConfig(patch=4, width=16, depth=1, heads=2, mlp_hidden=32))
+    head = FlowConfig(width=16, depth=1, heads=2)
+    model = make(VLAConfig(backbone, taps=2, tap_width=16, head=head, learned_obs=True), seed=0)
+    freeze(model, OptimConfig(lr_scales={"backbone": 0}))
+    assert (
+        obstacle(model)
+        == "obs_embedding.weight learns, which optim.lr_scales={obs_embedding: 0} would freeze"
+    )
+    freeze(model, OptimConfig(lr_scales={"backbone": 0, "obs_embedding": 0}))
+    assert obstacle(model) is None
+    return model
+
+
+@pytest.mark.parametrize("made", [model_of, of_others], ids=["ours", "others"])
+def test_kept_features_depend_on_no_other_row_and_no_number_of_threads(
+    made: Callable[[], VLA], tmp_path: Path
+) -> None:
+    model, inputs = made(), seen(make_inputs(TEXTS))
     plain = torch.stack(model.features(inputs))
     threads, found = torch.get_num_threads(), []
     try:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from foundry_testing import trainer_runs, vlm_runs
 from foundry_testing.trainer_runs import differing, noise, tensors, tiny
+from foundry_testing.vla_models import make, make_inputs
 from safetensors.torch import load_file
 from torch import nn
 
@@ -16,8 +17,12 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.flow import FlowConfig
+from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig
 from robot_foundry.trainer.models.layers.initial import initialise
 from robot_foundry.trainer.models.layers.lora import AdaptedLinear, LoRAConfig, adapt, is_adapter, merge
+from robot_foundry.trainer.models.vit import ViTConfig
+from robot_foundry.trainer.models.vla import VLAConfig
 from robot_foundry.trainer.optim.optimizers import OptimConfig, parameter_groups
 from robot_foundry.trainer.pretrained.exporting import as_safetensors
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
@@ -168,3 +173,22 @@ def test_a_vision_language_model_fills_what_adapters_stand_beside(store: Store, 
         begun.append({name: p.detach() for name, p in model.named_parameters() if not is_adapter(name)})
     adapted, plain = begun
     assert adapted.keys() == plain.keys() and all(torch.equal(adapted[name], plain[name]) for name in plain)
+
+
+def test_layers_of_a_backbone_of_others_get_them_as_well() -> None:
+    values = {
+        "model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 300,
+    }  # fmt: skip
+    backbone = ForeignLLMConfig(values, ViTConfig(patch=4, width=16, depth=1, heads=2, mlp_hidden=32))
+    plain_config = VLAConfig(
+        backbone, taps=2, tap_width=16, head=FlowConfig(width=16, depth=1, heads=2), draws=3
+    )
+    lora = LoRAConfig(rank=2, parts=("q_proj", "v_proj"))
+    plain, adapted = (make(config, seed=0) for config in (plain_config, replace(plain_config, lora=lora)))
+    inputs = make_inputs(["pick", "put it down"])
+    assert torch.equal(adapted(inputs)["action"][0], plain(inputs)["action"][0])
+    learning = {name for name, p in adapted.backbone.named_parameters() if p.requires_grad}
+    assert len(learning) == 2 * 2 * 2 and all(map(is_adapter, learning))
+    names = {name for name, _ in adapted.named_parameters() if not is_adapter(name)}
+    assert names == {name for name, _ in plain.named_parameters()}

@@ -61,7 +61,7 @@ def made_model(config: Any) -> Any:
         config, dtype=torch.float32, attn_implementation=_attention(config)
     )
     _fill_constants(model)
-    return model
+    return model.eval()  # a module begins as one that trains, with its dropout
 
 
 def _attention(config: Any) -> str:
