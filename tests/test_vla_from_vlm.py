@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from foundry_testing import trainer_runs, vlm_runs
+from foundry_testing import foreign_folders, trainer_runs, transformers_folders, vlm_runs
 from foundry_testing.trainer_runs import differing, tensors, tiny
 
 from robot_foundry.catalog.store import Store
@@ -23,6 +23,8 @@ from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 from robot_foundry.shards.tokens.tokenizer import OBS
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.layers.initial import initialise
+from robot_foundry.trainer.models.vla import Inputs
+from robot_foundry.trainer.tasks.vla.inputs import build_inputs
 from robot_foundry.trainer.tasks.vla.prompts import Prompts, words_from_json
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 
@@ -177,3 +179,35 @@ def test_a_dry_run_says_where_it_starts(
     planned = json.loads(capsys.readouterr().out)
     assert planned["init"]["vlm"]["step"] == 2
     assert planned["config"]["data"]["tokenizer"] == ByteTokenizer().id
+
+
+def test_a_tokenizer_without_obs_has_vectors_of_the_policys_there(store: Store, tmp_path: Path) -> None:
+    """As SmolLM2's: a language model of others learns to read pictures, and a policy starts from it."""
+    folder = transformers_folders.save_folder(
+        transformers_folders.make_model("llama", vocab_size=foreign_folders.VOCABULARY), tmp_path / "llm"
+    )
+    foreign_folders.tokenizer("smolvlm").save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(foreign_folders.ROLES["smolvlm"]))
+    pairs = vlm_runs.make_store(tmp_path / "pairs")
+    vlm_runs.run(pairs, tmp_path / "vlm", f"init.llm={folder}", "run.steps=2")
+    # The head begins at zero, and lets the backbone learn from the third step on.
+    settings = [f"init.vlm={tmp_path / 'vlm'}", "model.obs_tokens=2", "run.steps=4"]
+    trainer_runs.run(store, tmp_path / "run", *settings)
+    policy = Policy.load(tmp_path / "run")
+    assert policy.config.model.learned_obs and isinstance(policy.words, Prompts)
+    vectors = policy.model.obs_embedding
+    assert vectors is not None and vectors.weight.shape == (2, 32)
+    begun = tensors(checkpoint.find(tmp_path / "run"))
+    assert begun["optim/obs_embedding.weight/exp_avg"].abs().max() > 0
+    inputs = vla_inputs(policy)
+    before = policy.model.condition(inputs)
+    with torch.no_grad():
+        vectors.weight[1] += 1
+    after = policy.model.condition(inputs)
+    assert torch.equal(before[:, 0], after[:, 0]) and not torch.equal(before[:, 1], after[:, 1])
+
+
+def vla_inputs(policy: Policy) -> Inputs:
+    state = np.zeros(len(policy.spaces.datasets[0].state.names))
+    batch = policy.batch([{"images": {}, "state": state}], ["lift it"], 0)
+    return build_inputs(batch, scales=policy.scales, words=policy.words, roles=policy.roles, targets=False)

@@ -59,8 +59,13 @@ class MixtureTask:
         origin = None if self.origin is None else self.origin.id
         return run_identity.identity(self.mixture, run_identity.decisive(self.config), origin)
 
+    @property
+    def defaults(self) -> Any:
+        """The configuration of its kind in which nothing is said."""
+        return type(self.config)()
+
     def completed(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        before = run_identity.completed(identity, type(self.config)())
+        before = run_identity.completed(identity, self.defaults)
         if self.origin is None and self.config.init.begins:
             before.pop("origin", None)  # it is gone, and no longer needed
         return before

@@ -25,7 +25,7 @@ from robot_foundry.trainer.models.layers.attention import attention_bias, pick
 from robot_foundry.trainer.models.layers.initial import Distribution
 from robot_foundry.trainer.models.vit import ViT, grid_of, space_to_depth
 
-_PARTS = ("vision", "projector", "decoder", "output")
+_PARTS = ("vision", "projector", "decoder")
 _BLOCKS = ("blocks", "layers", "h")  # what lists of blocks are called
 
 
@@ -34,19 +34,16 @@ class ForeignBackbone(nn.Module):
 
     Args:
         config: of the whole model.
-        has_output: keep a matrix that writes text, where it is not that of the embedding.
     """
 
     decoder: Any
     is_prefix = False
 
-    def __init__(self, config: Any, decoder: nn.Module, has_output: bool) -> None:
+    def __init__(self, config: Any, decoder: nn.Module) -> None:
         super().__init__()
         self._text = config.get_text_config()
         self._is_tied = bool(config.tie_word_embeddings)
         self.decoder = decoder
-        is_own = has_output and not self._is_tied
-        self.output = nn.Linear(self.width, self._text.vocab_size, bias=False) if is_own else None
 
     @property
     def width(self) -> int:
@@ -104,13 +101,12 @@ class ForeignBackbone(nn.Module):
         asked_B: Tensor,
         read_B: Tensor,
     ) -> Tensor:
-        """As in `PolicyBackbone`. FoundryError where what writes text was not kept."""
+        """As in `PolicyBackbone`, by the rows of the embedding. FoundryError where others write its text."""
+        if not self._is_tied:
+            raise FoundryError("what writes the text of this backbone is a matrix of its own, and left out")
         embedding = self.decoder.get_input_embeddings()
-        if self.output is None and not self._is_tied:
-            raise FoundryError("what writes the text of this backbone is not kept: text_output is false")
-        weight_ID = embedding.weight if self.output is None else self.output.weight
         tokens, deep = self._tokens(image_BVHWC, view_mask_BV, embedding(token_BS), image_at, asked_B, read_B)
-        logits_BSI = F.linear(tokens.text_of(self._hidden(tokens, deep)[-1]), weight_ID)
+        logits_BSI = F.linear(tokens.text_of(self._hidden(tokens, deep)[-1]), embedding.weight)
         cap = getattr(self._text, "final_logit_softcapping", None)
         return logits_BSI if cap is None else cap * torch.tanh(logits_BSI / cap)
 
@@ -194,7 +190,7 @@ class ForeignVLM(ForeignBackbone):
         family = family_of(config.model_type)
         made = package.made_config(family.values(config.config))
         model = package.made_model(made)
-        super().__init__(made, getattr(model, family.parts["decoder"]), config.text_output)
+        super().__init__(made, getattr(model, family.parts["decoder"]))
         for name, place in family.parts.items():
             setattr(self, name, getattr(model, place))
         self.is_prefix = family.is_prefix
@@ -234,7 +230,7 @@ class ForeignLLM(ForeignBackbone):
 
     def __init__(self, config: ForeignLLMConfig, image: tuple[int, int]) -> None:
         made = package.made_config(config.config)
-        super().__init__(made, package.made_model(made), config.text_output)
+        super().__init__(made, package.made_model(made))
         self.config = config
         self._image = image
         self.vision = ViT(config.vision, image)

@@ -20,7 +20,6 @@ class ForeignVLMConfig:
     picture_end: tuple[int, ...] = ()  # ids behind them
     pixel_mean: Channels = (0.5, 0.5, 0.5)  # of channels, pixels scaled to [0, 1]
     pixel_std: Channels = (0.5, 0.5, 0.5)
-    text_output: bool = False  # keep what writes text, where it is a matrix of its own
 
     @property
     def model_type(self) -> str:
@@ -34,7 +33,6 @@ class ForeignLLMConfig:
     config: Mapping[str, Any] = field(default_factory=dict)  # what its config.json says
     vision: ViTConfig = field(default_factory=ViTConfig)
     shuffle: int = 2  # space-to-depth factor: shuffle² patches become one image token
-    text_output: bool = False  # keep what writes text, where it is a matrix of its own
 
     @property
     def model_type(self) -> str:

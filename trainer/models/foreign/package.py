@@ -11,13 +11,11 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robot_foundry.runtime.errors import FoundryError, nearest
 from robot_foundry.trainer.models.layers.initial import Constant, Distribution, Normal
 from robot_foundry.trainer.models.layers.lora import is_adapter
-
-_UNSET = -(1 << 40)  # no buffer of a model holds it
 
 
 def transformers() -> ModuleType:
@@ -70,25 +68,32 @@ def _attention(config: Any) -> str:
     return "eager" if getattr(text, "attn_logit_softcapping", None) is not None else "sdpa"
 
 
-@torch.no_grad()
 def _fill_constants(model: Any) -> None:
     """Values for buffers on the meta device: no checkpoint has them, so each model knows how to make them."""
-    empty: list[tuple[str, nn.Module]] = []
+    empty: dict[str, nn.Module] = {}
     for path, module in model.named_modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
             if buffer.is_meta:
-                module._buffers[name] = torch.full(buffer.shape, _UNSET, dtype=buffer.dtype, device="cpu")
-                empty.append((f"{path}.{name}", module))
+                module._buffers[name] = torch.empty_like(buffer, device="cpu")
+                empty[f"{path}.{name}"] = module
+    first, second = (_made_constants(model, empty, fill) for fill in (0, 1))
+    if unset := [path for path in empty if not torch.equal(first[path], second[path])]:
+        raise FoundryError(f"transformers does not say which values {unset[0]} has without weights")
+
+
+@torch.no_grad()
+def _made_constants(model: Any, empty: Mapping[str, nn.Module], fill: int) -> dict[str, Tensor]:
+    """The buffers as the model makes them, which hold `fill` before; those it does not make still do."""
+    buffers = {path: module.get_buffer(path.rpartition(".")[2]) for path, module in empty.items()}
+    for buffer in buffers.values():
+        buffer.fill_(fill)
     owners = {path: part for path, part in model.named_modules() if hasattr(part, "_init_weights")}
     with torch.device("cpu"):
-        for path, module in empty:
+        for path, module in empty.items():
             # The innermost model that a module is of; parameters have no memory, so nothing else is filled.
             inside = [owner for owner in owners if not owner or f"{path}.".startswith(f"{owner}.")]
             owners[max(inside, key=len)]._init_weights(module)
-    for path, module in empty:
-        buffer = module._buffers[path.rpartition(".")[2]]
-        if buffer is None or bool((buffer == _UNSET).any()):
-            raise FoundryError(f"transformers does not say which values {path} has without weights")
+    return {path: buffer.clone() for path, buffer in buffers.items()}
 
 
 def initial(module: nn.Module) -> dict[str, Distribution]:

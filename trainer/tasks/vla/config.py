@@ -89,7 +89,8 @@ class VLATaskConfig:
 def problems(config: VLATaskConfig) -> Iterator[str]:
     """One line for every value that is out of range or does not fit another."""
     yield from _data_problems(config.data)
-    yield from vla_problems(config.model, config.data.window.image)
+    # Pictures must fit the backbone that init.vlm brings, which is looked at when it is found.
+    yield from vla_problems(config.model, None if config.init.vlm else config.data.window.image)
     yield from _init_problems(config.init)
     yield from _beside_problems(config)
     yield from optim_problems(config.optim)

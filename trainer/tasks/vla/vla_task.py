@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,12 @@ class VLATask(MixtureTask):
     def streams_beside(self) -> dict[str, Drawn]:
         """What is drawn beside robots, by name."""
         return beside_streams(self.beside, self.config, self.words.tokenizer)
+
+    @property
+    def defaults(self) -> VLATaskConfig:
+        default = VLATaskConfig()
+        backbone = type(self.config.model.backbone)()  # each kind has keys of its own
+        return replace(default, model=replace(default.model, backbone=backbone))
 
     def measure(self, *, quiet: bool = True) -> dict[str, Any]:
         return scales_to_json(self.first_scales(quiet=quiet))

@@ -31,7 +31,10 @@ class VLMOrigin:
     def find(cls, where: str) -> VLMOrigin:
         """FoundryError where it is none, or not whole."""
         if not Path(where).exists():
-            raise FoundryError(f"init.vlm: there is no {where}", hint="give a run of foundry-train vlm")
+            raise FoundryError(
+                f"init.vlm: there is no {where}",
+                hint="give a run of foundry-train vlm, or a folder of transformers",
+            )
         return cls(TrainedFiles.find(Path(where)))
 
     @property
