@@ -22,6 +22,7 @@ from robot_foundry.trainer.models.flow import FlowConfig, FlowHead, interpolate,
 from robot_foundry.trainer.models.foreign import backbone as foreign
 from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig, ForeignVLMConfig
 from robot_foundry.trainer.models.inputs import moved, pinned
+from robot_foundry.trainer.models.layers.initial import Distribution, Normal
 from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapt
 from robot_foundry.trainer.recipes.later import later
 
@@ -141,6 +142,11 @@ class VLA(nn.Module):
             horizon=geometry.horizon,
         )
 
+    def initial(self) -> dict[str, Distribution]:
+        """Vectors for `<obs>` are the same in runs of any seed, which may share features where they stay."""
+        width = self.feature_shape[-1]
+        return {"obs_embedding.weight": Normal(width**-0.5, seed=0)}
+
     def features(self, inputs: Inputs) -> list[Tensor]:
         """What the backbone makes of pictures and words: hidden states [B, K, D] at `<obs>` of each tap.
 
@@ -148,7 +154,6 @@ class VLA(nn.Module):
         """
         if self.kept is None or inputs.seen is None:
             return self._observed(inputs)
-
         device = inputs.state_BHD.device
 
         def made(row: int) -> NDArray[np.float32]:

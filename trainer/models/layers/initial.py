@@ -21,9 +21,10 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Normal:
-    """Normal numbers about 0."""
+    """Normal numbers about 0, keyed by the run's seed unless by one of their own."""
 
     std: float
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def initialise(model: M, seed: int) -> M:
 def _values(rule: Distribution, shape: torch.Size, seed: int, name: str) -> Tensor:
     if isinstance(rule, Constant):
         return torch.full(shape, rule.value)
-    values = generator("init", seed, name).standard_normal(shape, dtype=np.float32)
+    key = seed if rule.seed is None else rule.seed
+    values = generator("init", key, name).standard_normal(shape, dtype=np.float32)
     return torch.from_numpy(values).mul_(rule.std)
 
 
