@@ -108,6 +108,16 @@ def test_actions_move_no_insulated_backbone() -> None:
             assert torch.equal(moves[name], theirs[name]), name
 
 
+def test_vectors_at_obs_learn_through_an_insulated_backbone() -> None:
+    """Those of the policy's own: as a prompt that is learnt through weights which stay."""
+    model, inputs = built("model.insulate=true", "model.learned_obs=true"), joint()
+    moves = gradients(model, model(inputs)["action"][0])
+    assert moves["obs_embedding.weight"].any()
+    assert not any(name.startswith("backbone.") for name in moves)
+    every = gradients(model, sum(loss for loss, _ in model(inputs).values()))
+    assert every.keys() == dict(model.named_parameters()).keys()
+
+
 def test_an_insulated_backbone_is_moved_by_all_else_and_wholly() -> None:
     """Every parameter has a gradient: ranks wait for each."""
     model, inputs = built("model.insulate=true", tied=False), joint()

@@ -18,11 +18,13 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.difference import compare
+from robot_foundry.trainer.models.foreign.config import ForeignVLMConfig
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.recipes.form import resolved as resolved_config
 from robot_foundry.trainer.streams import HELD_OUT, TRAIN, Prepared
 from robot_foundry.trainer.tasks.mixtures import pins
+from robot_foundry.trainer.tasks.vla.cotraining.streams import check_backbone
 from robot_foundry.trainer.tasks.vla.dry_run import planned
 from robot_foundry.trainer.tasks.vla.recipe import from_resolved, read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
@@ -72,6 +74,13 @@ def test_data_that_does_not_fit_is_refused(
     with pytest.raises(FoundryError) as caught:
         resolved(store, tmp_path, PAIRS, TEXT, *overrides)
     assert message in caught.value.message
+
+
+def test_a_backbone_of_others_learns_from_robots_alone(store: Store, tmp_path: Path) -> None:
+    beside = resolved(store, tmp_path, PAIRS).beside
+    with pytest.raises(UsageError, match="data.pairs: a backbone of `transformers` learns from robots alone"):
+        check_backbone(beside, ForeignVLMConfig())
+    check_backbone({}, ForeignVLMConfig())
 
 
 @pytest.mark.parametrize("name", ["data", "data.pairs", "data.text"])

@@ -16,7 +16,7 @@ from robot_foundry.catalog.store import Store
 from robot_foundry.trainer.checkpoints import checkpoint
 
 KILLED = -signal.SIGKILL
-INSULATED = "model.insulate=true"
+INSULATED = ("model.insulate=true", "model.learned_obs=true")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ def ranks(store: Store, tmp_path_factory: pytest.TempPathFactory) -> SimpleNames
         }
 
     phases = [
-        phase(2, "two", None, INSULATED),
-        phase(2, "two-killed", "train-step:3", INSULATED),
-        phase(2, "two-killed", None, INSULATED),
+        phase(2, "two", None, *INSULATED),
+        phase(2, "two-killed", "train-step:3", *INSULATED),
+        phase(2, "two-killed", None, *INSULATED),
         phase(2, "two-short", None, "run.steps=2", "run.accumulate=2"),
     ]
     done = run_phases(phases, timeout=None)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from foundry_testing import trainer_runs, vlm_runs
+from foundry_testing.picture_rows import PairOf, packed
 from foundry_testing.shells import said
 from foundry_testing.trainer_runs import differing, tensors, tiny
 from foundry_testing.vlm_runs import COLOURS, coloured
@@ -22,6 +23,8 @@ from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.pairs.pair import Turn
 from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.models.backbone import Backbone
+from robot_foundry.trainer.models.vision_language import picture_states
 from robot_foundry.trainer.tasks.vla.cotraining import as_vlm
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
 from robot_foundry.trainer.tasks.vlm.answering import answers
@@ -132,6 +135,21 @@ def test_a_policy_is_asked_as_it_is_typed(
     Image.fromarray(coloured("blue", 77)).save(tmp_path / "a.png")
     shown, _ = said(capsys, "sample", str(tmp_path / "run"), "Colour?", "--image", str(tmp_path / "a.png"))
     assert shown == "blue\n"
+
+
+def test_what_adapters_learnt_is_in_the_answers(store: Store, vlm: Path, tmp_path: Path) -> None:
+    lora = ("model.lora.rank=2", "optim.lr=0.05", "optim.ema_max=0", "run.steps=3")
+    trainer_runs.run(store, tmp_path / "run", PAIRS, f"init.vlm={vlm}", *lora)
+    model = trainer_runs.filled(
+        resolve_vla(tiny(store, tmp_path / "on", PAIRS, *lora[:1], f"init.weights={tmp_path / 'run'}"))
+    )
+    assert isinstance(model.backbone, Backbone)
+    rows = packed([[PairOf(1, 3, 4)]], (16, 16), image_tokens=4, length=16)
+    with torch.no_grad():
+        theirs = picture_states(model.backbone, rows)
+        ours = as_vlm.find(tmp_path / "run").load().model.hidden(rows)
+        began = load_trained(vlm).model.hidden(rows)
+    assert torch.allclose(ours, theirs, atol=1e-5) and not torch.allclose(began, theirs, atol=1e-2)
 
 
 def test_a_policy_of_bytes_is_not_asked(store: Store, tmp_path: Path) -> None:

@@ -51,19 +51,18 @@ class CoTrained(VLA):
 
     def __init__(self, config: VLAConfig, geometry: Geometry, *, tied: bool = True) -> None:
         super().__init__(config, geometry)
-        decoder = self.own_backbone.config.decoder
+        decoder = self._ours.config.decoder
         self.output = None if tied else nn.Linear(decoder.width, decoder.vocabulary, bias=False)
 
     @property
-    def own_backbone(self) -> Backbone:
-        """One that is not of `transformers`, to which a recipe is held."""
-        assert isinstance(self.backbone, Backbone)
+    def _ours(self) -> Backbone:
+        assert isinstance(self.backbone, Backbone)  # which runs are held to: others have words of their own
         return self.backbone
 
     @property
     def output_weight(self) -> Tensor:
         """The matrix [V, D] from hidden states to logits."""
-        return self.own_backbone.decoder.embedding.weight if self.output is None else self.output.weight
+        return self._ours.decoder.embedding.weight if self.output is None else self.output.weight
 
     def forward(self, inputs: Inputs | JointInputs) -> dict[str, tuple[Tensor, Tensor]]:
         """By name each loss, summed, and of how many numbers of chunks, or targets."""
@@ -71,7 +70,7 @@ class CoTrained(VLA):
             return super().forward(inputs)
         losses = super().forward(inputs.robot)
         if inputs.pairs is not None:
-            losses[ANSWER] = answer_loss(self.own_backbone, self.output_weight, inputs.pairs)
+            losses[ANSWER] = answer_loss(self._ours, self.output_weight, inputs.pairs)
         if inputs.text is not None:
-            losses[llm.LOSS] = llm.text_loss(self.own_backbone.decoder, self.output_weight, inputs.text)
+            losses[llm.LOSS] = llm.text_loss(self._ours.decoder, self.output_weight, inputs.text)
         return losses

@@ -6,7 +6,8 @@ K condition tokens, C condition width, L taps, D their width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -167,16 +168,18 @@ class VLA(nn.Module):
         return list(torch.from_numpy(taps_BLKD).to(device).unbind(1))
 
     def _observed(self, inputs: Inputs) -> list[Tensor]:
-        return self.backbone.observe(
-            inputs.image_BVHWC,
-            inputs.view_mask_BV,
-            inputs.token_BS,
-            inputs.image_at,
-            inputs.obs_B,
-            self.config.obs_tokens,
-            self.config.taps,
-            None if self.obs_embedding is None else self.obs_embedding.weight,
-        )
+        inside = [value for name, value in self.named_parameters() if name.startswith("backbone.")]
+        with _as_constants(inside) if self.config.insulate else nullcontext():
+            return self.backbone.observe(
+                inputs.image_BVHWC,
+                inputs.view_mask_BV,
+                inputs.token_BS,
+                inputs.image_at,
+                inputs.obs_B,
+                self.config.obs_tokens,
+                self.config.taps,
+                None if self.obs_embedding is None else self.obs_embedding.weight,
+            )
 
     def before_features(self) -> dict[str, Tensor]:
         """All parameters and constants that features depend on, by name: what is not behind them."""
@@ -185,8 +188,6 @@ class VLA(nn.Module):
 
     def conditioned(self, taps: Sequence[Tensor]) -> Tensor:
         """Condition tokens [B, K, C] of these features: each normalised and projected, side by side."""
-        if self.config.insulate:
-            taps = [tap.detach() for tap in taps]
         parts = [
             projection(norm(tap))
             for tap, norm, projection in zip(taps, self.tap_norms, self.tap_projections, strict=True)
@@ -261,3 +262,19 @@ class VLA(nn.Module):
         """The chunk [B, T, A] that the head says without noise and at the time of none."""
         nothing_BTA = torch.zeros(mask_BTA.shape, device=mask_BTA.device)
         return self.head(nothing_BTA, nothing_BTA[:, :1, 0], prefix_BPW, mask_BTA, robot_B).float()
+
+
+@contextmanager
+def _as_constants(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """While none of them learns; what goes in has gradients all the same, vectors at `<obs>` among it.
+
+    It is to come before passes in which they do, as autocast remembers what it cast for those.
+    """
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)

@@ -14,7 +14,7 @@ from robot_foundry.trainer.recipes.ranges import choice
 from robot_foundry.trainer.settings import RunConfig, run_problems
 from robot_foundry.trainer.tasks.mixtures import BatchSettings, MixtureSettings, mixture_problems
 from robot_foundry.trainer.tasks.origin import InitSettings, init_problems
-from robot_foundry.trainer.tasks.vla.cotraining.config import PairsConfig, beside_problems, fit_problems
+from robot_foundry.trainer.tasks.vla.cotraining.config import PairsConfig, beside_problems, room_problems
 from robot_foundry.trainer.tasks.vlm.config import TextConfig
 from robot_foundry.windows.chunk_statistics import WEIGHTINGS
 from robot_foundry.windows.window import WindowSpec
@@ -118,7 +118,7 @@ def _beside_problems(config: VLATaskConfig) -> Iterator[str]:
     data, model = config.data, config.model
     yield from beside_problems(data.pairs, data.text, model, config.run.accumulate)
     if not config.init.begins:  # else the weights say what the backbone is
-        yield from fit_problems(data.pairs, data.text, model, data.window.image)
+        yield from room_problems(data.pairs, model.backbone, data.window.image)
 
 
 def _init_problems(init: InitConfig) -> Iterator[str]:

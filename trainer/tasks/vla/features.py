@@ -34,6 +34,7 @@ KEY = "data.cache_features"
 # Of the model's keys those that change no feature.
 _BEHIND_FEATURES = (
     "tap_width", "head", "text_length", "draws", "density", "state_noise", "objective", "backbone_grad_scale",
+    "insulate",
 )  # fmt: skip
 _MODELS = ROOT / "trainer" / "models"
 

@@ -21,14 +21,19 @@ from robot_foundry.trainer.tasks.described import read_values
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
 from robot_foundry.trainer.tasks.origin import found_origin
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
-from robot_foundry.trainer.tasks.vla.cotraining.config import fit_problems
+from robot_foundry.trainer.tasks.vla.cotraining.config import room_problems
 from robot_foundry.trainer.tasks.vla.cotraining.language import (
     Language,
     after_training,
     language_in,
     language_of,
 )
-from robot_foundry.trainer.tasks.vla.cotraining.streams import beside_doubts, check_tokenizer, find_beside
+from robot_foundry.trainer.tasks.vla.cotraining.streams import (
+    beside_doubts,
+    check_backbone,
+    check_tokenizer,
+    find_beside,
+)
 from robot_foundry.trainer.tasks.vla.features import check_constant
 from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin, is_foreign
 from robot_foundry.trainer.tasks.vla.origins.policy import Origin
@@ -54,6 +59,7 @@ def resolve_vla(asked: VLATaskConfig) -> VLATask:
     folder = default_dir(asked, [one.mixture.id for one in (opened, *beside.values())])
     begun = _begun(asked, Path(asked.run.dir or folder))
     config = _with(asked, begun)
+    check_backbone(beside, config.model.backbone)
     check_tokenizer(beside, begun.tokenizer)
     language = after_training(begun.language, beside, data)
     spaces = mixture_spaces(opened, config)
@@ -153,9 +159,8 @@ def _with(asked: VLATaskConfig, begun: _Begun) -> VLATaskConfig:
         backbone = replace(backbone, decoder=with_room(backbone.decoder, tokenizer))
     lacks_obs = tokenizer is not None and OBS not in tokenizer.specials
     model = replace(asked.model, backbone=backbone, learned_obs=asked.model.learned_obs or lacks_obs)
-    given, image = asked.data, asked.data.window.image
-    fitting = fit_problems(given.pairs, given.text, model, image)
-    if problems := [*vla_problems(model, image), *fitting]:
+    image = asked.data.window.image
+    if problems := [*vla_problems(model, image), *room_problems(asked.data.pairs, backbone, image)]:
         raise UsageError(f"the weights do not fit the recipe: {'; '.join(problems)}")
     data = replace(asked.data, tokenizer=None if tokenizer is None else tokenizer.id)
     return replace(asked, model=model, data=data)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models.cotrained import CoTrained
@@ -47,7 +47,7 @@ from robot_foundry.trainer.tasks.vla.origins.policy import Origin
 from robot_foundry.trainer.tasks.vla.origins.vision_language import VLMOrigin
 from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
-from robot_foundry.trainer.tasks.vla.prompts import Prompts, Words
+from robot_foundry.trainer.tasks.vla.prompts import Words
 from robot_foundry.trainer.tasks.vla.scales import Scales, fit_scales, scales_from_json, scales_to_json
 from robot_foundry.trainer.tasks.vlm.beside import language_figures
 
@@ -84,8 +84,7 @@ class VLATask(MixtureTask):
     @cached_property
     def streams_beside(self) -> dict[str, Drawn]:
         """What is drawn beside robots, by name."""
-        tokenizer = self.words.tokenizer if isinstance(self.words, Prompts) else None
-        return beside_streams(self.beside, self.config, tokenizer)
+        return beside_streams(self.beside, self.config, self.words.tokenizer)
 
     @property
     def defaults(self) -> VLATaskConfig:
@@ -114,6 +113,9 @@ class VLATask(MixtureTask):
         return self.origin.load_weights(model, self.spaces, self.config.init.only)
 
     def equip(self, model: nn.Module, ranks: Ranks) -> AbstractContextManager[tuple[str, ...]]:
+        if self.config.model.insulate and ranks.mesh is not None:
+            # Weights that are gathered for a pass do not know that it is to leave them alone.
+            raise UsageError("model.insulate: needs ranks that each hold all weights", hint="run.shard=1")
         if not self.config.data.cache_features:
             return super().equip(model, ranks)
         assert isinstance(model, VLA)

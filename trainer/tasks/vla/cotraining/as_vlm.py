@@ -10,9 +10,8 @@ from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
 from robot_foundry.trainer.tasks.described import read_values
-from robot_foundry.trainer.tasks.origin import RunOrigin
 from robot_foundry.trainer.tasks.vla.cotraining.language import Language, language_in
-from robot_foundry.trainer.tasks.vla.origins.policy import SPACES
+from robot_foundry.trainer.tasks.vla.origins.policy import SPACES, Origin
 from robot_foundry.trainer.tasks.vla.prompts import tokenizer_in
 from robot_foundry.trainer.tasks.vla.recipe import from_resolved
 from robot_foundry.trainer.tasks.vlm import config as vlm_config
@@ -65,4 +64,4 @@ def _files(folder: Path, language: Language) -> TrainedFiles:
     rows = PairRows(asked.length, asked.packed, image, asked.fit)
     data = vlm_config.DataConfig(rows=rows, tokenizer=tokenizer.id, val_fraction=language.val_fraction)
     as_vlm = VLMTaskConfig(data=data, model=VisionLanguageConfig(shape, tied=language.tied))
-    return TrainedFiles(RunOrigin.at(folder), as_vlm, tokenizer, frozenset(language.versions))
+    return TrainedFiles(Origin.find(str(folder)), as_vlm, tokenizer, frozenset(language.versions))

@@ -59,15 +59,11 @@ def beside_problems(pairs: PairsConfig, text: TextConfig, model: VLAConfig, accu
         yield "model.backbone_grad_scale: leave it out, model.insulate lets no gradient of actions through"
 
 
-def fit_problems(pairs: PairsConfig, text: TextConfig, model: VLAConfig, image: Size | None) -> Iterator[str]:
-    """A line for each that the backbone cannot learn, and where a row of pairs has no room for a picture."""
-    backbone = model.backbone
-    if not isinstance(backbone, BackboneConfig):
-        for section, settings in ((PAIRS_SECTION, pairs), ("data.text", text)):
-            if settings.mix is not None:
-                yield f"{section}: a backbone of transformers learns from robots alone; leave it out"
+def room_problems(pairs: PairsConfig, backbone: object, image: Size | None) -> Iterator[str]:
+    """A line where a row of pairs has no room for a picture of our own backbone."""
+    if pairs.mix is None or image is None or not isinstance(backbone, BackboneConfig):
         return
-    if pairs.mix is None or image is None or min(backbone.vision.patch, backbone.shuffle) < 1:
+    if min(backbone.vision.patch, backbone.shuffle) < 1:
         return
     tokens = backbone.tokens_of(image)
     if tokens > pairs.rows.length:

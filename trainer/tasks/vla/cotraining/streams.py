@@ -50,6 +50,16 @@ def check_tokenizer(beside: Beside, tokenizer: Tokenizer | None) -> None:
         check_text(beside[TEXT], tokenizer)
 
 
+def check_backbone(beside: Beside, backbone: object) -> None:
+    """UsageError where the backbone is another's, whose rows of pairs and text are not made here."""
+    if beside and not isinstance(backbone, BackboneConfig):
+        keys = " and ".join(f"data.{name}" for name in beside)
+        raise UsageError(
+            f"{keys}: a backbone of `transformers` learns from robots alone",
+            hint="init.vlm=RUN with a run of foundry-train vlm learns them beside robots",
+        )
+
+
 def beside_doubts(beside: Beside, data: DataConfig) -> Iterable[str]:
     """What a user is told of these mixtures."""
     settings = {PAIRS: data.pairs, TEXT: data.text}
@@ -73,7 +83,7 @@ def pair_spec(config: VLATaskConfig, tokenizer: Tokenizer | None) -> PairSpec:
     """What a row of pairs is."""
     image, backbone = config.data.window.image, config.model.backbone
     assert image is not None and tokenizer is not None  # as `check_tokenizer` saw to
-    assert isinstance(backbone, BackboneConfig)  # and `fit_problems`
+    assert isinstance(backbone, BackboneConfig)  # and `check_backbone`
     tokens = backbone.tokens_of(image)
     return PairSpec(config.data.pairs.pair_rows(image), tokenizer, tokens)
 

@@ -108,11 +108,15 @@ class Origin(RunOrigin):
         axes_of = {name: _named_axes(name, tensor.ndim) for name, tensor in parameters.items()}
         moved = {name: torch.empty(stored[name]) for name, axes in axes_of.items() if axes}
         self.fill({name: moved.get(name, tensor) for name, tensor in parameters.items()})
-        self._merge_adapters(parameters)
         for name, old in moved.items():
             _move(old, parameters[name], axes_of[name], places)
         told = {kind for axes in axes_of.values() for kind, _ in axes.values()}
         return tuple(self._fresh({kind: places[kind] for kind in places if kind in told}, spaces))
+
+    def fill(self, parameters: Mapping[str, Tensor]) -> None:
+        """Fill parameters in place; what adapters learnt that are not among them goes into their weights."""
+        super().fill(parameters)
+        self._merge_adapters(parameters)
 
     def _wanted(self, model: nn.Module, only: Sequence[str]) -> dict[str, Tensor]:
         """The parameters to fill: of adapters those alone that it has as well."""
@@ -125,7 +129,7 @@ class Origin(RunOrigin):
         for weight, down, up in adapters_of(list(stored)):
             if weight in parameters and down not in parameters:
                 factors = {name: torch.empty(stored[name]) for name in (down, up)}
-                self.fill(factors)
+                super().fill(factors)
                 scale = from_resolved(read_values(self.folder)).model.lora.scale
                 there = parameters[weight].cpu()
                 parameters[weight].copy_(merged(there, factors[down], factors[up], scale))
