@@ -68,6 +68,8 @@ def run_problems(run: RunConfig, global_batch: int, row_tokens: int | None = Non
         "keep_every", "eval_every", "eval_samples", "max_skipped",
     )  # fmt: skip
     yield from at_least(0, "run", run, "shard")
+    if run.keep_best and run.eval_every is None:
+        yield "run.keep_best: needs run.eval_every, in optimiser steps: of what is not measured none is best"
     if run.max_sigmas is not None and not 0 < run.max_sigmas < inf:
         yield f"run.max_sigmas: must be positive and finite, not {run.max_sigmas}"
     if not 0 <= run.max_substituted <= 1:

@@ -24,6 +24,7 @@ from typing import Any
 
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
+from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.trainer.checkpoints import proof
 from robot_foundry.trainer.checkpoints.proof import TornCheckpoint
 
@@ -161,11 +162,14 @@ def _lacks_manifest(folder: Path) -> bool:
     return isinstance(state, dict) and {"step", "identity"} <= state.keys() and "format" not in state
 
 
-def write_pointer(path: Path, checkpoint: Path, **facts: str | int) -> None:
-    """Name `checkpoint` in a few lines of JSON, for git and pipeline tools; equal runs give equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_pointer(path: Path, checkpoint: Path, **facts: str | float) -> None:
+    """Name `checkpoint` in a few lines of JSON, for git and pipeline tools; equal runs give equal bytes.
+
+    The file appears whole.
+    """
     content = {"checkpoint": checkpoint.as_posix(), **facts}
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    open_storage(path.parent).write(path.name, text.encode())
 
 
 def _pointed(pointer: Path) -> Path:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from robot_foundry.trainer.checkpoints.checkpoint import complete, remove
+from robot_foundry.trainer.checkpoints.checkpoint import complete, remove, write_pointer
+from robot_foundry.trainer.meters import read_metrics
+
+BEST = "best.json"  # a pointer file in a run's folder
 
 
 @dataclass(frozen=True)
@@ -15,14 +19,27 @@ class RetentionSettings:
     save_every: int = 500
     keep_last: int = 3
     keep_every: int | None = None  # checkpoints at multiples of it are never deleted
+    keep_best: bool = False  # that of the lowest held-out loss too, which RUN/best.json names
 
 
 def retain(run_dir: Path, step: int, settings: RetentionSettings) -> None:
-    """Delete checkpoints that are neither among the last nor at a multiple of `keep_every` steps.
+    """Delete checkpoints that are neither among the last, at a multiple of `keep_every` steps, nor the best.
 
     `step` was just written: those beyond it were passed over when the run resumed, so they do not count.
     """
     written = {at: folder for at, folder in complete(run_dir).items() if at <= step}
+    best = None
+    if settings.keep_best and (measured := _held_out(run_dir, written)):
+        best = min(measured, key=lambda at: (measured[at], at))
+        write_pointer(run_dir / BEST, written[best], step=best, held_out=measured[best])
     for at in sorted(written)[: -settings.keep_last]:
-        if settings.keep_every is None or at % settings.keep_every:
+        if at != best and (settings.keep_every is None or at % settings.keep_every):
             remove(written[at])
+
+
+def _held_out(run_dir: Path, written: Collection[int]) -> dict[int, float]:
+    """By step the held-out loss of those checkpoints of which there is one."""
+    losses = {
+        record["step"]: record.get("held_out") for record in read_metrics(run_dir) if "held_out" in record
+    }
+    return {at: loss for at, loss in losses.items() if at in written and loss is not None}
