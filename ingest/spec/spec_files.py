@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ SPEC_SUFFIXES = (".yaml", ".yml")
 
 
 def builtin_specs() -> list[str]:
-    """Names of the specs that come with the package."""
+    """Names of the specs that come with the package; those of a collection begin with its name: oxe/viola."""
     folder = resources.files("robot_foundry.ingest") / "specs"
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted([*_names_in(folder), *(f"oxe/{name}" for name in _names_in(folder / "oxe"))])
+
+
+def _names_in(folder: Traversable) -> list[str]:
+    return [Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml")]
 
 
 def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> SourceSpec:
@@ -52,7 +57,8 @@ def _no_spec(text: str, names: Sequence[str]) -> UsageError:
         hint = f"'{text}' is a layout: write a spec with `layout: {text}` and give its path ({page})"
     elif Path(text).exists():
         hint = f"'{text}' is there, but a spec comes before the source: foundry-data ingest SPEC {text}"
-    listed = f"{nearest(text, names)} (specs: {', '.join(names)})"
+    plain = [name for name in names if "/" not in name]
+    listed = f"{nearest(text, names)} (specs: {', '.join(plain)}; foundry-data sources lists those of oxe/)"
     return UsageError(f"there is no spec '{text}'{listed}", hint=hint)
 
 
