@@ -23,7 +23,14 @@ def foundry(*arguments) -> int:
 def test_weights_of_packaged_mixtures_are_those_of_their_sources():
     soup = load_mixture("@oxe_magic_soup_plus")
     assert len(soup.weights) == 27 and soup.power == 1
-    told = {"kuka": "0.8341046294", "bridge": "1", "droid": "0.06", "bc_z": "0.2", "fmb": "1", "language_table": "0.1"}
+    told = {
+        "kuka": "0.8341046294",
+        "bridge": "1",
+        "droid": "0.06",
+        "bc_z": "0.2",
+        "fmb": "1",
+        "language_table": "0.1",
+    }
     assert {name: soup.weights[name] for name in told} == {name: Fraction(w) for name, w in told.items()}
     assert len(load_mixture("@oxe_magic_soup").weights) == 23
     octo = load_mixture("@octo_magic_soup")
@@ -49,7 +56,9 @@ def test_shares_are_weights_times_samples_to_the_power():
 def test_a_file_is_read_strictly(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("powr: 1\nweights: {a: -1}")
-    with pytest.raises(UsageError, match=r"2 problems:\n.*weights: .*above 0.*\n.*powr: is not a key") as error:
+    with pytest.raises(
+        UsageError, match=r"2 problems:\n.*weights: .*above 0.*\n.*powr: is not a key"
+    ) as error:
         load_mixture(f"@{path}")
     assert "docs/oxe.md" in error.value.hint
     with pytest.raises(UsageError, match="did you mean 'oxe_magic_soup'"):

@@ -49,7 +49,9 @@ def test_what_is_published_becomes_what_it_means(name, tmp_path):
             at = [told_at for told_at, each in enumerate(told) if each == quantity]
             # Names of one's own stand in the order of the alphabet, and here in that of the source.
             at = sorted(at, key=lambda k: _order(load_spec(f"oxe/{name}"), where, quantity, dims[k]))
-            np.testing.assert_allclose(rows[:, at], values, rtol=0, atol=TOLERANCE, err_msg=f"{where} {quantity}")
+            np.testing.assert_allclose(
+                rows[:, at], values, rtol=0, atol=TOLERANCE, err_msg=f"{where} {quantity}"
+            )
     path = tmp_path / "store/datasets/d" / report.version.version_id / "annotations.arrow"
     said = pa.ipc.open_file(path).read_all().to_pylist()
     assert [(row["start"], row["end"], row["text"]) for row in said if row["kind"] == "instruction"] == [

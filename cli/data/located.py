@@ -23,7 +23,9 @@ def specs_of(text: str) -> list[str]:
         return load_mixture(text).specs
     names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < len(names):
-        raise UsageError(f"'{text}' names a spec twice or none", hint="foundry-data ingest oxe/viola,oxe/toto")
+        raise UsageError(
+            f"'{text}' names a spec twice or none", hint="foundry-data ingest oxe/viola,oxe/toto"
+        )
     return names
 
 

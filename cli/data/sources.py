@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from robot_foundry.cli.options import json_option
 from robot_foundry.cli.output import emit, table
 
-if TYPE_CHECKING:
-    from robot_foundry.ingest.robot.spec.spec import Spec
-
-HEADERS = ("spec", "robot", "Hz", "cameras", "state", "actions", "episodes", "hours", "GB", "licence", "verified")
+HEADERS = (
+    "spec",
+    "robot",
+    "Hz",
+    "cameras",
+    "state",
+    "actions",
+    "episodes",
+    "hours",
+    "GB",
+    "licence",
+    "verified",
+)
 UNTOLD = "?"
 
 
@@ -49,7 +58,9 @@ def _text(rows: list[dict[str, Any]], mixtures: list[str]) -> str:
 
 
 def _cells(row: dict[str, Any]) -> list[object]:
-    told = {key: UNTOLD if row[key] is None else row[key] for key in ("rate_hz", "episodes", "hours", "gigabytes")}
+    told = {
+        key: UNTOLD if row[key] is None else row[key] for key in ("rate_hz", "episodes", "hours", "gigabytes")
+    }
     streams = ", ".join(f"{name} {count or UNTOLD}" for name, count in row["actions"].items())
     return [
         row["spec"], row["robot"], f"{told['rate_hz']:g}" if row["rate_hz"] else UNTOLD, len(row["cameras"]),

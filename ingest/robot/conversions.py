@@ -102,7 +102,7 @@ def displacement(target_Nd: Array, given: Given) -> Array:
 
 
 def integrated(values_Nd: Array, given: Given) -> Array:
-    """The sum of the displacements before each frame, so zero at the first; NaN from the first that is NaN."""
+    """The sum of the displacements before each frame, zero at the first; NaN from the first NaN on."""
     before_Nd = np.concatenate([np.zeros_like(values_Nd[:1]), values_Nd[:-1]])
     return np.cumsum(scaled(before_Nd, given), axis=0)
 

@@ -1,8 +1,8 @@
 """Named mixtures: weights of datasets by name, packaged or in a file of one's own.
 
-    power: 1          # a dataset's share is its weight times its number of samples to this power; default 0
-    weights:
-      lift: 2.0
+power: 1          # a dataset's share is its weight times its number of samples to this power; default 0
+weights:
+  lift: 2.0
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def check_present(mixture: MixtureFile, present: Sequence[str]) -> None:
         count = f"{len(lacking)} of the {len(mixture.weights)} datasets of {mixture.name}"
         raise UsageError(
             f"the store lacks {count}: {', '.join(lacking)}",
-            hint="ingest them (foundry-data ingest takes several specs at once), or leave them out in a file of "
-            "your own: --weights @mine.yaml",
+            hint="ingest them (foundry-data ingest takes several specs at once), or leave them out in a file "
+            "of your own: --weights @mine.yaml",
         )
 
 

@@ -1,4 +1,4 @@
-"""The public datasets that packaged specs read: what is published of them, and what the specs make of them."""
+"""The public datasets that packaged specs read: what is published of them, and what specs make of them."""
 
 from __future__ import annotations
 

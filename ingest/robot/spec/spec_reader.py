@@ -241,7 +241,9 @@ def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, F
     if form.needs_state and state is not None and quantity not in state:
         section.report("from", f"{name} starts from the state, and mapping.state has no {quantity}")
     if follows is not None and form.displaces and field.names != follows.names:
-        section.report("names", f"are not those of the state, {', '.join(follows.names or ())}, in their order")
+        section.report(
+            "names", f"are not those of the state, {', '.join(follows.names or ())}, in their order"
+        )
     problem = form.problem(field.parameters)
     if problem is not None:
         section.report(*problem)

@@ -1,157 +1,30 @@
-"""What the numbers of each dataset mean, by the sources that docs/oxe.md names, and computed by SciPy alone.
+"""What the numbers of each dataset mean, by the sources that docs/oxe.md names.
 
-A table of expressions: each takes the arrays of an episode by path and gives numbers [T, d], or a Rotation of
-T. None of it reads a spec or the mapping of the package.
+A table of expressions. None of it reads a spec or the mapping of the package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
-
-Arrays = Mapping[str, NDArray[Any]]
-Expr = Callable[[Arrays], Any]
-Table = dict[str, dict[str, Expr]]
-
-
-def at(path: str, start: int = 0, stop: int | None = None, step: int = 1) -> Expr:
-    return lambda arrays: arrays[path].astype(np.float64).reshape(len(arrays[path]), -1)[:, start:stop:step]
-
-
-def xyzw(numbers: Expr) -> Expr:
-    return lambda arrays: Rotation.from_quat(numbers(arrays))
-
-
-def wxyz(numbers: Expr) -> Expr:
-    return lambda arrays: Rotation.from_quat(numbers(arrays)[:, [1, 2, 3, 0]])
-
-
-def rpy(numbers: Expr) -> Expr:
-    """Roll, pitch, yaw: about the fixed x, then the fixed y, then the fixed z."""
-    return lambda arrays: Rotation.from_euler("xyz", numbers(arrays))
-
-
-def zxy(numbers: Expr) -> Expr:
-    return lambda arrays: Rotation.from_euler("zxy", numbers(arrays))
-
-
-def vector(numbers: Expr, scale: float = 1.0) -> Expr:
-    return lambda arrays: Rotation.from_rotvec(scale * np.clip(numbers(arrays), -2, 2))
-
-
-def by_columns(numbers: Expr) -> tuple[Expr, Expr]:
-    """Position and rotation of a homogeneous matrix whose columns lie one after another."""
-    matrix = lambda arrays: numbers(arrays).reshape(-1, 4, 4).transpose(0, 2, 1)  # noqa: E731
-    return lambda a: matrix(a)[:, :3, 3], lambda a: Rotation.from_matrix(matrix(a)[:, :3, :3])
-
-
-def by_rows(numbers: Expr) -> tuple[Expr, Expr]:
-    matrix = lambda arrays: numbers(arrays).reshape(-1, 4, 4)  # noqa: E731
-    return lambda a: matrix(a)[:, :3, 3], lambda a: Rotation.from_matrix(matrix(a)[:, :3, :3])
-
-
-def moved(start: Expr, by: Expr, scale: float = 1.0) -> Expr:
-    return lambda arrays: start(arrays) + scale * by(arrays)
-
-
-def about_base(start: Expr, turn: Expr) -> Expr:
-    return lambda arrays: turn(arrays) * start(arrays)
-
-
-def about_tool(start: Expr, turn: Expr) -> Expr:
-    return lambda arrays: start(arrays) * turn(arrays)
-
-
-def opening(numbers: Expr, *, closed: float, opened: float) -> Expr:
-    """0 closed … 1 open, of numbers beyond the ends the end."""
-
-    def value(arrays: Arrays) -> NDArray[np.float64]:
-        return np.interp(numbers(arrays), *_rising(closed, opened))
-
-    return value
-
-
-def _rising(closed: float, opened: float) -> tuple[list[float], list[float]]:
-    return ([closed, opened], [0.0, 1.0]) if closed < opened else ([opened, closed], [1.0, 0.0])
-
-
-def lasting(numbers: Expr) -> Expr:
-    """1 closes, -1 opens, and near 0 nothing changes; before the first the other of it."""
-
-    def value(arrays: Arrays) -> NDArray[np.float64]:
-        asked = [None if abs(v) <= 0.1 else float(v < 0) for v in numbers(arrays)[:, 0]]
-        first = next((each for each in asked if each is not None), 0.0)
-        now, openings = 1.0 - first, []
-        for each in asked:
-            now = now if each is None else each
-            openings.append([now])
-        return np.array(openings)
-
-    return value
-
-
-def so_far(numbers: Expr) -> Expr:
-    """The sum of what came before."""
-
-    def value(arrays: Arrays) -> NDArray[np.float64]:
-        rows, total = [], np.zeros(3)
-        for row in numbers(arrays):
-            rows.append(total)
-            total = total + row
-        return np.array(rows)
-
-    return value
-
-
-def following(now: Expr) -> Expr:
-    def value(arrays: Arrays) -> Any:
-        values = now(arrays)
-        order = [*range(1, len(values)), len(values) - 1]
-        return values[order]
-
-    return value
-
-
-POSES = ("ee_position", "ee_rotation", "joint_position", "tip", "pose", "position", "yaw")
-
-
-def _with_next(state: dict[str, Expr], streams: Table) -> Table:
-    """And the stream of what follows: of poses and joints; grippers as they are commanded, if they are."""
-    command = streams.get("command", streams.get("command_joint", {}) if "command" not in streams else {})
-    poses = {
-        name: following(value)
-        for name, value in state.items()
-        if name.partition(".")[2] in POSES and not name.startswith("right_setpoint")
-    }
-    if not poses:
-        return {"state": state, **streams}
-    of_streams = streams.get("command", {})
-    grippers = {name: value for name, value in of_streams.items() if name.endswith("gripper_opening")}
-    rest = {
-        name: following(value)
-        for name, value in state.items()
-        if name.endswith("gripper_opening") and name not in grippers
-    }
-    del command
-    return {"state": state, **streams, "next_state": {**poses, **grippers, **rest}}
-
-
-def arm(state: Mapping[str, Expr], command: Mapping[str, Expr] | None = None, **streams: Any) -> Table:
-    """`a__b` is the part a's b; without a part it is of the right arm."""
-
-    def named(values: Mapping[str, Expr]) -> dict[str, Expr]:
-        return {
-            (name.replace("__", ".") if "__" in name else f"right.{name}"): value
-            for name, value in values.items()
-        }
-
-    given = {} if command is None else {"command": named(command)}
-    return _with_next(named(state), {**given, **{name: named(values) for name, values in streams.items()}})
-
+from foundry_testing.oxe.expressions import (
+    Expr,
+    Table,
+    about_base,
+    about_tool,
+    arm,
+    at,
+    by_columns,
+    by_rows,
+    following,
+    lasting,
+    moved,
+    opening,
+    rpy,
+    so_far,
+    vector,
+    wxyz,
+    xyzw,
+    zxy,
+)
 
 OBS, ACT = "observation/", "action/"
 WORLD, TURN = at(ACT + "world_vector"), at(ACT + "rotation_delta")
@@ -175,7 +48,11 @@ IS_OPEN = {"closed": 0.0, "opened": 1.0}
 def _of_rt1(pose: str, gripper: str) -> Table:
     position, rotation = at(pose, 0, 3), xyzw(at(pose, 3, 7))
     return arm(
-        {"ee_position": position, "ee_rotation": rotation, "gripper_opening": opening(at(gripper), **IS_CLOSED)},
+        {
+            "ee_position": position,
+            "ee_rotation": rotation,
+            "gripper_opening": opening(at(gripper), **IS_CLOSED),
+        },
         deltas(position, rotation, gripper=lasting(CLOSEDNESS)),
     )
 
@@ -248,7 +125,10 @@ def _libero() -> Table:
 def _bridge(state: str, position_by: Expr, turn_by: Expr, gripper: Expr) -> Table:
     position, rotation = _pos(state), rpy(at(state, 3, 6))
     return arm(
-        {"ee_position": position, "ee_rotation": rotation, "gripper_opening": opening(at(state, 6, 7), **IS_OPEN)},
+        {
+            "ee_position": position, "ee_rotation": rotation,
+            "gripper_opening": opening(at(state, 6, 7), **IS_OPEN),
+        },
         {
             "ee_position": moved(position, position_by), "ee_rotation": about_base(rotation, rpy(turn_by)),
             "gripper_opening": gripper,
@@ -312,7 +192,8 @@ def _table() -> dict[str, Table]:
         ),
         "berkeley_autolab_ur5": arm(
             {
-                "joint_position": at(ur5, 0, 6), "ee_position": _pos(ur5, 6), "ee_rotation": xyzw(at(ur5, 9, 13)),
+                "joint_position": at(ur5, 0, 6), "ee_position": _pos(ur5, 6),
+                "ee_rotation": xyzw(at(ur5, 9, 13)),
                 "gripper_opening": opening(at(ur5, 13, 14), **IS_CLOSED),
             },
             deltas(_pos(ur5, 6), xyzw(at(ur5, 9, 13)), gripper=lasting(CLOSEDNESS)),
@@ -374,7 +255,10 @@ def _table() -> dict[str, Table]:
             gripper_opening=opening(at(OBS + "state_gripper"), closed=0.0, opened=0.077),
         ),
         "nyu_franka_play_dataset": arm(
-            {"joint_position": at(play, 0, 7), "ee_position": _pos(play, 7), "ee_rotation": rpy(at(play, 10, 13))},
+            {
+                "joint_position": at(play, 0, 7), "ee_position": _pos(play, 7),
+                "ee_rotation": rpy(at(play, 10, 13)),
+            },
             {
                 "ee_position": moved(_pos(play, 7), at(ACTION, 7, 10)),
                 "ee_rotation": about_base(rpy(at(play, 10, 13)), rpy(at(ACTION, 10, 13))),
@@ -409,7 +293,8 @@ def _table() -> dict[str, Table]:
             },
         ),
         "cmu_franka_exploration_dataset": arm(
-            {"pose_command": at(ACTION, 0, 6)}, {"pose_command": at(ACTION, 0, 6), "gripper_opening": _passed(6)}
+            {"pose_command": at(ACTION, 0, 6)},
+            {"pose_command": at(ACTION, 0, 6), "gripper_opening": _passed(6)}
         ),
         "ucsd_kitchen_dataset": arm(
             {
@@ -436,7 +321,8 @@ def _table() -> dict[str, Table]:
         "utokyo_pr2_tabletop_manipulation": _pr2(),
         "utokyo_xarm_pick_and_place": arm(
             {
-                "joint_position": at(OBS + "joint_state", 0, 7), "joint_velocity": at(OBS + "joint_state", 7, 14),
+                "joint_position": at(OBS + "joint_state", 0, 7),
+                "joint_velocity": at(OBS + "joint_state", 7, 14),
                 "ee_position": _pos(OBS + "end_effector_pose"),
             },
             {"pose_command": at(ACTION, 0, 6), "gripper_opening": _passed(6)},
@@ -486,7 +372,10 @@ def _table() -> dict[str, Table]:
             {"linear_command": at(ACTION, 0, 3), "gripper_opening": opening(at(ACTION, 4, 5), **CLOSES)},
         ),
         "tokyo_u_lsmo": arm(
-            {"ee_position": _pos(STATE), "ee_rotation": rpy(at(STATE, 3, 6)), "joint_position": at(STATE, 6, 12)},
+            {
+                "ee_position": _pos(STATE), "ee_rotation": rpy(at(STATE, 3, 6)),
+                "joint_position": at(STATE, 6, 12),
+            },
             {"pose_command": at(ACTION, 0, 6), "gripper_opening": _passed(6)},
         ),
         "dlr_sara_pour": _sara(),
@@ -501,7 +390,8 @@ def _table() -> dict[str, Table]:
         ),
         "asu_table_top": arm(
             {
-                "ee_position": _pos("ground_truth_states/EE"), "ee_rotation": rpy(at("ground_truth_states/EE", 3, 6)),
+                "ee_position": _pos("ground_truth_states/EE"),
+                "ee_rotation": rpy(at("ground_truth_states/EE", 3, 6)),
                 "joint_position": at(STATE, 0, 6), "joint_velocity": at(OBS + "state_vel", 0, 6),
             },
             {"source_action": at(ACTION)},
@@ -521,7 +411,10 @@ def _table() -> dict[str, Table]:
             },
         ),
         "iamlab_cmu_pickup_insert": arm(
-            {"joint_position": at(STATE, 0, 7), "ee_force": at(STATE, 14, 17), "ee_torque": at(STATE, 17, 20)}, food
+            {
+                "joint_position": at(STATE, 0, 7), "ee_force": at(STATE, 14, 17),
+                "ee_torque": at(STATE, 17, 20),
+            }, food
         ),
         "uiuc_d3field": arm(
             dict(zip(("ee_position", "ee_rotation"), by_rows(at(STATE)), strict=True)),
@@ -542,7 +435,10 @@ def _table() -> dict[str, Table]:
         "cmu_playing_with_food": arm({"ee_force": at(STATE, 0, 3), "ee_torque": at(STATE, 3, 6)}, food),
         "cmu_play_fusion": arm(
             {"joint_position": at(STATE, 0, 7)},
-            {"linear_command": at(ACTION, 0, 3), "turn_command": at(ACTION, 3, 7), "gripper_opening": _passed(7)},
+            {
+                "linear_command": at(ACTION, 0, 3), "turn_command": at(ACTION, 3, 7),
+                "gripper_opening": _passed(7),
+            },
         ),
         "cmu_stretch": arm(
             {"tip": at(STATE, 0, 3)}, {"pose_command": at(ACTION, 0, 6), "gripper_opening": _passed(6)}
@@ -580,7 +476,8 @@ def _table() -> dict[str, Table]:
         ),
         "aloha_mobile": arm(
             {
-                "left__joint_position": at(STATE, 0, 6), "left__gripper_opening": opening(at(STATE, 6, 7), **IS_OPEN),
+                "left__joint_position": at(STATE, 0, 6),
+                "left__gripper_opening": opening(at(STATE, 6, 7), **IS_OPEN),
                 "joint_position": at(STATE, 7, 13), "gripper_opening": opening(at(STATE, 13, 14), **IS_OPEN),
             },
             {
@@ -590,7 +487,8 @@ def _table() -> dict[str, Table]:
             },
         ),
         "eth_agent_affordances": arm(
-            {"ee_position": _pos(STATE)}, {"linear_command": at(ACTION, 0, 3), "angular_command": at(ACTION, 3, 6)}
+            {"ee_position": _pos(STATE)},
+            {"linear_command": at(ACTION, 0, 3), "angular_command": at(ACTION, 3, 6)}
         ),
     }  # fmt: skip
     tasks = "knock_object_over carrot_in_bowl pour_corn_in_pot flip_pot_upright move_object_onto_plate"

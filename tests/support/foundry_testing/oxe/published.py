@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ IMAGES = {
     "jpeg": (3, np.uint8, "jpeg"), "png": (3, np.uint8, "png"), "jpeg1": (1, np.uint8, "jpeg"),
     "png1": (1, np.uint8, "png"), "png16": (1, np.uint16, "png"), "depth": (1, np.float32, "png"),
 }  # fmt: skip
-# Where a rotation or a choice must be one: matrices of 4 x 4 from that column, row by row or column by column.
+# Where a rotation must be one: matrices of 4 x 4 from that column, row by row or column by column.
 POSES = {
     "viola": ("observation/ee_states", 0, "columns"),
     "austin_buds_dataset_converted_externally_to_rlds": ("observation/state", 8, "columns"),
@@ -89,10 +90,15 @@ def write(name: str, root: Path) -> Episode:
     rng = np.random.default_rng(len(name))
     values = {path: _values(name, path, kind, rng) for path, kind in steps.items()}
     of_episode = {path: _values(name, path, kind, rng)[0] for path, kind in episode.items()}
-    features = tfds.FeaturesDict({"steps": tfds.Dataset(_nested(steps)), **_nested(episode)})
-    rows = [_nested({path: rows[t] for path, rows in values.items()}, leaf=None) for t in range(T)]
-    serializer = ExampleSerializer(features.get_serialized_info())
-    example = features.encode_example({"steps": rows, **_nested(of_episode, leaf=None)})
+    features = tfds.FeaturesDict(
+        {"steps": tfds.Dataset(_nested(steps, _feature)), **_nested(episode, _feature)}
+    )
+    written = tfds.FeaturesDict(
+        {"steps": tfds.Dataset(_nested(steps, _written)), **_nested(episode, _written)}
+    )
+    rows = [_nested({path: rows[t] for path, rows in values.items()}) for t in range(T)]
+    serializer = ExampleSerializer(written.get_serialized_info())
+    example = written.encode_example({"steps": rows, **_nested(of_episode)})
     folder = root / name / "0.1.0"
     folder.mkdir(parents=True)
     (folder / f"{name}-train.tfrecord-00000-of-00001").write_bytes(
@@ -105,16 +111,15 @@ def write(name: str, root: Path) -> Episode:
     return {path: np.array(rows) for path, rows in values.items() if steps[path].split()[0] in DTYPES}
 
 
-def _nested(features: dict[str, Any], leaf: Any = "feature") -> dict[str, Any]:
+def _nested(features: dict[str, Any], made: Callable[[Any], Any] = lambda value: value) -> dict[str, Any]:
     """Paths as dictionaries; below action and observation names may hold a slash themselves."""
     nested: dict[str, Any] = {}
     for path, value in features.items():
         first, _, rest = path.partition("/")
-        value = value if leaf is None else _feature(value)
         if rest:
-            nested.setdefault(first, {})[rest] = value
+            nested.setdefault(first, {})[rest] = made(value)
         else:
-            nested[first] = value
+            nested[first] = made(value)
     return nested
 
 
@@ -127,6 +132,14 @@ def _feature(kind: str) -> Any:
         return tfds.Image(shape=(*map(int, shape), channels), dtype=dtype, encoding_format=encoding)
     encoding = "zlib" if word == "z" else "none"
     return tfds.Tensor(shape=tuple(map(int, shape)), dtype=DTYPES[word], encoding=encoding)
+
+
+def _written(kind: str) -> Any:
+    """As an Example is written: TFDS needs TensorFlow for images of floats, which are files of four bytes."""
+    word, *shape = kind.split()
+    if word == "depth":
+        return tfds.Image(shape=(*map(int, shape), 4), dtype=np.uint8, encoding_format="png")
+    return _feature(kind)
 
 
 def _values(name: str, path: str, kind: str, rng: np.random.Generator) -> Any:
