@@ -25,7 +25,6 @@ from robot_foundry.ingest.engine import Options, run
 from robot_foundry.ingest.robot.forms import FORMS, form_of, width_of
 from robot_foundry.ingest.robot.interface import interface_of
 from robot_foundry.ingest.robot.inverse import source_actions
-from robot_foundry.ingest.robot.spec.quantities import quantity_kind
 from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec
 from robot_foundry.runtime.errors import FoundryError
 
