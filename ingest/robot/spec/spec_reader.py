@@ -275,8 +275,8 @@ def _range(value: Any) -> Columns:
         *ends, step = value
         if not isinstance(step, int) or step < 2 or ends[1] is None:
             raise ValueError(f"expected [start, stop, step] with a step of 2 or more, got {value!r}")
-        start, stop, *_ = _range(ends)
-        return start, stop, step
+        least, beyond, *_ = _range(ends)
+        return least, beyond, step
     start, stop = value if len(value) == 2 else (None, None)
     if isinstance(start, int) and isinstance(stop, int) and 0 <= start < stop:
         return start, stop

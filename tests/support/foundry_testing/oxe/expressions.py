@@ -69,7 +69,7 @@ def opening(numbers: Expr, *, closed: float, opened: float) -> Expr:
     """0 closed … 1 open, of numbers beyond the ends the end."""
 
     def value(arrays: Arrays) -> NDArray[np.float64]:
-        return np.interp(numbers(arrays), *_rising(closed, opened))
+        return np.asarray(np.interp(numbers(arrays), *_rising(closed, opened)), np.float64)
 
     return value
 

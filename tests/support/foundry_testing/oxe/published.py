@@ -157,7 +157,7 @@ def _values(name: str, path: str, kind: str, rng: np.random.Generator) -> Any:
         return np.array(MODES[path], np.float32)[:, None]
     if word in "bilu":
         return rng.integers(0, 2, shape).astype(DTYPES[word])
-    values = rng.uniform(-0.9, 0.9, shape).astype(DTYPES[word])
+    values: np.ndarray[Any, Any] = rng.uniform(-0.9, 0.9, shape).astype(DTYPES[word])
     at = POSES.get(name)
     if at is not None and at[0] == path:
         flat = values.reshape(T, -1)
