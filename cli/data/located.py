@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 def specs_of(text: str) -> list[str]:
     """One name or path, several with commas between, or those of a named mixture (`@oxe_magic_soup`)."""
     from robot_foundry.ingest.spec.mixture_files import MARK, load_mixture
+    from robot_foundry.ingest.spec.spec_files import specs_of as packaged
 
     if text.startswith(MARK):
-        return load_mixture(text).specs
+        named = load_mixture(text)
+        return packaged(named.weights, named.name)
     names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < len(names):
         raise UsageError(

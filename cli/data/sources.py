@@ -38,13 +38,14 @@ def command(mixture: str | None, as_json: bool) -> None:
     foundry-data sources --mixture oxe_magic_soup
     foundry-data ingest oxe/viola
     """
+    from robot_foundry.ingest.robot.sources_list import sources
     from robot_foundry.ingest.spec.mixture_files import builtin_mixtures, load_mixture
-    from robot_foundry.ingest.spec.sources_list import sources
+    from robot_foundry.ingest.spec.spec_files import specs_of
 
     rows = sources()
     if mixture is not None:
         named = load_mixture(mixture)
-        weights = dict(zip(named.specs, named.weights.values(), strict=True))
+        weights = dict(zip(specs_of(named.weights, named.name), named.weights.values(), strict=True))
         rows = [{**row, "weight": float(weights[row["spec"]])} for row in rows if row["spec"] in weights]
     result = {"sources": rows, "mixtures": builtin_mixtures()}
     emit(result, as_json=as_json, text=lambda: _text(rows, builtin_mixtures()))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from robot_foundry.ingest.spec import section as checks
 from robot_foundry.ingest.spec.section import REQUIRED
-from robot_foundry.ingest.spec.spec_files import builtin_specs, parse_yaml
+from robot_foundry.ingest.spec.yaml_text import parse_yaml
 from robot_foundry.runtime.errors import UsageError, nearest
 from robot_foundry.runtime.files import read_utf8
 
@@ -39,19 +39,6 @@ class MixtureFile:
             ref: weight * (_raised(num_samples(ref), self.power) if self.power else 1)
             for ref, weight in self.weights.items()
         }
-
-    @property
-    def specs(self) -> list[str]:
-        """The packaged specs that make its datasets; UsageError, naming them, if some have none."""
-        known = builtin_specs()
-        specs = {name: f"oxe/{name}" if f"oxe/{name}" in known else name for name in self.weights}
-        unknown = [name for name, spec in specs.items() if spec not in known]
-        if unknown:
-            raise UsageError(
-                f"the mixture {self.name} has datasets of which no packaged spec is: {', '.join(unknown)}",
-                hint="ingest those by specs of your own",
-            )
-        return list(specs.values())
 
 
 def builtin_mixtures() -> list[str]:

@@ -21,7 +21,7 @@ from tensorflow_datasets.core import features as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from foundry_testing.rlds_directories import framed
-from robot_foundry.ingest.spec.spec_files import parse_yaml
+from robot_foundry.ingest.spec.yaml_text import parse_yaml
 
 T = 6
 STEPS = {"is_first": "b", "is_last": "b", "is_terminal": "b", "reward": "f"}
