@@ -13,7 +13,7 @@ from foundry_testing.rlds_directories import source_file
 from scipy.spatial.transform import Rotation
 
 import robot_foundry
-from robot_foundry.ingest.engine import Options, run
+from robot_foundry.ingest.engine import run
 from robot_foundry.ingest.robot.content.members import episode_json, reader_of
 from robot_foundry.ingest.robot.content.pictures import Pictures
 from robot_foundry.ingest.robot.content.survey import Surveyed
@@ -23,12 +23,14 @@ from robot_foundry.ingest.spec.about import VERIFIED
 from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec
 
 NAMES = [name.removeprefix("oxe/") for name in builtin_specs() if name.startswith("oxe/")]
-# Corrections, depth as PNG, no cameras, code points.
+# Corrections, depth as PNG, no cameras, zlib, code points, many annotations.
 THROUGH_THE_ENGINE = (
     "austin_sirius_dataset_converted_externally_to_rlds",
     "berkeley_autolab_ur5",
     "eth_agent_affordances",
+    "kuka",
     "language_table",
+    "taco_play",
 )
 # Sums and products of float32 numbers, each within 1.
 TOLERANCE = 2e-6
@@ -64,10 +66,7 @@ def test_what_is_published_becomes_what_it_means(name, tmp_path):
 @pytest.mark.parametrize("name", THROUGH_THE_ENGINE)
 def test_ingest_keeps_what_is_published(name, tmp_path):
     arrays = write(name, tmp_path / "source")
-    report = run(
-        _spec(name), tmp_path / "source", store=tmp_path / "store", name="d",
-        options=Options(workers=1),
-    )  # fmt: skip
+    report = run(_spec(name), tmp_path / "source", store=tmp_path / "store", name="d")
     assert (report.written, report.refused) == (1, ())
     dataset = robot_foundry.open("d", store=tmp_path / "store")
     frames, schema = dataset.frames(), dataset.manifest.schema
