@@ -13,6 +13,9 @@ from robot_foundry.cli.output import DEBUG_OPTION, run
 PROGRAM = "foundry-data"
 COMMANDS = {
     "ingest": LazyCommand("robot_foundry.cli.data.ingest:command", "Make a dataset version from raw logs."),
+    "sources": LazyCommand(
+        "robot_foundry.cli.data.sources:command", "List the public datasets that have a spec."
+    ),
     "remap": LazyCommand(
         "robot_foundry.cli.data.remap:command", "Make a version with a new mapping; reads no image."
     ),

@@ -15,6 +15,7 @@ from foundry_testing.mapped_rows import POSITION, rows_of, spec_of
 from foundry_testing.rlds_directories import Directory
 from tensorflow_datasets.core import features as tfds
 
+from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.runtime.errors import UsageError
 
@@ -350,3 +351,33 @@ def test_success_that_cannot_be_read_is_unknown_and_no_other_rule_is_asked(tmp_p
         "attribute 'success' says neither yes nor no",
     ):
         assert f"1 of {len(demos)} episodes: {told}" in warnings
+
+
+def _codes(*texts, length=8):
+    return np.array([[*map(ord, text), *[0] * (length - len(text))] for text in texts], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected", "told"),
+    [
+        (_codes("push", "push", "move ö"), [(0, 2, "push"), (2, 3, "move ö")], False),
+        (_codes("", "push", " "), [(1, 2, "push")], False),
+        (_codes("full", "full", "full", length=4), [(0, 3, "full")], False),
+        (_codes("push", "push", "push") * -1, [], True),
+        (np.full((3, 2), 0xD800), [], True),  # half a character
+        (np.full((3, 2), 2**40), [], True),
+        (np.full((3, 2), 104.0), [], True),
+        (np.full(3, 104), [], True),
+    ],
+)
+def test_instructions_may_be_numbers_of_characters(codes, expected, told):
+    spec = spec_of(POSITION, instruction=[{"code_points": "words"}])
+    rows, _ = rows_of(spec, {"p": np.zeros((3, 3)), "words": codes})
+    assert [(start, end, text) for start, end, _, text, _ in rows.annotations] == expected
+    assert bool(rows.notes.said) == told
+
+
+def test_of_modes_one_is_that_of_corrections():
+    spec = spec_of(POSITION, intervention={"key": "mode", "equals": 1})
+    rows, _ = rows_of(spec, {"p": np.zeros((4, 3)), "mode": np.array([[0], [1], [-1], [1]], np.float32)})
+    assert (rows.flags_N & Flag.INTERVENTION != 0).tolist() == [False, True, False, True]

@@ -19,7 +19,8 @@ from robot_foundry.ingest.robot.spec.spec import Content, content_json
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.sources import Refused, layout
 from robot_foundry.ingest.sources.robot.source_episode import Encoded, SourceCamera, SourceEpisode
-from robot_foundry.ingest.spec.spec_files import load_spec, parse_yaml
+from robot_foundry.ingest.spec.spec_files import load_spec
+from robot_foundry.ingest.spec.yaml_text import parse_yaml
 from robot_foundry.runtime.errors import UsageError
 
 SMOOTH_ERROR = 8

@@ -113,7 +113,7 @@ def test_a_displacement_may_turn_by_euler_angles(tmp_path):
         expected_T33 = (turn * start).as_matrix()
         np.testing.assert_allclose(action_TD[:, six[:3]], expected_T33[:, :, 0], atol=1e-5)
         np.testing.assert_allclose(action_TD[:, six[3:]], expected_T33[:, :, 1], atol=1e-5)
-    with pytest.raises(UsageError, match="rotation: expected axis_angle, or three axes"):
+    with pytest.raises(UsageError, match="rotation: expected axis_angle, xyzw, wxyz, or three axes"):
         ingested(made, tmp_path / "x", **{**overrides, command: "{key: a, from: delta, rotation: rpy}"})
 
 

@@ -8,10 +8,10 @@ from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
 from robot_foundry.ingest.spec.spec_files import (
     builtin_specs,
     load_spec,
-    parse_yaml,
     read_spec,
     with_overrides,
 )
+from robot_foundry.ingest.spec.yaml_text import parse_yaml
 from robot_foundry.runtime.errors import UsageError
 
 MINIMAL = """

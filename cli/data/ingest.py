@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,18 +74,24 @@ def command(
     """Make a version of DATASET from SOURCE as SPEC says.
 
     SOURCE is a file, a folder or a quoted glob, here or at s3:// or gs://; without it, the first place of
-    the spec's own list where there is something. SPEC is the name of one that comes with the package, or the
-    path of your own .yaml (docs/specs.md). Running it again does only what is new. Units that cannot be read
-    are named and left out.
+    the spec's own list where there is something. SPEC is the name of one that comes with the package
+    (`foundry-data sources` lists public datasets), or the path of your own .yaml (docs/specs.md); also
+    several with commas between, or @NAME for those of a named mixture. Running it again does only what is
+    new. Units that cannot be read are named and left out.
 
     \b
     foundry-data ingest robomimic lift.hdf5 --as lift
     foundry-data ingest my.yaml 'logs/2026-*/*.hdf5' --as kitchen --workers 8
     foundry-data ingest my.yaml s3://lab/logs --store s3://lab/store --ray-address auto
+    foundry-data ingest oxe/viola,oxe/toto --workers 8
     """
+    from robot_foundry.cli.data.located import located, specs_of
     from robot_foundry.ingest.engine import Options, run
     from robot_foundry.ingest.spec.spec_files import load_spec
 
+    names = specs_of(spec)
+    if len(names) > 1 and (source or name or pointer):
+        raise UsageError("several specs take no SOURCE, --as or --pointer", hint="ingest them one by one")
     options = Options(
         workers=workers,
         ray_address=ray_address,
@@ -96,34 +101,23 @@ def command(
         created=now(),
         quiet=False,
     )
-    loaded = load_spec(spec, overrides)
+    loaded = [load_spec(each, overrides) for each in names]
     if source == "":
         raise UsageError("SOURCE is empty", hint="see that the variable is set, or leave SOURCE out")
-    place = source or _located(loaded, ask=not (yes or dry_run))
-    name = name or _default_name(loaded)
-    report = run(loaded, place, store=store, name=name, options=options, dry_run=dry_run)
-    if pointer is not None and report.version is not None:
-        write_pointer(pointer, report.version, report.counts)
-    show(report, as_json=as_json)
-    expected = report.preview
+    places = [source] if source else located(loaded, ask=not (yes or dry_run))
+    reports = []
+    for each, place in zip(loaded, places, strict=True):
+        made = name or _default_name(each)
+        reports.append(run(each, place, store=store, name=made, options=options, dry_run=dry_run))
+        if pointer is not None and reports[-1].version is not None:
+            write_pointer(pointer, reports[-1].version, reports[-1].counts)
+        if len(names) == 1 or not as_json:
+            show(reports[-1], as_json=as_json)
+    if len(names) > 1 and as_json:
+        emit({"reports": [report.to_json() for report in reports]}, as_json=True, text="")
     # Of other kinds only the first samples of a unit were read.
-    if expected is not None and expected.schema is None and expected.num_groups:
+    if any(e is not None and e.schema is None and e.num_groups for e in (r.preview for r in reports)):
         raise FindingsError("no unit that was tried could be read with this mapping; the warning says why")
-
-
-def _located(spec: SourceSpec, *, ask: bool) -> str:
-    """The place that the spec names; one that is far away only if the user says so."""
-    from robot_foundry.ingest.spec.locations import locate
-    from robot_foundry.runtime.files import is_remote
-
-    place, source = locate(spec)
-    shown = f"{spec.name} is at {place}: {counted(len(source.files), 'file')}, {size(source.num_bytes)}"
-    note(shown)
-    if ask and is_remote(place):
-        if not sys.stdin.isatty():
-            raise UsageError(f"reading {size(source.num_bytes)} from {place} needs --yes")
-        click.confirm("Read it?", abort=True, err=True)
-    return place
 
 
 def _default_name(spec: SourceSpec) -> str:

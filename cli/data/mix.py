@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import click
 
 from robot_foundry.catalog.kind import all_flags, all_kinds, one
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture, parse_weights, weight_doubts
-from robot_foundry.catalog.opened import OpenMixture
+from robot_foundry.catalog.opened import OpenMixture, OpenVersions
+from robot_foundry.catalog.refs import datasets
 from robot_foundry.catalog.selection import DEFAULT_GAP, SPLIT_BY, SPLITS
 from robot_foundry.catalog.store import Store, check_name
 from robot_foundry.cli.options import dry_run_option, json_option, store_option
@@ -27,8 +31,9 @@ HAS, LACKS = "x", "."
     "--weights",
     required=True,
     multiple=True,
-    metavar="REF=W,…",
-    help="Shares, exact: sim=0.6,real=0.4 or sim=3,real@v2=2; may be repeated.",
+    metavar="REF=W,…|@NAME|@FILE",
+    help="Shares, exact: sim=0.6,real=0.4 or sim=3,real@v2=2; may be repeated. Or a named mixture, or a "
+    "file of one: @oxe_magic_soup, @mine.yaml (docs/oxe.md).",
 )
 @click.option("--as", "name", metavar="NAME", help="Store the mixture as the next version of NAME.")
 @click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True, help="Rows to use.")
@@ -79,16 +84,15 @@ def command(
     """Mix datasets by exact weights.
 
     Without --as nothing is stored: equal content has the equal id, and a recipe may hold the same weights
-    inline. A mixture in REF is replaced by its components.
+    inline. A mixture in REF is replaced by its components. `foundry-data sources` lists named mixtures.
     """
     if pointer is not None and name is None:
         raise UsageError("a pointer names a stored mixture", hint="add --as NAME")
     if name is not None:
         check_name(name, "name")
-    shares = parse_weights(",".join(weights))
-    opened = make_mixture(
-        Store(store),
-        shares,
+    make = partial(
+        make_mixture,
+        OpenVersions(Store(store)),
         split=split,
         val_fraction=val_fraction,
         where=where,
@@ -96,6 +100,8 @@ def command(
         gap=gap,
         skip=skip,
     )
+    shares = _shares(weights, make, store)
+    opened = make(shares)
     mixture = opened.mixture
     warnings = weight_doubts(mixture, shares) + opened.kind.doubts_of_mixture(opened)
     version = commit_mixture(opened, name) if name is not None and not dry_run else None
@@ -117,6 +123,26 @@ def command(
         note(f"Warning: {warning}")
     if version is None and not dry_run:
         note("Nothing was stored.\nHint: add --as NAME to store it")
+
+
+def _shares(
+    weights: tuple[str, ...], make: Callable[[Mapping[str, Fraction]], OpenMixture], store: str
+) -> dict[str, Fraction]:
+    """What was asked for, of a named mixture with the samples that these options choose of each dataset."""
+    from robot_foundry.ingest.spec.mixture_files import MARK, check_present, load_mixture
+
+    marked = [text for text in weights if text.startswith(MARK)]
+    if not marked:
+        return parse_weights(",".join(weights))
+    if len(weights) > 1:
+        raise UsageError("a named mixture goes with no other weights", hint="copy its file and add to it")
+    named = load_mixture(marked[0])
+    check_present(named, datasets(Store(store)))
+
+    def num_samples(ref: str) -> int:
+        return sum(part.num_samples for part in make({ref: Fraction(1)}).mixture.components)
+
+    return named.shares(num_samples)
 
 
 def mixture_tables(opened: OpenMixture) -> list[str]:

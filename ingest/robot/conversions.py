@@ -22,6 +22,12 @@ Array = NDArray[np.float64]
 Clip = Callable[[Array, Any, Any], Array]
 # A stored rotation matrix further than this from orthonormal is no rotation.
 ORTHONORMAL_TOLERANCE = 1e-3
+# How a turn may be written beside Euler angles and quaternions.
+AXIS_ANGLE = "axis_angle"
+# The axes about which a turn is: those of the robot's base, or of the tool as it is.
+FRAMES = (BASE, TOOL) = ("base", "tool")
+# Which numbers of a matrix lie side by side.
+MAJORS = (ROWS, _) = ("rows", "columns")
 
 
 class Commands(Protocol):
@@ -95,31 +101,61 @@ def displacement(target_Nd: Array, given: Given) -> Array:
     return _unasked(target_Nd - given.state, given)
 
 
+def integrated(values_Nd: Array, given: Given) -> Array:
+    """The sum of the displacements before each frame, zero at the first; NaN from the first NaN on."""
+    before_Nd = np.concatenate([np.zeros_like(values_Nd[:1]), values_Nd[:-1]])
+    return np.cumsum(scaled(before_Nd, given), axis=0)
+
+
 def turned(values_Nd: Array, given: Given) -> Array:
+    turn_N33 = _matrix_of(_asked(values_Nd, given), given.settings["rotation"])
+    if given.settings["frame"] == TOOL:
+        return given.state @ turn_N33
     # From the left, so about the axes of the base: robosuite's goal_rot = R(drot) @ rot.
-    return _matrix_of(_asked(values_Nd, given), given.settings["rotation"]) @ given.state
+    return turn_N33 @ given.state
 
 
 def turn(target_N33: Array, given: Given) -> Array:
-    return _unasked(_angles_of(_turn_from(given.state, target_N33), given.settings["rotation"]), given)
+    back_N33 = np.swapaxes(given.state, -1, -2)
+    in_tool = given.settings["frame"] == TOOL
+    turn_N33 = rotation.multiply(*((back_N33, target_N33) if in_tool else (target_N33, back_N33)))
+    return _unasked(_numbers_of(turn_N33, given.settings["rotation"]), given)
 
 
 def _turn_from(start_N33: Array, target_N33: Array) -> Array:
     return rotation.multiply(target_N33, np.swapaxes(start_N33, -1, -2))
 
 
-def _matrix_of(angles_N3: Array, way: str) -> Array:
-    """Of a rotation vector, or of Euler angles of a sequence."""
-    if way == "axis_angle":
-        return rotation.axis_angle_to_matrix(angles_N3)
-    return rotation.euler_to_matrix(angles_N3, way)
+def width_of_turn(way: str) -> int:
+    """How many numbers a turn has that is written so."""
+    return 3 if way == AXIS_ANGLE else len(way)
 
 
-def _angles_of(matrix_N33: Array, way: str) -> Array:
+def _matrix_of(values_Nd: Array, way: str) -> Array:
+    """Of a rotation vector, of a quaternion of that order, or of Euler angles of a sequence."""
+    if way == AXIS_ANGLE:
+        return rotation.axis_angle_to_matrix(values_Nd)
+    if way in rotation.QUATERNION_ORDERS:
+        return rotation.quaternion_to_matrix(values_Nd, order=way)
+    return rotation.euler_to_matrix(values_Nd, way)
+
+
+def _numbers_of(matrix_N33: Array, way: str) -> Array:
     """The inverse of `_matrix_of`."""
-    if way == "axis_angle":
+    if way == AXIS_ANGLE:
         return rotation.matrix_to_axis_angle(matrix_N33)
-    return rotation.matrix_to_euler(matrix_N33, way)
+    if way in rotation.QUATERNION_ORDERS:
+        return rotation.matrix_to_quaternion(matrix_N33, order=way)
+    return _angles_of(matrix_N33, way)
+
+
+def _angles_of(matrix_N33: Array, sequence: str) -> Array:
+    """Euler angles; of one axis the turn about it that is left when the rest is undone (swing and twist)."""
+    if len(sequence) > 1:
+        return rotation.matrix_to_euler(matrix_N33, sequence)
+    quaternion_N4 = rotation.matrix_to_quaternion(matrix_N33, order="xyzw")
+    about_N = quaternion_N4[:, "xyz".index(sequence)]
+    return 2 * np.arctan2(about_N, quaternion_N4[:, 3])[:, None]
 
 
 # Commands of a controller (robosuite's operational-space control).
@@ -167,14 +203,14 @@ def quaternion(matrix_N33: Array, given: Given) -> Array:
     return rotation.matrix_to_quaternion(matrix_N33, order=given.settings["order"])
 
 
-def of_euler(values_N3: Array, given: Given) -> Array:
-    angles_N3 = np.deg2rad(values_N3) if given.settings["degrees"] else values_N3
-    return rotation.euler_to_matrix(angles_N3, given.settings["sequence"])
+def of_euler(values_Nd: Array, given: Given) -> Array:
+    angles_Nd = np.deg2rad(values_Nd) if given.settings["degrees"] else values_Nd
+    return rotation.euler_to_matrix(angles_Nd, given.settings["sequence"])
 
 
 def euler_angles(matrix_N33: Array, given: Given) -> Array:
-    angles_N3 = rotation.matrix_to_euler(matrix_N33, given.settings["sequence"])
-    return np.rad2deg(angles_N3) if given.settings["degrees"] else angles_N3
+    angles_Nd = _angles_of(matrix_N33, given.settings["sequence"])
+    return np.rad2deg(angles_Nd) if given.settings["degrees"] else angles_Nd
 
 
 def of_axis_angle(values_N3: Array, given: Given) -> Array:
@@ -220,6 +256,13 @@ def matrix(matrix_N33: Array, given: Given) -> Array:
     return matrix_N33.reshape(-1, 9)
 
 
+def of_homogeneous(values_N16: Array, given: Given) -> Array:
+    """The rotation of a pose [R p; 0 0 0 1], its numbers row by row or column by column."""
+    pose_N44 = values_N16.reshape(-1, 4, 4)
+    pose_N44 = pose_N44 if given.settings["major"] == ROWS else np.swapaxes(pose_N44, -1, -2)
+    return of_matrix(pose_N44[:, :3, :3].reshape(-1, 9), given)
+
+
 # Grippers.
 
 
@@ -242,3 +285,20 @@ def fingers(opening_N1: Array, given: Given) -> Array:
     # Only their gap is known, so each finger takes half of it.
     gap_N1 = between_ends(opening_N1, given)
     return np.concatenate([gap_N1, -gap_N1], axis=1) / 2
+
+
+def opening_that_lasts(values_N1: Array, given: Given) -> Array:
+    """Openings of commands to close or to open, each of which lasts until the next.
+
+    Numbers between the ends, up to `threshold` of the way from the middle to an end, change nothing. Before
+    the first command the gripper is as the other command leaves it; without any it is open.
+    """
+    closed, opened = given.settings["closed"], given.settings["open"]
+    towards_N = (values_N1[:, 0] - (closed + opened) / 2) / ((opened - closed) / 2)
+    (at,) = np.nonzero(np.abs(towards_N) > given.settings["threshold"])
+    if at.size == 0:
+        return np.where(np.isnan(values_N1), np.nan, 1.0)
+    asked = (towards_N[at] > 0).astype(np.float64)
+    last_N = np.searchsorted(at, np.arange(len(values_N1)), side="right") - 1
+    opening_N = np.where(last_N < 0, 1.0 - asked[0], asked[last_N])
+    return np.where(np.isnan(values_N1), np.nan, opening_N[:, None])

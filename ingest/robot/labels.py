@@ -29,13 +29,14 @@ _PLAIN = re.compile(r"[A-Za-z][\w./-]*")
 
 
 def annotations_of(
-    mapping: MappingSpec, episode: Mapping[str, Any], num_frames: int, notes: Notes
+    mapping: MappingSpec, episode: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], notes: Notes
 ) -> tuple[Annotation, ...]:
     """What the source says of spans of frames; the rules are for an instruction where it says none."""
+    num_frames = int(episode["num_frames"])
     spans = tuple((*span, "steps") for span in _spans(episode, num_frames, None, notes))
     if any(kind == INSTRUCTION for _, _, kind, _, _ in spans):
         return spans
-    instructions = _instructions(mapping, episode, num_frames, notes)
+    instructions = _instructions(mapping, episode, arrays, notes)
     used = {source for *_, source in instructions}
     unread = {kind for _, _, kind, text in episode.get("annotations", ()) if not isinstance(text, str)}
     by_rules = [rule["spans"] for rule in mapping.instruction if "spans" in rule]
@@ -135,10 +136,16 @@ def _reaches(key: str, values: NDArray[Any], at_least: float, notes: Notes) -> b
 
 
 def _instructions(
-    mapping: MappingSpec, episode: Mapping[str, Any], num_frames: int, notes: Notes
+    mapping: MappingSpec, episode: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], notes: Notes
 ) -> tuple[Annotation, ...]:
     """By the first rule that gives any: texts over the whole episode, or all that the spans say."""
+    num_frames = int(episode["num_frames"])
     for rule in mapping.instruction:
+        if "code_points" in rule:
+            lines = tuple(_lines(rule["code_points"], arrays, num_frames, notes))
+            if lines:
+                return lines
+            continue
         if "spans" in rule:
             spans = tuple(
                 (start, end, INSTRUCTION, text.strip(), kind)
@@ -175,6 +182,38 @@ def _texts(rule: Mapping[str, Any], episode: Mapping[str, Any], notes: Notes) ->
             notes.say(f"{_name(rule)} is no text, so it gives no instruction", _example(item))
     path = f".{rule['json']}" if "json" in rule else ""
     return texts, f"attr:{rule['attr']}{path}"
+
+
+def _lines(
+    key: str, arrays: Mapping[str, NDArray[Any]], num_frames: int, notes: Notes
+) -> Iterator[Annotation]:
+    """The texts of an array [N, n] of a text a frame: numbers of characters of Unicode, then zeros."""
+    codes_Nn = arrays.get(key)
+    if codes_Nn is None:
+        return
+    if codes_Nn.ndim != 2 or len(codes_Nn) < num_frames or codes_Nn.dtype.kind not in "iu":
+        notes.say(f"'{key}' holds no numbers of characters, a row a frame, so it gives no instruction")
+        return
+    codes_Nn = codes_Nn[:num_frames]
+    changes_N = (codes_Nn[1:] != codes_Nn[:-1]).any(axis=1)
+    starts = [0, *(np.flatnonzero(changes_N) + 1).tolist()]
+    for start, end in zip(starts, [*starts[1:], num_frames], strict=True):
+        text = _of_code_points(codes_Nn[start])
+        if text is None:
+            notes.say(f"'{key}' holds numbers that are no characters, so it gives no instruction")
+        elif text.strip():
+            yield start, end, INSTRUCTION, text.strip(), key
+
+
+def _of_code_points(codes_n: NDArray[Any]) -> str | None:
+    """The text up to the first zero; None where a number is no character."""
+    (zeros,) = np.nonzero(codes_n == 0)
+    try:
+        text = "".join(map(chr, codes_n[: zeros[0] if zeros.size else None].tolist()))
+        text.encode("utf-8")  # half characters are none
+    except (ValueError, OverflowError):
+        return None
+    return text
 
 
 def _spans(

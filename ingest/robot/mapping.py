@@ -115,7 +115,7 @@ def _canonical(
         flags_N,
         np.asarray(arrays["timestamp"], np.float64),
         success_of(mapping, episode, arrays, notes),
-        annotations_of(mapping, episode, num_frames, notes),
+        annotations_of(mapping, episode, arrays, notes),
         notes,
     )
 
@@ -237,7 +237,8 @@ def _flagged(
         is_number_N = ~np.isnan(values_N)
         if not is_number_N.all():
             notes.say(f"'{rule['key']}' in {name} holds NaN, which flags no frame")
-        flagged_N |= is_number_N & ((values_N != 0) == rule["is"])
+        applies_N = values_N == rule["equals"] if "equals" in rule else (values_N != 0) == rule["is"]
+        flagged_N |= is_number_N & applies_N
     return flagged_N
 
 

@@ -220,9 +220,10 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
     available = prod(shape[1:])
     taken = len(field.columns_of(available))
     if _is_absent(field, item):
-        start, stop = field.columns or (0, None)
-        raise _Absent(f"takes the columns [{start}, {stop}] of '{key}', which has {available}")
-    needed = len(field.names) if field.names else width_of(quantity, form_of(quantity, field))
+        columns = list(field.columns or (0, None))
+        raise _Absent(f"takes the columns {columns} of '{key}', which has {available}")
+    form = form_of(quantity, field)
+    needed = len(field.names) if field.names else width_of(quantity, form, field.parameters)
     if needed is not None and taken != needed:
         raise Refused(f"needs {needed} columns as {field.kind}, and '{key}' gives {taken}")
     scale = field.parameters.get("scale")

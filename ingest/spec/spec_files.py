@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from robot_foundry.catalog.kind import face
 from robot_foundry.ingest.sources import LAYOUTS
 from robot_foundry.ingest.sources.declared import ROBOT
 from robot_foundry.ingest.spec.spec import SourceSpec
+from robot_foundry.ingest.spec.yaml_text import parse_yaml
 from robot_foundry.runtime.errors import UsageError, nearest
 from robot_foundry.runtime.files import read_utf8
 
@@ -20,9 +22,26 @@ SPEC_SUFFIXES = (".yaml", ".yml")
 
 
 def builtin_specs() -> list[str]:
-    """Names of the specs that come with the package."""
+    """Names of the specs that come with the package; those of a collection begin with its name: oxe/viola."""
     folder = resources.files("robot_foundry.ingest") / "specs"
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted([*_names_in(folder), *(f"oxe/{name}" for name in _names_in(folder / "oxe"))])
+
+
+def _names_in(folder: Traversable) -> list[str]:
+    return [Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml")]
+
+
+def specs_of(datasets: Iterable[str], where: str) -> list[str]:
+    """The packaged specs that make datasets of these names; UsageError, naming them, if some have none."""
+    known = builtin_specs()
+    specs = {name: f"oxe/{name}" if f"oxe/{name}" in known else name for name in datasets}
+    unknown = [name for name, spec in specs.items() if spec not in known]
+    if unknown:
+        raise UsageError(
+            f"{where} has datasets of which no packaged spec is: {', '.join(unknown)}",
+            hint="ingest those by specs of your own",
+        )
+    return list(specs.values())
 
 
 def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> SourceSpec:
@@ -52,7 +71,8 @@ def _no_spec(text: str, names: Sequence[str]) -> UsageError:
         hint = f"'{text}' is a layout: write a spec with `layout: {text}` and give its path ({page})"
     elif Path(text).exists():
         hint = f"'{text}' is there, but a spec comes before the source: foundry-data ingest SPEC {text}"
-    listed = f"{nearest(text, names)} (specs: {', '.join(names)})"
+    plain = [name for name in names if "/" not in name]
+    listed = f"{nearest(text, names)} (specs: {', '.join(plain)}; foundry-data sources lists those of oxe/)"
     return UsageError(f"there is no spec '{text}'{listed}", hint=hint)
 
 
@@ -73,19 +93,6 @@ def read_spec(values: Any, where: str) -> SourceSpec:
     kind = LAYOUTS[name].kind if isinstance(name, str) and name in LAYOUTS else ROBOT
     spec: SourceSpec = face(kind, "ingest").read_spec(values, where)
     return spec
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """YAML 1.2 without tags; a key given twice is an error."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise UsageError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise UsageError(f"{where} is not valid YAML: it is nested too deep") from error
 
 
 def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

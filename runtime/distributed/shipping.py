@@ -13,7 +13,13 @@ from tempfile import TemporaryDirectory
 NAME = "robot_foundry"
 ROOT = Path(__file__).parents[2]
 # Beside the modules. A test holds the copy equal to what the wheel packs.
-DATA = ("py.typed", "ingest/specs/*.yaml", "recipes/*.yaml")
+DATA = (
+    "py.typed",
+    "ingest/specs/*.yaml",
+    "ingest/specs/oxe/*.yaml",
+    "ingest/mixtures/*.yaml",
+    "recipes/*.yaml",
+)
 
 
 @contextmanager

@@ -124,6 +124,12 @@ def _instructions(
             near = closest(name, free)
             is_lost = is_of_user and (near is not None or not is_met)
             yield Missing("mapping.instruction", name, f"{text}{nearest(name, free)}", is_lost, near)
+        elif "code_points" in rule and rule["code_points"] not in held.arrays:
+            name, free = str(rule["code_points"]), held.arrays.keys() - arrays_taken(mapping, None)
+            text = f"no episode has the array '{name}', which mapping.instruction names"
+            near = closest(name, free)
+            is_lost = is_of_user and (near is not None or not is_met)
+            yield Missing("mapping.instruction", name, f"{text}{nearest(name, free)}", is_lost, near)
         elif "by_env" in rule and rule["by_env"].keys().isdisjoint(held.environments):
             made_by = ", ".join(sorted(held.environments)) or "no environment that the source names"
             text = f"mapping.instruction.by_env has no text for {made_by}"

@@ -110,6 +110,7 @@ def arrays_taken(mapping: MappingSpec, content: Content | None) -> set[str]:
     taken = {str(mapped.key) for _, _, mapped in fields_of(mapping)}
     rules = (*mapping.success, *mapping.invalid_action, *mapping.intervention)
     taken |= {str(rule["key"]) for rule in rules if "key" in rule}
+    taken |= {str(rule["code_points"]) for rule in mapping.instruction if "code_points" in rule}
     if content is not None and content.options is not None:
         taken |= content.options.arrays
     return taken

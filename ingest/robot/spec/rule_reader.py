@@ -44,13 +44,17 @@ INSTRUCTION_RULES = (
     Rule({"attr": checks.text}, {"json": checks.text, "encoding": _encoding}),
     Rule({"text": checks.text}),
     Rule({"by_env": _texts_by_name}),
+    Rule({"code_points": checks.text}),
 )
 SUCCESS_RULES = (
     Rule({"attr": checks.text}, {"json": checks.text}),
     Rule({"attr": checks.text, "success": checks.text, "failure": checks.text}),
     Rule({"key": checks.text, "at_least": checks.number}),
 )
-FLAG_RULES = (Rule({"key": checks.text, "is": checks.boolean}),)
+FLAG_RULES = (
+    Rule({"key": checks.text, "is": checks.boolean}),
+    Rule({"key": checks.text, "equals": checks.number}),
+)
 
 
 def rules(forms: tuple[Rule, ...]) -> Callable[[Any], tuple[dict[str, Any], ...]]:

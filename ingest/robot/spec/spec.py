@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from robot_foundry.ingest.spec.about import About
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame
 from robot_foundry.shards.robot.names import CAMERA
 
+# (start, stop) or (start, stop, step) as in a Python slice.
+Columns = tuple[int, int | None] | tuple[int, int | None, int]
 # The key of an option of cameras that is for all that have none of their own.
 ALL_CAMERAS = "*"
 
@@ -93,7 +96,7 @@ class Content:
 class Field:
     """Where the numbers of one quantity are and what they mean.
 
-    `kind` is the YAML key `from`; `columns` is (start, stop) as in a Python slice of the array's columns;
+    `kind` is the YAML key `from`; `columns` are a slice of the array's columns;
     `unit` is that of a joint's numbers once they are scaled, or of each, None that of joints that turn.
     `names` are those of the components of a quantity beyond the scheme, None for one of the scheme.
     The other values belong to some kinds only (ingest/robot/forms.py says which).
@@ -101,7 +104,7 @@ class Field:
 
     kind: str
     key: str | None = None
-    columns: tuple[int, int | None] | None = None
+    columns: Columns | None = None
     optional: bool = False
     unit: str | tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
@@ -161,6 +164,7 @@ class Spec:
 
     `forms` are other specs for the same dataset in another layout, by name or path; `locations` are where the
     dataset may lie, with `$NAME` for environment variables. `overrides` were applied and are for forms too.
+    `about` is what is published of the dataset, and changes nothing of what is read.
     """
 
     name: str
@@ -170,6 +174,7 @@ class Spec:
     forms: tuple[str, ...] = ()
     locations: tuple[str, ...] = ()
     overrides: tuple[str, ...] = field(default=(), compare=False)
+    about: About | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Every key with its value; `read_spec` reads it back."""

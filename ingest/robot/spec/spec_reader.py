@@ -20,9 +20,10 @@ from robot_foundry.ingest.robot.spec.quantities import (
     units_of,
 )
 from robot_foundry.ingest.robot.spec.rule_reader import FLAG_RULES, INSTRUCTION_RULES, SUCCESS_RULES, rules
-from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec, Noop, Spec
+from robot_foundry.ingest.robot.spec.spec import Columns, Field, MappingSpec, Noop, Spec
 from robot_foundry.ingest.sources import LAYOUTS
 from robot_foundry.ingest.spec import section as checks
+from robot_foundry.ingest.spec.about import read_about
 from robot_foundry.ingest.spec.section import REQUIRED
 from robot_foundry.normalization.space import PARTS, check_embodiment
 from robot_foundry.normalization.tool_frame import UNKNOWN, ToolFrame, check_tool_frame
@@ -52,6 +53,7 @@ def spec_from_json(values: Any, where: str, *, is_cut: bool = False) -> Spec:
         mapping=_mapping(top.section("mapping", required=True), is_cut),
         forms=top.take("forms", checks.texts, ()),
         locations=top.take("locations", checks.texts, ()),
+        about=read_about(top.section("about")) if "about" in top.values else None,
     )
     declared = robot_layouts().get(layout)
     if spec.mapping.others and declared is not None and not declared.names_columns:
@@ -198,13 +200,19 @@ def _fields(
 
 
 def _has_names(quantity: str, section: checks.Section, state: dict[str, Field] | None) -> bool:
-    """Whether a field beyond the scheme names its components, or follows one of the state that does."""
-    follows = section.values.get("from") == "next_state" and state is not None and quantity in state
-    return "names" in section.values or follows
+    """Whether a field beyond the scheme names its components, or starts from one of the state that does."""
+    form = FORMS[OWN].get(str(section.values.get("from")))
+    starts = form is not None and form.needs_state and state is not None and quantity in state
+    return "names" in section.values or starts
 
 
 def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, Field] | None) -> Field:
-    forms = {name: form for name, form in FORMS[kind].items() if state is not None or not form.needs_state}
+    of_state = state is None
+    forms = {
+        name: form
+        for name, form in FORMS[kind].items()
+        if not (form.needs_state if of_state else form.is_of_state)
+    }
     default = default_form(kind)
     name = section.take("from", checks.choice(tuple(forms)), REQUIRED if default is None else default)
     if name is None:
@@ -224,12 +232,18 @@ def _field(section: checks.Section, kind: str, quantity: str, state: dict[str, F
         },
     )
     section.close()
-    start, stop = field.columns or (0, None)
-    width = len(field.names) if field.names else width_of(quantity, form)
-    if width and stop is not None and start >= 0 and stop - start != width:
-        section.report("columns", f"holds {stop - start} columns, {name} needs {width}")
+    width = len(field.names) if field.names else None
+    if width is None and None not in field.parameters.values():
+        width = width_of(quantity, form, field.parameters)
+    start, stop, *_ = field.columns or (0, None)
+    if width and stop is not None and start >= 0 and len(field.columns_of(stop)) != width:
+        section.report("columns", f"holds {len(field.columns_of(stop))} columns, {name} needs {width}")
     if form.needs_state and state is not None and quantity not in state:
         section.report("from", f"{name} starts from the state, and mapping.state has no {quantity}")
+    if follows is not None and form.displaces and field.names != follows.names:
+        section.report(
+            "names", f"are not those of the state, {', '.join(follows.names or ())}, in their order"
+        )
     problem = form.problem(field.parameters)
     if problem is not None:
         section.report(*problem)
@@ -253,11 +267,17 @@ def _names(value: Any) -> tuple[str, ...]:
     return listed
 
 
-def _range(value: Any) -> tuple[int, int | None]:
+def _range(value: Any) -> Columns:
     expected = f"expected [start, stop] with start < stop, or [start, null] for the rest, got {value!r}"
-    if not isinstance(value, list) or len(value) != 2 or any(isinstance(item, bool) for item in value):
+    if not isinstance(value, list) or any(isinstance(item, bool) for item in value):
         raise ValueError(expected)
-    start, stop = value
+    if len(value) == 3:
+        *ends, step = value
+        if not isinstance(step, int) or step < 2 or ends[1] is None:
+            raise ValueError(f"expected [start, stop, step] with a step of 2 or more, got {value!r}")
+        least, beyond, *_ = _range(ends)
+        return least, beyond, step
+    start, stop = value if len(value) == 2 else (None, None)
     if isinstance(start, int) and isinstance(stop, int) and 0 <= start < stop:
         return start, stop
     if isinstance(start, int) and stop is None:
