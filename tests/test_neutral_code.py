@@ -10,15 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # Where robots are named all the same: in the registry, in the name of a way to split, which mixtures have in
-# their ids, and for a spec whose layout, and so its kind, is unknown.
+# their ids, for a spec whose layout, and so its kind, is unknown, and in what a spec tells of a public source.
 NAMED = {
     "catalog/kind.py": ["robot", "robot", ".catalog.robot", ".ingest.robot", ".loader.robot"],
     "catalog/mixture.py": ["episode"],
     "catalog/selection.py": ["episode"] * 3,
     "cli/data/mix.py": ["episode"],
+    "ingest/spec/about.py": ["robot", "robot"],
     "ingest/spec/spec_files.py": ["ROBOT", "ROBOT"],
 }
-OF_ROBOTS = {f"cli/data/{name}.py" for name in ("remap", "topics")}
+OF_ROBOTS = {f"cli/data/{name}.py" for name in ("remap", "sources", "topics")}
 NEUTRAL = [
     str(path.relative_to(ROOT))
     for room in (
