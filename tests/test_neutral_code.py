@@ -16,7 +16,7 @@ NAMED = {
     "catalog/mixture.py": ["episode"],
     "catalog/selection.py": ["episode"] * 3,
     "cli/data/mix.py": ["episode"],
-    "ingest/spec/about.py": ["robot", "robot"],
+    "ingest/spec/about.py": ["robot", "episodes", "robot", "episodes", "episodes", "robot"],
     "ingest/spec/spec_files.py": ["ROBOT", "ROBOT"],
 }
 OF_ROBOTS = {f"cli/data/{name}.py" for name in ("remap", "sources", "topics")}
