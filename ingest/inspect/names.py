@@ -1,0 +1,122 @@
+"""What names of arrays, columns, cameras and texts say. It is a hint and named as such: people misname things."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+# Readings of an array of the whole: what its last part is called for.
+POSITION, QUATERNION, EULER, AXIS_ANGLE, ROT6D, MATRIX = (
+    "position", "quaternion", "euler", "axis_angle", "rot6d", "matrix",
+)  # fmt: skip
+ROTATION, GRIPPER, JOINT, POSE = "rotation", "gripper", "joint", "pose"
+JOINT_VELOCITY, EFFORT, VELOCITY, OTHER = "joint_velocity", "effort", "velocity", "other"
+
+_ACTION = {"action", "actions", "act", "command", "commands", "cmd", "target", "targets", "goal", "desired",
+           "setpoint", "control", "ctrl", "leader", "teleop"}  # fmt: skip
+_NO_STATE = {"next", "reward", "rewards", "done", "dones", "discount", "success", "info", "object", "objects",
+             "embedding", "language", "extrinsics", "intrinsics", "calibration", "index", "idx", "timestamp",
+             "timestamps", "stamp", "time", "controller", "latency", "type", "first", "last", "terminal",
+             "validity", "task", "keypoint", "keypoints", "contacts", "env", "scene", "id", "camera", "cameras",
+             "len", "lengths", "messages", "values", "magic", "torques"}  # fmt: skip
+_TIME = {"time", "times", "timestamp", "timestamps", "stamp", "stamps", "clock", "t"}
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_TOOL = {"eef", "ee", "tcp", "tool", "hand", "wrist", "cartesian", "endeffector", "end", "gripper"}
+_LEFT, _RIGHT = {"left", "l"}, {"right", "r"}
+LANGUAGE = {"instruction", "instructions", "language", "task", "tasks", "lang", "prompt", "caption", "description",
+            "command"}  # fmt: skip
+_WRIST = {"wrist", "hand", "gripper", "eih"}
+_FIRST = {"top", "front", "agentview", "primary", "main", "exterior", "high", "third", "ego", "head", "overhead",
+          "static", "base"}  # fmt: skip
+
+
+def words(name: str) -> list[str]:
+    """The words of a name in lower case: `obs/robot0_eefPos` → obs, robot, 0, eef, pos."""
+    return [word.lower() for word in _WORDS.findall(name)]
+
+
+def is_of_action(name: str) -> bool:
+    """Whether the path says that the array is asked for, and not measured."""
+    return bool(_ACTION & set(words(name)))
+
+
+def is_of_time(name: str) -> bool:
+    return bool(_TIME & set(words(name)))
+
+
+def is_no_state(name: str) -> bool:
+    """Whether the path says that the array is neither of the robot's state nor of an action."""
+    return bool(_NO_STATE & set(words(name)))
+
+
+def hint_of(name: str) -> str | None:
+    """What kind of numbers the name says that an array, or a column, holds: the last part of its path that says
+    something; None if none does.
+    """
+    hints = (_hint(piece) for piece in reversed(re.split(r"[/.]", name)))
+    return next((hint for hint in hints if hint is not None), None)
+
+
+def _hint(piece: str) -> str | None:
+    parts = words(piece)
+    held, joined = set(parts), "".join(parts)
+    if held & {"vel", "velocity", "velocities", "qvel", "dq", "speed"}:
+        return JOINT_VELOCITY if held & {"joint", "joints", "qvel", "dq", "arm"} else VELOCITY
+    if held & {"effort", "efforts", "torque", "torques", "force", "wrench", "current", "ft"}:
+        return EFFORT
+    if held & {"quat", "quaternion", "orn"}:
+        return QUATERNION
+    if held & {"euler", "rpy", "roll", "pitch", "yaw"}:
+        return EULER
+    if held & {"axisangle", "rotvec", "aa"} or "axisangle" in joined or "rotvec" in joined:
+        return AXIS_ANGLE
+    if "rot6d" in joined or "r6" in joined or "6d" in joined:
+        return ROT6D
+    if "rotmat" in joined or "matrix" in held or "mat" in held:
+        return MATRIX
+    if held & {"gripper", "finger", "fingers", "grasp", "jaw"} and not held & {"pose", "quat", "xyz"}:
+        return GRIPPER
+    if held & {"joint", "joints", "qpos", "q", "jointpos", "motor", "motors"}:
+        return JOINT
+    if held & {"orientation", "ori", "rot", "rotation"}:
+        return ROTATION
+    if held & {"pose", "cartesian"}:
+        return POSE
+    if held & {"pos", "position", "xyz", "translation"} or (held & _TOOL and len(held) == 1):
+        return POSITION
+    return None
+
+
+def part_of(name: str) -> tuple[str, bool]:
+    """The part of the robot, and whether the name says it: `right` where it says nothing."""
+    parts = words(name)
+    if set(parts) & _LEFT:
+        return "left", True
+    if set(parts) & _RIGHT:
+        return "right", True
+    for robot, arm in (("0", "right"), ("1", "left")):
+        if any(pair == ("robot", robot) for pair in zip(parts, parts[1:], strict=False)):
+            return arm, True
+    return "right", False
+
+
+def is_language(name: str) -> bool:
+    return bool(LANGUAGE & set(words(name)))
+
+
+def roles_of(cameras: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """(role, why) of each camera by its name; cameras that say nothing take what is left, in their order."""
+    roles: dict[str, tuple[str, str]] = {}
+    free = ["primary", "secondary", "tertiary"]
+    for name in cameras:
+        held = set(words(name))
+        if held & _WRIST:
+            side = "wrist_left" if held & _LEFT else "wrist_right"
+            if side not in {role for role, _ in roles.values()}:
+                roles[name] = (side, "medium: by its name")
+    outside = [name for name in cameras if name not in roles]
+    called = sorted(outside, key=lambda name: (not set(words(name)) & _FIRST, name))
+    for name, role in zip(called, [*free, *(f"camera_{n}" for n in range(4, 100))], strict=False):
+        first = role == "primary" and set(words(name)) & _FIRST
+        roles[name] = (role, "medium: by its name" if first else "low: by its place in the list")
+    return {name: roles[name] for name in cameras}
