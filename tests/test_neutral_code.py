@@ -18,7 +18,7 @@ NAMED = {
     "cli/data/mix.py": ["episode"],
     "ingest/spec/spec_files.py": ["ROBOT", "ROBOT"],
 }
-OF_ROBOTS = {f"cli/data/{name}.py" for name in ("chunks", "plots", "remap", "stats", "topics")}
+OF_ROBOTS = {f"cli/data/{name}.py" for name in ("chunks", "inspect", "plots", "remap", "stats", "topics")}
 NEUTRAL = [
     str(path.relative_to(ROOT))
     for room in (

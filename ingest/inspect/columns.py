@@ -76,19 +76,19 @@ def _whole(hint: str | None, rows_Md: Array) -> list[Run] | None:
 
 
 def _by_column_names(called: Sequence[str], rows_Md: Array) -> list[Run]:
-    """Runs of neighbours of which the names of columns say that they are joints, or a gripper."""
-    hints = [names.hint_of(name) for name in called]
-    arms = [names.part_of(name) for name in called]
+    """Runs of neighbours of which the names of columns say that they are joints of one part, or a gripper."""
+    kinds = [(names.segment_of(name), names.hint_of(name) == names.GRIPPER, names.part_of(name)) for name in called]
     runs: list[Run] = []
     start = 0
     for stop in range(1, len(called) + 1):
-        if stop < len(called) and (hints[stop], arms[stop]) == (hints[start], arms[start]):
+        if stop < len(called) and kinds[stop] == kinds[start]:
             continue
-        rows = rows_Md[:, start:stop]
+        rows, (segment, is_gripper, _) = rows_Md[:, start:stop], kinds[start]
         why = f"columns {called[start]} … {called[stop - 1]} by their names"
-        if hints[start] == names.JOINT and stop - start <= 8:
-            runs.append(replace(_joints(rows, start), evidence=(why,), confidence=MEDIUM))
-        elif hints[start] == names.GRIPPER and stop - start == 1:
+        if segment is not None:
+            joints = _joints(rows, start)
+            runs.append(replace(joints, confidence=MEDIUM, evidence=(why, *joints.evidence)))
+        elif is_gripper and stop - start == 1:
             held = gripper(rows, start, named=True)
             runs += [] if held is None else [held]
         start = stop

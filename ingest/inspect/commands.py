@@ -88,14 +88,18 @@ def _vector(guess: Guess, followed: Follow, has_controller: bool, survey: Survey
     settings: dict[str, Any] = {}
     said = f"of '{guess.key}' {followed.in_words}"
     if followed.is_target:
-        form, confidence = "value", HIGH
+        form, confidence = "value", HIGH if followed.is_sure else MEDIUM
         settings = {"scale": run.settings["scale"]} if "scale" in run.settings else {}
     elif has_controller and run.kind == names.POSITION:
         form, confidence, said = "osc", HIGH, f"{said}, and env_args names the controller"
     else:
         form = "delta"
         confidence = HIGH if followed.correlation >= SURE else MEDIUM
-        if not NEAR_ONE[0] <= followed.gain <= NEAR_ONE[1]:
+        period = 1.0 / survey.fps[0] if survey.fps is not None else 0.0
+        if period and NEAR_ONE[0] <= followed.gain / period <= NEAR_ONE[1]:
+            settings, confidence = {"scale": float(f"{period:.4g}")}, MEDIUM
+            said = f"{said}, which is one frame's time: a speed a second"
+        elif not NEAR_ONE[0] <= followed.gain <= NEAR_ONE[1]:
             settings, confidence = {"scale": float(f"{followed.gain:.2g}")}, LOW
             said = f"{said}, so it is in units of a controller: the scale is measured, look it up"
     return Run(run.kind, start, start + run.width, form, settings, confidence, (said,))

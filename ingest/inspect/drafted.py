@@ -56,6 +56,8 @@ def drafted(survey: Survey) -> Drafted:
     states = [of for name, of in series.items() if not _is_action(of) and not names.is_no_state(name)]
     found = _chosen(guess for of in states for guess in _guesses(of))
     found = _with_speeds(found, series)
+    if survey.found.layout == "ros":
+        found = {name: _as_ros_has_it(guess) for name, guess in found.items()}
     found = _with_rotations(found, series, actions)
     found = with_ends(found, series)
     streams: dict[str, dict[str, Guess]] = {}
@@ -126,7 +128,7 @@ def _guesses(of: Series) -> Iterable[Guess]:
     for number, run in enumerate(runs):
         arm = part
         if len(called) == of.width:
-            arm, is_said = names.part_of(called[run.start])
+            arm, is_said = names.segment_of(called[run.start]) or names.part_of(called[run.start])[0], True
         if twice and not is_said:
             arm = "left" if number < len(runs) // 2 else "right"
             run = run.with_evidence("the first of two arms is taken for the left one, as ALOHA has it")
@@ -167,8 +169,17 @@ def _with_rotations(
     return settled_ones
 
 
+def _as_ros_has_it(guess: Guess) -> Guess:
+    """Quaternions of messages and of tf, whose order ROS lays down."""
+    if guess.run.form != "quaternion":
+        return guess
+    return replace(guess, run=guess.run.with_evidence("messages of ROS hold x, y, z, w", HIGH, order="xyzw"))
+
+
 def _witnesses(of: Series) -> Iterable[Witness]:
-    """Three neighbouring columns of an action, wherever they begin."""
+    """Three neighbouring columns of an action, wherever they begin, but of joints."""
+    if names.hint_of(of.name) in (names.JOINT, names.JOINT_VELOCITY):
+        return
     for start in range(of.width - 2):
         name = of.name if of.width == 3 else f"{of.name}[{start}:{start + 3}]"
         yield Witness(name, tuple(rows[:, start : start + 3] for rows in of.episodes))

@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 
 # Of targets: how far from the next state, of its spread, and how they correlate; of displacements the latter.
 NEAR, FOLLOWS, OBEYED = 0.5, 0.9, 0.3
+# Targets of what hardly moves lie where it is: within this of its distance from zero, which is so many spreads.
+AT_LEVEL, SPREADS = 0.15, 3.0
 # Frames later in which a step answers what was asked; and those over which a scale is measured.
 LATER, OVER = (0, 1, 2), 10
 # Frames in which a gripper answers, and the correlation that tells its sign (checks.motion.AGAINST).
@@ -31,7 +33,7 @@ class Follow:
     """How the state follows the columns from `start` on: `is_target` or a displacement of it.
 
     `correlation` is the mean of the moving columns, `near` the distance to the next state, of its spread, and
-    `gain` the motion made over the displacement asked.
+    `gain` the motion made over the displacement asked. `is_sure` unless it moves too little to tell.
     """
 
     start: int
@@ -39,9 +41,12 @@ class Follow:
     correlation: float
     near: float
     gain: float = 1.0
+    is_sure: bool = True
 
     @property
     def in_words(self) -> str:
+        if not self.is_sure:
+            return "the numbers are those of the state, which hardly moves"
         if self.is_target:
             return f"the next state is there (correlation {self.correlation:.2f}, {self.near:.2f} of its spread away)"
         return f"the state moves by {self.gain:.3g} of it (correlation {self.correlation:.2f})"
@@ -53,6 +58,7 @@ def follow(action: Series, state: Sequence[Array], free: Sequence[int]) -> Follo
     starts = [s for s in free if all(column in free for column in range(s, s + width))]
     found = [_at(action, state, start, width) for start in starts] if width else []
     targets = [f for f in found if f is not None and f.is_target]
+    targets = [f for f in targets if f.is_sure] or targets
     if targets:
         return min(targets, key=lambda f: f.near)
     moved = [f for f in found if f is not None]
@@ -71,6 +77,10 @@ def _at(action: Series, state: Sequence[Array], start: int, width: int) -> Follo
     straight = _mean_correlation(asked, reached, moving)
     if near < NEAR and straight > FOLLOWS:
         return Follow(start, True, straight, near)
+    level = np.nanmean(np.concatenate(reached), axis=0)
+    away = float(np.linalg.norm(np.nanmean(np.concatenate(asked), axis=0) - level))
+    if np.linalg.norm(level) > SPREADS * np.linalg.norm(spread) and away < AT_LEVEL * np.linalg.norm(level):
+        return Follow(start, True, straight, away / float(np.linalg.norm(level)), is_sure=False)
     steps = [shifted(rows, 1) - rows for rows in state]
     best = max(_mean_correlation(asked, [shifted(rows, lag) for rows in steps], moving) for lag in LATER)
     return Follow(start, False, best, near, _gain(asked, state)) if best >= OBEYED else None

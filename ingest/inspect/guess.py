@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from robot_foundry.ingest.spec.unfilled import TODO
+
+__all__ = ["HIGH", "LOW", "MEDIUM", "ORDER", "TODO", "Guess", "Run", "least"]
+
 HIGH, MEDIUM, LOW = "high", "medium", "low"
 ORDER = (LOW, MEDIUM, HIGH)
-# In place of a setting that nothing tells; `ingest` refuses a spec that has one, and names its line.
-TODO = "TODO"
+
 
 
 @dataclass(frozen=True)

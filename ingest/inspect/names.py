@@ -25,6 +25,13 @@ _TOOL = {"eef", "ee", "tcp", "tool", "hand", "wrist", "cartesian", "endeffector"
 _LEFT, _RIGHT = {"left", "l"}, {"right", "r"}
 LANGUAGE = {"instruction", "instructions", "language", "task", "tasks", "lang", "prompt", "caption", "description",
             "command"}  # fmt: skip
+_SEGMENTS = {
+    "hand": {"hand", "pinky", "ring", "middle", "index", "thumb", "finger", "fingers"},
+    "leg": {"leg", "hip", "knee", "ankle"},
+    "head": {"head", "neck"},
+    "torso": {"torso", "waist", "spine"},
+    "arm": {"arm", "shoulder", "elbow", "wrist", "forearm", "joint", "joints", "joint1"},
+}
 _WRIST = {"wrist", "hand", "gripper", "eih"}
 _FIRST = {"top", "front", "agentview", "primary", "main", "exterior", "high", "third", "ego", "head", "overhead",
           "static", "base"}  # fmt: skip
@@ -76,7 +83,7 @@ def _hint(piece: str) -> str | None:
         return MATRIX
     if held & {"gripper", "finger", "fingers", "grasp", "jaw"} and not held & {"pose", "quat", "xyz"}:
         return GRIPPER
-    if held & {"joint", "joints", "qpos", "q", "jointpos", "motor", "motors"}:
+    if held & {"joint", "joints", "qpos", "q", "jointpos"}:
         return JOINT
     if held & {"orientation", "ori", "rot", "rotation"}:
         return ROTATION
@@ -98,6 +105,18 @@ def part_of(name: str) -> tuple[str, bool]:
         if any(pair == ("robot", robot) for pair in zip(parts, parts[1:], strict=False)):
             return arm, True
     return "right", False
+
+
+def segment_of(name: str) -> str | None:
+    """The part of the body whose joint a column is by its name: `right`, `left_hand`, `head`; None for others."""
+    held = set(words(name))
+    side = part_of(name)[0]
+    if hint_of(name) in (GRIPPER, VELOCITY, EFFORT):
+        return None
+    for segment, called in _SEGMENTS.items():
+        if held & called:
+            return {"arm": side, "hand": f"{side}_hand", "leg": f"{side}_leg"}.get(segment, segment)
+    return None
 
 
 def is_language(name: str) -> bool:

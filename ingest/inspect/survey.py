@@ -23,6 +23,7 @@ from robot_foundry.ingest.robot.spec.spec import Content, MappingSpec, Spec
 from robot_foundry.ingest.sources.base import UNKNOWN, Unit
 from robot_foundry.ingest.sources.robot.named_columns import NAMED
 from robot_foundry.ingest.sources.robot.source_episode import Picture, SourceCamera, SourceEpisode
+from robot_foundry.ingest.sources.ros.options import RosOptions
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import Workers
 
@@ -139,12 +140,24 @@ def survey(found: Found, *, with_pictures: bool = False) -> Survey:
         told = [*told, "its messages were not read, for it is large: numbers and times are not known"]
         read: list[Read] = []
     else:
-        read = _read(spec, _spread(listing.units, MOST_EPISODES), refused, with_pictures)
+        wanted = _spread(listing.units, MOST_EPISODES)
+        read = _read(spec, wanted, refused, with_pictures)
+        if not read and wanted:
+            # One camera that cannot be read must not hide the numbers.
+            read = _read(_without_cameras(spec), wanted, [], False)
+            told = [*told, *(["its pictures could not be read, so the numbers alone were"] if read else [])]
     series, partial = _series(read)
     units = tuple(listing.units)
     return Survey(
         found, spec, len(files), len(chosen), units, tuple(refused), tuple(read), series, partial, tuple(told), notes
     )  # fmt: skip
+
+
+def _without_cameras(spec: Spec) -> Spec:
+    options = spec.content.options
+    if isinstance(options, RosOptions):
+        return replace(spec, content=replace(spec.content, options=replace(options, cameras={}, depth={})))
+    return replace(spec, content=replace(spec.content, cameras=()))
 
 
 def _content(found: Found) -> tuple[Content, Mapping[str, str], list[str]]:
