@@ -37,6 +37,9 @@ _FIRST = {"top", "front", "agentview", "primary", "main", "exterior", "high", "t
           "static", "base"}  # fmt: skip
 
 
+_FREE = ("primary", "secondary", "tertiary")
+
+
 def words(name: str) -> list[str]:
     """The words of a name in lower case: `obs/robot0_eefPos` → obs, robot, 0, eef, pos."""
     return [word.lower() for word in _WORDS.findall(name)]
@@ -126,16 +129,21 @@ def is_language(name: str) -> bool:
 def roles_of(cameras: Sequence[str]) -> dict[str, tuple[str, str]]:
     """(role, why) of each camera by its name; cameras that say nothing take what is left, in their order."""
     roles: dict[str, tuple[str, str]] = {}
-    free = ["primary", "secondary", "tertiary"]
-    for name in cameras:
-        held = set(words(name))
-        if held & _WRIST:
-            side = "wrist_left" if held & _LEFT else "wrist_right"
-            if side not in {role for role, _ in roles.values()}:
-                roles[name] = (side, "medium: by its name")
+    on_wrists = [name for name in cameras if set(words(name)) & _WRIST]
+    for name in on_wrists:
+        side = "wrist_left" if _is_left(name, alone=len(on_wrists) == 1) else "wrist_right"
+        if side not in {role for role, _ in roles.values()}:
+            roles[name] = (side, "medium: by its name")
     outside = [name for name in cameras if name not in roles]
     called = sorted(outside, key=lambda name: (not set(words(name)) & _FIRST, name))
-    for name, role in zip(called, [*free, *(f"camera_{n}" for n in range(4, 100))], strict=False):
-        first = role == "primary" and set(words(name)) & _FIRST
+    for name, role in zip(called, [*_FREE, *(f"camera_{n}" for n in range(4, 100))], strict=False):
+        first = role == _FREE[0] and set(words(name)) & _FIRST
         roles[name] = (role, "medium: by its name" if first else "low: by its place in the list")
     return {name: roles[name] for name in cameras}
+
+
+def _is_left(name: str, *, alone: bool) -> bool:
+    """Whether a wrist is the left one. `wrist_image_left` is the left eye of a stereo camera, if it is alone."""
+    parts = words(name)
+    at = next(n for n, word in enumerate(parts) if word in _WRIST)
+    return bool(set(parts[:at] if alone else parts) & _LEFT)
