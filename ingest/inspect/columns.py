@@ -42,7 +42,7 @@ def runs_of(series: Series, *, of_action: bool = False) -> list[Run]:
     called = [name for name in series.columns if not name.isdigit()]
     if len(called) == width and not of_action:
         runs = _by_column_names(called, rows_Md)
-        if runs:
+        if any(run.kind == names.JOINT for run in runs):
             return runs
     whole = _whole(hint, rows_Md)
     if whole is not None:
@@ -67,7 +67,7 @@ def _whole(hint: str | None, rows_Md: Array) -> list[Run] | None:
         return None if run is None else [run]
     if hint == names.JOINT and width not in _TWO_ARMS:
         last = gripper(rows_Md[:, -1:], width - 1) if width >= 7 else None
-        return _joints_and(rows_Md, last)
+        return _joints_and(rows_Md, last, hint)
     if hint == names.POSITION and width == 3:
         return [_position(rows_Md, 0, "a position by its name")]
     if hint in (names.ROTATION, names.EULER, names.AXIS_ANGLE) and width == 3:
@@ -97,7 +97,7 @@ def _by_column_names(called: Sequence[str], rows_Md: Array) -> list[Run]:
 
 def _arm(rows_Md: Array, hint: str | None) -> list[Run]:
     """One arm: a pose with a rotation that numbers tell, else by its width; and what closes the hand."""
-    found = _structured(rows_Md)
+    found = structured(rows_Md)
     if found is not None:
         position = [_position(rows_Md[:, : found.start], 0, "before the rotation")] if found.start == 3 else []
         rest = _hand(rows_Md[:, found.stop :], found.stop)
@@ -109,12 +109,14 @@ def _arm(rows_Md: Array, hint: str | None) -> list[Run]:
     last = gripper(rows_Md[:, -1:], width - 1)
     if width == 4 and last is not None:
         return [_position(rows_Md[:, :3], 0, "three numbers before a gripper's"), last]
-    if width == 7 and last is not None:
-        return [*_pose_or_joints(rows_Md[:, :6], hint), last]
+    if width == 7 and hint != names.JOINT:
+        last = last or gripper(rows_Md[:, -1:], width - 1, loose=True)
+        if last is not None:
+            return [*_pose_or_joints(rows_Md[:, :6], hint), last]
     if width == 6:
         return _pose_or_joints(rows_Md, hint)
     if width in (7, 8, 9) and hint not in (names.POSE, names.POSITION):
-        return _joints_and(rows_Md, last if width == 8 else None)
+        return _joints_and(rows_Md, last if width == 8 else None, hint)
     if width == 3:
         return [_position(rows_Md, 0, "three numbers")] if hint == names.POSITION else []
     return []
@@ -126,7 +128,7 @@ def _hand(rows_Md: Array, start: int) -> list[Run]:
     return [] if run is None else [run]
 
 
-def _structured(rows_Md: Array) -> Run | None:
+def structured(rows_Md: Array) -> Run | None:
     """The first columns that can only be a rotation: orthonormal, or of length one."""
     width = rows_Md.shape[1]
     for start in range(width):
@@ -228,15 +230,19 @@ def _joints(rows_Md: Array, start: int) -> Run:
     return Run(names.JOINT, start, start + rows_Md.shape[1], "value", {}, LOW, (why,))
 
 
-def _joints_and(rows_Md: Array, last: Run | None) -> list[Run]:
+def _joints_and(rows_Md: Array, last: Run | None, hint: str | None) -> list[Run]:
     joints = rows_Md if last is None else rows_Md[:, :-1]
-    return [_joints(joints, 0).with_evidence("joints by its name or width", MEDIUM), *([] if last is None else [last])]
+    run = _joints(joints, 0)
+    if hint == names.JOINT:
+        run = run.with_evidence("joints by its name", MEDIUM)
+    return [run, *([] if last is None else [last])]
 
 
-def gripper(rows_Md: Array, start: int, *, named: bool = False) -> Run | None:
+def gripper(rows_Md: Array, start: int, *, named: bool = False, loose: bool = False) -> Run | None:
     """One number of a gripper, or two fingers, by its range; None if it looks like none.
 
-    Which end is open only a width tells: else both are TODO.
+    Which end is open only a width tells: else both are TODO. `named` says that its name is a gripper's, `loose`
+    that its place is one's, so that it need not reach both ends.
     """
     if rows_Md.shape[1] == 2:
         return _fingers(rows_Md, start)
@@ -252,6 +258,10 @@ def gripper(rows_Md: Array, start: int, *, named: bool = False) -> Run | None:
         why = (*said, f"{span}: between {ends[0]:g} and {ends[1]:g}")
         settings = {"closed": TODO, "open": TODO, "ends": ends}
         return Run(names.GRIPPER, start, start + 1, "command" if ends[0] < 0 else "value", settings, MEDIUM, why)
+    if loose and -0.05 <= low < high - 0.1 and high <= 1.1:
+        settings = {"closed": TODO, "open": TODO, "ends": (0.0, 1.0)}
+        why = (f"{span}: within 0 … 1, behind six numbers of a pose",)
+        return Run(names.GRIPPER, start, start + 1, "value", settings, LOW, why)
     if not named:
         return None
     moves = high - low > LEAST_WIDTH

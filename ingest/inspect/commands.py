@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.checks.series import shifted, turn
 from robot_foundry.ingest.inspect import names
-from robot_foundry.ingest.inspect.columns import gripper, runs_of
+from robot_foundry.ingest.inspect.columns import MOST_COLUMNS, gripper, runs_of, structured
 from robot_foundry.ingest.inspect.follow import OBEYED, Follow, follow
 from robot_foundry.ingest.inspect.grippers import command_ends
 from robot_foundry.ingest.inspect.guess import HIGH, LOW, MEDIUM, TODO, Guess, Run
@@ -62,6 +62,16 @@ def command_of(
     if not found:
         found = dict(_unfollowed(of, state))
     yield from found.values()
+
+
+def may_turn(of: Series, width: int) -> list[int]:
+    """Where so many columns of an action may begin that are a rotation: as numbers tell, or beside such ones."""
+    starts = range(of.width - width + 1)
+    found = structured(of.rows) if of.width <= MOST_COLUMNS and len(of.rows) else None
+    if found is None:
+        return list(starts)
+    whole = found.start if found.width == width else None
+    return [s for s in starts if s == whole or s + width <= found.start or s >= found.stop]
 
 
 def _may(name: str, hint: str | None, found: Mapping[str, Guess]) -> bool:
@@ -114,7 +124,7 @@ def _rotation(
     best: tuple[float, Run] | None = None
     for start in free:
         for width, readings in READINGS.items():
-            if any(column not in free for column in range(start, start + width)):
+            if any(column not in free for column in range(start, start + width)) or start not in may_turn(of, width):
                 continue
             asked = [r[:, start : start + width] for r in of.episodes]
             for form, settings in readings:
@@ -156,7 +166,7 @@ def _displacement(
         steps.append(step)
     best: tuple[float, int] = (OBEYED, -1)
     for start in free:
-        if all(column in free for column in range(start, start + 3)):
+        if all(column in free for column in range(start, start + 3)) and start in may_turn(of, 3):
             asked = [r[:, start : start + 3] for r in of.episodes]
             r = max(pooled(asked, [shifted(step, lag) for step in steps]) for lag in LATER)
             best = max(best, (r, start))

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from robot_foundry.checks.series import shifted
 from robot_foundry.ingest.inspect import names
 from robot_foundry.ingest.inspect.columns import runs_of
-from robot_foundry.ingest.inspect.commands import command_of
+from robot_foundry.ingest.inspect.commands import command_of, may_turn
 from robot_foundry.ingest.inspect.grippers import with_ends
 from robot_foundry.ingest.inspect.guess import HIGH, ORDER, Guess, Run
-from robot_foundry.ingest.inspect.rotations import Witness, matrices, pooled, readings_of, settled
+from robot_foundry.ingest.inspect.rotations import READINGS, Witness, matrices, pooled, readings_of, settled
 from robot_foundry.ingest.inspect.survey import TIMESTAMP, Series, Survey
 
 Array = NDArray[np.float64]
@@ -165,8 +165,22 @@ def _with_rotations(
         if guess.run.kind == names.ROTATION:
             episodes = columns_of(series[guess.key], guess.run)
             others = _other_rotations(guess, series)
-            settled_ones[name] = replace(guess, run=settled(guess.run, episodes, witnesses, others))
+            targets = [target for of in actions for target in _targets(of, guess.run.width)]
+            settled_ones[name] = replace(guess, run=settled(guess.run, episodes, witnesses, others, targets))
     return settled_ones
+
+
+def _targets(of: Series, width: int) -> Iterable[Witness]:
+    """Columns of an action that may be a rotation in another form than one of so many numbers.
+
+    Of the same form they would agree with themselves however they are read.
+    """
+    if names.hint_of(of.name) in (names.JOINT, names.JOINT_VELOCITY, names.VELOCITY, names.EFFORT):
+        return
+    for other in READINGS:
+        for start in may_turn(of, other) if other != width else ():
+            rows = tuple(values[:, start : start + other] for values in of.episodes)
+            yield Witness(f"{of.name}[{start}:{start + other}]", rows)
 
 
 def _as_ros_has_it(guess: Guess) -> Guess:
@@ -180,7 +194,7 @@ def _witnesses(of: Series) -> Iterable[Witness]:
     """Three neighbouring columns of an action, wherever they begin, but of joints."""
     if names.hint_of(of.name) in (names.JOINT, names.JOINT_VELOCITY):
         return
-    for start in range(of.width - 2):
+    for start in may_turn(of, 3):
         name = of.name if of.width == 3 else f"{of.name}[{start}:{start + 3}]"
         yield Witness(name, tuple(rows[:, start : start + 3] for rows in of.episodes))
 

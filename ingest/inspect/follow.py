@@ -77,13 +77,18 @@ def _at(action: Series, state: Sequence[Array], start: int, width: int) -> Follo
     straight = _mean_correlation(asked, reached, moving)
     if near < NEAR and straight > FOLLOWS:
         return Follow(start, True, straight, near)
-    level = np.nanmean(np.concatenate(reached), axis=0)
-    away = float(np.linalg.norm(np.nanmean(np.concatenate(asked), axis=0) - level))
-    if np.linalg.norm(level) > SPREADS * np.linalg.norm(spread) and away < AT_LEVEL * np.linalg.norm(level):
-        return Follow(start, True, straight, away / float(np.linalg.norm(level)), is_sure=False)
     steps = [shifted(rows, 1) - rows for rows in state]
     best = max(_mean_correlation(asked, [shifted(rows, lag) for rows in steps], moving) for lag in LATER)
+    if _is_level(asked, reached, spread):
+        return Follow(start, True, straight, near, is_sure=False)
     return Follow(start, False, best, near, _gain(asked, state)) if best >= OBEYED else None
+
+
+def _is_level(asked: Sequence[Array], reached: Sequence[Array], spread: Array) -> bool:
+    """Whether the numbers lie where the state lies, though it hardly moves: each column, far from zero."""
+    level, mean = np.nanmean(np.concatenate(reached), axis=0), np.nanmean(np.concatenate(asked), axis=0)
+    tells = np.abs(level) > SPREADS * spread
+    return bool(tells.sum() >= 3 and (np.abs(mean - level)[tells] < AT_LEVEL * np.abs(level)[tells]).all())
 
 
 def _spread(episodes: Sequence[Array]) -> Array:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.inspect import names
 from robot_foundry.ingest.inspect.follow import SIGN, sign_of
-from robot_foundry.ingest.inspect.guess import HIGH, LOW, TODO, Guess, Run, least
+from robot_foundry.ingest.inspect.guess import HIGH, LOW, MEDIUM, TODO, Guess, Run, least
 from robot_foundry.ingest.inspect.survey import Series
 
 Array = NDArray[np.float64]
@@ -26,7 +26,8 @@ def with_ends(found: Mapping[str, Guess], series: Mapping[str, Series]) -> dict[
         if guess.run.kind == names.GRIPPER and "ends" in guess.run.settings:
             run = guess.run
             episodes = [rows[:, run.start] for rows in series[guess.key].episodes]
-            known[name] = replace(guess, run=ended(run, _by_beginning(run, episodes)))
+            called = guess.key if not series[guess.key].columns else series[guess.key].columns[run.start]
+            known[name] = replace(guess, run=ended(run, _by_name(run, called) or _by_beginning(run, episodes)))
     return known
 
 
@@ -63,6 +64,16 @@ def ended(run: Run, told: tuple[float, float, str, str] | None) -> Run:
         confidence=least(confidence, run.confidence),
         evidence=(*run.evidence, why),
     )
+
+
+def _by_name(run: Run, called: str) -> tuple[float, float, str, str] | None:
+    """What a name such as `opening` says of the ends."""
+    upwards = names.opens_upwards(called.rpartition("/")[2])
+    if upwards is None or run.settings["ends"] is None:
+        return None
+    low, high = run.settings["ends"]
+    closed, opened = (low, high) if upwards else (high, low)
+    return closed, opened, MEDIUM, f"open at {opened:g} by its name, '{called}'"
 
 
 def _by_beginning(run: Run, episodes: Sequence[Array]) -> tuple[float, float, str, str] | None:

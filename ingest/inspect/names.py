@@ -110,6 +110,14 @@ def part_of(name: str) -> tuple[str, bool]:
     return "right", False
 
 
+def opens_upwards(name: str) -> bool | None:
+    """Whether greater numbers of a gripper are more open by its name; None where it does not say."""
+    held = set(words(name))
+    if held & {"open", "opening", "openness", "width", "aperture"}:
+        return True
+    return False if held & {"closed", "closedness", "closing", "closure"} else None
+
+
 def segment_of(name: str) -> str | None:
     """The part of the body whose joint a column is by its name: `right`, `left_hand`, `head`; None for others."""
     held = set(words(name))

@@ -37,6 +37,8 @@ TELLS, MARGIN, CLEAR = 0.3, 0.05, 0.2
 UNEXPLAINED, CLEARLY_UNEXPLAINED = 1.3, 3.0
 # Frames over which a turn answers a command; and how near two accounts of one rotation are, rad.
 ANSWERS_WITHIN, SAME = 4, 0.05
+# Targets lie this near the rotations that follow, rad, and those of another reading so many times as far.
+NEAR_TARGET, APART = 0.2, 3.0
 # A tool points down within this cosine: how most arms that stand at a table hold it.
 DOWN = -0.8
 
@@ -77,12 +79,17 @@ def readings_of(run: Run) -> list[tuple[str, dict[str, Any]]]:
 
 
 def settled(
-    run: Run, episodes: Sequence[Array], witnesses: Sequence[Witness], others: Mapping[str, tuple[Array, ...]]
+    run: Run,
+    episodes: Sequence[Array],
+    witnesses: Sequence[Witness],
+    others: Mapping[str, tuple[Array, ...]],
+    targets: Sequence[Witness] = (),
 ) -> Run:
-    """The run with the reading that evidence tells, in this order: another account of the same rotation, the
-    motion that an action or a speed asks for, how the tool points. What stays open is TODO.
+    """The run with the reading that evidence tells, in this order: another account of the same rotation, targets
+    in another form, the motion that an action or a speed asks for, how the tool points. Else it stays TODO.
 
-    `episodes` are its columns [N, d]; `others` are rotation matrices of other arrays by name.
+    `episodes` are its columns [N, d]; `others` are rotation matrices of other arrays by name, `targets` columns
+    of actions of another width that may be rotations.
     """
     readings = readings_of(run)
     made = [[matrices(form, settings, values) for values in episodes] for form, settings in readings]
@@ -90,6 +97,13 @@ def settled(
         agreeing = [n for n, of in enumerate(made) if _apart(of, matrices_N33) < SAME]
         if len(agreeing) == 1 and len(readings) > 1:
             return _read(run, readings[agreeing[0]], HIGH, f"so read it is the rotation of '{name}'")
+    if len(readings) > 1 and targets:
+        near = [min((_to_target(of, target) for target in targets), default=(math.inf, "")) for of in made]
+        first, second, *_ = sorted(distance for distance, _ in near)
+        if first < NEAR_TARGET and second > APART * max(first, SAME):
+            chosen = min(range(len(near)), key=lambda n: near[n][0])
+            why = f"so read it is {first:.2f} rad from the targets '{near[chosen][1]}'; else {second:.2f} rad"
+            return _read(run, readings[chosen], HIGH, why)
     scored = [_best(of, witnesses) for of in made]
     chosen = max(range(len(readings)), key=lambda n: scored[n][0])
     best, witness, axes = scored[chosen]
@@ -109,6 +123,19 @@ def settled(
     nearest = max((scored[n][0] for n in rivals), default=None)
     said += ")" if nearest is None else f", the next reading {nearest:.3f})"
     return _read(run, readings[chosen], HIGH if is_clear else MEDIUM, said)
+
+
+def _to_target(made: Sequence[Array], target: Witness) -> tuple[float, str]:
+    """The least mean angle between the next rotations and the target in any reading, and what it is called."""
+    reached = [shifted(matrix_N33, 1) for matrix_N33 in made]
+    width = target.episodes[0].shape[1]
+    return min(
+        (
+            _apart([matrices(form, settings, rows) for rows in target.episodes], reached),
+            f"{target.name} as {_called((form, settings))}",
+        )
+        for form, settings in READINGS[width]
+    )
 
 
 def _is_ahead(best: float, other: float, margin: float, ratio: float) -> bool:
