@@ -121,6 +121,7 @@ def _of_thing(seen: Seen) -> Iterator[str]:
             if of:
                 yield f"  {column}"
                 yield from _guesses(of)
+        yield from (f"  {pair}" for pair in seen.drafted.pairs)
 
 
 def _records(seen: Seen) -> Iterator[str]:

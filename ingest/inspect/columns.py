@@ -107,9 +107,11 @@ def _arm(rows_Md: Array, hint: str | None) -> list[Run]:
         run = gripper(rows_Md, 0)
         return [] if run is None else [run]
     last = gripper(rows_Md[:, -1:], width - 1)
+    if hint == names.JOINT:
+        return _joints_and(rows_Md, last if width >= 7 else None, hint)
     if width == 4 and last is not None:
         return [_position(rows_Md[:, :3], 0, "three numbers before a gripper's"), last]
-    if width == 7 and hint != names.JOINT:
+    if width == 7:
         last = last or gripper(rows_Md[:, -1:], width - 1, loose=True)
         if last is not None:
             return [*_pose_or_joints(rows_Md[:, :6], hint), last]
@@ -163,7 +165,7 @@ def _is_matrix(rows_M9: Array) -> bool:
 def _pose_or_joints(rows_M6: Array, hint: str | None) -> list[Run]:
     """Six numbers without a structure: position and three angles, or six joints."""
     reach, turn = float(np.abs(rows_M6[:, :3]).max()), float(np.abs(rows_M6[:, 3:]).max())
-    wraps = _wraps(rows_M6[:, 3:])
+    wraps = _wraps(rows_M6[:, 3:]) is not None
     spread = rows_M6[:, :3].std(axis=0).max() < rows_M6[:, 3:].std(axis=0).max() * 10
     if hint == names.JOINT or reach > REACH or (turn > HALF_TURN and turn < 3 * HALF_TURN):
         why = "joints by its name" if hint == names.JOINT else f"the first three columns go to {reach:.2f}"
@@ -205,19 +207,35 @@ def _three_angles(rows_M3: Array, start: int, hint: str | None) -> Run:
     if hint == names.AXIS_ANGLE and not degrees:
         return Run(names.ROTATION, start, start + 3, "axis_angle", {}, MEDIUM, (*evidence, "a rotation vector by its name"))
     settings = {"sequence": TODO, "degrees": True} if degrees else {"sequence": TODO}
-    if hint == names.EULER or degrees or length > math.pi * 1.01 or _wraps(rows_M3):
+    jumps = _wraps(rows_M3)
+    if jumps == "axis_angle" and not degrees and hint != names.EULER and length < math.pi * 1.01:
+        why = "it turns round whole where its length is pi, as a rotation vector does"
+        return Run(names.ROTATION, start, start + 3, "axis_angle", {}, MEDIUM, (*evidence, why))
+    if hint == names.EULER or degrees or length > math.pi * 1.01 or jumps == "euler":
         why = f"its length reaches {length:.2f}, beyond pi, so it is no rotation vector"
         why = "Euler angles by its name" if hint == names.EULER else why
-        why = "one angle jumps by a whole turn while the others stay, as Euler angles do" if _wraps(rows_M3) else why
+        why = "one angle jumps by a whole turn while the others stay, as Euler angles do" if jumps == "euler" else why
         return Run(names.ROTATION, start, start + 3, "euler", settings, MEDIUM, (*evidence, why))
     return Run(names.ROTATION, start, start + 3, TODO, {}, LOW, (*evidence, "Euler angles or a rotation vector"))
 
 
-def _wraps(rows_M3: Array) -> bool:
-    """Whether one angle jumps by about a whole turn while the others stay. A rotation vector turns round whole."""
-    jumps = np.abs(np.diff(rows_M3, axis=0))
+def _wraps(rows_M3: Array) -> str | None:
+    """What jumps of a whole turn tell: Euler angles, of which one wraps while the others stay, or a rotation
+    vector, which turns round whole. None where nothing jumps so, or both do as often.
+    """
     turn = 360.0 if np.abs(rows_M3).max() > 2 * math.pi else 2 * math.pi
-    return bool(((np.abs(jumps - turn) < 0.2 * turn).sum(axis=1) == 1).any() and jumps.max() < 1.2 * turn)
+    before, after = rows_M3[:-1], rows_M3[1:]
+    jumps = np.abs(after - before)
+    wrapped = np.flatnonzero((np.abs(jumps - turn) < 0.2 * turn).sum(axis=1) == 1)
+    votes = {"euler": 0, "axis_angle": 0}
+    for row in wrapped:
+        others = np.arange(3) != int(jumps[row].argmax())
+        stays = np.abs(after[row] - before[row])[others].sum()
+        turns_round = np.abs(after[row] + before[row])[others].sum()
+        votes["euler" if stays < turns_round else "axis_angle"] += 1
+    if votes["euler"] == votes["axis_angle"]:
+        return None
+    return max(votes, key=lambda form: votes[form])
 
 
 def _joints(rows_Md: Array, start: int) -> Run:
@@ -258,9 +276,9 @@ def gripper(rows_Md: Array, start: int, *, named: bool = False, loose: bool = Fa
         why = (*said, f"{span}: between {ends[0]:g} and {ends[1]:g}")
         settings = {"closed": TODO, "open": TODO, "ends": ends}
         return Run(names.GRIPPER, start, start + 1, "command" if ends[0] < 0 else "value", settings, MEDIUM, why)
-    if loose and -0.05 <= low < high - 0.1 and high <= 1.1:
+    if (loose or named) and -0.05 <= low < high - 0.1 and high <= 1.1:
         settings = {"closed": TODO, "open": TODO, "ends": (0.0, 1.0)}
-        why = (f"{span}: within 0 … 1, behind six numbers of a pose",)
+        why = (*(said or ("behind six numbers of a pose",)), f"{span}: within 0 … 1")
         return Run(names.GRIPPER, start, start + 1, "value", settings, LOW, why)
     if not named:
         return None

@@ -52,8 +52,10 @@ def command_of(
                 run = _vector(guess, followed, has_controller, survey)
                 found[name] = Guess(name, of.name, of.width, run)
                 free = [column for column in free if not run.start <= column < run.stop]
-        elif guess.run.kind == names.ROTATION and not guess.run.is_open and hint != names.JOINT:
-            run_or_none = _rotation(of, guess, series, free, has_controller)
+        elif guess.run.kind == names.ROTATION and hint != names.JOINT:
+            rows = [r[:, guess.run.start : guess.run.stop] for r in series[guess.key].episodes]
+            read = _as_the_state if guess.run.is_open else _rotation
+            run_or_none = read(of, guess, rows, free, has_controller)
             if run_or_none is not None:
                 found[name] = Guess(name, of.name, of.width, run_or_none)
                 free = [c for c in free if not run_or_none.start <= c < run_or_none.stop]
@@ -115,11 +117,21 @@ def _vector(guess: Guess, followed: Follow, has_controller: bool, survey: Survey
     return Run(run.kind, start, start + run.width, form, settings, confidence, (said,))
 
 
+def _as_the_state(
+    of: Series, guess: Guess, rows: Sequence[Array], free: Sequence[int], has_controller: bool
+) -> Run | None:
+    """Targets in the same numbers as a rotation whose reading is open: it is the same, whichever that is."""
+    followed = follow(of, rows, free, may_turn(of, guess.run.width))
+    if followed is None or not followed.is_target:
+        return None
+    why = f"of '{guess.key}' {followed.in_words}, so it is read as that is"
+    return replace(guess.run, start=followed.start, stop=followed.start + guess.run.width, evidence=(why,))
+
+
 def _rotation(
-    of: Series, guess: Guess, series: Mapping[str, Series], free: Sequence[int], has_controller: bool
+    of: Series, guess: Guess, rows: Sequence[Array], free: Sequence[int], has_controller: bool
 ) -> Run | None:
     """A command of a rotation: a target in some reading, or a displacement about the base's axes."""
-    rows = [r[:, guess.run.start : guess.run.stop] for r in series[guess.key].episodes]
     made = [matrices(guess.run.form, guess.run.settings, r) for r in rows]
     best: tuple[float, Run] | None = None
     for start in free:

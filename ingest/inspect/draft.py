@@ -192,6 +192,8 @@ def _field(name: str, guess: Guess, indent: int) -> Iterator[str]:
 
 
 def _unread(found: Drafted) -> Iterator[str]:
+    for pair in found.pairs:
+        yield from comment(pair, 0)
     if found.unread:
         yield "# Arrays that no quantity takes; they stay in the tars:"
     for name, looks in list(found.unread.items())[:MOST_UNREAD]:

@@ -16,6 +16,7 @@ from robot_foundry.checks.series import shifted
 from robot_foundry.ingest.inspect import names
 from robot_foundry.ingest.inspect.columns import runs_of
 from robot_foundry.ingest.inspect.commands import command_of, may_turn
+from robot_foundry.ingest.inspect.follow import follow
 from robot_foundry.ingest.inspect.grippers import with_ends
 from robot_foundry.ingest.inspect.guess import HIGH, ORDER, Guess, Run
 from robot_foundry.ingest.inspect.rotations import READINGS, Witness, matrices, pooled, readings_of, settled
@@ -35,18 +36,22 @@ POSES = ("ee_position", "ee_rotation")
 IN_ORDER = (*POSES, "gripper_opening", "joint_position", "joint_velocity")
 FOLLOWED = (*POSES, "joint_position")
 COMMAND, COMMAND_JOINT = "command", "command_joint"
-MOST_ACTION_COLUMNS = 64
+MOST_ACTION_COLUMNS, MOST_PAIRED = 64, 8
 # The correlation of steps with speeds above which the two are of the same joints.
 MOVES = 0.5
 
 
 @dataclass(frozen=True)
 class Drafted:
-    """`state` by quantity, `actions` by stream and quantity; `unread` says of other arrays what they look like."""
+    """`state` by quantity, `actions` by stream and quantity; `unread` says of other arrays what they look like.
+
+    `pairs` are sentences on arrays that belong together, though nothing tells what they are.
+    """
 
     state: Mapping[str, Guess]
     actions: Mapping[str, Mapping[str, Guess]]
     unread: Mapping[str, str] = field(default_factory=dict)
+    pairs: tuple[str, ...] = ()
 
 
 def drafted(survey: Survey) -> Drafted:
@@ -68,7 +73,27 @@ def drafted(survey: Survey) -> Drafted:
     _share_grippers(streams)
     taken = {guess.key for guess in found.values()} | {g.key for of in streams.values() for g in of.values()}
     unread = {name: _shape(of) for name, of in survey.series.items() if name not in taken and name != TIMESTAMP}
-    return Drafted(found, streams, unread)
+    pairs = [pair for of in actions if of.name not in taken for pair in _pairs(of, states)]
+    return Drafted(found, streams, unread, tuple(pairs))
+
+
+def _pairs(of: Series, states: Sequence[Series]) -> Iterable[str]:
+    """Which columns of an array an action leads to as a whole."""
+    if of.width > MOST_PAIRED:
+        return
+    for state in states:
+        windows = range(state.width - of.width + 1 if state.width <= MOST_ACTION_COLUMNS else 0)
+        found = [
+            (start, followed)
+            for start in windows
+            if (followed := follow(of, [rows[:, start : start + of.width] for rows in state.episodes], range(of.width)))
+        ]
+        targets = [(start, f) for start, f in found if f.is_target and f.is_sure]
+        best = min(targets, key=lambda item: item[1].near, default=None)
+        best = best or max(found, key=lambda item: item[1].correlation, default=None)
+        if best is not None:
+            start, followed = best
+            yield f"'{of.name}' leads to columns {start} to {start + of.width} of '{state.name}': {followed.in_words}"
 
 
 def _by_name(of: Series) -> tuple[bool, int, str]:
@@ -171,14 +196,14 @@ def _with_rotations(
 
 
 def _targets(of: Series, width: int) -> Iterable[Witness]:
-    """Columns of an action that may be a rotation in another form than one of so many numbers.
+    """Columns of an action that may be a rotation in another form than one of so many numbers has.
 
-    Of the same form they would agree with themselves however they are read.
+    Of the same form they would agree with themselves however they are read; three numbers have two forms.
     """
     if names.hint_of(of.name) in (names.JOINT, names.JOINT_VELOCITY, names.VELOCITY, names.EFFORT):
         return
     for other in READINGS:
-        for start in may_turn(of, other) if other != width else ():
+        for start in may_turn(of, other) if other != width or width == 3 else ():
             rows = tuple(values[:, start : start + other] for values in of.episodes)
             yield Witness(f"{of.name}[{start}:{start + other}]", rows)
 

@@ -52,10 +52,16 @@ class Follow:
         return f"the state moves by {self.gain:.3g} of it (correlation {self.correlation:.2f})"
 
 
-def follow(action: Series, state: Sequence[Array], free: Sequence[int]) -> Follow | None:
-    """The columns among the `free` ones of an action that best lead to a quantity of the state, [N, d] each."""
+def follow(
+    action: Series, state: Sequence[Array], free: Sequence[int], among: Sequence[int] | None = None
+) -> Follow | None:
+    """The columns among the `free` ones of an action that best lead to a quantity of the state, [N, d] each.
+
+    They begin at one of `among`, None: anywhere.
+    """
     width = state[0].shape[1] if state else 0
     starts = [s for s in free if all(column in free for column in range(s, s + width))]
+    starts = [s for s in starts if among is None or s in among]
     found = [_at(action, state, start, width) for start in starts] if width else []
     targets = [f for f in found if f is not None and f.is_target]
     targets = [f for f in targets if f.is_sure] or targets

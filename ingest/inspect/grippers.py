@@ -14,9 +14,13 @@ from robot_foundry.ingest.inspect.guess import HIGH, LOW, MEDIUM, TODO, Guess, R
 from robot_foundry.ingest.inspect.survey import Series
 
 Array = NDArray[np.float64]
+# (closed, open, confidence, why)
+Told = tuple[float, float, str, str]
 
 # The share of the range that counts as being at an end, and of the episodes that must begin there, and how many.
 AT_END, MOST, FEWEST = 0.25, 0.8, 3
+# How far a hand that holds something stops from being closed, and how near it comes to being open, of its range.
+SHORT, REACHED = 0.08, 0.03
 
 
 def with_ends(found: Mapping[str, Guess], series: Mapping[str, Series]) -> dict[str, Guess]:
@@ -27,7 +31,7 @@ def with_ends(found: Mapping[str, Guess], series: Mapping[str, Series]) -> dict[
             run = guess.run
             episodes = [rows[:, run.start] for rows in series[guess.key].episodes]
             called = guess.key if not series[guess.key].columns else series[guess.key].columns[run.start]
-            known[name] = replace(guess, run=ended(run, _by_name(run, called) or _by_beginning(run, episodes)))
+            known[name] = replace(guess, run=ended(run, _by_name(run, called) or _by_use(run, episodes)))
     return known
 
 
@@ -41,18 +45,16 @@ def command_ends(run: Run, asked: Sequence[Array], state: Guess | None, series: 
         r = sign_of(asked, opening)
         if state.run.form not in ("fingers", "width"):
             closed, opened = state.run.settings.get("closed", TODO), state.run.settings.get("open", TODO)
-            if TODO in (closed, opened):
-                return ended(run, None)
-            r = r if opened > closed else -r
+            r = 0.0 if TODO in (closed, opened) else r if opened > closed else -r
         ends = run.settings["ends"]
         if abs(r) >= SIGN and ends is not None:
             opened, closed = (ends[1], ends[0]) if r > 0 else (ends[0], ends[1])
             why = f"'{state.key}' opens as it {'rises' if r > 0 else 'falls'} (correlation {abs(r):.2f})"
             return ended(run, (closed, opened, least(HIGH, state.run.confidence), why))
-    return ended(run, _by_beginning(run, [rows[:, 0] for rows in asked]))
+    return ended(run, None if run.settings["ends"] is None else _by_beginning(run, [rows[:, 0] for rows in asked]))
 
 
-def ended(run: Run, told: tuple[float, float, str, str] | None) -> Run:
+def ended(run: Run, told: Told | None) -> Run:
     """The run with (closed, open, confidence, why), or with both left to the user."""
     settings = {name: value for name, value in run.settings.items() if name != "ends"}
     if told is None:
@@ -66,7 +68,7 @@ def ended(run: Run, told: tuple[float, float, str, str] | None) -> Run:
     )
 
 
-def _by_name(run: Run, called: str) -> tuple[float, float, str, str] | None:
+def _by_name(run: Run, called: str) -> Told | None:
     """What a name such as `opening` says of the ends."""
     upwards = names.opens_upwards(called.rpartition("/")[2])
     if upwards is None or run.settings["ends"] is None:
@@ -76,9 +78,32 @@ def _by_name(run: Run, called: str) -> tuple[float, float, str, str] | None:
     return closed, opened, MEDIUM, f"open at {opened:g} by its name, '{called}'"
 
 
-def _by_beginning(run: Run, episodes: Sequence[Array]) -> tuple[float, float, str, str] | None:
+def _by_use(run: Run, episodes: Sequence[Array]) -> Told | None:
+    """Where recordings begin, and where the hand stops on what it holds; nothing where the two disagree."""
+    if run.settings["ends"] is None:
+        return None
+    begins, holds = _by_beginning(run, episodes), _by_holding(run, episodes)
+    if begins is None or holds is None:
+        return begins or holds
+    closed, opened, _, why = begins
+    return (closed, opened, MEDIUM, f"{why}; {holds[3]}") if closed == holds[0] else None
+
+
+def _by_holding(run: Run, episodes: Sequence[Array]) -> Told | None:
+    """The end that is not reached is where it would be closed with nothing between the fingers."""
+    low, high = run.settings["ends"]
+    values = np.concatenate(list(episodes))
+    span = high - low
+    below, above = (float(values.min()) - low) / span, (high - float(values.max())) / span
+    for closed, opened, short, reached in ((low, high, below, above), (high, low, above, below)):
+        if short > SHORT and reached < REACHED:
+            return closed, opened, LOW, f"it stops {short:.0%} short of {closed:g}, as on something between the fingers"
+    return None
+
+
+def _by_beginning(run: Run, episodes: Sequence[Array]) -> Told | None:
     """Where most episodes begin, before anything is held; None where they begin at either end, or between."""
-    if run.settings["ends"] is None or len(episodes) < FEWEST:
+    if len(episodes) < FEWEST:
         return None
     low, high = run.settings["ends"]
     room = AT_END * (high - low)

@@ -50,6 +50,7 @@ class Seen:
                 for stream, of in self.drafted.actions.items()
             }
             values["unread"] = dict(self.drafted.unread)
+            values["pairs"] = list(self.drafted.pairs)
             values["spec"] = self.spec
         return values
 

@@ -38,7 +38,7 @@ UNEXPLAINED, CLEARLY_UNEXPLAINED = 1.3, 3.0
 # Frames over which a turn answers a command; and how near two accounts of one rotation are, rad.
 ANSWERS_WITHIN, SAME = 4, 0.05
 # Targets lie this near the rotations that follow, rad, and those of another reading so many times as far.
-NEAR_TARGET, APART = 0.2, 3.0
+NEAR_TARGET, APART, FLOOR = 0.2, 3.0, 0.01
 # A tool points down within this cosine: how most arms that stand at a table hold it.
 DOWN = -0.8
 
@@ -98,9 +98,12 @@ def settled(
         if len(agreeing) == 1 and len(readings) > 1:
             return _read(run, readings[agreeing[0]], HIGH, f"so read it is the rotation of '{name}'")
     if len(readings) > 1 and targets:
-        near = [min((_to_target(of, target) for target in targets), default=(math.inf, "")) for of in made]
+        near = [
+            min(_to_target(of, form, target) for target in targets)
+            for of, (form, _) in zip(made, readings, strict=True)
+        ]
         first, second, *_ = sorted(distance for distance, _ in near)
-        if first < NEAR_TARGET and second > APART * max(first, SAME):
+        if first < NEAR_TARGET and second > APART * max(first, FLOOR):
             chosen = min(range(len(near)), key=lambda n: near[n][0])
             why = f"so read it is {first:.2f} rad from the targets '{near[chosen][1]}'; else {second:.2f} rad"
             return _read(run, readings[chosen], HIGH, why)
@@ -125,17 +128,19 @@ def settled(
     return _read(run, readings[chosen], HIGH if is_clear else MEDIUM, said)
 
 
-def _to_target(made: Sequence[Array], target: Witness) -> tuple[float, str]:
-    """The least mean angle between the next rotations and the target in any reading, and what it is called."""
+def _to_target(made: Sequence[Array], own: str, target: Witness) -> tuple[float, str]:
+    """The least mean angle between the next rotations and the target in any other form, and what it is called."""
     reached = [shifted(matrix_N33, 1) for matrix_N33 in made]
     width = target.episodes[0].shape[1]
-    return min(
+    apart = (
         (
             _apart([matrices(form, settings, rows) for rows in target.episodes], reached),
             f"{target.name} as {_called((form, settings))}",
         )
         for form, settings in READINGS[width]
+        if form != own
     )
+    return min(apart, default=(math.inf, ""))
 
 
 def _is_ahead(best: float, other: float, margin: float, ratio: float) -> bool:
@@ -159,15 +164,16 @@ def _by_convention(run: Run, readings: Sequence[tuple[str, Mapping[str, Any]]], 
     """What is left without motion: how the tool points under each reading, and what is usual."""
     if len(readings) == 1:
         return run
-    if run.form == "euler":
-        why = "nothing turns it, so its sequence is the usual one: roll, pitch, yaw about fixed axes"
+    if run.form == "euler" and all(_apart(of, made[0]) < SAME for of in made[1:]):
+        why = f"all sequences are within {SAME} rad of each other here, so it is the usual one: roll, pitch, yaw"
         return _read(run, (run.form, {**run.settings, "sequence": USUAL_SEQUENCE}), LOW, why)
     if run.width == 4:
         down = [n for n, of in enumerate(made) if float(np.mean([m[:, 2, 2].mean() for m in of])) < DOWN]
         if len(down) == 1:
             why = "so read the tool's z axis points down, as that of most arms does, and under the other order up"
             return _read(run, readings[down[0]], LOW, why)
-    return run.with_evidence("no motion tells which of them", LOW)
+    usual = f"; {USUAL_SEQUENCE} is usual: roll, pitch, yaw about fixed axes" if run.form == "euler" else ""
+    return run.with_evidence(f"no motion tells which reading{usual}", LOW)
 
 
 def _apart(one: Sequence[Array], other: Sequence[Array]) -> float:
