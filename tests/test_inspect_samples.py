@@ -1,4 +1,4 @@
-"""Drafts of real recordings beside the specs of the package: the same numbers, or a guess that says it is one."""
+"""Drafts of real recordings beside the specs of the package: the same numbers, or a guess that says so."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from robot_foundry.catalog.robot.tables import Flag
+from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, MEDIUM, Guess
 from robot_foundry.ingest.inspect.fitting import Rows, rows_of
-from robot_foundry.ingest.inspect.guess import HIGH, LOW, MEDIUM, Guess
 from robot_foundry.ingest.inspect.inspect import Seen, inspect
 from robot_foundry.ingest.robot.spec.quantities import canonical_name
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
@@ -41,7 +41,9 @@ def verdicts(place: str, name: str) -> list[tuple[str, str, str]]:
     right = rows_of(load_spec(name, ["mapping.tool_frame=unknown"]), seen.found.place)
     drafted = rows_of(_closed(seen), seen.found.place)
     columns = [("state", "state", seen.drafted.state)]
-    columns += [(f"action.{s}", s, seen.drafted.actions.get(s, {})) for s in right.schema.streams if s != "next_state"]
+    columns += [
+        (f"action.{s}", s, seen.drafted.actions.get(s, {})) for s in right.schema.streams if s != "next_state"
+    ]
     told = []
     for column, stream, guesses in columns:
         for quantity in dict.fromkeys(".".join(n.split(".")[:2]) for n in right.schema.space(stream).names):
@@ -73,17 +75,23 @@ def _verdict(guess: Guess | None, right: Rows, drafted: Rows, stream: str, quant
         return OPEN, guess.run.confidence
     wanted, made = _numbers(right, stream, quantity), _numbers(drafted, stream, quantity)
     if len(wanted) != len(made):  # bags are brought onto frames of another rate: the same ranges
-        same = np.allclose(np.percentile(wanted, [5, 95], axis=0), np.percentile(made, [5, 95], axis=0), atol=0.1)
+        same = np.allclose(
+            np.percentile(wanted, [5, 95], axis=0), np.percentile(made, [5, 95], axis=0), atol=0.1
+        )
     else:
         # Rules that flag frames are not drafted, and such frames hold zeros.
-        valid = np.concatenate([e.flags_N & (Flag.INVALID_STATE | Flag.INVALID_ACTION) == 0 for e in right.episodes])
+        valid = np.concatenate(
+            [e.flags_N & (Flag.INVALID_STATE | Flag.INVALID_ACTION) == 0 for e in right.episodes]
+        )
         same = wanted.shape == made.shape and bool(np.abs(wanted - made)[valid].max() < SAME)
     return HIT if same else MISS, guess.run.confidence
 
 
 def _numbers(rows: Rows, stream: str, quantity: str) -> np.ndarray:
     space = rows.schema.space(stream)
-    columns = [space.index(name) for name in space.names if name == quantity or name.startswith(f"{quantity}.")]
+    columns = [
+        space.index(name) for name in space.names if name == quantity or name.startswith(f"{quantity}.")
+    ]
     values = [e.state_ND if stream == "state" else e.streams[stream] for e in rows.episodes]
     return np.concatenate(values)[:, columns]
 

@@ -13,7 +13,7 @@ from robot_foundry.cli.output import counted, emit, note, size, table
 from robot_foundry.runtime.errors import FindingsError, UsageError
 
 if TYPE_CHECKING:
-    from robot_foundry.ingest.inspect.guess import Guess
+    from robot_foundry.ingest.inspect.evidence.guess import Guess
     from robot_foundry.ingest.inspect.inspect import Inspection, Seen
     from robot_foundry.ingest.inspect.survey import Survey
 
@@ -40,9 +40,10 @@ MOST_LISTED = 12
 def command(source: str, spec_file: Path | None, page: Path | None, as_json: bool) -> None:
     """Say what SOURCE is, by its content: formats, episodes, cameras, rates, and what its arrays look like.
 
-    SOURCE is a file, a folder or a quoted glob here. A few episodes are read, nothing is changed. Every reading
-    comes with its evidence, and with how sure it is. The spec that --spec drafts is for `foundry-data ingest`
-    once you have filled in what no data tell (docs/inspect.md). Exit code 3: nothing that was found can be read.
+    SOURCE is a file, a folder or a quoted glob here. A few episodes are read, nothing is changed. Every
+    reading comes with its evidence, and with how sure it is. The spec that --spec drafts is for
+    `foundry-data ingest` once you have filled in what no data tell (docs/inspect.md). Exit code 3: nothing
+    that was found can be read.
 
     \b
     foundry-data inspect recording.hdf5
@@ -107,7 +108,7 @@ def _of_thing(seen: Seen) -> Iterator[str]:
             yield from _records(seen)
         return
     for fit in seen.fits:
-        yield f"  `foundry-data ingest {fit.spec} {found.place}` reads this"
+        yield f"  `foundry-data ingest {fit.spec} {found.place}{fit.needs}` reads this"
         yield from (f"    {line}" for line in fit.makes)
         yield from (f"    the checks doubt it: {doubt}" for doubt in fit.doubts)
         if not fit.doubts:
@@ -140,7 +141,11 @@ def _survey(of: Survey) -> Iterator[str]:
     from robot_foundry.ingest.inspect.told import instructions_of, rate_of, roles_of, successes_of
 
     frames = "" if of.num_frames is None else f", {counted(of.num_frames, 'frame')}"
-    where = "" if of.files_listed == of.num_files else f" in the {of.files_listed} of {of.num_files} files looked at"
+    where = (
+        ""
+        if of.files_listed == of.num_files
+        else f" in the {of.files_listed} of {of.num_files} files looked at"
+    )
     yield f"  {counted(len(of.units), 'episode')}{frames}{where}; {len(of.read)} were read"
     for name, reason in of.refused[:MOST_LISTED]:
         yield f"  {name}: {reason}"
@@ -151,7 +156,8 @@ def _survey(of: Survey) -> Iterator[str]:
     for name, role in roles_of(of).items():
         camera = next(camera for camera in of.cameras if camera.name == name)
         held = f", {camera.pixels}" if camera.pixels else ""
-        yield f"  camera {name}: {camera.height} x {camera.width}{held} at {camera.array}; {role.value} ({role.confidence})"
+        looks = f"{camera.height} x {camera.width}{held} at {camera.array}"
+        yield f"  camera {name}: {looks}; {role.value} ({role.confidence})"
     for rule, said in instructions_of(of):
         yield f"  instruction {rule}: {said.why}"
     for rule, said in successes_of(of):

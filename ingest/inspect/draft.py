@@ -1,4 +1,4 @@
-"""A spec in YAML as evidence drafts it: each guess with its confidence and why, TODO where only the user knows."""
+"""A spec in YAML as evidence drafts it: each guess with its confidence and why, TODO where none knows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from robot_foundry.ingest.inspect.drafted import FOLLOWED, Drafted
-from robot_foundry.ingest.inspect.guess import TODO, Guess
+from robot_foundry.ingest.inspect.evidence.drafted import FOLLOWED, Drafted
+from robot_foundry.ingest.inspect.evidence.guess import TODO, Guess
 from robot_foundry.ingest.inspect.survey import Survey
 from robot_foundry.ingest.inspect.told import instructions_of, rate_of, robot_of, roles_of, successes_of
 from robot_foundry.ingest.robot.forms import default_form
@@ -57,8 +57,9 @@ def _head(survey: Survey) -> Iterator[str]:
     read = f"{len(survey.read)} of {len(survey.units)} listed episodes"
     yield from comment(f"Drafted from {found.form}, {found.place}: {read} were read.", 0)
     yield from comment(
-        "A guess has its confidence above it: high, where numbers prove it; medium, where numbers and names agree; "
-        f"low, where it is only likely. Check each. {TODO} is what the data do not tell: `ingest` names their lines.",
+        "A guess has its confidence above it: high, where numbers prove it; medium, where numbers and names "
+        f"agree; low, where it is only likely. Check each. {TODO} is what the data do not tell: `ingest` "
+        "names their lines.",
         0,
     )
     yield f"layout: {found.layout}"
@@ -79,7 +80,9 @@ def _content(survey: Survey) -> Iterator[str]:
     if isinstance(content.options, StatedPlaces):
         yield from _hdf5(content.options, notes)
     if content.extra_row is not None:
-        yield from comment(f"{notes.get('extra_row', '')}: it is taken for the state after the last action", 2)
+        yield from comment(
+            f"{notes.get('extra_row', '')}: it is taken for the state after the last action", 2
+        )
         yield f"  extra_row: {content.extra_row}"
 
 
@@ -143,7 +146,9 @@ def _quantities(survey: Survey, found: Drafted) -> Iterator[str]:
     elif names_columns:
         yield "  state: {}"
     else:
-        yield from comment("no array looks like a quantity of a robot's state: docs/specs.md says how to name one", 2)
+        yield from comment(
+            "no array looks like a quantity of a robot's state: docs/specs.md says how to name one", 2
+        )
         yield f"  state: {TODO}"
     streams = {name: of for name, of in found.actions.items() if of}
     followed = [name for name in found.state if name.partition(".")[2] in FOLLOWED]
@@ -182,7 +187,11 @@ def _field(name: str, guess: Guess, indent: int) -> Iterator[str]:
     run = guess.run
     asked = ""
     if run.form == TODO and run.kind == "rotation":
-        asked = "; from: rot6d_columns or rot6d_rows?" if run.width == 6 else "; from: euler (with sequence) or axis_angle?"
+        asked = (
+            "; from: rot6d_columns or rot6d_rows?"
+            if run.width == 6
+            else "; from: euler (with sequence) or axis_angle?"
+        )
     elif TODO in run.settings.values() and "order" in run.settings:
         asked = "; order: xyzw or wxyz?"
     elif TODO in run.settings.values() and "open" in run.settings:

@@ -19,7 +19,7 @@ from robot_foundry.checks.evidence import Column, EpisodeRows, Evidence
 from robot_foundry.checks.measures import measure
 from robot_foundry.checks.rules import findings
 from robot_foundry.ingest.files.scan import choose, list_units, source_files
-from robot_foundry.ingest.inspect.survey import Series, Survey
+from robot_foundry.ingest.inspect.survey import NOMINAL_FPS, Series, Survey
 from robot_foundry.ingest.robot.absence.asked import Asked
 from robot_foundry.ingest.robot.content.members import episode_json, reader_of
 from robot_foundry.ingest.robot.content.pictures import Pictures
@@ -39,9 +39,13 @@ MOST_EPISODES, MOST_FILES, MOST_FINDINGS = 4, 4, 8
 
 @dataclass(frozen=True)
 class Fit:
-    """A packaged spec that reads the source: what it makes, and what the data checks doubt in a few episodes."""
+    """A packaged spec that reads the source: what it makes, and what the data checks doubt in a few episodes.
+
+    `needs` are options that the user has to give with it.
+    """
 
     spec: str
+    needs: str
     makes: tuple[str, ...]
     doubts: tuple[str, ...]
     num_episodes: int
@@ -61,7 +65,9 @@ def fits(survey: Survey) -> list[Fit]:
     """The packaged specs that fit, those with fewer doubts and more of their quantities first."""
     fitting = []
     for name in builtin_specs():
-        spec = load_spec(name)
+        spec, needs = load_spec(name), ""
+        if spec.layout == "zarr" and isinstance(spec, Spec) and spec.content.fps is None:
+            spec, needs = load_spec(name, (f"content.fps={NOMINAL_FPS}",)), " --set content.fps=HZ"
         if not isinstance(spec, Spec) or spec.layout != survey.found.layout or not _may_fit(spec, survey):
             continue
         try:
@@ -69,7 +75,9 @@ def fits(survey: Survey) -> list[Fit]:
         except (FoundryError, OSError, ValueError, KeyError, TypeError):
             continue  # it reads another source
         doubts = findings(rows.evidence, None, mapping_json(rows.mapping), {})
-        fitting.append(Fit(name, _makes(rows.schema), tuple(map(str, doubts[:MOST_FINDINGS])), len(rows.episodes)))
+        fitting.append(
+            Fit(name, needs, _makes(rows.schema), tuple(map(str, doubts[:MOST_FINDINGS])), len(rows.episodes))
+        )
     return sorted(fitting, key=lambda fit: (len(fit.doubts), -len(fit.makes), fit.spec))
 
 

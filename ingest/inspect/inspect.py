@@ -1,4 +1,4 @@
-"""All that is told of a place: what lies there, a few episodes of it, which spec reads it, and a drafted one."""
+"""All that is told of a place: what lies there, a few episodes, which spec reads it, and a drafted one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.ingest.inspect import sniff
 from robot_foundry.ingest.inspect.draft import draft, field_of
-from robot_foundry.ingest.inspect.drafted import Drafted, drafted
+from robot_foundry.ingest.inspect.evidence.drafted import Drafted, drafted
+from robot_foundry.ingest.inspect.evidence.guess import Guess
 from robot_foundry.ingest.inspect.fitting import Fit, fits
-from robot_foundry.ingest.inspect.found import Contents, Found, contents_of
-from robot_foundry.ingest.inspect.guess import Guess
-from robot_foundry.ingest.inspect.records import Records, records
+from robot_foundry.ingest.inspect.forms import sniff
+from robot_foundry.ingest.inspect.forms.found import Contents, Found, contents_of
+from robot_foundry.ingest.inspect.forms.records import Records, records
 from robot_foundry.ingest.inspect.survey import Survey, beside_frames, survey
 from robot_foundry.ingest.inspect.told import instructions_of, rate_of, robot_of, roles_of, successes_of
 from robot_foundry.ingest.sources import LAYOUTS
@@ -25,7 +25,7 @@ MOST_OPENED = 4
 
 @dataclass(frozen=True)
 class Seen:
-    """One thing that was found and opened: of episodes `survey`, `drafted` and `spec`, of records `records`."""
+    """One thing that was found and opened: of episodes `survey`, `drafted`, `spec`; of records `records`."""
 
     found: Found
     survey: Survey | None = None
@@ -35,9 +35,16 @@ class Seen:
     records: Records | None = None
 
     def to_json(self) -> dict[str, Any]:
-        values: dict[str, Any] = {"form": self.found.form, "layout": self.found.layout, "place": self.found.place}
+        values: dict[str, Any] = {
+            "form": self.found.form,
+            "layout": self.found.layout,
+            "place": self.found.place,
+        }
         values |= {"files": self.found.num_files, "bytes": self.found.num_bytes}
-        values["fits"] = [{"spec": f.spec, "makes": list(f.makes), "doubts": list(f.doubts)} for f in self.fits]
+        values["fits"] = [
+            {"spec": f.spec, "needs": f.needs.strip(), "makes": list(f.makes), "doubts": list(f.doubts)}
+            for f in self.fits
+        ]
         if self.records is not None:
             names = ("name", "type", "example")
             values["fields"] = [dict(zip(names, field, strict=True)) for field in self.records.fields]
@@ -77,12 +84,14 @@ class Inspection:
         }
 
     def drafted_spec(self) -> str:
-        """The drafted spec of the one thing that was found. UsageError if it is none of episodes, or several."""
+        """The drafted spec of the one thing found. UsageError if it is none of episodes, or several."""
         drafts = [seen for seen in self.seen if seen.spec is not None]
         if len(drafts) == 1 and len(self.contents.found) == len(self.seen):
             return str(drafts[0].spec)
         if not drafts:
-            raise UsageError(f"{self.source} holds no episodes that could be read, so there is no spec to draft")
+            raise UsageError(
+                f"{self.source} holds no episodes that could be read, so there is no spec to draft"
+            )
         places = ", ".join(found.place for found in self.contents.found[:MOST_OPENED])
         raise UsageError(
             f"{self.source} holds {len(self.contents.found)} sources, and a spec is of one",

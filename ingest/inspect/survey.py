@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.ingest.files.scan import choose, list_units, source_files
-from robot_foundry.ingest.inspect.bag_topics import options_of_bag
-from robot_foundry.ingest.inspect.found import Found
-from robot_foundry.ingest.inspect.hdf5_places import places_in
+from robot_foundry.ingest.inspect.forms.bag_topics import options_of_bag
+from robot_foundry.ingest.inspect.forms.found import Found
+from robot_foundry.ingest.inspect.forms.hdf5_places import places_in
 from robot_foundry.ingest.robot.content.members import reader_of
 from robot_foundry.ingest.robot.spec.spec import Content, MappingSpec, Spec
 from robot_foundry.ingest.sources.base import UNKNOWN, Unit
@@ -89,8 +89,8 @@ class Read:
 class Survey:
     """What is known of a robot source. `units` are those of the files that were listed.
 
-    `refused` are (name, reason). `series` are the arrays that all read episodes have in common, `partial` those
-    that some lack. `spec` is the form in which the reader was asked, without a mapping.
+    `refused` are (name, reason). `series` are the arrays that all read episodes have in common, `partial`
+    those that some lack. `spec` is the form in which the reader was asked, without a mapping.
     """
 
     found: Found
@@ -129,7 +129,7 @@ def survey(found: Found, *, with_pictures: bool = False) -> Survey:
     spec = Spec(found.place, str(found.layout), content, MappingSpec("unknown"))
     empty = Survey(found, spec, 0, 0, (), (), (), {}, (), tuple(told), notes)
     try:
-        spec, source = choose(found.place, spec)
+        _, source = choose(found.place, spec)
         files = source_files(source, lambda _: UNKNOWN)
         chosen = _spread(files, MOST_FILES)
         listing = list_units(chosen, spec, Workers())
@@ -148,9 +148,8 @@ def survey(found: Found, *, with_pictures: bool = False) -> Survey:
             told = [*told, *(["its pictures could not be read, so the numbers alone were"] if read else [])]
     series, partial = _series(read)
     units = tuple(listing.units)
-    return Survey(
-        found, spec, len(files), len(chosen), units, tuple(refused), tuple(read), series, partial, tuple(told), notes
-    )  # fmt: skip
+    counts = len(files), len(chosen), units, tuple(refused), tuple(read)
+    return Survey(found, spec, *counts, series, partial, tuple(told), notes)
 
 
 def _without_cameras(spec: Spec) -> Spec:
@@ -185,8 +184,10 @@ def _reason(error: BaseException) -> str:
     return f"it could not be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
 
 
-def _read(spec: Spec, units: Sequence[Unit], refused: list[tuple[str, str]], with_pictures: bool) -> list[Read]:
-    """The units one after the other, until enough numbers are held; those that fail are added to `refused`."""
+def _read(
+    spec: Spec, units: Sequence[Unit], refused: list[tuple[str, str]], with_pictures: bool
+) -> list[Read]:
+    """The units one after the other, until enough numbers are held; those that fail go to `refused`."""
     reader, read, held = reader_of(spec), list[Read](), 0
     for unit in units:
         try:
@@ -207,7 +208,9 @@ def _episode(unit: Unit, episode: SourceEpisode, with_pictures: bool) -> Read:
         first = next(islice(iter(episode.frames), 1), None)
         names = [camera.name for camera in episode.cameras]
         shown = {} if first is None else dict(zip(names, first, strict=True))
-    arrays = {name: np.array(values[:MOST_ROWS]) for name, values in episode.arrays.items() if np.ndim(values)}
+    arrays = {
+        name: np.array(values[:MOST_ROWS]) for name, values in episode.arrays.items() if np.ndim(values)
+    }
     return Read(
         unit.id,
         episode.num_frames,
@@ -219,7 +222,9 @@ def _episode(unit: Unit, episode: SourceEpisode, with_pictures: bool) -> Read:
         dict(episode.environment),
         dict(episode.left_out),
         dict(episode.remarks),
-        tuple(dict.fromkeys((kind, text) for _, _, kind, text in episode.steps_text if isinstance(text, str))),
+        tuple(
+            dict.fromkeys((kind, text) for _, _, kind, text in episode.steps_text if isinstance(text, str))
+        ),
         arrays,
         shown,
     )
@@ -235,7 +240,10 @@ def _series(read: Sequence[Read]) -> tuple[dict[str, Series], tuple[str, ...]]:
         held = [one.arrays.get(name) for one in read]
         kept = [values for values in held if values is not None]
         lengths = [min(one.num_frames, MOST_ROWS) for one in read]
-        fits = [v is not None and len(v) >= n and v.dtype.kind in "biuf" for v, n in zip(held, lengths, strict=True)]
+        fits = [
+            v is not None and len(v) >= n and v.dtype.kind in "biuf"
+            for v, n in zip(held, lengths, strict=True)
+        ]
         if not all(fits) or len({values.shape[1:] for values in kept}) > 1:
             partial.append(name)
             continue
@@ -268,5 +276,3 @@ def beside_frames(survey: Survey) -> dict[str, str]:
         told |= {name: why for name, why in read.left_out.items() if name not in told}
         told |= {name: why for name, why in read.remarks.items() if name not in told}
     return told
-
-

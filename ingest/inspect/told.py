@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robot_foundry.ingest.inspect import names
-from robot_foundry.ingest.inspect.guess import HIGH, LOW, MEDIUM, TODO
+from robot_foundry.ingest.inspect.evidence import names
+from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, MEDIUM, TODO
 from robot_foundry.ingest.inspect.survey import Read, Survey
 from robot_foundry.ingest.sources.robot import named_columns
 from robot_foundry.ingest.sources.unusable import shown
@@ -72,9 +72,9 @@ def instructions_of(survey: Survey) -> list[tuple[dict[str, str], Said]]:
                 why = f"texts of frames, as '{shown(text, LONGEST_TEXT)}'"
                 rules.setdefault(f"s{kind}", ({"spans": kind}, Said(kind, HIGH, why)))
         for name, value in {**read.environment, **read.attributes}.items():
-            text = next((item for item in _texts(value)), None)
-            if text is not None and names.is_language(name):
-                why = f"as '{shown(text, LONGEST_TEXT)}'"
+            given = next(iter(_texts(value)), None)
+            if given is not None and names.is_language(name):
+                why = f"as '{shown(given, LONGEST_TEXT)}'"
                 rules.setdefault(f"a{name}", ({"attr": name}, Said(name, MEDIUM, why)))
     order = sorted(rules.values(), key=lambda rule: _place(rule[1].value))
     return order
@@ -102,7 +102,12 @@ def successes_of(survey: Survey) -> list[tuple[dict[str, Any], Said]]:
         if series.width == 1 and held & {"reward", "rewards", "success"} and series.rows.size:
             high = float(series.rows.max())
             if set(series.rows.reshape(-1)) <= {0.0, 1.0} and (high == 1.0 or "success" in held):
-                rules.append(({"key": name, "at_least": 1.0}, Said(name, LOW, "zeros and ones, by its name of success")))
+                rules.append(
+                    (
+                        {"key": name, "at_least": 1.0},
+                        Said(name, LOW, "zeros and ones, by its name of success"),
+                    )
+                )
     return rules
 
 

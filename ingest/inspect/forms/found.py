@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robot_foundry.ingest.files.places import Listed, listed_at
-from robot_foundry.ingest.inspect import sniff
-from robot_foundry.ingest.inspect.sniff import Sniffed
+from robot_foundry.ingest.inspect.forms import sniff
+from robot_foundry.ingest.inspect.forms.sniff import Sniffed
 from robot_foundry.ingest.sources import LAYOUTS, Refused, layout
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
 from robot_foundry.ingest.sources.hdf5.layouts import CONTAINER, HDF5
@@ -80,12 +80,12 @@ def contents_of(source: str | Path) -> Contents:
             problems.append((file.path, seen.problem))
         key = _form_of(seen, Path(listed.root, file.path), problems)
         by_form[key].append(file)
-    for (form, name), held in by_form.items():
-        if name is None:
+    for (form, reads), held in by_form.items():
+        if reads is None:
             others[form] += len(held)
         else:
             place = _place(listed, str(source), held)
-            found.append(_made(form, name, place, held, listed.root))
+            found.append(_made(form, reads, place, held, listed.root))
     return Contents(
         tuple(sorted(found, key=lambda item: item.place)),
         tuple(problems),
@@ -153,8 +153,16 @@ def _form_of(seen: Sniffed, path: Path, problems: list[tuple[str, str]]) -> tupl
         return BAG_WORDS[seen.form], "ros"
     if seen.form == sniff.ZIP and is_buffer(path.name):
         return "zarr replay buffer in a zip", "zarr"
-    if seen.form in (sniff.PARQUET, sniff.TAR, sniff.JSON_LINES, sniff.JSON, sniff.GZIP, sniff.ZSTD, sniff.TEXT):
-        from robot_foundry.ingest.inspect.records import record_form
+    if seen.form in (
+        sniff.PARQUET,
+        sniff.TAR,
+        sniff.JSON_LINES,
+        sniff.JSON,
+        sniff.GZIP,
+        sniff.ZSTD,
+        sniff.TEXT,
+    ):
+        from robot_foundry.ingest.inspect.forms.records import record_form
 
         return record_form(path, seen.form)
     return seen.form, None
@@ -165,14 +173,17 @@ def _is_bag(path: Path) -> bool:
     import sqlite3
     from contextlib import closing
 
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as db:
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as db,
+    ):
         names = {row[0] for row in db.execute("select name from sqlite_master where type = 'table'")}
         return {"topics", "messages"} <= names
     return False
 
 
 def _of_hdf5(path: Path, problems: list[tuple[str, str]]) -> tuple[str, str | None]:
-    """The layout that recognises the file, in the order of LAYOUTS; else the one that is told where all is."""
+    """The layout that recognises the file, in the order of LAYOUTS; else the one that is told all places."""
     try:
         with hdf5.open_file(path) as file:
             demos = hdf5.groups(file)

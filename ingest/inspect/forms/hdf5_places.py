@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from robot_foundry.ingest.inspect.names import is_of_action, is_of_time, words
+from robot_foundry.ingest.inspect.evidence.names import is_of_action, is_of_time, words
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
@@ -50,7 +50,11 @@ def places_in(path: str | Path) -> tuple[Content, Mapping[str, str], list[str]]:
     except Refused as error:
         return Content(options=StatedPlaces(length="")), {}, [*told, error.message]
     except links.ERRORS as error:
-        return Content(options=StatedPlaces(length="")), {}, [*told, links.unreadable("the file", error).message]
+        return (
+            Content(options=StatedPlaces(length="")),
+            {},
+            [*told, links.unreadable("the file", error).message],
+        )
 
 
 def _places(
@@ -127,9 +131,9 @@ def _alike(groups: Mapping[str, Sequence[str]], held: Mapping[str, h5py.Dataset]
     return len(common) >= ALIKE * len(every) and sum(coherent) >= ALIKE * len(few)
 
 
-def _coherence(datasets: Sequence[h5py.Dataset] | object) -> float:
+def _coherence(datasets: Iterable[h5py.Dataset]) -> float:
     """The share of the arrays that have the most common length above one, or one row more than it."""
-    lengths = [_rows(dataset) for dataset in datasets if dataset.shape]  # type: ignore[attr-defined]
+    lengths = [_rows(dataset) for dataset in datasets if dataset.shape]
     counted = Counter(length for length in lengths if length > 1)
     if not counted:
         return 0.0
@@ -142,7 +146,9 @@ def _pattern(groups: Sequence[str]) -> str:
     parts = []
     for names in zip(*(group.split("/") for group in groups), strict=True):
         kinds = {DIGITS.sub("*", name) for name in names}
-        parts.append(names[0] if len(set(names)) == 1 and len(groups) > 1 else kinds.pop() if len(kinds) == 1 else "*")
+        parts.append(
+            names[0] if len(set(names)) == 1 and len(groups) > 1 else kinds.pop() if len(kinds) == 1 else "*"
+        )
     return "/".join(parts)
 
 
@@ -197,11 +203,19 @@ def _unit(path: str, times_N: np.ndarray) -> tuple[str, bool, str] | None:
     scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
     for unit, least in _SINCE_1970:
         if times_N[0] >= least and _FASTEST <= step * scale[unit] <= _SLOWEST:
-            return unit, True, f"high: '{path}' rises by {step * scale[unit]:.4g} s a frame, in {unit} since 1970"
+            return (
+                unit,
+                True,
+                f"high: '{path}' rises by {step * scale[unit]:.4g} s a frame, in {unit} since 1970",
+            )
     named = [unit for unit in scale if unit in words(path)]
     likely = [unit for unit in scale if _FASTEST <= step * scale[unit] <= _SLOWEST]
     if named and named[0] in likely:
-        return named[0], False, f"high: '{path}' is in {named[0]} by its name, {step * scale[named[0]]:.4g} s a frame"
+        return (
+            named[0],
+            False,
+            f"high: '{path}' is in {named[0]} by its name, {step * scale[named[0]]:.4g} s a frame",
+        )
     if step == 1 and times_N.dtype.kind in "iu":
         return None  # numbers of frames
     if not likely:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.ingest.inspect.names import words
+from robot_foundry.ingest.inspect.evidence.names import words
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.ros.bags.bag import Bag, open_bag
@@ -74,7 +74,15 @@ class _Draft:
         kept = [word for word in words(topic) if word not in ("compressed", "image", "raw", "rect", "msg")]
         name = re.sub("[^a-z0-9_]", "_", "_".join(kept))[:30].strip("_") or "stream"
         name = name if name[0].isalpha() else f"s_{name}"
-        taken = {*self.cameras, *self.depth, *self.streams, *self.texts, *self.attributes, "timestamp", "messages"}
+        taken = {
+            *self.cameras,
+            *self.depth,
+            *self.streams,
+            *self.texts,
+            *self.attributes,
+            "timestamp",
+            "messages",
+        }
         return next(n for n in (name, *(f"{name}_{i}" for i in range(2, 999))) if n not in taken)
 
 
@@ -193,5 +201,7 @@ def _rate(draft: _Draft) -> float:
     slowest = min(rates)
     rate = float(max(1, round(min(slowest, 50.0))))
     whose = "camera" if of_cameras else "stream of numbers"
-    draft.notes["rate"] = f"low: the slowest {whose} has {slowest:.3g} messages a second; choose what you train at"
+    draft.notes["rate"] = (
+        f"low: the slowest {whose} has {slowest:.3g} messages a second; choose what you train at"
+    )
     return rate

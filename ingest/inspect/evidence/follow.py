@@ -18,7 +18,8 @@ Array = NDArray[np.float64]
 
 # Of targets: how far from the next state, of its spread, and how they correlate; of displacements the latter.
 NEAR, FOLLOWS, OBEYED = 0.5, 0.9, 0.3
-# Targets of what hardly moves lie where it is: within this of its distance from zero, which is so many spreads.
+# Targets of what hardly moves lie where it is: within this of its distance from zero, which is so many
+# spreads.
 AT_LEVEL, SPREADS = 0.15, 3.0
 # Frames later in which a step answers what was asked; and those over which a scale is measured.
 LATER, OVER = (0, 1, 2), 10
@@ -48,7 +49,8 @@ class Follow:
         if not self.is_sure:
             return "the numbers are those of the state, which hardly moves"
         if self.is_target:
-            return f"the next state is there (correlation {self.correlation:.2f}, {self.near:.2f} of its spread away)"
+            near = f"{self.near:.2f} of its spread away"
+            return f"the next state is there (correlation {self.correlation:.2f}, {near})"
         return f"the state moves by {self.gain:.3g} of it (correlation {self.correlation:.2f})"
 
 
@@ -104,7 +106,7 @@ def _spread(episodes: Sequence[Array]) -> Array:
 
 
 def _mean_correlation(one: Sequence[Array], other: Sequence[Array], moving: NDArray[np.bool_]) -> float:
-    """Pearson's r of each column over all episodes, each about its own mean, averaged over those that move."""
+    """Pearson's r of each column, episodes about their own means, averaged over the columns that move."""
     x_Md, y_Md = [], []
     for a, b in zip(one, other, strict=True):
         kept = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
@@ -136,5 +138,7 @@ def _gain(asked: Sequence[Array], state: Sequence[Array]) -> float:
 def sign_of(asked: Sequence[Array], opening: Sequence[Array]) -> float:
     """The correlation, signed, of one column with the opening of a gripper some frames later."""
     moving = np.ones(1, bool)
-    found = [_mean_correlation(asked, [shifted(rows, lag) for rows in opening], moving) for lag in GRIPPER_LATER]
+    found = [
+        _mean_correlation(asked, [shifted(rows, lag) for rows in opening], moving) for lag in GRIPPER_LATER
+    ]
     return max(found, key=abs)

@@ -1,4 +1,4 @@
-"""What names of arrays, columns, cameras and texts say. It is a hint and named as such: people misname things."""
+"""What names of arrays, columns, cameras and texts say. It is a hint, told as one: people misname things."""
 
 from __future__ import annotations
 
@@ -12,19 +12,29 @@ POSITION, QUATERNION, EULER, AXIS_ANGLE, ROT6D, MATRIX = (
 ROTATION, GRIPPER, JOINT, POSE = "rotation", "gripper", "joint", "pose"
 JOINT_VELOCITY, EFFORT, VELOCITY, OTHER = "joint_velocity", "effort", "velocity", "other"
 
-_ACTION = {"action", "actions", "act", "command", "commands", "cmd", "target", "targets", "goal", "desired",
-           "setpoint", "control", "ctrl", "leader", "teleop"}  # fmt: skip
-_NO_STATE = {"next", "reward", "rewards", "done", "dones", "discount", "success", "info", "object", "objects",
-             "embedding", "language", "extrinsics", "intrinsics", "calibration", "index", "idx", "timestamp",
-             "timestamps", "stamp", "time", "controller", "latency", "type", "first", "last", "terminal",
-             "validity", "task", "keypoint", "keypoints", "contacts", "env", "scene", "id", "camera", "cameras",
-             "len", "lengths", "messages", "values", "magic", "torques"}  # fmt: skip
-_TIME = {"time", "times", "timestamp", "timestamps", "stamp", "stamps", "clock", "t"}
+_ACTION = {
+    "action", "actions", "act", "command", "commands", "cmd", "target", "targets", "goal", "desired",
+    "setpoint", "control", "ctrl", "leader", "teleop",
+}  # fmt: skip
+_NO_STATE = {
+    "next", "reward", "rewards", "done", "dones", "discount", "success", "info", "object", "objects",
+    "embedding", "language", "extrinsics", "intrinsics", "calibration", "index", "idx", "timestamp",
+    "timestamps", "stamp", "time", "controller", "latency", "type", "first", "last", "terminal",
+    "validity", "task", "keypoint", "keypoints", "contacts", "env", "scene", "id", "camera", "cameras",
+    "len", "lengths", "messages", "values", "magic", "torques",
+}  # fmt: skip
+_TIME = {
+    "time", "times", "timestamp", "timestamps", "stamp", "stamps", "clock", "t",
+}  # fmt: skip
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
-_TOOL = {"eef", "ee", "tcp", "tool", "hand", "wrist", "cartesian", "endeffector", "end", "gripper"}
+_TOOL = {
+    "eef", "ee", "tcp", "tool", "hand", "wrist", "cartesian", "endeffector", "end", "gripper",
+}  # fmt: skip
 _LEFT, _RIGHT = {"left", "l"}, {"right", "r"}
-LANGUAGE = {"instruction", "instructions", "language", "task", "tasks", "lang", "prompt", "caption", "description",
-            "command"}  # fmt: skip
+LANGUAGE = {
+    "instruction", "instructions", "language", "task", "tasks", "lang", "prompt", "caption",
+    "description", "command",
+}  # fmt: skip
 _SEGMENTS = {
     "hand": {"hand", "pinky", "ring", "middle", "index", "thumb", "finger", "fingers"},
     "leg": {"leg", "hip", "knee", "ankle"},
@@ -32,9 +42,13 @@ _SEGMENTS = {
     "torso": {"torso", "waist", "spine"},
     "arm": {"arm", "shoulder", "elbow", "wrist", "forearm", "joint", "joints", "joint1"},
 }
-_WRIST = {"wrist", "hand", "gripper", "eih"}
-_FIRST = {"top", "front", "agentview", "primary", "main", "exterior", "high", "third", "ego", "head", "overhead",
-          "static", "base"}  # fmt: skip
+_WRIST = {
+    "wrist", "hand", "gripper", "eih",
+}  # fmt: skip
+_FIRST = {
+    "top", "front", "agentview", "primary", "main", "exterior", "high", "third", "ego", "head",
+    "overhead", "static", "base",
+}  # fmt: skip
 
 
 _FREE = ("primary", "secondary", "tertiary")
@@ -60,8 +74,9 @@ def is_no_state(name: str) -> bool:
 
 
 def hint_of(name: str) -> str | None:
-    """What kind of numbers the name says that an array, or a column, holds: the last part of its path that says
-    something; None if none does.
+    """What kind of numbers an array, or a column, holds by its name: the last part of its path that says it.
+
+    None if none does.
     """
     hints = (_hint(piece) for piece in reversed(re.split(r"[/.]", name)))
     return next((hint for hint in hints if hint is not None), None)
@@ -119,7 +134,7 @@ def opens_upwards(name: str) -> bool | None:
 
 
 def segment_of(name: str) -> str | None:
-    """The part of the body whose joint a column is by its name: `right`, `left_hand`, `head`; None for others."""
+    """The part of the body whose joint a column is by its name: `right`, `left_hand`, …; None if none."""
     held = set(words(name))
     side = part_of(name)[0]
     if hint_of(name) in (GRIPPER, VELOCITY, EFFORT):
@@ -151,7 +166,7 @@ def roles_of(cameras: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def _is_left(name: str, *, alone: bool) -> bool:
-    """Whether a wrist is the left one. `wrist_image_left` is the left eye of a stereo camera, if it is alone."""
+    """Whether a wrist is the left one. `wrist_image_left` alone is the left eye of a stereo camera."""
     parts = words(name)
     at = next(n for n, word in enumerate(parts) if word in _WRIST)
     return bool(set(parts[:at] if alone else parts) & _LEFT)

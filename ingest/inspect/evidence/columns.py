@@ -6,21 +6,23 @@ Legend: M rows of all episodes, d columns of the array or of a run.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.inspect import names
-from robot_foundry.ingest.inspect.guess import HIGH, LOW, MEDIUM, TODO, Run
+from robot_foundry.ingest.inspect.evidence import names
+from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, MEDIUM, TODO, Run
 from robot_foundry.ingest.inspect.survey import Series
 
 Array = NDArray[np.float64]
 
 # Float32 rotations keep lengths and right angles to 1e-6; recorders round to three decimals.
 UNIT, RIGHT_ANGLE = 5e-3, 1e-2
-# Rows that are needed before numbers say anything, and columns beyond which an array is no one arm's or two's.
+# Rows that are needed before numbers say anything, and columns beyond which an array is no one arm's or
+# two's.
 FEWEST_ROWS, MOST_COLUMNS = 8, 64
 # No arm of a table reaches farther, m; an angle goes a little beyond pi where it is rounded.
 REACH, HALF_TURN = 1.5, 3.3
@@ -29,6 +31,9 @@ TURNS = 4 * math.pi
 # A jaw that opens wider, in m, is none of a usual gripper's; and less motion than this is none.
 WIDEST, LEAST_WIDTH = 0.16, 0.004
 DEGREES = math.pi / 180
+# What numbers of grippers lie between; and ends of which nothing says yet which is which.
+ENDS = ((0.0, 1.0), (-1.0, 1.0), (0.0, 100.0))
+OPEN_ENDS: Mapping[str, Any] = {"closed": TODO, "open": TODO}
 # Widths of two arms side by side.
 _TWO_ARMS = (12, 14, 16, 18, 20)
 
@@ -77,7 +82,9 @@ def _whole(hint: str | None, rows_Md: Array) -> list[Run] | None:
 
 def _by_column_names(called: Sequence[str], rows_Md: Array) -> list[Run]:
     """Runs of neighbours of which the names of columns say that they are joints of one part, or a gripper."""
-    kinds = [(names.segment_of(name), names.hint_of(name) == names.GRIPPER, names.part_of(name)) for name in called]
+    kinds = [
+        (names.segment_of(name), names.hint_of(name) == names.GRIPPER, names.part_of(name)) for name in called
+    ]
     runs: list[Run] = []
     start = 0
     for stop in range(1, len(called) + 1):
@@ -99,7 +106,9 @@ def _arm(rows_Md: Array, hint: str | None) -> list[Run]:
     """One arm: a pose with a rotation that numbers tell, else by its width; and what closes the hand."""
     found = structured(rows_Md)
     if found is not None:
-        position = [_position(rows_Md[:, : found.start], 0, "before the rotation")] if found.start == 3 else []
+        position = (
+            [_position(rows_Md[:, : found.start], 0, "before the rotation")] if found.start == 3 else []
+        )
         rest = _hand(rows_Md[:, found.stop :], found.stop)
         return [*position, found, *rest] if found.start in (0, 3) else [found, *rest]
     width = rows_Md.shape[1]
@@ -148,12 +157,16 @@ def structured(rows_Md: Array) -> Run | None:
 
 
 def _is_unit(rows_Md: Array) -> bool:
-    return bool(np.all(np.abs(np.linalg.norm(rows_Md, axis=1) - 1) < UNIT) and np.all(np.abs(rows_Md) <= 1 + UNIT))
+    return bool(
+        np.all(np.abs(np.linalg.norm(rows_Md, axis=1) - 1) < UNIT) and np.all(np.abs(rows_Md) <= 1 + UNIT)
+    )
 
 
 def _are_axes(rows_M6: Array) -> bool:
     first, second = rows_M6[:, :3], rows_M6[:, 3:]
-    return _is_unit(first) and _is_unit(second) and bool(np.all(np.abs((first * second).sum(1)) < RIGHT_ANGLE))
+    return (
+        _is_unit(first) and _is_unit(second) and bool(np.all(np.abs((first * second).sum(1)) < RIGHT_ANGLE))
+    )
 
 
 def _is_matrix(rows_M9: Array) -> bool:
@@ -172,7 +185,11 @@ def _pose_or_joints(rows_M6: Array, hint: str | None) -> list[Run]:
         return [_joints(rows_M6, 0).with_evidence(why, MEDIUM if hint == names.JOINT else LOW)]
     said = hint in (names.POSE, names.POSITION)
     confidence = MEDIUM if said or wraps else LOW
-    why = "a pose by its name" if said else f"the first three columns stay within {reach:.2f}, as positions in m do"
+    why = (
+        "a pose by its name"
+        if said
+        else f"the first three columns stay within {reach:.2f}, as positions in m do"
+    )
     if wraps:
         why += ", and an angle jumps by a whole turn"
     position = _position(rows_M6[:, :3], 0, why)
@@ -187,7 +204,7 @@ def _position(rows_M3: Array, start: int, why: str) -> Run:
     reach = float(np.abs(rows_M3).max())
     low, high = rows_M3.min(axis=0), rows_M3.max(axis=0)
     span = ", ".join(f"{a:.2f} … {b:.2f}" for a, b in zip(low, high, strict=True))
-    confidence, settings = (MEDIUM, {})
+    confidence, settings = MEDIUM, dict[str, Any]()
     if reach > 20:
         settings = {"scale": 0.001}
         why = f"{why}; up to {reach:.0f}, so millimetres"
@@ -205,7 +222,15 @@ def _three_angles(rows_M3: Array, start: int, hint: str | None) -> Run:
     if degrees:
         evidence.append("more than a turn in radians, so degrees")
     if hint == names.AXIS_ANGLE and not degrees:
-        return Run(names.ROTATION, start, start + 3, "axis_angle", {}, MEDIUM, (*evidence, "a rotation vector by its name"))
+        return Run(
+            names.ROTATION,
+            start,
+            start + 3,
+            "axis_angle",
+            {},
+            MEDIUM,
+            (*evidence, "a rotation vector by its name"),
+        )
     settings = {"sequence": TODO, "degrees": True} if degrees else {"sequence": TODO}
     jumps = _wraps(rows_M3)
     if jumps == "axis_angle" and not degrees and hint != names.EULER and length < math.pi * 1.01:
@@ -214,9 +239,15 @@ def _three_angles(rows_M3: Array, start: int, hint: str | None) -> Run:
     if hint == names.EULER or degrees or length > math.pi * 1.01 or jumps == "euler":
         why = f"its length reaches {length:.2f}, beyond pi, so it is no rotation vector"
         why = "Euler angles by its name" if hint == names.EULER else why
-        why = "one angle jumps by a whole turn while the others stay, as Euler angles do" if jumps == "euler" else why
+        why = (
+            "one angle jumps by a whole turn while the others stay, as Euler angles do"
+            if jumps == "euler"
+            else why
+        )
         return Run(names.ROTATION, start, start + 3, "euler", settings, MEDIUM, (*evidence, why))
-    return Run(names.ROTATION, start, start + 3, TODO, {}, LOW, (*evidence, "Euler angles or a rotation vector"))
+    return Run(
+        names.ROTATION, start, start + 3, TODO, {}, LOW, (*evidence, "Euler angles or a rotation vector")
+    )
 
 
 def _wraps(rows_M3: Array) -> str | None:
@@ -243,7 +274,9 @@ def _joints(rows_Md: Array, start: int) -> Run:
     largest = float(np.abs(rows_Md).max())
     if largest > TURNS:
         why = f"up to {largest:.0f}, farther than a joint turns in rad, so degrees"
-        return Run(names.JOINT, start, start + rows_Md.shape[1], "value", {"scale": round(DEGREES, 9)}, LOW, (why,))
+        return Run(
+            names.JOINT, start, start + rows_Md.shape[1], "value", {"scale": round(DEGREES, 9)}, LOW, (why,)
+        )
     why = f"up to {largest:.2f}, as joints in rad go"
     return Run(names.JOINT, start, start + rows_Md.shape[1], "value", {}, LOW, (why,))
 
@@ -259,8 +292,8 @@ def _joints_and(rows_Md: Array, last: Run | None, hint: str | None) -> list[Run]
 def gripper(rows_Md: Array, start: int, *, named: bool = False, loose: bool = False) -> Run | None:
     """One number of a gripper, or two fingers, by its range; None if it looks like none.
 
-    Which end is open only a width tells: else both are TODO. `named` says that its name is a gripper's, `loose`
-    that its place is one's, so that it need not reach both ends.
+    Which end is open only a width tells: else both are TODO. `named` says that its name is a gripper's,
+    `loose` that its place is one's, so that it need not reach both ends.
     """
     if rows_Md.shape[1] == 2:
         return _fingers(rows_Md, start)
@@ -268,24 +301,26 @@ def gripper(rows_Md: Array, start: int, *, named: bool = False, loose: bool = Fa
     low, high = float(values.min()), float(values.max())
     said = ("a gripper's by its name",) if named else ()
     span = f"{low:.3g} … {high:.3g}"
-    if low >= -0.005 and LEAST_WIDTH < high <= WIDEST and high - low > LEAST_WIDTH and named:
-        why = (*said, f"{span}: a width in m, which is widest where it is open")
-        return Run(names.GRIPPER, start, start + 1, "width", {"closed": 0.0, "open": _round(high)}, MEDIUM, why)
-    ends = next((pair for pair in ((0.0, 1.0), (-1.0, 1.0), (0.0, 100.0)) if _spans(values, *pair)), None)
+
+    def run(form: str, confidence: str, *why: str, **settings: Any) -> Run:
+        return Run(names.GRIPPER, start, start + 1, form, settings, confidence, (*said, *why))
+
+    if named and low >= -0.005 and LEAST_WIDTH < high <= WIDEST and high - low > LEAST_WIDTH:
+        why = f"{span}: a width in m, which is widest where it is open"
+        return run("width", MEDIUM, why, closed=0.0, open=_round(high))
+    ends = next((pair for pair in ENDS if _spans(values, *pair)), None)
     if ends is not None and (named or ends[1] <= 1.0):
-        why = (*said, f"{span}: between {ends[0]:g} and {ends[1]:g}")
-        settings = {"closed": TODO, "open": TODO, "ends": ends}
-        return Run(names.GRIPPER, start, start + 1, "command" if ends[0] < 0 else "value", settings, MEDIUM, why)
+        form = "command" if ends[0] < 0 else "value"
+        return run(form, MEDIUM, f"{span}: between {ends[0]:g} and {ends[1]:g}", ends=ends, **OPEN_ENDS)
     if (loose or named) and -0.05 <= low < high - 0.1 and high <= 1.1:
-        settings = {"closed": TODO, "open": TODO, "ends": (0.0, 1.0)}
-        why = (*(said or ("behind six numbers of a pose",)), f"{span}: within 0 … 1")
-        return Run(names.GRIPPER, start, start + 1, "value", settings, LOW, why)
+        place = () if named else ("behind six numbers of a pose",)
+        return run("value", LOW, *place, f"{span}: within 0 … 1", ends=(0.0, 1.0), **OPEN_ENDS)
     if not named:
         return None
-    moves = high - low > LEAST_WIDTH
-    settings = {"closed": TODO, "open": TODO, "ends": (_round(low), _round(high)) if moves else None}
-    why = f"{span}, whose ends may not be reached" if moves else f"{span}: it hardly moves"
-    return Run(names.GRIPPER, start, start + 1, "value", settings, LOW, (*said, why))
+    if high - low <= LEAST_WIDTH:
+        return run("value", LOW, f"{span}: it hardly moves", ends=None, **OPEN_ENDS)
+    ends = _round(low), _round(high)
+    return run("value", LOW, f"{span}, whose ends may not be reached", ends=ends, **OPEN_ENDS)
 
 
 def _spans(values: Array, low: float, high: float) -> bool:
@@ -303,8 +338,12 @@ def _fingers(rows_M2: Array, start: int) -> Run | None:
     if not LEAST_WIDTH / 2 < widest <= WIDEST or not opposite or np.ptp(apart) < LEAST_WIDTH / 2:
         return None
     high = float(apart.max())
-    why = f"two numbers of opposite signs up to {widest:.3g}, as fingers in m have, {high:.3g} apart where open"
-    return Run(names.GRIPPER, start, start + 2, "fingers", {"closed": 0.0, "open": _round(high)}, MEDIUM, (why,))
+    why = (
+        f"two numbers of opposite signs up to {widest:.3g}, as fingers in m have, {high:.3g} apart where open"
+    )
+    return Run(
+        names.GRIPPER, start, start + 2, "fingers", {"closed": 0.0, "open": _round(high)}, MEDIUM, (why,)
+    )
 
 
 def _round(value: float) -> float:

@@ -14,7 +14,6 @@ HIGH, MEDIUM, LOW = "high", "medium", "low"
 ORDER = (LOW, MEDIUM, HIGH)
 
 
-
 @dataclass(frozen=True)
 class Run:
     """Columns `start` up to and without `stop` of an array, and what they hold.
@@ -55,7 +54,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Guess:
-    """A field of a mapping: the quantity, the array and the run of its columns, and the numbers of the array."""
+    """A field of a mapping: the quantity, the array, how many columns it has, and the run of them."""
 
     quantity: str
     key: str

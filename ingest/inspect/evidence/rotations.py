@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.checks.motion import correlation
 from robot_foundry.checks.series import about_means, shifted, turn
-from robot_foundry.ingest.inspect.guess import HIGH, LOW, MEDIUM, TODO, Run
+from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, MEDIUM, TODO, Run
 from robot_foundry.normalization import rotation
 
 Array = NDArray[np.float64]
@@ -31,8 +31,8 @@ READINGS: Mapping[int, tuple[tuple[str, Mapping[str, Any]], ...]] = {
 USUAL_SEQUENCE = "xyz"
 # Less variance of a turn than this, rad², is noise.
 LEAST_TURN = 1e-9
-# What the best reading's correlation must be; how far above that of another it tells the two apart, and surely;
-# and the same of what the other leaves unexplained, for good readings are all near one.
+# What the best reading's correlation must be; how far above that of another it tells the two apart, and
+# surely; and the same of what the other leaves unexplained, for good readings are all near one.
 TELLS, MARGIN, CLEAR = 0.3, 0.05, 0.2
 UNEXPLAINED, CLEARLY_UNEXPLAINED = 1.3, 3.0
 # Frames over which a turn answers a command; and how near two accounts of one rotation are, rad.
@@ -73,7 +73,8 @@ def readings_of(run: Run) -> list[tuple[str, dict[str, Any]]]:
     fitting = [
         (form, {**settings, **fixed})
         for form, settings in READINGS.get(run.width, ())
-        if run.form in (TODO, form) and all(settings.get(name, value) == value for name, value in fixed.items())
+        if run.form in (TODO, form)
+        and all(settings.get(name, value) == value for name, value in fixed.items())
     ]
     return fitting or [(run.form, dict(run.settings))]
 
@@ -85,11 +86,11 @@ def settled(
     others: Mapping[str, tuple[Array, ...]],
     targets: Sequence[Witness] = (),
 ) -> Run:
-    """The run with the reading that evidence tells, in this order: another account of the same rotation, targets
-    in another form, the motion that an action or a speed asks for, how the tool points. Else it stays TODO.
+    """The run with the reading that evidence tells, in this order: another account of the same rotation,
+    targets in another form, the motion that an action or a speed asks for, how the tool points. Else TODO.
 
-    `episodes` are its columns [N, d]; `others` are rotation matrices of other arrays by name, `targets` columns
-    of actions of another width that may be rotations.
+    `episodes` are its columns [N, d]; `others` are rotation matrices of other arrays by name, `targets`
+    columns of actions of another width that may be rotations.
     """
     readings = readings_of(run)
     made = [[matrices(form, settings, values) for values in episodes] for form, settings in readings]
@@ -119,8 +120,10 @@ def settled(
         return run.with_evidence(f"{said})")
     if alike:
         first = min([chosen, *alike])  # the usual one of those
-        others = ", ".join(f"{_called(readings[n])} {scored[n][0]:.3f}" for n in sorted({chosen, *alike} - {first}))
-        why = f"it turns as '{witness}' asks (correlation {scored[first][0]:.3f}), and read otherwise as well: {others}"
+        as_well = ", ".join(
+            f"{_called(readings[n])} {scored[n][0]:.3f}" for n in sorted({chosen, *alike} - {first})
+        )
+        why = f"it turns as '{witness}' asks ({scored[first][0]:.3f}), and read otherwise as well: {as_well}"
         return _read(run, readings[first], LOW, why)
     is_clear = all(_is_ahead(best, scored[n][0], CLEAR, CLEARLY_UNEXPLAINED) for n in rivals)
     nearest = max((scored[n][0] for n in rivals), default=None)
@@ -129,7 +132,7 @@ def settled(
 
 
 def _to_target(made: Sequence[Array], own: str, target: Witness) -> tuple[float, str]:
-    """The least mean angle between the next rotations and the target in any other form, and what it is called."""
+    """The least mean angle from the target in any other form to the next rotations, and what it is called."""
     reached = [shifted(matrix_N33, 1) for matrix_N33 in made]
     width = target.episodes[0].shape[1]
     apart = (
@@ -160,17 +163,19 @@ def _read(run: Run, reading: tuple[str, Mapping[str, Any]], confidence: str, why
     )
 
 
-def _by_convention(run: Run, readings: Sequence[tuple[str, Mapping[str, Any]]], made: list[list[Array]]) -> Run:
+def _by_convention(
+    run: Run, readings: Sequence[tuple[str, Mapping[str, Any]]], made: list[list[Array]]
+) -> Run:
     """What is left without motion: how the tool points under each reading, and what is usual."""
     if len(readings) == 1:
         return run
     if run.form == "euler" and all(_apart(of, made[0]) < SAME for of in made[1:]):
-        why = f"all sequences are within {SAME} rad of each other here, so it is the usual one: roll, pitch, yaw"
+        why = f"all sequences are within {SAME} rad of each other, so it is the usual one: roll, pitch, yaw"
         return _read(run, (run.form, {**run.settings, "sequence": USUAL_SEQUENCE}), LOW, why)
     if run.width == 4:
         down = [n for n, of in enumerate(made) if float(np.mean([m[:, 2, 2].mean() for m in of])) < DOWN]
         if len(down) == 1:
-            why = "so read the tool's z axis points down, as that of most arms does, and under the other order up"
+            why = "so read the tool's z axis points down, as that of most arms, and in the other order up"
             return _read(run, readings[down[0]], LOW, why)
     usual = f"; {USUAL_SEQUENCE} is usual: roll, pitch, yaw about fixed axes" if run.form == "euler" else ""
     return run.with_evidence(f"no motion tells which reading{usual}", LOW)
@@ -178,9 +183,7 @@ def _by_convention(run: Run, readings: Sequence[tuple[str, Mapping[str, Any]]], 
 
 def _apart(one: Sequence[Array], other: Sequence[Array]) -> float:
     """The mean angle between two accounts, rad."""
-    angles = [
-        np.linalg.norm(turn(a, b), axis=1) for a, b in zip(one, other, strict=True) if len(a) == len(b)
-    ]
+    angles = [np.linalg.norm(turn(a, b), axis=1) for a, b in zip(one, other, strict=True) if len(a) == len(b)]
     values = np.concatenate(angles) if angles else np.array([np.inf])
     return float(np.nanmean(values)) if np.isfinite(values).any() else math.inf
 

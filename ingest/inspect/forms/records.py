@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from robot_foundry.ingest.inspect import sniff
+from robot_foundry.ingest.inspect.forms import sniff
 from robot_foundry.ingest.sources.formats.streams import blocks_of, compression_of, decompressed
 from robot_foundry.ingest.sources.formats.tar_members import BrokenTar, members
 from robot_foundry.ingest.sources.unusable import Broken, shown
@@ -122,7 +122,9 @@ def _of_tar(path: Path) -> Records:
                 examples.setdefault(ending, shown(member.name, LONGEST_VALUE))
         except (BrokenTar, Broken) as error:
             problem = f"is damaged: {error}"
-    fields = ((shown(name, 40), f"{count} of the first members", examples[name]) for name, count in endings.items())
+    fields = (
+        (shown(name, 40), f"{count} of the first members", examples[name]) for name, count in endings.items()
+    )
     return Records(tuple(fields), problem=problem)
 
 

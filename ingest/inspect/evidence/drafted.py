@@ -8,18 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.checks.series import shifted
-from robot_foundry.ingest.inspect import names
-from robot_foundry.ingest.inspect.columns import runs_of
-from robot_foundry.ingest.inspect.commands import command_of, may_turn
-from robot_foundry.ingest.inspect.follow import follow
-from robot_foundry.ingest.inspect.grippers import with_ends
-from robot_foundry.ingest.inspect.guess import HIGH, ORDER, Guess, Run
-from robot_foundry.ingest.inspect.rotations import READINGS, Witness, matrices, pooled, readings_of, settled
+from robot_foundry.ingest.inspect.evidence import names
+from robot_foundry.ingest.inspect.evidence.columns import runs_of
+from robot_foundry.ingest.inspect.evidence.commands import command_of, may_turn
+from robot_foundry.ingest.inspect.evidence.follow import follow
+from robot_foundry.ingest.inspect.evidence.grippers import with_ends
+from robot_foundry.ingest.inspect.evidence.guess import HIGH, ORDER, Guess, Run
+from robot_foundry.ingest.inspect.evidence.rotations import (
+    READINGS,
+    Witness,
+    matrices,
+    pooled,
+    readings_of,
+    settled,
+)
 from robot_foundry.ingest.inspect.survey import TIMESTAMP, Series, Survey
 
 Array = NDArray[np.float64]
@@ -43,7 +49,7 @@ MOVES = 0.5
 
 @dataclass(frozen=True)
 class Drafted:
-    """`state` by quantity, `actions` by stream and quantity; `unread` says of other arrays what they look like.
+    """`state` by quantity, `actions` by stream and quantity; `unread` says how other arrays look.
 
     `pairs` are sentences on arrays that belong together, though nothing tells what they are.
     """
@@ -68,12 +74,15 @@ def drafted(survey: Survey) -> Drafted:
     streams: dict[str, dict[str, Guess]] = {}
     for of in sorted(actions, key=_by_name):
         for guess in command_of(of, found, series, survey):
-            stream = COMMAND_JOINT if guess.quantity.endswith("joint_position") and _has_pose(streams) else COMMAND
+            stream = (
+                COMMAND_JOINT if guess.quantity.endswith("joint_position") and _has_pose(streams) else COMMAND
+            )
             streams.setdefault(stream, {}).setdefault(guess.quantity, guess)
     _share_grippers(streams)
     taken = {guess.key for guess in found.values()} | {g.key for of in streams.values() for g in of.values()}
-    unread = {name: _shape(of) for name, of in survey.series.items() if name not in taken and name != TIMESTAMP}
-    pairs = [pair for of in actions if of.name not in taken for pair in _pairs(of, states)]
+    taken |= {TIMESTAMP, *(survey.spec.content.options.arrays if survey.spec.content.options else ())}
+    unread = {name: _shape(of) for name, of in survey.series.items() if name not in taken}
+    pairs = [pair for of in actions if of.name in unread for pair in _pairs(of, states)]
     return Drafted(found, streams, unread, tuple(pairs))
 
 
@@ -86,14 +95,19 @@ def _pairs(of: Series, states: Sequence[Series]) -> Iterable[str]:
         found = [
             (start, followed)
             for start in windows
-            if (followed := follow(of, [rows[:, start : start + of.width] for rows in state.episodes], range(of.width)))
+            if (
+                followed := follow(
+                    of, [rows[:, start : start + of.width] for rows in state.episodes], range(of.width)
+                )
+            )
         ]
         targets = [(start, f) for start, f in found if f.is_target and f.is_sure]
         best = min(targets, key=lambda item: item[1].near, default=None)
         best = best or max(found, key=lambda item: item[1].correlation, default=None)
         if best is not None:
             start, followed = best
-            yield f"'{of.name}' leads to columns {start} to {start + of.width} of '{state.name}': {followed.in_words}"
+            columns = f"columns {start} to {start + of.width} of '{state.name}'"
+            yield f"'{of.name}' leads to {columns}: {followed.in_words}"
 
 
 def _by_name(of: Series) -> tuple[bool, int, str]:
@@ -129,7 +143,11 @@ def _is_speed(speed: Guess, at: Run, joints: Guess, series: Mapping[str, Series]
 
 
 def _is_action(of: Series) -> bool:
-    return names.is_of_action(of.name) and 0 < of.width <= MOST_ACTION_COLUMNS and not of.dtype.startswith("bool")
+    return (
+        names.is_of_action(of.name)
+        and 0 < of.width <= MOST_ACTION_COLUMNS
+        and not of.dtype.startswith("bool")
+    )
 
 
 def _has_pose(streams: Mapping[str, Mapping[str, Guess]]) -> bool:
@@ -144,7 +162,7 @@ def _share_grippers(streams: dict[str, dict[str, Guess]]) -> None:
 
 
 def _guesses(of: Series) -> Iterable[Guess]:
-    """The runs of an array as quantities of an arm; of two arms in one array the first is taken for the left."""
+    """The runs of an array as quantities of an arm; of two arms the first is taken for the left."""
     runs = runs_of(of)
     part, is_said = names.part_of(of.name)
     kinds = [run.kind for run in runs]
@@ -168,7 +186,9 @@ def _chosen(guesses: Iterable[Guess]) -> dict[str, Guess]:
         if held is None or _worth(guess) > _worth(held):
             best[guess.quantity] = guess
     order = {name: place for place, name in enumerate(IN_ORDER)}
-    return dict(sorted(best.items(), key=lambda item: (item[0].partition(".")[0], order[item[0].partition(".")[2]])))
+    return dict(
+        sorted(best.items(), key=lambda item: (item[0].partition(".")[0], order[item[0].partition(".")[2]]))
+    )
 
 
 def _worth(guess: Guess) -> tuple[int, int, int]:
@@ -253,5 +273,3 @@ def _shape(of: Series) -> str:
         return f"{low:.4g} in every frame"
     whole = bool((rows_Md == np.rint(rows_Md)).all())
     return f"{'whole numbers' if whole else 'numbers'} {low:.4g} … {high:.4g}"
-
-

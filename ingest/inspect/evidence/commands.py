@@ -1,4 +1,4 @@
-"""What the columns of an action ask for: which quantity of the state follows them, as targets or displacements.
+"""What the columns of an action ask for: which quantity follows them, as targets or displacements.
 
 Legend: N frames, d columns.
 """
@@ -13,19 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.checks.series import shifted, turn
-from robot_foundry.ingest.inspect import names
-from robot_foundry.ingest.inspect.columns import MOST_COLUMNS, gripper, runs_of, structured
-from robot_foundry.ingest.inspect.follow import OBEYED, Follow, follow
-from robot_foundry.ingest.inspect.grippers import command_ends
-from robot_foundry.ingest.inspect.guess import HIGH, LOW, MEDIUM, TODO, Guess, Run
-from robot_foundry.ingest.inspect.rotations import READINGS, matrices, pooled
+from robot_foundry.ingest.inspect.evidence import names
+from robot_foundry.ingest.inspect.evidence.columns import MOST_COLUMNS, gripper, runs_of, structured
+from robot_foundry.ingest.inspect.evidence.follow import OBEYED, Follow, follow
+from robot_foundry.ingest.inspect.evidence.grippers import command_ends
+from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, MEDIUM, TODO, Guess, Run
+from robot_foundry.ingest.inspect.evidence.rotations import READINGS, matrices, pooled
 from robot_foundry.ingest.inspect.survey import Series, Survey
 
 Array = NDArray[np.float64]
 
 # Targets of a rotation lie this near the next one, rad, on average; and correlations above this are sure.
 TARGET_RAD, SURE = 0.3, 0.6
-# A displacement is in units of the state where the gain is within this of one: arms do not do all they are asked.
+# A displacement is in units of the state where the gain is within this of one: arms do not do all they are
+# asked.
 NEAR_ONE = (0.5, 1.6)
 LATER = (0, 1, 2)
 SINGLE = "joint_position"
@@ -67,7 +68,7 @@ def command_of(
 
 
 def may_turn(of: Series, width: int) -> list[int]:
-    """Where so many columns of an action may begin that are a rotation: as numbers tell, or beside such ones."""
+    """Where so many columns of an action may begin that turn: as numbers tell, or beside such ones."""
     starts = range(of.width - width + 1)
     found = structured(of.rows) if of.width <= MOST_COLUMNS and len(of.rows) else None
     if found is None:
@@ -136,7 +137,9 @@ def _rotation(
     best: tuple[float, Run] | None = None
     for start in free:
         for width, readings in READINGS.items():
-            if any(column not in free for column in range(start, start + width)) or start not in may_turn(of, width):
+            if any(column not in free for column in range(start, start + width)) or start not in may_turn(
+                of, width
+            ):
                 continue
             asked = [r[:, start : start + width] for r in of.episodes]
             for form, settings in readings:
@@ -213,7 +216,11 @@ def _grippers(
         if run is None:
             continue
         before = [guess for guess in found.values() if guess.run.stop <= column]
-        part = max(before, key=lambda g: g.run.stop).quantity.partition(".")[0] if before else names.part_of(of.name)[0]
+        part = (
+            max(before, key=lambda g: g.run.stop).quantity.partition(".")[0]
+            if before
+            else names.part_of(of.name)[0]
+        )
         name = f"{part}.gripper_opening"
         if name not in taken:
             taken.add(name)
@@ -224,7 +231,9 @@ def _unfollowed(of: Series, state: Mapping[str, Guess]) -> Iterator[tuple[str, G
     """An action that nothing follows: its runs by their looks, and how they act is left to the user."""
     part, _ = names.part_of(of.name)
     for run in runs_of(of, of_action=True):
-        quantity = {names.POSITION: "ee_position", names.ROTATION: "ee_rotation", names.JOINT: SINGLE}.get(run.kind)
+        quantity = {names.POSITION: "ee_position", names.ROTATION: "ee_rotation", names.JOINT: SINGLE}.get(
+            run.kind
+        )
         if quantity is None or f"{part}.{quantity}" not in state:
             continue
         why = "nothing in the state follows it: targets (value), or displacements (delta)?"

@@ -8,18 +8,20 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.ingest.inspect import names
-from robot_foundry.ingest.inspect.follow import SIGN, sign_of
-from robot_foundry.ingest.inspect.guess import HIGH, LOW, MEDIUM, TODO, Guess, Run, least
+from robot_foundry.ingest.inspect.evidence import names
+from robot_foundry.ingest.inspect.evidence.follow import SIGN, sign_of
+from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, MEDIUM, TODO, Guess, Run, least
 from robot_foundry.ingest.inspect.survey import Series
 
 Array = NDArray[np.float64]
 # (closed, open, confidence, why)
 Told = tuple[float, float, str, str]
 
-# The share of the range that counts as being at an end, and of the episodes that must begin there, and how many.
+# The share of the range that counts as being at an end, and of the episodes that must begin there, and how
+# many.
 AT_END, MOST, FEWEST = 0.25, 0.8, 3
-# How far a hand that holds something stops from being closed, and how near it comes to being open, of its range.
+# How far a hand that holds something stops from being closed, and how near it comes to being open, of its
+# range.
 SHORT, REACHED = 0.08, 0.03
 
 
@@ -51,14 +53,18 @@ def command_ends(run: Run, asked: Sequence[Array], state: Guess | None, series: 
             opened, closed = (ends[1], ends[0]) if r > 0 else (ends[0], ends[1])
             why = f"'{state.key}' opens as it {'rises' if r > 0 else 'falls'} (correlation {abs(r):.2f})"
             return ended(run, (closed, opened, least(HIGH, state.run.confidence), why))
-    return ended(run, None if run.settings["ends"] is None else _by_beginning(run, [rows[:, 0] for rows in asked]))
+    return ended(
+        run, None if run.settings["ends"] is None else _by_beginning(run, [rows[:, 0] for rows in asked])
+    )
 
 
 def ended(run: Run, told: Told | None) -> Run:
     """The run with (closed, open, confidence, why), or with both left to the user."""
     settings = {name: value for name, value in run.settings.items() if name != "ends"}
     if told is None:
-        return replace(run, settings=settings, confidence=LOW).with_evidence("nothing tells which end is open")
+        return replace(run, settings=settings, confidence=LOW).with_evidence(
+            "nothing tells which end is open"
+        )
     closed, opened, confidence, why = told
     return replace(
         run,
@@ -97,7 +103,12 @@ def _by_holding(run: Run, episodes: Sequence[Array]) -> Told | None:
     below, above = (float(values.min()) - low) / span, (high - float(values.max())) / span
     for closed, opened, short, reached in ((low, high, below, above), (high, low, above, below)):
         if short > SHORT and reached < REACHED:
-            return closed, opened, LOW, f"it stops {short:.0%} short of {closed:g}, as on something between the fingers"
+            return (
+                closed,
+                opened,
+                LOW,
+                f"it stops {short:.0%} short of {closed:g}, as on something between the fingers",
+            )
     return None
 
 
@@ -112,8 +123,6 @@ def _by_beginning(run: Run, episodes: Sequence[Array]) -> Told | None:
     for opened, closed in ((high, low), (low, high)):
         share = float((np.abs(first - opened) <= room).mean()) if len(first) else 0.0
         if share >= MOST and moved:
-            why = f"{share:.0%} of the episodes begin at {opened:g}, and most recordings begin with an open hand"
+            why = f"{share:.0%} of the episodes begin at {opened:g}, as most do with an open hand"
             return closed, opened, LOW, why
     return None
-
-
