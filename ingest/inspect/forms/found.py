@@ -111,7 +111,7 @@ def _place(listed: Listed, source: str, held: Sequence[FileStatus]) -> str:
 
 
 def _datasets(listed: Listed, paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """(form, layout, folder) of each dataset that is a folder, told by what describes it; outer ones first."""
+    """(form, layout, folder) of each dataset that is a folder, told by what describes it, outer first."""
     known = set(paths)
     for path in paths:
         folder, _, name = path.rpartition("/")
