@@ -1,6 +1,9 @@
-"""Readings of a random motion that was written in every convention: right where it is sure, else left open."""
+"""Readings of a random motion, written in every convention: right where they are sure, else left open."""
 
 from __future__ import annotations
+
+import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,47 +19,63 @@ from foundry_testing.stranger_files import (
 
 from robot_foundry.ingest.inspect.evidence import names
 from robot_foundry.ingest.inspect.evidence.columns import gripper, runs_of
-from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, TODO
+from robot_foundry.ingest.inspect.evidence.guess import LOW, TODO
 from robot_foundry.ingest.inspect.inspect import inspect
 from robot_foundry.ingest.inspect.survey import Series
 
 
-def read(folder, form, action):
-    write_stranger(folder / "x.h5", form, action, with_pictures=False)
-    (seen,) = inspect(folder / "x.h5").seen
-    return seen.drafted
+ACTIONS = (DELTA, ROTATION_VECTOR, SAME_FORM, NO_ACTION)
+RIGHT, OPEN, LIKELY, WRONG = "sure and right", "left open", "likely and right", "wrong"
+
+
+@pytest.fixture(scope="module")
+def readings(tmp_path_factory):
+    """What is drafted of each form of rotation with each kind of action."""
+    folder, found = tmp_path_factory.mktemp("strangers"), {}
+    for form, action in itertools.product(WRITTEN, ACTIONS):
+        path = folder / f"{form} {action}.h5"
+        write_stranger(path, form, action, with_pictures=False)
+        (seen,) = inspect(path).seen
+        found[form, action] = seen.drafted
+    return found
 
 
 def meaning(run):
     return run.form, {name: value for name, value in run.settings.items() if value is not False}
 
 
-@pytest.mark.parametrize("form", WRITTEN)
-def test_displacements_tell_the_reading_of_a_rotation(form, tmp_path):
-    found = read(tmp_path, form, DELTA)
-    rotation = found.state["right.ee_rotation"].run
-    assert meaning(rotation) == MEANT[form]
-    assert rotation.confidence == HIGH or form in ("matrix", "axis_angle", "euler_xyz")
-    command = found.actions["command"]
-    assert command["right.ee_position"].run.form == command["right.ee_rotation"].run.form == "delta"
-    assert command["right.ee_rotation"].columns == (3, 6)
-    assert command["right.gripper_opening"].run.settings == {"closed": 0.0, "open": 1.0}
+def verdict(run, form):
+    if run.is_open:
+        return OPEN
+    if meaning(run) != MEANT[form]:
+        return WRONG
+    return LIKELY if run.confidence == LOW else RIGHT
 
 
-@pytest.mark.parametrize("form", [form for form in WRITTEN if form != "axis_angle"])
-def test_targets_in_another_form_tell_it_too(form, tmp_path):
-    found = read(tmp_path, form, ROTATION_VECTOR)
-    rotation = found.state["right.ee_rotation"].run
-    assert rotation.is_open or meaning(rotation) == MEANT[form]
-    if form not in ("columns", "rows"):
-        assert found.actions["command"]["right.ee_position"].run.form == "value"
+def test_displacements_tell_every_reading_of_a_rotation(readings):
+    for form in WRITTEN:
+        found = readings[form, DELTA]
+        assert verdict(found.state["right.ee_rotation"].run, form) == RIGHT, form
+        command = found.actions["command"]
+        assert command["right.ee_position"].run.form == command["right.ee_rotation"].run.form == "delta"
+        assert command["right.ee_rotation"].columns == (3, 6)
+        assert command["right.gripper_opening"].run.settings == {"closed": 0.0, "open": 1.0}
 
 
-@pytest.mark.parametrize("action", [SAME_FORM, NO_ACTION])
-@pytest.mark.parametrize("form", WRITTEN)
-def test_what_nothing_tells_is_never_sure(form, action, tmp_path):
-    rotation = read(tmp_path, form, action).state["right.ee_rotation"].run
-    assert rotation.is_open or rotation.confidence == LOW or meaning(rotation) == MEANT[form]
+def test_targets_are_no_displacements(readings):
+    for form, action in itertools.product(WRITTEN, (ROTATION_VECTOR, SAME_FORM)):
+        assert readings[form, action].actions["command"]["right.ee_position"].run.form == "value", form
+
+
+def test_no_reading_is_wrong_and_what_nothing_tells_is_left_open(readings):
+    """`-s` shows the table of docs/inspect.md."""
+    told = {action: Counter() for action in ACTIONS}
+    for (form, action), found in readings.items():
+        told[action][verdict(found.state["right.ee_rotation"].run, form)] += 1
+    for action, counts in told.items():
+        print(f"| {action} | {' | '.join(str(counts[v]) for v in (RIGHT, LIKELY, OPEN, WRONG))} |")
+    assert not any(counts[WRONG] for counts in told.values()), told
+    assert told[DELTA][RIGHT] == len(WRITTEN) and told[NO_ACTION][OPEN] > len(WRITTEN) // 2
 
 
 def series(values, name="state", columns=()):

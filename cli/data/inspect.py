@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robot_foundry.ingest.inspect.inspect import Inspection, Seen
     from robot_foundry.ingest.inspect.survey import Survey
 
-MOST_LISTED = 12
+MOST_LISTED, LONGEST = 12, 400
 
 
 @click.command("inspect")
@@ -51,12 +51,15 @@ def command(source: str, spec_file: Path | None, page: Path | None, as_json: boo
     foundry-data ingest draft.yaml logs --dry-run
     """
     from robot_foundry.ingest.inspect.inspect import inspect
+    from robot_foundry.ingest.sources.unusable import shown
 
     for out in (spec_file, page):
         if out is not None and out.exists():
             raise UsageError(f"{out} is there already", hint="give another name, or remove it")
     made = inspect(source, with_pictures=page is not None)
-    emit(made.to_json(), as_json=as_json, text=lambda: "\n".join(_text(made)))
+    emit(
+        made.to_json(), as_json=as_json, text=lambda: "\n".join(shown(line, LONGEST) for line in _text(made))
+    )
     if spec_file is not None:
         written = made.drafted_spec()
         spec_file.write_text(written, encoding="utf-8")
@@ -139,6 +142,7 @@ def _records(seen: Seen) -> Iterator[str]:
 def _survey(of: Survey) -> Iterator[str]:
     from robot_foundry.ingest.inspect.survey import beside_frames
     from robot_foundry.ingest.inspect.told import instructions_of, rate_of, roles_of, successes_of
+    from robot_foundry.ingest.sources.unusable import shown
 
     frames = "" if of.num_frames is None else f", {counted(of.num_frames, 'frame')}"
     where = (
@@ -164,7 +168,7 @@ def _survey(of: Survey) -> Iterator[str]:
         yield f"  success {rule}: {said.why}"
     for sentence in (*of.told, *(f"{name} {why}" for name, why in beside_frames(of).items())):
         yield f"  {sentence}"
-    rows = [(name, _shape(series.shape), series.dtype) for name, series in of.series.items()]
+    rows = [(shown(name, LONGEST), _shape(series.shape), series.dtype) for name, series in of.series.items()]
     if rows:
         yield from _indented(table(("array", "row", "type"), rows), 2)
     if of.partial:
