@@ -23,7 +23,6 @@ from robot_foundry.ingest.inspect.evidence.guess import LOW, TODO
 from robot_foundry.ingest.inspect.inspect import inspect
 from robot_foundry.ingest.inspect.survey import Series
 
-
 ACTIONS = (DELTA, ROTATION_VECTOR, SAME_FORM, NO_ACTION)
 RIGHT, OPEN, LIKELY, WRONG = "sure and right", "left open", "likely and right", "wrong"
 
