@@ -10,9 +10,13 @@ from foundry_testing.pages import ROOT, enter, missing_links, run_command, run_p
 PAGE = "docs/inspect.md"
 
 
-def test_the_tutorial_runs_from_the_file_to_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tutorial_runs_from_the_file_to_a_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     enter(tmp_path, monkeypatch)
-    tutorial = (ROOT / PAGE).read_text("utf-8").partition("## From a file")[2].partition("## What the evidence")[0]
+    tutorial = (
+        (ROOT / PAGE).read_text("utf-8").partition("## From a file")[2].partition("## What the evidence")[0]
+    )
     program = tutorial.partition("```python\n")[2].partition("```")[0]
     commands = [block.partition("```")[0] for block in tutorial.split("```bash\n")[1:]]
     run_program(program, PAGE)

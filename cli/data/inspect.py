@@ -117,7 +117,9 @@ def _of_thing(seen: Seen) -> Iterator[str]:
         if not fit.doubts:
             yield f"    the checks find no doubt in {counted(fit.num_episodes, 'episode')}"
     if not seen.fits:
-        yield "  no spec of the package reads this: --spec drafts one"
+        yield "  no spec of the package reads this" + (": --spec drafts one" if seen.spec else "")
+    if found.layout == "ros":
+        yield f"  `foundry-data topics {found.place}` lists its topics"
     yield from _survey(seen.survey)
     if seen.drafted is not None:
         guesses = [("state", seen.drafted.state), *seen.drafted.actions.items()]
