@@ -24,6 +24,9 @@ COMMANDS = {
         "robot_foundry.cli.data.tokenize:command", "Make a version of tokens from one of text."
     ),
     "index": LazyCommand("robot_foundry.cli.data.index:command", "Index WebDataset tars where they lie."),
+    "inspect": LazyCommand(
+        "robot_foundry.cli.data.inspect:command", "Say what a file or folder is, and draft a spec."
+    ),
     "topics": LazyCommand("robot_foundry.cli.data.topics:command", "List the topics of ROS bags."),
     "ls": LazyCommand("robot_foundry.cli.data.ls:command", "List datasets and their versions."),
     "show": LazyCommand("robot_foundry.cli.data.show:command", "Show what a version holds."),

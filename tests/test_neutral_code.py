@@ -19,7 +19,7 @@ NAMED = {
     "ingest/spec/about.py": ["robot", "episodes", "robot", "episodes", "episodes", "robot"],
     "ingest/spec/spec_files.py": ["ROBOT", "ROBOT"],
 }
-OF_ROBOTS = {f"cli/data/{name}.py" for name in ("remap", "sources", "topics")}
+OF_ROBOTS = {f"cli/data/{name}.py" for name in ("inspect", "remap", "sources", "topics")}
 NEUTRAL = [
     str(path.relative_to(ROOT))
     for room in (

@@ -14,6 +14,7 @@ from robot_foundry.catalog.kind import face
 from robot_foundry.ingest.sources import LAYOUTS
 from robot_foundry.ingest.sources.declared import ROBOT
 from robot_foundry.ingest.spec.spec import SourceSpec
+from robot_foundry.ingest.spec.unfilled import check_filled_in
 from robot_foundry.ingest.spec.yaml_text import parse_yaml
 from robot_foundry.runtime.errors import UsageError, nearest
 from robot_foundry.runtime.files import read_utf8
@@ -51,7 +52,9 @@ def load_spec(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Source
         path = Path(text)
         if not path.is_file():
             raise UsageError(f"there is no spec file {text}", hint="docs/specs.md says how to write one")
-        spec = read_spec(parse_yaml(read_utf8(path), text), text)
+        written = read_utf8(path)
+        check_filled_in(written, text)
+        spec = read_spec(parse_yaml(written, text), text)
     else:
         names = builtin_specs()
         if text not in names:

@@ -1,0 +1,1 @@
+"""What arrays look like, and how actions and states belong together."""

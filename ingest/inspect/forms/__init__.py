@@ -1,0 +1,1 @@
+"""What files are, by their bytes and by what describes them."""

@@ -1,0 +1,141 @@
+"""What was found as one page that needs nothing beside it: pictures, small plots, each guess and its why.
+
+All that comes from the data is escaped, and pictures are data URIs, so a hostile name or text stays text.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_foundry.ingest.inspect.draft import field_of, flow
+from robot_foundry.ingest.inspect.evidence.guess import Guess
+from robot_foundry.ingest.inspect.inspect import Inspection, Seen
+from robot_foundry.ingest.inspect.survey import Series, Survey
+from robot_foundry.ingest.inspect.told import instructions_of, rate_of
+from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture, Planar
+from robot_foundry.shards.images import encode_jpeg, encode_jpeg_planes
+
+PLOT_WIDTH, PLOT_HEIGHT, MOST_POINTS, MOST_LINES = 360, 70, 180, 8
+QUALITY, MOST_PICTURE_BYTES = 80, 2_000_000
+COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#7f7f7f")
+_STYLE = """
+body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
+table { border-collapse: collapse }
+td, th { padding: .25em .8em .25em 0; text-align: left; vertical-align: top }
+code, pre { font: 13px monospace } pre { background: #f5f5f5; padding: 1em; overflow: auto }
+.high { color: #176b2c } .medium { color: #8a6100 } .low { color: #a11 }
+figure { display: inline-block; margin: 0 1em 1em 0 }
+figure img { max-width: 320px; max-height: 240px } svg { background: #fafafa; border: 1px solid #ddd }
+"""
+
+
+def page_of(made: Inspection) -> str:
+    """The page as HTML 5."""
+    body = "\n".join([*_contents(made), *(line for seen in made.seen for line in _thing(seen))])
+    title = f"<title>{escape(made.source)}</title>"
+    head = f'<meta charset="utf-8">{title}<style>{_STYLE}</style>'
+    return f"<!doctype html>\n<html lang=en><head>{head}</head><body>\n{body}\n</body></html>\n"
+
+
+def _contents(made: Inspection) -> Iterator[str]:
+    yield f"<h1>{escape(made.source)}</h1>"
+    yield f"<p>{made.contents.num_files:,} files, {made.contents.num_bytes / 1e6:,.1f} MB</p>"
+    if made.contents.problems:
+        told = (f"<li>{escape(path)} {escape(problem)}</li>" for path, problem in made.contents.problems[:50])
+        yield f"<ul>{''.join(told)}</ul>"
+
+
+def _thing(seen: Seen) -> Iterator[str]:
+    yield f"<h2>{escape(seen.found.form)}</h2><p><code>{escape(seen.found.place)}</code></p>"
+    for fit in seen.fits:
+        doubts = "; ".join(fit.doubts) or "the checks find no doubt"
+        yield f"<p><code>foundry-data ingest {escape(fit.spec)}</code> reads this: {escape(doubts)}</p>"
+    if seen.records is not None:
+        yield _table(("field", "type", "example"), [tuple(map(escape, row)) for row in seen.records.fields])
+    if seen.survey is None or seen.drafted is None:
+        return
+    yield from _survey(seen.survey)
+    for column, guesses in (("state", seen.drafted.state), *seen.drafted.actions.items()):
+        if guesses:
+            yield f"<h3>{escape(column)}</h3>"
+            yield _table(
+                ("quantity", "read as", "sure", "evidence"), [_guess(*item) for item in guesses.items()]
+            )
+    yield "<h3>Arrays</h3>"
+    rows = [_array(name, series) for name, series in seen.survey.series.items()]
+    yield _table(("array", "row", "type", "first episode"), rows)
+    if seen.spec is not None:
+        yield f"<h3>Drafted spec</h3><pre>{escape(seen.spec)}</pre>"
+
+
+def _survey(of: Survey) -> Iterator[str]:
+    frames = "" if of.num_frames is None else f", {of.num_frames:,} frames"
+    yield f"<p>{len(of.units):,} episodes{frames}; {len(of.read)} were read. {escape(rate_of(of).why)}.</p>"
+    for rule, said in instructions_of(of):
+        yield f"<p>instruction <code>{escape(flow(rule))}</code>: {escape(said.why)}</p>"
+    for name, reason in of.refused[:20]:
+        yield f"<p class=low>{escape(name)}: {escape(reason)}</p>"
+    for read in of.read[:1]:
+        for camera, picture in read.pictures.items():
+            uri = _uri(picture)
+            if uri is not None:
+                yield f'<figure><img alt="" src="{uri}"><figcaption>{escape(camera)}</figcaption></figure>'
+
+
+def _uri(picture: Picture) -> str | None:
+    """A picture as a data URI; None where there is none, or it is too large for a page."""
+    if picture is None:
+        return None
+    if isinstance(picture, Encoded):
+        data, kind = bytes(picture.data), "png" if picture.format == "png" else "jpeg"
+    elif isinstance(picture, Planar):
+        data, kind = encode_jpeg_planes(picture.planes, QUALITY), "jpeg"
+    else:
+        data, kind = encode_jpeg(np.asarray(picture), QUALITY), "jpeg"
+    if len(data) > MOST_PICTURE_BYTES:
+        return None
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _guess(name: str, guess: Guess) -> tuple[str, ...]:
+    run = guess.run
+    why = "<br>".join(map(escape, run.evidence))
+    field = f"<code>{escape(flow(field_of(name, guess)))}</code>"
+    return escape(name), field, f'<span class="{run.confidence}">{run.confidence}</span>', why
+
+
+def _array(name: str, series: Series) -> tuple[str, ...]:
+    shape = " x ".join(map(str, series.shape)) or "1"
+    return escape(name), shape, escape(series.dtype), _plot(series.episodes[0]) if series.episodes else ""
+
+
+def _plot(rows_Nd: NDArray[np.float64]) -> str:
+    """The columns of an array [N, d] over its frames, as lines."""
+    shown = rows_Nd[:: max(1, len(rows_Nd) // MOST_POINTS), :MOST_LINES]
+    finite = shown[np.isfinite(shown)]
+    if len(shown) < 2 or not finite.size:
+        return ""
+    low, high = float(finite.min()), float(finite.max())
+    span = high - low or 1.0
+    lines = []
+    for column, colour in zip(shown.T, COLOURS, strict=False):
+        points = " ".join(
+            f"{n * PLOT_WIDTH / (len(shown) - 1):.1f},{PLOT_HEIGHT * (1 - (value - low) / span):.1f}"
+            for n, value in enumerate(column)
+            if np.isfinite(value)
+        )
+        lines.append(f'<polyline fill="none" stroke="{colour}" points="{points}"/>')
+    box = f'viewBox="0 -2 {PLOT_WIDTH} {PLOT_HEIGHT + 4}" width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}"'
+    return f"<svg {box}>{''.join(lines)}</svg><br>{low:.4g} … {high:.4g}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of cells that are escaped already."""
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><tr>{top}</tr>{body}</table>"
