@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # Where robots are named all the same: in the registry, in the name of a way to split, which mixtures have in
-# their ids, for a spec whose layout, and so its kind, is unknown, and in what a spec tells of a public source.
+# their ids, for a spec whose layout, and so its kind, is unknown, and in what one tells of a public source.
 NAMED = {
     "catalog/kind.py": ["robot", "robot", ".catalog.robot", ".ingest.robot", ".loader.robot"],
     "catalog/mixture.py": ["episode"],

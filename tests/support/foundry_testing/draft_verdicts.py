@@ -19,7 +19,8 @@ from robot_foundry.ingest.inspect.inspect import Seen, inspect
 from robot_foundry.ingest.robot.spec.quantities import canonical_name
 from robot_foundry.ingest.robot.spec.spec import Spec
 from robot_foundry.ingest.robot.spec.spec_reader import spec_from_json
-from robot_foundry.ingest.spec.spec_files import load_spec, parse_yaml
+from robot_foundry.ingest.spec.spec_files import load_spec
+from robot_foundry.ingest.spec.yaml_text import parse_yaml
 
 SAME = 2e-3  # m, rad, 0 … 1: of float32 and of numbers that a draft rounds
 HIT, MISS, OPEN, ABSENT = "hit", "miss", "left open", "absent"
