@@ -11,6 +11,7 @@ from foundry_testing.draft_verdicts import ABSENT, HIT, MISS, OPEN, verdicts
 from foundry_testing.pages import ROOT
 
 from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, MEDIUM
+from robot_foundry.ingest.inspect.inspect import inspect
 
 SAMPLES = os.environ.get("FOUNDRY_SAMPLES")
 pytestmark = pytest.mark.skipif(not SAMPLES, reason="FOUNDRY_SAMPLES does not name the folder of samples")
@@ -41,3 +42,11 @@ def test_sure_guesses_are_right():
     for confidence in (HIGH, MEDIUM, LOW):
         print(f"| {confidence} | {' | '.join(str(counts[confidence, v]) for v in (HIT, MISS, OPEN))} |")
     assert counts[HIGH, MISS] == counts[MEDIUM, MISS] == 0 and counts[HIGH, HIT] > 10
+
+
+def test_specs_of_other_public_datasets_come_last_and_are_told_as_such():
+    made = inspect(str(Path(str(SAMPLES)) / "rlds/bridge_dataset/1.0.0"))
+    [seen] = made.seen
+    first, *others = seen.fits
+    assert (first.spec, first.is_alike) == ("bridge", False)
+    assert others and all(fit.is_alike and fit.spec.startswith("oxe/") for fit in others)

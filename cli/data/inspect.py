@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robot_foundry.ingest.inspect.inspect import Inspection, Seen
     from robot_foundry.ingest.inspect.survey import Survey
 
-MOST_LISTED, LONGEST = 12, 400
+MOST_LISTED, MOST_ALIKE, LONGEST = 12, 4, 400
 
 
 @click.command("inspect")
@@ -111,12 +111,18 @@ def _of_thing(seen: Seen) -> Iterator[str]:
             yield from _records(seen)
         return
     for fit in seen.fits:
+        if fit.is_alike:
+            continue
         yield f"  `foundry-data ingest {fit.spec} {found.place}{fit.needs}` reads this"
         yield from (f"    {line}" for line in fit.makes)
         yield from (f"    the checks doubt it: {doubt}" for doubt in fit.doubts)
         if not fit.doubts:
             yield f"    the checks find no doubt in {counted(fit.num_episodes, 'episode')}"
-    if not seen.fits:
+    if alike := [fit.spec for fit in seen.fits if fit.is_alike]:
+        some = ", ".join(alike[:MOST_ALIKE]) + ", …" * (len(alike) > MOST_ALIKE)
+        those = counted(len(alike), "public dataset")
+        yield f"  it has all the keys of {those}, which may mean other things by them: {some}"
+    if all(fit.is_alike for fit in seen.fits):
         yield "  no spec of the package reads this" + (": --spec drafts one" if seen.spec else "")
     if found.layout == "ros":
         yield f"  `foundry-data topics {found.place}` lists its topics"

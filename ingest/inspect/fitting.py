@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,15 @@ from robot_foundry.runtime.parallel import Workers
 
 # Episodes by which a spec is tried, files that are listed for it, and findings that are told.
 MOST_EPISODES, MOST_FILES, MOST_FINDINGS = 4, 4, 8
+PUBLIC = "oxe/"  # what names of specs begin with that are each of one public dataset
 
 
 @dataclass(frozen=True)
 class Fit:
     """A packaged spec that reads the source: what it makes, and what the data checks doubt in a few episodes.
 
-    `needs` are options that the user has to give with it.
+    `needs` are options that the user has to give with it. Of a public dataset's spec that fits by keys alone,
+    as nothing there is called like it, `is_alike` says that numbers of like names may mean other things.
     """
 
     spec: str
@@ -49,6 +52,7 @@ class Fit:
     makes: tuple[str, ...]
     doubts: tuple[str, ...]
     num_episodes: int
+    is_alike: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,15 @@ def fits(survey: Survey) -> list[Fit]:
         except (FoundryError, OSError, ValueError, KeyError, TypeError):
             continue  # it reads another source
         doubts = findings(rows.evidence, None, mapping_json(rows.mapping), {})
-        fitting.append(
-            Fit(name, needs, _makes(rows.schema), tuple(map(str, doubts[:MOST_FINDINGS])), len(rows.episodes))
-        )
-    return sorted(fitting, key=lambda fit: (len(fit.doubts), -len(fit.makes), fit.spec))
+        told = tuple(map(str, doubts[:MOST_FINDINGS]))
+        is_alike = name.startswith(PUBLIC) and not _is_called(name, survey.found.place)
+        fitting.append(Fit(name, needs, _makes(rows.schema), told, len(rows.episodes), is_alike))
+    return sorted(fitting, key=lambda fit: (fit.is_alike, len(fit.doubts), -len(fit.makes), fit.spec))
+
+
+def _is_called(name: str, place: str) -> bool:
+    """Whether a folder there has the name of the dataset that a spec is of."""
+    return name.removeprefix(PUBLIC) in PurePath(place).parts
 
 
 def _may_fit(spec: Spec, survey: Survey) -> bool:

@@ -42,7 +42,13 @@ class Seen:
         }
         values |= {"files": self.found.num_files, "bytes": self.found.num_bytes}
         values["fits"] = [
-            {"spec": f.spec, "needs": f.needs.strip(), "makes": list(f.makes), "doubts": list(f.doubts)}
+            {
+                "spec": f.spec,
+                "needs": f.needs.strip(),
+                "makes": list(f.makes),
+                "doubts": list(f.doubts),
+                "is_alike": f.is_alike,
+            }
             for f in self.fits
         ]
         if self.records is not None:

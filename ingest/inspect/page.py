@@ -53,6 +53,8 @@ def _contents(made: Inspection) -> Iterator[str]:
 def _thing(seen: Seen) -> Iterator[str]:
     yield f"<h2>{escape(seen.found.form)}</h2><p><code>{escape(seen.found.place)}</code></p>"
     for fit in seen.fits:
+        if fit.is_alike:
+            continue
         doubts = "; ".join(fit.doubts) or "the checks find no doubt"
         yield f"<p><code>foundry-data ingest {escape(fit.spec)}</code> reads this: {escape(doubts)}</p>"
     if seen.records is not None:
