@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robot_foundry.trainer.models.cotrained import CoTrained, JointInputs
 from robot_foundry.trainer.models.layers.initial import allocated, initialise
 from robot_foundry.trainer.models.llm import LLM, LLMConfig, TextInputs
+from robot_foundry.trainer.models.units import recompute
 from robot_foundry.trainer.models.vision_language import VisionLanguage, VisionLanguageConfig
 from robot_foundry.trainer.models.vla import VLA, VLAConfig
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
@@ -116,6 +117,22 @@ def test_vectors_at_obs_learn_through_an_insulated_backbone() -> None:
     assert not any(name.startswith("backbone.") for name in moves)
     every = gradients(model, sum(loss for loss, _ in model(inputs).values()))
     assert every.keys() == dict(model.named_parameters()).keys()
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_computing_blocks_again_insulates_as_well(precision: torch.dtype) -> None:
+    model, inputs = built("model.insulate=true", "model.learned_obs=true"), joint()
+
+    def moves() -> dict[str, Tensor]:
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            losses = model(inputs)
+        return gradients(model, sum(loss for loss, _ in losses.values()))
+
+    kept = moves()
+    recompute(model)
+    again = moves()
+    assert kept.keys() == again.keys() == dict(model.named_parameters()).keys()
+    assert [name for name, gradient in kept.items() if not torch.equal(gradient, again[name])] == []
 
 
 def test_an_insulated_backbone_is_moved_by_all_else_and_wholly() -> None:

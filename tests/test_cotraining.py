@@ -76,6 +76,20 @@ def test_data_that_does_not_fit_is_refused(
     assert message in caught.value.message
 
 
+def test_streams_that_would_move_nothing_are_refused(store: Store, tmp_path: Path) -> None:
+    frozen, reads = "optim.lr_scales={backbone: 0}", "optim.lr_scales={decoder: 0}"
+    for overrides, idle in (
+        ([PAIRS, TEXT, frozen], "data.pairs and data.text: nothing learns"),
+        ([PAIRS, TEXT, frozen, "model.lora.rank=2"], "data.pairs and data.text: nothing learns"),
+        ([PAIRS, TEXT, reads], "data.text: nothing learns"),
+    ):
+        with pytest.raises(UsageError, match=f"^{idle}"):
+            resolved(store, tmp_path, *overrides)
+    assert resolved(store, tmp_path, PAIRS, reads).learning()[0].startswith("backbone.vision")
+    adapted = resolved(store, tmp_path, PAIRS, TEXT, "model.lora.rank=2").learning()
+    assert all("lora" in name for name in adapted if name.startswith("backbone."))
+
+
 def test_a_backbone_of_others_learns_from_robots_alone(store: Store, tmp_path: Path) -> None:
     beside = resolved(store, tmp_path, PAIRS).beside
     with pytest.raises(UsageError, match="data.pairs: a backbone of `transformers` learns from robots alone"):

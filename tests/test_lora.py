@@ -15,7 +15,7 @@ from torch import nn
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.policy.policy import Policy
-from robot_foundry.runtime.errors import UsageError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.flow import FlowConfig
 from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig
@@ -158,6 +158,18 @@ def test_what_adapters_learnt_goes_on_without_them(store: Store, learnt: Path, t
     expected = dict(Policy.load(learnt).model.named_parameters())
     assert all(torch.equal(parameter, expected[name]) for name, parameter in model.named_parameters())
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_adapters_that_would_count_otherwise_are_not_taken(
+    store: Store, learnt: Path, tmp_path: Path
+) -> None:
+    more = "model.lora.alpha=16"
+    task = resolve_vla(tiny(store, tmp_path, LORA, more, f"init.weights={learnt}"))
+    with pytest.raises(FoundryError, match="count alpha / rank = 2 there and 8 here"):
+        task.check_origin()
+    only = resolve_vla(tiny(store, tmp_path, LORA, more, f"init.weights={learnt}", "init.only=[head]"))
+    only.check_origin()
+    assert only.config.model.lora.scale == 8
 
 
 def test_a_vision_language_model_fills_what_adapters_stand_beside(store: Store, tmp_path: Path) -> None:

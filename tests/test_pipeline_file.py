@@ -64,6 +64,29 @@ def test_values_may_lie_in_a_file_beside_it(tmp_path: Path) -> None:
     assert "values: there is no file" in told(tmp_path, re.sub("values: .*", "values: nowhere.yaml", GOOD))
 
 
+def test_values_that_break_a_command_are_told_and_places_read_none(tmp_path: Path) -> None:
+    text = """
+values: {name: "don't", none: ""}
+stages:
+  one: {run: "python make.py ${name} {out}", out: one.json}
+  two: {run: "${none}", out: "${name}/two.json"}
+"""
+    said = told(tmp_path, text)
+    assert "\n  one: its command cannot be read with its values: No closing quotation" in said
+    assert "\n  two: its command is empty with its values" in said
+    assert "\n  two.out: '${name}/two.json' reads ${name}, which only commands do" in said
+
+
+def test_no_dvc_yaml_is_made_that_a_shell_would_read_otherwise(tmp_path: Path) -> None:
+    text = "stages: {one: {run: 'python make.py {out}', out: two words.json}}"
+    pipeline = read_pipeline(written(tmp_path, text))
+    assert pipeline.arguments(pipeline.stages[0])[2] == "two words.json"
+    with pytest.raises(UsageError, match="takes these places apart: one.out: 'two words.json'"):
+        dvc_text(pipeline, tmp_path)
+    with pytest.raises(UsageError, match="there is no folder"):
+        dvc_text(pipeline, tmp_path / "nowhere")
+
+
 def test_every_problem_is_told_at_once_with_the_nearest_name(tmp_path: Path) -> None:
     text = """
 value: {}

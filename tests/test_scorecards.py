@@ -183,6 +183,7 @@ def rolled_out(robot: Path, **rates: int) -> Scorecard:
     for condition, successes in rates.items():
         ends = binomtest(successes, 100).proportion_ci(method="exact")
         of = {"condition": condition.replace("_", "-"), "trials": 100, "rate": successes / 100}
+        of |= {"delay": 4 * ("delay4" in condition), "rtc": condition.endswith("rtc")}
         write(place(robot, ROLLOUT, condition), "rollout.json", {**like, **of, "interval_95": list(ends)})
     return scorecard(robot)
 
@@ -210,6 +211,19 @@ def test_a_control_measured_otherwise_is_not_compared(chain: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"execute": 1}))
     [(_, row)] = stage(scorecard(chain / "robot"), "closed loop").rows
     assert row.beats is None and row.controls[0].basis == "measured with another execute"
+
+
+def test_late_answers_are_no_control_and_have_controls_of_their_own(chain: Path) -> None:
+    rates = {"policy": 90, "policy_delay4_rtc": 88, "policy_blank": 2, "policy_shuffled": 20, "random": 1}
+    closed = stage(rolled_out(chain / "robot", **rates, policy_blank_delay4_rtc=3), "closed loop")
+    late, plain = (row for _, row in sorted(closed.rows, key=lambda of: "late" not in of[1].what))
+    assert late.what.endswith("success, answers 4 steps late, continued")
+    assert [control.name for control in late.controls] == ["blank-delay4-rtc"] and late.beats is True
+    assert {control.name for control in plain.controls} == {"blank", "shuffled", "random"}
+    assert plain.beats is True and closed.beats is True
+    assert [line.partition("--delay ")[2] for line in closed.missing] == [
+        "4 --random", "4 --rtc --shuffle-instructions",
+    ]  # fmt: skip
 
 
 def test_the_command_prints_it(evaluated: Path, chain: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robot_foundry.trainer.meters import weighted
 from robot_foundry.trainer.ranks.numerics import autocast
 from robot_foundry.trainer.ranks.ranks import Ranks
+from robot_foundry.trainer.ranks.sharding import let_go
 from robot_foundry.trainer.ranks.shares import local
 from robot_foundry.trainer.streams import HELD_OUT, Stream
 from robot_foundry.trainer.substitutes import Substitutes
@@ -108,5 +109,6 @@ def exchanged(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]
             own[name].copy_(other[name])
         yield
     finally:
+        let_go(model)  # what was gathered of these weights
         for name, kept in before.items():
             own[name].copy_(kept)

@@ -9,6 +9,7 @@ from typing import Any
 
 from robot_foundry.cli.pipeline import references
 from robot_foundry.cli.pipeline.pipeline_file import Pipeline, Stage
+from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.recipes.yaml_text import write_yaml
 
 LONGEST_LINE = 1000  # no command is folded
@@ -18,8 +19,10 @@ OF_DVC = "params.yaml"  # whose values dvc reads unasked
 def dvc_text(pipeline: Pipeline, folder: Path) -> str:
     """The text of a dvc.yaml in `folder`, where dvc runs its commands.
 
-    Products stay where they are (`cache: false`): dvc knows their hashes, and keeps no copies.
+    Products stay where they are (`cache: false`): dvc knows their hashes, and keeps no copies. UsageError
+    where a shell, which reads commands there, would read the place of one otherwise.
     """
+    _check(pipeline, folder)
     places = {stage.name: stage.out for stage in pipeline.stages}
     content: dict[str, Any] = {}
     if pipeline.values_file is not None:
@@ -31,6 +34,19 @@ def dvc_text(pipeline: Pipeline, folder: Path) -> str:
     file = os.path.relpath(pipeline.path, folder)
     made = f"# Made of {file}, which says more: foundry-train pipeline {file} --to-dvc dvc.yaml"
     return f"{made}\n{write_yaml(content, width=LONGEST_LINE)}"
+
+
+def _check(pipeline: Pipeline, folder: Path) -> None:
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder} for a dvc.yaml")
+    outs = {stage.name: stage.out for stage in pipeline.stages}
+    odd = [f"{name}.out: '{out}'" for name, out in outs.items() if shlex.quote(out) != out]
+    if odd:
+        listed = ", ".join(odd)
+        raise UsageError(
+            f"dvc gives commands to a shell, which takes these places apart: {listed}",
+            hint="letters, digits and - _ . / stay as they are",
+        )
 
 
 def _stage(pipeline: Pipeline, stage: Stage, places: dict[str, str], folder: Path) -> dict[str, Any]:

@@ -183,7 +183,10 @@ def _misshapen(name: Any, keys: Any) -> Iterator[str]:
 
 def _references(stage: Stage, flat: Mapping[str, str], names: list[str]) -> Iterator[str]:
     """What a stage names that is not there when it runs; `names` are those of all stages."""
-    yield from references.unknown_values(stage.run, flat)
+    if unknown := [*references.unknown_values(stage.run, flat)]:
+        yield from unknown
+    else:
+        yield from _broken(references.with_values(stage.run, flat))
     before = names[: names.index(stage.name)]
     for need in stage.needs:
         if need not in names:
@@ -194,12 +197,23 @@ def _references(stage: Stage, flat: Mapping[str, str], names: list[str]) -> Iter
         yield "its command does not say where its product goes: write {out} after --pointer or --out"
 
 
+def _broken(run: str) -> Iterator[str]:
+    """What keeps a command from being read once its values are in it."""
+    try:
+        if not shlex.split(run):
+            yield "its command is empty with its values"
+    except ValueError as error:
+        yield f"its command cannot be read with its values: {error}"
+
+
 def _places(stages: tuple[Stage, ...]) -> Iterator[str]:
     """A line for each product that lies in the place of another, or in no place of its own."""
     for i, stage in enumerate(stages):
         place = PurePosixPath(stage.out)
         if place.is_absolute() or ".." in place.parts or place == PurePosixPath("."):
             yield f"{stage.name}.out: '{stage.out}' is no path below the folder of work"
+        for name in references.values_in(stage.out):
+            yield f"{stage.name}.out: '{stage.out}' reads ${{{name}}}, which only commands do"
         for other in stages[:i]:
             theirs = PurePosixPath(other.out)
             if place == theirs or place in theirs.parents or theirs in place.parents:

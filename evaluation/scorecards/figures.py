@@ -34,6 +34,8 @@ from robot_foundry.trainer.meters import METRICS, read_metrics
 BITS = "bits_per_byte"
 BITS_OF_A_BYTE, OF_TEXT = 8.0, "bits a byte"
 POLICY = "policy"  # the condition of a rollout from which nothing was taken
+RANDOM = "random"
+TAKEN = {RANDOM, BLANK, SHUFFLED}  # what names of conditions say of one from which something was
 # What must be equal for two rollouts to differ in their condition alone; scenes of any seed are of one kind.
 OF_SCENES = ("execute", "max_steps")
 OF_POLICIES = (*OF_SCENES, "size", "dataset", "weights_id")
@@ -125,22 +127,37 @@ def openloop_rows(run: Path, subject: Subject) -> Iterator[Row]:
 
 
 def rollout_rows(run: Path, subject: Subject) -> Iterator[Row]:
-    """Success rates of the policy by task, beside what it reaches without pictures or words, and chance."""
+    """Success rates of the policy by task and by how late its answers come, beside what it reaches as late
+    without pictures or words, and chance."""
     reports = read_reports(run, ROLLOUT)
     for report in reports:
         values = report.values
-        if values["condition"] != POLICY:
+        if not is_whole(values):
             continue
-        others = [other for other in reports if other is not report and _same_task(values, other.values)]
+        others = [other for other in reports if is_control(other.values, values)]
         controls = tuple(_rollout_control(values, other.values) for other in others)
         what = f"{values['world']}, {values['task']} ({values['variant']}): success"
+        late, on = values.get("delay", 0), ", continued" if values.get("rtc") else ""
+        what += f", answers {late} steps late{on}" if late else on
         number, interval = f"{values['trials']:,} scenes", pair(values["interval_95"])
         path, stale = str(report.path), _stale(report, subject)
         yield Row(what, number, SHARE, values["rate"], interval, controls, path, stale)
 
 
-def _same_task(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(one[name] == other[name] for name in ("world", "task", "variant"))
+def is_whole(rollout: Mapping[str, Any]) -> bool:
+    """Whether a report is of a policy from which nothing was taken, however late its answers come."""
+    return TAKEN.isdisjoint(rollout["condition"].split("-"))
+
+
+def is_control(other: Mapping[str, Any], of: Mapping[str, Any]) -> bool:
+    """Whether a report is of the same task with answers as late, and with something taken.
+
+    Random motion has no chunks to continue, so it stands beside those that are continued as well.
+    """
+    alike = all(other[name] == of[name] for name in ("world", "task", "variant"))
+    late = other.get("delay", 0) == of.get("delay", 0)
+    continued = other.get("rtc", False) == of.get("rtc", False) or other["condition"].startswith(RANDOM)
+    return alike and late and continued and not is_whole(other)
 
 
 def _rollout_control(policy: Mapping[str, Any], control: Mapping[str, Any]) -> Control:

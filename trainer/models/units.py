@@ -1,8 +1,9 @@
-"""The units of a model: blocks, which are sharded or computed again one at a time."""
+"""The units of a model: blocks, which are sharded or computed again one at a time; and what of it learns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -38,4 +39,25 @@ def recompute(model: nn.Module) -> None:
     for unit in units(model):
         # Nothing here draws random numbers, so there is no state of a generator to bring back.
         again = partial(checkpoint, unit.forward, use_reentrant=False, preserve_rng_state=False)
-        unit.forward = again
+        unit.forward = partial(again, context_fn=partial(_first_and_again, unit))
+
+
+def _first_and_again(unit: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Around both passes of a unit: what does not learn in the first does not in the second."""
+    return nullcontext(), as_constants([of for of in unit.parameters() if not of.requires_grad])
+
+
+@contextmanager
+def as_constants(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """While none of them learns; what goes in has gradients all the same.
+
+    It is to come before passes in which they do, as autocast remembers what it cast for those.
+    """
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)

@@ -6,8 +6,8 @@ K condition tokens, C condition width, L taps, D their width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig, Foreig
 from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.models.layers.initial import Distribution, Normal
 from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapt
+from robot_foundry.trainer.models.units import as_constants
 from robot_foundry.trainer.recipes.later import later
 
 _BEHIND_FEATURES = ("tap_norms", "tap_projections", "head")
@@ -169,7 +170,7 @@ class VLA(nn.Module):
 
     def _observed(self, inputs: Inputs) -> list[Tensor]:
         inside = [value for name, value in self.named_parameters() if name.startswith("backbone.")]
-        with _as_constants(inside) if self.config.insulate else nullcontext():
+        with as_constants(inside) if self.config.insulate else nullcontext():
             return self.backbone.observe(
                 inputs.image_BVHWC,
                 inputs.view_mask_BV,
@@ -262,19 +263,3 @@ class VLA(nn.Module):
         """The chunk [B, T, A] that the head says without noise and at the time of none."""
         nothing_BTA = torch.zeros(mask_BTA.shape, device=mask_BTA.device)
         return self.head(nothing_BTA, nothing_BTA[:, :1, 0], prefix_BPW, mask_BTA, robot_B).float()
-
-
-@contextmanager
-def _as_constants(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """While none of them learns; what goes in has gradients all the same, vectors at `<obs>` among it.
-
-    It is to come before passes in which they do, as autocast remembers what it cast for those.
-    """
-    learning = [parameter for parameter in parameters if parameter.requires_grad]
-    try:
-        for parameter in learning:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)

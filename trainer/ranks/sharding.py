@@ -66,6 +66,16 @@ def _rounded_as_weight(norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Ten
     return tuple(value.to(weight.dtype) for value in inputs)
 
 
+def let_go(model: nn.Module) -> None:
+    """Forget whole weights that are still there: the next pass gathers them anew, of the shares as they are.
+
+    A backward pass does it by itself; one without gradients leaves those that are in no block.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def sync_gradients(model: nn.Module, on: bool) -> None:
     """Whether the next backward pass sums gradients over ranks, or keeps them until one does."""
     if isinstance(model, FSDPModule):

@@ -31,6 +31,7 @@ from robot_foundry.trainer.tasks.vla.cotraining.language import (
 from robot_foundry.trainer.tasks.vla.cotraining.streams import (
     beside_doubts,
     check_backbone,
+    check_taught,
     check_tokenizer,
     find_beside,
 )
@@ -78,6 +79,8 @@ def resolve_vla(asked: VLATaskConfig) -> VLATask:
         config, opened, (*warnings, *beside_doubts(beside, data)), spaces, words, folder,
         beside=beside, language=language, origin=begun.origin,
     )  # fmt: skip
+    if beside:
+        check_taught(beside, task.learning())
     if config.data.cache_features:
         check_constant(task.features_change_by())
     return task

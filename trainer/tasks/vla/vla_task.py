@@ -126,10 +126,18 @@ class VLATask(MixtureTask):
 
         UsageError where it names parts that the model has not.
         """
+        return obstacle(self._without_memory())
+
+    def learning(self) -> list[str]:
+        """The names of the parameters that learn. UsageError as `features_change_by`."""
+        return [name for name, of in self._without_memory().named_parameters() if of.requires_grad]
+
+    def _without_memory(self) -> VLA:
+        """The model, of which nothing but what learns has gradients."""
         with torch.device("meta"):
             model = self.build_model()
         freeze(model, self.config.optim)
-        return obstacle(model)
+        return model
 
     def check_origin(self) -> None:
         """FoundryError where the weights that the run starts from do not fit its model; allocates nothing."""

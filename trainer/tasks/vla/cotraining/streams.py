@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from robot_foundry.runtime.errors import UsageError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.models import llm
 from robot_foundry.trainer.models.backbone import BackboneConfig
-from robot_foundry.trainer.models.cotrained import JointInputs
+from robot_foundry.trainer.models.cotrained import OUTPUT, JointInputs
 from robot_foundry.trainer.models.vision_language import ANSWER
 from robot_foundry.trainer.tasks.drawn import Drawn
 from robot_foundry.trainer.tasks.mixtures import BatchSettings
@@ -22,6 +22,8 @@ from robot_foundry.trainer.tasks.vlm.beside import check_text, doubts, find_pair
 from robot_foundry.trainer.tasks.vlm.inputs import PAIRS, TEXT, picture_rows, until
 
 ROBOT = "robot"  # the stream of the policy itself
+# How the names of what each may move begin.
+_MOVES = {PAIRS: ("backbone.", OUTPUT), TEXT: ("backbone.decoder.", OUTPUT)}
 Beside = Mapping[str, OpenMixture]  # what is learnt beside robots, by the name of its stream
 
 
@@ -57,6 +59,17 @@ def check_backbone(beside: Beside, backbone: object) -> None:
         raise UsageError(
             f"{keys}: a backbone of `transformers` learns from robots alone",
             hint="init.vlm=RUN with a run of foundry-train vlm learns them beside robots",
+        )
+
+
+def check_taught(beside: Beside, learning: Collection[str]) -> None:
+    """UsageError where a stream moves none of the parameters that learn, which are given by name."""
+    idle = [name for name in beside if not any(one.startswith(_MOVES[name]) for one in learning)]
+    if idle:
+        keys = " and ".join(f"data.{name}" for name in idle)
+        raise UsageError(
+            f"{keys}: nothing learns that answers or text would move",
+            hint="leave them out, or let optim.lr_scales freeze less, or give the backbone model.lora",
         )
 
 

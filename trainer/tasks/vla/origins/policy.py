@@ -22,7 +22,8 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.cotrained import OUTPUT
-from robot_foundry.trainer.models.layers.lora import adapters_of, is_adapter, merged
+from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapters_of, is_adapter, merged
+from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.tasks.described import read_values
 from robot_foundry.trainer.tasks.origin import RunOrigin, check_fits, chosen, misfits, unknown, wanted
 from robot_foundry.trainer.tasks.run_identity import completed
@@ -76,7 +77,7 @@ class Origin(RunOrigin):
         """FoundryError that lists all that keeps `load_weights` from filling `model` (meta tensors will do).
 
         That is every parameter that one side lacks, every shape that differs but for the number of dims, and
-        every dim that means something else there.
+        every dim, and all adapters, that mean something else there.
         """
         parameters, stored = self._wanted(model, only), self.stored()
         free = {name: list(_named_axes(name, len(tensor.shape))) for name, tensor in parameters.items()}
@@ -89,6 +90,7 @@ class Origin(RunOrigin):
         problems = [*unknown(model, only), *misfits(parameters, taken, free)]
         if DIM_AXES.keys() & parameters.keys():
             problems += [line for union in UNIONS for line in self._changed(union, spaces)]
+        problems += self._adapters_changed(model, parameters)
         hint = "set model and data.window as there, or say in init.only which parameters to take"
         check_fits(problems, str(self.folder), hint)
 
@@ -123,6 +125,19 @@ class Origin(RunOrigin):
         stored, asked = self.stored(), wanted(model, only)
         return {name: tensor for name, tensor in asked.items() if name in stored or not is_adapter(name)}
 
+    def _adapters_changed(self, model: nn.Module, parameters: Collection[str]) -> Iterator[str]:
+        """What the same numbers of adapters would add, where it is not the same."""
+        if not any(map(is_adapter, parameters)):
+            return
+        assert isinstance(model, VLA)
+        there, here = self._lora.scale, model.config.lora.scale
+        if there != here:
+            yield f"adapters of model.lora count alpha / rank = {there:g} there and {here:g} here"
+
+    @property
+    def _lora(self) -> LoRAConfig:
+        return from_resolved(read_values(self.folder)).model.lora
+
     def _merge_adapters(self, parameters: Mapping[str, Tensor]) -> None:
         """Into filled weights, what adapters of theirs learnt that are not among the parameters."""
         stored = self.stored()
@@ -130,9 +145,8 @@ class Origin(RunOrigin):
             if weight in parameters and down not in parameters:
                 factors = {name: torch.empty(stored[name]) for name in (down, up)}
                 super().fill(factors)
-                scale = from_resolved(read_values(self.folder)).model.lora.scale
                 there = parameters[weight].cpu()
-                parameters[weight].copy_(merged(there, factors[down], factors[up], scale))
+                parameters[weight].copy_(merged(there, factors[down], factors[up], self._lora.scale))
 
     def keep_scales(self, spaces: PolicySpaces, data: DataConfig) -> Scales:
         """Its normalisers over the unions of this run; dims of other datasets have no data in them.
