@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.runtime.errors import UsageError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.vla import VLA
 from robot_foundry.trainer.optim import spikes as module
@@ -87,7 +87,7 @@ def test_a_run_skips_and_counts_a_spike_and_resumes_with_what_it_knew(
         return {"action": (total * (1e4 if len(calls) == 5 and torch.is_grad_enabled() else 1), count)}
 
     monkeypatch.setattr(VLA, "forward", spoiled)
-    settings = ("run.steps=8", "run.save_every=4", "run.max_sigmas=50")
+    settings = ("run.steps=8", "run.save_every=4", "optim.max_sigmas=50")
 
     def trained(name: str) -> Path:
         return run_task(resolve_vla(tiny(store, tmp_path / name, *settings)), quiet=True).checkpoint
@@ -102,11 +102,9 @@ def test_a_run_skips_and_counts_a_spike_and_resumes_with_what_it_knew(
     assert differing(trained("cut"), whole) == []
 
 
-def test_a_run_of_before_has_no_spikes_and_goes_on(store: Store, tmp_path: Path) -> None:
+def test_it_decides_which_run_it_is(store: Store, tmp_path: Path) -> None:
     run_task(resolve_vla(tiny(store, tmp_path / "run", "run.steps=2")), quiet=True)
-    outcome = run_task(
-        resolve_vla(tiny(store, tmp_path / "run", "run.steps=4", "run.max_sigmas=6")), quiet=True
-    )
-    assert outcome.resumed_from == 2
-    with pytest.raises(UsageError, match="run.max_sigmas: must be positive and finite, not 0"):
-        tiny(store, tmp_path / "run", "run.max_sigmas=0")
+    with pytest.raises(FoundryError, match="optim.max_sigmas is None there and 6.0 here"):
+        run_task(resolve_vla(tiny(store, tmp_path / "run", "run.steps=4", "optim.max_sigmas=6")), quiet=True)
+    with pytest.raises(UsageError, match="optim.max_sigmas: must be positive and finite, not 0"):
+        tiny(store, tmp_path / "run", "optim.max_sigmas=0")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -45,12 +44,6 @@ class Learner:
         weights |= {f"{tensors.EMA}{name}": tensor for name, tensor in averages.items()}
         return weights | {f"{tensors.SPIKES}{name}": tensor for name, tensor in usual.items()}
 
-    def load(self, folder: Path) -> None:
-        """Fill all from a checkpoint; one that was written without spikes knows of none so far."""
-        there = tensors.shapes(folder)
-        asked = {n: t for n, t in self.tensors.items() if n in there or not n.startswith(tensors.SPIKES)}
-        tensors.load(folder, asked)
-
 
 def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tuple[str, ...]]:
     """Filled with the first weights or those of the checkpoint, and notes about the first ones.
@@ -74,9 +67,9 @@ def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tupl
     optim = config.optim
     freeze(model, optim)
     ema = Ema(model, power=optim.ema_power, maximum=optim.ema_max) if optim.ema_max else None
-    limit = config.run.max_sigmas
+    limit = optim.max_sigmas
     spikes = None if limit is None else Spikes(limit, ranks.device)
     learner = Learner(model, Optimizers(model, optim), ema, spikes)
     if start.folder is not None:
-        everywhere(ranks, partial(learner.load, start.folder))
+        everywhere(ranks, partial(tensors.load, start.folder, learner.tensors))
     return learner, tuple(notes)

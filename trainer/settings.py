@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf
 
 from robot_foundry.trainer.checkpoints.retention import RetentionSettings
 from robot_foundry.trainer.evaluate import EvaluationSettings
 from robot_foundry.trainer.meters import RecordSettings, SkipSettings
-from robot_foundry.trainer.optim.spikes import SpikeSettings
 from robot_foundry.trainer.ranks.machine import MachineSettings
 from robot_foundry.trainer.ranks.numerics import DETERMINISMS, PRECISIONS
 from robot_foundry.trainer.ranks.ranks import DEVICES
@@ -31,7 +29,6 @@ class LengthSettings:
 @dataclass(frozen=True)
 class RunConfig(
     SubstituteSettings,
-    SpikeSettings,
     SkipSettings,
     EvaluationSettings,
     RetentionSettings,
@@ -70,8 +67,6 @@ def run_problems(run: RunConfig, global_batch: int, row_tokens: int | None = Non
     yield from at_least(0, "run", run, "shard")
     if run.keep_best and run.eval_every is None:
         yield "run.keep_best: needs run.eval_every, in optimiser steps: of what is not measured none is best"
-    if run.max_sigmas is not None and not 0 < run.max_sigmas < inf:
-        yield f"run.max_sigmas: must be positive and finite, not {run.max_sigmas}"
     if not 0 <= run.max_substituted <= 1:
         yield f"run.max_substituted: must lie in [0, 1], not {run.max_substituted}"
     yield from multiple("data.global_batch", global_batch, run.accumulate, "run.accumulate")

@@ -41,6 +41,8 @@ class OptimConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 1e-8  # of matrices; vectors and embeddings do not decay
     clip: float = 1.0  # on the norm of the whole gradient
+    # Steps whose loss or norm lies so many standard deviations above its recent mean are skipped; 6, say.
+    max_sigmas: float | None = later(None)
     schedule: str = "cosine"  # cosine: to zero at the last step | trapezoid: in its last quarter | constant
     warmup: float = 0.03  # share of all steps
     ema_power: float = 0.75  # decay at step n is min(ema_max, 1 - (1 + n)^-ema_power)
@@ -60,6 +62,8 @@ def optim_problems(optim: OptimConfig) -> Iterator[str]:
     for name, values in (("warmup", [optim.warmup]), ("ema_max", [optim.ema_max]), ("betas", optim.betas)):
         if any(not 0 <= value < 1 for value in values):
             yield f"optim.{name}: must lie in [0, 1), not {', '.join(map(str, values))}"
+    if optim.max_sigmas is not None and not 0 < optim.max_sigmas < inf:
+        yield f"optim.max_sigmas: must be positive and finite, not {optim.max_sigmas}"
     if optim.weight_decay < 0:
         yield f"optim.weight_decay: must not be negative, not {optim.weight_decay}"
 

@@ -8,22 +8,11 @@ Shapes: Q the quantities, loss and norm.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 MEMORY = 200  # steps
 FIRST = 50  # steps before which nothing is known to be unusual
-
-
-@dataclass(frozen=True)
-class SpikeSettings:
-    """Which steps are unusual."""
-
-    max_sigmas: float | None = (
-        None  # steps whose loss or norm lies further above its mean are skipped; 6, say
-    )
 
 
 class Spikes:
