@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robot_foundry.cli.options import json_option
+from robot_foundry.cli.options import RUN, json_option
 from robot_foundry.cli.output import counted, emit, note, table
 from robot_foundry.evaluation.scorecards.rows import SHARE, Control, Interval, Row
 
@@ -19,7 +19,7 @@ HEADERS = ("stage", "run", "what", "of", "value", "95 %", "controls", "beats")
 
 
 @click.command(name="scorecard")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", type=RUN)
 @json_option
 def command(run: Path, as_json: bool) -> None:
     """Set side by side what RUN and the runs that it began with reached, each beside its controls.
