@@ -24,9 +24,9 @@ HEADERS = ("stage", "run", "what", "of", "value", "95 %", "controls", "beats")
 def command(run: Path, as_json: bool) -> None:
     """Set side by side what RUN and the runs that it began with reached, each beside its controls.
 
-    RUN is a run's folder, a checkpoint or a pointer file. Only reports are read, which `foundry-eval vlm`,
-    `openloop` and `rollout` keep with a run; where one is missing, the command that makes it is named. A
-    stage that does not beat what it would reach without looking, reading or moving is where to search first.
+    RUN is a run's folder, a checkpoint or a pointer file. Only reports are read, which `foundry-eval llm`,
+    `vlm`, `openloop` and `rollout` keep with a run; where one is missing, the command that makes it is named.
+    A stage that does not beat what it would reach without looking, reading or moving is where to look first.
     """
     from robot_foundry.evaluation.scorecards.scorecard import scorecard
 
