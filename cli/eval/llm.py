@@ -10,7 +10,7 @@ import click
 from robot_foundry.cli.devices import device_option
 from robot_foundry.cli.eval.left import leads_on
 from robot_foundry.cli.options import RUN, json_option
-from robot_foundry.cli.output import emit, table
+from robot_foundry.cli.output import counted, emit, table
 
 
 @click.command("llm")
@@ -59,5 +59,5 @@ def _text(report: dict[str, Any], path: Path) -> str:
     bits, interval = report["bits_per_byte"], report["real_95"]
     shown = "-" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}"
     rows = [("model", f"{bits['real']:.4f}", shown), ("tokens without context", f"{bits['alone']:.4f}", "-")]
-    text = f"{report['rows']:,} rows of the split '{report['split']}', {report['tokens']:,} tokens"
+    text = f"{counted(report['rows'], 'row')} of the split '{report['split']}', {report['tokens']:,} tokens"
     return f"{table(('', 'bits a byte', '95 %'), rows)}\n{text}\n{path}"
