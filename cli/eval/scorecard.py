@@ -62,7 +62,10 @@ def _text(card: Scorecard) -> str:
 
 
 def _run_line(member: Member) -> str:
-    began = ", ".join(f"{origin.where} ({origin.role}, {origin.state})" for origin in member.began_with)
+    began = ", ".join(
+        f"{origin.where} (init.{origin.role.removeprefix('init.')}, {origin.state})"
+        for origin in member.began_with
+    )
     with_what = f"began with {began}" if began else "began at random"
     return f"{member.task or 'a run'} {member.name}, step {member.subject.step}, {with_what}"
 
