@@ -49,7 +49,7 @@ COMMANDS = {
 @click.option(DEBUG_OPTION, is_flag=True, expose_value=False, help="Show the traceback of an error.")
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def group() -> None:
-    """Turn raw robot logs into immutable, versioned datasets, and look into them."""
+    """Turn robot logs, text and pictures into immutable, versioned datasets, and look into them."""
 
 
 def main() -> None:

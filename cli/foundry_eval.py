@@ -1,4 +1,4 @@
-"""foundry-eval: how well a policy does, with honest intervals."""
+"""foundry-eval: how well what was trained does, with honest intervals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COMMANDS = {
 @click.option(DEBUG_OPTION, is_flag=True, expose_value=False, help="Show the traceback of an error.")
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def group() -> None:
-    """Evaluate policies, in closed loop and on held-out data."""
+    """Measure what was trained: text, answers about pictures, and policies, in closed loop too."""
 
 
 def main() -> None:

@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import click
+
+from robot_foundry.runtime.errors import UsageError, closest
+
+
+class RunPath(click.Path):
+    """A run's folder, a checkpoint or a pointer file; UsageError where it is not there, with the nearest."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(super().convert(value, param, ctx))
+        if path.exists():
+            return path
+        beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        meant = closest(path.name, beside)
+        raise UsageError(
+            f"there is no run '{path}'" + (f", did you mean '{path.with_name(meant)}'?" if meant else ""),
+            hint="give a run's folder, a checkpoint or a pointer file",
+        )
+
+
+RUN = RunPath()
 
 store_option = click.option(
     "--store",

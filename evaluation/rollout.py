@@ -28,7 +28,7 @@ from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.world import Observation, Outcome, WorldFactory, WorldInfo
 from robot_foundry.evaluation.worlds.registry import get_world
 from robot_foundry.policy.actions import Actions, Underway
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.runtime.keyed import key
 from robot_foundry.runtime.parallel import unordered_map
 from robot_foundry.runtime.progress import Progress
@@ -76,7 +76,7 @@ class RolloutSpec:
         if not 0 <= self.delay <= self.execute:
             problems.append(f"delay must lie in 0 … execute ({self.execute}), got {self.delay}")
         if problems:
-            raise FoundryError("; ".join(problems))
+            raise UsageError("; ".join(problems))
 
     @property
     def factory(self) -> WorldFactory:

@@ -291,7 +291,7 @@ def test_query(shell: Shell) -> None:
     code, out, err = shell("query", "SELECT frame FROM frames_sim ORDER BY frame", "--max-rows", "2")
     assert code == 0 and out.split() == ["frame", "0", "0"] and "25 more rows" in err
     code, _, err = shell("query", "SELEC 1")
-    assert code == 2 and "syntax error" in err
+    assert code == 2 and "syntax error" in err and "foundry-data query --help" in err
 
 
 def test_mix(shell: Shell, store: Store) -> None:

@@ -117,6 +117,9 @@ def test_what_is_no_language_model_is_not_sampled(
 ) -> None:
     _, told = said(capsys, "sample", str(tmp_path), PROMPT, code=1)
     assert "holds no complete checkpoint" in told
+    (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
+    _, told = said(capsys, "sample", str(tmp_path / "notes.txt"), PROMPT, code=1)
+    assert "notes.txt is no pointer file" in told and "--pointer FILE" in told
     robots = trainer_runs.make_store(tmp_path / "robots")
     trainer_runs.run(robots, tmp_path / "policy", "run.steps=1")
     _, told = said(capsys, "sample", str(tmp_path / "policy"), PROMPT, code=1)

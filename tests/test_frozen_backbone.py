@@ -104,7 +104,7 @@ def of_others() -> VLA:
     freeze(model, OptimConfig(lr_scales={"backbone": 0}))
     assert (
         obstacle(model)
-        == "obs_embedding.weight learns, which optim.lr_scales={obs_embedding: 0} would freeze"
+        == "obs_embedding.weight learns, which obs_embedding: 0 in optim.lr_scales would freeze"
     )
     freeze(model, OptimConfig(lr_scales={"backbone": 0, "obs_embedding": 0}))
     assert obstacle(model) is None
@@ -230,7 +230,7 @@ def test_a_frozen_backbone_ends_as_its_origin_and_is_kept_once(store: Store, tmp
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ([], r"backbone.vision.stem.0.weight learns, which optim.lr_scales={backbone: 0} would freeze"),
+        ([], r"backbone.vision.stem.0.weight learns, which backbone: 0 in optim.lr_scales would freeze"),
         (["optim.lr_scales={vision: 0}"], "backbone.projector.weight learns"),
         (["model.lora.rank=2"], "model.lora.rank=2 gives the backbone adapters, which learn"),
     ],

@@ -214,9 +214,10 @@ def test_when_nothing_is_left_the_run_fails_with_the_reasons(tmp_path):
         ingest(tmp_path / "a.hdf5", tmp_path / "s", overrides=["mapping.state.right.ee_position.key=obs/x"])
     with pytest.raises(UsageError, match="there is no file or folder"):
         ingest(tmp_path / "missing.hdf5", tmp_path / "store")
-    with pytest.raises(UsageError, match="the folder .*none is empty"):
-        (tmp_path / "none").mkdir()
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UsageError, match="the folder .*none is empty") as raised:
         ingest(tmp_path / "none", tmp_path / "store")
+    assert raised.value.hint == "give a file, a folder or a quoted glob"
     (tmp_path / "none" / "notes.txt").touch()
     with pytest.raises(UsageError, match="holds no file of the layout robomimic"):
         ingest(tmp_path / "none", tmp_path / "store")

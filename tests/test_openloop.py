@@ -24,7 +24,7 @@ from robot_foundry.runtime.keyed import key
 
 ARMS = ("right", "left")
 DIMS = [*POSE, *(name.replace("right", "left") for name in POSE)]
-SEED, SAMPLES, STEPS = 3, 32, 4
+SEED, SAMPLES, STEPS = 3, 40, 4  # one batch of 32 and a part of the next
 
 
 @pytest.fixture(scope="module")

@@ -159,8 +159,9 @@ def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(
     again = task.run(store, tmp_path, "run.steps=2")
     assert (again.resumed_from, again.step, records(tmp_path)) == (2, 2, before)
     assert task.run(store, tmp_path, "run.steps=3").resumed_from == 2
-    with pytest.raises(FoundryError, match="at step 3 already, beyond the 1 asked"):
+    with pytest.raises(FoundryError, match="at step 3 already, beyond the 1 asked") as raised:
         task.run(store, tmp_path, "run.steps=1")
+    assert "run.dir=… or name=…" in str(raised.value.hint)
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ class Catalog:
             try:
                 return duck.fetch(connection, query, "query")
             except UsageError as error:
+                error.hint = error.hint or "foundry-data query --help lists the tables"
                 # 'there is no dataset lfit, did you mean lift' says more than 'no table frames_lfit'
                 raise (unknown[0] if unknown else error) from error
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from robot_foundry.cli.devices import device_option
-from robot_foundry.cli.options import json_option
+from robot_foundry.cli.options import RUN, json_option
 from robot_foundry.cli.output import emit
 
 
 @click.command(name="latency")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", type=RUN)
 @click.option("--dataset", help="As which of its datasets' robots.  [default: the first]")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Observations a call.")
 @click.option("--calls", type=click.IntRange(1), default=100, show_default=True, help="How often to ask.")

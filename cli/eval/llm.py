@@ -9,12 +9,12 @@ import click
 
 from robot_foundry.cli.devices import device_option
 from robot_foundry.cli.eval.left import leads_on
-from robot_foundry.cli.options import json_option
-from robot_foundry.cli.output import emit, table
+from robot_foundry.cli.options import RUN, json_option
+from robot_foundry.cli.output import counted, emit, table
 
 
 @click.command("llm")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", type=RUN)
 @click.option(
     "--store", envvar="FOUNDRY_STORE", show_envvar=True, metavar="FOLDER|URL",
     help="Where datasets live.  [default: where the run found them]",
@@ -59,5 +59,5 @@ def _text(report: dict[str, Any], path: Path) -> str:
     bits, interval = report["bits_per_byte"], report["real_95"]
     shown = "-" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}"
     rows = [("model", f"{bits['real']:.4f}", shown), ("tokens without context", f"{bits['alone']:.4f}", "-")]
-    text = f"{report['rows']:,} rows of the split '{report['split']}', {report['tokens']:,} tokens"
+    text = f"{counted(report['rows'], 'row')} of the split '{report['split']}', {report['tokens']:,} tokens"
     return f"{table(('', 'bits a byte', '95 %'), rows)}\n{text}\n{path}"

@@ -9,12 +9,12 @@ import click
 
 from robot_foundry.cli.devices import device_option
 from robot_foundry.cli.eval.left import leads_on
-from robot_foundry.cli.options import json_option
+from robot_foundry.cli.options import RUN, json_option
 from robot_foundry.cli.output import counted, emit, note, table
 
 
 @click.command(name="openloop")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", type=RUN)
 @click.option(
     "--store",
     envvar="FOUNDRY_STORE",

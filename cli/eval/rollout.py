@@ -9,14 +9,14 @@ import click
 
 from robot_foundry.cli.devices import device_option
 from robot_foundry.cli.eval.left import leads_on
-from robot_foundry.cli.options import dry_run_option, json_option, workers_option
+from robot_foundry.cli.options import RUN, dry_run_option, json_option, workers_option
 from robot_foundry.cli.output import emit
 from robot_foundry.evaluation.worlds.registry import WORLDS, get_world
 from robot_foundry.runtime.errors import UsageError
 
 
 @click.command("rollout")
-@click.argument("run", required=False, type=click.Path(exists=True, path_type=Path))
+@click.argument("run", required=False, type=RUN)
 @click.option("--world", type=click.Choice(list(WORLDS)), default="tabletop", show_default=True)
 @click.option("--task", required=True, help="Which task, such as reach_single.")
 @click.option("--variant", default="sim", show_default=True, help="Look and arm of the world: sim or real.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robot_foundry.cli.options import json_option
+from robot_foundry.cli.options import RUN, json_option
 from robot_foundry.cli.output import counted, emit, note, table
 from robot_foundry.evaluation.scorecards.rows import SHARE, Control, Interval, Row
 
@@ -19,14 +19,14 @@ HEADERS = ("stage", "run", "what", "of", "value", "95 %", "controls", "beats")
 
 
 @click.command(name="scorecard")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", type=RUN)
 @json_option
 def command(run: Path, as_json: bool) -> None:
     """Set side by side what RUN and the runs that it began with reached, each beside its controls.
 
-    RUN is a run's folder, a checkpoint or a pointer file. Only reports are read, which `foundry-eval vlm`,
-    `openloop` and `rollout` keep with a run; where one is missing, the command that makes it is named. A
-    stage that does not beat what it would reach without looking, reading or moving is where to search first.
+    RUN is a run's folder, a checkpoint or a pointer file. Only reports are read, which `foundry-eval llm`,
+    `vlm`, `openloop` and `rollout` keep with a run; where one is missing, the command that makes it is named.
+    A stage that does not beat what it would reach without looking, reading or moving is where to look first.
     """
     from robot_foundry.evaluation.scorecards.scorecard import scorecard
 
@@ -62,7 +62,10 @@ def _text(card: Scorecard) -> str:
 
 
 def _run_line(member: Member) -> str:
-    began = ", ".join(f"{origin.where} ({origin.role}, {origin.state})" for origin in member.began_with)
+    began = ", ".join(
+        f"{origin.where} (init.{origin.role.removeprefix('init.')}, {origin.state})"
+        for origin in member.began_with
+    )
     with_what = f"began with {began}" if began else "began at random"
     return f"{member.task or 'a run'} {member.name}, step {member.subject.step}, {with_what}"
 

@@ -9,7 +9,7 @@ import click
 
 from robot_foundry.cli.devices import device_option
 from robot_foundry.cli.eval.left import leads_on
-from robot_foundry.cli.options import dry_run_option, json_option
+from robot_foundry.cli.options import RUN, dry_run_option, json_option
 from robot_foundry.cli.output import emit, note, table
 from robot_foundry.runtime.errors import UsageError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("vlm")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", type=RUN)
 @click.argument("mix")
 @click.option(
     "--store", envvar="FOUNDRY_STORE", show_envvar=True, default="./store", show_default=True,

@@ -30,7 +30,7 @@ def command(arguments: tuple[str, ...], gpu_memory: float, as_json: bool) -> Non
     """Tell the parameters of a recipe's model, what a token costs, and the memory on 1 … 128 GPUs.
 
     RECIPE is a YAML file or the name of a packaged recipe (default: llm_tiny). No data is needed. Memory is
-    that of DDP, which is how runs train, and what it would be fully sharded.
+    that of DDP, where each rank holds all weights, and of run.shard=0, where ranks share them.
     """
     recipe, overrides = split_arguments(arguments)
     if not math.isfinite(gpu_memory):

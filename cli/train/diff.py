@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robot_foundry.cli.options import json_option
+from robot_foundry.cli.options import RUN, json_option
 from robot_foundry.cli.output import emit, table
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ SAID = {True: "equal", False: "differs", None: "not known"}
 
 
 @click.command(name="diff")
-@click.argument("left", metavar="RUN", type=click.Path(exists=True, path_type=Path))
-@click.argument("right", metavar="RUN", type=click.Path(exists=True, path_type=Path))
+@click.argument("left", metavar="RUN", type=RUN)
+@click.argument("right", metavar="RUN", type=RUN)
 @json_option
 def command(left: Path, right: Path, as_json: bool) -> None:
     """Say in what two runs differ: order of samples, data, normaliser, seed, code, and keys of the recipe.

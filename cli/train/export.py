@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robot_foundry.cli.options import dry_run_option, json_option
+from robot_foundry.cli.options import RUN, dry_run_option, json_option
 from robot_foundry.cli.output import emit, size
 from robot_foundry.runtime.errors import FoundryError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="export")
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run", type=RUN, metavar="RUN")
 @click.argument("out", type=click.Path(path_type=Path), metavar="OUT")
 @click.option(
     "--format",

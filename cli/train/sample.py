@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from robot_foundry.cli.devices import device_option
-from robot_foundry.cli.options import json_option
+from robot_foundry.cli.options import RUN, json_option
 from robot_foundry.cli.output import emit, note
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
@@ -17,7 +17,7 @@ TEMPERATURE, TOP_P = 0.8, 0.95
 
 
 @click.command(name="sample")
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run", type=RUN, metavar="RUN")
 @click.argument("prompt")
 @click.option(
     "--image",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -47,17 +48,18 @@ def openloop(
     batches = -(-samples // ROWS)
     chunks: dict[int, list[Chunk]] = {}
     loader = load(opened, window, seed=seed, global_batch=ROWS, split=split, threads=0)
-    with loader, Progress(batches * ROWS, "samples", "open loop", quiet=quiet) as progress:
+    with loader, Progress(samples, "samples", "open loop", quiet=quiet) as progress:
         episodes = _Episodes(opened, Drafts(opened, window, seed=seed), Order(opened, seed=seed))
         for b in range(batches):
             batch = loader.batch(b)
             episode_B = episodes.of(batch.k_B)
-            for row, chunk in enumerate(_chunks(policy, batch, episode_B, seed)):
+            wanted = min(ROWS, samples - b * ROWS)
+            for row, chunk in enumerate(islice(_chunks(policy, batch, episode_B, seed), wanted)):
                 chunks.setdefault(int(batch.dataset_B[row]), []).append(chunk)
-            progress.advance(ROWS)
+            progress.advance(wanted)
     return {
         "split": split,
-        "samples": batches * ROWS,
+        "samples": samples,
         "seed": seed,
         "mixture_id": opened.mixture.id,
         "data": {part.name: {"version": part.component.version} for part in opened.parts},

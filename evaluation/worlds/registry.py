@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.runtime.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from robot_foundry.evaluation.scenes import Scenes
@@ -17,7 +17,7 @@ SCENES = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.scenes:TabletopS
 
 
 def get_world(name: str) -> WorldFactory:
-    """The factory of the worlds called `name`; FoundryError with the nearest name otherwise."""
+    """The factory of the worlds called `name`; UsageError with the nearest name otherwise."""
     factory: WorldFactory = _load(name, WORLDS, "no world is called")()
     return factory
 
@@ -40,6 +40,6 @@ def get_scenes(name: str, variant: str, *, size: int) -> Scenes:
 
 def _load(name: str, places: dict[str, str], absent: str) -> Any:
     if name not in places:
-        raise FoundryError(f"{absent} {name!r}{nearest(name, places)}", hint=f"there are {', '.join(places)}")
+        raise UsageError(f"{absent} {name!r}{nearest(name, places)}", hint=f"there are {', '.join(places)}")
     module, _, attribute = places[name].partition(":")
     return getattr(import_module(module), attribute)

@@ -124,7 +124,7 @@ def listed_at(source: str | Path) -> Listed:
     siblings = Siblings(place)
     if not siblings.listing:
         if not files.is_remote(place) and Path(place).is_dir():
-            raise UsageError(f"the folder {text} is empty")
+            raise UsageError(f"the folder {text} is empty", hint="give a file, a folder or a quoted glob")
         if not files.is_remote(place) and os.path.islink(place):
             raise UsageError(f"{text} is a link that leads nowhere: there is no {os.readlink(place)}")
         raise UsageError(f"there is no file or folder {text}", hint="give a file, a folder or a quoted glob")

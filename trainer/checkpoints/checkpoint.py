@@ -177,7 +177,8 @@ def _pointed(pointer: Path) -> Path:
         return Path(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
     except (ValueError, KeyError, TypeError) as error:
         raise FoundryError(
-            f"{pointer} names no checkpoint", hint="foundry-train … --pointer FILE writes one that does"
+            f"{pointer} is no pointer file: it names no checkpoint",
+            hint="give a run's folder, a checkpoint, or what foundry-train … --pointer FILE wrote",
         ) from error
 
 

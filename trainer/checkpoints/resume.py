@@ -111,6 +111,7 @@ def _resumable(folder: Path, run: Resumable) -> dict[str, Any]:
         )
     if state["step"] > run.num_steps:
         raise FoundryError(
-            f"{run.run_dir} is at step {state['step']} already, beyond the {run.num_steps} asked"
+            f"{run.run_dir} is at step {state['step']} already, beyond the {run.num_steps} asked",
+            hint="train elsewhere (run.dir=… or name=…), or ask for no fewer steps than it has",
         )
     return state

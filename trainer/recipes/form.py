@@ -62,8 +62,9 @@ def recipe_path(recipe: str | Path) -> Path:
     if packaged.parent == PACKAGED and packaged.is_file():
         return packaged
     names = sorted(file.stem for file in PACKAGED.glob("*.yaml"))
+    wrong = f"the recipe '{recipe}' is a folder" if path.is_dir() else f"there is no recipe '{recipe}'"
     raise UsageError(
-        f"there is no recipe '{recipe}'{nearest(str(recipe), names)}",
+        f"{wrong}{nearest(str(recipe), names)}",
         hint=f"give a YAML file or one of {', '.join(names)}",
     )
 

@@ -25,7 +25,7 @@ from robot_foundry.evaluation.worlds.tabletop.objects import (
     place,
 )
 from robot_foundry.evaluation.worlds.tabletop.physics import NOTHING, Physics
-from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.runtime.errors import UsageError, nearest
 
 SPREAD = 0.21
 GAP = 0.05
@@ -207,9 +207,9 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 
 
 def get_task(name: str) -> Task:
-    """The task called `name`; FoundryError with the nearest name otherwise."""
+    """The task called `name`; UsageError with the nearest name otherwise."""
     if name not in TASKS:
-        raise FoundryError(
+        raise UsageError(
             f"the tabletop has no task {name!r}{nearest(name, TASKS)}", hint=f"tasks: {', '.join(TASKS)}"
         )
     return TASKS[name]

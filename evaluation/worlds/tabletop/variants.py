@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.runtime.errors import UsageError, nearest
 
 Colour = tuple[int, int, int]
 ROLES = ("primary", "secondary", "wrist_right", "wrist_left")
@@ -172,9 +172,9 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType({variant.name: variant for va
 
 
 def get_variant(name: str) -> Variant:
-    """The variant called `name`; FoundryError with the nearest name otherwise."""
+    """The variant called `name`; UsageError with the nearest name otherwise."""
     if name not in VARIANTS:
-        raise FoundryError(
+        raise UsageError(
             f"the tabletop has no variant {name!r}{nearest(name, VARIANTS)}",
             hint=f"variants: {', '.join(VARIANTS)}",
         )

@@ -48,7 +48,7 @@ def obstacle(model: VLA) -> str | None:
         return f"model.lora.rank={model.config.lora.rank} gives the backbone adapters, which learn"
     first = next(name for name in learning if not is_adapter(name))
     part = first.split(".")[0]
-    return f"{first} learns, which optim.lr_scales={{{part}: 0}} would freeze"
+    return f"{first} learns, which {part}: 0 in optim.lr_scales would freeze"
 
 
 def check_constant(why: str | None) -> None:

@@ -79,7 +79,7 @@ def is_vision_language(folder: Path) -> bool:
 def read_config(folder: Path) -> VLMTaskConfig:
     """The configuration of a checkpoint of a vision-language model."""
     if not is_vision_language(folder):
-        raise FoundryError(f"{folder} is no checkpoint of {_WHAT}")
+        raise FoundryError(f"{folder} is no checkpoint of {_WHAT}", hint="give a run of foundry-train vlm")
     try:
         return from_resolved(read_values(folder))
     except UsageError as error:
