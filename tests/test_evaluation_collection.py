@@ -158,6 +158,33 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "did you mean 'reach_single'" in capsys.readouterr().err
 
 
+def test_a_recording_is_replaced_and_no_other_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "reach.hdf5"
+    line = [
+        "collect",
+        "tabletop",
+        "--task",
+        "reach_single",
+        "--episodes",
+        "1",
+        "--out",
+        str(out),
+        "--size",
+        "16",
+    ]
+    assert [run(group, "foundry-eval", line) for _ in range(2)] == [0, 0]
+    with h5py.File(out, "w") as file:  # as robomimic writes it
+        file.create_group("data").attrs["env_args"] = json.dumps({"env_name": "Lift", "env_kwargs": {}})
+    for content in (out.read_bytes(), b"no HDF5 at all"):
+        out.write_bytes(content)
+        capsys.readouterr()
+        assert run(group, "foundry-eval", line) == 2
+        assert "is there already, and is no recording of this command" in capsys.readouterr().err
+        assert out.read_bytes() == content
+
+
 def test_no_episodes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FoundryError, match="at least 1"):
         collect(Request("reach", "sim", 0, 0), tmp_path / "x", quiet=True)

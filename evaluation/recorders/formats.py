@@ -73,17 +73,28 @@ def check_options(format: Format, options: Iterable[str]) -> None:
 
 
 def check_place(out: Path, format: Format) -> None:
-    """UsageError where `out` cannot become what the format makes: a file takes the place of a file alone, and
-    a folder that of nothing, for a folder may hold what is of no recorder."""
+    """UsageError where `out` cannot become what the format makes: a file takes the place of one that was
+    recorded as well, and a folder that of nothing, for a folder may hold what is of no recorder."""
     if not format.is_folder and out.is_dir():
         raise UsageError(
             f"{out} is a folder, and {format.name} is one file",
             hint=f"give a file: --out {out / f'episodes.{format.name}'}",
         )
+    if not format.is_folder and out.exists() and not _is_recorded(out, format):
+        raise UsageError(
+            f"{out} is there already, and is no recording of this command",
+            hint="give another --out, or remove it",
+        )
     if format.is_folder and out.is_file():
         raise UsageError(f"{out} is a file, and {format.name} is a folder", hint="give another --out")
     if format.is_folder and out.exists() and (any(out.iterdir()) or out.samefile(".")):
         raise UsageError(f"the folder {out} is there already", hint="give another --out, or remove it")
+
+
+def _is_recorded(out: Path, format: Format) -> bool:
+    """Whether a file is one that its recorder wrote; the module of a format that is one file says so."""
+    module, _, _ = format.recorder.partition(":")
+    return bool(import_module(module).is_recorded(out))
 
 
 @contextmanager

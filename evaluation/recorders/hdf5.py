@@ -50,3 +50,13 @@ class Hdf5Recorder:
             self._data.attrs["total"] = self._frames
             self._data.attrs["env_args"] = json.dumps(self._common.environment, sort_keys=True)
         self._file.close()
+
+
+def is_recorded(path: Path) -> bool:
+    """Whether a file is one that this recorder wrote to its end: others do not say the roles of cameras."""
+    try:
+        with h5py.File(path) as file:
+            environment = json.loads(file["data"].attrs["env_args"])
+        return isinstance(environment["env_kwargs"]["cameras"], dict)
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
