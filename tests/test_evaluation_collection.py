@@ -154,7 +154,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert run(group, "foundry-eval", [*line, *wrong]) == 2
         assert said in capsys.readouterr().err
     line[3] = "reach_singel"
-    assert run(group, "foundry-eval", line) == 1
+    assert run(group, "foundry-eval", line) == 2
     assert "did you mean 'reach_single'" in capsys.readouterr().err
 
 

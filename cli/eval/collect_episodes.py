@@ -29,7 +29,7 @@ LONGEST_NAME = 64
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="What to write: a file of HDF5, which is replaced; of any other format a new folder.",
+    help="What to write: a file of HDF5, in place of one recorded before; of any other format a new folder.",
 )
 @click.option("--images", is_flag=True, help="[lerobot] JPEG in the parquet instead of videos.")
 @click.option("--cameras", help="Camera roles, separated by commas. [default: all of the task]")
