@@ -49,6 +49,7 @@ def test_one_key_swaps_the_backbone_and_nothing_else(
     assert not any(found[what]["equal"] for what in ("tokenizer", "start"))
     own = ("model.backbone.", "model.learned_obs", "data.tokenizer", "init.vlm")
     assert found["config"].keys() and all(key.startswith(own) for key in found["config"])
+    assert found["config"]["model.backbone.decoder"][1] is None  # theirs has no such section
 
 
 def test_a_killed_run_goes_on_to_the_same_bits_and_its_policy_needs_no_origin(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.recipes.decoding import Decoding
-from robot_foundry.trainer.recipes.form import RecipeForm, resolved
+from robot_foundry.trainer.recipes.form import RecipeForm, from_resolved, resolved
 from robot_foundry.trainer.recipes.layers import overlay
 
 TASKS = ("llm", "vlm", "vla")  # the folders beside this file
@@ -22,9 +23,12 @@ class KnownTask:
     form: RecipeForm[Any]
 
     def completed(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """A configuration as it would be saved now: keys that are newer than it have their defaults, and
-        those that are unknown stay."""
-        return overlay(resolved(self.form.config()), values)
+        """A configuration as it would be saved now: keys that are newer than it have their defaults, which
+        depend on the kind of some sections, and those that are unknown stay."""
+        try:
+            return resolved(from_resolved(self.form, values))
+        except UsageError:
+            return overlay(resolved(self.form.config()), values)
 
 
 def task_of(values: Mapping[str, Any]) -> KnownTask | None:
