@@ -230,8 +230,8 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert printed["trials"] == 9 and printed["condition"] == "random"
     for wrong, code, said in (
         (["rollout", "--task", "reach"], 2, "--random"),
-        ([*line, "--episodes", "0"], 1, "episodes must be at least 1"),
-        ([*line, "--variant", "reel"], 1, "did you mean 'real'"),
+        ([*line, "--episodes", "0"], 2, "episodes must be at least 1"),
+        ([*line, "--variant", "reel"], 2, "did you mean 'real'"),
     ):
         assert run(group, "foundry-eval", wrong) == code
         assert said in capsys.readouterr().err
