@@ -113,6 +113,7 @@ def test_what_does_not_fit_is_named_with_what_there_is():
     problem = resolve(spec.mapping, [survey_of(arrays)]).problems["demo-0"]
     assert "right.ee_position names the array 'obs/eef_pos', did you mean 'obs/eef_poz'?" in problem
     assert "(arrays: obs/eef_poz, obs/grip, obs/rot)" in problem
+    assert problem.count("arrays:") == 1
     assert "right.ee_rotation needs 4 columns as quaternion, and 'obs/rot' gives 3" in problem
     assert "right.gripper_opening takes the columns [1, 2] of 'obs/grip', which has 1" in problem
 

@@ -180,13 +180,14 @@ def _widths(mapping: MappingSpec, item: Surveyed, misfits: Sequence[str]) -> dic
     `misfits` is what the source says against the mapping.
     """
     widths: dict[str, int] = {}
-    problems = []
+    problems, names_none = [], False
     for where, quantity, field in all_fields(mapping):
         try:
             from_state = widths.get(f"state {quantity}", 0)
             widths[f"{where} {quantity}"] = from_state if field.key is None else _width(field, quantity, item)
         except (Refused, _Absent) as error:
             problems.append(f"{where}: {quantity} {error}")
+            names_none |= field.key not in item.shapes
     for where, quantity, field in all_fields(mapping):
         needs = form_of(quantity, field).needs_state
         width, start = widths.get(f"{where} {quantity}"), widths.get(f"state {quantity}")
@@ -194,7 +195,8 @@ def _widths(mapping: MappingSpec, item: Surveyed, misfits: Sequence[str]) -> dic
             problems.append(f"{where}: {quantity} has {width} columns and the state has {start}")
     problems += misfits
     if problems:
-        raise Refused("; ".join(problems) + _extra_row_hint(mapping, item))
+        arrays = f" (arrays: {', '.join(sorted(item.shapes))})" if names_none else ""
+        raise Refused("; ".join(problems) + arrays + _extra_row_hint(mapping, item))
     return widths
 
 
@@ -213,7 +215,7 @@ def _width(field: Field, quantity: str, item: Surveyed) -> int:
         why = _why_no_array(key, item)
         if why is not None:
             raise _Absent(f"names '{key}', which is no array here: {why}")
-        raise _Absent(f"names the array '{key}'{nearest(key, shapes)} (arrays: {', '.join(sorted(shapes))})")
+        raise _Absent(f"names the array '{key}'{nearest(key, shapes)}")
     shape = shapes[key]
     if not _has_rows(shape, item):
         raise Refused(f"names '{key}', which has {shape[0] if shape else 0} rows, not one a frame")
