@@ -115,7 +115,11 @@ def command(
             show(reports[-1], as_json=as_json)
     if len(names) > 1 and as_json:
         emit({"reports": [report.to_json() for report in reports]}, as_json=True, text="")
-    # Of other kinds only the first samples of a unit were read.
+    _check_previews(reports)
+
+
+def _check_previews(reports: Sequence[Report]) -> None:
+    """FindingsError where a dry run read no unit. Of other kinds only the first samples of one were read."""
     if any(e is not None and e.schema is None and e.num_groups for e in (r.preview for r in reports)):
         raise FindingsError("no unit that was tried could be read with this mapping; the warning says why")
 

@@ -82,12 +82,7 @@ def command(
     from robot_foundry.evaluation.rollout import RolloutSpec, rollout, save
     from robot_foundry.evaluation.scorecards.reports import ROLLOUT, Subject
 
-    if run is None and not random_control:
-        raise UsageError("give a training run, or --random for motion without one")
-    if run is None and out is None:
-        raise UsageError("--random without a run is kept with none: say where to write with --out")
-    if random_control and settings["rtc"]:
-        raise UsageError("--rtc is of policies: random motion has no chunks to continue")
+    _check_what_acts(run, out, is_random=random_control, rtc=settings["rtc"])
     get_world(world).describe(settings["task"], settings["variant"])
     subject = None if run is None else Subject.find(run)
     acting = None if subject is None or random_control else str(subject.checkpoint)
@@ -116,3 +111,13 @@ def command(
     )
     if run is not None:
         leads_on(run)
+
+
+def _check_what_acts(run: Path | None, out: Path | None, *, is_random: bool, rtc: bool) -> None:
+    """UsageError where nothing acts, its report would have no place, or it cannot do what is asked."""
+    if run is None and not is_random:
+        raise UsageError("give a training run, or --random for motion without one")
+    if run is None and out is None:
+        raise UsageError("--random without a run is kept with none: say where to write with --out")
+    if is_random and rtc:
+        raise UsageError("--rtc is of policies: random motion has no chunks to continue")
