@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import UsageError
 
 
 @dataclass
@@ -26,10 +26,10 @@ class Execution:
     def follow(self, chunk_TA: np.ndarray) -> np.ndarray:
         """The targets (T, A) until the next observation, once this answer to the last one is asked for.
 
-        FoundryError where a chunk ends before the next one can be there.
+        UsageError where a chunk ends before the next one can be there.
         """
         if self.delay and len(chunk_TA) < self.execute + self.delay:
-            raise FoundryError(
+            raise UsageError(
                 f"a chunk is {len(chunk_TA)} periods: it ends before the next one is there, which is asked "
                 f"for after {self.execute} and comes {self.delay} later",
                 hint="execute fewer steps of each, or train a policy of a longer horizon",

@@ -50,6 +50,8 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         ("model.insulate=true", "model.insulate: needs data.pairs"),
         ("model.backbone_grad_scale=0.5", "model.backbone_grad_scale: leave it out, model.insulate"),
         ("run.accumulate=2", "data.pairs.mix: is missing"),
+        ("run.shard=0", "model.insulate: needs ranks that each hold all weights, run.shard=1"),
+        ("data.cache_features=true", "data.cache_features: ranks that share weights cannot keep features"),
     )
     with pytest.raises(UsageError) as caught:
         read_recipe(None, [*trainer_runs.TINY, "data.mix=lift", *(override for override, _ in wrong)])

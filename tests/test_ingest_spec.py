@@ -135,3 +135,9 @@ def test_an_unknown_spec_names_the_nearest_and_all():
         load_spec("robomimc")
     with pytest.raises(UsageError, match="no spec file mine.yaml"):
         load_spec("mine.yaml")
+
+
+@pytest.mark.parametrize(("asked", "meant"), [("oxe/bridge", "bridge"), ("viola", "oxe/viola")])
+def test_a_spec_asked_of_another_collection_is_named(asked, meant):
+    with pytest.raises(UsageError, match=rf"no spec '{asked}', did you mean '{meant}'\?"):
+        load_spec(asked)

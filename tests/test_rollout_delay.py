@@ -107,6 +107,9 @@ def test_the_command_line_says_what_was_run(
         Path(report["out"])
         == folder / "even" / "scorecards" / "rollout" / "reach_single-sim-policy-delay1-rtc"
     )
+    short = [*line, "--execute", "7", "--delay", "2"]  # the last one given counts
+    assert run(group, "foundry-eval", short) == 2
+    assert "a chunk is 8 periods: it ends before the next one" in capsys.readouterr().err
     random = ["rollout", "--random", "--task", "reach_single", "--out", str(tmp_path)]
     assert run(group, "foundry-eval", [*random, "--rtc"]) == 2
     assert "random motion has no chunks to continue" in capsys.readouterr().err

@@ -95,6 +95,14 @@ def test_the_backbone_is_that_of_the_run_and_the_head_is_new(store: Store, vlm: 
     assert any(name.startswith("head.") for name in changed)
 
 
+def test_taps_are_of_the_decoder_that_is_taken(store: Store, vlm: Path, tmp_path: Path) -> None:
+    asked = (*HEAD, f"init.vlm={vlm}", "model.backbone.decoder.depth=1")
+    task = resolve_vla(tiny(store, tmp_path / "run", *asked, "model.taps=2"))
+    assert task.config.model.backbone.decoder.depth == 2
+    with pytest.raises(UsageError, match="model.taps: 3 layers cannot be read from a decoder of depth 2"):
+        resolve_vla(tiny(store, tmp_path / "run", *asked, "model.taps=3"))
+
+
 def test_a_run_goes_on_to_the_same_bits_when_its_origin_is_gone(
     store: Store, vlm: Path, tmp_path: Path
 ) -> None:

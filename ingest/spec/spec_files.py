@@ -75,8 +75,15 @@ def _no_spec(text: str, names: Sequence[str]) -> UsageError:
     elif Path(text).exists():
         hint = f"'{text}' is there, but a spec comes before the source: foundry-data ingest SPEC {text}"
     plain = [name for name in names if "/" not in name]
-    listed = f"{nearest(text, names)} (specs: {', '.join(plain)}; foundry-data sources lists those of oxe/)"
+    listed = f"{_meant(text, names)} (specs: {', '.join(plain)}; foundry-data sources lists those of oxe/)"
     return UsageError(f"there is no spec '{text}'{listed}", hint=hint)
+
+
+def _meant(text: str, names: Sequence[str]) -> str:
+    """As `nearest`; a spec of just this name is meant, whatever collection it is asked of: oxe/bridge."""
+    own = text.rpartition("/")[2]
+    same = next((name for name in names if name.rpartition("/")[2] == own), None)
+    return nearest(text, names) if same is None else f", did you mean {same!r}?"
 
 
 @cache

@@ -26,16 +26,12 @@ def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[st
     if isinstance(model.backbone, BackboneConfig):
         yield from _backbone_problems(model.backbone, image, "data.window.image")
         yield from at_least(VOCABULARY, "model.backbone.decoder", model.backbone.decoder, "vocabulary")
-        depth = model.backbone.decoder.depth
     else:
         if isinstance(model.backbone, ForeignLLMConfig):
             yield from vit_problems("model.backbone.vision", model.backbone.vision)
         yield from foreign_problems(model.backbone, image, "data.window.image")
-        depth = depth_of(model.backbone)
     yield from _transformer_problems("model.head", model.head)
     yield from at_least(1, "model", model, "taps", "tap_width", "text_length", "obs_tokens", "draws")
-    if model.taps > depth:
-        yield f"model.taps: {model.taps} layers cannot be read from a decoder of depth {depth}"
     yield from choice("model.density", model.density, DENSITIES)
     yield from choice("model.objective", model.objective, VLA_OBJECTIVES)
     if not 0 < model.backbone_grad_scale <= 1:
@@ -46,6 +42,14 @@ def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[st
         yield f"model.lora.alpha: must be positive and finite, not {model.lora.alpha}"
     if model.state_noise < 0:
         yield f"model.state_noise: must not be negative, not {model.state_noise}"
+
+
+def taps_problems(model: VLAConfig) -> Iterator[str]:
+    """A line where more layers are read than the backbone's decoder has."""
+    backbone = model.backbone
+    depth = backbone.decoder.depth if isinstance(backbone, BackboneConfig) else depth_of(backbone)
+    if model.taps > depth:
+        yield f"model.taps: {model.taps} layers cannot be read from a decoder of depth {depth}"
 
 
 def vision_language_problems(model: VisionLanguageConfig, image: tuple[int, int]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from robot_foundry.trainer.models.sizes.sizes import vla_problems
+from robot_foundry.trainer.models.sizes.sizes import taps_problems, vla_problems
 from robot_foundry.trainer.models.vla import VLAConfig
 from robot_foundry.trainer.optim.optimizers import OptimConfig, optim_problems
 from robot_foundry.trainer.recipes.later import later
@@ -89,12 +89,15 @@ class VLATaskConfig:
 def problems(config: VLATaskConfig) -> Iterator[str]:
     """One line for every value that is out of range or does not fit another."""
     yield from _data_problems(config.data)
-    # Pictures must fit the backbone that init.vlm brings, which is looked at when it is found.
+    # Pictures and taps must fit the backbone that weights bring, which is looked at when it is found.
     yield from vla_problems(config.model, None if config.init.vlm else config.data.window.image)
+    if not config.init.begins:
+        yield from taps_problems(config.model)
     yield from _init_problems(config.init)
     yield from _beside_problems(config)
     yield from optim_problems(config.optim)
     yield from run_problems(config.run, config.global_batch)
+    yield from _shared_problems(config)
 
 
 def _data_problems(data: DataConfig) -> Iterator[str]:
@@ -119,6 +122,18 @@ def _beside_problems(config: VLATaskConfig) -> Iterator[str]:
     yield from beside_problems(data.pairs, data.text, model, config.run.accumulate)
     if not config.init.begins:  # else the weights say what the backbone is
         yield from room_problems(data.pairs, model.backbone, data.window.image)
+
+
+def _shared_problems(config: VLATaskConfig) -> Iterator[str]:
+    """A line for each thing that ranks which share weights cannot do."""
+    if config.run.shard == 1:
+        return
+    if config.model.insulate:
+        # Weights that are gathered for a pass do not know that it is to leave them alone.
+        yield "model.insulate: needs ranks that each hold all weights, run.shard=1"
+    if config.data.cache_features:
+        # A rank that makes more of them would wait for weights that none sends.
+        yield "data.cache_features: ranks that share weights cannot keep features, run.shard=1"
 
 
 def _init_problems(init: InitConfig) -> Iterator[str]:

@@ -64,8 +64,6 @@ def kept_features(model: VLA, store: Store, run: RunConfig, ranks: Ranks) -> Ite
     Gives a note on what is there; what came of it is told at the end. UsageError where they change.
     """
     check_constant(obstacle(model))
-    if ranks.mesh is not None:  # a rank that makes more of them would wait for weights that none sends
-        raise UsageError(f"{KEY}: ranks that share weights cannot keep features", hint="run.shard=1")
     folder = store.features_cache(features_id(model, run, ranks))
     with KeptFeatures(store.storage, folder, model.feature_shape) as kept:
         model.kept = kept

@@ -16,7 +16,7 @@ from robot_foundry.shards.tokens.tokenizer import OBS, Tokenizer
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.foreign.config import ForeignConfig, ForeignVLMConfig
-from robot_foundry.trainer.models.sizes.sizes import vla_problems
+from robot_foundry.trainer.models.sizes.sizes import taps_problems, vla_problems
 from robot_foundry.trainer.tasks.described import read_values
 from robot_foundry.trainer.tasks.mixtures import find_mixture, mix_weights
 from robot_foundry.trainer.tasks.origin import found_origin
@@ -163,7 +163,8 @@ def _with(asked: VLATaskConfig, begun: _Begun) -> VLATaskConfig:
     lacks_obs = tokenizer is not None and OBS not in tokenizer.specials
     model = replace(asked.model, backbone=backbone, learned_obs=asked.model.learned_obs or lacks_obs)
     image = asked.data.window.image
-    if problems := [*vla_problems(model, image), *room_problems(asked.data.pairs, backbone, image)]:
+    room = room_problems(asked.data.pairs, backbone, image)
+    if problems := [*vla_problems(model, image), *taps_problems(model), *room]:
         raise UsageError(f"the weights do not fit the recipe: {'; '.join(problems)}")
     data = replace(asked.data, tokenizer=None if tokenizer is None else tokenizer.id)
     return replace(asked, model=model, data=data)

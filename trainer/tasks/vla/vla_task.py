@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.runtime.errors import FoundryError, UsageError
+from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models.cotrained import CoTrained
@@ -113,9 +113,6 @@ class VLATask(MixtureTask):
         return self.origin.load_weights(model, self.spaces, self.config.init.only)
 
     def equip(self, model: nn.Module, ranks: Ranks) -> AbstractContextManager[tuple[str, ...]]:
-        if self.config.model.insulate and ranks.mesh is not None:
-            # Weights that are gathered for a pass do not know that it is to leave them alone.
-            raise UsageError("model.insulate: needs ranks that each hold all weights", hint="run.shard=1")
         if not self.config.data.cache_features:
             return super().equip(model, ranks)
         assert isinstance(model, VLA)
