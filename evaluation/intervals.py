@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
@@ -26,8 +26,8 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     if not 0.0 < confidence < 1.0:
         raise FoundryError(f"confidence must lie between 0 and 1, got {confidence}")
     tail = (1.0 - confidence) / 2.0
-    low = beta.ppf(tail, successes, trials - successes + 1) if successes > 0 else 0.0
-    high = beta.ppf(1.0 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    low = betaincinv(successes, trials - successes + 1, tail) if successes > 0 else 0.0
+    high = betaincinv(successes + 1, trials - successes, 1.0 - tail) if successes < trials else 1.0
     return float(low), float(high)
 
 

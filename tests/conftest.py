@@ -1,6 +1,11 @@
-"""What holds for all tests: they judge what is done, never how fast, which a busy machine decides."""
+"""What holds for all tests: they judge what is done, never how fast, which a busy machine decides.
+
+Several processes share the tests file by file, so that what the tests of a file share is made once.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from foundry_testing import ray_session
@@ -8,6 +13,28 @@ from hypothesis import settings
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+RAY = "ray_workers"
+# Minutes of work: first, so that no process is left alone with one at the end.
+LONGEST = ("test_pipeline.py", "test_trainer_sharding.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, then those that use Ray, one after the other: its session is started once."""
+    with_ray = {item.path for item in items if RAY in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path.name not in LONGEST, item.path not in with_ray))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files in their order, unless the command line asks for another way."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getoption("dist") != "load":
+        return None
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture

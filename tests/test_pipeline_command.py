@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from robot_foundry.cli.pipeline.done_by_dvc import DvcLock
 from robot_foundry.cli.pipeline.pipeline_file import read_pipeline
 from robot_foundry.cli.pipeline.running import Work
-from robot_foundry.cli.pipeline.stage_records import FOLDER, Records
+from robot_foundry.cli.pipeline.stage_records import Records, records_folder
 
 MAIN = "from robot_foundry.cli.foundry_train import main; main()"
 # A corpus, its tokens, and three steps of a language model on them.
@@ -105,7 +107,8 @@ def states(folder: Path, *arguments: str) -> dict[str, Any]:
 def planned(folder: Path, patch: pytest.MonkeyPatch, *values: str) -> dict[str, str]:
     """The stages that would run, and why; in this process, which is quicker."""
     patch.chdir(folder)
-    work = Work(read_pipeline(Path("pipeline.yaml"), values), "./store", Records(FOLDER / "pipeline"), "")
+    pipeline = read_pipeline(Path("pipeline.yaml"), values)
+    work = Work(pipeline, "./store", Records(records_folder(pipeline.path)), "", DvcLock.read())
     return {told.stage.name: told.why for told in work.plan() if told.why is not None}
 
 
@@ -177,7 +180,75 @@ def test_a_folder_that_no_stage_made_is_left_alone(tmp_path: Path) -> None:
     assert (
         code == 1 and "the stage 'scenes' failed with exit code 2" in err and "made is there already" in err
     )
+    assert "if made, which nothing says that it made, is in its way, move that; what is done stays" in err
     assert (folder / "made" / "mine.txt").read_text() == "kept"
+
+
+PARTS_AND_SUM = """
+stages:
+  parts: {run: "python parts.py {out} 3", out: made/parts}
+  sum: {run: "python total.py {parts}/a.txt {out}", out: made/total.txt}
+"""
+
+
+def test_what_dvc_did_counts_while_all_of_it_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project(tmp_path, PARTS_AND_SUM, parts=PARTS, total=TOTAL)
+    (folder / "made" / "parts").mkdir(parents=True)
+    for name, text in (("parts/a.txt", "xxx"), ("total.txt", "3")):
+        (folder / "made" / name).write_text(text)
+    unknown = "nothing says that what is there is what it makes"
+    assert planned(folder, monkeypatch) == dict.fromkeys(("parts", "sum"), unknown)
+
+    def md5(text: str) -> str:
+        return hashlib.md5(text.encode()).hexdigest()
+
+    made = {"path": "made/parts", "md5": md5(f'[{{"md5": "{md5("xxx")}", "relpath": "a.txt"}}]') + ".dir"}
+    scripts = [
+        {"path": f"{name}.py", "md5": md5(text)} for name, text in (("parts", PARTS), ("total", TOTAL))
+    ]
+    stages: dict[str, Any] = {
+        "parts": {"cmd": "python parts.py made/parts 3", "deps": scripts[:1], "outs": [made]},
+        "sum": {
+            "cmd": "python total.py made/parts/a.txt made/total.txt",
+            "deps": [made, scripts[1]],
+            "outs": [{"path": "made/total.txt", "md5": md5("3")}],
+        },
+    }
+
+    def lock(**changed: Any) -> None:
+        (folder / "dvc.lock").write_text(json.dumps({"stages": {**stages, **changed}}), encoding="utf-8")
+
+    lock()
+    assert planned(folder, monkeypatch) == {}
+    lock(parts={**stages["parts"], "cmd": "python parts.py made/parts 4"})
+    assert planned(folder, monkeypatch) == dict.fromkeys(("parts", "sum"), unknown)
+    lock(sum={**stages["sum"], "deps": [scripts[1]]})  # it does not say of what parts the sum is
+    assert planned(folder, monkeypatch) == {"sum": unknown}
+    lock()
+    (folder / "made" / "total.txt").write_text("4")
+    assert planned(folder, monkeypatch) == {"sum": unknown}
+    (folder / "dvc.lock").write_text("stages: [")
+    assert planned(folder, monkeypatch) == dict.fromkeys(("parts", "sum"), unknown)
+
+
+def test_each_file_has_records_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [
+        "pipeline.yaml",
+        "a/pipeline.yaml",
+        "b/pipeline.yaml",
+        "../pipeline.yaml",
+        "pipeline.yml",
+        "pipeline",
+    ]
+    folders = {records_folder(Path(name)) for name in names}
+    assert len(folders) == len(names) and {folder.parent.as_posix() for folder in folders} == {
+        "runs/pipelines"
+    }
+    for same in ("./a/pipeline.yaml", "b/../a/pipeline.yaml", tmp_path / "a" / "pipeline.yaml"):
+        assert records_folder(Path(same)) == records_folder(Path("a/pipeline.yaml"))
 
 
 def test_a_stage_that_makes_nothing_is_not_done(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from foundry_testing.pages import ROOT
 
+from robot_foundry.cli.foundry_train import group
+from robot_foundry.cli.output import run
 from robot_foundry.cli.pipeline.as_dvc import dvc_text
 from robot_foundry.cli.pipeline.pipeline_file import read_pipeline
 from robot_foundry.cli.pipeline.programs import problems, process_of, recipe_problems
@@ -52,7 +54,7 @@ def test_stages_name_values_and_the_products_of_others(tmp_path: Path) -> None:
     assert "run.tokens=1000" in pipeline.arguments(llm)
     assert "init.llm=versions/llm.json" in pipeline.arguments(vlm) and vlm.needs == ("llm",)
     assert pipeline.notes == ["no stage reads ${vocab}", "no stage reads ${sides}"]
-    assert [*problems(pipeline), *recipe_problems(pipeline, pipeline.stages)] == []
+    assert [*problems(pipeline, pipeline.stages), *recipe_problems(pipeline, pipeline.stages)] == []
 
 
 def test_values_may_lie_in_a_file_beside_it(tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ stages:
   own: {run: "no_such_program {out}", out: reports/own}
 """
     pipeline = read_pipeline(written(tmp_path, text))
-    lines = [*problems(pipeline), *recipe_problems(pipeline, pipeline.stages)]
+    lines = [*problems(pipeline, pipeline.stages), *recipe_problems(pipeline, pipeline.stages)]
     said = dict(line.split(": ", 1) for line in lines)
     assert "--picture" in said["scenes"] and "--pictures" in said["scenes"]
     assert "did you mean 'scenes'?" in said["other"]
@@ -149,10 +151,25 @@ stages:
     assert "seen" not in said
 
 
+def test_what_is_wrong_with_file_commands_and_recipes_is_told_in_one_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = """
+stages:
+  words: {run: "foundry-data ingest text raw --as words --pointr {out}", out: versions/words.json}
+  tokens: {run: "foundry-data tokenize {word} --tokenizer byte --as tokens --pointer {out}", out: tokens.json}
+  llm: {run: "foundry-train llm data.mix=tokens optim.lrr=1 --pointer {out}", out: versions/llm.json}
+"""
+    assert run(group, "foundry-train", ["pipeline", str(written(tmp_path, text))]) == 2
+    said = capsys.readouterr().err
+    assert "has 3 problems" in said and "did you mean 'words'?" in said
+    assert "--pointr" in said and "did you mean 'lr'?" in said
+
+
 def test_the_page_shows_a_pipeline_that_can_run(tmp_path: Path) -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "pipeline.md").read_text("utf-8"), re.DOTALL)
     pipeline = read_pipeline(written(tmp_path, text))
-    assert [*problems(pipeline), *recipe_problems(pipeline, pipeline.stages)] == []
+    assert [*problems(pipeline, pipeline.stages), *recipe_problems(pipeline, pipeline.stages)] == []
     assert pipeline.notes == [] and len(pipeline.stages) == 8
 
 

@@ -67,8 +67,25 @@ class Pipeline:
         ]
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A pipeline as far as its file can be read: what is wrong with it, and the stages whose commands are
+    whole."""
+
+    pipeline: Pipeline
+    problems: tuple[str, ...]
+    sound: tuple[Stage, ...]
+
+
 def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
     """The pipeline of a file, with `key=value` in its values. UsageError lists all that is wrong with it."""
+    draft = read_draft(path, overrides)
+    refuse(path, draft.problems)
+    return draft.pipeline
+
+
+def read_draft(path: Path, overrides: Iterable[str] = ()) -> Draft:
+    """The same with what is wrong. UsageError where the file is no YAML, or holds no keys."""
     content = read_yaml(read_utf8(path), str(path))
     problems = [
         f"{key}: is not a key{nearest(str(key), FILE_KEYS)}" for key in content if key not in FILE_KEYS
@@ -79,16 +96,19 @@ def read_pipeline(path: Path, overrides: Iterable[str] = ()) -> Pipeline:
     pipeline = Pipeline(path, values, values_file, stages)
     given = content.get("stages")
     names = [str(name) for name in given] if isinstance(given, Mapping) else []
+    sound = []
     for stage in stages:
-        problems += [f"{stage.name}: {line}" for line in _references(stage, pipeline.flat, names)]
+        lines = [f"{stage.name}: {line}" for line in _references(stage, pipeline.flat, names)]
+        if not lines and not _shell_words(references.with_values(stage.run, pipeline.flat)):
+            sound.append(stage)
+        problems += lines
     problems += [
         f"values.{name}: '{text}' names the product of a stage, which only commands do"
         for name, text in pipeline.flat.items()
         if references.products_in(text)
     ]
     problems += _places(stages)
-    refuse(path, problems)
-    return pipeline
+    return Draft(pipeline, tuple(problems), tuple(sound))
 
 
 def refuse(path: Path, problems: Iterable[str]) -> None:
@@ -172,13 +192,15 @@ def _misshapen(name: Any, keys: Any) -> Iterator[str]:
     if "needs" in keys and not _are_names(keys["needs"]):
         yield f"{name}.needs: needs a list of stages"
     try:
-        words = shlex.split(str(keys.get("run")))
+        for word in _shell_words(str(keys.get("run"))):
+            yield f"{name}.run: no shell reads it, so '{word}' means nothing"
     except ValueError as error:
         yield f"{name}.run: {error}"
-        return
-    for word in words:
-        if word in OF_A_SHELL:
-            yield f"{name}.run: no shell reads it, so '{word}' means nothing"
+
+
+def _shell_words(run: str) -> list[str]:
+    """What of a command is meant for a shell. ValueError where it cannot be taken apart into words."""
+    return [word for word in shlex.split(run) if word in OF_A_SHELL]
 
 
 def _references(stage: Stage, flat: Mapping[str, str], names: list[str]) -> Iterator[str]:

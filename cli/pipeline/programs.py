@@ -34,12 +34,12 @@ def process_of(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, *rest] if program in PYTHON else list(arguments)
 
 
-def problems(pipeline: Pipeline) -> Iterator[str]:
-    """A line for each command that is wrong in itself: its program, its options or their values.
+def problems(pipeline: Pipeline, stages: Iterable[Stage]) -> Iterator[str]:
+    """A line for each command of the stages that is wrong in itself: its program, its options, their values.
 
     Nothing that an earlier stage makes has to be there.
     """
-    yield from _problems(pipeline, pipeline.stages, _check)
+    yield from _problems(pipeline, stages, _check)
 
 
 def recipe_problems(pipeline: Pipeline, stages: Iterable[Stage]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robot_foundry.catalog.store import STORE_VARIABLE
+from robot_foundry.cli.pipeline.done_by_dvc import DvcLock
 from robot_foundry.cli.pipeline.pipeline_file import Pipeline, Stage
 from robot_foundry.cli.pipeline.programs import process_of
 from robot_foundry.cli.pipeline.stage_records import (
@@ -52,12 +53,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class Work:
-    """A pipeline, the store of its commands, what was done of it before, and the command that goes on."""
+    """A pipeline, the store of its commands, what was done of it before, also by dvc, and the command that
+    goes on."""
 
     pipeline: Pipeline
     store: str
     records: Records
     again: str
+    by_dvc: DvcLock
 
     def plan(self) -> list[Told]:
         """Every stage as it stands, without running any. One that reads what is to be made has to run."""
@@ -65,13 +68,12 @@ class Work:
         told: list[Told] = []
         for stage in self.pipeline.stages:
             waits = [need for need in stage.needs if need not in products]
-            record, asked = self.records.read(stage.name), self._asked(stage, products)
-            product = product_of(stage.out, self.store)
-            why = why_not_done(record, asked, product)
+            asked = self._asked(stage, products)
+            record, why = self._standing(stage, asked, product_of(stage.out, self.store))
             if why is None and waits:
                 why = f"{', '.join(waits)} will be made anew"
-            if why is None and product is not None:
-                products[stage.name] = product
+            if why is None and record is not None:
+                products[stage.name] = record.product
             told.append(Told(stage, asked.run, why, None if record is None else record.seconds))
         return told
 
@@ -81,29 +83,50 @@ class Work:
         products: dict[str, str] = {}
         told: list[Told] = []
         for number, stage in enumerate(self.pipeline.stages, 1):
-            record, asked = self.records.read(stage.name), self._asked(stage, products)
-            why = why_not_done(record, asked, product_of(stage.out, self.store))
+            asked, there = self._asked(stage, products), product_of(stage.out, self.store)
+            record, why = self._standing(stage, asked, there)
             if why is not None or record is None:
                 tell(f"\n[{number}/{len(self.pipeline.stages)}] {stage.name}: {why}")
                 tell(f"$ {shlex.join(asked.run)}")
+                unknown = there is not None and record is None
                 if record is not None and record.out == stage.out:
                     _remove(Path(stage.out))  # what this stage made before, and nothing else
                 Path(stage.out).parent.mkdir(parents=True, exist_ok=True)
                 ended = _run(process_of(asked.run), {**os.environ, STORE_VARIABLE: self.store}, lock)
-                record = self._made(stage, asked, ended)
+                record = self._made(stage, asked, ended, unknown)
                 self.records.write(stage.name, record)
                 if ended.stopped is not None:
                     raise ended.stopped
+            elif record != self.records.read(stage.name):
+                self.records.write(stage.name, record)  # dvc did it
             products[stage.name] = record.product
             told.append(Told(stage, asked.run, why, record.seconds))
         return told
+
+    def _standing(self, stage: Stage, asked: Asked, there: str | None) -> tuple[Record | None, str | None]:
+        """What is remembered of a stage, and why it has to run; `there` is what lies where its product goes.
+
+        What dvc did counts as if it had been done here.
+        """
+        record = self.records.read(stage.name)
+        why = why_not_done(record, asked, there)
+        if why is None or there is None or asked.reads.keys() != set(stage.needs):
+            return record, why
+        outs = {other.name: other.out for other in self.pipeline.stages}
+        reads = [*asked.files, *(outs[need] for need in stage.needs)]
+        if self.by_dvc.proves(stage.name, asked.run, reads, stage.out):
+            return Record(asked, stage.out, there, None), None
+        return record, why
 
     def _asked(self, stage: Stage, products: dict[str, str]) -> Asked:
         reads = {need: products[need] for need in stage.needs if need in products}
         return asked_of(self.pipeline, stage, self.store, reads)
 
-    def _made(self, stage: Stage, asked: Asked, ended: Ended) -> Record:
-        """What is remembered of a stage that ended well; raises what a stage that did not ended with."""
+    def _made(self, stage: Stage, asked: Asked, ended: Ended, unknown: bool) -> Record:
+        """What is remembered of a stage that ended well; raises what a stage that did not ended with.
+
+        `unknown` is whether something of which nothing is known lay where its product goes.
+        """
         code = ended.code
         if code != 0 and ended.stopped is not None:
             raise ended.stopped
@@ -114,10 +137,10 @@ class Work:
             how = (
                 f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
             )
-            raise FoundryError(
-                f"the stage '{stage.name}' {how}: {shlex.join(asked.run)}",
-                hint=f"what is done stays done; to go on from there: {self.again}",
-            )
+            hint = f"what is done stays done; to go on from there: {self.again}"
+            if unknown:
+                hint = f"if {stage.out}, which nothing says that it made, is in its way, move that; {hint}"
+            raise FoundryError(f"the stage '{stage.name}' {how}: {shlex.join(asked.run)}", hint=hint)
         product = product_of(stage.out, self.store)
         if product is None:
             raise FoundryError(f"the stage '{stage.name}' ended well and did not write {stage.out}")

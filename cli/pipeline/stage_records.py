@@ -1,6 +1,6 @@
 """What a pipeline has done: a small file a stage, written when its command has ended well.
 
-    runs/pipelines/<name of the file>/<stage>.json
+    runs/pipelines/<path of the file>/<stage>.json
 
 A stage is done while its command, the files that this names, what its needs made and its own product are as
 they were then. Small files are known by their content, large ones and folders by names and sizes.
@@ -9,10 +9,12 @@ they were then. Small files are known by their content, large ones and folders b
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from robot_foundry.catalog.store import Store
 from robot_foundry.cli.pipeline.pipeline_file import Pipeline, Stage
@@ -37,12 +39,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Record:
-    """A stage that was done: what was asked, where its product lies, its digest, and the seconds it took."""
+    """A stage that was done: what was asked, where its product lies, its digest, and the seconds it took.
+
+    These are not known where it was not this pipeline that ran it.
+    """
 
     asked: Asked
     out: str
     product: str
-    seconds: float
+    seconds: float | None
 
 
 def asked_of(pipeline: Pipeline, stage: Stage, store: str, reads: Mapping[str, str]) -> Asked:
@@ -100,10 +105,20 @@ class Records:
         open_storage(self.folder).write(f"{stage}.json", canonical_json(asdict(record)))
 
 
+def records_folder(file: Path) -> Path:
+    """Where the records of a pipeline's file lie: by its path from the folder of work, so no two share one.
+
+    The ending .yaml is left out; a slash, which no such path ends with, stands for there being none.
+    """
+    path = Path(os.path.relpath(file)).as_posix()
+    named = path.removesuffix(".yaml")
+    return FOLDER / quote(f"{path}/" if named == path else named, safe="")
+
+
 def why_not_done(record: Record | None, asked: Asked, product: str | None) -> str | None:
     """Why a stage has to run; None if it is done."""
     if record is None:
-        return "not done yet"
+        return "not done yet" if product is None else "nothing says that what is there is what it makes"
     changed = list(_changed(record.asked, asked))
     if changed:
         return ", ".join(changed)

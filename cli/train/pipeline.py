@@ -42,18 +42,22 @@ def command(
     foundry-train pipeline pipeline.yaml vla.samples=80000
     """
     from robot_foundry.cli.pipeline.as_dvc import dvc_text
-    from robot_foundry.cli.pipeline.pipeline_file import read_pipeline, refuse
+    from robot_foundry.cli.pipeline.done_by_dvc import DvcLock
+    from robot_foundry.cli.pipeline.pipeline_file import read_draft, refuse
     from robot_foundry.cli.pipeline.programs import problems, recipe_problems
     from robot_foundry.cli.pipeline.running import Work, alone
-    from robot_foundry.cli.pipeline.stage_records import FOLDER, Records
+    from robot_foundry.cli.pipeline.stage_records import Records, records_folder
 
     started = time.monotonic()
-    pipeline = read_pipeline(file, values)
+    draft = read_draft(file, values)
+    pipeline = draft.pipeline
     again = shlex.join(["foundry-train", "pipeline", str(file), *values, "--store", store])
-    work = Work(pipeline, store, Records(FOLDER / file.stem), again)
-    refuse(file, problems(pipeline))
-    planned = work.plan()
-    refuse(file, recipe_problems(pipeline, [of.stage for of in planned if of.why is not None]))
+    work = Work(pipeline, store, Records(records_folder(file)), again, DvcLock.read())
+    wrong = [*draft.problems, *problems(pipeline, draft.sound)]
+    planned = [] if wrong else work.plan()
+    # Those of stages that are done are not looked at: that imports what trains.
+    to_run = draft.sound if wrong else [of.stage for of in planned if of.why is not None]
+    refuse(file, [*wrong, *recipe_problems(pipeline, to_run)])
     for line in pipeline.notes:
         note(f"Note: {line}")
     if to_dvc is not None:

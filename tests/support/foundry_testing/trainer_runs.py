@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,23 @@ TINY = (
     "run.save_every=2",
     "run.log_every=1",
     "run.eval_samples=8",
+)
+
+
+# What a run imports when it needs it: the optimiser, the metrics, and the readers of datasets.
+IMPORTED_LATE = (
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    "torch.utils.serialization",
+    "numpy.ma",
+    "PIL.Image",
+    "tabulate",
+    "robot_foundry.cli.train.common",
+    "robot_foundry.loader.robot.drafts",
+    "robot_foundry.loader.tokens.reader",
+    "robot_foundry.catalog.robot.described",
+    "robot_foundry.catalog.tokens.documents",
+    "robot_foundry.trainer.tasks.vlm.resolving",
 )
 
 
@@ -135,9 +153,10 @@ def main(phases: list[dict[str, Any]]) -> list[list[int]]:
     A phase is {"size", "arguments" of foundry-train, "kill": a kill point or None, "ranks": what some ranks
     have beside it, {number: {"folder" to be in, "environment", "arguments"}}, "insist": a signal for rank 0,
     again and again until it ends, once rank 1 has stopped itself}. Forking spares each rank the import of
-    torch.
+    torch, and of what else is imported on the way to a first step.
     """
-    import torch._dynamo  # noqa: F401  (imported by the optimiser otherwise, in each rank)
+    for name in IMPORTED_LATE:
+        import_module(name)
     from torch._C._distributed_c10d import TCPStore
 
     codes = []
