@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from robot_foundry.trainer.models.sizes.picture_cost import picture_cost
 from robot_foundry.trainer.models.vit import ViT, ViTConfig
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import OptimConfig, Optimizers
+from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 
 SMALL = DecoderConfig(width=64, depth=2, heads=4, kv_heads=4, mlp_hidden=192, vocabulary=128)
 VARIANTS = {
@@ -202,6 +203,28 @@ def test_describe_a_policy(capsys: Any) -> None:
     parameters = found["parameters"]
     assert sum(parameters[name] for name in ("vision", "projector", "decoder")) == 1_146_480
     assert parameters["head"] == 815_104 and found["tokens"] is None
+
+
+def test_describe_what_a_policy_learns_beside(capsys: Any) -> None:
+    pairs = "data.pairs={mix: scenes, global_batch: 6, rows: {length: 128}}"
+    text = "data.text={mix: words, global_batch: 4, length: 96}"
+    beside = described(capsys, "vla_tiny", pairs, text, "run.steps=50")["beside"]
+    assert [(name, one["rows"], one["tokens"]["in_run"]) for name, one in beside.items()] == [
+        ("pairs", 6, 50 * 6 * 128), ("text", 4, 50 * 4 * 96)
+    ]  # fmt: skip
+    config = read_recipe("vla_tiny", ["data.mix=none"])
+    backbone = config.model.backbone
+    assert isinstance(backbone, BackboneConfig) and config.data.window.image is not None
+    alone = token_cost(LLMConfig(backbone.decoder), 96, config.run.precision)
+    assert beside["text"]["tokens"]["cost"] == asdict(alone)
+    picture = picture_cost(backbone, config.data.window.image, config.run.precision)
+    assert beside["pairs"]["picture"] == asdict(picture)
+    frozen = described(capsys, "vla_tiny", pairs, "optim.lr_scales={vision: 0}")["beside"]
+    assert frozen["pairs"]["picture"]["training_flops"] < picture.training_flops and "text" not in frozen
+    assert list(described(capsys, "vlm_tiny", text)["beside"]) == ["text"]
+    assert run(foundry_train.group, foundry_train.PROGRAM, ["describe", "vla_tiny", pairs]) == 0
+    out = capsys.readouterr().out
+    assert "pairs beside, 6 rows a step" in out and "a picture, before its tokens" in out
 
 
 def test_describe_a_vision_language_model(capsys: Any) -> None:

@@ -1,7 +1,7 @@
 """What dvc did of a pipeline: stages whose command, files and product its dvc.lock knows as they are here.
 
-dvc.lock has the MD5 of each file that a stage reads or makes, and of a folder that of a JSON list of its files
-with theirs (`dvc_data.hashfile.tree.Tree.as_bytes`).
+dvc.lock has the MD5 of each file that a stage reads or makes, and of a folder that of a JSON list of its
+files with theirs (`dvc_data.hashfile.tree.Tree.as_bytes`).
 """
 
 from __future__ import annotations

@@ -71,6 +71,11 @@ def _text(cost: RunCost, gpu_bytes: int) -> str:
         parts.append(_token_text(cost.tokens, cost.picture))
     if cost.picture is not None:
         parts.append(_picture_text(cost.picture))
+    for name, one in cost.beside.items():
+        parts.append(f"{name} beside, {one.rows:,} rows a step")
+        parts.append(_token_text(one.tokens, one.picture))
+        if one.picture is not None:
+            parts.append(_picture_text(one.picture))
     state = [(name, size(number)) for name, number in asdict(cost.state).items() if name != "unit"]
     parts.append(table(("of all parameters", "memory"), state))
     parts.append(_memory_text(cost, gpu_bytes))

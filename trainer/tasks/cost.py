@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from robot_foundry.trainer.memory import GpuMemory, StateBytes
 from robot_foundry.trainer.models.sizes.cost import TokenCost
@@ -20,6 +20,15 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class BesideCost:
+    """A stream of rows that is learnt beside that of a run; `picture` where its rows have pictures."""
+
+    rows: int  # an optimiser step
+    tokens: Tokens
+    picture: PictureCost | None = None
+
+
+@dataclass(frozen=True)
 class RunCost:
     """What a run takes of arithmetic and memory."""
 
@@ -33,3 +42,4 @@ class RunCost:
     state: StateBytes
     memory: tuple[GpuMemory, ...]
     picture: PictureCost | None = None  # where rows have pictures
+    beside: Mapping[str, BesideCost] = field(default_factory=dict)  # by the name of the stream

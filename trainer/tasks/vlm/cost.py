@@ -10,9 +10,10 @@ from robot_foundry.trainer.models.sizes.cost import loss_bytes, token_cost
 from robot_foundry.trainer.models.sizes.picture_cost import picture_cost
 from robot_foundry.trainer.models.vision_language import VisionLanguage
 from robot_foundry.trainer.optim.optimizers import freeze
-from robot_foundry.trainer.tasks.cost import RunCost, Tokens
-from robot_foundry.trainer.tasks.vlm.config import VLMTaskConfig
+from robot_foundry.trainer.tasks.cost import BesideCost, RunCost, Tokens
+from robot_foundry.trainer.tasks.vlm.config import TextConfig, VLMTaskConfig
 from robot_foundry.trainer.tasks.vlm.dry_run import count_parameters
+from robot_foundry.trainer.tasks.vlm.inputs import TEXT
 
 
 def run_cost(config: VLMTaskConfig, gpu_bytes: int) -> RunCost:
@@ -45,4 +46,14 @@ def run_cost(config: VLMTaskConfig, gpu_bytes: int) -> RunCost:
         state=state,
         memory=tuple(memory),
         picture=picture,
+        beside=text_beside(config.data.text, decoder, run.precision, config.num_steps),
     )
+
+
+def text_beside(text: TextConfig, model: LLMConfig, precision: str, steps: int) -> dict[str, BesideCost]:
+    """By the name of its stream what the text that is learnt beside, if any, takes in so many steps."""
+    if text.mix is None:
+        return {}
+    in_run = steps * text.global_batch * text.length
+    tokens = Tokens(text.length, token_cost(model, text.length, precision), in_run)
+    return {TEXT: BesideCost(text.global_batch, tokens)}
