@@ -43,17 +43,16 @@ def store(task: TrainedTask, tmp_path_factory: pytest.TempPathFactory) -> Store:
 def ranks(task: TrainedTask, store: Store, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     root = tmp_path_factory.mktemp("runs")
 
-    def phase(size: int, name: str, *more: str, kill: str | None = None) -> dict[str, Any]:
-        return {"size": size, "arguments": task.arguments(store, root / name, *more), "kill": kill}
+    def phase(size: int, name: str, *more: str, kill: str | None = None, **beside: Any) -> dict[str, Any]:
+        return {"size": size, "arguments": task.arguments(store, root / name, *more), "kill": kill, **beside}
 
     phases = [
         phase(2, "ddp", *LONG),
         phase(2, "fsdp", *LONG, *SHARED),
         phase(4, "hsdp", *LONG, "run.accumulate=1", "run.shard=2"),
         phase(2, "killed", *LONG, *SHARED, kill="train-step:13"),
+        phase(1, "moved", *LONG, copy=[str(root / "killed"), str(root / "moved")]),
         phase(2, "killed", *LONG, *SHARED),
-        phase(2, "moved", *LONG, *SHARED, "run.steps=20", kill="train-step:11"),
-        phase(1, "moved", *LONG),
         phase(2, "bf16", "run.steps=2", *SHARED, "run.precision=bf16"),
     ]
     done = run_phases(phases, timeout=None)
@@ -78,7 +77,7 @@ def test_losses_are_those_of_one_process(
 
 
 def test_killed_ranks_that_share_weights_end_as_those_never_killed(ranks: SimpleNamespace) -> None:
-    assert ranks.codes[3:5] == [[KILLED, KILLED], [0, 0]], ranks.text
+    assert [ranks.codes[3], ranks.codes[5]] == [[KILLED, KILLED], [0, 0]], ranks.text
     there, here = (checkpoint.latest(ranks.root / name) for name in ("fsdp", "killed"))
     assert there is not None and here is not None
     assert differing(there, here) == []
@@ -88,8 +87,11 @@ def test_killed_ranks_that_share_weights_end_as_those_never_killed(ranks: Simple
 def test_a_run_goes_on_where_ranks_hold_its_weights_otherwise(
     task: TrainedTask, store: Store, ranks: SimpleNamespace, tmp_path: Path
 ) -> None:
-    """Ten steps of two ranks that share, ten of one process: the order is one, so the losses are."""
-    assert ranks.codes[5:7] == [[KILLED, KILLED], [0]], ranks.text
+    """Ten steps of two ranks that share, ten of one process: the order is one, so the losses are.
+
+    It goes on from a copy of the killed run.
+    """
+    assert ranks.codes[3:5] == [[KILLED, KILLED], [0]], ranks.text
     assert "run.shard 2 there and 1 here" in ranks.text
     alone = losses(task.run(store, tmp_path / "alone", *LONG).run_dir)
     assert (losses(ranks.root / "moved") - alone).abs().max() <= 1e-6
@@ -104,7 +106,7 @@ def test_groups_that_do_not_fit_are_refused(task: TrainedTask, store: Store, tmp
 
 
 def test_bf16_trains(ranks: SimpleNamespace) -> None:
-    assert ranks.codes[7] == [0, 0], ranks.text
+    assert ranks.codes[6] == [0, 0], ranks.text
     assert losses(ranks.root / "bf16").isfinite().all()
 
 

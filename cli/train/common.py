@@ -142,9 +142,13 @@ def emit_plan(
     as_json: bool,
     *,
     datasets: tuple[Sequence[str], Iterable[Sequence[object]]],
+    first: Sequence[str] = (),
     more: Sequence[str] = (),
 ) -> None:
-    """Print what a run would be: its recipe, parameters and datasets (headers and rows), and `more` of it."""
+    """Print what a run would be: its recipe, parameters and datasets (headers and rows), and `more` of it.
+
+    What may be a reason not to start it comes before that: warnings, and what `first` says.
+    """
     from robot_foundry.trainer.recipes.yaml_text import write_yaml
 
     for line in plan.warnings:
@@ -152,6 +156,7 @@ def emit_plan(
 
     def text() -> str:
         parts = [
+            *first,
             write_yaml(plan.values["config"]).rstrip(),
             table(("part", "parameters"), plan.values["parameters"].items()),
             table(*datasets),

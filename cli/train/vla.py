@@ -47,10 +47,8 @@ def _emit_plan(task: VLATask, as_json: bool) -> None:
         plan,
         as_json,
         datasets=(("dataset", "version", "weight", "samples", "epochs"), rows),
-        more=[
-            as_text(plan.values["normalizer"], ("of", "dataset", *HEADERS)),
-            _of_features(plan.values["features"]),
-        ],
+        first=[_of_features(plan.values["features"])],
+        more=[as_text(plan.values["normalizer"], ("of", "dataset", *HEADERS))],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,8 +153,9 @@ def main(phases: list[dict[str, Any]]) -> list[list[int]]:
 
     A phase is {"size", "arguments" of foundry-train, "kill": a kill point or None, "ranks": what some ranks
     have beside it, {number: {"folder" to be in, "environment", "arguments"}}, "insist": a signal for rank 0,
-    again and again until it ends, once rank 1 has stopped itself}. Forking spares each rank the import of
-    torch, and of what else is imported on the way to a first step.
+    again and again until it ends, once rank 1 has stopped itself, "copy": [a folder, where a copy of it is made
+    first]}. Forking spares each rank the import of torch, and of what else is imported on the way to a first
+    step.
     """
     for name in IMPORTED_LATE:
         import_module(name)
@@ -162,6 +164,8 @@ def main(phases: list[dict[str, Any]]) -> list[list[int]]:
     codes = []
     for phase in phases:
         print("== a phase", file=sys.stderr, flush=True)
+        if "copy" in phase:
+            shutil.copytree(*phase["copy"])
         server = TCPStore("127.0.0.1", 0, None, True, timedelta(minutes=2), wait_for_workers=False)
         shared = {
             "WORLD_SIZE": str(phase["size"]),

@@ -52,7 +52,7 @@ def run_cost(config: VLATaskConfig, gpu_bytes: int) -> RunCost:
 
 
 def _beside(config: VLATaskConfig, model: VLA) -> dict[str, BesideCost]:
-    """What pairs and text take, which a backbone of our own alone learns. Rows of pairs are full of pictures."""
+    """What pairs and text take, which our own backbones alone learn; rows of pairs are full of pictures."""
     backbone, pairs, precision = model.config.backbone, config.data.pairs, config.run.precision
     if not isinstance(backbone, BackboneConfig):
         return {}
