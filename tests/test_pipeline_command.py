@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 
+from robot_foundry.cli.foundry_train import group
+from robot_foundry.cli.output import run as run_program
 from robot_foundry.cli.pipeline.done_by_dvc import DvcLock
 from robot_foundry.cli.pipeline.pipeline_file import read_pipeline
 from robot_foundry.cli.pipeline.running import Work
 from robot_foundry.cli.pipeline.stage_records import Records, records_folder
 
+Told = pytest.CaptureFixture[str]
 MAIN = "from robot_foundry.cli.foundry_train import main; main()"
 # A corpus, its tokens, and three steps of a language model on them.
 TRAINED = """
@@ -90,16 +93,20 @@ def started(folder: Path, *arguments: str, **environment: str) -> subprocess.Pop
     )  # fmt: skip
 
 
-def run(folder: Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr."""
-    with started(folder, *arguments, **environment) as process:
-        out, err = process.communicate()
-    return process.returncode, out, err
+def run(folder: Path, told: Told, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr; in this process, which has imported what it needs. Stages have others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("FOUNDRY_STORE", raising=False)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        code = run_program(group, "foundry-train", ["pipeline", "pipeline.yaml", *arguments])
+    return (code, *told.readouterr())
 
 
-def states(folder: Path, *arguments: str) -> dict[str, Any]:
+def states(folder: Path, told: Told, *arguments: str) -> dict[str, Any]:
     """The stages that ran, or would, and why."""
-    code, out, err = run(folder, *arguments, "--json")
+    code, out, err = run(folder, told, *arguments, "--json")
     assert code == 0, err
     return {stage["name"]: stage["why"] for stage in json.loads(out)["stages"] if stage["why"] is not None}
 
@@ -121,17 +128,17 @@ def wait_for(path: Path) -> None:
 
 
 def test_a_killed_stage_goes_on_in_the_same_weights_and_only_what_changed_is_done_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Told
 ) -> None:
     whole, killed = (project(tmp_path / name, TRAINED, write=WRITE) for name in ("whole", "killed"))
-    assert list(states(whole)) == ["corpus", "words", "tokens", "llm"]
+    assert list(states(whole, capfd)) == ["corpus", "words", "tokens", "llm"]
 
-    code, _, err = run(killed, FOUNDRY_KILL_AT="train-step:2")
+    code, _, err = run(killed, capfd, FOUNDRY_KILL_AT="train-step:2")
     assert code == 1 and "the stage 'llm' was killed by SIGKILL: foundry-train llm data.mix=tokens" in err
     assert "to go on from there: foundry-train pipeline pipeline.yaml" in err
     assert not (killed / "versions" / "llm.json").exists()
     assert planned(killed, monkeypatch) == {"llm": "not done yet"}
-    code, out, err = run(killed)
+    code, out, err = run(killed, capfd)
     assert code == 0 and "resumed from    step 1" in err and "[4/4] llm" in err
     assert "1 of 4 stages run" in out
     for pointer in ("words.json", "tokens.json", "llm.json"):
@@ -147,7 +154,7 @@ def test_a_killed_stage_goes_on_in_the_same_weights_and_only_what_changed_is_don
     assert planned(whole, monkeypatch) == {"llm": "what it made is gone"}
 
 
-def test_equal_products_spare_what_reads_them_and_old_ones_make_room(tmp_path: Path) -> None:
+def test_equal_products_spare_what_reads_them_and_old_ones_make_room(tmp_path: Path, capfd: Told) -> None:
     """A folder that must not be there is one that the stage made before with other options."""
     folder = project(
         tmp_path,
@@ -160,23 +167,26 @@ stages:
         parts=PARTS,
         total=TOTAL,
     )
-    assert list(states(folder)) == ["parts", "sum"]
-    assert states(folder) == {}
-    assert states(folder, "note=other") == {"parts": "its command has changed"}
-    assert states(folder, "size=3") == {"parts": "its command has changed", "sum": "parts was made anew"}
+    assert list(states(folder, capfd)) == ["parts", "sum"]
+    assert states(folder, capfd) == {}
+    assert states(folder, capfd, "note=other") == {"parts": "its command has changed"}
+    assert states(folder, capfd, "size=3") == {
+        "parts": "its command has changed",
+        "sum": "parts was made anew",
+    }
     assert (folder / "made" / "total.txt").read_text() == "3"
     (folder / "made" / "total.txt").write_text("4")
-    assert states(folder, "size=3") == {"sum": "what it made has changed"}
+    assert states(folder, capfd, "size=3") == {"sum": "what it made has changed"}
 
 
-def test_a_folder_that_no_stage_made_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_no_stage_made_is_left_alone(tmp_path: Path, capfd: Told) -> None:
     folder = project(
         tmp_path,
         'stages: {scenes: {run: "foundry-eval collect scenes --pictures 1 --out {out}", out: made}}',
     )
     (folder / "made").mkdir()
     (folder / "made" / "mine.txt").write_text("kept")
-    code, _, err = run(folder)
+    code, _, err = run(folder, capfd)
     assert (
         code == 1 and "the stage 'scenes' failed with exit code 2" in err and "made is there already" in err
     )
@@ -251,11 +261,11 @@ def test_each_file_has_records_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
         assert records_folder(Path(same)) == records_folder(Path("a/pipeline.yaml"))
 
 
-def test_a_stage_that_makes_nothing_is_not_done(tmp_path: Path) -> None:
+def test_a_stage_that_makes_nothing_is_not_done(tmp_path: Path, capfd: Told) -> None:
     folder = project(tmp_path, 'stages: {none: {run: "true {out}", out: made}}')
-    code, _, err = run(folder)
+    code, _, err = run(folder, capfd)
     assert code == 1 and "the stage 'none' ended well and did not write made" in err
-    assert states(folder, "--dry-run") == {"none": "not done yet"}
+    assert states(folder, capfd, "--dry-run") == {"none": "not done yet"}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])

@@ -153,9 +153,8 @@ def main(phases: list[dict[str, Any]]) -> list[list[int]]:
 
     A phase is {"size", "arguments" of foundry-train, "kill": a kill point or None, "ranks": what some ranks
     have beside it, {number: {"folder" to be in, "environment", "arguments"}}, "insist": a signal for rank 0,
-    again and again until it ends, once rank 1 has stopped itself, "copy": [a folder, where a copy of it is made
-    first]}. Forking spares each rank the import of torch, and of what else is imported on the way to a first
-    step.
+    again and again until it ends, once rank 1 has stopped itself, "copy": [a folder, where it is copied to
+    first]}. Forking spares each rank the import of torch, and of what else comes before a first step.
     """
     for name in IMPORTED_LATE:
         import_module(name)
