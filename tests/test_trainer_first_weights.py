@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from scipy import stats
-from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
 from robot_foundry.trainer.models.layers.initial import allocated, initialise
@@ -123,28 +120,3 @@ def test_ranks_begin_with_the_weights_of_one_process(model: VLA, tmp_path: Path)
     assert run_ranks([sys.executable, "-c", SCRIPT, str(tmp_path)], 2) == 0
     expected = weights_digest(model)
     assert [(tmp_path / rank).read_text() for rank in "01"] == [f"{expected} {expected}"] * 2
-
-
-class Called(TorchFunctionMode):
-    """Names of the functions of PyTorch that are called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.add(getattr(func, "__name__", ""))
-        return func(*args, **(kwargs or {}))
-
-
-def test_a_model_without_memory_is_not_filled() -> None:
-    def made() -> nn.Module:
-        return nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2), nn.LayerNorm(2))
-
-    with Called() as usual, torch.device("meta"):
-        made()
-    with Called() as ours:
-        model = allocated(made, "cpu")
-    filling = {"normal_", "uniform_", "kaiming_uniform_"}
-    assert usual.names >= filling and not ours.names & filling
-    assert [tuple(of.shape) for of in model.parameters()] == [(3, 2), (2, 2), (2,), (2,), (2,)]

@@ -6,15 +6,13 @@ and no rank needs more than one whole parameter at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from robot_foundry.runtime.keyed import generator
 from robot_foundry.trainer.ranks.shares import local, share
@@ -65,25 +63,6 @@ def residual_outputs(module: nn.Module, depth: int) -> dict[str, Distribution]:
     }
 
 
-class _Unfilled(TorchFunctionMode):
-    """Leaves parameters as they are where a module of PyTorch would fill them with its own first values."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__module__", None) == nn.init.__name__:
-            return kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def without_memory() -> Iterator[None]:
-    """Modules made here are on the meta device, and nothing is filled.
-
-    Without a value to draw, PyTorch would import its compiler for what it draws: a second of processor time.
-    """
-    with torch.device("meta"), _Unfilled():
-        yield
-
-
 def allocated(
     make: Callable[[], M], device: torch.device | str, before: Callable[[M], None] | None = None
 ) -> M:
@@ -92,7 +71,7 @@ def allocated(
     It is made on the meta device, so that nothing is drawn or filled that will not last; there `before` may
     change it, so that this rank needs memory for a share of it alone.
     """
-    with without_memory():
+    with torch.device("meta"):
         model = make()
     if before is not None:
         before(model)
