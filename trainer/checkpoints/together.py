@@ -1,0 +1,60 @@
+"""What ranks do for one checkpoint: each tries its part, and all of them learn how it went for each."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TypeVar
+
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.ranks.ranks import Ranks
+
+T = TypeVar("T")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class NotWritten(FoundryError):
+    """A checkpoint for which there is no room, or that an object store does not take: the run can go on."""
+
+
+def together(ranks: Ranks, work: Callable[[], T]) -> list[T]:
+    """What `work` gives on each rank, on all of them, in their order.
+
+    Where it fails on any rank all of them raise: `NotWritten` if nothing else failed, else FoundryError.
+    """
+    value: T | None = None
+    problem: FoundryError | None = None
+    try:
+        value = work()
+    except Exception as error:  # whatever it is, the other ranks wait to hear of it
+        problem = _as_problem(error, ranks)
+    every = ranks.gather_objects((value, problem))
+    problems = [failed for _, failed in every if failed is not None]
+    if problems:
+        raise next((one for one in problems if not isinstance(one, NotWritten)), problems[0])
+    return [given for given, _ in every]  # type: ignore[misc]  # each is what `work` gave
+
+
+def on_main(ranks: Ranks, work: Callable[[], T]) -> T:
+    """As `together`, where the main rank alone has something to do."""
+    return together(ranks, lambda: work() if ranks.is_main else None)[0]  # type: ignore[return-value]
+
+
+def _as_problem(error: Exception, ranks: Ranks) -> FoundryError:
+    refused = _refused(error)
+    if refused is not None and refused.errno in _FULL:
+        return NotWritten(refused.strerror or str(refused))
+    if isinstance(error, FoundryError):
+        return error
+    who = f"rank {ranks.rank}: " if ranks.size > 1 else ""
+    if refused is not None:
+        where = "" if refused.filename is None else f": {refused.filename}"
+        return FoundryError(f"{who}{refused.strerror or refused}{where}")
+    return FoundryError(f"{who}{error or type(error).__name__}")
+
+
+def _refused(error: BaseException | None) -> OSError | None:
+    """What the system said: PyTorch has errors of its own for a file that cannot be written."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
