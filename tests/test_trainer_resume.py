@@ -25,7 +25,7 @@ from robot_foundry.trainer.run import run_task
 
 KILLED = -signal.SIGKILL
 # While a checkpoint is copied, written, named, and while an older one is removed.
-POINTS = ("checkpoint-copied:2", "checkpoint-tensor:150", "checkpoint-renamed", "checkpoint-removing")
+POINTS = ("checkpoint-copied:2", "checkpoint-tensor:5", "checkpoint-renamed", "checkpoint-removing")
 
 
 @pytest.fixture(scope="module", params=[VLA, LLM], ids=str)

@@ -19,7 +19,7 @@ from robot_foundry.trainer.checkpoints.background import Background
 from robot_foundry.trainer.checkpoints.replica import Replica
 from robot_foundry.trainer.checkpoints.resume import Start, choose_start
 from robot_foundry.trainer.checkpoints.run_history import History
-from robot_foundry.trainer.checkpoints.saving import Saver
+from robot_foundry.trainer.checkpoints.saving import Saved, Saver
 from robot_foundry.trainer.evaluate import HeldOut
 from robot_foundry.trainer.learner import Learner, build_learner
 from robot_foundry.trainer.loop import RunParts, StepPlan, train
@@ -164,7 +164,7 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Saver
     meters = Meters(
         ranks, skipped=skipped, streak=streak, max_streak=run.max_skipped, loss_weights=task.loss_weights
     )
-    beside, background = ranks.beside(), Background(beside=run.async_save)
+    beside, background = ranks.beside(), Background[Saved](beside=run.async_save)
     saver = Saver(
         task, begun.measured, run, start, stack.enter_context(beside), learner.tensors, learner.frozen,
         meters, replaced, History.begin(start, ranks, run), stack.enter_context(background), begun.replica,

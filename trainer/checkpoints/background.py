@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
-class Background:
+class Background(Generic[T]):
     """A thread for one piece of work at a time; without `beside` the caller does it. Leaving waits for it."""
 
     def __init__(self, *, beside: bool) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints") if beside else None
-        self._under_way: Future[None] | None = None
+        self._under_way: Future[T] | None = None
 
-    def __enter__(self) -> Background:
+    def __enter__(self) -> Background[T]:
         return self
 
     def __exit__(
@@ -23,16 +26,16 @@ class Background:
         if self._thread is not None:
             self._thread.shutdown(wait=True)
 
-    def start(self, work: Callable[[], None]) -> None:
-        """Begin `work`, once what was under way has ended; raises as `wait`."""
-        self.wait()
+    def start(self, work: Callable[[], T]) -> None:
+        """Begin `work`, while nothing is under way."""
+        assert self._under_way is None
         if self._thread is not None:
             self._under_way = self._thread.submit(work)
             return
-        work()
+        self._under_way = Future()
+        self._under_way.set_result(work())
 
-    def wait(self) -> None:
-        """Until nothing is under way. Raises what the work raised, once."""
+    def wait(self) -> T | None:
+        """What the work under way gave, once it has ended, or what it raised; None where there is none."""
         under_way, self._under_way = self._under_way, None
-        if under_way is not None:
-            under_way.result()
+        return None if under_way is None else under_way.result()

@@ -17,6 +17,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import filelock
+
 from robot_foundry.runtime import files
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
@@ -116,13 +118,14 @@ class Replica:
         )
         folder = cache / digest_of(self.url)
         found = folder / step_name(step)
-        if not self._is_whole(found, step):
-            folder.mkdir(parents=True, exist_ok=True)
-            self.fetch(step, folder)
-        os.utime(found)
-        used = sorted(cache.glob("*/step-*"), key=lambda path: path.stat().st_mtime_ns)
-        for old in used[:-CACHED]:
-            shutil.rmtree(old)
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(cache / ".lock"):  # ranks want the same at once
+            if not self._is_whole(found, step):
+                self.fetch(step, folder)
+            os.utime(found)
+            used = sorted(cache.glob("*/step-*"), key=lambda path: path.stat().st_mtime_ns)
+            for old in used[:-CACHED]:
+                shutil.rmtree(old)
         return found
 
     def _is_whole(self, found: Path, step: int) -> bool:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -48,6 +49,15 @@ class ReplacedSamples(Protocol):
     damaged: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Saved:
+    """How a save ended: where the checkpoint is, and why it, or its copy, was given up."""
+
+    step: int
+    folder: Path | None
+    refused: NotWritten | None = None
+
+
 @dataclass
 class Saver:
     """Called with a step by all ranks, it writes the checkpoint and deletes those that are not kept.
@@ -67,14 +77,14 @@ class Saver:
     meters: Meters
     replaced: ReplacedSamples
     history: History
-    background: Background
+    background: Background[Saved]
     replica: Replica | None = None
     clock: Callable[[], float] = time.perf_counter
 
     def __post_init__(self) -> None:
         self._whole = self.start.folder  # the last that is
-        self._done = None if self.start.folder is None or not self.start.copied else self.start.step
-        self._refused: tuple[int, NotWritten] | None = None  # the last save, where it was given up
+        self._done = self.start.step if self.start.folder is not None and self.start.copied else None
+        self._last: Saved | None = None
         self._failed = int(self.start.state.get("failed_saves", 0))  # how many were, in the whole run
         self._waited = 0.0
         self._copies = Copies(self.tensors, self.constant)
@@ -85,19 +95,18 @@ class Saver:
         Raises what went wrong with the one before, unless the run can go on without it.
         """
         begin = self.clock()
-        self.background.wait()
+        self._settle()
         if step != self._done:
             self.background.start(partial(self._save, self._snapshot(step)))
         self._waited += self.clock() - begin
 
     def finish(self, step: int) -> None:
         """Wait until there is a checkpoint of `step`, the last. FoundryError where there can be none."""
-        self.background.wait()
-        if self._refused is None or self._refused[0] != step:
+        self._settle()
+        if self._last is None or self._last.step != step:
             self(step)
-            self.background.wait()
-        if self._refused is not None:
-            _, error = self._refused
+            self._settle()
+        if self._last is not None and (error := self._last.refused) is not None:
             raise FoundryError(
                 f"{error.message}; {self._standing()}",
                 hint=f"{error.hint}; then the same command goes on from there",
@@ -107,6 +116,17 @@ class Saver:
         """Seconds that steps waited for checkpoints since this was asked, and saves that were given up."""
         waited, self._waited = self._waited, 0.0
         return {"save_wait": waited, "failed_saves": self._failed}
+
+    def _settle(self) -> None:
+        """Take in how the save that is under way ends."""
+        saved = self.background.wait()
+        if saved is None:
+            return
+        self._last, self._whole = saved, saved.folder or self._whole
+        if saved.refused is None:
+            self._done = saved.step
+        else:
+            self._failed += 1
 
     def _snapshot(self, step: int) -> Snapshot:
         """The run as it stands now, which later steps do not change."""
@@ -123,25 +143,26 @@ class Saver:
         kill_point("checkpoint-copied")
         return Snapshot(state, taken, self._files() if self.ranks.is_main else {})
 
-    def _save(self, snapshot: Snapshot) -> None:
+    def _save(self, snapshot: Snapshot) -> Saved:
         """In the background. A checkpoint that is given up is told, and the run goes on."""
+        folder = None
         try:
-            on_main(self.ranks, self._retain)  # what nobody keeps may have the room that this one needs
-            self._whole = write(self.run.run_dir / FOLDER, snapshot, self._plan, self.ranks)
+            self._retain(self._done)  # what nobody keeps may have the room that this one needs
+            folder = write(self.run.run_dir / FOLDER, snapshot, self._plan, self.ranks)
             if self.replica is not None:
-                copy(self._whole, self.replica, self.ranks)
-            self._done, self._refused = snapshot.step, None
-            on_main(self.ranks, self._retain)
+                copy(folder, self.replica, self.ranks)
+            self._retain(snapshot.step)
         except NotWritten as error:
-            self._failed += 1
-            self._refused = snapshot.step, error
             if self.ranks.is_main:
                 told = f"{error.message}; the run goes on, {self._standing()}, and the next save tries again"
                 warnings.warn(f"{told}: {error.hint}", FoundryWarning, stacklevel=2)
+            return Saved(snapshot.step, folder, error)
+        return Saved(snapshot.step, folder)
 
-    def _retain(self) -> None:
-        if self._done is not None:
-            retain(self.run.run_dir, self._done, self.retention, self.replica)
+    def _retain(self, step: int | None) -> None:
+        if step is not None:
+            keep = partial(retain, self.run.run_dir, step, self.retention, self.replica)
+            on_main(self.ranks, keep)
 
     def _standing(self) -> str:
         return "there is no whole one yet" if self._whole is None else f"the last whole one is {self._whole}"

@@ -27,11 +27,14 @@ def together(ranks: Ranks, work: Callable[[], T]) -> list[T]:
     try:
         value = work()
     except Exception as error:  # whatever it is, the other ranks wait to hear of it
-        problem = _as_problem(error, ranks)
+        problem = _as_problem(error)
     every = ranks.gather_objects((value, problem))
-    problems = [failed for _, failed in every if failed is not None]
+    problems = [(rank, failed) for rank, (_, failed) in enumerate(every) if failed is not None]
     if problems:
-        raise next((one for one in problems if not isinstance(one, NotWritten)), problems[0])
+        rank, first = next((one for one in problems if not isinstance(one[1], NotWritten)), problems[0])
+        if rank != ranks.rank:
+            raise type(first)(f"rank {rank} failed: {first.message}", hint=first.hint)
+        raise first
     return [given for given, _ in every]  # type: ignore[misc]  # each is what `work` gave
 
 
@@ -40,17 +43,16 @@ def on_main(ranks: Ranks, work: Callable[[], T]) -> T:
     return together(ranks, lambda: work() if ranks.is_main else None)[0]  # type: ignore[return-value]
 
 
-def _as_problem(error: Exception, ranks: Ranks) -> FoundryError:
+def _as_problem(error: Exception) -> FoundryError:
     refused = _refused(error)
     if refused is not None and refused.errno in _FULL:
         return NotWritten(refused.strerror or str(refused))
     if isinstance(error, FoundryError):
         return error
-    who = f"rank {ranks.rank}: " if ranks.size > 1 else ""
     if refused is not None:
         where = "" if refused.filename is None else f": {refused.filename}"
-        return FoundryError(f"{who}{refused.strerror or refused}{where}")
-    return FoundryError(f"{who}{error or type(error).__name__}")
+        return FoundryError(f"{refused.strerror or refused}{where}")
+    return FoundryError(str(error) or type(error).__name__)
 
 
 def _refused(error: BaseException | None) -> OSError | None:

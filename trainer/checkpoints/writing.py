@@ -6,6 +6,7 @@ All ranks write at once, phase by phase; in each they learn whether it went well
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -92,7 +93,7 @@ def write(folder: Path, snapshot: Snapshot, plan: Plan, ranks: Ranks) -> Path:
     final = folder / step_name(snapshot.step)
     partial_ = final.with_name(final.name + ".tmp")
     try:
-        on_main(ranks, partial(_begin, partial_))
+        on_main(ranks, partial(_begin, partial_, plan))
         shares = together(ranks, partial(_write_share, partial_, snapshot.taken, plan, ranks))
         on_main(ranks, partial(_complete, partial_, final, snapshot, plan, shares))
     except NotWritten as error:
@@ -137,10 +138,12 @@ def _stored(checkpoint: Path, replica: Replica, work: Callable[[], T]) -> T:
         ) from error
 
 
-def _begin(partial_: Path) -> None:
+def _begin(partial_: Path, plan: Plan) -> None:
     for stale in (*partial_.parent.glob("*.tmp"), *partial_.parent.glob(".trash-*")):
         shutil.rmtree(stale)
     partial_.mkdir(parents=True)
+    if shutil.disk_usage(partial_).free < plan.num_bytes:  # else others would find the disk full for a while
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ class _Share:
 def _write_share(partial_: Path, taken: Taken, plan: Plan, ranks: Ranks) -> _Share:
     """The tensors of this rank. Each rank hashes the files that it wrote itself."""
     taken.ready()
+    partial_.mkdir(parents=True, exist_ok=True)  # where ranks do not share it, the main rank tells
     # Copies lie in memory of the host, so nothing is to be fetched ahead.
     writer = FileSystemWriter(partial_, per_thread_copy_ahead=0)
     results = writer.write_data(plan.own, _FromCopies(taken.tensors)).value()
