@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/checkpoints.py [--saves 8] [--every 10] [--only vla_tiny|llm_35m]
 
 Runs of foundry-train with `run.async_save` true and false take turns, in this process: the packaged recipe
-vla_tiny on small pictures, and a language model of 35 million parameters. The time of a step is the median of
-those in the second half between two saves. What a checkpoint costs is the sum, over the steps from one save to
-the next, of their medians above that; `waited` is the median of what the loop itself says that a step waited
-(`save_wait`).
+vla_tiny on small pictures, and a language model of 35 million parameters. The time of a step is the median
+of those in the second half between two saves. What a checkpoint costs is the sum, over the steps from one
+save to the next, of their medians above that; `waited` is the median of what the loop itself says that a
+step waited (`save_wait`).
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ from foundry_testing.trained_tasks import LLM
 from foundry_testing.trainer_runs import differing, records, run_phases
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.runtime.errors import FoundryError, FoundryWarning, UsageError
+from robot_foundry.cli.foundry_train import group
+from robot_foundry.cli.output import run as run_command
+from robot_foundry.runtime.errors import EXIT_OK, FoundryError, FoundryWarning, UsageError
 from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.checkpoints.replica import CACHED, Replica
@@ -129,6 +131,10 @@ def test_weights_begin_at_a_url_and_the_cache_keeps_few(
     from_url = run(store, tmp_path / "next", "run.steps=1", f"init.weights={url}")
     from_run = run(store, tmp_path / "same", "run.steps=1", f"init.weights={first.run_dir}")
     assert from_url.weights == from_run.weights
+    out = tmp_path / "out"
+    command = ["export", url, str(out), "--format", "safetensors"]
+    assert run_command(group, "foundry-train", command) == EXIT_OK
+    assert (out / "model.safetensors").exists() and not Path("s3:").exists()
 
 
 def test_a_store_that_cannot_be_reached_ends_no_run_before_its_end(

@@ -52,9 +52,10 @@ class Replica:
     def begin(self, step: int) -> str:
         """The folder for a copy of this step, in place of one that is there and of what was cut off."""
         self.remove(step)
-        named = {self._folder(other) for other in self.steps()}
+        named = {step_name(other) for other in self.steps()}
         for path in self._storage.list():
-            if "/" in path and path.partition("/")[0] not in named:
+            folder, inside, _ = path.partition("/")
+            if inside and folder.rpartition("-")[0] not in named:
                 self._storage.delete(path)
         return f"{step_name(step)}-{secrets.token_hex(8)}"
 

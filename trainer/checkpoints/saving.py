@@ -147,11 +147,11 @@ class Saver:
         """In the background. A checkpoint that is given up is told, and the run goes on."""
         folder = None
         try:
-            self._retain(self._done)  # what nobody keeps may have the room that this one needs
+            self._retain(self._done, None)  # what nobody keeps may have the room that this one needs
             folder = write(self.run.run_dir / FOLDER, snapshot, self._plan, self.ranks)
             if self.replica is not None:
                 copy(folder, self.replica, self.ranks)
-            self._retain(snapshot.step)
+            self._retain(snapshot.step, self.replica)
         except NotWritten as error:
             if self.ranks.is_main:
                 told = f"{error.message}; the run goes on, {self._standing()}, and the next save tries again"
@@ -159,10 +159,9 @@ class Saver:
             return Saved(snapshot.step, folder, error)
         return Saved(snapshot.step, folder)
 
-    def _retain(self, step: int | None) -> None:
+    def _retain(self, step: int | None, replica: Replica | None) -> None:
         if step is not None:
-            keep = partial(retain, self.run.run_dir, step, self.retention, self.replica)
-            on_main(self.ranks, keep)
+            on_main(self.ranks, partial(retain, self.run.run_dir, step, self.retention, replica))
 
     def _standing(self) -> str:
         return "there is no whole one yet" if self._whole is None else f"the last whole one is {self._whole}"

@@ -45,14 +45,14 @@ def on_main(ranks: Ranks, work: Callable[[], T]) -> T:
 
 def _as_problem(error: Exception) -> FoundryError:
     refused = _refused(error)
-    if refused is not None and refused.errno in _FULL:
-        return NotWritten(refused.strerror or str(refused))
     if isinstance(error, FoundryError):
         return error
-    if refused is not None:
-        where = "" if refused.filename is None else f": {refused.filename}"
-        return FoundryError(f"{refused.strerror or refused}{where}")
-    return FoundryError(str(error) or type(error).__name__)
+    if refused is None:
+        return FoundryError(str(error) or type(error).__name__)
+    said = f"{refused.strerror or refused}{'' if refused.filename is None else f': {refused.filename}'}"
+    if refused.errno in _FULL:
+        return NotWritten(said, hint="free space there")
+    return FoundryError(said)
 
 
 def _refused(error: BaseException | None) -> OSError | None:
