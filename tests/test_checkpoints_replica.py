@@ -59,36 +59,35 @@ def test_a_copy_that_was_cut_off_is_not_there_and_another_machine_goes_on(
     """Two ranks copy the files that they wrote; one process, which finds nothing here, goes on."""
     url, run_dir = f"{bucket}/runs/cut", tmp_path / "cut"
 
-    def phase(size: int, kill: str) -> dict[str, Any]:
-        arguments = LLM.arguments(store, run_dir, f"run.checkpoints={url}")
-        return {"size": size, "arguments": arguments, "kill": kill}
+    asked = (f"run.checkpoints={url}", "run.steps=8")
+
+    def phase(size: int, kill: str | None = None) -> dict[str, Any]:
+        return {"size": size, "arguments": LLM.arguments(store, run_dir, *asked), "kill": kill}
 
     done = run_phases(
         [
             phase(1, "checkpoint-file-copied:2"),
             phase(1, "checkpoint-copied-not-named"),
-            phase(2, "train-step:9"),
+            phase(2),
         ]
     )
     assert done.returncode == 0, done.stderr
     codes = json.loads(done.stdout.splitlines()[-1])
     assert codes == [[KILLED], [KILLED], [0, 0]], done.stderr
     copies = Replica(url)
-    assert copies.steps().keys() == {4, 6}  # that of step 2 was cut off twice, and the run went on from it
+    assert copies.steps().keys() == {6, 8}  # those of 2 and 4 were cut off, from where the run went on
     assert len(files_of(url)) == 2
     parts = [path.rpartition("/")[2] for path in open_storage(url).list() if path.endswith(".distcp")]
     assert sorted(parts) == sorted(["__0_0.distcp", "__1_0.distcp"] * 2)
 
-    copies.remove(6)
+    copies.remove(8)
     elsewhere = tmp_path / "elsewhere"
     with pytest.warns(FoundryWarning, match="ranks 2 there and 1 here"):
-        outcome = run(store, elsewhere, f"run.checkpoints={url}")
-    assert outcome.resumed_from == 4
-    assert (
-        differing(elsewhere / "checkpoints" / "step-00000004", run_dir / "checkpoints" / "step-00000004")
-        == []
-    )
-    assert [record["step"] for record in records(elsewhere) if "loss" in record] == [5, 6]
+        outcome = run(store, elsewhere, *asked)
+    assert outcome.resumed_from == 6
+    here, there = (where / "checkpoints" / "step-00000006" for where in (elsewhere, run_dir))
+    assert differing(here, there) == []
+    assert [record["step"] for record in records(elsewhere) if "loss" in record] == [7, 8]
 
 
 def test_what_is_kept_there_is_what_is_kept_here_and_a_flipped_bit_is_told(
@@ -123,9 +122,9 @@ def test_weights_begin_at_a_url_and_the_cache_keeps_few(
     store: Store, bucket: str, tmp_path: Path, cache: Path
 ) -> None:
     url = f"{bucket}/runs/many"
-    asked = ("run.steps=6", "run.save_every=1", "run.keep_last=6", f"run.checkpoints={url}")
+    asked = ("run.steps=5", "run.save_every=1", "run.keep_last=5", f"run.checkpoints={url}")
     first = run(store, tmp_path / "run", *asked)
-    for step in range(1, 7):
+    for step in range(1, 6):
         assert checkpoint.find(f"{url}/step-{step:08d}").name == f"step-{step:08d}"
     assert len(list(cache.glob("**/.metadata"))) == CACHED
     from_url = run(store, tmp_path / "next", "run.steps=1", f"init.weights={url}")
