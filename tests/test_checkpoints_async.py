@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from foundry_testing.kills import SUPPORT
 from foundry_testing.llm_runs import make_store, run
 from foundry_testing.trained_tasks import LLM
@@ -21,6 +22,8 @@ from foundry_testing.trainer_runs import differing, records
 from robot_foundry.catalog.store import Store
 from robot_foundry.runtime.errors import FoundryError, Preempted
 from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.checkpoints.copies import Copies
+from robot_foundry.trainer.checkpoints.tensors import shapes
 from robot_foundry.trainer.meters import read_metrics
 
 ALL = ("run.keep_last=9",)
@@ -61,7 +64,7 @@ def test_a_copy_is_exact_whatever_later_steps_do(
         in_time.append(moved[until].wait(300))
 
     run_dir = tmp_path / "run"
-    tensors = len(checkpoint_tensors(waited.checkpoint))
+    tensors = len(shapes(waited.checkpoint))
     Points(
         monkeypatch,
         {
@@ -80,10 +83,14 @@ def test_a_copy_is_exact_whatever_later_steps_do(
     assert all(record["save_wait"] >= 0 for record in read_metrics(run_dir) if "loss" in record)
 
 
-def checkpoint_tensors(folder: Path) -> list[str]:
-    from robot_foundry.trainer.checkpoints.tensors import shapes
-
-    return list(shapes(folder))
+def test_what_is_frozen_is_not_copied_and_the_rest_once() -> None:
+    weights = {"moves": torch.ones(3), "frozen": torch.ones(3)}
+    copies = Copies(weights, {"frozen"})
+    first = copies.take(weights).tensors
+    weights["moves"].zero_()
+    assert first["moves"].tolist() == [1, 1, 1] and first["frozen"].data_ptr() == weights["frozen"].data_ptr()
+    again = copies.take(weights).tensors
+    assert again["moves"].data_ptr() == first["moves"].data_ptr() and again["moves"].tolist() == [0, 0, 0]
 
 
 def test_an_error_beside_the_steps_ends_the_run_at_its_next_save(

@@ -39,23 +39,22 @@ class Copies:
     def take(self, names: Collection[str]) -> Taken:
         """Copy what is there now. What is on a GPU is copied in the order of its work: the host goes on, and
         later steps change nothing that is not copied yet."""
+        on_gpu = False
         for name in names:
             tensor = local(self.tensors[name])
-            on_host = tensor.device.type == "cpu"
-            if name in self.constant and on_host:
-                self._kept[name] = tensor
-            elif name not in self._kept:
+            on_host, is_known = tensor.device.type == "cpu", name in self._kept
+            if name in self.constant and (on_host or is_known):
+                self._kept.setdefault(name, tensor)
+                continue
+            if not is_known:
                 self._kept[name] = torch.empty_like(tensor, device="cpu", pin_memory=not on_host)
-                self._kept[name].copy_(tensor, non_blocking=True)
-            elif name not in self.constant:
-                self._kept[name].copy_(tensor, non_blocking=True)
-        return Taken({name: self._kept[name] for name in names}, _done())
+            self._kept[name].copy_(tensor, non_blocking=True)
+            on_gpu |= not on_host
+        return Taken({name: self._kept[name] for name in names}, _copied() if on_gpu else _at_once)
 
 
-def _done() -> Callable[[], None]:
-    """Waits for the copies that were asked of a GPU so far."""
-    if not torch.cuda.is_available():
-        return _at_once
+def _copied() -> Callable[[], None]:
+    """Waits for the copies that the GPU was asked for so far."""
     copied = torch.cuda.Event()
     copied.record()
     return copied.synchronize
