@@ -9,15 +9,23 @@ from typing import Any
 import click
 
 from robot_foundry.runtime.errors import UsageError, closest
+from robot_foundry.runtime.storage.storage import OBJECT_STORES
 
 
 class RunPath(click.Path):
-    """A run's folder, a checkpoint or a pointer file; UsageError where it is not there, with the nearest."""
+    """A run's folder, a checkpoint or a pointer file; UsageError where it is not there, with the nearest.
+
+    A URL of checkpoints is the copy of the newest in the user's cache.
+    """
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value).partition("://")[0] in OBJECT_STORES:
+            from robot_foundry.trainer.checkpoints import checkpoint
+
+            return checkpoint.find(str(value))
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if path.exists():
             return path

@@ -1,4 +1,4 @@
-"""Show that a killed run ends in the same weights: train 8 steps, and again with SIGKILL after step 5.
+"""Show that a killed run ends in the same weights: train 8 steps, and again with SIGKILL after step 6.
 
     python examples/prove_resume.py versions/demo.json reports/resume.json [RECIPE] [KEY=VALUE]...
 
@@ -15,7 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-STEPS, SAVE_EVERY, KILL_AFTER = 8, 3, 5
+STEPS, SAVE_EVERY = 8, 3
+# When the second checkpoint is begun; the first is whole then.
+KILL_AT, KILL_AFTER = "checkpoint-copied:2", 2 * SAVE_EVERY
 KILLED = 128 + 9
 
 
@@ -23,7 +25,7 @@ def train(asked: list[str], run: Path, *, kill: bool = False) -> dict:
     """Run the trainer; the result it prints, or {} for a run that was killed."""
     env = dict(os.environ)
     if kill:
-        env["FOUNDRY_KILL_AT"] = f"train-step:{KILL_AFTER}"
+        env["FOUNDRY_KILL_AT"] = KILL_AT
     settings = [f"run.steps={STEPS}", f"run.save_every={SAVE_EVERY}", "run.eval_samples=32"]
     command = ["foundry-train", "vla", *asked, *settings, f"run.dir={run}", "--nproc", "2", "--json"]
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)

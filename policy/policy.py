@@ -67,7 +67,7 @@ class Policy:
     def load(cls, folder: str | Path, device: str = "cpu") -> Policy:
         """The policy in a checkpoint folder, or in the latest checkpoint of a run: its averaged weights.
 
-        What low-rank adapters learnt is in them.
+        What low-rank adapters learnt is in them. `folder` may be the URL of either in an object store.
         """
         source = checkpoint.find(Path(folder))
         config_text = (source / "config.yaml").read_text(encoding="utf-8")

@@ -20,12 +20,12 @@ from robot_foundry.runtime.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from robot_foundry.shards.tokens import bpe, tokenizers
 from robot_foundry.shards.tokens.byte_tokenizer import ByteTokenizer
 from robot_foundry.trainer.checkpoints import tensors
+from robot_foundry.trainer.checkpoints.writing import save
 from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.layers.attention import RopeScaling
 from robot_foundry.trainer.models.layers.initial import initialise
 from robot_foundry.trainer.models.llm import LLM, LLMConfig
 from robot_foundry.trainer.pretrained.reading import read_pretrained
-from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.recipes.yaml_text import write_yaml
 from robot_foundry.trainer.settings import RunConfig
@@ -70,7 +70,7 @@ def checkpoint_of(run_dir, model, tokenizer=None, ema=None):
         "lineage.json": json.dumps({"mixture": "corpus"}),
     }
     state = {"step": 3, "identity": {}}
-    return tensors.save(run_dir, state, stored, files, Ranks(0, 1, torch.device("cpu")))
+    return save(run_dir / "checkpoints", state, stored, files)
 
 
 def export(*arguments):

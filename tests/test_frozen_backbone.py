@@ -197,7 +197,7 @@ def test_a_killed_run_and_other_ranks_find_the_same_features(
         arguments = ["vla", *TINY, "data.mix=lift", f"data.store={store.url}", f"run.dir={tmp_path / name}"]
         return {"size": size, "arguments": [*arguments, *CACHED, *more], "kill": kill}
 
-    done = run_phases([phase("killed", 1, "train-step:5"), phase("two", 2, None, "run.accumulate=2")])
+    done = run_phases([phase("killed", 1, "checkpoint-renamed:2"), phase("two", 2, None, "run.accumulate=2")])
     assert json.loads(done.stdout.splitlines()[-1]) == [[-signal.SIGKILL], [0, 0]], done.stderr
     outcome = trainer_runs.run(store, tmp_path / "killed", *CACHED)
     assert outcome.resumed_from == 4

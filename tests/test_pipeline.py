@@ -95,9 +95,9 @@ def left_to_do(folder: Path, patch: pytest.MonkeyPatch) -> set[str]:
 def test_the_demo_resumes_after_a_kill_repeats_nothing_and_redoes_what_a_setting_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One test, because a demo takes a minute. The only run of more than one step is that of the policy."""
+    """One test, because a demo takes a minute. The only run of two checkpoints or more is the policy's."""
     shrunk_project(tmp_path)
-    killed = demo(tmp_path, kill_at="train-step:2")
+    killed = demo(tmp_path, kill_at="checkpoint-copied:2")
     assert killed.returncode != 0 and "goes on from there" in killed.stderr
     assert (tmp_path / "versions/vlm.json").exists() and not (tmp_path / "versions/vla.json").exists()
 

@@ -133,7 +133,7 @@ def test_a_killed_stage_goes_on_in_the_same_weights_and_only_what_changed_is_don
     whole, killed = (project(tmp_path / name, TRAINED, write=WRITE) for name in ("whole", "killed"))
     assert list(states(whole, capfd)) == ["corpus", "words", "tokens", "llm"]
 
-    code, _, err = run(killed, capfd, FOUNDRY_KILL_AT="train-step:2")
+    code, _, err = run(killed, capfd, FOUNDRY_KILL_AT="checkpoint-copied:2")
     assert code == 1 and "the stage 'llm' was killed by SIGKILL: foundry-train llm data.mix=tokens" in err
     assert "to go on from there: foundry-train pipeline pipeline.yaml" in err
     assert not (killed / "versions" / "llm.json").exists()

@@ -24,6 +24,8 @@ from robot_foundry.trainer.ranks.launch import run_ranks
 from robot_foundry.trainer.run import run_task
 
 KILLED = -signal.SIGKILL
+# While a checkpoint is copied, written, named, and while an older one is removed.
+POINTS = ("checkpoint-copied:2", "checkpoint-tensor:5", "checkpoint-renamed", "checkpoint-removing")
 
 
 @pytest.fixture(scope="module", params=[VLA, LLM], ids=str)
@@ -47,8 +49,11 @@ def ranks(task: TrainedTask, store: Store, tmp_path_factory: pytest.TempPathFact
     phases = [
         phase(1, "killed", "train-step:5"),
         phase(1, "unnamed", "checkpoint-written-not-renamed:2"),
+        *(phase(1, "points", point, "run.keep_last=1") for point in POINTS),
         phase(2, "two"),
         phase(2, "two-killed", "train-step:3"),
+        phase(2, "two-killed", "checkpoint-tensor:4"),
+        phase(2, "two-killed", "checkpoint-renamed"),
         phase(2, "two-killed"),
         phase(2, "two-short", None, "run.steps=2", "run.accumulate=2"),
     ]
@@ -67,9 +72,11 @@ def test_a_killed_run_ends_bit_for_bit_like_one_never_killed(
 ) -> None:
     assert ranks.codes[0] == [KILLED], ranks.text
     killed = ranks.root / "killed"
-    assert checkpoint.latest(killed).name == "step-00000004"
+    # The checkpoint of step 4 may have been under way.
+    newest = checkpoint.latest(killed)
+    assert newest.name in ("step-00000002", "step-00000004")
     outcome = task.run(store, killed)
-    assert outcome.resumed_from == 4
+    assert outcome.resumed_from == checkpoint.read_json(newest, "state.json")["step"]
     assert differing(outcome.checkpoint, undisturbed.checkpoint) == []
     assert outcome.weights == undisturbed.weights
     assert records(killed) == records(undisturbed.run_dir)
@@ -90,8 +97,24 @@ def test_a_checkpoint_killed_before_its_rename_does_not_exist(
     assert not list((run_dir / "checkpoints").glob("*.tmp"))
 
 
+def test_a_run_killed_wherever_a_checkpoint_stands_ends_bit_for_bit_like_one_never_killed(
+    task: TrainedTask, store: Store, ranks: SimpleNamespace, undisturbed: Any
+) -> None:
+    assert ranks.codes[2:6] == [[KILLED]] * 4, ranks.text
+    run_dir = ranks.root / "points"
+    assert list((run_dir / "checkpoints").glob(".trash-*"))
+    outcome = task.run(store, run_dir, "run.keep_last=1")
+    assert outcome.resumed_from > 0
+    assert differing(outcome.checkpoint, undisturbed.checkpoint) == []
+    assert records(run_dir) == records(undisturbed.run_dir)
+    assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["step-00000006"]
+
+
 def test_two_killed_ranks_end_bit_for_bit_like_two_never_killed(ranks: SimpleNamespace) -> None:
-    assert ranks.codes[2:5] == [[0, 0], [KILLED, KILLED], [0, 0]], ranks.text
+    whole, at_step, written, named, resumed = ranks.codes[6:11]
+    assert (whole, at_step, resumed) == ([0, 0], [KILLED, KILLED], [0, 0]), ranks.text
+    # Each rank writes its part, or loses the other; the main rank alone names the checkpoint.
+    assert KILLED in written and set(written) <= {KILLED, 1} and named == [KILLED, 1], ranks.text
     whole, resumed = (checkpoint.latest(ranks.root / name) for name in ("two", "two-killed"))
     assert differing(whole, resumed) == []
     assert records(ranks.root / "two") == records(ranks.root / "two-killed")
@@ -100,7 +123,7 @@ def test_two_killed_ranks_end_bit_for_bit_like_two_never_killed(ranks: SimpleNam
 def test_ranks_and_microbatches_change_rounding_alone(
     task: TrainedTask, store: Store, ranks: SimpleNamespace, tmp_path: Path
 ) -> None:
-    assert ranks.codes[5] == [0, 0], ranks.text
+    assert ranks.codes[11] == [0, 0], ranks.text
     whole = task.run(store, tmp_path / "1", "run.steps=2")
     runs = [task.run(store, tmp_path / n, "run.steps=2", f"run.accumulate={n}").run_dir for n in "24"]
     for run_dir in (*runs, ranks.root / "two-short"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,17 +48,21 @@ def ranks(task: TrainedTask, store: Store, tmp_path_factory: pytest.TempPathFact
         return {"size": size, "arguments": task.arguments(store, root / name, *more), "kill": kill, **beside}
 
     phases = [
-        phase(2, "ddp", *LONG),
+        phase(2, "ddp", *LONG, "--json"),
+        phase(2, "ddp", *LONG, *SHARED, "--json"),  # it is finished: its weights are read as shares
         phase(2, "fsdp", *LONG, *SHARED),
         phase(4, "hsdp", *LONG, "run.accumulate=1", "run.shard=2"),
         phase(2, "killed", *LONG, *SHARED, kill="train-step:13"),
         phase(1, "moved", *LONG, copy=[str(root / "killed"), str(root / "moved")]),
+        phase(2, "killed", *LONG, *SHARED, kill="checkpoint-tensor:4"),
         phase(2, "killed", *LONG, *SHARED),
         phase(2, "bf16", "run.steps=2", *SHARED, "run.precision=bf16"),
     ]
     done = run_phases(phases, timeout=None)
     assert done.returncode == 0, done.stderr
-    return SimpleNamespace(root=root, codes=json.loads(done.stdout.splitlines()[-1]), text=done.stderr)
+    codes = json.loads(done.stdout.splitlines()[-1])
+    weights = re.findall(r'"weights": "(\w+)"', done.stdout)
+    return SimpleNamespace(root=root, codes=codes, text=done.stderr, weights=weights)
 
 
 def losses(run_dir: Path) -> torch.Tensor:
@@ -69,15 +74,26 @@ def losses(run_dir: Path) -> torch.Tensor:
 def test_losses_are_those_of_one_process(
     task: TrainedTask, store: Store, ranks: SimpleNamespace, tmp_path: Path
 ) -> None:
-    assert ranks.codes[:3] == [[0, 0], [0, 0], [0] * 4], ranks.text
+    assert ranks.codes[:4] == [[0, 0], [0, 0], [0, 0], [0] * 4], ranks.text
     alone = losses(task.run(store, tmp_path / "alone", *LONG).run_dir)
     assert len(alone) == 20 + 3
     for name in ("ddp", "fsdp", "hsdp"):
         assert (losses(ranks.root / name) - alone).abs().max() <= 1e-6, name
 
 
+def test_weights_are_those_of_the_checkpoint_however_ranks_hold_them(
+    task: TrainedTask, store: Store, ranks: SimpleNamespace
+) -> None:
+    """Two ranks that hold all wrote it; two that share read it, and one process does."""
+    alone = task.run(store, ranks.root / "ddp", *LONG)
+    assert alone.resumed_from == 20
+    assert ranks.weights == [alone.weights] * 2
+
+
 def test_killed_ranks_that_share_weights_end_as_those_never_killed(ranks: SimpleNamespace) -> None:
-    assert [ranks.codes[3], ranks.codes[5]] == [[KILLED, KILLED], [0, 0]], ranks.text
+    at_step, _, written, resumed = ranks.codes[4:8]
+    assert (at_step, resumed) == ([KILLED, KILLED], [0, 0]), ranks.text
+    assert KILLED in written and set(written) <= {KILLED, 1}, ranks.text  # or it lost the other
     there, here = (checkpoint.latest(ranks.root / name) for name in ("fsdp", "killed"))
     assert there is not None and here is not None
     assert differing(there, here) == []
@@ -91,7 +107,7 @@ def test_a_run_goes_on_where_ranks_hold_its_weights_otherwise(
 
     It goes on from a copy of the killed run.
     """
-    assert ranks.codes[3:5] == [[KILLED, KILLED], [0]], ranks.text
+    assert ranks.codes[4:6] == [[KILLED, KILLED], [0]], ranks.text
     assert "run.shard 2 there and 1 here" in ranks.text
     alone = losses(task.run(store, tmp_path / "alone", *LONG).run_dir)
     assert (losses(ranks.root / "moved") - alone).abs().max() <= 1e-6
@@ -106,7 +122,7 @@ def test_groups_that_do_not_fit_are_refused(task: TrainedTask, store: Store, tmp
 
 
 def test_bf16_trains(ranks: SimpleNamespace) -> None:
-    assert ranks.codes[6] == [0, 0], ranks.text
+    assert ranks.codes[8] == [0, 0], ranks.text
     assert losses(ranks.root / "bf16").isfinite().all()
 
 

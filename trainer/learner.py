@@ -44,6 +44,12 @@ class Learner:
         weights |= {f"{tensors.EMA}{name}": tensor for name, tensor in averages.items()}
         return weights | {f"{tensors.SPIKES}{name}": tensor for name, tensor in usual.items()}
 
+    @property
+    def frozen(self) -> frozenset[str]:
+        """Names of those of `tensors` that never change."""
+        named = self.model.named_parameters()
+        return frozenset(f"{tensors.MODEL}{name}" for name, p in named if not p.requires_grad)
+
 
 def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tuple[str, ...]]:
     """Filled with the first weights or those of the checkpoint, and notes about the first ones.

@@ -33,6 +33,13 @@ class Replaced(Protocol):
     def take(self, seen: int) -> None: ...
 
 
+class Save(Protocol):
+    """Writes the checkpoint of a step; `figures` go into the records."""
+
+    def __call__(self, step: int) -> None: ...
+    def figures(self) -> dict[str, float]: ...
+
+
 @dataclass(frozen=True)
 class StepPlan:
     """Lengths and intervals, in optimiser steps, and how one step is taken."""
@@ -60,7 +67,7 @@ class RunParts:
     replaced: Replaced
     meters: Meters
     sink: Sink
-    save: Callable[[int], None]
+    save: Save
     evaluate: Callable[[], dict[str, float]]
     advance: Callable[[], None]
 
@@ -68,7 +75,7 @@ class RunParts:
 def train(parts: RunParts, plan: StepPlan, batches: Iterator[Prepared], start: int, stop: StopFlag) -> int:
     """Run optimiser steps `start` … `num_steps`-1; returns the step reached, less when a stop was requested.
 
-    A checkpoint is written at each interval, at the end and at a stop.
+    A checkpoint is begun at each interval, at the end and at a stop.
     """
     for step in range(start, plan.num_steps):
         begin = time.perf_counter()
@@ -142,4 +149,4 @@ def record(parts: RunParts, step: int, **extra: float) -> dict[str, Any]:
     """What happened since the last record, with the totals of the whole run."""
     if parts.spikes is not None:
         extra["spikes"] = parts.spikes.count
-    return parts.meters.record(step, substituted=parts.replaced.total, **extra)
+    return parts.meters.record(step, substituted=parts.replaced.total, **extra, **parts.save.figures())

@@ -15,9 +15,11 @@ import filelock
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning, NothingSelected, Preempted
 from robot_foundry.runtime.progress import Progress
+from robot_foundry.trainer.checkpoints.background import Background
+from robot_foundry.trainer.checkpoints.replica import Replica
 from robot_foundry.trainer.checkpoints.resume import Start, choose_start
 from robot_foundry.trainer.checkpoints.run_history import History
-from robot_foundry.trainer.checkpoints.saving import Saver
+from robot_foundry.trainer.checkpoints.saving import Saved, Saver
 from robot_foundry.trainer.evaluate import HeldOut
 from robot_foundry.trainer.learner import Learner, build_learner
 from robot_foundry.trainer.loop import RunParts, StepPlan, train
@@ -44,6 +46,7 @@ class Begun:
     measured: MeasuredTask
     ranks: Ranks
     start: Start
+    replica: Replica | None
     streams: dict[str, Stream]
     learner: Learner
     notes: tuple[str, ...]  # what the user is told before the first step
@@ -63,9 +66,10 @@ def run_task(task: Task, *, quiet: bool = False) -> Outcome:
         ranks = stack.enter_context(joined(config.run.device, config.run.shard))
         begun = _begin(task, ranks, stack, quiet)
         _tell(begun.notes, ranks)
-        parts, replaced = _parts(begun, stack, quiet)
+        parts, saver, replaced = _parts(begun, stack, quiet)
         step = begun.start.step
         reached = train(parts, _plan(task), _from(begun.streams[TRAIN], step), step, stop)
+        saver.finish(reached)
         ranks.barrier()
         if reached < task.num_steps:
             raise _stopped(stop, reached, task.num_steps, ranks)
@@ -79,7 +83,9 @@ def _begin(task: Task, ranks: Ranks, stack: ExitStack, quiet: bool) -> Begun:
     """Agree on what is trained, hold the run's folder, choose where to start, and make what is trained."""
     agree(ranks, _resolved(task, ranks), _AGREED)
     from_main(ranks, partial(_hold, task.run_dir, stack))
-    start = choose_start(task, ranks)
+    where = task.config.run.checkpoints
+    replica = None if where is None else Replica(where)
+    start = choose_start(task, ranks, replica)
     stack.enter_context(same_threads(start.state.get("ranks", ()), ranks))
     if start.folder is None:
         measured = task.measured(from_main(ranks, partial(task.measure, quiet=quiet)))
@@ -93,7 +99,9 @@ def _begin(task: Task, ranks: Ranks, stack: ExitStack, quiet: bool) -> Begun:
     agree(ranks, {**measured.digest, **read}, _AGREED)
     learner, fresh = build_learner(task, start, ranks)
     equipped = everywhere(ranks, partial(stack.enter_context, task.equip(learner.model, ranks)))
-    return Begun(task, measured, ranks, start, streams, learner, (*fresh, *missing, *warned, *equipped))
+    return Begun(
+        task, measured, ranks, start, replica, streams, learner, (*fresh, *missing, *warned, *equipped)
+    )
 
 
 def _resolved(task: Task, ranks: Ranks) -> dict[str, Any]:
@@ -142,7 +150,7 @@ def _tell(notes: Iterable[str], ranks: Ranks) -> None:
         warnings.warn(note, FoundryWarning, stacklevel=2)
 
 
-def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Substitutes]:
+def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Saver, Substitutes]:
     """What the loop works with."""
     task, ranks, start, learner = begun.task, begun.ranks, begun.start, begun.learner
     run, steps = task.config.run, task.num_steps
@@ -156,7 +164,11 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Subst
     meters = Meters(
         ranks, skipped=skipped, streak=streak, max_streak=run.max_skipped, loss_weights=task.loss_weights
     )
-    history = History.begin(start, ranks, run)
+    beside, background = ranks.beside(), Background[Saved](beside=run.async_save)
+    saver = Saver(
+        task, begun.measured, run, start, stack.enter_context(beside), learner.tensors, learner.frozen,
+        meters, replaced, History.begin(start, ranks, run), stack.enter_context(background), begun.replica,
+    )  # fmt: skip
     held_out = HeldOut(
         begun.streams.get(HELD_OUT),
         replaced,
@@ -178,11 +190,11 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Subst
         replaced=replaced,
         meters=meters,
         sink=sink,
-        save=Saver(task, begun.measured, run, start, ranks, learner.tensors, meters, replaced, history),
+        save=saver,
         evaluate=lambda: held_out.losses(learner.model, learner.averaged),
         advance=progress.advance,
     )
-    return parts, replaced
+    return parts, saver, replaced
 
 
 def _from(stream: Stream, step: int) -> Iterator[Prepared]:

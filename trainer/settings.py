@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from robot_foundry.trainer.checkpoints.replica import url_of
 from robot_foundry.trainer.checkpoints.retention import RetentionSettings
 from robot_foundry.trainer.evaluate import EvaluationSettings
 from robot_foundry.trainer.meters import RecordSettings, SkipSettings
@@ -65,6 +66,8 @@ def run_problems(run: RunConfig, global_batch: int, row_tokens: int | None = Non
         "keep_every", "eval_every", "eval_samples", "max_skipped",
     )  # fmt: skip
     yield from at_least(0, "run", run, "shard")
+    if run.checkpoints is not None and url_of(run.checkpoints) is None:
+        yield f"run.checkpoints: must be the URL of an object store (s3://…), not {run.checkpoints}"
     if run.keep_best and run.eval_every is None:
         yield "run.keep_best: needs run.eval_every, in optimiser steps: of what is not measured none is best"
     if not 0 <= run.max_substituted <= 1:

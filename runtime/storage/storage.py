@@ -66,6 +66,10 @@ class Storage(Protocol):
         """A binary file to write; its content appears at `path` on a clean exit and never otherwise."""
         ...
 
+    def put(self, path: str, source: Path) -> None:
+        """Copy the local file `source` to `path`, replacing what was there in one step."""
+        ...
+
     def delete(self, path: str) -> None:
         """Remove the file; nothing happens if there is none."""
         ...

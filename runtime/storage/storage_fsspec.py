@@ -93,13 +93,16 @@ class FsspecStorage:
 
     @contextmanager
     def writer(self, path: str) -> Iterator[BinaryIO]:
-        place = self._place(path)
+        checked_path(path)
         with tempfile.TemporaryDirectory(prefix="robot-foundry-") as folder:
             local = Path(folder, "upload")
             with local.open("xb") as file:
                 yield file
-            with self._missing_bucket_named():
-                self._files.put_file(str(local), place)
+            self.put(path, local)
+
+    def put(self, path: str, source: Path) -> None:
+        with self._missing_bucket_named():
+            self._files.put_file(str(source), self._place(path))
 
     def delete(self, path: str) -> None:
         if self.exists(path):

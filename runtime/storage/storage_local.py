@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -113,6 +114,10 @@ class LocalStorage:
             kill_point("storage-before-rename")
             os.replace(temporary, target)
         sync(target.parent)
+
+    def put(self, path: str, source: Path) -> None:
+        with source.open("rb") as file, self.writer(path) as copy:
+            shutil.copyfileobj(file, copy, START_BYTES)
 
     def delete(self, path: str) -> None:
         self._place(path).unlink(missing_ok=True)

@@ -7,6 +7,7 @@
         manifest.json                size and hash of every other file, and of itself
 
 It is written as step-….tmp and renamed, so a folder without that suffix was whole; `prove` says if it is.
+There may be copies in an object store (see `replica`).
 Here is what finds and reads one without its tensors, and without PyTorch.
 """
 
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -24,13 +24,15 @@ from typing import Any
 
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
+from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.trainer.checkpoints import proof
-from robot_foundry.trainer.checkpoints.proof import TornCheckpoint
+from robot_foundry.trainer.checkpoints.proof import NAME, TornCheckpoint
+from robot_foundry.trainer.checkpoints.replica import Replica, url_of
 
 STATE = "state.json"
+FOLDER = "checkpoints"  # in that of a run
 FORMAT = 2  # from 2 on there is a manifest
-NAME = re.compile(r"step-(\d{8,})")
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def latest(run_dir: Path) -> Path | None:
 
 def complete(run_dir: Path) -> dict[int, Path]:
     """Checkpoints by step that were written to their end. FoundryError if the folder cannot be listed."""
-    folder = run_dir / "checkpoints"
+    folder = run_dir / FOLDER
     try:
         named = {name: NAME.fullmatch(name) for name in os.listdir(folder)}
     except FileNotFoundError:
@@ -64,17 +66,26 @@ def complete(run_dir: Path) -> dict[int, Path]:
     return {int(match[1]): folder / name for name, match in named.items() if match}
 
 
-def newest_whole(run_dir: Path) -> Whole | None:
+def newest_whole(run_dir: Path, replica: Replica | None = None) -> Whole | None:
     """The proven checkpoint of the highest step, or None if there is none at all.
 
-    FoundryError where there are some and none is whole, or where one cannot be read.
+    Where `replica` has a newer one, or that step whole, it is fetched into the run's folder. FoundryError
+    where there are some and none is whole, or where one cannot be read.
     """
+    here, there = complete(run_dir), {} if replica is None else replica.steps()
     passed_over: list[str] = []
-    for _, folder in sorted(complete(run_dir).items(), reverse=True):
-        try:
-            return Whole(folder, prove(folder), tuple(passed_over))
-        except TornCheckpoint as error:
-            if folder.exists():  # else its run has deleted it just now
+    for step in sorted({*here, *there}, reverse=True):
+        if step in here:
+            try:
+                return Whole(here[step], prove(here[step]), tuple(passed_over))
+            except TornCheckpoint as error:
+                if here[step].exists():  # else its run has deleted it just now
+                    passed_over.append(error.message)
+        if replica is not None and step in there:
+            try:
+                fetched = replica.fetch(step, run_dir / FOLDER)
+                return Whole(fetched, prove(fetched), tuple(passed_over))
+            except TornCheckpoint as error:
                 passed_over.append(error.message)
     if passed_over:
         raise FoundryError(
@@ -108,11 +119,16 @@ def prove(folder: Path) -> str | None:
     return manifest
 
 
-def find(path: Path) -> Path:
+def find(path: Path | str) -> Path:
     """The checkpoint meant by `path`, proven: the folder itself, what a pointer names, the newest of a run.
 
+    At the URL of a run's checkpoints in an object store, or of one of them, it is a copy in the user's cache.
     FoundryError if that folder is not whole; of a run an older one is taken then, with a FoundryWarning.
     """
+    url = url_of(path)
+    if url is not None:
+        return _fetched(url)
+    path = Path(path)
     if path.is_file():
         path = _pointed(path)
     if _is_checkpoint(path):
@@ -120,7 +136,7 @@ def find(path: Path) -> Path:
             prove(path)
         except TornCheckpoint as error:
             parent = path.resolve().parent
-            if parent.name == "checkpoints":
+            if parent.name == FOLDER:
                 error.hint = f"give the run, {parent.parent}, for its newest whole checkpoint"
             raise
         return path
@@ -133,10 +149,33 @@ def find(path: Path) -> Path:
     return newest.folder
 
 
+def _fetched(url: str) -> Path:
+    """The newest whole checkpoint at the URL, or the one that it names, in the cache."""
+    named = NAME.fullmatch(url.rpartition("/")[2])
+    replica = Replica(url.rpartition("/")[0] if named else url)
+    steps = [step for step in sorted(replica.steps(), reverse=True) if not named or step == int(named[1])]
+    torn: list[str] = []
+    for step in steps:
+        try:
+            fetched = replica.cached(step)
+            prove(fetched)
+        except TornCheckpoint as error:
+            torn.append(error.message)
+            continue
+        for reason in torn:
+            warnings.warn(f"{reason}; {fetched.name} is used instead", FoundryWarning, stacklevel=3)
+        return fetched
+    if torn:
+        raise TornCheckpoint("; ".join(torn))
+    raise FoundryError(
+        f"{url} holds no complete checkpoint", hint="foundry-train … run.checkpoints=URL writes some"
+    )
+
+
 def run_of(folder: Path) -> Path | None:
     """The folder of the run whose checkpoint this is; None where it lies in none."""
-    absolute = folder if folder.parent.name == "checkpoints" else folder.resolve()
-    return absolute.parent.parent if absolute.parent.name == "checkpoints" else None
+    absolute = folder if folder.parent.name == FOLDER else folder.resolve()
+    return absolute.parent.parent if absolute.parent.name == FOLDER else None
 
 
 def weights_id(state: Mapping[str, Any]) -> str:
@@ -195,4 +234,5 @@ def remove(folder: Path) -> None:
     trash = folder.with_name(f".trash-{folder.name}")
     shutil.rmtree(trash, ignore_errors=True)
     folder.rename(trash)
+    kill_point("checkpoint-removing")
     shutil.rmtree(trash)

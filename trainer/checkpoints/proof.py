@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,16 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.files import content_hash
 
 MANIFEST = "manifest.json"
+NAME = re.compile(r"step-(\d{8,})")  # what a checkpoint is called; `step_name` gives it
 Entries = Mapping[str, Mapping[str, Any]]  # by file name: {"blake3", "size"}
 
 
 class TornCheckpoint(FoundryError):
     """Files of a checkpoint are not those that were written: changed, cut off, missing or of another one."""
+
+
+def step_name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def entries(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -34,7 +40,7 @@ def entries(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
 def manifest_text(files: Entries) -> str:
     """The manifest of files, with the hash of itself."""
     listed = {name: dict(files[name]) for name in sorted(files)}
-    return json.dumps({"blake3": _digest(listed), "files": listed}, indent=1) + "\n"
+    return json.dumps({"blake3": digest(listed), "files": listed}, indent=1) + "\n"
 
 
 def check_present(folder: Path, files: Entries) -> None:
@@ -52,24 +58,25 @@ def prove(folder: Path) -> str:
 
     TornCheckpoint says which file is not. FoundryError where one cannot be read, which proves nothing.
     """
-    files = _read_manifest(folder)
+    files = read_manifest(folder)
     for name, entry in files.items():
         try:
-            size, digest = _size(folder, name), None
+            size, hashed = _size(folder, name), None
             if size == entry["size"]:
-                digest = content_hash(str(folder), name)
+                hashed = content_hash(str(folder), name)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise torn(folder, f"{name} is missing") from error
         except OSError as error:
             raise unreadable(folder / name, error) from error
         if size != entry["size"]:
             raise torn(folder, f"{name} has {size} bytes in place of {entry['size']}")
-        if digest != entry["blake3"]:
+        if hashed != entry["blake3"]:
             raise torn(folder, f"the bytes of {name} have changed")
-    return _digest(files)
+    return digest(files)
 
 
-def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """What it says of each file. TornCheckpoint where it is missing, or not as it was written."""
     path = folder / MANIFEST
     try:
         data = path.read_bytes()
@@ -90,7 +97,8 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def _digest(files: Entries) -> str:
+def digest(files: Entries) -> str:
+    """The hash of a manifest."""
     return blake3(canonical_json(files)).hexdigest()
 
 
@@ -98,7 +106,7 @@ def _size(folder: Path, name: str) -> int:
     return (folder / name).stat().st_size
 
 
-def torn(folder: Path, what: str) -> TornCheckpoint:
+def torn(folder: Path | str, what: str) -> TornCheckpoint:
     return TornCheckpoint(f"the checkpoint {folder} is damaged: {what}")
 
 

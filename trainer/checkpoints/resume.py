@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.checkpoints.replica import Replica
 from robot_foundry.trainer.ranks.agreement import everywhere, from_main, unlike
 from robot_foundry.trainer.ranks.ranks import Ranks
 
@@ -34,43 +35,47 @@ class Resumable(Protocol):
 class Start:
     """The checkpoint that a run goes on from, its state.json and lineage.json; all empty at the beginning.
 
-    `passed_over` are newer checkpoints that are not whole, a sentence for each.
+    `passed_over` are newer checkpoints that are not whole, a sentence for each; `copied` says whether there
+    is a copy of it wherever the run asks for one.
     """
 
     folder: Path | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
     lineage: Mapping[str, Any] = field(default_factory=dict)
     passed_over: tuple[str, ...] = ()
+    copied: bool = True
 
     @property
     def step(self) -> int:
         return int(self.state.get("step", 0))
 
 
-def choose_start(run: Resumable, ranks: Ranks) -> Start:
-    """The newest whole checkpoint of the run's folder that the main rank sees.
+def choose_start(run: Resumable, ranks: Ranks, replica: Replica | None = None) -> Start:
+    """The newest whole checkpoint of the run's folder that the main rank sees, or of its copies.
 
     FoundryError on every rank where it belongs to another run, or where another rank sees something else.
     """
-    chosen = from_main(ranks, partial(_choose, run))
+    chosen = from_main(ranks, partial(_choose, run, replica))
     everywhere(ranks, partial(_confirm, run.run_dir, chosen, ranks))
     if chosen["step"] is None:
         return Start()
     folder = checkpoint.complete(run.run_dir)[chosen["step"]]
     state, lineage = (checkpoint.read_json(folder, name) for name in (checkpoint.STATE, "lineage.json"))
-    return Start(folder, state, lineage, tuple(chosen["passed_over"]))
+    return Start(folder, state, lineage, tuple(chosen["passed_over"]), chosen["copied"])
 
 
-def _choose(run: Resumable) -> dict[str, Any]:
+def _choose(run: Resumable, replica: Replica | None) -> dict[str, Any]:
     """What the main rank decides, as JSON."""
-    whole = checkpoint.newest_whole(run.run_dir)
+    whole = checkpoint.newest_whole(run.run_dir, replica)
     if whole is None:
         return {"step": None, "newest": -1}
     passed_over = [f"{reason}; the run goes on from {whole.folder.name}" for reason in whole.passed_over]
     for sentence in passed_over:
         warnings.warn(sentence, FoundryWarning, stacklevel=2)
+    step = _resumable(whole.folder, run)["step"]
     return {
-        "step": _resumable(whole.folder, run)["step"],
+        "step": step,
+        "copied": replica is None or step in replica.steps(),
         "newest": max(checkpoint.complete(run.run_dir)),
         "manifest": whole.manifest,
         "passed_over": passed_over,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from robot_foundry.trainer.checkpoints.checkpoint import complete, remove, write_pointer
+from robot_foundry.trainer.checkpoints.replica import Replica
 from robot_foundry.trainer.meters import read_metrics
 
 BEST = "best.json"  # a pointer file in a run's folder
@@ -14,27 +15,39 @@ BEST = "best.json"  # a pointer file in a run's folder
 
 @dataclass(frozen=True)
 class RetentionSettings:
-    """When checkpoints are written and how long they are kept, in optimiser steps."""
+    """When checkpoints are written, where to, and how long they are kept, in optimiser steps."""
 
     save_every: int = 500
+    async_save: bool = True  # false: a step waits until all is written, and no copy is held in memory
+    checkpoints: str | None = None  # URL in an object store of the run's copies; they stay in its folder, too
     keep_last: int = 3
     keep_every: int | None = None  # checkpoints at multiples of it are never deleted
     keep_best: bool = False  # that of the lowest held-out loss too, which RUN/best.json names
 
 
-def retain(run_dir: Path, step: int, settings: RetentionSettings) -> None:
-    """Delete checkpoints that are neither among the last, at a multiple of `keep_every` steps, nor the best.
+def retain(run_dir: Path, step: int, settings: RetentionSettings, replica: Replica | None = None) -> None:
+    """Delete checkpoints that are neither among the last, at a multiple of `keep_every` steps, nor the best;
+    and their copies.
 
-    `step` was just written: those beyond it were passed over when the run resumed, so they do not count.
+    `step` was written last: those beyond it were passed over when the run resumed, so they do not count.
     """
     written = {at: folder for at, folder in complete(run_dir).items() if at <= step}
+    copied = [] if replica is None else [at for at in replica.steps() if at <= step]
     best = None
     if settings.keep_best and (measured := _held_out(run_dir, written)):
         best = min(measured, key=lambda at: (measured[at], at))
         write_pointer(run_dir / BEST, written[best], step=best, held_out=measured[best])
-    for at in sorted(written)[: -settings.keep_last]:
+    for at in _surplus(written, best, settings):
+        remove(written[at])
+    if replica is not None:
+        for at in _surplus(copied, best, settings):
+            replica.remove(at)
+
+
+def _surplus(steps: Collection[int], best: int | None, settings: RetentionSettings) -> Iterator[int]:
+    for at in sorted(steps)[: -settings.keep_last]:
         if at != best and (settings.keep_every is None or at % settings.keep_every):
-            remove(written[at])
+            yield at
 
 
 def _held_out(run_dir: Path, written: Collection[int]) -> dict[int, float]:

@@ -1,30 +1,19 @@
-"""Writing a checkpoint, proven and whole, and reading its tensors, by torch.distributed.checkpoint."""
+"""Reading the tensors of a checkpoint, by torch.distributed.checkpoint."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
-from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 
-from robot_foundry.runtime.durable import sync
 from robot_foundry.runtime.errors import FoundryError
-from robot_foundry.runtime.killpoint import kill_point
-from robot_foundry.trainer.checkpoints import proof
-from robot_foundry.trainer.checkpoints.checkpoint import FORMAT, STATE, remove
 from robot_foundry.trainer.checkpoints.safe_reader import SafeReader
-from robot_foundry.trainer.ranks.ranks import Ranks
 
 MODEL, EMA, OPTIM, SPIKES = "model/", "ema/", "optim/", "spikes/"  # what names of tensors begin with
 
@@ -40,47 +29,6 @@ class Weights:
     averaged: bool
     places: Mapping[str, str]
     shapes: Mapping[str, tuple[int, ...]]
-
-
-def save(
-    run_dir: Path,
-    state: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    files: Mapping[str, str],
-    ranks: Ranks,
-) -> Path:
-    """Write the checkpoint of `state["step"]`, in place of one that is there.
-
-    All ranks call this, and all see it when it returns. Each rank hashes the files that it wrote itself; the
-    readable `files` are those of the main rank.
-    """
-    final = run_dir / "checkpoints" / f"step-{state['step']:08d}"
-    partial = final.with_name(final.name + ".tmp")
-    if ranks.is_main:
-        for stale in (*final.parent.glob("*.tmp"), *final.parent.glob(".trash-*")):
-            shutil.rmtree(stale)
-        partial.mkdir(parents=True)
-    ranks.barrier()
-    with _one_sentence(partial):
-        save_distributed(dict(tensors), storage_writer=FileSystemWriter(partial), no_dist=ranks.size == 1)
-    written = [path.name for path in partial.glob(f"__{ranks.rank}_*.distcp")]
-    parts: list[proof.Entries] = ranks.gather(proof.entries(partial, written))
-    if ranks.is_main:
-        texts = {**files, STATE: json.dumps({"format": FORMAT, **state}, indent=1)}
-        for name, text in texts.items():
-            _write_synced(partial / name, text)
-        listed = {name: entry for part in parts for name, entry in part.items()}
-        listed |= proof.entries(partial, [".metadata", *texts])
-        proof.check_present(partial, listed)
-        _write_synced(partial / proof.MANIFEST, proof.manifest_text(listed))
-        sync(partial)
-        kill_point("checkpoint-written-not-renamed")
-        if final.exists():  # one that was passed over, as it is not whole
-            remove(final)
-        partial.rename(final)
-        sync(final.parent)
-    ranks.barrier()
-    return final
 
 
 def shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
@@ -127,10 +75,3 @@ def _one_sentence(checkpoint: Path) -> Iterator[None]:
         except CheckpointException as error:
             rank, (cause, _) = next(iter(error.failures.items()))
             raise FoundryError(f"{checkpoint}: rank {rank} failed: {cause}") from error
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

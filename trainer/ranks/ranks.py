@@ -10,10 +10,10 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -27,6 +27,7 @@ from robot_foundry.runtime.errors import FoundryError, Preempted
 from robot_foundry.trainer.models.layers.initial import allocated
 from robot_foundry.trainer.ranks.sharding import mesh_of, shard_model, sync_gradients
 
+T = TypeVar("T")
 DEVICES = ("auto", "cpu", "cuda")
 _FAILED = "robot_foundry/failed"  # in the ranks' store: who failed first, and why
 _GONE = ("closed by peer", "reset by peer", "Broken pipe")  # how gloo says that a process is gone
@@ -37,16 +38,34 @@ PATIENCE = timedelta(hours=12)
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its peers. `mesh` is how they share weights, None where each holds all."""
+    """This process among its peers.
+
+    mesh   how they share weights, None where each holds all
+    group  by which connections they exchange, None for those of the training
+    """
 
     rank: int
     size: int
     device: torch.device
     mesh: DeviceMesh | None = None
+    group: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[Ranks]:
+        """The same ranks with connections of their own, over the CPU: for another thread, whose exchanges
+        must not mix with those of the training. Every rank calls this."""
+        if self.size == 1:
+            yield self
+            return
+        group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        try:
+            yield replace(self, group=group)
+        finally:
+            dist.destroy_process_group(group)
 
     def place(
         self,
@@ -103,13 +122,13 @@ class Ranks:
     def sum(self, vector: Tensor) -> Tensor:
         """Sum over ranks of a CPU tensor."""
         if self.size > 1:
-            dist.all_reduce(vector)
+            dist.all_reduce(vector, group=self.group)
         return vector
 
     def total(self, value: Tensor) -> Tensor:
         """Sum over ranks of a tensor on this rank's device; the host does not wait for it."""
         if self.size > 1:
-            dist.all_reduce(value)
+            dist.all_reduce(value, group=self.group)
         return value
 
     def barrier(self) -> None:
@@ -127,6 +146,14 @@ class Ranks:
         text[self.rank, : len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         rows = zip(self.sum(text), sizes.tolist(), strict=True)
         return [json.loads(row[:size].numpy().tobytes()) for row, size in rows]
+
+    def gather_objects(self, value: T) -> list[T]:
+        """As `gather`, of what is no JSON: it is pickled, among processes of one run alone."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self.group)
+        return values
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.tokens import tokenizers
 from robot_foundry.shards.tokens.gguf import GGUF_SUFFIX
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
+from robot_foundry.trainer.checkpoints.replica import url_of
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.pretrained import families
 from robot_foundry.trainer.pretrained.reading import Pretrained, read_pretrained
@@ -118,9 +119,10 @@ class PretrainedWeights:
 
 
 def find_origin(where: str, key: str = "init.weights") -> Origin:
-    """What the value of a key names: a run, checkpoint folder or pointer file of ours, or others' model."""
+    """What the value of a key names: a run, checkpoint folder, pointer file or URL of checkpoints of ours, or
+    others' model."""
     path = Path(where)
-    if not path.exists():
+    if url_of(where) is None and not path.exists():
         raise FoundryError(
             f"{key}: there is no {where}",
             hint="a run of foundry-train llm, a folder with config.json and safetensors, or a .gguf file",

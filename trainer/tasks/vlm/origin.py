@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
+from robot_foundry.trainer.checkpoints.replica import url_of
 from robot_foundry.trainer.models.vision_language import VisionLanguageConfig
 from robot_foundry.trainer.pretrained.families import CONFIG
 from robot_foundry.trainer.pretrained.vision import read_vision
@@ -97,7 +98,7 @@ def _tower(where: str, image: tuple[int, int], depth: int | None) -> Part:
 
 
 def _existing(key: str, where: str, hint: str) -> Path:
-    if not Path(where).exists():
+    if url_of(where) is None and not Path(where).exists():
         raise FoundryError(f"{key}: there is no {where}", hint=hint)
     return Path(where)
 
