@@ -60,12 +60,13 @@ def run_task(task: Task, *, quiet: bool = False) -> Outcome:
     with ExitStack() as stack:
         stop = stack.enter_context(StopFlag())
         stack.enter_context(numerics(config.run.determinism))
-        ranks = stack.enter_context(joined(config.run.device, config.run.shard))
+        ranks = stack.enter_context(joined(config.run.device, config.run.shard, config.run.patience))
         begun = _begin(task, ranks, stack, quiet)
         _tell(begun.notes, ranks)
         parts, replaced = _parts(begun, stack, quiet)
         step = begun.start.step
-        reached = train(parts, _plan(task), _from(begun.streams[TRAIN], step), step, stop)
+        with ranks.stepping(config.run.patience, step):
+            reached = train(parts, _plan(task), _from(begun.streams[TRAIN], step), step, stop)
         ranks.barrier()
         if reached < task.num_steps:
             raise _stopped(stop, reached, task.num_steps, ranks)
