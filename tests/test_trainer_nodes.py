@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import socket
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from foundry_testing import cluster_examples
 from foundry_testing.node_runs import run_phases
 from foundry_testing.trained_tasks import LLM
 from foundry_testing.trainer_runs import differing, records
@@ -38,20 +38,27 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def phase(name: str, *nodes: dict[str, Any], more: tuple[str, ...] = (), **ask: Any) -> dict[str, Any]:
         meeting = ["--nnodes", "2", "--master", "127.0.0.1:{port}"]
         both = [
-            {**node, "arguments": ["--node-rank", str(i)]}
-            for i, node in enumerate(nodes or ({}, {}))
+            {**node, "arguments": ["--node-rank", str(i)]} for i, node in enumerate(nodes or ({}, {}))
         ]  # fmt: skip
         asked = {"signal": {"run": str(root / name), **ask}} if ask else {}
         return {"arguments": LLM.arguments(store, root / name, *more, *meeting), "nodes": both, **asked}
 
     def slurm(name: str) -> dict[str, Any]:
+        """The command of the example, as two tasks of Slurm."""
         step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_JOB_ID": "{port}"}
+        given = cluster_examples.slurm_arguments(LLM.arguments(store, root / name))
         tasks = [{"environment": {**step, "SLURM_PROCID": str(i)}} for i in range(2)]
-        return {"arguments": LLM.arguments(store, root / name), "nodes": tasks}
+        return {"arguments": given, "nodes": tasks}
+
+    def kubernetes(name: str) -> dict[str, Any]:
+        """The command of the example, as two pods of an indexed job."""
+        given = LLM.arguments(store, root / name)
+        pods = [{"arguments": cluster_examples.pod_arguments(given, i)} for i in range(2)]
+        return {"arguments": [], "nodes": pods}
 
     long = ("run.steps=1000000", "run.save_every=1000000")
     phases = {
-        "whole": phase("whole"),
+        "whole": kubernetes("whole"),
         # One run, which is disturbed again and again, and goes on from its checkpoint of step 2 each time.
         "killed": phase("hurt", {}, at(3)),
         "frozen": phase("hurt", {}, at(1, "SIGSTOP"), more=("run.patience=8",)),

@@ -59,7 +59,7 @@ def run_task(task: Task, *, quiet: bool = False) -> Outcome:
     config = task.config
     with ExitStack() as stack:
         stop = stack.enter_context(StopFlag())
-        stack.enter_context(numerics(config.run.determinism))
+        stack.enter_context(numerics(config.run.determinism, config.run.device))
         ranks = stack.enter_context(joined(config.run.device, config.run.shard, config.run.patience))
         begun = _begin(task, ranks, stack, quiet)
         _tell(begun.notes, ranks)

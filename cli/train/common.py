@@ -14,7 +14,7 @@ import click
 
 from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import counted, emit, note, table
-from robot_foundry.cli.train.ranks import launch, ranks_options
+from robot_foundry.cli.train.ranks import QUIET, launch, ranks_options
 
 if TYPE_CHECKING:
     from robot_foundry.trainer.outcome import Outcome
@@ -63,6 +63,7 @@ def training_options(command: Callable[[Asked], None]) -> Callable[..., None]:
     @json_option
     @wraps(command)
     def asked(arguments: tuple[str, ...], store: str | None, **options: Any) -> None:
+        os.environ.setdefault(*QUIET)
         recipe, overrides = split_arguments(arguments)
         if store is not None and not any(item.startswith("data.store=") for item in overrides):
             overrides = [f"data.store={store}", *overrides]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +12,8 @@ import click
 if TYPE_CHECKING:
     from robot_foundry.trainer.ranks.nodes import Nodes
 
-# Said by PyTorch's C++ at a level below that of errors where a peer is gone: pages of addresses.
-_QUIET = ("TORCH_CPP_LOG_LEVEL", "ERROR")
+# Where a peer is gone PyTorch's C++ warns with pages of addresses. It reads this when it is loaded.
+QUIET = ("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 _OPTIONS = (
     click.option(
@@ -43,7 +42,6 @@ def ranks_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def launch(nodes: Nodes, nproc: int, pins: Sequence[str], logs: Path) -> None:
     """Run the same command, with the `pins` of the first node added, as ranks, and end as they do."""
-    os.environ.setdefault(*_QUIET)
     from robot_foundry.trainer.ranks.launch import run_ranks
 
     program = (

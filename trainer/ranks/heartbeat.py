@@ -1,7 +1,7 @@
 """Whether the other ranks live, found out beside what a rank does, and however it waits.
 
 Each rank gives a sign of life on a board and reads those of the others. Time is counted in looks at it: a
-machine that was put to sleep, with all that runs on it, does not wake to the verdict that the others are gone.
+machine that was put to sleep, with all that runs on it, does not wake to find that the others are gone.
 """
 
 from __future__ import annotations

@@ -128,10 +128,7 @@ def _wait(ranks: Sequence[_Rank], met: Met, signals: Sequence[int], grace_s: flo
         running = [rank for rank in ranks if rank.process.poll() is None]
         codes = {rank.number: _code(rank, signals) for rank in ranks if rank not in running}
         failed = [rank for rank in ranks if codes.get(rank.number, EXIT_OK) not in _ASKED]
-        if failed:
-            verdict = _judge(board, _fault(failed[0], board))
-        else:
-            verdict = _verdict(board)
+        verdict = _judge(board, _fault(failed[0], board)) if failed else _verdict(board)
         if verdict is not None and verdict.code == EXIT_FAILED:
             return _failed(verdict, ranks, met, grace_s)
         stopped = [number for number, code in codes.items() if code != EXIT_OK]
@@ -194,7 +191,7 @@ def _verdict(board: Board) -> Verdict | None:
 
 
 def _told(verdict: Verdict, first: _Rank | None, main: _Rank | None) -> Iterator[str]:
-    """Why the run ends, where the main rank has not said so here, and what the rank wrote by which it does."""
+    """Why the run ends, where the main rank has not said so here, and what the rank at fault wrote."""
     if main is None or main.process.returncode is None or main.process.returncode < 0:
         yield f"Error: {verdict.message}"
     if first is not None and first.log is not None:

@@ -105,8 +105,8 @@ def chosen(
     if node_rank is None or master is None:
         raise UsageError(
             f"--nnodes {nnodes} needs --node-rank 0 … {nnodes - 1} and --master HOST:PORT",
-            hint=f"on the first machine: --nnodes {nnodes} --node-rank 0 --master {socket.gethostname()}:{PORT}; "
-            "on the others the same with a --node-rank of their own",
+            hint=f"on the first machine: --node-rank 0 --master {socket.gethostname()}:{PORT}; on the others "
+            "the same with a --node-rank of their own",
         )
     if not 0 <= node_rank < nnodes:
         raise UsageError(f"--node-rank {node_rank} is none of 0 … {nnodes - 1}, as --nnodes is {nnodes}")
@@ -126,31 +126,26 @@ def _given(
 
 def _of_launcher(asked: Sequence[str], environment: Mapping[str, str]) -> None:
     """UsageError unless a launcher that set RANK and WORLD_SIZE can be the one that started this process."""
-    there = [name for name in _RANK if environment.get(name)]
     if "FOUNDRY_LAUNCHER" in environment:  # a rank of ours, which has the options of its launcher
         return
+    there = [f"{name}={environment[name]}" for name in (*_RANK, *_STORE) if environment.get(name)]
+    set_already = f"{', '.join(there)} in the environment, as torchrun sets it"
     if asked:
         raise UsageError(
-            f"{' and '.join(asked)}, but {' and '.join(there)} {'is' if len(there) == 1 else 'are'} set, as "
-            "torchrun sets them: this process is one of several already",
-            hint="leave the options out, or unset " + " ".join(_RANK),
+            f"{' and '.join(asked)} beside {set_already}: this process is one of several already",
+            hint="leave the options out, or: unset " + " ".join(_RANK),
         )
-    numbers = {name: environment.get(name, "") for name in _RANK}
-    wrong = [f"{name}={value!r}" for name, value in numbers.items() if not value.isdecimal()]
-    if wrong:
+    rank, size = (environment.get(name, "") for name in _RANK)
+    if not rank.isdecimal() or not size.isdecimal() or int(rank) >= int(size):
         raise UsageError(
-            f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} set, as torchrun sets them, but "
-            f"{' and '.join(wrong)}",
-            hint="unset " + " ".join(_RANK) + ", or set both",
+            f"{set_already}, but RANK must be one of 0 … WORLD_SIZE - 1",
+            hint="set both, or: unset " + " ".join(_RANK),
         )
-    rank, size = (int(value) for value in numbers.values())
-    if rank >= size:
-        raise UsageError(f"RANK={rank} is none of 0 … {size - 1}, as WORLD_SIZE is {size}")
     missing = [name for name in _STORE if not environment.get(name)]
-    if size > 1 and missing:
+    if int(size) > 1 and missing:
         raise UsageError(
-            f"WORLD_SIZE is {size}, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
-            hint="they say where rank 0 is; torchrun sets them",
+            f"{set_already}, but without {' and '.join(missing)}, which say where rank 0 is",
+            hint="use torchrun, or --nproc and --nnodes, or set them",
         )
 
 

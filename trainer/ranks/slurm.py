@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """This is task `index` of `tasks`, of which the first is on `host`; `port` is the same for all of them."""
+    """This is task `index` of `tasks`, of which the first is on `host`; `port` is the same for all."""
 
     tasks: int
     index: int

@@ -125,7 +125,7 @@ def main(phases: list[dict[str, Any]], outputs: Path) -> list[list[int]]:
         nodes = [
             _node(
                 [text.replace("{port}", port) for text in (*phase["arguments"], *node.get("arguments", ()))],
-                node.get("environment", {}),
+                {name: text.replace("{port}", port) for name, text in node.get("environment", {}).items()},
                 outputs / f"{i}-{n}",
             )
             for n, node in enumerate(phase["nodes"])
@@ -142,7 +142,7 @@ def run_phases(phases: Sequence[Mapping[str, Any]], outputs: Path) -> tuple[list
     done = subprocess.run(
         [sys.executable, "-m", "foundry_testing.node_runs", json.dumps(phases), str(outputs)],
         cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=400,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     texts = [
