@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ echo "srun $*" >> calls
 trap 'echo stopped >> calls; exit 75' USR2
 [ "$ENDS" = at-once ] && exit 0
 touch begun
-while :; do read -r -t 1 < <(:) || sleep 0.05; done
+while :; do sleep 0.05; done
 """
 
 
@@ -71,14 +72,14 @@ def test_the_slurm_script_hands_usr2_on_and_queues_the_job_again_at_75(tmp_path:
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     environment = {
-        **os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "4",
-        "ENDS": ends,
+        **os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "ENDS": ends,
+        "SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "4",
     }  # fmt: skip
     command = ["bash", str(cluster_examples.SBATCH), "vla", "mine.yaml", "name=a b"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as script:
         if ends == "when-asked":
             while not (tmp_path / "begun").exists() and script.poll() is None:
-                pass
+                time.sleep(0.02)
             script.send_signal(signal.SIGUSR2)
         assert script.wait(60) == (0 if ends == "at-once" else 75)
     called = "srun --kill-on-bad-exit=0 foundry-train vla mine.yaml name=a b --nproc 4"
