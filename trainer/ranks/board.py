@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
@@ -62,10 +61,14 @@ class Board:
         self._there: dict[int, str] = {}
 
     @classmethod
-    def at(cls, host: str, port: int, size: int, environment: Mapping[str, str] = os.environ) -> Board:
-        """That of the ranks whose store is at `host`; one started again by torchrun has another."""
-        store = TCPStore(host, port, None, False, _CONNECTING, wait_for_workers=False)
-        attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+    def at(cls, host: str, port: int, size: int) -> Board:
+        """That of the ranks whose store is there."""
+        return cls.of(TCPStore(host, port, None, False, _CONNECTING, wait_for_workers=False), size)
+
+    @classmethod
+    def of(cls, store: Store, size: int) -> Board:
+        """That in the store of the ranks. Those that torchrun started again have another."""
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         return cls(PrefixStore(f"robot_foundry/{attempt}", store), size)
 
     def put(self, rank: int, sign: Sign) -> None:

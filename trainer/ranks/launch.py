@@ -60,9 +60,8 @@ def run_ranks(
         def forward(number: int, frame: object) -> None:
             number = signal.SIGTERM if number == signal.SIGHUP else number
             signals.append(number)
-            insisted = sum(number in INSISTING for number in signals) > 1
             for rank in ranks:
-                rank.process.send_signal(signal.SIGKILL if insisted else number)
+                rank.process.send_signal(signal.SIGKILL if _insisted(signals) else number)
 
         before = {number: signal.signal(number, forward) for number in (*STOPPING, signal.SIGHUP)}
         try:
@@ -70,8 +69,8 @@ def run_ranks(
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        insisted = [number for number in signals if number in INSISTING]
-        return 128 + insisted[-1] if len(insisted) > 1 else code
+        insisting = [number for number in signals if number in INSISTING]
+        return 128 + insisting[-1] if _insisted(signals) else code
 
 
 def end_with_launcher() -> None:
@@ -98,7 +97,7 @@ def _started(command: Sequence[str], size: int, met: Met, logs: Path | None) -> 
     shared = {
         **os.environ,
         "WORLD_SIZE": str(met.size),
-        "MASTER_ADDR": met.nodes.host,
+        "MASTER_ADDR": met.master,
         "MASTER_PORT": str(met.store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store lives here, so that no rank has to guess a port
         _LAUNCHER: str(os.getpid()),
@@ -123,11 +122,13 @@ def _started(command: Sequence[str], size: int, met: Met, logs: Path | None) -> 
 
 def _wait(ranks: Sequence[_Rank], met: Met, signals: Sequence[int], grace_s: float) -> int:
     """Wait for all ranks, or for the first that fails otherwise than by a requested stop; its exit code."""
-    board = Board.at(met.nodes.host, met.store.port, met.size)
+    board = Board.at(met.master, met.store.port, met.size)
     while True:
         running = [rank for rank in ranks if rank.process.poll() is None]
         codes = {rank.number: _code(rank, signals) for rank in ranks if rank not in running}
         failed = [rank for rank in ranks if codes.get(rank.number, EXIT_OK) not in _ASKED]
+        if failed and _insisted(signals):
+            return EXIT_FAILED
         verdict = _judge(board, _fault(failed[0], board)) if failed else _verdict(board)
         if verdict is not None and verdict.code == EXIT_FAILED:
             return _failed(verdict, ranks, met, grace_s)
@@ -140,6 +141,10 @@ def _wait(ranks: Sequence[_Rank], met: Met, signals: Sequence[int], grace_s: flo
             return max(codes.values())
         with contextlib.suppress(subprocess.TimeoutExpired):
             running[0].process.wait(POLL_S)
+
+
+def _insisted(signals: Sequence[int]) -> bool:
+    return sum(number in INSISTING for number in signals) > 1
 
 
 def _code(rank: _Rank, signals: Sequence[int]) -> int:

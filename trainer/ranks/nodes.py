@@ -19,6 +19,7 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.ranks import slurm
+from robot_foundry.trainer.ranks.board import Board
 
 PORT = 29400  # that of torchrun's rendezvous
 MEETING_S = 600.0  # for all machines to come: a queue may start them one by one
@@ -54,6 +55,11 @@ class Met:
     local: int
     on_machine: int
     pins: tuple[str, ...]
+
+    @property
+    def master(self) -> str:
+        """The address of the store, as ranks of this launcher reach it."""
+        return "127.0.0.1" if self.nodes.index == 0 else self.nodes.host
 
     def done(self, grace_s: float) -> None:
         """Say that the ranks of this launcher have ended; the first waits for the others to have said so.
@@ -172,7 +178,7 @@ def meet(nodes: Nodes, nproc: int, pins: Sequence[str] = (), meeting_s: float = 
         if there == mine:
             break
         # One whose ranks have ended keeps the store for a moment more, and whoever was started again waits.
-        if not room.check([f"done/{nodes.index}"]) or time.monotonic() > deadline:
+        if not _is_over(store, nodes.index) or time.monotonic() > deadline:
             raise FoundryError(
                 f"node {nodes.index} is there already: process {there['pid']} on {there['host']}",
                 hint="give each launcher its own --node-rank, or end the other one",
@@ -238,6 +244,11 @@ def _until(done: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(_POLL_S)
     return True
+
+
+def _is_over(store: TCPStore, index: int) -> bool:
+    """Whether the ranks of this node have ended, or those of all are about to."""
+    return _room(store).check([f"done/{index}"]) or Board.of(store, 0).verdict() is not None
 
 
 def _room(store: TCPStore) -> PrefixStore:
