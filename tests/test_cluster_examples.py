@@ -10,12 +10,12 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import ray_nodes
 from foundry_testing import cluster_examples
 from foundry_testing.trained_tasks import LLM
 
@@ -126,8 +126,17 @@ def test_the_kubernetes_example_is_an_indexed_job_whose_pods_find_the_first() ->
 
 
 def test_two_workers_of_a_ray_cluster_train_one_run(ray_workers: int, tmp_path: Path) -> None:
+    import ray
+
     store = LLM.make_store(tmp_path / "store")
     given = LLM.arguments(store, tmp_path / "run", "run.steps=2")
-    assert ray_nodes.main(["--nnodes", str(ray_workers), *given]) == 0
-    assert checkpoint.latest(tmp_path / "run").name == "step-00000002"  # type: ignore[union-attr]
+    program = cluster_examples.FOLDER / "ray_nodes.py"
+    address = ray.get_runtime_context().gcs_address
+    done = subprocess.run(
+        [sys.executable, program, "--nnodes", str(ray_workers), *given],
+        env={**os.environ, "RAY_ADDRESS": address}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    last = checkpoint.latest(tmp_path / "run")
+    assert last is not None and last.name == "step-00000002"
     assert (tmp_path / "run" / "logs" / "rank-00001.log").exists()

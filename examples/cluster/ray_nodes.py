@@ -89,7 +89,7 @@ def main(asked: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpus", type=float, default=0, help="GPUs that Ray keeps on each")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="those of foundry-train")
     options = parser.parse_args(asked)
-    ray.init(ignore_reinit_error=True)
+    ray.init()
     return train(options.arguments, options.nnodes, options.nproc, options.cpus, options.gpus)
 
 
