@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from foundry_testing import cluster_examples
+from foundry_testing.pages import missing_links
 from foundry_testing.trained_tasks import LLM
 
 from robot_foundry.trainer.checkpoints import checkpoint
@@ -123,6 +124,15 @@ def test_the_kubernetes_example_is_an_indexed_job_whose_pods_find_the_first() ->
         if "onExitCodes" in rule:
             assert rule["onExitCodes"]["containerName"] == container["name"]
             assert rule["onExitCodes"]["operator"] == "In"
+
+
+def test_the_page_links_to_what_is_there_and_tells_the_commands_of_the_examples() -> None:
+    assert missing_links(cluster_examples.PAGE) == []
+    page = (cluster_examples.ROOT / cluster_examples.PAGE).read_text("utf-8")
+    for name in ("slurm.sbatch", "kubernetes.yaml", "ray_nodes.py"):
+        [command] = re.findall(rf"^(?:sbatch|kubectl|python) .*{name}.*$", page, re.MULTILINE)
+        told = (cluster_examples.FOLDER / name).read_text("utf-8")
+        assert re.sub(r"run\.dir=\S+", "", command) in re.sub(r"run\.dir=\S+", "", told)
 
 
 def test_two_workers_of_a_ray_cluster_train_one_run(ray_workers: int, tmp_path: Path) -> None:

@@ -36,12 +36,15 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Any:
     store = LLM.make_store(root / "store")
 
     def phase(name: str, *nodes: dict[str, Any], more: tuple[str, ...] = (), **ask: Any) -> dict[str, Any]:
-        meeting = ["--nnodes", "2", "--master", "127.0.0.1:{port}"]
+        """The two commands of the page."""
+        given = LLM.arguments(store, root / name, *more)
+        begin = "foundry-train vla my_recipe.yaml run.dir=runs/a --nproc 8 --nnodes 2 --node-rank {}"
         both = [
-            {**node, "arguments": ["--node-rank", str(i)]} for i, node in enumerate(nodes or ({}, {}))
-        ]  # fmt: skip
+            {**node, "arguments": cluster_examples.page_command(begin.format(i), given, "{port}")[1:]}
+            for i, node in enumerate(nodes or ({}, {}))
+        ]
         asked = {"signal": {"run": str(root / name), **ask}} if ask else {}
-        return {"arguments": LLM.arguments(store, root / name, *more, *meeting), "nodes": both, **asked}
+        return {"arguments": [], "nodes": both, **asked}
 
     def slurm(name: str) -> dict[str, Any]:
         """The command of the example, as two tasks of Slurm."""

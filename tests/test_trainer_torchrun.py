@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from foundry_testing import cluster_examples
 from foundry_testing.node_runs import free_port
 from foundry_testing.trained_tasks import LLM
 
@@ -23,13 +24,13 @@ def test_term_to_one_agent_saves_once_and_both_agents_exit_with_1(tmp_path: Path
     port = str(free_port())
     rank = "from robot_foundry.cli.foundry_train import main; main()"
     given = LLM.arguments(store, run, "run.steps=1000000", "run.save_every=1000000")
+    of_page = cluster_examples.page_command("torchrun", given, port)
+    at = of_page.index("foundry-train")
+    command = [sys.executable, "-m", "torch.distributed.run", "--master-port", port, *of_page[1:at]]
     agents = [
         subprocess.Popen(
-            [
-                sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(i),
-                "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port, "--no-python",
-                sys.executable, "-c", rank, *given,
-            ],
+            # Of two options the last one counts.
+            [*command[:-1], "--node-rank", str(i), "--no-python", sys.executable, "-c", rank, *given],
             env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )

@@ -14,7 +14,7 @@ from types import TracebackType
 from robot_foundry.trainer.ranks.board import Board, Sign, Verdict
 
 GONE_BEATS = 4  # of a rank to which the connection broke
-GRACE_S = 10.0  # for a rank to end by itself once it is known why
+GRACE_S = 5.0  # for a rank to end by itself once it is known why
 _SLOWEST = 256  # ranks a second that each reads, so that the store of a thousand is not busy with signs alone
 
 

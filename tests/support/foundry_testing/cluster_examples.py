@@ -10,7 +10,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-FOLDER = Path(__file__).resolve().parents[3] / "examples" / "cluster"
+ROOT = Path(__file__).resolve().parents[3]
+FOLDER, PAGE = ROOT / "examples" / "cluster", "docs/clusters.md"
 SBATCH, KUBERNETES = FOLDER / "slurm.sbatch", FOLDER / "kubernetes.yaml"
 
 
@@ -39,3 +40,12 @@ def pod_arguments(given: Sequence[str], index: int) -> list[str]:
     }
     at = next(i for i, word in enumerate(words) if word.startswith("--"))
     return [*given, *(own.get(word, word) for word in words[at:])]
+
+
+def page_command(begin: str, given: Sequence[str], port: str) -> list[str]:
+    """The command of the page that begins so, with another run, one rank a node, and all on this machine."""
+    lines = re.findall(r"```bash\n(.*?)```", (ROOT / PAGE).read_text("utf-8"), re.DOTALL)[0].splitlines()
+    [line] = [line for line in lines if line.startswith(begin)]
+    words = shlex.split(line.replace("vla my_recipe.yaml run.dir=runs/a", "GIVEN"), comments=True)
+    own = {"8": "1", "node001": "127.0.0.1", "node001:29400": f"127.0.0.1:{port}"}
+    return [own.get(w, w) for each in words for w in (given if each == "GIVEN" else [each])]
