@@ -6,6 +6,7 @@ of torch. Run as a module, it plays phases, one after the other: see `main`.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -22,6 +23,12 @@ from robot_foundry.cli.output import run
 from robot_foundry.trainer.ranks import launch
 
 
+def _end_with_parent() -> None:
+    """Where the tests are ended, a node that is to train for ever ends, too. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG of linux/prctl.h
+
+
 class ForkedRank:
     """A process that began as a copy of this one, as far as a launcher uses a Popen."""
 
@@ -33,6 +40,7 @@ class ForkedRank:
         if self.pid == 0:
             try:
                 os.setsid()
+                _end_with_parent()
                 for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP):
                     signal.signal(number, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -114,6 +122,7 @@ def main(phases: list[dict[str, Any]], outputs: Path) -> list[list[int]]:
     A phase is {"nodes": what each has beside "arguments": {"environment", "arguments"}, "signal": {"run",
     "node", "number"}: what one launcher gets once the run goes on}. {port} stands for a free one.
     """
+    _end_with_parent()
     import torch._dynamo  # noqa: F401  (imported by the optimiser otherwise, in each rank)
 
     codes = []
