@@ -22,8 +22,8 @@ from robot_foundry.trainer.ranks.nodes import Met, Nodes, meet
 from robot_foundry.trainer.signals import INSISTING, STOPPING
 
 POLL_S = 0.5
-GRACE_S = 10.0  # for the other ranks to say why they end; longer than that of a heartbeat
-_FAREWELL_S = 5.0  # for other launchers to read from the store of the first one why the run ended
+GRACE_S = 8.0  # for the other ranks to say why they end; longer than that of a heartbeat
+_FAREWELL_S = 3.0  # for other launchers to read from the store of the first one why the run ended
 _LAUNCHER = "FOUNDRY_LAUNCHER"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _ASKED = (EXIT_OK, EXIT_PREEMPTED, EXIT_INTERRUPTED)
