@@ -70,6 +70,27 @@ def test_a_second_signal_to_the_launcher_kills_ranks_that_do_not_answer(number: 
     assert launcher.returncode in (128 + number, -number)
 
 
+EARLY = """
+import os, sys
+from robot_foundry.trainer.ranks.launch import run_ranks
+rank = '''
+import os, sys
+if os.environ["RANK"] == "1":
+    sys.exit(75)  # as one does that SIGTERM finds before it has begun
+from robot_foundry.trainer.ranks.ranks import joined
+with joined("cpu"):
+    pass
+'''
+sys.exit(run_ranks([sys.executable, "-c", rank], 2))
+"""
+
+
+def test_a_rank_that_was_stopped_before_it_came_is_not_waited_for() -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 75, done.stderr
+    assert done.stderr.splitlines() == ["", "Error: rank 1 was asked to stop"]
+
+
 def test_the_launcher_gives_its_ranks_the_versions_that_it_resolved(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store")
     version = resolve(store, "lift")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from robot_foundry.catalog.mixture import as_mixture
 from robot_foundry.catalog.store import Store
 from robot_foundry.loader.load import load
 from robot_foundry.normalization.normalizer import Normalizer
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.meters import Meters
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import OptimConfig, Optimizers, parameter_groups
+from robot_foundry.trainer.ranks.numerics import numerics
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.tasks.vla.inputs import InputMaker, build_inputs
 from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
@@ -306,3 +308,59 @@ def test_spaces_survive_their_file(store: Store, tmp_path: Path) -> None:
         spaces.dataset("sevn")
     with pytest.raises(FoundryError, match="trained on 2 datasets"):
         spaces.dataset(None)
+
+
+# --- strict -----------------------------------------------------------------------------------------------
+
+
+def _flags() -> tuple[Any, ...]:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.allow_tf32,
+        torch.get_float32_matmul_precision(),
+        getattr(torch.backends.mkldnn, "deterministic", True),
+    )
+
+
+def test_strict_sets_every_flag_and_gives_all_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    torch.set_float32_matmul_precision("high")
+    before = _flags()
+    with numerics("strict"):
+        assert _flags() == (True, False, True, False, False, "highest", True)
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")
+        assert os.environ["NCCL_ALGO"] and os.environ["TORCHINDUCTOR_DETERMINISTIC"] == "1"
+    assert _flags() == before
+    with numerics("fast"):
+        assert _flags() == before
+    torch.set_float32_matmul_precision("highest")
+
+
+def test_strict_refuses_an_operation_without_a_reproducible_kernel() -> None:
+    """`put_` has none, on any device: indices may come twice."""
+
+    def put() -> float:
+        values = torch.zeros(2)
+        return float(values.put_(torch.tensor([0]), torch.ones(1))[0])
+
+    with (
+        pytest.raises(FoundryError, match="put_ has no kernel that gives the same bits") as caught,
+        numerics("strict"),
+    ):
+        put()
+    assert "run.determinism=fast" in (caught.value.hint or "")
+    with numerics("fast"):
+        assert put() == 1.0
+
+
+def test_strict_refuses_an_environment_that_cannot_comply(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_MAX_AUTOTUNE", "1")
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
+    with pytest.raises(UsageError, match="does not let be kept:(\n  .*){2}$") as caught:
+        run(store, tmp_path)
+    assert "run.determinism=fast" in (caught.value.hint or "")

@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from foundry_testing.trainer_runs import TINY, make_store, run, run_phases
-from torch._C._distributed_c10d import TCPStore
 
 from robot_foundry.catalog.store import Store
-from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
-from robot_foundry.trainer.ranks import ranks as group
 
 STOPPED = {"FOUNDRY_KILL_AT": "train-step:2", "FOUNDRY_KILL_SIGNAL": "SIGSTOP"}
+HOST = socket.gethostname()
 HANG_S = 300  # no phase takes a tenth of it
 
 
@@ -125,24 +123,55 @@ def test_a_folder_that_ranks_do_not_share_is_told_before_a_checkpoint_is_visible
 
 def test_a_rank_whose_peer_was_killed_ends_with_a_sentence(ended: Any) -> None:
     assert ended["killed"].codes == [1, -signal.SIGKILL]
-    assert "Error: rank 0 lost the connection to another rank" in ended["killed"].text
+    assert f"Error: rank 1 on {HOST} gives no sign of life any more; last seen" in ended["killed"].text
 
 
 def test_ranks_that_lost_a_third_one_do_not_blame_each_other(ended: Any) -> None:
     assert ended["killed of three"].codes == [1, 1, -signal.SIGKILL]
-    for rank in (0, 1):
-        assert f"Error: rank {rank} lost the connection to another rank" in ended["killed of three"].text
+    text = ended["killed of three"].text
+    assert text.count(f"Error: rank 2 on {HOST} gives no sign of life any more; last seen") == 2
+    assert text.count("Error: ") == 2
     assert "failed: " not in ended["killed of three"].text
 
 
-def test_a_rank_that_waits_in_vain_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port), "RANK": "0", "WORLD_SIZE": "2"}
-    for name, value in {**where, "TORCHELASTIC_USE_AGENT_STORE": "True"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(group, "PATIENCE", timedelta(milliseconds=100))
-    with pytest.raises(FoundryError, match="rank 0 waited for another rank in vain"), group.joined("cpu"):
-        pass
+WAITING = """
+import os, signal, sys
+from datetime import timedelta
+from torch._C._distributed_c10d import TCPStore
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.ranks import ranks as group
+
+def wait(rank, work):
+    os.environ["RANK"] = rank
+    signal.alarm(120)
+    try:
+        with group.joined("cpu") as ranks, ranks.stepping(2.0, 7):
+            work(ranks)
+    except FoundryError as error:
+        os.write(1, f"{rank}: {error}\\n".encode())
+    os._exit(0)
+
+os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+never = lambda ranks: signal.sigwait([signal.SIGUSR1])  # alive, and in no exchange
+for works in ((group.Ranks.barrier, never), (group.Ranks.barrier,)):
+    server = TCPStore("127.0.0.1", 0, None, True, timedelta(minutes=2), wait_for_workers=False)
+    os.environ["MASTER_PORT"] = str(server.port)
+    pids = [os.fork() or wait(str(rank), work) for rank, work in enumerate(works)]
+    os.waitpid(pids[0], 0)
+    for pid in pids[1:]:
+        os.kill(pid, signal.SIGKILL)
+    group.JOINING = timedelta(seconds=1)  # of the second pair of ranks, of which one does not come
+"""
+
+
+def test_a_rank_that_waits_in_vain_ends_with_a_sentence() -> None:
+    """For one that lives and does not come in a step, and for one that never came at all."""
+    told = subprocess.run([sys.executable, "-c", WAITING], timeout=HANG_S, capture_output=True, text=True)
+    assert told.stdout.splitlines() == [
+        f"0: rank 1 on {HOST} lives, but does not come to where the others wait for it; "
+        "last seen after step 7",
+        "0: rank 1 of 2 did not come, for which the others waited",
+    ], told.stderr
 
 
 def test_a_second_sigterm_ends_a_rank_that_waits_for_another(ended: Any) -> None:

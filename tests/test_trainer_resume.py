@@ -274,7 +274,7 @@ def test_run_ranks_gives_each_its_rank_and_returns_the_first_failure(tmp_path: P
     first, second = ((tmp_path / name).read_text() for name in "01")
     assert first == second and first.startswith("2")
     hang = "import time; time.sleep(60) if rank == '0' else sys.exit(3)"
-    assert run_ranks([sys.executable, "-c", code + hang], 2) == 3
+    assert run_ranks([sys.executable, "-c", code + hang], 2, grace_s=0) == 3
     assert run_ranks([sys.executable, "-c", code + "sys.exit(75)"], 2) == 75
 
 

@@ -101,6 +101,7 @@ def train(parts: RunParts, plan: StepPlan, batches: Iterator[Prepared], start: i
             samples=plan.global_batch, counts=batch.counts, sizes=batch.sizes, norm=norm, taken=taken
         )
         parts.advance()
+        parts.ranks.reached(step + 1)
         kill_point("train-step")
         report(parts, plan, step + 1)
     return plan.num_steps

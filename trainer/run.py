@@ -62,13 +62,14 @@ def run_task(task: Task, *, quiet: bool = False) -> Outcome:
     config = task.config
     with ExitStack() as stack:
         stop = stack.enter_context(StopFlag())
-        stack.enter_context(numerics(config.run.determinism))
-        ranks = stack.enter_context(joined(config.run.device, config.run.shard))
+        stack.enter_context(numerics(config.run.determinism, config.run.device))
+        ranks = stack.enter_context(joined(config.run.device, config.run.shard, config.run.patience))
         begun = _begin(task, ranks, stack, quiet)
         _tell(begun.notes, ranks)
         parts, saver, replaced = _parts(begun, stack, quiet)
         step = begun.start.step
-        reached = train(parts, _plan(task), _from(begun.streams[TRAIN], step), step, stop)
+        with ranks.stepping(config.run.patience, step):
+            reached = train(parts, _plan(task), _from(begun.streams[TRAIN], step), step, stop)
         saver.finish(reached)
         ranks.barrier()
         if reached < task.num_steps:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -15,6 +14,7 @@ import click
 
 from robot_foundry.cli.options import dry_run_option, json_option
 from robot_foundry.cli.output import counted, emit, note, table
+from robot_foundry.cli.train.ranks import QUIET, launch, ranks_options
 
 if TYPE_CHECKING:
     from robot_foundry.trainer.outcome import Outcome
@@ -32,6 +32,10 @@ class Asked:
     recipe: str | None
     overrides: list[str]
     nproc: int
+    nnodes: int | None
+    node_rank: int | None
+    master: str | None
+    logs: Path | None
     pointer: Path | None
     dry_run: bool
     as_json: bool
@@ -48,9 +52,7 @@ def training_options(command: Callable[[Asked], None]) -> Callable[..., None]:
         metavar="FOLDER|URL",
         help="Where datasets live: the same as data.store=…  [default: ./store]",
     )
-    @click.option(
-        "--nproc", type=click.IntRange(1), default=1, show_default=True, help="Ranks on this machine."
-    )
+    @ranks_options
     @click.option(
         "--pointer",
         type=click.Path(dir_okay=False, path_type=Path),
@@ -61,6 +63,7 @@ def training_options(command: Callable[[Asked], None]) -> Callable[..., None]:
     @json_option
     @wraps(command)
     def asked(arguments: tuple[str, ...], store: str | None, **options: Any) -> None:
+        os.environ.setdefault(*QUIET)
         recipe, overrides = split_arguments(arguments)
         if store is not None and not any(item.startswith("data.store=") for item in overrides):
             overrides = [f"data.store={store}", *overrides]
@@ -86,14 +89,16 @@ def resolved_task(
 
     Where several ranks are asked for, they are run, and this process ends as they do.
     """
+    from robot_foundry.trainer.ranks.nodes import chosen
     from robot_foundry.trainer.tasks.mixtures import pins
 
+    nodes = chosen(asked.nproc, asked.nnodes, asked.node_rank, asked.master)
     config = read_recipe(asked.recipe, asked.overrides)
-    if asked.nproc > 1 and "RANK" not in os.environ and not asked.dry_run:
+    if nodes is not None and not asked.dry_run:
         # The ranks resolve nothing themselves: a name that moves between their starts cannot split them.
         pinned = pins(config.data)
-        resolve(read_recipe(asked.recipe, [*asked.overrides, *pinned]))  # so that what is wrong is told once
-        launch(asked.nproc, *pinned)
+        task = resolve(read_recipe(asked.recipe, [*asked.overrides, *pinned]))  # what is wrong is told once
+        launch(nodes, asked.nproc, pinned, asked.logs or task.run_dir / "logs")
     task = resolve(config)
     if is_main():
         if asked.recipe is None:
@@ -106,17 +111,6 @@ def resolved_task(
 def is_main() -> bool:
     """Whether this process is the only one, or the first of several ranks."""
     return int(os.environ.get("RANK", 0)) == 0
-
-
-def launch(nproc: int, *overrides: str) -> None:
-    """Run the same command, with these overrides added, as `nproc` ranks, and end as they do."""
-    from robot_foundry.trainer.ranks.launch import run_ranks
-
-    program = (
-        "from robot_foundry.trainer.ranks.launch import end_with_launcher; end_with_launcher(); "
-        "from robot_foundry.cli.foundry_train import main; main()"
-    )
-    sys.exit(run_ranks([sys.executable, "-c", program, *sys.argv[1:], *overrides], nproc))
 
 
 def train(task: Task, asked: Asked, next_command: str) -> None:

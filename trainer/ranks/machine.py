@@ -42,6 +42,7 @@ class MachineSettings:
     device: str = "auto"  # auto | cpu | cuda
     precision: str = "fp32"  # fp32 | bf16: autocast; weights stay fp32
     determinism: str = "strict"  # strict: the same bits in every run | fast
+    patience: float = 600.0  # seconds for a rank to give a sign of life, and in a step to come
 
 
 def num_cuda_devices() -> int:
