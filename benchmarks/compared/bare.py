@@ -1,6 +1,7 @@
 """A loop that trains the model of a task and does nothing else: forward, backward, clip, step.
 
 Its batches lie ready; there is no record, no average of weights, nothing that skips a step, no checkpoint.
+It computes in the precision and with the determinism of the run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from compared.turns import Loop, Taken, Turn
 from robot_foundry.trainer.models.layers.initial import allocated, initialise
 from robot_foundry.trainer.optim.muon import Muon
 from robot_foundry.trainer.optim.optimizers import parameter_groups
-from robot_foundry.trainer.ranks.numerics import autocast
+from robot_foundry.trainer.ranks.numerics import autocast, numerics
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import TRAIN, Prepared
 
@@ -45,10 +46,11 @@ def bare_loop(task: Any, device: torch.device) -> Loop:
 
     def steps(count: int) -> Turn:
         taken = []
-        for _ in range(count):
-            begin = Taken.now()
-            step()
-            taken.append(Taken.now().since(begin))
+        with numerics(config.run.determinism):
+            for _ in range(count):
+                begin = Taken.now()
+                step()
+                taken.append(Taken.now().since(begin))
         return taken
 
     return steps
