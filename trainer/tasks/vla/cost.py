@@ -8,7 +8,7 @@ import torch
 
 from robot_foundry.trainer.memory import gpu_memory, state_bytes
 from robot_foundry.trainer.models.vla import VLA, Geometry
-from robot_foundry.trainer.tasks.cost import RunCost
+from robot_foundry.trainer.tasks.cost import RunCost, traffic_of
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.dry_run import count_parameters
 from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin, is_foreign
@@ -30,6 +30,7 @@ def run_cost(config: VLATaskConfig, gpu_bytes: int) -> RunCost:
     with torch.device("meta"):
         model = VLA(model_config, sizes)
     state = state_bytes(model, config.optim, run.precision)
+    memory = tuple(gpu_memory(state, None, config.global_batch, run.accumulate, gpu_bytes))
     return RunCost(
         name=config.name,
         assumed=f"one arm of {ARM_DIMS} dims, {steps.history} observed and {steps.horizon} predicted steps",
@@ -39,5 +40,6 @@ def run_cost(config: VLATaskConfig, gpu_bytes: int) -> RunCost:
         parameters=count_parameters(model),
         tokens=None,
         state=state,
-        memory=tuple(gpu_memory(state, None, config.global_batch, run.accumulate, gpu_bytes)),
+        memory=memory,
+        traffic=traffic_of(model, config, memory),
     )
