@@ -27,5 +27,4 @@ def test_what_a_command_prints_is_on_the_page(
 
 
 def test_there_are_three_models() -> None:
-    assert [re.findall(r"name=(\S+)|describe (\S+)", command)[0] for command, _ in BLOCKS]
-    assert len(BLOCKS) == 3 and "llm_7b" in BLOCKS[2][0]
+    assert len(BLOCKS) == 3

@@ -34,6 +34,9 @@ class Taken:
 
     @classmethod
     def now(cls) -> Taken:
+        """When all that was asked of a GPU is done."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         return cls(time.perf_counter(), time.process_time())
 
     def since(self, begin: Taken) -> Taken:
@@ -100,9 +103,3 @@ def ratio(ours: Sequence[Turn], theirs: Sequence[Turn], clock: str) -> Spread:
     """The steps a second of ours over those of theirs, turn by turn."""
     pairs = zip(ours, theirs, strict=True)
     return Spread.of([median_step(b, clock) / median_step(a, clock) for a, b in pairs])
-
-
-def synchronised() -> None:
-    """What was asked of a GPU is done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
