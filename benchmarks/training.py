@@ -1,55 +1,57 @@
 """Training: what steps of the packaged recipes take on this machine.
 
-    OMP_NUM_THREADS=1 python benchmarks/training.py [--steps 8] [--json FILE] [--only vla|llm]
+    OMP_NUM_THREADS=1 python benchmarks/training.py [--only NAME]... [--turns 5] [--steps 8] [--json FILE]
 
-Policies: samples a second and thread, the time of a step, and chunks a second, of one robot arm (10 dims),
-random pictures and 20-byte instructions, no loading. Time is CPU time, the least of several steps, so that
-other work on the machine matters less.
+llm, vlm, vla  `foundry-train` with its smallest recipe from a store, with all that a run does at each step,
+               beside a bare loop over the same model in this process: batches that lie ready, forward,
+               backward, clip, step of the same optimisers.
+nanogpt        tokens a second of `foundry-train llm` beside nanoGPT's loop restated (`compared/nanogpt.py`),
+               with models of equal matrices and equal batches, in fp32 and in bf16.
+saves          what a checkpoint costs: the longest step from one that saves to the next, and all time above
+               the median step in between, in median steps.
+policies       samples a second and thread, the time of a step, and chunks a second of each recipe of a
+               policy, of one robot arm (10 dims), random pictures and 20-byte instructions, no loading. CPU
+               time, the least of several steps.
 
-Language models: tokens a second of `foundry-train llm llm_tiny` from a store, with all that a run does at
-each step, beside a bare loop over the same model in this process: batches that lie ready, forward, backward,
-clip, step of the same optimisers. Both take turns of 5 × --steps steps; the ratio is of the median steps.
-And the CPU time that loading a batch takes, as a share of that of a step.
+Loops take turns of --steps steps. A ratio is that of the median steps of a turn; told are the median of the
+turns and, in brackets, their middle half: by the clock at the wall, and by the CPU time of all threads of the
+process, which other work on the machine moves less. A run's CPU time has reading and decoding in it, for
+which a bare loop has no need and which threads of their own do.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from itertools import cycle
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from compared import nanogpt, stores
+from compared.bare import bare_loop, ready
+from compared.turns import WARM, Loop, Turn, in_turns, median_step, ratio, timed_steps
 
-from robot_foundry.catalog.store import Store
-from robot_foundry.loader.load import load
-from robot_foundry.trainer.meters import read_metrics
 from robot_foundry.trainer.models.layers.initial import allocated, initialise
-from robot_foundry.trainer.models.llm import LLM, TextInputs
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.models.vla import VLA, Geometry, Inputs, Targets
 from robot_foundry.trainer.optim.average import Ema
-from robot_foundry.trainer.optim.muon import Muon
-from robot_foundry.trainer.optim.optimizers import Optimizers, parameter_groups
+from robot_foundry.trainer.optim.optimizers import Optimizers
 from robot_foundry.trainer.recipes.form import PACKAGED
-from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.llm import recipe as llm_recipe
-from robot_foundry.trainer.tasks.llm.config import LLMTaskConfig
-from robot_foundry.trainer.tasks.llm.inputs import text_inputs
 from robot_foundry.trainer.tasks.llm.resolving import resolve_llm
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.draws import build_draws
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
+from robot_foundry.trainer.tasks.vlm import recipe as vlm_recipe
+from robot_foundry.trainer.tasks.vlm.resolving import resolve_vlm
 
-SUPPORT = Path(__file__).parent.parent / "tests" / "support"
-TURNS = 3
+CPU = torch.device("cpu")
 DIMS = 10
 TEXT = "touch the yellow can"
 
@@ -125,95 +127,135 @@ def measure(config: VLATaskConfig, steps: int) -> dict[str, float]:
     }
 
 
-def token_store(folder: Path) -> Store:
-    """A store with 'words', about a million tokens of bytes."""
-    sys.path.insert(0, str(SUPPORT))
-    from foundry_testing.small_corpus import small_corpus
-    from foundry_testing.tokens import write_tokens
-
-    from robot_foundry.catalog.tokens.tokenizers import keep
-
-    store = Store(folder)
-    written = write_tokens(store, "words", [small_corpus(1500, longest=24)])
-    keep(store, written.tokenizer)
-    return store
-
-
-def bare_steps(config: LLMTaskConfig, batches: Iterator[TextInputs]) -> Callable[[int], list[float]]:
-    """Takes so many steps of a loop that does nothing else, and gives the seconds of each."""
-    model = initialise(allocated(lambda: LLM(config.model), "cpu"), seed=0)
-    adamw, muon = parameter_groups(model, config.optim)
-    optimizers = [torch.optim.AdamW(adamw, betas=config.optim.betas, fused=True), Muon(muon)]
-
-    def steps(count: int) -> list[float]:
-        seconds = []
-        for inputs, _ in zip(batches, range(count), strict=False):
-            begin = time.perf_counter()
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            total, number = model(inputs)["text"]
-            (total / number).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
-            for optimizer in optimizers:
-                optimizer.step()
-            seconds.append(time.perf_counter() - begin)
-        return seconds
-
-    return steps
+def resolved(name: str, folder: Path, *settings: str) -> Any:
+    """The smallest recipe of a task on a store of its own, nothing held out."""
+    side, store = 64, folder / f"{name}-store"
+    match name:
+        case "llm":
+            made, mix = stores.token_store(store), "words"
+            reader, resolve = llm_recipe.read_recipe, resolve_llm
+        case "vlm":
+            made, mix = stores.pair_store(store, side), "pictures"
+            reader, resolve = vlm_recipe.read_recipe, resolve_vlm
+        case _:
+            made, mix = stores.robot_store(store, side, ("primary",)), "arm"
+            reader, resolve = read_recipe, resolve_vla
+    asked = [f"data.mix={mix}", f"data.store={made.url}", f"run.dir={folder / name}", "data.val_fraction='0'"]
+    return resolve(reader(f"{name}_tiny", [*asked, "run.samples=null", "run.save_every=1000000", *settings]))
 
 
-def measure_llm(folder: Path, steps: int) -> dict[str, float]:
-    """See the module's own words; a vocabulary of 8,192 whatever the tokenizer has."""
-    store = token_store(folder / "store")
-    settings = ["data.mix=words", f"data.store={store.url}", f"run.dir={folder / 'run'}", "run.log_every=1"]
-    asked = [*settings, "data.val_fraction='0'", "model.decoder.vocabulary=8192"]
-    config = resolve_llm(llm_recipe.read_recipe("llm_tiny", asked)).config
-    rows, batch = config.data.rows, config.data.global_batch
-    with load("words", rows, seed=0, global_batch=batch, store=store, threads=0) as loader:
-        loading_s = least(lambda: text_inputs(loader.batch(1)), steps)
-        ready = [text_inputs(loader.batch(b)) for b in range(16)]
-    bare, ours_s, bare_s = bare_steps(config, cycle(ready)), [], []
-    for turn in range(1, TURNS + 1):
-        run = replace(config.run, steps=5 * steps * turn, tokens=None, samples=None)
-        with warnings.catch_warnings(action="ignore"):  # nothing is held out
-            run_task(resolve_llm(replace(config, run=run)), quiet=True)
-        records = read_metrics(folder / "run")[-5 * steps + 1 :]  # the first of each turn starts the run
-        ours_s += [batch / record["samples_per_s"] for record in records]
-        begin = time.process_time()
-        bare_s += bare(5 * steps)[1:]
-        step_s = (time.process_time() - begin) / (5 * steps)
-    tokens = batch * rows.length
+def compared(task: Any, others: dict[str, Loop], steps: int) -> dict[str, Any]:
+    """Milliseconds of a step of the run and of each other loop, and the ratios of their rates."""
+    ours, theirs = in_turns(task, others, steps)
+    found: dict[str, Any] = {"step_ms": milliseconds(ours)}
+    for name, turns in theirs.items():
+        found[f"{name}_step_ms"] = milliseconds(turns)
+        found |= {f"to_{name}_{clock}": asdict(ratio(ours, turns, clock)) for clock in ("wall", "cpu")}
+    return found
+
+
+def milliseconds(turns: Sequence[Turn]) -> float:
+    return 1000 * float(np.median([median_step(turn, "wall") for turn in turns]))
+
+
+def measure_task(name: str, folder: Path, turns: int, steps: int) -> dict[str, Any]:
+    """See the module's own words; a vocabulary of 8,192 for text, whatever the tokenizer has."""
+    wide = {"llm": ("model.decoder.vocabulary=8192",)}.get(name, ())
+    task = resolved(name, folder, f"run.steps={turns * (WARM + steps)}", "run.tokens=null", *wide)
+    found = {"batch": task.config.global_batch, "precision": task.config.run.precision}
+    return found | compared(task, {"bare": bare_loop(task, CPU)}, steps)
+
+
+def measure_nanogpt(folder: Path, precision: str, turns: int, steps: int) -> dict[str, Any]:
+    """A decoder with a perceptron as nanoGPT's, whose other parts are ours; AdamW alone, no average."""
+    shape = nanogpt.Shape(width=256, depth=6, heads=8, vocabulary=8192, length=256, rows=8)
+    decoder = f"model.decoder={{width: {shape.width}, depth: {shape.depth}, heads: {shape.heads}, "
+    decoder += f"kv_heads: {shape.heads}, mlp: gelu, mlp_hidden: {4 * shape.width}, vocabulary: 8192}}"
+    task = resolved(
+        "llm", folder, decoder, f"data.rows.length={shape.length}", f"data.global_batch={shape.rows}",
+        "optim.optimizer=adamw", "optim.weight_decay=0.1", "optim.ema_max=0", f"run.precision={precision}",
+        "run.tokens=null", f"run.steps={turns * (WARM + steps)}", "run.log_every=10",
+    )  # fmt: skip
+    ids = folder / "ids.bin"
+    tokens = torch.cat([inputs.token_BS.flatten() for batch in ready(task, CPU) for inputs in batch.inputs])
+    tokens.numpy().astype(np.uint16).tofile(ids)
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in task.build_model().parameters())
+    found = compared(task, {"nanogpt": nanogpt.nanogpt_loop(ids, shape, precision, CPU)}, steps)
+    of_a_step = 1000 * shape.rows * shape.length
     return {
-        "batch": batch,
-        "length": rows.length,
-        "parameters": sum(p.numel() for p in LLM(config.model).parameters()),
-        "tokens_per_s": tokens / float(np.median(ours_s)),
-        "bare_tokens_per_s": tokens / float(np.median(bare_s)),
-        "ratio": float(np.median(bare_s)) / float(np.median(ours_s)),
-        "loading_ms": 1000 * loading_s,
-        "loading_share": loading_s / step_s,
+        "parameters": parameters,
+        "nanogpt_parameters": nanogpt.count_parameters(shape),
+        "tokens_per_s": of_a_step / found["step_ms"],
+        "nanogpt_tokens_per_s": of_a_step / found["nanogpt_step_ms"],
+        **found,
     }
+
+
+def measure_saves(folder: Path, turns: int, steps: int) -> dict[str, Any]:
+    """Of `turns` checkpoints, each of which has `steps` steps to be written in, which the next one ends."""
+    settings = (f"run.steps={(turns + 2) * steps}", f"run.save_every={steps}", "run.tokens=null")
+    every = [step.wall for step in timed_steps(resolved("llm", folder, *settings))]
+    median = float(np.median(every))
+    # The first one makes folders, the last one is waited for.
+    since = [every[at - 1 : at - 1 + steps] for at in range(2 * steps, (turns + 2) * steps, steps)]
+    return {
+        "step_ms": 1000 * median,
+        "longest": float(np.median([max(of) / median for of in since])),
+        "above": float(np.median([sum(max(step / median - 1, 0.0) for step in of) for of in since])),
+    }
+
+
+def policies(steps: int) -> dict[str, Any]:
+    paths = sorted(PACKAGED.glob("vla_*.yaml"))
+    return {path.stem: measure(read_recipe(path, ["data.mix=none"]), steps) for path in paths}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    names = ("llm", "vlm", "vla", "nanogpt", "saves", "policies")
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--only", choices=("vla", "llm"))
+    parser.add_argument("--only", choices=names, action="append")
     options = parser.parse_args()
-    found = {"threads": torch.get_num_threads(), "torch": torch.__version__, "recipes": {}}
-    if options.only != "llm":
-        for path in sorted(PACKAGED.glob("vla_*.yaml")):
-            found["recipes"][path.stem] = measure(read_recipe(path, ["data.mix=none"]), options.steps)
-            print(path.stem, json.dumps(found["recipes"][path.stem]))
-    if options.only != "vla":
-        with tempfile.TemporaryDirectory() as folder:
-            found["recipes"]["llm_tiny"] = measure_llm(Path(folder), options.steps)
-        print("llm_tiny", json.dumps(found["recipes"]["llm_tiny"]))
+    found: dict[str, Any] = {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    size = options.turns, options.steps
+    for name in options.only or names:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            match name:
+                case "nanogpt":
+                    for precision in ("fp32", "bf16"):
+                        of = measure_nanogpt(folder / precision, precision, *size)
+                        found[f"nanogpt, {precision}"] = of
+                case "saves":
+                    found[name] = measure_saves(folder, *size)
+                case "policies":
+                    found |= policies(options.steps)
+                case _:
+                    found[name] = measure_task(name, folder, *size)
+    print("\n".join(told(found)))
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def told(found: dict[str, Any]) -> list[str]:
+    """A line for each figure that is compared, all others as they are."""
+    lines = []
+    for name, of in found.items():
+        if not isinstance(of, dict):
+            lines.append(f"{name}: {of}")
+            continue
+        for key, value in of.items():
+            if isinstance(value, dict):
+                text = f"{value['median']:.3f} ({value['low']:.3f} … {value['high']:.3f})"
+            else:
+                text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            lines.append(f"{name:14} {key:22} {text}")
+    return lines
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import Optimizers, freeze
 from robot_foundry.trainer.optim.spikes import Spikes
 from robot_foundry.trainer.ranks.agreement import everywhere
+from robot_foundry.trainer.ranks.compiling import compile_units
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.tasks.task import Task
 
@@ -68,6 +69,8 @@ def build_learner(task: Task, start: Start, ranks: Ranks) -> tuple[Learner, tupl
     model = ranks.place(task.build_model, config.run.precision, begin if begins_whole else None)
     if start.folder is None and not begins_whole:
         begin(model)
+    if config.run.compile:
+        everywhere(ranks, partial(compile_units, model, ranks.device, config.run.determinism))
     if config.run.recompute:
         recompute(model)
     optim = config.optim

@@ -6,6 +6,7 @@ matrix units.
   DDP            all of it on each GPU, and on several a second gradient, in the buckets that they exchange
   fully sharded  an equal share of it, and for a moment the weights of two units and the gradient of one
                  (Zhao et al. 2023, §4.3); a unit is a block, or all that is in none
+  grouped        the same in groups of the GPUs of a machine, each of which holds one copy
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from robot_foundry.trainer.models.sizes.communication import GROUP
+from robot_foundry.trainer.models.units import units
 from robot_foundry.trainer.optim.optimizers import OptimConfig, parameter_groups
 
 GPUS = (1, 2, 4, 8, 16, 32, 64, 128)
 FP32, BF16 = 4, 2
 ADAMW, MUON = 2 * FP32, FP32  # bytes of state a parameter
-_UNITS = "blocks"  # the lists of modules that are sharded one by one
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class GpuMemory:
 
     rows         what it computes at a time; None where its share of a step is no multiple of the microbatches
     activations  of these rows; None where they are, or their size is not known, and so what accumulation fits
-    ddp          without activations; `sharded` likewise
+    ddp          without activations; `sharded` and `grouped` likewise
     ddp_fits     the fewest microbatches a step with which it fits; None where none does; `sharded_fits` alike
     """
 
@@ -67,6 +69,7 @@ class GpuMemory:
     sharded: int
     ddp_fits: int | None
     sharded_fits: int | None
+    grouped: int | None = None  # where there are more GPUs than in a group
 
 
 def state_bytes(model: nn.Module, optim: OptimConfig, precision: str) -> StateBytes:
@@ -100,7 +103,7 @@ def gpu_memory(
         share = global_batch // number
         rows = None if share % accumulate else share // accumulate
         ddp = state.total + (state.gradients if number > 1 else 0)
-        sharded = -(-(state.total - state.copies) // number) + _gathered(state)
+        sharded = _shared(state, number)
         yield GpuMemory(
             gpus=number,
             rows=rows,
@@ -109,7 +112,13 @@ def gpu_memory(
             sharded=sharded,
             ddp_fits=_fewest(share, activations, limit - ddp),
             sharded_fits=_fewest(share, activations, limit - sharded),
+            grouped=_shared(state, GROUP) if number > GROUP else None,
         )
+
+
+def _shared(state: StateBytes, number: int) -> int:
+    """What each of so many ranks takes that share the state, without activations."""
+    return -(-(state.total - state.copies) // number) + _gathered(state)
 
 
 def _gathered(state: StateBytes) -> int:
@@ -128,11 +137,9 @@ def _fewest(rows: int, activations: Activations | None, free: int) -> int | None
 def _unit_sizes(model: nn.Module) -> Iterator[int]:
     """Parameters of each unit; the last is all that is in no other."""
     rest = _count(model)
-    for name, module in model.named_modules():
-        if name.split(".")[-1] == _UNITS:
-            for unit in module.children():
-                rest -= _count(unit)
-                yield _count(unit)
+    for unit in units(model):
+        rest -= _count(unit)
+        yield _count(unit)
     yield rest
 
 

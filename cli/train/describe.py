@@ -15,6 +15,7 @@ from robot_foundry.cli.train.common import split_arguments
 from robot_foundry.runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from robot_foundry.trainer.models.sizes.communication import Traffic
     from robot_foundry.trainer.models.sizes.picture_cost import PictureCost
     from robot_foundry.trainer.tasks.cost import RunCost, Tokens
 
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @json_option
 def command(arguments: tuple[str, ...], gpu_memory: float, as_json: bool) -> None:
-    """Tell the parameters of a recipe's model, what a token costs, and the memory on 1 … 128 GPUs.
+    """Tell the parameters of a recipe's model, what a token costs, the memory on 1 … 128 GPUs, and what these
+    send each other.
 
     RECIPE is a YAML file or the name of a packaged recipe (default: llm_tiny). No data is needed. Memory is
-    that of DDP, where each rank holds all weights, and of run.shard=0, where ranks share them.
+    that of DDP, where each rank holds all weights, of run.shard=0, where ranks share them, and of
+    run.shard=8, where those of a machine do.
     """
     recipe, overrides = split_arguments(arguments)
     if not math.isfinite(gpu_memory):
@@ -41,7 +44,10 @@ def command(arguments: tuple[str, ...], gpu_memory: float, as_json: bool) -> Non
     gpu_bytes = int(gpu_memory * 1e9)
     task, config = _read(recipe, ["data.mix=none", *overrides])
     cost: RunCost = import_module(f"robot_foundry.trainer.tasks.{task}.cost").run_cost(config, gpu_bytes)
-    emit({"task": task, **asdict(cost)}, as_json=as_json, text=lambda: _text(cost, gpu_bytes))
+    sent = [_sent(one) for one in cost.traffic]
+    emit(
+        {"task": task, **asdict(cost), "traffic": sent}, as_json=as_json, text=lambda: _text(cost, gpu_bytes)
+    )
 
 
 def _read(recipe: str, overrides: list[str]) -> tuple[str, Any]:
@@ -79,6 +85,7 @@ def _text(cost: RunCost, gpu_bytes: int) -> str:
     state = [(name, size(number)) for name, number in asdict(cost.state).items() if name != "unit"]
     parts.append(table(("of all parameters", "memory"), state))
     parts.append(_memory_text(cost, gpu_bytes))
+    parts.append(_traffic_text(cost))
     return "\n\n".join(parts)
 
 
@@ -108,8 +115,17 @@ def _picture_text(cost: PictureCost) -> str:
 
 
 def _memory_text(cost: RunCost, gpu_bytes: int) -> str:
-    headers = ["GPUs", "samples at a time", "DDP", "fully sharded"]
-    rows = [[row.gpus, row.rows or "-", size(row.ddp), size(row.sharded)] for row in cost.memory]
+    headers = ["GPUs", "samples at a time", "DDP", "fully sharded", "groups of 8"]
+    rows = [
+        [
+            row.gpus,
+            row.rows or "-",
+            size(row.ddp),
+            size(row.sharded),
+            "-" if row.grouped is None else size(row.grouped),
+        ]
+        for row in cost.memory
+    ]
     if cost.tokens is None:
         return table(headers, rows)
     fits = f"run.accumulate for {size(gpu_bytes)}"
@@ -121,3 +137,17 @@ def _memory_text(cost: RunCost, gpu_bytes: int) -> str:
             of.sharded_fits or "-",
         ]
     return table(headers, rows)
+
+
+def _traffic_text(cost: RunCost) -> str:
+    rows = [
+        [one.gpus, one.shared, size(one.sent_each_microbatch), size(one.sent_each_step)]
+        for one in cost.traffic
+    ]
+    return table(("GPUs", "run.shard", "a rank sends each microbatch", "and each step"), rows)
+
+
+def _sent(one: Traffic) -> dict[str, int]:
+    """As JSON, with what follows from it."""
+    sums = {name: getattr(one, name) for name in ("gpus", "sent_each_microbatch", "sent_each_step")}
+    return {**asdict(one), **sums}

@@ -49,6 +49,8 @@ class PictureRows:
     segment_BS is -1 where nothing is; learn_BS says which targets count. Picture n begins at token
     `image_at_N` of the rows one behind the other (row · S + column), and has P tokens from there. It is
     absent where `image_mask_N` is False: one picture at least is there, so that the tower always takes part.
+    `learnt_T` says where targets count in the rows one behind the other; without it the host waits for the
+    device to know how many.
     """
 
     token_BS: Tensor
@@ -59,6 +61,7 @@ class PictureRows:
     image_NHWC: Tensor  # uint8
     image_mask_N: Tensor
     image_at_N: Tensor
+    learnt_T: Tensor | None = None
 
     def to(self, device: torch.device) -> PictureRows:
         return moved(self, device)
@@ -142,9 +145,8 @@ class VisionLanguage(nn.Module):
 def answer_loss(backbone: Backbone, output_VD: Tensor, inputs: PictureRows) -> tuple[Tensor, Tensor]:
     """Sum of the cross entropies in nats of the targets that are learnt, and their number."""
     counts_BS = inputs.learn_BS & (inputs.segment_BS >= 0)
-    # Few positions of a row are learnt: the logits of the others are never made. To know how many, the
-    # host waits for the GPU here, once a microbatch.
-    at_T = counts_BS.flatten().nonzero()[:, 0]
+    # Few positions of a row are learnt: the logits of the others are never made.
+    at_T = counts_BS.flatten().nonzero()[:, 0] if inputs.learnt_T is None else inputs.learnt_T
     hidden_TD = picture_states(backbone, inputs).flatten(0, 1).index_select(0, at_T)
     target_T = inputs.target_BS.flatten().index_select(0, at_T)
     return cross_entropy_sum(hidden_TD, output_VD, target_T), counts_BS.sum()

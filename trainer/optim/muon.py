@@ -39,23 +39,31 @@ class Muon(torch.optim.Optimizer):
         self._whole_of = whole_of or {}
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update with Nesterov momentum; a parameter without a gradient stays."""
+    def step(self, closure: None = None, taken: Tensor | None = None) -> None:  # type: ignore[override]
+        """One update with Nesterov momentum; a parameter without a gradient stays.
+
+        Where `taken`, a bool [] on the device, is False nothing changes, whatever the gradients hold.
+        """
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                momentum = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
-                momentum.lerp_(parameter.grad, 1 - MOMENTUM)
-                like = self._whole_of.get(parameter, parameter)
-                mixed = whole(split_as(parameter.grad.lerp(momentum, MOMENTUM), like))
-                update = orthogonal(mixed.flatten(1))
-                rows, columns = update.shape
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(
-                    share(update.view_as(mixed), like),
-                    alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5,
-                )
+                if parameter.grad is not None:
+                    self._move(parameter, parameter.grad, group["lr"], group["weight_decay"], taken)
+
+    def _move(
+        self, parameter: Tensor, gradient: Tensor, lr: float, weight_decay: float, taken: Tensor | None
+    ) -> None:
+        if taken is None:
+            taken = torch.ones((), dtype=torch.bool, device=parameter.device)
+        gradient = torch.where(taken, gradient, 0)
+        momentum = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+        momentum.lerp_(gradient, taken * (1 - MOMENTUM))
+        like = self._whole_of.get(parameter, parameter)
+        mixed = whole(split_as(gradient.lerp(momentum, MOMENTUM), like))
+        update = orthogonal(mixed.flatten(1))
+        rows, columns = update.shape
+        parameter.mul_(1 - taken * (lr * weight_decay))
+        factor = taken * (-lr * max(1.0, rows / columns) ** 0.5)
+        parameter.addcmul_(share(update.view_as(mixed), like), factor)
 
 
 def orthogonal(gradient: Tensor) -> Tensor:

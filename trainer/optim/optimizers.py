@@ -194,12 +194,7 @@ class Optimizers:
             fused.found_inf, fused.grad_scale = (~finite).float(), torch.ones((), device=finite.device)
             self._adamw.step()
         if self._muon is not None:
-            kept = [*_parameters(self._muon), *(s["momentum_buffer"] for s in self._muon.state.values())]
-            before = [tensor.detach().clone() for tensor in kept]
-            self._muon.step()
-            with torch.no_grad():
-                for tensor, old in zip(kept, before, strict=True):
-                    tensor.copy_(torch.where(finite, tensor, old))
+            self._muon.step(taken=finite)
 
     def zero_grad(self) -> None:
         for moved, parameter in self._parameters.items():

@@ -27,6 +27,7 @@ _WORDS = {
     "determinism": "run.determinism",
     "accumulate": "run.accumulate",
     "shard": "run.shard",
+    "compile": "run.compile",
 }
 
 
@@ -39,6 +40,7 @@ class MachineSettings:
     recompute: bool = (
         False  # blocks a second time for their gradients, in place of keeping what they computed
     )
+    compile: bool = False  # each block, when it first runs; needs a C++ compiler
     device: str = "auto"  # auto | cpu | cuda
     precision: str = "fp32"  # fp32 | bf16: autocast; weights stay fp32
     determinism: str = "strict"  # strict: the same bits in every run | fast
@@ -62,6 +64,7 @@ def facts(ranks: Ranks, settings: MachineSettings) -> dict[str, Any]:
         "determinism": settings.determinism,
         "accumulate": settings.accumulate,
         "shard": 1 if ranks.mesh is None else ranks.mesh.size(ranks.mesh.ndim - 1),
+        "compile": settings.compile,
     }
 
 

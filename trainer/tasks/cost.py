@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from robot_foundry.trainer.memory import GpuMemory, StateBytes
+from robot_foundry.trainer.models.sizes.communication import Traffic, strategies
 from robot_foundry.trainer.models.sizes.cost import TokenCost
 from robot_foundry.trainer.models.sizes.picture_cost import PictureCost
+from robot_foundry.trainer.tasks.task import TaskConfig
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,11 @@ class RunCost:
     memory: tuple[GpuMemory, ...]
     picture: PictureCost | None = None  # where rows have pictures
     beside: Mapping[str, BesideCost] = field(default_factory=dict)  # by the name of the stream
+    traffic: tuple[Traffic, ...] = ()  # between ranks, by number of GPUs and ways to share weights
+
+
+def traffic_of(model: nn.Module, config: TaskConfig, memory: Iterable[GpuMemory]) -> tuple[Traffic, ...]:
+    """For each number of GPUs of which the memory is told, but one alone."""
+    optim, precision = config.optim, config.run.precision
+    numbers = [row.gpus for row in memory if row.gpus > 1]
+    return tuple(one for number in numbers for one in strategies(model, optim, precision, number))

@@ -7,7 +7,7 @@ import torch
 from robot_foundry.trainer.memory import Activations, gpu_memory, state_bytes
 from robot_foundry.trainer.models.llm import LLM
 from robot_foundry.trainer.models.sizes.cost import loss_bytes, token_cost
-from robot_foundry.trainer.tasks.cost import RunCost, Tokens
+from robot_foundry.trainer.tasks.cost import RunCost, Tokens, traffic_of
 from robot_foundry.trainer.tasks.llm.config import LLMTaskConfig
 from robot_foundry.trainer.tasks.llm.dry_run import count_parameters
 
@@ -20,6 +20,7 @@ def run_cost(config: LLMTaskConfig, gpu_bytes: int) -> RunCost:
     cost = token_cost(config.model, length, run.precision)
     state = state_bytes(model, config.optim, run.precision)
     activations = Activations(length * cost.activation_bytes, loss_bytes(config.model))
+    memory = tuple(gpu_memory(state, activations, config.global_batch, run.accumulate, gpu_bytes))
     return RunCost(
         name=config.name,
         assumed=None,
@@ -29,5 +30,6 @@ def run_cost(config: LLMTaskConfig, gpu_bytes: int) -> RunCost:
         parameters=count_parameters(model),
         tokens=Tokens(length, cost, config.num_steps * config.global_batch * length),
         state=state,
-        memory=tuple(gpu_memory(state, activations, config.global_batch, run.accumulate, gpu_bytes)),
+        memory=memory,
+        traffic=traffic_of(model, config, memory),
     )

@@ -13,7 +13,7 @@ from robot_foundry.trainer.models.sizes.cost import token_cost
 from robot_foundry.trainer.models.sizes.picture_cost import picture_cost
 from robot_foundry.trainer.models.vla import VLA, Geometry
 from robot_foundry.trainer.optim.optimizers import freeze
-from robot_foundry.trainer.tasks.cost import BesideCost, RunCost, Tokens
+from robot_foundry.trainer.tasks.cost import BesideCost, RunCost, Tokens, traffic_of
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
 from robot_foundry.trainer.tasks.vla.dry_run import count_parameters
 from robot_foundry.trainer.tasks.vla.origins.foreign import ForeignOrigin, is_foreign
@@ -37,6 +37,7 @@ def run_cost(config: VLATaskConfig, gpu_bytes: int) -> RunCost:
     with torch.device("meta"):
         model = VLA(model_config, sizes)
     state = state_bytes(model, config.optim, run.precision)
+    memory = tuple(gpu_memory(state, None, config.global_batch, run.accumulate, gpu_bytes))
     return RunCost(
         name=config.name,
         assumed=f"one arm of {ARM_DIMS} dims, {steps.history} observed and {steps.horizon} predicted steps",
@@ -46,7 +47,8 @@ def run_cost(config: VLATaskConfig, gpu_bytes: int) -> RunCost:
         parameters=count_parameters(model),
         tokens=None,
         state=state,
-        memory=tuple(gpu_memory(state, None, config.global_batch, run.accumulate, gpu_bytes)),
+        memory=memory,
+        traffic=traffic_of(model, config, memory),
         beside=_beside(config, model),
     )
 

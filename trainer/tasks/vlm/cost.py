@@ -10,7 +10,7 @@ from robot_foundry.trainer.models.sizes.cost import loss_bytes, token_cost
 from robot_foundry.trainer.models.sizes.picture_cost import picture_cost
 from robot_foundry.trainer.models.vision_language import VisionLanguage
 from robot_foundry.trainer.optim.optimizers import freeze
-from robot_foundry.trainer.tasks.cost import BesideCost, RunCost, Tokens
+from robot_foundry.trainer.tasks.cost import BesideCost, RunCost, Tokens, traffic_of
 from robot_foundry.trainer.tasks.vlm.config import TextConfig, VLMTaskConfig
 from robot_foundry.trainer.tasks.vlm.dry_run import count_parameters
 from robot_foundry.trainer.tasks.vlm.inputs import TEXT
@@ -32,9 +32,8 @@ def run_cost(config: VLMTaskConfig, gpu_bytes: int) -> RunCost:
     pictures = length // picture.tokens
     row = length * token.activation_bytes + pictures * picture.activation_bytes
     state = state_bytes(model, config.optim, run.precision)
-    memory = gpu_memory(
-        state, Activations(row, loss_bytes(decoder)), config.global_batch, run.accumulate, gpu_bytes
-    )
+    activations = Activations(row, loss_bytes(decoder))
+    memory = tuple(gpu_memory(state, activations, config.global_batch, run.accumulate, gpu_bytes))
     return RunCost(
         name=config.name,
         assumed=f"rows of {pictures} pictures of {image[0]} × {image[1]} pixels, the most that fit",
@@ -44,7 +43,8 @@ def run_cost(config: VLMTaskConfig, gpu_bytes: int) -> RunCost:
         parameters=count_parameters(model),
         tokens=Tokens(length, token, config.num_steps * config.global_batch * length),
         state=state,
-        memory=tuple(memory),
+        memory=memory,
+        traffic=traffic_of(model, config, memory),
         picture=picture,
         beside=text_beside(config.data.text, decoder, run.precision, config.num_steps),
     )

@@ -42,6 +42,7 @@ def picture_rows(batch: PairBatch) -> PictureRows:
         image_NHWC=torch.from_numpy(image_NHWC),
         image_mask_N=torch.from_numpy(is_there_N),
         image_at_N=torch.from_numpy(at_N),
+        learnt_T=torch.from_numpy(np.flatnonzero(batch.learn_BS & (batch.segment_BS >= 0))),
     )
 
 
