@@ -52,7 +52,7 @@ WORDS: Mapping[Outcome, str] = {
     Outcome.UNSEEN: "not detected",
 }
 
-# Damages the source in the folder; gives patterns (as of a shell) of the units `file#id` that may change by it.
+# Damages the source in the folder; gives patterns, as of a shell, of the units `file#id` that may change.
 Spoil = Callable[[Path, random.Random], str | tuple[str, ...]]
 
 
@@ -84,9 +84,6 @@ class Form:
     spec: str
     settings: tuple[str, ...] = ()
     without: Mapping[Damage, str] = field(default_factory=dict)
-
-    def case(self, what: str) -> Case:
-        return next(case for case in self.cases if case.what == what)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,13 @@ from foundry_testing.corruption.declared import Case, Damage, Form, Outcome, Spo
 
 FILE, FRAMES, CAMERA = "b.hdf5", 6, "obs/agentview_image"
 Q, E, T, FLAGGED, FOUND, UNSEEN = (
-    Outcome.QUARANTINED, Outcome.EQUAL, Outcome.TOLD, Outcome.FLAGGED, Outcome.FOUND, Outcome.UNSEEN,
-)  # fmt: skip
+    Outcome.QUARANTINED,
+    Outcome.EQUAL,
+    Outcome.TOLD,
+    Outcome.FLAGGED,
+    Outcome.FOUND,
+    Outcome.UNSEEN,
+)
 
 
 def write(folder: Path) -> None:
@@ -197,10 +202,22 @@ def rate_of(value: float) -> Callable[[Path, random.Random], None]:
 
 CASES = (
     Case(Damage.TRUNCATION, "a file is cut off", of_file(cut), Q, 3),
-    Case(Damage.HEADER_FLIPS, "a bit outside of the arrays", of_file(flip_around_arrays),
-         Q | E | T | FLAGGED | FOUND | UNSEEN, 12, "headers of HDF5's first format have no checksum"),
-    Case(Damage.PAYLOAD_FLIPS, "a bit of plain numbers", of_file(flip_in("actions")),
-         E | T | FLAGGED | FOUND | UNSEEN, 4, "plain arrays have no checksum"),
+    Case(
+        Damage.HEADER_FLIPS,
+        "a bit outside of the arrays",
+        of_file(flip_around_arrays),
+        Q | E | T | FLAGGED | FOUND | UNSEEN,
+        12,
+        "headers of HDF5's first format have no checksum",
+    ),
+    Case(
+        Damage.PAYLOAD_FLIPS,
+        "a bit of plain numbers",
+        of_file(flip_in("actions")),
+        E | T | FLAGGED | FOUND | UNSEEN,
+        4,
+        "plain arrays have no checksum",
+    ),
     Case(Damage.PAYLOAD_FLIPS, "a bit of a compressed image", of_file(flip_in(CAMERA)), Q, 3),
     Case(Damage.DTYPE, "actions are texts", of_array("actions", lambda v: v.astype("S8")), Q),
     Case(Damage.DTYPE, "actions are complex numbers", of_array("actions", lambda v: v.astype("c16")), Q),
@@ -208,27 +225,53 @@ CASES = (
     Case(Damage.DTYPE, "an image is of texts", of_array(CAMERA, lambda v: v.astype("S3")), Q | T),
     Case(Damage.SHAPE, "actions have three columns", of_array("actions", lambda v: v[:, :3]), Q),
     Case(Damage.SHAPE, "actions have no columns", of_array("actions", lambda v: v[:, 0]), Q),
-    Case(Damage.SHAPE, "a quaternion has three columns", of_array("obs/robot0_eef_quat", lambda v: v[:, :3]), Q),
+    Case(
+        Damage.SHAPE, "a quaternion has three columns", of_array("obs/robot0_eef_quat", lambda v: v[:, :3]), Q
+    ),
     Case(Damage.SHAPE, "an image has one line", of_array(CAMERA, lambda v: v[:, 0]), Q | T),
-    Case(Damage.NOT_FINITE, "a row of actions is NaN", of_array("actions", with_nan(slice(2, 3))), FLAGGED | FOUND | T),
-    Case(Damage.NOT_FINITE, "a row of a pose is inf",
-         of_array("obs/robot0_eef_pos", with_nan(slice(2, 3), np.inf)), FLAGGED | FOUND | T),
+    Case(
+        Damage.NOT_FINITE,
+        "a row of actions is NaN",
+        of_array("actions", with_nan(slice(2, 3))),
+        FLAGGED | FOUND | T,
+    ),
+    Case(
+        Damage.NOT_FINITE,
+        "a row of a pose is inf",
+        of_array("obs/robot0_eef_pos", with_nan(slice(2, 3), np.inf)),
+        FLAGGED | FOUND | T,
+    ),
     Case(Damage.NOT_FINITE, "all of a pose is NaN", of_array("obs/robot0_eef_pos", with_nan(slice(None))), Q),
     Case(Damage.CAMERA, "an episode lacks a camera", without(CAMERA), T),
     Case(Damage.STEP, "a pose lacks a row", of_array("obs/robot0_eef_pos", lambda v: v[:-1]), Q),
     Case(Damage.STEP, "all arrays lack a row", of_demo(without_a_step(stated=False)), Q, 2),
-    Case(Damage.STEP, "all arrays lack a row, and the length is corrected", of_demo(without_a_step(stated=True)),
-         UNSEEN | FOUND | T, 2, "robomimic has no clock and numbers no steps"),
+    Case(
+        Damage.STEP,
+        "all arrays lack a row, and the length is corrected",
+        of_demo(without_a_step(stated=True)),
+        UNSEEN | FOUND | T,
+        2,
+        "robomimic has no clock and numbers no steps",
+    ),
     Case(Damage.EMPTY, "a file of 0 bytes", of_file(lambda path, rng: path.write_bytes(b"")), Q),
     Case(Damage.EMPTY, "a file without groups", of_file(emptied), Q),
     Case(Damage.EMPTY, "a demonstration without arrays", of_demo(emptied_demo), Q),
     Case(Damage.EMPTY, "actions without rows", of_array("actions", lambda v: v[:0]), Q),
     Case(Damage.DUPLICATES, "a demonstration by two names", of_demo(linked), Q),
-    Case(Damage.DUPLICATES, "a demonstration copied in its file", lambda folder, rng: (
-         of_demo(copied)(folder, rng), f"{FILE}#demo_2")[1], UNSEEN,
-         why="of what is copied, whole files alone are compared"),
+    Case(
+        Damage.DUPLICATES,
+        "a demonstration copied in its file",
+        lambda folder, rng: (of_demo(copied)(folder, rng), f"{FILE}#demo_2")[1],
+        UNSEEN,
+        why="of what is copied, whole files alone are compared",
+    ),
     Case(Damage.DUPLICATES, "a file copied", copy_file, T),
-    Case(Damage.ABSURD, "a length of 10^15", of_demo(lambda demo, rng: demo.attrs.__setitem__("num_samples", 10**15)), Q),
+    Case(
+        Damage.ABSURD,
+        "a length of 10^15",
+        of_demo(lambda demo, rng: demo.attrs.__setitem__("num_samples", 10**15)),
+        Q,
+    ),
     Case(Damage.ABSURD, "actions of 10^12 rows", of_demo(claimed("actions", 10**12)), Q),
     Case(Damage.ABSURD, "images of 10^5 x 10^5", of_demo(claimed(CAMERA, FRAMES, 10**5, 10**5, 3)), T),
     Case(Damage.ABSURD, "a pose of 10^9 columns", of_demo(claimed("obs/robot0_eef_pos", FRAMES, 10**8)), Q),
@@ -237,9 +280,14 @@ CASES = (
     Case(Damage.CHECKSUM, "the checksum of a compressed image", flip_adler, Q, 2),
     Case(Damage.MIXED, "a file without grippers", all_of(other(gripper=False)), T),
     Case(Damage.MIXED, "an episode without an optional array", all_of(without("obs/robot0_gripper_qpos")), T),
-    Case(Damage.MIXED, "a file of larger images", other(size=24), E | T | UNSEEN,
-         why="sizes of images may differ between episodes"),
+    Case(
+        Damage.MIXED,
+        "a file of larger images",
+        other(size=24),
+        E | T | UNSEEN,
+        why="sizes of images may differ between episodes",
+    ),
     Case(Damage.MIXED, "a file of one camera", other(cameras=("agentview",)), T),
-)  # fmt: skip
+)
 
 FORM = Form("HDF5", write, CASES, "robomimic")

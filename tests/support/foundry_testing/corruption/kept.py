@@ -28,7 +28,7 @@ class Kept:
 
 
 def kept(store: Path, manifest: Mapping[str, Any], folder: Path) -> dict[str, Kept]:
-    """The units of a version by `file#id`; `folder` is the version's. AssertionError if one is there twice."""
+    """The units of a version by `file#id`; `folder` is its own. AssertionError if one is there twice."""
     found: dict[str, Kept] = {}
     read: Callable[[Path, Mapping[str, Any], Path], Iterator[tuple[str, Kept]]]
     read = _samples if manifest["kind"] in ("text", "pairs") else _episodes

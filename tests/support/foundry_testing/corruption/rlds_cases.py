@@ -24,9 +24,14 @@ NUM_FILES, EACH, STEPS = 3, 2, 5
 FRAME_HEAD = 12  # bytes before a record: its length, and the checksum of that
 FOLDER = "toy/1.0.0"
 Q, E, T, FLAGGED, FOUND, UNSEEN, REFUSED = (
-    Outcome.QUARANTINED, Outcome.EQUAL, Outcome.TOLD, Outcome.FLAGGED, Outcome.FOUND, Outcome.UNSEEN,
+    Outcome.QUARANTINED,
+    Outcome.EQUAL,
+    Outcome.TOLD,
+    Outcome.FLAGGED,
+    Outcome.FOUND,
+    Outcome.UNSEEN,
     Outcome.REFUSED,
-)  # fmt: skip
+)
 Steps = list[dict[str, Any]]
 
 
@@ -100,9 +105,7 @@ def of_record(content: Callable[[], bytes]) -> Spoil:
     return spoil
 
 
-def of_steps(
-    change: Callable[[Steps], object], features: Mapping[str, Any] | None = None
-) -> Spoil:
+def of_steps(change: Callable[[Steps], object], features: Mapping[str, Any] | None = None) -> Spoil:
     """The second episode of the second file with other steps, of other `features` of a step."""
 
     def content() -> bytes:
@@ -209,45 +212,96 @@ CASES = (
     Case(Damage.TRUNCATION, "features.json is cut off", of_meta("features.json", cut), REFUSED, 2),
     Case(Damage.TRUNCATION, "dataset_info.json is cut off", of_meta("dataset_info.json", cut), REFUSED, 2),
     Case(Damage.HEADER_FLIPS, "a bit of what frames records", of_file(flip_frame), Q, 3),
-    Case(Damage.HEADER_FLIPS, "a bit of features.json", of_meta("features.json", flip), REFUSED | E | T | Q | UNSEEN,
-         6, "a feature that nothing names may have any name and type"),
-    Case(Damage.HEADER_FLIPS, "a bit of dataset_info.json", of_meta("dataset_info.json", flip),
-         REFUSED | E | T | Q | UNSEEN, 4, "the version and other texts of a dataset may be any"),
+    Case(
+        Damage.HEADER_FLIPS,
+        "a bit of features.json",
+        of_meta("features.json", flip),
+        REFUSED | E | T | Q | UNSEEN,
+        6,
+        "a feature that nothing names may have any name and type",
+    ),
+    Case(
+        Damage.HEADER_FLIPS,
+        "a bit of dataset_info.json",
+        of_meta("dataset_info.json", flip),
+        REFUSED | E | T | Q | UNSEEN,
+        4,
+        "the version and other texts of a dataset may be any",
+    ),
     Case(Damage.PAYLOAD_FLIPS, "a bit of a record", flip_record, Q, 4),
     Case(Damage.DTYPE, "actions are texts", of_steps(every("action", "x"), {"action": tfds.Text()}), Q),
-    Case(Damage.DTYPE, "actions are integers",
-         of_steps(every("action", np.array([1, 2, 3])), {"action": tfds.Tensor(shape=(3,), dtype=np.int64)}), Q),
+    Case(
+        Damage.DTYPE,
+        "actions are integers",
+        of_steps(every("action", np.array([1, 2, 3])), {"action": tfds.Tensor(shape=(3,), dtype=np.int64)}),
+        Q,
+    ),
     Case(Damage.DTYPE, "a record is no tf.train.Example", of_record(lambda: b"\xff" * 99), Q),
-    Case(Damage.SHAPE, "actions have two numbers",
-         of_steps(every("action", np.zeros(2, np.float32)), {"action": shape_of(2)}), Q),
-    Case(Damage.SHAPE, "a state has four numbers",
-         of_observation("state", shape_of(4), lambda _: np.zeros(4, np.float32)), Q),
+    Case(
+        Damage.SHAPE,
+        "actions have two numbers",
+        of_steps(every("action", np.zeros(2, np.float32)), {"action": shape_of(2)}),
+        Q,
+    ),
+    Case(
+        Damage.SHAPE,
+        "a state has four numbers",
+        of_observation("state", shape_of(4), lambda _: np.zeros(4, np.float32)),
+        Q,
+    ),
     Case(Damage.SHAPE, "an image of another size", image([2], encoded(picture(0, 4, 4), "jpeg")), Q),
     Case(Damage.NOT_FINITE, "a state is NaN in a step", number(2, np.nan), FLAGGED | FOUND),
     Case(Damage.NOT_FINITE, "a state is inf in a step", number(2, np.inf), FLAGGED | FOUND),
-    Case(Damage.NOT_FINITE, "all actions are NaN", of_steps(every("action", np.full(3, np.nan, np.float32))), Q),
+    Case(
+        Damage.NOT_FINITE, "all actions are NaN", of_steps(every("action", np.full(3, np.nan, np.float32))), Q
+    ),
     Case(Damage.CAMERA, "a step without its image", image([2], b""), FLAGGED | T),
     Case(Damage.CAMERA, "an episode without images", image(range(STEPS), b""), T),
     Case(Damage.STEP, "a feature is not there", of_record(lacking("steps/action")), Q),
-    Case(Damage.STEP, "a step is taken out", of_steps(lambda steps: steps.pop(2)), UNSEEN | FOUND,
-         why="RLDS has no clock and numbers no steps"),
+    Case(
+        Damage.STEP,
+        "a step is taken out",
+        of_steps(lambda steps: steps.pop(2)),
+        UNSEEN | FOUND,
+        why="RLDS has no clock and numbers no steps",
+    ),
     Case(Damage.EMPTY, "a file of 0 bytes", of_file(lambda path, rng: path.write_bytes(b"")), Q),
     Case(Damage.EMPTY, "an episode without steps", of_steps(list.clear), Q),
-    Case(Damage.EMPTY, "features.json of 0 bytes", of_meta("features.json", lambda p, rng: p.write_bytes(b"")), REFUSED),
+    Case(
+        Damage.EMPTY,
+        "features.json of 0 bytes",
+        of_meta("features.json", lambda p, rng: p.write_bytes(b"")),
+        REFUSED,
+    ),
     Case(Damage.EMPTY, "a record of 0 bytes", of_record(lambda: b""), Q),
-    Case(Damage.DUPLICATES, "a record twice in place of another", copy_record, UNSEEN,
-         why="records have no ids, and are not compared"),
+    Case(
+        Damage.DUPLICATES,
+        "a record twice in place of another",
+        copy_record,
+        UNSEEN,
+        why="records have no ids, and are not compared",
+    ),
     Case(Damage.DUPLICATES, "a file with its records twice", of_file(more_records), Q),
     Case(Damage.ABSURD, "a record of 2^62 bytes", of_file(length_of(1 << 62)), Q),
     Case(Damage.ABSURD, "a record of 4 GB", of_file(length_of(1 << 32)), Q),
     Case(Damage.ABSURD, "10^15 records in a file", of_meta("dataset_info.json", lengths(2, 10**15, 2)), Q),
-    Case(Damage.ABSURD, "a negative number of records", of_meta("dataset_info.json", lengths(2, -2, 2)), REFUSED),
+    Case(
+        Damage.ABSURD,
+        "a negative number of records",
+        of_meta("dataset_info.json", lengths(2, -2, 2)),
+        REFUSED,
+    ),
     Case(Damage.CHECKSUM, "the checksum of a record", checksum, Q, 2),
     Case(Damage.CHECKSUM, "the checksum of a length", of_file(checksum_of_length), Q, 2),
-    Case(Damage.MIXED, "a record of other features",
-         of_steps(every("torque", 1.0), {"torque": np.float32}), T),
-    Case(Damage.MIXED, "images of another size in an episode",
-         image(range(STEPS), encoded(picture(0, 16, 16), "jpeg")), T | Q),
-)  # fmt: skip
+    Case(
+        Damage.MIXED, "a record of other features", of_steps(every("torque", 1.0), {"torque": np.float32}), T
+    ),
+    Case(
+        Damage.MIXED,
+        "images of another size in an episode",
+        image(range(STEPS), encoded(picture(0, 16, 16), "jpeg")),
+        T | Q,
+    ),
+)
 
 FORM = Form("RLDS", write, CASES, "spec.yaml")

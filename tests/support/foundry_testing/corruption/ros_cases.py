@@ -22,11 +22,17 @@ from foundry_testing.ros_bags import Sent, arm, image, joints, jpeg, spec_file, 
 SECONDS = {"a": 0.8, "b": 1.0, "c": 1.2}
 BAG, SQLITE, MCAP = "bag", "db3", "mcap"
 Q, E, T, FLAGGED, FOUND, UNSEEN = (
-    Outcome.QUARANTINED, Outcome.EQUAL, Outcome.TOLD, Outcome.FLAGGED, Outcome.FOUND, Outcome.UNSEEN,
-)  # fmt: skip
+    Outcome.QUARANTINED,
+    Outcome.EQUAL,
+    Outcome.TOLD,
+    Outcome.FLAGGED,
+    Outcome.FOUND,
+    Outcome.UNSEEN,
+)
 ANY = Q | E | T | FLAGGED | FOUND
 CHUNK_BYTES = 1500
 TOUCHED = ("b.bag#*", "b/*", "b#*")
+NO_CHECKSUM = "bags of ROS 1 and databases have no checksums; chunks of MCAP have one if their writer sets it"
 ACCOUNTED = "the account of the episode (`attributes.ros`) has it"
 Messages = list[Sent]
 
@@ -112,7 +118,7 @@ def huge(topic_type: str = "rgb8") -> Callable[[Sent], Sent]:
     """A picture of 2^31 lines in a few bytes."""
     return lambda sent: image(
         "/camera", sent.at, np.zeros(99, np.uint8), topic_type, height=1 << 31, width=1 << 31, step=3
-    )  # fmt: skip
+    )
 
 
 def in_turns(messages: Messages) -> Messages:
@@ -123,38 +129,69 @@ def in_turns(messages: Messages) -> Messages:
     ]
 
 
-def common(sure: Outcome) -> tuple[Case, ...]:
-    """What any bag can have; `sure` is what comes of flips in it."""
-    return (
-        Case(Damage.TRUNCATION, "a bag is cut off", of_file(cut), ANY | UNSEEN, 3, ACCOUNTED),
-        Case(Damage.HEADER_FLIPS, "a bit near the beginning or the end", of_file(flip_ends), sure, 6, ACCOUNTED),
-        Case(Damage.PAYLOAD_FLIPS, "a bit of messages", of_file(flip_middle), sure, 6,
-             "messages of bags have no checksum, chunks of MCAP alone"),
-        Case(Damage.DTYPE, "joints are texts",
-             of("/joint_states", lambda s: text("/joint_states", s.at, "x")), Q),
-        Case(Damage.DTYPE, "pictures are texts", of("/camera", lambda s: text("/camera", s.at, "x")), Q),
-        Case(Damage.DTYPE, "a picture is no picture", with_message(53, fields(data=np.arange(99, dtype=np.uint8))),
-             FLAGGED | T | UNSEEN, why=ACCOUNTED),
-        Case(Damage.SHAPE, "a message of one joint", with_message(20, fields(position=np.zeros(1))),
-             UNSEEN | FLAGGED | T, why=ACCOUNTED),
-        Case(Damage.SHAPE, "a picture of another size", with_message(53, fields(data=np.frombuffer(jpeg(9, 32, 32),
-             np.uint8))), Q | FLAGGED | T | UNSEEN, why=ACCOUNTED),
-        Case(Damage.NOT_FINITE, "joints are NaN in messages", with_message(20, with_joints(np.nan)),
-             FLAGGED | FOUND | T | UNSEEN, why=ACCOUNTED),
-        Case(Damage.NOT_FINITE, "joints are inf in all messages", of("/joint_states", with_joints(np.inf)), Q),
-        Case(Damage.CAMERA, "no message of the camera", without("/camera"), Q),
-        Case(Damage.CAMERA, "the camera pauses", without("/camera", 0.3, 0.8), FLAGGED | T | FOUND),
-        Case(Damage.STEP, "joints pause", without("/joint_states", 0.3, 0.7), FLAGGED | T | FOUND),
-        Case(Damage.STEP, "a message is lost", without("/joint_states", 0.39, 0.41), UNSEEN | FLAGGED, why=ACCOUNTED),
-        Case(Damage.EMPTY, "a file of 0 bytes", of_file(lambda path, rng: path.write_bytes(b"")), Q),
-        Case(Damage.EMPTY, "a bag without messages", of_messages(lambda sent: sent[:1]), Q),
-        Case(Damage.DUPLICATES, "a bag copied", copy_bag, T),
-        Case(Damage.DUPLICATES, "messages twice", of_messages(lambda sent: [*sent, *sent]), UNSEEN | T, why=ACCOUNTED),
-        Case(Damage.ABSURD, "pictures of 2^31 x 2^31", of("/camera", huge()), Q),
-        Case(Damage.MIXED, "joints of other names", of_messages(in_turns), Q),
-        Case(Damage.MIXED, "pictures of another size in a bag",
-             of("/camera", fields(data=np.frombuffer(jpeg(9, 32, 32), np.uint8))), T),
-    )  # fmt: skip
+COMMON = (
+    Case(Damage.TRUNCATION, "a bag is cut off", of_file(cut), ANY | UNSEEN, 3, ACCOUNTED),
+    Case(
+        Damage.HEADER_FLIPS,
+        "a bit near the beginning or the end",
+        of_file(flip_ends),
+        ANY | UNSEEN,
+        6,
+        NO_CHECKSUM,
+    ),
+    Case(Damage.PAYLOAD_FLIPS, "a bit of messages", of_file(flip_middle), ANY | UNSEEN, 6, NO_CHECKSUM),
+    Case(
+        Damage.DTYPE, "joints are texts", of("/joint_states", lambda s: text("/joint_states", s.at, "x")), Q
+    ),
+    Case(Damage.DTYPE, "pictures are texts", of("/camera", lambda s: text("/camera", s.at, "x")), Q),
+    Case(
+        Damage.DTYPE,
+        "a picture is no picture",
+        with_message(53, fields(data=np.arange(99, dtype=np.uint8))),
+        FLAGGED | T | UNSEEN,
+        why=ACCOUNTED,
+    ),
+    Case(
+        Damage.SHAPE,
+        "a message of one joint",
+        with_message(20, fields(position=np.zeros(1))),
+        UNSEEN | FLAGGED | T,
+        why=ACCOUNTED,
+    ),
+    Case(
+        Damage.SHAPE,
+        "a picture of another size",
+        with_message(53, fields(data=np.frombuffer(jpeg(9, 32, 32), np.uint8))),
+        Q | FLAGGED | T | UNSEEN,
+        why=ACCOUNTED,
+    ),
+    Case(
+        Damage.NOT_FINITE,
+        "joints are NaN in messages",
+        with_message(20, with_joints(np.nan)),
+        FLAGGED | FOUND | T | UNSEEN,
+        why=ACCOUNTED,
+    ),
+    Case(Damage.NOT_FINITE, "joints are inf in all messages", of("/joint_states", with_joints(np.inf)), Q),
+    Case(Damage.CAMERA, "no message of the camera", without("/camera"), Q),
+    Case(Damage.CAMERA, "the camera pauses", without("/camera", 0.3, 0.8), FLAGGED | T | FOUND),
+    Case(Damage.STEP, "joints pause", without("/joint_states", 0.3, 0.7), FLAGGED | T | FOUND),
+    Case(Damage.STEP, "a message is lost", without("/joint_states", 0.39, 0.41), T),
+    Case(Damage.EMPTY, "a file of 0 bytes", of_file(lambda path, rng: path.write_bytes(b"")), Q),
+    Case(Damage.EMPTY, "a bag without messages", of_messages(lambda sent: sent[:1]), Q),
+    Case(Damage.DUPLICATES, "a bag copied", copy_bag, T),
+    Case(
+        Damage.DUPLICATES, "messages twice", of_messages(lambda sent: [*sent, *sent]), UNSEEN, why=ACCOUNTED
+    ),
+    Case(Damage.ABSURD, "pictures of 2^31 x 2^31", of("/camera", huge()), Q),
+    Case(Damage.MIXED, "joints of other names", of_messages(in_turns), Q),
+    Case(
+        Damage.MIXED,
+        "pictures of another size in a bag",
+        of("/camera", fields(data=np.frombuffer(jpeg(9, 32, 32), np.uint8))),
+        T,
+    ),
+)
 
 
 def length_of_record(path: Path, rng: random.Random) -> None:
@@ -194,38 +231,57 @@ def rows(statement: str, *values: object) -> Callable[[Path, random.Random], Non
     return damage
 
 
-FLIPS_MCAP = ANY | UNSEEN
 OWN: dict[str, Sequence[Case]] = {
-    BAG: (
-        Case(Damage.ABSURD, "a record of 4 GB", of_file(length_of_record), ANY),
-    ),
+    BAG: (Case(Damage.ABSURD, "a record of 4 GB", of_file(length_of_record), ANY),),
     SQLITE: (
-        Case(Damage.SHAPE, "a message of a few bytes",
-             of_file(rows("UPDATE messages SET data = x'0001' WHERE id = 20")), UNSEEN | FLAGGED | T, why=ACCOUNTED),
+        Case(
+            Damage.SHAPE,
+            "a message of a few bytes",
+            of_file(rows("UPDATE messages SET data = x'0001' WHERE id = 20")),
+            UNSEEN | FLAGGED | T,
+            why=ACCOUNTED,
+        ),
         Case(Damage.EMPTY, "a table without rows", of_file(rows("DELETE FROM messages")), Q),
-        Case(Damage.ABSURD, "a time of 2^62", of_file(rows("UPDATE messages SET timestamp = 1 << 62 WHERE id = 20")),
-             ANY | UNSEEN, why=ACCOUNTED),
-        Case(Damage.DTYPE, "times are texts", of_file(rows("UPDATE messages SET timestamp = 'x' WHERE id = 20")),
-             ANY | UNSEEN, why=ACCOUNTED),
-        Case(Damage.DUPLICATES, "a topic twice",
-             of_file(rows("INSERT INTO topics SELECT 9, name, type, serialization_format, offered_qos_profiles, "
-                          "type_description_hash FROM topics WHERE name = ?", "/camera")), ANY),
+        Case(
+            Damage.ABSURD,
+            "a time of 2^62",
+            of_file(rows("UPDATE messages SET timestamp = 1 << 62 WHERE id = 20")),
+            ANY | UNSEEN,
+            why=ACCOUNTED,
+        ),
+        Case(
+            Damage.DTYPE,
+            "times are texts",
+            of_file(rows("UPDATE messages SET timestamp = 'x' WHERE id = 20")),
+            ANY | UNSEEN,
+            why=ACCOUNTED,
+        ),
+        Case(
+            Damage.DUPLICATES,
+            "a topic twice",
+            of_file(
+                rows(
+                    "INSERT INTO topics SELECT 9, name, type, serialization_format, offered_qos_profiles, "
+                    "type_description_hash FROM topics WHERE name = ?",
+                    "/camera",
+                )
+            ),
+            ANY,
+        ),
     ),
     MCAP: (
         Case(Damage.CHECKSUM, "the checksum of a chunk", of_file(wrong_crc), ANY | UNSEEN, 3, ACCOUNTED),
         Case(Damage.ABSURD, "a chunk of 2^62 bytes", of_file(mcap_length), ANY),
         Case(Damage.ABSURD, "an index of 4 GB", of_file(mcap_index), ANY),
     ),
-}  # fmt: skip
-NO_CHECKSUM = "bags of ROS 1 and databases have no checksums"
-
+}
 FORMS = tuple(
     Form(
         f"ROS, {form}",
         partial(write, form),
-        (*common(FLIPS_MCAP), *OWN[form]),
+        (*COMMON, *OWN[form]),
         "spec.yaml",
-        without={} if form == MCAP else {Damage.CHECKSUM: NO_CHECKSUM},
+        without={} if form == MCAP else {Damage.CHECKSUM: "bags of ROS 1 and databases have no checksums"},
     )
     for form in (BAG, SQLITE, MCAP)
 )

@@ -21,8 +21,12 @@ from foundry_testing.texts import some_documents
 
 EACH, MOST_BYTES, NAMES = 8, 20_000, ("a", "b", "c")
 Q, E, T, UNSEEN, REFUSED = (
-    Outcome.QUARANTINED, Outcome.EQUAL, Outcome.TOLD, Outcome.UNSEEN, Outcome.REFUSED,
-)  # fmt: skip
+    Outcome.QUARANTINED,
+    Outcome.EQUAL,
+    Outcome.TOLD,
+    Outcome.UNSEEN,
+    Outcome.REFUSED,
+)
 Rows = list[dict[str, Any]]
 SETTINGS = (f"content.max_document_bytes={MOST_BYTES}",)
 NO_CAMERA = {Damage.CAMERA: "documents have no pictures"}
@@ -76,7 +80,9 @@ def of_line(line: bytes) -> Spoil:
 
 def more_rows(*rows: Mapping[str, Any]) -> Spoil:
     """Rows behind those of the second file."""
-    return lambda folder, rng: (rewrite(folder / "b.jsonl", lambda data: data + lines_of(rows)), "b.jsonl#9")[1]
+    return lambda folder, rng: (rewrite(folder / "b.jsonl", lambda data: data + lines_of(rows)), "b.jsonl#9")[
+        1
+    ]
 
 
 def pack(path: Path, rng: random.Random) -> None:
@@ -90,38 +96,85 @@ def set_to(**values: Any) -> Callable[[dict[str, Any]], object]:
 
 
 LINES = (
-    Case(Damage.TRUNCATION, "a file is cut off", of_file("b.jsonl", cut), Q | UNSEEN, 3,
-         "behind the end of a line nothing is missing"),
+    Case(
+        Damage.TRUNCATION,
+        "a file is cut off",
+        of_file("b.jsonl", cut),
+        Q | UNSEEN,
+        3,
+        "behind the end of a line nothing is missing",
+    ),
     Case(Damage.PAYLOAD_FLIPS, "a bit of a file", of_file("b.jsonl", flip), Q | E | T | UNSEEN, 6, ANYTHING),
     Case(Damage.DTYPE, "a text is a number", of_row(set_to(text=3)), Q),
     Case(Damage.DTYPE, "a text is a list", of_row(set_to(text=["a", "b"])), Q),
     Case(Damage.DTYPE, "a text is null", of_row(set_to(text=None)), Q),
     Case(Damage.SHAPE, "a line is a list", of_line(b'["a", "b"]'), Q),
     Case(Damage.SHAPE, "a line is no JSON", of_line(b'{"text": "a",'), Q),
-    Case(Damage.SHAPE, "one array over many lines",
-         of_file("b.jsonl", put(json.dumps(rows_of(1), indent=1).encode())), Q),
-    Case(Damage.NOT_FINITE, "a number of the metadata is NaN", of_row(set_to(score=float("nan"))), UNSEEN,
-         why="kept as the text 'NaN'"),
-    Case(Damage.NOT_FINITE, "a number of the metadata is inf", of_row(set_to(score=-float("inf"))), UNSEEN,
-         why="kept as the text '-Infinity'"),
+    Case(
+        Damage.SHAPE,
+        "one array over many lines",
+        of_file("b.jsonl", put(json.dumps(rows_of(1), indent=1).encode())),
+        Q,
+    ),
+    Case(
+        Damage.NOT_FINITE,
+        "a number of the metadata is NaN",
+        of_row(set_to(score=float("nan"))),
+        UNSEEN,
+        why="kept as the text 'NaN'",
+    ),
+    Case(
+        Damage.NOT_FINITE,
+        "a number of the metadata is inf",
+        of_row(set_to(score=-float("inf"))),
+        UNSEEN,
+        why="kept as the text '-Infinity'",
+    ),
     Case(Damage.STEP, "a line without a text", of_row(lambda row: row.pop("text")), Q),
-    Case(Damage.EMPTY, "a file of 0 bytes", of_file("b.jsonl", put(b"")), UNSEEN, why="a file need not have lines"),
+    Case(
+        Damage.EMPTY,
+        "a file of 0 bytes",
+        of_file("b.jsonl", put(b"")),
+        UNSEEN,
+        why="a file need not have lines",
+    ),
     Case(Damage.EMPTY, "an empty text", of_row(set_to(text="")), Q),
     Case(Damage.EMPTY, "an empty object", of_line(b"{}"), Q),
     Case(Damage.EMPTY, "a blank line", of_line(b""), UNSEEN, why="a blank line is no document"),
     Case(Damage.DUPLICATES, "a document twice", more_rows(rows_of(1)[0]), T),
     Case(Damage.DUPLICATES, "a key twice", of_line(b'{"text": "a", "text": "b"}'), Q),
-    Case(Damage.DUPLICATES, "a file copied",
-         lambda folder, rng: (shutil.copy(folder / "b.jsonl", folder / "d.jsonl"), "d.jsonl#*")[1], T),
+    Case(
+        Damage.DUPLICATES,
+        "a file copied",
+        lambda folder, rng: (shutil.copy(folder / "b.jsonl", folder / "d.jsonl"), "d.jsonl#*")[1],
+        T,
+    ),
     Case(Damage.ABSURD, "a document larger than allowed", of_row(set_to(text="x" * (MOST_BYTES + 1))), Q),
-    Case(Damage.ABSURD, "nesting of 10,000 levels", of_line(b'{"text": "a", "b": ' + b"[" * 9999 + b"]" * 9999 + b"}"), Q),
+    Case(
+        Damage.ABSURD,
+        "nesting of 10,000 levels",
+        of_line(b'{"text": "a", "b": ' + b"[" * 9999 + b"]" * 9999 + b"}"),
+        Q,
+    ),
     Case(Damage.ABSURD, "a number of 9,000 digits", of_line(b'{"text": "a", "b": ' + b"9" * 9000 + b"}"), Q),
     Case(Damage.CHECKSUM, "the checksum of a file that is packed by gzip", of_file("b.jsonl", pack), Q, 2),
-    Case(Damage.MIXED, "metadata of another type", of_row(set_to(n="many")), UNSEEN, why="the column is JSON then"),
-    Case(Damage.MIXED, "metadata of another name", of_row(set_to(other=1)), UNSEEN, why="documents may have any metadata"),
+    Case(
+        Damage.MIXED,
+        "metadata of another type",
+        of_row(set_to(n="many")),
+        UNSEEN,
+        why="the column is JSON then",
+    ),
+    Case(
+        Damage.MIXED,
+        "metadata of another name",
+        of_row(set_to(other=1)),
+        UNSEEN,
+        why="documents may have any metadata",
+    ),
     Case(Damage.MIXED, "a line of UTF-16", of_line('{"text": "a"}'.encode("utf-16-le")), Q),
     Case(Damage.MIXED, "a lone surrogate", of_line(b'{"text": "\\ud800"}'), Q),
-)  # fmt: skip
+)
 
 
 def table_of(rows: Rows) -> pa.Table:
@@ -139,8 +192,7 @@ def write_tables(folder: Path) -> None:
 
 def of_table(change: Callable[[pa.Table], pa.Table], *, touched: str = "b.parquet#*") -> Spoil:
     """Another table in place of the second file."""
-    return lambda folder, rng: (
-        write_table(folder / "b.parquet", change(table_of(rows_of(1)))), touched)[1]  # fmt: skip
+    return lambda folder, rng: (write_table(folder / "b.parquet", change(table_of(rows_of(1)))), touched)[1]
 
 
 def with_column(name: str, values: Sequence[Any] | pa.Array) -> Callable[[pa.Table], pa.Table]:
@@ -152,7 +204,9 @@ def with_column(name: str, values: Sequence[Any] | pa.Array) -> Callable[[pa.Tab
 
 def with_cell(name: str, value: Any) -> Callable[[pa.Table], pa.Table]:
     """Of the third row."""
-    return lambda table: with_column(name, [*table[name].to_pylist()[:2], value, *table[name].to_pylist()[3:]])(table)
+    return lambda table: with_column(
+        name, [*table[name].to_pylist()[:2], value, *table[name].to_pylist()[3:]]
+    )(table)
 
 
 def footer(path: Path) -> tuple[int, int]:
@@ -171,8 +225,14 @@ def flip_pages(path: Path, rng: random.Random) -> None:
 def checked_pages(folder: Path, rng: random.Random) -> str:
     """A flip behind the header of a page of texts that has a checksum."""
     path = folder / "b.parquet"
-    write_table(path, table_of(rows_of(1)), write_page_checksum=True, compression="none", use_dictionary=False,
-                write_statistics=False)
+    write_table(
+        path,
+        table_of(rows_of(1)),
+        write_page_checksum=True,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+    )
     text = rows_of(1)[rng.randrange(4)]["text"].encode()
     start = path.read_bytes().index(text)
     flip(path, rng, [(start, start + len(text))])
@@ -185,33 +245,76 @@ def length_of_footer(value: int) -> Callable[[Path, random.Random], object]:
 
 TABLES = (
     Case(Damage.TRUNCATION, "a file is cut off", of_file("b.parquet", cut), Q, 3),
-    Case(Damage.HEADER_FLIPS, "a bit of the footer", of_file("b.parquet", flip_footer), Q | E | T | UNSEEN, 12,
-         "the footer of parquet has no checksum"),
-    Case(Damage.PAYLOAD_FLIPS, "a bit of the pages", of_file("b.parquet", flip_pages), Q | E | T | UNSEEN, 8,
-         "pages have no checksum unless their writer asks for it"),
+    Case(
+        Damage.HEADER_FLIPS,
+        "a bit of the footer",
+        of_file("b.parquet", flip_footer),
+        Q | E | T | UNSEEN,
+        12,
+        "the footer of parquet has no checksum",
+    ),
+    Case(
+        Damage.PAYLOAD_FLIPS,
+        "a bit of the pages",
+        of_file("b.parquet", flip_pages),
+        Q | E | T | UNSEEN,
+        8,
+        "pages have no checksum unless their writer asks for it",
+    ),
     Case(Damage.DTYPE, "texts are numbers", of_table(with_column("text", range(EACH))), Q),
     Case(Damage.DTYPE, "texts are lists", of_table(with_column("text", [["a"]] * EACH)), Q),
-    Case(Damage.DTYPE, "texts are bytes that are no UTF-8", of_table(with_column("text", [b"\xff"] * EACH)), Q),
+    Case(
+        Damage.DTYPE, "texts are bytes that are no UTF-8", of_table(with_column("text", [b"\xff"] * EACH)), Q
+    ),
     Case(Damage.SHAPE, "a text is null", of_table(with_cell("text", None), touched="b.parquet#2"), Q),
     Case(Damage.SHAPE, "metadata of bytes", of_table(with_column("language", [b"x"] * EACH)), Q),
-    Case(Damage.NOT_FINITE, "a number of the metadata is NaN",
-         of_table(with_cell("score", float("nan")), touched="b.parquet#2"), UNSEEN, why="kept as the text 'NaN'"),
+    Case(
+        Damage.NOT_FINITE,
+        "a number of the metadata is NaN",
+        of_table(with_cell("score", float("nan")), touched="b.parquet#2"),
+        UNSEEN,
+        why="kept as the text 'NaN'",
+    ),
     Case(Damage.STEP, "the column of texts is not there", of_table(lambda t: t.drop_columns(["text"])), Q),
     Case(Damage.EMPTY, "a file of 0 bytes", of_file("b.parquet", put(b"")), Q),
-    Case(Damage.EMPTY, "a table without rows", of_table(lambda t: t.slice(0, 0)), UNSEEN,
-         why="a table need not have rows"),
+    Case(
+        Damage.EMPTY,
+        "a table without rows",
+        of_table(lambda t: t.slice(0, 0)),
+        UNSEEN,
+        why="a table need not have rows",
+    ),
     Case(Damage.EMPTY, "an empty text", of_table(with_cell("text", ""), touched="b.parquet#2"), Q),
-    Case(Damage.DUPLICATES, "a row twice", of_table(lambda t: pa.concat_tables([t, t.slice(0, 1)]), touched="b.parquet#8"), T),
+    Case(
+        Damage.DUPLICATES,
+        "a row twice",
+        of_table(lambda t: pa.concat_tables([t, t.slice(0, 1)]), touched="b.parquet#8"),
+        T,
+    ),
     Case(Damage.DUPLICATES, "a column twice", of_table(lambda t: t.append_column("text", t["text"])), Q),
-    Case(Damage.ABSURD, "a document larger than allowed",
-         of_table(with_cell("text", "x" * (MOST_BYTES + 1)), touched="b.parquet#2"), Q),
+    Case(
+        Damage.ABSURD,
+        "a document larger than allowed",
+        of_table(with_cell("text", "x" * (MOST_BYTES + 1)), touched="b.parquet#2"),
+        Q,
+    ),
     Case(Damage.ABSURD, "a footer of 2 GB", of_file("b.parquet", length_of_footer((1 << 31) - 1)), Q),
     Case(Damage.CHECKSUM, "a page with a checksum", checked_pages, Q, 2),
-    Case(Damage.MIXED, "a file without a column of the others", of_table(lambda t: t.drop_columns(["score"])), UNSEEN,
-         why="documents may have any metadata"),
-    Case(Damage.MIXED, "a column of another type", of_table(with_column("n", ["x"] * EACH)), UNSEEN,
-         why="the column is JSON then"),
-)  # fmt: skip
+    Case(
+        Damage.MIXED,
+        "a file without a column of the others",
+        of_table(lambda t: t.drop_columns(["score"])),
+        UNSEEN,
+        why="documents may have any metadata",
+    ),
+    Case(
+        Damage.MIXED,
+        "a column of another type",
+        of_table(with_column("n", ["x"] * EACH)),
+        UNSEEN,
+        why="the column is JSON then",
+    ),
+)
 
 Pack = Callable[[bytes], bytes]
 PACKS: Mapping[str, Pack] = {
@@ -243,25 +346,55 @@ def packed_cases(ending: str) -> tuple[Case, ...]:
 
     return (
         Case(Damage.TRUNCATION, "a file is cut off", of_file(name, cut), Q, 3),
-        Case(Damage.HEADER_FLIPS, "a bit of the header", of_file(name, lambda p, rng: flip(p, rng, [(0, head)])),
-             Q | E, 6),
-        Case(Damage.PAYLOAD_FLIPS, "a bit of what is packed",
-             of_file(name, lambda p, rng: flip(p, rng, [between(p)])), Q, 4),
+        Case(
+            Damage.HEADER_FLIPS,
+            "a bit of the header",
+            of_file(name, lambda p, rng: flip(p, rng, [(0, head)])),
+            Q | E,
+            6,
+        ),
+        Case(
+            Damage.PAYLOAD_FLIPS,
+            "a bit of what is packed",
+            of_file(name, lambda p, rng: flip(p, rng, [between(p)])),
+            Q,
+            4,
+        ),
         Case(Damage.DTYPE, "what is packed is no UTF-8", holding(b"\xff\xfe\x00\x80" * 9), Q),
         Case(Damage.DTYPE, "what is packed is UTF-16", holding("a text of some length".encode("utf-16")), Q),
-        Case(Damage.SHAPE, "other bytes behind the end", of_file(name, lambda p, rng: rewrite(p, lambda d: d + b"more")),
-             Q),
+        Case(
+            Damage.SHAPE,
+            "other bytes behind the end",
+            of_file(name, lambda p, rng: rewrite(p, lambda d: d + b"more")),
+            Q,
+        ),
         Case(Damage.EMPTY, "a file of 0 bytes", of_file(name, put(b"")), Q),
         Case(Damage.EMPTY, "nothing is packed", holding(b""), Q),
-        Case(Damage.DUPLICATES, "a file copied",
-             lambda folder, rng: (shutil.copy(folder / name, folder / f"d.txt.{ending}"), f"d.txt.{ending}#*")[1], T),
+        Case(
+            Damage.DUPLICATES,
+            "a file copied",
+            lambda folder, rng: (shutil.copy(folder / name, folder / f"d.txt.{ending}"), f"d.txt.{ending}#*")[
+                1
+            ],
+            T,
+        ),
         Case(Damage.ABSURD, "a document larger than allowed", holding(b"x" * (MOST_BYTES + 1)), Q),
         Case(Damage.ABSURD, "512 MiB of zeros", holding(bytes(1 << 29)), Q),
         Case(Damage.CHECKSUM, "the checksum of a file", of_file(name, flip_checksum), Q, 3),
-        Case(Damage.MIXED, "a file that is not packed", of_file(name, put(b"plain words")), UNSEEN,
-             why="how a file is packed is told by its first bytes"),
-        Case(Damage.MIXED, "a Git LFS pointer", of_file(name, put(b"version https://git-lfs.github.com/spec/v1\n")), Q),
-    )  # fmt: skip
+        Case(
+            Damage.MIXED,
+            "a file that is not packed",
+            of_file(name, put(b"plain words")),
+            UNSEEN,
+            why="how a file is packed is told by its first bytes",
+        ),
+        Case(
+            Damage.MIXED,
+            "a Git LFS pointer",
+            of_file(name, put(b"version https://git-lfs.github.com/spec/v1\n")),
+            Q,
+        ),
+    )
 
 
 NO_HEADER = {Damage.HEADER_FLIPS: "JSON lines have no header"}
@@ -273,8 +406,14 @@ FORMS = (
     Form("text, JSON lines", write_lines, LINES, "text", SETTINGS, NO_CAMERA | NO_HEADER),
     Form("text, parquet", write_tables, TABLES, "text", SETTINGS, NO_CAMERA),
     *(
-        Form(f"text, .txt.{ending}", partial(write_packed, ending), packed_cases(ending), "text", SETTINGS,
-             NO_CAMERA | OF_TEXTS)
+        Form(
+            f"text, .txt.{ending}",
+            partial(write_packed, ending),
+            packed_cases(ending),
+            "text",
+            SETTINGS,
+            NO_CAMERA | OF_TEXTS,
+        )
         for ending in PACKS
     ),
-)  # fmt: skip
+)

@@ -23,7 +23,9 @@ from robot_foundry.cli.foundry_data import group
 from robot_foundry.cli.output import run
 
 # What Python says of itself, and no sentence does.
-OF_PYTHON = re.compile(r"Traceback|NoneType|object has no|unsupported operand|not subscriptable|<class|unexpected \w+Error|Segmentation")  # fmt: skip
+OF_PYTHON = re.compile(
+    r"Traceback|NoneType|object has no|unsupported operand|not subscriptable|<class|unexpected \w+Error"
+)
 # What follows from a unit that is refused, and says nothing of others.
 NEEDLESS = re.compile(r"passed over # files? that no unit that is taken names")
 LONGEST_REASON, LONGEST_ERROR = 1000, 3000
@@ -97,9 +99,7 @@ def tried(variant: Variant, sound: Sound, folder: Path, *, inspected: bool = Tru
         shutil.rmtree(folder)
 
 
-def _tried(
-    variant: Variant, sound: Sound, folder: Path, spoilt: tuple[str, ...], inspected: bool
-) -> Trial:
+def _tried(variant: Variant, sound: Sound, folder: Path, spoilt: tuple[str, ...], inspected: bool) -> Trial:
     faults: list[str] = []
     store = folder / "store"
     try:
@@ -135,9 +135,7 @@ def _check_refused(ran: Ran, store: Path, sound: Sound, spoilt: tuple[str, ...],
         faults.append(f"valid data are lost: {lost}; {ran.errors}")
 
 
-def _taken(
-    made: Made, sound: Sound, spoilt: tuple[str, ...], faults: list[str]
-) -> tuple[Outcome, list[str]]:
+def _taken(made: Made, sound: Sound, spoilt: tuple[str, ...], faults: list[str]) -> tuple[Outcome, list[str]]:
     refused = made.report["quarantined"]
     said = [f"{entry['unit']}: {entry['reason']}" for entry in refused]
     for entry in refused:

@@ -22,9 +22,14 @@ from foundry_testing.zarr_buffers import BLOSC, ENDS, FPS, arrays, edit, write_a
 
 BUFFER, ROWS = "in.zarr", 4
 Q, E, T, FLAGGED, FOUND, UNSEEN, REFUSED = (
-    Outcome.QUARANTINED, Outcome.EQUAL, Outcome.TOLD, Outcome.FLAGGED, Outcome.FOUND, Outcome.UNSEEN,
+    Outcome.QUARANTINED,
+    Outcome.EQUAL,
+    Outcome.TOLD,
+    Outcome.FLAGGED,
+    Outcome.FOUND,
+    Outcome.UNSEEN,
     Outcome.REFUSED,
-)  # fmt: skip
+)
 ALL, ANY_DESCRIPTION = "*", "an array is what its .zarray says, and that has no checksum"
 ZLIB = {"id": "zlib", "level": 1}
 
@@ -57,7 +62,9 @@ def of_buffer(damage: Callable[[Path, random.Random], object]) -> Spoil:
     return lambda folder, rng: (damage(folder / BUFFER, rng), ALL)[1]
 
 
-def of_array(name: str, change: Callable[[NDArray[Any]], NDArray[Any]], touched: Sequence[str] = (ALL,)) -> Spoil:
+def of_array(
+    name: str, change: Callable[[NDArray[Any]], NDArray[Any]], touched: Sequence[str] = (ALL,)
+) -> Spoil:
     """Other numbers in place of those of an array."""
 
     def spoil(folder: Path, rng: random.Random) -> tuple[str, ...]:
@@ -152,46 +159,112 @@ def copy_buffer(folder: Path, rng: random.Random) -> str:
 
 CASES = (
     Case(Damage.TRUNCATION, "a chunk is cut off", of_chunk(cut), Q, 4),
-    Case(Damage.TRUNCATION, "a .zarray is cut off",
-         of_buffer(lambda place, rng: cut(place / "data/state/.zarray", rng)), REFUSED, 2),
-    Case(Damage.HEADER_FLIPS, "a bit of a .zarray", of_buffer(flip_description),
-         REFUSED | E | T | Q | FOUND | FLAGGED | UNSEEN, 8, ANY_DESCRIPTION),
-    Case(Damage.HEADER_FLIPS, "a bit of a chunk's header",
-         of_chunk(lambda path, rng: flip(path, rng, [(0, 16)])), Q | E | T | FOUND | FLAGGED | UNSEEN, 6,
-         "headers of Blosc have no checksum"),
-    Case(Damage.PAYLOAD_FLIPS, "a bit of a chunk of Blosc",
-         of_chunk(lambda path, rng: flip(path, rng, [(16, path.stat().st_size)])),
-         Q | E | T | FOUND | FLAGGED | UNSEEN, 6, "Blosc has no checksum"),
+    Case(
+        Damage.TRUNCATION,
+        "a .zarray is cut off",
+        of_buffer(lambda place, rng: cut(place / "data/state/.zarray", rng)),
+        REFUSED,
+        2,
+    ),
+    Case(
+        Damage.HEADER_FLIPS,
+        "a bit of a .zarray",
+        of_buffer(flip_description),
+        REFUSED | E | T | Q | FOUND | FLAGGED | UNSEEN,
+        8,
+        ANY_DESCRIPTION,
+    ),
+    Case(
+        Damage.HEADER_FLIPS,
+        "a bit of a chunk's header",
+        of_chunk(lambda path, rng: flip(path, rng, [(0, 16)])),
+        Q | E | T | FOUND | FLAGGED | UNSEEN,
+        6,
+        "headers of Blosc have no checksum",
+    ),
+    Case(
+        Damage.PAYLOAD_FLIPS,
+        "a bit of a chunk of Blosc",
+        of_chunk(lambda path, rng: flip(path, rng, [(16, path.stat().st_size)])),
+        Q | E | T | FOUND | FLAGGED | UNSEEN,
+        6,
+        "Blosc has no checksum",
+    ),
     Case(Damage.PAYLOAD_FLIPS, "a bit of a chunk of zlib", zlib_payload, Q, 3),
-    Case(Damage.DTYPE, "a state of Python objects", described("state", dtype="|O", filters=[{"id": "pickle"}]), REFUSED),
+    Case(
+        Damage.DTYPE,
+        "a state of Python objects",
+        described("state", dtype="|O", filters=[{"id": "pickle"}]),
+        REFUSED,
+    ),
     Case(Damage.DTYPE, "a state of structures", described("state", dtype=[["a", "<f4"]]), REFUSED),
     Case(Damage.DTYPE, "a state of texts", of_array("state", lambda v: v.astype("S4")), REFUSED | T),
     Case(Damage.DTYPE, "a state of half the width", described("state", dtype="<f2"), REFUSED | Q),
     Case(Damage.DTYPE, "pictures as truths", of_array("img", lambda v: v > 128), T | REFUSED),
     Case(Damage.SHAPE, "a state of negative length", described("state", shape=[17, -5]), REFUSED),
-    Case(Damage.SHAPE, "a state of another width than its chunks", described("state", shape=[17, 4]), T | Q | UNSEEN,
-         why=ANY_DESCRIPTION),
+    Case(
+        Damage.SHAPE,
+        "a state of another width than its chunks",
+        described("state", shape=[17, 4]),
+        T | Q | UNSEEN,
+        why=ANY_DESCRIPTION,
+    ),
     Case(Damage.SHAPE, "pictures of two channels", of_array("img", lambda v: v[..., :2]), T | REFUSED),
-    Case(Damage.NOT_FINITE, "a row of the state is NaN",
-         of_array("state", with_value(slice(6, 7), np.nan), ("*#episode_000001",)), FLAGGED | FOUND),
-    Case(Damage.NOT_FINITE, "a row of actions is inf",
-         of_array("action", with_value(slice(6, 7), np.inf), ("*#episode_000001",)), FLAGGED | FOUND),
-    Case(Damage.NOT_FINITE, "the states of an episode are NaN",
-         of_array("state", with_value(slice(0, 5), np.nan), ("*#episode_000000",)), Q),
-    Case(Damage.CAMERA, "pictures are not there", without_array("img"), T | UNSEEN, why="a replay buffer need not "
-         "have pictures"),
-    Case(Damage.CAMERA, "a chunk of pictures is not there", of_chunk(lambda path, rng: path.unlink(), "img"), Q),
+    Case(
+        Damage.NOT_FINITE,
+        "a row of the state is NaN",
+        of_array("state", with_value(slice(6, 7), np.nan), ("*#episode_000001",)),
+        FLAGGED | FOUND,
+    ),
+    Case(
+        Damage.NOT_FINITE,
+        "a row of actions is inf",
+        of_array("action", with_value(slice(6, 7), np.inf), ("*#episode_000001",)),
+        FLAGGED | FOUND,
+    ),
+    Case(
+        Damage.NOT_FINITE,
+        "the states of an episode are NaN",
+        of_array("state", with_value(slice(0, 5), np.nan), ("*#episode_000000",)),
+        Q,
+    ),
+    Case(
+        Damage.CAMERA,
+        "pictures are not there",
+        without_array("img"),
+        T | UNSEEN,
+        why="a replay buffer need not have pictures",
+    ),
+    Case(
+        Damage.CAMERA, "a chunk of pictures is not there", of_chunk(lambda path, rng: path.unlink(), "img"), Q
+    ),
     Case(Damage.STEP, "an array lacks a row", lacking_row, Q),
-    Case(Damage.STEP, "all arrays lack a row, and the ends are corrected", without_row, UNSEEN | FOUND,
-         why="the buffer has no clock and numbers no rows"),
-    Case(Damage.STEP, "a chunk of numbers is not there", of_chunk(lambda path, rng: path.unlink(), "action"), Q),
+    Case(
+        Damage.STEP,
+        "all arrays lack a row, and the ends are corrected",
+        without_row,
+        UNSEEN | FOUND,
+        why="the buffer has no clock and numbers no rows",
+    ),
+    Case(
+        Damage.STEP, "a chunk of numbers is not there", of_chunk(lambda path, rng: path.unlink(), "action"), Q
+    ),
     Case(Damage.EMPTY, "a chunk of 0 bytes", of_chunk(lambda path, rng: path.write_bytes(b"")), Q),
     Case(Damage.EMPTY, "no episodes", ends(), REFUSED),
     Case(Damage.EMPTY, "arrays without rows", of_array("action", lambda v: v[:0]), REFUSED),
-    Case(Damage.EMPTY, "a .zarray of 0 bytes",
-         of_buffer(lambda place, rng: (place / "data/img/.zarray").write_bytes(b"")), REFUSED),
-    Case(Damage.DUPLICATES, "an end twice", ends(5, 5, 17), Q | UNSEEN,
-         why="the rows of an episode without an end of its own seem to be of the next one"),
+    Case(
+        Damage.EMPTY,
+        "a .zarray of 0 bytes",
+        of_buffer(lambda place, rng: (place / "data/img/.zarray").write_bytes(b"")),
+        REFUSED,
+    ),
+    Case(
+        Damage.DUPLICATES,
+        "an end twice",
+        ends(5, 5, 17),
+        Q | UNSEEN,
+        why="the rows of an episode without an end of its own seem to be of the next one",
+    ),
     Case(Damage.DUPLICATES, "an end before the one before", ends(5, 3, 17), Q),
     Case(Damage.DUPLICATES, "a buffer copied", copy_buffer, T),
     Case(Damage.ABSURD, "an end of 2^40", ends(5, 13, 1 << 40, touched=("*#episode_000002",)), Q),
@@ -201,10 +274,20 @@ CASES = (
     Case(Damage.CHECKSUM, "the checksum of a chunk of zlib", zlib_checksum, Q, 2),
     Case(Damage.MIXED, "metadata that contradict an array", of_buffer(consolidated), T),
     Case(Damage.MIXED, "ends as fractions", ends(5.0, 13.0, 17.0), REFUSED),
-    Case(Damage.MIXED, "one array compressed by another codec",
-         lambda folder, rng: (put(folder / BUFFER / "data/state", arrays()["state"], ZLIB), ())[1], E),
-    Case(Damage.MIXED, "an array of other data between the chunks",
-         of_chunk(lambda path, rng: rewrite(path, lambda data: b"version https://git-lfs.github.com/spec/v1\n")), Q),
-)  # fmt: skip
+    Case(
+        Damage.MIXED,
+        "one array compressed by another codec",
+        lambda folder, rng: (put(folder / BUFFER / "data/state", arrays()["state"], ZLIB), ())[1],
+        E,
+    ),
+    Case(
+        Damage.MIXED,
+        "an array of other data between the chunks",
+        of_chunk(
+            lambda path, rng: rewrite(path, lambda data: b"version https://git-lfs.github.com/spec/v1\n")
+        ),
+        Q,
+    ),
+)
 
 FORM = Form("zarr", write, CASES, "diffusion_policy", (FPS,))
