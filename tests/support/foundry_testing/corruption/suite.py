@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from foundry_testing.corruption import (
-    hdf5_cases,
-    lerobot_cases,
-    pairs_cases,
-    rlds_cases,
-    ros_cases,
-    text_cases,
-    zarr_cases,
+from foundry_testing.corruption.cases import (
+    of_hdf5,
+    of_lerobot,
+    of_packed,
+    of_pairs,
+    of_rlds,
+    of_ros,
+    of_text,
+    of_zarr,
 )
 from foundry_testing.corruption.declared import Form, Variant
 
 FORMS: tuple[Form, ...] = (
-    hdf5_cases.FORM,
-    rlds_cases.FORM,
-    *ros_cases.FORMS,
-    *lerobot_cases.FORMS,
-    zarr_cases.FORM,
-    *pairs_cases.FORMS,
-    *text_cases.FORMS,
+    of_hdf5.FORM,
+    of_rlds.FORM,
+    *of_ros.FORMS,
+    *of_lerobot.FORMS,
+    of_zarr.FORM,
+    *of_pairs.FORMS,
+    *of_text.FORMS,
+    *of_packed.FORMS,
 )
 
 

@@ -17,8 +17,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from foundry_testing.corruption.bytes_damaged import cut, flip, rewrite, within
+from foundry_testing.corruption.cases.of_text import flip_footer, footer, length_of_footer, put
 from foundry_testing.corruption.declared import Case, Damage, Form, Outcome, Spoil
-from foundry_testing.corruption.text_cases import flip_footer, footer, length_of_footer, put
 from foundry_testing.pair_ingests import picture
 from foundry_testing.text_sources import tar_of
 

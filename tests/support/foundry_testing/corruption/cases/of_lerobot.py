@@ -1,4 +1,4 @@
-"""Damage to LeRobot datasets of three episodes with a video: of 2.1 in files of their own, of 3.0 in shared ones.
+"""Damage to LeRobot datasets of three episodes with videos, in files of their own (2.1) and in shared ones.
 
 Legend: N frames.
 """
@@ -18,8 +18,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from foundry_testing.corruption.bytes_damaged import cut, flip, rewrite
+from foundry_testing.corruption.cases.of_text import flip_footer, footer, length_of_footer, put
 from foundry_testing.corruption.declared import Case, Damage, Form, Outcome, Spoil
-from foundry_testing.corruption.text_cases import flip_footer, footer, length_of_footer, put
 from foundry_testing.lerobot_datasets import CAMERA, shade, write_dataset, write_json, write_video
 
 LENGTHS, V2, V3 = (5, 8, 4), "v2.1", "v3.0"
