@@ -82,7 +82,7 @@ def test_the_harness_finds_what_is_lost_and_what_is_not_declared(
     faults = tried(variant, sound_of(form), tmp_path / "tried", inspected=False).faults
     assert faults == (
         "b.jsonl#8 was not damaged, and is lost",
-        f"it was {Outcome.UNSEEN}, which is not declared",
+        f"it was {Outcome.UNSEEN}, and {Outcome.EQUAL} is declared",
     )
 
 

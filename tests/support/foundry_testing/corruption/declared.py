@@ -58,9 +58,10 @@ Spoil = Callable[[Path, random.Random], str | tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Case:
-    """One way to damage a source, `variants` times with other seeds; `outcomes` is all that may become of it.
+    """One way to damage a source, `variants` times with other seeds.
 
-    `why` says why damage that is UNSEEN cannot be detected.
+    `outcomes` is what becomes of it; of damage at random places, all that may. `why` says why what is UNSEEN
+    cannot be detected.
     """
 
     damage: Damage
@@ -69,6 +70,10 @@ class Case:
     outcomes: Outcome
     variants: int = 1
     why: str = ""
+
+    @property
+    def is_random(self) -> bool:
+        return self.variants > 1
 
 
 @dataclass(frozen=True)

@@ -16,26 +16,27 @@ LETTERS = {
 HEAD = """# Damaged sources
 
 What `foundry-data ingest` makes of a source that is damaged, by the class of the damage and by format.
-`python -m pytest -m soak tests/test_corruption.py` damages small sources in each of these ways, at random places,
-ingests them and looks at all that came of it; the seed is printed, and `FOUNDRY_SOAK_SEED` repeats it. The tables
-are made of what that test declares, and `make test` tries 40 of them.
+`python -m pytest -m soak tests/test_corruption.py` damages small sources in each of these ways, at random
+places, ingests them and looks at all that came of it; the seed is printed, and `FOUNDRY_SOAK_SEED` repeats
+it. The tables are made of what that test declares, and `make test` tries 40 of them.
 
-In every case there is no traceback, and nothing is visible of a run that failed. What was discovered is what was
-written, quarantined and left out, in the report, in the manifest and in the tables. `validate --deep` finds no
-damage in the version, and what was not damaged is in it, bit for bit as from the whole source.
-`foundry-data inspect` ends with exit code 0 or 3.
+In every case there is no traceback, and nothing is visible of a run that failed. What was discovered is
+what was written, quarantined and left out, in the report, in the manifest and in the tables.
+`validate --deep` finds no damage in the version, and what was not damaged is in it, bit for bit as from the
+whole source. `foundry-data inspect` ends with exit code 0 or 3.
 
 | | |
 |---|---|
 | R, refused | nothing of the source can be trusted: one sentence, exit code 1, no version |
 | Q, quarantined | the unit, or its file where nothing in it can be found, is left out, named and counted |
 | E, equal | nothing that is read was touched, and the version is the same |
-| T, told | taken as far as it is there; a warning, a count or `foundry-data show` says what is lacking or odd |
+| T, told | taken as far as it is there; a warning, a count or `foundry-data show` says what is odd |
 | F, flagged | frames or images are flagged, and masked in training |
 | V, found by `validate` | the data checks doubt the numbers: exit code 3 of `foundry-data validate` |
 | **U**, not detected | nothing in the source says what was there before; the reason is given |
 
-Several letters: it depends on where the damage lies.
+Of several words in a row below, all hold, or, of bits that flip and files that are cut off at random, it
+depends on where.
 """
 
 

@@ -114,9 +114,9 @@ def _tried(variant: Variant, sound: Sound, folder: Path, spoilt: tuple[str, ...]
                 _inspect(folder / "source", faults)
     except Endless as error:
         return Trial(Outcome(0), (f"it did not end: {error}",), ())
-    beyond = outcome & ~variant.case.outcomes
-    if beyond:
-        faults.append(f"it was {beyond}, which is not declared")
+    case = variant.case
+    if outcome & ~case.outcomes or (not case.is_random and outcome != case.outcomes):
+        faults.append(f"it was {outcome}, and {case.outcomes} is declared")
     return Trial(outcome, tuple(faults), tuple(said))
 
 

@@ -214,8 +214,8 @@ TARS = (
         lambda folder, rng: (shutil.copy(folder / "b.tar", folder / "d.tar"), "d.tar#*")[1],
         T,
     ),
-    Case(Damage.ABSURD, "a member of 8 GB", of_file("b.tar", sized(b"77777777777")), Q | T),
-    Case(Damage.ABSURD, "a member of 2^70 bytes", of_file("b.tar", sized(b"\x80\0\0" + b"\xff" * 9)), Q | T),
+    Case(Damage.ABSURD, "a member of 8 GB", of_file("b.tar", sized(b"77777777777")), Q),
+    Case(Damage.ABSURD, "a member of 2^70 bytes", of_file("b.tar", sized(b"\x80\0\0" + b"\xff" * 9)), Q),
     Case(Damage.ABSURD, "a picture of 60,000 x 60,000", with_picture(png(60_000, 60_000)), Q),
     Case(Damage.ABSURD, "a picture of 2^31 x 2^31", with_picture(png((1 << 31) - 1, (1 << 31) - 1)), Q),
     Case(
@@ -235,7 +235,7 @@ TARS = (
         Damage.MIXED,
         "an array beside a pair",
         of_members(lambda m: [*m[:6], (f"{key_of(1, 2)}.npy", b"x"), *m[6:]]),
-        T | E,
+        T,
     ),
 )
 
