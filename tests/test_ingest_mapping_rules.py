@@ -139,6 +139,14 @@ def test_an_optional_quantity_is_for_all_episodes_or_for_none():
         resolve(only.mapping, [without])
 
 
+def test_an_episode_that_is_quarantined_anyway_leaves_no_optional_quantity_out():
+    spec = spec_of({**POSITION, "right.joint_position": {"key": "j", "optional": True}})
+    whole = survey_of({"p": np.zeros((2, 3)), "j": np.zeros((2, 7))}, key="a")
+    damaged = survey_of({"p": np.zeros((2, 2))}, key="b")
+    found = resolve(spec.mapping, [whole, damaged])
+    assert list(found.problems) == ["b"] and len(found.schema.state) == 10 and not found.warnings
+
+
 def test_joints_and_embodiment_are_one_for_a_dataset():
     spec = spec_of(
         {"right.joint_position": {"key": "j"}}, embodiment={"attr": "embodiment", "default": "panda"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from foundry_testing import lerobot_datasets, rlds_directories
 from foundry_testing.pair_ingests import picture, some_samples, write_tar
 from foundry_testing.ros_bags import arm, text, write_bag
@@ -145,6 +147,18 @@ def test_a_damaged_chunk_refuses_its_episode_and_the_rest_is_read(inspect, tmp_p
     assert code == 0 and len(one["read"]) == 3
     (refused,) = one["refused"]
     assert "take_1" in refused["unit"] and "damaged" in refused["reason"]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor(write_checksum=True).compress])
+def test_a_damaged_compression_is_told_and_the_rest_is_read(pack, inspect, tmp_path):
+    (tmp_path / "good.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    packed = bytearray(pack(bytes(range(256)) * 9))
+    packed[-1] ^= 1  # of a checksum
+    (tmp_path / "bad.jsonl.gz").write_bytes(packed)
+    code, found, _ = inspect(tmp_path)
+    assert code == 0 and only(found)["layout"] == "text"
+    (told,) = found["problems"]
+    assert told["path"] == "bad.jsonl.gz" and "cannot be unpacked: its " in told["problem"]
 
 
 def test_absurd_sizes_take_neither_memory_nor_time(inspect, tmp_path):

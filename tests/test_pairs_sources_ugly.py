@@ -383,3 +383,10 @@ def test_damage_anywhere_is_refused_or_told(layout: str, tmp_path: Path) -> None
 def _until_refused(unit: Unit) -> Iterator[RawPair | Unusable]:
     with suppress(Refused):
         yield from pairs_of(unit, PairsContent())
+
+
+def test_a_tar_of_no_bytes_is_refused(tmp_path: Path) -> None:
+    tar(tmp_path, [("0.jpg", b"x"), ("0.txt", b"a")])
+    (tmp_path / "empty.tar").write_bytes(b"")
+    [told] = listed_in(tmp_path)[1]
+    assert told == ("empty.tar", "it is empty, and a tar without members has an end mark")

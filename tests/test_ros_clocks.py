@@ -26,6 +26,7 @@ NO_CAMERA = {"cameras": {}}
 
 
 def ingested(tmp_path, sent, ros=None, mapping=None):
+    tmp_path.mkdir(exist_ok=True)
     bag = write_bag(tmp_path / "take", sent)
     return Ingested(spec_file(tmp_path, ros, mapping), bag, tmp_path / "store")
 
@@ -38,6 +39,15 @@ def mode(at, name, *, stamp):
     """A point, whose frame is the text of this test: it has a header, as String has not."""
     fields = {"header": header(stamp, name), "point": {"x": 0.0, "y": 0.0, "z": 0.0}}
     return Sent("/mode", at, "geometry_msgs/msg/PointStamped", fields)
+
+
+def test_messages_that_are_there_twice_change_no_frame(tmp_path):
+    once = ingested(tmp_path / "once", arm())
+    twice = ingested(tmp_path / "twice", [sent for sent in arm() for _ in range(2)])
+    assert twice.frames("take") == once.frames("take")
+    assert twice.images("take", "front") == once.images("take", "front")
+    told = account(twice)["streams"]["joints"]
+    assert (told["rate_hz"], told["lost"], told["messages"]) == (50.0, 0, 200)
 
 
 def test_a_clock_that_is_set_back_in_the_midst_of_a_bag(tmp_path):

@@ -249,3 +249,9 @@ def test_damage_of_a_header_ends_the_tar_and_is_told(tmp_path):
 def test_damage_within_compressed_lines_refuses_the_tar_and_names_the_member(tmp_path):
     with pytest.raises(Refused, match=r"b\.jsonl\.gz in it: its gzip compression is damaged"):
         found_of(tmp_path, [("a.txt", b"x"), ("b.jsonl.gz", gzip.compress(LINES)[:-8] + bytes(8))])
+
+
+def test_a_tar_of_no_bytes_is_refused(tmp_path):
+    (tmp_path / "x.tar").write_bytes(b"")
+    with pytest.raises(Refused, match="it is empty, and a tar without members has an end mark"):
+        found_in(tmp_path / "x.tar")

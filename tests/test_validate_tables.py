@@ -7,10 +7,12 @@ import re
 import shutil
 from pathlib import Path
 
+import h5py
 import pyarrow as pa
 import pytest
 from foundry_testing import reach_stores
 from foundry_testing.reach_stores import checks, folder_of, found, tar_of
+from make_robomimic import make
 
 from robot_foundry.catalog.manifest import Manifest, TableFile, commit, read_manifest
 from robot_foundry.catalog.mixture import commit_mixture, make_mixture
@@ -153,6 +155,24 @@ def test_leaves_that_are_not_the_statistics_of_the_rows_are_found(store):
     version = with_table(store, "leaves", pa.Table.from_pylist(rows, schema=leaves.schema))
     [finding] = [f for f in found(store, str(version)) if f.check == "tables"]
     assert rows[3]["dim"] in finding.message
+
+
+def test_a_shard_of_which_every_episode_is_quarantined_is_whole(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for seed in range(2):
+        make(source / f"{seed}.hdf5", seed=seed, episodes=2, frames=5, size=16)
+    with h5py.File(source / "1.hdf5", "r+") as file:
+        for demo in file["data"].values():
+            quaternions = demo["obs/robot0_eef_quat"][()]
+            del demo["obs/robot0_eef_quat"]
+            demo["obs/robot0_eef_quat"] = quaternions[:, :3]
+    version = ingest("robomimic", source, store=tmp_path / "store", name="reach")
+    manifest = read_manifest(Store(tmp_path / "store"), version)
+    assert len(manifest.shards) == 2
+    assert [entry.unit for entry in manifest.quarantined] == ["1.hdf5#demo_0", "1.hdf5#demo_1"]
+    [checked] = validate("reach", store=tmp_path / "store", deep=True)
+    assert checked.damage == ()
 
 
 def test_a_mixture_is_validated_with_its_components(store):

@@ -191,6 +191,13 @@ def test_arrays_that_are_not_read_refuse_all_and_the_message_says_how_to_go_on(b
     assert len(made_of(buffer, as_told).rows) == 3
 
 
+@pytest.mark.parametrize("key", ["compressor", "filters"])
+def test_an_array_that_does_not_say_how_it_is_packed_is_not_guessed(buffer, key):
+    path = buffer / "data/state/.zarray"
+    path.write_text(path.read_text().replace(key, key[:-1] + "X"))
+    assert f"does not say how its chunks are packed: its .zarray has no {key} (--set" in refusal(buffer)
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=2),

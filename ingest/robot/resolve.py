@@ -141,17 +141,18 @@ class _Compared:
 
 
 def _without_absent(mapping: MappingSpec, surveyed: list[Surveyed]) -> tuple[MappingSpec, list[str]]:
-    """The mapping without optional quantities that an episode lacks."""
+    """The mapping without optional quantities that an episode lacks which is not quarantined anyway."""
     lacking: Counter[tuple[str, str]] = Counter()
-    for item in surveyed:
+    fitting = _fitting(mapping, surveyed) or surveyed
+    for item in fitting:
         for where, quantity, field in all_fields(mapping):
             if field.optional and field.key is not None and _is_absent(field, item):
                 lacking[where, quantity] += 1
     warnings = [
-        f"{quantity} of {where} is left out: {count} of {len(surveyed)} episodes lack it "
+        f"{quantity} of {where} is left out: {count} of {len(fitting)} episodes lack it "
         "(without `optional: true` those are quarantined instead)"
         for (where, quantity), count in sorted(lacking.items())
-        if count < len(surveyed)
+        if count < len(fitting)
     ]
     kept = {
         where: {quantity: field for quantity, field in fields.items() if (where, quantity) not in lacking}
@@ -172,6 +173,31 @@ def _without_absent(mapping: MappingSpec, surveyed: list[Surveyed]) -> tuple[Map
         if form_of(quantity, field).displaces and quantity not in state
     ]
     return replace(mapping, state=state, actions={n: f for n, f in streams.items() if f}), warnings
+
+
+def _fitting(mapping: MappingSpec, surveyed: list[Surveyed]) -> list[Surveyed]:
+    """Those that have, as it must be, what is asked for whatever optional quantities are left out."""
+
+    def is_always_asked(quantity: str, field: Field) -> bool:
+        if field.optional or field.key is None:
+            return False
+        state = mapping.state.get(quantity)
+        return not form_of(quantity, field).needs_state or (state is not None and not state.optional)
+
+    asked = [
+        (quantity, field) for _, quantity, field in all_fields(mapping) if is_always_asked(quantity, field)
+    ]
+    return [
+        item for item in surveyed if all(_is_readable(quantity, field, item) for quantity, field in asked)
+    ]
+
+
+def _is_readable(quantity: str, field: Field, item: Surveyed) -> bool:
+    try:
+        _width(field, quantity, item)
+    except (Refused, _Absent):
+        return False
+    return True
 
 
 def _widths(mapping: MappingSpec, item: Surveyed, misfits: Sequence[str]) -> dict[str, int]:

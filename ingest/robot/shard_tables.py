@@ -34,7 +34,7 @@ from robot_foundry.runtime.canonical import canonical_json, digest_of
 from robot_foundry.runtime.keyed import key as key_of
 from robot_foundry.runtime.storage.cache import keep, kept
 
-TABLES_VERSION = 2
+TABLES_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -162,8 +162,10 @@ def _form_of(seen: Sniffed, path: Path, problems: list[tuple[str, str]]) -> tupl
         sniff.ZSTD,
         sniff.TEXT,
     ):
-        from robot_foundry.ingest.inspect.forms.records import record_form
+        from robot_foundry.ingest.inspect.forms.records import record_form, unpacking_problem
 
+        if seen.form in (sniff.GZIP, sniff.ZSTD) and (problem := unpacking_problem(path)) is not None:
+            problems.append((path.name, problem))
         return record_form(path, seen.form)
     return seen.form, None
 

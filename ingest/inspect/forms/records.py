@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_foundry.ingest.inspect.forms import sniff
+from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.formats.streams import blocks_of, compression_of, decompressed
 from robot_foundry.ingest.sources.formats.tar_members import BrokenTar, members
 from robot_foundry.ingest.sources.unusable import Broken, shown
@@ -67,13 +68,24 @@ def records(path: Path, form: str) -> Records:
             return _of_tar(path)
         if held in (sniff.JSON_LINES, sniff.JSON):
             return _of_json(path, held)
-    except (Broken, BrokenTar, OSError, ValueError, RecursionError, CorruptImage) as error:
+    except (Broken, BrokenTar, Refused, OSError, ValueError, RecursionError, CorruptImage) as error:
         return Records((), problem=f"cannot be read: {shown(' '.join(str(error).split()), 200)}")
     return Records(())
 
 
+def unpacking_problem(path: Path) -> str | None:
+    """What is wrong with the compression of the first bytes, in words that follow the name of the file."""
+    _, problem = _unpacked(path, sniff.HEAD_BYTES)
+    return None if problem is None else f"cannot be unpacked: {problem}"
+
+
 def _head(path: Path, size: int = sniff.HEAD_BYTES) -> bytes:
-    """The first bytes, without their compression."""
+    """The first bytes, without their compression; fewer of what is damaged."""
+    return _unpacked(path, size)[0]
+
+
+def _unpacked(path: Path, size: int) -> tuple[bytes, str | None]:
+    """The first bytes as far as they can be unpacked, and why no more can."""
     taken = b""
     try:
         with path.open("rb") as file:
@@ -83,9 +95,9 @@ def _head(path: Path, size: int = sniff.HEAD_BYTES) -> bytes:
                 taken += block
                 if len(taken) >= size:
                     break
-    except (Broken, OSError):
-        return taken
-    return taken[:size]
+    except (Broken, Refused, OSError) as error:
+        return taken[:size], shown(" ".join(str(error).split()), 200)
+    return taken[:size], None
 
 
 def _container(path: Path, form: str) -> str:
@@ -120,7 +132,7 @@ def _of_tar(path: Path) -> Records:
                 ending = name.partition(".")[2].lower() or "(none)"
                 endings[ending] += 1
                 examples.setdefault(ending, shown(member.name, LONGEST_VALUE))
-        except (BrokenTar, Broken) as error:
+        except (BrokenTar, Broken, Refused) as error:
             problem = f"is damaged: {error}"
     fields = (
         (shown(name, 40), f"{count} of the first members", examples[name]) for name, count in endings.items()

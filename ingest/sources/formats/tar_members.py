@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from robot_foundry.ingest.sources.formats.streams import BLOCK_BYTES
 from robot_foundry.ingest.sources.unusable import Broken
 
+# Of a file of 0 bytes, which a writer left that never came to write.
+EMPTY_TAR = "it is empty, and a tar without members has an end mark"
 _BLOCK = 512
 _MOST_EXTENSION_BYTES = 1 << 20
 _GNU_LINK = b"K"

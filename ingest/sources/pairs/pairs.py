@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from robot_foundry.ingest.sources.base import Layout, SourceFile, Unit
+from robot_foundry.ingest.sources.base import Layout, Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.formats.streams import blocks_of, decompressed
+from robot_foundry.ingest.sources.formats.tar_members import EMPTY_TAR
 from robot_foundry.ingest.sources.pairs.asked import COCO, PARQUET, PICTURES, TAR, Asked
 from robot_foundry.ingest.sources.pairs.files_named import FoundPart
 from robot_foundry.ingest.sources.pairs.forms import HEAD_BYTES, Form, by_name, form_of
@@ -88,8 +89,10 @@ def _parts(path: Path, form: Form, file: SourceFile, content: Asked) -> list[Fou
     if form.container == PICTURES:
         return [loose.part(file)]
     size = path.stat().st_size
+    if not size:
+        raise Refused(EMPTY_TAR)
     files = {companion.path: companion for companion in file.companions}
-    return [FoundPart(tables.WHOLE, num_bytes=size, files=files)] if size else []
+    return [FoundPart(tables.WHOLE, num_bytes=size, files=files)]
 
 
 def _form(path: Path, name: str, content: Asked) -> Form:

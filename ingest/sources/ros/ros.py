@@ -51,7 +51,7 @@ class Ros(EpisodeLayout):
     """See `EpisodeLayout`."""
 
     declared = ROS
-    version = 1
+    version = 2
 
     def claims(self, path: str) -> bool:
         return is_storage(path)

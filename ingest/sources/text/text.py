@@ -9,13 +9,14 @@ from pathlib import Path
 from robot_foundry.ingest.sources.base import GIT_LFS, Layout, Refused, SourceFile, Unit
 from robot_foundry.ingest.sources.formats.byte_ranges import Range, ranges
 from robot_foundry.ingest.sources.formats.streams import blocks_of, decompressed
+from robot_foundry.ingest.sources.formats.tar_members import EMPTY_TAR
 from robot_foundry.ingest.sources.text import json_lines
 from robot_foundry.ingest.sources.text.forms import BLANK, Form, Name, form_of
 from robot_foundry.ingest.sources.text.layouts import TEXT
 from robot_foundry.ingest.sources.text.plain import UTF16, document_of_text
 from robot_foundry.ingest.sources.text.tars import documents_of_tar
 from robot_foundry.ingest.sources.unusable import Unusable
-from robot_foundry.ingest.text.spec import JSON_LINES, PARQUET, PLAIN, TextContent
+from robot_foundry.ingest.text.spec import JSON_LINES, PARQUET, PLAIN, TAR, TextContent
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.shards.text.blocks import Document
 
@@ -84,8 +85,8 @@ def _sizes(path: Path, form: Form, content: TextContent) -> dict[str, int]:
         from robot_foundry.ingest.sources.text import parquet
 
         return parquet.sizes(path, content)
-    if size == 0 and form.container != PLAIN:
-        return {}
+    if size == 0 and form.container == TAR:
+        raise Refused(EMPTY_TAR)
     return {WHOLE: size if form.compression else size // SHRINKS + 1}
 
 

@@ -173,6 +173,8 @@ def _why_unread(values: Mapping[str, Any]) -> str | None:
         return f"has the shape {_shown(shape)} in chunks of {_shown(chunks)}, which is none"
     if values.get("order") not in ("C", "F") or values.get("dimension_separator", ".") not in (".", "/"):
         return "has an order of numbers, or names of chunks, that are not known"
+    if lacking := [key for key in ("compressor", "filters") if key not in values]:
+        return f"does not say how its chunks are packed: its {ARRAY} has no {' and no '.join(lacking)}"
     if values.get("filters"):
         filters = values["filters"]
         named = ", ".join(_id(entry) for entry in filters) if isinstance(filters, list) else _shown(filters)

@@ -38,8 +38,9 @@ class Clocked:
 
     @property
     def step_ns(self) -> float:
-        """The median step; 0 of a single message."""
-        return float(np.median(np.diff(self.times))) if len(self.times) > 1 else 0.0
+        """The median step between moments; 0 where there is one alone."""
+        steps = _moved(self.times)
+        return float(np.median(steps)) if len(steps) else 0.0
 
 
 def clocked(stamps_M: Times, received_M: Times, clock: str, name: str) -> Clocked:
@@ -96,12 +97,10 @@ def _why_no_stamps(stamps_M: Times, received_M: Times) -> str | None:
 
 def _steps(times: Times) -> dict[str, Any]:
     """Rate, jitter (the 95th percentile of how far steps are from the median), pauses and what they lost."""
-    if len(times) < 2 or times[-1] == times[0]:
+    steps = _moved(times)
+    if not len(steps):
         return {"rate_hz": None, "jitter_ms": None, "longest_step_ms": None, "lost": 0}
-    steps = np.diff(times)
     median_ns = float(np.median(steps))
-    if median_ns <= 0:
-        median_ns = float(times[-1] - times[0]) / len(steps)
     pauses = steps[steps > LOST_STEPS * median_ns]
     return {
         "rate_hz": round(NANOSECONDS / median_ns, 3),
@@ -109,6 +108,12 @@ def _steps(times: Times) -> dict[str, Any]:
         "longest_step_ms": round(float(steps.max()) / 1e6, 3),
         "lost": int((np.rint(pauses / median_ns) - 1).sum()),
     }
+
+
+def _moved(times: Times) -> Times:
+    """The steps from one moment to the next: a message that is there twice is no step."""
+    steps: Times = np.diff(times)
+    return steps[steps > 0]
 
 
 def _delays(stamps_M: Times, received_M: Times) -> dict[str, Any]:
