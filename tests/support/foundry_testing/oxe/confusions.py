@@ -136,8 +136,10 @@ def _orders(mapping: Mapping[str, Any]) -> Iterator[Confusion]:
         setting = "rotation" if field["from"] == "delta" else "order"
         if name == "ee_rotation" and field.get(setting) in OTHER_ORDER:
             override = f"{path}.{setting}={OTHER_ORDER[field[setting]]}"
-            told = {"joint_position", "ee_rotation"} & state if _place(path) == "action" else (
-                turns or {"joint_position", "ee_angular_velocity"} & state
+            told = (
+                {"joint_position", "ee_rotation"} & state
+                if _place(path) == "action"
+                else (turns or {"joint_position", "ee_angular_velocity"} & state)
             )
             yield Confusion(ORDER, _place(path), (override,), "" if told else "nothing else turns with it")
 

@@ -117,9 +117,7 @@ def write_folder(
     )
     folder = root / name / "0.1.0"
     folder.mkdir(parents=True)
-    (folder / f"{name}-train.tfrecord-00000-of-00001").write_bytes(
-        b"".join(map(framed, records))
-    )
+    (folder / f"{name}-train.tfrecord-00000-of-00001").write_bytes(b"".join(map(framed, records)))
     (folder / "features.json").write_text(json.dumps(json_format.MessageToDict(features.to_proto())))
     split = {"name": "train", "numBytes": "1", "shardLengths": [str(len(records))]}
     info = {"name": name, "version": "0.1.0", "fileFormat": "tfrecord", "splits": [split]}

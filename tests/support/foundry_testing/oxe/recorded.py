@@ -39,7 +39,7 @@ def written() -> Mapping[str, Any]:
 
 def take_of(name: str, seed: int, fps: float, *, degrees: bool = False) -> Take:
     entry = written()[name]
-    return Take(seed, fps, int(entry.get("joints", 7)), entry.get("tool") == "forward", degrees)
+    return Take(seed, fps, int(entry.get("joints", 7)), entry.get("tool") == "home", degrees)
 
 
 def write_recordings(name: str, root: Path, fps: float, *, degrees: bool = False) -> list[Episode]:
@@ -55,7 +55,8 @@ def write_recordings(name: str, root: Path, fps: float, *, degrees: bool = False
     of_episode = {path: _constant(kind, 1) for path, kind in episode.items()}
     examples = [{f"steps/{path}": each for path, each in rows.items()} | of_episode for rows in values]
     records = [
-        example_of({path: _stored(each, kinds[path]) for path, each in example.items()}) for example in examples
+        example_of({path: _stored(each, kinds[path]) for path, each in example.items()})
+        for example in examples
     ]
     write_folder(name, root, steps, episode, records)
     return [{path: rows[path] for path in steps if _word(steps[path]) in DTYPES} for rows in values]

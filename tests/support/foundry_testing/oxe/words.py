@@ -16,19 +16,17 @@ from scipy.spatial.transform import Rotation
 from foundry_testing.motion.arms import Array, Pose
 from foundry_testing.motion.takes import Base, Motion, base, motion
 
-# Tool frames: pointing down as the arm's own kinematics have it, or forward as WidowX's does at rest.
-FORWARD = Rotation.from_matrix([[0, 0, 1], [0, -1, 0], [1, 0, 0]])
-
 
 @dataclass(frozen=True)
 class Take:
     """One recording of a dataset: the motion of its right arm, the left one and its base, where a dataset writes
-    them. `forward` is whether its tool frame is level at rest, `degrees` whether it writes angles so."""
+    them. `from_home` is whether its orientations are turns from that at home, `degrees` whether it writes angles
+    so."""
 
     seed: int
     fps: float
     num_joints: int = 7
-    forward: bool = False
+    from_home: bool = False
     degrees: bool = False
 
     @property
@@ -49,8 +47,8 @@ class Take:
 
     def framed(self, pose: Pose) -> Pose:
         position, rotation = pose
-        # Against the home of the arm, whose tool points down with x ahead.
-        return position, rotation * Rotation.from_euler("y", 90, degrees=True) if self.forward else rotation
+        arm = self.right.arm
+        return position, rotation * arm.pose(np.array([arm.home]))[1][0].inv() if self.from_home else rotation
 
 
 Word = Callable[[Take, Motion], Array]
@@ -121,12 +119,16 @@ def _slope(values_Td: Array, fps: float) -> Array:
 
 def _turning(take: Take, motion: Motion) -> Array:
     _, held, after = _made(take, motion)
-    return (after * held.inv()).as_rotvec() * take.fps
+    return take.angles((after * held.inv()).as_rotvec() * take.fps)
+
+
+def _joint_velocity(take: Take, motion: Motion) -> Array:
+    return take.angles(_slope(motion.joints, take.fps))
 
 
 def _joints_in_turn(take: Take, motion: Motion) -> Array:
     """Each joint's position with its velocity beside it."""
-    pair = np.stack([take.angles(motion.joints), _slope(motion.joints, take.fps)], axis=-1)
+    pair = np.stack([take.angles(motion.joints), _joint_velocity(take, motion)], axis=-1)
     return pair.reshape(len(pair), -1)
 
 
@@ -168,7 +170,7 @@ WORDS: Mapping[str, Word] = {
     "columns": _homogeneous("columns"),
     "rows": _homogeneous("rows"),
     "joints": lambda take, m: take.angles(m.joints),
-    "joint_velocities": lambda take, m: _slope(m.joints, take.fps),
+    "joint_velocities": _joint_velocity,
     "joints_in_turn": _joints_in_turn,
     "linear_velocity": lambda take, m: _slope(m.pose[0], take.fps),
     "angular_velocity": _turning,
@@ -183,7 +185,7 @@ WORDS: Mapping[str, Word] = {
     "asked_xyzw": _rotation("xyzw", asked=True),
     "asked_joints": lambda take, m: take.angles(m.asked),
     "asked_joint_step": lambda take, m: take.angles(m.asked - m.joints),
-    "asked_joint_velocity": lambda take, m: _slope(m.joints, take.fps),
+    "asked_joint_velocity": lambda take, m: take.angles(take.fps * _onward(m.joints)),
     "opens": lambda take, m: m.asked_opening,
     "closes": lambda take, m: 1 - m.asked_opening,
     "closes_signed": lambda take, m: 1 - 2 * m.asked_opening,
