@@ -32,6 +32,7 @@ _RATES = ("velocity", "effort", "force", "torque")
 STRIDE_S = 0.1
 # Half a turn to the other side, read as degrees: the one step that angles near it then make.
 WRAP, WRAP_NEAR = 2 * np.pi * np.pi / 180, 0.1
+WHOLE_TURNS = np.array([WRAP, 2 * np.pi, 360.0])
 # An arm has so many joints; hands and trunks have more, and a gripper less.
 NUM_JOINTS = range(4, 8)
 
@@ -151,8 +152,10 @@ def courses(rows: EpisodeRows) -> Measured:
             continue
         step_M2 = np.diff(position_N2, axis=0)
         course_M = np.arctan2(step_M2[:, 1], step_M2[:, 0])
-        turned, bent = _short(np.diff(yaw_N)[:-1]), _short(np.diff(course_M))
-        kept = np.isfinite(turned) & np.isfinite(bent)
+        turned, bent = np.diff(yaw_N)[:-1], _short(np.diff(course_M))
+        # A yaw that passes half a turn steps by a whole one, in whichever unit it is read.
+        whole = np.abs(np.abs(turned)[:, None] / WHOLE_TURNS - 1) < WRAP_NEAR
+        kept = np.isfinite(turned) & np.isfinite(bent) & ~whole.any(axis=1)
         x, y = turned[kept], bent[kept]
         yield "course", "state", part, Tally.of(((x * y).sum(), (x * x).sum(), (y * y).sum(), len(x)))
 

@@ -8,7 +8,7 @@ Legend: T frames, d numbers of a word.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -89,7 +89,7 @@ def _move(steps: Steps) -> Word:
 
 def _numbers(rotation: Rotation, form: str, take: Take) -> Array:
     if form == "vector":
-        return take.angles(rotation.as_rotvec())
+        return rotation.as_rotvec()  # a vector has a length, which no dataset writes in degrees
     if form in ("xyzw", "wxyz"):
         values_T4 = rotation.as_quat()
         return values_T4 if form == "xyzw" else values_T4[:, [3, 0, 1, 2]]
@@ -212,6 +212,7 @@ def numbers(text: str, take: Take) -> Array:
             columns.append(np.zeros((len(columns[0]) if columns else len(take.right.joints), int(name))))
             continue
         side, name = (take.left, name[2:]) if name.startswith("l.") else (take.right, name)
-        values = WORDS[name](take, side)
+        # What is scaled is a share of something, whatever the unit of angles.
+        values = WORDS[name](replace(take, degrees=False) if factor else take, side)
         columns.append((float(factor) if factor else 1.0) * values.reshape(len(values), -1))
     return np.concatenate(columns, axis=1)
