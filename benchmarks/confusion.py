@@ -1,6 +1,6 @@
 """Specs that contradict the data: what the checks find of five confusions, over all specs of Open X-Embodiment.
 
-    python benchmarks/confusion.py [--only PART,PART] [--json FILE] [--verbose]
+    python benchmarks/confusion.py [--only PART,PART] [--samples FOLDER] [--json FILE] [--verbose]
 
 For each spec of `ingest/specs/oxe` a TFDS folder is written of the features that the dataset publishes, with six
 recordings of robot motion in it, by a table of what the dataset writes that shares nothing with the package. It is
@@ -19,25 +19,30 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 from foundry_testing.oxe.confusions import ERRORS
-from foundry_testing.oxe.confusion_runs import Outcome, outcomes
+from foundry_testing.oxe.confusion_runs import SAMPLES, Outcome, outcomes, sample_outcomes
 from foundry_testing.oxe.recorded import written
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", default="", help="names of datasets, or parts of them, with commas between")
+    parser.add_argument("--samples", type=Path, help="the folder of real recordings: these instead")
     parser.add_argument("--json", type=Path, help="a file that gets every outcome")
     parser.add_argument("--verbose", action="store_true", help="print what was not found, or not named")
     arguments = parser.parse_args()
     parts = arguments.only.split(",")
     done: list[Outcome] = []
-    for name in (name for name in written() if any(part in name for part in parts)):
+    names = written() if arguments.samples is None else SAMPLES
+    for name in (name for name in names if any(part in name for part in parts)):
         with tempfile.TemporaryDirectory() as folder:
-            of_name = outcomes(name, Path(folder))
+            if arguments.samples is None:
+                of_name = outcomes(name, Path(folder))
+            else:
+                of_name = sample_outcomes(arguments.samples, name, Path(folder))
         done += of_name
         if arguments.verbose:
             for outcome in of_name:
-                print(outcome)
+                print(outcome, flush=True)
         if arguments.json:
             arguments.json.write_text(json.dumps([outcome.to_json() for outcome in done], indent=1))
     print(table(done))

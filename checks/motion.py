@@ -176,8 +176,9 @@ def poses(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
         mended: tuple[str, tuple[str, ...]] = (remedies.TOOL_FRAME, ())
         if not constant:
             mended = remedy.either_rotation(column, part)
-        if other.said and not constant:
-            cause, mended = cause + other.said, (mended[0], other.overrides)
+        if other.said:
+            cause += other.said
+            mended = (mended[0], () if constant else other.overrides)
         yield Finding(
             "rotation_agreement",
             f"{column} {part}.ee_rot6d",

@@ -101,6 +101,7 @@ _ALL = (
         ("form", "turn_form"),
         (f"{following.FOLLOWS:g}", f"{readings.NEARER:g}"),
         (remedies.DISPLACEMENTS_AS_TARGETS, remedies.TARGETS_AS_DISPLACEMENTS),
+        ("ee_position", "ee_rotation", "joint_position"),
     ),
     Check(
         "carrying",

@@ -93,6 +93,18 @@ class Episode:
         return EpisodeRows(self.key, self.fps, self.time, columns, self.images)
 
 
+def wheeled(seed: int = 0, n: int = 240, scale: float = 1.0) -> EpisodeRows:
+    """A base that drives where it points, whose yaw is recorded `scale` times."""
+    rng = np.random.default_rng(seed)
+    yaw = np.cumsum(smooth(rng, n, 1, 0.05)[:, 0])
+    step = 0.05 * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
+    shown = scale * ((yaw + math.pi) % (2 * math.pi) - math.pi)
+    values = np.concatenate([np.cumsum(step, axis=0) - step, shown[:, None]], axis=1)
+    space = ActionSpace([*dims_for("base.position"), *dims_for("base.yaw")])
+    column = Column(values.astype(np.float32), np.ones(n, bool), space)
+    return EpisodeRows(f"drive-{seed}", FPS, np.arange(n) / FPS, {"state": column})
+
+
 def judged(
     episodes: Sequence[Episode], mapping: Mapping[str, Any] | None = None, *, with_command: bool = True
 ) -> list[Finding]:

@@ -18,6 +18,15 @@ from robot_foundry.ingest.spec.spec_files import load_spec
 from robot_foundry.runtime.errors import FoundryError
 
 USUAL_FPS = 5.0  # where a spec has no rate
+# What was really recorded, by the spec of the package that reads it.
+SAMPLES = {
+    "bridge": ("bridge", "rlds/bridge_dataset"),
+    "droid_raw": ("droid_raw", "droid_raw/LAB"),
+    "aloha": ("aloha", "hdf5_aloha"),
+    "robomimic": ("robomimic", "hdf5/lift_human_replay_robomimic_image84.hdf5"),
+    "robosuite 1.4": ("robosuite", "hdf5/robosuite141_lift_demo.hdf5"),
+    "robosuite 1.0": ("robosuite", "hdf5/robosuite101_stack_demo.hdf5"),
+}
 
 Findings = Sequence[Mapping[str, Any]]
 
@@ -48,21 +57,24 @@ class Outcome:
 
 
 class Recordings:
-    """A dataset's recordings in a store, and what is found of them by its spec with overrides."""
+    """Recordings in a store, and what is found of them by their spec with overrides. `name` is that of outcomes."""
 
-    def __init__(self, name: str, root: Path, *, degrees: bool = False) -> None:
-        spec = load_spec(f"oxe/{name}")
-        self.mapping = spec.to_json()["mapping"]
-        overrides = in_degrees(self.mapping) if degrees else ()
-        write_recordings(name, root / "source", spec.content.fps or USUAL_FPS, degrees=degrees)
-        self.store, self.name = root / "store", name
-        self.spec = f"oxe/{name}"
-        right = load_spec(self.spec, overrides)
-        report = run(right, root / "source", store=self.store, name="d")
-        if report.version is None or report.refused:
-            raise AssertionError(f"{name}: {report.refused}")
+    def __init__(self, name: str, spec: str, source: Path, store: Path, right: Sequence[str] = ()) -> None:
+        self.name, self.spec, self.store = name, spec, store
+        loaded = load_spec(spec, right)
+        self.mapping = loaded.to_json()["mapping"]
+        report = run(loaded, source, store=store, name="d")
+        assert report.version is not None, report.refused
         self.version = str(report.version)
         self.right = self._findings(self.version)
+
+    @classmethod
+    def of_dataset(cls, name: str, root: Path, *, degrees: bool = False) -> Recordings:
+        """Motion that is written as a dataset of Open X-Embodiment writes it."""
+        spec = load_spec(f"oxe/{name}")
+        write_recordings(name, root / "source", spec.content.fps or USUAL_FPS, degrees=degrees)
+        right = in_degrees(spec.to_json()["mapping"]) if degrees else ()
+        return cls(name, f"oxe/{name}", root / "source", root / "store", right)
 
     def found(self, overrides: Sequence[str]) -> Findings:
         """Findings of the spec with the overrides that its right one has not."""
@@ -78,18 +90,27 @@ class Recordings:
 
 
 def outcomes(name: str, root: Path) -> list[Outcome]:
-    """Of the right spec, and of each confusion."""
-    recordings = Recordings(name, root / "radians")
+    """Of a dataset's right spec, and of each confusion."""
+    recordings = Recordings.of_dataset(name, root / "radians")
     done = [Outcome(name, "", "", "", tuple(recordings.right))]
     given = confusions(recordings.mapping)
-    for_degrees = [confusion for confusion in given if confusion.from_degrees]
-    degrees = Recordings(name, root / "degrees", degrees=True) if for_degrees else None
-    if degrees is not None:
+    degrees = None
+    if any(confusion.from_degrees for confusion in given):
+        degrees = Recordings.of_dataset(name, root / "degrees", degrees=True)
         done.append(Outcome(name, "", "in degrees", "", tuple(degrees.right)))
     for confusion in given:
         source = degrees if confusion.from_degrees and degrees is not None else recordings
         done.append(_outcome(source, confusion))
     return done
+
+
+def sample_outcomes(samples: Path, name: str, root: Path) -> list[Outcome]:
+    """As `outcomes`, of what was really recorded: of angles only as they are."""
+    spec, path = SAMPLES[name]
+    recordings = Recordings(name, spec, samples / path, root / "store")
+    given = [confusion for confusion in confusions(recordings.mapping) if not confusion.from_degrees]
+    right = Outcome(name, "", "", "", tuple(recordings.right))
+    return [right, *(_outcome(recordings, confusion) for confusion in given)]
 
 
 def _outcome(recordings: Recordings, confusion: Confusion) -> Outcome:

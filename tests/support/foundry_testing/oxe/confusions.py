@@ -167,14 +167,14 @@ def _displacements(mapping: Mapping[str, Any]) -> Iterator[Confusion]:
 def _other_of(name: str, field: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The same numbers as targets, or as displacements; None where they are neither."""
     kept = {key: field[key] for key in ("key", "columns", "names") if field.get(key) is not None}
+    if field["from"] == "osc":
+        return {**kept, "from": "axis_angle" if name == "ee_rotation" else "value"}
     if name == "ee_rotation":
         if field["from"] == "delta":
             return {**kept, **_rotation_form(field["rotation"])}
         if field["from"] in ("euler", "quaternion", "axis_angle"):
             turn = field.get("sequence") or field.get("order") or "axis_angle"
             return {**kept, "from": "delta", "rotation": turn}
-        return None
-    if name in ("gripper_opening",):
         return None
     if field["from"] == "delta":
         return {**kept, "scale": field["scale"]}

@@ -42,24 +42,38 @@ def take_of(name: str, seed: int, fps: float, *, degrees: bool = False) -> Take:
     return Take(seed, fps, int(entry.get("joints", 7)), entry.get("tool") == "home", degrees)
 
 
-def write_recordings(name: str, root: Path, fps: float, *, degrees: bool = False) -> list[Episode]:
-    """A folder of EPISODES recordings at that rate; the numbers of the steps of each by path. `degrees` writes
-    its angles in degrees, which the published ones do not."""
-    entry = written()[name]
-    steps, episode = features_in(entry.get("features") or published()[name])
-    steps = {path: _small(kind) for path, kind in steps.items() if _is_kept(kind)}
-    episode = {path: kind for path, kind in episode.items() if _is_kept(kind)}
-    takes = [take_of(name, seed, fps, degrees=degrees) for seed in range(EPISODES)]
-    values = [{path: _rows(entry, path, kind, take) for path, kind in steps.items()} for take in takes]
+def episode_of(name: str, take: Take) -> Episode:
+    """The numbers of the steps of one recording, by path."""
+    steps, _ = _features(name)
+    rows = _steps_of(name, take)
+    return {path: rows[path] for path, kind in steps.items() if _word(kind) in DTYPES}
+
+
+def write_recordings(name: str, root: Path, fps: float, *, degrees: bool = False) -> None:
+    """A folder of EPISODES recordings at that rate. `degrees` writes its angles in degrees, which the published
+    ones do not."""
+    steps, episode = _features(name)
     kinds = {f"steps/{path}": kind for path, kind in steps.items()} | episode
     of_episode = {path: _constant(kind, 1) for path, kind in episode.items()}
-    examples = [{f"steps/{path}": each for path, each in rows.items()} | of_episode for rows in values]
-    records = [
-        example_of({path: _stored(each, kinds[path]) for path, each in example.items()})
-        for example in examples
-    ]
+    records = []
+    for seed in range(EPISODES):
+        rows = _steps_of(name, take_of(name, seed, fps, degrees=degrees))
+        example = {f"steps/{path}": each for path, each in rows.items()} | of_episode
+        records.append(example_of({path: _stored(each, kinds[path]) for path, each in example.items()}))
     write_folder(name, root, steps, episode, records)
-    return [{path: rows[path] for path in steps if _word(steps[path]) in DTYPES} for rows in values]
+
+
+def _features(name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Of steps and of the episode, with small pictures and without what is large."""
+    found = features_in(written()[name].get("features") or published()[name])
+    of_step, of_episode = (
+        {path: _small(kind) for path, kind in kinds.items() if _is_kept(kind)} for kinds in found
+    )
+    return of_step, of_episode
+
+
+def _steps_of(name: str, take: Take) -> dict[str, Any]:
+    return {path: _rows(written()[name], path, kind, take) for path, kind in _features(name)[0].items()}
 
 
 def _stored(values: Any, kind: str) -> list[Any]:
