@@ -1,11 +1,13 @@
-"""Specs that contradict the data: what the checks find of five confusions, over all specs of Open X-Embodiment.
+"""Specs that contradict the data: what the checks find of five confusions, over all specs of Open
+X-Embodiment.
 
     python benchmarks/confusion.py [--only PART,PART] [--samples FOLDER] [--json FILE] [--verbose]
 
-For each spec of `ingest/specs/oxe` a TFDS folder is written of the features that the dataset publishes, with six
-recordings of robot motion in it, by a table of what the dataset writes that shares nothing with the package. It is
-ingested with the right spec (any finding is a false alarm), and once with each confusion that the spec can state. A
-confusion is flagged where a finding comes that the right spec has not, and named where that finding tells the cause.
+For each spec of `ingest/specs/oxe` a TFDS folder is written of the features that the dataset publishes,
+with six recordings of robot motion in it, by a table of what the dataset writes that shares nothing with
+the package. It is ingested with the right spec (any finding is a false alarm), and once with each confusion
+that the spec can state. A confusion is flagged where a finding comes that the right spec has not, and named
+where that finding tells the cause.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
-from foundry_testing.oxe.confusions import ERRORS
 from foundry_testing.oxe.confusion_runs import SAMPLES, Outcome, outcomes, sample_outcomes
+from foundry_testing.oxe.confusions import ERRORS
 from foundry_testing.oxe.recorded import written
 
 

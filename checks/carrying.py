@@ -1,7 +1,7 @@
 """What joints say of the tool that they carry, and wheels of a yaw; rules.py lists the checks.
 
-A joint turns the tool by as much as itself and moves it by no more than its reach, whatever the arm; and in an arm
-the axis of a joint is turned by the joints before it, and by none after it.
+A joint turns the tool by as much as itself and moves it by no more than its reach, whatever the arm; and in
+an arm the axis of a joint is turned by the joints before it, and by none after it.
 
 Shape suffixes: n = joints, d = regressors.
 """
@@ -23,11 +23,11 @@ from robot_foundry.checks.remedies import Remedy
 from robot_foundry.checks.scale import SCALE_RATIO
 from robot_foundry.checks.unit_mistakes import near_unit, unit_factor
 
-# A fit is near where it leaves less of the turns than this; arms of known kinematics leave 0.005, a tool that no
-# joint here carries most.
+# A fit is near where it leaves less of the turns than this; arms of known kinematics leave 0.005, a tool
+# that no joint here carries most.
 NEAR_FIT = 0.1
-# The backward fit leaves so many times less, or says nothing: of arms of known kinematics the right one leaves 2.7 to
-# 14 times less than the other.
+# The backward fit leaves so many times less, or says nothing: of arms of known kinematics the right one
+# leaves 2.7 to 14 times less than the other.
 CLEARLY = 2.0
 FEWEST_PER_REGRESSOR = 4
 # Of the squares of a regressor: joints that never turn apart from each other have no axes of their own.
@@ -51,7 +51,8 @@ def carrying(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             yield Finding(
                 "carrying",
                 f"state {part}.joint_position",
-                f"{part}.ee_position of the state moves {lever:.3g} m for a radian of its joints, further than any "
+                f"{part}.ee_position of the state moves {lever:.3g} m for a radian of its joints, further "
+                "than any "
                 "arm reaches, as radians of joints read as degrees would",
                 lever,
                 remedies.JOINTS_OR_TOOL,
@@ -62,7 +63,8 @@ def carrying(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             yield Finding(
                 "carrying",
                 f"state {part}.joint_position",
-                f"no joint of {part}.joint_position of the state leaves {tally.high:.2g} rad of 0, as radians read as "
+                f"no joint of {part}.joint_position of the state leaves {tally.high:.2g} rad of 0, as "
+                "radians read as "
                 "degrees would, and no arm works there",
                 tally.high,
                 remedies.COILED,
@@ -74,7 +76,8 @@ def carrying(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             yield Finding(
                 "carrying",
                 f"{column} {part}.ee_rot6d",
-                f"{part}.ee_rot6d of {column} stays within {tally.high:.2g} rad of no turn and {int(wraps):,} times "
+                f"{part}.ee_rot6d of {column} stays within {tally.high:.2g} rad of no turn and "
+                f"{int(wraps):,} times "
                 f"steps by {WRAP:.2g} rad, as radians read as degrees would at half a turn",
                 tally.high,
                 remedies.LEANS,
@@ -113,7 +116,8 @@ def _carried(remedy: Remedy, column: str, part: str, tally: Tally) -> Iterator[F
         yield Finding(
             "carrying",
             where,
-            f"{part}.ee_rot6d of {column} turns with the joints as its inverse would: the axes of joints depend on "
+            f"{part}.ee_rot6d of {column} turns with the joints as its inverse would: the axes of joints "
+            "depend on "
             f"those after them ({other:.2g} of the turns is left, {left:.2g} by those before){likely}",
             left / other,
             remedies.INVERSE,
@@ -124,7 +128,8 @@ def _carried(remedy: Remedy, column: str, part: str, tally: Tally) -> Iterator[F
         yield Finding(
             "carrying",
             where,
-            f"{part}.ee_rot6d of {column} turns by {length:.3g} rad for a radian of each joint, which turns it by one"
+            f"{part}.ee_rot6d of {column} turns by {length:.3g} rad for a radian of each joint, which "
+            "turns it by one"
             f"{near_unit(length, is_angle=True)}",
             length,
             remedies.JOINTS_OR_TOOL,

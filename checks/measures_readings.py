@@ -1,8 +1,8 @@
-"""Measures of how else numbers could be meant: as displacements or as targets, by the other order of a quaternion,
-as the transpose of a matrix, and in which units joints turn what they carry.
+"""Measures of how else numbers could be meant: as displacements or as targets, by the other order of a
+quaternion, as the transpose of a matrix, and in which units joints turn what they carry.
 
-A reading changes canonical numbers in a way that can be undone, so that each other reading is measured beside the
-one that the spec gives; readings.py judges which of them the motion contradicts.
+A reading changes canonical numbers in a way that can be undone, so that each other reading is measured
+beside the one that the spec gives; readings.py judges which of them the motion contradicts.
 
 Shape suffixes: N = frames, M = N - 1 steps, W = windows, n = joints, d = dims of one quantity.
 """
@@ -25,7 +25,8 @@ from robot_foundry.normalization.rotation import (
     rot6d_to_matrix,
 )
 
-# What no reading of a position is tried of: openings and turns have readings of their own, and the rest is no place.
+# What no reading of a position is tried of: openings and turns have readings of their own, and the rest
+# is no place.
 _NO_PLACE = ("gripper_opening", "ee_rot6d")
 _RATES = ("velocity", "effort", "force", "torque")
 # Steps over which the tool and its joints are compared: at high rates single ones are noise of the encoders.
@@ -64,13 +65,14 @@ def displacements(rows: EpisodeRows) -> Measured:
 
 
 def turns(rows: EpisodeRows) -> Measured:
-    """`turn_form` of an action's orientation with a state's: (Σ x·y, Σ x·x, Σ y·y) over windows of the turn that
-    the target's own numbers are and of the made one, about the axes of the base, then of the tool; then Σ of
-    angles to the next state of the target, of the target without the state (before it, then after it), and of the
-    target with the state (likewise); then frames.
+    """`turn_form` of an action's orientation with a state's: (Σ x·y, Σ x·x, Σ y·y) over windows of the turn
+    that the target's own numbers are and of the made one, about the axes of the base, then of the tool;
+    then Σ of angles to the next state of the target, of the target without the state (before it, then after
+    it), and of the target with the state (likewise); then frames.
 
     `reading` for each of READINGS, at first of the state, then of the action: the same three products of the
-    asked and the made turn in both frames, and Σ of the angle from the target to the next state; then frames."""
+    asked and the made turn in both frames, and Σ of the angle from the target to the next state; then
+    frames."""
     state = rows.columns["state"]
     for name, column in rows.columns.items():
         if name in ("state", "action.next_state"):
@@ -87,13 +89,14 @@ def turns(rows: EpisodeRows) -> Measured:
 
 
 def joints(rows: EpisodeRows) -> Measured:
-    """`carried` of a part's orientation, of the state or an action, by the n joints of the state: n, then the
-    upper triangles of the moments of two fits. Regressors are the steps of joints, with their products with the
-    joints before each in the one fit and after each in the other; then come the turns about the axes of the base.
-    `levers` of its position: squares of its steps, of the joints', and the steps.
+    """`carried` of a part's orientation, of the state or an action, by the n joints of the state: n, then
+    the upper triangles of the moments of two fits. Regressors are the steps of joints, with their products
+    with the joints before each in the one fit and after each in the other; then come the turns about the
+    axes of the base. `levers` of its position: squares of its steps, of the joints', and the steps.
 
-    In an arm a joint's axis is turned by the joints before it, so only the first fit can be near: in terms of an
-    inverse, or of the other order of a quaternion (an inverse between two constant rotations), only the second.
+    In an arm a joint's axis is turned by the joints before it, so only the first fit can be near: in terms
+    of an inverse, or of the other order of a quaternion (an inverse between two constant rotations), only
+    the second.
     """
     state = rows.columns["state"]
     stride = max(round(STRIDE_S * rows.fps), 1)
@@ -117,9 +120,9 @@ def joints(rows: EpisodeRows) -> Measured:
 
 
 def rests(rows: EpisodeRows) -> Measured:
-    """`leaning` of each orientation: frames, steps of WRAP, and steps of more than half of it; `high` is the
-    greatest angle from no rotation. `coiled` of the joints of the state: frames, and Σ of squares of their steps;
-    `high` is the furthest of any from 0."""
+    """`leaning` of each orientation: frames, steps of WRAP, and steps of more than half of it; `high` is
+    the greatest angle from no rotation. `coiled` of the joints of the state: frames, and Σ of squares of
+    their steps; `high` is the furthest of any from 0."""
     for name, column in rows.columns.items():
         for part in column.parts("ee_rot6d") if name != "action.next_state" else ():
             rot6d_N6 = column.of(part, "ee_rot6d")
@@ -243,7 +246,8 @@ READINGS: Mapping[str, Callable[[Array], Array]] = {
 
 
 def _turn_readings(target_N33: Array, held_N33: Array, next_N33: Array, fps: float) -> list[float]:
-    """Where targets are displacements, these start from a state of another reading as they do from this one."""
+    """Where targets are displacements, these start from a state of another reading as they do from this
+    one."""
     base_N3, tool_N3 = turn(target_N33, held_N33), _in_tool(target_N33, held_N33)
     sums: list[float] = []
     for read in READINGS.values():

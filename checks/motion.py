@@ -36,7 +36,8 @@ UNEXPLAINED = 0.5
 APART_RAD = 0.6
 # Angles in degrees make random turns of a moving arm's steps; a recording that was cut has a jump or two.
 WHIRLS = 0.05
-# Shares of a controller's greatest step are of -1 ... 1 about each axis; rounding and composition add a little.
+# Shares of a controller's greatest step are of -1 ... 1 about each axis; rounding and composition add a
+# little.
 GREATEST_SHARE = 1.1
 # Mean resultant length of the relative rotation above which the disagreement is one constant rotation.
 CONSTANT_OFFSET = 0.95
@@ -129,14 +130,15 @@ def rotations(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
 
 
 def _whirls(remedy: Remedy, column: str, part: str, turns: Tally) -> bool:
-    """Whether Euler angles jump so often that they are of another unit: a wrong sequence of right angles, or a
-    flip by a whole turn, makes no jump."""
+    """Whether Euler angles jump so often that they are of another unit: a wrong sequence of right angles,
+    or a flip by a whole turn, makes no jump."""
     steps, jumps = turns.sums
     return remedy.is_euler(column, part) and jumps > WHIRLS * steps
 
 
 def _likely(evidence: Evidence, remedy: Remedy, column: str, part: str) -> Reading:
-    """What the motion proves of an orientation that state and action disagree about; nothing where it does not."""
+    """What the motion proves of an orientation that state and action disagree about; nothing where it does
+    not."""
     other = other_reading(evidence, remedy, column, part)
     if other is not None:
         return other
@@ -149,7 +151,8 @@ def _likely(evidence: Evidence, remedy: Remedy, column: str, part: str) -> Readi
             return Reading(said, remedy.other_unit(side, part))
         if _whirls(remedy, side, part, turns[side]):
             said = (
-                f"; that of {side} jumps in {int(turns[side].sums[1]):,} of {int(turns[side].sums[0]):,} steps, as "
+                f"; that of {side} jumps in {int(turns[side].sums[1]):,} of {int(turns[side].sums[0]):,} "
+                "steps, as "
                 "degrees read as radians would"
             )
             return Reading(said, remedy.other_unit(side, part))
@@ -203,7 +206,10 @@ def _asks_too_much(evidence: Evidence, remedy: Remedy, column: str, part: str, a
     greatest = max(tally.high for c, quantity, tally in evidence.of("reach") if f"{c} {quantity}" == where)
     overrides: tuple[str, ...] = ()
     if greatest > GREATEST_SHARE:
-        said += f", nor are these shares of a step ({greatest:.2g} about one axis): as degrees read as radians would"
+        said += (
+            f", nor are these shares of a step ({greatest:.2g} about one axis): as degrees read as "
+            "radians would"
+        )
         overrides = remedy.scaled(column, f"{part}.ee_rot6d", math.pi / 180)
     return Finding("scale", where, said, angle, remedies.TURN_SCALE.format(degrees=math.pi / 180), overrides)
 

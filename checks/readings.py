@@ -1,5 +1,5 @@
-"""Other readings of the same numbers, and which of them the motion proves: displacements or targets, the other
-order of a quaternion, rows or columns; rules.py lists the checks.
+"""Other readings of the same numbers, and which of them the motion proves: displacements or targets, the
+other order of a quaternion, rows or columns; rules.py lists the checks.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def _targets(remedy: Remedy, column: str, quantity: str, alone: float, apart: fl
 
 
 def other_reading(evidence: Evidence, remedy: Remedy, column: str, part: str) -> Reading | None:
-    """The reading of an orientation, of the state or of this action, by which the two agree as they do not now."""
+    """The reading of an orientation, of the state or of this action, by which the two agree as they do not
+    now."""
     tally = next((t for c, p, t in evidence.of("reading") if (c, p) == (column, part)), None)
     if tally is None or tally.sums[-1] < FEWEST_ROWS:
         return None
@@ -110,7 +111,8 @@ def other_reading(evidence: Evidence, remedy: Remedy, column: str, part: str) ->
 
 
 def leans(evidence: Evidence, column: str, part: str) -> float | None:
-    """How far an orientation ever is from no turn, where that is no further than radians read as degrees are."""
+    """How far an orientation ever is from no turn, where that is no further than radians read as degrees
+    are."""
     for c, p, tally in evidence.of("leaning"):
         if (c, p) == (column, part) and leans_little(tally):
             return tally.high

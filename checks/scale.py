@@ -27,8 +27,8 @@ from robot_foundry.checks.unit_mistakes import DEGREES, FACTORS, near_unit, near
 # arms made 0.25 to 0.8 of the displacements that were asked; a fifth is found with 5 % for noise.
 SCALE_RATIO = 5.0
 LEAST_GAIN = 1 / (1.05 * SCALE_RATIO)
-# An arm that answers with this time constant makes 1 / (it times the rate) of displacements asked in every frame:
-# robosuite's, of stiffness 150 and damped critically, has 2 / sqrt(150) s.
+# An arm that answers with this time constant makes 1 / (it times the rate) of displacements asked in
+# every frame: robosuite's, of stiffness 150 and damped critically, has 2 / sqrt(150) s.
 ANSWERS_S = 0.2
 FEWEST_WINDOWS = 5
 # The middle of 0.16 … 1.6, a decade in which the gains of right displacements lie: so a power of ten is told.

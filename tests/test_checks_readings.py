@@ -132,7 +132,8 @@ def test_a_yaw_in_degrees_is_told_by_the_course_of_the_wheels():
 
 
 def test_the_least_that_is_made_of_displacements_falls_with_the_rate():
-    """An arm that answers in 0.16 s makes an eighth of what is asked of it 50 times a second, and is right."""
+    """An arm that answers in 0.16 s makes an eighth of what is asked of it 50 times a second, and is
+    right."""
 
     def asked(episode):
         episode.fps, episode.time = 50.0, episode.time * FPS / 50.0

@@ -258,8 +258,8 @@ def matrix(matrix_N33: Array, given: Given) -> Array:
 
 
 def of_homogeneous(values_N16: Array, given: Given) -> Array:
-    """The rotation of a pose [R p; 0 0 0 1], its numbers row by row or column by column; NaN where the last row is
-    another, as it is of a pose that is read by the other."""
+    """The rotation of a pose [R p; 0 0 0 1], its numbers row by row or column by column; NaN where the last
+    row is another, as it is of a pose that is read by the other."""
     pose_N44 = values_N16.reshape(-1, 4, 4)
     pose_N44 = pose_N44 if given.settings["major"] == ROWS else np.swapaxes(pose_N44, -1, -2)
     matrix_N33 = of_matrix(pose_N44[:, :3, :3].reshape(-1, 9), given)

@@ -121,7 +121,8 @@ def _canonical(
 
 
 def _transposed(mapping: MappingSpec, arrays: Mapping[str, NDArray[Any]]) -> str:
-    """': …' of a pose of the state that is one with the other numbers of its matrix side by side, else nothing."""
+    """': …' of a pose of the state that is one with the other numbers of its matrix side by side, else
+    nothing."""
     for name, field in mapping.state.items():
         major = field.parameters.get("major")
         if field.key is None or major is None:

@@ -17,8 +17,8 @@ Pose = tuple[Array, Rotation]
 
 @dataclass(frozen=True)
 class Arm:
-    """`links` are (alpha, a, d) of each joint in Craig's convention, in rad and m, `tool` is how far the tool is
-    from the last; `home` are joints with the tool over a table, pointing down."""
+    """`links` are (alpha, a, d) of each joint in Craig's convention, in rad and m, `tool` is how far the
+    tool is from the last; `home` are joints with the tool over a table, pointing down."""
 
     links: tuple[tuple[float, float, float], ...]
     tool: float

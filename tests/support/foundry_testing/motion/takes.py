@@ -17,8 +17,8 @@ from scipy.spatial.transform import Rotation
 
 from foundry_testing.motion.arms import PANDA, UR5, Arm, Array, Pose
 
-# An arm goes the way with this time constant, in s, as robosuite's damper of 2 √150 on a spring of 150 does, and a
-# gripper closes in so many.
+# An arm goes the way with this time constant, in s, as robosuite's damper of 2 √150 on a spring of 150
+# does, and a gripper closes in so many.
 ANSWERS_S, CLOSES_S = 2 / 150**0.5, 0.6
 TREMOR_RAD, ENCODER_RAD = 2e-3, 1e-4
 # From place to place, in s, and how long a recording is, in s and frames.
@@ -27,8 +27,8 @@ LEG_S, TAKE_S, FEWEST, MOST = 1.6, 12.0, 45, 150
 
 @dataclass(frozen=True)
 class Motion:
-    """Of one arm. `opening` is 0 closed … 1 open; `asked` and `asked_opening` are what the operator wants, and the
-    state of the next frame is on the way there."""
+    """Of one arm. `opening` is 0 closed … 1 open; `asked` and `asked_opening` are what the operator wants,
+    and the state of the next frame is on the way there."""
 
     joints: Array
     asked: Array

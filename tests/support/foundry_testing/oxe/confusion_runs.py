@@ -33,8 +33,8 @@ Findings = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found of one spec; `error` is '' for the right one. `findings` are those that the right spec has
-    not, and `hidden` says why none could be."""
+    """What was found of one spec; `error` is '' for the right one. `findings` are those that the right spec
+    has not, and `hidden` says why none could be."""
 
     name: str
     error: str
@@ -57,7 +57,8 @@ class Outcome:
 
 
 class Recordings:
-    """Recordings in a store, and what is found of them by their spec with overrides. `name` is that of outcomes."""
+    """Recordings in a store, and what is found of them by their spec with overrides. `name` is that of
+    outcomes."""
 
     def __init__(self, name: str, spec: str, source: Path, store: Path, right: Sequence[str] = ()) -> None:
         self.name, self.spec, self.store = name, spec, store

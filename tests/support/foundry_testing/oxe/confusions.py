@@ -1,7 +1,7 @@
 """Specs that contradict their data: five confusions, told from a right spec, and whether findings name them.
 
-A confusion is put into a spec wherever the spec states what may be confused; whether the data could show it at
-all is judged here by what the spec maps, and by nothing that the checks say.
+A confusion is put into a spec wherever the spec states what may be confused; whether the data could show it
+at all is judged here by what the spec maps, and by nothing that the checks say.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ Fields = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Confusion:
-    """`overrides` put the error in at `place`, state or action. `hidden` says why no data could show it, '' where
-    they could. `from_degrees` wants recordings whose angles are in degrees, and `right` their right spec."""
+    """`overrides` put the error in at `place`, state or action. `hidden` says why no data could show it, ''
+    where they could. `from_degrees` wants recordings whose angles are in degrees."""
 
     error: str
     place: str

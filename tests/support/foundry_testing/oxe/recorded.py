@@ -50,8 +50,8 @@ def episode_of(name: str, take: Take) -> Episode:
 
 
 def write_recordings(name: str, root: Path, fps: float, *, degrees: bool = False) -> None:
-    """A folder of EPISODES recordings at that rate. `degrees` writes its angles in degrees, which the published
-    ones do not."""
+    """A folder of EPISODES recordings at that rate. `degrees` writes its angles in degrees, which the
+    published ones do not."""
     steps, episode = _features(name)
     kinds = {f"steps/{path}": kind for path, kind in steps.items()} | episode
     of_episode = {path: _constant(kind, 1) for path, kind in episode.items()}

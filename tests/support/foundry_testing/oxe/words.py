@@ -19,9 +19,9 @@ from foundry_testing.motion.takes import Base, Motion, base, motion
 
 @dataclass(frozen=True)
 class Take:
-    """One recording of a dataset: the motion of its right arm, the left one and its base, where a dataset writes
-    them. `from_home` is whether its orientations are turns from that at home, `degrees` whether it writes angles
-    so."""
+    """One recording of a dataset: the motion of its right arm, the left one and its base, where a dataset
+    writes them. `from_home` is whether its orientations are turns from that at home, `degrees` whether it
+    writes angles so."""
 
     seed: int
     fps: float
@@ -203,8 +203,8 @@ WORDS: Mapping[str, Word] = {
 
 
 def numbers(text: str, take: Take) -> Array:
-    """Of words one after another, the numbers [T, d] that they write. `0.08*opening` is scaled, `l.joints` of the
-    left arm, and `0*3` stands for three zeros."""
+    """Of words one after another, the numbers [T, d] that they write. `0.08*opening` is scaled, `l.joints`
+    of the left arm, and `0*3` stands for three zeros."""
     columns: list[Array] = []
     for word in text.split():
         factor, _, name = word.rpartition("*")
