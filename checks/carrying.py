@@ -44,20 +44,8 @@ def carrying(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
     """Orientations and units that joints contradict, and angles in which no arm or tool would be."""
     for column, part, tally in evidence.of("carried"):
         yield from _carried(remedy, column, part, tally)
-    for _, part, tally in evidence.of("levers"):
-        moved, turned, steps = tally.sums
-        lever = math.sqrt(moved / turned) if turned > 0 else 0.0
-        if steps >= FEWEST_OBEYED and lever > FURTHEST_M:
-            yield Finding(
-                "carrying",
-                f"state {part}.joint_position",
-                f"{part}.ee_position of the state moves {lever:.3g} m for a radian of its joints, further "
-                "than any "
-                "arm reaches, as radians of joints read as degrees would",
-                lever,
-                remedies.JOINTS_OR_TOOL,
-                remedy.scaled("state", f"{part}.joint_position", 180 / math.pi),
-            )
+    for _, quantity, tally in evidence.of("levers"):
+        yield from _lever(remedy, quantity, tally)
     for _, part, tally in evidence.of("coiled"):
         if tally.sums[0] >= FEWEST_OBEYED and tally.sums[1] > 0 and tally.high <= GREATEST_COIL:
             yield Finding(
@@ -85,6 +73,22 @@ def carrying(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             )
     for _, part, tally in evidence.of("course"):
         yield from _course(remedy, part, tally)
+
+
+def _lever(remedy: Remedy, quantity: str, tally: Tally) -> Iterator[Finding]:
+    moved, turned, steps = tally.sums
+    lever = math.sqrt(moved / turned) if turned > 0 else 0.0
+    if steps >= FEWEST_OBEYED and lever > FURTHEST_M:
+        part = quantity.partition(".")[0]
+        yield Finding(
+            "carrying",
+            f"state {quantity}",
+            f"{part}.ee_position of the state moves {lever:.3g} m for a radian of {quantity}, further than "
+            "any arm reaches, as radians read as degrees would",
+            lever,
+            remedies.JOINTS_OR_TOOL,
+            remedy.scaled("state", quantity, 180 / math.pi),
+        )
 
 
 def _course(remedy: Remedy, part: str, tally: Tally) -> Iterator[Finding]:

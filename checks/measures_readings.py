@@ -89,34 +89,39 @@ def turns(rows: EpisodeRows) -> Measured:
 
 
 def joints(rows: EpisodeRows) -> Measured:
-    """`carried` of a part's orientation, of the state or an action, by the n joints of the state: n, then
-    the upper triangles of the moments of two fits. Regressors are the steps of joints, with their products
-    with the joints before each in the one fit and after each in the other; then come the turns about the
-    axes of the base. `levers` of its position: squares of its steps, of the joints', and the steps.
+    """`carried` of the orientation of a part of the state by its n joints: the rows, then the upper
+    triangles of the moments of two fits. Regressors are the steps of joints, with their products with the
+    joints before each in the one fit and after each in the other; then come the turns about the axes of the
+    base. `levers` of its position by velocities of joints alone: squares of its steps, of the joints', and
+    the steps.
 
-    In an arm a joint's axis is turned by the joints before it, so only the first fit can be near: in terms
-    of an inverse, or of the other order of a quaternion (an inverse between two constant rotations), only
-    the second.
+    In an arm a joint's axis is turned by the joints before it, so only the first fit can be near: in terms of
+    an inverse, or of the other order of a quaternion (an inverse between two constant rotations), only the
+    second. Targets lie ahead of the joints, which hides the difference.
     """
     state = rows.columns["state"]
     stride = max(round(STRIDE_S * rows.fps), 1)
-    for name, column in rows.columns.items():
-        for part in sorted(set(column.parts("ee_rot6d")) & set(state.parts("joint_position"))):
-            joints_Nn = state.of(part, "joint_position")[::stride]
-            rot6d_N6 = column.of(part, "ee_rot6d")[::stride]
-            if name == "action.next_state" or joints_Nn.shape[1] not in NUM_JOINTS:
-                continue
+    for part in sorted(set(state.parts("ee_rot6d")) & set(state.parts("joint_position"))):
+        joints_Nn = state.of(part, "joint_position")[::stride]
+        rot6d_N6 = state.of(part, "ee_rot6d")[::stride]
+        if joints_Nn.shape[1] in NUM_JOINTS:
             kept_N = finite_rows(rot6d_N6) & finite_rows(joints_Nn)
             sums = _carried(rot6d_to_matrix(rot6d_N6[kept_N]), joints_Nn[kept_N])
-            yield "carried", name, part, Tally.of(sums)
-    for part in sorted(set(state.parts("ee_position")) & set(state.parts("joint_position"))):
-        moved_Md, turned_Mn = (
-            np.diff(state.of(part, quantity), axis=0) for quantity in ("ee_position", "joint_position")
-        )
-        kept_M = finite_rows(moved_Md) & finite_rows(turned_Mn)
-        squares = [float((values[kept_M] ** 2).sum()) for values in (moved_Md, turned_Mn)]
-        sums = [*squares, float(np.count_nonzero(kept_M))]
-        yield "levers", "state", part, Tally.of(sums)
+            yield "carried", "state", part, Tally.of(sums)
+    yield from _levers(rows, state)
+
+
+def _levers(rows: EpisodeRows, state: Column) -> Measured:
+    # Positions of joints are compared with velocities themselves, and a base that drives moves the tool too.
+    with_positions, drives = state.parts("joint_position"), any(dim.part == "base" for dim in state.space)
+    for part in sorted(set(state.parts("ee_position")) & set(state.parts("joint_velocity"))):
+        if part not in with_positions and not drives:
+            moved_Md = np.diff(state.of(part, "ee_position"), axis=0)
+            turned_Mn = state.of(part, "joint_velocity")[:-1] * np.diff(rows.timestamp_N)[:, None]
+            kept_M = finite_rows(moved_Md) & finite_rows(turned_Mn)
+            squares = [float((values[kept_M] ** 2).sum()) for values in (moved_Md, turned_Mn)]
+            sums = [*squares, float(np.count_nonzero(kept_M))]
+            yield "levers", "state", f"{part}.joint_velocity", Tally.of(sums)
 
 
 def rests(rows: EpisodeRows) -> Measured:

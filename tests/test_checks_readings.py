@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 from foundry_testing.motion.takes import motion
-from foundry_testing.recorded_episodes import FPS, judged, made, rot6d, wheeled
+from foundry_testing.recorded_episodes import FPS, judged, made, rot6d, spun, wheeled
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.checks.evidence import Column, EpisodeRows, Evidence
@@ -129,6 +129,15 @@ def test_a_yaw_in_degrees_is_told_by_the_course_of_the_wheels():
         [course] = [each for each in found(scale) if each.check == "carrying"]
         assert course.where == "state base.yaw" and "degrees for radians" in course.message
         assert course.value == pytest.approx(1 / scale, rel=0.2)
+
+
+def test_velocities_of_joints_alone_are_told_by_how_far_they_move_the_tool():
+    def found(scale):
+        return findings(Evidence.merge_all([measure(spun(seed, scale)) for seed in range(3)]))
+
+    assert found(1.0) == []
+    [lever] = found(DEGREE)
+    assert (lever.check, lever.where) == ("carrying", "state right.joint_velocity") and 5 < lever.value < 60
 
 
 def test_the_least_that_is_made_of_displacements_falls_with_the_rate():

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing.recorded_episodes import Episode, made, wheeled
+from foundry_testing.recorded_episodes import Episode, made, spun, wheeled
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.checks.evidence import Evidence
@@ -113,7 +113,9 @@ def test_docs_give_the_limits_of_each_check(name):
 
 
 def test_checks_judge_all_that_is_measured_and_nothing_else():
-    measured = {name for rows in (Episode(0).rows(), wheeled()) for name, _, _ in measure(rows).tallies}
+    measured = {
+        name for rows in (Episode(0).rows(), wheeled(), spun()) for name, _, _ in measure(rows).tallies
+    }
     assert measured == {name for check in CHECKS.values() for name in check.measures}
 
 
