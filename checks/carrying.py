@@ -32,6 +32,7 @@ CLEARLY = 2.0
 FEWEST_PER_REGRESSOR = 4
 # Of the squares of a regressor: joints that never turn apart from each other have no axes of their own.
 RIDGE = 1e-8
+DEGREE = math.pi / 180
 # Further than this no arm reaches, so a radian of a joint moves its tool by less.
 FURTHEST_M = 5.0
 # What a whole turn of a joint becomes in radians read as degrees.
@@ -52,21 +53,20 @@ def carrying(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                 "carrying",
                 f"state {part}.joint_position",
                 f"no joint of {part}.joint_position of the state leaves {tally.high:.2g} rad of 0, as "
-                "radians read as "
-                "degrees would, and no arm works there",
+                "radians read as degrees would, and no arm works there",
                 tally.high,
                 remedies.COILED,
-                remedy.scaled("state", f"{part}.joint_position", 180 / math.pi),
+                remedy.scaled("state", f"{part}.joint_position", 1 / DEGREE),
             )
     for column, part, tally in evidence.of("leaning"):
-        frames, wraps, large = tally.sums
-        if leans_little(tally) and wraps >= FEWEST_WRAPS and wraps >= SHARE_OF_WRAPS * large:
+        _, wraps, large = tally.sums
+        often = wraps >= FEWEST_WRAPS and wraps >= SHARE_OF_WRAPS * large
+        if leans_little(tally) and often and remedy.reads_degrees(column, part):
             yield Finding(
                 "carrying",
                 f"{column} {part}.ee_rot6d",
-                f"{part}.ee_rot6d of {column} stays within {tally.high:.2g} rad of no turn and "
-                f"{int(wraps):,} times "
-                f"steps by {WRAP:.2g} rad, as radians read as degrees would at half a turn",
+                f"{part}.ee_rot6d of {column} stays within {tally.high:.2g} rad of no turn and steps by "
+                f"{WRAP:.2g} rad {int(wraps):,} times, as radians read as degrees would at half a turn",
                 tally.high,
                 remedies.LEANS,
                 remedy.other_unit(column, part),
@@ -87,7 +87,7 @@ def _lever(remedy: Remedy, quantity: str, tally: Tally) -> Iterator[Finding]:
             "any arm reaches, as radians read as degrees would",
             lever,
             remedies.JOINTS_OR_TOOL,
-            remedy.scaled("state", quantity, 180 / math.pi),
+            remedy.scaled("state", quantity, 1 / DEGREE),
         )
 
 
@@ -120,21 +120,20 @@ def _carried(remedy: Remedy, column: str, part: str, tally: Tally) -> Iterator[F
         yield Finding(
             "carrying",
             where,
-            f"{part}.ee_rot6d of {column} turns with the joints as its inverse would: the axes of joints "
-            "depend on "
-            f"those after them ({other:.2g} of the turns is left, {left:.2g} by those before){likely}",
+            f"{part}.ee_rot6d of {column} turns with the joints as its inverse would: axes of joints depend "
+            f"on those after them ({other:.2g} of the turns is left, {left:.2g} by those before){likely}",
             left / other,
             remedies.INVERSE,
             remedy.other_rotation(column, part) if convention else (),
         )
     length = _length(forward, n)
-    if min(left, other) < NEAR_FIT and not 1 / SCALE_RATIO <= length <= SCALE_RATIO:
+    # A tool that is held level turns by what is left of its joints' turns, which is no unit.
+    if min(left, other) < NEAR_FIT and any(1 / 2 < length * by < 2 for by in (DEGREE, 1 / DEGREE)):
         yield Finding(
             "carrying",
             where,
-            f"{part}.ee_rot6d of {column} turns by {length:.3g} rad for a radian of each joint, which "
-            "turns it by one"
-            f"{near_unit(length, is_angle=True)}",
+            f"{part}.ee_rot6d of {column} turns by {length:.3g} rad for a radian of each joint, and an arm's "
+            "by one, as degrees for radians would",
             length,
             remedies.JOINTS_OR_TOOL,
         )

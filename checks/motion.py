@@ -133,7 +133,7 @@ def _whirls(remedy: Remedy, column: str, part: str, turns: Tally) -> bool:
     """Whether Euler angles jump so often that they are of another unit: a wrong sequence of right angles,
     or a flip by a whole turn, makes no jump."""
     steps, jumps = turns.sums
-    return remedy.is_euler(column, part) and jumps > WHIRLS * steps
+    return remedy.reads_degrees(column, part) is False and jumps > WHIRLS * steps
 
 
 def _likely(evidence: Evidence, remedy: Remedy, column: str, part: str) -> Reading:
@@ -144,7 +144,7 @@ def _likely(evidence: Evidence, remedy: Remedy, column: str, part: str) -> Readi
         return other
     turns = {c: tally for c, p, tally in evidence.of("turns") if p == part}
     for side in ("state", column):
-        if remedy.is_euler(side, part) and (lean := leans(evidence, side, part)) is not None:
+        if remedy.reads_degrees(side, part) and (lean := leans(evidence, side, part)) is not None:
             said = (
                 f"; that of {side} never leaves {lean:.2g} rad of no turn, as radians read as degrees would"
             )
@@ -152,8 +152,7 @@ def _likely(evidence: Evidence, remedy: Remedy, column: str, part: str) -> Readi
         if _whirls(remedy, side, part, turns[side]):
             said = (
                 f"; that of {side} jumps in {int(turns[side].sums[1]):,} of {int(turns[side].sums[0]):,} "
-                "steps, as "
-                "degrees read as radians would"
+                "steps, as degrees read as radians would"
             )
             return Reading(said, remedy.other_unit(side, part))
     return Reading("", ())

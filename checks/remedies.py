@@ -166,9 +166,10 @@ class Remedy:
             return ()
         return (f"{path}={json.dumps({**kept, **other})}",)
 
-    def is_euler(self, column: str, part: str) -> bool:
-        """Whether an orientation is read from Euler angles, in either unit."""
-        return self.form(column, f"{part}.ee_rotation") == "euler"
+    def reads_degrees(self, column: str, part: str) -> bool | None:
+        """Whether Euler angles of an orientation are read as degrees; None where it is read from none."""
+        _, settings = self._field(column, f"{part}.ee_rotation")
+        return bool(settings.get("degrees")) if settings.get("from") == "euler" else None
 
     def other_unit(self, column: str, part: str) -> tuple[str, ...]:
         """The other unit of Euler angles."""
