@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from robot_foundry.checks import measures_readings as of_readings
 from robot_foundry.checks.evidence import Array, EpisodeRows, Evidence, Tally, extremes
+from robot_foundry.checks.meaning import measures as of_readings
 from robot_foundry.checks.measures_scale import reached, scales, spikes, velocities
 from robot_foundry.checks.measures_streams import Measured, cameras, clock, frozen, stuck_grippers
 from robot_foundry.checks.series import finite_rows, minus, moments, shifted, turn

@@ -19,7 +19,7 @@ from robot_foundry.checks.following import (
     Following,
     following,
 )
-from robot_foundry.checks.readings import Reading, leans, other_reading
+from robot_foundry.checks.meaning.readings import Reading, leans, other_reading
 from robot_foundry.checks.remedies import Remedy
 
 # A right command correlates with the opening half a second later at +0.8 or more in every recording that was

@@ -130,7 +130,7 @@ class Remedy:
         return (f"{path}.from={OTHER_READING[form]}",) if form in OTHER_READING else ()
 
     def other_convention(self, column: str, part: str) -> tuple[str, str] | None:
-        """How an orientation may have been meant that this convention misreads, as measures_readings.READINGS
+        """How an orientation may have been meant that this convention misreads, as meaning.measures.READINGS
         names it and in words; None where its form has no other."""
         _, settings = self._field(column, f"{part}.ee_rotation")
         order = settings.get("order", settings.get("rotation"))

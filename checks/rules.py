@@ -13,22 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from robot_foundry.checks import (
-    carrying,
-    distribution,
-    following,
-    measures,
-    motion,
-    readings,
-    remedies,
-    scale,
-    streams,
-)
-from robot_foundry.checks import measures_readings as of_readings
+from robot_foundry.checks import distribution, following, measures, motion, remedies, scale, streams
 from robot_foundry.checks import measures_scale as of_scale
 from robot_foundry.checks import measures_streams as of_streams
 from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.finding import Finding
+from robot_foundry.checks.meaning import carrying, readings
+from robot_foundry.checks.meaning import measures as of_readings
 from robot_foundry.checks.remedies import Remedy
 from robot_foundry.normalization.statistics import Statistics
 

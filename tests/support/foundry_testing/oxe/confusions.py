@@ -120,12 +120,12 @@ def _angles(mapping: Mapping[str, Any]) -> Iterator[Confusion]:
 
 
 def _angle_settings(path: str, name: str, field: Mapping[str, Any], *, degrees: bool) -> Iterator[str]:
-    """What makes radians of numbers in degrees; those with limits are shares of a step."""
+    """What makes radians of Euler angles and joints in degrees; those with limits are shares of a step."""
     if field.get("clip") is not None:
         return
     if name == "ee_rotation" and field["from"] == "euler":
         yield f"{path}.degrees={json.dumps(degrees)}"
-    elif (name == "ee_rotation" and field["from"] == "delta" and len(field["rotation"]) != 4) or (
+    elif (name == "ee_rotation" and field["from"] == "delta" and len(field["rotation"]) == 3) or (
         name in ANGLES and "scale" in field
     ):
         yield f"{path}.scale={field['scale'] * DEGREE:.10g}"

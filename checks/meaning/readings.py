@@ -12,7 +12,7 @@ from robot_foundry.checks import remedies
 from robot_foundry.checks.evidence import Evidence, Tally
 from robot_foundry.checks.finding import Finding
 from robot_foundry.checks.following import FEWEST_OBEYED, FEWEST_ROWS, FOLLOWS
-from robot_foundry.checks.measures_readings import READINGS, WRAP
+from robot_foundry.checks.meaning.measures import READINGS, WRAP
 from robot_foundry.checks.remedies import Remedy
 
 # Another reading is proven where it leaves less than half of the distance.

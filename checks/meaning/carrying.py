@@ -17,8 +17,8 @@ from robot_foundry.checks import remedies
 from robot_foundry.checks.evidence import Array, Evidence, Tally
 from robot_foundry.checks.finding import Finding
 from robot_foundry.checks.following import FEWEST_OBEYED, FOLLOWS
-from robot_foundry.checks.measures_readings import NUM_JOINTS, WRAP, carried_pairs
-from robot_foundry.checks.readings import leans_little
+from robot_foundry.checks.meaning.measures import NUM_JOINTS, WRAP, carried_pairs
+from robot_foundry.checks.meaning.readings import leans_little
 from robot_foundry.checks.remedies import Remedy
 from robot_foundry.checks.scale import SCALE_RATIO
 from robot_foundry.checks.unit_mistakes import near_unit, unit_factor
