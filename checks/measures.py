@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from robot_foundry.checks.evidence import Array, EpisodeRows, Evidence, Tally, extremes
+from robot_foundry.checks.meaning import measures as of_readings
 from robot_foundry.checks.measures_scale import reached, scales, spikes, velocities
 from robot_foundry.checks.measures_streams import Measured, cameras, clock, frozen, stuck_grippers
 from robot_foundry.checks.series import finite_rows, minus, moments, shifted, turn
@@ -38,8 +39,15 @@ def measure(rows: EpisodeRows) -> Evidence:
     tallies = {}
     of_pose = (_grippers, _rotations, _following, _plausible)
     of_scale = (reached, scales, velocities, spikes)
+    of_meaning = (
+        of_readings.displacements,
+        of_readings.turns,
+        of_readings.joints,
+        of_readings.rests,
+        of_readings.courses,
+    )
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        for measured in (*of_pose, *of_scale, clock, frozen, stuck_grippers, cameras):
+        for measured in (*of_pose, *of_scale, *of_meaning, clock, frozen, stuck_grippers, cameras):
             tallies.update({(name, column, target): tally for name, column, target, tally in measured(rows)})
     return Evidence(1, tallies)
 
@@ -68,7 +76,7 @@ def _grippers(rows: EpisodeRows) -> Measured:
 
 
 def _rotations(rows: EpisodeRows) -> Measured:
-    """`orthonormal` (frames, broken); `turns` (steps, jumps) of the state; `pose` (frames, sum of angles,
+    """`orthonormal` (frames, broken); `turns` (steps, jumps); `pose` (frames, sum of angles,
     sum of the nine entries of inv(target) @ reached) of an action against the next state."""
     state = rows.columns["state"]
     for name, column in rows.columns.items():
@@ -81,9 +89,8 @@ def _rotations(rows: EpisodeRows) -> Measured:
             wrong = share if share else None
             yield "orthonormal", name, part, Tally.of(sums, wrong=wrong, key=rows.key)
             matrix_N33 = rot6d_to_matrix(rot6d_N6)
-            if name == "state":
-                yield "turns", name, part, _turns(matrix_N33, rows)
-            elif part in state.parts("ee_rot6d"):
+            yield "turns", name, part, _turns(matrix_N33, rows)
+            if name != "state" and part in state.parts("ee_rot6d"):
                 reached_N33 = rot6d_to_matrix(shifted(state.of(part, "ee_rot6d"), 1))
                 apart_N33 = multiply(np.swapaxes(matrix_N33, -1, -2), reached_N33)
                 angle_N = np.linalg.norm(matrix_to_axis_angle(apart_N33), axis=-1)

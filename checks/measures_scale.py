@@ -54,7 +54,7 @@ def reached(rows: EpisodeRows) -> Measured:
                 made_Md = difference(actual[1:], actual[:-1])
                 both_M = finite_rows(asked_Md) & finite_rows(made_Md)
                 asked_Md, made_Md = asked_Md[both_M], made_Md[both_M]
-                x_Wd, y_Wd = _windows(asked_Md, rows.fps), _windows(made_Md, rows.fps)
+                x_Wd, y_Wd = windowed(asked_Md, rows.fps), windowed(made_Md, rows.fps)
                 sums = ((x_Wd * y_Wd).sum(), (x_Wd * x_Wd).sum(), (y_Wd * y_Wd).sum(), len(x_Wd))
                 high = float(np.abs(asked_Md).max(initial=0.0))
                 yield "reach", name, f"{part}.{quantity}", Tally.of(sums, high=high)
@@ -93,7 +93,7 @@ def velocities(rows: EpisodeRows) -> Measured:
             else:
                 asked_M = velocity_N[:-1] * dt_M
                 both_M = np.isfinite(asked_M) & np.isfinite(made_M)
-                pair = (_windows(x_M[both_M, None], rows.fps)[:, 0] for x_M in (asked_M, made_M))
+                pair = (windowed(x_M[both_M, None], rows.fps)[:, 0] for x_M in (asked_M, made_M))
                 yield "velocity", name, dim.name, Tally.of(moments(*pair))
 
 
@@ -133,7 +133,7 @@ def _alone(values_N: Array, furthest: float, least: float) -> Array:
     return size_N
 
 
-def _windows(values_Md: Array, fps: float) -> Array:
+def windowed(values_Md: Array, fps: float) -> Array:
     """Sums [W, d] over windows of WINDOW_S, of which the last may be shorter."""
     frames = max(round(WINDOW_S * fps), 1)
     starts = np.arange(0, len(values_Md), frames)

@@ -19,6 +19,7 @@ from robot_foundry.checks.following import (
     Following,
     following,
 )
+from robot_foundry.checks.meaning.readings import Reading, leans, other_reading
 from robot_foundry.checks.remedies import Remedy
 
 # A right command correlates with the opening half a second later at +0.8 or more in every recording that was
@@ -33,6 +34,11 @@ OBEYED = 0.15
 UNEXPLAINED = 0.5
 # OSC commands turn by at most 0.5 rad about each axis, and on average by far less.
 APART_RAD = 0.6
+# Angles in degrees make random turns of a moving arm's steps; a recording that was cut has a jump or two.
+WHIRLS = 0.05
+# Shares of a controller's greatest step are of -1 ... 1 about each axis; rounding and composition add a
+# little.
+GREATEST_SHARE = 1.1
 # Mean resultant length of the relative rotation above which the disagreement is one constant rotation.
 CONSTANT_OFFSET = 0.95
 
@@ -107,19 +113,49 @@ def rotations(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
                 tally,
             )
     for column, part, tally in evidence.of("turns"):
-        if tally.episodes:
+        if tally.episodes and column == "state":
+            likely = ", as degrees read as radians would" if _whirls(remedy, column, part, tally) else ""
             yield with_examples(
                 Finding(
                     "rotation_jump",
                     f"{column} {part}.ee_rot6d",
                     f"{part}.ee_rot6d of {column} jumps {int(tally.sums[1]):,} times, by up to "
-                    f"{tally.high:.2f} rad in one step, and no arm turns so fast",
+                    f"{tally.high:.2f} rad in one step, and no arm turns so fast{likely}",
                     tally.high,
                     remedies.ROTATION_READING,
                     remedy.other_rotation(column, part, jumps=True),
                 ),
                 tally,
             )
+
+
+def _whirls(remedy: Remedy, column: str, part: str, turns: Tally) -> bool:
+    """Whether Euler angles jump so often that they are of another unit: a wrong sequence of right angles,
+    or a flip by a whole turn, makes no jump."""
+    steps, jumps = turns.sums
+    return remedy.reads_degrees(column, part) is False and jumps > WHIRLS * steps
+
+
+def _likely(evidence: Evidence, remedy: Remedy, column: str, part: str) -> Reading:
+    """What the motion proves of an orientation that state and action disagree about; nothing where it does
+    not."""
+    other = other_reading(evidence, remedy, column, part)
+    if other is not None:
+        return other
+    turns = {c: tally for c, p, tally in evidence.of("turns") if p == part}
+    for side in ("state", column):
+        if remedy.reads_degrees(side, part) and (lean := leans(evidence, side, part)) is not None:
+            said = (
+                f"; that of {side} never leaves {lean:.2g} rad of no turn, as radians read as degrees would"
+            )
+            return Reading(said, remedy.other_unit(side, part))
+        if _whirls(remedy, side, part, turns[side]):
+            said = (
+                f"; that of {side} jumps in {int(turns[side].sums[1]):,} of {int(turns[side].sums[0]):,} "
+                "steps, as degrees read as radians would"
+            )
+            return Reading(said, remedy.other_unit(side, part))
+    return Reading("", ())
 
 
 def poses(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
@@ -129,15 +165,7 @@ def poses(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
         if not _apart(tally):
             continue
         if remedy.displaces(column, f"{part}.ee_rot6d"):
-            # They are turned from the state itself, so no convention of the two can differ.
-            yield Finding(
-                "scale",
-                f"{column} {part}.ee_rot6d",
-                f"{part}.ee_rot6d of {column} turns by {angle / count:.2f} rad in a step on average, and no "
-                "robot is asked to",
-                angle / count,
-                remedies.TURN_SCALE.format(degrees=math.pi / 180),
-            )
+            yield _asks_too_much(evidence, remedy, column, part, angle / count)
             continue
         resultant = float(np.linalg.norm(tally.sums[2:])) / (math.sqrt(3.0) * count)
         constant = resultant > CONSTANT_OFFSET
@@ -146,14 +174,43 @@ def poses(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
             if constant
             else "by ever other rotations, so one has another order, sequence or frame"
         )
+        other = _likely(evidence, remedy, column, part)
+        mended: tuple[str, tuple[str, ...]] = (remedies.TOOL_FRAME, ())
+        if not constant:
+            mended = remedy.either_rotation(column, part)
+        if other.said:
+            cause += other.said
+            mended = (mended[0], () if constant else other.overrides)
         yield Finding(
             "rotation_agreement",
             f"{column} {part}.ee_rot6d",
             f"{part}.ee_rot6d of {column} and of the state it leads to are {angle / count:.2f} rad apart on "
             f"average, {cause}",
             angle / count,
-            *((remedies.TOOL_FRAME, ()) if constant else remedy.either_rotation(column, part)),
+            *mended,
         )
+
+
+def _asks_too_much(evidence: Evidence, remedy: Remedy, column: str, part: str, angle: float) -> Finding:
+    """Of turns that start from the state itself, so that no convention of the two can differ."""
+    where = f"{column} {part}.ee_rot6d"
+    said = (
+        f"{part}.ee_rot6d of {column} turns by {angle:.2f} rad in a step on average, and no robot is asked to"
+    )
+    other = _likely(evidence, remedy, column, part)
+    if other.said:
+        return Finding(
+            "scale", where, said + other.said, angle, remedies.ROTATION_CONVENTION, other.overrides
+        )
+    greatest = max(tally.high for c, quantity, tally in evidence.of("reach") if f"{c} {quantity}" == where)
+    overrides: tuple[str, ...] = ()
+    if greatest > GREATEST_SHARE:
+        said += (
+            f", nor are these shares of a step ({greatest:.2g} about one axis): as degrees read as "
+            "radians would"
+        )
+        overrides = remedy.scaled(column, f"{part}.ee_rot6d", math.pi / 180)
+    return Finding("scale", where, said, angle, remedies.TURN_SCALE.format(degrees=math.pi / 180), overrides)
 
 
 def _apart(pose: Tally) -> bool:
@@ -176,14 +233,17 @@ def motions(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
         # Poses that are apart are found as such, which says more.
         elif _disobeyed(follow) and (column, quantity) not in apart:
             part = quantity.partition(".")[0]
+            is_turn = quantity.endswith("ee_rot6d")
+            likely = _likely(evidence, remedy, column, part) if is_turn else Reading("", ())
+            overrides = remedy.other_rotation("state", part) if is_turn and not likely.said else ()
             yield Finding(
                 "motion",
                 f"{column} {quantity}",
                 f"the state does not move as {quantity} of {column} asks "
-                f"(best correlation {follow.obeyed:.2f})",
+                f"(best correlation {follow.obeyed:.2f}){likely.said}",
                 follow.obeyed,
                 remedies.TARGET_COLUMNS,
-                remedy.other_rotation("state", part) if quantity.endswith("ee_rot6d") else (),
+                likely.overrides or overrides,
             )
 
 

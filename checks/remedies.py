@@ -13,7 +13,9 @@ from typing import Any
 from robot_foundry.checks.unit_mistakes import CLOCK_UNITS, NEAR
 from robot_foundry.runtime.overrides import set_options
 
-OTHER_READING = {"xyzw": "wxyz", "wxyz": "xyzw", "rot6d_columns": "rot6d_rows", "rot6d_rows": "rot6d_columns"}
+OTHER_ORDER = {"xyzw": "wxyz", "wxyz": "xyzw"}
+OTHER_MAJOR = {"rows": "columns", "columns": "rows"}
+OTHER_READING = {"rot6d_columns": "rot6d_rows", "rot6d_rows": "rot6d_columns"}
 # The forms whose numbers are displacements of the state.
 DISPLACEMENTS = ("delta", "osc")
 
@@ -38,6 +40,15 @@ TURN_SCALE = (
     "give the scale that makes its numbers radians: {degrees:.8g} for degrees, else the greatest step of the "
     "controller"
 )
+DISPLACEMENTS_AS_TARGETS = "read them as displacements of the state (from: delta)"
+TARGETS_AS_DISPLACEMENTS = "read them as targets, without the state"
+JOINTS_OR_TOOL = "correct the unit of joints or tool, whichever is not in radians"
+INVERSE = (
+    "correct what the orientation is read by: quaternion order, rows or columns, or the frame that it is of"
+)
+COILED = "read them in radians: no arm works within a few degrees of all joints at 0"
+LEANS = "read its angles in radians"
+COURSE = "correct the unit of the yaw"
 TARGET_KEY = "see that this key is the target; else train on the stream next_state"
 TARGET_COLUMNS = "correct columns, axes, order or sequence of one of the two"
 ONE_CLOCK = "see that actions and states are of one clock; else train on the stream next_state"
@@ -111,11 +122,61 @@ class Remedy:
         """The other order of a quaternion, the other reading of rot6d, or of angles that jump, degrees."""
         path, settings = self._field(column, f"{part}.ee_rotation")
         form = settings.get("from")
-        if form == "quaternion" and settings.get("order") in OTHER_READING:
-            return (f"{path}.order={OTHER_READING[settings['order']]}",)
-        if form == "euler" and jumps:
-            return (f"{path}.degrees={'false' if settings.get('degrees') else 'true'}",)
+        for setting, others in (("order", OTHER_ORDER), ("rotation", OTHER_ORDER), ("major", OTHER_MAJOR)):
+            if settings.get(setting) in others:
+                return (f"{path}.{setting}={others[settings[setting]]}",)
+        if jumps and form == "euler":
+            return self.other_unit(column, part)
         return (f"{path}.from={OTHER_READING[form]}",) if form in OTHER_READING else ()
+
+    def other_convention(self, column: str, part: str) -> tuple[str, str] | None:
+        """How an orientation may have been meant that this convention misreads, as meaning.measures.READINGS
+        names it and in words; None where its form has no other."""
+        _, settings = self._field(column, f"{part}.ee_rotation")
+        order = settings.get("order", settings.get("rotation"))
+        if order in OTHER_ORDER:
+            return OTHER_ORDER[order], f"the other order of its quaternion ({OTHER_ORDER[order]})"
+        is_transposed = settings.get("from") in OTHER_READING or settings.get("major") in OTHER_MAJOR
+        return ("transposed", "rows for columns") if is_transposed else None
+
+    def frame(self, column: str, quantity: str) -> str | None:
+        """The axes about which a displacement turns; None where it is none."""
+        _, settings = self._field(column, _in_spec(quantity))
+        if settings.get("from") not in DISPLACEMENTS:
+            return None
+        return str(settings.get("frame", "base"))
+
+    def other_form(self, column: str, quantity: str) -> tuple[str, ...]:
+        """The same numbers as displacements where they are targets, and the other way round."""
+        path, settings = self._field(column, _in_spec(quantity))
+        kept = {key: settings[key] for key in ("key", "columns", "names") if settings.get(key) is not None}
+        turn = settings.get("rotation")
+        if quantity.endswith("ee_rot6d"):
+            if settings.get("from") == "delta":
+                other = _form_of_turn(str(turn))
+            elif settings.get("from") in ("euler", "quaternion", "axis_angle"):
+                turn = settings.get("sequence", settings.get("order", "axis_angle"))
+                other = {"from": "delta", "rotation": turn}
+            else:
+                return ()
+        elif settings.get("from") in ("value", "delta"):
+            is_delta = settings["from"] == "delta"
+            other = {"from": "value" if is_delta else "delta", "scale": settings.get("scale", 1.0)}
+        else:
+            return ()
+        return (f"{path}={json.dumps({**kept, **other})}",)
+
+    def reads_degrees(self, column: str, part: str) -> bool | None:
+        """Whether Euler angles of an orientation are read as degrees; None where it is read from none."""
+        _, settings = self._field(column, f"{part}.ee_rotation")
+        return bool(settings.get("degrees")) if settings.get("from") == "euler" else None
+
+    def other_unit(self, column: str, part: str) -> tuple[str, ...]:
+        """The other unit of Euler angles."""
+        path, settings = self._field(column, f"{part}.ee_rotation")
+        if settings.get("from") != "euler":
+            return ()
+        return (f"{path}.degrees={'false' if settings.get('degrees') else 'true'}",)
 
     def either_rotation(self, column: str, part: str) -> tuple[str, tuple[str, ...]]:
         """What to do where orientations of state and action disagree: the override, where only one of the two
@@ -191,6 +252,15 @@ class Remedy:
             path = f"mapping.actions.{stream}.{quantity}"
             fields = self.mapping.get("actions", {}).get(stream, {})
         return path, fields.get(quantity, {})
+
+
+def _form_of_turn(turn: str) -> dict[str, str]:
+    """The form of an orientation that is written as turns are."""
+    if turn == "axis_angle":
+        return {"from": "axis_angle"}
+    return (
+        {"from": "quaternion", "order": turn} if turn in OTHER_ORDER else {"from": "euler", "sequence": turn}
+    )
 
 
 def _in_spec(quantity: str) -> str:

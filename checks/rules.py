@@ -18,15 +18,20 @@ from robot_foundry.checks import measures_scale as of_scale
 from robot_foundry.checks import measures_streams as of_streams
 from robot_foundry.checks.evidence import Evidence
 from robot_foundry.checks.finding import Finding
+from robot_foundry.checks.meaning import carrying, readings
+from robot_foundry.checks.meaning import measures as of_readings
 from robot_foundry.checks.remedies import Remedy
 from robot_foundry.normalization.statistics import Statistics
 
 # A change of what is found where the data are the same.
-VERSION = 2
+VERSION = 3
+
+# What a wrong form of the same numbers explains.
+OF_FORM = ("rotation_agreement", "motion", "lag", "scale", "magnitude")
 
 Judge = Callable[[Evidence, Remedy], Iterator[Finding]]
 # Settings of a spec that overrides set, where the convention of a rotation may be another one.
-READINGS = ("from", "order", "degrees")
+READINGS = ("from", "order", "degrees", "rotation", "major")
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,33 @@ _ALL = (
     ),
     Check(
         "rotation_agreement",
-        ("pose",),
+        ("pose", "reading", "leaning"),
         (f"{motion.APART_RAD:g} rad apart",),
         (remedies.TOOL_FRAME, remedies.ROTATION_CONVENTION, remedies.ROTATION_CONVENTION_OF),
         READINGS,
     ),
     Check(
+        "form",
+        ("form", "turn_form"),
+        (f"{following.FOLLOWS:g}", f"{readings.NEARER:g}"),
+        (remedies.DISPLACEMENTS_AS_TARGETS, remedies.TARGETS_AS_DISPLACEMENTS),
+        ("ee_position", "ee_rotation", "joint_position"),
+    ),
+    Check(
+        "carrying",
+        ("carried", "levers", "coiled", "leaning", "course"),
+        (
+            f"{carrying.CLEARLY:g} times less",
+            _FACTOR,
+            f"{carrying.FURTHEST_M:g} m",
+            f"{of_readings.WRAP:.2g} rad",
+        ),
+        (remedies.INVERSE, remedies.JOINTS_OR_TOOL, remedies.COILED, remedies.LEANS, remedies.COURSE),
+        (*READINGS, "scale"),
+    ),
+    Check(
         "motion",
-        ("follow", "pose"),
+        ("follow", "pose", "reading", "leaning"),
         (f"0 … {measures.LAGS[-1]} frames", f"under {motion.OBEYED:g}"),
         (remedies.TARGET_KEY, remedies.TARGET_COLUMNS),
         READINGS,
@@ -185,6 +209,8 @@ JUDGES: Mapping[Judge, tuple[str, ...]] = {
     motion.stuck: ("frozen",),
     motion.rotations: ("rotation_orthonormal", "rotation_jump"),
     motion.poses: ("rotation_agreement", "scale"),
+    readings.forms: ("form",),
+    carrying.carrying: ("carrying",),
     motion.motions: ("motion",),
     motion.lags: ("lag",),
     scale.units: ("scale", "velocity_unit", "magnitude"),
@@ -209,6 +235,9 @@ def findings(
     """
     remedy = Remedy(mapping or {}, content or {})
     doubts = [doubt for judge in JUDGES for doubt in judge(evidence, remedy)]
+    # What is read in another form is far away, does not follow and has no scale.
+    formed = {doubt.where for doubt in doubts if doubt.check == "form"}
+    doubts = [doubt for doubt in doubts if doubt.check not in OF_FORM or doubt.where not in formed]
     # What follows in proportion has the right columns and axes: the scale alone is wrong.
     scaled = {doubt.where for doubt in doubts if doubt.check == "scale"}
     doubts = [doubt for doubt in doubts if doubt.check != "motion" or doubt.where not in scaled]

@@ -27,6 +27,9 @@ from robot_foundry.checks.unit_mistakes import DEGREES, FACTORS, near_unit, near
 # arms made 0.25 to 0.8 of the displacements that were asked; a fifth is found with 5 % for noise.
 SCALE_RATIO = 5.0
 LEAST_GAIN = 1 / (1.05 * SCALE_RATIO)
+# An arm that answers with this time constant makes 1 / (it times the rate) of displacements asked in
+# every frame: robosuite's, of stiffness 150 and damped critically, has 2 / sqrt(150) s.
+ANSWERS_S = 0.2
 FEWEST_WINDOWS = 5
 # The middle of 0.16 … 1.6, a decade in which the gains of right displacements lie: so a power of ten is told.
 USUAL_GAIN, LEAST_USUAL, GREATEST_USUAL = 0.5, 0.16, 1.6
@@ -45,7 +48,7 @@ def displacements(evidence: Evidence, remedy: Remedy) -> Iterator[Finding]:
     powers: dict[tuple[str, str], float] = {}
     for column, quantity, tally in evidence.of("reach"):
         gain = _gain(tally)
-        if gain is None or LEAST_GAIN <= gain <= SCALE_RATIO:
+        if gain is None or _least_gain(evidence, column, quantity) <= gain <= SCALE_RATIO:
             continue
         if not _displaces(evidence, remedy, column, quantity):
             continue
@@ -219,6 +222,13 @@ def _gain(reach: Tally) -> float | None:
     if windows < FEWEST_WINDOWS or asked <= 0 or made <= windows * LEAST_STEP**2:
         return None
     return None if product < FOLLOWS * math.sqrt(asked * made) else product / asked
+
+
+def _least_gain(evidence: Evidence, column: str, quantity: str) -> float:
+    """What displacements that are right make at least, at the rate at which they are asked."""
+    follow = following(evidence).get((column, quantity))
+    period_s = 0.0 if follow is None else follow.period_s
+    return min(LEAST_GAIN, period_s / ANSWERS_S) if period_s > 0 else LEAST_GAIN
 
 
 def _displaces(evidence: Evidence, remedy: Remedy, column: str, quantity: str) -> bool:

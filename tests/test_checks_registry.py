@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing.recorded_episodes import Episode, made
+from foundry_testing.recorded_episodes import Episode, made, spun, wheeled
 from scipy.spatial.transform import Rotation
 
 from robot_foundry.checks.evidence import Evidence
@@ -73,12 +73,22 @@ def milliseconds(episode: Any) -> None:
     episode.time = episode.time * 1000
 
 
+def displacements_as_targets(episode: Any) -> None:
+    episode.command["ee_position"] = np.diff(episode.position, axis=0, append=episode.position[-1:])
+
+
+def joints_in_degrees(episode: Any) -> None:
+    episode.joints = episode.joints * math.pi / 180
+
+
 FAULTS = {
     "gripper_polarity": closes_where_it_opens,
     "gripper_range": scaled("opening", 1.4),
     "rotation_orthonormal": no_rotation,
     "motion": other_axes,
     "rotation_agreement": other_order,
+    "form": displacements_as_targets,
+    "carrying": joints_in_degrees,
     "scale": scaled("joints", 180 / math.pi),
     "velocity_unit": scaled("velocity", 180 / math.pi),
     "magnitude": spike,
@@ -103,7 +113,9 @@ def test_docs_give_the_limits_of_each_check(name):
 
 
 def test_checks_judge_all_that_is_measured_and_nothing_else():
-    measured = {name for name, _, _ in measure(Episode(0).rows()).tallies}
+    measured = {
+        name for rows in (Episode(0).rows(), wheeled(), spun()) for name, _, _ in measure(rows).tallies
+    }
     assert measured == {name for check in CHECKS.values() for name in check.measures}
 
 

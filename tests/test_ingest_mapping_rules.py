@@ -33,6 +33,17 @@ def test_rows_without_a_pose_are_flagged_and_hold_zeros():
         rows_of(spec, {"p": np.full((8, 3), np.inf), "q": quaternion_N4})
 
 
+def test_a_pose_that_is_read_rows_for_columns_is_refused_by_name():
+    poses = np.tile(np.eye(4), (6, 1, 1))
+    poses[:, :3, :3], poses[:, :3, 3] = rotations(1, 6).as_matrix(), [0.4, 0.1, 0.3]
+    source = {"m": poses.transpose(0, 2, 1).reshape(6, 16)}
+    field = {"key": "m", "from": "homogeneous", "major": "columns"}
+    rows, _ = rows_of(spec_of({"right.ee_rotation": field}), source)
+    np.testing.assert_allclose(rows.state_ND[:, :3], poses[:, :3, 0], atol=1e-6)
+    with pytest.raises(Refused, match="is read rows for columns, .*right.ee_rotation.major=columns"):
+        rows_of(spec_of({"right.ee_rotation": {**field, "major": "rows"}}), source)
+
+
 def test_a_stored_matrix_that_is_no_rotation_is_invalid():
     matrix_N33 = rotations(3, 4).as_matrix()
     matrix_N33[1] *= 1.1

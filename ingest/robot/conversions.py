@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 Clip = Callable[[Array, Any, Any], Array]
 # A stored rotation matrix further than this from orthonormal is no rotation.
 ORTHONORMAL_TOLERANCE = 1e-3
+LAST_ROW = (0.0, 0.0, 0.0, 1.0)
 # How a turn may be written beside Euler angles and quaternions.
 AXIS_ANGLE = "axis_angle"
 # The axes about which a turn is: those of the robot's base, or of the tool as it is.
@@ -257,10 +258,13 @@ def matrix(matrix_N33: Array, given: Given) -> Array:
 
 
 def of_homogeneous(values_N16: Array, given: Given) -> Array:
-    """The rotation of a pose [R p; 0 0 0 1], its numbers row by row or column by column."""
+    """The rotation of a pose [R p; 0 0 0 1], its numbers row by row or column by column; NaN where the last
+    row is another, as it is of a pose that is read by the other."""
     pose_N44 = values_N16.reshape(-1, 4, 4)
     pose_N44 = pose_N44 if given.settings["major"] == ROWS else np.swapaxes(pose_N44, -1, -2)
-    return of_matrix(pose_N44[:, :3, :3].reshape(-1, 9), given)
+    matrix_N33 = of_matrix(pose_N44[:, :3, :3].reshape(-1, 9), given)
+    is_pose_N = np.abs(pose_N44[:, 3] - LAST_ROW).max(axis=1) < ORTHONORMAL_TOLERANCE
+    return np.where(is_pose_N[:, None, None], matrix_N33, np.nan)
 
 
 # Grippers.

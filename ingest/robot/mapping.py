@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.robot.schema import Schema
 from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.ingest.robot.absence.notes import Notes
-from robot_foundry.ingest.robot.conversions import Array, Clip, Given
+from robot_foundry.ingest.robot.conversions import MAJORS, Array, Clip, Given
 from robot_foundry.ingest.robot.dims import dims_of
 from robot_foundry.ingest.robot.forms import form_of
 from robot_foundry.ingest.robot.labels import annotations_of, success_of
@@ -101,7 +101,7 @@ def _canonical(
     action_valid_N &= ~_flagged("invalid_action", mapping.invalid_action, episode, arrays, notes)
     flags_N[~action_valid_N] |= np.uint32(Flag.INVALID_ACTION)
     if not (state_valid_N & action_valid_N).any():
-        raise Refused("no frame of it has a finite state and action")
+        raise Refused(f"no frame of it has a finite state and action{_transposed(mapping, arrays)}")
     idle_N = _idle(state, actions, mapping, np.asarray(arrays["timestamp"], np.float64))
     flags_N[idle_N] |= np.uint32(Flag.NOOP)
     intervened_N = _flagged("intervention", mapping.intervention, episode, arrays, notes)
@@ -118,6 +118,24 @@ def _canonical(
         annotations_of(mapping, episode, arrays, notes),
         notes,
     )
+
+
+def _transposed(mapping: MappingSpec, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """': …' of a pose of the state that is one with the other numbers of its matrix side by side, else
+    nothing."""
+    for name, field in mapping.state.items():
+        major = field.parameters.get("major")
+        if field.key is None or major is None:
+            continue
+        values_Nd = columns(field, arrays[field.key]).astype(np.float64)
+        other = next(each for each in MAJORS if each != major)
+        read = form_of(name, field).to_canonical(values_Nd, Given({**field.parameters, "major": other}))
+        if np.isfinite(read).all(axis=(1, 2)).any():
+            return (
+                f": {name} is read rows for columns, and its matrices are poses only with "
+                f"mapping.state.{name}.major={other}"
+            )
+    return ""
 
 
 def state_rows(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from foundry_testing.motion.takes import motion
 from robot_foundry.checks.evidence import Column, EpisodeRows, Evidence
 from robot_foundry.checks.finding import Finding
 from robot_foundry.checks.measures import measure
@@ -91,6 +92,28 @@ class Episode:
         columns = {"state": Column(state, valid, STATE)}
         columns |= {name: Column(values, valid, ACTION) for name, values in streams.items()}
         return EpisodeRows(self.key, self.fps, self.time, columns, self.images)
+
+
+def wheeled(seed: int = 0, n: int = 240, scale: float = 1.0) -> EpisodeRows:
+    """A base that drives where it points, whose yaw is recorded `scale` times."""
+    rng = np.random.default_rng(seed)
+    yaw = np.cumsum(smooth(rng, n, 1, 0.05)[:, 0])
+    step = 0.05 * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
+    shown = scale * ((yaw + math.pi) % (2 * math.pi) - math.pi)
+    values = np.concatenate([np.cumsum(step, axis=0) - step, shown[:, None]], axis=1)
+    space = ActionSpace([*dims_for("base.position"), *dims_for("base.yaw")])
+    column = Column(values.astype(np.float32), np.ones(n, bool), space)
+    return EpisodeRows(f"drive-{seed}", FPS, np.arange(n) / FPS, {"state": column})
+
+
+def spun(seed: int = 0, scale: float = 1.0) -> EpisodeRows:
+    """An arm of which the tool's position and the velocities of joints are recorded, these `scale` times."""
+    take = motion(seed, FPS, 7)
+    velocity = scale * np.gradient(take.joints, 1 / FPS, axis=0)
+    values = np.concatenate([take.pose[0], velocity], axis=1).astype(np.float32)
+    space = ActionSpace(["right.ee_position", *dims_for("right.joint_velocity", count=7)])
+    column = Column(values, np.ones(len(values), bool), space)
+    return EpisodeRows(f"spin-{seed}", FPS, np.arange(len(values)) / FPS, {"state": column})
 
 
 def judged(

@@ -39,7 +39,7 @@ def zxy(numbers: Expr) -> Expr:
 
 
 def vector(numbers: Expr, scale: float = 1.0) -> Expr:
-    return lambda arrays: Rotation.from_rotvec(scale * np.clip(numbers(arrays), -2, 2))
+    return lambda arrays: Rotation.from_rotvec(scale * numbers(arrays))
 
 
 def by_columns(numbers: Expr) -> tuple[Expr, Expr]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,11 @@ def instruction(name: str) -> str:
 
 def features_of(name: str) -> tuple[dict[str, str], dict[str, str]]:
     """Of a step and of the episode: what each feature is, by path."""
-    entry = published()[name]
+    return features_in(published()[name])
+
+
+def features_in(entry: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """As `features_of`, of an entry written as those of features.yaml."""
     steps, episode = (dict(part) for part in LIKE[entry["like"]])
     for without in entry.get("without", ()):
         del steps[without]
@@ -90,28 +94,37 @@ def write(name: str, root: Path) -> Episode:
     rng = np.random.default_rng(len(name))
     values = {path: _values(name, path, kind, rng) for path, kind in steps.items()}
     of_episode = {path: _values(name, path, kind, rng)[0] for path, kind in episode.items()}
-    features = tfds.FeaturesDict(
-        {"steps": tfds.Dataset(_nested(steps, _feature)), **_nested(episode, _feature)}
-    )
     written = tfds.FeaturesDict(
         {"steps": tfds.Dataset(_nested(steps, _written)), **_nested(episode, _written)}
     )
     rows = [_nested({path: rows[t] for path, rows in values.items()}) for t in range(T)]
     serializer = ExampleSerializer(written.get_serialized_info())
     example = written.encode_example({"steps": rows, **_nested(of_episode)})
-    folder = root / name / "0.1.0"
-    folder.mkdir(parents=True)
-    (folder / f"{name}-train.tfrecord-00000-of-00001").write_bytes(
-        framed(serializer.serialize_example(example))
-    )
-    (folder / "features.json").write_text(json.dumps(json_format.MessageToDict(features.to_proto())))
-    split = {"name": "train", "numBytes": "1", "shardLengths": ["1"]}
-    info = {"name": name, "version": "0.1.0", "fileFormat": "tfrecord", "splits": [split]}
-    (folder / "dataset_info.json").write_text(json.dumps(info))
+    write_folder(name, root, steps, episode, [serializer.serialize_example(example)])
     return {path: np.array(rows) for path, rows in values.items() if steps[path].split()[0] in DTYPES}
 
 
-def _nested(features: dict[str, Any], made: Callable[[Any], Any] = lambda value: value) -> dict[str, Any]:
+def write_folder(
+    name: str,
+    root: Path,
+    steps: Mapping[str, str],
+    episode: Mapping[str, str],
+    records: Sequence[bytes],
+) -> None:
+    """A folder of the features of steps and episodes, with these records in one file."""
+    features = tfds.FeaturesDict(
+        {"steps": tfds.Dataset(_nested(steps, _feature)), **_nested(episode, _feature)}
+    )
+    folder = root / name / "0.1.0"
+    folder.mkdir(parents=True)
+    (folder / f"{name}-train.tfrecord-00000-of-00001").write_bytes(b"".join(map(framed, records)))
+    (folder / "features.json").write_text(json.dumps(json_format.MessageToDict(features.to_proto())))
+    split = {"name": "train", "numBytes": "1", "shardLengths": [str(len(records))]}
+    info = {"name": name, "version": "0.1.0", "fileFormat": "tfrecord", "splits": [split]}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+
+
+def _nested(features: Mapping[str, Any], made: Callable[[Any], Any] = lambda value: value) -> dict[str, Any]:
     """Paths as dictionaries; below action and observation names may hold a slash themselves."""
     nested: dict[str, Any] = {}
     for path, value in features.items():
