@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,19 +15,27 @@ import filelock
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning, NothingSelected, Preempted
 from robot_foundry.runtime.progress import Progress
+from robot_foundry.shards.reading import being_read
 from robot_foundry.trainer.checkpoints.resume import Start, choose_start
 from robot_foundry.trainer.checkpoints.run_history import History
 from robot_foundry.trainer.checkpoints.saving import Saver
 from robot_foundry.trainer.evaluate import HeldOut
 from robot_foundry.trainer.learner import Learner, build_learner
 from robot_foundry.trainer.loop import RunParts, StepPlan, train
-from robot_foundry.trainer.meters import Meters, Sink
+from robot_foundry.trainer.metering.console import Console
+from robot_foundry.trainer.metering.peaks import peak_of
+from robot_foundry.trainer.metering.phases import Phases
+from robot_foundry.trainer.metering.sinks import JsonLines, Sink, Sinks, TensorBoard
+from robot_foundry.trainer.metering.watch import Watch
+from robot_foundry.trainer.metering.weights_biases import WeightsBiases, check_installed
+from robot_foundry.trainer.meters import Meters
 from robot_foundry.trainer.optim.schedule import multiplier
 from robot_foundry.trainer.outcome import Outcome, weights_digest
 from robot_foundry.trainer.ranks.agreement import agree, everywhere, from_main, versions
 from robot_foundry.trainer.ranks.machine import same_threads
 from robot_foundry.trainer.ranks.numerics import numerics
 from robot_foundry.trainer.ranks.ranks import Ranks, joined
+from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.signals import StopFlag
 from robot_foundry.trainer.streams import HELD_OUT, TRAIN, Prepared, Stream
 from robot_foundry.trainer.substitutes import Substitutes
@@ -77,6 +85,7 @@ def run_task(task: Task, *, quiet: bool = False) -> Outcome:
 
 def _begin(task: Task, ranks: Ranks, stack: ExitStack, quiet: bool) -> Begun:
     """Agree on what is trained, hold the run's folder, choose where to start, and make what is trained."""
+    check_installed(task.config.run)
     agree(ranks, _resolved(task, ranks), _AGREED)
     from_main(ranks, partial(_hold, task.run_dir, stack))
     start = choose_start(task, ranks)
@@ -146,16 +155,21 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Subst
     """What the loop works with."""
     task, ranks, start, learner = begun.task, begun.ranks, begun.start, begun.learner
     run, steps = task.config.run, task.num_steps
-    sink = Sink(task.run_dir, start.step, ranks)
+    silent = quiet or not ranks.is_main or start.step == steps
+    progress = stack.enter_context(Progress(steps, "steps", "train", quiet=silent, done=start.step))
+    sink = _sinks(task, start.step, ranks, progress)
     stack.callback(sink.close)
+    phases = Phases(start.step)
+    stack.enter_context(Watch(task.run_dir, phases, ranks, run, being_read))
     replaced = Substitutes(
         ranks, begun.streams, limit=run.max_substituted,
         counts=start.state.get("substituted", {}), damaged=start.lineage.get("damaged", ()),
     )  # fmt: skip
     skipped, streak = (start.state.get(name, 0) for name in ("skipped", "streak"))
     meters = Meters(
-        ranks, skipped=skipped, streak=streak, max_streak=run.max_skipped, loss_weights=task.loss_weights
-    )
+        ranks, skipped=skipped, streak=streak, max_streak=run.max_skipped, loss_weights=task.loss_weights,
+        datasets=begun.measured.datasets, peak=peak_of(ranks.device, run.precision),
+    )  # fmt: skip
     history = History.begin(start, ranks, run)
     held_out = HeldOut(
         begun.streams.get(HELD_OUT),
@@ -167,8 +181,6 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Subst
         begun.measured.figures,
         task.loss_weights,
     )
-    silent = quiet or not ranks.is_main or start.step == steps
-    progress = stack.enter_context(Progress(steps, "steps", "train", quiet=silent, done=start.step))
     parts = RunParts(
         ranks=ranks,
         model=ranks.wrap(learner.model),
@@ -178,11 +190,25 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Subst
         replaced=replaced,
         meters=meters,
         sink=sink,
+        phases=phases,
         save=Saver(task, begun.measured, run, start, ranks, learner.tensors, meters, replaced, history),
         evaluate=lambda: held_out.losses(learner.model, learner.averaged),
         advance=progress.advance,
     )
     return parts, replaced
+
+
+def _sinks(task: Task, resumed: int, ranks: Ranks, progress: Progress) -> Sink:
+    """Where the main rank's records go; those of others go nowhere."""
+    run_dir, run = task.run_dir, task.config.run
+    makers: dict[str, Callable[[], Sink | None]] = {
+        "metrics.jsonl": partial(JsonLines, run_dir, resumed),
+        "TensorBoard": partial(TensorBoard.opened, run_dir, resumed),
+        "the console": partial(Console, progress),
+    }
+    if run.wandb is not None:
+        makers["Weights & Biases"] = partial(WeightsBiases, run.wandb, run_dir, resolved(task.config))
+    return Sinks(makers if ranks.is_main else {})
 
 
 def _from(stream: Stream, step: int) -> Iterator[Prepared]:

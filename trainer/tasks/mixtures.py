@@ -24,7 +24,8 @@ from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.recipes.ranges import at_least, choice
 from robot_foundry.trainer.settings import RunConfig
-from robot_foundry.trainer.streams import TRAIN, Inputs, Preparation, Rows, Stream
+from robot_foundry.trainer.streams import TRAIN, Amounts, Inputs, Preparation, Rows, Stream
+from robot_foundry.trainer.tasks.datasets import OfDatasets, dataset_names
 
 
 @dataclass(frozen=True)
@@ -150,16 +151,23 @@ def open_stream(
     accumulate: int,
     ranks: Ranks,
     taken: Callable[[Any], Rows] | None = None,
+    amounts: Amounts | None = None,
+    told_apart: bool = False,
 ) -> Stream:
     """The rank's batches of a split of a run, prepared; NothingSelected where it has no samples.
 
-    `taken` says what of a batch is used, all of it without. Microbatches are for gradients, so that held-out
-    batches are whole. The loader puts no limit on the share of substitutes: the trainer does, over all ranks.
+    `taken` says what of a batch is used, all of it without; `amounts` what the rows of a training batch stand
+    for beside its own sizes; `told_apart` that its losses are by dataset as well. Microbatches are for
+    gradients, so that held-out batches are whole. The loader puts no limit on the share of substitutes: the
+    trainer does, over all ranks.
     """
     training = split == TRAIN
+    if training and told_apart and dataset_names(opened):
+        inputs_of = OfDatasets(inputs_of, len(opened.parts))
     prepare = Preparation(
-        inputs_of, taken=taken, accumulate=accumulate if training else 1, pinned=ranks.device.type == "cuda"
-    )
+        inputs_of, amounts if training else None, taken, accumulate=accumulate if training else 1,
+        pinned=ranks.device.type == "cuda",
+    )  # fmt: skip
     return load(
         opened, samples, seed=seed, global_batch=batch.global_batch, rank=ranks.rank, world=ranks.size,
         threads=batch.threads, split="train" if training else "val", max_substituted=1.0, prepare=prepare,

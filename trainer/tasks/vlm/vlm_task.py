@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,21 @@ from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models import llm
 from robot_foundry.trainer.models.layers import contrastive
-from robot_foundry.trainer.models.vision_language import VisionLanguage
+from robot_foundry.trainer.models.llm import LLMConfig
+from robot_foundry.trainer.models.vision_language import ANSWER, VisionLanguage
+from robot_foundry.trainer.optim.optimizers import learning_of
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import TRAIN, Stream
 from robot_foundry.trainer.tasks import described, run_identity
 from robot_foundry.trainer.tasks.drawn import (
     Drawn,
     batches_for,
+    datasets_of,
     nothing_held_out,
     open_streams,
     rows_held_out,
 )
+from robot_foundry.trainer.tasks.llm.work import text_work
 from robot_foundry.trainer.tasks.mixture_task import MixtureTask
 from robot_foundry.trainer.tasks.vlm.beside import language_figures, text_stream
 from robot_foundry.trainer.tasks.vlm.config import VLMTaskConfig
@@ -41,6 +45,7 @@ from robot_foundry.trainer.tasks.vlm.inputs import (
     until,
 )
 from robot_foundry.trainer.tasks.vlm.origin import Origin
+from robot_foundry.trainer.tasks.vlm.work import DECODER, pairs_work
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,31 @@ class VLMTask(MixtureTask):
         data = self.config.data
         streams = {PAIRS: self._pairs()}
         if self.text is not None:
-            streams[TEXT] = text_stream(self.text, data.text, data.threads)
+            text, decoder = data.text, self.config.model.backbone.decoder
+            work = text_work(LLMConfig(decoder), text.rows.length, self._learning, DECODER)
+            # Of pairs that are told apart nothing is known of the work, and so not of that of both.
+            amounts = None if self.is_contrastive else work
+            streams[TEXT] = replace(text_stream(self.text, text, data.threads), amounts=amounts)
         return streams
+
+    @property
+    def is_contrastive(self) -> bool:
+        """Whether pairs are told apart; each loss is of a couple then, and so of no one dataset."""
+        return self.config.model.objective == contrastive.LOSS
+
+    @cached_property
+    def _learning(self) -> list[str]:
+        """The names of the parameters that learn."""
+        return learning_of(self.build_model, self.config.optim)
 
     def _pairs(self) -> Drawn:
         data = self.config.data
-        if self.config.model.objective != contrastive.LOSS:
-            return Drawn("data", self.opened, self.settings, data, picture_rows, until)
+        if not self.is_contrastive:
+            model, rows = self.config.model, data.rows
+            work = pairs_work(model.backbone, rows.image, rows.length, model.tied, self._learning)
+            return Drawn(
+                "data", self.opened, self.settings, data, picture_rows, until, amounts=work, loss=ANSWER
+            )
         told_apart = partial(contrasted, image_tokens=self.settings.image_tokens)
         return Drawn("data", self.opened, self.settings, data, contrasted_rows, told_apart, told_apart)
 
@@ -120,6 +143,10 @@ class VLMTask(MixtureTask):
     def warnings(self) -> list[str]:
         beside = {name: one for name, one in self.streams.items() if name != PAIRS}
         return nothing_held_out(beside, self.config.run.eval_samples)
+
+    @property
+    def datasets(self) -> dict[str, tuple[str, ...]]:
+        return datasets_of(self.streams)
 
     @property
     def held_out_samples(self) -> int:
