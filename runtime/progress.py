@@ -72,7 +72,7 @@ class Progress:
             self._print_line()
 
     def tell(self, what: str) -> None:
-        """Show `what` beside the counts: on a terminal until something else is told, elsewhere as a line now."""
+        """Show `what` beside the counts: on a terminal until something else is told, elsewhere a line now."""
         if self._bar is not None:
             self._told = f"{what}, "
             self._bar.update(self._bar.task_ids[0], counts=self._counts())

@@ -6,7 +6,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from robot_foundry.trainer.loop import RunParts, StepPlan, train
 from robot_foundry.trainer.metering.console import Console
 from robot_foundry.trainer.metering.peaks import peak_of
 from robot_foundry.trainer.metering.phases import Phases
+from robot_foundry.trainer.metering.profiling import profiled
 from robot_foundry.trainer.metering.sinks import JsonLines, Sink, Sinks, TensorBoard
 from robot_foundry.trainer.metering.watch import Watch
 from robot_foundry.trainer.metering.weights_biases import WeightsBiases, check_installed
@@ -57,23 +58,25 @@ class Begun:
     notes: tuple[str, ...]  # what the user is told before the first step
 
 
-def run_task(task: Task, *, quiet: bool = False) -> Outcome:
+def run_task(task: Task, *, quiet: bool = False, profile: int | None = None) -> Outcome:
     """Train to the end, or from where the run's folder stands. Every rank calls this.
 
     One process at a time trains a folder: FoundryError if another one does, or if the ranks do not agree on
     what they train. Raises Preempted after a checkpoint when SIGTERM or SIGUSR2 asked for it,
-    KeyboardInterrupt on Ctrl-C.
+    KeyboardInterrupt on Ctrl-C. Of `profile` steps a profile is written (see `metering.profiling`).
     """
     config = task.config
     with ExitStack() as stack:
         stop = stack.enter_context(StopFlag())
         stack.enter_context(numerics(config.run.determinism))
         ranks = stack.enter_context(joined(config.run.device, config.run.shard))
-        begun = _begin(task, ranks, stack, quiet)
+        begun = begin(task, ranks, stack, quiet)
         _tell(begun.notes, ranks)
-        parts, replaced = _parts(begun, stack, quiet)
+        parts, replaced = parts_of(begun, stack, quiet)
+        if profile is not None:
+            parts = _profiled(parts, task, profile, stack)
         step = begun.start.step
-        reached = train(parts, _plan(task), _from(begun.streams[TRAIN], step), step, stop)
+        reached = train(parts, plan_of(task), batches_from(begun), step, stop)
         ranks.barrier()
         if reached < task.num_steps:
             raise _stopped(stop, reached, task.num_steps, ranks)
@@ -83,7 +86,7 @@ def run_task(task: Task, *, quiet: bool = False) -> Outcome:
         )  # fmt: skip
 
 
-def _begin(task: Task, ranks: Ranks, stack: ExitStack, quiet: bool) -> Begun:
+def begin(task: Task, ranks: Ranks, stack: ExitStack, quiet: bool) -> Begun:
     """Agree on what is trained, hold the run's folder, choose where to start, and make what is trained."""
     check_installed(task.config.run)
     agree(ranks, _resolved(task, ranks), _AGREED)
@@ -151,13 +154,15 @@ def _tell(notes: Iterable[str], ranks: Ranks) -> None:
         warnings.warn(note, FoundryWarning, stacklevel=2)
 
 
-def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Substitutes]:
-    """What the loop works with."""
+def parts_of(
+    begun: Begun, stack: ExitStack, quiet: bool, sink: Sink | None = None
+) -> tuple[RunParts, Substitutes]:
+    """What the loop works with. Records go to `sink` where it is given, else where the run says."""
     task, ranks, start, learner = begun.task, begun.ranks, begun.start, begun.learner
     run, steps = task.config.run, task.num_steps
     silent = quiet or not ranks.is_main or start.step == steps
     progress = stack.enter_context(Progress(steps, "steps", "train", quiet=silent, done=start.step))
-    sink = _sinks(task, start.step, ranks, progress)
+    sink = sink or _sinks(task, start.step, ranks, progress)
     stack.callback(sink.close)
     phases = Phases(start.step)
     stack.enter_context(Watch(task.run_dir, phases, ranks, run, being_read))
@@ -211,12 +216,26 @@ def _sinks(task: Task, resumed: int, ranks: Ranks, progress: Progress) -> Sink:
     return Sinks(makers if ranks.is_main else {})
 
 
-def _from(stream: Stream, step: int) -> Iterator[Prepared]:
-    stream.load_state_dict({**stream.state_dict(), "b": step})
+def _profiled(parts: RunParts, task: Task, steps: int, stack: ExitStack) -> RunParts:
+    """The same, of which so many steps are profiled."""
+    stepped = stack.enter_context(profiled(task.run_dir, parts.phases, parts.ranks, steps))
+
+    def advance() -> None:
+        parts.advance()
+        stepped()
+
+    return replace(parts, advance=advance)
+
+
+def batches_from(begun: Begun) -> Iterator[Prepared]:
+    """The batches of the steps that a run goes on with."""
+    stream = begun.streams[TRAIN]
+    stream.load_state_dict({**stream.state_dict(), "b": begun.start.step})
     return iter(stream)
 
 
-def _plan(task: Task) -> StepPlan:
+def plan_of(task: Task) -> StepPlan:
+    """How long the loop runs, what it does when, and how a step is taken."""
     config, num_steps = task.config, task.num_steps
     optim, run = config.optim, config.run
     return StepPlan(

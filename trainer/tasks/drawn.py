@@ -45,13 +45,15 @@ class Drawn:
     amounts: Amounts | None = None
     loss: str | None = None
 
-    def open(self, split: str, seed: int, accumulate: int, ranks: Ranks, rows: int | None) -> Stream:
+    def open(
+        self, split: str, seed: int, accumulate: int, ranks: Ranks, rows: int | None, repeat: int | None
+    ) -> Stream:
         """The rank's batches of a split; of a held-out one the first `rows` rows."""
         return mixtures.open_stream(
             self.opened, self.samples, self.batch, self.inputs_of, split=split, seed=seed,
             accumulate=accumulate, ranks=ranks,
             taken=self.used if rows is None else partial(self.until, k=rows),
-            amounts=self.amounts, told_apart=self.loss is not None,
+            amounts=self.amounts, told_apart=self.loss is not None, repeat=repeat,
         )  # fmt: skip
 
     def held_out_rows(self, asked: int) -> int:
@@ -60,9 +62,9 @@ class Drawn:
         rows = mixtures.counts_of(self.opened, self.samples, split="val")
         return min(asked, rows[0]) if len(rows) == 1 else asked
 
-    def order(self, seed: int) -> str:
+    def order(self, seed: int, repeat: int | None) -> str:
         """Its order, as a digest."""
-        return mixtures.order_digest(self.opened, self.samples, self.batch.global_batch, seed)
+        return mixtures.order_digest(self.opened, self.samples, self.batch.global_batch, seed, repeat)
 
 
 Streams = Mapping[str, Drawn]  # by name; the first has the samples that a run counts
@@ -83,15 +85,17 @@ def open_streams(
     ranks: Ranks,
     held_out: Mapping[str, int],
     join: Callable[[Mapping[str, Any]], Inputs],
+    repeat: int | None,
 ) -> Stream:
     """The rank's batches of all streams, whose inputs `join` joins; one that is alone is as it is.
 
-    `held_out` says of how many rows of each a held-out loss is; those that it does not name have none.
+    `held_out` says of how many rows of each a held-out loss is; those that it does not name have none. Of
+    each the first `repeat` rows are learnt again and again, where it is not None.
     UsageError where the rows of a stream do not divide by ranks and microbatches.
     """
     check_shares(streams, accumulate, ranks)
     opened = {
-        name: one.open(split, seed, accumulate, ranks, None if split == TRAIN else held_out[name])
+        name: one.open(split, seed, accumulate, ranks, None if split == TRAIN else held_out[name], repeat)
         for name, one in streams.items()
         if split == TRAIN or name in held_out
     }

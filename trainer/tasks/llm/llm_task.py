@@ -99,6 +99,7 @@ class LLMTask(MixtureTask):
             self.opened, config.data.rows, config.data, text_inputs,
             split=split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks, taken=taken,
             amounts=self._work() if split == TRAIN else None, told_apart=True,
+            repeat=config.data.overfit,
         )  # fmt: skip
 
     def figures(self, sums: HeldOutSums) -> dict[str, float]:
@@ -112,5 +113,5 @@ class LLMTask(MixtureTask):
         init = before.get("init") if before else began
         made = {"tokenizer": self.tokenizer.id}
         data, seed = self.config.data, self.config.seed
-        order = mixtures.order_digest(self.opened, data.rows, data.global_batch, seed)
+        order = mixtures.order_digest(self.opened, data.rows, data.global_batch, seed, data.overfit)
         return run_identity.lineage(self.opened, seed, init, {LOSS: order}) | made

@@ -216,6 +216,7 @@ class MeasuredVLA:
         return open_streams(
             self.streams, split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks,
             held_out={} if split == TRAIN else self._held_out_rows(), join=joined,
+            repeat=config.data.overfit,
         )  # fmt: skip
 
     def files(self) -> dict[str, str]:
@@ -227,7 +228,7 @@ class MeasuredVLA:
         began = task.origin.to_json() if task.origin else None
         init = before.get("init") if before else began
         seed = task.config.seed
-        orders = {name: one.order(seed) for name, one in self.streams.items()}
+        orders = {name: one.order(seed, task.config.data.overfit) for name, one in self.streams.items()}
         made = {f"{name}_mixture": opened.mixture.to_json() for name, opened in task.beside.items()}
         if task.language is not None:
             made[LANGUAGE] = task.language.to_json()

@@ -157,6 +157,7 @@ class VLMTask(MixtureTask):
         return open_streams(
             self.streams, split, seed=self.config.seed, accumulate=self.config.run.accumulate, ranks=ranks,
             held_out={} if split == TRAIN else self._held_out_rows(), join=joined,
+            repeat=self.config.data.overfit,
         )  # fmt: skip
 
     def _held_out_rows(self) -> dict[str, int]:
@@ -176,5 +177,5 @@ class VLMTask(MixtureTask):
         text = None if self.text is None else self.text.mixture.to_json()
         made = {"tokenizer": self.tokenizer.id, "text_mixture": text}
         seed = self.config.seed
-        orders = {name: one.order(seed) for name, one in self.streams.items()}
+        orders = {name: one.order(seed, self.config.data.overfit) for name, one in self.streams.items()}
         return run_identity.lineage(self.opened, seed, init, orders) | made
