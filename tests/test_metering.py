@@ -142,14 +142,13 @@ class FullDisk:
     """A sink whose disk is full."""
 
     def __init__(self) -> None:
-        self._file = Path("/dev/full").open("w")
+        self._file = os.open("/dev/full", os.O_WRONLY)
 
     def write(self, record: Any) -> None:
-        self._file.write(json.dumps(record))
-        self._file.flush()
+        os.write(self._file, json.dumps(record).encode())
 
     def close(self) -> None:
-        self._file.close()
+        os.close(self._file)
 
 
 def refused() -> None:
