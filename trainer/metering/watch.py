@@ -30,7 +30,7 @@ _LOOK_S = 1.0
 class StallSettings:
     """What is done where no step ends; in seconds."""
 
-    stall_after: float = 600.0  # say what a rank waits for; 0 does not
+    stall_after: float = 600.0  # say what a rank waits for, and at twice, four times … that; 0 does not
     stall_limit: float | None = None  # end the run; the same command goes on from its last checkpoint
 
 
@@ -68,7 +68,7 @@ class Watch:
         self._heartbeat = run_dir / HEARTBEAT if ranks.is_main else None
         self._written: tuple[int, str] | None = None
         self._written_at = -HEARTBEAT_S
-        self._told: float | None = None  # `stepped` of the stall that was told
+        self._stall, self._tell_after = phases.stepped, settings.stall_after  # when, and after how long next
         self._over = Event()
         self._thread = Thread(target=self._watch, name="watch", daemon=True)
 
@@ -90,8 +90,11 @@ class Watch:
             self._beat()
         stepped = phases.stepped
         seconds = now - stepped
-        if settings.stall_after and seconds >= settings.stall_after and self._told != stepped:
-            self._told = stepped
+        if stepped != self._stall:
+            self._stall, self._tell_after = stepped, settings.stall_after
+        if settings.stall_after and seconds >= self._tell_after:
+            while self._tell_after <= seconds:
+                self._tell_after *= 2
             self._say(f"Warning: {self._sentence(seconds)}")
         if settings.stall_limit is not None and seconds >= settings.stall_limit:
             self._say(

@@ -17,7 +17,6 @@ from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models import llm
 from robot_foundry.trainer.models.layers import contrastive
-from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.vision_language import ANSWER, VisionLanguage
 from robot_foundry.trainer.optim.optimizers import learning_of
 from robot_foundry.trainer.ranks.ranks import Ranks
@@ -31,7 +30,6 @@ from robot_foundry.trainer.tasks.drawn import (
     open_streams,
     rows_held_out,
 )
-from robot_foundry.trainer.tasks.llm.work import text_work
 from robot_foundry.trainer.tasks.mixture_task import MixtureTask
 from robot_foundry.trainer.tasks.vlm.beside import language_figures, text_stream
 from robot_foundry.trainer.tasks.vlm.config import VLMTaskConfig
@@ -45,7 +43,7 @@ from robot_foundry.trainer.tasks.vlm.inputs import (
     until,
 )
 from robot_foundry.trainer.tasks.vlm.origin import Origin
-from robot_foundry.trainer.tasks.vlm.work import DECODER, pairs_work
+from robot_foundry.trainer.tasks.vlm.work import beside_work, pairs_work
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class VLMTask(MixtureTask):
         streams = {PAIRS: self._pairs()}
         if self.text is not None:
             text, decoder = data.text, self.config.model.backbone.decoder
-            work = text_work(LLMConfig(decoder), text.rows.length, self._learning, DECODER)
+            work = beside_work(decoder, text.rows.length, self._learning)
             # Of pairs that are told apart nothing is known of the work, and so not of that of both.
             amounts = None if self.is_contrastive else work
             streams[TEXT] = replace(text_stream(self.text, text, data.threads), amounts=amounts)

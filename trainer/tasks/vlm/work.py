@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robot_foundry.trainer.models.backbone import BackboneConfig
+from robot_foundry.trainer.models.decoder import DecoderConfig
 from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.sizes.cost import token_cost
 from robot_foundry.trainer.models.sizes.picture_cost import picture_cost
 from robot_foundry.trainer.models.vision_language import ANSWER
+from robot_foundry.trainer.tasks.llm.work import text_work
 from robot_foundry.trainer.tasks.work import Work, learns, passes
 
 VISION, PROJECTOR, DECODER = "backbone.vision.", "backbone.projector.", "backbone.decoder."
@@ -34,6 +36,11 @@ def pairs_work(
             ANSWER: output * passes(learns(learning, EMBEDDING if tied else OUTPUT), moved),
         }
     )
+
+
+def beside_work(decoder: DecoderConfig, length: int, learning: Sequence[str]) -> Work:
+    """Of rows of `length` tokens of text that the decoder learns beside."""
+    return text_work(LLMConfig(decoder), length, learning, DECODER)
 
 
 def picture_work(backbone: BackboneConfig, image: tuple[int, int], learning: Sequence[str]) -> float:

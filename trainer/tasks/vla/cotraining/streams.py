@@ -13,16 +13,14 @@ from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.models import llm
 from robot_foundry.trainer.models.backbone import BackboneConfig
 from robot_foundry.trainer.models.cotrained import OUTPUT, JointInputs
-from robot_foundry.trainer.models.llm import LLMConfig
 from robot_foundry.trainer.models.vision_language import ANSWER
 from robot_foundry.trainer.tasks.drawn import Drawn
-from robot_foundry.trainer.tasks.llm.work import text_work
 from robot_foundry.trainer.tasks.mixtures import BatchSettings
 from robot_foundry.trainer.tasks.vla.config import DataConfig, VLATaskConfig
 from robot_foundry.trainer.tasks.vla.cotraining.config import PAIRS_SECTION
 from robot_foundry.trainer.tasks.vlm.beside import check_text, doubts, find_pairs, find_text, text_stream
 from robot_foundry.trainer.tasks.vlm.inputs import PAIRS, TEXT, picture_rows, until
-from robot_foundry.trainer.tasks.vlm.work import DECODER, pairs_work
+from robot_foundry.trainer.tasks.vlm.work import beside_work, pairs_work
 from robot_foundry.trainer.tasks.work import Work
 
 ROBOT = "robot"  # the stream of the policy itself
@@ -116,7 +114,7 @@ def _text_work(config: VLATaskConfig, learning: Sequence[str]) -> Work | None:
     assert isinstance(backbone, BackboneConfig)
     if config.model.lora.rank:
         return None
-    return text_work(LLMConfig(backbone.decoder), config.data.text.rows.length, learning, DECODER)
+    return beside_work(backbone.decoder, config.data.text.rows.length, learning)
 
 
 def pair_spec(config: VLATaskConfig, tokenizer: Tokenizer | None) -> PairSpec:
