@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from foundry_testing import llm_runs, trainer_runs, vlm_runs
-from foundry_testing.small_corpus import small_corpus
 from foundry_testing.tokens import write_tokens
 
 from robot_foundry.catalog.store import Store
@@ -118,7 +117,7 @@ def test_data_that_moved_or_is_gone(words: SimpleNamespace, tmp_path: Path, caps
     """A newer version of the name is not what the run learnt; a store that is gone is told by its name."""
     elsewhere = tmp_path / "store"
     shutil.copytree(words.store.url, elsewhere)
-    write_tokens(Store(elsewhere), "tales", [small_corpus(30, seed=5, longest=6)])
+    write_tokens(Store(elsewhere), "tales", [llm_runs.tales()[:40]], block_tokens=1000)  # without a shard
     assert resolve_llm(llm_runs.tiny(Store(elsewhere), "unused")).mixture.components[0].num_samples != (
         resolve_llm(llm_runs.tiny(words.store, "unused")).mixture.components[0].num_samples
     )
