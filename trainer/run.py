@@ -15,7 +15,6 @@ import filelock
 
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning, NothingSelected, Preempted
 from robot_foundry.runtime.progress import Progress
-from robot_foundry.shards.reading import being_read
 from robot_foundry.trainer.checkpoints.resume import Start, choose_start
 from robot_foundry.trainer.checkpoints.run_history import History
 from robot_foundry.trainer.checkpoints.saving import Saver
@@ -26,6 +25,7 @@ from robot_foundry.trainer.metering.console import Console
 from robot_foundry.trainer.metering.peaks import peak_of
 from robot_foundry.trainer.metering.phases import Phases
 from robot_foundry.trainer.metering.profiling import profiled
+from robot_foundry.trainer.metering.reading import being_read
 from robot_foundry.trainer.metering.sinks import JsonLines, Sink, Sinks, TensorBoard
 from robot_foundry.trainer.metering.watch import Watch
 from robot_foundry.trainer.metering.weights_biases import WeightsBiases, check_installed
