@@ -22,6 +22,9 @@ COMMANDS = {
         "robot_foundry.cli.train.describe:command", "Tell what a recipe takes: parameters, FLOPs, memory."
     ),
     "diff": LazyCommand("robot_foundry.cli.train.diff:command", "Say in what two runs differ."),
+    "verify": LazyCommand(
+        "robot_foundry.cli.train.verify:command", "Recompute what a run logged, and compare to the bit."
+    ),
     "sample": LazyCommand(
         "robot_foundry.cli.train.sample:command", "Write what a trained model says to a prompt."
     ),

@@ -51,6 +51,7 @@ def load(
     max_substitutions: int = MAX_SUBSTITUTIONS,
     max_substituted: float = MAX_SUBSTITUTED,
     prepare: None = None,
+    repeat: int | None = None,
 ) -> Loader[Any]: ...
 
 
@@ -69,6 +70,7 @@ def load(
     max_substitutions: int = MAX_SUBSTITUTIONS,
     max_substituted: float = MAX_SUBSTITUTED,
     prepare: Callable[[Any], T],
+    repeat: int | None = None,
 ) -> Loader[T]: ...
 
 
@@ -86,6 +88,7 @@ def load(
     max_substitutions: int = MAX_SUBSTITUTIONS,
     max_substituted: float = MAX_SUBSTITUTED,
     prepare: Callable[[Any], Any] | None = None,
+    repeat: int | None = None,
 ) -> Loader[Any]:
     """Batches of a dataset, of a stored mixture ('lift', 'lift@v3'), of weights, or of a Mixture, which
     may be open already.
@@ -96,7 +99,8 @@ def load(
     of them, and more than the share `max_substituted` of the rank's samples so far, raise FoundryError.
 
     `window` are the settings of the kind of data, for robots a `windows.window.WindowSpec`; None its default.
-    With `prepare` the loader gives what that makes of each batch, ahead of its use; see `Loader`.
+    With `prepare` the loader gives what that makes of each batch, ahead of its use; see `Loader`. With
+    `repeat` the first so many positions of the order come again and again.
     """
     skipped = getattr(window, "skipped", ())  # what is no window is refused below, where the kind is known
     opened = as_mixture(as_store(store), ref_or_weights, split=split, skip=skipped)
@@ -116,6 +120,7 @@ def load(
         max_substitutions=max_substitutions,
         max_substituted=max_substituted,
         prepare=prepare,
+        repeat=repeat,
     )
     return loader
 
@@ -147,12 +152,13 @@ class Loader(ABC, Generic[T]):
         max_substitutions: int = MAX_SUBSTITUTIONS,
         max_substituted: float = MAX_SUBSTITUTED,
         prepare: Callable[[Any], T] | None = None,
+        repeat: int | None = None,
     ) -> None:
         check_topology(global_batch, rank, world, threads)
         self.store, self.mixture, self.window = opened.store, opened.mixture, window
         self._opened = opened
         self.seed, self.global_batch, self.rank, self.world = seed, global_batch, rank, world
-        self._threads = threads
+        self._threads, self._repeat = threads, repeat
         self._max_substitutions, self._max_substituted = max_substitutions, max_substituted
         self._prepare = prepare
         self._substitutions: dict[int, Substitution] = {}
@@ -194,6 +200,7 @@ class Loader(ABC, Generic[T]):
             global_batch=self.global_batch,
             rank=self.rank,
             world=self.world,
+            repeat=self._repeat,
         )
         self._reader = self.open_reader(self._share)
         self._ahead: deque[Future[tuple[T, Sequence[Substitution]]]] = deque()
@@ -235,7 +242,7 @@ class Loader(ABC, Generic[T]):
         return self._give(*self._build(b))
 
     def positions(self, b: int) -> NDArray[np.int64]:
-        """The positions k of this rank's rows of global batch b, ascending."""
+        """The positions k of this rank's rows of global batch b, ascending but where they repeat."""
         return self._share.positions(b)
 
     @property
@@ -279,7 +286,8 @@ class Loader(ABC, Generic[T]):
 
     def _identity(self) -> dict[str, Any]:
         order = {"seed": self.seed, "mixture_id": self.mixture.id, "order_version": ORDER_VERSION}
-        return order | dict(self.counted_by())
+        repeated = {} if self._repeat is None else {"repeat": self._repeat}
+        return order | dict(self.counted_by()) | repeated
 
     def _build(self, b: int) -> tuple[T, Sequence[Substitution]]:
         batch, substitutions = self._reader.read(b)
@@ -310,7 +318,7 @@ class Loader(ABC, Generic[T]):
 
 # What a copy in another process starts from.
 _OF_ANY_PROCESS = (
-    *("mixture", "window", "seed", "global_batch", "rank", "world", "_threads", "_prepare"),
+    *("mixture", "window", "seed", "global_batch", "rank", "world", "_threads", "_repeat", "_prepare"),
     *("_max_substitutions", "_max_substituted", "_next", "_rows_given", "_substituted_before"),
 )
 

@@ -40,10 +40,22 @@ def check_topology(global_batch: int, rank: int, world: int, threads: int) -> No
 
 
 class Share:
-    """The rows of rank `rank` of `world` in the global batches of an order over `lanes` lanes."""
+    """The rows of rank `rank` of `world` in the global batches of an order over `lanes` lanes.
 
-    def __init__(self, order: Order, lanes: int, *, global_batch: int, rank: int, world: int) -> None:
-        self._order, self._global_batch = order, global_batch
+    With `repeat` the first so many positions of the order come again and again, and there are no others.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        lanes: int,
+        *,
+        global_batch: int,
+        rank: int,
+        world: int,
+        repeat: int | None = None,
+    ) -> None:
+        self._order, self._global_batch, self._repeat = order, global_batch, repeat
         self._offset_B = _offsets(lanes, global_batch, rank, world)
         self._batches_per_plan = max(1, _PLANNED_ROWS * world // global_batch)
         self._plan = lru_cache(maxsize=4)(self._plan_run)
@@ -53,12 +65,12 @@ class Share:
         return len(self._offset_B)
 
     def positions(self, b: int) -> NDArray[np.int64]:
-        """The positions k of the rows of global batch b, ascending.
+        """The positions k of the rows of global batch b, ascending but where they repeat.
 
         Where world divides C and C divides the global batch, a rank owns a range of lanes (k mod C), so that
         it alone reads their spans; otherwise a contiguous part of the batch.
         """
-        return b * self._global_batch + self._offset_B
+        return self._again(b * self._global_batch + self._offset_B)
 
     def samples(self, b: int) -> Samples:
         """What stands at the positions of global batch b."""
@@ -69,9 +81,12 @@ class Share:
     def _plan_run(self, run: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
         first = run * self._batches_per_plan
         b_n = np.arange(first, first + self._batches_per_plan, dtype=np.int64)
-        k_nB = b_n[:, None] * self._global_batch + self._offset_B
+        k_nB = self._again(b_n[:, None] * self._global_batch + self._offset_B)
         dataset_n, _, sample_n = self._order.at(k_nB.reshape(-1))
         return k_nB, dataset_n.reshape(k_nB.shape), sample_n.reshape(k_nB.shape)
+
+    def _again(self, k: NDArray[np.int64]) -> NDArray[np.int64]:
+        return k if self._repeat is None else k % self._repeat
 
 
 def _offsets(lanes: int, global_batch: int, rank: int, world: int) -> NDArray[np.int64]:

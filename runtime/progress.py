@@ -37,6 +37,7 @@ class Progress:
         self._quiet, self._clock = quiet, clock
         self._done = self._before = done
         self._bytes = self._errors = 0
+        self._told = ""
         self._printed = self._counted
         self._start = self._last_line = clock()
         self._bar: RichProgress | None = None
@@ -70,6 +71,17 @@ class Progress:
             self._last_line = self._clock()
             self._print_line()
 
+    def tell(self, what: str) -> None:
+        """Show `what` beside the counts: on a terminal until something else is told, elsewhere a line now."""
+        if self._bar is not None:
+            self._told = f"{what}, "
+            self._bar.update(self._bar.task_ids[0], counts=self._counts())
+        elif not self._quiet:
+            self._told = f"{what}, "
+            self._last_line = self._clock()
+            self._print_line()
+            self._told = ""
+
     @property
     def _counted(self) -> tuple[int, int, int]:
         return self._done, self._bytes, self._errors
@@ -84,7 +96,7 @@ class Progress:
             parts.append(f"{self._errors} failed")
         if self._total is not None and self._before < self._done < self._total:
             parts.append(f"{_duration((self._total - self._done) / rate)} left")
-        return ", ".join(parts)
+        return self._told + ", ".join(parts)
 
     def _print_line(self) -> None:
         self._printed = self._counted

@@ -61,6 +61,27 @@ def test_on_a_terminal_a_bar_shows_label_and_counts():
     assert "scan" in stream.getvalue() and "4/4" in stream.getvalue() and "rows/s" in stream.getvalue()
 
 
+def test_what_is_told_is_a_line_now_or_stays_beside_the_bar():
+    clock, stream = Clock(), io.StringIO()
+    with Progress(4, "steps", "train", stream=stream, clock=clock) as progress:
+        clock.now_s += 2
+        progress.advance()
+        progress.tell("loss 2")
+        progress.advance()
+    assert (
+        stream.getvalue()
+        == "train: 1/4 steps, loss 2, 0.5 steps/s, 6 s left\ntrain: 2/4 steps, 1 steps/s, 2 s left\n"
+    )
+    with Progress(4, "steps", "train", stream=(stream := Terminal()), clock=clock) as progress:
+        clock.now_s += 2
+        progress.tell("loss 2")
+        progress.advance()
+    assert "loss 2" in stream.getvalue()
+    with Progress(4, "steps", "train", stream=(stream := io.StringIO()), quiet=True) as progress:
+        progress.tell("loss 2")
+    assert stream.getvalue() == ""
+
+
 def test_what_was_done_before_counts_but_not_in_the_rate():
     clock, stream = Clock(), io.StringIO()
     with Progress(1000, "steps", "train", stream=stream, done=400, clock=clock) as progress:

@@ -176,6 +176,10 @@ class Task:
         return Stream(split, Preparation(lambda rows: Numbers(rows.x_BW * self.scale), accumulate=accumulate))
 
     @property
+    def datasets(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    @property
     def held_out_samples(self) -> int:
         return self.config.run.eval_samples
 

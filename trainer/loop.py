@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from robot_foundry.runtime.killpoint import kill_point
-from robot_foundry.trainer.meters import Meters, Sink
+from robot_foundry.trainer.metering import phases
+from robot_foundry.trainer.metering.phases import Phases
+from robot_foundry.trainer.metering.sinks import Sink
+from robot_foundry.trainer.meters import Meters
+from robot_foundry.trainer.models.layers.by_dataset import separated
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import Optimizers
 from robot_foundry.trainer.optim.spikes import Spikes
@@ -20,8 +24,6 @@ from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.ranks.shares import whole
 from robot_foundry.trainer.signals import StopFlag
 from robot_foundry.trainer.streams import Prepared
-
-Losses = dict[str, tuple[Tensor, Tensor]]
 
 
 class Replaced(Protocol):
@@ -67,6 +69,7 @@ class RunParts:
     replaced: Replaced
     meters: Meters
     sink: Sink
+    phases: Phases
     save: Save
     evaluate: Callable[[], dict[str, float]]
     advance: Callable[[], None]
@@ -78,20 +81,24 @@ def train(parts: RunParts, plan: StepPlan, batches: Iterator[Prepared], start: i
     A checkpoint is begun at each interval, at the end and at a stop.
     """
     for step in range(start, plan.num_steps):
+        parts.phases.enter(phases.DATA)
         begin = time.perf_counter()
         batch = next(batches)
         parts.meters.waited(time.perf_counter() - begin)
+        parts.phases.enter(phases.RANKS)
         counts, stopped, replaced = parts.ranks.exchange(
             batch.counts, stop.requested is not None, parts.replaced.new()
         )
         if stopped:
             if parts.meters.pending:
                 parts.sink.write(record(parts, step))
+            parts.phases.enter(phases.CHECKPOINT)
             parts.save(step)
             return step
         if replaced:
             parts.replaced.take((step + 1) * plan.global_batch)
         loss, norm = gradients(parts, plan, batch, counts)
+        parts.phases.enter(phases.OPTIMIZER)
         usual = parts.spikes
         taken = torch.isfinite(norm) if usual is None else usual(parts.ranks.total(loss), norm)
         parts.optimizers.step(taken, plan.schedule(step))
@@ -100,6 +107,7 @@ def train(parts: RunParts, plan: StepPlan, batches: Iterator[Prepared], start: i
         parts.meters.step(
             samples=plan.global_batch, counts=batch.counts, sizes=batch.sizes, norm=norm, taken=taken
         )
+        parts.phases.ended(step + 1)
         parts.advance()
         parts.ranks.reached(step + 1)
         kill_point("train-step")
@@ -115,9 +123,10 @@ def gradients(
     parts.optimizers.zero_grad()
     loss = torch.zeros((), device=parts.ranks.device)
     for i, inputs in enumerate(batch.inputs, start=1):
+        parts.phases.enter(phases.FORWARD)
         with parts.ranks.grad_sync(parts.model, on=i == len(batch.inputs)):
             with autocast(parts.ranks.device, plan.precision):
-                losses: Losses = parts.model(inputs.to(parts.ranks.device))
+                losses, by_dataset = separated(parts.model(inputs.to(parts.ranks.device)))
             # Gradients are means over ranks, so each rank's share is scaled up by their number.
             weights = plan.loss_weights
             terms = [
@@ -125,9 +134,10 @@ def gradients(
                 for name, (total, _) in losses.items()
             ]
             share = torch.stack(terms).sum()
+            parts.phases.enter(phases.BACKWARD)
             (share * parts.ranks.size).backward()
             loss += share.detach()
-        parts.meters.losses(losses)
+        parts.meters.losses(losses, by_dataset)
     norm = whole(torch.nn.utils.clip_grad_norm_(parts.model.parameters(), plan.clip))
     return loss, norm
 
@@ -137,12 +147,15 @@ def report(parts: RunParts, plan: StepPlan, done: int) -> None:
     last = done == plan.num_steps
     saving = last or done % plan.save_every == 0
     if saving or done % plan.log_every == 0:
+        parts.phases.enter(phases.RECORD)
         parts.sink.write(record(parts, done, lr=parts.optimizers.lr))
     if last or (plan.eval_every is not None and done % plan.eval_every == 0):
+        parts.phases.enter(phases.HELD_OUT)
         held_out = parts.evaluate()
         if held_out:
             parts.sink.write({"step": done, **held_out})
     if saving:
+        parts.phases.enter(phases.CHECKPOINT)
         parts.save(done)
 
 

@@ -1,4 +1,4 @@
-"""What a run reports while it runs: metrics.jsonl always, TensorBoard where it is installed.
+"""What a run reports while it runs; where that goes is said in `trainer.metering`.
 
 Sums stay on the device until a record is written: that is the only time the host waits for the device.
 """
@@ -6,10 +6,9 @@ Sums stay on the device until a record is written: that is the only time the hos
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,12 @@ import torch
 from torch import Tensor
 
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.metering.memory import peak_memory
+from robot_foundry.trainer.models.layers.by_dataset import Losses
 from robot_foundry.trainer.ranks.ranks import Ranks
 
 METRICS = "metrics.jsonl"
+FLOPS = "flops"  # the amount of that name (see `streams.Rows`) is arithmetic
 
 
 @dataclass(frozen=True)
@@ -37,38 +39,6 @@ class SkipSettings:
     max_skipped: int = 20  # steps in a row, not finite or spikes, that end the run
 
 
-class Sink:
-    """Records of the main rank: one JSON object a line, and TensorBoard scalars. What is not finite is null.
-
-    Records after step `resumed` are dropped first: they are of a run that was cut off, and come again.
-    """
-
-    def __init__(self, run_dir: Path, resumed: int, ranks: Ranks) -> None:
-        self._file = self._board = None
-        if ranks.is_main:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            _truncate(run_dir / METRICS, resumed)
-            self._file = (run_dir / METRICS).open("a", encoding="utf-8")
-            self._board = _tensorboard(run_dir / "tensorboard", resumed)
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        if self._file is None:
-            return
-        finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
-        self._file.write(json.dumps(finite, allow_nan=False) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for name, value in finite.items():
-                if name != "step" and value is not None:
-                    self._board.add_scalar(name, value, record["step"])
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        if self._board is not None:
-            self._board.close()
-
-
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """The records of a run; a last line that was cut off is left out."""
     path = run_dir / METRICS
@@ -81,19 +51,19 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _truncate(path: Path, step: int) -> None:
-    kept = [json.dumps(record) + "\n" for record in read_metrics(path.parent) if record["step"] <= step]
+def of_machine(name: str) -> bool:
+    """Whether a number of a record depends on how fast the machine is, or what memory or room it has."""
+    timed = ("data_wait", "save_wait", "failed_saves", "mfu")
+    return name in timed or name.endswith("_per_s") or name.startswith("memory_")
+
+
+def truncate_metrics(run_dir: Path, step: int) -> None:
+    """Drop the records after a step. The file is whole at any instant."""
+    path = run_dir / METRICS
+    kept = [json.dumps(record) + "\n" for record in read_metrics(run_dir) if record["step"] <= step]
     partial = path.with_suffix(".tmp")
     partial.write_text("".join(kept), encoding="utf-8")
     os.replace(partial, path)
-
-
-def _tensorboard(folder: Path, resumed: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=resumed + 1)
 
 
 class Meters:
@@ -107,10 +77,14 @@ class Meters:
         streak: int,
         max_streak: int,
         loss_weights: Mapping[str, float] | None = None,
+        datasets: Mapping[str, Sequence[str]] | None = None,
+        peak: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._ranks, self._clock, self._max_streak = ranks, clock, max_streak
         self._weights = loss_weights or {}  # 1 for those that are not named
+        self._datasets = datasets or {}  # of each loss that is told by dataset, in their order
+        self._peak = peak  # FLOPs a second that a rank's device can do, None where that is not known
         self._skipped = torch.tensor(skipped, device=ranks.device)
         self._streak = torch.tensor(streak, device=ranks.device)
         self._longest = self._streak.clone()  # streak since the host last looked
@@ -118,6 +92,7 @@ class Meters:
 
     def _reset(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._by_dataset: dict[str, Tensor] = {}  # sums and counts [2, D]
         self._device_counts: dict[str, Tensor] = {}
         self._host_counts: dict[str, int] = {}
         self._sizes: dict[str, float] = {}
@@ -133,8 +108,10 @@ class Meters:
         """Time spent waiting for data."""
         self._waited += seconds
 
-    def losses(self, losses: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-        """The result of one microbatch of this rank."""
+    def losses(self, losses: Mapping[str, tuple[Tensor, Tensor]], parts: Losses | None = None) -> None:
+        """The result of one microbatch of this rank, and `parts` of it by dataset (see `by_dataset`)."""
+        for name, pair in (parts or {}).items():
+            self._by_dataset[name] = self._by_dataset.get(name, 0) + torch.stack(pair)
         for name, (loss_sum, count) in losses.items():
             self._sums[name] = self._sums.get(name, 0) + loss_sum.detach().double()
             self._device_counts[name] = self._device_counts.get(name, 0) + count.detach()
@@ -172,25 +149,25 @@ class Meters:
         of the batches.
         """
         self._check_counts()
-        names, sizes = sorted(self._sums), sorted(self._sizes)
-        local = [float(self._sums[name]) for name in names]
-        local += [float(self._host_counts.get(name, 0)) for name in names]
-        local += [self._sizes[name] for name in sizes]
-        total = self._ranks.sum(torch.tensor(local, dtype=torch.float64)).tolist()
+        totals = self._totals()
         seconds = max(self._clock() - self._start, 1e-9)
-        means = {name: total[i] / max(total[len(names) + i], 1) for i, name in enumerate(names)}
+        means = {name: total / max(count, 1) for name, (total, count) in totals.losses.items()}
         loss = {f"loss/{name}": mean for name, mean in means.items()}
-        rates = {f"{name}_per_s": n / seconds for name, n in zip(sizes, total[2 * len(names) :], strict=True)}
+        rates = {f"{name}_per_s": amount / seconds for name, amount in totals.sizes.items()}
+        if self._peak is not None and FLOPS in totals.sizes:
+            rates["mfu"] = totals.sizes[FLOPS] / seconds / (self._peak * self._ranks.size)
         record = {
             "step": step,
             "loss": weighted(means, self._weights),
             **loss,
+            **totals.parts,
             **extra,
             "grad_norm": float("nan") if self._norm is None else float(self._norm),
             "skipped": int(self._skipped),
             "samples_per_s": self._samples / seconds,
             **rates,
             "data_wait": self._waited / seconds,
+            **totals.memory,
         }
         longest, streak = int(self._longest), int(self._streak)
         if longest >= self._max_streak:
@@ -203,6 +180,37 @@ class Meters:
         self._reset()
         return record
 
+    def _totals(self) -> _Totals:
+        """Of all ranks; the host waits for the device here."""
+        names, parts, sizes = sorted(self._sums), sorted(self._by_dataset), sorted(self._sizes)
+        local = [float(self._sums[name]) for name in names]
+        local += [float(self._host_counts.get(name, 0)) for name in names]
+        local += [value for name in parts for value in self._by_dataset[name].flatten().tolist()]
+        local += [self._sizes[name] for name in sizes]
+        memory = peak_memory(self._ranks.device)
+        # Of memory the most of any rank is told, so each has a place of its own in what is summed.
+        local += [
+            value if rank == self._ranks.rank else 0.0
+            for rank in range(self._ranks.size)
+            for value in memory.values()
+        ]
+        total = iter(self._ranks.sum(torch.tensor(local, dtype=torch.float64)).tolist())
+        sums, counts = ([next(total) for _ in names] for _ in range(2))
+        return _Totals(
+            losses=dict(zip(names, zip(sums, counts, strict=True), strict=True)),
+            parts={key: mean for name in parts for key, mean in self._part_means(name, total)},
+            sizes={name: next(total) for name in sizes},
+            memory=_largest(list(memory), list(total)),
+        )
+
+    def _part_means(self, name: str, total: Iterator[float]) -> Iterator[tuple[str, float]]:
+        """The mean loss of each dataset that had something to count, by its name in a record."""
+        datasets = self._datasets[name]
+        sums, counts = ([next(total) for _ in datasets] for _ in range(2))
+        for dataset, dataset_sum, count in zip(datasets, sums, counts, strict=True):
+            if count:
+                yield f"loss/{name}/{dataset}", dataset_sum / count
+
     def _check_counts(self) -> None:
         for name in dict.fromkeys([*self._host_counts, *self._device_counts]):
             of_model, of_batches = int(self._device_counts.get(name, 0)), self._host_counts.get(name, 0)
@@ -211,6 +219,21 @@ class Meters:
                     f"the model counted {of_model} of '{name}', the batches {of_batches}",
                     hint="every loss of a model is counted by the batches that it is of",
                 )
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """Over all ranks since the last record: sums and counts of losses, means by dataset, amounts, memory."""
+
+    losses: Mapping[str, tuple[float, float]]
+    parts: Mapping[str, float]
+    sizes: Mapping[str, float]
+    memory: Mapping[str, float]
+
+
+def _largest(names: Sequence[str], of_ranks: Sequence[float]) -> dict[str, float]:
+    """The most of any rank by name, of those of each rank one behind the other."""
+    return {name: max(of_ranks[place :: len(names)]) for place, name in enumerate(names)}
 
 
 def weighted(means: Mapping[str, float], weights: Mapping[str, float]) -> float:

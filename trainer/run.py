@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,22 @@ from robot_foundry.trainer.checkpoints.saving import Saved, Saver
 from robot_foundry.trainer.evaluate import HeldOut
 from robot_foundry.trainer.learner import Learner, build_learner
 from robot_foundry.trainer.loop import RunParts, StepPlan, train
-from robot_foundry.trainer.meters import Meters, Sink
+from robot_foundry.trainer.metering.console import Console
+from robot_foundry.trainer.metering.peaks import peak_of
+from robot_foundry.trainer.metering.phases import Phases
+from robot_foundry.trainer.metering.profiling import profiled
+from robot_foundry.trainer.metering.reading import being_read
+from robot_foundry.trainer.metering.sinks import JsonLines, Sink, Sinks, TensorBoard
+from robot_foundry.trainer.metering.watch import Watch
+from robot_foundry.trainer.metering.weights_biases import WeightsBiases, check_installed
+from robot_foundry.trainer.meters import Meters
 from robot_foundry.trainer.optim.schedule import multiplier
 from robot_foundry.trainer.outcome import Outcome, weights_digest
 from robot_foundry.trainer.ranks.agreement import agree, everywhere, from_main, versions
 from robot_foundry.trainer.ranks.machine import same_threads
 from robot_foundry.trainer.ranks.numerics import numerics
 from robot_foundry.trainer.ranks.ranks import Ranks, joined
+from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.signals import StopFlag
 from robot_foundry.trainer.streams import HELD_OUT, TRAIN, Prepared, Stream
 from robot_foundry.trainer.substitutes import Substitutes
@@ -52,24 +61,26 @@ class Begun:
     notes: tuple[str, ...]  # what the user is told before the first step
 
 
-def run_task(task: Task, *, quiet: bool = False) -> Outcome:
+def run_task(task: Task, *, quiet: bool = False, profile: int | None = None) -> Outcome:
     """Train to the end, or from where the run's folder stands. Every rank calls this.
 
     One process at a time trains a folder: FoundryError if another one does, or if the ranks do not agree on
     what they train. Raises Preempted after a checkpoint when SIGTERM or SIGUSR2 asked for it,
-    KeyboardInterrupt on Ctrl-C.
+    KeyboardInterrupt on Ctrl-C. Of `profile` steps a profile is written (see `metering.profiling`).
     """
     config = task.config
     with ExitStack() as stack:
         stop = stack.enter_context(StopFlag())
         stack.enter_context(numerics(config.run.determinism, config.run.device))
         ranks = stack.enter_context(joined(config.run.device, config.run.shard, config.run.patience))
-        begun = _begin(task, ranks, stack, quiet)
+        begun = begin(task, ranks, stack, quiet)
         _tell(begun.notes, ranks)
-        parts, saver, replaced = _parts(begun, stack, quiet)
+        parts, saver, replaced = parts_of(begun, stack, quiet)
+        if profile is not None:
+            parts = _profiled(parts, task, profile, stack)
         step = begun.start.step
         with ranks.stepping(config.run.patience, step):
-            reached = train(parts, _plan(task), _from(begun.streams[TRAIN], step), step, stop)
+            reached = train(parts, plan_of(task), batches_from(begun), step, stop)
         saver.finish(reached)
         ranks.barrier()
         if reached < task.num_steps:
@@ -80,8 +91,9 @@ def run_task(task: Task, *, quiet: bool = False) -> Outcome:
         )  # fmt: skip
 
 
-def _begin(task: Task, ranks: Ranks, stack: ExitStack, quiet: bool) -> Begun:
+def begin(task: Task, ranks: Ranks, stack: ExitStack, quiet: bool) -> Begun:
     """Agree on what is trained, hold the run's folder, choose where to start, and make what is trained."""
+    check_installed(task.config.run)
     agree(ranks, _resolved(task, ranks), _AGREED)
     from_main(ranks, partial(_hold, task.run_dir, stack))
     where = task.config.run.checkpoints
@@ -151,20 +163,27 @@ def _tell(notes: Iterable[str], ranks: Ranks) -> None:
         warnings.warn(note, FoundryWarning, stacklevel=2)
 
 
-def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Saver, Substitutes]:
-    """What the loop works with."""
+def parts_of(
+    begun: Begun, stack: ExitStack, quiet: bool, sink: Sink | None = None
+) -> tuple[RunParts, Saver, Substitutes]:
+    """What the loop works with. Records go to `sink` where it is given, else where the run says."""
     task, ranks, start, learner = begun.task, begun.ranks, begun.start, begun.learner
     run, steps = task.config.run, task.num_steps
-    sink = Sink(task.run_dir, start.step, ranks)
+    silent = quiet or not ranks.is_main or start.step == steps
+    progress = stack.enter_context(Progress(steps, "steps", "train", quiet=silent, done=start.step))
+    sink = sink or _sinks(task, start.step, ranks, progress)
     stack.callback(sink.close)
+    phases = Phases(start.step)
+    stack.enter_context(Watch(task.run_dir, phases, ranks, run, being_read))
     replaced = Substitutes(
         ranks, begun.streams, limit=run.max_substituted,
         counts=start.state.get("substituted", {}), damaged=start.lineage.get("damaged", ()),
     )  # fmt: skip
     skipped, streak = (start.state.get(name, 0) for name in ("skipped", "streak"))
     meters = Meters(
-        ranks, skipped=skipped, streak=streak, max_streak=run.max_skipped, loss_weights=task.loss_weights
-    )
+        ranks, skipped=skipped, streak=streak, max_streak=run.max_skipped, loss_weights=task.loss_weights,
+        datasets=begun.measured.datasets, peak=peak_of(ranks.device, run.precision),
+    )  # fmt: skip
     beside, background = ranks.beside(), Background[Saved](beside=run.async_save)
     saver = Saver(
         task, begun.measured, run, start, stack.enter_context(beside), learner.tensors, learner.frozen,
@@ -180,8 +199,6 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Saver
         begun.measured.figures,
         task.loss_weights,
     )
-    silent = quiet or not ranks.is_main or start.step == steps
-    progress = stack.enter_context(Progress(steps, "steps", "train", quiet=silent, done=start.step))
     parts = RunParts(
         ranks=ranks,
         model=ranks.wrap(learner.model),
@@ -191,6 +208,7 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Saver
         replaced=replaced,
         meters=meters,
         sink=sink,
+        phases=phases,
         save=saver,
         evaluate=lambda: held_out.losses(learner.model, learner.averaged),
         advance=progress.advance,
@@ -198,12 +216,39 @@ def _parts(begun: Begun, stack: ExitStack, quiet: bool) -> tuple[RunParts, Saver
     return parts, saver, replaced
 
 
-def _from(stream: Stream, step: int) -> Iterator[Prepared]:
-    stream.load_state_dict({**stream.state_dict(), "b": step})
+def _sinks(task: Task, resumed: int, ranks: Ranks, progress: Progress) -> Sink:
+    """Where the main rank's records go; those of others go nowhere."""
+    run_dir, run = task.run_dir, task.config.run
+    makers: dict[str, Callable[[], Sink | None]] = {
+        "metrics.jsonl": partial(JsonLines, run_dir, resumed),
+        "TensorBoard": partial(TensorBoard.opened, run_dir, resumed),
+        "the console": partial(Console, progress),
+    }
+    if run.wandb is not None:
+        makers["Weights & Biases"] = partial(WeightsBiases, run.wandb, run_dir, resolved(task.config))
+    return Sinks(makers if ranks.is_main else {})
+
+
+def _profiled(parts: RunParts, task: Task, steps: int, stack: ExitStack) -> RunParts:
+    """The same, of which so many steps are profiled."""
+    stepped = stack.enter_context(profiled(task.run_dir, parts.phases, parts.ranks, steps))
+
+    def advance() -> None:
+        parts.advance()
+        stepped()
+
+    return replace(parts, advance=advance)
+
+
+def batches_from(begun: Begun) -> Iterator[Prepared]:
+    """The batches of the steps that a run goes on with."""
+    stream = begun.streams[TRAIN]
+    stream.load_state_dict({**stream.state_dict(), "b": begun.start.step})
     return iter(stream)
 
 
-def _plan(task: Task) -> StepPlan:
+def plan_of(task: Task) -> StepPlan:
+    """How long the loop runs, what it does when, and how a step is taken."""
     config, num_steps = task.config, task.num_steps
     optim, run = config.optim, config.run
     return StepPlan(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from robot_foundry.trainer.checkpoints.replica import url_of
 from robot_foundry.trainer.checkpoints.retention import RetentionSettings
 from robot_foundry.trainer.evaluate import EvaluationSettings
+from robot_foundry.trainer.metering.watch import StallSettings, stall_problems
+from robot_foundry.trainer.metering.weights_biases import WandbSettings
 from robot_foundry.trainer.meters import RecordSettings, SkipSettings
 from robot_foundry.trainer.ranks.machine import MachineSettings
 from robot_foundry.trainer.ranks.numerics import DETERMINISMS, PRECISIONS
@@ -29,6 +31,8 @@ class LengthSettings:
 # A dataclass has the fields of its last base first: read upwards, this is the order of a saved config.yaml.
 @dataclass(frozen=True)
 class RunConfig(
+    WandbSettings,
+    StallSettings,
     SubstituteSettings,
     SkipSettings,
     EvaluationSettings,
@@ -72,6 +76,7 @@ def run_problems(run: RunConfig, global_batch: int, row_tokens: int | None = Non
         yield f"run.patience: must be greater than 0 s, not {run.patience}"
     if run.keep_best and run.eval_every is None:
         yield "run.keep_best: needs run.eval_every, in optimiser steps: of what is not measured none is best"
+    yield from stall_problems(run)
     if not 0 <= run.max_substituted <= 1:
         yield f"run.max_substituted: must lie in [0, 1], not {run.max_substituted}"
     yield from multiple("data.global_batch", global_batch, run.accumulate, "run.accumulate")

@@ -138,11 +138,16 @@ class Joined:
         return Prepared(first.step, inputs, counts, sizes)
 
 
+# Of a batch and the inputs of its microbatches: amounts by name, the same names for each batch.
+Amounts = Callable[[Any, Sequence[Any]], Mapping[str, float]]
+
+
 @dataclass(frozen=True)
 class Preparation:
     """From a rank's batch to what the loop takes; a function of the batch alone, that any thread may call."""
 
     inputs_of: Callable[[Any], Inputs]
+    amounts: Amounts | None = None  # what its rows stand for beside `Rows.sizes`
     taken: Callable[[Any], Rows] | None = None  # what of a batch is used, where it is not all
     accumulate: int = 1  # microbatches
     pinned: bool = False  # whether the inputs go to a GPU
@@ -159,6 +164,7 @@ class Preparation:
             )
         parts = (batch.rows(slice(i * size, (i + 1) * size)) for i in range(self.accumulate))
         inputs = tuple(self.inputs_of(part) for part in parts)
+        more = {} if self.amounts is None else self.amounts(batch, inputs)
         if self.pinned:
             inputs = tuple(one.pin_memory() for one in inputs)
-        return Prepared(batch.step, inputs, batch.counts, batch.sizes)
+        return Prepared(batch.step, inputs, batch.counts, {**batch.sizes, **more})

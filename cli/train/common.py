@@ -37,6 +37,8 @@ class Asked:
     master: str | None
     logs: Path | None
     pointer: Path | None
+    overfit: int | None
+    profile: int | None
     dry_run: bool
     as_json: bool
 
@@ -59,6 +61,20 @@ def training_options(command: Callable[[Asked], None]) -> Callable[..., None]:
         metavar="FILE",
         help="Also write a small JSON file that names the checkpoint, for git and dvc.",
     )
+    @click.option(
+        "--overfit",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Learn the first N samples again and again, as a check: the loss must go to near zero.",
+    )
+    @click.option(
+        "--profile",
+        type=click.IntRange(1),
+        is_flag=False,
+        flag_value=5,
+        metavar="[STEPS]",
+        help="Also profile some steps, 5 unless --profile=STEPS says how many, into RUN/profile.",
+    )
     @dry_run_option
     @json_option
     @wraps(command)
@@ -67,6 +83,8 @@ def training_options(command: Callable[[Asked], None]) -> Callable[..., None]:
         recipe, overrides = split_arguments(arguments)
         if store is not None and not any(item.startswith("data.store=") for item in overrides):
             overrides = [f"data.store={store}", *overrides]
+        if options["overfit"] is not None:
+            overrides = [*overrides, f"data.overfit={options['overfit']}"]
         command(Asked(recipe, overrides, **options))
 
     return asked
@@ -123,7 +141,7 @@ def train(task: Task, asked: Asked, next_command: str) -> None:
 
     if is_main():
         note(f"run: {task.run_dir} ({task.num_steps} steps)")
-    outcome = run_task(task)
+    outcome = run_task(task, profile=asked.profile)
     if is_main():
         if asked.pointer is not None:
             write_pointer(asked.pointer, outcome.checkpoint, step=outcome.step, weights=outcome.weights)

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from robot_foundry.trainer.models import llm
 from robot_foundry.trainer.models.backbone import Backbone
 from robot_foundry.trainer.models.inputs import moved, pinned
+from robot_foundry.trainer.models.layers.by_dataset import Losses
 from robot_foundry.trainer.models.llm import TextInputs
-from robot_foundry.trainer.models.vision_language import ANSWER, PictureRows, answer_loss
+from robot_foundry.trainer.models.vision_language import PictureRows, answer_loss
 from robot_foundry.trainer.models.vla import VLA, Geometry, Inputs, VLAConfig
 
 OUTPUT = "output.weight"  # what such a model may have beside the parameters of its policy
@@ -64,13 +65,13 @@ class CoTrained(VLA):
         """The matrix [V, D] from hidden states to logits."""
         return self._ours.decoder.embedding.weight if self.output is None else self.output.weight
 
-    def forward(self, inputs: Inputs | JointInputs) -> dict[str, tuple[Tensor, Tensor]]:
+    def forward(self, inputs: Inputs | JointInputs) -> Losses:
         """By name each loss, summed, and of how many numbers of chunks, or targets."""
         if isinstance(inputs, Inputs):
             return super().forward(inputs)
         losses = super().forward(inputs.robot)
         if inputs.pairs is not None:
-            losses[ANSWER] = answer_loss(self._ours, self.output_weight, inputs.pairs)
+            losses |= answer_loss(self._ours, self.output_weight, inputs.pairs)
         if inputs.text is not None:
-            losses[llm.LOSS] = llm.text_loss(self._ours.decoder, self.output_weight, inputs.text)
+            losses |= llm.text_loss(self._ours.decoder, self.output_weight, inputs.text)
         return losses

@@ -1,6 +1,6 @@
 """Language model: a causal decoder with a logit for each token of its vocabulary.
 
-Shapes: B rows, S tokens of a row, D width, V vocabulary.
+Shapes: B rows, S tokens of a row, D width (in `dataset_BD`: datasets), V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from robot_foundry.trainer.models.decoder import Decoder, DecoderConfig
 from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.models.layers.attention import CausalBias, attention_bias
-from robot_foundry.trainer.models.layers.cross_entropy import NOTHING, cross_entropy_sum
+from robot_foundry.trainer.models.layers.by_dataset import Losses, by_dataset
+from robot_foundry.trainer.models.layers.cross_entropy import NOTHING, cross_entropy
 from robot_foundry.trainer.models.layers.initial import Distribution, Normal
 
 LOSS = "text"  # the name of its one loss, by which batches of tokens count their targets
@@ -32,13 +33,15 @@ class LLMConfig:
 class TextInputs:
     """Packed rows. Positions of one `segment_BS` attend to each other, backwards; where it is -1 is nothing.
 
-    Where nothing is, the other tensors may hold any id or position.
+    Where nothing is, the other tensors may hold any id or position. `dataset_BD` says which dataset each row
+    is of, where losses are told by dataset.
     """
 
     token_BS: Tensor
     target_BS: Tensor
     segment_BS: Tensor
     position_BS: Tensor
+    dataset_BD: Tensor | None = None
 
     def to(self, device: torch.device) -> TextInputs:
         return moved(self, device)
@@ -68,9 +71,9 @@ class LLM(nn.Module):
         """The matrix [V, D] from hidden states to logits."""
         return self.decoder.embedding.weight if self.output is None else self.output.weight
 
-    def forward(self, inputs: TextInputs) -> dict[str, tuple[Tensor, Tensor]]:
+    def forward(self, inputs: TextInputs) -> Losses:
         """Sum of the cross entropies in nats of all targets, and their number."""
-        return {LOSS: text_loss(self.decoder, self.output_weight, inputs)}
+        return text_loss(self.decoder, self.output_weight, inputs)
 
     def hidden(self, inputs: TextInputs) -> Tensor:
         """The last hidden states [B, S, D], normalised."""
@@ -81,12 +84,14 @@ class LLM(nn.Module):
         return F.linear(self.hidden(inputs), self.output_weight)
 
 
-def text_loss(decoder: Decoder, output_VD: Tensor, inputs: TextInputs) -> tuple[Tensor, Tensor]:
+def text_loss(decoder: Decoder, output_VD: Tensor, inputs: TextInputs) -> Losses:
     """Sum of the cross entropies in nats of all targets, and their number."""
     real_BS = inputs.segment_BS >= 0
     target_BS = torch.where(real_BS, inputs.target_BS, NOTHING)
     hidden_BSD = text_states(decoder, inputs)
-    return cross_entropy_sum(hidden_BSD.flatten(0, 1), output_VD, target_BS.flatten()), real_BS.sum()
+    total, loss_N = cross_entropy(hidden_BSD.flatten(0, 1), output_VD, target_BS.flatten())
+    parts = by_dataset(LOSS, inputs.dataset_BD, loss_N.view(real_BS.shape), real_BS)
+    return {LOSS: (total, real_BS.sum()), **parts}
 
 
 def text_states(decoder: Decoder, inputs: TextInputs) -> Tensor:

@@ -23,8 +23,9 @@ from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
 from robot_foundry.trainer.models.inputs import moved, pinned
 from robot_foundry.trainer.models.layers import contrastive
 from robot_foundry.trainer.models.layers.attention import KeyValues
+from robot_foundry.trainer.models.layers.by_dataset import Losses, by_dataset
 from robot_foundry.trainer.models.layers.contrastive import SigmoidLoss, pairs_with_both, without_pictures
-from robot_foundry.trainer.models.layers.cross_entropy import cross_entropy_sum
+from robot_foundry.trainer.models.layers.cross_entropy import cross_entropy
 from robot_foundry.trainer.models.layers.initial import Distribution, Normal
 from robot_foundry.trainer.models.llm import TextInputs, packed_bias
 from robot_foundry.trainer.recipes.later import later
@@ -51,6 +52,7 @@ class PictureRows:
     absent where `image_mask_N` is False: one picture at least is there, so that the tower always takes part.
     `learnt_T` says where targets count in the rows one behind the other; without it the host waits for the
     device to know how many.
+    `dataset_BD` says which of D datasets each row is of, where losses are told by dataset.
     """
 
     token_BS: Tensor
@@ -62,6 +64,7 @@ class PictureRows:
     image_mask_N: Tensor
     image_at_N: Tensor
     learnt_T: Tensor | None = None
+    dataset_BD: Tensor | None = None
 
     def to(self, device: torch.device) -> PictureRows:
         return moved(self, device)
@@ -111,13 +114,16 @@ class VisionLanguage(nn.Module):
         """The matrix [V, D] from hidden states to logits."""
         return self.backbone.decoder.embedding.weight if self.output is None else self.output.weight
 
-    def forward(self, inputs: PictureRows | PicturesAndText) -> dict[str, tuple[Tensor, Tensor]]:
-        """By name each loss in nats, summed, and of how many targets, or pairs with text and a picture."""
+    def forward(self, inputs: PictureRows | PicturesAndText) -> Losses:
+        """By name each loss in nats, summed, and of how many targets, or pairs with text and a picture.
+
+        The contrastive one is of couples of rows, so that it has no part of any one dataset.
+        """
         if isinstance(inputs, PicturesAndText):
             text = llm.text_loss(self.backbone.decoder, self.output_weight, inputs.text)
-            return {**self(inputs.pictures), llm.LOSS: text}
+            return {**self(inputs.pictures), **text}
         if self.contrastive is None:
-            return {ANSWER: answer_loss(self.backbone, self.output_weight, inputs)}
+            return answer_loss(self.backbone, self.output_weight, inputs)
         return {contrastive.LOSS: self._contrastive_loss(inputs, self.contrastive)}
 
     def hidden(self, inputs: PictureRows, past: Sequence[KeyValues] | None = None) -> Tensor:
@@ -142,14 +148,19 @@ class VisionLanguage(nn.Module):
         return loss(image_GD, text_GD), torch.tensor(len(last_G), device=last_G.device)
 
 
-def answer_loss(backbone: Backbone, output_VD: Tensor, inputs: PictureRows) -> tuple[Tensor, Tensor]:
+def answer_loss(backbone: Backbone, output_VD: Tensor, inputs: PictureRows) -> Losses:
     """Sum of the cross entropies in nats of the targets that are learnt, and their number."""
     counts_BS = inputs.learn_BS & (inputs.segment_BS >= 0)
     # Few positions of a row are learnt: the logits of the others are never made.
     at_T = counts_BS.flatten().nonzero()[:, 0] if inputs.learnt_T is None else inputs.learnt_T
     hidden_TD = picture_states(backbone, inputs).flatten(0, 1).index_select(0, at_T)
     target_T = inputs.target_BS.flatten().index_select(0, at_T)
-    return cross_entropy_sum(hidden_TD, output_VD, target_T), counts_BS.sum()
+    total, loss_T = cross_entropy(hidden_TD, output_VD, target_T)
+    answer = {ANSWER: (total, counts_BS.sum())}
+    if inputs.dataset_BD is None:
+        return answer
+    loss_BS = loss_T.new_zeros(counts_BS.numel()).index_copy(0, at_T, loss_T).view(counts_BS.shape)
+    return {**answer, **by_dataset(ANSWER, inputs.dataset_BD, loss_BS, counts_BS)}
 
 
 def picture_states(

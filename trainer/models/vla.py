@@ -23,6 +23,7 @@ from robot_foundry.trainer.models.flow_guidance import Guide, guided
 from robot_foundry.trainer.models.foreign import backbone as foreign
 from robot_foundry.trainer.models.foreign.config import ForeignLLMConfig, ForeignVLMConfig
 from robot_foundry.trainer.models.inputs import moved, pinned
+from robot_foundry.trainer.models.layers.by_dataset import Losses, by_dataset
 from robot_foundry.trainer.models.layers.initial import Distribution, Normal
 from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapt
 from robot_foundry.trainer.models.units import as_constants
@@ -96,6 +97,7 @@ class Inputs:
     draws: Draws | None = None
     image_at: int = 0  # how many of the tokens stand in front of the pictures
     embodiment_B: Tensor | None = None  # which robot, where the head has projections for each
+    dataset_BD: Tensor | None = None  # which of D datasets, where losses are told by dataset
     seen: tuple[bytes, ...] | None = None  # of each row a digest of all that its features depend on
 
     def alone(self, row: int, num_obs: int) -> Inputs:
@@ -201,7 +203,7 @@ class VLA(nn.Module):
         """Condition tokens [B, K, C] of what is seen and said."""
         return self.conditioned(self.features(inputs))
 
-    def forward(self, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
+    def forward(self, inputs: Inputs) -> Losses:
         """Sum over real entries of the squared velocity error, averaged over the draws, and their number.
 
         With the objective `l1` it is the absolute error of the chunk.
@@ -215,7 +217,7 @@ class VLA(nn.Module):
             target = torch.where(action.mask_BTA, action.value_BTA, 0)
             error = (self._regressed(prefix_BPW, action.mask_BTA, robot_B) - target).abs()
             weighted = torch.where(action.mask_BTA, error, 0) * action.weight_B[:, None, None]
-            return {"action": (weighted.sum(), action.mask_BTA.sum())}
+            return _action_loss(weighted.sum(), weighted, 1, inputs)
         num_draws = draws.noise_BNTA.shape[1]
 
         def repeat(x: Tensor) -> Tensor:
@@ -229,7 +231,7 @@ class VLA(nn.Module):
         robots = None if robot_B is None else repeat(robot_B)
         error = self.head(x_t, t, repeat(prefix_BPW), mask, robots).float() - velocity
         square = torch.where(mask, error.square(), 0) * repeat(action.weight_B)[:, None, None]
-        return {"action": (square.sum() / num_draws, action.mask_BTA.sum())}
+        return _action_loss(square.sum() / num_draws, square, num_draws, inputs)
 
     def sample(
         self,
@@ -263,3 +265,14 @@ class VLA(nn.Module):
         """The chunk [B, T, A] that the head says without noise and at the time of none."""
         nothing_BTA = torch.zeros(mask_BTA.shape, device=mask_BTA.device)
         return self.head(nothing_BTA, nothing_BTA[:, :1, 0], prefix_BPW, mask_BTA, robot_B).float()
+
+
+def _action_loss(total: Tensor, error: Tensor, num_draws: int, inputs: Inputs) -> Losses:
+    """The loss of actions, `total`; `error` are its parts, `num_draws` chunks [T, A] for each row."""
+    assert inputs.targets is not None
+    mask_BTA = inputs.targets.mask_BTA
+    losses = {"action": (total, mask_BTA.sum())}
+    if inputs.dataset_BD is None:
+        return losses
+    error_BNTA = error.detach().unflatten(0, (-1, num_draws)) / num_draws
+    return losses | by_dataset("action", inputs.dataset_BD, error_BNTA, mask_BTA)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, prod
 from typing import Any
@@ -77,6 +77,14 @@ def freeze(model: nn.Module, config: OptimConfig) -> None:
     for name, parameter in model.named_parameters():
         if _factor(name, config) == 0:
             parameter.requires_grad_(False)
+
+
+def learning_of(make: Callable[[], nn.Module], config: OptimConfig) -> list[str]:
+    """The names of the parameters that learn of the model that `make` makes, to which no memory is given."""
+    with torch.device("meta"):
+        model = make()
+    freeze(model, config)
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> tuple[list[dict], list[dict]]:

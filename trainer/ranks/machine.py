@@ -93,19 +93,27 @@ def changes(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]
     """
     if not before:
         return None
-    differing = [f"ranks {len(before)} there and {len(now)} here"] if len(before) != len(now) else []
-    for name, words in _WORDS.items():
-        then, here = ([rank.get(name) for rank in side] for side in (before, now))
-        if None in then:  # the checkpoint is older than what it does not say
-            continue
-        if then != here and not (len(then) != len(here) and set(then) == set(here)):
-            differing.append(f"{words} {_listed(then)} there and {_listed(here)} here")
+    differing = [f"{words} {then} there and {here} here" for words, then, here in unlike_facts(before, now)]
     if not differing:
         return None
     return (
         "this run computes otherwise than that of the checkpoint, so it may end in other bits than one that "
         f"was never stopped: {', '.join(differing)}"
     )
+
+
+def unlike_facts(
+    before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str, str]]:
+    """What differs between the facts of the ranks then and now: in words, and both values."""
+    if before and len(before) != len(now):
+        yield "ranks", str(len(before)), str(len(now))
+    for name, words in _WORDS.items():
+        then, here = ([rank.get(name) for rank in side] for side in (before, now))
+        if not then or None in then:  # the checkpoint is older than what it does not say
+            continue
+        if then != here and not (len(then) != len(here) and set(then) == set(here)):
+            yield words, _listed(then), _listed(here)
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -22,6 +22,15 @@ class KnownTask:
     name: str
     form: RecipeForm[Any]
 
+    def read(self, values: Mapping[str, Any]) -> Any:
+        """The configuration that a config.yaml holds; UsageError where it fits this version no longer."""
+        return from_resolved(self.form, values)
+
+    def resolve(self, config: Any) -> Any:
+        """The `tasks.task.Task` of a configuration, found in its store."""
+        resolving = import_module(f"robot_foundry.trainer.tasks.{self.name}.resolving")
+        return getattr(resolving, f"resolve_{self.name}")(config)
+
     def completed(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """A configuration as it would be saved now: keys that are newer than it have their defaults, which
         depend on the kind of some sections, and those that are unknown stay."""

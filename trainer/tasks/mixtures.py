@@ -20,11 +20,13 @@ from robot_foundry.loader.kind import SampleSettings, kind_of
 from robot_foundry.loader.load import load
 from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.runtime.errors import UsageError
+from robot_foundry.runtime.errors import NothingSelected, UsageError
 from robot_foundry.trainer.ranks.ranks import Ranks
+from robot_foundry.trainer.recipes.later import later
 from robot_foundry.trainer.recipes.ranges import at_least, choice
 from robot_foundry.trainer.settings import RunConfig
-from robot_foundry.trainer.streams import TRAIN, Inputs, Preparation, Rows, Stream
+from robot_foundry.trainer.streams import TRAIN, Amounts, Inputs, Preparation, Rows, Stream
+from robot_foundry.trainer.tasks.datasets import OfDatasets, dataset_names
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,14 @@ class BatchSettings:
 
     global_batch: int = 32  # samples an optimiser step, over all ranks and microbatches
     threads: int = 1  # decoding threads a rank
+    overfit: int | None = later(None)  # learn the first so many samples of the order again and again
 
 
 def mixture_problems(mixture: MixtureSettings, batch: BatchSettings) -> Iterator[str]:
     """One line for every value of `data` that is out of range."""
     if not mixture.mix:
         yield "data.mix: is missing; give a dataset (data.mix=lift) or weights (data.mix=sim=0.6,real=0.4)"
-    yield from at_least(1, "data", batch, "global_batch", "threads")
+    yield from at_least(1, "data", batch, "global_batch", "threads", "overfit")
     if mixture.split_by is not None:
         yield from choice("data.split_by", mixture.split_by, SPLIT_BY)
 
@@ -150,19 +153,31 @@ def open_stream(
     accumulate: int,
     ranks: Ranks,
     taken: Callable[[Any], Rows] | None = None,
+    amounts: Amounts | None = None,
+    told_apart: bool = False,
+    repeat: int | None = None,
 ) -> Stream:
     """The rank's batches of a split of a run, prepared; NothingSelected where it has no samples.
 
-    `taken` says what of a batch is used, all of it without. Microbatches are for gradients, so that held-out
-    batches are whole. The loader puts no limit on the share of substitutes: the trainer does, over all ranks.
+    `taken` says what of a batch is used, all of it without; `amounts` what the rows of a training batch stand
+    for beside its own sizes; `told_apart` that its losses are by dataset as well. Microbatches are for
+    gradients, so that held-out batches are whole. The loader puts no limit on the share of substitutes: the
+    trainer does, over all ranks. `repeat` is how many samples are learnt again and again, if not all; then
+    nothing is held out.
     """
     training = split == TRAIN
+    if repeat is not None and not training:
+        raise NothingSelected("data.overfit learns the same samples again and again, so that none tells more")
+    if training and told_apart and dataset_names(opened):
+        inputs_of = OfDatasets(inputs_of, len(opened.parts))
     prepare = Preparation(
-        inputs_of, taken=taken, accumulate=accumulate if training else 1, pinned=ranks.device.type == "cuda"
-    )
+        inputs_of, amounts if training else None, taken, accumulate=accumulate if training else 1,
+        pinned=ranks.device.type == "cuda",
+    )  # fmt: skip
     return load(
         opened, samples, seed=seed, global_batch=batch.global_batch, rank=ranks.rank, world=ranks.size,
         threads=batch.threads, split="train" if training else "val", max_substituted=1.0, prepare=prepare,
+        repeat=repeat,
     )  # fmt: skip
 
 
@@ -176,10 +191,13 @@ def counts_of(opened: OpenMixture, settings: SampleSettings, *, split: str = "tr
     return kind_of(opened).counts(over_split(opened, split, settings.skipped), settings)
 
 
-def order_digest(opened: OpenMixture, samples: SampleSettings, global_batch: int, seed: int) -> str:
+def order_digest(
+    opened: OpenMixture, samples: SampleSettings, global_batch: int, seed: int, repeat: int | None = None
+) -> str:
     """Equal for runs whose steps draw the same samples in the same order, whatever they make of them."""
     counts = [int(count) for count in counts_of(opened, samples)]
     deciding = {"mixture": opened.mixture.id, "counts": counts, "seed": seed}
+    deciding |= {} if repeat is None else {"repeat": repeat}
     return digest_of({**deciding, "global_batch": global_batch, "order_version": ORDER_VERSION})
 
 

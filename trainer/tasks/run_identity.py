@@ -62,7 +62,9 @@ def default_dir(config: Any, mixture_id: str, deciding: Mapping[str, Any] | None
     """
     deciding = decisive(config) if deciding is None else deciding
     named = {"config": without_later(deciding, config), "mixture": mixture_id}
-    return f"runs/{config.name}-{digest_of(named)[:8]}"
+    few = config.data.overfit
+    name = config.name if few is None else f"{config.name}-overfit{few}"
+    return f"runs/{name}-{digest_of(named)[:8]}"
 
 
 def lineage(

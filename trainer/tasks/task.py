@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,6 +82,10 @@ class MeasuredTask(Described, Protocol):
 
     def warnings(self) -> list[str]:
         """What in the data may be a reason not to train. The main rank alone asks."""
+
+    @property
+    def datasets(self) -> Mapping[str, Sequence[str]]:
+        """The datasets of each loss that its inputs tell by dataset, in their order."""
 
     @property
     def held_out_samples(self) -> int:

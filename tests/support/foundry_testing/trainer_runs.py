@@ -118,8 +118,13 @@ def differing(a: Path, b: Path) -> list[str]:
 
 def records(run_dir: Path) -> list[dict[str, Any]]:
     """The metrics of a run without those that measure time."""
+    timed = ("data_wait", "mfu", "memory_bytes", "memory_reserved_bytes")
     return [
-        {name: value for name, value in record.items() if not name.endswith(("_wait", "_per_s"))}
+        {
+            name: value
+            for name, value in record.items()
+            if name not in timed and not name.endswith(("_wait", "_per_s"))
+        }
         for record in read_metrics(run_dir)
     ]
 

@@ -21,16 +21,24 @@ def cross_entropy_sum(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) ->
     Gradients are made with the loss, chunk by chunk, so that each chunk's logits are made once and let go;
     what is frozen gets none.
     """
+    return cross_entropy(hidden_ND, weight_VD, target_N)[0]
+
+
+def cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
+    """`cross_entropy_sum`, and the loss [N] of each token, through which no gradient goes."""
     return _CrossEntropySum.apply(hidden_ND, weight_VD, target_N, torch.is_grad_enabled())
 
 
 class _CrossEntropySum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, learn: bool) -> Tensor:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, learn: bool
+    ) -> tuple[Tensor, Tensor]:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
         matrix_VD = weight_VD.to(dtype)
         total = torch.zeros((), device=hidden_ND.device)
+        loss_N = torch.empty(len(hidden_ND), device=hidden_ND.device)
         moves_hidden, moves_weight = (learn and needed for needed in ctx.needs_input_grad[:2])
         gradient_ND = torch.empty_like(hidden_ND) if moves_hidden else None
         gradient_VD = torch.zeros_like(weight_VD) if moves_weight else None
@@ -39,14 +47,18 @@ class _CrossEntropySum(torch.autograd.Function):
             for start in range(0, len(hidden_ND), size):
                 here = slice(start, start + size)
                 hidden_CD = hidden_ND[here].to(dtype)
-                loss, gradient_CV = _chunk(hidden_CD, matrix_VD, target_N[here], moves_hidden or moves_weight)
-                total += loss
+                loss_C, gradient_CV = _chunk(
+                    hidden_CD, matrix_VD, target_N[here], moves_hidden or moves_weight
+                )
+                total += loss_C.sum()
+                loss_N[here] = loss_C
                 if gradient_ND is not None:
                     gradient_ND[here] = gradient_CV @ matrix_VD
                 if gradient_VD is not None:
                     gradient_VD.add_(gradient_CV.T @ hidden_CD)
         ctx.save_for_backward(gradient_ND, gradient_VD)
-        return total
+        ctx.mark_non_differentiable(loss_N)
+        return total, loss_N
 
     @staticmethod
     @once_differentiable
@@ -58,15 +70,15 @@ class _CrossEntropySum(torch.autograd.Function):
 
 
 def _chunk(hidden_CD: Tensor, matrix_VD: Tensor, target_C: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
-    """The loss of a chunk, and with `learn` its gradient to the logits in their memory."""
+    """The losses of a chunk, and with `learn` the gradient of their sum to the logits in their memory."""
     logit_CV = (hidden_CD @ matrix_VD.T).float()
     real_C = target_C != NOTHING
     at = torch.arange(len(target_C), device=target_C.device), torch.where(real_C, target_C, 0).long()
     logit_CV.sub_(logit_CV.amax(dim=-1, keepdim=True))
     of_target_C = logit_CV[at]
     sum_C = logit_CV.exp_().sum(dim=-1)
-    loss = torch.where(real_C, sum_C.log() - of_target_C, 0).sum()
+    loss_C = torch.where(real_C, sum_C.log() - of_target_C, 0)
     if learn:
         logit_CV.mul_((real_C / sum_C)[:, None])
         logit_CV[at] -= real_C.float()
-    return loss, logit_CV.to(hidden_CD.dtype)
+    return loss_C, logit_CV.to(hidden_CD.dtype)

@@ -14,15 +14,19 @@ from torch import nn
 from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models.llm import LLM, LOSS
+from robot_foundry.trainer.optim.optimizers import learning_of
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import TRAIN, Stream
 from robot_foundry.trainer.tasks import described, mixtures, run_identity
+from robot_foundry.trainer.tasks.datasets import dataset_names
 from robot_foundry.trainer.tasks.llm.config import LLMTaskConfig
 from robot_foundry.trainer.tasks.llm.figures import text_figures
 from robot_foundry.trainer.tasks.llm.inputs import text_inputs, until
 from robot_foundry.trainer.tasks.llm.origin import Origin, check_origin, take_origin
 from robot_foundry.trainer.tasks.llm.recipe import default_dir
+from robot_foundry.trainer.tasks.llm.work import text_work
 from robot_foundry.trainer.tasks.mixture_task import MixtureTask
+from robot_foundry.trainer.tasks.work import Work
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,16 @@ class LLMTask(MixtureTask):
         return []
 
     @property
+    def datasets(self) -> dict[str, tuple[str, ...]]:
+        names = dataset_names(self.opened)
+        return {LOSS: names} if names else {}
+
+    def _work(self) -> Work:
+        """What its rows compute."""
+        learning = learning_of(self.build_model, self.config.optim)
+        return text_work(self.config.model, self.config.data.rows.length, learning)
+
+    @property
     def held_out_samples(self) -> int:
         """Of one dataset no row twice, so that enough samples are exactly all that is held out."""
         rows = mixtures.counts_of(self.opened, self.config.data.rows, split="val")
@@ -84,6 +98,8 @@ class LLMTask(MixtureTask):
         return mixtures.open_stream(
             self.opened, config.data.rows, config.data, text_inputs,
             split=split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks, taken=taken,
+            amounts=self._work() if split == TRAIN else None, told_apart=True,
+            repeat=config.data.overfit,
         )  # fmt: skip
 
     def figures(self, sums: HeldOutSums) -> dict[str, float]:
@@ -97,5 +113,5 @@ class LLMTask(MixtureTask):
         init = before.get("init") if before else began
         made = {"tokenizer": self.tokenizer.id}
         data, seed = self.config.data, self.config.seed
-        order = mixtures.order_digest(self.opened, data.rows, data.global_batch, seed)
+        order = mixtures.order_digest(self.opened, data.rows, data.global_batch, seed, data.overfit)
         return run_identity.lineage(self.opened, seed, init, {LOSS: order}) | made

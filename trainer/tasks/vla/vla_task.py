@@ -18,13 +18,14 @@ from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models.cotrained import CoTrained
 from robot_foundry.trainer.models.vla import VLA
-from robot_foundry.trainer.optim.optimizers import freeze
+from robot_foundry.trainer.optim.optimizers import freeze, learning_of
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import TRAIN, Stream
 from robot_foundry.trainer.tasks import run_identity
 from robot_foundry.trainer.tasks.drawn import (
     Drawn,
     batches_for,
+    datasets_of,
     nothing_held_out,
     open_streams,
     rows_held_out,
@@ -49,6 +50,7 @@ from robot_foundry.trainer.tasks.vla.outliers import outlier_notes
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
 from robot_foundry.trainer.tasks.vla.prompts import Words
 from robot_foundry.trainer.tasks.vla.scales import Scales, fit_scales, scales_from_json, scales_to_json
+from robot_foundry.trainer.tasks.vla.work import robot_amounts
 from robot_foundry.trainer.tasks.vlm.beside import language_figures
 
 
@@ -84,7 +86,8 @@ class VLATask(MixtureTask):
     @cached_property
     def streams_beside(self) -> dict[str, Drawn]:
         """What is drawn beside robots, by name."""
-        return beside_streams(self.beside, self.config, self.words.tokenizer)
+        learning = self.learning() if self.beside else ()
+        return beside_streams(self.beside, self.config, self.words.tokenizer, learning)
 
     @property
     def defaults(self) -> VLATaskConfig:
@@ -127,7 +130,7 @@ class VLATask(MixtureTask):
 
     def learning(self) -> list[str]:
         """The names of the parameters that learn. UsageError as `features_change_by`."""
-        return [name for name, of in self._without_memory().named_parameters() if of.requires_grad]
+        return learning_of(self.build_model, self.config.optim)
 
     def _without_memory(self) -> VLA:
         """The model, of which nothing but what learns has gradients."""
@@ -181,8 +184,16 @@ class MeasuredVLA:
         """That of the robots, and what is drawn beside."""
         task, data = self.task, self.task.config.data
         inputs_of = InputMaker.of(task.config, task.spaces, self.scales, task.words)
-        robot = Drawn("data", task.opened, data.window, data, inputs_of, until)
+        sizes = geometry(task.config, task.spaces)
+        amounts = robot_amounts(task.config.model, sizes, task.learning(), data.cache_features)
+        robot = Drawn(
+            "data", task.opened, data.window, data, inputs_of, until, amounts=amounts, loss="action"
+        )
         return {ROBOT: robot, **task.streams_beside}
+
+    @property
+    def datasets(self) -> dict[str, tuple[str, ...]]:
+        return datasets_of(self.streams)
 
     @property
     def held_out_samples(self) -> int:
@@ -202,6 +213,7 @@ class MeasuredVLA:
         return open_streams(
             self.streams, split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks,
             held_out={} if split == TRAIN else self._held_out_rows(), join=joined,
+            repeat=config.data.overfit,
         )  # fmt: skip
 
     def files(self) -> dict[str, str]:
@@ -213,7 +225,7 @@ class MeasuredVLA:
         began = task.origin.to_json() if task.origin else None
         init = before.get("init") if before else began
         seed = task.config.seed
-        orders = {name: one.order(seed) for name, one in self.streams.items()}
+        orders = {name: one.order(seed, task.config.data.overfit) for name, one in self.streams.items()}
         made = {f"{name}_mixture": opened.mixture.to_json() for name, opened in task.beside.items()}
         if task.language is not None:
             made[LANGUAGE] = task.language.to_json()

@@ -60,7 +60,7 @@ def doubts(opened: OpenMixture, settings: MixtureSettings) -> Iterator[str]:
 def text_stream(opened: OpenMixture, text: TextConfig, threads: int) -> Drawn:
     """The stream of text."""
     batch = BatchSettings(text.global_batch, threads)
-    return Drawn(TEXT_SECTION, opened, text.rows, batch, text_inputs, text_until)
+    return Drawn(TEXT_SECTION, opened, text.rows, batch, text_inputs, text_until, loss=llm.LOSS)
 
 
 def language_figures(sums: HeldOutSums) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from robot_foundry.shards.tokens.tokenizer import Tokenizer
 from robot_foundry.trainer.evaluate import HeldOutSums
 from robot_foundry.trainer.models import llm
 from robot_foundry.trainer.models.layers import contrastive
-from robot_foundry.trainer.models.vision_language import VisionLanguage
+from robot_foundry.trainer.models.vision_language import ANSWER, VisionLanguage
+from robot_foundry.trainer.optim.optimizers import learning_of
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.streams import TRAIN, Stream
 from robot_foundry.trainer.tasks import described, run_identity
 from robot_foundry.trainer.tasks.drawn import (
     Drawn,
     batches_for,
+    datasets_of,
     nothing_held_out,
     open_streams,
     rows_held_out,
@@ -41,6 +43,7 @@ from robot_foundry.trainer.tasks.vlm.inputs import (
     until,
 )
 from robot_foundry.trainer.tasks.vlm.origin import Origin
+from robot_foundry.trainer.tasks.vlm.work import beside_work, pairs_work
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,31 @@ class VLMTask(MixtureTask):
         data = self.config.data
         streams = {PAIRS: self._pairs()}
         if self.text is not None:
-            streams[TEXT] = text_stream(self.text, data.text, data.threads)
+            text, decoder = data.text, self.config.model.backbone.decoder
+            work = beside_work(decoder, text.rows.length, self._learning)
+            # Of pairs that are told apart nothing is known of the work, and so not of that of both.
+            amounts = None if self.is_contrastive else work
+            streams[TEXT] = replace(text_stream(self.text, text, data.threads), amounts=amounts)
         return streams
+
+    @property
+    def is_contrastive(self) -> bool:
+        """Whether pairs are told apart; each loss is of a couple then, and so of no one dataset."""
+        return self.config.model.objective == contrastive.LOSS
+
+    @cached_property
+    def _learning(self) -> list[str]:
+        """The names of the parameters that learn."""
+        return learning_of(self.build_model, self.config.optim)
 
     def _pairs(self) -> Drawn:
         data = self.config.data
-        if self.config.model.objective != contrastive.LOSS:
-            return Drawn("data", self.opened, self.settings, data, picture_rows, until)
+        if not self.is_contrastive:
+            model, rows = self.config.model, data.rows
+            work = pairs_work(model.backbone, rows.image, rows.length, model.tied, self._learning)
+            return Drawn(
+                "data", self.opened, self.settings, data, picture_rows, until, amounts=work, loss=ANSWER
+            )
         told_apart = partial(contrasted, image_tokens=self.settings.image_tokens)
         return Drawn("data", self.opened, self.settings, data, contrasted_rows, told_apart, told_apart)
 
@@ -122,6 +143,10 @@ class VLMTask(MixtureTask):
         return nothing_held_out(beside, self.config.run.eval_samples)
 
     @property
+    def datasets(self) -> dict[str, tuple[str, ...]]:
+        return datasets_of(self.streams)
+
+    @property
     def held_out_samples(self) -> int:
         """Enough that their batches bring what is held out of text, too."""
         return batches_for(self.streams, self._held_out_rows()) * self.config.data.global_batch
@@ -130,6 +155,7 @@ class VLMTask(MixtureTask):
         return open_streams(
             self.streams, split, seed=self.config.seed, accumulate=self.config.run.accumulate, ranks=ranks,
             held_out={} if split == TRAIN else self._held_out_rows(), join=joined,
+            repeat=self.config.data.overfit,
         )  # fmt: skip
 
     def _held_out_rows(self) -> dict[str, int]:
@@ -149,5 +175,5 @@ class VLMTask(MixtureTask):
         text = None if self.text is None else self.text.mixture.to_json()
         made = {"tokenizer": self.tokenizer.id, "text_mixture": text}
         seed = self.config.seed
-        orders = {name: one.order(seed) for name, one in self.streams.items()}
+        orders = {name: one.order(seed, self.config.data.overfit) for name, one in self.streams.items()}
         return run_identity.lineage(self.opened, seed, init, orders) | made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,8 @@ from robot_foundry.trainer.tasks.vla.config import DataConfig, VLATaskConfig
 from robot_foundry.trainer.tasks.vla.cotraining.config import PAIRS_SECTION
 from robot_foundry.trainer.tasks.vlm.beside import check_text, doubts, find_pairs, find_text, text_stream
 from robot_foundry.trainer.tasks.vlm.inputs import PAIRS, TEXT, picture_rows, until
+from robot_foundry.trainer.tasks.vlm.work import beside_work, pairs_work
+from robot_foundry.trainer.tasks.work import Work
 
 ROBOT = "robot"  # the stream of the policy itself
 # How the names of what each may move begin.
@@ -80,16 +82,39 @@ def beside_doubts(beside: Beside, data: DataConfig) -> Iterable[str]:
         yield from doubts(opened, settings[name])
 
 
-def beside_streams(beside: Beside, config: VLATaskConfig, tokenizer: Tokenizer | None) -> dict[str, Drawn]:
-    """The streams, by name."""
+def beside_streams(
+    beside: Beside, config: VLATaskConfig, tokenizer: Tokenizer | None, learning: Sequence[str]
+) -> dict[str, Drawn]:
+    """The streams, by name. `learning` are the names of the parameters that learn."""
     data, streams = config.data, {}
     if PAIRS in beside:
         batch = BatchSettings(data.pairs.global_batch, data.threads)
         spec = pair_spec(config, tokenizer)
-        streams[PAIRS] = Drawn(PAIRS_SECTION, beside[PAIRS], spec, batch, picture_rows, until)
+        streams[PAIRS] = Drawn(
+            PAIRS_SECTION, beside[PAIRS], spec, batch, picture_rows, until,
+            amounts=_pairs_work(config, spec, learning), loss=ANSWER,
+        )  # fmt: skip
     if TEXT in beside:
-        streams[TEXT] = text_stream(beside[TEXT], data.text, data.threads)
+        text = text_stream(beside[TEXT], data.text, data.threads)
+        streams[TEXT] = replace(text, amounts=_text_work(config, learning))
     return streams
+
+
+def _pairs_work(config: VLATaskConfig, spec: PairSpec, learning: Sequence[str]) -> Work | None:
+    """None where there are adapters, of whose work nothing is known."""
+    backbone, tied = config.model.backbone, OUTPUT not in learning
+    assert isinstance(backbone, BackboneConfig)
+    if config.model.lora.rank:
+        return None
+    return pairs_work(backbone, spec.rows.image, spec.rows.length, tied, learning)
+
+
+def _text_work(config: VLATaskConfig, learning: Sequence[str]) -> Work | None:
+    backbone = config.model.backbone
+    assert isinstance(backbone, BackboneConfig)
+    if config.model.lora.rank:
+        return None
+    return beside_work(backbone.decoder, config.data.text.rows.length, learning)
 
 
 def pair_spec(config: VLATaskConfig, tokenizer: Tokenizer | None) -> PairSpec:

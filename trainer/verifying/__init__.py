@@ -1,0 +1,1 @@
+"""Recomputing what a run logged, from one of its checkpoints."""
