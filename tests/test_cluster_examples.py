@@ -144,7 +144,7 @@ def test_two_workers_of_a_ray_cluster_train_one_run(ray_workers: int, tmp_path: 
     address = ray.get_runtime_context().gcs_address
     done = subprocess.run(
         [sys.executable, program, "--nnodes", str(ray_workers), *given],
-        env={**os.environ, "RAY_ADDRESS": address}, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "RAY_ADDRESS": address}, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     last = checkpoint.latest(tmp_path / "run")
