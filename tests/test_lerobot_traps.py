@@ -247,6 +247,12 @@ def test_the_file_that_the_table_of_3_0_names_is_not_asked(tmp_path):
     assert len(made_of(tmp_path / "in").rows) == 3
 
 
+def test_a_dataset_in_a_folder_that_is_called_data(tmp_path):
+    write_dataset(tmp_path / "in" / "data")
+    made = Ingested("lerobot", tmp_path / "in", tmp_path / "store")
+    assert len(made.rows) == 3 and not made.reasons
+
+
 def test_rows_that_lie_apart(tmp_path):
     write_dataset(tmp_path / "in", images="none")
     path = tmp_path / "in/data/chunk-000/file-000.parquet"
