@@ -225,6 +225,12 @@ def test_a_file_of_copies_alone_has_no_shard_and_no_warning(tmp_path):
     assert files == {"a.jsonl"}
 
 
+def test_a_source_without_anything_is_refused_in_a_whole_sentence(tmp_path):
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    with pytest.raises(FoundryError, match="^nothing was written, and nothing was found in the source$"):
+        ingest(tmp_path / "empty.jsonl", tmp_path / "store")
+
+
 def test_units_that_cannot_be_read_and_documents_count_alike(source, tmp_path):
     bad = shutil.copytree(source, tmp_path / "source")
     (bad / "e.jsonl").write_text("[\n1]\n")

@@ -247,6 +247,17 @@ def test_the_file_that_the_table_of_3_0_names_is_not_asked(tmp_path):
     assert len(made_of(tmp_path / "in").rows) == 3
 
 
+def test_a_dataset_in_a_folder_that_is_called_data(tmp_path):
+    write_dataset(tmp_path / "in" / "data")
+    made = Ingested("lerobot", tmp_path / "in", tmp_path / "store")
+    assert len(made.rows) == 3 and not made.reasons
+    (tmp_path / "in/data/data/chunk-000/file-000.parquet").unlink()
+    with pytest.raises(
+        FoundryError, match="3 units were refused: .* lists it with 5 frames, and no data file"
+    ):
+        run("lerobot", tmp_path / "in", store=tmp_path / "store", name="none")
+
+
 def test_rows_that_lie_apart(tmp_path):
     write_dataset(tmp_path / "in", images="none")
     path = tmp_path / "in/data/chunk-000/file-000.parquet"

@@ -143,7 +143,7 @@ def nothing_written(refused: Sequence[Quarantined], left_out: Mapping[str, int])
     reasons = [f"{_units(num_refused(refused))} refused: {_listed(refused)}"] if refused else []
     reasons += [f"left out: {others}"] if others else []
     return FoundryError(
-        f"nothing was written, {'; '.join(reasons)}",
+        f"nothing was written, {'; '.join(reasons) or 'and nothing was found in the source'}",
         hint="mend the source, or the spec; --dry-run tries a spec on the first unit that can be read",
     )
 

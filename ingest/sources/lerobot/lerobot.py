@@ -164,7 +164,7 @@ def _absent(file: SourceFile) -> list[tuple[str, str]]:
     dataset = dataset_of(file)
     if dataset.episodes is None:
         return []
-    data = [entry for entry in file.companions if DATA.fullmatch(entry.path)]
+    data = [entry for entry in file.companions if DATA.fullmatch(entry.path.removeprefix(dataset.prefix))]
     numbers = {n for entry in data if (n := episode_number(entry.path)) is not None}
     for entry in data:
         if episode_number(entry.path) is None:

@@ -66,7 +66,7 @@ def gathered(claimed: Sequence[str], listed: Collection[str]) -> list[tuple[str,
     ]
     for root in roots:
         own = set(beneath[root])
-        data = [path for path in claimed if path in own and DATA.fullmatch(path)]
+        data = [path for path in claimed if path in own and DATA.fullmatch(path[len(root) :])]
         made += _of_dataset(root, beneath[root], data)
     return sorted(made, key=lambda entry: entry[0])
 

@@ -21,7 +21,7 @@ OF_PLACES = ("shard", "episode", "key", "row_start", "split_hash", "source", "id
 
 @dataclass(frozen=True)
 class Kept:
-    """A unit: a digest of all that is kept of it, and how many of its frames are flagged."""
+    """A unit: a digest of all that is kept of it, and how many flags its frames have."""
 
     digest: str
     flagged: int = 0
@@ -64,7 +64,7 @@ def _episodes(store: Path, manifest: Mapping[str, Any], folder: Path) -> Iterato
         for each in texts:
             each.pop("shard", None)
         values = [told, {**about, "source": None}, texts, rows.to_pylist(), own]
-        flagged = sum(1 for flags in rows["flags"].to_pylist() if flags)
+        flagged = sum(flags.bit_count() for flags in rows["flags"].to_pylist())
         yield f"{row['source']}#{row['id']}", Kept(_digest(values), flagged)
 
 

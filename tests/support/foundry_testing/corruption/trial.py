@@ -27,7 +27,7 @@ OF_PYTHON = re.compile(
     r"Traceback|NoneType|object has no|unsupported operand|not subscriptable|<class|unexpected \w+Error"
 )
 # What follows from a unit that is refused, and says nothing of others.
-NEEDLESS = re.compile(r"passed over # files? that no unit that is taken names")
+NEEDLESS = re.compile(r"passed over # files? that (no unit that is taken names|the layout \w+ does not read)")
 LONGEST_REASON, LONGEST_ERROR = 1000, 3000
 # Far more than any of these small sources takes.
 MOST_CPU_SECONDS, MOST_BYTES_MORE = 60, 4 << 30

@@ -229,7 +229,7 @@ def rows(statement: str, *values: object) -> Callable[[Path, random.Random], Non
 
 
 OWN: dict[str, Sequence[Case]] = {
-    BAG: (Case(Damage.ABSURD, "a record of 4 GB", of_file(length_of_record), ANY),),
+    BAG: (Case(Damage.ABSURD, "a record of 4 GB", of_file(length_of_record), Q),),
     SQLITE: (
         Case(
             Damage.SHAPE,
@@ -265,8 +265,8 @@ OWN: dict[str, Sequence[Case]] = {
     ),
     MCAP: (
         Case(Damage.CHECKSUM, "the checksum of a chunk", of_file(wrong_crc), ANY | UNSEEN, 3, ACCOUNTED),
-        Case(Damage.ABSURD, "a chunk of 2^62 bytes", of_file(mcap_length), ANY),
-        Case(Damage.ABSURD, "an index of 4 GB", of_file(mcap_index), ANY),
+        Case(Damage.ABSURD, "a chunk of 2^62 bytes", of_file(mcap_length), T | FLAGGED),
+        Case(Damage.ABSURD, "an index of 4 GB", of_file(mcap_index), E),
     ),
 }
 FORMS = tuple(

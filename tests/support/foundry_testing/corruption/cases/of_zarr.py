@@ -133,6 +133,12 @@ def zlib_checksum(folder: Path, rng: random.Random) -> tuple[str, ...]:
     return episodes_of(number * ROWS, (number + 1) * ROWS)
 
 
+def other_codec(folder: Path, rng: random.Random) -> tuple[str, ...]:
+    """As sound as before."""
+    put(folder / BUFFER / "data/state", arrays()["state"], ZLIB)
+    return ()
+
+
 def zlib_payload(folder: Path, rng: random.Random) -> tuple[str, ...]:
     put(folder / BUFFER / "data/state", arrays()["state"], ZLIB)
     number = rng.randrange(-(-ENDS[-1] // ROWS))
@@ -275,7 +281,7 @@ CASES = (
     Case(
         Damage.MIXED,
         "one array compressed by another codec",
-        lambda folder, rng: (put(folder / BUFFER / "data/state", arrays()["state"], ZLIB), ())[1],
+        other_codec,
         E,
     ),
     Case(
