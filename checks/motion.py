@@ -203,14 +203,13 @@ def _asks_too_much(evidence: Evidence, remedy: Remedy, column: str, part: str, a
             "scale", where, said + other.said, angle, remedies.ROTATION_CONVENTION, other.overrides
         )
     greatest = max(tally.high for c, quantity, tally in evidence.of("reach") if f"{c} {quantity}" == where)
-    overrides: tuple[str, ...] = ()
+    # So far that angles wrap, by how much they are too large is told by nothing: no setting is.
     if greatest > GREATEST_SHARE:
         said += (
-            f", nor are these shares of a step ({greatest:.2g} about one axis): as degrees read as "
-            "radians would"
+            f", nor are these shares of a step ({greatest:.2g} about one axis): as degrees read as radians "
+            "would"
         )
-        overrides = remedy.scaled(column, f"{part}.ee_rot6d", math.pi / 180)
-    return Finding("scale", where, said, angle, remedies.TURN_SCALE.format(degrees=math.pi / 180), overrides)
+    return Finding("scale", where, said, angle, remedies.TURN_SCALE.format(degrees=math.pi / 180))
 
 
 def _apart(pose: Tally) -> bool:

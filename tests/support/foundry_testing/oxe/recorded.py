@@ -45,8 +45,8 @@ def take_of(name: str, seed: int, fps: float, *, degrees: bool = False) -> Take:
 def episode_of(name: str, take: Take) -> Episode:
     """The numbers of the steps of one recording, by path."""
     steps, _ = _features(name)
-    rows = _steps_of(name, take)
-    return {path: rows[path] for path, kind in steps.items() if _word(kind) in DTYPES}
+    kinds = {path: kind for path, kind in steps.items() if _word(kind) in DTYPES}
+    return {path: _rows(written()[name], path, kind, take) for path, kind in kinds.items()}
 
 
 def write_recordings(name: str, root: Path, fps: float, *, degrees: bool = False) -> None:
