@@ -11,7 +11,8 @@ import click
 
 from robot_foundry.cli.options import RUN, json_option
 from robot_foundry.cli.output import counted, emit, note, table
-from robot_foundry.cli.train.common import is_main, launch
+from robot_foundry.cli.train.common import is_main
+from robot_foundry.cli.train.ranks import launch
 from robot_foundry.runtime.errors import EXIT_FINDINGS, EXIT_OK
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def command(
     with tempfile.TemporaryDirectory(prefix="foundry-verify-") as folder:
         ranks = nproc or _ranks_here(subject)
         if ranks > 1 and "RANK" not in os.environ:
-            launch(ranks, "--work", folder)
+            from robot_foundry.trainer.ranks.nodes import Nodes
+
+            launch(Nodes(), ranks, ("--work", folder), Path(folder) / "logs")
         return _verified(subject, Path(folder), store, as_json)
 
 

@@ -206,7 +206,7 @@ def joined(device: str, shard: int = 1, patience: float = 600.0) -> Iterator[Ran
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=JOINING)
             mesh = mesh_of(size, shard, chosen)
             _wait_for(PATIENCE, mesh)
-            yield Ranks(rank, size, chosen, mesh, heartbeat)
+            yield Ranks(rank, size, chosen, mesh, heartbeat=heartbeat)
         except Preempted:
             raise
         except Exception as error:

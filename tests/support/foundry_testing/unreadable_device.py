@@ -7,7 +7,7 @@ as it needs numbers. Copies to it, and all that needs none, work as on a GPU. Wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
@@ -16,6 +16,7 @@ import torch
 from torch.optim import optimizer
 
 UNREADABLE = torch.device("meta")
+SUPPORTED = "_get_fused_kernels_supported_devices"  # by fused optimisers
 
 
 @contextmanager
@@ -32,8 +33,7 @@ def unreadable_device() -> Iterator[torch.device]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(torch, "autocast", autocast_or_none))
         stack.enter_context(patch.object(torch, "is_autocast_enabled", is_enabled_or_not))
-        supported = [*optimizer._get_fused_kernels_supported_devices(), UNREADABLE.type]
-        stack.enter_context(
-            patch.object(optimizer, "_get_fused_kernels_supported_devices", lambda: list(supported))
-        )
+        supported_before: Callable[[], list[str]] = vars(optimizer)[SUPPORTED]
+        supported = [*supported_before(), UNREADABLE.type]
+        stack.enter_context(patch.object(optimizer, SUPPORTED, lambda: list(supported)))
         yield UNREADABLE
