@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 from types import SimpleNamespace
@@ -17,6 +18,8 @@ from foundry_testing.trainer_runs import differing, records
 from robot_foundry.trainer.checkpoints import checkpoint
 
 HOST = socket.gethostname()
+# Signs of life come twice a second: the last one may be older than the last step, or than the first.
+SEEN = r"last seen (after step \d|before its first step)"
 KILLED = -signal.SIGKILL
 
 
@@ -98,14 +101,14 @@ def test_two_nodes_train_one_run(ran: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "survivor", "code", "told"),
     [
-        ("killed", 0, 1, f"rank 1 on {HOST} was killed by SIGKILL; last seen after step 2"),
-        ("frozen", 0, 1, f"rank 1 on {HOST} gives no sign of life any more; last seen after step 2"),
-        ("node gone", 0, KILLED, f"rank 1 on {HOST} gives no sign of life any more; last seen after step 2"),
+        ("killed", 0, 1, f"rank 1 on {HOST} was killed by SIGKILL; {SEEN}"),
+        ("frozen", 0, 1, f"rank 1 on {HOST} gives no sign of life any more; {SEEN}"),
+        ("node gone", 0, KILLED, f"rank 1 on {HOST} gives no sign of life any more; {SEEN}"),
         (
             "first node gone",
             1,
             KILLED,
-            f"rank 0 on {HOST} gives no sign of life any more, nor does the store",
+            f"rank 0 on ({HOST}|its machine) gives no sign of life any more, nor does the store",
         ),
     ],
 )
@@ -115,15 +118,16 @@ def test_a_rank_or_node_that_is_gone_ends_the_others_with_one_sentence(
     one = ran.of[name]
     assert one.codes == ([1, code] if survivor == 0 else [code, 1]), one.texts
     text = one.texts[survivor]
-    assert told in text
+    assert re.search(told, text), text
     assert "Traceback" not in text and "frame #" not in text
     if survivor == 0:
-        assert [line.startswith(f"Error: {told}") for line in errors(text)] == [True], text
+        assert [bool(re.match(f"Error: {told}", line)) for line in errors(text)] == [True], text
 
 
 def test_a_launcher_tells_the_log_of_its_rank_that_failed(ran: Any) -> None:
     text = ran.of["killed"].texts[1]
-    assert errors(text) == [f"Error: rank 1 on {HOST} was killed by SIGKILL; last seen after step 2"]
+    (error,) = errors(text)
+    assert re.fullmatch(f"Error: rank 1 on {HOST} was killed by SIGKILL; {SEEN}", error), text
     log = ran.root / "hurt" / "logs" / "rank-00001.log"
     assert text.endswith(f"It wrote nothing into {log}.\n")
 
