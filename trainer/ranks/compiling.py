@@ -28,7 +28,7 @@ def compile_units(model: nn.Module, device: torch.device, determinism: str) -> N
     check_compiler()
     options = _deterministic(device) if determinism == "strict" else None
     for unit in units(model):
-        unit.forward = torch.compile(unit.forward, options=options)  # type: ignore[method-assign]
+        unit.forward = torch.compile(unit.forward, options=options)
 
 
 def check_compiler() -> None:

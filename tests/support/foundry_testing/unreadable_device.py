@@ -16,6 +16,7 @@ import torch
 from torch.optim import optimizer
 
 UNREADABLE = torch.device("meta")
+FUSED = "_get_fused_kernels_supported_devices"  # by which PyTorch knows them
 
 
 @contextmanager
@@ -32,8 +33,6 @@ def unreadable_device() -> Iterator[torch.device]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(torch, "autocast", autocast_or_none))
         stack.enter_context(patch.object(torch, "is_autocast_enabled", is_enabled_or_not))
-        supported = [*optimizer._get_fused_kernels_supported_devices(), UNREADABLE.type]
-        stack.enter_context(
-            patch.object(optimizer, "_get_fused_kernels_supported_devices", lambda: list(supported))
-        )
+        supported = [*getattr(optimizer, FUSED)(), UNREADABLE.type]
+        stack.enter_context(patch.object(optimizer, FUSED, lambda: list(supported)))
         yield UNREADABLE
