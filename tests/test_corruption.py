@@ -59,6 +59,7 @@ def test_all_damage_becomes_what_is_declared(form: Form, capfd: pytest.CaptureFi
     assert [(v.name, t.faults, t.said) for v, t in tries if t.faults] == []
 
 
+@pytest.mark.soak
 def test_a_child_that_dies_is_told_and_another_goes_on() -> None:
     """The harness sees what it is there to see."""
     form = next(form for form in FORMS if form.name == "text, JSON lines")
