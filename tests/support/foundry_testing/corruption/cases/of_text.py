@@ -78,9 +78,8 @@ def of_line(line: bytes) -> Spoil:
 
 def more_rows(*rows: Mapping[str, Any]) -> Spoil:
     """Rows behind those of the second file."""
-    return lambda folder, rng: (rewrite(folder / "b.jsonl", lambda data: data + lines_of(rows)), "b.jsonl#9")[
-        1
-    ]
+    damage = of_file("b.jsonl", lambda path, rng: rewrite(path, lambda data: data + lines_of(rows)))
+    return lambda folder, rng: (damage(folder, rng), "b.jsonl#9")[1]
 
 
 def pack(path: Path, rng: random.Random) -> None:
@@ -190,7 +189,12 @@ def write_tables(folder: Path) -> None:
 
 def of_table(change: Callable[[pa.Table], pa.Table], *, touched: str = "b.parquet#*") -> Spoil:
     """Another table in place of the second file."""
-    return lambda folder, rng: (write_table(folder / "b.parquet", change(table_of(rows_of(1)))), touched)[1]
+
+    def spoil(folder: Path, rng: random.Random) -> str:
+        write_table(folder / "b.parquet", change(table_of(rows_of(1))))
+        return touched
+
+    return spoil
 
 
 def with_column(name: str, values: Sequence[Any] | pa.Array) -> Callable[[pa.Table], pa.Table]:
