@@ -22,8 +22,8 @@ it. The tables are made of what that test declares, and `make test` tries 40 of 
 
 In every case there is no traceback, and nothing is visible of a run that failed. What was discovered is
 what was written, quarantined and left out, in the report, in the manifest and in the tables.
-`validate --deep` finds no damage in the version, and what was not damaged is in it, bit for bit as from the
-whole source. `foundry-data inspect` ends with exit code 0 or 3.
+`validate --deep` finds the version whole, but for pictures that came damaged. What was not damaged is in it,
+bit for bit as from the whole source. `foundry-data inspect` ends with exit code 0 or 3.
 
 | | |
 |---|---|
@@ -32,7 +32,7 @@ whole source. `foundry-data inspect` ends with exit code 0 or 3.
 | E, equal | nothing that is read was touched, and the version is the same |
 | T, told | taken as far as it is there; a warning, a count or `foundry-data show` says what is odd |
 | F, flagged | frames or images are flagged, and masked in training |
-| V, found by `validate` | the data checks doubt the numbers: exit code 3 of `foundry-data validate` |
+| V, found by `validate` | exit code 3: the checks doubt the numbers, or `--deep` cannot decode a picture |
 | **U**, not detected | nothing in the source says what was there before; the reason is given |
 
 Of several words in a row below, all hold, or, of bits that flip and files that are cut off at random, it

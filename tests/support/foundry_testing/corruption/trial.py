@@ -9,7 +9,7 @@ import re
 import resource
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -145,9 +145,8 @@ def _taken(made: Made, sound: Sound, spoilt: tuple[str, ...], faults: list[str])
     lacking = [name for name in sound.made.units if name not in made.units]
     faults += [f"{name} was not damaged, and changed" for name in changed if not _matches(name, spoilt)]
     faults += [f"{name} was not damaged, and is lost" for name in lacking if not _matches(name, spoilt)]
-    files = {entry["unit"].partition("#")[0] for entry in refused}
     left_out = _left_out(made.report)
-    unnamed = [name for name in lacking if name.partition("#")[0] not in files]
+    unnamed = [name for name in lacking if not _is_named(name, [entry["unit"] for entry in refused])]
     told = sorted(line for line in made.told - sound.made.told if not refused or not NEEDLESS.match(line))
     doubts = sorted(made.doubts - sound.made.doubts)
     outcome = Outcome.QUARANTINED if refused else Outcome(0)
@@ -161,6 +160,12 @@ def _taken(made: Made, sound: Sound, spoilt: tuple[str, ...], faults: list[str])
     if (changed or len(unnamed) > left_out) and not outcome & seen:
         outcome |= Outcome.UNSEEN
     return outcome or Outcome.EQUAL, [*said, *told, *doubts]
+
+
+def _is_named(name: str, refused: Sequence[str]) -> bool:
+    """Whether a unit is refused, by its name in whatever file told of it, or with its file."""
+    file, _, unit = name.partition("#")
+    return any(each.partition("#")[0] == file or each.partition("#")[2] == unit for each in refused)
 
 
 def _left_out(report: Mapping[str, Any]) -> int:
@@ -192,9 +197,12 @@ def _made(ran: Ran, store: Path, faults: list[str]) -> Made:
     if list(store.rglob(".tmp-*")):
         faults.append("a part is left in the store")
     [found] = validate(DATASET, store=store, deep=True)
-    faults += [f"the version is not whole: {finding.message}" for finding in found.damage]
+    # Files of pictures pass through as they are, and are decoded by `validate --deep` alone.
+    pictures = [finding for finding in found.damage if finding.check == "images"]
+    broken = [finding for finding in found.damage if finding.check != "images"]
+    faults += [f"the version is not whole: {finding.message}" for finding in broken]
     told = [*report["warnings"], *_absent(report["absence"] or {})]
-    doubts = [f"{finding.check} {finding.message}" for finding in found.doubts]
+    doubts = [f"{finding.check} {finding.message}" for finding in (*found.doubts, *pictures)]
     return Made(report, units, frozenset(map(_numberless, told)), frozenset(map(_numberless, doubts)))
 
 

@@ -78,12 +78,8 @@ def of_line(line: bytes) -> Spoil:
 
 def more_rows(*rows: Mapping[str, Any]) -> Spoil:
     """Rows behind those of the second file."""
-
-    def spoil(folder: Path, rng: random.Random) -> str:
-        rewrite(folder / "b.jsonl", lambda data: data + lines_of(rows))
-        return "b.jsonl#9"
-
-    return spoil
+    damage = of_file("b.jsonl", lambda path, rng: rewrite(path, lambda data: data + lines_of(rows)))
+    return lambda folder, rng: (damage(folder, rng), "b.jsonl#9")[1]
 
 
 def pack(path: Path, rng: random.Random) -> None:
