@@ -46,7 +46,7 @@ def retain(run_dir: Path, step: int, settings: RetentionSettings, replica: Repli
 
 
 def _best_copy(replica: Replica, copied: Collection[int], measured: Mapping[int, float]) -> int | None:
-    """The copy of the lowest held-out loss, of those measured here and on machines where the run was before."""
+    """The copy of the lowest held-out loss, of those measured here and where the run was before."""
     before = replica.best()
     best = _lowest({at: loss for at, loss in {**before, **measured}.items() if at in copied})
     if best is not None and best not in before:
