@@ -206,5 +206,6 @@ def test_the_best_copy_stays_where_another_machine_goes_on(store: Store, bucket:
 
 
 def test_a_folder_is_no_object_store(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="run.checkpoints: must be the URL of an object store"):
-        tiny(store, tmp_path, "run.checkpoints=/mnt/big")
+    for place in ("/mnt/big", "s3://", "s3:///a"):  # without a bucket, either
+        with pytest.raises(UsageError, match="run.checkpoints: must be the URL of an object store"):
+            tiny(store, tmp_path, f"run.checkpoints={place}")

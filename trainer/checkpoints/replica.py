@@ -31,7 +31,7 @@ from robot_foundry.trainer.checkpoints.proof import MANIFEST, TornCheckpoint, st
 CACHED = 4  # checkpoints that the cache keeps, those that were used last
 _BEST = "best.json"
 _COMMIT = re.compile(r"step-(\d{8,})\.json")
-_URL = re.compile(rf"({'|'.join(OBJECT_STORES)}):/{{1,2}}(.+)")
+_URL = re.compile(rf"({'|'.join(OBJECT_STORES)}):/{{1,2}}([^/].*)")
 
 
 def url_of(place: Path | str) -> str | None:
