@@ -12,7 +12,7 @@ import pytest
 import torch
 from foundry_testing import cotrained_runs, trainer_runs
 from foundry_testing.cotrained_runs import PAIRS, TEXT, TOKENIZER, resolved
-from foundry_testing.llm_runs import tales
+from foundry_testing.small_corpus import small_corpus
 from foundry_testing.tokens import WideTokenizer, write_tokens
 from foundry_testing.trainer_runs import records
 
@@ -212,7 +212,7 @@ def test_a_run_tells_each_loss_and_where_each_stream_comes_from(store: Store, tm
     # Where the name of what is beside means newer data, the versions that the run had are read.
     elsewhere = tmp_path / "store"
     shutil.copytree(store.url, elsewhere)
-    write_tokens(Store(elsewhere), "tales", [tales()[:40]], block_tokens=1000)
+    write_tokens(Store(elsewhere), "tales", [small_corpus(80, longest=4), small_corpus(9, seed=2)])
     verify = ["verify", str(tmp_path / "both"), "--store", str(elsewhere)]
     assert run_command(group, "foundry-train", verify) == 0
 
