@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,17 @@ def test_a_run_keeps_its_best_and_the_pointer_is_a_run(store: Store, tmp_path: P
     best = min(losses, key=losses.__getitem__)
     assert checkpoint.complete(tmp_path / "run").keys() == {best, 6}
     assert checkpoint.find(tmp_path / "run" / "best.json").name == f"step-{best:08d}"
+
+    # Killed between the last checkpoint and what is done then: the same command does it.
+    shutil.copytree(
+        tmp_path / "run" / "checkpoints" / "step-00000006", tmp_path / "run" / "checkpoints" / "step-00000003"
+    )
+    (tmp_path / "run" / "best.json").unlink()
+    run(store, tmp_path / "run", *settings)
+    assert checkpoint.complete(tmp_path / "run").keys() == {best, 6}
+
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert checkpoint.find(tmp_path / "moved" / "best.json").parent == tmp_path / "moved" / "checkpoints"
 
 
 def test_it_needs_what_measures(store: Store, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_weights_begin_at_a_url_and_the_cache_keeps_few(
 
 
 def test_a_store_that_cannot_be_reached_ends_no_run_before_its_end(
-    store: Store, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """It takes the first checkpoint, and then nothing more."""
     url, taken = f"{bucket}/runs/lost", []
@@ -158,10 +158,54 @@ def test_a_store_that_cannot_be_reached_ends_no_run_before_its_end(
     assert "network" in raised.value.hint
     assert Replica(url).steps().keys() == {2} and checkpoint.latest(tmp_path).name == "step-00000006"
     monkeypatch.setattr(Replica, "put", put)
+    manifest = checkpoint.latest(tmp_path) / "manifest.json"
+    written = manifest.stat()
     run(store, tmp_path, f"run.checkpoints={url}")  # it is finished, but for the copy
     assert Replica(url).steps().keys() == {2, 6}
+    assert manifest.stat() == written, "what is whole was replaced, so a kill could have lost it"
+    _replayed(tmp_path, capsys)
+
+
+def _replayed(run_dir: Path, capsys: Any) -> None:
+    """Verifying goes on from the checkpoint of the run that is asked for, whatever its copies are."""
+    capsys.readouterr()
+    assert (
+        run_command(
+            group, "foundry-train", ["verify", str(run_dir / "checkpoints" / "step-00000002"), "--json"]
+        )
+        == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert (found["start"], found["records"]) == (2, [3])
+
+
+def test_a_copy_of_another_run_does_not_stay(store: Store, bucket: str, tmp_path: Path) -> None:
+    url = f"{bucket}/runs/lost"  # that of the run above
+    with pytest.raises(FoundryError, match="cannot be resumed: seed is 0 there and 5 here") as raised:
+        run(store, tmp_path, f"run.checkpoints={url}", "seed=5")
+    assert "its own run.checkpoints" in raised.value.hint
+    assert checkpoint.complete(tmp_path) == {}
+
+
+def test_the_best_copy_stays_where_another_machine_goes_on(store: Store, bucket: str, tmp_path: Path) -> None:
+    """It has no records of the steps before; what is learnt there, at this rate, is worse."""
+    asked = (
+        f"run.checkpoints={bucket}/runs/best",
+        "run.keep_best=true",
+        "run.eval_every=2",
+        "run.keep_last=1",
+    )
+    run(store, tmp_path / "one", *asked, "optim.lr=30")
+    losses = {r["step"]: r["held_out"] for r in records(tmp_path / "one") if "held_out" in r}
+    best = min(losses, key=losses.__getitem__)
+    assert best < 6 and Replica(asked[0].partition("=")[2]).steps().keys() == {best, 6}
+    run(store, tmp_path / "two", *asked, "optim.lr=30", "run.steps=8")
+    later = {r["step"]: r["held_out"] for r in records(tmp_path / "two") if "held_out" in r}
+    assert later.keys() == {8} and later[8] > losses[best]
+    assert Replica(asked[0].partition("=")[2]).steps().keys() == {best, 8}
 
 
 def test_a_folder_is_no_object_store(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="run.checkpoints: must be the URL of an object store"):
-        tiny(store, tmp_path, "run.checkpoints=/mnt/big")
+    for place in ("/mnt/big", "s3://", "s3:///a"):  # without a bucket, either
+        with pytest.raises(UsageError, match="run.checkpoints: must be the URL of an object store"):
+            tiny(store, tmp_path, f"run.checkpoints={place}")

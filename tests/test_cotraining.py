@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import pytest
 import torch
 from foundry_testing import cotrained_runs, trainer_runs
 from foundry_testing.cotrained_runs import PAIRS, TEXT, TOKENIZER, resolved
+from foundry_testing.small_corpus import small_corpus
 from foundry_testing.tokens import WideTokenizer, write_tokens
 from foundry_testing.trainer_runs import records
 
 from robot_foundry.catalog.store import Store
+from robot_foundry.cli.foundry_train import group
+from robot_foundry.cli.output import run as run_command
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
 from robot_foundry.trainer.difference import compare
@@ -183,7 +187,7 @@ def test_held_out_actions_are_of_the_samples_that_they_would_be_of(store: Store,
 
 
 def test_a_run_tells_each_loss_and_where_each_stream_comes_from(store: Store, tmp_path: Path) -> None:
-    outcome = cotrained_runs.run(store, tmp_path / "both", "run.steps=2")
+    outcome = cotrained_runs.run(store, tmp_path / "both", "run.steps=2", "run.save_every=1")
     first, _, last = records(tmp_path / "both")
     parts = {name: first[f"loss/{name}"] for name in ("action", "answer", "text")}
     assert first["loss"] == pytest.approx(parts["action"] + 0.5 * parts["answer"] + 0.5 * parts["text"])
@@ -204,6 +208,13 @@ def test_a_run_tells_each_loss_and_where_each_stream_comes_from(store: Store, tm
     assert told == {
         "order": False, "order of robot": True, "order of pairs": False, "order of text": False,
     }  # fmt: skip
+
+    # Where the name of what is beside means newer data, the versions that the run had are read.
+    elsewhere = tmp_path / "store"
+    shutil.copytree(store.url, elsewhere)
+    write_tokens(Store(elsewhere), "tales", [small_corpus(80, longest=4), small_corpus(9, seed=2)])
+    verify = ["verify", str(tmp_path / "both"), "--store", str(elsewhere)]
+    assert run_command(group, "foundry-train", verify) == 0
 
 
 def test_nothing_held_out_of_a_stream_is_told(store: Store, tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ def mixed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> SimpleNames
     alone = run_task(resolve_llm(llm_runs.tiny(store, root / "alone", *MIX, *longer)), quiet=True)
     task = resolve_llm(llm_runs.tiny(store, root / "profiled", *MIX, *longer))
     profiled = run_task(task, quiet=True, profile=2)
+    short = ("run.steps=5", "run.log_every=1")
+    run_task(resolve_llm(llm_runs.tiny(store, root / "short", *MIX, *short)), quiet=True, profile=9)
     arguments = ["llm", *llm_runs.TINY, *MIX, f"data.store={store.url}", f"run.dir={root / 'two'}"]
     verify = ["verify", str(root / "two"), "--work", str(root / "work"), "--json"]
     phases = [
@@ -108,7 +110,18 @@ def test_a_profile_changes_no_bit_and_names_what_steps_do(mixed: SimpleNamespace
     for phase in (names.DATA, names.FORWARD, names.BACKWARD, names.OPTIMIZER):
         assert spans.count(f"phase: {phase}") == 2
     text = (folder / "rank-0.txt").read_text()
-    assert "backward" in text and "aten::mm" in text
+    assert "backward" in text and "aten::mm" in text and "of 2 steps" not in text
+
+
+def test_a_run_that_ends_within_its_profile_says_so(mixed: SimpleNamespace) -> None:
+    """The third step was the last before it. What a step takes is a mean over the two that there were."""
+    folder = mixed.root / "short" / "profile"
+    text = (folder / "rank-0.txt").read_text()
+    assert "of 2 of 9 steps" in text
+    calls = {
+        line.split()[0]: int(line.split()[-1]) for line in text.splitlines() if line.startswith("aten::mm ")
+    }
+    assert calls["aten::mm"] >= 4  # of layers, in each step
 
 
 def test_records_say_what_was_read_and_what_it_took(mixed: SimpleNamespace) -> None:

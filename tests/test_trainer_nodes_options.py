@@ -13,6 +13,7 @@ from robot_foundry.trainer.ranks.logs import log_path, open_log, tail
 from robot_foundry.trainer.ranks.nodes import Nodes, chosen, meet
 from robot_foundry.trainer.ranks.numerics import refusals
 from robot_foundry.trainer.ranks.slurm import first_host, step
+from robot_foundry.trainer.tasks.llm.recipe import read_recipe
 
 STEP = {
     "SLURM_STEP_NUM_TASKS": "4",
@@ -32,6 +33,7 @@ TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "
         ((8, 1), {}, Nodes()),
         ((8, 4, 3, "gpu1:99"), {}, Nodes(4, 3, "gpu1", 99)),
         ((8, 4, 0, "gpu1"), {}, Nodes(4, 0, "gpu1", 29400)),
+        ((1, 2, 1, "[fd00::1]:99"), {}, Nodes(2, 1, "fd00::1", 99)),
         ((1, 2, 0, "127.0.0.1:0"), {}, Nodes(2, 0, "127.0.0.1", 0)),
         ((8,), STEP, Nodes(4, 2, "gpu003", 20570)),
         ((8, 4), STEP, Nodes(4, 2, "gpu003", 20570)),
@@ -151,3 +153,9 @@ def test_strict_must_come_before_cuda_begins() -> None:
     assert (
         line == "CUBLAS_WORKSPACE_CONFIG is not set, and CUDA was used already: set it to :4096:8 beforehand"
     )
+
+
+@pytest.mark.parametrize("seconds", ["0", ".inf", ".nan"])
+def test_a_patience_has_an_end(seconds: str) -> None:
+    with pytest.raises(UsageError, match="run.patience: seconds, more than 0, not"):
+        read_recipe(None, ["data.mix=lift", f"run.patience={seconds}"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 
 from robot_foundry.trainer.checkpoints.replica import url_of
 from robot_foundry.trainer.checkpoints.retention import RetentionSettings
@@ -72,8 +73,8 @@ def run_problems(run: RunConfig, global_batch: int, row_tokens: int | None = Non
     yield from at_least(0, "run", run, "shard")
     if run.checkpoints is not None and url_of(run.checkpoints) is None:
         yield f"run.checkpoints: must be the URL of an object store (s3://…), not {run.checkpoints}"
-    if not run.patience > 0:
-        yield f"run.patience: must be greater than 0 s, not {run.patience}"
+    if not 0 < run.patience < inf:
+        yield f"run.patience: seconds, more than 0, not {run.patience}"
     if run.keep_best and run.eval_every is None:
         yield "run.keep_best: needs run.eval_every, in optimiser steps: of what is not measured none is best"
     yield from stall_problems(run)

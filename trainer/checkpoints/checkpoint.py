@@ -213,7 +213,10 @@ def write_pointer(path: Path, checkpoint: Path, **facts: str | float) -> None:
 
 def _pointed(pointer: Path) -> Path:
     try:
-        return Path(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
+        named = Path(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
+        beside = pointer.resolve().parent / FOLDER / named.name
+        # That of a run may have moved with it, or been relative to where the run was started.
+        return beside if not named.exists() and beside.is_dir() else named
     except (ValueError, KeyError, TypeError) as error:
         raise FoundryError(
             f"{pointer} is no pointer file: it names no checkpoint",

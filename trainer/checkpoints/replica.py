@@ -2,6 +2,7 @@
 
     <url>/step-00001200-<nonce>/…     its files, as in the folder of the checkpoint
     <url>/step-00001200.json          {"folder", "manifest"}: which they are, and the hash of their manifest
+    <url>/best.json                   {"step", "held_out"} of the best, in runs that keep it
 
 The last is created when all others are there. Files that none names are those of a copy that was cut off,
 and are removed before the next one. A URL is that of one run.
@@ -28,8 +29,9 @@ from robot_foundry.trainer.checkpoints import proof
 from robot_foundry.trainer.checkpoints.proof import MANIFEST, TornCheckpoint, step_name
 
 CACHED = 4  # checkpoints that the cache keeps, those that were used last
+_BEST = "best.json"
 _COMMIT = re.compile(r"step-(\d{8,})\.json")
-_URL = re.compile(rf"({'|'.join(OBJECT_STORES)}):/{{1,2}}(.+)")
+_URL = re.compile(rf"({'|'.join(OBJECT_STORES)}):/{{1,2}}([^/].*)")
 
 
 def url_of(place: Path | str) -> str | None:
@@ -85,6 +87,18 @@ class Replica:
         self._storage.delete(path)
         for file in () if folder is None else self._storage.list(folder):
             self._storage.delete(file)
+
+    def best(self) -> dict[int, float]:
+        """The step that was named the best and its held-out loss; empty where none was."""
+        try:
+            named = json.loads(files.read_bytes(self.url, _BEST))
+            return {int(named["step"]): float(named["held_out"])}
+        except (ValueError, KeyError, TypeError, FileNotFoundError):
+            return {}
+
+    def name_best(self, step: int, held_out: float) -> None:
+        """Name the best, for a run that goes on where none of its records are."""
+        self._storage.write(_BEST, (json.dumps({"step": step, "held_out": held_out}) + "\n").encode())
 
     def fetch(self, step: int, into: Path) -> Path:
         """The copy of a step as a folder in `into`, in place of one that is there. All that was read is what

@@ -66,13 +66,20 @@ def choose_start(run: Resumable, ranks: Ranks, replica: Replica | None = None) -
 
 def _choose(run: Resumable, replica: Replica | None) -> dict[str, Any]:
     """What the main rank decides, as JSON."""
+    here = checkpoint.complete(run.run_dir)
     whole = checkpoint.newest_whole(run.run_dir, replica)
     if whole is None:
         return {"step": None, "newest": -1}
     passed_over = [f"{reason}; the run goes on from {whole.folder.name}" for reason in whole.passed_over]
     for sentence in passed_over:
         warnings.warn(sentence, FoundryWarning, stacklevel=2)
-    step = _resumable(whole.folder, run)["step"]
+    try:
+        step = _resumable(whole.folder, run)["step"]
+    except FoundryError as error:
+        if whole.folder not in here.values():  # fetched just now: left there, it would be in the way for ever
+            checkpoint.remove(whole.folder)
+            error.hint = f"give each run its own run.checkpoints=URL; or {error.hint}"
+        raise
     return {
         "step": step,
         "copied": replica is None or step in replica.steps(),

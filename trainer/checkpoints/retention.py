@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +33,30 @@ def retain(run_dir: Path, step: int, settings: RetentionSettings, replica: Repli
     """
     written = {at: folder for at, folder in complete(run_dir).items() if at <= step}
     copied = [] if replica is None else [at for at in replica.steps() if at <= step]
-    best = None
-    if settings.keep_best and (measured := _held_out(run_dir, written)):
-        best = min(measured, key=lambda at: (measured[at], at))
+    measured = _held_out(run_dir, written) if settings.keep_best else {}
+    best = _lowest(measured)
+    if best is not None:
         write_pointer(run_dir / BEST, written[best], step=best, held_out=measured[best])
     for at in _surplus(written, best, settings):
         remove(written[at])
     if replica is not None:
+        best = _best_copy(replica, copied, measured) if settings.keep_best else None
         for at in _surplus(copied, best, settings):
             replica.remove(at)
+
+
+def _best_copy(replica: Replica, copied: Collection[int], measured: Mapping[int, float]) -> int | None:
+    """The copy of the lowest held-out loss, of those measured here and where the run was before."""
+    before = replica.best()
+    best = _lowest({at: loss for at, loss in {**before, **measured}.items() if at in copied})
+    if best is not None and best not in before:
+        replica.name_best(best, measured[best])
+    return best
+
+
+def _lowest(measured: Mapping[int, float]) -> int | None:
+    """The step of the lowest loss, of equal ones the first; None where there is none."""
+    return min(measured, key=lambda at: (measured[at], at), default=None)
 
 
 def _surplus(steps: Collection[int], best: int | None, settings: RetentionSettings) -> Iterator[int]:

@@ -22,6 +22,7 @@ from robot_foundry.runtime.killpoint import kill_point
 from robot_foundry.trainer.checkpoints.background import Background
 from robot_foundry.trainer.checkpoints.checkpoint import FOLDER
 from robot_foundry.trainer.checkpoints.copies import Copies, live
+from robot_foundry.trainer.checkpoints.proof import MANIFEST, step_name
 from robot_foundry.trainer.checkpoints.replica import Replica
 from robot_foundry.trainer.checkpoints.resume import Resumable, Start
 from robot_foundry.trainer.checkpoints.retention import RetentionSettings, retain
@@ -106,6 +107,10 @@ class Saver:
         if self._last is None or self._last.step != step:
             self(step)
             self._settle()
+        if (
+            self._last is None
+        ):  # all was written before; whether all was deleted that is not kept is not known
+            self._retain(step, self.replica)
         if self._last is not None and (error := self._last.refused) is not None:
             raise FoundryError(
                 f"{error.message}; {self._standing()}",
@@ -148,7 +153,9 @@ class Saver:
         folder = None
         try:
             self._retain(self._done, None)  # what nobody keeps may have the room that this one needs
-            folder = write(self.run.run_dir / FOLDER, snapshot, self._plan, self.ranks)
+            folder = self._standing_at(snapshot.step)
+            if folder is None:
+                folder = write(self.run.run_dir / FOLDER, snapshot, self._plan, self.ranks)
             if self.replica is not None:
                 copy(folder, self.replica, self.ranks)
             self._retain(snapshot.step, self.replica)
@@ -162,6 +169,13 @@ class Saver:
     def _retain(self, step: int | None, replica: Replica | None) -> None:
         if step is not None:
             on_main(self.ranks, partial(retain, self.run.run_dir, step, self.retention, replica))
+
+    def _standing_at(self, step: int) -> Path | None:
+        """The checkpoint of this step, where it is whole and lacks nothing but its copy."""
+        whole = self._whole
+        if whole is None or whole.name != step_name(step) or not (whole / MANIFEST).is_file():
+            return None
+        return whole
 
     def _standing(self) -> str:
         return "there is no whole one yet" if self._whole is None else f"the last whole one is {self._whole}"

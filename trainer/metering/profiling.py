@@ -28,16 +28,30 @@ class _Steps(Protocol):
 
 @contextmanager
 def profiled(run_dir: Path, phases: Phases, ranks: Ranks, steps: int) -> Iterator[_Steps]:
-    """Profile `steps` steps after a few; what it gives is to be called when a step has ended."""
+    """Profile `steps` steps after a few; what it gives is to be called when a step has ended.
+
+    Of a run that ends before, those that there were.
+    """
     on_gpu = ranks.device.type == "cuda"
+    ended = 0
     written: list[Path] = []
+
+    def stepped() -> None:
+        nonlocal ended
+        ended += 1
+        profiler.step()
 
     def ready(of: Any) -> None:
         phases.span = None
+        taken = min(steps, ended - WARM_UP)
+        if taken < 1:
+            return
         path = run_dir / FOLDER / f"rank-{ranks.rank}.trace.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         of.export_chrome_trace(str(path))
-        text = _table(of.key_averages(), steps, on_gpu)
+        text = _table(of.key_averages(), taken, on_gpu)
+        if taken < steps:
+            text += f"\n\nof {taken} of {steps} steps, and of what came when they had ended: then the run did"
         path.with_name(f"rank-{ranks.rank}.txt").write_text(text + "\n", encoding="utf-8")
         written.append(path)
         if ranks.is_main:
@@ -47,7 +61,7 @@ def profiled(run_dir: Path, phases: Phases, ranks: Ranks, steps: int) -> Iterato
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     plan = schedule(wait=1, warmup=WARM_UP - 1, active=steps, repeat=1)
     with profile(activities=activities, schedule=plan, on_trace_ready=ready) as profiler:
-        yield profiler.step
+        yield stepped
     phases.span = None
     if not written and ranks.is_main:
         print(f"no profile: it needs {WARM_UP + steps} steps", file=sys.stderr, flush=True)

@@ -164,7 +164,7 @@ def _address(master: str, node_rank: int) -> tuple[str, int]:
             f"--master {master}: a port of 0 lets the first node choose one, which the others cannot know",
             hint="the first one prints what it chose",
         )
-    return host, int(port)
+    return host.removeprefix("[").removesuffix("]"), int(port)  # those of an IPv6 address
 
 
 def meet(nodes: Nodes, nproc: int, pins: Sequence[str] = (), meeting_s: float = MEETING_S) -> Met:

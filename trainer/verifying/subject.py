@@ -10,7 +10,9 @@ from typing import Any
 
 from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.trainer.checkpoints import checkpoint
+from robot_foundry.trainer.checkpoints.proof import NAME
 from robot_foundry.trainer.meters import read_metrics
+from robot_foundry.trainer.ranks.agreement import unlike
 from robot_foundry.trainer.recipes.yaml_text import read_yaml
 from robot_foundry.trainer.tasks.known import KnownTask, task_of
 from robot_foundry.trainer.tasks.task import Task
@@ -38,11 +40,13 @@ class Subject:
 
 
 def find_subject(run_dir: Path, step: int | None, count: int) -> Subject:
-    """The next `count` records after the checkpoint of `step`, by default the newest that any follows.
+    """The next `count` records after the checkpoint of `step`, by default the newest that any follows; where
+    `run_dir` is a checkpoint of a run, or a pointer file that names one, that.
 
     UsageError where there is no such checkpoint, FoundryError where no record follows it, or it is not whole.
     """
-    run_dir = checkpoint.run_of(run_dir) or run_dir
+    run_dir, named = _named(run_dir)
+    step = step or named
     steps = checkpoint.complete(run_dir)
     if not steps:
         raise FoundryError(f"{run_dir} has no checkpoint", hint="give the folder of a run that has trained")
@@ -65,6 +69,13 @@ def find_subject(run_dir: Path, step: int | None, count: int) -> Subject:
     return Subject(run_dir, steps[step], step, tuple(follow), later)
 
 
+def _named(path: Path) -> tuple[Path, int | None]:
+    """The folder of the run that is meant, and the step of the checkpoint where that is meant."""
+    folder = checkpoint.find(path) if path.is_file() else path
+    run_dir, step = checkpoint.run_of(folder), NAME.fullmatch(folder.resolve().name)
+    return (folder, None) if run_dir is None else (run_dir, int(step[1]) if step else None)
+
+
 def task_in(subject: Subject, work: Path, store: str | None) -> Task:
     """The task of the run as it was, whose folder is `work`: there it finds the checkpoint, and writes.
 
@@ -79,12 +90,12 @@ def task_in(subject: Subject, work: Path, store: str | None) -> Task:
     lineage = checkpoint.read_json(subject.start, "lineage.json")
     config = known.read(values)
     data = replace(config.data, store=store or lineage["store"])
-    # Nothing is told to others, and what is asked of a run again and again is asked of it once.
-    run = replace(config.run, dir=str(work), wandb=None)
+    # Nothing is told to others, and of copies elsewhere a newer one would be gone on from.
+    run = replace(config.run, dir=str(work), wandb=None, checkpoints=None)
     config = replace(config, data=data, run=run)
     _link(subject, work)
     try:
-        return _resolved(known, config, lineage)
+        return _resolved(known, config, subject.start, lineage)
     except FoundryError as error:
         message = f"{subject.run_dir} cannot be recomputed: {error.message}"
         raise FoundryError(message, hint=error.hint or "--store says where its data lie") from error
@@ -98,11 +109,12 @@ def _link(subject: Subject, work: Path) -> None:
         place.symlink_to(subject.start.resolve(), target_is_directory=True)
 
 
-def _resolved(known: KnownTask, config: Any, lineage: Mapping[str, Any]) -> Task:
+def _resolved(known: KnownTask, config: Any, start: Path, lineage: Mapping[str, Any]) -> Task:
     """By the names of the recipe, and where these mean others now, by the versions that the run had."""
+    identity = checkpoint.read_json(start, checkpoint.STATE)["identity"]
     try:
         task = known.resolve(config)
-        if task.identity["mixture"] == lineage["mixture_id"]:
+        if not list(unlike(task.completed(identity), task.identity)):  # in any of its streams
             return task
     except FoundryError:
         if pinned(config, lineage) == config:
