@@ -5,6 +5,7 @@ It watches and changes nothing: a run ends in the same bits with and without.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ class _Steps(Protocol):
 @contextmanager
 def profiled(run_dir: Path, phases: Phases, ranks: Ranks, steps: int) -> Iterator[_Steps]:
     """Profile `steps` steps after a few; what it gives is to be called when a step has ended."""
+    os.environ.setdefault(
+        "KINETO_LOG_LEVEL", "99"
+    )  # else it tells on stderr, in lines of its own, when it starts
     on_gpu = ranks.device.type == "cuda"
     written: list[Path] = []
 
