@@ -56,7 +56,8 @@ TARGET_NOT_READING = "see that this key is the target and not a reading; else tr
 STEP_SCALE = "correct the scale of the displacements, which are some {times}"
 STEP_OR_STATE_SCALE = STEP_SCALE + ", or that of the state, which is not where robots are"
 STEP_SCALE_OF_SHARES = (
-    STEP_SCALE + "; they fill ±{scale:g}: of shares of a greatest step that step is the scale"
+    STEP_SCALE
+    + "; they fill ±{scale:g}, so they may be shares of a greatest step, which is the scale then (m or rad)"
 )
 STEP_SCALE_BY_GAIN = (
     "correct the scale of the displacements: controllers make {least:g} to {greatest:g} of what is asked, so "

@@ -58,7 +58,7 @@ def test_the_slurm_script_is_sound_bash() -> None:
 
 
 SRUN = """#!/bin/bash
-echo "srun $*" >> calls
+echo "srun $* on $SRUN_CPUS_PER_TASK cores" >> calls
 trap 'echo stopped >> calls; exit 75' USR2
 [ "$ENDS" = at-once ] && exit 0
 touch begun
@@ -74,7 +74,7 @@ def test_the_slurm_script_hands_usr2_on_and_queues_the_job_again_at_75(tmp_path:
         (tmp_path / name).chmod(0o755)
     environment = {
         **os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "ENDS": ends,
-        "SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "4",
+        "SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "4", "SLURM_CPUS_PER_TASK": "64",
     }  # fmt: skip
     command = ["bash", str(cluster_examples.SBATCH), "vla", "mine.yaml", "name=a b"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as script:
@@ -83,7 +83,7 @@ def test_the_slurm_script_hands_usr2_on_and_queues_the_job_again_at_75(tmp_path:
                 time.sleep(0.02)
             script.send_signal(signal.SIGUSR2)
         assert script.wait(60) == (0 if ends == "at-once" else 75)
-    called = "srun --kill-on-bad-exit=0 foundry-train vla mine.yaml name=a b --nproc 4"
+    called = "srun --kill-on-bad-exit=0 foundry-train vla mine.yaml name=a b --nproc 4 on 64 cores"
     after = [] if ends == "at-once" else ["stopped", "scontrol requeue 7"]
     assert (tmp_path / "calls").read_text().splitlines() == [called, *after]
 

@@ -163,9 +163,13 @@ def test_memory_on_several_gpus() -> None:
     assert [row.rows for row in found] == [8, 4, 2, 1, None]  # one row a GPU is no two microbatches
     assert [row.activations for row in found] == [85, 45, 25, 15, None]
     assert [row.ddp for row in found] == [60, 72, 72, 72, 72]
-    assert [row.sharded for row in found] == [60 + 12, 30 + 12, 15 + 12, 8 + 12, 4 + 12]
+    # A share, what is whole for a moment, and the whole gradients that the first microbatch leaves.
+    once = [60, 30 + 12, 15 + 12, 8 + 12, 4 + 12]
+    assert [row.sharded for row in found] == [60, *(memory + 12 for memory in once[1:])]
+    assert [row.sharded for row in gpu_memory(state, Activations(10, 5), 16, 1, limit=100)] == once
     # 100 - 60 has room for 3 rows (16 in 8 parts), 100 - 72 for 2.
     assert [row.ddp_fits for row in found] == [8, 4, 2, 1, 1]
+    # 100 - 42 - 12 has room for 4 rows, and 100 - 27 for all 4 at once.
     assert [row.sharded_fits for row in found] == [8, 2, 1, 1, 1]
     assert all(row.ddp_fits is None for row in gpu_memory(state, Activations(10, 5), 16, 2, limit=74))
     unknown = list(gpu_memory(state, None, 16, 16, limit=1))

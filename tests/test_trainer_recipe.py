@@ -222,6 +222,7 @@ def test_dry_run_says_what_would_be_trained_and_writes_nothing(
         (("data.mix=lift", "run.stepz=1"), 2, "run.stepz: is not a key, did you mean 'steps'?"),
         (("nothing.yaml",), 2, "there is no recipe 'nothing.yaml'"),
         (("/",), 2, "the recipe '/' is a folder"),
+        (("vla_1_7b",), 2, "say it there, as model=vla_1_7b"),
     ],
 )
 def test_mistakes_end_with_one_sentence(

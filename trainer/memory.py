@@ -5,7 +5,8 @@ Of each parameter: weights, gradient and optimiser's state in fp32, where averag
 matrix units.
   DDP            all of it on each GPU, and on several a second gradient, in the buckets that they exchange
   fully sharded  an equal share of it, and for a moment the weights of two units and the gradient of one
-                 (Zhao et al. 2023, §4.3); a unit is a block, or all that is in none
+                 (Zhao et al. 2023, §4.3); a unit is a block, or all that is in none. Where a step has several
+                 microbatches also whole gradients, which are summed over ranks after the last of them
   grouped        the same in groups of the GPUs of a machine, each of which holds one copy
 """
 
@@ -100,19 +101,21 @@ def gpu_memory(
     for number in GPUS:
         if global_batch % number:
             continue
+        kept = state.gradients if number > 1 else 0
+        now = kept if accumulate > 1 else 0
         share = global_batch // number
         rows = None if share % accumulate else share // accumulate
         ddp = state.total + (state.gradients if number > 1 else 0)
-        sharded = _shared(state, number)
+        sharded = _shared(state, number) if number > 1 else ddp  # alone there is nobody to share with
         yield GpuMemory(
             gpus=number,
             rows=rows,
             activations=None if activations is None or rows is None else activations.of(rows),
             ddp=ddp,
-            sharded=sharded,
+            sharded=sharded + now,
             ddp_fits=_fewest(share, activations, limit - ddp),
-            sharded_fits=_fewest(share, activations, limit - sharded),
-            grouped=_shared(state, GROUP) if number > GROUP else None,
+            sharded_fits=_fewest(share, activations, limit - sharded, kept),
+            grouped=_shared(state, GROUP) + now if number > GROUP else None,
         )
 
 
@@ -126,12 +129,14 @@ def _gathered(state: StateBytes) -> int:
     return state.unit // FP32 * (2 * (BF16 if state.copies else FP32) + FP32)
 
 
-def _fewest(rows: int, activations: Activations | None, free: int) -> int | None:
-    """The fewest microbatches that `rows` divide into, so that each has room."""
+def _fewest(rows: int, activations: Activations | None, free: int, kept: int = 0) -> int | None:
+    """The fewest microbatches that `rows` divide into, so that each has room beside what several keep."""
     if activations is None:
         return None
-    divisors = (number for number in range(1, rows + 1) if rows % number == 0)
-    return next((number for number in divisors if activations.of(rows // number) <= free), None)
+    if activations.of(rows) <= free:
+        return 1
+    divisors = (number for number in range(2, rows + 1) if rows % number == 0)
+    return next((number for number in divisors if activations.of(rows // number) <= free - kept), None)
 
 
 def _unit_sizes(model: nn.Module) -> Iterator[int]:

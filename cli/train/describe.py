@@ -141,7 +141,12 @@ def _memory_text(cost: RunCost, gpu_bytes: int) -> str:
 
 def _traffic_text(cost: RunCost) -> str:
     rows = [
-        [one.gpus, one.shared, size(one.sent_each_microbatch), size(one.sent_each_step)]
+        [
+            one.gpus,
+            one.shared,
+            size(one.sent_each_microbatch) if one.shared > 1 else 0,
+            size(one.sent_each_step),
+        ]
         for one in cost.traffic
     ]
     return table(("GPUs", "run.shard", "a rank sends each microbatch", "and each step"), rows)

@@ -5,6 +5,7 @@ It watches and changes nothing: a run ends in the same bits with and without.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ def profiled(run_dir: Path, phases: Phases, ranks: Ranks, steps: int) -> Iterato
 
     Of a run that ends before, those that there were.
     """
+    # Else it tells on stderr, in lines of its own, when it starts.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     on_gpu = ranks.device.type == "cuda"
     ended = 0
     written: list[Path] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -35,7 +36,7 @@ def read_recipe(form: RecipeForm[C], recipe: str | Path | None, overrides: Itera
     Values are parsed as YAML 1.2. Raises UsageError that lists every unknown key with the nearest valid one,
     every value of a wrong type or out of range, and every missing value.
     """
-    path = recipe_path(form.default if recipe is None else recipe)
+    path = recipe_path(form.default if recipe is None else recipe, chain(*form.presets.values()))
     layer = parse_yaml(read_utf8(path), str(path))
     if not isinstance(layer, dict):
         raise UsageError(f"{path} holds no keys")
@@ -53,8 +54,8 @@ def read_recipe(form: RecipeForm[C], recipe: str | Path | None, overrides: Itera
     return config
 
 
-def recipe_path(recipe: str | Path) -> Path:
-    """The file of a recipe given by path or packaged name."""
+def recipe_path(recipe: str | Path, presets: Iterable[str] = ()) -> Path:
+    """The file of a recipe given by path or packaged name; `presets` are names of models and their parts."""
     path = Path(recipe)
     packaged = PACKAGED / f"{path}.yaml"
     if path.is_file():
@@ -62,6 +63,11 @@ def recipe_path(recipe: str | Path) -> Path:
     if packaged.parent == PACKAGED and packaged.is_file():
         return packaged
     names = sorted(file.stem for file in PACKAGED.glob("*.yaml"))
+    if str(recipe) in presets:
+        raise UsageError(
+            f"there is no recipe '{recipe}': that is a preset of a model, or of a part of one",
+            hint=f"give a recipe and say it there, as model={recipe}; recipes are {', '.join(names)}",
+        )
     wrong = f"the recipe '{recipe}' is a folder" if path.is_dir() else f"there is no recipe '{recipe}'"
     raise UsageError(
         f"{wrong}{nearest(str(recipe), names)}",
