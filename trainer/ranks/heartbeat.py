@@ -11,6 +11,7 @@ import socket
 from threading import Condition, Event, Thread
 from types import TracebackType
 
+from robot_foundry.runtime.errors import EXIT_PREEMPTED
 from robot_foundry.trainer.ranks.board import Board, Sign, Verdict
 
 GONE_BEATS = 4  # of a rank to which the connection broke
@@ -108,8 +109,13 @@ class Heartbeat:
                 self._look(silent, stuck, unmoved)
             else:
                 after += 1
-                if after * self._interval_s > GRACE_S:
+                if after * self._interval_s > GRACE_S and not self._is_leaving(self._verdict):
                     self._end(self._verdict)
+
+    def _is_leaving(self, verdict: Verdict) -> bool:
+        """Whether the run was stopped and this rank took its last step too: its checkpoint is written, and it
+        closes what its records go to, which may be a service far away."""
+        return verdict.code == EXIT_PREEMPTED and self.step is not None and not self.stepping
 
     def _look(self, silent: dict[int, tuple[int, int]], stuck: int, unmoved: int) -> None:
         """Whether a rank is gone, or the store, or one is alive and does not come."""
