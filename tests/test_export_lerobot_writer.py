@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from foundry_testing.lerobot_exports import Exported, content
 
 from robot_foundry.export.lerobot.dataset.features import Features
 from robot_foundry.export.lerobot.dataset.statistics import sampled_frames
+from robot_foundry.export.lerobot.dataset.video import VideoFile
 from robot_foundry.export.lerobot.dataset.writer import LeRobotWriter
 from robot_foundry.export.lerobot.export import video_jobs
 from robot_foundry.export.lerobot.plan import plan_of
@@ -153,6 +157,14 @@ def test_a_video_is_the_same_in_another_process(tmp_path: Path) -> None:
 
 def _shipped(job: Any) -> Any:
     return pickle.loads(pickle.dumps(job))
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="this user gets no real time")
+def test_an_encoder_that_asks_for_real_time_does_not_keep_it() -> None:
+    with VideoFile(io.BytesIO(), "av1", 10.0, SIZE) as video:
+        video.add(np.zeros((*SIZE, 3), np.uint8))
+        policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+    assert policies == {os.SCHED_OTHER}
 
 
 @pytest.mark.parametrize("fps", [0.0004, 7.123456])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_foundry.export.lerobot.dataset.scheduling import unchanged_scheduling
 from robot_foundry.export.lerobot.options import CODECS
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
@@ -65,7 +67,9 @@ class VideoFile:
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb_HW3), "rgb24")
         frame = self._yuv_of(frame)
         frame.pts, frame.time_base = self.num_frames, 1 / self._stream.average_rate
-        self._container.mux(self._stream.encode(frame))
+        with nullcontext() if self.num_frames else unchanged_scheduling():  # the first opens the encoder
+            packets = self._stream.encode(frame)
+        self._container.mux(packets)
         self.num_frames += 1
 
     def close(self) -> None:

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pyarrow import parquet
 
+from robot_foundry.export.lerobot.dataset.scheduling import unchanged_scheduling
+
 FPS, HEIGHT, WIDTH = 10, 64, 96
 CAMERA = "observation.images.top"
 TASKS = ("push the block", "lift the block")
@@ -61,7 +63,7 @@ def recordings(lengths: Sequence[int] = (5, 8, 4), width: int = 3) -> list[Recor
 def write_video(path: Path, shades: Sequence[int], codec: str = "h264", fps: int = FPS) -> None:
     """One shade a frame; the first frame alone is a key frame of H.264."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with unchanged_scheduling(), av.open(str(path), "w") as container:
         stream: Any = container.add_stream(CODECS[codec], rate=Fraction(fps))
         stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
         stream.options = (
