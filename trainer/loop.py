@@ -91,7 +91,7 @@ def train(parts: RunParts, plan: StepPlan, batches: Iterator[Prepared], start: i
         )
         if stopped:
             if parts.meters.pending:
-                parts.sink.write(record(parts, step))
+                parts.sink.write(record(parts, step, lr=parts.optimizers.lr))
             parts.phases.enter(phases.CHECKPOINT)
             parts.save(step)
             return step
