@@ -135,6 +135,7 @@ def test_the_page_links_to_what_is_there_and_tells_the_commands_of_the_examples(
         assert re.sub(r"run\.dir=\S+", "", command) in re.sub(r"run\.dir=\S+", "", told)
 
 
+@pytest.mark.soak  # its ranks give way to all else on the machine, as Ray's workers do
 def test_two_workers_of_a_ray_cluster_train_one_run(ray_workers: int, tmp_path: Path) -> None:
     import ray
 

@@ -187,7 +187,7 @@ def test_the_printed_settings_mend_the_fault(fault, check, recorded):
         # So far that angles wrap: how far is no longer told by them.
         ("actions.command.right.ee_rotation.scale=1", "0.017453293 for degrees"),
         # Shares of a controller's greatest step, of which only the controller knows it.
-        ("actions.command.right.ee_position={key: shares, from: delta, scale: 1}", "that step is the scale"),
+        ("actions.command.right.ee_position={key: shares, from: delta, scale: 1}", "which is the scale then"),
         # Neither side is where no robot is.
         ("actions.target.right.ee_position.scale=0.1", "of action.target (10 times too small)"),
     ],
