@@ -200,7 +200,7 @@ def leave(rank):
 
 os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
 sys.setswitchinterval(1e-4)
-for _ in range(30):
+for _ in range(int(sys.argv[1])):
     server = TCPStore("127.0.0.1", 0, None, True, timedelta(minutes=2), wait_for_workers=False)
     os.environ["MASTER_PORT"] = str(server.port)
     pids = [os.fork() or leave(rank) for rank in "01"]
@@ -209,6 +209,7 @@ for _ in range(30):
 """
 
 
-def test_ranks_that_are_done_end_whatever_their_threads_do() -> None:
+@pytest.mark.parametrize("times", ["10", pytest.param("60", marks=pytest.mark.soak)])
+def test_ranks_that_are_done_end_whatever_their_threads_do(times: str) -> None:
     """A model that outlives its ranks does not wait for their threads while these wait for it."""
-    assert subprocess.run([sys.executable, "-c", LEAVING], timeout=HANG_S).returncode == 0
+    assert subprocess.run([sys.executable, "-c", LEAVING, times], timeout=HANG_S).returncode == 0
