@@ -52,9 +52,10 @@ def test_the_slurm_script_has_options_that_sbatch_knows() -> None:
 
 
 def test_the_slurm_script_is_sound_bash() -> None:
-    subprocess.run(["bash", "-n", cluster_examples.SBATCH], check=True)
-    if shutil.which("shellcheck"):
-        subprocess.run(["shellcheck", cluster_examples.SBATCH], check=True)
+    checkers = [["bash", "-n"], *([["shellcheck"]] if shutil.which("shellcheck") else [])]
+    for checker in checkers:
+        done = subprocess.run([*checker, cluster_examples.SBATCH], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 SRUN = """#!/bin/bash
