@@ -273,7 +273,11 @@ class Policy:
         self, batch: Batch, seeds: Sequence[int], underway: Sequence[Underway | None] = ()
     ) -> FloatArray:
         """Denormalised chunks [B, T, A] over the union, still in the representation of the window."""
-        inputs = build_inputs(batch, scales=self.scales, words=self.words, roles=self.roles, targets=False)
+        is_shown = self.config.model.state_dropout < 1
+        inputs = build_inputs(
+            batch, scales=self.scales, words=self.words, roles=self.roles, targets=False,
+            state_seen_B=np.full(len(batch.k_B), is_shown),
+        )  # fmt: skip
         shape = batch.action_BTA.shape[1:]
         noise = [generator("policy", int(seed)).standard_normal(shape, dtype=np.float32) for seed in seeds]
         horizon_D = np.array([steps.horizon for steps in dataset_steps(self.config, self.spaces)])

@@ -46,6 +46,7 @@ class VLAConfig:
     draws: int = 8  # noise draws a sample and backbone pass
     density: str = "beta"  # of the training times: beta | uniform | logit_normal
     state_noise: float = 0.05  # std added to the normalised state while training
+    state_dropout: float = later(0.0)  # share of the samples that hide the state; 1: it is never shown
     objective: str = later(FLOW)  # flow: velocities of the flow | l1: the chunk itself, a baseline
     backbone_grad_scale: float = later(1.0)  # of the gradient that the head sends into the backbone
     learned_obs: bool = later(False)  # `<obs>` tokens are vectors of the policy's, not of its tokenizer

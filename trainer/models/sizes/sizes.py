@@ -42,6 +42,8 @@ def vla_problems(model: VLAConfig, image: tuple[int, int] | None) -> Iterator[st
         yield f"model.lora.alpha: must be positive and finite, not {model.lora.alpha}"
     if model.state_noise < 0:
         yield f"model.state_noise: must not be negative, not {model.state_noise}"
+    if not 0 <= model.state_dropout <= 1:
+        yield f"model.state_dropout: must lie in 0 … 1, not {model.state_dropout}"
 
 
 def taps_problems(model: VLAConfig) -> Iterator[str]:

@@ -11,9 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robot_foundry.runtime.keyed import generators
+from robot_foundry.runtime.keyed import generators, key, uniform
 from robot_foundry.trainer.models.flow import time_of
 from robot_foundry.trainer.models.vla import Draws
+
+
+def state_seen(k_B: NDArray[Any], seed: int, dropout: float) -> NDArray[np.bool_]:
+    """Which of the samples `k_B` show their proprioception, where that share of them hides it."""
+    return uniform(key("state dropout", seed), k_B) >= dropout
 
 
 def build_draws(

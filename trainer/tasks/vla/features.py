@@ -33,8 +33,8 @@ from robot_foundry.trainer.settings import RunConfig
 KEY = "data.cache_features"
 # Of the model's keys those that change no feature.
 _BEHIND_FEATURES = (
-    "tap_width", "head", "text_length", "draws", "density", "state_noise", "objective", "backbone_grad_scale",
-    "insulate",
+    "tap_width", "head", "text_length", "draws", "density", "state_noise", "state_dropout", "objective",
+    "backbone_grad_scale", "insulate",
 )  # fmt: skip
 _MODELS = ROOT / "trainer" / "models"
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.trainer.models.vla import Geometry, Inputs, Targets
 from robot_foundry.trainer.tasks.vla.config import VLATaskConfig
-from robot_foundry.trainer.tasks.vla.draws import build_draws
+from robot_foundry.trainer.tasks.vla.draws import build_draws, state_seen
 from robot_foundry.trainer.tasks.vla.features import seen_by_features
 from robot_foundry.trainer.tasks.vla.policy_spaces import PolicySpaces, geometry
 from robot_foundry.trainer.tasks.vla.prompts import Words
@@ -45,6 +45,7 @@ class InputMaker:
         inputs = build_inputs(
             batch, scales=self.scales, words=self.words,
             roles=self.config.data.window.cameras, targets=True,
+            state_seen_B=state_seen(batch.k_B, self.config.seed, model.state_dropout),
         )  # fmt: skip
         draws = build_draws(
             batch.k_B,
@@ -61,12 +62,24 @@ class InputMaker:
 
 
 def build_inputs(
-    batch: Batch, *, scales: Scales, words: Words, roles: Sequence[str], targets: bool
+    batch: Batch,
+    *,
+    scales: Scales,
+    words: Words,
+    roles: Sequence[str],
+    targets: bool,
+    state_seen_B: NDArray[np.bool_] | None = None,
 ) -> Inputs:
-    """Tensors of a batch on the CPU; with `targets` also its normalised action chunks."""
+    """Tensors of a batch on the CPU; with `targets` also its normalised action chunks.
+
+    Rows of which `state_seen_B` is False show no proprioception; None: all do.
+    """
     images, view_mask = views(batch.images, batch.image_mask, roles)
     tokens, obs = words.rows(batch.instruction)
-    state_mask = np.broadcast_to(batch.state_mask_BD[:, None], batch.state_BHD.shape)
+    state_mask_BD = batch.state_mask_BD
+    if state_seen_B is not None:
+        state_mask_BD = state_mask_BD & state_seen_B[:, None]
+    state_mask = np.broadcast_to(state_mask_BD[:, None], batch.state_BHD.shape)
     state = scales.normalize_state(batch.state_BHD, state_mask, batch.dataset_B)
     return Inputs(
         image_BVHWC=torch.from_numpy(images),
