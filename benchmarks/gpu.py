@@ -1,13 +1,14 @@
 """A language model of 1.2 B and a policy of 1.7 B on one GPU: what a run does a second, beside a bare loop.
 
-    python benchmarks/gpu.py [--turns 3] [--steps 8] [--eager] [--json FILE]     about five minutes
-    python benchmarks/gpu.py --tiny                                              the same code, on any machine
+    python benchmarks/gpu.py [--turns 3] [--steps 8] [--only MODEL] [--how HOW]... [--json FILE]
+    python benchmarks/gpu.py --tiny                                 the same code, on any machine
 
-In bf16, eager and with run.compile, from a store of generated data: rows of 2,048 tokens; eight pictures of
+In bf16, from a store of generated data: rows of 2,048 tokens; eight pictures of
 256 x 256 (four cameras, two steps each), of which the machine's cores decode every one. Told are rows or
 samples a second of `foundry-train` and of a bare loop over the same model, which take turns; the ratio of
 their rates (see `compared/turns.py`); the share of the time that steps waited for data; the largest memory;
 and the share of --tflops, which PyTorch counts of a pass, without what is computed again.
+Each is run in four ways: eager, compiled, and eager as DDP and FSDP2 treat a rank (`compared/alone.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 import torch
 from compared import stores
+from compared.alone import DDP, FSDP2, PLAIN, alone
 from compared.bare import bare_loop
 from compared.turns import WARM, in_turns, median_step, ratio
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,6 +44,8 @@ TINY = {
     "llm_1_2b": ("data.rows.length=64", "data.global_batch=4"),
     "vla_1_7b": ("data.global_batch=4", "data.window.image=[64, 64]"),
 }
+# By name: by which strategy, and whether compiled.
+WAYS = {"eager": (PLAIN, False), "compiled": (PLAIN, True), DDP: (DDP, False), FSDP2: (FSDP2, False)}
 VIEWS = ("data.window.history=2", f"data.window.cameras=[{', '.join(CAMERAS)}]")
 
 
@@ -85,7 +89,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--tflops", type=float, default=989.0, help="of the GPU, dense, in bf16")
     parser.add_argument("--tiny", action="store_true", help="models of a million parameters, on any device")
-    parser.add_argument("--eager", action="store_true", help="without run.compile")
+    parser.add_argument("--only", choices=LARGE, action="append")
+    parser.add_argument("--how", choices=WAYS, action="append")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -100,18 +105,16 @@ def main() -> None:
             "llm_1_2b": stores.token_store(folder / "tokens", documents),
             "vla_1_7b": stores.robot_store(folder / "robots", side, CAMERAS, frames),
         }
-        for name, store in made.items():
-            for compiled in (False,) if options.eager else (False, True):
-                how = "compiled" if compiled else "eager"
+        for name in options.only or LARGE:
+            for how in options.how or WAYS:
+                strategy, compiled = WAYS[how]
                 settings = (
-                    *(TINY if options.tiny else LARGE)[name],
-                    length,
-                    f"run.compile={compiled}".lower(),
-                )
-                task = resolved(name, store, folder / f"{name}-{how}", settings)
-                found[f"{name}, {how}"] = of = measure(
-                    task, device, options.turns, options.steps, options.tflops * 1e12
-                )
+                    *(TINY if options.tiny else LARGE)[name], length, f"run.compile={compiled}".lower(),
+                )  # fmt: skip
+                task = resolved(name, made[name], folder / f"{name}-{how}", settings)
+                with alone(strategy, device):
+                    of = measure(task, device, options.turns, options.steps, options.tflops * 1e12)
+                found[f"{name}, {how}"] = of
                 print(f"{name}, {how}", json.dumps(of), flush=True)
                 gc.collect()
                 torch.cuda.empty_cache()
