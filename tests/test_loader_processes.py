@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import multiprocessing
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,15 @@ pytestmark = pytest.mark.usefixtures("no_ray")
 
 written, data = batch_loaders.written, batch_loaders.data
 HANG_S = 120  # a child that waits for a thread of its parent would wait for ever
+
+
+@pytest.fixture(autouse=True, scope="module")
+def soon() -> Iterator[None]:
+    """A torch DataLoader waits 5 s for each worker before it ends it; here 0.2 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
+        yield
+        gc.collect()
 
 
 class Batches(IterableDataset):
