@@ -1,0 +1,149 @@
+"""Rollouts of each checkpoint of a run as soon as it is whole, and which of them did best.
+
+    RUN/watch/<name>/step-00000050/rollout.json, …     one report a checkpoint
+                     best.json                         a pointer file: the checkpoint of the highest rate
+                     held/step-00000050/               that checkpoint, also where the run has removed it
+
+<name> is of task, variant and condition, and of a hash of all that was asked, so that the rates in one folder
+are of the same scenes. A report that is there is not made again: whoever starts anew goes on.
+
+The best of many checkpoints on the same scenes is better on these than on others: its rate is no estimate.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from robot_foundry.evaluation.intervals import clopper_pearson
+from robot_foundry.evaluation.rollout import RolloutSpec, rollout, save
+from robot_foundry.evaluation.scorecards.reports import Subject
+from robot_foundry.evaluation.watching.held import hold, release
+from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.checkpoints.checkpoint import complete, write_pointer
+from robot_foundry.trainer.metering.phases import ENDED
+from robot_foundry.trainer.metering.watch import HEARTBEAT
+
+FOLDER, HELD, BEST, REPORT = "watch", "held", "best.json", "rollout.json"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """How the checkpoint of a step did."""
+
+    step: int
+    successes: int
+    trials: int
+    report: Path
+
+    @property
+    def rate(self) -> float:
+        return self.successes / self.trials
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return clopper_pearson(self.successes, self.trials)
+
+
+class Watch:
+    """Over the checkpoints of a run. `spec` says what each is asked; whose it is, it leaves open."""
+
+    def __init__(self, run: Path, spec: RolloutSpec, *, workers: int = 0, quiet: bool = False) -> None:
+        self._run, self._spec, self._workers, self._quiet = run, spec, workers, quiet
+        self.folder = run / FOLDER / _name(spec)
+
+    def follow(self, wait: Callable[[], None] | None) -> Iterator[Watched]:
+        """Each checkpoint as it comes, those before first, until the run has ended; None waits for none.
+
+        The best so far is marked when one is given. FoundryError where there is no run.
+        """
+        if not self._run.is_dir():
+            raise FoundryError(
+                f"{self._run} is not there", hint="give the folder that foundry-train writes its run to"
+            )
+        gone: set[int] = set()
+        self._mark()  # of what was evaluated before
+        while True:
+            over = wait is None or _has_ended(self._run)
+            waiting = self._waiting(gone)
+            for step, checkpoint in waiting.items():
+                found = self._evaluate(step, checkpoint)
+                if found is None:
+                    gone.add(step)
+                    continue
+                self._mark()
+                yield found
+            if over and not waiting:
+                return
+            if not waiting and wait is not None:
+                wait()
+
+    def done(self) -> list[Watched]:
+        """What there is a report of, by step."""
+        reports = sorted(self.folder.glob(f"step-*/{REPORT}"))
+        return [_read(path) for path in reports]
+
+    def best(self) -> Watched | None:
+        """That of the highest rate, of equal ones the first."""
+        return max(self.done(), key=lambda one: (one.rate, -one.step), default=None)
+
+    def _waiting(self, gone: set[int]) -> dict[int, Path]:
+        """The checkpoints without a report, by step."""
+        there = sorted(complete(self._run).items())
+        known = {one.step for one in self.done()} | gone
+        return {step: path for step, path in there if step not in known}
+
+    def _evaluate(self, step: int, checkpoint: Path) -> Watched | None:
+        """None where the run has removed it before it could be held."""
+        held = hold(checkpoint, self.folder / HELD)
+        if held is None:
+            return None
+        subject = Subject.find(held)
+        spec = replace(self._spec, actor=replace(self._spec.actor, run=str(held)))
+        result = rollout(spec, workers=self._workers, quiet=self._quiet)
+        save(result, self.folder / held.name, {**subject.to_json(), "watched": str(self._run)})
+        return Watched(step, result.successes, len(result.episodes), self.folder / held.name / REPORT)
+
+    def _mark(self) -> None:
+        """Name the best and let go of the others."""
+        best = self.best()
+        if best is None or not (self.folder / HELD / best.report.parent.name).is_dir():
+            return
+        name = best.report.parent.name
+        facts = {"step": best.step, "successes": best.successes, "trials": best.trials}
+        write_pointer(self.folder / BEST, self.folder / HELD / name, **facts)
+        release(self.folder / HELD, but=name)
+
+
+def _name(spec: RolloutSpec) -> str:
+    asked: dict[str, Any] = {
+        name: value for name, value in vars(spec).items() if name not in ("actor", "world")
+    }
+    asked["actor"] = {name: value for name, value in asdict(spec.actor).items() if name != "run"}
+    asked["world"] = spec.factory.name
+    condition = replace(spec, actor=replace(spec.actor, run="any")).condition
+    return f"{spec.task}-{spec.variant}-{condition}-{digest_of(asked)[:8]}".replace("/", "_")
+
+
+def _has_ended(run: Path) -> bool:
+    """Whether the run says that it is over. One that says nothing has not begun, or is from before there was
+    a heartbeat."""
+    try:
+        told: Mapping[str, Any] = json.loads((run / HEARTBEAT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return bool(complete(run))
+    return told["phase"] == ENDED
+
+
+def _read(path: Path) -> Watched:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return Watched(told["step"], told["successes"], told["trials"], path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FoundryError(
+            f"{path} is no report of a watched checkpoint: {error}", hint="delete its folder and watch again"
+        ) from error

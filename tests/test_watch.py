@@ -1,0 +1,114 @@
+"""Checkpoints are evaluated as they come, also those that their run removes, and the best is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from foundry_testing.trainer_runs import TINY
+
+from robot_foundry.evaluation.actors import ActorSpec
+from robot_foundry.evaluation.collection import Request, collect
+from robot_foundry.evaluation.rollout import RolloutSpec, rollout
+from robot_foundry.evaluation.watching.watch import Watch, Watched
+from robot_foundry.ingest.engine import ingest
+from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.trainer.checkpoints.checkpoint import find as checkpoint_of
+from robot_foundry.trainer.run import run_task
+from robot_foundry.trainer.tasks.vla.recipe import read_recipe
+from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
+
+SPEC = RolloutSpec(ActorSpec(None), "reach_single", episodes=3, size=32, max_steps=12)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three steps, each of which left a checkpoint."""
+    root = tmp_path_factory.mktemp("watched")
+    request = Request("reach_single", "sim", 8, seed=0, cameras=("primary",), size=32)
+    made = collect(request, root / "demonstrations.hdf5", quiet=True)
+    ingest("tabletop", made.path, store=root / "store", name="reach")
+    asked = [*TINY, f"data.store={root / 'store'}", "data.mix=reach", "data.window.stream=command"]
+    asked += ["run.steps=3", "run.save_every=1", "run.keep_last=3", f"run.dir={root / 'run'}"]
+    run_task(resolve_vla(read_recipe(None, asked)), quiet=True)
+    return root / "run"
+
+
+class Training:
+    """A run whose checkpoints appear one by one while somebody waits, the one before being removed."""
+
+    def __init__(self, trained: Path, run: Path) -> None:
+        self.run, self.left = run, sorted((trained / "checkpoints").iterdir())
+        (run / "checkpoints").mkdir(parents=True)
+        self.says("forward")
+
+    def says(self, phase: str) -> None:
+        (self.run / "heartbeat.json").write_text(json.dumps({"phase": phase}))
+
+    def goes_on(self) -> None:
+        shutil.rmtree(self.run / "checkpoints")
+        if not self.left:
+            self.says("ended")
+            return
+        shutil.copytree(self.left[0], self.run / "checkpoints" / self.left.pop(0).name)
+
+
+def followed(run: Path, wait: Callable[[], None] | None) -> list[Watched]:
+    return list(Watch(run, SPEC, quiet=True).follow(wait))
+
+
+def test_each_checkpoint_is_evaluated_once_and_the_best_outlives_its_run(
+    trained: Path, tmp_path: Path
+) -> None:
+    training = Training(trained, tmp_path / "run")
+    found = followed(training.run, training.goes_on)
+    assert [one.step for one in found] == [1, 2, 3]
+    for one, checkpoint in zip(found, sorted((trained / "checkpoints").iterdir()), strict=True):
+        plain = rollout(RolloutSpec(ActorSpec(str(checkpoint)), **asked()), quiet=True)
+        report = json.loads(one.report.read_text())
+        assert [scene["outcome"] for scene in report["scenes"]] == [e.outcome for e in plain.episodes]
+        assert (report["successes"], report["step"]) == (plain.successes, one.step)
+    best = max(found, key=lambda one: (one.rate, -one.step))
+    folder = Watch(training.run, SPEC).folder
+    assert [path.name for path in (folder / "held").iterdir()] == [f"step-{best.step:08}"]
+    pointed = json.loads((folder / "best.json").read_text())
+    assert (pointed["step"], pointed["successes"], pointed["trials"]) == (best.step, best.successes, 3)
+    assert checkpoint_of(folder / "best.json").name == f"step-{best.step:08}"
+    assert followed(training.run, None) == []
+
+
+def asked() -> dict[str, object]:
+    return {name: value for name, value in vars(SPEC).items() if name != "actor"}
+
+
+def test_who_begins_late_takes_what_is_there_and_ends_with_a_run_that_has_ended(
+    trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    assert [one.step for one in followed(run, None)] == [1, 2, 3]
+    other = Watch(run, RolloutSpec(SPEC.actor, "reach_single", episodes=2, size=32, max_steps=5), quiet=True)
+
+    def never() -> None:
+        raise AssertionError("there is nothing to wait for")
+
+    assert [one.trials for one in other.follow(never)] == [2, 2, 2]
+    assert other.folder != Watch(run, SPEC).folder
+
+
+def test_a_report_that_is_none_is_named(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    report = Watch(run, SPEC).folder / "step-00000001" / "rollout.json"
+    report.parent.mkdir(parents=True)
+    report.write_text("[]")
+    with pytest.raises(FoundryError, match=r"step-00000001/rollout.json is no report"):
+        followed(run, None)
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FoundryError, match="nowhere is not there"):
+        followed(tmp_path / "nowhere", None)
