@@ -7,13 +7,13 @@ import json
 import os
 import random
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import blake3
 import pytest
+from foundry_testing.soak import seeded
 from foundry_testing.trainer_runs import TINY, differing, make_store, records, run, run_phases
 
 from robot_foundry.catalog.store import Store
@@ -213,12 +213,10 @@ def test_the_last_whole_checkpoint_outlives_damaged_ones_beyond_it(store: Store,
 
 @pytest.mark.soak
 def test_flipped_bits_of_every_file_end_in_the_same_weights(
-    store: Store, undisturbed: Any, tmp_path: Path
+    store: Store, undisturbed: Any, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     """Through the command line: each falls back, says so, and ends in the weights of the undisturbed run."""
-    seed = int(os.environ.get("FOUNDRY_SOAK_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"\nFOUNDRY_SOAK_SEED={seed}", file=sys.__stdout__, flush=True)
-    rng = random.Random(seed)
+    rng = seeded(pytestconfig)
     names = sorted(path.name for path in undisturbed.checkpoint.iterdir())
     where = ("data.mix=lift", f"data.store={store.url}")
     copies = [shutil.copytree(undisturbed.run_dir, tmp_path / str(number)) for number in range(SOAK_FLIPS)]

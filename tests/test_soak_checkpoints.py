@@ -6,15 +6,14 @@ The seed is printed; FOUNDRY_SOAK_SEED repeats a slice.
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from foundry_testing.llm_runs import make_store
+from foundry_testing.soak import say, seeded
 from foundry_testing.trained_tasks import LLM
 from foundry_testing.trainer_runs import differing, records, run_phases
 
@@ -34,10 +33,8 @@ pytestmark = pytest.mark.soak
 
 
 @pytest.fixture(scope="module")
-def rng() -> random.Random:
-    seed = int(os.environ.get("FOUNDRY_SOAK_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"\nFOUNDRY_SOAK_SEED={seed}", file=sys.__stdout__, flush=True)
-    return random.Random(seed)
+def rng(pytestconfig: pytest.Config) -> random.Random:
+    return seeded(pytestconfig)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +44,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_strategy_survives_kills_wherever_a_checkpoint_stands(
-    strategy: str, rng: random.Random, store: Store, tmp_path: Path
+    strategy: str, rng: random.Random, store: Store, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     """A start that ends before its point is met is followed by one of a run from nothing."""
     size, settings = STRATEGIES[strategy]
@@ -71,7 +68,7 @@ def test_a_strategy_survives_kills_wherever_a_checkpoint_stands(
             hit = -signal.SIGKILL in ended
             assert hit or ended == [0] * size, kill
             killed += hit
-            print(f"{strategy} {name} {kill} {ended}", file=sys.__stdout__, flush=True)
+            say(pytestconfig, f"{strategy} {name} {kill} {ended}")
         assert codes(phase(name)) == [[0] * size]
         ends.append(name)
         trial += 1

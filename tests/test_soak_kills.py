@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from foundry_testing.soak import seeded
 
 ROOT = Path(__file__).resolve().parent.parent
 POINTS = (
@@ -34,10 +35,8 @@ pytestmark = pytest.mark.soak
 
 
 @pytest.fixture(scope="module")
-def rng() -> random.Random:
-    seed = int(os.environ.get("FOUNDRY_SOAK_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"\nFOUNDRY_SOAK_SEED={seed}", file=sys.__stdout__, flush=True)
-    return random.Random(seed)
+def rng(pytestconfig: pytest.Config) -> random.Random:
+    return seeded(pytestconfig)
 
 
 @pytest.fixture(scope="module")
