@@ -81,13 +81,15 @@ def decided_by(spec: RolloutSpec) -> dict[str, Any]:
     spec = replace(spec, actor=spec.actor.pinned())
     names = [item.name for item in fields(spec) if item.name not in ("actor", "world", "episodes")]
     factory = spec.factory
-    described = factory.describe(spec.task, spec.variant)
+    described = repr(factory.describe(spec.task, spec.variant))
+    # A class that says nothing of its instances is known by its name: an address would not come again.
+    said = repr(factory) if type(factory).__repr__ is not object.__repr__ else type(factory).__qualname__
     of_world = dict(factory.versions) if isinstance(factory, Versioned) else {}
     packages = ("numpy",) if spec.actor.run is None else ("numpy", "torch")
     return {
         "actor": _acting(spec),
         "spec": {name: getattr(spec, name) for name in names},
-        "world": {"name": factory.name, "is": repr(factory), "info": repr(described)},
+        "world": {"name": factory.name, "is": said, "info": described},
         "versions": {"robot_foundry": __version__, **{name: version(name) for name in packages}, **of_world},
     }
 

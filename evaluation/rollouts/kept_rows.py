@@ -35,7 +35,7 @@ class KeptRows:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / ROWS
-        self._header = {"format": FORMAT, "key": digest_of(about), **about}
+        self._header = _header(about)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,18 +76,37 @@ class KeptRows:
 
     def _read(self) -> int:
         """Take the whole rows from the file; how many bytes of it are of use."""
-        data = self.path.read_bytes()
-        header, _, _ = data.partition(b"\n")
-        if header != canonical_json(self._header):
-            return 0
-        kept = len(header) + 1
-        for line in data[kept:].splitlines(keepends=True):
-            try:
-                episode = RolloutEpisode.from_row(json.loads(line))
-            except (ValueError, KeyError, TypeError):
-                break
-            if not line.endswith(b"\n"):
-                break
-            self.rows[episode.index] = episode
-            kept += len(line)
-        return min(kept, len(data))
+        self.rows, kept = _whole_rows(self.path.read_bytes(), self._header)
+        return kept
+
+
+def kept_rows(folder: Path, about: Mapping[str, Any]) -> dict[int, RolloutEpisode]:
+    """The rows that a folder has of what `about` says, by their scenes; none where there is nothing."""
+    try:
+        data = (folder / ROWS).read_bytes()
+    except FileNotFoundError:
+        return {}
+    return _whole_rows(data, _header(about))[0]
+
+
+def _header(about: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": FORMAT, "key": digest_of(about), **about}
+
+
+def _whole_rows(data: bytes, header: Mapping[str, Any]) -> tuple[dict[int, RolloutEpisode], int]:
+    """The whole rows behind a header, and how many bytes they and it are."""
+    rows: dict[int, RolloutEpisode] = {}
+    lines = data.splitlines(keepends=True)
+    if not lines or lines[0] != canonical_json(header) + b"\n":
+        return rows, 0
+    kept = len(lines[0])
+    for line in lines[1:]:
+        try:
+            episode = RolloutEpisode.from_row(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            break
+        if not line.endswith(b"\n"):
+            break
+        rows[episode.index] = episode
+        kept += len(line)
+    return rows, kept
