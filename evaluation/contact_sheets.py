@@ -1,14 +1,17 @@
-"""Pictures of rollouts for people: a contact sheet and GIFs."""
+"""Pictures of rollouts for people: a contact sheet, and films as mp4 or GIF."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from robot_foundry.export.lerobot.dataset.video import VideoFile, av_package
+from robot_foundry.runtime.errors import UsageError
 
 COLUMNS = 5
 CAPTION = 18
@@ -52,19 +55,45 @@ def contact_sheet(films: Sequence[Film]) -> Image.Image:
     return sheet
 
 
+def save_film(film: Film, stem: Path, hz: float) -> Path:
+    """The whole film as `stem`.mp4 where PyAV is there, else as a GIF; the file that was written."""
+    try:
+        av_package()
+    except UsageError:
+        save_gif(film, path := stem.with_name(f"{stem.name}.gif"), hz)
+        return path
+    save_video(film, path := stem.with_name(f"{stem.name}.mp4"), hz)
+    return path
+
+
+def save_video(film: Film, path: Path, hz: float, zoom: int = 2) -> None:
+    """The whole film with its caption as H.264, `hz` frames a second, resting on the last frame."""
+    pages = [np.asarray(page) for page in _pages(film, zoom)]
+    pages += pages[-1:] * round(hz * LAST_FRAME_MS / 1000)
+    with VideoFile(path, "h264", hz, pages[0].shape[:2]) as video:
+        for page_HWC in pages:
+            video.add(page_HWC)
+
+
 def save_gif(film: Film, path: Path, hz: float, zoom: int = 2) -> None:
     """The whole film with its caption, `hz` frames a second where a GIF can, resting on the last frame."""
-    height, width = film.frames[0].shape[:2]
-    font = ImageFont.load_default(12)
-    lines = textwrap.wrap(film.caption, width * zoom // CHARACTER)
-    above = CAPTION * len(lines)
-    pages = []
-    for frame_HWC in film.frames:
-        page = Image.new("RGB", (width * zoom, height * zoom + above), WHITE)
-        page.paste(Image.fromarray(frame_HWC).resize((width * zoom, height * zoom)), (0, above))
-        ImageDraw.Draw(page).text((3, 2), "\n".join(lines), fill=BLACK, font=font)
-        pages.append(page.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+    pages = [
+        page.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE) for page in _pages(film, zoom)
+    ]
     # A GIF counts in hundredths of a second, and viewers slow down what has less than two of them.
     frame_ms = 10 * max(2, round(100 / hz))
     durations = [frame_ms] * (len(pages) - 1) + [LAST_FRAME_MS]
     pages[0].save(path, save_all=True, append_images=pages[1:], duration=durations, loop=0)
+
+
+def _pages(film: Film, zoom: int) -> Iterator[Image.Image]:
+    """Each frame enlarged below the caption; sides are even, as videos want them."""
+    height, width = (zoom * side for side in film.frames[0].shape[:2])
+    font = ImageFont.load_default(12)
+    lines = textwrap.wrap(film.caption, width // CHARACTER)
+    above = CAPTION * len(lines)
+    for frame_HWC in film.frames:
+        page = Image.new("RGB", (width + width % 2, height + above + (height + above) % 2), WHITE)
+        page.paste(Image.fromarray(frame_HWC).resize((width, height)), (0, above))
+        ImageDraw.Draw(page).text((3, 2), "\n".join(lines), fill=BLACK, font=font)
+        yield page

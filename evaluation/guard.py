@@ -6,9 +6,19 @@ being judged by it. Shape suffixes as in `world`.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from robot_foundry.evaluation.world import Observation, Outcome, Start, World, WorldFactory, WorldInfo
+from robot_foundry.evaluation.world import (
+    Observation,
+    Outcome,
+    Rewarding,
+    Start,
+    World,
+    WorldFactory,
+    WorldInfo,
+)
 from robot_foundry.runtime.errors import FoundryError, nearest
 
 SEEDS = 2**63
@@ -74,6 +84,14 @@ class GuardedWorld:
         self._targets -= 1
         self._steps += 1
         return self._outcome
+
+    @property
+    def reward(self) -> float | None:
+        """See `Rewarding`; None where the world says none."""
+        reward = self._world.reward if isinstance(self._world, Rewarding) else None
+        if reward is not None and not math.isfinite(reward):
+            raise FoundryError(f"{self._title}: the reward of step {self._steps} is {reward}, no number")
+        return reward
 
     def picture(self, size: int) -> np.ndarray | None:
         self._check_begun("drawn")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -129,6 +129,22 @@ class World(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Rewarding(Protocol):
+    """What a world may say besides: the reward of its last step, 0 before the first; None if it has none."""
+
+    @property
+    def reward(self) -> float | None: ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """What a factory may say besides: versions, by name, of the packages that decide how its worlds go."""
+
+    @property
+    def versions(self) -> Mapping[str, str]: ...
 
 
 class WorldFactory(Protocol):

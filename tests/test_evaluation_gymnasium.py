@@ -16,6 +16,7 @@ from foundry_testing.gymnasium_worlds import GANTRY, HILL, Gantry
 from PIL import Image
 
 from robot_foundry.evaluation.actors import Actor, ActorSpec, Situation
+from robot_foundry.evaluation.contact_sheets import save_gif
 from robot_foundry.evaluation.guard import open_world
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout, save
 from robot_foundry.evaluation.world import Outcome, World, WorldInfo
@@ -137,8 +138,9 @@ def test_rollouts_in_a_gymnasium_environment(tmp_path: Path) -> None:
     report = save(result, tmp_path / "out")
     assert (report["world"], report["embodiment"], report["trials"]) == ("gantry", "gantry", GROUP + 3)
     assert json.loads((tmp_path / "out" / "rollout.json").read_text())["rate"] == result.successes / 11
-    gif = next(name for name in report["files"] if name.endswith(".gif"))
-    with Image.open(tmp_path / "out" / gif) as film:
+    first = next(episode.film for episode in result.episodes if episode.film is not None)
+    save_gif(first, tmp_path / "first.gif", result.world.control_hz)
+    with Image.open(tmp_path / "first.gif") as film:
         assert film.info["duration"] == 50  # 20 Hz
     with pytest.raises(FoundryError, match="instructions cannot be shuffled.*'touch the red mark'"):
         rollout(replace(chance, shuffle_instructions=True), quiet=True)

@@ -16,6 +16,7 @@ from scipy.stats import binom, binomtest
 
 from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
+from robot_foundry.evaluation import contact_sheets
 from robot_foundry.evaluation.actors import Actor, ActorSpec, RandomActor, Situation
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout, save
@@ -28,7 +29,7 @@ from robot_foundry.evaluation.worlds.tabletop.commands import (
 )
 from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
 from robot_foundry.evaluation.worlds.tabletop.experts import Expert
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 
 RANDOM = ActorSpec(run=None)
 
@@ -196,25 +197,49 @@ def test_the_history_is_what_the_world_showed_step_by_step() -> None:
     assert (watched[1][0].images["primary"][0] != watched[1][0].images["primary"][2]).any()
 
 
-def test_report_and_pictures(tmp_path: Path) -> None:
-    result = rollout(RolloutSpec(RANDOM, "reach", episodes=16, seed=4), quiet=True)
+def without_av() -> None:
+    raise UsageError("the package that encodes videos is not installed")
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".gif"])
+def test_report_and_pictures(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if ending == ".gif":
+        monkeypatch.setattr(contact_sheets, "av_package", without_av)
+    result = rollout(RolloutSpec(RANDOM, "reach", episodes=24, seed=4), quiet=True)
     report = save(result, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "rollout.json").read_text()) == json.loads(json.dumps(report))
     assert set(report["files"]) == {path.name for path in (tmp_path / "out").iterdir()}
-    assert [scene["seed"] for scene in report["scenes"]] == [scene_seed("rollout", 4, i) for i in range(16)]
+    assert [scene["seed"] for scene in report["scenes"]] == [scene_seed("rollout", 4, i) for i in range(24)]
     low, high = report["interval_95"]
     assert low <= report["rate"] <= high
-    with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
-        assert sheet.width > 1000 and sheet.height > 600
-        assert len(sheet.convert("RGB").getcolors(2**24)) > 500
-    gifs = [name for name in report["files"] if name.endswith(".gif")]
-    assert gifs
-    for name in gifs:
-        with Image.open(tmp_path / "out" / name) as film:
-            scene = report["scenes"][int(name.split("_")[1])]
-            # Pillow joins equal pages: an arm that stands still makes fewer of them.
-            assert 1 < film.n_frames <= scene["steps"] + 1
-            assert ("success" in name) == (scene["outcome"] == "success")
+    sizes = []
+    for kind in ("", "_success", "_failure"):
+        with Image.open(tmp_path / "out" / f"contact_sheet{kind}.png") as sheet:
+            sizes.append(sheet.size)
+            assert len(sheet.convert("RGB").getcolors(2**24)) > 500
+    assert sizes[0][0] > 1000 and sizes[0][1] > 600 and sizes[1][1] < sizes[0][1]
+    films = [name for name in report["files"] if name.endswith(ending)]
+    assert [("success" in name) for name in films] == [True, True, False, False]
+    for name in films:
+        scene = report["scenes"][int(name.split("_")[1])]
+        assert ("success" in name) == (scene["outcome"] == "success")
+        frames = num_frames(tmp_path / "out" / name)
+        rest = 10 if ending == ".mp4" else 0  # a second on the last frame
+        # Pillow joins equal pages: an arm that stands still makes fewer of them.
+        assert 1 < frames <= scene["steps"] + 1 + rest
+        assert ending == ".gif" or frames == scene["steps"] + 1 + rest
+    save(rollout(RolloutSpec(RANDOM, "reach_single", episodes=1), quiet=True), tmp_path / "out")
+    assert not (tmp_path / "out" / "contact_sheet_success.png").exists()
+
+
+def num_frames(path: Path) -> int:
+    if path.suffix == ".gif":
+        with Image.open(path) as film:
+            return film.n_frames
+    import av
+
+    with av.open(str(path)) as video:
+        return sum(1 for _ in video.decode(video=0))
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from robot_foundry.evaluation.scorecards.reports import (
     Subject,
     read_reports,
 )
+from robot_foundry.evaluation.scorecards.rollout_controls import control_of, is_control, is_whole
 from robot_foundry.evaluation.scorecards.rows import (
     BARE,
     SHARE,
@@ -33,12 +34,6 @@ from robot_foundry.trainer.meters import METRICS, read_metrics
 
 BITS = "bits_per_byte"
 BITS_OF_A_BYTE, OF_TEXT = 8.0, "bits a byte"
-POLICY = "policy"  # the condition of a rollout from which nothing was taken
-RANDOM = "random"
-TAKEN = {RANDOM, BLANK, SHUFFLED}  # what names of conditions say of one from which something was
-# What must be equal for two rollouts to differ in their condition alone; scenes of any seed are of one kind.
-OF_SCENES = ("execute", "max_steps")
-OF_POLICIES = (*OF_SCENES, "size", "dataset", "weights_id")
 
 
 def text_rows(run: Path, subject: Subject) -> Iterator[Row]:
@@ -135,40 +130,14 @@ def rollout_rows(run: Path, subject: Subject) -> Iterator[Row]:
         if not is_whole(values):
             continue
         others = [other for other in reports if is_control(other.values, values)]
-        controls = tuple(_rollout_control(values, other.values) for other in others)
+        controls = tuple(control_of(values, other.values) for other in others)
         what = f"{values['world']}, {values['task']} ({values['variant']}): success"
         late, on = values.get("delay", 0), ", continued" if values.get("rtc") else ""
         what += f", answers {late} steps late{on}" if late else on
+        what += ", averaged" if values.get("ensemble") is not None else ""
         number, interval = f"{values['trials']:,} scenes", pair(values["interval_95"])
         path, stale = str(report.path), _stale(report, subject)
         yield Row(what, number, SHARE, values["rate"], interval, controls, path, stale)
-
-
-def is_whole(rollout: Mapping[str, Any]) -> bool:
-    """Whether a report is of a policy from which nothing was taken, however late its answers come."""
-    return TAKEN.isdisjoint(rollout["condition"].split("-"))
-
-
-def is_control(other: Mapping[str, Any], of: Mapping[str, Any]) -> bool:
-    """Whether a report is of the same task with answers as late, and with something taken.
-
-    Random motion has no chunks to continue, so it stands beside those that are continued as well.
-    """
-    alike = all(other[name] == of[name] for name in ("world", "task", "variant"))
-    late = other.get("delay", 0) == of.get("delay", 0)
-    continued = other.get("rtc", False) == of.get("rtc", False) or other["condition"].startswith(RANDOM)
-    return alike and late and continued and not is_whole(other)
-
-
-def _rollout_control(policy: Mapping[str, Any], control: Mapping[str, Any]) -> Control:
-    own, interval = pair(policy["interval_95"]), pair(control["interval_95"])
-    assert own is not None and interval is not None
-    name = control["condition"].removeprefix(f"{POLICY}-")
-    settings = OF_SCENES if control["run"] is None else OF_POLICIES
-    if unlike := [key for key in settings if policy.get(key) != control.get(key)]:
-        why = f"measured with another {', '.join(unlike)}"
-        return Control(name, control["rate"], interval, None, why)
-    return by_interval(name, control["rate"], interval, own)
 
 
 def _stale(report: Report, subject: Subject) -> str | None:

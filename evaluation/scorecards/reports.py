@@ -2,7 +2,8 @@
 
     <run>/scorecards/llm/<split>/text.json
                      openloop/<split>/openloop.json
-                     rollout/<task>-<variant>-<condition>/rollout.json …
+                     rollout/<task>-<variant>-<condition>/rollout.json, episodes.jsonl …
+                     suite/<suite>/suite.json
                      vlm/<mixture>-<split>/scorecard.json …
 
 A report is one JSON object. It names the checkpoint that it is of by its step and by the id of its weights,
@@ -23,8 +24,14 @@ from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.trainer.checkpoints import checkpoint
 
 SCORECARDS = "scorecards"
-LLM, OPENLOOP, ROLLOUT, VLM = "llm", "openloop", "rollout", "vlm"
-FILES = {LLM: "text.json", OPENLOOP: "openloop.json", ROLLOUT: "rollout.json", VLM: "scorecard.json"}
+LLM, OPENLOOP, ROLLOUT, SUITE, VLM = "llm", "openloop", "rollout", "suite", "vlm"
+FILES = {
+    LLM: "text.json",
+    OPENLOOP: "openloop.json",
+    ROLLOUT: "rollout.json",
+    SUITE: "suite.json",
+    VLM: "scorecard.json",
+}
 
 
 @dataclass(frozen=True)

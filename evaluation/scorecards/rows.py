@@ -19,7 +19,8 @@ BARE = "the figure itself, which has no interval"
 class Control:
     """What the figure is without something that it should need. `basis` is how it was compared.
 
-    `is_beaten` is None where the two cannot be compared; `basis` says why, then.
+    `is_beaten` is None where the two cannot be compared; `basis` says why, then. `gain` is the interval of
+    how much better the figure is, where that was measured on the same, and `difference` the gain itself.
     """
 
     name: str
@@ -27,6 +28,8 @@ class Control:
     interval: Interval | None
     is_beaten: bool | None
     basis: str
+    gain: Interval | None = None
+    difference: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,16 @@ def verdict(rows: Sequence[Row]) -> bool | None:
 
 
 def by_gain(
-    name: str, value: float | None, interval: Interval | None, gain: Sequence[float] | None
+    name: str,
+    value: float | None,
+    interval: Interval | None,
+    gain: Sequence[float] | None,
+    difference: float | None = None,
 ) -> Control:
     """A control that was measured on the same: `gain` is the interval of how much better the figure is."""
     if gain is None:
         return Control(name, value, interval, None, "too little was measured for an interval")
-    return Control(name, value, interval, gain[0] > 0, GAIN)
+    return Control(name, value, interval, gain[0] > 0, GAIN, pair(gain), difference)
 
 
 def by_interval(name: str, value: float, control: Interval, own: Interval) -> Control:

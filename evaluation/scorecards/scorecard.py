@@ -12,26 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from robot_foundry.evaluation.scorecards.figures import (
-    OF_SCENES,
-    RANDOM,
     answer_rows,
-    is_control,
-    is_whole,
     openloop_rows,
     rollout_rows,
     text_rows,
 )
 from robot_foundry.evaluation.scorecards.origins import Origin, origins_of
 from robot_foundry.evaluation.scorecards.reports import ROLLOUT, SCORECARDS, Report, Subject, read_reports
+from robot_foundry.evaluation.scorecards.rollout_controls import is_whole, missing_controls
 from robot_foundry.evaluation.scorecards.rows import Row, verdict
-from robot_foundry.evaluation.vlm.controls import BLANK, SHUFFLED
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.recipes.yaml_text import read_yaml
 from robot_foundry.trainer.tasks.known import task_of
 
 CONFIG = "config.yaml"
-# What a condition is called from which something was taken, and how it is asked for.
-CONTROLS = {RANDOM: "--random", BLANK: "--blank", SHUFFLED: "--shuffle-instructions"}
 
 
 @dataclass(frozen=True)
@@ -175,20 +169,8 @@ def _rollout_missing(member: Member, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _controls_missing(member: Member, policy: Report, reports: Sequence[Report]) -> Iterator[str]:
-    there = {
-        part
-        for other in reports
-        if is_control(other.values, policy.values) and other.is_of(member.subject.weights_id)
-        for part in other.values["condition"].split("-")
-    }
-    settings = ("world", "task", "variant", *OF_SCENES, "episodes", "seed", "size")
-    given = [(name, policy.values[name]) for name in settings if policy.values[name] is not None]
-    given += [("delay", late)] if (late := policy.values.get("delay", 0)) else []
-    options = [text for name, value in given for text in (f"--{name.replace('_', '-')}", str(value))]
-    for condition, flag in CONTROLS.items():
-        if condition not in there:
-            continued = ["--rtc"] if policy.values.get("rtc") and condition != RANDOM else []
-            yield shlex.join(["foundry-eval", "rollout", member.name, *options, *continued, flag])
+    others = [other.values for other in reports if other.is_of(member.subject.weights_id)]
+    yield from missing_controls(policy.values, others, member.name)
 
 
 STAGES = (

@@ -129,11 +129,12 @@ class GymnasiumWorld:
         self._observation: Any = None
         self._actions: deque[np.ndarray] = deque()
         self._steps, self._over = 0, False
+        self.reward = 0.0
 
     def reset(self, seed: int) -> Start:
         # Many simulators take seeds of 32 bits.
         self._observation, _ = self._env.reset(seed=seed % SEEDS)
-        self._steps, self._over = 0, False
+        self._steps, self._over, self.reward = 0, False, 0.0
         return Start(self._task.instruction, self._task.instruction)
 
     def observe(self) -> Observation:
@@ -154,7 +155,8 @@ class GymnasiumWorld:
                 f"the environment '{self._task.env}' ended its episode itself after {self._steps} steps",
                 hint=f"run at most {self._steps} steps",
             )
-        self._observation, _, terminated, truncated, info = self._env.step(self._actions.popleft())
+        self._observation, reward, terminated, truncated, info = self._env.step(self._actions.popleft())
+        self.reward = float(reward)
         self._steps += 1
         self._over = terminated or truncated
         if self._succeeded(terminated, info):

@@ -1,0 +1,1 @@
+"""Suites: tasks by category, run with their controls and counted together."""
