@@ -18,6 +18,9 @@ COMMANDS = {
     "rollout": LazyCommand(
         "robot_foundry.cli.eval.rollout:command", "Run a policy in closed loop and count successes."
     ),
+    "watch": LazyCommand(
+        "robot_foundry.cli.eval.watch:command", "Roll out each checkpoint of a run as it comes."
+    ),
     "llm": LazyCommand("robot_foundry.cli.eval.llm:command", "Measure bits a byte of held-out text."),
     "vlm": LazyCommand(
         "robot_foundry.cli.eval.vlm:command", "Ask a vision-language model about held-out pictures."

@@ -73,7 +73,7 @@ def test_each_checkpoint_is_evaluated_once_and_the_best_outlives_its_run(
         assert (report["successes"], report["step"]) == (plain.successes, one.step)
     best = max(found, key=lambda one: (one.rate, -one.step))
     folder = Watch(training.run, SPEC).folder
-    assert [path.name for path in (folder / "held").iterdir()] == [f"step-{best.step:08}"]
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == [f"step-{best.step:08}"]
     pointed = json.loads((folder / "best.json").read_text())
     assert (pointed["step"], pointed["successes"], pointed["trials"]) == (best.step, best.successes, 3)
     assert checkpoint_of(folder / "best.json").name == f"step-{best.step:08}"

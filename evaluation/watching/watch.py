@@ -2,7 +2,7 @@
 
     RUN/watch/<name>/step-00000050/rollout.json, …     one report a checkpoint
                      best.json                         a pointer file: the checkpoint of the highest rate
-                     held/step-00000050/               that checkpoint, also where the run has removed it
+                     checkpoints/step-00000050/        that one, also where the run has removed it
 
 <name> is of task, variant and condition, and of a hash of all that was asked, so that the rates in one folder
 are of the same scenes. A report that is there is not made again: whoever starts anew goes on.
@@ -13,7 +13,7 @@ The best of many checkpoints on the same scenes is better on these than on other
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from robot_foundry.trainer.checkpoints.checkpoint import complete, write_pointer
 from robot_foundry.trainer.metering.phases import ENDED
 from robot_foundry.trainer.metering.watch import HEARTBEAT
 
-FOLDER, HELD, BEST, REPORT = "watch", "held", "best.json", "rollout.json"
+FOLDER, HELD, BEST, REPORT = "watch", "checkpoints", "best.json", "rollout.json"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Watch:
         self._mark()  # of what was evaluated before
         while True:
             over = wait is None or _has_ended(self._run)
-            waiting = self._waiting(gone)
+            waiting = self.waiting(gone)
             for step, checkpoint in waiting.items():
                 found = self._evaluate(step, checkpoint)
                 if found is None:
@@ -91,10 +91,10 @@ class Watch:
         """That of the highest rate, of equal ones the first."""
         return max(self.done(), key=lambda one: (one.rate, -one.step), default=None)
 
-    def _waiting(self, gone: set[int]) -> dict[int, Path]:
+    def waiting(self, gone: Collection[int] = ()) -> dict[int, Path]:
         """The checkpoints without a report, by step."""
         there = sorted(complete(self._run).items())
-        known = {one.step for one in self.done()} | gone
+        known = {one.step for one in self.done()} | set(gone)
         return {step: path for step, path in there if step not in known}
 
     def _evaluate(self, step: int, checkpoint: Path) -> Watched | None:
@@ -104,9 +104,10 @@ class Watch:
             return None
         subject = Subject.find(held)
         spec = replace(self._spec, actor=replace(self._spec.actor, run=str(held)))
-        result = rollout(spec, workers=self._workers, quiet=self._quiet)
-        save(result, self.folder / held.name, {**subject.to_json(), "watched": str(self._run)})
-        return Watched(step, result.successes, len(result.episodes), self.folder / held.name / REPORT)
+        folder = self.folder / held.name
+        result = rollout(spec, workers=self._workers, quiet=self._quiet, keep=folder)
+        save(result, folder, {**subject.to_json(), "watched": str(self._run)})
+        return Watched(step, result.successes, len(result.episodes), folder / REPORT)
 
     def _mark(self) -> None:
         """Name the best and let go of the others."""

@@ -1,0 +1,102 @@
+"""foundry-eval watch RUN: each checkpoint in closed loop as soon as it is whole, and which did best."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robot_foundry.cli.devices import device_option
+from robot_foundry.cli.options import dry_run_option, json_option, workers_option
+from robot_foundry.cli.output import counted, emit, note, table
+from robot_foundry.evaluation.worlds.registry import WORLDS, get_world
+
+
+@click.command("watch")
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--world", type=click.Choice(list(WORLDS)), default="tabletop", show_default=True)
+@click.option("--task", required=True, help="Which task, such as reach_single.")
+@click.option("--variant", default="sim", show_default=True, help="Look and arm of the world.")
+@click.option("--episodes", type=int, default=50, show_default=True, help="How many scenes a checkpoint.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides the scenes.")
+@click.option("--execute", type=int, default=8, show_default=True, help="Steps of a chunk executed.")
+@click.option("--max-steps", type=int, help="Longest episode. [default: the task's]")
+@click.option("--size", type=int, default=64, show_default=True, help="Side of the images in pixels.")
+@click.option(
+    "--dataset", help="Whose statistics and dims the policy uses. [default: of the same embodiment]"
+)
+@click.option("--once", is_flag=True, help="Evaluate what is there, and wait for no more.")
+@click.option(
+    "--poll", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
+    help="Seconds between two looks for a checkpoint.",
+)  # fmt: skip
+@device_option
+@workers_option
+@dry_run_option
+@json_option
+def command(
+    run: Path,
+    dataset: str | None,
+    device: str,
+    once: bool,
+    poll: float,
+    workers: int,
+    dry_run: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Roll out the checkpoints of RUN, which may still train, and name the best of them.
+
+    Each is held until it has been evaluated, and the best for good, whatever the run keeps. It ends when the
+    run has; stopped, the same command goes on.
+
+    \b
+    foundry-eval watch runs/reach --task reach_single --episodes 50
+    foundry-eval watch runs/reach --task reach_single --once
+    """
+    from robot_foundry.evaluation.actors import ActorSpec
+    from robot_foundry.evaluation.rollouts.spec import RolloutSpec
+    from robot_foundry.evaluation.watching.watch import BEST, Watch
+
+    get_world(settings["world"]).describe(settings["task"], settings["variant"])
+    watch = Watch(run, RolloutSpec(ActorSpec(None, device, dataset), **settings), workers=workers)
+    if dry_run:
+        steps = sorted(watch.waiting())
+        text = f"would run {counted(settings['episodes'], 'scene')} with each of "
+        text += f"{counted(len(steps), 'checkpoint')} that {'are' if len(steps) != 1 else 'is'} there"
+        emit({"run": str(run), "steps": steps, "out": str(watch.folder)}, as_json=as_json, text=text)
+        return
+    for one in watch.follow(None if once else lambda: time.sleep(poll)):
+        note(f"step {one.step}: {_counted(one)}")
+    done, best = watch.done(), watch.best()
+    rows = [[str(one.step), _counted(one), "best" if one == best else ""] for one in done]
+    pointer = watch.folder / BEST
+    found = [_as_json(one) for one in done]
+    emit(
+        {"run": str(run), "checkpoints": found, "best": best and _as_json(best) | {"pointer": str(pointer)}},
+        as_json=as_json,
+        text=table(["step", "successes", ""], rows) if rows else f"{run} has no checkpoint yet",
+    )
+    if best is not None:
+        command = ["foundry-eval", "rollout", str(pointer), "--world", settings["world"]]
+        command += ["--task", settings["task"], "--variant", settings["variant"]]
+        other = shlex.join([*command, "--seed", str(settings["seed"] + 1)])
+        note(f"The best of many did better on these scenes than it does on others. Its rate: {other}")
+
+
+def _counted(one: Any) -> str:
+    low, high = one.interval
+    return f"{one.successes}/{one.trials} = {one.rate:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def _as_json(one: Any) -> dict[str, Any]:
+    return {
+        "step": one.step,
+        "successes": one.successes,
+        "trials": one.trials,
+        "interval_95": list(one.interval),
+        "report": str(one.report),
+    }
