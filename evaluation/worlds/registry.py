@@ -11,8 +11,14 @@ if TYPE_CHECKING:
     from robot_foundry.evaluation.scenes import Scenes
     from robot_foundry.evaluation.world import Demonstrator, WorldFactory
 
-WORLDS = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.world:TabletopWorlds"}
-DEMONSTRATORS = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.demonstrations:TabletopDemonstrator"}
+WORLDS = {
+    "tabletop": "robot_foundry.evaluation.worlds.tabletop.world:TabletopWorlds",
+    "metaworld": "robot_foundry.evaluation.worlds.metaworld.world:MetaWorlds",
+}
+DEMONSTRATORS = {
+    "tabletop": "robot_foundry.evaluation.worlds.tabletop.demonstrations:TabletopDemonstrator",
+    "metaworld": "robot_foundry.evaluation.worlds.metaworld.demonstrations:MetaWorldDemonstrator",
+}
 SCENES = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.scenes:TabletopScenes"}
 
 
