@@ -1,6 +1,6 @@
 """Meta-World's scripted experts at work: what their recordings hold, in robomimic's names.
 
-    actions              (N, 4) absolute targets: position of the mocap body after the step (m), gripper opening
+    actions              (N, 4) absolute targets: position of the mocap body after the step (m), opening
     obs/eef_pos          (N, 3) of the hand, m          obs/gripper  (N, 1) 0 closed … 1 open
     obs/<camera>_image   (N, H, W, 3) uint8
 
@@ -62,7 +62,7 @@ class MetaWorldDemonstrator:
             openings.append([sawyer.opening])
             for role, frames in images.items():
                 frames.append(sawyer.image(self._views[role], self._size))
-            done = sawyer.advance(commands[-1] + [*hand.step(), 0.0])
+            done = sawyer.advance(hand.apply(commands[-1]))
             dwell += done or dwell > 0
         arrays = {
             "actions": np.stack(commands),
@@ -74,14 +74,22 @@ class MetaWorldDemonstrator:
 
 
 class HandNoise:
-    """Noise on executed positions that fades from step to step, an AR(1) process; `rng` alone decides it."""
+    """Noise on executed positions that fades from step to step, an AR(1) process; `rng` alone decides it.
+
+    From when the gripper is first told another opening the hand is steady: what is held would be lost.
+    """
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._now_3 = rng.normal(0.0, TREMOR, 3)
+        self._noise_3 = rng.normal(0.0, TREMOR, 3)
+        self._opening: float | None = None
+        self._steady = False
 
-    def step(self) -> np.ndarray:
-        """What is added to the position in the next step, (3,) m."""
+    def apply(self, target_4: np.ndarray) -> np.ndarray:
+        """The target (4,) that is executed in place of a clean one."""
+        opening = float(target_4[3])
+        self._steady |= self._opening not in (None, opening)
+        self._opening = opening
         fresh_3 = self._rng.normal(0.0, TREMOR, 3)
-        self._now_3 = MEMORY * self._now_3 + np.sqrt(1.0 - MEMORY**2) * fresh_3
-        return self._now_3
+        self._noise_3 = MEMORY * self._noise_3 + np.sqrt(1.0 - MEMORY**2) * fresh_3
+        return target_4 if self._steady else target_4 + [*self._noise_3, 0.0]

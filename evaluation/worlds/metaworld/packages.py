@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -63,7 +63,7 @@ def compiled(path: str) -> Any:
     return mujoco().MjModel.from_xml_path(path)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _env_class(task: str) -> Any:
     lib = mujoco()
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS

@@ -1,8 +1,8 @@
 """One task of Meta-World, moved by absolute targets and started from a seed.
 
-Positions are those of the hand, metres in the frame of the room: x to the robot's right, y away from it, z up.
-A target is where the *mocap* body goes that pulls the hand, and how far the gripper is open (0 closed … 1 open).
-Meta-World's own action is the step of that body in centimetres and the gripper's effort, each -1 … 1.
+Positions are those of the hand, metres in the frame of the room: x to the robot's right, y away from it, z
+up. A target is where the *mocap* body goes that pulls the hand, and how far the gripper is open (0 closed … 1
+open). Meta-World's own action is the step of that body in centimetres and the gripper's effort, each -1 … 1.
 Shape suffixes: 3 position, 4 target.
 """
 

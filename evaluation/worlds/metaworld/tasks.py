@@ -1,7 +1,7 @@
 """The fifty tasks by their names without the version, and what each is in words.
 
-`reach` is Meta-World's reach-v3. A task is one sentence, made of the words of its name: all its episodes are asked
-for alike, and no two tasks are.
+`reach` is Meta-World's reach-v3. A task is one sentence, made of the words of its name: all its episodes are
+asked for alike, and no two tasks are.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ WIDEST = 150.0
 
 @dataclass(frozen=True)
 class View:
-    """A camera of the model by name; `fovy` is the vertical field of view in degrees, None that of the model."""
+    """A camera of the model; `fovy` is its vertical field of view in degrees, None that of the model."""
 
     camera: str
     fovy: float | None = None

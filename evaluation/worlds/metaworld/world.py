@@ -1,4 +1,7 @@
-"""Meta-World behind the contract of `evaluation.world`. Shape suffixes: T periods, A dims of the action space."""
+"""Meta-World behind the contract of `evaluation.world`.
+
+Shape suffixes: T periods, A dims of the action space.
+"""
 
 from __future__ import annotations
 
