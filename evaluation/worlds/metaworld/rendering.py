@@ -32,7 +32,7 @@ class Canvas:
         model.vis.global_.offwidth = model.vis.global_.offheight = BUFFER
         if not shadows:
             model.vis.quality.shadowsize = model.vis.quality.offsamples = 0
-        self._fovy = model.cam_fovy.copy()
+        self._model = model
         self._context = lib.MjrContext(model, lib.mjtFontScale.mjFONTSCALE_100.value)
         lib.mjr_setBuffer(lib.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = lib.MjvScene(model, MOST_GEOMS)
@@ -51,7 +51,7 @@ class Canvas:
         camera = lib.MjvCamera()
         camera.type = lib.mjtCamera.mjCAMERA_FIXED
         camera.fixedcamid = number = model.camera(view.camera).id
-        model.cam_fovy[number] = self._fovy[number] if view.fovy is None else view.fovy
+        model.cam_fovy[number] = self._model.cam_fovy[number] if view.fovy is None else view.fovy
         everything = lib.mjtCatBit.mjCAT_ALL
         lib.mjv_updateScene(model, data, self._options, None, camera, everything, self._scene)
         rectangle = lib.MjrRect(0, 0, size, size)

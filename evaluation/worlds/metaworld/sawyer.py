@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from robot_foundry.evaluation.worlds.metaworld.eye import Eye
 from robot_foundry.evaluation.worlds.metaworld.packages import make_env, mujoco
 from robot_foundry.evaluation.worlds.metaworld.rendering import canvas
 from robot_foundry.evaluation.worlds.metaworld.views import View
@@ -29,26 +30,30 @@ class Sawyer:
         self._shadows = shadows
         self._env: Any = None
 
-    def begin(self, seed: int) -> None:
-        """Start the episode of `seed`, any non-negative integer."""
+    def begin(self, seed: int, start_3: np.ndarray | None = None) -> None:
+        """Start the episode of `seed`, any non-negative integer, with the hand at `start_3` or as ever."""
         env = make_env(self.task)
         env.seed(seed)
+        if start_3 is not None:
+            env.hand_init_pos = start_3
         self.seen, _ = env.reset()
         mujoco().mj_forward(env.model, env.data)  # the goal is shown where it was put
         self._env = env
 
     @property
-    def model(self) -> Any:
-        return self._env.model
+    def tip_3(self) -> np.ndarray:
+        """The point between the fingertips."""
+        return np.array(self._env.tcp_center, dtype=np.float64)
 
     @property
-    def data(self) -> Any:
-        return self._env.data
+    def thing_3(self) -> np.ndarray:
+        """Where the thing is that the task is about. Only the simulation knows."""
+        return np.array(self._env._get_pos_objects()[:3], dtype=np.float64)
 
     @property
-    def env(self) -> Any:
-        """Meta-World's environment, for what only the simulation knows."""
-        return self._env
+    def goal_3(self) -> np.ndarray:
+        """Where that thing, or the hand, is to be. Only the simulation knows."""
+        return np.array(self._env._target_pos[:3], dtype=np.float64)
 
     @property
     def target_3(self) -> np.ndarray:
@@ -84,6 +89,10 @@ class Sawyer:
     def image(self, view: View, size: int) -> np.ndarray:
         """uint8 (size, size, 3)."""
         return canvas(self._env.fullpath, self._shadows).draw(self._env.model, self._env.data, view, size)
+
+    def eye(self, view: View) -> Eye:
+        """Where points of the room are in an image of a view."""
+        return Eye.of(view, self._env.model, self._env.data)
 
     def command(self, expert: Any) -> np.ndarray:
         """What Meta-World's scripted policy of the task does now, as a target (4,)."""

@@ -67,6 +67,70 @@ INSTRUCTIONS: Mapping[str, str] = MappingProxyType(
 )
 
 
+# What a task is about, by one word; the things of all its variations are alike.
+THINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "assembly": "ring",
+        "basketball": "ball",
+        "bin-picking": "cube",
+        "box-close": "lid",
+        "button-press": "button",
+        "button-press-topdown": "button",
+        "button-press-topdown-wall": "button",
+        "button-press-wall": "button",
+        "coffee-button": "button",
+        "coffee-pull": "mug",
+        "coffee-push": "mug",
+        "disassemble": "ring",
+        "door-close": "handle",
+        "door-open": "handle",
+        "drawer-close": "handle",
+        "drawer-open": "handle",
+        "faucet-close": "handle",
+        "faucet-open": "handle",
+        "hammer": "hammer",
+        "handle-press": "handle",
+        "handle-press-side": "handle",
+        "lever-pull": "lever",
+        "peg-insert-side": "peg",
+        "peg-unplug-side": "peg",
+        "pick-out-of-hole": "puck",
+        "pick-place": "puck",
+        "pick-place-wall": "puck",
+        "plate-slide": "plate",
+        "plate-slide-back": "plate",
+        "plate-slide-side": "plate",
+        "push": "puck",
+        "push-back": "puck",
+        "push-wall": "puck",
+        "reach": "puck",
+        "reach-wall": "puck",
+        "shelf-place": "cube",
+        "soccer": "ball",
+        "stick-pull": "stick",
+        "stick-push": "stick",
+        "sweep": "cube",
+        "sweep-into": "cube",
+        "window-close": "handle",
+        "window-open": "handle",
+    }
+)
+# Whose goal is a mark that is shown by itself. The other tasks have none, or hide it in something.
+MARKED = (
+    "coffee-pull",
+    "pick-out-of-hole",
+    "pick-place",
+    "pick-place-wall",
+    "plate-slide-back",
+    "push",
+    "push-back",
+    "push-wall",
+    "reach",
+    "reach-wall",
+    "shelf-place",
+)
+
+
 def check_task(task: str) -> str:
     """The task itself; UsageError with the nearest name where there is none."""
     if task not in INSTRUCTIONS:
