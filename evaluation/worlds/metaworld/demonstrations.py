@@ -26,6 +26,7 @@ CAMERA_NAMES = {"primary": "front", "secondary": "side", "wrist_right": "wrist"}
 DWELL_STEPS = 10  # that the expert goes on after success: an eighth of a second
 TREMOR = 0.002  # m a step, standard deviation along each axis
 MEMORY = 0.8  # of a step's noise that is left in the next one
+CAREFUL, FREE = 0.03, 0.09  # m between the fingertips and the thing: within no noise, beyond all of it
 
 
 class MetaWorldDemonstrator:
@@ -62,7 +63,8 @@ class MetaWorldDemonstrator:
             openings.append([sawyer.opening])
             for role, frames in images.items():
                 frames.append(sawyer.image(self._views[role], self._size))
-            done = sawyer.advance(hand.apply(commands[-1]))
+            distance = float(np.linalg.norm(sawyer.thing_3 - sawyer.tip_3))
+            done = sawyer.advance(hand.apply(commands[-1], distance))
             dwell += done or dwell > 0
         arrays = {
             "actions": np.stack(commands),
@@ -76,7 +78,8 @@ class MetaWorldDemonstrator:
 class HandNoise:
     """Noise on executed positions that fades from step to step, an AR(1) process; `rng` alone decides it.
 
-    From when the gripper is first told another opening the hand is steady: what is held would be lost.
+    The nearer the thing, the less; and from when the gripper is first told another opening there is none.
+    What was knocked away or lost would have to be sought anew, and by the clean commands alone it would not.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -85,11 +88,12 @@ class HandNoise:
         self._opening: float | None = None
         self._steady = False
 
-    def apply(self, target_4: np.ndarray) -> np.ndarray:
-        """The target (4,) that is executed in place of a clean one."""
+    def apply(self, target_4: np.ndarray, distance: float) -> np.ndarray:
+        """The target (4,) that is executed in place of a clean one, `distance` metres from the thing."""
         opening = float(target_4[3])
         self._steady |= self._opening not in (None, opening)
         self._opening = opening
         fresh_3 = self._rng.normal(0.0, TREMOR, 3)
         self._noise_3 = MEMORY * self._noise_3 + np.sqrt(1.0 - MEMORY**2) * fresh_3
-        return target_4 if self._steady else target_4 + [*self._noise_3, 0.0]
+        share = 0.0 if self._steady else float(np.clip((distance - CAREFUL) / (FREE - CAREFUL), 0.0, 1.0))
+        return target_4 + [*(share * self._noise_3), 0.0]
