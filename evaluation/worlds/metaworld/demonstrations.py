@@ -26,7 +26,7 @@ CAMERA_NAMES = {"primary": "front", "secondary": "side", "wrist_right": "wrist"}
 DWELL_STEPS = 10  # that the expert goes on after success: an eighth of a second
 TREMOR = 0.002  # m a step, standard deviation along each axis
 MEMORY = 0.8  # of a step's noise that is left in the next one
-CAREFUL, FREE = 0.03, 0.09  # m between the fingertips and the thing: within no noise, beyond all of it
+CAREFUL, FREE = 0.05, 0.12  # m between the fingertips and the thing: within no noise, beyond all of it
 
 
 class MetaWorldDemonstrator:
