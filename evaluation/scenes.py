@@ -64,7 +64,7 @@ class Scenes(Protocol):
 
 @dataclass(frozen=True)
 class ScenesRequest:
-    """What to collect: so many pictures a split, `size` pixels a side."""
+    """What to collect: so many pictures a split, `size` pixels a side; of `tasks`, of all without any."""
 
     pictures: int
     held_out: int
@@ -72,9 +72,10 @@ class ScenesRequest:
     size: int = 64
     world: str = "tabletop"
     variant: str = "sim"
+    tasks: tuple[str, ...] = ()
 
     def scenes(self) -> Scenes:
-        return get_scenes(self.world, self.variant, size=self.size)
+        return get_scenes(self.world, self.variant, size=self.size, tasks=self.tasks)
 
 
 @dataclass(frozen=True)

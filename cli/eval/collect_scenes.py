@@ -38,6 +38,7 @@ from robot_foundry.evaluation.worlds.registry import SCENES
 )
 @click.option("--world", type=click.Choice(list(SCENES)), default="tabletop", show_default=True)
 @click.option("--variant", default="sim", show_default=True, help="Look of the world: sim or real.")
+@click.option("--tasks", help="[metaworld] Tasks to show, separated by commas. [default: all]")
 @workers_option
 @dry_run_option
 @json_option
@@ -49,6 +50,7 @@ def command(
     size: int,
     world: str,
     variant: str,
+    tasks: str | None,
     workers: int,
     dry_run: bool,
     as_json: bool,
@@ -65,7 +67,8 @@ def command(
     """
     from robot_foundry.evaluation.scenes import ScenesRequest, collect_scenes
 
-    request = ScenesRequest(pictures, held_out, seed, size, world, variant)
+    names = tuple(name.strip() for name in (tasks or "").split(",") if name.strip())
+    request = ScenesRequest(pictures, held_out, seed, size, world, variant, names)
     if dry_run:
         request.scenes()
         text = f"would render {pictures} pictures to train on and {held_out} held-out ones to {out}"

@@ -11,9 +11,18 @@ if TYPE_CHECKING:
     from robot_foundry.evaluation.scenes import Scenes
     from robot_foundry.evaluation.world import Demonstrator, WorldFactory
 
-WORLDS = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.world:TabletopWorlds"}
-DEMONSTRATORS = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.demonstrations:TabletopDemonstrator"}
-SCENES = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.scenes:TabletopScenes"}
+WORLDS = {
+    "tabletop": "robot_foundry.evaluation.worlds.tabletop.world:TabletopWorlds",
+    "metaworld": "robot_foundry.evaluation.worlds.metaworld.world:MetaWorlds",
+}
+DEMONSTRATORS = {
+    "tabletop": "robot_foundry.evaluation.worlds.tabletop.demonstrations:TabletopDemonstrator",
+    "metaworld": "robot_foundry.evaluation.worlds.metaworld.demonstrations:MetaWorldDemonstrator",
+}
+SCENES = {
+    "tabletop": "robot_foundry.evaluation.worlds.tabletop.scenes:TabletopScenes",
+    "metaworld": "robot_foundry.evaluation.worlds.metaworld.scenes:MetaWorldScenes",
+}
 
 
 def get_world(name: str) -> WorldFactory:
@@ -32,9 +41,9 @@ def get_demonstrator(
     return demonstrator
 
 
-def get_scenes(name: str, variant: str, *, size: int) -> Scenes:
-    """The scenes of a world, in pictures of `size` pixels a side."""
-    scenes: Scenes = _load(name, SCENES, "there are no pictures of scenes of the world")(variant, size)
+def get_scenes(name: str, variant: str, *, size: int, tasks: tuple[str, ...] = ()) -> Scenes:
+    """The scenes of a world, in pictures of `size` pixels a side; of `tasks`, of all there are without."""
+    scenes: Scenes = _load(name, SCENES, "there are no pictures of scenes of the world")(variant, size, tasks)
     return scenes
 
 

@@ -18,6 +18,7 @@ from robot_foundry.evaluation.worlds.tabletop.objects import COLOURS, SHAPES, Sc
 from robot_foundry.evaluation.worlds.tabletop.physics import Physics
 from robot_foundry.evaluation.worlds.tabletop.render import Renderer
 from robot_foundry.evaluation.worlds.tabletop.variants import get_variant
+from robot_foundry.runtime.errors import UsageError
 from robot_foundry.runtime.keyed import generator
 
 HALF = 0.21  # of the square that items stand in, metres
@@ -64,7 +65,9 @@ class TabletopScenes:
     NEVER_TRAINED, and it is what all questions there are about.
     """
 
-    def __init__(self, variant: str, size: int) -> None:
+    def __init__(self, variant: str, size: int, tasks: tuple[str, ...] = ()) -> None:
+        if tasks:
+            raise UsageError("the tabletop's scenes are of no task", hint="leave --tasks out")
         self._variant, self._size = get_variant(variant), size
 
     def describe(self, split: str, seed: int, index: int) -> Described:
