@@ -101,7 +101,7 @@ def test_a_suite_runs_all_tasks_and_goes_on(
     assert low <= report["over_all"]["blank"]["difference"] <= high
     assert len(report["says"]) == 3 and "this policy does not show that it looks" in report["says"][0]
     told = json.loads((tmp_path / "out/push-policy-shuffled/rollout.json").read_text())["scenes"]
-    assert all("zone" not in scene["told"] and "zone" in scene["asked"] for scene in told)
+    assert all(scene["told"] != scene["asked"] for scene in told)
     written = json.loads((tmp_path / "out" / "suite.json").read_text())
     with_run = json.loads((folder / "run/scorecards/suite/three/suite.json").read_text())
     assert report == {**written, "out": str(tmp_path / "out")} == with_run
@@ -173,7 +173,7 @@ def test_what_is_said_of_a_control() -> None:
     [looks, reads, chance, how] = sentences(policy, [blind, lost], "runs/a b")
     assert looks == (
         "blank: this policy does not show that it looks: with blank pictures 14/20 against 15/20, difference "
-        "+5 points [-31, +32]"
+        "+5 points [-30, +32]"
     )
     assert reads.startswith("shuffled: it reads: with the words of other scenes 0/20 against 15/20")
     assert chance == "whether it does better than chance was not measured; do so with"
