@@ -3,9 +3,9 @@
     python benchmarks/rollout.py [--world tabletop] [--task push] [--episodes 32] [--repeats 5] [--json FILE]
 
 First a rollout of random motion records the targets of every scene. Then, in turns, an actor that repeats
-them is rolled out, looking through `--cameras` at `--size` pixels, and a bare loop does what the world must do for
-that: reset, look where the actor looks, aim, step. Neither films. Worlds are opened before the clock runs.
-Time is CPU time of one process; the ratio is the median over the repeats of rollout / bare.
+them is rolled out, looking through `--cameras` at `--size` pixels, and a bare loop does what the world must
+do for that: reset, look where the actor looks, aim, step. Neither films. Worlds are opened before the clock
+runs. Time is CPU time of one process; the ratio is the median over the repeats of rollout / bare.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ def main() -> None:
     found = measure(spec, tuple(arguments.cameras.split(",")), arguments.repeats)
     print(
         f"{arguments.world}, {arguments.task}: {found['bare_ms_a_step']:.2f} ms a step of the world; "
-        f"a rollout takes {found['ratio']:.3f} of the bare loop ({found['ratio_low']:.3f} … {found['ratio_high']:.3f})"
+        f"a rollout takes {found['ratio']:.3f} of the bare loop "
+        f"({found['ratio_low']:.3f} … {found['ratio_high']:.3f})"
     )
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2))

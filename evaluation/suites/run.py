@@ -69,10 +69,7 @@ def _group(members: Sequence[str], policy: Reports, controls: Mapping[str, Repor
 
 
 def _figure(members: Sequence[str], found: Reports) -> dict[str, Any]:
-    rates: list[Difference] = [
-        (found[name]["rate"], *map(float, found[name]["interval_95"])) for name in members
-    ]
-    rate, low, high = mean_of_strata(rates)
+    rate, low, high = mean_of_strata([(found[name]["rate"], *found[name]["interval_95"]) for name in members])
     return {
         "successes": sum(found[name]["successes"] for name in members),
         "trials": sum(found[name]["trials"] for name in members),
