@@ -72,8 +72,8 @@ def rollout(
                 new = [episode for episode in episodes if episode.index not in found]
                 found |= {episode.index: episode for episode in episodes}
                 progress.advance(len(new), errors=sum(not episode.success for episode in new))
-        episodes = runner.filmed([found[index] for index in range(spec.episodes)], films)
-    return Rollout(spec, world, episodes, time.perf_counter() - started, before)
+        ordered = runner.filmed([found[index] for index in range(spec.episodes)], films)
+    return Rollout(spec, world, ordered, time.perf_counter() - started, before)
 
 
 def decided_by(spec: RolloutSpec) -> dict[str, Any]:

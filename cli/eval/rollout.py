@@ -77,6 +77,7 @@ NOT_OF_SUITES = ("world", "task", "variant", "blank", "shuffle_instructions", "w
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     run: Path | None,
     suite: str | None,
     random_control: bool,

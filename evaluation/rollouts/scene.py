@@ -6,6 +6,7 @@ Shape suffixes: T periods, A dims of the action space, S history, D dims of the 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from robot_foundry.evaluation.rollouts.episode import Executed, RolloutEpisode, 
 from robot_foundry.evaluation.rollouts.open_worlds import OpenWorlds
 from robot_foundry.evaluation.rollouts.spec import RolloutSpec
 from robot_foundry.evaluation.seeds import scene_seed
-from robot_foundry.evaluation.world import Observation, Outcome, Rewarding, World
+from robot_foundry.evaluation.world import Observation, Outcome, Rewarding, Start, World
 from robot_foundry.policy.actions import Actions, Underway
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator, key
@@ -35,7 +36,7 @@ class Scene:
         self._start = self._world.reset(self._seed)
         self._instruction = self._start.instruction
         if spec.shuffle_instructions:
-            self._instruction = _other_words(spec, index, self._start.subject, worlds)
+            self._instruction = _other_words(spec, index, self._start, worlds)
         self._limit = spec.max_steps or self._world.info.max_steps
         self._outcome, self._steps = Outcome.RUNNING, 0
         self._reward: float | None = 0.0 if _reward(self._world) is not None else None
@@ -109,26 +110,30 @@ def _reward(world: World) -> float | None:
     return world.reward if isinstance(world, Rewarding) else None
 
 
-def _other_words(spec: RolloutSpec, index: int, subject: str, worlds: OpenWorlds) -> str:
+def _other_words(spec: RolloutSpec, index: int, start: Start, worlds: OpenWorlds) -> str:
     """The instruction of the next scene that is about something else, or of one of another task."""
-    tasks = [name for name in spec.words_of if name != spec.task]
-    if tasks:
-        tasks = generator("words", spec.seed, index).permutation(tasks).tolist()
-    donors = [(task, index) for task in tasks]
-    donors += [] if tasks else [(spec.task, index + 1 + k) for k in range(MOST_DONORS)]
-    for task, donor in donors:
-        other = worlds.aside(spec.factory, task, spec.variant)
-        start = other.reset(scene_seed("rollout", spec.seed, donor))
-        if start.subject != subject:
-            return start.instruction
+    if tasks := [name for name in spec.words_of if name != spec.task]:
+        return _words_of_another_task(spec, index, start, tasks, worlds)
+    for donor in range(index + 1, index + 1 + MOST_DONORS):
+        other = worlds.aside(spec.factory, spec.task, spec.variant)
+        found = other.reset(scene_seed("rollout", spec.seed, donor))
+        if found.subject != start.subject:
+            return found.instruction
     raise FoundryError(
-        f"instructions cannot be shuffled: {_asked(spec, index, tasks)} are all about '{subject}', as it is "
-        "itself",
-        hint="say from which tasks words may come, of the same world: --words-of TASK",
+        f"instructions cannot be shuffled: the {MOST_DONORS} scenes of task '{spec.task}' after scene "
+        f"{index} are all about '{start.subject}', as it is itself",
+        hint="say of which other tasks of the world the words may be: --words-of TASK",
     )
 
 
-def _asked(spec: RolloutSpec, index: int, tasks: list[str]) -> str:
-    if tasks:
-        return f"scenes of {', '.join(tasks)}"
-    return f"the {MOST_DONORS} scenes of task '{spec.task}' after scene {index}"
+def _words_of_another_task(
+    spec: RolloutSpec, index: int, start: Start, tasks: Sequence[str], worlds: OpenWorlds
+) -> str:
+    for task in generator("words", spec.seed, index).permutation(sorted(tasks)).tolist():
+        other = worlds.aside(spec.factory, task, spec.variant)
+        found = other.reset(scene_seed("rollout", spec.seed, index))
+        if found.instruction != start.instruction:
+            return found.instruction
+    raise FoundryError(
+        f"instructions cannot be shuffled: {', '.join(tasks)} and {spec.task} all say '{start.instruction}'"
+    )

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from robot_foundry.evaluation.actors import ActorSpec
-from robot_foundry.evaluation.paired import Difference, mean_of_strata
+from robot_foundry.evaluation.paired import mean_of_strata
 from robot_foundry.evaluation.rollouts.keeping import Keeper
 from robot_foundry.evaluation.scorecards.rollout_controls import SHOWN, on_the_same, told_points
 from robot_foundry.evaluation.suites.suite import Suite
@@ -69,11 +69,7 @@ def _group(members: Sequence[str], policy: Reports, controls: Mapping[str, Repor
 
 
 def _figure(members: Sequence[str], found: Reports) -> dict[str, Any]:
-    rates: list[Difference] = [
-        (found[name]["rate"], *map(float, found[name]["interval_95"]))
-        for name in members  # type: ignore[misc]
-    ]
-    rate, low, high = mean_of_strata(rates)
+    rate, low, high = mean_of_strata([(found[name]["rate"], *found[name]["interval_95"]) for name in members])
     return {
         "successes": sum(found[name]["successes"] for name in members),
         "trials": sum(found[name]["trials"] for name in members),

@@ -78,7 +78,7 @@ class Suite:
             own,
             **{
                 "variant": task.variant or self.variant,
-                "episodes": task.episodes or self.episodes,
+                "episodes": self.episodes if task.episodes is None else task.episodes,
                 "seed": self.seed,
                 "execute": self.execute,
                 "size": self.size,

@@ -1,0 +1,136 @@
+"""A rollout that is killed at any of its named places goes on, and ends as one that was not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from foundry_testing.gymnasium_worlds import GANTRY, HILL
+from foundry_testing.kills import killed
+
+from robot_foundry.evaluation.actors import ActorSpec
+from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, decided_by, rollout, save
+from robot_foundry.evaluation.rollouts.episode import RolloutEpisode
+from robot_foundry.evaluation.rollouts.kept_rows import ROWS, KeptRows, kept_rows
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning
+
+RANDOM = ActorSpec(run=None)
+ROLL = """
+import sys
+from pathlib import Path
+from foundry_testing.gymnasium_worlds import GANTRY
+from robot_foundry.evaluation.actors import ActorSpec
+from robot_foundry.evaluation.rollout import RolloutSpec, rollout
+world = GANTRY if sys.argv[1] == "touch" else "tabletop"
+spec = RolloutSpec(ActorSpec(None), sys.argv[1], episodes=20, seed=3, max_steps=12, world=world)
+rollout(spec, quiet=True, films=0, keep=Path(sys.argv[2]))
+"""
+CASES = {
+    "tabletop": RolloutSpec(RANDOM, "reach", episodes=20, seed=3, max_steps=12),
+    "gantry": RolloutSpec(RANDOM, "touch", episodes=20, seed=3, max_steps=12, world=GANTRY),
+}
+
+
+def files_of(folder: Path) -> dict[str, Any]:
+    """What a finished rollout leaves, without how long it took."""
+    files: dict[str, Any] = {path.name: path.read_bytes() for path in folder.iterdir()}
+    files["rollout.json"] = json.loads(files["rollout.json"]) | {"seconds": None}
+    return files
+
+
+@pytest.mark.parametrize(
+    ("world", "place", "kept"),
+    [
+        ("tabletop", "rollout-rows-kept:2", 2 * GROUP),
+        ("gantry", "rollout-rows-torn:3", None),  # the header, a group, and a part of the next
+        ("gantry", "rollout-rows-torn:1", 0),
+    ],
+)
+def test_killed_and_run_again_it_ends_as_if_it_had_not_been(
+    world: str, place: str, kept: int | None, tmp_path: Path
+) -> None:
+    spec = CASES[world]
+    killed(ROLL, spec.task, tmp_path / "killed", at=place)
+    there = kept_rows(tmp_path / "killed", decided_by(spec))
+    assert len(there) == kept if kept is not None else GROUP <= len(there) < 2 * GROUP
+    again = rollout(spec, quiet=True, keep=tmp_path / "killed")
+    whole = rollout(spec, quiet=True, keep=tmp_path / "whole")
+    assert (again.kept, whole.kept, again.episodes) == (len(there), 0, whole.episodes)
+    save(again, tmp_path / "killed")
+    save(whole, tmp_path / "whole")
+    one, other = files_of(tmp_path / "killed"), files_of(tmp_path / "whole")
+    # A group that was torn is run and kept again, so its rows may be there twice.
+    del one[ROWS], other[ROWS]
+    assert one == other
+    assert rollout(spec, quiet=True, keep=tmp_path / "killed").kept == 20
+
+
+def test_processes_change_nothing_and_may_go_on_with_what_one_began(ray_workers: int, tmp_path: Path) -> None:
+    hill = RolloutSpec(RANDOM, "climb", episodes=20, seed=3, max_steps=12, world=HILL)
+    for name, spec in {"tabletop": CASES["tabletop"], "hill": hill}.items():
+        inline = rollout(spec, quiet=True, films=4)
+        rollout(replace(spec, episodes=GROUP), quiet=True, films=0, keep=tmp_path / name)
+        parallel = rollout(spec, workers=ray_workers, quiet=True, films=4, keep=tmp_path / name)
+        assert parallel.episodes == inline.episodes and parallel.kept == GROUP
+        for one, other in zip(inline.episodes, parallel.episodes, strict=True):
+            assert (one.film is None) == (other.film is None)
+            if one.film is not None and other.film is not None:
+                np.testing.assert_array_equal(one.film.frames, other.film.frames)
+
+
+def test_rows_of_anything_else_are_no_rows_of_it(tmp_path: Path) -> None:
+    spec = replace(CASES["tabletop"], episodes=2)
+    first = rollout(spec, quiet=True, films=0, keep=tmp_path)
+    longer = rollout(replace(spec, episodes=5), quiet=True, films=0, keep=tmp_path)
+    assert longer.kept == 2 and longer.episodes[:2] == first.episodes
+    assert rollout(spec, quiet=True, films=0, keep=tmp_path, again=True).kept == 0
+    for change in ({"seed": 4}, {"execute": 4}, {"variant": "real"}, {"blank": True}, {"size": 32}):
+        assert rollout(replace(spec, **change), quiet=True, films=0, keep=tmp_path).kept == 0
+
+
+def test_what_a_row_says_comes_back_and_two_do_not_write_at_once(tmp_path: Path) -> None:
+    spec = replace(CASES["gantry"], episodes=3)
+    result = rollout(spec, quiet=True, films=0)
+    assert result.world.name == "gantry" and result.episodes[0].reward is not None
+    for episode in result.episodes:
+        again = RolloutEpisode.from_row(json.loads(json.dumps(episode.to_row())))
+        assert again == episode and again.executed is not None and episode.executed is not None
+        np.testing.assert_array_equal(again.executed.target_TA, episode.executed.target_TA)
+        assert sum(again.executed.aims) == episode.steps
+    with KeptRows(tmp_path, {"a": 1}) as rows:
+        rows.add(result.episodes)
+        with pytest.raises(FoundryError, match="another rollout writes to"):
+            KeptRows(tmp_path, {"a": 1})
+    with KeptRows(tmp_path, {"a": 1}) as rows:
+        assert list(rows.rows.values()) == list(result.episodes)
+
+
+def test_returns_ends_and_starts_are_told() -> None:
+    """A gymnasium environment says rewards, the tabletop none; a start does not depend on who acts."""
+    hill = rollout(RolloutSpec(RANDOM, "climb", episodes=2, max_steps=20, world=HILL), quiet=True).to_json()
+    assert all(scene["ended"] == "out of time" and scene["return"] < 0 for scene in hill["scenes"])
+    assert hill["mean_return"] == pytest.approx(np.mean([scene["return"] for scene in hill["scenes"]]))
+    one = rollout(replace(CASES["tabletop"], episodes=3), quiet=True, films=0).to_json()
+    other = rollout(replace(CASES["tabletop"], episodes=3, execute=2), quiet=True, films=0).to_json()
+    assert one["mean_return"] is None and {scene["return"] for scene in one["scenes"]} == {None}
+    starts = [scene["start"] for scene in one["scenes"]]
+    assert starts == [scene["start"] for scene in other["scenes"]] and len(set(starts)) == 3
+
+
+def test_films_show_both_ends_and_find_a_world_that_does_not_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = RolloutSpec(RANDOM, "reach", episodes=24, seed=4)
+    result = rollout(spec, quiet=True, films=4)
+    filmed = [episode for episode in result.episodes if episode.film is not None]
+    assert len(filmed) == 4 and sum(episode.success for episode in filmed) == 2
+    assert all(len(episode.film.frames) == episode.steps + 1 for episode in filmed if episode.film)
+    from robot_foundry.evaluation.worlds.tabletop.world import TabletopWorld
+
+    reset = TabletopWorld.reset
+    calls = iter(range(10**6))
+    monkeypatch.setattr(TabletopWorld, "reset", lambda self, seed: reset(self, next(calls)))
+    with pytest.warns(FoundryWarning, match="does not repeat its episodes"):
+        rollout(replace(spec, episodes=GROUP), quiet=True, films=8)
