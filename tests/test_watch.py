@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from foundry_testing.trainer_runs import TINY
 
+from robot_foundry.cli.foundry_eval import group
+from robot_foundry.cli.output import run as run_command
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
@@ -112,3 +114,33 @@ def test_a_report_that_is_none_is_named(trained: Path, tmp_path: Path) -> None:
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FoundryError, match="nowhere is not there"):
         followed(tmp_path / "nowhere", None)
+
+
+def test_the_command_names_the_best_and_the_scenes_to_try_it_on(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    asked = [
+        "watch",
+        str(run),
+        "--task",
+        "reach_single",
+        "--episodes",
+        "2",
+        "--max-steps",
+        "4",
+        "--size",
+        "32",
+    ]
+    assert run_command(group, "foundry-eval", [*asked, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == [1, 2, 3]
+    assert run_command(group, "foundry-eval", [*asked, "--once", "--json"]) == 0
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert [one["step"] for one in found["checkpoints"]] == [1, 2, 3]
+    assert Path(found["best"]["pointer"]).is_file() and "--seed 1" in told.err
+    assert (
+        run_command(group, "foundry-eval", [*asked, "--json"]) == 0
+    )  # the run has ended: nothing is waited for
+    assert json.loads(capsys.readouterr().out) == found
