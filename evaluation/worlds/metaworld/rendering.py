@@ -34,7 +34,6 @@ class Canvas:
             model.vis.quality.shadowsize = model.vis.quality.offsamples = 0
         self._model = model
         self._context = lib.MjrContext(model, lib.mjtFontScale.mjFONTSCALE_100.value)
-        lib.mjr_setBuffer(lib.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = lib.MjvScene(model, MOST_GEOMS)
         if not shadows:
             for flag in (lib.mjtRndFlag.mjRND_SHADOW, lib.mjtRndFlag.mjRND_REFLECTION):
@@ -45,6 +44,8 @@ class Canvas:
         """uint8 (size, size, 3). A camera that hangs upside down is turned, so that up is up."""
         lib = mujoco()
         _opengl().make_current()
+        # Of several canvases in one OpenGL context, each draws into its own frame buffer.
+        lib.mjr_setBuffer(lib.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         if size > self._side:
             lib.mjr_resizeOffscreen(size, size, self._context)
             self._side = size
