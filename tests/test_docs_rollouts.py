@@ -14,7 +14,7 @@ from robot_foundry.evaluation.suites.suite import read_suite
 PAGE = "docs/rollouts.md"
 # The last one of an option counts.
 SMALL = "--episodes 2 --size 32 --max-steps 4"
-ONCE = ("data.window.stream=command", "run.steps=1", "run.eval_samples=0")
+ONCE = ("data.window.stream=command", "run.steps=1")
 LESS = {
     "foundry-eval collect": "--episodes 6 --size 32",
     "foundry-train vla": " ".join(f"'{override}'" for override in [*TINY, *ONCE]),

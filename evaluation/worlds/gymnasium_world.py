@@ -87,6 +87,11 @@ class GymnasiumWorlds:
     cameras: Mapping[str, str | None] = field(default_factory=dict)
     random_speed: float | None = None
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """See `Versioned`."""
+        return {"gymnasium": gymnasium.__version__}
+
     def describe(self, task: str, variant: str) -> WorldInfo:
         with closing(self.build(task, variant, (), 0)) as world:
             return world.info
