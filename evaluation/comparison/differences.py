@@ -1,20 +1,21 @@
 """The interval of a difference of two success rates.
 
-Legend: all arguments are counts, or arrays of them that broadcast.
+Legend: counts may be arrays that broadcast.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
+
+from robot_foundry.evaluation.intervals import clopper_pearson
 
 Floats = NDArray[np.float64]
 
 
 def difference_interval(
     successes: tuple[ArrayLike, ArrayLike],
-    trials: tuple[ArrayLike, ArrayLike],
+    trials: tuple[int, int],
     both: ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> tuple[Floats, Floats]:
@@ -26,7 +27,7 @@ def difference_interval(
     exact interval: benchmarks/comparison.py has what it covers.
     """
     x1, x2 = (np.asarray(x, np.float64) for x in successes)
-    n1, n2 = (np.asarray(n, np.float64) for n in trials)
+    n1, n2 = trials
     tail = (1.0 - confidence) / 2.0
     (low1, high1), (low2, high2) = _limits(x1, n1, tail), _limits(x2, n2, tail)
     rate1, rate2 = x1 / n1, x2 / n2
@@ -39,14 +40,14 @@ def _joined(one: Floats, other: Floats, phi: Floats) -> Floats:
     return np.asarray(np.sqrt(np.maximum(one**2 - 2.0 * phi * one * other + other**2, 0.0)))
 
 
-def _limits(x: Floats, n: Floats, tail: float) -> tuple[Floats, Floats]:
-    """Clopper and Pearson's, of arrays."""
-    low = np.where(x > 0, betaincinv(np.maximum(x, 1.0), n - x + 1.0, tail), 0.0)
-    high = np.where(x < n, betaincinv(x + 1.0, np.maximum(n - x, 1.0), 1.0 - tail), 1.0)
-    return low, high
+def _limits(x: Floats, n: int, tail: float) -> tuple[Floats, Floats]:
+    """Clopper and Pearson's, of arrays; each count is computed once."""
+    counts, where = np.unique(x, return_inverse=True)
+    ends = np.array([clopper_pearson(int(count), n, 1.0 - 2.0 * tail) for count in counts])
+    return ends[where, 0].reshape(x.shape), ends[where, 1].reshape(x.shape)
 
 
-def _correlation(x1: Floats, x2: Floats, n: Floats, both: Floats) -> Floats:
+def _correlation(x1: Floats, x2: Floats, n: int, both: Floats) -> Floats:
     """φ of the table of pairs, its numerator n/2 nearer to 0 where it is above."""
     joint = both * (n - x1 - x2 + both) - (x1 - both) * (x2 - both)
     joint = np.where(joint > 0, np.maximum(joint - n / 2.0, 0.0), joint)

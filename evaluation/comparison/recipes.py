@@ -90,10 +90,11 @@ class Recipe:
         number = self.runs * self.scenes
         few = (stdtrit(number - 1, 1.0 - tail) / stdtrit(self.runs - 1, 1.0 - tail)) ** 2
         episodes = self.effective() * few
-        x = self.rate * episodes
-        low = np.where(x > 0, betaincinv(np.maximum(x, 1e-300), episodes - x + 1.0, tail), 0.0)
-        high = np.where(x < episodes, betaincinv(x + 1.0, np.maximum(episodes - x, 1e-300), 1.0 - tail), 1.0)
-        return np.asarray(low), np.asarray(high)
+        x = np.asarray(self.rate * episodes)
+        low, high = np.zeros_like(x), np.ones_like(x)
+        betaincinv(x, episodes - x + 1.0, tail, out=low, where=self.rate > 0.0)
+        betaincinv(x + 1.0, episodes - x, 1.0 - tail, out=high, where=self.rate < 1.0)
+        return low, high
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ One-sided, a coin that favours −1 has expectation ½ − ε for +1 and makes o
 
 **Why one may look at any time.** Ville's inequality (1939): a supermartingale that is never negative and
 starts at 1 reaches 1/α with probability at most α, ever. So "stop as soon as E ≥ 1/α" errs with probability
-at most α for *any* rule of looking and stopping, and p_n = min over k ≤ n of 1/E_k is a p-value whenever it is
-read. Families of such p-values may be adjusted as others (`multiple.holm`): the smallest each will ever reach
-is a p-value too, and what Holm rejects never shrinks with p.
+at most α for *any* rule of looking and stopping, and p_n = min over k ≤ n of 1/E_k is a p-value whenever it
+is read. Families of such p-values may be adjusted as others (`multiple.holm`): the smallest each will ever
+reach is a p-value too, and what Holm rejects never shrinks with p.
 
 Of the effects, d = P(+1) − P(−1) on scenes that differ, 0.4 has most weight (50 against 70 %); the small ones
 have some, so that the test ends for any true difference of more than about 0.03.
@@ -50,11 +50,15 @@ WEIGHTS = np.array([1, 1, 4, 12, 3]) / 21.0
 def log_e(only_first: ArrayLike, only_second: ArrayLike, *, one_sided: bool = False) -> Floats:
     """log E(b, c), broadcast over counts of scenes on which only the first and only the second succeeded."""
     b, c = np.asarray(only_first, np.float64), np.asarray(only_second, np.float64)
-    up, down = np.log1p(EFFECTS), np.log1p(-EFFECTS)
-    first = b[..., None] * up + c[..., None] * down
+    up, down = np.log1p(EFFECTS)[:, None], np.log1p(-EFFECTS)[:, None]
+    weight = np.log(WEIGHTS if one_sided else WEIGHTS / 2.0)[:, None]
+    shape = np.broadcast_shapes(b.shape, c.shape)
+    b, c = np.broadcast_to(b, shape).ravel(), np.broadcast_to(c, shape).ravel()
+    terms = weight + b * up + c * down
     if not one_sided:
-        first = np.logaddexp(first, c[..., None] * up + b[..., None] * down) - np.log(2.0)
-    return np.asarray(np.logaddexp.reduce(first + np.log(WEIGHTS), axis=-1))
+        terms = np.concatenate([terms, weight + c * up + b * down])
+    largest = terms.max(axis=0)
+    return np.asarray(largest + np.log(np.exp(terms - largest).sum(axis=0))).reshape(shape)
 
 
 def anytime_p(first_n: ArrayLike, second_n: ArrayLike, *, one_sided: bool = False) -> Floats:
