@@ -36,7 +36,7 @@ from robot_foundry.runtime.keyed import generator
 
 ALPHA = 0.05
 RATES = (0.02, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98)
-FEWER = (0.02, 0.1, 0.3, 0.5, 0.9)
+FEWER = (0.02, 0.1, 0.3, 0.5, 0.98)
 HARDNESS = (0.0, 0.5, 0.9)
 BLOCK = 1000  # experiments drawn at once
 Cell = tuple[str, float, str]  # row, value, which cell
@@ -86,7 +86,7 @@ def tests(number: int) -> Iterator[Cell]:
         random = generator("barnard", n, m, str(rate))
         x_K, y_K = random.binomial(n, rate, number), random.binomial(m, rate, number)
         yield f"Barnard, {n} and {m} episodes", share(barnard(n, m)[x_K, y_K]), f"{rate}"
-    for n, r, rate in product((20, 50, 200), HARDNESS, RATES):
+    for n, r, rate in product((20, 50, 200), HARDNESS, FEWER):
         random = generator("pairs", n, str(r), str(rate))
         fixed, ever, ever_one = [], [], []
         for success_KPn in outcomes(random, [rate, rate], n, r, number):
@@ -101,7 +101,7 @@ def tests(number: int) -> Iterator[Cell]:
 
 def families(number: int) -> Iterator[Cell]:
     """Any false alarm in a family of pairs, by Holm's method: all policies equal, or one better."""
-    for policies, rate, gain, r in product((3, 6), (0.1, 0.5, 0.9), (0.0, -0.08, 0.08), (0.0, 0.5)):
+    for policies, rate, gain, r in product((3, 6), (0.1, 0.5), (0.0, 0.08), (0.0, 0.5)):
         pairs = list(combinations(range(policies), 2))
         equal = [k for k, (one, _) in enumerate(pairs) if one > 0 or gain == 0.0]
         random = generator("families", policies, str(rate), str(gain), str(r))
