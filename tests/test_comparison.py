@@ -33,7 +33,9 @@ def test_barnard_is_that_of_scipy(x: int, n: int, y: int, m: int) -> None:
 
 
 @given(COUNTS, st.integers(0, 30))
-def test_mcnemar_is_symmetric_and_never_above_the_conditional_test(counts: tuple[int, int], alike: int) -> None:
+def test_mcnemar_is_symmetric_and_never_above_the_conditional_test(
+    counts: tuple[int, int], alike: int
+) -> None:
     b, c = counts
     if b + c:
         p = McNemar(b + c + alike).p_value(b, c)
