@@ -31,6 +31,9 @@ COMMANDS = {
     "scorecard": LazyCommand(
         "robot_foundry.cli.eval.scorecard:command", "Tell at which stage of a run the fault is."
     ),
+    "compare": LazyCommand(
+        "robot_foundry.cli.eval.compare:command", "Tell which policy is better, and how sure that is."
+    ),
     "latency": LazyCommand("robot_foundry.cli.eval.latency:command", "Time a policy's answers."),
 }
 

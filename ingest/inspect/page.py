@@ -6,7 +6,7 @@ All that comes from the data is escaped, and pictures are data URIs, so a hostil
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 
 import numpy as np
@@ -18,28 +18,17 @@ from robot_foundry.ingest.inspect.inspect import Inspection, Seen
 from robot_foundry.ingest.inspect.survey import Series, Survey
 from robot_foundry.ingest.inspect.told import instructions_of, rate_of
 from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture, Planar
+from robot_foundry.runtime.html import COLOURS, document, table
 from robot_foundry.shards.images import encode_jpeg, encode_jpeg_planes
 
 PLOT_WIDTH, PLOT_HEIGHT, MOST_POINTS, MOST_LINES = 360, 70, 180, 8
 QUALITY, MOST_PICTURE_BYTES = 80, 2_000_000
-COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#7f7f7f")
-_STYLE = """
-body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
-table { border-collapse: collapse }
-td, th { padding: .25em .8em .25em 0; text-align: left; vertical-align: top }
-code, pre { font: 13px monospace } pre { background: #f5f5f5; padding: 1em; overflow: auto }
-.high { color: #176b2c } .medium { color: #8a6100 } .low { color: #a11 }
-figure { display: inline-block; margin: 0 1em 1em 0 }
-figure img { max-width: 320px; max-height: 240px } svg { background: #fafafa; border: 1px solid #ddd }
-"""
 
 
 def page_of(made: Inspection) -> str:
     """The page as HTML 5."""
     body = "\n".join([*_contents(made), *(line for seen in made.seen for line in _thing(seen))])
-    title = f"<title>{escape(made.source)}</title>"
-    head = f'<meta charset="utf-8">{title}<style>{_STYLE}</style>'
-    return f"<!doctype html>\n<html lang=en><head>{head}</head><body>\n{body}\n</body></html>\n"
+    return document(made.source, body)
 
 
 def _contents(made: Inspection) -> Iterator[str]:
@@ -58,19 +47,19 @@ def _thing(seen: Seen) -> Iterator[str]:
         doubts = "; ".join(fit.doubts) or "the checks find no doubt"
         yield f"<p><code>foundry-data ingest {escape(fit.spec)}</code> reads this: {escape(doubts)}</p>"
     if seen.records is not None:
-        yield _table(("field", "type", "example"), [tuple(map(escape, row)) for row in seen.records.fields])
+        yield table(("field", "type", "example"), [tuple(map(escape, row)) for row in seen.records.fields])
     if seen.survey is None or seen.drafted is None:
         return
     yield from _survey(seen.survey)
     for column, guesses in (("state", seen.drafted.state), *seen.drafted.actions.items()):
         if guesses:
             yield f"<h3>{escape(column)}</h3>"
-            yield _table(
+            yield table(
                 ("quantity", "read as", "sure", "evidence"), [_guess(*item) for item in guesses.items()]
             )
     yield "<h3>Arrays</h3>"
     rows = [_array(name, series) for name, series in seen.survey.series.items()]
-    yield _table(("array", "row", "type", "first episode"), rows)
+    yield table(("array", "row", "type", "first episode"), rows)
     if seen.spec is not None:
         yield f"<h3>Drafted spec</h3><pre>{escape(seen.spec)}</pre>"
 
@@ -134,10 +123,3 @@ def _plot(rows_Nd: NDArray[np.float64]) -> str:
         lines.append(f'<polyline fill="none" stroke="{colour}" points="{points}"/>')
     box = f'viewBox="0 -2 {PLOT_WIDTH} {PLOT_HEIGHT + 4}" width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}"'
     return f"<svg {box}>{''.join(lines)}</svg><br>{low:.4g} … {high:.4g}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are escaped already."""
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
