@@ -54,7 +54,9 @@ class MetaWorldDemonstrator:
         sawyer, expert = self._sawyer, make_expert(self._sawyer.task)
         sawyer.begin(seed)
         hand = HandNoise(generator("metaworld", "hand", sawyer.task, seed))
-        commands, positions, openings = [], [], []
+        commands: list[np.ndarray] = []
+        positions: list[np.ndarray] = []
+        openings: list[list[float]] = []
         images: dict[str, list[np.ndarray]] = {role: [] for role in self._views}
         dwell = 0
         while dwell <= DWELL_STEPS and len(commands) < MAX_STEPS:

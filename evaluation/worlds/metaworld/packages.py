@@ -54,7 +54,8 @@ def make_expert(task: str) -> Any:
     mujoco()
     from metaworld.policies import ENV_POLICY_MAP
 
-    return ENV_POLICY_MAP[task + VERSION]()
+    policy: Any = ENV_POLICY_MAP[task + VERSION]
+    return policy()
 
 
 @lru_cache(maxsize=COMPILED)

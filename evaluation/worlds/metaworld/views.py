@@ -1,6 +1,6 @@
 """How a scene is shown: a variant by name, and what is changed of it.
 
-    sim                                    without shadows and reflections, which is 20 times as fast
+    sim                                    without shadows, reflections and multisampling: fast
     shadows                                as Meta-World renders
     sim+primary=corner3@45                 another camera, 45 degrees high
     sim+secondary=topview+wrist_right=off  one camera more, and one less

@@ -71,14 +71,23 @@ class MetaWorld:
     def __init__(self, info: WorldInfo, task: str, look: Look, cameras: tuple[str, ...], size: int) -> None:
         self.info = info
         self._look, self._cameras, self._size = look, cameras, size
-        self._sawyer = Sawyer(task, look.shadows)
+        self._robot = Sawyer(task, look.shadows)
+        self._pending: int | None = None
         self._targets: deque[np.ndarray] = deque()
 
     def reset(self, seed: int) -> Start:
-        self._sawyer.begin(seed)
+        self._pending = seed
         self._targets.clear()
-        instruction = INSTRUCTIONS[self._sawyer.task]
+        instruction = INSTRUCTIONS[self._robot.task]
         return Start(instruction, instruction)
+
+    @property
+    def _sawyer(self) -> Sawyer:
+        # An episode that is begun for its words alone costs nothing.
+        if self._pending is not None:
+            self._robot.begin(self._pending)
+            self._pending = None
+        return self._robot
 
     def observe(self) -> Observation:
         images = {role: self._image(role, self._size) for role in self._cameras}
