@@ -62,7 +62,7 @@ def names_in(wheel: Path) -> set[str]:
 
 def test_the_wheel_holds_every_module_and_data_file_and_nothing_else(wheel):
     packed = names_in(wheel)
-    data = {"recipes", "ingest/specs", "ingest/specs/oxe", "ingest/mixtures"}
+    data = {"recipes", "evaluation/suites", "ingest/specs", "ingest/specs/oxe", "ingest/mixtures"}
     wanted = {
         path.as_posix()
         for path in tracked_files()
