@@ -34,8 +34,8 @@ def _how(found: Comparison) -> str:
     return (
         f"Success rates with {sure} intervals over {unit}. Policies that share a letter are not shown to "
         f"differ (two-sided, {found.alpha:g} in a family of pairs by Holm's method{looked}). The shape "
-        "around an interval is the density of the rate, given as many independent episodes as these count and no "
-        "opinion before; marks below it are single runs."
+        "around an interval is the density of the rate, given as many independent episodes as these count "
+        "and no opinion before; marks below it are single runs."
     )
 
 
