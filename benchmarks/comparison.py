@@ -24,17 +24,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import bdtr, ndtr, ndtri
 
 from robot_foundry.evaluation.comparison.differences import difference_interval
 from robot_foundry.evaluation.comparison.exact import Barnard, McNemar
 from robot_foundry.evaluation.comparison.multiple import holm
 from robot_foundry.evaluation.comparison.recipes import Recipe, difference
-from robot_foundry.evaluation.comparison.sequential import anytime_p
+from robot_foundry.evaluation.comparison.sequential import log_e
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.runtime.keyed import generator
 
 ALPHA = 0.05
+BOUND = -np.log(ALPHA)
 RATES = (0.02, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98)
 FEWER = (0.02, 0.1, 0.3, 0.5, 0.98)
 HARDNESS = (0.0, 0.5, 0.9)
@@ -72,12 +73,10 @@ def differences(number: int) -> Iterator[Cell]:
             yield f"difference, {n} and {m} episodes", share(covers), f"{one} {other}"
     for n, r, one, other in product((30, 100), HARDNESS, FEWER, FEWER):
         random = generator("paired", n, str(r), str(one), str(other))
-        found = []
-        for success_KPn in outcomes(random, [one, other], n, r, number):
-            x_KP, both_K = success_KPn.sum(-1), success_KPn.all(axis=1).sum(-1)
-            low, high = difference_interval((x_KP[:, 0], x_KP[:, 1]), (n, n), both_K)
-            found.append((low <= other - one) & (other - one <= high))
-        yield f"difference, {n} pairs, hardness {r}", share(np.concatenate(found)), f"{one} {other}"
+        both, first, second, _ = random.multinomial(n, joint(one, other, r), number).T
+        low, high = difference_interval((both + first, both + second), (n, n), both)
+        covers = (low <= other - one) & (other - one <= high)
+        yield f"difference, {n} pairs, hardness {r}", share(covers), f"{one} {other}"
 
 
 def tests(number: int) -> Iterator[Cell]:
@@ -88,15 +87,11 @@ def tests(number: int) -> Iterator[Cell]:
         yield f"Barnard, {n} and {m} episodes", share(barnard(n, m)[x_K, y_K]), f"{rate}"
     for n, r, rate in product((20, 50, 200), HARDNESS, FEWER):
         random = generator("pairs", n, str(r), str(rate))
-        fixed, ever, ever_one = [], [], []
-        for success_KPn in outcomes(random, [rate, rate], n, r, number):
-            first, second = success_KPn[:, 0], success_KPn[:, 1]
-            fixed.append(mcnemar(n)[(first & ~second).sum(-1), (second & ~first).sum(-1)])
-            ever.append(anytime_p(first, second)[:, -1] <= ALPHA)
-            ever_one.append(anytime_p(first, second, one_sided=True)[:, -1] <= ALPHA)
-        yield f"McNemar, {n} pairs, hardness {r}", share(np.concatenate(fixed)), f"{rate}"
-        yield f"sequential, any of {n} looks, hardness {r}", share(np.concatenate(ever)), f"{rate}"
-        yield f"sequential one-sided, {n} looks, hardness {r}", share(np.concatenate(ever_one)), f"{rate}"
+        b_Kn, c_Kn = walks(random, joint(rate, rate, r), n, number)
+        yield f"McNemar, {n} pairs, hardness {r}", share(mcnemar(n)[b_Kn[:, -1], c_Kn[:, -1]]), f"{rate}"
+        for sides in ("two-sided", "one-sided"):
+            ever_K = (evidence(n, sides == "one-sided")[b_Kn, c_Kn] >= BOUND).any(axis=1)
+            yield f"sequential {sides}, any of {n} looks, hardness {r}", share(ever_K), f"{rate}"
 
 
 def families(number: int) -> Iterator[Cell]:
@@ -109,9 +104,7 @@ def families(number: int) -> Iterator[Cell]:
         for success_KPn in outcomes(random, [rate + gain] + [rate] * (policies - 1), 60, r, number):
             p_Kp = np.stack([paired_p(60)[counts(success_KPn, *pair)] for pair in pairs], axis=-1)
             fixed.append((holm(p_Kp) <= ALPHA)[:, equal].any(-1))
-            e_Kp = np.stack(
-                [anytime_p(success_KPn[:, i], success_KPn[:, j])[:, -1] for i, j in pairs], axis=-1
-            )
+            e_Kp = np.stack([ever_p(success_KPn[:, i], success_KPn[:, j]) for i, j in pairs], axis=-1)
             ever.append((holm(e_Kp) <= ALPHA)[:, equal].any(-1))
         what = f"{policies} policies, {'all equal' if gain == 0.0 else 'one unlike'}"
         yield f"McNemar and Holm, {what}", share(np.concatenate(fixed)), f"{rate} {gain} {r}"
@@ -163,24 +156,56 @@ def episodes(number: int) -> str:
     for one, other in ((0.5, 0.7), (0.5, 0.68), (0.8, 0.9), (0.9, 0.97), (0.3, 0.7), (0.5, 0.6)):
         planned = plan(one, other)
         random = generator("episodes", str(one), str(other))
-        fixed, same, stopped, taken = [], [], [], []
         sizes = planned.barnard, planned.mcnemar, planned.sequential_most
-        for success_KPn in outcomes(random, [one, other], max(sizes), 0.0, number):
-            x_K, y_K = success_KPn[:, :, : sizes[0]].sum(-1).T
-            fixed.append(barnard(sizes[0], sizes[0])[x_K, y_K])
-            same.append(mcnemar(sizes[1])[counts(success_KPn[:, :, : sizes[1]], 0, 1)])
-            over_Kn = anytime_p(success_KPn[:, 0, : sizes[2]], success_KPn[:, 1, : sizes[2]]) <= ALPHA
-            stopped.append(over_Kn[:, -1])
-            taken.append(np.where(over_Kn[:, -1], over_Kn.argmax(-1) + 1, sizes[2]))
-        taken_K = np.concatenate(taken)
-        error = taken_K.std() / np.sqrt(len(taken_K))
-        powers = [f"{share(np.concatenate(found)):.3f}" for found in (fixed, same, stopped)]
+        first, second = (random.binomial(sizes[0], rate, number) for rate in (one, other))
+        b_Kn, c_Kn = walks(random, joint(one, other, 0.0), max(sizes), number)
+        same = mcnemar(sizes[1])[b_Kn[:, sizes[1] - 1], c_Kn[:, sizes[1] - 1]]
+        over_Kn = evidence(max(sizes), False)[b_Kn, c_Kn][:, : sizes[2]] >= BOUND
+        stopped_K = over_Kn.any(axis=1)
+        taken_K = np.where(stopped_K, over_Kn.argmax(axis=1) + 1, sizes[2])
+        error = taken_K.std() / np.sqrt(number)
+        powers = [
+            f"{share(found):.3f}" for found in (barnard(sizes[0], sizes[0])[first, second], same, stopped_K)
+        ]
         lines.append(
             f"| {one} and {other} | {sizes[0]} | {powers[0]} | {sizes[1]} | {powers[1]} | {sizes[2]} "
-            f"| {powers[2]} "
-            f"| {planned.sequential_mean:.1f} | {taken_K.mean():.1f} ± {1.96 * error:.1f} |"
+            f"| {powers[2]} | {planned.sequential_mean:.1f} | {taken_K.mean():.1f} ± {1.96 * error:.1f} |"
         )
     return "\n".join(lines)
+
+
+def joint(one: float, other: float, r: float) -> NDArray[np.float64]:
+    """P(both succeed, only the first, only the second, none) on one scene of hardness r."""
+    z = np.linspace(-8.0, 8.0, 8001)
+    given = [ndtr((ndtri(rate) - np.sqrt(r) * z) / np.sqrt(1.0 - r)) for rate in (one, other)]
+    density = np.exp(-(z**2) / 2.0)
+    both = float((density * given[0] * given[1]).sum() / density.sum())
+    return np.array([both, one - both, other - both, 1.0 - one - other + both])
+
+
+def walks(
+    random: np.random.Generator, joint_4: NDArray[np.float64], n: int, number: int
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """After each scene the counts [K, n] of those on which only the first, only the second succeeded."""
+    drawn_Kn = random.random((number, n), np.float32)
+    first, second = joint_4[1], joint_4[1] + joint_4[2]
+    only_first_Kn = drawn_Kn < first
+    only_second_Kn = ~only_first_Kn & (drawn_Kn < second)
+    return only_first_Kn.cumsum(axis=1, dtype=np.int16), only_second_Kn.cumsum(axis=1, dtype=np.int16)
+
+
+@cache
+def evidence(n: int, one_sided: bool) -> NDArray[np.float64]:
+    """log E of every pair of counts up to n."""
+    b, c = np.ogrid[: n + 1, : n + 1]
+    return log_e(b, c, one_sided=one_sided)
+
+
+def ever_p(first_Kn: NDArray[np.bool_], second_Kn: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The smallest p-value of any look [K]."""
+    b_Kn = (first_Kn & ~second_Kn).cumsum(axis=1, dtype=np.int16)
+    c_Kn = (second_Kn & ~first_Kn).cumsum(axis=1, dtype=np.int16)
+    return np.exp(-np.maximum(evidence(first_Kn.shape[1], False)[b_Kn, c_Kn].max(axis=1), 0.0))
 
 
 @cache
@@ -203,8 +228,6 @@ def paired_p(n: int) -> NDArray[np.float64]:
 @cache
 def mcnemar(n: int) -> NDArray[np.bool_]:
     """Whether each pair of counts is significant, by the bound of the conditional p."""
-    from scipy.special import bdtr
-
     b, c = np.ogrid[: n + 1, : n + 1]
     conditional = 2.0 * bdtr(np.minimum(b, c).astype(float), b + c, 0.5)
     return np.asarray(conditional <= McNemar(n).bound(ALPHA) * (1 + 1e-9))

@@ -77,7 +77,7 @@ def test_sequential_p_values(outcomes: list[tuple[bool, bool]]) -> None:
     """They never rise, do not care which policy is first, and scenes that end alike change nothing."""
     first, second = np.array(outcomes).T
     p_n = anytime_p(first, second)
-    assert np.all(np.diff(p_n) <= 0) and np.all((0 < p_n) & (p_n <= 1))
+    assert np.all(np.diff(p_n) <= 0) and np.all(p_n > 0) and np.all(p_n <= 1)
     assert np.allclose(p_n, anytime_p(second, first))
     unlike = first != second
     if unlike.any():

@@ -121,10 +121,12 @@ def _told(found: Comparison, scope: Scope) -> str:
 
 def _verdict(scope: Scope) -> Iterator[str]:
     if scope.may_stop:
-        yield f"may stop: every pair is decided after {max(pair.stopped_at or 0 for pair in scope.pairs)} scenes"
+        last = max(pair.stopped_at or 0 for pair in scope.pairs)
+        yield f"may stop: every pair is decided after {counted(last, 'scene')}"
     else:
         left = sum(pair.stopped_at is None for pair in scope.pairs)
-        yield f"not decided: {counted(left, 'pair')} of {len(scope.pairs)}; more scenes may be added and looked at"
+        of_all = f"{counted(left, 'pair')} of {len(scope.pairs)}"
+        yield f"not decided: {of_all}; more scenes may be added and looked at"
 
 
 def _range(interval: tuple[float, float], *, points: bool = False) -> str:

@@ -1,8 +1,8 @@
 """Several policies side by side: rates, intervals, and which of them differ.
 
 Single runs are compared by episodes, recipes of several runs by runs (`recipes`). Of one task, and over all
-tasks that every policy has, each pair is tested, the p-values are adjusted by Holm's method within that scope,
-and letters follow from what is significant.
+tasks that every policy has, each pair is tested, the p-values are adjusted by Holm's method within that
+scope, and letters follow from what is significant.
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ def _check(policies: Sequence[Policy], alpha: float, sequential: bool) -> None:
             hint="give every recipe two runs or more, or compare single runs",
         )
     if sequential and not single:
-        raise UsageError(
-            "--sequential is of single runs: what grows with episodes is not the number of seeds"
-        )
+        raise UsageError("--sequential is of single runs: more episodes are not more seeds")
 
 
 def _common_tasks(policies: Sequence[Policy]) -> list[Task]:

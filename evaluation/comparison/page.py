@@ -32,10 +32,10 @@ def _how(found: Comparison) -> str:
     unit = "training seeds and scenes" if found.of == "recipes" else "scenes"
     looked = ", looked at after every scene" if found.sequential else ""
     return (
-        f"Success rates with {sure} intervals over {unit}. Policies that share a letter are not shown to differ "
-        f"(two-sided, {found.alpha:g} in a family of pairs by Holm's method{looked}). The shape around an interval "
-        "is the density of the rate, given as many independent episodes as these count and no opinion before; "
-        "marks below it are single runs."
+        f"Success rates with {sure} intervals over {unit}. Policies that share a letter are not shown to "
+        f"differ (two-sided, {found.alpha:g} in a family of pairs by Holm's method{looked}). The shape "
+        "around an interval is the density of the rate, given as many independent episodes as these count "
+        "and no opinion before; marks below it are single runs."
     )
 
 
@@ -44,7 +44,7 @@ def _scope(found: Comparison, scope: Scope) -> Iterator[str]:
     rows = [
         (
             escape(one.name),
-            one.letters,
+            escape(one.letters),
             f"{one.rate:.1%}",
             f"{one.successes}/{one.trials}",
             f"{one.interval[0]:.1%} … {one.interval[1]:.1%}",
@@ -79,13 +79,9 @@ def _plot(scope: Scope) -> str:
     """A row a policy over the axis of rates: density, interval, rate, runs and letters."""
     height = ROW * len(scope.standings) + AXIS
     parts = [_tick(share / 10, height - AXIS) for share in range(0, 11, 2)]
-    for row, (one, colour) in enumerate(zip(scope.standings, _colours(len(scope.standings)), strict=True)):
-        parts.append(_violin(one, ROW * (row + 0.5), colour))
+    for row, one in enumerate(scope.standings):
+        parts.append(_violin(one, ROW * (row + 0.5), COLOURS[row % len(COLOURS)]))
     return f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">{"".join(parts)}</svg>'
-
-
-def _colours(number: int) -> list[str]:
-    return [COLOURS[k % len(COLOURS)] for k in range(number)]
 
 
 def _x(rate: float) -> float:
@@ -94,23 +90,26 @@ def _x(rate: float) -> float:
 
 def _tick(rate: float, bottom: int) -> str:
     line = f'<line x1="{_x(rate):.1f}" x2="{_x(rate):.1f}" y1="0" y2="{bottom}" stroke="#ddd"/>'
-    return f'{line}<text x="{_x(rate):.1f}" y="{bottom + 17}" font-size="12" text-anchor="middle">{rate:.0%}</text>'
+    place = f'x="{_x(rate):.1f}" y="{bottom + 17}" font-size="12" text-anchor="middle"'
+    return f"{line}<text {place}>{rate:.0%}</text>"
 
 
 def _violin(one: Standing, middle: float, colour: str) -> str:
     low, high = one.interval
     shape = " ".join(f"{_x(rate):.1f},{middle + side:.1f}" for rate, side in _outline(one))
-    runs = "".join(
-        f'<circle cx="{_x(rate):.1f}" cy="{middle + 12:.1f}" r="2.5" fill="#222"/>'
-        for rate in one.rates_of_runs
-    )
+    runs = one.rates_of_runs if len(one.rates_of_runs) > 1 else ()
     label = one.name if len(one.name) <= LONGEST else f"…{one.name[1 - LONGEST :]}"
-    return (
-        f'<polygon fill="{colour}" fill-opacity="0.25" points="{shape}"/>'
-        f'<line x1="{_x(low):.1f}" x2="{_x(high):.1f}" y1="{middle}" y2="{middle}" stroke="{colour}" stroke-width="2"/>'
-        f'<circle cx="{_x(one.rate):.1f}" cy="{middle}" r="4.5" fill="{colour}"/>{runs if len(one.rates_of_runs) > 1 else ""}'
-        f'<text x="{LEFT - 10}" y="{middle + 5}" font-size="13" text-anchor="end">{escape(label)}</text>'
-        f'<text x="{WIDTH - RIGHT + 14}" y="{middle + 5}" font-size="13">{one.letters}</text>'
+    ends = f'x1="{_x(low):.1f}" x2="{_x(high):.1f}" y1="{middle}" y2="{middle}"'
+    beside, below = f'y="{middle + 5}" font-size="13"', f'cy="{middle + 12}" r="2.5" fill="#222"'
+    return "".join(
+        [
+            f'<polygon fill="{colour}" fill-opacity="0.25" points="{shape}"/>',
+            f'<line {ends} stroke="{colour}" stroke-width="2"/>',
+            f'<circle cx="{_x(one.rate):.1f}" cy="{middle}" r="4.5" fill="{colour}"/>',
+            *(f'<circle cx="{_x(rate):.1f}" {below}/>' for rate in runs),
+            f'<text x="{LEFT - 10}" {beside} text-anchor="end">{escape(label)}</text>',
+            f'<text x="{WIDTH - RIGHT + 14}" {beside}>{escape(one.letters)}</text>',
+        ]
     )
 
 

@@ -42,7 +42,7 @@ class Plan:
 
 
 def plan(first: float, second: float, *, power: float = 0.8, alpha: float = 0.05) -> Plan:
-    """For the two success rates; UsageError where they are equal, no rates, or too close to be planned for."""
+    """For the two success rates; UsageError where they are equal, no rates, or too close to plan for."""
     for name, value in (("a rate", first), ("a rate", second), ("power", power), ("alpha", alpha)):
         if not 0.0 <= value <= 1.0 or (name in ("power", "alpha") and value in (0.0, 1.0)):
             raise UsageError(f"{name} must lie between 0 and 1, got {value:g}")
