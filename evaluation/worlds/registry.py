@@ -11,8 +11,14 @@ if TYPE_CHECKING:
     from robot_foundry.evaluation.scenes import Scenes
     from robot_foundry.evaluation.world import Demonstrator, WorldFactory
 
-WORLDS = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.world:TabletopWorlds"}
-DEMONSTRATORS = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.demonstrations:TabletopDemonstrator"}
+WORLDS = {
+    "tabletop": "robot_foundry.evaluation.worlds.tabletop.world:TabletopWorlds",
+    "pusht": "robot_foundry.evaluation.worlds.pusht.world:PushtWorlds",
+}
+DEMONSTRATORS = {
+    "tabletop": "robot_foundry.evaluation.worlds.tabletop.demonstrations:TabletopDemonstrator",
+    "pusht": "robot_foundry.evaluation.worlds.pusht.demonstrations:PushtDemonstrator",
+}
 SCENES = {"tabletop": "robot_foundry.evaluation.worlds.tabletop.scenes:TabletopScenes"}
 
 
