@@ -3,10 +3,10 @@
 All lengths are pixels of the package's table. The *block's frame* has the middle of the bar's upper side as
 its origin, the bar lies along x (120 x 30) and the stem along y (30 x 90). Angles turn x towards y.
 
-The package's table is viscous without limit (a velocity is gone after each physics step) and its contacts have no
-friction. So the disc moves the block by the normal n at the contact alone: with lever l = r x n about the
-centre of mass, an advance of the disc by a along n moves the centre by n a / (1 + l^2/k) and turns the block by
-l a / (k + l^2), where k = inertia / mass.
+The package's table is viscous without limit (a velocity is gone after each physics step) and its contacts
+have no friction. So the disc moves the block by the normal n at the contact alone: with lever l = r x n about
+the centre of mass, an advance of the disc by a along n moves the centre by n a / (1 + l^2/k) and turns the
+block by l a / (k + l^2), where k = inertia / mass.
 
 Shape suffixes: C contacts, E edges, P points, B batch; 2 x and y.
 """

@@ -7,7 +7,7 @@ Shape suffixes: C contacts, N nodes, P points, S samples of a way; 2 x and y.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,12 @@ from robot_foundry.evaluation.worlds.pusht.block import (
 )
 
 SPACING = 18.0
+# Of the outermost contacts within the range where the disc may touch, so that it is within when it arrives.
 INSET = 3.0
+# How far ahead of the disc a contact still lies straight ahead.
+LANE = 40.0
+# Going to another contact costs so much more than pushing where it is, or the disc would wait at its place.
+LATERAL = 6.0
 # From the block's outline to the disc's centre: while it goes round the block, where it waits before it
 # touches, and where it turns.
 CLEAR, BEFORE, TURN = AGENT_RADIUS + 2.0, AGENT_RADIUS + 10.0, AGENT_RADIUS + 7.0
@@ -117,10 +122,7 @@ class Ways:
         self._way_MM = way_MM
         self._stop_M2 = np.concatenate([NODES_N2, contacts.before_C2])
         in_out = 2 * (BEFORE - AGENT_RADIUS)
-        self.fixed = Contacts(
-            contacts.edge_C, contacts.point_C2, contacts.inward_C2, contacts.shift_C2, contacts.turn_C, contacts.lever_C,
-            way_MM[nodes:, nodes:] + in_out,
-        )  # fmt: skip
+        self.fixed = replace(contacts, between_CC=way_MM[nodes:, nodes:] + in_out)
 
     def to_contacts(self, disc_2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For a disc there, its way (C,) to each contact and where to go straight to first (C, 2)."""
@@ -145,10 +147,6 @@ class Ways:
                 along.append(s)
                 ways.append(max(gap, 0.0))
         return contacts_at(np.array(edges, dtype=int), np.array(along)), np.array(ways)
-
-
-LANE = 40.0
-LATERAL = 6.0
 
 
 def pushed_out(disc_2: np.ndarray) -> np.ndarray:

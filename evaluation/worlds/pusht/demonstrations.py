@@ -47,7 +47,7 @@ class PushtDemonstrator:
 
     @property
     def cameras(self) -> Mapping[str, str]:
-        return {FRONT: role for role in self._roles}
+        return {FRONT: CAMERA} if self._roles else {}
 
     def record(self, seed: int) -> Recording:
         simulation, rng = self._simulation, generator("pusht", "hand", seed)

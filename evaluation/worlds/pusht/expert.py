@@ -5,20 +5,22 @@ Shape suffixes: C contacts; 2 x and y in pixels.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from robot_foundry.evaluation.worlds.pusht.block import CENTRE_2, rotation, AGENT_RADIUS
+from robot_foundry.evaluation.worlds.pusht.block import CENTRE_2, rotation
 from robot_foundry.evaluation.worlds.pusht.contacts import Contacts, Ways
-from robot_foundry.evaluation.worlds.pusht.planner import plan, _arc
+from robot_foundry.evaluation.worlds.pusht.planner import arc, plan
 
-AHEAD = 40.0
-PUSH_AHEAD = 30.0
+# Pixels that a target lies ahead of the disc at most, on its way and pushing.
+AHEAD, PUSH_AHEAD = 40.0, 30.0
+# The disc covers a quarter of the way to a target in a step: towards the end of a push aim beyond it.
 HASTE = 1.8
+PER_CONTACT = ("edge_C", "point_C2", "inward_C2", "shift_C2", "turn_C", "lever_C")
 
 
 class Expert:
+    """Where the disc is to go, planned anew whenever it is asked."""
+
     def __init__(self) -> None:
         self._ways = Ways()
 
@@ -42,37 +44,23 @@ class Expert:
         gap = float(gap_H[c])
         advance *= HASTE
         inward_2 = contacts.inward_C2[c]
-        if gap + advance >= PUSH_AHEAD:
-            into = max(PUSH_AHEAD - gap, 0.0)
-        else:
-            into = advance
+        into = max(PUSH_AHEAD - gap, 0.0) if gap + advance >= PUSH_AHEAD else advance
         ahead = min(gap, PUSH_AHEAD)
         if into <= 0.0:
             return disc_2 + turn_22 @ inward_2 * ahead
         phi = np.array([contacts.turn_C[c] * into])
-        shift_2 = _arc(phi, contacts.shift_C2[c : c + 1] * into)[0]
+        shift_2 = arc(phi, contacts.shift_C2[c : c + 1] * into)[0]
         disc_after_2 = CENTRE_2 + shift_2 + rotation(float(phi[0])) @ (contacts.disc_C2[c] - CENTRE_2)
         return block_2 + turn_22 @ disc_after_2
 
 
 def _joined(here: Contacts, fixed: Contacts) -> Contacts:
     """One list of contacts; those here are left as the nearest of the fixed ones on their edge are."""
-    rows = []
-    for edge, point_2 in zip(here.edge_C, here.point_C2, strict=True):
-        far_C = np.linalg.norm(fixed.point_C2 - point_2, axis=1) + np.where(fixed.edge_C == edge, 0.0, 1e6)
-        rows.append(fixed.between_CC[np.argmin(far_C)])
-    h, size = len(here.edge_C), len(here.edge_C) + len(fixed.edge_C)
+    count, size = len(here.edge_C), len(here.edge_C) + len(fixed.edge_C)
     between_CC = np.full((size, size), np.inf)
-    between_CC[h:, h:] = fixed.between_CC
-    for k, row in enumerate(rows):
-        between_CC[k, h:] = row
-    join = lambda a, b: np.concatenate([a, b])
-    return Contacts(
-        join(here.edge_C, fixed.edge_C),
-        join(here.point_C2, fixed.point_C2),
-        join(here.inward_C2, fixed.inward_C2),
-        join(here.shift_C2, fixed.shift_C2),
-        join(here.turn_C, fixed.turn_C),
-        join(here.lever_C, fixed.lever_C),
-        between_CC,
-    )
+    between_CC[count:, count:] = fixed.between_CC
+    for k, (edge, point_2) in enumerate(zip(here.edge_C, here.point_C2, strict=True)):
+        far_C = np.linalg.norm(fixed.point_C2 - point_2, axis=1)
+        between_CC[k, count:] = fixed.between_CC[np.argmin(np.where(fixed.edge_C == edge, far_C, np.inf))]
+    arrays = [np.concatenate([getattr(part, name) for part in (here, fixed)]) for name in PER_CONTACT]
+    return Contacts(*arrays, between_CC)

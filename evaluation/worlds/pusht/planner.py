@@ -1,10 +1,11 @@
 """What a person sees at a glance: where to push the T so that it comes to lie on its outline.
 
 A plan is one push or two: where the disc touches the block, and how far it advances there, after `block`'s
-model of a push. Every pair of a few dozen contacts is tried, with the best advances of each by Gauss-Newton; the
-plan of the least cost is taken. The cost is the way of the disc, to the block, round it and pushing, and
-what is left of the error of the pose, which weighs more. A plan that is under way gets cheaper with every step
-of it, the others do not, so that planning anew at every step keeps to it; nothing is remembered.
+model of a push. Every pair of a few dozen contacts is tried, with the best advances of each by Gauss-Newton;
+of the best few the place of the second contact is moved as well. The plan of the least cost is taken: the
+way of the disc (to the block, round it and pushing) and what is left of the error of the pose, which weighs
+more. A plan that is under way gets cheaper with every step of it and the others do not, so planning anew at
+every step keeps to it; nothing is remembered.
 
 Shape suffixes: B plans, C contacts; 2 x and y, 3 the error: x, y and `ARM` times the angle.
 """
@@ -26,28 +27,19 @@ from robot_foundry.evaluation.worlds.pusht.block import (
 )
 from robot_foundry.evaluation.worlds.pusht.contacts import Contacts
 
-# Pixels at which an error of the angle counts like one of the place: about what the T reaches from its centre.
+# Pixels that an error of the angle by 1 rad counts: about what the T reaches from its centre.
 ARM = 50.0
-ERROR_WEIGHT = 6.0
-PRECISION = 250.0
-SLACK = 0.06
-SWITCH = 20.0
-ROUNDS = 5
-BEST = 32
-LONGEST = 260.0
-SHORTEST, LAST = 2.0, 0.3
+# The cost in pixels of way: of a pixel of error; of one beyond the slack, up to 4, which is 0.4 and more the
+# longer the pushes are that still can correct it; and of letting go and touching anew.
+ERROR_WEIGHT, PRECISION, SLACK, SWITCH = 6.0, 250.0, 0.06, 20.0
+ROUNDS, FINE_ROUNDS, BEST = 5, 8, 32
+# Of an advance. A first push shorter than that is over, and so is the last one.
+LONGEST, SHORTEST, LAST = 260.0, 2.0, 0.3
+# Far below any real step: keeps the normal equations solvable where a push does not help.
+RIDGE = 1e-3
 # The block's corners and the disc's centre stay so far within the table while they are pushed.
 LOW, HIGH = 8.0, 504.0
 STARTS = ((30.0, 30.0), (120.0, 30.0), (30.0, 120.0), (100.0, 100.0))
-
-
-@dataclass(frozen=True)
-class Push:
-    """Touch the block at a contact, then advance so many pixels with it."""
-
-    point_2: np.ndarray
-    inward_2: np.ndarray
-    advance: float
 
 
 @dataclass(frozen=True)
@@ -61,9 +53,10 @@ class _Moved:
 def plan(
     centre_2: np.ndarray, angle: float, to_contact_C: np.ndarray, contacts: Contacts, ahead: int
 ) -> tuple[int, float] | None:
-    """The first push of the best plan for a block whose centre of mass is there, or None if no push helps.
+    """The contact of the best plan's first push and its advance, or None if no push helps.
 
-    `to_contact_C` is the way of the disc to each contact.
+    `centre_2` is the block's centre of mass; `to_contact_C` is the way of the disc to each contact, of which
+    the first `ahead` lie straight ahead of it.
     """
     turn_22 = rotation(angle)
     goal_centre_2 = GOAL_2 + rotation(GOAL_ANGLE) @ CENTRE_2
@@ -90,7 +83,7 @@ def plan(
     best_K = np.concatenate([np.argsort(cost_B, kind="stable")[:BEST], ahead_K])
     first_B, second_B, advance_B2 = first_B[best_K], second_B[best_K], advance_B2[best_K]
     second = _of(contacts, second_B)
-    advance_B2 = _advances(contacts, first_B, second, advance_B2, goal_2, goal_angle, 8, True)
+    advance_B2 = _advances(contacts, first_B, second, advance_B2, goal_2, goal_angle, FINE_ROUNDS, True)
     cost_B = _cost(contacts, first_B, second_B, second, advance_B2, goal_2, goal_angle, where, True)
     k = int(np.argmin(cost_B))
     stay = float(_left(np.hypot(np.hypot(*goal_2), ARM * goal_angle), 0.0))
@@ -131,10 +124,11 @@ def _pushed(contacts: Contacts, contact_B: np.ndarray, advance_B: np.ndarray) ->
     """Where pushes bring the block, which keeps turning about one point."""
     angle_B = contacts.turn_C[contact_B] * advance_B
     along_B2 = contacts.shift_C2[contact_B] * advance_B[:, None]
-    return _Moved(_arc(angle_B, along_B2), angle_B)
+    return _Moved(arc(angle_B, along_B2), angle_B)
 
 
-def _arc(angle_B: np.ndarray, along_B2: np.ndarray) -> np.ndarray:
+def arc(angle_B: np.ndarray, along_B2: np.ndarray) -> np.ndarray:
+    """The shift (B, 2) by a motion along `along_B2` that turns as it goes, by `angle_B` in all."""
     half_B = angle_B / 2
     length_B = np.sinc(half_B / np.pi)
     c_B, s_B = np.cos(half_B) * length_B, np.sin(half_B) * length_B
@@ -156,7 +150,7 @@ def _two(
 ) -> tuple[_Moved, _Moved]:
     one = _pushed(contacts, first_B, advance_B2[:, 0])
     turn_B = second.turn_B * advance_B2[:, 1]
-    place_B2 = _arc(turn_B, second.shift_B2 * advance_B2[:, 1:])
+    place_B2 = arc(turn_B, second.shift_B2 * advance_B2[:, 1:])
     return one, _Moved(one.place_B2 + _turned(one.angle_B, place_B2), one.angle_B + turn_B)
 
 
@@ -191,7 +185,7 @@ def _advances(
             second.lever_B = lever
             columns.append((_error(there, goal_2, goal_angle) - error_B3) / 0.5)
         j_B3V = np.stack(columns, axis=2)
-        jj_BVV = np.einsum("bev,bew->bvw", j_B3V, j_B3V) + 1e-3 * np.eye(len(columns))
+        jj_BVV = np.einsum("bev,bew->bvw", j_B3V, j_B3V) + RIDGE * np.eye(len(columns))
         je_BV = np.einsum("bev,be->bv", j_B3V, error_B3)
         step_BV = np.clip(np.linalg.solve(jj_BVV, je_BV[..., None])[..., 0], -80, 80)
         advance_B2 = np.clip(advance_B2 - step_BV[:, :2], 0.0, LONGEST)

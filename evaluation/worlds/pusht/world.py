@@ -1,7 +1,7 @@
 """gym-pusht behind the contract of `evaluation.world`: a planar robot of which the tool's place is all.
 
-A pixel of the package is a millimetre: its table of 512 pixels is 0.512 m wide. The frame has its origin in the
-upper left corner of the picture, x to the right, y down; z is 0, the plane in which the disc moves.
+A pixel of the package is a millimetre: its table of 512 pixels is 0.512 m wide. The frame has its origin in
+the upper left corner of the picture, x to the right, y down; z is 0, the plane in which the disc moves.
 Shape suffixes: T periods, A dims of the action space.
 """
 
