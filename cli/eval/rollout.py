@@ -17,7 +17,10 @@ from robot_foundry.runtime.errors import UsageError
 
 @click.command("rollout")
 @click.argument("run", required=False, type=RUN)
-@click.option("--world", type=click.Choice(list(WORLDS)), default="tabletop", show_default=True)
+@click.option(
+    "--world", default="tabletop", show_default=True,
+    help=f"{', '.join(WORLDS)}, or a .yaml file of a Gymnasium environment.",
+)  # fmt: skip
 @click.option("--task", required=True, help="Which task, such as reach_single.")
 @click.option("--variant", default="sim", show_default=True, help="Look and arm of the world: sim or real.")
 @click.option("--episodes", type=int, default=100, show_default=True, help="How many scenes.")

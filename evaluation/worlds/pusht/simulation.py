@@ -36,7 +36,7 @@ class Simulation:
         self.coverage = 0.0
 
     def reset(self, seed: int) -> None:
-        """The package's own start of `seed`, of which 32 bits count. Its space is made anew: nothing remains."""
+        """The package's own start of `seed`, of which 32 bits count. Its space is made anew."""
         self._env.reset(seed=seed % SEEDS)
         self.coverage = float(self._env._get_coverage())
 
