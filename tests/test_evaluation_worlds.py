@@ -17,6 +17,9 @@ from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.guard import GuardedWorld, open_world
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
 from robot_foundry.evaluation.world import Observation, Outcome, RandomMotion, Start, World, WorldInfo
+from robot_foundry.evaluation.worlds.pusht.expert import Expert as PushtExpert
+from robot_foundry.evaluation.worlds.pusht.simulation import Simulation
+from robot_foundry.evaluation.worlds.pusht.world import PushtWorlds
 from robot_foundry.evaluation.worlds.tabletop.commands import action_space, canonical_state
 from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
 from robot_foundry.evaluation.worlds.tabletop.experts import Expert
@@ -51,6 +54,19 @@ def expert_plan(task: str, variant: str) -> Callable[[int], Solver]:
     return solver
 
 
+def pusht_plan(seed: int) -> Solver:
+    """The expert of PushT, which solves its own copy of the table."""
+    table, expert = Simulation(), PushtExpert()
+    table.reset(seed)
+
+    def target(_: Observation) -> np.ndarray:
+        target_2 = expert.target(table.disc_2, table.block_2, table.angle)
+        table.drive(target_2)
+        return np.array([*target_2 / 1000, 0.0])
+
+    return target
+
+
 def canonical_dims(env: Tabletop) -> list[int]:
     actions = action_space(env.task.arms, env.variant.rotates)
     return [env.state_space.index(name) for name in actions.names]
@@ -82,6 +98,7 @@ CASES = [
     Case(TabletopWorlds(), "handover", "sim", expert_plan("handover", "sim")),
     Case(GANTRY, "touch", "sim", to_the_mark),
     Case(HILL, "climb", "sim", swing),
+    Case(PushtWorlds(), "push-t", "sim", pusht_plan),
 ]
 every_world = pytest.mark.parametrize(
     "case", CASES, ids=lambda case: f"{case.worlds.name}-{case.task}-{case.variant}"

@@ -22,7 +22,10 @@ NOT_OF_SUITES = ("world", "task", "variant", "blank", "shuffle_instructions", "w
 
 @click.command("rollout")
 @click.argument("run", required=False, type=RUN)
-@click.option("--world", type=click.Choice(list(WORLDS)), default="tabletop", show_default=True)
+@click.option(
+    "--world", default="tabletop", show_default=True,
+    help=f"{', '.join(WORLDS)}, or a .yaml file of a Gymnasium environment.",
+)  # fmt: skip
 @click.option("--task", help="Which task, such as reach_single.")
 @click.option("--variant", default="sim", show_default=True, help="Look and arm of the world: sim or real.")
 @click.option("--suite", metavar="FILE|NAME", help="Many tasks: a suite in YAML, or a packaged one.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot_foundry.runtime.errors import UsageError, nearest
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
 WORLDS = {
     "tabletop": "robot_foundry.evaluation.worlds.tabletop.world:TabletopWorlds",
     "metaworld": "robot_foundry.evaluation.worlds.metaworld.world:MetaWorlds",
+    "pusht": "robot_foundry.evaluation.worlds.pusht.world:PushtWorlds",
 }
 DEMONSTRATORS = {
     "tabletop": "robot_foundry.evaluation.worlds.tabletop.demonstrations:TabletopDemonstrator",
     "metaworld": "robot_foundry.evaluation.worlds.metaworld.demonstrations:MetaWorldDemonstrator",
+    "pusht": "robot_foundry.evaluation.worlds.pusht.demonstrations:PushtDemonstrator",
 }
 SCENES = {
     "tabletop": "robot_foundry.evaluation.worlds.tabletop.scenes:TabletopScenes",
@@ -26,7 +29,14 @@ SCENES = {
 
 
 def get_world(name: str) -> WorldFactory:
-    """The factory of the worlds called `name`; UsageError with the nearest name otherwise."""
+    """The factory of the worlds called `name`, or that a .yaml file describes.
+
+    UsageError with the nearest name where there is none.
+    """
+    if name.endswith((".yaml", ".yml")):
+        from robot_foundry.evaluation.worlds.gymnasium_file import read_world
+
+        return read_world(Path(name))
     factory: WorldFactory = _load(name, WORLDS, "no world is called")()
     return factory
 

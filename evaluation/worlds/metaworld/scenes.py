@@ -68,9 +68,11 @@ class MetaWorldScenes:
         task = self._tasks[key("metaworld", "task", split, seed, index // RUN_OF_PICTURES) % len(self._tasks)]
         rng = generator("metaworld", "scenes", split, seed, index)
         sawyer = Sawyer(task, self._shadows)
-        scene_seed = int(rng.integers(2**63))
-        sawyer.begin(scene_seed, self._start(sawyer, scene_seed, rng))
-        hand, things = _seen(sawyer, self._view)
+        hand, things = None, list[Thing]()
+        while hand is None and not things:  # one in two thousand has nothing in sight
+            scene_seed = int(rng.integers(2**63))
+            sawyer.begin(scene_seed, self._start(sawyer, scene_seed, rng))
+            hand, things = _seen(sawyer, self._view)
         questions = _all_questions(hand, things) if split == HELD_OUT else _conversation(rng, hand, things)
         facts = {
             "items": len(things) + (hand is not None),
@@ -126,8 +128,6 @@ def _seen(sawyer: Sawyer, view: View) -> tuple[Thing | None, list[Thing]]:
 def _caption(hand: Thing | None, things: list[Thing]) -> str:
     """One sentence that names all things from left to right."""
     everything = [*things, *([] if hand is None else [hand])]
-    if not everything:
-        return "a table"
     *names, last = [f"a {thing.name}" for thing in sorted(everything, key=lambda thing: thing.across)]
     return f"{', '.join(names)} and {last} on a table" if names else f"{last} on a table"
 

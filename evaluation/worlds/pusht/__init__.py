@@ -1,0 +1,1 @@
+"""gym-pusht: a disc pushes a T onto its outline, with demonstrations by a planner."""
