@@ -30,7 +30,7 @@ bit for bit as from the whole source. `foundry-data inspect` ends with exit code
 | T, told | taken as far as it is there; a warning, a count or `foundry-data show` says what is odd |
 | F, flagged | frames or images are flagged, and masked in training |
 | V, found by `validate` | exit code 3: the checks doubt the numbers, or `--deep` cannot decode a picture |
-| U, not detected | nothing in the source says what was there before; the reason is given |
+| **U**, not detected | nothing in the source says what was there before; the reason is given |
 
 Of several words in a row below, all hold, or, of bits that flip and files that are cut off at random, it
 depends on where.
@@ -62,8 +62,13 @@ def _overview() -> Iterator[str]:
             outcomes = Outcome(0)
             for case in form.cases:
                 outcomes |= case.outcomes if case.damage is damage else Outcome(0)
-            cells.append(" ".join(LETTERS[outcome] for outcome in outcomes) or "–")
+            cells.append(" ".join(map(_letter, outcomes)) or "–")
         yield f"| {damage.value} | {' | '.join(cells)} |"
+
+
+def _letter(outcome: Outcome) -> str:
+    """In bold what is not detected."""
+    return f"**{LETTERS[outcome]}**" if outcome is Outcome.UNSEEN else LETTERS[outcome]
 
 
 def _of_form(form: Form) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What became of all variants of each form in a soak: kept in a file beside this one, and shown on the page."""
+"""What became of all variants of each form in a soak: kept in a file beside this, shown on the page."""
 
 from __future__ import annotations
 
