@@ -111,6 +111,20 @@ def successes_of(survey: Survey) -> list[tuple[dict[str, Any], Said]]:
     return rules
 
 
+def flags_of(survey: Survey) -> dict[str, list[tuple[dict[str, Any], Said]]]:
+    """Rules of `invalid_action` and `intervention` by names of arrays with one truth a frame."""
+    rules: dict[str, list[tuple[dict[str, Any], Said]]] = {"invalid_action": [], "intervention": []}
+    for name, series in survey.series.items():
+        if series.width == 1 and series.rows.size and set(series.rows.reshape(-1)) <= {0.0, 1.0}:
+            told = names.flag_of(name)
+            if told is not None:
+                flag, when = told
+                share = float((series.rows == when).mean())
+                why = f"zeros and ones, by its name; so {share:.1%} of the frames are flagged"
+                rules[flag].append(({"key": name, "is": when}, Said(name, LOW, why)))
+    return rules
+
+
 def roles_of(survey: Survey) -> dict[str, Said]:
     """The role of each camera."""
     cameras = [camera.name for camera in survey.cameras]
