@@ -29,7 +29,7 @@ from foundry_testing.oxe.readings import (
     TURN,
     WORLD,
     passed,
-    position_at,
+    place,
 )
 
 TDROID = (
@@ -54,12 +54,12 @@ def _droid() -> Table:
     held, asked = OBS + "cartesian_position", "action_dict/cartesian_position"
     grip = opening(at("action_dict/gripper_position"), **IS_CLOSED)
     state = {
-        "ee_position": position_at(held), "ee_rotation": rpy(at(held, 3, 6)),
+        "ee_position": place(held), "ee_rotation": rpy(at(held, 3, 6)),
         "gripper_opening": opening(at(OBS + "gripper_position"), **IS_CLOSED),
         "joint_position": at(OBS + "joint_position"),
     }  # fmt: skip
     command = {
-        "ee_position": position_at(asked),
+        "ee_position": place(asked),
         "ee_rotation": rpy(at(asked, 3, 6)),
         "gripper_opening": grip,
     }
@@ -70,7 +70,7 @@ def _droid() -> Table:
 
 
 def _libero() -> Table:
-    position, rotation = position_at(STATE), vector(at(STATE, 3, 6))
+    position, rotation = place(STATE), vector(at(STATE, 3, 6))
     fingers = lambda a: at(STATE, 6, 7)(a) - at(STATE, 7, 8)(a)  # noqa: E731
     state = {
         "ee_position": position, "ee_rotation": rotation, "joint_position": at(OBS + "joint_state"),
@@ -88,19 +88,19 @@ def tables() -> dict[str, Table]:
     """By the dataset's name, without its usual ending."""
     hydra, play, furniture = STATE, STATE, STATE
     food = {
-        "ee_position": position_at(ACTION),
+        "ee_position": place(ACTION),
         "ee_rotation": xyzw(at(ACTION, 3, 7)),
         "gripper_opening": passed(7),
     }
     return {
         "taco_play": arm(
             {
-                "ee_position": position_at(OBS + "robot_obs"), "ee_rotation": rpy(at(OBS + "robot_obs", 3, 6)),
+                "ee_position": place(OBS + "robot_obs"), "ee_rotation": rpy(at(OBS + "robot_obs", 3, 6)),
                 "gripper_opening": opening(at(OBS + "robot_obs", 6, 7), closed=0.0, opened=0.08),
                 "joint_position": at(OBS + "robot_obs", 7, 14),
             },
             {
-                "ee_position": position_at(ACT + "actions"), "ee_rotation": rpy(at(ACT + "actions", 3, 6)),
+                "ee_position": place(ACT + "actions"), "ee_rotation": rpy(at(ACT + "actions", 3, 6)),
                 "gripper_opening": opening(at(ACT + "actions", 6, 7), closed=-1.0, opened=1.0),
             },
         ),
@@ -127,11 +127,11 @@ def tables() -> dict[str, Table]:
         ),
         "stanford_hydra_dataset": arm(
             {
-                "ee_position": position_at(hydra), "ee_rotation": rpy(at(hydra, 7, 10)),
+                "ee_position": place(hydra), "ee_rotation": rpy(at(hydra, 7, 10)),
                 "joint_position": at(hydra, 10, 17), "joint_velocity": at(hydra, 17, 24),
             },
             {
-                "ee_position": moved(position_at(hydra), at(ACTION, 0, 3)),
+                "ee_position": moved(place(hydra), at(ACTION, 0, 3)),
                 "ee_rotation": about_base(rpy(at(hydra, 7, 10)), rpy(at(ACTION, 3, 6))),
                 "gripper_opening": opening(at(ACTION, 6, 7), **IS_CLOSED),
             },
@@ -148,11 +148,11 @@ def tables() -> dict[str, Table]:
         ),
         "nyu_franka_play_dataset": arm(
             {
-                "joint_position": at(play, 0, 7), "ee_position": position_at(play, 7),
+                "joint_position": at(play, 0, 7), "ee_position": place(play, 7),
                 "ee_rotation": rpy(at(play, 10, 13)),
             },
             {
-                "ee_position": moved(position_at(play, 7), at(ACTION, 7, 10)),
+                "ee_position": moved(place(play, 7), at(ACTION, 7, 10)),
                 "ee_rotation": about_base(rpy(at(play, 10, 13)), rpy(at(ACTION, 10, 13))),
                 "gripper_opening": passed(13),
             },
@@ -161,7 +161,7 @@ def tables() -> dict[str, Table]:
         "maniskill_dataset": arm(
             {
                 "joint_position": at(STATE, 0, 7), "joint_velocity": at(STATE, 9, 16),
-                "ee_position": position_at(OBS + "tcp_pose"), "ee_rotation": wxyz(at(OBS + "tcp_pose", 3, 7)),
+                "ee_position": place(OBS + "tcp_pose"), "ee_rotation": wxyz(at(OBS + "tcp_pose", 3, 7)),
                 "gripper_opening": opening(at(STATE, 7, 8), closed=0.0, opened=0.04),
             },
             {
@@ -172,14 +172,14 @@ def tables() -> dict[str, Table]:
         ),
         "furniture_bench_dataset": arm(
             {
-                "ee_position": position_at(furniture), "ee_rotation": xyzw(at(furniture, 3, 7)),
-                "ee_linear_velocity": position_at(furniture, 7), "ee_angular_velocity": position_at(furniture, 10),
+                "ee_position": place(furniture), "ee_rotation": xyzw(at(furniture, 3, 7)),
+                "ee_linear_velocity": place(furniture, 7), "ee_angular_velocity": place(furniture, 10),
                 "joint_position": at(furniture, 13, 20), "joint_velocity": at(furniture, 20, 27),
                 "joint_effort": at(furniture, 27, 34),
                 "gripper_opening": opening(at(furniture, 34, 35), closed=0.0, opened=0.08),
             },
             {
-                "ee_position": moved(position_at(furniture), at(ACTION, 0, 3)),
+                "ee_position": moved(place(furniture), at(ACTION, 0, 3)),
                 "ee_rotation": about_tool(xyzw(at(furniture, 3, 7)), xyzw(at(ACTION, 3, 7))),
                 "gripper_opening": opening(at(ACTION, 7, 8), **CLOSES),
             },
@@ -201,15 +201,15 @@ def tables() -> dict[str, Table]:
         "kaist_nonprehensile": arm(
             {
                 "joint_position": at(STATE, 0, 14, 2), "joint_velocity": at(STATE, 1, 14, 2),
-                "ee_position": position_at(STATE, 14), "ee_rotation": xyzw(at(STATE, 17, 21)),
+                "ee_position": place(STATE, 14), "ee_rotation": xyzw(at(STATE, 17, 21)),
             },
             {
-                "ee_position": moved(position_at(STATE, 14), at(ACTION, 0, 3)),
+                "ee_position": moved(place(STATE, 14), at(ACTION, 0, 3)),
                 "ee_rotation": about_base(xyzw(at(STATE, 17, 21)), vector(at(ACTION, 3, 6))),
             },
         ),
         "stanford_robocook": arm(
-            {"ee_position": position_at(STATE), "ee_rotation": rpy(at(STATE, 3, 6))},
+            {"ee_position": place(STATE), "ee_rotation": rpy(at(STATE, 3, 6))},
             {
                 "linear_command": at(ACTION, 0, 3), "angular_command": at(ACTION, 3, 6),
                 "gripper_command": at(ACTION, 6, 7),
@@ -232,8 +232,8 @@ def tables() -> dict[str, Table]:
         "fmb": arm(
             {
                 "joint_position": at(OBS + "joint_pos"), "joint_velocity": at(OBS + "joint_vel"),
-                "ee_position": position_at(OBS + "eef_pose"), "ee_linear_velocity": position_at(OBS + "eef_vel"),
-                "ee_angular_velocity": position_at(OBS + "eef_vel", 3), "ee_force": at(OBS + "eef_force"),
+                "ee_position": place(OBS + "eef_pose"), "ee_linear_velocity": place(OBS + "eef_vel"),
+                "ee_angular_velocity": place(OBS + "eef_vel", 3), "ee_force": at(OBS + "eef_force"),
                 "ee_torque": at(OBS + "eef_torque"),
                 "gripper_opening": opening(at(OBS + "state_gripper_pose"), **IS_CLOSED),
             },
@@ -247,7 +247,7 @@ def tables() -> dict[str, Table]:
             {"joint_command": at(ACTION, 0, 7), "gripper_opening": opening(at(ACTION, 7, 8), **CLOSES)},
         ),
         "eth_agent_affordances": arm(
-            {"ee_position": position_at(STATE)},
+            {"ee_position": place(STATE)},
             {"linear_command": at(ACTION, 0, 3), "angular_command": at(ACTION, 3, 6)}
         ),
         **{f"tdroid_{task}": _droid() for task in TDROID},

@@ -33,7 +33,7 @@ from foundry_testing.oxe.readings import (
     WORLD,
     deltas,
     passed,
-    position_at,
+    place,
 )
 
 
@@ -50,12 +50,12 @@ def _of_rt1(pose: str, gripper: str) -> Table:
 
 
 def _pr2() -> Table:
-    state = {"ee_position": position_at(STATE), "ee_rotation": rpy(at(STATE, 3, 6))}
+    state = {"ee_position": place(STATE), "ee_rotation": rpy(at(STATE, 3, 6))}
     return arm(state, {"pose_command": at(ACTION, 0, 6), "gripper_opening": passed(6)})
 
 
 def _sara(**more: Expr) -> Table:
-    state = {"ee_position": position_at(STATE), "ee_rotation": zxy(at(STATE, 3, 6)), **more}
+    state = {"ee_position": place(STATE), "ee_rotation": zxy(at(STATE, 3, 6)), **more}
     return arm(state, {"pose_command": at(ACTION, 0, 6)})
 
 
@@ -65,7 +65,7 @@ def _gnm() -> Table:
 
 
 def _bridge(state: str, position_by: Expr, turn_by: Expr, gripper: Expr) -> Table:
-    position, rotation = position_at(state), rpy(at(state, 3, 6))
+    position, rotation = place(state), rpy(at(state, 3, 6))
     return arm(
         {
             "ee_position": position, "ee_rotation": rotation,
@@ -87,9 +87,9 @@ def tables() -> dict[str, Table]:
         "bridge_oxe": _bridge(STATE, WORLD, TURN, opening(at(ACT + "open_gripper"), **IS_OPEN)),
         "bridge_data_msr": _bridge(STATE, at(ACTION, 0, 3), at(ACTION, 3, 6), passed(6)),
         "jaco_play": arm(
-            {"ee_position": position_at(OBS + "end_effector_cartesian_pos")},
+            {"ee_position": place(OBS + "end_effector_cartesian_pos")},
             {
-                "ee_position": moved(position_at(OBS + "end_effector_cartesian_pos"), WORLD),
+                "ee_position": moved(place(OBS + "end_effector_cartesian_pos"), WORLD),
                 "gripper_opening": lasting(CLOSEDNESS),
             },
         ),
@@ -109,11 +109,11 @@ def tables() -> dict[str, Table]:
         ),
         "berkeley_autolab_ur5": arm(
             {
-                "joint_position": at(ur5, 0, 6), "ee_position": position_at(ur5, 6),
+                "joint_position": at(ur5, 0, 6), "ee_position": place(ur5, 6),
                 "ee_rotation": xyzw(at(ur5, 9, 13)),
                 "gripper_opening": opening(at(ur5, 13, 14), **IS_CLOSED),
             },
-            deltas(position_at(ur5, 6), xyzw(at(ur5, 9, 13)), gripper=lasting(CLOSEDNESS)),
+            deltas(place(ur5, 6), xyzw(at(ur5, 9, 13)), gripper=lasting(CLOSEDNESS)),
         ),
         "language_table": arm(
             {
@@ -135,11 +135,11 @@ def tables() -> dict[str, Table]:
         ),
         "nyu_rot_dataset": arm(
             {
-                "ee_position": position_at(STATE), "ee_rotation": rpy(at(STATE, 3, 6)),
+                "ee_position": place(STATE), "ee_rotation": rpy(at(STATE, 3, 6)),
                 "gripper_opening": opening(at(STATE, 6, 7), **IS_CLOSED),
             },
             {
-                "ee_position": moved(position_at(STATE), at(ACTION, 0, 3)),
+                "ee_position": moved(place(STATE), at(ACTION, 0, 3)),
                 "gripper_opening": opening(at(ACTION, 6, 7), **IS_CLOSED),
             },
         ),
@@ -151,7 +151,7 @@ def tables() -> dict[str, Table]:
             {"pose_command": at(ACTION, 0, 6), "gripper_opening": passed(6)},
         ),
         "ucsd_pick_and_place_dataset": arm(
-            {"ee_position": position_at(STATE), "ee_rotation": rpy(at(STATE, 3, 6))},
+            {"ee_position": place(STATE), "ee_rotation": rpy(at(STATE, 3, 6))},
             {"linear_command": at(ACTION, 0, 3), "gripper_command": at(ACTION, 3, 4)},
         ),
         "bc_z": arm(
@@ -170,12 +170,12 @@ def tables() -> dict[str, Table]:
             {
                 "joint_position": at(OBS + "joint_state", 0, 7),
                 "joint_velocity": at(OBS + "joint_state", 7, 14),
-                "ee_position": position_at(OBS + "end_effector_pose"),
+                "ee_position": place(OBS + "end_effector_pose"),
             },
             {"pose_command": at(ACTION, 0, 6), "gripper_opening": passed(6)},
         ),
         "utokyo_xarm_bimanual": arm(
-            {"left__ee_position": position_at(OBS + "pose_l"), "ee_position": position_at(OBS + "pose_r")},
+            {"left__ee_position": place(OBS + "pose_l"), "ee_position": place(OBS + "pose_r")},
             {
                 "left__pose_command": at(ACTION, 0, 6), "left__gripper_opening": passed(6),
                 "pose_command": at(ACTION, 7, 13), "gripper_opening": passed(13),
@@ -183,7 +183,7 @@ def tables() -> dict[str, Table]:
         ),
         "berkeley_mvp": arm(
             {
-                "joint_position": at(OBS + "joint_pos"), "ee_position": position_at(OBS + "pose"),
+                "joint_position": at(OBS + "joint_pos"), "ee_position": place(OBS + "pose"),
                 "gripper_opening": opening(at(OBS + "gripper"), **IS_CLOSED),
             },
             command_joint={
@@ -200,7 +200,7 @@ def tables() -> dict[str, Table]:
         ),
         "tokyo_u_lsmo": arm(
             {
-                "ee_position": position_at(STATE), "ee_rotation": rpy(at(STATE, 3, 6)),
+                "ee_position": place(STATE), "ee_rotation": rpy(at(STATE, 3, 6)),
                 "joint_position": at(STATE, 6, 12),
             },
             {"pose_command": at(ACTION, 0, 6), "gripper_opening": passed(6)},
@@ -208,16 +208,16 @@ def tables() -> dict[str, Table]:
         "dlr_sara_pour": _sara(),
         "dlr_sara_grid_clamp": _sara(ee_force=at(STATE, 6, 9), ee_torque=at(STATE, 9, 12)),
         "dlr_edan_shared_control": arm(
-            {"ee_position": position_at(STATE), "ee_rotation": zxy(at(STATE, 3, 6))},
+            {"ee_position": place(STATE), "ee_rotation": zxy(at(STATE, 3, 6))},
             {
-                "ee_position": moved(position_at(STATE), at(ACTION, 0, 3)),
+                "ee_position": moved(place(STATE), at(ACTION, 0, 3)),
                 "ee_rotation": about_base(zxy(at(STATE, 3, 6)), zxy(at(ACTION, 3, 6))),
                 "gripper_opening": opening(at(ACTION, 6, 7), **IS_CLOSED),
             },
         ),
         "asu_table_top": arm(
             {
-                "ee_position": position_at("ground_truth_states/EE"),
+                "ee_position": place("ground_truth_states/EE"),
                 "ee_rotation": rpy(at("ground_truth_states/EE", 3, 6)),
                 "joint_position": at(STATE, 0, 6), "joint_velocity": at(OBS + "state_vel", 0, 6),
             },
@@ -237,11 +237,11 @@ def tables() -> dict[str, Table]:
         "berkeley_fanuc_manipulation": arm(
             {
                 "joint_position": at(STATE, 0, 6), "joint_velocity": at(STATE, 7, 13),
-                "ee_position": position_at(OBS + "end_effector_state"),
+                "ee_position": place(OBS + "end_effector_state"),
                 "gripper_opening": opening(at(STATE, 6, 7), **IS_CLOSED),
             },
             {
-                "ee_position": moved(position_at(OBS + "end_effector_state"), at(ACTION, 0, 3)),
+                "ee_position": moved(place(OBS + "end_effector_state"), at(ACTION, 0, 3)),
                 "angular_command": at(ACTION, 3, 6),
                 "gripper_opening": following(opening(at(STATE, 6, 7), **IS_CLOSED)),
             },

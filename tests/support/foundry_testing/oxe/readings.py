@@ -29,7 +29,7 @@ def deltas(position: Expr, rotation: Expr, *, gripper: Expr) -> dict[str, Expr]:
     }
 
 
-def position_at(path: str, start: int = 0) -> Expr:
+def place(path: str, start: int = 0) -> Expr:
     """The three numbers of a position."""
     return at(path, start, start + 3)
 
