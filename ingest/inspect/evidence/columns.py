@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.inspect.evidence import names
 from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, MEDIUM, TODO, Run
+from robot_foundry.ingest.inspect.evidence.homogeneous import pose_in
 from robot_foundry.ingest.inspect.survey import Series
 
 Array = NDArray[np.float64]
@@ -56,6 +57,10 @@ def runs_of(series: Series, *, of_action: bool = False) -> list[Run]:
         return whole
     if hint in (names.EFFORT, names.VELOCITY, names.OTHER):
         return []
+    if pose := pose_in(rows_Md):
+        start, stop = pose[-1].start, pose[-1].stop
+        before = _arm(rows_Md[:, :start], hint) if start else []
+        return [*pose, *before, *_hand(rows_Md[:, stop:], stop)]
     if width in _TWO_ARMS:
         half = width // 2
         first, second = _arm(rows_Md[:, :half], hint), _arm(rows_Md[:, half:], hint)

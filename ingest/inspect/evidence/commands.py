@@ -53,14 +53,14 @@ def command_of(
         if name.endswith(SINGLE) and controller in POSE_CONTROLLERS:
             continue
         if guess.run.kind in (names.POSITION, names.JOINT) and _may(name, hint, found):
-            rows = [r[:, guess.run.start : guess.run.stop] for r in series[guess.key].episodes]
+            rows = [r[:, guess.run.columns] for r in series[guess.key].episodes]
             followed = follow(of, rows, free)
             if followed is not None:
                 run = _vector(guess, followed, has_controller, survey)
                 found[name] = Guess(name, of.name, of.width, run)
                 free = [column for column in free if not run.start <= column < run.stop]
         elif guess.run.kind == names.ROTATION and hint != names.JOINT:
-            rows = [r[:, guess.run.start : guess.run.stop] for r in series[guess.key].episodes]
+            rows = [r[:, guess.run.columns] for r in series[guess.key].episodes]
             read = _as_the_state if guess.run.is_open else _rotation
             run_or_none = read(of, guess, rows, free, has_controller)
             if run_or_none is not None:

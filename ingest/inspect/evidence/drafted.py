@@ -270,7 +270,7 @@ def _other_rotations(guess: Guess, series: Mapping[str, Series]) -> dict[str, tu
 
 def columns_of(of: Series, run: Run) -> list[Array]:
     """The columns of the run in each episode."""
-    return [rows[:, run.start : run.stop] for rows in of.episodes]
+    return [rows[:, run.columns] for rows in of.episodes]
 
 
 def _shape(of: Series) -> str:
