@@ -255,6 +255,22 @@ def test_joints_and_fingers_of_raw_demonstrations_of_robosuite_are_told_by_their
     assert one["actions"]["command"]["right.gripper_opening"]["field"] == hand
 
 
+def test_an_attribute_of_some_words_may_be_the_instruction_whatever_it_is_called(foundry_data, tmp_path):
+    write_stranger(tmp_path / "x.h5", with_pictures=False)
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        for take in file["runs/day"].values():
+            del take["language"]
+            take.attrs["what"] = "lift the red cube"
+            take.attrs["model"] = "<mujoco model='a b'/> of it"
+            take.attrs["place"] = "/data/some where/else now"
+    foundry_data("inspect", tmp_path / "x.h5", "--spec", tmp_path / "x.yaml")
+    draft = (tmp_path / "x.yaml").read_text()
+    assert (
+        "    # low: some words, as 'lift the red cube'\n    - {attr: what}\n  # nothing tells success"
+        in draft
+    )
+
+
 def test_truths_that_are_called_for_a_flag_are_drafted_as_one(foundry_data, tmp_path):
     write_stranger(tmp_path / "x.h5", with_pictures=False)
     with h5py.File(tmp_path / "x.h5", "a") as file:

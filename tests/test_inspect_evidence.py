@@ -24,6 +24,7 @@ from robot_foundry.ingest.inspect.evidence.guess import LOW, TODO
 from robot_foundry.ingest.inspect.evidence.rotations import matrices
 from robot_foundry.ingest.inspect.inspect import inspect
 from robot_foundry.ingest.inspect.survey import Series
+from robot_foundry.ingest.inspect.told import text_of_code_points
 
 ACTIONS = (DELTA, ROTATION_VECTOR, SAME_FORM, NO_ACTION)
 RIGHT, OPEN, LIKELY, WRONG = "sure and right", "left open", "likely and right", "wrong"
@@ -144,3 +145,13 @@ def test_the_left_eye_of_a_wrist_camera_is_no_left_wrist():
     assert names.roles_of(["wrist_image_left"])["wrist_image_left"][0] == "wrist_right"
     two = names.roles_of(["cam_left_wrist", "cam_right_wrist", "cam_high"])
     assert [role for role, _ in two.values()] == ["wrist_left", "wrist_right", "primary"]
+
+
+def test_numbers_of_characters_are_told_from_others():
+    def codes(*texts):
+        rows = [[*map(ord, text), *[0] * (24 - len(text))] for text in texts]
+        return Series("steps/instruction", (24,), "int32", (np.array(rows, float),))
+
+    assert text_of_code_points(codes("push it", "lift the cube")) == "push it"
+    assert text_of_code_points(codes("push\0it")) is None
+    assert text_of_code_points(series(np.zeros((9, 24)), "instruction")) is None
