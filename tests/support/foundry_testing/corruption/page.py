@@ -38,7 +38,8 @@ depends on where.
 
 MEASURED = """## What the soak found
 
-Of how many variants each outcome holds; several may hold of one. All were declared, and none had a fault.
+Of how many variants each outcome holds; several may hold of one. All were declared, and none had a fault. The
+second table has the formats that were counted, each with the seed that repeats it.
 `FOUNDRY_SOAK_KEEP=1 python -m pytest -m soak tests/test_corruption.py -k all_damage` counts them again.
 """
 
