@@ -28,7 +28,8 @@ READ_BY = {
     "droid_raw": "droid_raw",
     "mcap/picknplace_multimodal": PICKNPLACE,
 }
-# Those that stay with names of columns until the user says what these are.
+# Those that stay with names of columns until the user says what these are. Of two samples beside them one has
+# no data, and one no state, which the spec refuses.
 NAMED = {
     "zarr/pusht_cchi_v7_first3ep.zarr": "diffusion_policy",
     "lerobot/robot_sim.PickNPlace": "lerobot",
@@ -37,14 +38,12 @@ NAMED = {
     "lerobot_fixture_ioai/lerobotv3": "lerobot",
     "lerobot_v21/cr5_banana_2ep": "lerobot",
     "lerobot_v21/g1_inspire_partial": "lerobot",
-    "lerobot_v30/data_editing_slice": "lerobot",
     "lerobot_v30/pusht_image_slice": "lerobot",
     "lerobot_v30/pusht_slice": "lerobot",
 }
 EVERY = {**READ_BY, "ros2_db3/picknplace_multimodal": PICKNPLACE, **NAMED}
-# Videos of which pointers alone are there; and the same recording with raw pictures on another topic.
+# A video of which a pointer alone is there; and the same recording with raw pictures on another topic.
 SETTINGS = {
-    "lerobot_v30/data_editing_slice": ["content.cameras=[]"],
     "lerobot_v30/pusht_slice": ["content.cameras=[]"],
     "ros2_db3/picknplace_multimodal": [
         "content.ros.cameras.front.topic=/camera/color/image_raw",

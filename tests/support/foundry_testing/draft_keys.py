@@ -96,7 +96,7 @@ def _said(survey: Survey, mine: Spec, right: Rows, drafted: Rows) -> Iterator[tu
             f"mapping.cameras.{camera.name}",
             _verdict(camera.role == held.role, roles[held.name].confidence),
         )
-    same = [e.annotations for e in right.episodes] == [e.annotations for e in drafted.episodes]
+    same = _texts(right) == _texts(drafted)
     instructions, successes = instructions_of(survey), successes_of(survey)
     yield "mapping.instruction", RIGHT if same else _least(instructions)
     same = [e.success for e in right.episodes] == [e.success for e in drafted.episodes]
@@ -107,6 +107,11 @@ def _said(survey: Survey, mine: Spec, right: Rows, drafted: Rows) -> Iterator[tu
             pairs = zip(right.episodes, drafted.episodes, strict=True)
             same = all(np.array_equal(a.flags_N & flags[name], b.flags_N & flags[name]) for a, b in pairs)
             yield f"mapping.{name}", RIGHT if same else _least(rules)
+
+
+def _texts(rows: Rows) -> list[list[tuple[str, str]]]:
+    """(kind, text) of each episode; which frames they are of goes by the rate."""
+    return [[(kind, text) for _, _, kind, text, _ in episode.annotations] for episode in rows.episodes]
 
 
 def _least(rules: Sequence[tuple[Mapping[str, Any], Said]]) -> str:
