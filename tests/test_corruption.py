@@ -1,7 +1,7 @@
 """Damaged sources of every format become what is declared, and nothing whole is lost (docs/corruption.md).
 
 `make test` tries some of every class and format, `make soak` all, at random places; the seed is printed, and
-FOUNDRY_SOAK_SEED repeats it.
+FOUNDRY_SOAK_SEED repeats it. With FOUNDRY_SOAK_KEEP the page counts what became of them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from foundry_testing.corruption.children import tried_apart
 from foundry_testing.corruption.declared import Case, Damage, Form, Outcome, Variant
 from foundry_testing.corruption.page import PAGE, page
 from foundry_testing.corruption.suite import FORMS, chosen, variants
+from foundry_testing.corruption.summary import counted, keep, kept
 from foundry_testing.corruption.trial import Sound, tried
 from foundry_testing.pages import missing_links
 
@@ -55,8 +56,13 @@ def test_all_damage_becomes_what_is_declared(form: Form, capfd: pytest.CaptureFi
         print(f"\nFOUNDRY_SOAK_SEED={seed}", flush=True)
     every = list(variants(form, seed))
     tries = list(tried_apart(every))
+    summary = counted(seed, tries)
+    with capfd.disabled():
+        print(summary["classes"], flush=True)
     assert [variant for variant, _ in tries] == every
     assert [(v.name, t.faults, t.said) for v, t in tries if t.faults] == []
+    if os.environ.get("FOUNDRY_SOAK_KEEP"):
+        keep(form.name, summary)
 
 
 @pytest.mark.soak
@@ -101,5 +107,6 @@ def test_the_suite_has_many_variants_of_every_class_and_says_why_one_is_not_dete
 
 
 def test_the_page_is_what_the_suite_declares() -> None:
+    assert kept() and set(kept()) <= {form.name for form in FORMS}
     assert PAGE.read_text("utf-8") == page(), "python -m foundry_testing.corruption.page writes it"
     assert not missing_links("docs/corruption.md")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
+import shutil
 
 import pytest
 from make_robomimic import make
@@ -55,6 +57,26 @@ def test_a_dry_run_tells_what_a_run_then_makes(source, tmp_path, capsys):
     assert ingest("robomimic", source, *store, "--dry-run", "--json") == 0
     again = json.loads(capsys.readouterr().out)
     assert again["noop"] and again["version"] == "robomimic@v1"
+
+
+def test_what_is_left_out_and_warnings_name_the_commands_that_go_on(source, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    shutil.copy(source, folder / "good.hdf5")
+    (folder / "cut.hdf5").write_bytes(source.read_bytes()[:4000])
+    monkeypatch.setenv("FOUNDRY_STORE", str(tmp_path / "store"))
+    assert ingest("robomimic", folder, "--as", "lift", "--set", "mapping.instruction=[]") == 0
+    told = capsys.readouterr().err
+    commands = [
+        line.removeprefix("Hint: ") for line in told.splitlines() if line.startswith("Hint: foundry-data")
+    ]
+    asked, mapped, checked = commands
+    assert mapped.startswith("foundry-data remap lift@v1 ") and checked.startswith(
+        "foundry-data validate lift@v1 "
+    )
+    _, *arguments = shlex.split(asked)[:3]
+    assert run(foundry_data.group, "foundry-data", arguments) == 0
+    assert "cut.hdf5" in capsys.readouterr().out
 
 
 def test_a_dry_run_needs_no_store_that_it_could_write_to(source, capsys):

@@ -17,7 +17,7 @@ import zstandard
 from foundry_testing import lerobot_datasets, rlds_directories
 from foundry_testing.pair_ingests import picture, some_samples, write_tar
 from foundry_testing.ros_bags import arm, text, write_bag
-from foundry_testing.stranger_files import FPS, motion, write_stranger
+from foundry_testing.stranger_files import FPS, motion, write_raw_robosuite, write_stranger
 from foundry_testing.zarr_buffers import write_buffer
 from scipy.spatial.transform import Rotation
 
@@ -206,16 +206,85 @@ def test_of_several_sources_none_is_drafted_and_each_is_named(foundry_data, tmp_
 def test_a_strangers_file_goes_from_inspect_to_a_version(foundry_data, tmp_path):
     source, draft, store = tmp_path / "lab.h5", tmp_path / "lab.yaml", tmp_path / "store"
     write_stranger(source)
-    assert foundry_data("inspect", source, "--spec", draft)[0] == 0
-    code, _, err = foundry_data("ingest", draft, source, "--store", store)
+    code, _, told = foundry_data("inspect", source, "--spec", draft)
     line = next(n for n, text in enumerate(draft.read_text().splitlines(), 1) if "embodiment: TODO" in text)
+    assert code == 0 and f"  line {line}: mapping.embodiment\n" in told
+    assert told.endswith(f"Next: foundry-data ingest {draft} {source} --dry-run\n")
+    code, _, err = foundry_data("ingest", draft, source, "--store", store)
     assert code == 2 and f"line {line}: mapping.embodiment" in err and not store.exists()
+    assert f"`foundry-data ingest {draft} SOURCE --dry-run`" in err
     draft.write_text(draft.read_text().replace("embodiment: TODO", "embodiment: lab_arm"))
     code, out, err = foundry_data("ingest", draft, source, "--store", store, "--dry-run")
     assert code == 0 and "state: 10 dims" in out and "command: 10 dims" in out, err
     code, out, err = foundry_data("ingest", draft, source, "--store", store, "--json")
     assert code == 0 and json.loads(out)["written"] == 4, err
     check_rows(store)
+
+
+def test_all_that_is_left_to_the_user_is_said_at_once(foundry_data, tmp_path):
+    source, draft = tmp_path / "a.zarr", tmp_path / "a.yaml"
+    write_buffer(source)
+    _, _, told = foundry_data("inspect", source, "--spec", draft)
+    code, _, err = foundry_data("ingest", draft, source, "--store", tmp_path / "store")
+    left = [line.strip() for line in draft.read_text().splitlines() if line.strip().endswith(": TODO")]
+    assert code == 2 and len(left) > 1
+    for key in ("content.fps", "mapping.embodiment"):
+        assert f": {key}\n" in told and f": {key}\n" in err
+    assert f"leaves {len(left)} values to you" in err
+
+
+def test_joints_and_fingers_of_raw_demonstrations_of_robosuite_are_told_by_their_speeds(
+    foundry_data, tmp_path
+):
+    write_raw_robosuite(tmp_path / "demo.hdf5")
+    code, out, _ = foundry_data("inspect", tmp_path / "demo.hdf5", "--json")
+    (one,) = json.loads(out)["found"]
+    assert code == 0 and one["layout"] == "robosuite"
+    fields = {name: guess["field"] for name, guess in one["state"].items()}
+    assert fields == {
+        "right.joint_position": {"key": "states", "columns": [1, 8]},
+        "right.joint_velocity": {"key": "states", "columns": [17, 24]},
+        "right.gripper_opening": {
+            "key": "states", "columns": [8, 10], "from": "fingers", "closed": 0.0, "open": 0.08,
+        },
+    }  # fmt: skip
+    hand = {"key": "actions", "columns": [6, 7], "from": "command", "closed": 1.0, "open": -1.0}
+    assert one["actions"] == {
+        "command": {"right.gripper_opening": one["actions"]["command"]["right.gripper_opening"]}
+    }
+    assert one["actions"]["command"]["right.gripper_opening"]["field"] == hand
+
+
+def test_an_attribute_of_some_words_may_be_the_instruction_whatever_it_is_called(foundry_data, tmp_path):
+    write_stranger(tmp_path / "x.h5", with_pictures=False)
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        for take in file["runs/day"].values():
+            del take["language"]
+            take.attrs["what"] = "lift the red cube"
+            take.attrs["model"] = "<mujoco model='a b'/> of it"
+            take.attrs["place"] = "/data/some where/else now"
+    foundry_data("inspect", tmp_path / "x.h5", "--spec", tmp_path / "x.yaml")
+    draft = (tmp_path / "x.yaml").read_text()
+    assert (
+        "    # low: some words, as 'lift the red cube'\n    - {attr: what}\n  # nothing tells success"
+        in draft
+    )
+
+
+def test_truths_that_are_called_for_a_flag_are_drafted_as_one(foundry_data, tmp_path):
+    write_stranger(tmp_path / "x.h5", with_pictures=False)
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        for take in file["runs/day"].values():
+            count = len(take["tool/jaw"])
+            take["skip_action"] = np.arange(count) < 9
+            take["human_intervention"] = np.arange(count) >= 80
+    foundry_data("inspect", tmp_path / "x.h5", "--spec", tmp_path / "x.yaml")
+    draft = (tmp_path / "x.yaml").read_text()
+    assert "  invalid_action:\n    # low: zeros and ones, by its name; so 10.0% of the frames" in draft
+    assert (
+        '    - {key: skip_action, "is": true}\n' in draft or "    - {key: skip_action, is: true}\n" in draft
+    )
+    assert "    - {key: human_intervention, is: true}\n" in draft
 
 
 def check_rows(store):

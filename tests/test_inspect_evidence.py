@@ -16,12 +16,15 @@ from foundry_testing.stranger_files import (
     WRITTEN,
     write_stranger,
 )
+from scipy.spatial.transform import Rotation
 
 from robot_foundry.ingest.inspect.evidence import names
 from robot_foundry.ingest.inspect.evidence.columns import gripper, runs_of
 from robot_foundry.ingest.inspect.evidence.guess import LOW, TODO
+from robot_foundry.ingest.inspect.evidence.rotations import matrices
 from robot_foundry.ingest.inspect.inspect import inspect
 from robot_foundry.ingest.inspect.survey import Series
+from robot_foundry.ingest.inspect.told import text_of_code_points
 
 ACTIONS = (DELTA, ROTATION_VECTOR, SAME_FORM, NO_ACTION)
 RIGHT, OPEN, LIKELY, WRONG = "sure and right", "left open", "likely and right", "wrong"
@@ -91,6 +94,24 @@ def test_joints_in_degrees_are_told_from_those_in_radians():
     assert run.settings["scale"] == pytest.approx(np.pi / 180) and "degrees" in run.evidence[0]
 
 
+@pytest.mark.parametrize("major", ["rows", "columns"])
+@pytest.mark.parametrize("before", [0, 8])
+def test_a_pose_of_4_x_4_numbers_tells_how_it_is_written(major, before):
+    rng = np.random.default_rng(0)
+    pose = np.tile(np.eye(4), (40, 1, 1))
+    pose[:, :3, :3] = Rotation.random(40, random_state=0).as_matrix()
+    pose[:, :3, 3] = rng.uniform(-0.5, 0.5, (40, 3))
+    written = (pose if major == "rows" else pose.transpose(0, 2, 1)).reshape(40, 16)
+    rows = np.concatenate([rng.uniform(-2, 2, (40, before)), written], axis=1)
+    position, turned, *rest = runs_of(series(rows))
+    assert (turned.form, turned.settings, turned.start) == ("homogeneous", {"major": major}, before)
+    np.testing.assert_array_equal(rows[:, position.columns], pose[:, :3, 3])
+    np.testing.assert_array_equal(
+        matrices(turned.form, turned.settings, rows[:, turned.columns]), pose[:, :3, :3]
+    )
+    assert [run.kind for run in rest] == [names.JOINT] * bool(before)
+
+
 def test_positions_in_millimetres_are_scaled():
     rows = np.random.default_rng(0).uniform(100, 400, (40, 3))
     (run,) = runs_of(series(rows, "ee_pos"))
@@ -124,3 +145,13 @@ def test_the_left_eye_of_a_wrist_camera_is_no_left_wrist():
     assert names.roles_of(["wrist_image_left"])["wrist_image_left"][0] == "wrist_right"
     two = names.roles_of(["cam_left_wrist", "cam_right_wrist", "cam_high"])
     assert [role for role, _ in two.values()] == ["wrist_left", "wrist_right", "primary"]
+
+
+def test_numbers_of_characters_are_told_from_others():
+    def codes(*texts):
+        rows = [[*map(ord, text), *[0] * (24 - len(text))] for text in texts]
+        return Series("steps/instruction", (24,), "int32", (np.array(rows, float),))
+
+    assert text_of_code_points(codes("push it", "lift the cube")) == "push it"
+    assert text_of_code_points(codes("push\0it")) is None
+    assert text_of_code_points(series(np.zeros((9, 24)), "instruction")) is None

@@ -208,6 +208,32 @@ def test_times_off_the_grid_are_kept_and_told(v21):
     assert any("'timestamp' lies off the grid of 10 Hz" in warning for warning in made.report.warnings)
 
 
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        (0, "is 0, which is no rate"),
+        (-30, "is -30, which is no rate"),
+        (1e300, "is 1e+300, which is no rate"),
+        ("fast", "is 'fast', which is no rate"),
+        (None, "is not stated"),
+    ],
+)
+def test_a_rate_that_is_none_is_told_with_the_one_that_is_taken(v21, stated, says):
+    changed_info(v21, fps=stated)
+    made = made_of(v21)
+    assert made.episode("episode_000000")["fps"] == 10
+    (told,) = [warning for warning in made.report.warnings if "fps of meta/info.json" in warning]
+    taken = "so 10 Hz, by the times of 'timestamp', is taken: --set content.fps=… says it"
+    assert told == f"3 of 3 episodes: 'fps of meta/info.json' {says}, {taken}"
+
+
+def test_a_rate_that_the_spec_states_is_taken_whatever_the_metadata_say(v21):
+    changed_info(v21, fps=-30)
+    made = Ingested("lerobot", v21, v21.parent / "store", ["content.fps=12"])
+    assert made.episode("episode_000000")["fps"] == 12
+    assert not any("info.json" in warning for warning in made.report.warnings)
+
+
 def test_a_video_of_a_frame_less_holds_the_last_one(v21):
     write_video(video_of(v21), [shade(0, frame) for frame in range(4)])
     made = made_of(v21)

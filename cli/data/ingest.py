@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 20  # reasons
 MOST_NAMED = 5  # units of one reason
+_SETTING = re.compile(r"--set '?(content|mapping)\.")
 
 set_option = click.option(
     "--set",
@@ -142,6 +144,29 @@ def show(report: Report, *, as_json: bool) -> None:
         note(f"Warning: {report.num_refused:,} of {counted(report.discovered, 'unit')} left out:")
         for line in refusal_lines(report.refused):
             note(f"  {line}")
+    for hint in _next(report):
+        note(f"Hint: {hint}")
+
+
+def _next(report: Report) -> Iterator[str]:
+    """The commands that go on from what was told."""
+    told = [*report.warnings, *(entry.reason for entry in report.refused)]
+    sections = {found[1] for sentence in told for found in _SETTING.finditer(sentence)}
+    version = report.version
+    if version is None:
+        if sections:
+            yield "the same command with a --set that a warning names tries that"
+        return
+    if report.refused:
+        where = f"dataset = '{version.dataset}' AND seq = {version.seq}"
+        yield f'foundry-data query "SELECT unit, reason FROM quarantine WHERE {where}" lists what is left out'
+        yield "once that is mended, the same command again reads what is new and nothing else"
+    if "content" in sections:
+        yield "the same command with the --set content.… that a warning names reads the source so"
+    if "mapping" in sections:
+        yield f"foundry-data remap {version} with the --set mapping.… that a warning names reads no image"
+    if told:
+        yield f"foundry-data validate {version} looks at what was made"
 
 
 def refusal_lines(refused: Sequence[Quarantined]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,8 +64,8 @@ def command(source: str, spec_file: Path | None, page: Path | None, as_json: boo
     if spec_file is not None:
         written = made.drafted_spec()
         spec_file.write_text(written, encoding="utf-8")
-        left = written.count("TODO") - 1
-        note(f"Wrote {spec_file}: check its guesses, and fill in what is TODO ({counted(left, 'place')})")
+        for line in _goes_on(written, spec_file, source):
+            note(line)
     if page is not None:
         from robot_foundry.ingest.inspect.page import page_of
 
@@ -74,6 +75,16 @@ def command(source: str, spec_file: Path | None, page: Path | None, as_json: boo
         raise FindingsError("nothing that was found could be read")
     if not made.contents.found:
         raise FindingsError(f"{source} holds nothing that a spec reads")
+
+
+def _goes_on(written: str, spec_file: Path, place: str) -> Iterator[str]:
+    """What is left to the user in a draft, all of it, and the command to go on with."""
+    from robot_foundry.ingest.spec.unfilled import left_open
+
+    left = left_open(written)
+    yield f"Wrote {spec_file}: check its guesses" + (", and fill in what is TODO:" if left else "")
+    yield from (f"  line {line}: {path}" for line, path in left)
+    yield f"Next: {shlex.join(['foundry-data', 'ingest', str(spec_file), place, '--dry-run'])}"
 
 
 def _is_read(seen: Seen) -> bool:
@@ -149,7 +160,13 @@ def _records(seen: Seen) -> Iterator[str]:
 
 def _survey(of: Survey) -> Iterator[str]:
     from robot_foundry.ingest.inspect.survey import beside_frames
-    from robot_foundry.ingest.inspect.told import instructions_of, rate_of, roles_of, successes_of
+    from robot_foundry.ingest.inspect.told import (
+        flags_of,
+        instructions_of,
+        rate_of,
+        roles_of,
+        successes_of,
+    )
     from robot_foundry.ingest.sources.unusable import shown
 
     frames = "" if of.num_frames is None else f", {counted(of.num_frames, 'frame')}"
@@ -174,6 +191,8 @@ def _survey(of: Survey) -> Iterator[str]:
         yield f"  instruction {rule}: {said.why}"
     for rule, said in successes_of(of):
         yield f"  success {rule}: {said.why}"
+    for flag, rules in flags_of(of).items():
+        yield from (f"  {flag} {rule}: {said.why}" for rule, said in rules)
     for sentence in (*of.told, *(f"{name} {why}" for name, why in beside_frames(of).items())):
         yield f"  {sentence}"
     rows = [(shown(name, LONGEST), _shape(series.shape), series.dtype) for name, series in of.series.items()]

@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from robot_foundry.ingest.inspect.evidence.drafted import FOLLOWED, Drafted
 from robot_foundry.ingest.inspect.evidence.guess import TODO, Guess
 from robot_foundry.ingest.inspect.survey import Survey
-from robot_foundry.ingest.inspect.told import instructions_of, rate_of, robot_of, roles_of, successes_of
+from robot_foundry.ingest.inspect.told import (
+    Said,
+    flags_of,
+    instructions_of,
+    rate_of,
+    robot_of,
+    roles_of,
+    successes_of,
+)
 from robot_foundry.ingest.robot.forms import default_form
 from robot_foundry.ingest.robot.spec.content_reader import robot_layouts
 from robot_foundry.ingest.robot.spec.quantities import quantity_kind
@@ -23,6 +31,7 @@ WIDTH = 110
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./*-]*")
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan"))
 MOST_UNREAD = 40
+HAND = "gripper_opening"
 
 
 def draft(survey: Survey, found: Drafted) -> str:
@@ -131,10 +140,18 @@ def _mapping(survey: Survey, found: Drafted) -> Iterator[str]:
             yield f"  {key}: []"
             continue
         yield f"  {key}:"
-        for rule, said in of:
-            yield from comment(f"{said.confidence}: {said.why}", 4)
-            yield f"    - {flow(rule)}"
+        yield from _rules(of)
+    for key, of in flags_of(survey).items():
+        if of:
+            yield f"  {key}:"
+            yield from _rules(of)
     yield from _quantities(survey, found)
+
+
+def _rules(rules: Sequence[tuple[Mapping[str, Any], Said]]) -> Iterator[str]:
+    for rule, said in rules:
+        yield from comment(f"{said.confidence}: {said.why}", 4)
+        yield f"    - {flow(rule)}"
 
 
 def _quantities(survey: Survey, found: Drafted) -> Iterator[str]:
@@ -150,8 +167,9 @@ def _quantities(survey: Survey, found: Drafted) -> Iterator[str]:
             "no array looks like a quantity of a robot's state: docs/specs.md says how to name one", 2
         )
         yield f"  state: {TODO}"
-    streams = {name: of for name, of in found.actions.items() if of}
     followed = [name for name in found.state if name.partition(".")[2] in FOLLOWED]
+    # Of a hand alone nothing can be learned: it is in the stream of what the robot then did.
+    streams = {name: of for name, of in found.actions.items() if of and not (followed and _is_hand(of))}
     if streams or followed:
         yield "  actions:"
     for stream, of in streams.items():
@@ -163,12 +181,18 @@ def _quantities(survey: Survey, found: Drafted) -> Iterator[str]:
         yield "    next_state:"
         for name in followed:
             yield f"      {name}: {{from: next_state}}"
-        for name, guess in next(iter(streams.values()), {}).items():
-            if name.endswith("gripper_opening"):
+        for name, guess in next(iter(found.actions.values()), {}).items():
+            if name.endswith(HAND) and streams:
                 yield f"      {name}: {flow(field_of(name, guess))}"
+            elif name.endswith(HAND):
+                yield from _field(name, guess, 6)
     if names_columns:
         yield from comment("Columns that no quantity takes become dims of their own names.", 2)
         yield "  others: named"
+
+
+def _is_hand(stream: Mapping[str, Guess]) -> bool:
+    return all(name.endswith(HAND) for name in stream)
 
 
 def field_of(quantity: str, guess: Guess) -> dict[str, Any]:
@@ -178,7 +202,7 @@ def field_of(quantity: str, guess: Guess) -> dict[str, Any]:
     field: dict[str, Any] = {"key": guess.key}
     if guess.columns is not None:
         field["columns"] = list(guess.columns)
-    if run.form != default_form(str(quantity_kind(quantity))) or quantity.endswith("gripper_opening"):
+    if run.form != default_form(str(quantity_kind(quantity))) or quantity.endswith(HAND):
         field["from"] = run.form
     return {**field, **settings}
 

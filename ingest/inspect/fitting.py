@@ -36,7 +36,6 @@ from robot_foundry.runtime.parallel import Workers
 
 # Episodes by which a spec is tried, files that are listed for it, and findings that are told.
 MOST_EPISODES, MOST_FILES, MOST_FINDINGS = 4, 4, 8
-PUBLIC = "oxe/"  # what names of specs begin with that are each of one public dataset
 
 
 @dataclass(frozen=True)
@@ -80,14 +79,18 @@ def fits(survey: Survey) -> list[Fit]:
             continue  # it reads another source
         doubts = findings(rows.evidence, None, mapping_json(rows.mapping), {})
         told = tuple(map(str, doubts[:MOST_FINDINGS]))
-        is_alike = name.startswith(PUBLIC) and not _is_called(name, survey.found.place)
+        is_alike = spec.about is not None and not _is_called(name, spec, survey.found.place)
         fitting.append(Fit(name, needs, _makes(rows.schema), told, len(rows.episodes), is_alike))
     return sorted(fitting, key=lambda fit: (fit.is_alike, len(fit.doubts), -len(fit.makes), fit.spec))
 
 
-def _is_called(name: str, place: str) -> bool:
-    """Whether a folder there has the name of the dataset that a spec is of."""
-    return name.removeprefix(PUBLIC) in PurePath(place).parts
+def _is_called(name: str, spec: Spec, place: str) -> bool:
+    """Whether a folder there has a name of the dataset that a spec is of, perhaps with more behind it."""
+    usual = (
+        part for of in spec.locations for part in PurePath(of).parts[-2:] if part[:1] not in "$0123456789"
+    )
+    called = {name.rpartition("/")[2], *usual} - {"robotics"}
+    return any(part.startswith(each) for part in PurePath(place).parts for each in called)
 
 
 def _may_fit(spec: Spec, survey: Survey) -> bool:

@@ -16,7 +16,7 @@ from robot_foundry.ingest.inspect.draft import field_of, flow
 from robot_foundry.ingest.inspect.evidence.guess import Guess
 from robot_foundry.ingest.inspect.inspect import Inspection, Seen
 from robot_foundry.ingest.inspect.survey import Series, Survey
-from robot_foundry.ingest.inspect.told import instructions_of, rate_of
+from robot_foundry.ingest.inspect.told import Said, instructions_of, rate_of, roles_of
 from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture, Planar
 from robot_foundry.runtime.html import COLOURS, document, table
 from robot_foundry.shards.images import encode_jpeg, encode_jpeg_planes
@@ -33,7 +33,8 @@ def page_of(made: Inspection) -> str:
 
 def _contents(made: Inspection) -> Iterator[str]:
     yield f"<h1>{escape(made.source)}</h1>"
-    yield f"<p>{made.contents.num_files:,} files, {made.contents.num_bytes / 1e6:,.1f} MB</p>"
+    files = "1 file" if made.contents.num_files == 1 else f"{made.contents.num_files:,} files"
+    yield f"<p>{files}, {made.contents.num_bytes / 1e6:,.1f} MB</p>"
     if made.contents.problems:
         told = (f"<li>{escape(path)} {escape(problem)}</li>" for path, problem in made.contents.problems[:50])
         yield f"<ul>{''.join(told)}</ul>"
@@ -45,7 +46,8 @@ def _thing(seen: Seen) -> Iterator[str]:
         if fit.is_alike:
             continue
         doubts = "; ".join(fit.doubts) or "the checks find no doubt"
-        yield f"<p><code>foundry-data ingest {escape(fit.spec)}</code> reads this: {escape(doubts)}</p>"
+        asked = escape(f"foundry-data ingest {fit.spec} {seen.found.place}{fit.needs}")
+        yield f"<p><code>{asked}</code> reads this: {escape(doubts)}</p>"
     if seen.records is not None:
         yield table(("field", "type", "example"), [tuple(map(escape, row)) for row in seen.records.fields])
     if seen.survey is None or seen.drafted is None:
@@ -71,11 +73,16 @@ def _survey(of: Survey) -> Iterator[str]:
         yield f"<p>instruction <code>{escape(flow(rule))}</code>: {escape(said.why)}</p>"
     for name, reason in of.refused[:20]:
         yield f"<p class=low>{escape(name)}: {escape(reason)}</p>"
-    for read in of.read[:1]:
-        for camera, picture in read.pictures.items():
-            uri = _uri(picture)
-            if uri is not None:
-                yield f'<figure><img alt="" src="{uri}"><figcaption>{escape(camera)}</figcaption></figure>'
+    pictures = of.read[0].pictures if of.read else {}
+    for camera, role in roles_of(of).items():
+        yield _figure(camera, _uri(pictures.get(camera)), role)
+
+
+def _figure(camera: str, uri: str | None, role: Said) -> str:
+    """A camera with its role; without a picture where none could be read."""
+    sure = f'<span class="{role.confidence}">{escape(role.value)} ({role.confidence})</span>'
+    image = "" if uri is None else f'<img alt="{escape(camera)}" src="{uri}">'
+    return f"<figure>{image}<figcaption>{escape(camera)}: {sure}</figcaption></figure>"
 
 
 def _uri(picture: Picture) -> str | None:

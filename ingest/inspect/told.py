@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from robot_foundry.ingest.inspect.evidence import names
 from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, MEDIUM, TODO
-from robot_foundry.ingest.inspect.survey import Read, Survey
+from robot_foundry.ingest.inspect.survey import Read, Series, Survey
 from robot_foundry.ingest.sources.robot import named_columns
 from robot_foundry.ingest.sources.unusable import shown
 from robot_foundry.normalization.space import check_embodiment
@@ -16,6 +18,9 @@ from robot_foundry.runtime.errors import FoundryError
 
 LONGEST_TEXT = 100
 _ROBOT = ("robot_type", "robot", "robots", "embodiment", "robot_name", "arm")
+# Words with spaces between, and no path, markup or JSON; and an array of fewer numbers is no text.
+_SENTENCE = re.compile(r"[^\W\d_]+(?: [\w',.-]+){2,30}")
+FEWEST_CHARACTERS = 16
 _TASK_FIRST = ("language_instruction", "instruction", "task", "prompt")
 
 
@@ -76,8 +81,39 @@ def instructions_of(survey: Survey) -> list[tuple[dict[str, str], Said]]:
             if given is not None and names.is_language(name):
                 why = f"as '{shown(given, LONGEST_TEXT)}'"
                 rules.setdefault(f"a{name}", ({"attr": name}, Said(name, MEDIUM, why)))
+    for name, series in survey.series.items():
+        if names.is_language(name) and (example := text_of_code_points(series)) is not None:
+            why = f"numbers of characters, then zeros, as '{shown(example, LONGEST_TEXT)}'"
+            rules.setdefault(f"c{name}", ({"code_points": name}, Said(name, HIGH, why)))
     order = sorted(rules.values(), key=lambda rule: _place(rule[1].value))
-    return order
+    return order or _by_sentence(survey)
+
+
+def text_of_code_points(series: Series) -> str | None:
+    """The text of the first row, if all rows are numbers of printable characters with zeros behind."""
+    if series.dtype[:3] not in ("int", "uin") or len(series.shape) != 1 or series.width < FEWEST_CHARACTERS:
+        return None
+    rows = series.rows
+    is_text = rows > 0
+    if not rows.size or not is_text.any() or rows.min() < 0 or rows.max() > sys.maxunicode:
+        return None
+    if (is_text[:, 1:] & ~is_text[:, :-1]).any() or (rows[is_text] < ord(" ")).any():
+        return None
+    return "".join(chr(int(number)) for number in rows[0][is_text[0]])
+
+
+def _by_sentence(survey: Survey) -> list[tuple[dict[str, str], Said]]:
+    """Attributes of episodes that are no more than a few words, whatever they are called."""
+    found = {
+        name: value
+        for read in survey.read[:1]
+        for name, value in read.attributes.items()
+        if isinstance(value, str) and _SENTENCE.fullmatch(value.strip())
+    }
+    return [
+        ({"attr": name}, Said(name, LOW, f"some words, as '{shown(value, LONGEST_TEXT)}'"))
+        for name, value in sorted(found.items())
+    ]
 
 
 def _texts(value: Any) -> Sequence[str]:
@@ -108,6 +144,20 @@ def successes_of(survey: Survey) -> list[tuple[dict[str, Any], Said]]:
                         Said(name, LOW, "zeros and ones, by its name of success"),
                     )
                 )
+    return rules
+
+
+def flags_of(survey: Survey) -> dict[str, list[tuple[dict[str, Any], Said]]]:
+    """Rules of `invalid_action` and `intervention` by names of arrays with one truth a frame."""
+    rules: dict[str, list[tuple[dict[str, Any], Said]]] = {"invalid_action": [], "intervention": []}
+    for name, series in survey.series.items():
+        if series.width == 1 and series.rows.size and set(series.rows.reshape(-1)) <= {0.0, 1.0}:
+            told = names.flag_of(name)
+            if told is not None:
+                flag, when = told
+                share = float((series.rows == when).mean())
+                why = f"zeros and ones, by its name; so {share:.1%} of the frames are flagged"
+                rules[flag].append(({"key": name, "is": when}, Said(name, LOW, why)))
     return rules
 
 

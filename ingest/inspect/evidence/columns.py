@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.ingest.inspect.evidence import names
 from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, MEDIUM, TODO, Run
+from robot_foundry.ingest.inspect.evidence.homogeneous import pose_in
 from robot_foundry.ingest.inspect.survey import Series
 
 Array = NDArray[np.float64]
@@ -30,6 +31,8 @@ REACH, HALF_TURN = 1.5, 3.3
 TURNS = 4 * math.pi
 # A jaw that opens wider, in m, is none of a usual gripper's; and less motion than this is none.
 WIDEST, LEAST_WIDTH = 0.16, 0.004
+# By how much of the widest two fingers may differ where they are farthest apart, and one pass the middle.
+ASIDE = 0.25
 DEGREES = math.pi / 180
 # What numbers of grippers lie between; and ends of which nothing says yet which is which.
 ENDS = ((0.0, 1.0), (-1.0, 1.0), (0.0, 100.0))
@@ -54,6 +57,10 @@ def runs_of(series: Series, *, of_action: bool = False) -> list[Run]:
         return whole
     if hint in (names.EFFORT, names.VELOCITY, names.OTHER):
         return []
+    if pose := pose_in(rows_Md):
+        start, stop = pose[-1].start, pose[-1].stop
+        before = _arm(rows_Md[:, :start], hint) if start else []
+        return [*pose, *before, *_hand(rows_Md[:, stop:], stop)]
     if width in _TWO_ARMS:
         half = width // 2
         first, second = _arm(rows_Md[:, :half], hint), _arm(rows_Md[:, half:], hint)
@@ -296,7 +303,7 @@ def gripper(rows_Md: Array, start: int, *, named: bool = False, loose: bool = Fa
     `loose` that its place is one's, so that it need not reach both ends.
     """
     if rows_Md.shape[1] == 2:
-        return _fingers(rows_Md, start)
+        return fingers(rows_Md, start)
     values = rows_Md[:, 0]
     low, high = float(values.min()), float(values.max())
     said = ("a gripper's by its name",) if named else ()
@@ -330,20 +337,23 @@ def _spans(values: Array, low: float, high: float) -> bool:
     return inside and values.min() <= low + 3 * room and values.max() >= high - 3 * room
 
 
-def _fingers(rows_M2: Array, start: int) -> Run | None:
-    """Two finger positions in m, of opposite signs or of one."""
-    apart = rows_M2[:, 0] - rows_M2[:, 1]
-    widest = float(np.abs(rows_M2).max())
-    opposite = np.abs(rows_M2.sum(axis=1)).max() < 0.25 * max(widest, 1e-9)
-    if not LEAST_WIDTH / 2 < widest <= WIDEST or not opposite or np.ptp(apart) < LEAST_WIDTH / 2:
+def fingers(rows_M2: Array, start: int) -> Run | None:
+    """Two finger positions in m, of opposite signs; None if they are none."""
+    apart_M, widest = rows_M2[:, 0] - rows_M2[:, 1], float(np.abs(rows_M2).max())
+    at_widest = int(np.abs(apart_M).argmax())
+    # Fingers that hold something aside are not as far out as each other, and none is beyond the middle.
+    room, signs = ASIDE * max(widest, 1e-9), np.sign(rows_M2[at_widest])
+    are_opposite = signs.sum() == 0 and abs(rows_M2[at_widest].sum()) < room
+    if not are_opposite or not (rows_M2 * signs >= -room).all():
         return None
-    high = float(apart.max())
+    if not LEAST_WIDTH / 2 < widest <= WIDEST or np.ptp(apart_M) < LEAST_WIDTH / 2:
+        return None
+    gap = float(apart_M[at_widest])
     why = (
-        f"two numbers of opposite signs up to {widest:.3g}, as fingers in m have, {high:.3g} apart where open"
+        f"two numbers of opposite signs up to {widest:.3g}, as fingers in m have, {gap:.3g} apart where open"
     )
-    return Run(
-        names.GRIPPER, start, start + 2, "fingers", {"closed": 0.0, "open": _round(high)}, MEDIUM, (why,)
-    )
+    ends = {"closed": 0.0, "open": float(f"{gap:.2g}")}
+    return Run(names.GRIPPER, start, start + 2, "fingers", ends, MEDIUM, (why,))
 
 
 def _round(value: float) -> float:

@@ -30,6 +30,9 @@ TARGET_RAD, SURE = 0.3, 0.6
 NEAR_ONE = (0.5, 1.6)
 LATER = (0, 1, 2)
 SINGLE = "joint_position"
+# Layouts whose files name the controller of robosuite, and the types of those that move the tool, not joints.
+WITH_CONTROLLER = ("robomimic", "libero", "robosuite")
+POSE_CONTROLLERS = ("OSC_POSE", "OSC_POSITION", "IK_POSE")
 
 
 def command_of(
@@ -40,27 +43,33 @@ def command_of(
     if hint in (names.JOINT_VELOCITY, names.VELOCITY, names.EFFORT):
         return
     free = list(range(of.width))
-    has_controller = _has_controller(survey)
+    controller = _controller(survey)
+    has_controller = controller is not None
     poses_first = sorted(state.items(), key=lambda item: item[0].endswith(SINGLE) != (hint == names.JOINT))
     if hint != names.JOINT:
         poses_first = sorted(state.items(), key=lambda item: item[0].endswith(SINGLE))
     found: dict[str, Guess] = {}
     for name, guess in poses_first:
+        if name.endswith(SINGLE) and controller in POSE_CONTROLLERS:
+            continue
         if guess.run.kind in (names.POSITION, names.JOINT) and _may(name, hint, found):
-            rows = [r[:, guess.run.start : guess.run.stop] for r in series[guess.key].episodes]
+            rows = [r[:, guess.run.columns] for r in series[guess.key].episodes]
             followed = follow(of, rows, free)
             if followed is not None:
                 run = _vector(guess, followed, has_controller, survey)
                 found[name] = Guess(name, of.name, of.width, run)
                 free = [column for column in free if not run.start <= column < run.stop]
         elif guess.run.kind == names.ROTATION and hint != names.JOINT:
-            rows = [r[:, guess.run.start : guess.run.stop] for r in series[guess.key].episodes]
+            rows = [r[:, guess.run.columns] for r in series[guess.key].episodes]
             read = _as_the_state if guess.run.is_open else _rotation
             run_or_none = read(of, guess, rows, free, has_controller)
             if run_or_none is not None:
                 found[name] = Guess(name, of.name, of.width, run_or_none)
                 free = [c for c in free if not run_or_none.start <= c < run_or_none.stop]
-    for name, run in _grippers(of, state, series, free, found, hint):
+    of_hand = hint == names.GRIPPER
+    for name, run in (
+        _grippers(of, state, series, free, found, of_hand) if found or of_hand or has_controller else ()
+    ):
         found[name] = Guess(name, of.name, of.width, run)
     if not found:
         found = dict(_unfollowed(of, state))
@@ -86,13 +95,14 @@ def _may(name: str, hint: str | None, found: Mapping[str, Guess]) -> bool:
     return not is_joint or f"{part}.ee_position" not in found
 
 
-def _has_controller(survey: Survey) -> bool:
-    """Whether the file says by which controller of robosuite its actions were carried out."""
-    if not survey.read or survey.found.layout not in ("robomimic", "libero"):
-        return False
+def _controller(survey: Survey) -> str | None:
+    """The type of robosuite's controller of the actions, as the file has it; None where it names none."""
+    if not survey.read or survey.found.layout not in WITH_CONTROLLER:
+        return None
     environment = survey.read[0].environment.get("env_args")
     kwargs = environment.get("env_kwargs") if isinstance(environment, Mapping) else None
-    return isinstance(kwargs, Mapping) and isinstance(kwargs.get("controller_configs"), Mapping)
+    stated = kwargs.get("controller_configs") if isinstance(kwargs, Mapping) else None
+    return str(stated.get("type", "")) if isinstance(stated, Mapping) else None
 
 
 def _vector(guess: Guess, followed: Follow, has_controller: bool, survey: Survey) -> Run:
@@ -203,12 +213,9 @@ def _grippers(
     series: Mapping[str, Series],
     free: Sequence[int],
     found: Mapping[str, Guess],
-    hint: str | None,
+    named: bool,
 ) -> Iterator[tuple[str, Run]]:
     """Single columns that look like a gripper's, each for the arm whose columns come before it."""
-    named = hint == names.GRIPPER
-    if not named and not found:
-        return
     taken: set[str] = set()
     for column in free:
         asked = [rows[:, column : column + 1] for rows in of.episodes]

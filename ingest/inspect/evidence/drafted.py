@@ -26,7 +26,9 @@ from robot_foundry.ingest.inspect.evidence.rotations import (
     readings_of,
     settled,
 )
+from robot_foundry.ingest.inspect.evidence.simulated import STATES, runs_of_states
 from robot_foundry.ingest.inspect.survey import TIMESTAMP, Series, Survey
+from robot_foundry.ingest.sources.hdf5.layouts import ROBOSUITE
 
 Array = NDArray[np.float64]
 
@@ -65,8 +67,11 @@ def drafted(survey: Survey) -> Drafted:
     series = {name: of for name, of in survey.series.items() if name != TIMESTAMP}
     actions = [of for name, of in series.items() if _is_action(of)]
     states = [of for name, of in series.items() if not _is_action(of) and not names.is_no_state(name)]
-    found = _chosen(guess for of in states for guess in _guesses(of))
-    found = _with_speeds(found, series)
+    if survey.found.layout == ROBOSUITE.name and STATES in series:
+        found = _chosen(_of_arm("right", series[STATES], run) for run in runs_of_states(series[STATES]))
+    else:
+        found = _chosen(guess for of in states for guess in _guesses(of))
+        found = _with_speeds(found, series)
     if survey.found.layout == "ros":
         found = {name: _as_ros_has_it(guess) for name, guess in found.items()}
     found = _with_rotations(found, series, actions)
@@ -145,6 +150,7 @@ def _is_speed(speed: Guess, at: Run, joints: Guess, series: Mapping[str, Series]
 def _is_action(of: Series) -> bool:
     return (
         names.is_of_action(of.name)
+        and not names.is_of_time(of.name)
         and 0 < of.width <= MOST_ACTION_COLUMNS
         and not of.dtype.startswith("bool")
     )
@@ -175,7 +181,11 @@ def _guesses(of: Series) -> Iterable[Guess]:
         if twice and not is_said:
             arm = "left" if number < len(runs) // 2 else "right"
             run = run.with_evidence("the first of two arms is taken for the left one, as ALOHA has it")
-        yield Guess(f"{arm}.{QUANTITY[run.kind]}", of.name, of.width, run)
+        yield _of_arm(arm, of, run)
+
+
+def _of_arm(arm: str, of: Series, run: Run) -> Guess:
+    return Guess(f"{arm}.{QUANTITY[run.kind]}", of.name, of.width, run)
 
 
 def _chosen(guesses: Iterable[Guess]) -> dict[str, Guess]:
@@ -260,7 +270,7 @@ def _other_rotations(guess: Guess, series: Mapping[str, Series]) -> dict[str, tu
 
 def columns_of(of: Series, run: Run) -> list[Array]:
     """The columns of the run in each episode."""
-    return [rows[:, run.start : run.stop] for rows in of.episodes]
+    return [rows[:, run.columns] for rows in of.episodes]
 
 
 def _shape(of: Series) -> str:

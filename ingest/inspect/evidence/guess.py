@@ -16,7 +16,7 @@ ORDER = (LOW, MEDIUM, HIGH)
 
 @dataclass(frozen=True)
 class Run:
-    """Columns `start` up to and without `stop` of an array, and what they hold.
+    """Columns `start` up to and without `stop` of an array, every `step`-th, and what they hold.
 
     `kind` is one of `names`, `form` and `settings` are those of a field of a spec (`from`, and its keys), any
     of them TODO where nothing tells. `evidence` are sentences, those of names among them.
@@ -29,10 +29,15 @@ class Run:
     settings: Mapping[str, Any] = field(default_factory=dict)
     confidence: str = LOW
     evidence: tuple[str, ...] = ()
+    step: int = 1
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.start, self.stop, self.step)
 
     @property
     def width(self) -> int:
-        return self.stop - self.start
+        return len(range(self.start, self.stop, self.step))
 
     @property
     def is_open(self) -> bool:
@@ -62,10 +67,12 @@ class Guess:
     run: Run
 
     @property
-    def columns(self) -> tuple[int, int] | None:
-        """(start, stop) of some of the columns, None for all."""
-        whole = self.run.start == 0 and self.run.stop == self.num_columns
-        return None if whole else (self.run.start, self.run.stop)
+    def columns(self) -> tuple[int, ...] | None:
+        """(start, stop) of some of the columns, with the step where it is not one; None for all."""
+        run = self.run
+        if run.width == self.num_columns:
+            return None
+        return (run.start, run.stop) if run.step == 1 else (run.start, run.stop, run.step)
 
 
 def least(*confidences: str) -> str:

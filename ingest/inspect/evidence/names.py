@@ -145,6 +145,21 @@ def segment_of(name: str) -> str | None:
     return None
 
 
+def flag_of(name: str) -> tuple[str, bool] | None:
+    """Which flag truths by frame are of by their name, and which of them sets it; None if of none."""
+    held = set(words(name.rpartition("/")[2]))
+    if held & {"intervention", "intervened", "takeover"}:
+        return "intervention", True
+    if "movement" in held and held & {"enabled", "allowed"}:
+        return "invalid_action", False
+    if held & {"action", "actions", "command"}:
+        if held & {"invalid", "skip", "skipped", "ignored"}:
+            return "invalid_action", True
+        if "valid" in held:
+            return "invalid_action", False
+    return None
+
+
 def is_language(name: str) -> bool:
     return bool(LANGUAGE & set(words(name)))
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from robot_foundry.checks.motion import correlation
 from robot_foundry.checks.series import about_means, shifted, turn
+from robot_foundry.ingest.inspect.evidence import homogeneous
 from robot_foundry.ingest.inspect.evidence.guess import HIGH, LOW, MEDIUM, TODO, Run
 from robot_foundry.normalization import rotation
 
@@ -64,6 +65,8 @@ def matrices(form: str, settings: Mapping[str, Any], values_Nd: Array) -> Array:
         return rotation.rot6d_to_matrix(values_Nd)
     if form == "rot6d_rows":
         return np.swapaxes(rotation.rot6d_to_matrix(values_Nd), -1, -2)
+    if form == "homogeneous":
+        return homogeneous.rotations(values_Nd, settings["major"])
     return values_Nd.reshape(-1, 3, 3)
 
 

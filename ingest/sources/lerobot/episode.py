@@ -20,6 +20,7 @@ from robot_foundry.ingest.sources.formats.parquet_file import opened
 from robot_foundry.ingest.sources.lerobot.dataset import Dataset, dataset_of
 from robot_foundry.ingest.sources.lerobot.info import AUDIO, IMAGE, VIDEO
 from robot_foundry.ingest.sources.lerobot.names import named_columns
+from robot_foundry.ingest.sources.lerobot.places import INFO
 from robot_foundry.ingest.sources.lerobot.rows import (
     EPISODE,
     FRAME,
@@ -40,7 +41,7 @@ from robot_foundry.ingest.sources.lerobot.views import (
     camera_names,
     video_keys,
 )
-from robot_foundry.ingest.sources.robot.clock import Clock, clock_of
+from robot_foundry.ingest.sources.robot.clock import Clock, clock_of, example
 from robot_foundry.ingest.sources.robot.named_columns import NAMED, plain
 from robot_foundry.ingest.sources.robot.shared import (
     LARGEST_ROW,
@@ -277,9 +278,18 @@ def _clock(read: _Read, num_frames: int, dataset: Dataset, content: Content) -> 
     clock = clock_of(measured, num_frames, replace(content, fps=fps))
     if clock.fps_source == "spec" and content.fps is None:
         clock = replace(clock, fps_source="meta/info.json")
+    if fps is None:
+        read.remarks[f"fps of {INFO}"] = _no_rate(dataset.info.stated_fps, clock)
     if measured is not None and (off := _off_grid(clock)):
         read.remarks[TIMESTAMP] = off
     return clock
+
+
+def _no_rate(stated: Any, clock: Clock) -> str:
+    """That info.json states no rate, and which one is taken in its place."""
+    says = "is not stated" if stated is None else f"is {example(stated)}, which is no rate"
+    source = "the default" if clock.fps_source == "default" else f"by the times of '{clock.fps_source}'"
+    return f"{says}, so {clock.fps:g} Hz, {source}, is taken: --set content.fps=… says it"
 
 
 def _off_grid(clock: Clock) -> str | None:

@@ -40,11 +40,15 @@ class Feature:
 
 @dataclass(frozen=True)
 class Info:
-    """`splits` are (name, first episode, end); `total_…` what it counts, None where it does not."""
+    """`splits` are (name, first episode, end); `total_…` what it counts, None where it does not.
+
+    `fps` is None where what it states (`stated_fps`, as JSON has it) is no rate.
+    """
 
     version: str
     robot: str | None
     fps: float | None
+    stated_fps: Any
     features: Mapping[str, Feature]
     splits: tuple[tuple[str, int, int], ...]
     video_path: str | None
@@ -74,6 +78,7 @@ def read_info(content: bytes) -> Info:
         version=version.removeprefix("v"),
         robot=robot if isinstance(robot, str) and robot else None,
         fps=rate_in(values.get("fps")),
+        stated_fps=values.get("fps"),
         features={str(key): _feature(str(key), value) for key, value in features.items()},
         splits=tuple(_splits(values.get("splits"))),
         video_path=template if isinstance(template, str) else None,

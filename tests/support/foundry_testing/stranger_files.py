@@ -5,6 +5,7 @@ Legend: N frames.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,31 @@ def write_stranger(
             if with_pictures:
                 shades = (np.arange(count) % 200).astype(np.uint8)
                 group["vision/front/rgb"] = np.broadcast_to(shades[:, None, None, None], (count, 16, 24, 3))
+
+
+def write_raw_robosuite(path: Path, num_frames: int = 120) -> None:
+    """A demonstration as robosuite records it: `states` are time, positions and speeds of MuJoCo.
+
+    A Panda of seven joints and two fingers, which hold a cube aside, and the cube with its free joint.
+    """
+    rng, step_s = np.random.default_rng(0), 1 / FPS
+    speed = np.zeros((num_frames, 7))
+    for n in range(1, num_frames):
+        speed[n] = 0.9 * speed[n - 1] + rng.normal(scale=0.1, size=7)
+    joints = np.array([0.0, 0.2, 0, -2.6, 0, 2.9, 0.8]) + np.cumsum(speed, axis=0) * step_s
+    joints = np.roll(joints, 1, axis=0)
+    joints[0] = joints[1]
+    closes = np.arange(num_frames) > 60
+    fingers = np.where(closes[:, None], [0.03, -0.005], [0.04, -0.04])
+    turned = Rotation.from_rotvec(np.linspace([0, 0, 0.1], [0, 0.2, 0.4], num_frames)).as_quat()
+    cube = np.concatenate([np.linspace([0.01, -0.02, 0.82], [0.05, 0.03, 0.9], num_frames), turned], axis=1)
+    rest = np.zeros((num_frames, 2 + 6))
+    states = np.concatenate(
+        [np.arange(num_frames)[:, None] * step_s, joints, fingers, cube, speed, rest], axis=1
+    )
+    actions = np.concatenate([rng.normal(size=(num_frames, 6)), np.where(closes, 1.0, -1.0)[:, None]], axis=1)
+    controller = {"controller_configs": {"type": "OSC_POSE"}, "robots": "Panda"}
+    with h5py.File(path, "w") as file:
+        demo = file.create_group("data/demo_1")
+        demo["states"], demo["actions"] = states, actions
+        file["data"].attrs["env"], file["data"].attrs["env_info"] = "Lift", json.dumps(controller)

@@ -52,6 +52,17 @@ WORDS: Mapping[Outcome, str] = {
     Outcome.UNSEEN: "not detected",
 }
 
+# On the page, in tables.
+LETTERS: Mapping[Outcome, str] = {
+    Outcome.REFUSED: "R",
+    Outcome.QUARANTINED: "Q",
+    Outcome.EQUAL: "E",
+    Outcome.TOLD: "T",
+    Outcome.FLAGGED: "F",
+    Outcome.FOUND: "V",
+    Outcome.UNSEEN: "U",
+}
+
 # Damages the source in the folder; gives patterns, as of a shell, of the units `file#id` that may change.
 Spoil = Callable[[Path, random.Random], str | tuple[str, ...]]
 
