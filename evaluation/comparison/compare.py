@@ -109,6 +109,8 @@ def compare(policies: Sequence[Policy], *, alpha: float = 0.05, sequential: bool
             notes.append(
                 "there is no row over all tasks: the policies have unlike numbers of episodes by task"
             )
+    if sequential:
+        notes.append("p may be read whenever one looks; intervals are those of a number fixed before")
     unpaired = [pair for scope in scopes for pair in scope.pairs if pair.scenes is None]
     if unpaired:
         one = unpaired[0]
