@@ -109,7 +109,8 @@ class Child:
             version = self._receive()[0].get("version")
             if version != serving.VERSION:
                 raise FoundryError(
-                    f"the world '{worlds.name}' speaks version {version} of the protocol, not {serving.VERSION}"
+                    f"the world '{worlds.name}' speaks version {version}"
+                    f" of the protocol, not {serving.VERSION}"
                 )
         except FoundryError:
             self.close()
