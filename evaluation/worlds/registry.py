@@ -17,6 +17,7 @@ WORLDS = {
     "metaworld": "robot_foundry.evaluation.worlds.metaworld.world:MetaWorlds",
     "pusht": "robot_foundry.evaluation.worlds.pusht.world:PushtWorlds",
 }
+IN_FILES = "robot_foundry.evaluation.worlds.gymnasium_file:read_world"
 DEMONSTRATORS = {
     "tabletop": "robot_foundry.evaluation.worlds.tabletop.demonstrations:TabletopDemonstrator",
     "metaworld": "robot_foundry.evaluation.worlds.metaworld.demonstrations:MetaWorldDemonstrator",
@@ -34,9 +35,8 @@ def get_world(name: str) -> WorldFactory:
     UsageError with the nearest name where there is none.
     """
     if name.endswith((".yaml", ".yml")):
-        from robot_foundry.evaluation.worlds.gymnasium_file import read_world
-
-        return read_world(Path(name))
+        described: WorldFactory = _imported(IN_FILES)(Path(name))
+        return described
     factory: WorldFactory = _load(name, WORLDS, "no world is called")()
     return factory
 
@@ -60,5 +60,9 @@ def get_scenes(name: str, variant: str, *, size: int, tasks: tuple[str, ...] = (
 def _load(name: str, places: dict[str, str], absent: str) -> Any:
     if name not in places:
         raise UsageError(f"{absent} {name!r}{nearest(name, places)}", hint=f"there are {', '.join(places)}")
-    module, _, attribute = places[name].partition(":")
+    return _imported(places[name])
+
+
+def _imported(place: str) -> Any:
+    module, _, attribute = place.partition(":")
     return getattr(import_module(module), attribute)

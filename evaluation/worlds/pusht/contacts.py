@@ -88,7 +88,7 @@ def visible(from_P2: np.ndarray, to_P2: np.ndarray) -> np.ndarray:
     """Whether the disc gets straight from each point to each other point (P,) without touching the block."""
     part_S = np.linspace(0.0, 1.0, SAMPLES)[:, None, None]
     way_SP2 = from_P2 + (to_P2 - from_P2) * part_S
-    return (clearance(way_SP2) >= CLEAR).all(0)
+    return np.asarray((clearance(way_SP2) >= CLEAR).all(0))
 
 
 def _all_contacts() -> Contacts:

@@ -52,7 +52,8 @@ class PushtDemonstrator:
     def record(self, seed: int) -> Recording:
         simulation, rng = self._simulation, generator("pusht", "hand", seed)
         simulation.reset(seed)
-        commands, places, pictures, success = [], [], [], False
+        commands, places, pictures = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+        success = False
         while not success and len(commands) < MAX_STEPS:
             target_2 = self._expert.target(simulation.disc_2, simulation.block_2, simulation.angle)
             target_2 = np.clip(target_2, 0.0, SIDE)

@@ -62,5 +62,5 @@ def _joined(here: Contacts, fixed: Contacts) -> Contacts:
     for k, (edge, point_2) in enumerate(zip(here.edge_C, here.point_C2, strict=True)):
         far_C = np.linalg.norm(fixed.point_C2 - point_2, axis=1)
         between_CC[k, count:] = fixed.between_CC[np.argmin(np.where(fixed.edge_C == edge, far_C, np.inf))]
-    arrays = [np.concatenate([getattr(part, name) for part in (here, fixed)]) for name in PER_CONTACT]
-    return Contacts(*arrays, between_CC)
+    arrays = {name: np.concatenate([getattr(part, name) for part in (here, fixed)]) for name in PER_CONTACT}
+    return Contacts(**arrays, between_CC=between_CC)

@@ -1,0 +1,196 @@
+"""Worlds whose simulator needs an interpreter of its own, behind the contract of `evaluation.world`.
+
+    ChildWorlds("kitchen", python="/envs/kitchen/bin/python", program="/lab/kitchen.py:Kitchen")
+
+`serving` says what the program offers. Its description is a dict: embodiment, state, action (names of dims),
+cameras, control_hz, max_steps, random (low, high, speed).
+Shape suffixes: T periods, A dims of the action space.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robot_foundry.evaluation.world import Observation, Outcome, RandomMotion, Start, WorldInfo
+from robot_foundry.evaluation.worlds.child import serving
+from robot_foundry.normalization.space import ActionSpace
+from robot_foundry.runtime.errors import FoundryError
+
+TAIL = 2000
+PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class ChildWorlds:
+    """Worlds of `program` (file.py:ATTRIBUTE), run by `python`. An answer takes at most `limit_s` seconds."""
+
+    name: str
+    python: str
+    program: str
+    limit_s: float = 300.0
+
+    def describe(self, task: str, variant: str) -> WorldInfo:
+        with closing(Child(self)) as child:
+            return _info(self.name, child.ask("describe", task=task, variant=variant)[0])
+
+    def build(self, task: str, variant: str, cameras: tuple[str, ...], size: int) -> ChildWorld:
+        child = Child(self)
+        try:
+            info = _info(self.name, child.ask("describe", task=task, variant=variant)[0])
+            child.ask("build", task=task, variant=variant, cameras=list(cameras), size=size)
+        except FoundryError:
+            child.close()
+            raise
+        return ChildWorld(info, child)
+
+
+class ChildWorld:
+    """One world in one process."""
+
+    def __init__(self, info: WorldInfo, child: Child) -> None:
+        self.info, self._child = info, child
+
+    def reset(self, seed: int) -> Start:
+        instruction, subject = self._child.ask("reset", seed=seed)[0]
+        return Start(instruction, subject)
+
+    def observe(self) -> Observation:
+        arrays = self._child.ask("observe")[1]
+        images = {name.removeprefix("image/"): array for name, array in arrays.items() if name != "state"}
+        return Observation(images, arrays["state"])
+
+    def aim(self, target_TA: np.ndarray) -> None:
+        self._child.ask("aim", {"target": target_TA.astype(np.float64)})
+
+    def step(self) -> Outcome:
+        return Outcome(self._child.ask("step")[0])
+
+    def picture(self, size: int) -> np.ndarray | None:
+        return self._child.ask("picture", size=size)[1].get("picture")
+
+    def close(self) -> None:
+        self._child.close()
+
+
+class Child:
+    """The process, asked one thing after the other. FoundryError says how it failed, with its last words."""
+
+    def __init__(self, worlds: ChildWorlds) -> None:
+        self._worlds = worlds
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the process
+        script = str(Path(serving.__file__).resolve())
+        # Our packages are not the child's.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        try:
+            self._process = subprocess.Popen(
+                [worlds.python, script, worlds.program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._words,
+                env=environment,
+                bufsize=0,
+            )
+        except OSError as error:
+            self._words.close()
+            raise FoundryError(
+                f"the world '{worlds.name}' cannot be started by {worlds.python}: {error}"
+            ) from error
+        try:
+            version = self._receive()[0].get("version")
+            if version != serving.VERSION:
+                raise FoundryError(
+                    f"the world '{worlds.name}' speaks version {version}"
+                    f" of the protocol, not {serving.VERSION}"
+                )
+        except FoundryError:
+            self.close()
+            raise
+
+    def ask(
+        self, call: str, arrays: dict[str, np.ndarray] | None = None, **asked: Any
+    ) -> tuple[Any, dict[str, np.ndarray]]:
+        assert self._process.stdin is not None
+        frame = memoryview(serving.encode({"call": call, **asked}, arrays or {}))
+        try:
+            while frame:
+                frame = frame[self._process.stdin.write(frame) or 0 :]
+        except OSError as error:
+            raise self._failed("has ended") from error
+        answer, given = self._receive()
+        if "error" in answer:
+            raise FoundryError(f"the world '{self._worlds.name}' failed at '{call}': {answer['error']}")
+        return answer.get("value"), given
+
+    def close(self) -> None:
+        """Let it end by itself; kill it where it does not."""
+        if self._words.closed:
+            return
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._words.close()
+
+    def _receive(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        until = time.monotonic() + self._worlds.limit_s
+        try:
+            return serving.decode(lambda count: self._read(count, until))
+        except serving.WireError as error:
+            self._process.kill()
+            raise self._failed(f"does not keep the protocol ({error})") from error
+
+    def _read(self, count: int, until: float) -> bytes:
+        assert self._process.stdout is not None
+        parts = []
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while count:
+                if not selector.select(max(0.0, until - time.monotonic())):
+                    self._process.kill()
+                    raise self._failed(f"did not answer within {self._worlds.limit_s:g} s and was ended")
+                part = os.read(self._process.stdout.fileno(), count)
+                if not part:
+                    raise self._failed("has ended")
+                parts.append(part)
+                count -= len(part)
+        return b"".join(parts)
+
+    def _failed(self, how: str) -> FoundryError:
+        self._process.wait()
+        size = self._words.seek(0, os.SEEK_END)
+        self._words.seek(max(0, size - TAIL))
+        words = self._words.read().decode("utf-8", "replace").strip()
+        return FoundryError(
+            f"the world '{self._worlds.name}' {how}; the end of what it said: {words or 'nothing'}"
+        )
+
+
+def _info(name: str, told: Any) -> WorldInfo:
+    try:
+        motion = told["random"]
+        return WorldInfo(
+            name=name,
+            embodiment=told["embodiment"],
+            state_space=ActionSpace(told["state"]),
+            action_space=ActionSpace(told["action"]),
+            cameras=tuple(told["cameras"]),
+            control_hz=float(told["control_hz"]),
+            max_steps=int(told["max_steps"]),
+            random=RandomMotion(tuple(motion["low"]), tuple(motion["high"]), motion.get("speed")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FoundryError(f"the world '{name}' does not describe itself: {error!r}") from error
