@@ -88,8 +88,12 @@ def test_rows_of_anything_else_are_no_rows_of_it(tmp_path: Path) -> None:
     longer = rollout(replace(spec, episodes=5), quiet=True, films=0, keep=tmp_path)
     assert longer.kept == 2 and longer.episodes[:2] == first.episodes
     assert rollout(spec, quiet=True, films=0, keep=tmp_path, again=True).kept == 0
-    for change in ({"seed": 4}, {"execute": 4}, {"variant": "real"}, {"blank": True}, {"size": 32}):
-        assert rollout(replace(spec, **change), quiet=True, films=0, keep=tmp_path).kept == 0
+    changes: list[dict[str, Any]] = [{"execute": 4}, {"variant": "real"}, {"blank": True}, {"size": 32}]
+    for change in changes:
+        with pytest.warns(FoundryWarning, match=r"2 rows in .* give way: .*spec\." + next(iter(change))):
+            assert rollout(replace(spec, **change), quiet=True, films=0, keep=tmp_path).kept == 0
+    with pytest.warns(FoundryWarning, match="spec.seed was 3 and is 4, spec.size was 32 and is 64$"):
+        assert rollout(replace(spec, seed=4), quiet=True, films=0, keep=tmp_path).kept == 0
 
 
 def test_what_a_row_says_comes_back_and_two_do_not_write_at_once(tmp_path: Path) -> None:
