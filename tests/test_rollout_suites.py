@@ -18,7 +18,7 @@ from robot_foundry.evaluation.rollout import RolloutSpec, rollout
 from robot_foundry.evaluation.scorecards.rollout_controls import control_of, on_the_same, sentences
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.suites.suite import packaged_suites, read_suite
-from robot_foundry.evaluation.worlds.registry import WORLDS
+from robot_foundry.evaluation.worlds.metaworld.tasks import INSTRUCTIONS
 from robot_foundry.evaluation.worlds.tabletop.goals import TASKS
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.runtime.errors import UsageError
@@ -132,13 +132,12 @@ def test_every_problem_of_a_suite_is_listed_at_once(tmp_path: Path) -> None:
 
 
 def test_packaged_suites_are_read_and_the_nearest_is_named() -> None:
-    assert set(packaged_suites()) >= {"tabletop", "metaworld5"}
+    assert set(packaged_suites()) >= {"tabletop", "metaworld5", "metaworld50"}
     suite = read_suite("tabletop")
     assert set(suite.tasks) == set(TASKS) and set(suite.categories) == {"reach", "push", "grasp", "two_arms"}
     for name in packaged_suites():
-        if name.startswith("metaworld") and "metaworld" not in WORLDS:
-            continue
         read_suite(name)
+    assert set(read_suite("metaworld50").tasks) == set(INSTRUCTIONS)
     with pytest.raises(UsageError, match="there is no suite 'tabltop', did you mean 'tabletop'"):
         read_suite("tabltop")
 
