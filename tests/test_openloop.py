@@ -1,4 +1,4 @@
-"""Open-loop errors by offset, arm and dim: once more from the dataset's rows, the policy's answers and SciPy."""
+"""Open-loop errors by offset, arm and dim: a second time from the dataset's rows and SciPy."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ def pose_errors(value_d: np.ndarray, target_d: np.ndarray, arm: int) -> tuple[fl
     return 1000 * float(np.linalg.norm(value_d[:3] - target_d[:3])), float(angle)
 
 
-def test_errors_by_offset_arm_and_dim_are_those_of_numpy_and_scipy(policy: Policy, store: Store, report: Any) -> None:
+def test_errors_by_offset_arm_and_dim_are_those_of_numpy_and_scipy(
+    policy: Policy, store: Store, report: Any
+) -> None:
     found: dict[Any, list[tuple[float, float]]] = {}
     dims: dict[Any, list[np.ndarray]] = {}
     for step, target_d, answers in beside(policy, store):
