@@ -14,7 +14,10 @@ from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.collection import Request, collect
+from robot_foundry.evaluation.comparison.outcomes import read_policy
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
+from robot_foundry.evaluation.rollouts.keeping import name_of
+from robot_foundry.evaluation.scorecards.reports import FILES, ROLLOUT, place, write
 from robot_foundry.evaluation.scorecards.rollout_controls import control_of, on_the_same, sentences
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.suites.suite import packaged_suites, read_suite
@@ -111,6 +114,19 @@ def test_a_suite_runs_all_tasks_and_goes_on(
     shown = capsys.readouterr()
     assert "28 of 28 scenes had been run before" in shown.err
     assert "two_arms" not in shown.out and "push" in shown.out and "all" in shown.out
+
+
+def test_worlds_that_share_a_name_of_a_task_keep_reports_apart(tmp_path: Path) -> None:
+    names = []
+    for world in ("tabletop", "metaworld"):
+        spec = RolloutSpec(ActorSpec(None), "push", world=world)
+        report = report_of("policy", "sf", world=world, task="push")
+        write(place(tmp_path, ROLLOUT, name_of(spec)), FILES[ROLLOUT], report)
+        names.append(name_of(spec))
+    assert names == ["push-sim-random", "metaworld-push-sim-random"]
+    assert read_policy(str(tmp_path), "policy").tasks == [
+        ("metaworld", "push", "sim"), ("tabletop", "push", "sim"),
+    ]  # fmt: skip
 
 
 def test_every_problem_of_a_suite_is_listed_at_once(tmp_path: Path) -> None:
