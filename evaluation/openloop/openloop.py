@@ -5,7 +5,7 @@ Both are compared as absolute targets, in the frame and the units of the dataset
     hold_still   the state at the anchor, kept for the whole chunk
     repeat_last  the target of the row before the anchor, kept likewise: the last one that is known there. At
                  the first row of an episode there is none. Where targets are the states that follow, it is
-                 the state at the anchor: such a stream has this control in the other.
+                 the state at the anchor, which is hold_still, and it is left out.
 
 Shapes: B rows, m of them of one dataset, T steps, d dims of a dataset.
 """
@@ -13,7 +13,6 @@ Shapes: B rows, m of them of one dataset, T steps, d dims of a dataset.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -23,8 +22,8 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.mixture import as_mixture, make_mixture
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions
-from robot_foundry.catalog.robot.tables import Flag
 from robot_foundry.catalog.store import Store
+from robot_foundry.evaluation.openloop.anchors import Anchors, Place
 from robot_foundry.evaluation.openloop.errors import FloatArray, chunk_errors, dim_errors, unmeasured
 from robot_foundry.evaluation.openloop.report import REPEAT, STILL, Chunk, Told, dataset_report
 from robot_foundry.loader.load import load
@@ -60,7 +59,7 @@ def openloop(
     chunks: dict[int, list[Chunk]] = {}
     loader = load(opened, window, seed=seed, global_batch=ROWS, split=split, threads=0)
     with loader, Progress(samples, "samples", "open loop", quiet=quiet) as progress:
-        anchors = _Anchors(Drafts(opened, window, seed=seed), Order(opened, seed=seed))
+        anchors = Anchors(Drafts(opened, window, seed=seed), Order(opened, seed=seed))
         for b in range(batches):
             batch = loader.batch(b)
             places = anchors.at(batch.k_B)
@@ -107,50 +106,7 @@ def _mixture(policy: Policy, store: Store, split: str) -> tuple[OpenMixture, str
         return ends, f"{error}; measured on the last tenth of every episode, which training saw"
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a sample lies: its episode, and the target of the row before it over the stream's own dims.
-
-    None where that row is of no use or there is none.
-    """
-
-    episode: int
-    last_d: FloatArray | None
-    space: ActionSpace
-
-
-@dataclass(frozen=True)
-class _Anchors:
-    """Where the sample at each position of an order lies."""
-
-    drafts: Drafts
-    order: Order = field(repr=False)
-
-    def at(self, k_B: NDArray[np.int64]) -> list[_Place]:
-        dataset_B, _, sample_B = self.order.at(k_B)
-        found: dict[int, _Place] = {}
-        for number in np.unique(dataset_B).tolist():
-            (here_m,) = np.nonzero(dataset_B == number)
-            found |= zip(here_m.tolist(), self._of(number, sample_B[here_m]), strict=True)
-        return [found[row] for row in range(len(k_B))]
-
-    def _of(self, number: int, sample_m: NDArray[np.int64]) -> Iterator[_Place]:
-        source = self.drafts.sources[number]
-        anchors = source.anchors(sample_m)
-        shards, _ = self.drafts.open_shards(source, anchors)
-        for shard, row, start, episode in zip(
-            anchors.shard_n.tolist(), anchors.row_n.tolist(), anchors.start_n.tolist(),
-            anchors.episode_n.tolist(), strict=True,
-        ):  # fmt: skip
-            last_d = None
-            if row > start and shard in shards:
-                frames = shards[shard].frames
-                if not frames.flags_R[row - 1] & Flag.INVALID_ACTION:
-                    last_d = frames.target_RA[row - 1].astype(np.float64)
-            yield _Place(int(episode), last_d, source.target_space)
-
-
-def _chunks(policy: Policy, batch: Batch, places: Sequence[_Place], seed: int) -> Iterator[Chunk]:
+def _chunks(policy: Policy, batch: Batch, places: Sequence[Place], seed: int) -> Iterator[Chunk]:
     seeds = [key("openloop", seed, int(k)) for k in batch.k_B]
     predicted = policy.decode(batch, policy.predict(batch, seeds))
     shown = policy.decode(batch, batch.action_BTA.astype(np.float64))
