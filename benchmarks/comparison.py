@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, ndtr, ndtri
 
-from robot_foundry.evaluation.comparison.differences import difference_interval
+from robot_foundry.evaluation.comparison.differences import difference_interval, paired_interval
 from robot_foundry.evaluation.comparison.exact import Barnard, McNemar
 from robot_foundry.evaluation.comparison.multiple import holm
 from robot_foundry.evaluation.comparison.recipes import Recipe, difference
@@ -63,7 +63,7 @@ def rates(number: int) -> Iterator[Cell]:
 
 
 def differences(number: int) -> Iterator[Cell]:
-    """Newcombe's interval of a difference, with and without pairs."""
+    """Newcombe's interval of a difference, and the exact one of pairs."""
     for n, m in ((20, 50), (50, 50), (200, 50), (200, 200)):
         low, high = difference_interval(np.ogrid[: n + 1, : m + 1], (n, m))
         for one, other in product(RATES, RATES):
@@ -73,10 +73,20 @@ def differences(number: int) -> Iterator[Cell]:
             yield f"difference, {n} and {m} episodes", share(covers), f"{one} {other}"
     for n, r, one, other in product((30, 100), HARDNESS, FEWER, FEWER):
         random = generator("paired", n, str(r), str(one), str(other))
-        both, first, second, _ = random.multinomial(n, joint(one, other, r), number).T
-        low, high = difference_interval((both + first, both + second), (n, n), both)
-        covers = (low <= other - one) & (other - one <= high)
+        _, first_K, second_K, _ = random.multinomial(n, joint(one, other, r), number).T
+        low_K, high_K = paired_ends(n)[:, first_K, second_K]
+        covers = (low_K <= one - other) & (one - other <= high_K)
         yield f"difference, {n} pairs, hardness {r}", share(covers), f"{one} {other}"
+
+
+@cache
+def paired_ends(n: int) -> NDArray[np.float64]:
+    """Both ends [2, n + 1, n + 1] for every pair of counts [only the first, only the second]."""
+    ends = np.full((2, n + 1, n + 1), np.nan)
+    for b in range(n + 1):
+        for c in range(n + 1 - b):
+            ends[:, b, c] = paired_interval(b, c, n)
+    return ends
 
 
 def tests(number: int) -> Iterator[Cell]:

@@ -332,6 +332,8 @@ def test_a_policy_that_answers_the_demonstration_has_no_error(
     means = report["datasets"]["lift"]
     assert means["policy"] == {"position_mm": 0, "rotation_deg": pytest.approx(0, abs=1e-3), "gripper": 1}
     assert means["hold_still"]["position_mm"] > 100
+    assert "repeat_last" not in means and "holding still" in means["left_out"]["repeat_last"]
+    assert max(means["dims"]["right.ee_position.x"]["policy"]) == pytest.approx(0, abs=1e-6)
 
 
 def test_open_loop_measures_held_out_rows(

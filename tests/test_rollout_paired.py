@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, multinomial
 
+from robot_foundry.evaluation.comparison.differences import mean_of_strata, paired_difference
 from robot_foundry.evaluation.intervals import clopper_pearson
-from robot_foundry.evaluation.paired import mean_of_strata, paired_difference
 from robot_foundry.runtime.errors import FoundryError
 
 

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import ray_session
 from foundry_testing.gymnasium_worlds import GANTRY, HILL
-from foundry_testing.kills import killed
+from foundry_testing.kills import killed_each
 
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, decided_by, rollout, save
 from robot_foundry.evaluation.rollouts.episode import RolloutEpisode
 from robot_foundry.evaluation.rollouts.kept_rows import ROWS, KeptRows, kept_rows
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
+from robot_foundry.runtime.parallel import Workers
 
 RANDOM = ActorSpec(run=None)
 ROLL = """
-import sys
 from pathlib import Path
 from foundry_testing.gymnasium_worlds import GANTRY
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
-world = GANTRY if sys.argv[1] == "touch" else "tabletop"
-spec = RolloutSpec(ActorSpec(None), sys.argv[1], episodes=20, seed=3, max_steps=12, world=world)
-rollout(spec, quiet=True, films=0, keep=Path(sys.argv[2]))
+from robot_foundry.evaluation.worlds.tabletop.world import TabletopWorlds
+def work(task, folder):
+    world = GANTRY if task == "touch" else TabletopWorlds()
+    spec = RolloutSpec(ActorSpec(None), task, episodes=20, seed=3, max_steps=12, world=world)
+    rollout(spec, quiet=True, films=0, keep=Path(folder))
 """
+KILLED = (
+    ("tabletop", "rollout-rows-kept:2", 2 * GROUP),
+    ("gantry", "rollout-rows-torn:3", None),  # the header, a group, and a part of the next
+    ("gantry", "rollout-rows-torn:1", 0),
+)
 CASES = {
     "tabletop": RolloutSpec(RANDOM, "reach", episodes=20, seed=3, max_steps=12),
     "gantry": RolloutSpec(RANDOM, "touch", episodes=20, seed=3, max_steps=12, world=GANTRY),
@@ -42,31 +51,40 @@ def files_of(folder: Path) -> dict[str, Any]:
     return files
 
 
-@pytest.mark.parametrize(
-    ("world", "place", "kept"),
-    [
-        ("tabletop", "rollout-rows-kept:2", 2 * GROUP),
-        ("gantry", "rollout-rows-torn:3", None),  # the header, a group, and a part of the next
-        ("gantry", "rollout-rows-torn:1", 0),
-    ],
-)
+@pytest.fixture(scope="module")
+def four() -> Iterator[Workers]:
+    """Four processes of a session of their own."""
+    pytest.importorskip("ray")
+    ray_session.end()
+    with Workers(4) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What each of KILLED left, by its place."""
+    root = tmp_path_factory.mktemp("killed")
+    killed_each(ROLL, [(place, CASES[world].task, root / place) for world, place, _ in KILLED])
+    return root
+
+
+@pytest.mark.parametrize(("world", "place", "kept"), KILLED)
 def test_killed_and_run_again_it_ends_as_if_it_had_not_been(
-    world: str, place: str, kept: int | None, tmp_path: Path
+    world: str, place: str, kept: int | None, left: Path, tmp_path: Path
 ) -> None:
-    spec = CASES[world]
-    killed(ROLL, spec.task, tmp_path / "killed", at=place)
-    there = kept_rows(tmp_path / "killed", decided_by(spec))
+    spec, folder = CASES[world], left / place
+    there = kept_rows(folder, decided_by(spec))
     assert len(there) == kept if kept is not None else GROUP <= len(there) < 2 * GROUP
-    again = rollout(spec, quiet=True, keep=tmp_path / "killed")
+    again = rollout(spec, quiet=True, keep=folder)
     whole = rollout(spec, quiet=True, keep=tmp_path / "whole")
     assert (again.kept, whole.kept, again.episodes) == (len(there), 0, whole.episodes)
-    save(again, tmp_path / "killed")
+    save(again, folder)
     save(whole, tmp_path / "whole")
-    one, other = files_of(tmp_path / "killed"), files_of(tmp_path / "whole")
+    one, other = files_of(folder), files_of(tmp_path / "whole")
     # A group that was torn is run and kept again, so its rows may be there twice.
     del one[ROWS], other[ROWS]
     assert one == other
-    assert rollout(spec, quiet=True, keep=tmp_path / "killed").kept == 20
+    assert rollout(spec, quiet=True, keep=folder).kept == 20
 
 
 def test_processes_change_nothing_and_may_go_on_with_what_one_began(ray_workers: int, tmp_path: Path) -> None:
@@ -82,14 +100,32 @@ def test_processes_change_nothing_and_may_go_on_with_what_one_began(ray_workers:
                 np.testing.assert_array_equal(one.film.frames, other.film.frames)
 
 
+@pytest.mark.parametrize("world", ["tabletop", "metaworld"])
+def test_four_processes_find_what_one_does(world: str, four: Workers, tmp_path: Path) -> None:
+    if world == "metaworld":
+        pytest.importorskip("metaworld")
+    spec = RolloutSpec(RANDOM, "push", episodes=4 * GROUP, seed=5, max_steps=2, world=world)
+    parallel = rollout(spec, workers=four, quiet=True, films=0, keep=tmp_path / "four")
+    inline = rollout(spec, quiet=True, films=0, keep=tmp_path / "one")
+    assert parallel.episodes == inline.episodes
+    assert kept_rows(tmp_path / "four", decided_by(spec)) == kept_rows(tmp_path / "one", decided_by(spec))
+    for one, other in zip(inline.episodes, parallel.episodes, strict=True):
+        assert one.executed is not None and other.executed is not None
+        np.testing.assert_array_equal(one.executed.target_TA, other.executed.target_TA)
+
+
 def test_rows_of_anything_else_are_no_rows_of_it(tmp_path: Path) -> None:
     spec = replace(CASES["tabletop"], episodes=2)
     first = rollout(spec, quiet=True, films=0, keep=tmp_path)
     longer = rollout(replace(spec, episodes=5), quiet=True, films=0, keep=tmp_path)
     assert longer.kept == 2 and longer.episodes[:2] == first.episodes
     assert rollout(spec, quiet=True, films=0, keep=tmp_path, again=True).kept == 0
-    for change in ({"seed": 4}, {"execute": 4}, {"variant": "real"}, {"blank": True}, {"size": 32}):
-        assert rollout(replace(spec, **change), quiet=True, films=0, keep=tmp_path).kept == 0
+    changes: list[dict[str, Any]] = [{"execute": 4}, {"variant": "real"}, {"blank": True}, {"size": 32}]
+    for change in changes:
+        with pytest.warns(FoundryWarning, match=r"2 rows in .* give way: .*spec\." + next(iter(change))):
+            assert rollout(replace(spec, **change), quiet=True, films=0, keep=tmp_path).kept == 0
+    with pytest.warns(FoundryWarning, match="spec.seed was 3 and is 4, spec.size was 32 and is 64$"):
+        assert rollout(replace(spec, seed=4), quiet=True, films=0, keep=tmp_path).kept == 0
 
 
 def test_what_a_row_says_comes_back_and_two_do_not_write_at_once(tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.collection import Request, collect
+from robot_foundry.evaluation.comparison.outcomes import read_policy
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
+from robot_foundry.evaluation.rollouts.keeping import name_of
+from robot_foundry.evaluation.scorecards.reports import FILES, ROLLOUT, place, write
 from robot_foundry.evaluation.scorecards.rollout_controls import control_of, on_the_same, sentences
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.suites.suite import packaged_suites, read_suite
-from robot_foundry.evaluation.worlds.registry import WORLDS
+from robot_foundry.evaluation.worlds.metaworld.tasks import INSTRUCTIONS
 from robot_foundry.evaluation.worlds.tabletop.goals import TASKS
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.runtime.errors import UsageError
@@ -113,6 +116,19 @@ def test_a_suite_runs_all_tasks_and_goes_on(
     assert "two_arms" not in shown.out and "push" in shown.out and "all" in shown.out
 
 
+def test_worlds_that_share_a_name_of_a_task_keep_reports_apart(tmp_path: Path) -> None:
+    names = []
+    for world in ("tabletop", "metaworld"):
+        spec = RolloutSpec(ActorSpec(None), "push", world=world)
+        report = report_of("policy", "sf", world=world, task="push")
+        write(place(tmp_path, ROLLOUT, name_of(spec)), FILES[ROLLOUT], report)
+        names.append(name_of(spec))
+    assert names == ["push-sim-random", "metaworld-push-sim-random"]
+    assert read_policy(str(tmp_path), "policy").tasks == [
+        ("metaworld", "push", "sim"), ("tabletop", "push", "sim"),
+    ]  # fmt: skip
+
+
 def test_every_problem_of_a_suite_is_listed_at_once(tmp_path: Path) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text(
@@ -132,13 +148,12 @@ def test_every_problem_of_a_suite_is_listed_at_once(tmp_path: Path) -> None:
 
 
 def test_packaged_suites_are_read_and_the_nearest_is_named() -> None:
-    assert set(packaged_suites()) >= {"tabletop", "metaworld5"}
+    assert set(packaged_suites()) >= {"tabletop", "metaworld5", "metaworld50"}
     suite = read_suite("tabletop")
     assert set(suite.tasks) == set(TASKS) and set(suite.categories) == {"reach", "push", "grasp", "two_arms"}
     for name in packaged_suites():
-        if name.startswith("metaworld") and "metaworld" not in WORLDS:
-            continue
         read_suite(name)
+    assert set(read_suite("metaworld50").tasks) == set(INSTRUCTIONS)
     with pytest.raises(UsageError, match="there is no suite 'tabltop', did you mean 'tabletop'"):
         read_suite("tabltop")
 

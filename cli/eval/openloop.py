@@ -12,6 +12,8 @@ from robot_foundry.cli.eval.left import leads_on
 from robot_foundry.cli.options import RUN, json_option
 from robot_foundry.cli.output import counted, emit, note, table
 
+PAGE = "openloop.html"
+
 
 @click.command(name="openloop")
 @click.argument("run", type=RUN)
@@ -41,16 +43,19 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Compare chunks of the policy RUN with demonstrated ones, step by step ahead.
+    """Compare chunks of the policy RUN with demonstrated ones, by named dim and step by step ahead.
 
     RUN is a run's folder, a checkpoint or a pointer file. Errors are of absolute targets, for each part of
-    the robot, beside those of a robot that holds still. A small error does not show that the policy looks:
-    see `foundry-eval rollout`.
+    the robot and each dim in its unit, beside those of a robot that holds still and of one that repeats its
+    last command; openloop.html has them as plots. A small error does not show that the policy looks: see
+    `foundry-eval rollout`.
     """
     from robot_foundry.catalog.store import as_store
     from robot_foundry.evaluation.openloop.openloop import openloop
+    from robot_foundry.evaluation.openloop.page import page_of
     from robot_foundry.evaluation.scorecards.reports import FILES, OPENLOOP, Subject, write
     from robot_foundry.policy.policy import Policy
+    from robot_foundry.runtime.storage.storage import open_storage
 
     subject = Subject.find(run)
     folder = subject.folder(OPENLOOP, split, out)
@@ -59,22 +64,29 @@ def command(
     found = openloop(policy, where, split=split, samples=samples, seed=seed, quiet=False)
     report = {"run": str(run), **subject.to_json(), "device": device, **found}
     write(folder, FILES[OPENLOOP], report)
+    open_storage(folder).write(PAGE, page_of(report).encode("utf-8"))
     subject.keep(OPENLOOP, split, report, folder)
     if report["note"]:
         note(f"Note: {report['note']}")
     if report["substituted"]:
         note(f"Note: {counted(report['substituted'], 'damaged sample')} replaced by others")
-    emit({**report, "out": folder}, as_json=as_json, text=lambda: _text(report, folder / FILES[OPENLOOP]))
+    emit({**report, "out": folder}, as_json=as_json, text=lambda: _text(report, folder))
     leads_on(run)
 
 
-def _text(report: dict[str, Any], path: Path) -> str:
+def _text(report: dict[str, Any], folder: Path) -> str:
     from robot_foundry.evaluation.openloop.report import rows
 
     lines = [table(*rows(report)), ""]
     for dataset, found in report["datasets"].items():
         chunks, episodes = counted(found["chunks"], "chunk"), counted(found["episodes"], "episode")
-        named = f"; of {', '.join(found['unmeasured'])} no error is told" if found["unmeasured"] else ""
+        named = (
+            f"; of {', '.join(found['unmeasured'])} no error is told but by dim"
+            if found["unmeasured"]
+            else ""
+        )
         lines.append(f"{dataset}: {chunks} of {episodes}{named}")
-    lines.append(f"{report['samples']} chunks of the split '{report['split']}'; every step ahead: {path}")
+        lines += [f"{dataset}: {why}" for why in found["left_out"].values()]
+    chunks = f"{report['samples']} chunks of the split '{report['split']}'"
+    lines.append(f"{chunks}; every dim and step ahead: {folder / PAGE}")
     return "\n".join(lines)

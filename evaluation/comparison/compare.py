@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.evaluation.comparison.differences import difference_interval
+from robot_foundry.evaluation.comparison.differences import difference_interval, paired_difference
 from robot_foundry.evaluation.comparison.exact import Barnard, McNemar
 from robot_foundry.evaluation.comparison.multiple import holm, letters
 from robot_foundry.evaluation.comparison.outcomes import SETTINGS, Outcomes, Policy, Task, task_name
@@ -253,11 +253,9 @@ def _run_pair(first: str, second: str, single: Mapping[str, Episodes], alpha: fl
 def _paired(
     first: str, second: str, test: str, outcomes: Sequence[tuple[bool, bool]], p: float, alpha: float
 ) -> Pair:
-    number = len(outcomes)
-    x = (sum(one for one, _ in outcomes), sum(other for _, other in outcomes))
-    both = sum(one and other for one, other in outcomes)
-    interval = difference_interval(x, (number, number), both, 1.0 - alpha)
-    return Pair(first, second, test, number, (x[1] - x[0]) / number, _ends(interval), p)
+    ones, others = zip(*outcomes, strict=True)
+    value, low, high = paired_difference(others, ones, 1.0 - alpha)
+    return Pair(first, second, test, len(outcomes), value, (low, high), p)
 
 
 def _looked_at(name: str, single: Mapping[str, Episodes], alpha: float) -> list[Pair]:

@@ -63,8 +63,17 @@ def _of_part(
             yield f"joint_{unit}", np.abs(value_Td[:, joints] - target_Td[:, joints]).mean(axis=-1)
 
 
+def dim_errors(value_Td: FloatArray, target_Td: FloatArray, space: ActionSpace) -> dict[str, FloatArray]:
+    """By named dim the distance of each step [T], in the dim's own unit; NaN where a value is not known.
+
+    Numbers of a rotation are left out: they have no unit, and `rotation_deg` is their distance.
+    """
+    apart_Td = np.abs(value_Td - target_Td)
+    return {dim.name: apart_Td[:, i] for i, dim in enumerate(space) if dim.quantity != "ee_rot6d"}
+
+
 def unmeasured(space: ActionSpace) -> list[str]:
-    """The dims of a space of which no error is told."""
+    """The dims of a space that no measure of a part counts."""
     told = ("ee_position", "ee_rot6d", "joint_position")
     return [dim.name for dim in space if dim.quantity not in told and dim.kind != "gripper"]
 

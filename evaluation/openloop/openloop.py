@@ -1,14 +1,18 @@
 """Open loop: chunks of a policy beside what was demonstrated, on rows that training did not see.
 
-Both are compared as absolute targets, in the frame and the units of the dataset. The control is to hold
-still: the state at the anchor, kept for the whole chunk.
-Shapes: B rows, T steps, d dims of a dataset.
+Both are compared as absolute targets, in the frame and the units of the dataset. The controls see nothing:
+
+    hold_still   the state at the anchor, kept for the whole chunk
+    repeat_last  the target of the row before the anchor, kept likewise: the last one that is known there. At
+                 the first row of an episode there is none. Where targets are the states that follow, it is
+                 the state at the anchor, which is hold_still, and it is left out.
+
+Shapes: B rows, m of them of one dataset, T steps, d dims of a dataset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -19,8 +23,9 @@ from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.mixture import as_mixture, make_mixture
 from robot_foundry.catalog.opened import OpenMixture, OpenVersions
 from robot_foundry.catalog.store import Store
-from robot_foundry.evaluation.openloop.errors import Errors, FloatArray, chunk_errors, unmeasured
-from robot_foundry.evaluation.openloop.report import Chunk, dataset_report
+from robot_foundry.evaluation.openloop.anchors import Anchors, Place
+from robot_foundry.evaluation.openloop.errors import FloatArray, chunk_errors, dim_errors, unmeasured
+from robot_foundry.evaluation.openloop.report import REPEAT, STILL, Chunk, Told, dataset_report
 from robot_foundry.loader.load import load
 from robot_foundry.loader.order import Order
 from robot_foundry.loader.robot.batch import Batch
@@ -33,12 +38,17 @@ from robot_foundry.runtime.progress import Progress
 from robot_foundry.windows.mixtures import window_rows
 
 ROWS = 32
+# Streams whose targets are the states that follow.
+OF_STATES = ("next_state",)
+SAME_AS_STILL = (
+    "the target before the anchor is the state at the anchor, so repeating it is holding still (stream '{}')"
+)
 
 
 def openloop(
     policy: Policy, store: Store, *, split: str = "val", samples: int = 512, seed: int = 0, quiet: bool = True
 ) -> dict[str, Any]:
-    """Errors of the policy and of holding still by dataset (see `report.dataset_report`).
+    """Errors of the policy and of the controls by dataset (see `report.dataset_report`).
 
     `seed` decides the rows and the policy's noise. Where no episode is held out, the end of every episode is
     measured, and `note` says that training saw it.
@@ -49,12 +59,12 @@ def openloop(
     chunks: dict[int, list[Chunk]] = {}
     loader = load(opened, window, seed=seed, global_batch=ROWS, split=split, threads=0)
     with loader, Progress(samples, "samples", "open loop", quiet=quiet) as progress:
-        episodes = _Episodes(opened, Drafts(opened, window, seed=seed), Order(opened, seed=seed))
+        anchors = Anchors(Drafts(opened, window, seed=seed), Order(opened, seed=seed))
         for b in range(batches):
             batch = loader.batch(b)
-            episode_B = episodes.of(batch.k_B)
+            places = anchors.at(batch.k_B)
             wanted = min(ROWS, samples - b * ROWS)
-            for row, chunk in enumerate(islice(_chunks(policy, batch, episode_B, seed), wanted)):
+            for row, chunk in enumerate(islice(_chunks(policy, batch, places, seed), wanted)):
                 chunks.setdefault(int(batch.dataset_B[row]), []).append(chunk)
             progress.advance(wanted)
     return {
@@ -75,7 +85,11 @@ def openloop(
 def _report(policy: Policy, number: int, chunks: list[Chunk], seed: int) -> dict[str, Any]:
     dataset = policy.spaces.datasets[number]
     step_s = float(policy.steps(number).dt(dataset.fps or np.nan)) or None
-    return dataset_report(chunks, seed=seed) | {"step_s": step_s, "unmeasured": unmeasured(dataset.action)}
+    stream = policy.config.data.window.stream
+    units = {dim.name: dim.unit for dim in dataset.action}
+    found = dataset_report(chunks, seed=seed, units=units)
+    found |= {"step_s": step_s, "unmeasured": unmeasured(dataset.action)}
+    return found | {"left_out": {REPEAT: SAME_AS_STILL.format(stream)} if stream in OF_STATES else {}}
 
 
 def _mixture(policy: Policy, store: Store, split: str) -> tuple[OpenMixture, str | None]:
@@ -92,48 +106,47 @@ def _mixture(policy: Policy, store: Store, split: str) -> tuple[OpenMixture, str
         return ends, f"{error}; measured on the last tenth of every episode, which training saw"
 
 
-@dataclass(frozen=True)
-class _Episodes:
-    """Which episode of its dataset the sample at each position of an order is of."""
-
-    opened: OpenMixture
-    drafts: Drafts
-    order: Order = field(repr=False)
-
-    def of(self, k_B: NDArray[np.int64]) -> NDArray[np.int64]:
-        dataset_B, _, sample_B = self.order.at(k_B)
-        episode_B = np.empty(len(k_B), np.int64)
-        for number in np.unique(dataset_B).tolist():
-            here = dataset_B == number
-            episode_B[here] = self.drafts.sources[number].anchors(sample_B[here]).episode_n
-        return episode_B
-
-
-def _chunks(policy: Policy, batch: Batch, episode_B: NDArray[np.int64], seed: int) -> Iterator[Chunk]:
+def _chunks(policy: Policy, batch: Batch, places: Sequence[Place], seed: int) -> Iterator[Chunk]:
     seeds = [key("openloop", seed, int(k)) for k in batch.k_B]
     predicted = policy.decode(batch, policy.predict(batch, seeds))
     shown = policy.decode(batch, batch.action_BTA.astype(np.float64))
-    for row, number in enumerate(batch.dataset_B):
+    repeats = policy.config.data.window.stream not in OF_STATES
+    for row, (number, place) in enumerate(zip(batch.dataset_B, places, strict=True)):
         dataset = policy.spaces.datasets[number]
-        counted_T = batch.step_mask_BT[row]
+        target_Td, counted_T = shown[row], batch.step_mask_BT[row]
         state_D = batch.state_BHD[row, -1].astype(np.float64)
         state_d = dataset.state.gather(state_D, policy.spaces.state, embodiment=dataset.embodiment)
-        still_Td = np.broadcast_to(_held(state_d, dataset.state, dataset.action), shown[row].shape)
+        kept = {STILL: _held(state_d, dataset.state, dataset.action)}
+        if repeats:
+            kept[REPEAT] = _held(place.last_d, place.space, dataset.action)
+        answers = {name: np.broadcast_to(value_d, target_Td.shape) for name, value_d in kept.items()}
         yield Chunk(
-            int(episode_B[row]),
-            _counted(chunk_errors(predicted[row], shown[row], dataset.action), counted_T),
-            _counted(chunk_errors(still_Td, shown[row], dataset.action), counted_T),
+            place.episode,
+            _told(predicted[row], target_Td, counted_T, dataset.action),
+            {
+                name: _told(value_Td, target_Td, counted_T, dataset.action)
+                for name, value_Td in answers.items()
+            },
         )
 
 
-def _counted(errors: Errors, counted_T: NDArray[np.bool_]) -> Errors:
-    """The same with NaN at steps that do not count, such as those past the episode's end."""
-    return {
-        part: {name: np.where(counted_T, error_T, np.nan) for name, error_T in of_part.items()}
-        for part, of_part in errors.items()
-    }
+def _told(
+    value_Td: FloatArray, target_Td: FloatArray, counted_T: NDArray[np.bool_], space: ActionSpace
+) -> Told:
+    """The errors of an answer, NaN at steps that do not count, such as those past the episode's end."""
+    parts = chunk_errors(value_Td, target_Td, space)
+    return Told(
+        {part: _counted(of_part, counted_T) for part, of_part in parts.items()},
+        _counted(dim_errors(value_Td, target_Td, space), counted_T),
+    )
 
 
-def _held(state_d: FloatArray, state: ActionSpace, action: ActionSpace) -> FloatArray:
-    """The target that keeps the robot where it is; NaN for what the state does not tell."""
-    return np.array([state_d[state.index(name)] if name in state else np.nan for name in action.names])
+def _counted(errors: Mapping[str, FloatArray], counted_T: NDArray[np.bool_]) -> dict[str, FloatArray]:
+    return {name: np.where(counted_T, error_T, np.nan) for name, error_T in errors.items()}
+
+
+def _held(value_d: FloatArray | None, space: ActionSpace, action: ActionSpace) -> FloatArray:
+    """The target over `action` that values over `space` name; NaN for what they do not tell."""
+    if value_d is None:
+        return np.full(len(action), np.nan)
+    return np.array([value_d[space.index(name)] if name in space else np.nan for name in action.names])

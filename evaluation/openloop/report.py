@@ -16,43 +16,65 @@ from robot_foundry.evaluation.intervals import bootstrap_mean
 from robot_foundry.evaluation.openloop.errors import MEASURES, Errors, FloatArray
 
 OFFSETS_SHOWN = 5
-POLICY, STILL = "policy", "hold_still"
+POLICY, STILL, REPEAT = "policy", "hold_still", "repeat_last"
+CONTROLS = {STILL: "hold still", REPEAT: "repeat last"}
+# How much better the policy is than a control, by the control.
+GAINS = {STILL: "gain", REPEAT: "gain_repeat_last"}
+
+
+@dataclass(frozen=True)
+class Told:
+    """The errors of one answer to a chunk: by part of the robot, and by named dim, each [T]."""
+
+    parts: Errors
+    dims: Mapping[str, FloatArray]
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The errors of one chunk, of the episode with that number: the policy's, and those of holding still."""
+    """The errors of one chunk, of the episode with that number: the policy's, and those of the controls."""
 
     episode: int
-    policy: Errors
-    hold_still: Errors
+    policy: Told
+    controls: Mapping[str, Told]
 
 
-def dataset_report(chunks: Sequence[Chunk], *, seed: int) -> dict[str, Any]:
+def dataset_report(
+    chunks: Sequence[Chunk], *, seed: int, units: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The figures of one dataset, as JSON; None where nothing was measured.
 
-        policy, hold_still   the mean of each measure over all steps that count and all parts of the robot
+        policy, hold_still, repeat_last  the mean of each measure over all steps that count and all parts
         policy_95            its interval
-        gain                 how much better the policy is than a robot that holds still, {mean, interval_95}
-        parts                by part: `steps` that count at each offset, and the means of both by offset
+        gain, gain_repeat_last  how much better the policy is than a robot that holds still, or that repeats
+                             its last command, on the steps where both are known: {mean, interval_95}
+        parts                by part: `steps` that count at each offset, and the means of all by offset
+        dims                 by named dim: its `unit` (from `units`), and the mean distances by offset
 
     Intervals are percentiles of 2,000 bootstraps over episodes: chunks of one episode go together.
     """
     _, episode_n = np.unique([chunk.episode for chunk in chunks], return_inverse=True)
-    of_policy = _stacked([chunk.policy for chunk in chunks])
-    of_still = _stacked([chunk.hold_still for chunk in chunks])
+    told = {POLICY: [chunk.policy for chunk in chunks]}
+    told |= {name: [chunk.controls[name] for chunk in chunks] for name in chunks[0].controls}
+    parts = {source: _stacked([one.parts for one in of]) for source, of in told.items()}
     report: dict[str, Any] = {"chunks": len(chunks), "episodes": int(episode_n.max()) + 1}
-    report |= {POLICY: {}, STILL: {}, f"{POLICY}_95": {}, "gain": {}}
-    for name in dict.fromkeys(name for of_part in of_policy.values() for name in of_part):
-        policy_nT, still_nT = (_beside(errors, name) for errors in (of_policy, of_still))
-        sign = 1 if MEASURES[name].more_is_better else -1
-        gain = _interval(sign * (policy_nT - still_nT), episode_n, seed)
-        own = _interval(policy_nT, episode_n, seed)
-        report[POLICY][name] = None if own is None else own["mean"]
-        report[f"{POLICY}_95"][name] = None if own is None else own["interval_95"]
-        report[STILL][name] = _mean(still_nT)
-        report["gain"][name] = gain
-    report["parts"] = {part: _by_offset(of_policy[part], of_still[part]) for part in of_policy}
+    report |= {POLICY: {}, f"{POLICY}_95": {}} | {
+        key: {} for name in chunks[0].controls for key in (name, GAINS[name])
+    }
+    for measure in dict.fromkeys(name for of_part in parts[POLICY].values() for name in of_part):
+        beside = {source: _beside(errors, measure) for source, errors in parts.items()}
+        own = _interval(beside[POLICY], episode_n, seed)
+        report[POLICY][measure] = None if own is None else own["mean"]
+        report[f"{POLICY}_95"][measure] = None if own is None else own["interval_95"]
+        sign = 1 if MEASURES[measure].more_is_better else -1
+        for name in chunks[0].controls:
+            report[name][measure] = _mean(beside[name])
+            gain = _interval(sign * (beside[POLICY] - beside[name]), episode_n, seed)
+            report[GAINS[name]][measure] = gain
+    report["parts"] = {
+        part: _by_offset({source: errors[part] for source, errors in parts.items()}) for part in parts[POLICY]
+    }
+    report["dims"] = _by_dim(told, units or {})
     return report
 
 
@@ -63,26 +85,34 @@ def rows(report: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
     ]
     headers = ["dataset", "part", "step", "seconds"]
     for name in measures:
-        headers += [MEASURES[name].header, "hold still"]
-    body = []
+        headers += [MEASURES[name].header, *(CONTROLS[source] for source in controls_of(report))]
+    sources, body = [POLICY, *controls_of(report)], []
     for dataset, found in report["datasets"].items():
         for part, of_part in found["parts"].items():
-            for offset in _shown(len(of_part["steps"])):
+            for offset in shown(len(of_part["steps"])):
                 seconds = None if found["step_s"] is None else offset * found["step_s"]
-                body.append([dataset, part, offset, seconds, *_cells(of_part, measures, offset)])
-        body.append([dataset, "all", "all", None, *_cells(found, measures, None)])
+                body.append([dataset, part, offset, seconds, *_cells(of_part, measures, sources, offset)])
+        body.append([dataset, "all", "all", None, *_cells(found, measures, sources, None)])
     return headers, body
 
 
-def _shown(horizon: int) -> list[int]:
+def shown(horizon: int) -> list[int]:
+    """The steps ahead that a table has."""
     return sorted({round(at) for at in np.linspace(0, horizon - 1, OFFSETS_SHOWN)})
 
 
-def _cells(of_part: Mapping[str, Any], measures: Sequence[str], offset: int | None) -> list[float | None]:
+def controls_of(report: Mapping[str, Any]) -> list[str]:
+    """The controls that any dataset of a report was measured beside."""
+    return [name for name in CONTROLS if any(name in found for found in report["datasets"].values())]
+
+
+def _cells(
+    of_part: Mapping[str, Any], measures: Sequence[str], sources: Sequence[str], offset: int | None
+) -> list[float | None]:
     cells: list[float | None] = []
     for name in measures:
-        for source in (POLICY, STILL):
-            value = of_part[source].get(name)
+        for source in sources:
+            value = of_part.get(source, {}).get(name)
             cells.append(value if offset is None or value is None else value[offset])
     return cells
 
@@ -100,13 +130,26 @@ def _beside(errors: Mapping[str, Mapping[str, FloatArray]], name: str) -> FloatA
     return np.concatenate([of_part[name] for of_part in errors.values() if name in of_part], axis=1)
 
 
-def _by_offset(policy: Mapping[str, FloatArray], still: Mapping[str, FloatArray]) -> dict[str, Any]:
-    counted_T = np.max([np.isfinite(error_nT).sum(axis=0) for error_nT in policy.values()], axis=0)
+def _by_offset(errors: Mapping[str, Mapping[str, FloatArray]]) -> dict[str, Any]:
+    """Of one part, from the errors [n, T] of each source by measure."""
+    counted_T = np.max([np.isfinite(error_nT).sum(axis=0) for error_nT in errors[POLICY].values()], axis=0)
     means = {
-        source: {name: [_mean(error_n) for error_n in error_nT.T] for name, error_nT in errors.items()}
-        for source, errors in ((POLICY, policy), (STILL, still))
+        source: {name: _means(error_nT) for name, error_nT in of_source.items()}
+        for source, of_source in errors.items()
     }
     return {"steps": counted_T.tolist(), **means}
+
+
+def _by_dim(told: Mapping[str, Sequence[Told]], units: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name: {"unit": units.get(name)}
+        | {source: _means(np.stack([one.dims[name] for one in of])) for source, of in told.items()}
+        for name in told[POLICY][0].dims
+    }
+
+
+def _means(error_nT: FloatArray) -> list[float | None]:
+    return [_mean(error_n) for error_n in error_nT.T]
 
 
 def _mean(values: FloatArray) -> float | None:

@@ -21,6 +21,7 @@ from robot_foundry.runtime.errors import FoundryError, FoundryWarning, UsageErro
 from robot_foundry.runtime.parallel import Workers
 
 RECORDED = "rollout"
+BARE = "tabletop"
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,13 @@ class Keeper:
 
 
 def name_of(spec: RolloutSpec) -> str:
-    """What the report of a rollout is called with its run."""
-    return f"{spec.task}-{spec.variant}-{spec.condition}"
+    """What the report of a rollout is called with its run: worlds may share names of tasks.
+
+    The tabletop goes without, as it did when there was no other.
+    """
+    world = spec.factory.name
+    of_world = "" if world == BARE else f"{world}-"
+    return f"{of_world}{spec.task}-{spec.variant}-{spec.condition}"
 
 
 def folder_of(spec: RolloutSpec, subject: Subject | None, out: Path | None) -> Path:

@@ -2,7 +2,8 @@
 
 `episodes.jsonl`: a header that names all that decides the rows, then a row an episode, appended and made
 durable group by group. Killed at any instant, the file holds whole rows and perhaps a part of one, which is
-cut off by the next that opens it. A header of something else means that the rows are of no use: they go.
+cut off by the next that opens it. A header of something else means that the rows are of no use: they go, and
+a FoundryWarning says so.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,11 +20,12 @@ from typing import Any
 from robot_foundry.evaluation.rollouts.episode import RolloutEpisode
 from robot_foundry.runtime.canonical import canonical_json, digest_of
 from robot_foundry.runtime.durable import sync
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.runtime.killpoint import kill_point
 
 ROWS = "episodes.jsonl"
 FORMAT = 1
+LONGEST = 40  # characters of a setting that is told
 
 
 class KeptRows:
@@ -76,7 +79,12 @@ class KeptRows:
 
     def _read(self) -> int:
         """Take the whole rows from the file; how many bytes of it are of use."""
-        self.rows, kept = _whole_rows(self.path.read_bytes(), self._header)
+        data = self.path.read_bytes()
+        self.rows, kept = _whole_rows(data, self._header)
+        if kept == 0 and (lost := max(len(data.splitlines()) - 1, 0)):
+            rows = "1 row" if lost == 1 else f"{lost} rows"
+            told = f"{rows} in {self.path} of other settings give way: {_unlike(data, self._header)}"
+            warnings.warn(told, FoundryWarning, stacklevel=4)
         return kept
 
 
@@ -110,3 +118,28 @@ def _whole_rows(data: bytes, header: Mapping[str, Any]) -> tuple[dict[int, Rollo
         rows[episode.index] = episode
         kept += len(line)
     return rows, kept
+
+
+def _unlike(data: bytes, header: Mapping[str, Any]) -> str:
+    """Which settings in the header of rows are not those of `header`: "spec.seed was 3 and is 4"."""
+    try:
+        there = dict(_settings(json.loads(data.splitlines()[0])))
+    except ValueError:
+        return "their header is torn"
+    wanted = dict(_settings(json.loads(canonical_json(dict(header)))))
+    names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name) and name != "key"]
+    return ", ".join(_change(name, there.get(name), wanted.get(name)) for name in names)
+
+
+def _change(name: str, was: Any, now: Any) -> str:
+    short = len(f"{was}{now}") <= 2 * LONGEST
+    return f"{name} was {was} and is {now}" if short else f"{name} is another"
+
+
+def _settings(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested objects by their paths with dots."""
+    if not isinstance(values, dict):
+        yield path, values
+        return
+    for name, value in values.items():
+        yield from _settings(value, f"{path}.{name}" if path else name)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from robot_foundry.evaluation.openloop.errors import MEASURES
+from robot_foundry.evaluation.openloop.report import CONTROLS as STANDING
+from robot_foundry.evaluation.openloop.report import GAINS
 from robot_foundry.evaluation.openloop.report import POLICY as PREDICTED
-from robot_foundry.evaluation.openloop.report import STILL
 from robot_foundry.evaluation.scorecards.reports import (
     LLM,
     OPENLOOP,
@@ -104,7 +105,7 @@ def _loss_controls(loss: Mapping[str, Any]) -> Iterator[Control]:
 
 
 def openloop_rows(run: Path, subject: Subject) -> Iterator[Row]:
-    """Errors of chunks by dataset and measure, beside those of a robot that holds still."""
+    """Errors of chunks by dataset and measure, beside those of robots that see nothing."""
     for report in read_reports(run, OPENLOOP):
         split = report.values["split"]
         for dataset, found in report.values["datasets"].items():
@@ -114,11 +115,18 @@ def openloop_rows(run: Path, subject: Subject) -> Iterator[Row]:
                 measure = MEASURES[name]
                 what = f"{dataset} ({split}): {measure.header}"
                 interval = pair(found[f"{PREDICTED}_95"][name])
-                gain = None if found["gain"][name] is None else found["gain"][name]["interval_95"]
-                still = by_gain("hold still", found[STILL][name], None, gain)
+                controls = tuple(_standing(found, name))
                 unit = SHARE if measure.more_is_better else ""
                 path, stale = str(report.path), _stale(report, subject)
-                yield Row(what, number, unit, value, interval, (still,), path, stale)
+                yield Row(what, number, unit, value, interval, controls, path, stale)
+
+
+def _standing(found: Mapping[str, Any], measure: str) -> Iterator[Control]:
+    """The controls of open loop that a report has; older ones have the first alone."""
+    for control, name in STANDING.items():
+        if control in found:
+            gain = (found[GAINS[control]][measure] or {}).get("interval_95")
+            yield by_gain(name, found[control][measure], None, gain)
 
 
 def rollout_rows(run: Path, subject: Subject) -> Iterator[Row]:

@@ -1,8 +1,8 @@
 """Reports of evaluations, kept with the run that they are of.
 
     <run>/scorecards/llm/<split>/text.json
-                     openloop/<split>/openloop.json
-                     rollout/<task>-<variant>-<condition>/rollout.json, episodes.jsonl …
+                     openloop/<split>/openloop.json, openloop.html
+                     rollout/[<world>-]<task>-<variant>-<condition>/rollout.json, episodes.jsonl …
                      suite/<suite>/suite.json
                      vlm/<mixture>-<split>/scorecard.json …
 

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from robot_foundry.evaluation.paired import Difference, paired_difference
+from robot_foundry.evaluation.comparison.differences import Difference, paired_difference
 from robot_foundry.evaluation.rollouts.spec import BLANK, CONTROLS, EXECUTE, RANDOM, SHUFFLED
 from robot_foundry.evaluation.scorecards.rows import Control, by_gain, by_interval, pair
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from robot_foundry.evaluation.actors import ActorSpec
-from robot_foundry.evaluation.paired import mean_of_strata
+from robot_foundry.evaluation.comparison.differences import mean_of_strata
 from robot_foundry.evaluation.rollouts.keeping import Keeper
 from robot_foundry.evaluation.scorecards.rollout_controls import SHOWN, on_the_same, told_points
 from robot_foundry.evaluation.suites.suite import Suite
@@ -26,7 +26,7 @@ def run_suite(suite: Suite, actor: ActorSpec, keeper: Keeper, **settings: Any) -
                      difference from the policy on the same scenes
         categories   by name, and over_all: the mean of the rates of their tasks, all of which weigh alike
 
-    Means have intervals in which tasks are strata (`paired.mean_of_strata`). `says` tells what the policy
+    In the intervals of means, tasks are strata (`differences.mean_of_strata`). `says` tells what the policy
     does not show to need.
     """
     policy: dict[str, Mapping[str, Any]] = {}

@@ -18,7 +18,8 @@ from robot_foundry.ingest.inspect.inspect import Inspection, Seen
 from robot_foundry.ingest.inspect.survey import Series, Survey
 from robot_foundry.ingest.inspect.told import Said, instructions_of, rate_of, roles_of
 from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture, Planar
-from robot_foundry.runtime.html import COLOURS, document, table
+from robot_foundry.runtime.charts import lines
+from robot_foundry.runtime.html import document, table
 from robot_foundry.shards.images import encode_jpeg, encode_jpeg_planes
 
 PLOT_WIDTH, PLOT_HEIGHT, MOST_POINTS, MOST_LINES = 360, 70, 180, 8
@@ -119,14 +120,5 @@ def _plot(rows_Nd: NDArray[np.float64]) -> str:
     if len(shown) < 2 or not finite.size:
         return ""
     low, high = float(finite.min()), float(finite.max())
-    span = high - low or 1.0
-    lines = []
-    for column, colour in zip(shown.T, COLOURS, strict=False):
-        points = " ".join(
-            f"{n * PLOT_WIDTH / (len(shown) - 1):.1f},{PLOT_HEIGHT * (1 - (value - low) / span):.1f}"
-            for n, value in enumerate(column)
-            if np.isfinite(value)
-        )
-        lines.append(f'<polyline fill="none" stroke="{colour}" points="{points}"/>')
-    box = f'viewBox="0 -2 {PLOT_WIDTH} {PLOT_HEIGHT + 4}" width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}"'
-    return f"<svg {box}>{''.join(lines)}</svg><br>{low:.4g} … {high:.4g}"
+    drawn = lines(shown.T, low, high, width=PLOT_WIDTH, height=PLOT_HEIGHT)
+    return f"{drawn}<br>{low:.4g} … {high:.4g}"

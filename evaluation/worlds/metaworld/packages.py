@@ -9,23 +9,31 @@ from __future__ import annotations
 import copy
 import os
 from functools import cache, lru_cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 from robot_foundry.runtime.errors import FoundryError
 
 VERSION = "-v3"
+PACKAGES = ("metaworld", "mujoco")
 COMPILED = 8  # models that a process keeps, 21 MB each
 
 
 def check_installed() -> None:
     """FoundryError with the command that installs Meta-World, where it is absent."""
-    for package in ("metaworld", "mujoco"):
+    for package in PACKAGES:
         if find_spec(package) is None:
             raise FoundryError(
                 f"the world 'metaworld' needs the package {package}, which is not installed",
                 hint="pip install 'robot-foundry[metaworld]'",
             )
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that decide how an episode goes; FoundryError where one is absent."""
+    check_installed()
+    return {package: version(package) for package in PACKAGES}
 
 
 @lru_cache(maxsize=1)

@@ -6,12 +6,13 @@ Shape suffixes: T periods, A dims of the action space.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from robot_foundry.evaluation.world import Observation, Outcome, RandomMotion, Start, WorldInfo
-from robot_foundry.evaluation.worlds.metaworld.packages import check_installed
+from robot_foundry.evaluation.worlds.metaworld.packages import check_installed, versions
 from robot_foundry.evaluation.worlds.metaworld.sawyer import CONTROL_HZ, STEP, Sawyer
 from robot_foundry.evaluation.worlds.metaworld.tasks import INSTRUCTIONS, check_task
 from robot_foundry.evaluation.worlds.metaworld.views import Look, get_look
@@ -43,6 +44,11 @@ class MetaWorlds:
     """Every task of Meta-World; variants are those of `views`."""
 
     name: str = "metaworld"
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """See `Versioned`."""
+        return versions()
 
     def describe(self, task: str, variant: str) -> WorldInfo:
         check_task(task)

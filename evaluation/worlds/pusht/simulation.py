@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,21 @@ from robot_foundry.runtime.errors import FoundryError
 CONTROL_HZ = 10.0
 SIDE = 512
 SEEDS = 2**32
+PACKAGES = ("gym-pusht", "pymunk", "pygame")
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that decide how an episode goes and looks; FoundryError where one is absent."""
+    try:
+        return {package: version(package) for package in PACKAGES}
+    except PackageNotFoundError as error:
+        raise _absent(error) from error
+
+
+def _absent(error: ImportError) -> FoundryError:
+    return FoundryError(
+        f"the world 'pusht' needs gym-pusht: {error}", hint="pip install 'robot-foundry[pusht]'"
+    )
 
 
 def _environment() -> Any:
@@ -22,9 +38,7 @@ def _environment() -> Any:
     try:
         from gym_pusht.envs import PushTEnv
     except ImportError as error:
-        raise FoundryError(
-            f"the world 'pusht' needs gym-pusht: {error}", hint="pip install 'robot-foundry[pusht]'"
-        ) from error
+        raise _absent(error) from error
     return PushTEnv(obs_type="state", observation_width=SIDE, observation_height=SIDE)
 
 

@@ -8,12 +8,13 @@ Shape suffixes: T periods, A dims of the action space.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from robot_foundry.evaluation.world import Observation, Outcome, RandomMotion, Start, WorldInfo
-from robot_foundry.evaluation.worlds.pusht.simulation import CONTROL_HZ, SIDE, Simulation
+from robot_foundry.evaluation.worlds.pusht.simulation import CONTROL_HZ, SIDE, Simulation, versions
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
@@ -32,6 +33,11 @@ class PushtWorlds:
     """The one task of gym-pusht, as it comes."""
 
     name: str = "pusht"
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """See `Versioned`."""
+        return versions()
 
     def describe(self, task: str, variant: str) -> WorldInfo:
         check(task, variant)

@@ -48,6 +48,7 @@ def make_version(
     cameras: Mapping[str, str] = PRIMARY,
     left_out: Sequence[tuple[int, int]] = (),
     centre: float = 0.0,
+    stream: str = "next_state",
 ) -> Version:
     """`lengths` holds the frames of each episode of each shard.
 
@@ -58,7 +59,7 @@ def make_version(
     """
     rng = np.random.default_rng(seed)
     state_space, action_space = ActionSpace(state), ActionSpace(action)
-    spaces = {"state": state_space, "action.next_state": action_space}
+    spaces = {"state": state_space, f"action.{stream}": action_space}
     tables: dict[str, pa.Table] = {}
     episodes: list[dict[str, Any]] = []
     notes, leaves, shards = [], [], []
@@ -96,7 +97,7 @@ def make_version(
     manifest = Manifest(
         name,
         digest_of([name, seed, len(lengths)]),
-        Schema(state_space.dims, {"next_state": action_space.dims}, seen, embodiment, fps),
+        Schema(state_space.dims, {stream: action_space.dims}, seen, embodiment, fps),
         "robot",
         tuple(shards),
         {path: table_digest(table) for path, table in tables.items()},
