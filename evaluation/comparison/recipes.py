@@ -73,11 +73,7 @@ class Recipe:
         return np.asarray(np.maximum(left, 0.0) / (number * (self.runs - 1) * (self.scenes - 1)))
 
     def effective(self) -> Floats:
-        """As how many independent episodes it counts [...].
-
-        rate (1 − rate) / V, at most the number of episodes, times (t of episodes − 1 / t of R − 1)² for the
-        few degrees of freedom that V is known with (Korn and Graubard 1998).
-        """
+        """As how many independent episodes it counts [...]: rate (1 − rate) / V, at most as many as there are."""
         number = self.runs * self.scenes
         of_rate = self.rate * (1.0 - self.rate)
         variance = _variance(self.of_runs, _mean_variance(self.rate_S), self.of_both)
@@ -85,7 +81,11 @@ class Recipe:
         return np.asarray(np.minimum(known, number))
 
     def interval(self, confidence: float = 0.95) -> tuple[Floats, Floats]:
-        """The interval of Clopper and Pearson for the effective number of episodes [...], both ends."""
+        """The interval of Clopper and Pearson for the effective number of episodes [...], both ends.
+
+        That number is taken times (t of episodes − 1 / t of R − 1)², for the few degrees of freedom that V is
+        known with (Korn and Graubard 1998).
+        """
         tail = (1.0 - confidence) / 2.0
         number = self.runs * self.scenes
         few = (stdtrit(number - 1, 1.0 - tail) / stdtrit(self.runs - 1, 1.0 - tail)) ** 2
