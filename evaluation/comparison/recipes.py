@@ -73,7 +73,7 @@ class Recipe:
         return np.asarray(np.maximum(left, 0.0) / (number * (self.runs - 1) * (self.scenes - 1)))
 
     def effective(self) -> Floats:
-        """As how many independent episodes it counts [...]: rate (1 − rate) / V, at most as many as there are."""
+        """As how many independent episodes it counts [...]: rate (1 − rate) / V, or all."""
         number = self.runs * self.scenes
         of_rate = self.rate * (1.0 - self.rate)
         variance = _variance(self.of_runs, _mean_variance(self.rate_S), self.of_both)
