@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing import line_program
 from foundry_testing.gymnasium_worlds import GANTRY, HILL
 
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.guard import GuardedWorld, open_world
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
 from robot_foundry.evaluation.world import Observation, Outcome, RandomMotion, Start, World, WorldInfo
+from robot_foundry.evaluation.worlds.child.world import ChildWorlds
 from robot_foundry.evaluation.worlds.pusht.expert import Expert as PushtExpert
 from robot_foundry.evaluation.worlds.pusht.simulation import Simulation
 from robot_foundry.evaluation.worlds.pusht.world import PushtWorlds
@@ -76,6 +78,10 @@ def to_the_mark(_: int) -> Solver:
     return lambda seen: np.array([*seen.state_D[3:5], 0.5])
 
 
+def to_the_right(_: int) -> Solver:
+    return lambda seen: np.array([1.0, 0.0, 0.0])
+
+
 def swing(_: int) -> Solver:
     """Full throttle the way it rolls: the textbook answer to this hill."""
     return lambda seen: np.array([1.0 if seen.state_D[1] >= 0 else -1.0])
@@ -92,6 +98,7 @@ class Case:
         return open_world(self.worlds, self.task, self.variant, cameras=cameras, size=32)
 
 
+LINE = ChildWorlds("line", sys.executable, f"{line_program.__file__}:Line")
 CASES = [
     Case(TabletopWorlds(), "reach_pair", "sim", expert_plan("reach_pair", "sim")),
     Case(TabletopWorlds(), "push", "real", expert_plan("push", "real")),
@@ -99,6 +106,7 @@ CASES = [
     Case(GANTRY, "touch", "sim", to_the_mark),
     Case(HILL, "climb", "sim", swing),
     Case(PushtWorlds(), "push-t", "sim", pusht_plan),
+    Case(LINE, "go", "sim", to_the_right),
 ]
 every_world = pytest.mark.parametrize(
     "case", CASES, ids=lambda case: f"{case.worlds.name}-{case.task}-{case.variant}"

@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import robot_foundry
+from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.guard import open_world
+from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.world import Outcome
 from robot_foundry.evaluation.worlds.pusht.demonstrations import PushtDemonstrator
 from robot_foundry.evaluation.worlds.pusht.expert import Expert
 from robot_foundry.evaluation.worlds.pusht.simulation import Simulation
 from robot_foundry.evaluation.worlds.pusht.world import PushtWorlds
+from robot_foundry.ingest import ingest
 from robot_foundry.runtime.errors import FoundryError
 
 SOLVED = 10
@@ -48,7 +52,22 @@ def test_the_state_does_not_say_where_the_block_is() -> None:
         np.testing.assert_allclose(seen.state_D, [*simulation.disc_2 / 1000, 0.0])
         assert seen.images["primary"].shape == (32, 32, 3)
         world.aim(seen.state_D[None])
+        assert world.reward == 0.0
         assert world.step() is Outcome.RUNNING
+        assert world.reward is not None and 0.0 <= world.reward < 1.0
+
+
+@pytest.mark.parametrize("to", ["hdf5", "lerobot", "rlds", "mcap"])
+def test_its_spec_reads_every_format(to: str, tmp_path: Path) -> None:
+    made = tmp_path / ("made.hdf5" if to == "hdf5" else "made")
+    collect(Request("push-t", "sim", 1, 3, None, 16, "pusht"), made, to=to, quiet=True)
+    ingest("pusht", made, store=tmp_path / "store", name="made")
+    dataset = robot_foundry.open("made", tmp_path / "store")
+    arrays = PushtDemonstrator("push-t", "sim", (), 16).record(scene_seed("collect", 3, 0)).arrays
+    command_N3 = [dataset[row]["action.command"] for row in range(len(arrays["actions"]))]
+    np.testing.assert_allclose(command_N3, arrays["actions"], atol=1e-6)
+    (episode,) = dataset.episodes().to_pylist()
+    assert (episode["num_frames"], episode["success"]) == (len(command_N3), True)
 
 
 def test_what_is_not_there_is_named() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from foundry_testing import line_program
 
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.guard import open_world
@@ -16,82 +19,80 @@ from robot_foundry.evaluation.rollout import RolloutSpec, rollout
 from robot_foundry.evaluation.world import Outcome
 from robot_foundry.evaluation.worlds.child import serving
 from robot_foundry.evaluation.worlds.child.world import ChildWorlds
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 
-PROGRAM = """
-import os, sys, time
-import numpy as np
-
-class Line:
-    def describe(self, task, variant):
-        if task != "go":
-            raise ValueError(f"no task {task!r}")
-        return {"embodiment": "dot", "state": ["right.ee_position"], "action": ["right.ee_position"],
-                "cameras": ["primary"], "control_hz": 10, "max_steps": 9,
-                "random": {"low": [0, 0, 0], "high": [1, 1, 1]}}
-    def build(self, task, variant, cameras, size):
-        self.cameras, self.size = cameras, size
-        print("printing does no harm")
-        return self
-    def reset(self, seed):
-        self.place = np.random.default_rng(seed).uniform(0, 1, 3)
-        return "go right", "right"
-    def observe(self):
-        image = np.full((self.size, self.size, 3), int(self.place[0] * 255), np.uint8)
-        return {role: image for role in self.cameras}, self.place
-    def aim(self, targets):
-        self.targets = list(targets)
-    def step(self):
-        self.place = self.targets.pop(0)
-        if self.place[1] > 5:
-            print("last words", file=sys.stderr, flush=True)
-            os._exit(3)
-        if self.place[1] < -5:
-            time.sleep(60)
-        return "success" if self.place[0] > 0.9 else "running"
-    def picture(self, size):
-        return None
-    def close(self):
-        pass
+PROGRAM = Path(line_program.__file__)
+RANDOM = ActorSpec(None)
+# A process with a world open. The world's own holds a pipe, which tells when it ends.
+OPENS = """
+import sys
+from robot_foundry.evaluation.worlds.child.world import ChildWorlds
+world = ChildWorlds("line", sys.argv[1], f"{sys.argv[2]}:Line").build("go", "sim", (), 16)
+world.reset(0)
+print("open", flush=True)
+sys.stdin.read()
 """
 
 
-def line(folder: Path, limit_s: float = 30.0) -> ChildWorlds:
-    (folder / "line.py").write_text(PROGRAM)
-    return ChildWorlds("line", sys.executable, f"{folder / 'line.py'}:Line", limit_s)
+def line(limit_s: float = 30.0) -> ChildWorlds:
+    return ChildWorlds("line", sys.executable, f"{PROGRAM}:Line", limit_s)
 
 
-def test_a_world_in_another_process_is_a_world(tmp_path: Path) -> None:
-    worlds = pickle.loads(pickle.dumps(line(tmp_path)))
+def test_a_world_in_another_process_is_a_world() -> None:
+    worlds = pickle.loads(pickle.dumps(line()))
     with closing(open_world(worlds, "go", "sim", cameras=("primary",), size=16)) as world:
         assert world.reset(5).instruction == "go right"
         seen = world.observe()
-        np.testing.assert_array_equal(seen.state_D, np.random.default_rng(5).uniform(0, 1, 3))
+        np.testing.assert_array_equal(seen.state_D, np.random.default_rng(5).uniform(0, 0.5, 3))
         assert seen.images["primary"].shape == (16, 16, 3)
-        world.aim(np.array([[0.1, 0, 0], [0.95, 0, 0]]))
-        assert [world.step(), world.step()] == [Outcome.RUNNING, Outcome.SUCCESS]
+        world.aim(np.array([[2.0, 0, 0]] * 9))
+        rewards, outcome = [world.reward], Outcome.RUNNING
+        while outcome is Outcome.RUNNING:
+            outcome = world.step()
+            rewards.append(world.reward)
+        assert outcome is Outcome.SUCCESS and rewards[0] == 0.0 and rewards[-1] > 0.9
         assert world.picture(8) is None
 
 
-def test_rollouts_run_in_it(tmp_path: Path) -> None:
-    spec = RolloutSpec(ActorSpec(None), "go", episodes=2, max_steps=3, world=line(tmp_path))
-    assert len(rollout(spec, quiet=True).episodes) == 2
+def test_processes_change_nothing(ray_workers: int) -> None:
+    spec = RolloutSpec(RANDOM, "go", episodes=10, max_steps=6, world=line())
+    one, more = (rollout(spec, workers=count, quiet=True, films=0) for count in (0, ray_workers))
+    assert one.episodes == more.episodes and one.episodes[0].reward
 
 
-def test_errors_are_sentences_and_a_dead_child_is_told_with_its_last_words(tmp_path: Path) -> None:
-    with pytest.raises(FoundryError, match="'line' failed at 'describe': ValueError: no task 'gone'"):
-        line(tmp_path).describe("gone", "sim")
-    with closing(line(tmp_path).build("go", "sim", (), 16)) as world:
+def test_a_killed_process_takes_its_worlds_along(tmp_path: Path) -> None:
+    held, interpreter = tmp_path / "held", tmp_path / "python"
+    os.mkfifo(held)
+    # The world's process, and nobody else, holds the pipe open as long as it lives.
+    interpreter.write_text(f"#!/bin/sh\nexec 7>'{held}'\nexec '{sys.executable}' \"$@\"\n")
+    interpreter.chmod(0o755)
+    ended = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+    command = [sys.executable, "-c", OPENS, str(interpreter), str(PROGRAM)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as opener:
+        assert opener.stdout is not None and opener.stdout.readline() == b"open\n"
+        opener.kill()
+    os.set_blocking(ended, True)
+    assert os.read(ended, 1) == b""  # comes back when the world's process is gone
+    os.close(ended)
+
+
+def test_errors_are_sentences_and_a_dead_child_is_told_with_its_last_words() -> None:
+    with pytest.raises(UsageError, match="there is no 'gone', did you mean 'go'") as caught:
+        line().describe("gone", "sim")
+    assert caught.value.hint == "there is go"
+    with closing(line().build("go", "sim", (), 16)) as world:
         world.reset(0)
         world.aim(np.array([[0.0, 9.0, 0.0]]))
+        with pytest.raises(FoundryError, match="'line' failed at 'reset': ValueError: "):
+            world.reset(-1)
         with pytest.raises(FoundryError, match=r"(?s)'line' has ended; .*last words"):
             world.step()
         with pytest.raises(FoundryError, match="'line' has ended"):
             world.step()
 
 
-def test_a_child_that_does_not_answer_is_ended(tmp_path: Path) -> None:
-    with closing(line(tmp_path, limit_s=3.0).build("go", "sim", (), 16)) as world:
+def test_a_child_that_does_not_answer_is_ended() -> None:
+    with closing(line(limit_s=3.0).build("go", "sim", (), 16)) as world:
         world.reset(0)
         world.aim(np.array([[0.0, -9.0, 0.0]]))
         with pytest.raises(FoundryError, match="did not answer within 3 s"):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from robot_foundry.evaluation.world import Demonstrator, WorldFactory
 
 WORLDS = {
+    "libero": "robot_foundry.evaluation.worlds.libero.world:LiberoWorlds",
     "tabletop": "robot_foundry.evaluation.worlds.tabletop.world:TabletopWorlds",
     "metaworld": "robot_foundry.evaluation.worlds.metaworld.world:MetaWorlds",
     "pusht": "robot_foundry.evaluation.worlds.pusht.world:PushtWorlds",

@@ -5,7 +5,8 @@
 The attribute is called and gives an object with `describe(task, variant)`, a dict as `ChildWorlds` reads it,
 and `build(task, variant, cameras, size)` -> a world: `reset(seed)` -> (instruction, subject), `observe()` ->
 (images by role, state), `aim(targets)`, `step()` -> "running", "success" or "failure", `picture(size)` -> an
-image or None, `close()`. An exception of any of them becomes a sentence of the answer.
+image or None, `close()`, and optionally `reward`, that of the last step. An exception of any of them becomes
+a sentence of the answer; `LookupError(sentence, hint)` says that what was asked for is not there.
 
 A frame is 4 bytes of magic, the lengths of header and body (big-endian, 32 bits each), a header in JSON and
 the bytes of its arrays one after the other. Nothing in it is executed.
@@ -86,14 +87,15 @@ class Server:
         if world is None:
             raise ValueError(f"'{call}' before a world was built")
         if call == "reset":
-            return list(world.reset(asked["seed"])), {}
+            instruction, subject = world.reset(asked["seed"])
+            return [instruction, subject, getattr(world, "reward", None)], {}
         if call == "observe":
             images, state = world.observe()
             return None, {"state": np.asarray(state), **{f"image/{role}": images[role] for role in images}}
         if call == "aim":
             return world.aim(arrays["target"]), {}
         if call == "step":
-            return world.step(), {}
+            return [world.step(), getattr(world, "reward", None)], {}
         if call == "picture":
             picture = world.picture(asked["size"])
             return None, {} if picture is None else {"picture": picture}
@@ -131,16 +133,24 @@ def serve(make: Callable[[], Any], incoming: int, outgoing: int) -> None:
                 value, given = server.answer(asked, arrays)
                 frame = encode({"value": value}, given)
             except Exception as error:
-                frame = encode({"error": f"{type(error).__name__}: {error}"}, {})
+                frame = encode(_told(error), {})
             write(frame)
     except EOFError:
         server.close()
 
 
+def _told(error: Exception) -> dict[str, Any]:
+    if type(error) is LookupError and error.args:  # not those of lists and dicts
+        return {"absent": [str(words) for words in error.args]}
+    return {"error": f"{type(error).__name__}: {error}"}
+
+
 def main() -> None:
     place, _, attribute = sys.argv[1].rpartition(":")
-    outgoing = os.dup(1)
-    os.dup2(2, 1)  # what packages print must not come between the frames
+    incoming, outgoing = os.dup(0), os.dup(1)
+    # What packages print must not come between the frames, nor may they read them.
+    os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     from importlib.util import module_from_spec, spec_from_file_location
 
     def make() -> Any:
@@ -151,7 +161,7 @@ def main() -> None:
         spec.loader.exec_module(module)
         return getattr(module, attribute)()
 
-    serve(make, 0, outgoing)
+    serve(make, incoming, outgoing)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import numpy as np
 from robot_foundry.evaluation.world import Observation, Outcome, RandomMotion, Start, WorldInfo
 from robot_foundry.evaluation.worlds.child import serving
 from robot_foundry.normalization.space import ActionSpace
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 TAIL = 2000
 PATIENCE = 5.0
@@ -47,6 +47,7 @@ class ChildWorlds:
         child = Child(self)
         try:
             info = _info(self.name, child.ask("describe", task=task, variant=variant)[0])
+            _check_cameras(info, cameras)
             child.ask("build", task=task, variant=variant, cameras=list(cameras), size=size)
         except FoundryError:
             child.close()
@@ -59,9 +60,10 @@ class ChildWorld:
 
     def __init__(self, info: WorldInfo, child: Child) -> None:
         self.info, self._child = info, child
+        self.reward: float | None = None
 
     def reset(self, seed: int) -> Start:
-        instruction, subject = self._child.ask("reset", seed=seed)[0]
+        instruction, subject, self.reward = self._child.ask("reset", seed=seed)[0]
         return Start(instruction, subject)
 
     def observe(self) -> Observation:
@@ -73,7 +75,8 @@ class ChildWorld:
         self._child.ask("aim", {"target": target_TA.astype(np.float64)})
 
     def step(self) -> Outcome:
-        return Outcome(self._child.ask("step")[0])
+        outcome, self.reward = self._child.ask("step")[0]
+        return Outcome(outcome)
 
     def picture(self, size: int) -> np.ndarray | None:
         return self._child.ask("picture", size=size)[1].get("picture")
@@ -127,6 +130,9 @@ class Child:
         except OSError as error:
             raise self._failed("has ended") from error
         answer, given = self._receive()
+        if "absent" in answer:
+            sentence, *hints = answer["absent"]
+            raise UsageError(sentence, hint=hints[0] if hints else None)
         if "error" in answer:
             raise FoundryError(f"the world '{self._worlds.name}' failed at '{call}': {answer['error']}")
         return answer.get("value"), given
@@ -177,6 +183,15 @@ class Child:
         return FoundryError(
             f"the world '{self._worlds.name}' {how}; the end of what it said: {words or 'nothing'}"
         )
+
+
+def _check_cameras(info: WorldInfo, roles: tuple[str, ...]) -> None:
+    for role in roles:
+        if role not in info.cameras:
+            raise UsageError(
+                f"the world '{info.name}' has no camera '{role}'{nearest(role, info.cameras)}",
+                hint=f"cameras: {', '.join(info.cameras) or 'none'}",
+            )
 
 
 def _info(name: str, told: Any) -> WorldInfo:

@@ -7,12 +7,13 @@ way of the disc (to the block, round it and pushing) and what is left of the err
 more. A plan that is under way gets cheaper with every step of it and the others do not, so planning anew at
 every step keeps to it; nothing is remembered.
 
-Shape suffixes: B plans, C contacts; 2 x and y, 3 the error: x, y and `ARM` times the angle.
+Shape suffixes: B plans, C contacts, K chosen plans, V what a plan may vary: its advances and the lever of its
+second contact; 2 x and y, 3 the error: x, y and `ARM` times the angle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +51,40 @@ class _Moved:
     angle_B: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Scene:
+    """What is planned for: the block, its goal in the block's frame, and the way of the disc to each contact."""
+
+    contacts: Contacts
+    to_contact_C: np.ndarray
+    centre_2: np.ndarray
+    turn_22: np.ndarray
+    goal_2: np.ndarray
+    goal_angle: float
+
+    def error_of(self, after: _Moved) -> np.ndarray:
+        """(B, 3)"""
+        turn_B1 = (ARM * (after.angle_B - self.goal_angle))[:, None]
+        return np.concatenate([after.place_B2 - self.goal_2, turn_B1], axis=1)
+
+
+@dataclass(frozen=True)
+class _Plans:
+    """One push or two each: the contacts, the second -1 where there is none; its lever; the advances."""
+
+    first_B: np.ndarray
+    second_B: np.ndarray
+    lever_B: np.ndarray
+    advance_B2: np.ndarray
+
+    @property
+    def has_two_B(self) -> np.ndarray:
+        return self.second_B >= 0
+
+    def __getitem__(self, chosen_K: np.ndarray) -> _Plans:
+        return _Plans(*(part[chosen_K] for part in vars(self).values()))
+
+
 def plan(
     centre_2: np.ndarray, angle: float, to_contact_C: np.ndarray, contacts: Contacts, ahead: int
 ) -> tuple[int, float] | None:
@@ -62,62 +97,35 @@ def plan(
     goal_centre_2 = GOAL_2 + rotation(GOAL_ANGLE) @ CENTRE_2
     goal_2 = turn_22.T @ (goal_centre_2 - centre_2)
     goal_angle = (GOAL_ANGLE - angle + np.pi) % (2 * np.pi) - np.pi
+    scene = _Scene(contacts, to_contact_C, centre_2, turn_22, goal_2, goal_angle)
+    plans = _advanced(scene, _every(contacts), ROUNDS, moves=False)
+    cost_B = _cost(scene, plans, strict=False)
+    # Those whose contact lies straight ahead come along: they are nearly the best that was under way.
+    ahead_K = np.argsort(np.where(plans.first_B < ahead, cost_B, np.inf), kind="stable")[:BEST]
+    best_K = np.concatenate([np.argsort(cost_B, kind="stable")[:BEST], ahead_K])
+    plans = _advanced(scene, plans[best_K], FINE_ROUNDS, moves=True)
+    cost_B = _cost(scene, plans, strict=True)
+    k = int(np.argmin(cost_B))
+    stay = float(_left(np.hypot(np.hypot(*goal_2), ARM * goal_angle), 0.0))
+    if cost_B[k] >= stay:
+        return None
+    return int(plans.first_B[k]), float(plans.advance_B2[k, 0])
+
+
+def _every(contacts: Contacts) -> _Plans:
+    """Every pair of contacts on unlike edges from each of `STARTS`, and every contact alone."""
     count = len(contacts.point_C2)
     first_B, second_B = (part.ravel() for part in np.indices((count, count)))
     useful = np.isfinite(contacts.between_CC[first_B, second_B]) & (
         contacts.edge_C[first_B] != contacts.edge_C[second_B]
     )
     first_B, second_B = first_B[useful], second_B[useful]
-    n = len(first_B)
-    first_B, second_B = np.tile(first_B, len(STARTS)), np.tile(second_B, len(STARTS))
-    advance_B2 = np.repeat(np.array(STARTS), n, axis=0)
-    alone_C = np.arange(count)
-    first_B, second_B = np.concatenate([first_B, alone_C]), np.concatenate([second_B, np.full(count, -1)])
-    advance_B2 = np.concatenate([advance_B2, np.tile((60.0, 0.0), (count, 1))])
-    where = (centre_2, turn_22, to_contact_C)
-    second = _of(contacts, second_B)
-    advance_B2 = _advances(contacts, first_B, second, advance_B2, goal_2, goal_angle, ROUNDS, False)
-    cost_B = _cost(contacts, first_B, second_B, second, advance_B2, goal_2, goal_angle, where, False)
-    # Those whose contact lies straight ahead come along: they are nearly the best that was under way.
-    ahead_K = np.argsort(np.where(first_B < ahead, cost_B, np.inf), kind="stable")[:BEST]
-    best_K = np.concatenate([np.argsort(cost_B, kind="stable")[:BEST], ahead_K])
-    first_B, second_B, advance_B2 = first_B[best_K], second_B[best_K], advance_B2[best_K]
-    second = _of(contacts, second_B)
-    advance_B2 = _advances(contacts, first_B, second, advance_B2, goal_2, goal_angle, FINE_ROUNDS, True)
-    cost_B = _cost(contacts, first_B, second_B, second, advance_B2, goal_2, goal_angle, where, True)
-    k = int(np.argmin(cost_B))
-    stay = float(_left(np.hypot(np.hypot(*goal_2), ARM * goal_angle), 0.0))
-    if cost_B[k] >= stay:
-        return None
-    return int(first_B[k]), float(advance_B2[k, 0])
-
-
-@dataclass
-class _Second:
-    """The second push of each plan, of which the place along the edge may be moved."""
-
-    is_one: np.ndarray
-    inward_B2: np.ndarray
-    lever_B: np.ndarray
-    low_B: np.ndarray
-    high_B: np.ndarray
-
-    @property
-    def shift_B2(self) -> np.ndarray:
-        return (
-            np.where(self.is_one, 1 / (1 + self.lever_B**2 / INERTIA_PER_MASS), 0.0)[:, None] * self.inward_B2
-        )
-
-    @property
-    def turn_B(self) -> np.ndarray:
-        return np.where(self.is_one, self.lever_B / (INERTIA_PER_MASS + self.lever_B**2), 0.0)
-
-
-def _of(contacts: Contacts, second_B: np.ndarray) -> _Second:
-    edge_B = contacts.edge_C[second_B]
-    return _Second(
-        second_B >= 0, contacts.inward_C2[second_B], contacts.lever_C[second_B].copy(), *LEVERS_E2[edge_B].T
+    advance_B2 = np.concatenate(
+        [np.repeat(np.array(STARTS), len(first_B), axis=0), np.tile((60.0, 0.0), (count, 1))]
     )
+    first_B = np.concatenate([np.tile(first_B, len(STARTS)), np.arange(count)])
+    second_B = np.concatenate([np.tile(second_B, len(STARTS)), np.full(count, -1)])
+    return _Plans(first_B, second_B, contacts.lever_C[second_B], advance_B2)
 
 
 def _pushed(contacts: Contacts, contact_B: np.ndarray, advance_B: np.ndarray) -> _Moved:
@@ -141,84 +149,80 @@ def _turned(angle_B: np.ndarray, v_B2: np.ndarray) -> np.ndarray:
     return np.stack([c_B * v_B2[:, 0] - s_B * v_B2[:, 1], s_B * v_B2[:, 0] + c_B * v_B2[:, 1]], axis=1)
 
 
-def _error(after: _Moved, goal_2: np.ndarray, goal_angle: float) -> np.ndarray:
-    return np.concatenate([after.place_B2 - goal_2, (ARM * (after.angle_B - goal_angle))[:, None]], axis=1)
+def _second(contacts: Contacts, plans: _Plans) -> tuple[np.ndarray, np.ndarray]:
+    """The shift (B, 2) and the turn (B,) of the block by the second pushes, for an advance of 1 pixel."""
+    lever_B, is_one_B = plans.lever_B, plans.has_two_B
+    along_B = np.where(is_one_B, 1 / (1 + lever_B**2 / INERTIA_PER_MASS), 0.0)
+    turn_B = np.where(is_one_B, lever_B / (INERTIA_PER_MASS + lever_B**2), 0.0)
+    return along_B[:, None] * contacts.inward_C2[plans.second_B], turn_B
 
 
-def _two(
-    contacts: Contacts, first_B: np.ndarray, second: _Second, advance_B2: np.ndarray
-) -> tuple[_Moved, _Moved]:
-    one = _pushed(contacts, first_B, advance_B2[:, 0])
-    turn_B = second.turn_B * advance_B2[:, 1]
-    place_B2 = arc(turn_B, second.shift_B2 * advance_B2[:, 1:])
+def _two(contacts: Contacts, plans: _Plans) -> tuple[_Moved, _Moved]:
+    """The block after the first push, and after both."""
+    one = _pushed(contacts, plans.first_B, plans.advance_B2[:, 0])
+    shift_B2, by_one_B = _second(contacts, plans)
+    turn_B = by_one_B * plans.advance_B2[:, 1]
+    place_B2 = arc(turn_B, shift_B2 * plans.advance_B2[:, 1:])
     return one, _Moved(one.place_B2 + _turned(one.angle_B, place_B2), one.angle_B + turn_B)
 
 
-def _advances(
-    contacts: Contacts,
-    first_B: np.ndarray,
-    second: _Second,
-    advance_B2: np.ndarray,
-    goal_2: np.ndarray,
-    goal_angle: float,
-    rounds: int,
-    moves: bool,
-) -> np.ndarray:
-    """The advances (B, 2) from 0 to `LONGEST` that leave the least error, by Gauss-Newton."""
+def _advanced(scene: _Scene, plans: _Plans, rounds: int, moves: bool) -> _Plans:
+    """With the advances from 0 to `LONGEST` that leave the least error, by Gauss-Newton.
+
+    With `moves` the place of the second contact on its edge is sought as well.
+    """
+    low_B, high_B = LEVERS_E2[scene.contacts.edge_C[plans.second_B]].T
     for _ in range(rounds):
-        one, end = _two(contacts, first_B, second, advance_B2)
-        error_B3 = _error(end, goal_2, goal_angle)
-        # Advancing more at first moves all that follows; at last, only the end.
-        lever_B2 = end.place_B2 - one.place_B2
-        turn_B = contacts.turn_C[first_B]
-        by_first_B2 = _turned(one.angle_B, contacts.shift_C2[first_B]) + turn_B[:, None] * np.stack(
-            [-lever_B2[:, 1], lever_B2[:, 0]], axis=1
-        )
-        by_second_B2 = _turned(end.angle_B, second.shift_B2)
-        u_B3 = np.concatenate([by_first_B2, ARM * turn_B[:, None]], axis=1)
-        v_B3 = np.concatenate([by_second_B2, ARM * second.turn_B[:, None]], axis=1)
-        columns = [u_B3, v_B3]
-        if moves:
-            lever = second.lever_B
-            second.lever_B = lever + 0.5
-            _, there = _two(contacts, first_B, second, advance_B2)
-            second.lever_B = lever
-            columns.append((_error(there, goal_2, goal_angle) - error_B3) / 0.5)
-        j_B3V = np.stack(columns, axis=2)
-        jj_BVV = np.einsum("bev,bew->bvw", j_B3V, j_B3V) + RIDGE * np.eye(len(columns))
+        error_B3, j_B3V = _linear(scene, plans, moves)
+        jj_BVV = np.einsum("bev,bew->bvw", j_B3V, j_B3V) + RIDGE * np.eye(j_B3V.shape[2])
         je_BV = np.einsum("bev,be->bv", j_B3V, error_B3)
         step_BV = np.clip(np.linalg.solve(jj_BVV, je_BV[..., None])[..., 0], -80, 80)
-        advance_B2 = np.clip(advance_B2 - step_BV[:, :2], 0.0, LONGEST)
-        advance_B2[~second.is_one, 1] = 0.0
+        advance_B2 = np.clip(plans.advance_B2 - step_BV[:, :2], 0.0, LONGEST)
+        advance_B2[~plans.has_two_B, 1] = 0.0
+        plans = replace(plans, advance_B2=advance_B2)
         if moves:
-            second.lever_B = np.clip(second.lever_B - step_BV[:, 2], second.low_B, second.high_B)
-    return advance_B2
+            plans = replace(plans, lever_B=np.clip(plans.lever_B - step_BV[:, 2], low_B, high_B))
+    return plans
 
 
-def _cost(
-    contacts: Contacts,
-    first_B: np.ndarray,
-    second_B: np.ndarray,
-    second: _Second,
-    advance_B2: np.ndarray,
-    goal_2: np.ndarray,
-    goal_angle: float,
-    where: tuple[np.ndarray, np.ndarray, np.ndarray],
-    strict: bool,
-) -> np.ndarray:
-    centre_2, turn_22, to_contact_C = where
-    one, end = _two(contacts, first_B, second, advance_B2)
-    error_B = np.linalg.norm(_error(end, goal_2, goal_angle), axis=1)
-    way_B = to_contact_C[first_B] + advance_B2.sum(1)
-    way_B = way_B + np.where(second.is_one, contacts.between_CC[first_B, second_B] + SWITCH, 0.0)
-    cost_B = way_B + (_left(error_B, advance_B2.sum(1)) if strict else ERROR_WEIGHT * error_B)
+def _linear(scene: _Scene, plans: _Plans, moves: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The error (B, 3), and its derivative by what a plan may vary (B, 3, V)."""
+    contacts = scene.contacts
+    one, end = _two(contacts, plans)
+    error_B3 = scene.error_of(end)
+    # Advancing more at first moves all that follows; at last, only the end.
+    lever_B2 = end.place_B2 - one.place_B2
+    turn_B = contacts.turn_C[plans.first_B]
+    by_first_B2 = _turned(one.angle_B, contacts.shift_C2[plans.first_B]) + turn_B[:, None] * np.stack(
+        [-lever_B2[:, 1], lever_B2[:, 0]], axis=1
+    )
+    shift_B2, by_second_B = _second(contacts, plans)
+    by_second_B2 = _turned(end.angle_B, shift_B2)
+    columns = [
+        np.concatenate([by_first_B2, ARM * turn_B[:, None]], axis=1),
+        np.concatenate([by_second_B2, ARM * by_second_B[:, None]], axis=1),
+    ]
+    if moves:
+        _, there = _two(contacts, replace(plans, lever_B=plans.lever_B + 0.5))
+        columns.append((scene.error_of(there) - error_B3) / 0.5)
+    return error_B3, np.stack(columns, axis=2)
+
+
+def _cost(scene: _Scene, plans: _Plans, strict: bool) -> np.ndarray:
+    contacts, has_two_B, length_B = scene.contacts, plans.has_two_B, plans.advance_B2.sum(1)
+    one, end = _two(contacts, plans)
+    error_B = np.linalg.norm(scene.error_of(end), axis=1)
+    way_B = scene.to_contact_C[plans.first_B] + length_B
+    between_B = contacts.between_CC[plans.first_B, plans.second_B]
+    way_B = way_B + np.where(has_two_B, between_B + SWITCH, 0.0)
+    cost_B = way_B + (_left(error_B, length_B) if strict else ERROR_WEIGHT * error_B)
     # The table ends: the block between the pushes, and the disc where the second one begins.
-    inside = np.ones(len(first_B), dtype=bool)
+    inside = np.ones(len(cost_B), dtype=bool)
     for corner_2 in CORNERS_E2 - CENTRE_2:
-        inside &= _on_table(one, corner_2[None], centre_2, turn_22)
-    inside &= _on_table(one, contacts.disc_C2[second_B] - CENTRE_2, centre_2, turn_22) | ~second.is_one
+        inside &= _on_table(scene, one, corner_2[None])
+    inside &= _on_table(scene, one, contacts.disc_C2[plans.second_B] - CENTRE_2) | ~has_two_B
     # A push that is over makes way for the next.
-    inside &= advance_B2[:, 0] > np.where(second.is_one, SHORTEST, LAST)
+    inside &= plans.advance_B2[:, 0] > np.where(has_two_B, SHORTEST, LAST)
     return np.where(inside, cost_B, cost_B + 1000.0)
 
 
@@ -227,6 +231,6 @@ def _left(error_B: np.ndarray, advance_B: np.ndarray | float) -> np.ndarray:
     return ERROR_WEIGHT * error_B + PRECISION * np.clip(error_B - slack_B, 0.0, 4.0)
 
 
-def _on_table(one: _Moved, point_B2: np.ndarray, centre_2: np.ndarray, turn_22: np.ndarray) -> np.ndarray:
-    there_B2 = (one.place_B2 + _turned(one.angle_B, point_B2)) @ turn_22.T + centre_2
+def _on_table(scene: _Scene, one: _Moved, point_B2: np.ndarray) -> np.ndarray:
+    there_B2 = (one.place_B2 + _turned(one.angle_B, point_B2)) @ scene.turn_22.T + scene.centre_2
     return ((there_B2 > LOW) & (there_B2 < HIGH)).all(1)

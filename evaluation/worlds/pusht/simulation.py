@@ -47,17 +47,17 @@ class Simulation:
 
     def __init__(self) -> None:
         self._env = _environment()
-        self.coverage = 0.0
+        self.reward = 0.0
 
     def reset(self, seed: int) -> None:
         """The package's own start of `seed`, of which 32 bits count. Its space is made anew."""
         self._env.reset(seed=seed % SEEDS)
-        self.coverage = float(self._env._get_coverage())
+        self.reward = 0.0
 
     def drive(self, target_2: np.ndarray) -> bool:
         """A tenth of a second towards a target, which is clipped to the table; whether the T is in place."""
-        _, _, done, _, info = self._env.step(np.clip(target_2, 0.0, SIDE))
-        self.coverage = float(info["coverage"])
+        _, reward, done, _, _ = self._env.step(np.clip(target_2, 0.0, SIDE))
+        self.reward = float(reward)
         return bool(done)
 
     @property

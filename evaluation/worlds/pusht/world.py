@@ -69,8 +69,8 @@ class PushtWorld:
 
     @property
     def reward(self) -> float:
-        """How much of the outline the T covers now, 0 … 1."""
-        return self._simulation.coverage
+        """How much of the outline the T covers after the last step, in parts of what is a success: 0 … 1."""
+        return self._simulation.reward
 
     def reset(self, seed: int) -> Start:
         self._simulation.reset(seed)

@@ -1,0 +1,1 @@
+"""LIBERO's 130 tasks, in processes of an interpreter of their own."""
