@@ -17,7 +17,7 @@ from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
 from robot_foundry.evaluation.watching.watch import Watch, Watched
 from robot_foundry.ingest.engine import ingest
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer.checkpoints.checkpoint import find as checkpoint_of
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
@@ -111,9 +111,67 @@ def test_a_report_that_is_none_is_named(trained: Path, tmp_path: Path) -> None:
         followed(run, None)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trials": 0, "successes": 0},
+        {"successes": 5},
+        {"successes": -1},
+        {"step": "x"},
+        {"step": 7},
+        {"trials": float("nan")},
+    ],
+)
+def test_a_report_that_contradicts_itself_is_named(change: dict[str, object], tmp_path: Path) -> None:
+    report = Watch(tmp_path, SPEC).folder / "step-00000001" / "rollout.json"
+    report.parent.mkdir(parents=True)
+    report.write_text(json.dumps({"step": 1, "successes": 1, "trials": 2}))
+    assert Watch(tmp_path, SPEC).best() == Watched(1, 1, 2, report)
+    report.write_text(json.dumps({"step": 1, "successes": 1, "trials": 2} | change))
+    with pytest.raises(FoundryError, match=r"step-00000001/rollout.json is no report"):
+        Watch(tmp_path, SPEC).best()
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "null", "{}", "[" * 100_000])
+def test_a_heartbeat_that_is_damaged_is_named(damaged: str, tmp_path: Path) -> None:
+    (tmp_path / "heartbeat.json").write_text(damaged)
+    with pytest.raises(FoundryError, match=r"cannot be read from .*heartbeat.json") as told:
+        followed(tmp_path, lambda: None)
+    assert told.value.hint is not None and "--once" in told.value.hint
+    assert followed(tmp_path, None) == []
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_evaluated_once_it_is_whole(
+    trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    shutil.rmtree(run / "checkpoints" / "step-00000003")
+    state = run / "checkpoints" / "step-00000001" / "state.json"
+    whole = state.read_bytes()
+    state.write_bytes(whole[:10])
+    with pytest.warns(FoundryWarning, match="step 1 is passed over: .*step-00000001 is damaged"):
+        assert [one.step for one in followed(run, None)] == [2]
+    state.write_bytes(whole)
+    assert [one.step for one in followed(run, None)] == [1]
+
+
+def test_two_watches_do_not_write_at_once(tmp_path: Path) -> None:
+    def other() -> None:
+        with pytest.raises(FoundryError, match="another watch of the same scenes writes to"):
+            followed(tmp_path, None)
+        (tmp_path / "heartbeat.json").write_text('{"phase": "ended"}')
+
+    assert followed(tmp_path, other) == []
+
+
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FoundryError, match="nowhere is not there"):
         followed(tmp_path / "nowhere", None)
+    asked = ["watch", str(tmp_path / "nowhere"), "--task", "reach_single", "--dry-run"]
+    assert run_command(group, "foundry-eval", asked) == 1
+    asked[1] = str(tmp_path)
+    assert run_command(group, "foundry-eval", [*asked, "--poll", "nan"]) == 2
 
 
 def test_the_command_names_the_best_and_the_scenes_to_try_it_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from robot_foundry.cli.devices import device_option
 from robot_foundry.cli.options import dry_run_option, json_option, workers_option
 from robot_foundry.cli.output import counted, emit, note, table
 from robot_foundry.evaluation.worlds.registry import WORLDS, get_world
+from robot_foundry.runtime.errors import UsageError
 
 
 @click.command("watch")
@@ -61,6 +63,8 @@ def command(
     from robot_foundry.evaluation.rollouts.spec import RolloutSpec
     from robot_foundry.evaluation.watching.watch import BEST, Watch
 
+    if not isfinite(poll):
+        raise UsageError(f"--poll is a finite number of seconds, got {poll}", hint="--poll 10")
     get_world(settings["world"]).describe(settings["task"], settings["variant"])
     watch = Watch(run, RolloutSpec(ActorSpec(None, device, dataset), **settings), workers=workers)
     if dry_run:

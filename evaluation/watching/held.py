@@ -1,13 +1,37 @@
 """Checkpoints that stay where their run removes them: links to their files, which take no room of their own.
 
 <folder>/step-00000050/…     whole; while it is being made its name begins with a dot
+
+Of the watches that would hold and release the same ones, one runs at a time.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from robot_foundry.runtime.errors import FoundryError
+
+LOCK = ".lock"
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """While this lasts no other process gets here; FoundryError where one has."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise FoundryError(
+                f"another watch of the same scenes writes to {folder}",
+                hint="wait for it, or watch with another --seed, --episodes or --task",
+            ) from error
+        yield
 
 
 def hold(checkpoint: Path, folder: Path) -> Path | None:

@@ -13,6 +13,8 @@ The best of many checkpoints on the same scenes is better on these than on other
 from __future__ import annotations
 
 import json
+import shutil
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,10 +23,11 @@ from typing import Any
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout, save
 from robot_foundry.evaluation.scorecards.reports import Subject
-from robot_foundry.evaluation.watching.held import hold, release
+from robot_foundry.evaluation.watching.held import hold, only_one, release
 from robot_foundry.runtime.canonical import digest_of
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer.checkpoints.checkpoint import complete, write_pointer
+from robot_foundry.trainer.checkpoints.proof import TornCheckpoint
 from robot_foundry.trainer.metering.phases import ENDED
 from robot_foundry.trainer.metering.watch import HEARTBEAT
 
@@ -53,18 +56,24 @@ class Watch:
     """Over the checkpoints of a run. `spec` says what each is asked; whose it is, it leaves open."""
 
     def __init__(self, run: Path, spec: RolloutSpec, *, workers: int = 0, quiet: bool = False) -> None:
+        """FoundryError where there is no run."""
+        if not run.is_dir():
+            raise FoundryError(
+                f"{run} is not there", hint="give the folder that foundry-train writes its run to"
+            )
         self._run, self._spec, self._workers, self._quiet = run, spec, workers, quiet
         self.folder = run / FOLDER / _name(spec)
 
     def follow(self, wait: Callable[[], None] | None) -> Iterator[Watched]:
         """Each checkpoint as it comes, those before first, until the run has ended; None waits for none.
 
-        The best so far is marked when one is given. FoundryError where there is no run.
+        The best so far is marked when one is given. A FoundryWarning names a checkpoint that is damaged, and
+        others go on. FoundryError where another watch evaluates the same.
         """
-        if not self._run.is_dir():
-            raise FoundryError(
-                f"{self._run} is not there", hint="give the folder that foundry-train writes its run to"
-            )
+        with only_one(self.folder):
+            yield from self._follow(wait)
+
+    def _follow(self, wait: Callable[[], None] | None) -> Iterator[Watched]:
         gone: set[int] = set()
         self._mark()  # of what was evaluated before
         while True:
@@ -98,11 +107,16 @@ class Watch:
         return {step: path for step, path in there if step not in known}
 
     def _evaluate(self, step: int, checkpoint: Path) -> Watched | None:
-        """None where the run has removed it before it could be held."""
+        """None where the run has removed it before it could be held, or it is damaged."""
         held = hold(checkpoint, self.folder / HELD)
         if held is None:
             return None
-        subject = Subject.find(held)
+        try:
+            subject = Subject.find(held)
+        except TornCheckpoint as error:
+            shutil.rmtree(held)  # what the run may write again is held anew
+            warnings.warn(f"step {step} is passed over: {error.message}", FoundryWarning, stacklevel=3)
+            return None
         spec = replace(self._spec, actor=replace(self._spec.actor, run=str(held)))
         folder = self.folder / held.name
         result = rollout(spec, workers=self._workers, quiet=self._quiet, keep=folder)
@@ -135,16 +149,25 @@ def _has_ended(run: Path) -> bool:
     a heartbeat."""
     try:
         told: Mapping[str, Any] = json.loads((run / HEARTBEAT).read_text(encoding="utf-8"))
+        return bool(told["phase"] == ENDED)
     except FileNotFoundError:
         return bool(complete(run))
-    return told["phase"] == ENDED
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FoundryError(
+            f"whether the run has ended cannot be read from {run / HEARTBEAT}: {error!r}",
+            hint=f"foundry-eval watch {run} --once evaluates what is there; a run that goes on rewrites it",
+        ) from error
 
 
 def _read(path: Path) -> Watched:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        return Watched(told["step"], told["successes"], told["trials"], path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        step, successes, trials = (told[name] for name in ("step", "successes", "trials"))
+        counts = all(type(number) is int for number in (step, successes, trials))
+        if not counts or path.parent.name != f"step-{step:08}" or not 0 <= successes <= trials or not trials:
+            raise ValueError(f"it says step {step}, {successes} successes of {trials}")
+        return Watched(step, successes, trials, path)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FoundryError(
             f"{path} is no report of a watched checkpoint: {error}", hint="delete its folder and watch again"
         ) from error
