@@ -19,7 +19,7 @@ PAGE = "docs/comparison.md"
 def report(folder: Path, wins: Sequence[bool], *, task: str = "reach", first: int = 0, **more: Any) -> Path:
     """Leave one as a run's rollout does."""
     scenes = [
-        {"index": k, "seed": first + k, "outcome": "success" if won else "timeout", "steps": 9}
+        {"index": k, "seed": first + k, "outcome": "success" if won else "running", "steps": 9}
         for k, won in enumerate(wins)
     ]
     values = {"world": "tabletop", "task": task, "variant": "sim", "condition": "policy", "scenes": scenes}
@@ -115,6 +115,11 @@ def test_other_scenes_are_not_paired_and_that_is_said(
             '"scenes": [{"seed": 1, "outcome": "success"}, {"seed": 1, "outcome": "success"}]}',
             "two scenes have the seed 1",
         ),
+        (
+            '{"world": "w", "task": "t", "variant": "v", "scenes": [{"seed": 1, "outcome": "succes"}]}',
+            "scene 0 ended in 'succes', did you mean 'success'?",
+        ),
+        ("[" * 100_000, "cannot be read"),
     ],
 )
 def test_a_report_that_is_not_whole(
@@ -139,10 +144,43 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ([one, of_another, "--condition", "policy-blnk"], "no rollouts of condition 'policy-blnk'"),
         ([f"x={one},{one}", of_another], "twice"),
         ([one, of_another, "--alpha", "0"], "alpha must lie between 0 and 1"),
+        ([one, of_another, "--alpha", "nan"], "alpha must lie between 0 and 1"),
+        ([one, of_another, "--alpha", "1e-300"], "alpha must lie between 0 and 1"),
         ([one, "--plan", "0.5", "0.7"], "give no policies with it"),
     ):
         code, _, err = compare(capsys, *arguments)
         assert code == 2 and told in err, err
+
+
+def test_settings_and_steps_of_any_kind_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reports of other hands, or damaged: what no setting should be is told as it stands."""
+    one = report(tmp_path / "one", [True, False], max_steps=[1], step="x")
+    report(one, [True, False], task="lift", step=3)
+    code, _, err = compare(capsys, one, report(tmp_path / "other", [True, False], max_steps={}))
+    assert code == 0 and "max_steps is not the same" in err and "unlike steps: 3, x" in err
+
+
+def test_scenes_that_did_not_begin_alike_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = []
+    for name in ("one", "same", "other"):
+        run = report(tmp_path / name, [True, False])
+        (path,) = run.glob("scorecards/rollout/*/rollout.json")
+        values = json.loads(path.read_text())
+        for scene in values["scenes"]:
+            scene["start"] = f"{scene['seed']}{name == 'other' and scene['seed'] == 1}"
+        path.write_text(json.dumps(values))
+        runs.append(run)
+    assert "did not begin alike" not in compare(capsys, *runs[:2])[2]
+    assert "did not begin alike though their seeds are the same (1)" in compare(capsys, *runs)[2]
+
+
+def test_one_checkpoint_is_no_two_training_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = [report(tmp_path / f"old{k}", [True, False], weights_id="0123") for k in range(2)]
+    new = [report(tmp_path / f"new{k}", [True, False], weights_id=f"{k}") for k in range(2)]
+    both = f"new={new[0]},{new[1]}"
+    code, _, err = compare(capsys, f"old={old[0]},{old[1]}", both)
+    assert code == 2 and "one checkpoint twice" in err and "old1" in err
+    assert compare(capsys, f"old={old[0]},{new[1]}", both)[0] == 0
 
 
 def test_every_command_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

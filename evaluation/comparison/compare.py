@@ -25,6 +25,7 @@ from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 ALL = "all tasks"
+LEAST_ALPHA = 1e-12  # 1 - alpha is known to a few digits
 MCNEMAR, BARNARD, SEQUENTIAL, WELCH = "McNemar", "Barnard", "sequential", "Welch on runs"
 Episode = tuple[Task, int]
 Episodes = Mapping[Episode, bool]
@@ -121,11 +122,14 @@ def compare(policies: Sequence[Policy], *, alpha: float = 0.05, sequential: bool
 def _check(policies: Sequence[Policy], alpha: float, sequential: bool) -> None:
     names = [policy.name for policy in policies]
     if len(policies) < 2:
-        raise UsageError("give two policies or more to compare")
+        raise UsageError("give two policies or more to compare", hint="foundry-eval compare runs/a runs/b")
     if len(set(names)) < len(names):
         raise UsageError("two of what is compared have one name", hint="write NAME=RUN")
-    if not 0.0 < alpha < 1.0:
-        raise UsageError(f"alpha must lie between 0 and 1, got {alpha}")
+    if not LEAST_ALPHA <= alpha < 1.0:
+        raise UsageError(
+            f"alpha must lie between 0 and 1, and be at least {LEAST_ALPHA:g}, got {alpha:g}",
+            hint="--alpha 0.05",
+        )
     single = [policy.name for policy in policies if len(policy.runs) == 1]
     if single and len(single) < len(policies):
         many = next(policy.name for policy in policies if len(policy.runs) > 1)
@@ -167,6 +171,20 @@ def _notes(policies: Sequence[Policy], tasks: Sequence[Task]) -> Iterator[str]:
             if len({value for of_policy in values.values() for value in of_policy}) > 1:
                 told = ", ".join(f"{name} {_set(of_policy)}" for name, of_policy in values.items())
                 yield f"{task_name(task)}: {setting} is not the same: {told}"
+        if unlike := _unlike_starts([run[task] for policy in policies for run in policy.runs]):
+            yield (
+                f"{task_name(task)}: scenes did not begin alike though their seeds are the same ({unlike}): "
+                "another version of the world, or another kind of machine"
+            )
+
+
+def _unlike_starts(runs: Sequence[Outcomes]) -> int:
+    """Of how many seeds two runs say that they began with something else."""
+    of_seed: dict[int, set[str]] = {}
+    for run in runs:
+        for seed, start in run.starts.items():
+            of_seed.setdefault(seed, set()).add(start)
+    return sum(len(starts) > 1 for starts in of_seed.values())
 
 
 def _set(values: Sequence[Any]) -> str:

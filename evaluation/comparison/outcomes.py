@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,22 @@ from robot_foundry.runtime.errors import FoundryError, FoundryWarning, UsageErro
 
 Task = tuple[str, str, str]  # world, task, variant
 FILE = FILES[ROLLOUT]
+OUTCOMES = [outcome.value for outcome in Outcome]
 HINT = "give a rollout.json, its folder, or a run that was rolled out"
 SETTINGS = ("max_steps", "execute", "size", "condition")  # what makes equal scenes another question
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Of one report: whether each scene succeeded, by its seed and in the order of the scenes."""
+    """Of one report: whether each scene succeeded, by its seed and in the order of the scenes.
+
+    Settings are told as text, as people see them.
+    """
 
     success: Mapping[int, bool]
     settings: Mapping[str, Any]
+    starts: Mapping[int, str]  # names of what scenes began with, of those that say it
+    weights_id: str | None  # of the policy, where the report says it
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,21 @@ def read_policy(argument: str, condition: str) -> Policy:
     doubled = {place for place in given if given.count(place) > 1}
     if doubled:
         raise UsageError(f"'{argument}' has {sorted(doubled)[0]} twice: a run is one training seed")
-    return Policy(name, tuple(_read_run(Path(place), condition) for place in given))
+    runs = tuple(_read_run(Path(place), condition) for place in given)
+    _check_seeds(argument, given, runs)
+    return Policy(name, runs)
+
+
+def _check_seeds(argument: str, given: Sequence[str], runs: Sequence[Mapping[Task, Outcomes]]) -> None:
+    """UsageError where two runs are of the same weights: they are no two training seeds."""
+    whose: dict[str, str] = {}
+    for place, run in zip(given, runs, strict=True):
+        for weights in {found.weights_id for found in run.values()} - {None}:
+            if (first := whose.setdefault(str(weights), place)) != place:
+                raise UsageError(
+                    f"'{argument}' has one checkpoint twice, {first} and {place}: a run is one training seed",
+                    hint="give each training seed once, or compare single runs",
+                )
 
 
 def _read_run(place: Path, condition: str) -> dict[Task, Outcomes]:
@@ -90,16 +110,16 @@ def _read_run(place: Path, condition: str) -> dict[Task, Outcomes]:
 
 
 def _tell_steps(place: Path, reports: list[Report]) -> None:
-    steps = sorted({report.values["step"] for report in reports if "step" in report.values})
+    steps = sorted({str(report.values["step"]) for report in reports if "step" in report.values})
     if len(steps) > 1:
-        told = f"the rollouts of {place} are of checkpoints at unlike steps: {', '.join(map(str, steps))}"
+        told = f"the rollouts of {place} are of checkpoints at unlike steps: {', '.join(steps)}"
         warnings.warn(told, FoundryWarning, stacklevel=2)
 
 
 def _read_file(path: Path) -> Report:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FoundryError(f"{path} cannot be read: {error}", hint=HINT) from error
     if not isinstance(values, dict):
         raise FoundryError(f"{path} is no report of a rollout", hint=HINT)
@@ -118,13 +138,21 @@ def _outcomes(report: Report) -> tuple[Task, Outcomes]:
     if not scenes:
         raise FoundryError(f"{path} has no scenes", hint="roll out again with --episodes of 1 or more")
     success: dict[int, bool] = {}
+    starts: dict[int, str] = {}
     for number, scene in enumerate(scenes):
         seed, outcome = (scene.get("seed"), scene.get("outcome")) if isinstance(scene, dict) else (None, None)
         if type(seed) is not int or not isinstance(outcome, str):
             raise FoundryError(f"{path} is damaged: scene {number} has no seed or outcome", hint=HINT)
+        if outcome not in OUTCOMES:
+            raise FoundryError(
+                f"{path} is damaged: scene {number} ended in {outcome!r}{nearest(outcome, OUTCOMES)}",
+                hint=HINT,
+            )
         if seed in success:
             raise FoundryError(f"{path} is damaged: two scenes have the seed {seed}", hint=HINT)
         success[seed] = outcome == Outcome.SUCCESS.value
+        if isinstance(start := scene.get("start"), str):
+            starts[seed] = start
     told = values.get("successes")
     if told is not None and told != sum(success.values()):
         counted = sum(success.values())
@@ -132,7 +160,10 @@ def _outcomes(report: Report) -> tuple[Task, Outcomes]:
             f"{path} is damaged: it says {told} successes, its scenes have {counted}", hint=HINT
         )
     world, name, variant = map(str, task)
-    return (world, name, variant), Outcomes(success, {name: values.get(name) for name in SETTINGS})
+    settings = {name: str(values.get(name)) for name in SETTINGS}
+    weights = values.get("weights_id")
+    found = Outcomes(success, settings, starts, weights if isinstance(weights, str) else None)
+    return (world, name, variant), found
 
 
 def task_name(task: Task) -> str:

@@ -37,7 +37,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if min(self.success_RS.shape[-2:]) < 2:
-            raise FoundryError("a recipe is at least two runs on at least two scenes")
+            raise FoundryError(
+                "a recipe is at least two runs on at least two scenes", hint="roll out with more --episodes"
+            )
 
     @property
     def runs(self) -> int:

@@ -109,8 +109,10 @@ def read_reports(run: Path, what: str) -> list[Report]:
     for path in sorted((run / SCORECARDS / what).glob(f"*/{FILES[what]}")):
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise FoundryError(f"{path} cannot be read: {error}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise FoundryError(
+                f"{path} cannot be read: {error}", hint="delete it, or evaluate again"
+            ) from error
         if not isinstance(values, dict):
             raise FoundryError(f"{path} is no report", hint="delete it, or evaluate again")
         found.append(Report(path, values))
