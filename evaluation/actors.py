@@ -17,6 +17,7 @@ import numpy as np
 from robot_foundry.evaluation.world import WorldInfo
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.actions import Actions, Underway
+from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
 
 RANDOM_CHUNK = 16
@@ -114,6 +115,7 @@ class PolicyActor:
         # One name must mean one thing to both: union refuses unlike units, kinds and representations.
         ActionSpace.union(world.state_space, self._state_space)
         ActionSpace.union(world.action_space, datasets[number].action)
+        _check_commands(world, datasets[number])
         self.roles = self._policy.roles
         # The policy's own rate is kept: its steps lie between those of the world.
         self._pace = self._policy.pace(number, world.control_hz)
@@ -134,7 +136,7 @@ class PolicyActor:
         )
 
     def targets(self, answer: Actions) -> np.ndarray:
-        # Dims that the world has not are left out; one that it needs and the policy lacks is named.
+        # Dims that the world has not are left out.
         columns_A = [answer.space.index(name) for name in self._world.action_space.names]
         return self._pace.targets(answer.values_TA, answer.space)[:, columns_A]
 
@@ -154,6 +156,18 @@ class PolicyActor:
             if name in space:
                 state_Sd[:, column] = state_SD[:, space.index(name)]
         return state_Sd
+
+
+def _check_commands(world: WorldInfo, trained_on: Any) -> None:
+    """FoundryError where the world needs targets that the policy has not learnt to give."""
+    missing = [name for name in world.action_space.names if name not in trained_on.action]
+    if missing:
+        raise FoundryError(
+            f"the world '{world.name}' needs targets that the policy does not give ({', '.join(missing)}): "
+            f"its robot is '{world.embodiment}', that of the policy's dataset '{trained_on.name}' is "
+            f"'{trained_on.embodiment}'",
+            hint="another world is --world, another robot of it often --variant",
+        )
 
 
 class RandomActor:

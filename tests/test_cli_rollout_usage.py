@@ -18,6 +18,7 @@ from robot_foundry.cli.output import run
             ["--task", "reach", "--variant", "rael"],
             "no variant 'rael', did you mean 'real'?",
         ),
+        (["--world", "mujoco", "--task", "reach"], "pusht and your own by a .yaml file (docs/worlds.md)"),
         (["--task", "reach", "--delay", "12"], "delay must lie in 0 … execute (8), got 12"),
         (["--task", "reach", "--episodes", "0"], "episodes must be at least 1, got 0"),
     ],

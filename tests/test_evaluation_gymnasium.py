@@ -13,12 +13,14 @@ import h5py
 import numpy as np
 import pytest
 from foundry_testing.gymnasium_worlds import GANTRY, HILL, Gantry
+from foundry_testing.pages import ROOT, run_command
 from PIL import Image
 
 from robot_foundry.evaluation.actors import Actor, ActorSpec, Situation
 from robot_foundry.evaluation.contact_sheets import save_gif
 from robot_foundry.evaluation.guard import open_world
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout, save
+from robot_foundry.evaluation.rollouts.scene import check_words
 from robot_foundry.evaluation.world import Outcome, World, WorldInfo
 from robot_foundry.evaluation.worlds.gymnasium_world import Column
 from robot_foundry.ingest.engine import ingest
@@ -86,8 +88,11 @@ def test_an_end_that_is_no_success_is_a_failure() -> None:
     ("change", "said"),
     [
         ({"state": (Column("right.gripper_opening", 0, "robot/tp"),)}, "no 'robot/tp', did you mean 'tip'"),
-        ({"state": (Column("right.gripper_opening", 3, "robot/tip"),)}, "has no number 3"),
-        ({"state": (Column("right.gripper_opening", 0),)}, "has no number 0"),
+        (
+            {"state": (Column("right.gripper_opening", 3, "robot/tip"),)},
+            "gripper_opening: 'robot/tip' in .* has no number 3",
+        ),
+        ({"state": (Column("right.gripper_opening", 0),)}, "opening: the observation of .* has no number 0"),
         ({"state": (Column("right.ee_position", 0, "mark"),)}, "1 columns name 3 dims"),
         ({"action": GANTRY.action[:2]}, r"3 numbers, each of which needs one column; .* \[0, 1\]"),
         ({"cameras": {"primary": "mark"}}, "not an image"),
@@ -144,6 +149,8 @@ def test_rollouts_in_a_gymnasium_environment(tmp_path: Path) -> None:
         assert film.info["duration"] == 50  # 20 Hz
     with pytest.raises(FoundryError, match="instructions cannot be shuffled.*'touch the red mark'"):
         rollout(replace(chance, shuffle_instructions=True), quiet=True)
+    with pytest.raises(FoundryError, match="instructions cannot be shuffled.*'touch the red mark'"):
+        check_words(replace(chance, shuffle_instructions=True))
 
 
 def test_a_built_in_environment_without_pictures(tmp_path: Path) -> None:
@@ -160,6 +167,14 @@ def test_the_documented_world_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     exec(compile(page.split("```python\n")[1].split("```")[0], "docs/worlds.md", "exec"), {})
     report = json.loads((tmp_path / "climb" / "rollout.json").read_text())
     assert (report["world"], report["trials"], report["max_steps"]) == ("hill", 4, 100)
+
+
+def test_the_documented_file_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "worlds.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    Path("hill.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    told = run_command(page.split("```bash\n")[1].split("```")[0].strip())
+    assert "climb (sim), random: " in told and told.rstrip().endswith("hill/rollout.json")
 
 
 def test_random_motion_goes_straight_or_draws_every_step() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foundry_testing.gymnasium_worlds import HILL
 from foundry_testing.trainer_runs import TINY
 
 from robot_foundry.cli.foundry_eval import group
@@ -175,3 +176,6 @@ def test_what_a_policy_cannot_do_is_said(folder: Path) -> None:
     spec = RolloutSpec(ActorSpec(str(folder / "both"), dataset="simm"), "reach_pair", episodes=1, size=32)
     with pytest.raises(FoundryError, match="did you mean 'sim'"):
         rollout(spec, quiet=True)
+    elsewhere = replace(spec, actor=replace(spec.actor, dataset="sim"), task="climb", world=HILL)
+    with pytest.raises(FoundryError, match=r"'hill' needs targets that the policy does not give \(base.thro"):
+        rollout(elsewhere, quiet=True)

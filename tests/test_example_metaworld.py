@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from foundry_testing.pages import ROOT, enter, run_command
+from foundry_testing.pages import ROOT, enter, missing_links, run_command
 
 from robot_foundry.cli.pipeline.as_dvc import dvc_text
 from robot_foundry.cli.pipeline.pipeline_file import read_pipeline
@@ -50,3 +50,14 @@ def test_its_dvc_file_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dvc_text(pipeline, Path()) == Path("dvc.yaml").read_text(encoding="utf-8")
     assert pipeline.values_file == "params.yaml" and pipeline.notes == []
     assert [*problems(pipeline, pipeline.stages), *recipe_problems(pipeline, pipeline.stages)] == []
+
+
+def test_its_readme_names_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXAMPLE)
+    readme = Path("README.md").read_text(encoding="utf-8")
+    commands = [line.strip() for line in readme.splitlines() if line.startswith("    ")]
+    assert commands == ["dvc repro", "foundry-train pipeline pipeline.yaml"]
+    products = {str(stage.out) for stage in read_pipeline(Path("pipeline.yaml")).stages}
+    for place in ("reports/answers", "reports/rates", "versions/llm.json", "versions/vla.json"):
+        assert place in readme and place in products
+    assert not missing_links("examples/metaworld/README.md")

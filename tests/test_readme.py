@@ -58,6 +58,12 @@ def test_every_page_that_the_readme_names_is_there() -> None:
         assert (ROOT / target).exists(), target
 
 
+def test_every_page_has_its_row() -> None:
+    rows = re.findall(r"^\| \[(\w+)\]\(docs/(\w+)\.md\)", README, re.MULTILINE)
+    assert sorted(page for _, page in rows) == sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
+    assert all(name == page for name, page in rows)
+
+
 def test_make_knows_the_targets_of_the_readme() -> None:
     targets = re.findall(r"^ {4}make (\w+)", README, re.MULTILINE) + re.findall(r"`make (\w+)`", README)
     assert targets

@@ -194,6 +194,11 @@ def test_what_is_said_of_a_control() -> None:
     assert chance == "whether it does better than chance was not measured; do so with"
     assert "rollout 'runs/a b' --world w" in how and how.endswith("--controls random")
     other = report_of("policy-blank", "f" * 20, execute=2)
+    for scene in policy["scenes"]:
+        scene["asked"] = "reach the goal"
+    *_, how, where = sentences(policy, [blind], "r", "my worlds.yaml")
+    assert "--world 'my worlds.yaml'" in how and how.endswith("--controls shuffled,random --words-of TASK")
+    assert "all scenes of this one say 'reach the goal'" in where
     assert "not comparable: measured with another execute" in next(sentences(policy, [other], "r"))
     elsewhere = report_of("policy-blank", "f" * 20)
     for scene in elsewhere["scenes"]:

@@ -197,7 +197,7 @@ def test_the_command_names_the_best_and_the_scenes_to_try_it_on(
     told = capsys.readouterr()
     found = json.loads(told.out)
     assert [one["step"] for one in found["checkpoints"]] == [1, 2, 3]
-    assert Path(found["best"]["pointer"]).is_file() and "--seed 1" in told.err
+    assert Path(found["best"]["pointer"]).is_file() and "--seed 1 --size 32" in told.err
     assert (
         run_command(group, "foundry-eval", [*asked, "--json"]) == 0
     )  # the run has ended: nothing is waited for

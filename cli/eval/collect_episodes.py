@@ -18,9 +18,12 @@ LONGEST_NAME = 64
 
 
 @click.command("episodes")
-@click.option("--task", required=True, help="Which task, such as reach_single.")
+@click.option("--task", required=True, help="Which task of the world; a wrong name is answered with all.")
 @click.option("--episodes", type=click.IntRange(min=1), required=True, help="How many demonstrations.")
-@click.option("--variant", default="sim", show_default=True, help="Look and arm of the world: sim or real.")
+@click.option(
+    "--variant", default="sim", show_default=True,
+    help="Look and arm of the world: of tabletop sim or real, of metaworld sim, shadows or other cameras.",
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides every scene.")
 @click.option(
     "--to", "to", type=click.Choice(list(FORMATS)), default="hdf5", show_default=True, help="Format."
@@ -62,6 +65,8 @@ def command(
     foundry-data ingest tabletop reach.hdf5 --as reach
     foundry-eval collect tabletop --task reach_single --episodes 500 --to mcap --out bags
     foundry-data ingest tabletop bags --as bags
+    foundry-eval collect metaworld --task reach --episodes 100 --out reach.hdf5 --workers 2
+    foundry-eval collect pusht --task push-t --episodes 200 --size 96 --out pusht.hdf5 --workers 2
     """
     from robot_foundry.evaluation.collection import Request, collect
 

@@ -37,7 +37,10 @@ from robot_foundry.evaluation.worlds.registry import SCENES
     help="Side of the pictures in pixels.",
 )
 @click.option("--world", type=click.Choice(list(SCENES)), default="tabletop", show_default=True)
-@click.option("--variant", default="sim", show_default=True, help="Look of the world: sim or real.")
+@click.option(
+    "--variant", default="sim", show_default=True,
+    help="Look of the world: of tabletop sim or real, of metaworld sim, shadows or other cameras.",
+)  # fmt: skip
 @click.option("--tasks", help="[metaworld] Tasks to show, separated by commas. [default: all]")
 @workers_option
 @dry_run_option

@@ -26,8 +26,11 @@ NOT_OF_SUITES = ("world", "task", "variant", "blank", "shuffle_instructions", "w
     "--world", default="tabletop", show_default=True,
     help=f"{', '.join(WORLDS)}, or a .yaml file of a Gymnasium environment.",
 )  # fmt: skip
-@click.option("--task", help="Which task, such as reach_single.")
-@click.option("--variant", default="sim", show_default=True, help="Look and arm of the world: sim or real.")
+@click.option("--task", help="Which task of the world; a wrong name is answered with all.")
+@click.option(
+    "--variant", default="sim", show_default=True,
+    help="Look and arm of the world: of tabletop sim or real, of metaworld sim, shadows or other cameras.",
+)  # fmt: skip
 @click.option("--suite", metavar="FILE|NAME", help="Many tasks: a suite in YAML, or a packaged one.")
 @click.option("--episodes", type=int, default=100, show_default=True, help="How many scenes.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides the scenes.")
@@ -107,6 +110,7 @@ def command(
     foundry-eval rollout runs/reach --task reach_single --delay 4 --rtc
     foundry-eval rollout runs/reach --task reach_single --ensemble
     foundry-eval rollout runs/reach --suite tabletop --episodes 20
+    foundry-eval rollout runs/reach --world metaworld --task reach --episodes 50
     foundry-eval rollout --random --task reach_single --out random
     """
     from robot_foundry.evaluation.actors import ActorSpec
@@ -141,6 +145,8 @@ def command(
 def _one(spec: Any, beside: list[str], keeper: Any, run: Path | None, dry_run: bool, as_json: bool) -> None:
     """One task, and its controls beside it."""
     from robot_foundry.evaluation.rollouts.keeping import folder_of
+    from robot_foundry.evaluation.rollouts.scene import check_words
+    from robot_foundry.evaluation.rollouts.spec import SHUFFLED
     from robot_foundry.evaluation.scorecards.rollout_controls import control_of, is_whole, sentences
 
     if dry_run:
@@ -151,6 +157,8 @@ def _one(spec: Any, beside: list[str], keeper: Any, run: Path | None, dry_run: b
         text = f"would run {counted(spec.episodes, 'scene')} of {spec.task}{also} and write to {folder}"
         emit({**plan, "controls": beside}, as_json=as_json, text=text)
         return
+    if SHUFFLED in beside:
+        check_words(spec.control(SHUFFLED))
     found = keeper.run(spec)
     _told_kept(found.kept, spec.episodes, found.folder)
     others = [keeper.run(spec.control(name), name).report for name in beside]
@@ -158,12 +166,13 @@ def _one(spec: Any, beside: list[str], keeper: Any, run: Path | None, dry_run: b
     if is_whole(report):
         ran = {other["condition"] for other in others}
         others += [other for other in keeper.beside(report) if other["condition"] not in ran]
-        lines = list(sentences(report, others, str(run)))
+        lines = list(sentences(report, others, str(run), spec.world))
         report = report | {"controls": [vars(control_of(report, other)) for other in others], "says": lines}
     low, high = report["interval_95"]
     rate = f"{spec.task} ({spec.variant}), {spec.condition}: {report['successes']}/{report['trials']} = "
     rate += f"{report['rate']:.1%}, 95 % interval [{low:.1%}, {high:.1%}]"
-    text = "\n".join([rate, *lines, f"{found.folder}/contact_sheet.png"])
+    sheet = found.folder / "contact_sheet.png"  # not of a world without pictures
+    text = "\n".join([rate, *lines, str(sheet if sheet.exists() else found.folder / "rollout.json")])
     emit({**report, "out": str(found.folder)}, as_json=as_json, text=text)
 
 

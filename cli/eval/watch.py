@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import json
 import time
 from math import isfinite
 from pathlib import Path
@@ -19,9 +19,12 @@ from robot_foundry.runtime.errors import UsageError
 
 @click.command("watch")
 @click.argument("run", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--world", type=click.Choice(list(WORLDS)), default="tabletop", show_default=True)
-@click.option("--task", required=True, help="Which task, such as reach_single.")
-@click.option("--variant", default="sim", show_default=True, help="Look and arm of the world.")
+@click.option(
+    "--world", default="tabletop", show_default=True,
+    help=f"{', '.join(WORLDS)}, or a .yaml file of a Gymnasium environment.",
+)  # fmt: skip
+@click.option("--task", required=True, help="Which task of the world; a wrong name is answered with all.")
+@click.option("--variant", default="sim", show_default=True, help="As for rollout.")
 @click.option("--episodes", type=int, default=50, show_default=True, help="How many scenes a checkpoint.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides the scenes.")
 @click.option("--execute", type=int, default=8, show_default=True, help="Steps of a chunk executed.")
@@ -61,6 +64,7 @@ def command(
     """
     from robot_foundry.evaluation.actors import ActorSpec
     from robot_foundry.evaluation.rollouts.spec import RolloutSpec
+    from robot_foundry.evaluation.scorecards.rollout_controls import command as rollout_command
     from robot_foundry.evaluation.watching.watch import BEST, Watch
 
     if not isfinite(poll):
@@ -85,9 +89,9 @@ def command(
         text=table(["step", "successes", ""], rows) if rows else f"{run} has no checkpoint yet",
     )
     if best is not None:
-        command = ["foundry-eval", "rollout", str(pointer), "--world", settings["world"]]
-        command += ["--task", settings["task"], "--variant", settings["variant"]]
-        other = shlex.join([*command, "--seed", str(settings["seed"] + 1)])
+        elsewhere = {"world": settings["world"], "seed": settings["seed"] + 1}
+        report = json.loads(best.report.read_text(encoding="utf-8")) | elsewhere
+        other = rollout_command(report, str(pointer))
         note(f"The best of many did better on these scenes than it does on others. Its rate: {other}")
 
 

@@ -110,6 +110,13 @@ def _reward(world: World) -> float | None:
     return world.reward if isinstance(world, Rewarding) else None
 
 
+def check_words(spec: RolloutSpec) -> None:
+    """FoundryError where its first scene cannot be given other words, before any other scene is run."""
+    with OpenWorlds() as worlds:
+        start = worlds.aside(spec.factory, spec.task, spec.variant).reset(scene_seed("rollout", spec.seed, 0))
+        _other_words(spec, 0, start, worlds)
+
+
 def _other_words(spec: RolloutSpec, index: int, start: Start, worlds: OpenWorlds) -> str:
     """The instruction of the next scene that is about something else, or of one of another task."""
     if tasks := [name for name in spec.words_of if name != spec.task]:

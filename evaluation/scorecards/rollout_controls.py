@@ -22,6 +22,7 @@ SHOWN = {
     SHUFFLED: ("reads", "with the words of other scenes"),
     RANDOM: ("does better than chance", "by random motion"),
 }
+WORDS_OF = " --words-of TASK"
 # What must be equal for two rollouts to differ in their condition alone; scenes of any seed are of one kind.
 OF_SCENES = ("execute", "max_steps")
 OF_POLICIES = (*OF_SCENES, "size", "dataset", "weights_id")
@@ -92,16 +93,24 @@ def _told(report: Mapping[str, Any]) -> tuple[int, int]:
     return round(report["rate"] * report["trials"]), report["trials"]
 
 
-def sentences(policy: Mapping[str, Any], others: Iterable[Mapping[str, Any]], run: str) -> Iterator[str]:
+def sentences(
+    policy: Mapping[str, Any], others: Iterable[Mapping[str, Any]], run: str, world: str | None = None
+) -> Iterator[str]:
     """What a reader of the rate must know of what it would be without pictures, without words and by chance:
-    each control with the difference, what the policy does not show, and what was not measured."""
+    each control with the difference, what the policy does not show, and what was not measured.
+
+    `world` is what --world was told, where that is not the world's name but a file."""
     shown: set[str] = set()
     for other in others:
         shown.update(taken(other))
         yield sentence(policy, other)
     if missing := [name for name in CONTROLS if name not in shown]:
         yield f"whether it {_listed([SHOWN[name][0] for name in missing])} was not measured; do so with"
-        yield f"  {command(policy, run)} --controls {','.join(missing)}"
+        told = policy if world is None else {**policy, "world": world}
+        more = WORDS_OF if SHUFFLED in missing and only_words(policy) is not None else ""
+        yield f"  {command(told, run)} --controls {','.join(missing)}{more}"
+        if more:
+            yield f"  where TASK is another task: all scenes of this one say '{only_words(policy)}'"
 
 
 def sentence(policy: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -144,7 +153,14 @@ def missing_controls(
     for name, flag in FLAGS.items():
         if name not in there:
             bare = _bare(policy) if name == RANDOM else policy
-            yield f"{command(bare, run)} {flag}"
+            more = WORDS_OF if name == SHUFFLED and only_words(policy) is not None else ""
+            yield f"{command(bare, run)} {flag}{more}"
+
+
+def only_words(report: Mapping[str, Any]) -> str | None:
+    """The instruction of all its scenes, where they are several and have the same."""
+    asked = [scene["asked"] for scene in report.get("scenes", ()) if "asked" in scene]
+    return asked[0] if len(asked) > 1 and len(set(asked)) == 1 else None
 
 
 def _bare(policy: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def read_world(path: Path) -> GymnasiumWorlds:
         "cameras": section.take("cameras", _cameras, {}),
     }
     section.close()
-    check_none(problems, str(path), "docs/worlds.md has all keys")
+    check_none(problems, str(path), "docs/worlds.md has all keys", "world")
     return GymnasiumWorlds(**values)
 
 

@@ -38,7 +38,9 @@ def get_world(name: str) -> WorldFactory:
     if name.endswith((".yaml", ".yml")):
         described: WorldFactory = _imported(IN_FILES)(Path(name))
         return described
-    factory: WorldFactory = _load(name, WORLDS, "no world is called")()
+    factory: WorldFactory = _load(
+        name, WORLDS, "no world is called", " and your own by a .yaml file (docs/worlds.md)"
+    )()
     return factory
 
 
@@ -58,9 +60,10 @@ def get_scenes(name: str, variant: str, *, size: int, tasks: tuple[str, ...] = (
     return scenes
 
 
-def _load(name: str, places: dict[str, str], absent: str) -> Any:
+def _load(name: str, places: dict[str, str], absent: str, also: str = "") -> Any:
     if name not in places:
-        raise UsageError(f"{absent} {name!r}{nearest(name, places)}", hint=f"there are {', '.join(places)}")
+        there = f"there are {', '.join(places)}{also}"
+        raise UsageError(f"{absent} {name!r}{nearest(name, places)}", hint=there)
     return _imported(places[name])
 
 

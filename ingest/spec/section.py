@@ -61,12 +61,12 @@ class Section:
             self.report(name, f"is not a key here{nearest(name, self.known)} (keys: {', '.join(self.known)})")
 
 
-def check_none(problems: Sequence[str], where: str, hint: str) -> None:
-    """UsageError that lists the problems of the spec `where`, if there are any."""
+def check_none(problems: Sequence[str], where: str, hint: str, what: str = "spec") -> None:
+    """UsageError that lists the problems of the file `where`, which is a `what`, if there are any."""
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise UsageError(f"the spec {where} has {count}:{listed}", hint=hint)
+        raise UsageError(f"the {what} {where} has {count}:{listed}", hint=hint)
 
 
 def text(value: Any) -> str:

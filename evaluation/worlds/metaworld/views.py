@@ -50,7 +50,7 @@ def get_look(variant: str) -> Look:
     if name not in VARIANTS:
         raise UsageError(
             f"Meta-World has no variant '{name}'{nearest(name, VARIANTS)}",
-            hint=f"variants: {', '.join(VARIANTS)}, and changes such as {name or 'sim'}+primary=corner3@45",
+            hint=f"variants: {', '.join(VARIANTS)}, and changes such as sim+primary=corner3@45",
         )
     look = VARIANTS[name]
     views = dict(look.views)
