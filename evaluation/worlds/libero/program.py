@@ -163,9 +163,8 @@ def rotation_of(columns_6: np.ndarray) -> np.ndarray:
 def make_env(bddl: str, shadows: bool) -> Any:
     """LIBERO's environment, which renders only when it is looked at."""
     os.environ.setdefault("MUJOCO_GL", "egl")
-    from robosuite.utils.binding_utils import MjSim
-
     from libero.libero.envs import OffScreenRenderEnv
+    from robosuite.utils.binding_utils import MjSim
 
     original = MjSim.from_xml_string.__func__
 
