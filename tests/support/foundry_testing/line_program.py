@@ -6,6 +6,7 @@ y above 5 makes the process die, below -5 be silent. Numpy alone, as in an inter
 import os
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ import numpy as np
 class Line:
     reward = 0.0
 
-    def describe(self, task, variant):
+    def describe(self, task: str, variant: str) -> dict[str, Any]:
         for word, there in ((task, "go"), (variant, "sim")):
             if word != there:
                 raise LookupError(f"there is no '{word}', did you mean '{there}'?", f"there is {there}")
@@ -27,23 +28,23 @@ class Line:
             "random": {"low": [0, 0, 0], "high": [1, 1, 1]},
         }
 
-    def build(self, task, variant, cameras, size):
+    def build(self, task: str, variant: str, cameras: tuple[str, ...], size: int) -> "Line":
         self.cameras, self.size = cameras, size
         print("printing does no harm", sys.stdin.read())  # nor does reading
         return self
 
-    def reset(self, seed):
+    def reset(self, seed: int) -> tuple[str, str]:
         self.place, self.reward = np.random.default_rng(seed).uniform(0, 0.5, 3), 0.0
         return "go right", "right"
 
-    def observe(self):
+    def observe(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         image = np.full((self.size, self.size, 3), int(self.place[0] * 255), np.uint8)
         return {role: image for role in self.cameras}, self.place
 
-    def aim(self, targets):
+    def aim(self, targets: np.ndarray) -> None:
         self.targets = list(targets)
 
-    def step(self):
+    def step(self) -> str:
         target = self.targets.pop(0)
         if target[1] > 5:
             print("last words", file=sys.stderr, flush=True)
@@ -54,8 +55,8 @@ class Line:
         self.reward = float(self.place[0])
         return "success" if self.place[0] > 0.9 else "running"
 
-    def picture(self, size):
+    def picture(self, size: int) -> None:
         return None
 
-    def close(self):
+    def close(self) -> None:
         pass
