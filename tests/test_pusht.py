@@ -60,10 +60,10 @@ def test_the_state_does_not_say_where_the_block_is() -> None:
 @pytest.mark.parametrize("to", ["hdf5", "lerobot", "rlds", "mcap"])
 def test_its_spec_reads_every_format(to: str, tmp_path: Path) -> None:
     made = tmp_path / ("made.hdf5" if to == "hdf5" else "made")
-    collect(Request("push-t", "sim", 1, 3, None, 16, "pusht"), made, to=to, quiet=True)
+    collect(Request("push-t", "sim", 1, 7, None, 16, "pusht"), made, to=to, quiet=True)
     ingest("pusht", made, store=tmp_path / "store", name="made")
     dataset = robot_foundry.open("made", tmp_path / "store")
-    arrays = PushtDemonstrator("push-t", "sim", (), 16).record(scene_seed("collect", 3, 0)).arrays
+    arrays = PushtDemonstrator("push-t", "sim", (), 16).record(scene_seed("collect", 7, 0)).arrays
     command_N3 = [dataset[row]["action.command"] for row in range(len(arrays["actions"]))]
     np.testing.assert_allclose(command_N3, arrays["actions"], atol=1e-6)
     (episode,) = dataset.episodes().to_pylist()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
+from foundry_testing.pages import missing_links, run_page
 
 from robot_foundry.evaluation.guard import open_world
 from robot_foundry.evaluation.world import Outcome
@@ -70,3 +72,12 @@ def test_the_hand_goes_where_it_is_told_and_episodes_repeat() -> None:
             np.testing.assert_array_equal(again.images[role], start.images[role])
         world.reset(8)
         assert not np.array_equal(world.observe().state_D, start.state_D)
+
+
+def test_the_pages_links_lead_somewhere() -> None:
+    assert not missing_links("docs/libero.md")
+
+
+@pytest.mark.skipif(PYTHON not in os.environ, reason=f"{PYTHON} names no interpreter with LIBERO")
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_page("docs/libero.md", tmp_path, {"foundry-eval rollout": "--max-steps 2 --size 32"}, monkeypatch)

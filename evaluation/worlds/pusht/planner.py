@@ -53,7 +53,7 @@ class _Moved:
 
 @dataclass(frozen=True)
 class _Scene:
-    """What is planned for: the block, its goal in the block's frame, the way of the disc to each contact."""
+    """What is planned for: the block, its goal in the block's frame, and the disc's way to each contact."""
 
     contacts: Contacts
     to_contact_C: np.ndarray
