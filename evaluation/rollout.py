@@ -78,7 +78,9 @@ def rollout(
 
 def decided_by(spec: RolloutSpec) -> dict[str, Any]:
     """All that decides how a scene of `spec` goes, as JSON; how many scenes there are does not."""
-    spec = replace(spec, actor=spec.actor.pinned())
+    # Whose words may be others' decides nothing where none are shuffled.
+    words_of = spec.words_of if spec.shuffle_instructions else ()
+    spec = replace(spec, actor=spec.actor.pinned(), words_of=words_of)
     names = [item.name for item in fields(spec) if item.name not in ("actor", "world", "episodes")]
     factory = spec.factory
     described = repr(factory.describe(spec.task, spec.variant))

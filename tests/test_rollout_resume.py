@@ -119,6 +119,8 @@ def test_rows_of_anything_else_are_no_rows_of_it(tmp_path: Path) -> None:
     first = rollout(spec, quiet=True, films=0, keep=tmp_path)
     longer = rollout(replace(spec, episodes=5), quiet=True, films=0, keep=tmp_path)
     assert longer.kept == 2 and longer.episodes[:2] == first.episodes
+    others = replace(spec, words_of=("push",))  # of no scene: none are shuffled
+    assert rollout(others, quiet=True, films=0, keep=tmp_path).kept == 2
     assert rollout(spec, quiet=True, films=0, keep=tmp_path, again=True).kept == 0
     changes: list[dict[str, Any]] = [{"execute": 4}, {"variant": "real"}, {"blank": True}, {"size": 32}]
     for change in changes:
