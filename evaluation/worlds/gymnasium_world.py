@@ -29,7 +29,7 @@ from PIL import Image, ImageOps
 
 from robot_foundry.evaluation.world import Observation, Outcome, RandomMotion, Start, WorldInfo
 from robot_foundry.normalization.space import ActionSpace, Dim
-from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
 
 VARIANT = "sim"
 TERMINATED = "terminated"
@@ -99,13 +99,13 @@ class GymnasiumWorlds:
     def build(self, task: str, variant: str, cameras: tuple[str, ...], size: int) -> GymnasiumWorld:
         for label, name, names in (("task", task, self.tasks), ("variant", variant, [VARIANT])):
             if name not in names:
-                raise FoundryError(
+                raise UsageError(
                     f"the world '{self.name}' has no {label} '{name}'{nearest(name, names)}",
                     hint=f"{label}s: {', '.join(names)}",
                 )
         for role in cameras:
             if role not in self.cameras:
-                raise FoundryError(
+                raise UsageError(
                     f"the world '{self.name}' has no camera '{role}'{nearest(role, self.cameras)}",
                     hint=f"cameras: {', '.join(self.cameras) or 'none'}",
                 )
