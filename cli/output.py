@@ -38,6 +38,7 @@ REMEDIES = {
     errno.EACCES: "let this user read the source and write to the store, or use other places",
     errno.EPERM: "let this user read the source and write to the store, or use other places",
     errno.ENOTDIR: "give a folder, not a file",
+    errno.EISDIR: "move that folder away, where a file belongs",
     errno.EEXIST: "give a folder, not a file, or another name",
     errno.ENAMETOOLONG: "give a shorter name",
     errno.EIO: "look at the disk or the mount",

@@ -123,6 +123,34 @@ def test_what_is_no_such_child_is_refused(tmp_path: Path, code: str, said: str) 
         ChildWorlds("line", str(tmp_path / "none"), "x.py:X").describe("go", "sim")
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ('return "go right", "right"', 'return ("go",)', "'reset', not an instruction and its subject"),
+        ('return "go right", "right"', "return 1, 2", "'reset', not an instruction and its subject"),
+        ('return "success" if self.place[0] > 0.9 else "running"', 'return "won"', "'won' to 'step'"),
+        ('return "success" if self.place[0] > 0.9 else "running"', "return [1]", "to 'step', not running"),
+    ],
+)
+def test_answers_that_mean_nothing_are_told(right: str, wrong: str, said: str, tmp_path: Path) -> None:
+    worlds = line(tmp_path)
+    assert right in PROGRAM
+    (tmp_path / "line.py").write_text(PROGRAM.replace(right, wrong))
+    with closing(open_world(worlds, "go", "sim")) as world, pytest.raises(FoundryError, match=said):
+        world.reset(0)
+        world.aim(np.zeros((1, 3)))
+        world.step()
+
+
+def test_a_world_that_was_closed_says_so(tmp_path: Path) -> None:
+    world = open_world(line(tmp_path), "go", "sim")
+    world.reset(0)
+    world.close()
+    world.close()
+    with pytest.raises(FoundryError, match="the world 'line' is closed"):
+        world.observe()
+
+
 def test_frames_come_back_and_torn_ones_are_refused() -> None:
     arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.zeros((0, 3), np.uint8)}
     frame = serving.encode({"x": 1}, arrays)

@@ -85,7 +85,12 @@ class RolloutEpisode:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> RolloutEpisode:
+        """ValueError, KeyError or TypeError where it is none."""
         names = ("index", "seed", "asked", "told", "outcome", "steps", "start")
+        if not all(type(row[name]) is int and row[name] >= 0 for name in ("index", "seed", "steps")):
+            raise ValueError("index, seed and steps are counts")
+        if row["outcome"] not in [outcome.value for outcome in Outcome]:
+            raise ValueError(f"no episode ends in {row['outcome']!r}")
         executed = None if row["executed"] is None else Executed.from_json(row["executed"])
         return cls(**{name: row[name] for name in names}, reward=row["return"], executed=executed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from robot_foundry.catalog.run_records import keep_record
 from robot_foundry.catalog.store import Store
 from robot_foundry.evaluation.rollout import decided_by, rollout, save
 from robot_foundry.evaluation.rollouts.kept_rows import kept_rows
-from robot_foundry.evaluation.rollouts.report import REPORT
+from robot_foundry.evaluation.rollouts.report import REPORT, Rollout
 from robot_foundry.evaluation.rollouts.spec import RolloutSpec
 from robot_foundry.evaluation.scorecards.reports import ROLLOUT, Report, Subject, read_reports
 from robot_foundry.evaluation.scorecards.rollout_controls import is_control
@@ -51,11 +51,12 @@ class Keeper:
         name = name_of(spec)
         folder = folder_of(spec, self.subject, None if self.out is None else self.out / below)
         about = decided_by(spec)
-        report, kept = (None, 0) if self.again else _kept_report(folder, about, spec.episodes)
+        is_of_weights = self.subject is not None and spec.actor.run is not None
+        of_weights = self.subject.to_json() if is_of_weights and self.subject else {}
+        report, kept = (None, 0) if self.again else _kept_report(folder, about, spec, of_weights)
         if report is None:
             result = rollout(spec, workers=self.workers, keep=folder, again=self.again)
-            is_of_weights = self.subject is not None and spec.actor.run is not None
-            report = save(result, folder, self.subject.to_json() if is_of_weights and self.subject else {})
+            report = save(result, folder, of_weights)
             kept = result.kept
         if self.subject is not None:
             self.subject.keep(ROLLOUT, name, report, folder)
@@ -100,14 +101,23 @@ def folder_of(spec: RolloutSpec, subject: Subject | None, out: Path | None) -> P
     return out
 
 
-def _kept_report(folder: Path, about: Mapping[str, Any], episodes: int) -> tuple[dict[str, Any] | None, int]:
-    """The report that is there, where it is of the very rows that are kept, and how many these are."""
-    rows = kept_rows(folder, about)
+def _kept_report(
+    folder: Path, about: Mapping[str, Any], spec: RolloutSpec, of_weights: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, int]:
+    """The report that is there, where it says what the rows say that are kept, and how many these are."""
     try:
         report = json.loads((folder / REPORT).read_bytes())
-        scenes, trials = report["scenes"], report["trials"]
-    except (OSError, ValueError, KeyError, TypeError):
+        seconds = float(report["seconds"])
+        has_files = all((folder / name).is_file() for name in report["files"])
+        rows = kept_rows(folder, about)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None, 0
-    if trials != episodes or scenes != [rows[i].to_json() for i in range(episodes) if i in rows]:
+    if not has_files or any(index not in rows for index in range(spec.episodes)):
         return None, 0
-    return report, trials
+    episodes = tuple(rows[index] for index in range(spec.episodes))
+    spec = replace(spec, actor=spec.actor.pinned())
+    whole = Rollout(spec, spec.factory.describe(spec.task, spec.variant), episodes, seconds)
+    told = json.loads(json.dumps({**of_weights, **whole.to_json()}))
+    if any(report.get(name) != value for name, value in told.items()):
+        return None, 0
+    return report, spec.episodes

@@ -1,9 +1,10 @@
 """Rows of episodes, kept while a rollout goes on, so that one that was killed goes on where it was.
 
 `episodes.jsonl`: a header that names all that decides the rows, then a row an episode, appended and made
-durable group by group. Killed at any instant, the file holds whole rows and perhaps a part of one, which is
-cut off by the next that opens it. A header of something else means that the rows are of no use: they go, and
-a FoundryWarning says so.
+durable group by group. Each row holds a digest of itself, but those of older versions. Killed at any instant,
+the file holds whole rows and perhaps a part of one; from the first that is not what was written, rows are cut
+off by the next that opens it. A header of something else means that the rows are of no use: they go, and a
+FoundryWarning says so.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from robot_foundry.runtime.killpoint import kill_point
 
 ROWS = "episodes.jsonl"
 FORMAT = 1
+DIGEST = "digest"
 LONGEST = 40  # characters of a setting that is told
 
 
@@ -66,7 +68,8 @@ class KeptRows:
     def add(self, episodes: Sequence[RolloutEpisode]) -> None:
         """Keep them. When this returns they outlive a crash of the machine."""
         kill_point("rollout-rows")
-        self._append([episode.to_row() for episode in episodes])
+        rows = [episode.to_row() for episode in episodes]
+        self._append([row | {DIGEST: digest_of(row)} for row in rows])
         kill_point("rollout-rows-kept")
 
     def _append(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -110,8 +113,8 @@ def _whole_rows(data: bytes, header: Mapping[str, Any]) -> tuple[dict[int, Rollo
     kept = len(lines[0])
     for line in lines[1:]:
         try:
-            episode = RolloutEpisode.from_row(json.loads(line))
-        except (ValueError, KeyError, TypeError):
+            episode = _episode(json.loads(line))
+        except (ValueError, KeyError, TypeError, RecursionError):
             break
         if not line.endswith(b"\n"):
             break
@@ -120,11 +123,18 @@ def _whole_rows(data: bytes, header: Mapping[str, Any]) -> tuple[dict[int, Rollo
     return rows, kept
 
 
+def _episode(row: dict[str, Any]) -> RolloutEpisode:
+    digest = row.pop(DIGEST, None)
+    if digest is not None and digest != digest_of(row):
+        raise ValueError("the row is not what was written")
+    return RolloutEpisode.from_row(row)
+
+
 def _unlike(data: bytes, header: Mapping[str, Any]) -> str:
     """Which settings in the header of rows are not those of `header`: "spec.seed was 3 and is 4"."""
     try:
         there = dict(_settings(json.loads(data.splitlines()[0])))
-    except ValueError:
+    except (ValueError, RecursionError):
         return "their header is torn"
     wanted = dict(_settings(json.loads(canonical_json(dict(header)))))
     names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name) and name != "key"]

@@ -63,26 +63,39 @@ class ChildWorld:
         self.reward: float | None = None
 
     def reset(self, seed: int) -> Start:
-        instruction, subject, self.reward = self._child.ask("reset", seed=seed)[0]
-        return Start(instruction, subject)
+        match self._child.ask("reset", seed=seed)[0]:
+            case [str(instruction), str(subject), int() | float() | None as reward]:
+                self.reward = reward
+                return Start(instruction, subject)
+            case other:
+                raise self._wrong("reset", other, "an instruction, its subject and a reward or none")
 
     def observe(self) -> Observation:
         arrays = self._child.ask("observe")[1]
         images = {name.removeprefix("image/"): array for name, array in arrays.items() if name != "state"}
+        if "state" not in arrays:
+            raise self._wrong("observe", list(arrays), "images and the state")
         return Observation(images, arrays["state"])
 
     def aim(self, target_TA: np.ndarray) -> None:
         self._child.ask("aim", {"target": target_TA.astype(np.float64)})
 
     def step(self) -> Outcome:
-        outcome, self.reward = self._child.ask("step")[0]
-        return Outcome(outcome)
+        match self._child.ask("step")[0]:
+            case [("running" | "success" | "failure") as outcome, int() | float() | None as reward]:
+                self.reward = reward
+                return Outcome(outcome)
+            case other:
+                raise self._wrong("step", other, "running, success or failure, and a reward or none")
 
     def picture(self, size: int) -> np.ndarray | None:
         return self._child.ask("picture", size=size)[1].get("picture")
 
     def close(self) -> None:
         self._child.close()
+
+    def _wrong(self, call: str, told: Any, wanted: str) -> FoundryError:
+        return FoundryError(f"the world '{self.info.name}' answers {told!r} to '{call}', not {wanted}")
 
 
 class Child:
@@ -122,6 +135,8 @@ class Child:
     def ask(
         self, call: str, arrays: dict[str, np.ndarray] | None = None, **asked: Any
     ) -> tuple[Any, dict[str, np.ndarray]]:
+        if self._words.closed:
+            raise FoundryError(f"the world '{self._worlds.name}' is closed", hint="build another one")
         assert self._process.stdin is not None
         frame = memoryview(serving.encode({"call": call, **asked}, arrays or {}))
         try:

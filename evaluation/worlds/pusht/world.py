@@ -16,7 +16,7 @@ import numpy as np
 from robot_foundry.evaluation.world import Observation, Outcome, RandomMotion, Start, WorldInfo
 from robot_foundry.evaluation.worlds.pusht.simulation import CONTROL_HZ, SIDE, Simulation, versions
 from robot_foundry.normalization.space import ActionSpace
-from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.errors import UsageError, nearest
 
 TASK, VARIANT, CAMERA = "push-t", "sim", "primary"
 INSTRUCTION = "push the T onto its outline"
@@ -95,10 +95,10 @@ class PushtWorld:
 
 
 def check(task: str, variant: str, cameras: tuple[str, ...] = (), size: int = 96) -> None:
-    """FoundryError with the nearest name for what is not there."""
+    """UsageError with the nearest name for what is not there."""
     for label, name, there in (("task", task, TASK), ("variant", variant, VARIANT)):
         if name != there:
-            raise FoundryError(
+            raise UsageError(
                 f"the world 'pusht' has no {label} '{name}'{nearest(name, [there])}",
                 hint=f"{label}s: {there}",
             )
