@@ -126,24 +126,25 @@ def test_what_is_no_such_child_is_refused(tmp_path: Path, code: str, said: str) 
 @pytest.mark.parametrize(
     ("right", "wrong", "said"),
     [
-        ('return "go right", "right"', 'return ("go",)', "'reset', not an instruction and its subject"),
-        ('return "go right", "right"', "return 1, 2", "'reset', not an instruction and its subject"),
-        ('return "success" if self.place[0] > 0.9 else "running"', 'return "won"', "'won' to 'step'"),
+        ('return "go right", "right"', 'return ("go",)', "'reset', not an instruction, its subject"),
+        ('return "go right", "right"', "return 1, 2", "'reset', not an instruction, its subject"),
+        ('return "success" if self.place[0] > 0.9 else "running"', 'return "won"', "'won', .* to 'step'"),
         ('return "success" if self.place[0] > 0.9 else "running"', "return [1]", "to 'step', not running"),
     ],
 )
 def test_answers_that_mean_nothing_are_told(right: str, wrong: str, said: str, tmp_path: Path) -> None:
-    worlds = line(tmp_path)
-    assert right in PROGRAM
-    (tmp_path / "line.py").write_text(PROGRAM.replace(right, wrong))
+    program = PROGRAM.read_text(encoding="utf-8")
+    assert right in program
+    (tmp_path / "line.py").write_text(program.replace(right, wrong))
+    worlds = ChildWorlds("line", sys.executable, f"{tmp_path / 'line.py'}:Line", 30.0)
     with closing(open_world(worlds, "go", "sim")) as world, pytest.raises(FoundryError, match=said):
         world.reset(0)
         world.aim(np.zeros((1, 3)))
         world.step()
 
 
-def test_a_world_that_was_closed_says_so(tmp_path: Path) -> None:
-    world = open_world(line(tmp_path), "go", "sim")
+def test_a_world_that_was_closed_says_so() -> None:
+    world = open_world(line(), "go", "sim")
     world.reset(0)
     world.close()
     world.close()

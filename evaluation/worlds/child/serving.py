@@ -87,8 +87,8 @@ class Server:
         if world is None:
             raise ValueError(f"'{call}' before a world was built")
         if call == "reset":
-            instruction, subject = world.reset(asked["seed"])
-            return [instruction, subject, getattr(world, "reward", None)], {}
+            told = world.reset(asked["seed"])
+            return [told, getattr(world, "reward", None)], {}
         if call == "observe":
             images, state = world.observe()
             return None, {"state": np.asarray(state), **{f"image/{role}": images[role] for role in images}}

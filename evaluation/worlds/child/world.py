@@ -64,7 +64,7 @@ class ChildWorld:
 
     def reset(self, seed: int) -> Start:
         match self._child.ask("reset", seed=seed)[0]:
-            case [str(instruction), str(subject), int() | float() | None as reward]:
+            case [[str(instruction), str(subject)], int() | float() | None as reward]:
                 self.reward = reward
                 return Start(instruction, subject)
             case other:
