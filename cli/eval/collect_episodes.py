@@ -18,9 +18,9 @@ LONGEST_NAME = 64
 
 
 @click.command("episodes")
-@click.option("--task", required=True, help="Which task, such as reach_single.")
+@click.option("--task", required=True, help="Which task of the world: docs/WORLD.md has them.")
 @click.option("--episodes", type=click.IntRange(min=1), required=True, help="How many demonstrations.")
-@click.option("--variant", default="sim", show_default=True, help="Look and arm of the world: sim or real.")
+@click.option("--variant", default="sim", show_default=True, help="A variant of the world, such as sim.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides every scene.")
 @click.option(
     "--to", "to", type=click.Choice(list(FORMATS)), default="hdf5", show_default=True, help="Format."
@@ -60,8 +60,8 @@ def command(
     \b
     foundry-eval collect tabletop --task reach_single --episodes 500 --out reach.hdf5
     foundry-data ingest tabletop reach.hdf5 --as reach
-    foundry-eval collect tabletop --task reach_single --episodes 500 --to mcap --out bags
-    foundry-data ingest tabletop bags --as bags
+    foundry-eval collect metaworld --task reach --episodes 100 --to mcap --out bags
+    foundry-data ingest metaworld bags --as bags
     """
     from robot_foundry.evaluation.collection import Request, collect
 
