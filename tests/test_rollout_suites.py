@@ -147,6 +147,15 @@ def test_every_problem_of_a_suite_is_listed_at_once(tmp_path: Path) -> None:
         assert said in raised.value.message
 
 
+def test_two_entries_of_one_task_would_share_a_place(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(
+        "tasks: {reach: {}, long: {task: reach, max_steps: 9}, real: {task: reach, variant: real}}\n"
+    )
+    with pytest.raises(UsageError, match=r"1 problem:\n  tasks.long: is the same task .* as tasks.reach"):
+        read_suite(str(path))
+
+
 def test_packaged_suites_are_read_and_the_nearest_is_named() -> None:
     assert set(packaged_suites()) >= {"tabletop", "metaworld5", "metaworld50"}
     suite = read_suite("tabletop")

@@ -158,9 +158,15 @@ def _problems(suite: Suite) -> Iterator[str]:
     except FoundryError as error:
         yield f"world: {error.message}"
         return
+    places: dict[tuple[str, str], str] = {}
     for name in suite.tasks:
         try:
             spec = suite.spec(name, ActorSpec(None))
             world.describe(spec.task, spec.variant)
         except FoundryError as error:
             yield f"tasks.{name}: {error.message}"
+            continue
+        other = places.setdefault((spec.task, spec.variant), name)
+        if other != name:
+            same = f"is the same task in the same variant as tasks.{other}"
+            yield f"tasks.{name}: {same}, whose report it would take the place of"
