@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import betaln, xlog1py, xlogy
 
 from robot_foundry.evaluation.comparison.compare import Comparison, Pair, Scope, Standing
-from robot_foundry.runtime.html import COLOURS, document, table
+from robot_foundry.runtime.pages.html import COLOURS, document, table
 
 WIDTH, ROW, LEFT, RIGHT, AXIS = 760, 46, 200, 90, 26  # pixels
 POINTS, LONGEST = 241, 26

@@ -13,8 +13,8 @@ import numpy as np
 
 from robot_foundry.evaluation.openloop.errors import MEASURES
 from robot_foundry.evaluation.openloop.report import CONTROLS, GAINS, POLICY, shown
-from robot_foundry.runtime.charts import lines
-from robot_foundry.runtime.html import COLOURS, document, table
+from robot_foundry.runtime.pages.charts import lines
+from robot_foundry.runtime.pages.html import COLOURS, document, table
 
 WIDTH, HEIGHT = 320, 110  # pixels
 

@@ -18,8 +18,8 @@ from robot_foundry.ingest.inspect.inspect import Inspection, Seen
 from robot_foundry.ingest.inspect.survey import Series, Survey
 from robot_foundry.ingest.inspect.told import Said, instructions_of, rate_of, roles_of
 from robot_foundry.ingest.sources.robot.source_episode import Encoded, Picture, Planar
-from robot_foundry.runtime.charts import lines
-from robot_foundry.runtime.html import document, table
+from robot_foundry.runtime.pages.charts import lines
+from robot_foundry.runtime.pages.html import document, table
 from robot_foundry.shards.images import encode_jpeg, encode_jpeg_planes
 
 PLOT_WIDTH, PLOT_HEIGHT, MOST_POINTS, MOST_LINES = 360, 70, 180, 8

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_foundry.runtime.html import COLOURS
+from robot_foundry.runtime.pages.html import COLOURS
 
 
 def lines(
