@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from foundry_testing.pages import missing_links, run_page
+from foundry_testing.pages import fences, missing_links, run_page
 
 from robot_foundry.evaluation.guard import open_world
 from robot_foundry.evaluation.world import Outcome
@@ -80,4 +80,5 @@ def test_the_pages_links_lead_somewhere() -> None:
 
 @pytest.mark.skipif(PYTHON not in os.environ, reason=f"{PYTHON} names no interpreter with LIBERO")
 def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_page("docs/libero.md", tmp_path, {"foundry-eval rollout": "--max-steps 2 --size 32"}, monkeypatch)
+    less = {"foundry-eval rollout": "--max-steps 2 --size 32"}
+    assert run_page("docs/libero.md", tmp_path, less, monkeypatch) == fences("docs/libero.md") - 1  # pip
