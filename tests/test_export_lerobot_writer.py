@@ -161,10 +161,14 @@ def _shipped(job: Any) -> Any:
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="this user gets no real time")
 def test_an_encoder_that_asks_for_real_time_does_not_keep_it() -> None:
+    def policies() -> set[int]:
+        return {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+
+    before = policies()  # those of other libraries' threads, such as OpenGL's, among them
     with VideoFile(io.BytesIO(), "av1", 10.0, SIZE) as video:
         video.add(np.zeros((*SIZE, 3), np.uint8))
-        policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
-    assert policies == {os.SCHED_OTHER}
+        assert policies() <= before
+    assert not before & {os.SCHED_FIFO, os.SCHED_RR}
 
 
 @pytest.mark.parametrize("fps", [0.0004, 7.123456])

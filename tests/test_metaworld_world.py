@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -200,3 +203,20 @@ def test_every_task_begins_and_is_drawn_the_same_again(task: str) -> None:
             world.step()
         shown.append(world.observe())
     assert_equal(*shown)
+
+
+def test_it_renders_where_mujoco_was_imported_before() -> None:
+    """MuJoCo has chosen by then, and without MUJOCO_GL it takes what needs a display."""
+    code = (
+        "import mujoco\n"
+        "from robot_foundry.evaluation.worlds.metaworld.sawyer import Sawyer\n"
+        "from robot_foundry.evaluation.worlds.metaworld.views import View\n"
+        "sawyer = Sawyer('reach', False)\n"
+        "sawyer.begin(0)\n"
+        "assert sawyer.image(View('corner'), 32).std() > 1\n"
+    )
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MUJOCO", "PYOPENGL"))
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ DATA = (
     "ingest/specs/oxe/*.yaml",
     "ingest/mixtures/*.yaml",
     "recipes/*.yaml",
+    "evaluation/suites/*.yaml",
 )
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import atexit
 import copy
+import os
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from robot_foundry.evaluation.worlds.metaworld.packages import COMPILED, compile
 from robot_foundry.evaluation.worlds.metaworld.views import View
 from robot_foundry.runtime.errors import FoundryError
 
+DISPLAYLESS = ("egl", "osmesa")
 BUFFER = 128  # pixels a side of the first frame buffer; it grows to the largest picture asked for
 MOST_GEOMS = 1000
 
@@ -81,10 +84,11 @@ def canvas(path: str, shadows: bool) -> Canvas:
 @lru_cache(maxsize=1)
 def _opengl() -> Any:
     mujoco()
+    # MuJoCo itself chose when it was imported, which others may have done before MUJOCO_GL said anything.
+    backend = os.environ["MUJOCO_GL"].lower().strip()
     try:
-        from mujoco.gl_context import GLContext
-
-        context = GLContext(BUFFER, BUFFER)
+        made_by = import_module(f"mujoco.{backend if backend in DISPLAYLESS else 'gl_context'}")
+        context = made_by.GLContext(BUFFER, BUFFER)
     except (ImportError, AttributeError, RuntimeError) as error:
         raise FoundryError(
             f"MuJoCo cannot render here: {error}",
