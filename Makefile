@@ -14,8 +14,8 @@ export OMP_NUM_THREADS ?= 1
 demo: $(INSTALLED)  ## three stages of training, to success rates
 	$(BIN)/python examples/demo.py
 
-test: $(INSTALLED) $(WEIGHTS)
-	$(BIN)/python -m pytest -q -n 2
+test: $(INSTALLED) $(WEIGHTS)  ## three at a time on two cores, as many tests wait for processes of their own
+	$(BIN)/python -m pytest -q -n 3
 
 lint: $(INSTALLED) $(TYPING)
 	$(BIN)/ruff check .
