@@ -49,6 +49,7 @@ def test_its_dvc_file_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = read_pipeline(Path("pipeline.yaml"))
     assert dvc_text(pipeline, Path()) == Path("dvc.yaml").read_text(encoding="utf-8")
     assert pipeline.values_file == "params.yaml" and pipeline.notes == []
+    assert "dvc.lock" not in Path(".gitignore").read_text(encoding="utf-8")  # dvc refuses to go on then
     assert [*problems(pipeline, pipeline.stages), *recipe_problems(pipeline, pipeline.stages)] == []
 
 
