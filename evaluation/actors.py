@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from robot_foundry.evaluation.world import WorldInfo
+from robot_foundry.normalization.representation import references
 from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.actions import Actions, Underway
 from robot_foundry.runtime.errors import FoundryError
@@ -115,7 +116,7 @@ class PolicyActor:
         # One name must mean one thing to both: union refuses unlike units, kinds and representations.
         ActionSpace.union(world.state_space, self._state_space)
         ActionSpace.union(world.action_space, datasets[number].action)
-        _check_commands(world, datasets[number])
+        _check_fit(world, datasets[number], self._policy.config.data.window.representation)
         self.roles = self._policy.roles
         # The policy's own rate is kept: its steps lie between those of the world.
         self._pace = self._policy.pace(number, world.control_hz)
@@ -158,16 +159,23 @@ class PolicyActor:
         return state_Sd
 
 
-def _check_commands(world: WorldInfo, trained_on: Any) -> None:
-    """FoundryError where the world needs targets that the policy has not learnt to give."""
-    missing = [name for name in world.action_space.names if name not in trained_on.action]
-    if missing:
-        raise FoundryError(
-            f"the world '{world.name}' needs targets that the policy does not give ({', '.join(missing)}): "
-            f"its robot is '{world.embodiment}', that of the policy's dataset '{trained_on.name}' is "
-            f"'{trained_on.embodiment}'",
-            hint="another world is --world, another robot of it often --variant",
-        )
+def _check_fit(world: WorldInfo, trained_on: Any, representation: str) -> None:
+    """FoundryError where the world needs targets that the policy has not learnt to give, or does not measure
+    what they are relative to."""
+    ungiven = [name for name in world.action_space.names if name not in trained_on.action]
+    relative_to = references(trained_on.state, trained_on.action, representation)
+    unmeasured = [name for name in relative_to if name not in world.state_space]
+    if ungiven:
+        what = f"needs targets that the policy does not give ({', '.join(ungiven)})"
+    elif unmeasured:
+        what = f"does not measure what the policy's targets are relative to ({', '.join(unmeasured)})"
+    else:
+        return
+    raise FoundryError(
+        f"the world '{world.name}' {what}: its robot is '{world.embodiment}', that of the policy's dataset "
+        f"'{trained_on.name}' is '{trained_on.embodiment}'",
+        hint="another world is --world, another robot of it often --variant",
+    )
 
 
 class RandomActor:

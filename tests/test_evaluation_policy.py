@@ -21,6 +21,7 @@ from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, rollout
 from robot_foundry.evaluation.worlds.registry import get_world
 from robot_foundry.evaluation.worlds.tabletop.env import Tabletop
 from robot_foundry.ingest.engine import ingest
+from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.actions import Actions
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
@@ -179,3 +180,11 @@ def test_what_a_policy_cannot_do_is_said(folder: Path) -> None:
     elsewhere = replace(spec, actor=replace(spec.actor, dataset="sim"), task="climb", world=HILL)
     with pytest.raises(FoundryError, match=r"'hill' needs targets that the policy does not give \(base.thro"):
         rollout(elsewhere, quiet=True)
+    blind = replace(
+        get_world("tabletop").describe("reach_pair", "sim"),
+        state_space=ActionSpace(["right.gripper_opening"]),
+    )
+    with pytest.raises(
+        FoundryError, match=r"does not measure what the policy's targets are relative to \(right.ee"
+    ):
+        ActorSpec(str(folder / "both"), dataset="sim").build(blind)
