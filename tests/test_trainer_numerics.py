@@ -22,7 +22,7 @@ from robot_foundry.trainer.meters import Meters
 from robot_foundry.trainer.models.tokenizer import ByteTokenizer
 from robot_foundry.trainer.optim.average import Ema
 from robot_foundry.trainer.optim.optimizers import OptimConfig, Optimizers, parameter_groups
-from robot_foundry.trainer.ranks.numerics import numerics
+from robot_foundry.trainer.ranks.numerics import numerics, slow_precision
 from robot_foundry.trainer.ranks.ranks import Ranks
 from robot_foundry.trainer.tasks.vla.inputs import InputMaker, build_inputs
 from robot_foundry.trainer.tasks.vla.policy_spaces import mixture_spaces
@@ -226,6 +226,20 @@ def test_bf16_keeps_the_weights_in_fp32_and_trains(store: Store, tmp_path: Path)
     assert {tensor.dtype for tensor in tensors(outcome.checkpoint).values()} == {torch.float32}
     full = run(store, tmp_path / "fp32", "run.steps=2")
     assert outcome.loss == pytest.approx(full.loss, rel=0.02) and outcome.loss != full.loss
+
+
+def test_bf16_that_is_slower_than_fp32_is_told_with_what_was_measured() -> None:
+    """By a clock that fp32 is read from first, four products each, of which the first is not counted."""
+    cpu, fp32 = torch.device("cpu"), (9.0, 1.0, 1.0, 2.0)
+
+    def told(*bf16: float) -> tuple[str, ...]:
+        ticks = iter([tick for seconds in (*fp32, *bf16) for tick in (0.0, seconds)])
+        return slow_precision(cpu, "bf16", lambda: next(ticks))
+
+    (line,) = told(99.0, 30.0, 25.0, 40.0)
+    assert "multiplies matrices 25 times as slowly as fp32 on this CPU" in line
+    assert told(9.0, 1.0, 1.0, 1.0) == ()
+    assert slow_precision(cpu, "fp32") == slow_precision(torch.device("meta"), "bf16") == ()
 
 
 def test_training_lowers_the_loss_it_is_measured_by(store: Store, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from robot_foundry.trainer.optim.schedule import multiplier
 from robot_foundry.trainer.outcome import Outcome, weights_digest
 from robot_foundry.trainer.ranks.agreement import agree, everywhere, from_main, versions
 from robot_foundry.trainer.ranks.machine import same_threads
-from robot_foundry.trainer.ranks.numerics import numerics
+from robot_foundry.trainer.ranks.numerics import numerics, slow_precision
 from robot_foundry.trainer.ranks.ranks import Ranks, joined
 from robot_foundry.trainer.recipes.form import resolved
 from robot_foundry.trainer.signals import StopFlag
@@ -112,9 +112,9 @@ def begin(task: Task, ranks: Ranks, stack: ExitStack, quiet: bool) -> Begun:
     agree(ranks, {**measured.digest, **read}, _AGREED)
     learner, fresh = build_learner(task, start, ranks)
     equipped = everywhere(ranks, partial(stack.enter_context, task.equip(learner.model, ranks)))
-    return Begun(
-        task, measured, ranks, start, replica, streams, learner, (*fresh, *missing, *warned, *equipped)
-    )
+    slow = from_main(ranks, partial(slow_precision, ranks.device, task.config.run.precision))
+    notes = (*slow, *fresh, *missing, *warned, *equipped)
+    return Begun(task, measured, ranks, start, replica, streams, learner, notes)
 
 
 def _resolved(task: Task, ranks: Ranks) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -29,12 +30,44 @@ _BY_TIME = (  # kernels chosen by how fast they were, which another run may find
 )
 _TF32 = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
 _FPMATH = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
+_SIDE = 192
+_SLOWER = 2.0  # bf16 takes so many times as long, or nothing is said
 _NO_KERNEL = " does not have a deterministic implementation"
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """`bf16` computes in it where that is safe; weights stay fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def slow_precision(
+    device: torch.device, precision: str, clock: Callable[[], float] = time.perf_counter
+) -> tuple[str, ...]:
+    """A sentence where a CPU multiplies matrices more slowly in bf16 than in fp32, as many do.
+
+    Found by multiplying some, which takes less than a tenth of a second.
+    """
+    if precision != "bf16" or device.type != "cpu":
+        return ()
+    seconds = {dtype: _seconds(dtype, clock) for dtype in (torch.float32, torch.bfloat16)}
+    ratio = seconds[torch.bfloat16] / seconds[torch.float32]
+    if ratio < _SLOWER:
+        return ()
+    return (
+        f"run.precision=bf16 multiplies matrices {ratio:.0f} times as slowly as fp32 on this CPU; "
+        "run.precision=fp32 is the faster one here",
+    )
+
+
+def _seconds(dtype: torch.dtype, clock: Callable[[], float]) -> float:
+    """Of one product of matrices, the shortest of three; the first warms up."""
+    matrix = torch.ones(_SIDE, _SIDE, dtype=dtype)
+    taken = []
+    for _ in range(4):
+        begin = clock()
+        _ = matrix @ matrix
+        taken.append(clock() - begin)
+    return min(taken[1:])
 
 
 @contextlib.contextmanager
