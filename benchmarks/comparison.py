@@ -125,7 +125,7 @@ def recipes(number: int, *, alarms: bool) -> Iterator[Cell]:
     """Means of recipes, and equal recipes on the same scenes; also of unlike spread between seeds."""
     shapes = ((2, 2), (3, 3), (5, 5), (10, 10), (3, 10))
     for (runs, of_other), sd, ratio, rate in product(shapes, (0.0, 0.25, 0.5, 1.0), (1.0, 0.1), FEWER):
-        if ratio != 1.0 and (sd != 0.5 or not alarms):
+        if ratio != 1.0 and (sd < 0.5 or not alarms):
             continue
         random = generator("recipes", runs, of_other, str(sd), str(ratio), str(rate))
         found = []
@@ -142,6 +142,21 @@ def recipes(number: int, *, alarms: bool) -> Iterator[Cell]:
         what = f"{runs} and {of_other} runs" if alarms else f"{runs} runs"
         spread = f"sd {sd}" if ratio == 1.0 else f"sd {sd} and {sd * ratio:g}"
         yield f"recipes, {what}, {spread}", share(np.concatenate(found)), f"{rate}"
+
+
+def recipe_differences(number: int) -> Iterator[Cell]:
+    """Differences of two recipes on the same scenes."""
+    rates = ((0.02, 0.1), (0.1, 0.5), (0.5, 0.7), (0.9, 0.98))
+    for (runs, of_other), sd, (rate, other) in product(((3, 3), (5, 5), (10, 10)), (0.25, 0.5, 1.0), rates):
+        random = generator("recipe differences", runs, str(sd), str(rate))
+        found = []
+        for begin in range(0, number, BLOCK):
+            z_K1n = random.standard_normal((min(BLOCK, number - begin), 1, 60), np.float32)
+            pair = recipe(random, z_K1n, rate, sd, runs), recipe(random, z_K1n, other, sd, of_other)
+            between = difference(*map(Recipe, pair), paired=True)
+            found.append((between.low <= other - rate) & (other - rate <= between.high))
+        what = f"difference of recipes, {runs} and {of_other} runs, sd {sd}"
+        yield what, share(np.concatenate(found)), f"{rate} {other}"
 
 
 def recipe(
@@ -271,11 +286,12 @@ TABLES = {
     "rates": lambda number: worst(rates(number), lowest=True),
     "differences": lambda number: worst(differences(number), lowest=True),
     "means": lambda number: worst(recipes(number, alarms=False), lowest=True),
+    "between": lambda number: worst(recipe_differences(number), lowest=True),
     "tests": lambda number: worst(tests(number), lowest=False),
     "families": lambda number: worst(families(number), lowest=False),
     "recipes": lambda number: worst(recipes(number, alarms=True), lowest=False),
 }
-COVERAGE = ("rates", "differences", "means")
+COVERAGE = ("rates", "differences", "means", "between")
 
 
 def main() -> None:

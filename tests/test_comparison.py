@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import ndtri
 from scipy.stats import barnard_exact, binom, binomtest
 
 from robot_foundry.evaluation.comparison.differences import difference_interval
@@ -143,20 +144,31 @@ def test_the_interval_of_a_difference_covers_it() -> None:
         assert chance[covers].sum() >= 0.95
 
 
-@pytest.mark.parametrize(("runs", "rate"), [(3, 0.02), (3, 0.5), (5, 0.9)])
-def test_recipes_cover_and_do_not_alarm(runs: int, rate: float) -> None:
+@pytest.mark.parametrize(
+    ("runs", "rate", "sd", "of_other"),
+    [
+        (3, 0.02, 0.4, 0.4),
+        (3, 0.5, 0.4, 0.4),
+        (5, 0.9, 0.4, 0.4),
+        # Near 0 and 100 % few seeds do not show how far they lie apart.
+        (5, 0.9, 1.0, 0.1),
+        (10, 0.1, 1.0, 0.1),
+        (10, 0.05, 1.0, 0.1),
+    ],
+)
+def test_recipes_cover_and_do_not_alarm(runs: int, rate: float, sd: float, of_other: float) -> None:
     """500 simulated experiments; benchmarks/comparison.py has 10,000 of many kinds."""
-    from scipy.special import ndtri
-
     random = generator("recipes", runs, str(rate))
-    sd, tables = 0.4, []
-    for _ in range(2):
-        seed = sd * random.standard_normal((500, runs, 1))
-        tables.append(random.standard_normal((500, runs, 40)) < ndtri(rate) * np.sqrt(1 + sd**2) + seed)
+    tables = []
+    for apart in (sd, of_other):
+        seed = apart * random.standard_normal((500, runs, 1))
+        tables.append(random.standard_normal((500, runs, 40)) < ndtri(rate) * np.sqrt(1 + apart**2) + seed)
     one, other = map(Recipe, tables)
     low, high = one.interval()
     assert ((low <= rate) & (rate <= high)).mean() >= 0.95
-    assert (difference(one, other, paired=True).p <= 0.05).mean() <= 0.05
+    between = difference(one, other, paired=True)
+    assert (between.p <= 0.05).mean() <= 0.05
+    assert ((between.low <= 0.0) & (between.high >= 0.0)).mean() >= 0.95
 
 
 def test_seeds_that_disagree_are_no_difference_of_recipes() -> None:

@@ -11,7 +11,8 @@ With Y_rs the success of run r on scene s, the variance of the mean is estimated
     V = max(V_runs, V_scenes, V_runs + V_scenes − V_both),
 
 in which each of the first two holds the noise of single episodes once (Searle, Casella and McCulloch 1992,
-ch. 4), and never less than that of as many independent episodes.
+ch. 4), and never less than that of as many independent episodes. Near 0 and 100 % few seeds do not show how
+far seeds lie apart; `spread` says how far they may, and the more cautious of both holds.
 
 Legend: R runs, S scenes; leading dims are of simulations.
 """
@@ -24,9 +25,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, stdtr, stdtrit
 
+from robot_foundry.evaluation.comparison import spread
 from robot_foundry.runtime.errors import FoundryError
 
 Floats = NDArray[np.float64]
+# The spread of seeds is taken as contradicted where so small a one as is shown has at most this probability.
+# Two recipes are seldom both misjudged, so each of two may be more readily.
+OF_ONE, OF_TWO = 0.05, 0.1
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Recipe:
         return np.asarray(np.minimum(known, number))
 
     def interval(self, confidence: float = 0.95) -> tuple[Floats, Floats]:
-        """The interval of Clopper and Pearson for the effective number of episodes [...], both ends.
+        """Clopper and Pearson's interval for the effective number of episodes [...], and what `spread` adds.
 
         That number is taken times (t of episodes − 1 / t of R − 1)², for the few degrees of freedom that V is
         known with (Korn and Graubard 1998).
@@ -96,7 +101,16 @@ class Recipe:
         low, high = np.zeros_like(x), np.ones_like(x)
         betaincinv(x, episodes - x + 1.0, tail, out=low, where=self.rate > 0.0)
         betaincinv(x + 1.0, episodes - x, 1.0 - tail, out=high, where=self.rate < 1.0)
-        return low, high
+        of_rate = self.rate * (1.0 - self.rate)
+        more = np.maximum(_mean_variance(self.rate_S) - self.of_both, 0.0)
+        share = np.divide(more, of_rate, out=np.zeros_like(of_rate), where=of_rate > 0)
+        episodes_P = 1.0 / (1.0 / self.by_spread(OF_ONE) + share[..., None])
+        lowest, highest = spread.ends(self.rate, episodes_P, tail)
+        return np.minimum(low, lowest), np.maximum(high, highest)
+
+    def by_spread(self, contradicted: float) -> Floats:
+        """As how many independent episodes it counts at each mean rate [..., P], scenes aside."""
+        return spread.episodes_of(self.of_runs, self.runs, self.scenes, contradicted)
 
 
 @dataclass(frozen=True)
@@ -110,10 +124,10 @@ class Difference:
 
 
 def difference(first: Recipe, second: Recipe, *, paired: bool, confidence: float = 0.95) -> Difference:
-    """Welch's t of two recipes on run means, with what scenes add. `paired`: on the same scenes, in order.
+    """Welch's t of two recipes on run means, with what scenes add, or what `spread` says: the more cautious.
 
-    What makes a scene hard for both cancels where they are paired. Degrees of freedom are
-    min(R₁, R₂) − 1, which never errs towards significance (Mickey and Brown 1966); with two runs of each
+    `paired`: on the same scenes, in order. What makes a scene hard for both cancels then. Degrees of freedom
+    are min(R₁, R₂) − 1, which never errs towards significance (Mickey and Brown 1966); with two runs of each
     only differences far larger than those between the runs are seen.
     """
     value = second.rate - first.rate
@@ -128,7 +142,16 @@ def difference(first: Recipe, second: Recipe, *, paired: bool, confidence: float
     freedom = min(first.runs, second.runs) - 1
     reach = stdtrit(freedom, (1.0 + confidence) / 2.0) * error
     p = 2.0 * stdtr(freedom, -np.abs(value) / error)
-    return Difference(value, np.maximum(value - reach, -1.0), np.minimum(value + reach, 1.0), np.asarray(p))
+    episodes = first.by_spread(OF_TWO), second.by_spread(OF_TWO)
+    (low_1, high_1), (low_2, high_2) = (
+        spread.ends(one.rate, number, (1.0 - confidence) / 2.0)
+        for one, number in zip((first, second), episodes, strict=True)
+    )
+    # Distances are squared and added (Zou and Donner 2008).
+    down = np.maximum(reach, np.hypot(second.rate - low_2, high_1 - first.rate))
+    up = np.maximum(reach, np.hypot(high_2 - second.rate, first.rate - low_1))
+    most = np.maximum(p, spread.p_of_none((first.rate, second.rate), episodes))
+    return Difference(value, np.maximum(value - down, -1.0), np.minimum(value + up, 1.0), np.asarray(most))
 
 
 def _variance(of_runs: Floats, of_scenes: Floats, of_both: Floats) -> Floats:
