@@ -44,7 +44,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Series:
-    """One array: `shape` of a row, and its rows in each episode that was read, float64 [N, d].
+    """One array: `shape` of a row, and its rows in each episode that was read, float64 [N, d], NaN for inf.
 
     `columns` are the names that the source gives to its columns, empty where it gives none.
     """
@@ -248,11 +248,16 @@ def _series(read: Sequence[Read]) -> tuple[dict[str, Series], tuple[str, ...]]:
             partial.append(name)
             continue
         shape = tuple(int(size) for size in kept[0].shape[1:])
-        rows = tuple(
-            values[:n].reshape(n, -1).astype(np.float64) for values, n in zip(kept, lengths, strict=True)
-        )
+        rows = tuple(_finite(values[:n].reshape(n, -1)) for values, n in zip(kept, lengths, strict=True))
         series[name] = Series(name, shape, str(kept[0].dtype), rows, columns.get(name, ()))
     return series, tuple(partial)
+
+
+def _finite(values_Nd: NDArray[Any]) -> Array:
+    """The numbers as float64, infinities as NaN: they tell no more, and spoil every sum."""
+    rows_Nd = values_Nd.astype(np.float64)
+    rows_Nd[np.isinf(rows_Nd)] = np.nan
+    return rows_Nd
 
 
 def _columns(environment: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
