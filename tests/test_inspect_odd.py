@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from foundry_testing.pair_ingests import Sample, picture, write_tar
 from foundry_testing.ros_bags import Sent, arm, truth, write_bag
 from foundry_testing.stranger_files import write_stranger
@@ -132,6 +133,14 @@ def test_a_database_is_a_bag_whatever_it_is_called(foundry_data, tmp_path):
     next((tmp_path / "take").glob("*.db3")).rename(path)
     code, out, _ = foundry_data("inspect", path)
     assert code == 0 and "1 episode" in out and f"`foundry-data topics '{path}'` lists" in out
+
+
+def test_a_bag_that_is_packed_as_a_whole_is_one(only, tmp_path):
+    write_bag(tmp_path / "take", arm(), "mcap")
+    whole = next((tmp_path / "take").glob("*.mcap")).read_bytes()
+    (tmp_path / "x.mcap.zstd").write_bytes(zstandard.compress(whole))
+    code, one, _ = only(tmp_path / "x.mcap.zstd")
+    assert code == 0 and one["layout"] == "ros" and one["episodes"] == 1
 
 
 def test_the_commands_that_are_told_can_be_given(foundry_data, tmp_path):

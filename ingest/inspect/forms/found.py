@@ -18,6 +18,7 @@ from robot_foundry.ingest.sources import LAYOUTS, Refused, layout
 from robot_foundry.ingest.sources.hdf5 import hdf5, links
 from robot_foundry.ingest.sources.hdf5.layouts import CONTAINER, HDF5
 from robot_foundry.ingest.sources.hdf5.recognition import Hdf5Layout
+from robot_foundry.ingest.sources.ros.bags.bag_files import is_storage
 from robot_foundry.ingest.sources.zarr.places import gathered
 from robot_foundry.ingest.sources.zarr.places import is_claimed as is_buffer
 from robot_foundry.runtime.errors import UsageError
@@ -174,6 +175,8 @@ def _form_of(path: Path) -> tuple[str, str | None, list[str]]:
         return _of_hdf5(path)
     if seen.form in sniff.BAGS and (seen.form != sniff.SQLITE or _is_bag(path)):
         return BAG_WORDS[seen.form], "ros", wrong
+    if seen.form == sniff.ZSTD and is_storage(path.name):
+        return "ROS 2 bag packed by zstd", "ros", wrong
     if seen.form == sniff.ZIP and is_buffer(path.name):
         return "zarr replay buffer in a zip", "zarr", wrong
     if seen.form in OF_RECORDS:
