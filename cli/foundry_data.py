@@ -19,9 +19,9 @@ COMMANDS = {
     "remap": LazyCommand(
         "robot_foundry.cli.data.remap:command", "Make a version with a new mapping; reads no image."
     ),
-    "tokenizer": LazyCommand("robot_foundry.cli.data.tokenizer:group", "Make and list tokenizers."),
+    "tokenizer": LazyCommand("robot_foundry.cli.data.tokens.tokenizer:group", "Make and list tokenizers."),
     "tokenize": LazyCommand(
-        "robot_foundry.cli.data.tokenize:command", "Make a version of tokens from one of text."
+        "robot_foundry.cli.data.tokens.tokenize:command", "Make a version of tokens from one of text."
     ),
     "index": LazyCommand("robot_foundry.cli.data.index:command", "Index WebDataset tars where they lie."),
     "inspect": LazyCommand(

@@ -255,6 +255,19 @@ def test_a_spec_of_ones_own_that_reads_one_arm_of_two(tmp_path, command):
     ]
 
 
+def test_the_array_whose_rows_are_counted_is_not_taken_by_that(tmp_path, command):
+    spec = tmp_path / "mine.yaml"
+    spec.write_text(
+        GENERIC.replace("key: act, columns: [0, 7], from: value", "from: next_state")
+        .replace("command:", "next_state:")
+        .replace("length: act, images: ['cams/*', 'vison/*']", "length: act")
+    )
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["act"], file["obs/right_q"] = np.zeros((FRAMES, 7)), np.zeros((FRAMES, 7))
+    warnings(command, tmp_path / "in.h5", spec=spec)
+    assert "\nnot taken    act\n" in command("show", "made").out
+
+
 def test_rlds_with_a_camera_without_a_role_and_texts_that_no_rule_takes(tmp_path, command):
     made = simple(tmp_path / "src", 4)
     spec = tmp_path / "mine.yaml"

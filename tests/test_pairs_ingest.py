@@ -323,3 +323,15 @@ def test_every_layout_becomes_the_same_pairs(layout, tmp_path):
     found = [(p.pictures, p.said["captions"]) for p in stored(tmp_path / "store", report)]
     assert sorted(found, key=str) == sorted((((p.encoded[0].data,), p.captions) for p in pairs), key=str)
     assert (report.refused, report.discovered, len(pairs)) == ((), 6, 6)
+
+
+def test_a_dry_run_looks_at_no_more_than_the_first_pairs_that_are_broken(tmp_path):
+    (tmp_path / "pic.jpg").write_bytes(picture(1))
+    names = [f"none_{number}.jpg" for number in range(1000)]
+    lines = [json.dumps({"image": name, "caption": "a square"}) for name in (*names, "pic.jpg")]
+    given = ["pairs", str(tmp_path / "x.jsonl"), "--store", str(tmp_path / "store"), "--as", "x", "--dry-run"]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines[1:]))
+    assert "the first says: 'a square'" in CliRunner().invoke(command, given).stdout
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    shown = CliRunner().invoke(command, given)
+    assert shown.exit_code == 0 and "none of the first pairs could be read" in shown.stdout

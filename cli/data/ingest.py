@@ -92,8 +92,7 @@ def command(
     from robot_foundry.ingest.spec.spec_files import load_spec
 
     names = specs_of(spec)
-    if len(names) > 1 and (source or name or pointer):
-        raise UsageError("several specs take no SOURCE, --as or --pointer", hint="ingest them one by one")
+    _check_given(names, source, is_named=bool(name or pointer))
     options = Options(
         workers=workers,
         ray_address=ray_address,
@@ -104,8 +103,6 @@ def command(
         quiet=False,
     )
     loaded = [load_spec(each, overrides) for each in names]
-    if source == "":
-        raise UsageError("SOURCE is empty", hint="see that the variable is set, or leave SOURCE out")
     places = [source] if source else located(loaded, ask=not (yes or dry_run))
     reports = []
     for each, place in zip(loaded, places, strict=True):
@@ -113,11 +110,26 @@ def command(
         reports.append(run(each, place, store=store, name=made, options=options, dry_run=dry_run))
         if pointer is not None and reports[-1].version is not None:
             write_pointer(pointer, reports[-1].version, reports[-1].counts)
-        if len(names) == 1 or not as_json:
-            show(reports[-1], as_json=as_json)
-    if len(names) > 1 and as_json:
-        emit({"reports": [report.to_json() for report in reports]}, as_json=True, text="")
+        if not as_json:
+            show(reports[-1], as_json=False)
+    if as_json:
+        _show_as_json(reports)
     _check_previews(reports)
+
+
+def _check_given(specs: Sequence[str], source: str | None, *, is_named: bool) -> None:
+    if len(specs) > 1 and (source or is_named):
+        raise UsageError("several specs take no SOURCE, --as or --pointer", hint="ingest them one by one")
+    if source == "":
+        raise UsageError("SOURCE is empty", hint="see that the variable is set, or leave SOURCE out")
+
+
+def _show_as_json(reports: Sequence[Report]) -> None:
+    """One object: the report, or all of them."""
+    if len(reports) == 1:
+        show(reports[0], as_json=True)
+    else:
+        emit({"reports": [report.to_json() for report in reports]}, as_json=True, text="")
 
 
 def _check_previews(reports: Sequence[Report]) -> None:

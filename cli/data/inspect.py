@@ -15,6 +15,8 @@ from robot_foundry.runtime.errors import FindingsError, UsageError
 
 if TYPE_CHECKING:
     from robot_foundry.ingest.inspect.evidence.guess import Guess
+    from robot_foundry.ingest.inspect.fitting import Fit
+    from robot_foundry.ingest.inspect.forms.records import Records
     from robot_foundry.ingest.inspect.inspect import Inspection, Seen
     from robot_foundry.ingest.inspect.survey import Survey
 
@@ -57,24 +59,28 @@ def command(source: str, spec_file: Path | None, page: Path | None, as_json: boo
     for out in (spec_file, page):
         if out is not None and out.exists():
             raise UsageError(f"{out} is there already", hint="give another name, or remove it")
+        if out is not None and not out.parent.is_dir():
+            raise UsageError(
+                f"there is no folder {out.parent}", hint=f"mkdir -p {shlex.quote(str(out.parent))}"
+            )
     made = inspect(source, with_pictures=page is not None)
     emit(
         made.to_json(), as_json=as_json, text=lambda: "\n".join(shown(line, LONGEST) for line in _text(made))
     )
-    if spec_file is not None:
-        written = made.drafted_spec()
-        spec_file.write_text(written, encoding="utf-8")
-        for line in _goes_on(written, spec_file, source):
-            note(line)
     if page is not None:
         from robot_foundry.ingest.inspect.page import page_of
 
         page.write_text(page_of(made), encoding="utf-8")
         note(f"Wrote {page}")
-    if made.contents.found and not any(_is_read(seen) for seen in made.seen):
-        raise FindingsError("nothing that was found could be read")
     if not made.contents.found:
-        raise FindingsError(f"{source} holds nothing that a spec reads")
+        raise FindingsError(f"{shown(source, LONGEST)} holds nothing that a spec reads")
+    if not any(seen.is_read for seen in made.seen):
+        raise FindingsError("nothing that was found could be read")
+    if spec_file is not None:
+        written = made.drafted_spec()
+        spec_file.write_text(written, encoding="utf-8")
+        for line in _goes_on(written, spec_file, source):
+            note(line)
 
 
 def _goes_on(written: str, spec_file: Path, place: str) -> Iterator[str]:
@@ -87,8 +93,8 @@ def _goes_on(written: str, spec_file: Path, place: str) -> Iterator[str]:
     yield f"Next: {shlex.join(['foundry-data', 'ingest', str(spec_file), place, '--dry-run'])}"
 
 
-def _is_read(seen: Seen) -> bool:
-    return bool(seen.survey.read) if seen.survey is not None else True
+def _reads(fit: Fit, place: str) -> str:
+    return f"  `{shlex.join(['foundry-data', 'ingest', fit.spec, place])}{fit.needs}` reads this"
 
 
 def _text(made: Inspection) -> Iterator[str]:
@@ -116,15 +122,16 @@ def _of_thing(seen: Seen) -> Iterator[str]:
     found = seen.found
     yield f"{found.form}: {found.place} ({counted(found.num_files, 'file')}, {size(found.num_bytes)})"
     if seen.survey is None:
-        if found.layout is not None:
-            yield f"  `foundry-data ingest {found.layout} {found.place}` reads this"
+        yield from (_reads(fit, found.place) for fit in seen.fits)
+        if seen.refused is not None:
+            yield f"  no spec of the package reads this: {seen.refused}"
         if seen.records is not None:
-            yield from _records(seen)
+            yield from _records(seen.records)
         return
     for fit in seen.fits:
         if fit.is_alike:
             continue
-        yield f"  `foundry-data ingest {fit.spec} {found.place}{fit.needs}` reads this"
+        yield _reads(fit, found.place)
         yield from (f"    {line}" for line in fit.makes)
         yield from (f"    the checks doubt it: {doubt}" for doubt in fit.doubts)
         if not fit.doubts:
@@ -136,7 +143,7 @@ def _of_thing(seen: Seen) -> Iterator[str]:
     if all(fit.is_alike for fit in seen.fits):
         yield "  no spec of the package reads this" + (": --spec drafts one" if seen.spec else "")
     if found.layout == "ros":
-        yield f"  `foundry-data topics {found.place}` lists its topics"
+        yield f"  `{shlex.join(['foundry-data', 'topics', found.place])}` lists its topics"
     yield from _survey(seen.survey)
     if seen.drafted is not None:
         guesses = [("state", seen.drafted.state), *seen.drafted.actions.items()]
@@ -147,11 +154,7 @@ def _of_thing(seen: Seen) -> Iterator[str]:
         yield from (f"  {pair}" for pair in seen.drafted.pairs)
 
 
-def _records(seen: Seen) -> Iterator[str]:
-    of = seen.records
-    assert of is not None
-    if of.problem is not None:
-        yield f"  {seen.found.sample} {of.problem}"
+def _records(of: Records) -> Iterator[str]:
     if of.number is not None:
         yield f"  {counted(of.number, 'row')}"
     if of.fields:

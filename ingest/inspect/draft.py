@@ -71,6 +71,8 @@ def _head(survey: Survey) -> Iterator[str]:
         "names their lines.",
         0,
     )
+    for sentence in survey.told:
+        yield from comment(sentence, 0)
     yield f"layout: {found.layout}"
 
 

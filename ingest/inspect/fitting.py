@@ -1,4 +1,4 @@
-"""Which specs that come with the package read a source, and what the data checks say of it then.
+"""Which specs that come with the package read a source, and what the data checks say of episodes then.
 
 Legend: N frames.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
@@ -20,7 +19,10 @@ from robot_foundry.checks.evidence import Column, EpisodeRows, Evidence
 from robot_foundry.checks.measures import measure
 from robot_foundry.checks.rules import findings
 from robot_foundry.ingest.files.scan import choose, list_units, source_files
-from robot_foundry.ingest.inspect.survey import NOMINAL_FPS, Series, Survey
+from robot_foundry.ingest.inspect.forms.found import Found
+from robot_foundry.ingest.inspect.forms.records import TEXT_FIELDS, Records
+from robot_foundry.ingest.inspect.survey import NOMINAL_FPS, Series, Survey, in_reach
+from robot_foundry.ingest.kind import kind_of
 from robot_foundry.ingest.robot.absence.asked import Asked
 from robot_foundry.ingest.robot.content.members import episode_json, reader_of
 from robot_foundry.ingest.robot.content.pictures import Pictures
@@ -30,6 +32,7 @@ from robot_foundry.ingest.robot.named import with_named
 from robot_foundry.ingest.robot.resolve import resolve
 from robot_foundry.ingest.robot.spec.spec import Field, MappingSpec, Spec, mapping_json
 from robot_foundry.ingest.sources.base import UNKNOWN, Refused
+from robot_foundry.ingest.sources.text.layouts import TEXT
 from robot_foundry.ingest.spec.spec_files import builtin_specs, load_spec
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.parallel import Workers
@@ -40,7 +43,8 @@ MOST_EPISODES, MOST_FILES, MOST_FINDINGS = 4, 4, 8
 
 @dataclass(frozen=True)
 class Fit:
-    """A packaged spec that reads the source: what it makes, and what the data checks doubt in a few episodes.
+    """A packaged spec that reads the source: what it makes, and what the data checks doubt in a few episodes;
+    of records, neither.
 
     `needs` are options that the user has to give with it. Of a public dataset's spec that fits by keys alone,
     as nothing there is called like it, `is_alike` says that numbers of like names may mean other things.
@@ -84,6 +88,30 @@ def fits(survey: Survey) -> list[Fit]:
     return sorted(fitting, key=lambda fit: (fit.is_alike, len(fit.doubts), -len(fit.makes), fit.spec))
 
 
+def record_fit(found: Found, of: Records) -> tuple[Fit | None, str | None]:
+    """The spec of the layout as it reads the first records in a dry run; else why it reads none of them."""
+    assert found.layout is not None
+    held = {name for name, _, _ in of.fields}
+    keys = [name for name in TEXT_FIELDS if name in held] if found.layout == TEXT.name else []
+    reason = ""
+    for needed in ((), *((f"content.key={key}",) for key in keys)):
+        try:
+            spec = load_spec(found.layout, needed)
+            chosen, source = choose(found.place, spec)
+            files = source_files(source, lambda _: UNKNOWN)[:MOST_FILES]
+            listing = list_units(files, chosen, Workers())
+            made = kind_of(chosen).preview(chosen, listing.units, 0)
+        except (FoundryError, OSError) as error:
+            reason = reason or (error.message if isinstance(error, FoundryError) else str(error))
+            continue
+        if made.schema is not None:
+            needs = "".join(f" --set {setting}" for setting in needed)
+            return Fit(found.layout, needs, (), (), 0), None
+        told = (*(entry.reason for entry in listing.refused), *made.warnings, *made.lines)
+        reason = reason or next(iter(told), "")
+    return None, reason
+
+
 def _is_called(name: str, spec: Spec, place: str) -> bool:
     """Whether a folder there has a name of the dataset that a spec is of, perhaps with more behind it."""
     usual = (
@@ -116,7 +144,7 @@ def rows_of(spec: Spec, place: str, most: int = MOST_EPISODES) -> Rows:
     surveyed: list[Surveyed] = []
     arrays: list[Mapping[str, NDArray[Any]]] = []
     reader = reader_of(chosen)
-    for unit in islice(listing.units, most):
+    for unit in in_reach(listing.units[:most], chosen.layout):
         try:
             with reader.open(unit, chosen.content) as episode:
                 pictures = Pictures(episode, chosen.content)

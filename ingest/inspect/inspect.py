@@ -9,7 +9,7 @@ from typing import Any
 from robot_foundry.ingest.inspect.draft import draft, field_of
 from robot_foundry.ingest.inspect.evidence.drafted import Drafted, drafted
 from robot_foundry.ingest.inspect.evidence.guess import Guess
-from robot_foundry.ingest.inspect.fitting import Fit, fits
+from robot_foundry.ingest.inspect.fitting import Fit, fits, record_fit
 from robot_foundry.ingest.inspect.forms import sniff
 from robot_foundry.ingest.inspect.forms.found import Contents, Found, contents_of
 from robot_foundry.ingest.inspect.forms.records import Records, records
@@ -25,7 +25,10 @@ MOST_OPENED = 4
 
 @dataclass(frozen=True)
 class Seen:
-    """One thing that was found and opened: of episodes `survey`, `drafted`, `spec`; of records `records`."""
+    """One thing that was found and opened: of episodes `survey`, `drafted`, `spec`; of records `records`.
+
+    `refused` says why no spec of the package reads the records, None if one does.
+    """
 
     found: Found
     survey: Survey | None = None
@@ -33,6 +36,12 @@ class Seen:
     fits: tuple[Fit, ...] = ()
     spec: str | None = None
     records: Records | None = None
+    refused: str | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether anything of it could be read."""
+        return bool(self.fits) if self.survey is None else bool(self.survey.read)
 
     def to_json(self) -> dict[str, Any]:
         values: dict[str, Any] = {
@@ -55,6 +64,9 @@ class Seen:
             names = ("name", "type", "example")
             values["fields"] = [dict(zip(names, field, strict=True)) for field in self.records.fields]
             values["rows"] = self.records.number
+            values["refused"] = (
+                [] if self.refused is None else [{"unit": self.found.place, "reason": self.refused}]
+            )
         if self.survey is not None and self.drafted is not None:
             values |= _survey_json(self.survey)
             values["state"] = {name: _guess_json(name, guess) for name, guess in self.drafted.state.items()}
@@ -95,8 +107,10 @@ class Inspection:
         if len(drafts) == 1 and len(self.contents.found) == len(self.seen):
             return str(drafts[0].spec)
         if not drafts:
+            fit = next((fit for seen in self.seen if seen.survey is None for fit in seen.fits), None)
             raise UsageError(
-                f"{self.source} holds no episodes that could be read, so there is no spec to draft"
+                f"{self.source} holds no episodes that could be read, so there is no spec to draft",
+                hint=None if fit is None else f"the spec '{fit.spec}' of the package reads what it holds",
             )
         places = ", ".join(found.place for found in self.contents.found[:MOST_OPENED])
         raise UsageError(
@@ -115,7 +129,9 @@ def inspect(source: str | Path, *, with_pictures: bool = False) -> Inspection:
 def _opened(found: Found, with_pictures: bool) -> Seen:
     if found.layout is None or LAYOUTS[found.layout].kind != ROBOT:
         path = Path(found.sample)
-        return Seen(found, records=records(path, sniff.sniff(path).form))
+        held = records(path, sniff.sniff(path).form)
+        fit, reason = record_fit(found, held)
+        return Seen(found, fits=() if fit is None else (fit,), records=held, refused=reason)
     surveyed = survey(found, with_pictures=with_pictures)
     reading = drafted(surveyed)
     made = draft(surveyed, reading) if surveyed.read else None

@@ -6,6 +6,7 @@ All that comes from the data is escaped, and pictures are data URIs, so a hostil
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Iterator
 from html import escape
 
@@ -47,8 +48,11 @@ def _thing(seen: Seen) -> Iterator[str]:
         if fit.is_alike:
             continue
         doubts = "; ".join(fit.doubts) or "the checks find no doubt"
-        asked = escape(f"foundry-data ingest {fit.spec} {seen.found.place}{fit.needs}")
-        yield f"<p><code>{asked}</code> reads this: {escape(doubts)}</p>"
+        asked = escape(shlex.join(["foundry-data", "ingest", fit.spec, seen.found.place]) + fit.needs)
+        said = "" if seen.survey is None else f": {escape(doubts)}"
+        yield f"<p><code>{asked}</code> reads this{said}</p>"
+    if seen.refused is not None:
+        yield f"<p class=low>no spec of the package reads this: {escape(seen.refused)}</p>"
     if seen.records is not None:
         yield table(("field", "type", "example"), [tuple(map(escape, row)) for row in seen.records.fields])
     if seen.survey is None or seen.drafted is None:

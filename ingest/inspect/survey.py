@@ -30,7 +30,7 @@ from robot_foundry.runtime.parallel import Workers
 # Episodes that are opened and files that are listed, spread over all; and the rows and bytes of numbers kept.
 MOST_EPISODES, MOST_FILES, MOST_ROWS = 8, 16, 10_000
 MOST_BYTES = 64 * 1024 * 1024
-# A bag is read from end to end for its numbers; of larger ones the topics alone are looked at.
+# Bags are read from end to end for their numbers; of larger ones the topics alone are looked at.
 MOST_BAG_BYTES = 512 * 1024 * 1024
 TIMESTAMP = "timestamp"
 # Of a source that does not tell, so that its reader can give times; `Survey.fps` is None then.
@@ -44,7 +44,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Series:
-    """One array: `shape` of a row, and its rows in each episode that was read, float64 [N, d].
+    """One array: `shape` of a row, and its rows in each episode that was read, float64 [N, d], NaN for inf.
 
     `columns` are the names that the source gives to its columns, empty where it gives none.
     """
@@ -136,20 +136,30 @@ def survey(found: Found, *, with_pictures: bool = False) -> Survey:
     except _DAMAGE as error:
         return replace(empty, refused=((found.place, _reason(error)),))
     refused = [(entry.unit, entry.reason) for entry in listing.refused]
-    if found.layout == "ros" and found.num_bytes > MOST_BAG_BYTES:
+    wanted = in_reach(_spread(listing.units, MOST_EPISODES), spec.layout)
+    if listing.units and not wanted:
         told = [*told, "its messages were not read, for it is large: numbers and times are not known"]
-        read: list[Read] = []
-    else:
-        wanted = _spread(listing.units, MOST_EPISODES)
-        read = _read(spec, wanted, refused, with_pictures)
-        if not read and wanted:
-            # One camera that cannot be read must not hide the numbers.
-            read = _read(_without_cameras(spec), wanted, [], False)
-            told = [*told, *(["its pictures could not be read, so the numbers alone were"] if read else [])]
+    read = _read(spec, wanted, refused, with_pictures)
+    if not read and wanted:
+        # One camera that cannot be read must not hide the numbers.
+        read = _read(_without_cameras(spec), wanted, [], False)
+        told = [*told, *(["its pictures could not be read, so the numbers alone were"] if read else [])]
     series, partial = _series(read)
     units = tuple(listing.units)
     counts = len(files), len(chosen), units, tuple(refused), tuple(read)
     return Survey(found, spec, *counts, series, partial, tuple(told), notes)
+
+
+def in_reach(units: Sequence[Unit], layout: str) -> list[Unit]:
+    """Those that are read: all of them, but of bags no more than are read soon."""
+    if layout != "ros":
+        return list(units)
+    kept, total = list[Unit](), 0
+    for unit in units:
+        if total + unit.file.num_bytes <= MOST_BAG_BYTES:
+            kept.append(unit)
+            total += unit.file.num_bytes
+    return kept
 
 
 def _without_cameras(spec: Spec) -> Spec:
@@ -248,11 +258,16 @@ def _series(read: Sequence[Read]) -> tuple[dict[str, Series], tuple[str, ...]]:
             partial.append(name)
             continue
         shape = tuple(int(size) for size in kept[0].shape[1:])
-        rows = tuple(
-            values[:n].reshape(n, -1).astype(np.float64) for values, n in zip(kept, lengths, strict=True)
-        )
+        rows = tuple(_finite(values[:n].reshape(n, -1)) for values, n in zip(kept, lengths, strict=True))
         series[name] = Series(name, shape, str(kept[0].dtype), rows, columns.get(name, ()))
     return series, tuple(partial)
+
+
+def _finite(values_Nd: NDArray[Any]) -> Array:
+    """The numbers as float64, infinities as NaN: they tell no more, and spoil every sum."""
+    rows_Nd = values_Nd.astype(np.float64)
+    rows_Nd[np.isinf(rows_Nd)] = np.nan
+    return rows_Nd
 
 
 def _columns(environment: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

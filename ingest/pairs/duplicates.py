@@ -14,7 +14,7 @@ from robot_foundry.ingest.pairs.spec import PairsContent
 from robot_foundry.ingest.refusals import Refusals
 from robot_foundry.ingest.shards.adoption import check_adoptable
 from robot_foundry.ingest.sources import Unit
-from robot_foundry.ingest.sources.pairs.pairs import Pairs
+from robot_foundry.ingest.sources.pairs.pairs import Pairs, pairs_of
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.runtime.canonical import canonical_json
 
@@ -40,7 +40,7 @@ class PairHashing:
     def hashes(self, unit: Unit) -> Iterator[bytes]:
         if self.content.adopt:
             check_adoptable(unit.file)  # else its pairs would have others left out, and not be taken either
-        for pair in usable(unit, self.content, Refusals()):
+        for pair in usable(pairs_of(unit, self.content), Refusals()):
             yield _hash(pair)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from robot_foundry.ingest.duplicates import marked
@@ -29,7 +29,7 @@ def write_unit(unit: Unit, content: PairsContent, tars: UnitTars) -> None:
     adopted = tars.adopt() if content.adopt else None
     block = BlockWriter(unit.key, Origin(unit.name, unit.file.path, unit.file.blake3), tars.add)
     refusals, filtered, unread, duplicates = Refusals(), Counter[str](), Counter[str](), 0
-    for pair, is_dropped in marked(unit, usable(unit, content, refusals)):
+    for pair, is_dropped in marked(unit, usable(pairs_of(unit, content), refusals)):
         if is_dropped:
             duplicates += 1
             continue
@@ -47,12 +47,12 @@ def write_unit(unit: Unit, content: PairsContent, tars: UnitTars) -> None:
     block.close(refusals.found, duplicates, filtered, unread)
 
 
-def usable(unit: Unit, content: PairsContent, refusals: Refusals) -> Iterator[RawPair]:
-    """The unit's pairs from which something can be learnt; the others go to `refusals`.
+def usable(items: Iterable[RawPair | Unusable], refusals: Refusals) -> Iterator[RawPair]:
+    """The pairs from which something can be learnt; the others go to `refusals`.
 
     No picture is decoded yet, so it is cheap enough to be asked twice: equal pairs are found among these.
     """
-    for item in pairs_of(unit, content):
+    for item in items:
         if isinstance(item, Unusable):
             refusals.add(item.id, item.reason, item.count)
             continue

@@ -18,10 +18,12 @@ from robot_foundry.ingest.pairs.spec import PairsContent, PairsSpec
 from robot_foundry.ingest.pairs.version_tables import unread_warning
 from robot_foundry.ingest.refusals import Refusals, quarantined
 from robot_foundry.ingest.sources import Refused, Unit
+from robot_foundry.ingest.sources.pairs.pairs import pairs_of
 from robot_foundry.ingest.sources.pairs.raw import RawPair
 from robot_foundry.shards.pairs.shard import Encoded
 
-SAMPLED_UNITS, SAMPLED_PAIRS = 16, 100
+# Units and pairs of one that are sampled; and how many of one are looked at for them.
+SAMPLED_UNITS, SAMPLED_PAIRS, MOST_TRIED = 16, 100, 1000
 MOST_SHOWN = 60
 
 
@@ -48,7 +50,7 @@ def preview(spec: PairsSpec, units: Sequence[Unit], source_bytes: int) -> Previe
             lines = (*_lines(sample, schema), *_duplicates(spec, units))
             told = tuple(warnings)
             return Preview(KIND, None, None, source_bytes, planned, schema, unit.name, lines, told)
-    lines = ("no pair could be read, so what they hold is not known",)
+    lines = ("none of the first pairs could be read, so what they hold is not known",)
     if filtered:
         lines = ("; ".join([*_rules(filtered), "nothing of the first units is left"]),)
     return Preview(KIND, None, None, source_bytes, planned, None, None, lines, tuple(warnings))
@@ -57,7 +59,8 @@ def preview(spec: PairsSpec, units: Sequence[Unit], source_bytes: int) -> Previe
 def _sample(unit: Unit, content: PairsContent) -> _Sample:
     sample, refusals = _Sample(), Refusals()
     try:
-        for pair in islice(usable(unit, content, refusals), SAMPLED_PAIRS):
+        tried = islice(pairs_of(unit, content), MOST_TRIED)
+        for pair in islice(usable(tried, refusals), SAMPLED_PAIRS):
             try:
                 sample.pictures += taken_of(pair, content)
                 sample.pairs.append(pair)

@@ -40,7 +40,7 @@ def command_of(
 ) -> Iterator[Guess]:
     """The quantities that the columns of an action command, by what follows them."""
     hint = names.hint_of(of.name)
-    if hint in (names.JOINT_VELOCITY, names.VELOCITY, names.EFFORT):
+    if hint in (names.JOINT_VELOCITY, names.VELOCITY, names.EFFORT) or not len(of.rows):
         return
     free = list(range(of.width))
     controller = _controller(survey)

@@ -76,33 +76,39 @@ def follow(
 def _at(action: Series, state: Sequence[Array], start: int, width: int) -> Follow | None:
     asked = [rows[:, start : start + width] for rows in action.episodes]
     reached = [shifted(rows, 1) for rows in state]
+    asked_Md, reached_Md = np.concatenate(asked), np.concatenate(reached)
+    kept_M = np.isfinite(asked_Md).all(axis=1) & np.isfinite(reached_Md).all(axis=1)
+    if not kept_M.any():
+        return None
+    asked_Md, reached_Md = asked_Md[kept_M], reached_Md[kept_M]
     spread = _spread(state)
-    moving = spread > STILL * (1 + np.abs(np.concatenate(list(state))).max())
+    moving = spread > STILL * (1 + np.abs(reached_Md).max())
     if not moving.any():
         return None
-    apart = np.sqrt(np.nanmean((np.concatenate(asked) - np.concatenate(reached)) ** 2, axis=0))
+    apart = np.sqrt(((asked_Md - reached_Md) ** 2).mean(axis=0))
     near = float((apart[moving] / spread[moving]).mean())
     straight = _mean_correlation(asked, reached, moving)
     if near < NEAR and straight > FOLLOWS:
         return Follow(start, True, straight, near)
     steps = [shifted(rows, 1) - rows for rows in state]
     best = max(_mean_correlation(asked, [shifted(rows, lag) for rows in steps], moving) for lag in LATER)
-    if _is_level(asked, reached, spread):
+    if _is_level(asked_Md, reached_Md, spread):
         return Follow(start, True, straight, near, is_sure=False)
     return Follow(start, False, best, near, _gain(asked, state)) if best >= OBEYED else None
 
 
-def _is_level(asked: Sequence[Array], reached: Sequence[Array], spread: Array) -> bool:
+def _is_level(asked_Md: Array, reached_Md: Array, spread: Array) -> bool:
     """Whether the numbers lie where the state lies, though it hardly moves: each column, far from zero."""
-    level, mean = np.nanmean(np.concatenate(reached), axis=0), np.nanmean(np.concatenate(asked), axis=0)
+    level, mean = reached_Md.mean(axis=0), asked_Md.mean(axis=0)
     tells = np.abs(level) > SPREADS * spread
     return bool(tells.sum() >= 3 and (np.abs(mean - level)[tells] < AT_LEVEL * np.abs(level)[tells]).all())
 
 
 def _spread(episodes: Sequence[Array]) -> Array:
-    """The standard deviation of each column, each episode about its own mean."""
-    centred = np.concatenate([rows - np.nanmean(rows, axis=0) for rows in episodes])
-    return np.asarray(np.sqrt(np.nanmean(centred**2, axis=0)))
+    """The standard deviation of each column over its finite rows, each episode about its own mean."""
+    whole = [rows[np.isfinite(rows).all(axis=1)] for rows in episodes]
+    centred = np.concatenate([rows - rows.mean(axis=0) for rows in whole if len(rows)])
+    return np.asarray(np.sqrt((centred**2).mean(axis=0)))
 
 
 def _mean_correlation(one: Sequence[Array], other: Sequence[Array], moving: NDArray[np.bool_]) -> float:

@@ -98,7 +98,7 @@ def _by_use(run: Run, episodes: Sequence[Array]) -> Told | None:
 def _by_holding(run: Run, episodes: Sequence[Array]) -> Told | None:
     """The end that is not reached is where it would be closed with nothing between the fingers."""
     low, high = run.settings["ends"]
-    values = np.concatenate(list(episodes))
+    values = np.concatenate(_finite(episodes))
     span = high - low
     below, above = (float(values.min()) - low) / span, (high - float(values.max())) / span
     for closed, opened, short, reached in ((low, high, below, above), (high, low, above, below)):
@@ -114,15 +114,20 @@ def _by_holding(run: Run, episodes: Sequence[Array]) -> Told | None:
 
 def _by_beginning(run: Run, episodes: Sequence[Array]) -> Told | None:
     """Where most episodes begin, before anything is held; None where they begin at either end, or between."""
-    if len(episodes) < FEWEST:
+    told = [values for values in _finite(episodes) if len(values)]
+    if len(told) < FEWEST:
         return None
     low, high = run.settings["ends"]
     room = AT_END * (high - low)
-    first = np.array([values[0] for values in episodes if len(values)])
-    moved = any(np.ptp(values) > room for values in episodes if len(values))
+    first = np.array([values[0] for values in told])
+    moved = any(np.ptp(values) > room for values in told)
     for opened, closed in ((high, low), (low, high)):
-        share = float((np.abs(first - opened) <= room).mean()) if len(first) else 0.0
+        share = float((np.abs(first - opened) <= room).mean())
         if share >= MOST and moved:
             why = f"{share:.0%} of the episodes begin at {opened:g}, as most do with an open hand"
             return closed, opened, LOW, why
     return None
+
+
+def _finite(episodes: Sequence[Array]) -> list[Array]:
+    return [values[np.isfinite(values)] for values in episodes]

@@ -176,7 +176,7 @@ def _by_convention(
         why = f"all sequences are within {SAME} rad of each other, so it is the usual one: roll, pitch, yaw"
         return _read(run, (run.form, {**run.settings, "sequence": USUAL_SEQUENCE}), LOW, why)
     if run.width == 4:
-        down = [n for n, of in enumerate(made) if float(np.mean([m[:, 2, 2].mean() for m in of])) < DOWN]
+        down = [n for n, of in enumerate(made) if np.nanmean(np.concatenate(of)[:, 2, 2]) < DOWN]
         if len(down) == 1:
             why = "so read the tool's z axis points down, as that of most arms, and in the other order up"
             return _read(run, readings[down[0]], LOW, why)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from robot_foundry.checks.finding import listed
 from robot_foundry.ingest.inspect.evidence.names import words
 from robot_foundry.ingest.robot.spec.spec import Content
 from robot_foundry.ingest.sources.base import Refused
@@ -35,24 +36,27 @@ from robot_foundry.ingest.sources.ros.times.sync import NANOSECONDS
 from robot_foundry.ingest.sources.ros.times.tf import TF_STATIC, TOPICS, Tree
 from robot_foundry.runtime.errors import FoundryError
 
-# Of each type the field that holds its numbers.
-NUMBERS = {
-    "sensor_msgs/msg/JointState": "position",
-    "geometry_msgs/msg/PoseStamped": "pose",
-    "geometry_msgs/msg/Pose": "",
-    "geometry_msgs/msg/PoseWithCovarianceStamped": "pose.pose",
-    "geometry_msgs/msg/TransformStamped": "transform",
-    "geometry_msgs/msg/TwistStamped": "twist",
-    "geometry_msgs/msg/WrenchStamped": "wrench",
-    "nav_msgs/msg/Odometry": "pose.pose",
-    "std_msgs/msg/Float64": "data",
-    "std_msgs/msg/Float32": "data",
-    "std_msgs/msg/Float64MultiArray": "data",
-    "std_msgs/msg/Float32MultiArray": "data",
+# Of each type the fields that hold its numbers, a stream each.
+NUMBERS: Mapping[str, tuple[str, ...]] = {
+    "sensor_msgs/msg/JointState": ("position",),
+    "geometry_msgs/msg/PoseStamped": ("pose",),
+    "geometry_msgs/msg/Pose": ("position", "orientation"),
+    "geometry_msgs/msg/PoseWithCovarianceStamped": ("pose.pose",),
+    "geometry_msgs/msg/TransformStamped": ("transform",),
+    "geometry_msgs/msg/TwistStamped": ("twist",),
+    "geometry_msgs/msg/Twist": ("linear", "angular"),
+    "geometry_msgs/msg/WrenchStamped": ("wrench",),
+    "nav_msgs/msg/Odometry": ("pose.pose",),
+    "std_msgs/msg/Float64": ("data",),
+    "std_msgs/msg/Float32": ("data",),
+    "std_msgs/msg/Float64MultiArray": ("data",),
+    "std_msgs/msg/Float32MultiArray": ("data",),
 }
 JOINTS, STRING, BOOL = "sensor_msgs/msg/JointState", "std_msgs/msg/String", "std_msgs/msg/Bool"
+# Types that tell of others, or of the recorder.
+BESIDE = ("sensor_msgs/msg/CameraInfo", "rcl_interfaces/msg/Log", "rosgraph_msgs/msg/Log")
 # Messages that are looked at for names of joints and frames; and a topic with fewer is no stream.
-MOST_PEEKED, FEWEST_MESSAGES = 4000, 10
+MOST_PEEKED, FEWEST_MESSAGES, MOST_NAMED = 4000, 10, 12
 _TOOL = {"tool", "tool0", "tcp", "ee", "eef", "gripper", "hand", "flange", "effector"}
 _COMMANDS = {"command", "cmd", "target", "goal", "desired", "action", "setpoint"}
 _DEPTH = {"depth", "disparity"}
@@ -68,6 +72,7 @@ class _Draft:
     attributes: dict[str, TextTopic] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
     def named(self, topic: str) -> str:
         """A name that no other array has, of the last words of the topic that are not its transport's."""
@@ -113,6 +118,10 @@ def _drafted(bag: Bag) -> tuple[Content, Mapping[str, str], list[str]]:
     rate = _rate(draft)
     if not draft.streams:
         told.append("no topic holds numbers of a type that is known, so there is no stream to draft")
+    if draft.left_out:
+        told.append(
+            f"nothing is drafted of {listed(draft.left_out, MOST_NAMED)}: docs/ros.md says how to name more"
+        )
     options = RosOptions(
         rate=rate,
         cameras=draft.cameras,
@@ -139,16 +148,19 @@ def _take(
             draft.rates[name] = hz
     elif kind in NUMBERS and count >= FEWEST_MESSAGES:
         match = PREVIOUS if held & _COMMANDS else LINEAR
-        field_path = NUMBERS[kind] or "position"
-        draft.streams[name] = NumberTopic(topic, field_path, Matching(match), joints.get(topic, ()))
-        draft.notes[f"streams.{name}"] = f"high: {count} messages of {kind}, {hz:.3g} a second"
-        draft.rates.setdefault(name, hz)
+        for path in NUMBERS[kind]:
+            name = name if len(NUMBERS[kind]) == 1 else draft.named(f"{topic}/{path}")
+            draft.streams[name] = NumberTopic(topic, path, Matching(match), joints.get(topic, ()))
+            draft.notes[f"streams.{name}"] = f"high: {count} messages of {kind}, {hz:.3g} a second"
+            draft.rates.setdefault(name, hz)
     elif kind == STRING:
         draft.texts[name] = TextTopic(topic)
         draft.notes[f"texts.{name}"] = f"high: {count} texts"
     elif kind == BOOL and count < FEWEST_MESSAGES:
         draft.attributes[name] = TextTopic(topic)
         draft.notes[f"attributes.{name}"] = f"medium: {count} messages of {BOOL}"
+    elif topic not in TOPICS and kind not in BESIDE:
+        draft.left_out.append(f"{topic} ({kind}, {count} messages)")
 
 
 def _peeked(bag: Bag) -> tuple[dict[str, tuple[str, ...]], Tree]:

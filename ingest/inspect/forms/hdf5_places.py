@@ -62,7 +62,7 @@ def _places(
 ) -> tuple[Content, Mapping[str, str], list[str]]:
     pattern, why_episodes = _episodes(held)
     groups = _grouped(held, 0 if pattern is None else pattern.count("/") + 1)
-    first = min(groups, key=hdf5.natural_order)
+    first = min(_with_frames(groups, held) or groups, key=hdf5.natural_order)
     prefix = f"{first}/" if first else ""
     inside = {path.removeprefix(prefix): held[path] for path in groups[first]}
     length, why_length, num_frames = _length(inside)
@@ -123,12 +123,21 @@ def _episodes(held: Mapping[str, h5py.Dataset]) -> tuple[str | None, str]:
 
 
 def _alike(groups: Mapping[str, Sequence[str]], held: Mapping[str, h5py.Dataset]) -> bool:
-    """Whether the groups hold the same arrays, and each of them arrays of one length."""
+    """Whether the groups hold the same arrays, and each of them arrays of one length.
+
+    A take that broke off before its second frame has no length that speaks for or against it.
+    """
     few = list(groups)[:MOST_GROUPS]
     names = [{path[len(group) + 1 :] for path in groups[group]} for group in few]
     common, every = set.intersection(*names), set.union(*names)
-    coherent = [_coherence([held[path] for path in groups[group]]) >= COHERENT for group in few]
-    return len(common) >= ALIKE * len(every) and sum(coherent) >= ALIKE * len(few)
+    told = _with_frames({group: groups[group] for group in few}, held)
+    coherent = [_coherence([held[path] for path in groups[group]]) >= COHERENT for group in told]
+    return len(common) >= ALIKE * len(every) and bool(told) and sum(coherent) >= ALIKE * len(told)
+
+
+def _with_frames(groups: Mapping[str, Sequence[str]], held: Mapping[str, h5py.Dataset]) -> list[str]:
+    """The groups in which an array has more than one row."""
+    return [group for group, paths in groups.items() if any(_rows(held[path]) > 1 for path in paths)]
 
 
 def _coherence(datasets: Iterable[h5py.Dataset]) -> float:

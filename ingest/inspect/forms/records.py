@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from robot_foundry.ingest.inspect.forms import sniff
 from robot_foundry.ingest.sources.base import Refused
 from robot_foundry.ingest.sources.formats.streams import blocks_of, compression_of, decompressed
 from robot_foundry.ingest.sources.formats.tar_members import BrokenTar, members
+from robot_foundry.ingest.sources.pairs.asked import CSV, TSV
+from robot_foundry.ingest.sources.pairs.forms import by_name
+from robot_foundry.ingest.sources.text.forms import Name
 from robot_foundry.ingest.sources.unusable import Broken, shown
 from robot_foundry.shards.errors import CorruptImage
 from robot_foundry.shards.images import starts_as_image
@@ -24,7 +28,13 @@ MOST_LINE_BYTES = 1 << 22
 PICTURE_FIELDS = ("image", "images", "jpg", "png", "image_path", "image_url", "conversations")
 PICTURE_ENDINGS = ("jpg", "jpeg", "png", "webp")
 TEXT_FIELDS = ("text", "content", "raw_content", "document", "body")
+PLAIN_SUFFIXES = ("txt", "md", "rst")
 OWN_SHARD = "shard of robot_foundry"
+_MEMBER = re.compile(r'\s*"(?P<name>[^"\\]{1,80})"\s*:\s*')
+
+
+class NoJson(ValueError):
+    """What begins as JSON does is none; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,10 @@ class Records:
     problem: str | None = None
 
 
-def record_form(path: Path, form: str) -> tuple[str, str | None]:
-    """The form in words, and the layout `text` or `pairs` if one reads the file."""
+def record_form(path: Path, form: str, of: Records) -> tuple[str, str | None]:
+    """The form in words, and the layout `text` or `pairs` if one reads the file of these records."""
     held = _container(path, form)
-    names = {name for name, _, _ in records(path, form).fields}
+    names = {name for name, _, _ in of.fields}
     if held == sniff.TAR:
         if any(name.endswith(("episode.json", "source.npz")) for name in names):
             return OWN_SHARD, None
@@ -53,7 +63,9 @@ def record_form(path: Path, form: str) -> tuple[str, str | None]:
         return f"{held} of pictures and texts", "pairs"
     if names & set(TEXT_FIELDS):
         return f"{held} of texts", "text"
-    if held == sniff.TEXT and path.suffix.lower() in (".txt", ".md", ".rst"):
+    if held == sniff.TEXT and by_name(path.name) in (CSV, TSV):
+        return "table of text", "pairs"
+    if held == sniff.TEXT and Name.of(path.name).suffix in PLAIN_SUFFIXES:
         return held, "text"
     return held, None
 
@@ -68,6 +80,8 @@ def records(path: Path, form: str) -> Records:
             return _of_tar(path)
         if held in (sniff.JSON_LINES, sniff.JSON):
             return _of_json(path, held)
+    except NoJson as error:
+        return Records((), problem=f"begins as JSON does, and is none: {error}")
     except (Broken, BrokenTar, Refused, OSError, ValueError, RecursionError, CorruptImage) as error:
         return Records((), problem=f"cannot be read: {shown(' '.join(str(error).split()), 200)}")
     return Records(())
@@ -151,10 +165,7 @@ def _of_json(path: Path, form: str) -> Records:
 def _json_records(path: Path, form: str) -> Iterator[Mapping[str, Any]]:
     head = _head(path, MOST_LINE_BYTES)
     if form == sniff.JSON:
-        try:
-            value = json.loads(head)
-        except ValueError:
-            value = _first_of_list(head)
+        value = _first_value(head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n"), len(head))
         values = value if isinstance(value, list) else [value]
         yield from (item for item in values if isinstance(item, dict))
         return
@@ -167,11 +178,41 @@ def _json_records(path: Path, form: str) -> Iterator[Mapping[str, Any]]:
             yield value
 
 
-def _first_of_list(head: bytes) -> list[Any]:
-    """The first value of a list that is too long to be read whole."""
-    text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n").removeprefix("[").lstrip()
-    value, _ = json.JSONDecoder().raw_decode(text)
-    return [value]
+def _first_value(text: str, num_bytes: int) -> Any:
+    """The value that the text begins with; of one that is cut off, its beginning. NoJson if it is none."""
+    try:
+        return json.JSONDecoder().raw_decode(text)[0]
+    except ValueError as error:
+        if num_bytes < MOST_LINE_BYTES:
+            raise NoJson(str(error)) from error
+    return _begun(text, 0)
+
+
+def _begun(text: str, at: int) -> Any:
+    """What there is of a value that is cut off: of an object the members, of a list the first item."""
+    if text[at : at + 1] == "[":
+        at = _behind_space(text, at + 1)
+        try:
+            return [json.JSONDecoder().raw_decode(text, at)[0]]
+        except ValueError:
+            return [_begun(text, at)]
+    if text[at : at + 1] != "{":
+        return text[at : at + LONGEST_VALUE].strip('"')
+    members: dict[str, Any] = {}
+    while match := _MEMBER.match(text, at + 1):
+        try:
+            members[match["name"]], at = json.JSONDecoder().raw_decode(text, match.end())
+        except ValueError:
+            members[match["name"]] = _begun(text, match.end())
+            break
+        at = _behind_space(text, at)
+    return members
+
+
+def _behind_space(text: str, at: int) -> int:
+    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
+        at += 1
+    return at
 
 
 def _example(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,8 @@ _MAGIC = (
 _TAR_AT, _MP4_AT, _HDF5_LATER = 257, 4, (512, 1024, 2048, 4096)
 # Formats that end in their own mark, which a copy that broke off lacks.
 _ENDS = {PARQUET: b"PAR1", MCAP: b"\x89MCAP0\r\n"}
+# An object or a list: '[' begins lines of logs and of settings as well.
+_BEGINS_JSON = re.compile(r"""\{\s*(["}]|$)|\[\s*([-"{\[\]0-9]|true|false|null|$)""")
 LFS_PROBLEM = "is a Git LFS pointer and not the data, which `git lfs pull` would fetch"
 
 
@@ -100,7 +103,7 @@ def _of_text(head: bytes) -> str:
     if "rosbag2_bagfile_information" in text[:200]:
         return YAML_BAG
     stripped = text.lstrip()
-    if stripped[:1] not in ("{", "["):
+    if not _BEGINS_JSON.match(stripped):
         return TEXT
     first, newline, rest = stripped.partition("\n")
     if newline and rest.strip() and _is_object(first):

@@ -45,7 +45,8 @@ class StatedPlaces:
 
     @property
     def arrays(self) -> frozenset[str]:
-        return frozenset((self.length, *([self.time.key] if self.time else [])))
+        # Of `length` the rows are counted, and its numbers are nobody's yet.
+        return frozenset([self.time.key] if self.time else [])
 
     @property
     def image_patterns(self) -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from robot_foundry.catalog.store import Store
     from robot_foundry.shards.tokens.tokenizer import Tokenizer
 
-_HERE = "robot_foundry.cli.data.tokenizer"
+_HERE = "robot_foundry.cli.data.tokens.tokenizer"
 COMMANDS = {
     "train": LazyCommand(f"{_HERE}:train", "Train one on a version of text."),
     "add": LazyCommand(f"{_HERE}:add", "Take one in from a file or folder."),

@@ -1,0 +1,1 @@
+"""foundry-data tokenizer and tokenize: tokenizers, and versions of tokens by them."""
