@@ -54,6 +54,13 @@ class Barnard:
         values = np.unique(self._statistic_xy)
         return _first(values, lambda value: self.level(float(value)) <= alpha)
 
+    def least(self, alpha: float) -> float | None:
+        """The smallest difference of two rates that is significant at level `alpha`; None where none is."""
+        x, y = np.ogrid[: self.first + 1, : self.second + 1]
+        apart_xy = np.abs(x / self.first - y / self.second)
+        shown = apart_xy[self._statistic_xy >= self.bound(alpha) * (1.0 - _TIE)]
+        return float(shown.min()) if shown.size else None
+
     def power(self, alpha: float, rate_first: float, rate_second: float) -> float:
         """The probability of significance at level `alpha` for these rates."""
         return float(self.reaches(self.bound(alpha), np.array([rate_first]), np.array([rate_second]))[0])
