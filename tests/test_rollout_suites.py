@@ -24,6 +24,7 @@ from robot_foundry.evaluation.suites.suite import packaged_suites, read_suite
 from robot_foundry.evaluation.worlds.metaworld.tasks import INSTRUCTIONS
 from robot_foundry.evaluation.worlds.tabletop.goals import TASKS
 from robot_foundry.ingest.engine import ingest
+from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import UsageError
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
@@ -86,14 +87,17 @@ def test_controls_run_beside_on_the_same_scenes(
 
 
 def test_a_suite_runs_all_tasks_and_goes_on(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    load, loads = Policy.load, []
+    monkeypatch.setattr(Policy, "load", lambda *given: loads.append(given) or load(*given))
     (tmp_path / "three.yaml").write_text(SUITE)
     line = [folder / "run", "--suite", tmp_path / "three.yaml", "--dataset", "sim", "--out", tmp_path / "out"]
     assert run(group, "foundry-eval", ["rollout", *map(str, line), "--dry-run"]) == 0
     assert "would run 7 scenes of 3 tasks" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
     report = evaluated(capsys, *line)
+    assert len(loads) <= 1  # none where a test before has left it
     assert {name: of["policy"]["trials"] for name, of in report["tasks"].items()} == {
         "reach": 2, "short": 3, "push": 2,
     }  # fmt: skip
