@@ -15,21 +15,21 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout, save
+from robot_foundry.evaluation.rollouts.kept_rows import change, leaves
 from robot_foundry.evaluation.scorecards.reports import Subject
 from robot_foundry.evaluation.watching.held import hold, only_one, release
+from robot_foundry.evaluation.watching.life import Life
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
-from robot_foundry.trainer.checkpoints.checkpoint import complete, write_pointer
+from robot_foundry.trainer.checkpoints.checkpoint import STATE, complete, latest, read_json, write_pointer
 from robot_foundry.trainer.checkpoints.proof import TornCheckpoint
-from robot_foundry.trainer.metering.phases import ENDED
-from robot_foundry.trainer.metering.watch import HEARTBEAT
 
 FOLDER, HELD, BEST, REPORT = "watch", "checkpoints", "best.json", "rollout.json"
 
@@ -75,9 +75,11 @@ class Watch:
 
     def _follow(self, wait: Callable[[], None] | None) -> Iterator[Watched]:
         gone: set[int] = set()
+        life = Life(self._run)
         self._mark()  # of what was evaluated before
         while True:
-            over = wait is None or _has_ended(self._run)
+            over = wait is None or life.is_over()
+            self._check_run()
             waiting = self.waiting(gone)
             for step, checkpoint in waiting.items():
                 found = self._evaluate(step, checkpoint)
@@ -105,6 +107,24 @@ class Watch:
         there = sorted(complete(self._run).items())
         known = {one.step for one in self.done()} | set(gone)
         return {step: path for step, path in there if step not in known}
+
+    def _check_run(self) -> None:
+        """FoundryError where the run's newest checkpoint is of another run than the best of those before.
+
+        Only what both tell is compared, as versions may tell more or fewer settings.
+        """
+        best, newest = self.best(), latest(self._run)
+        if best is None or newest is None:
+            return
+        held = self.folder / HELD / best.report.parent.name
+        before, now = (dict(leaves(_identity(checkpoint))) for checkpoint in (held, newest))
+        for name in before:
+            if name in now and before[name] != now[name]:
+                raise FoundryError(
+                    f"{self._run} is another run than the one whose reports are in {self.folder}: "
+                    f"{change(name, before[name], now[name])}",
+                    hint="move that folder away and watch again; give each run a run.dir of its own",
+                )
 
     def _evaluate(self, step: int, checkpoint: Path) -> Watched | None:
         """None where the run has removed it before it could be held, or it is damaged."""
@@ -144,19 +164,13 @@ def _name(spec: RolloutSpec) -> str:
     return f"{spec.task}-{spec.variant}-{condition}-{digest_of(asked)[:8]}".replace("/", "_")
 
 
-def _has_ended(run: Path) -> bool:
-    """Whether the run says that it is over. One that says nothing has not begun, or is from before there was
-    a heartbeat."""
+def _identity(checkpoint: Path) -> dict[str, Any]:
+    """What decides its weights; nothing where it is gone or damaged."""
     try:
-        told: Mapping[str, Any] = json.loads((run / HEARTBEAT).read_text(encoding="utf-8"))
-        return bool(told["phase"] == ENDED)
-    except FileNotFoundError:
-        return bool(complete(run))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FoundryError(
-            f"whether the run has ended cannot be read from {run / HEARTBEAT}: {error!r}",
-            hint=f"foundry-eval watch {run} --once evaluates what is there; a run that goes on rewrites it",
-        ) from error
+        state = read_json(checkpoint, STATE)
+        return dict(state["identity"])
+    except (FoundryError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _read(path: Path) -> Watched:
