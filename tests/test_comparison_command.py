@@ -172,6 +172,8 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ([one, of_another, "--alpha", "nan"], "alpha must lie between 0 and 1"),
         ([one, of_another, "--alpha", "1e-300"], "alpha must lie between 0 and 1"),
         ([one, "--plan", "0.5", "0.7"], "give no policies with it"),
+        (["--plan", "0.5", "0.7", "--alpha", "1e-17"], "alpha must lie between 0 and 1"),
+        (["--plan", "0", "1e-200"], "takes about 8e+200 episodes of each, 4,000 at most"),
     ):
         code, _, err = compare(capsys, *arguments)
         assert code == 2 and told in err, err

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.evaluation.comparison.differences import difference_interval, paired_difference
-from robot_foundry.evaluation.comparison.exact import Barnard, McNemar
+from robot_foundry.evaluation.comparison.exact import Barnard, McNemar, check_alpha
 from robot_foundry.evaluation.comparison.least import least_paired, least_sequential, told
 from robot_foundry.evaluation.comparison.multiple import holm, letters
 from robot_foundry.evaluation.comparison.outcomes import SETTINGS, Outcomes, Policy, Task, task_name
@@ -26,7 +26,6 @@ from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 ALL = "all tasks"
-LEAST_ALPHA = 1e-12  # 1 - alpha is known to a few digits
 MOST_UNPAIRED = 200  # episodes of each; of more their limit takes long to find
 MCNEMAR, BARNARD, SEQUENTIAL, WELCH = "McNemar", "Barnard", "sequential", "Welch on runs"
 Episode = tuple[Task, int]
@@ -135,11 +134,7 @@ def _check(policies: Sequence[Policy], alpha: float, sequential: bool) -> None:
         raise UsageError("give two policies or more to compare", hint="foundry-eval compare runs/a runs/b")
     if len(set(names)) < len(names):
         raise UsageError("two of what is compared have one name", hint="write NAME=RUN")
-    if not LEAST_ALPHA <= alpha < 1.0:
-        raise UsageError(
-            f"alpha must lie between 0 and 1, and be at least {LEAST_ALPHA:g}, got {alpha:g}",
-            hint="--alpha 0.05",
-        )
+    check_alpha(alpha)
     single = [policy.name for policy in policies if len(policy.runs) == 1]
     if single and len(single) < len(policies):
         many = next(policy.name for policy in policies if len(policy.runs) > 1)
