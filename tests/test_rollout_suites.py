@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.comparison.outcomes import read_policy
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
+from robot_foundry.evaluation.rollouts.demonstrated import data_store, tell_unlike_pictures
 from robot_foundry.evaluation.rollouts.keeping import name_of
 from robot_foundry.evaluation.scorecards.reports import FILES, ROLLOUT, place, write
 from robot_foundry.evaluation.scorecards.rollout_controls import control_of, on_the_same, sentences
@@ -25,7 +28,8 @@ from robot_foundry.evaluation.worlds.metaworld.tasks import INSTRUCTIONS
 from robot_foundry.evaluation.worlds.tabletop.goals import TASKS
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.policy.policy import Policy
-from robot_foundry.runtime.errors import UsageError
+from robot_foundry.runtime.errors import FoundryWarning, UsageError
+from robot_foundry.trainer.checkpoints.checkpoint import find
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
@@ -84,6 +88,26 @@ def test_controls_run_beside_on_the_same_scenes(
     assert rows.num_rows == 6
     assert {row["condition"] for row in rows.to_pylist()} == {"policy", "policy-blank", "random"}
     assert {row["seed"] for row in rows.to_pylist()} == {scene_seed("rollout", 0, i) for i in range(2)}
+
+
+def test_pictures_of_another_size_than_in_the_demonstrations_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["rollout", str(folder / "run"), "--task", "reach_single", "--dataset", "sim", *LESS]
+    line += ["--episodes", "1", "--out", str(tmp_path / "out")]
+    assert run(group, "foundry-eval", [*line, "--size", "16"]) == 0
+    told = "the camera 'primary' is shown at 16 × 16 pixels, and in the demonstrations it had 32 × 32"
+    assert f"{told}; --size 32 shows it so" in capsys.readouterr().err
+    checkpoint = str(find(folder / "run"))
+    asked = RolloutSpec(ActorSpec(checkpoint), "reach_single", size=16)
+    store = data_store(Path(checkpoint))
+    with pytest.warns(FoundryWarning, match=told):
+        tell_unlike_pictures(asked, store)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FoundryWarning)
+        for silent in (replace(asked, size=32), replace(asked, blank=True), asked.control("random")):
+            tell_unlike_pictures(silent, store)
+        tell_unlike_pictures(asked, data_store(None, str(tmp_path / "nowhere")))
 
 
 def test_a_suite_runs_all_tasks_and_goes_on(

@@ -22,6 +22,7 @@ from typing import Any
 
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout, save
+from robot_foundry.evaluation.rollouts.demonstrated import data_store, tell_unlike_pictures
 from robot_foundry.evaluation.rollouts.kept_rows import change, leaves
 from robot_foundry.evaluation.scorecards.reports import Subject
 from robot_foundry.evaluation.watching.held import hold, only_one, release
@@ -62,6 +63,7 @@ class Watch:
                 f"{run} is not there", hint="give the folder that foundry-train writes its run to"
             )
         self._run, self._spec, self._workers, self._quiet = run, spec, workers, quiet
+        self._has_told_pictures = False  # once
         self.folder = run / FOLDER / _name(spec)
 
     def follow(self, wait: Callable[[], None] | None) -> Iterator[Watched]:
@@ -138,6 +140,9 @@ class Watch:
             warnings.warn(f"step {step} is passed over: {error.message}", FoundryWarning, stacklevel=3)
             return None
         spec = replace(self._spec, actor=replace(self._spec.actor, run=str(held)))
+        if not self._has_told_pictures:
+            self._has_told_pictures = True
+            tell_unlike_pictures(spec, data_store(held))
         folder = self.folder / held.name
         result = rollout(spec, workers=self._workers, quiet=self._quiet, keep=folder)
         save(result, folder, {**subject.to_json(), "watched": str(self._run)})
