@@ -19,6 +19,7 @@ from robot_foundry.cli.output import run as run_command
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
+from robot_foundry.evaluation.watching.held import hold as hold_checkpoint
 from robot_foundry.evaluation.watching.watch import Watch, Watched
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
@@ -111,6 +112,18 @@ def test_who_begins_late_takes_what_is_there_and_ends_with_a_run_that_has_ended(
 
     assert [one.trials for one in other.follow(never)] == [2, 2, 2]
     assert other.folder != Watch(run, SPEC).folder
+
+
+def test_what_a_stopped_watch_held_is_evaluated_though_its_run_has_removed_it(
+    trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    held = Watch(run, SPEC).folder / "checkpoints"
+    assert hold_checkpoint(run / "checkpoints" / "step-00000002", held) is not None
+    shutil.rmtree(run / "checkpoints")
+    assert [one.step for one in followed(run, None)] == [2]
+    assert checkpoint_of(held.parent / "best.json").name == "step-00000002"
 
 
 def test_a_run_that_was_killed_is_told_and_ends_the_watch(trained: Path, tmp_path: Path) -> None:

@@ -105,28 +105,27 @@ class Watch:
         return max(self.done(), key=lambda one: (one.rate, -one.step), default=None)
 
     def waiting(self, gone: Collection[int] = ()) -> dict[int, Path]:
-        """The checkpoints without a report, by step."""
-        there = sorted(complete(self._run).items())
+        """The checkpoints without a report, by step: those of the run, and what a stopped watch held."""
+        there = sorted({**complete(self.folder), **complete(self._run)}.items())
         known = {one.step for one in self.done()} | set(gone)
         return {step: path for step, path in there if step not in known}
 
     def _check_run(self) -> None:
-        """FoundryError where the run's newest checkpoint is of another run than the best of those before.
+        """FoundryError where the run's newest checkpoint is of another run than one that is held here.
 
         Only what both tell is compared, as versions may tell more or fewer settings.
         """
-        best, newest = self.best(), latest(self._run)
-        if best is None or newest is None:
+        if (newest := latest(self._run)) is None:
             return
-        held = self.folder / HELD / best.report.parent.name
-        before, now = (dict(leaves(_identity(checkpoint))) for checkpoint in (held, newest))
-        for name in before:
-            if name in now and before[name] != now[name]:
-                raise FoundryError(
-                    f"{self._run} is another run than the one whose reports are in {self.folder}: "
-                    f"{change(name, before[name], now[name])}",
-                    hint="move that folder away and watch again; give each run a run.dir of its own",
-                )
+        now = dict(leaves(_identity(newest)))
+        for held in complete(self.folder).values():
+            for name, was in leaves(_identity(held)):
+                if name in now and now[name] != was:
+                    raise FoundryError(
+                        f"{self._run} is another run than the one whose reports are in {self.folder}: "
+                        f"{change(name, was, now[name])}",
+                        hint="move that folder away and watch again; give each run a run.dir of its own",
+                    )
 
     def _evaluate(self, step: int, checkpoint: Path) -> Watched | None:
         """None where the run has removed it before it could be held, or it is damaged."""
@@ -149,14 +148,15 @@ class Watch:
         return Watched(step, result.successes, len(result.episodes), folder / REPORT)
 
     def _mark(self) -> None:
-        """Name the best and let go of the others."""
+        """Name the best and let go of the others that have been evaluated."""
         best = self.best()
-        if best is None or not (self.folder / HELD / best.report.parent.name).is_dir():
+        if best is None:
             return
-        name = best.report.parent.name
-        facts = {"step": best.step, "successes": best.successes, "trials": best.trials}
-        write_pointer(self.folder / BEST, self.folder / HELD / name, **facts)
-        release(self.folder / HELD, but=name)
+        held = self.folder / HELD / best.report.parent.name
+        if held.is_dir():
+            facts = {"step": best.step, "successes": best.successes, "trials": best.trials}
+            write_pointer(self.folder / BEST, held, **facts)
+        release(self.folder / HELD, {one.report.parent.name for one in self.done()} - {held.name})
 
 
 def _name(spec: RolloutSpec) -> str:
