@@ -19,8 +19,8 @@ from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.comparison.outcomes import read_policy
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
 from robot_foundry.evaluation.rollouts.demonstrated import data_store, tell_unlike_pictures
-from robot_foundry.evaluation.rollouts.keeping import name_of
-from robot_foundry.evaluation.scorecards.reports import FILES, ROLLOUT, place, write
+from robot_foundry.evaluation.rollouts.keeping import Keeper, name_of
+from robot_foundry.evaluation.scorecards.reports import FILES, ROLLOUT, Subject, place, write
 from robot_foundry.evaluation.scorecards.rollout_controls import control_of, on_the_same, sentences
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.suites.suite import packaged_suites, read_suite
@@ -29,6 +29,7 @@ from robot_foundry.evaluation.worlds.tabletop.goals import TASKS
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryWarning, UsageError
+from robot_foundry.runtime.parallel import Workers
 from robot_foundry.trainer.checkpoints.checkpoint import find
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
@@ -230,6 +231,8 @@ def test_what_is_said_of_a_control() -> None:
     assert reads.startswith("shuffled: it reads: with the words of other scenes 0/20 against 15/20")
     assert chance == "whether it does better than chance was not measured; do so with"
     assert "rollout 'runs/a b' --world w" in how and how.endswith("--controls random")
+    named = report_of("policy", "s" * 20, dataset="sim", device="cuda:1")
+    assert "--dataset sim --device cuda:1 --controls" in list(sentences(named, [], "r"))[-1]
     other = report_of("policy-blank", "f" * 20, execute=2)
     for scene in policy["scenes"]:
         scene["asked"] = "reach the goal"
@@ -243,6 +246,19 @@ def test_what_is_said_of_a_control() -> None:
     assert on_the_same(policy, elsewhere) is None and control_of(policy, elsewhere).is_beaten is True
     averaged = report_of("policy-ensemble0.01", "s" * 20, execute=1, ensemble=0.01)
     assert control_of(averaged, report_of("random", "f" * 20, run=None)).is_beaten is True
+
+
+def test_a_report_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    policy, blind = report_of("policy", "s" * 20), report_of("policy-blank", "f" * 20)
+    keeper = Keeper(Subject(tmp_path / "checkpoint", tmp_path, 1, "weights"), None, Workers())
+    places = {name: place(tmp_path, ROLLOUT, "t" * 130 + name) for name in ("whole", "empty", "half")}
+    reports = (blind, {}, {name: blind[name] for name in blind if name != "interval_95"})
+    for folder, report in zip(places.values(), reports, strict=True):
+        write(folder, FILES[ROLLOUT], report)
+    with pytest.warns(FoundryWarning, match="is passed over") as warned:
+        assert keeper.beside(policy) == [blind]
+    told = {str(one.message).partition("/rollout.json")[0] for one in warned}
+    assert told == {str(places["empty"]), str(places["half"])}
 
 
 def test_wrong_requests_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,7 +139,8 @@ def command(policy: Mapping[str, Any], run: str) -> str:
     settings = ("world", "task", "variant", *OF_SCENES, "episodes", "seed", "size")
     given = [(name, policy[name]) for name in settings if policy[name] is not None]
     given += [("delay", policy["delay"])] if policy.get("delay") else []
-    given += [("ensemble", policy["ensemble"])] if policy.get("ensemble") is not None else []
+    given += [(name, policy[name]) for name in ("ensemble", "dataset") if policy.get(name) is not None]
+    given += [("device", policy["device"])] if policy.get("device", "cpu") != "cpu" else []
     options = [text for name, value in given for text in (f"--{name.replace('_', '-')}", str(value))]
     options += ["--rtc"] if policy.get("rtc") else []
     return shlex.join(["foundry-eval", "rollout", run, *options])
