@@ -115,6 +115,8 @@ def test_other_scenes_are_not_paired_and_that_is_said(
     one = report(tmp_path / "one", [k % 2 == 0 for k in range(30)])
     other = report(tmp_path / "other", [True] * 30, first=10)
     fewer = report(tmp_path / "fewer", [True] * 20)
+    motion = [report(tmp_path / n, [True, False], condition="random") for n in ("motion", "more")]
+    assert "training seed" not in compare(capsys, *motion, "--condition", "random")[2]
     code, out, err = compare(capsys, one, other)
     assert code == 0 and "Barnard" in out and "not paired, as their scenes differ" in err
     assert "McNemar, 20 scenes" in compare(capsys, one, fewer)[1]

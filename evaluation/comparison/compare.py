@@ -23,6 +23,7 @@ from robot_foundry.evaluation.comparison.outcomes import SETTINGS, Outcomes, Pol
 from robot_foundry.evaluation.comparison.recipes import Recipe, difference
 from robot_foundry.evaluation.comparison.sequential import anytime_p
 from robot_foundry.evaluation.intervals import clopper_pearson
+from robot_foundry.evaluation.rollouts.spec import RANDOM
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 ALL = "all tasks"
@@ -159,7 +160,8 @@ def _common_tasks(policies: Sequence[Policy]) -> list[Task]:
 
 def _notes(policies: Sequence[Policy], tasks: Sequence[Task]) -> Iterator[str]:
     """What was left out, and settings that are not the same."""
-    if len(policies[0].runs) == 1:
+    conditions = {run[task].settings["condition"] for p in policies for run in p.runs for task in tasks}
+    if len(policies[0].runs) == 1 and conditions != {RANDOM}:
         yield (
             "one training seed each: what differs are these runs; whether their recipes do cannot be told "
             "without more seeds (NAME=RUN,RUN,…)"
