@@ -7,8 +7,8 @@
 <name> is of task, variant and condition, and of a hash of all that was asked, so that the rates in one folder
 are of the same scenes. A report that is there is not made again: whoever starts anew goes on.
 
-The best of many checkpoints was chosen by these scenes and is expected to do better on them than on others: its
-rate is no estimate.
+The best of many checkpoints was chosen by these scenes and is expected to do better on them than on others:
+its rate is no estimate.
 """
 
 from __future__ import annotations
