@@ -16,6 +16,7 @@ from pathlib import Path
 from robot_foundry.runtime.errors import FoundryError
 
 LOCK, CONTENT = ".lock", "content"
+MOST_TIMES = 100
 
 
 @contextmanager
@@ -44,12 +45,14 @@ def appearing(out: Path, check: Callable[[], None], *, is_folder: bool) -> Itera
 def _held(out: Path, partial: Path) -> int:
     """The lock of the folder, which is made. Who ends removes it with its lock, so that a lock may be of a
     folder that is gone: then it is asked for again."""
-    while True:
-        partial.mkdir(parents=True, exist_ok=True)
+    for left in range(MOST_TIMES, -1, -1):
         try:
+            partial.mkdir(parents=True, exist_ok=True)
             file = os.open(partial / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            continue
+        except (FileExistsError, FileNotFoundError):
+            if not left:
+                raise
+            continue  # it was removed meanwhile
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -63,6 +66,7 @@ def _held(out: Path, partial: Path) -> int:
         except FileNotFoundError:
             pass
         os.close(file)
+    raise FoundryError(f"other commands write {out} again and again", hint="give another --out")
 
 
 def _remove(place: Path) -> None:
