@@ -231,6 +231,9 @@ def test_what_is_said_of_a_control() -> None:
     assert reads.startswith("shuffled: it reads: with the words of other scenes 0/20 against 15/20")
     assert chance == "whether it does better than chance was not measured; do so with"
     assert "rollout 'runs/a b' --world w" in how and how.endswith("--controls random")
+    for scenes, is_said in ((5, True), (6, False)):
+        alike = [report_of(condition, "s" * scenes) for condition in ("policy", "policy-blank")]
+        assert next(sentences(alike[0], alike[1:], "r")).endswith("no difference at all") is is_said
     named = report_of("policy", "s" * 20, dataset="sim", device="cuda:1")
     assert "--dataset sim --device cuda:1 --controls" in list(sentences(named, [], "r"))[-1]
     other = report_of("policy-blank", "f" * 20, execute=2)
