@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from robot_foundry.normalization.space import ActionSpace
 from robot_foundry.policy.actions import Actions, Underway
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.runtime.keyed import generator
+
+if TYPE_CHECKING:
+    from robot_foundry.policy.policy import Policy
 
 RANDOM_CHUNK = 16
 
@@ -93,21 +96,24 @@ class ActorSpec:
         return RandomActor(world) if self.run is None else _policy_actor(self, world)
 
 
-@lru_cache(maxsize=1)
 def _policy_actor(spec: ActorSpec, world: WorldInfo) -> Actor:
-    # One policy a process: groups of scenes come one after the other and would load it again each time.
     assert spec.run is not None
-    return PolicyActor(spec.run, spec.device, spec.dataset, world)
+    return PolicyActor(_policy(spec.run, spec.device), spec.dataset, world)
+
+
+@lru_cache(maxsize=1)
+def _policy(run: str, device: str) -> Policy:
+    """One a process: groups of scenes and tasks of a suite follow each other, and each would load it."""
+    from robot_foundry.policy.policy import Policy
+
+    return Policy.load(run, device)
 
 
 class PolicyActor:
-    """A trained policy from its checkpoint or run folder; one batch for all situations it is given."""
+    """A trained policy in a world; one batch for all situations it is given."""
 
-    def __init__(self, run: str, device: str, dataset: str | None, world: WorldInfo) -> None:
-        from robot_foundry.policy.policy import Policy
-
-        self._world = world
-        self._policy = Policy.load(run, device)
+    def __init__(self, policy: Policy, dataset: str | None, world: WorldInfo) -> None:
+        self._world, self._policy = world, policy
         datasets = self._policy.spaces.datasets
         of_this_robot = [entry.name for entry in datasets if entry.embodiment == world.embodiment]
         self._dataset = of_this_robot[0] if dataset is None and len(of_this_robot) == 1 else dataset

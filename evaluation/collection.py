@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from robot_foundry import __version__
+from robot_foundry.evaluation.appearing import appearing
 from robot_foundry.evaluation.recorders.formats import (
-    appearing,
     check_options,
+    check_place,
     get_format,
     recorder,
     size_of,
@@ -75,7 +77,7 @@ def collect(
     """Record `request.episodes` demonstrations to `out`, which appears whole or not at all.
 
     `to` names the format and `options` are its own. `out` is a file, which is replaced, or a folder that is
-    not there yet.
+    not there yet. FoundryError where another process writes it.
     """
     if request.episodes < 1:
         raise FoundryError(f"--episodes must be at least 1, got {request.episodes}")
@@ -83,7 +85,7 @@ def collect(
     check_options(format, options)
     successes = frames = 0
     with (
-        appearing(out, format) as place,
+        appearing(out, partial(check_place, out, format), is_folder=format.is_folder) as place,
         recorder(format, place, common, options) as written,
         Progress(request.episodes, "episodes", f"collect {request.task}", quiet=quiet) as progress,
     ):

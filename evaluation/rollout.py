@@ -9,7 +9,8 @@ result.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -27,7 +28,7 @@ from robot_foundry.evaluation.rollouts.report import Rollout, save
 from robot_foundry.evaluation.rollouts.scene import Scene
 from robot_foundry.evaluation.rollouts.spec import RolloutSpec
 from robot_foundry.evaluation.world import Versioned, WorldInfo
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
 
@@ -72,6 +73,7 @@ def rollout(
                 new = [episode for episode in episodes if episode.index not in found]
                 found |= {episode.index: episode for episode in episodes}
                 progress.advance(len(new), errors=sum(not episode.success for episode in new))
+        _tell_short_chunks(spec, found.values())
         ordered = runner.filmed([found[index] for index in range(spec.episodes)], films)
     return Rollout(spec, world, ordered, time.perf_counter() - started, before)
 
@@ -105,6 +107,19 @@ def _acting(spec: RolloutSpec) -> dict[str, Any]:
         state = checkpoint.read_json(Path(spec.actor.run), checkpoint.STATE)
         told["run"] = checkpoint.weights_id(state)
     return told
+
+
+def _tell_short_chunks(spec: RolloutSpec, episodes: Iterable[RolloutEpisode]) -> None:
+    """A FoundryWarning where every chunk was shorter than what was to be executed of it."""
+    told = [episode.executed.aims for episode in episodes if episode.executed is not None]
+    longest = max((max(aims) for aims in told if len(aims) > 1), default=spec.execute)
+    if longest < spec.execute:
+        warnings.warn(
+            f"chunks of what acts in {spec.task} are {longest} steps long: it was asked again after these, "
+            f"not after {spec.execute} (execute)",
+            FoundryWarning,
+            stacklevel=3,
+        )
 
 
 def _missing(spec: RolloutSpec, found: dict[int, RolloutEpisode]) -> list[int]:

@@ -12,15 +12,15 @@ Shape suffixes: HWC picture.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from robot_foundry.evaluation.appearing import appearing
 from robot_foundry.evaluation.worlds.registry import get_scenes
 from robot_foundry.runtime.canonical import canonical_json
 from robot_foundry.runtime.errors import FoundryError, UsageError
@@ -92,29 +92,31 @@ class CollectedScenes:
 def collect_scenes(
     request: ScenesRequest, out: Path, *, workers: int = 0, quiet: bool = False
 ) -> CollectedScenes:
-    """Render the scenes into the folder `out`, which appears whole or not at all; UsageError if it exists."""
+    """Render the scenes into the folder `out`, which appears whole or not at all; UsageError if it exists,
+    FoundryError where another process writes it."""
     request.scenes()
-    if out.exists():
-        raise UsageError(f"{out} is there already", hint="give another --out, or remove it")
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    items = [_Tar(request, str(partial), *part) for part in _parts(request)]
-    for split in {item.split for item in items}:
-        (partial / split).mkdir(parents=True)
     written: list[_Written] = []
     total = request.pictures + request.held_out
-    try:
-        with Progress(total, "pictures", "collect scenes", quiet=quiet) as progress:
-            for _, tar in unordered_map(_write, items, workers=workers):
-                written.append(tar)
-                progress.advance(tar.pictures)
+    with (
+        appearing(out, partial(check_folder, out), is_folder=True) as place,
+        Progress(total, "pictures", "collect scenes", quiet=quiet) as progress,
+    ):
+        items = [_Tar(request, str(place), *part) for part in _parts(request)]
+        for split in {item.split for item in items}:
+            (place / split).mkdir()
+        for _, tar in unordered_map(_write, items, workers=workers):
+            written.append(tar)
+            progress.advance(tar.pictures)
         text = b"".join(tar.text for tar in sorted(written, key=lambda tar: tar.number) if tar.split == TRAIN)
-        (partial / "text.jsonl").write_bytes(text)
-        (partial / "scenes.json").write_bytes(canonical_json(asdict(request)))
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (place / "text.jsonl").write_bytes(text)
+        (place / "scenes.json").write_bytes(canonical_json(asdict(request)))
     return _summed(out, written)
+
+
+def check_folder(out: Path) -> None:
+    """UsageError where `out` is there."""
+    if out.exists():
+        raise UsageError(f"{out} is there already", hint="give another --out, or remove it")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from scipy.stats import barnard_exact, binom, binomtest
 
 from robot_foundry.evaluation.comparison.differences import difference_interval
 from robot_foundry.evaluation.comparison.exact import Barnard, McNemar
+from robot_foundry.evaluation.comparison.least import least_paired, least_sequential
 from robot_foundry.evaluation.comparison.multiple import holm, letters
 from robot_foundry.evaluation.comparison.plan import plan
 from robot_foundry.evaluation.comparison.recipes import Recipe, difference
@@ -99,6 +100,18 @@ def test_looking_at_every_scene_errs_no_more_than_said() -> None:
     """Exact, of 300 looks, also where policies are alike on most scenes."""
     for differs in (0.05, 0.5, 1.0):
         assert stopped_by(differs / 2, differs / 2, 300, 0.05)[-1] <= 0.05
+
+
+@pytest.mark.parametrize("scenes", [2, 5, 6, 13])
+def test_no_smaller_difference_is_shown_by_so_many_scenes(scenes: int) -> None:
+    counts = [(b, c) for b in range(scenes + 1) for c in range(scenes + 1 - b) if b != c]
+    paired = [abs(b - c) / scenes for b, c in counts if McNemar(scenes).p_value(b, c) <= 0.05]
+    assert least_paired(scenes, 0.05) == min(paired, default=None)
+    looked = [abs(b - c) / scenes for b, c in counts if log_e(b, c) >= -np.log(0.05)]
+    assert least_sequential(scenes, 0.05) == min(looked, default=None)
+    test, rates = Barnard(3, scenes), [(x, y) for x in range(4) for y in range(scenes + 1)]
+    apart = [abs(x / 3 - y / scenes) for x, y in rates if test.p_value(x, y) <= 0.05]
+    assert test.least(0.05) == min(apart, default=None)
 
 
 @given(P_VALUES)

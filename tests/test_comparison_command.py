@@ -57,6 +57,31 @@ def test_runs_by_task_and_over_all(tmp_path: Path, capsys: pytest.CaptureFixture
     assert code == 0 and "may stop: every pair is decided after" in out
 
 
+def test_too_few_scenes_are_told_beside_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    for number, way, said in (
+        (2, (), "2 scenes: too few to show any difference at 0.05, even of 0 % from 100 %"),
+        (10, (), "10 scenes: too few to show a difference below 50 points at 0.05"),
+        (10, ("--alpha", "0.01"), "10 scenes: too few to show a difference below 70 points at 0.01"),
+        (10, ("--sequential",), "10 scenes: too few to show a difference below 90 points at 0.05"),
+    ):
+        none, some = (
+            report(tmp_path / name, [k < won for k in range(number)]) for name, won in (("a", 0), ("b", 2))
+        )
+        code, out, _ = compare(capsys, none, some, *way, "--html", page)
+        assert code == 0 and said in out and said in page.read_text("utf-8")
+        assert "foundry-eval compare --plan" in out
+    other = report(tmp_path / "other", [True] * 4, first=100)
+    assert (
+        "2 and 4 episodes: too few to show"
+        in compare(capsys, report(tmp_path / "c", [False, True]), other)[1]
+    )
+    shown = compare(capsys, report(tmp_path / "d", [False] * 9), report(tmp_path / "e", [True] * 9))[1]
+    assert "too few" not in shown
+
+
 def test_policies_in_another_order_are_told_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +115,8 @@ def test_other_scenes_are_not_paired_and_that_is_said(
     one = report(tmp_path / "one", [k % 2 == 0 for k in range(30)])
     other = report(tmp_path / "other", [True] * 30, first=10)
     fewer = report(tmp_path / "fewer", [True] * 20)
+    motion = [report(tmp_path / n, [True, False], condition="random") for n in ("motion", "more")]
+    assert "training seed" not in compare(capsys, *motion, "--condition", "random")[2]
     code, out, err = compare(capsys, one, other)
     assert code == 0 and "Barnard" in out and "not paired, as their scenes differ" in err
     assert "McNemar, 20 scenes" in compare(capsys, one, fewer)[1]
@@ -147,6 +174,8 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ([one, of_another, "--alpha", "nan"], "alpha must lie between 0 and 1"),
         ([one, of_another, "--alpha", "1e-300"], "alpha must lie between 0 and 1"),
         ([one, "--plan", "0.5", "0.7"], "give no policies with it"),
+        (["--plan", "0.5", "0.7", "--alpha", "1e-17"], "alpha must lie between 0 and 1"),
+        (["--plan", "0", "1e-200"], "takes about 8e+200 episodes of each, 4,000 at most"),
     ):
         code, _, err = compare(capsys, *arguments)
         assert code == 2 and told in err, err

@@ -32,7 +32,7 @@ from robot_foundry.evaluation.worlds.tabletop.demonstrations import TabletopDemo
 from robot_foundry.ingest.files.scan import choose
 from robot_foundry.ingest.sources.rlds.tfrecord import find_records, read_record
 from robot_foundry.ingest.spec.spec_files import load_spec
-from robot_foundry.runtime.errors import UsageError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 from robot_foundry.shards.images import decode, encode_jpeg
 
 REQUEST = Request("reach_pair", "real", 3, seed=1, cameras=("primary",), size=16)
@@ -162,6 +162,27 @@ def test_an_interrupted_collection_leaves_nothing_but_what_was_there(
     assert len(seeds) == 3
     assert files(tmp_path) == there
     assert [path.name for path in tmp_path.iterdir()] == (["reach"] if to == "hdf5" else [])
+
+
+@pytest.mark.parametrize("to", ["hdf5", "mcap"])
+def test_one_collection_at_a_time_writes_a_place(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "reach"
+    collect(REQUEST, tmp_path / "undisturbed", to=to, quiet=True)
+    record, refused = TabletopDemonstrator.record, []
+
+    def meanwhile(self: TabletopDemonstrator, seed: int) -> Recording:
+        if not refused:
+            refused.append(True)
+            with pytest.raises(FoundryError, match="another command writes .*/reach at this moment"):
+                collect(REQUEST, out, to=to, quiet=True)
+        return record(self, seed)
+
+    monkeypatch.setattr(TabletopDemonstrator, "record", meanwhile)
+    assert collect(REQUEST, out, to=to, quiet=True).episodes == 3
+    assert refused and files(out).keys() == files(tmp_path / "undisturbed").keys()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["reach", "undisturbed"]
 
 
 def test_what_a_killed_collection_leaves_is_taken_for_nothing(tmp_path: Path) -> None:

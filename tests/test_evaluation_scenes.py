@@ -15,6 +15,7 @@ from PIL import Image
 
 from robot_foundry.cli.foundry_eval import group
 from robot_foundry.cli.output import run
+from robot_foundry.evaluation.appearing import appearing
 from robot_foundry.evaluation.scenes import HELD_OUT, TRAIN, ScenesRequest, collect_scenes
 from robot_foundry.evaluation.worlds.tabletop.objects import Solid
 from robot_foundry.evaluation.worlds.tabletop.scenes import NEVER_TRAINED, TabletopScenes, bins
@@ -230,15 +231,19 @@ def test_the_command_says_what_it_wrote_and_overwrites_nothing(
     ]
     assert run(group, "foundry-eval", [*line, "--dry-run"]) == 0
     assert not (tmp_path / "out").exists()
-    capsys.readouterr()
+    with appearing(tmp_path / "out", lambda: None, is_folder=True):
+        assert run(group, "foundry-eval", line) == 1
+        assert f"another command writes {tmp_path / 'out'} at this moment" in capsys.readouterr().err
+    (tmp_path / "out").rmdir()
     assert run(group, "foundry-eval", line) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["pictures"] == {"train": 4, "held_out": 2}
     assert said["pairs"]["held_out"] == sum(said["kinds"]["held_out"].values())
     assert said["bytes"] == sum(path.stat().st_size for path in (tmp_path / "out").glob("*/*.tar"))
     before = tree(tmp_path / "out")
-    assert run(group, "foundry-eval", line) == 2
-    assert "is there already" in capsys.readouterr().err
+    for way in (["--dry-run"], []):
+        assert run(group, "foundry-eval", [*line, *way]) == 2
+        assert "is there already" in capsys.readouterr().err
     assert tree(tmp_path / "out") == before and list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 

@@ -113,6 +113,9 @@ def test_the_command_line_says_what_was_run(
     random = ["rollout", "--random", "--task", "reach_single", "--out", str(tmp_path)]
     assert run(group, "foundry-eval", [*random, "--rtc"]) == 2
     assert "random motion has no chunks to continue" in capsys.readouterr().err
+    whole = [*random, "--size", "32", "--episodes", "8", "--max-steps", "18", "--execute", "17"]
+    assert run(group, "foundry-eval", whole) == 0
+    assert "are 16 steps long: it was asked again after these, not after 17" in capsys.readouterr().err
     late = [*random, "--episodes", "2", "--max-steps", "4", "--delay", "3", "--json"]
     assert run(group, "foundry-eval", late) == 0
     assert json.loads(capsys.readouterr().out)["condition"] == "random-delay3"

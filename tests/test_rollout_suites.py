@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,19 @@ from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.comparison.outcomes import read_policy
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
-from robot_foundry.evaluation.rollouts.keeping import name_of
-from robot_foundry.evaluation.scorecards.reports import FILES, ROLLOUT, place, write
+from robot_foundry.evaluation.rollouts.demonstrated import data_store, tell_unlike_pictures
+from robot_foundry.evaluation.rollouts.keeping import Keeper, name_of
+from robot_foundry.evaluation.scorecards.reports import FILES, ROLLOUT, Subject, place, write
 from robot_foundry.evaluation.scorecards.rollout_controls import control_of, on_the_same, sentences
 from robot_foundry.evaluation.seeds import scene_seed
 from robot_foundry.evaluation.suites.suite import packaged_suites, read_suite
 from robot_foundry.evaluation.worlds.metaworld.tasks import INSTRUCTIONS
 from robot_foundry.evaluation.worlds.tabletop.goals import TASKS
 from robot_foundry.ingest.engine import ingest
-from robot_foundry.runtime.errors import UsageError
+from robot_foundry.policy.policy import Policy
+from robot_foundry.runtime.errors import FoundryWarning, UsageError
+from robot_foundry.runtime.parallel import Workers
+from robot_foundry.trainer.checkpoints.checkpoint import find
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
@@ -85,15 +91,38 @@ def test_controls_run_beside_on_the_same_scenes(
     assert {row["seed"] for row in rows.to_pylist()} == {scene_seed("rollout", 0, i) for i in range(2)}
 
 
-def test_a_suite_runs_all_tasks_and_goes_on(
+def test_pictures_of_another_size_than_in_the_demonstrations_are_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    line = ["rollout", str(folder / "run"), "--task", "reach_single", "--dataset", "sim", *LESS]
+    line += ["--episodes", "1", "--out", str(tmp_path / "out")]
+    assert run(group, "foundry-eval", [*line, "--size", "16"]) == 0
+    told = "the camera 'primary' is shown at 16 × 16 pixels, and in the demonstrations it had 32 × 32"
+    assert f"{told}; --size 32 shows it so" in capsys.readouterr().err
+    checkpoint = str(find(folder / "run"))
+    asked = RolloutSpec(ActorSpec(checkpoint), "reach_single", size=16)
+    store = data_store(Path(checkpoint))
+    with pytest.warns(FoundryWarning, match=told):
+        tell_unlike_pictures(asked, store)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FoundryWarning)
+        for silent in (replace(asked, size=32), replace(asked, blank=True), asked.control("random")):
+            tell_unlike_pictures(silent, store)
+        tell_unlike_pictures(asked, data_store(None, str(tmp_path / "nowhere")))
+
+
+def test_a_suite_runs_all_tasks_and_goes_on(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, loads = Policy.load, []
+    monkeypatch.setattr(Policy, "load", lambda *given: loads.append(given) or load(*given))
     (tmp_path / "three.yaml").write_text(SUITE)
     line = [folder / "run", "--suite", tmp_path / "three.yaml", "--dataset", "sim", "--out", tmp_path / "out"]
     assert run(group, "foundry-eval", ["rollout", *map(str, line), "--dry-run"]) == 0
     assert "would run 7 scenes of 3 tasks" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
     report = evaluated(capsys, *line)
+    assert len(loads) <= 1  # none where a test before has left it
     assert {name: of["policy"]["trials"] for name, of in report["tasks"].items()} == {
         "reach": 2, "short": 3, "push": 2,
     }  # fmt: skip
@@ -202,6 +231,11 @@ def test_what_is_said_of_a_control() -> None:
     assert reads.startswith("shuffled: it reads: with the words of other scenes 0/20 against 15/20")
     assert chance == "whether it does better than chance was not measured; do so with"
     assert "rollout 'runs/a b' --world w" in how and how.endswith("--controls random")
+    for scenes, is_said in ((5, True), (6, False)):
+        alike = [report_of(condition, "s" * scenes) for condition in ("policy", "policy-blank")]
+        assert next(sentences(alike[0], alike[1:], "r")).endswith("no difference at all") is is_said
+    named = report_of("policy", "s" * 20, dataset="sim", device="cuda:1")
+    assert "--dataset sim --device cuda:1 --controls" in list(sentences(named, [], "r"))[-1]
     other = report_of("policy-blank", "f" * 20, execute=2)
     for scene in policy["scenes"]:
         scene["asked"] = "reach the goal"
@@ -215,6 +249,19 @@ def test_what_is_said_of_a_control() -> None:
     assert on_the_same(policy, elsewhere) is None and control_of(policy, elsewhere).is_beaten is True
     averaged = report_of("policy-ensemble0.01", "s" * 20, execute=1, ensemble=0.01)
     assert control_of(averaged, report_of("random", "f" * 20, run=None)).is_beaten is True
+
+
+def test_a_report_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    policy, blind = report_of("policy", "s" * 20), report_of("policy-blank", "f" * 20)
+    keeper = Keeper(Subject(tmp_path / "checkpoint", tmp_path, 1, "weights"), None, Workers())
+    places = {name: place(tmp_path, ROLLOUT, "t" * 130 + name) for name in ("whole", "empty", "half")}
+    reports = (blind, {}, {name: blind[name] for name in blind if name != "interval_95"})
+    for folder, report in zip(places.values(), reports, strict=True):
+        write(folder, FILES[ROLLOUT], report)
+    with pytest.warns(FoundryWarning, match="is passed over") as warned:
+        assert keeper.beside(policy) == [blind]
+    told = {str(one.message).partition("/rollout.json")[0] for one in warned}
+    assert told == {str(places["empty"]), str(places["half"])}
 
 
 def test_wrong_requests_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,10 +19,12 @@ from robot_foundry.cli.output import run as run_command
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.collection import Request, collect
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout
+from robot_foundry.evaluation.watching.held import hold as hold_checkpoint
 from robot_foundry.evaluation.watching.watch import Watch, Watched
 from robot_foundry.ingest.engine import ingest
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
 from robot_foundry.trainer.checkpoints.checkpoint import find as checkpoint_of
+from robot_foundry.trainer.holding import hold
 from robot_foundry.trainer.run import run_task
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla
@@ -45,17 +51,24 @@ class Training:
     def __init__(self, trained: Path, run: Path) -> None:
         self.run, self.left = run, sorted((trained / "checkpoints").iterdir())
         (run / "checkpoints").mkdir(parents=True)
-        self.says("forward")
-
-    def says(self, phase: str) -> None:
-        (self.run / "heartbeat.json").write_text(json.dumps({"phase": phase}))
+        self.held = ExitStack()
+        hold(run, self.held)
+        says(run, "forward")
 
     def goes_on(self) -> None:
         shutil.rmtree(self.run / "checkpoints")
         if not self.left:
-            self.says("ended")
+            says(self.run, "ended")
+            self.held.close()
             return
         shutil.copytree(self.left[0], self.run / "checkpoints" / self.left.pop(0).name)
+
+
+def says(run: Path, phase: str, host: str | None = None, old: timedelta = timedelta()) -> None:
+    """The heartbeat of a run, as its trainer writes it."""
+    told = {"step": 2, "phase": phase, "time": (datetime.now(UTC) - old).isoformat(timespec="seconds")}
+    told |= {"host": host or socket.gethostname(), "pid": os.getpid(), "rank": 0, "ranks": 1}
+    (run / "heartbeat.json").write_text(json.dumps(told))
 
 
 def followed(run: Path, wait: Callable[[], None] | None) -> list[Watched]:
@@ -99,6 +112,80 @@ def test_who_begins_late_takes_what_is_there_and_ends_with_a_run_that_has_ended(
 
     assert [one.trials for one in other.follow(never)] == [2, 2, 2]
     assert other.folder != Watch(run, SPEC).folder
+
+
+def test_what_a_stopped_watch_held_is_evaluated_though_its_run_has_removed_it(
+    trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    held = Watch(run, SPEC).folder / "checkpoints"
+    assert hold_checkpoint(run / "checkpoints" / "step-00000002", held) is not None
+    shutil.rmtree(run / "checkpoints")
+    assert [one.step for one in followed(run, None)] == [2]
+    assert checkpoint_of(held.parent / "best.json").name == "step-00000002"
+
+
+def test_a_run_that_was_killed_is_told_and_ends_the_watch(trained: Path, tmp_path: Path) -> None:
+    training = Training(trained, tmp_path / "run")
+    training.left = training.left[:1]
+
+    def killed_after_a_step() -> None:
+        if training.left:
+            training.goes_on()
+        else:
+            says(training.run, "forward", old=timedelta(minutes=3))
+            training.held.close()  # as the system does when a process is killed
+
+    told = (
+        "run is taken for killed: its heartbeat, that of process .* at step 2, is 3 min old, and no process"
+    )
+    with pytest.warns(FoundryWarning, match=told) as warned:
+        assert [one.step for one in followed(training.run, killed_after_a_step)] == [1]
+    [sentence] = [str(one.message) for one in warned if "killed" in str(one.message)]
+    assert "start foundry-train again" in sentence
+
+
+def test_a_run_of_another_machine_is_waited_for_until_it_was_silent_for_an_hour(tmp_path: Path) -> None:
+    ages = [timedelta(minutes=59), timedelta(minutes=61)]
+
+    def grows_older() -> None:
+        says(tmp_path, "backward", "elsewhere", ages.pop(0))
+
+    says(tmp_path, "backward", "elsewhere", timedelta(minutes=12))
+    with pytest.warns(FoundryWarning) as warned:
+        assert followed(tmp_path, grows_older) == []
+    first, second, last = (str(one.message) for one in warned)
+    assert "12 min old; this watch waits for it until that is 1 h 00 min" in first and "59 min" in second
+    assert "taken for killed" in last and "elsewhere is not seen from here" in last
+
+
+def test_a_run_that_is_started_again_is_waited_for(tmp_path: Path) -> None:
+    held, waited = ExitStack(), []
+
+    def ends() -> None:
+        waited.append(True)
+        held.close()
+
+    says(tmp_path, "ended")
+    hold(tmp_path, held)
+    assert followed(tmp_path, ends) == [] and waited
+
+
+def test_another_run_in_the_same_folder_is_named(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    for step in (1, 2):
+        shutil.rmtree(run / "checkpoints" / f"step-{step:08}")
+    assert [one.step for one in followed(run, None)] == [3]
+    path = run / "checkpoints" / "step-00000003" / "state.json"
+    state = json.loads(path.read_text())
+    state["identity"]["optim"]["lr"] = 0.5
+    path.unlink()  # what is held is a link to it
+    path.write_text(json.dumps(state))
+    with pytest.raises(FoundryError, match=r"is another run than .*: optim.lr was .* and is 0.5") as told:
+        followed(run, None)
+    assert told.value.hint is not None and "move that folder away" in told.value.hint
 
 
 def test_a_report_that_is_none_is_named(trained: Path, tmp_path: Path) -> None:
@@ -162,7 +249,8 @@ def test_two_watches_do_not_write_at_once(tmp_path: Path) -> None:
             followed(tmp_path, None)
         (tmp_path / "heartbeat.json").write_text('{"phase": "ended"}')
 
-    assert followed(tmp_path, other) == []
+    with pytest.warns(FoundryWarning, match="has not begun to train: this watch waits for its first"):
+        assert followed(tmp_path, other) == []
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:

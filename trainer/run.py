@@ -8,12 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import filelock
-
-from robot_foundry.runtime.errors import FoundryError, FoundryWarning, NothingSelected, Preempted
+from robot_foundry.runtime.errors import FoundryWarning, NothingSelected, Preempted
 from robot_foundry.runtime.progress import Progress
 from robot_foundry.trainer.checkpoints.background import Background
 from robot_foundry.trainer.checkpoints.replica import Replica
@@ -21,6 +18,7 @@ from robot_foundry.trainer.checkpoints.resume import Start, choose_start
 from robot_foundry.trainer.checkpoints.run_history import History
 from robot_foundry.trainer.checkpoints.saving import Saved, Saver
 from robot_foundry.trainer.evaluate import HeldOut
+from robot_foundry.trainer.holding import hold
 from robot_foundry.trainer.learner import Learner, build_learner
 from robot_foundry.trainer.loop import RunParts, StepPlan, train
 from robot_foundry.trainer.metering.console import Console
@@ -95,7 +93,7 @@ def begin(task: Task, ranks: Ranks, stack: ExitStack, quiet: bool) -> Begun:
     """Agree on what is trained, hold the run's folder, choose where to start, and make what is trained."""
     check_installed(task.config.run)
     agree(ranks, _resolved(task, ranks), _AGREED)
-    from_main(ranks, partial(_hold, task.run_dir, stack))
+    from_main(ranks, partial(hold, task.run_dir, stack))
     where = task.config.run.checkpoints
     replica = None if where is None else Replica(where)
     start = choose_start(task, ranks, replica)
@@ -126,18 +124,6 @@ def _resolved(task: Task, ranks: Ranks) -> dict[str, Any]:
         "run": asdict(task.config.run),
         "code": versions(),
     }
-
-
-def _hold(run_dir: Path, stack: ExitStack) -> None:
-    """Hold the run's folder. The system lets go of it when this process ends, however it ends."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        stack.enter_context(filelock.FileLock(run_dir / ".lock", timeout=0).acquire())
-    except filelock.Timeout:
-        raise FoundryError(
-            f"another process is training {run_dir}",
-            hint="wait for it, end it, or train elsewhere with run.dir=…",
-        ) from None
 
 
 def _streams(measured: MeasuredTask, ranks: Ranks) -> tuple[dict[str, Stream], tuple[str, ...]]:

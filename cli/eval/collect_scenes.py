@@ -68,12 +68,13 @@ def command(
     foundry-data ingest pairs scenes/train --as scenes
     foundry-data ingest pairs scenes/held_out --as scenes_held_out
     """
-    from robot_foundry.evaluation.scenes import ScenesRequest, collect_scenes
+    from robot_foundry.evaluation.scenes import ScenesRequest, check_folder, collect_scenes
 
     names = tuple(name.strip() for name in (tasks or "").split(",") if name.strip())
     request = ScenesRequest(pictures, held_out, seed, size, world, variant, names)
     if dry_run:
         request.scenes()
+        check_folder(out)
         text = f"would render {pictures} pictures to train on and {held_out} held-out ones to {out}"
         emit({"out": str(out), **asdict(request)}, as_json=as_json, text=text)
         return

@@ -116,7 +116,8 @@ def _told(found: Comparison, scope: Scope) -> str:
         for pair in scope.pairs
     ]
     tables = [table(head, rows), table(("pair", "points", sure, "test", "p", "Holm", *stop), pairs)]
-    return "\n\n".join([scope.name, *tables, *(_verdict(scope) if found.sequential else ())])
+    verdict = _verdict(scope) if found.sequential else ()
+    return "\n\n".join([scope.name, *tables, *scope.limits, *verdict])
 
 
 def _verdict(scope: Scope) -> Iterator[str]:

@@ -13,7 +13,7 @@ from robot_foundry.cli.eval.left import leads_on
 from robot_foundry.cli.options import RUN, dry_run_option, json_option, workers_option
 from robot_foundry.cli.output import counted, emit, note, table
 from robot_foundry.evaluation.worlds.registry import WORLDS, get_world
-from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.errors import UsageError, nearest
 
 # Of a suite; what is given on the command line takes their place.
 OF_SUITES = ("episodes", "seed", "execute", "size", "max_steps", "delay", "rtc", "ensemble")
@@ -114,6 +114,7 @@ def command(
     foundry-eval rollout --random --task reach_single --out random
     """
     from robot_foundry.evaluation.actors import ActorSpec
+    from robot_foundry.evaluation.rollouts.demonstrated import data_store
     from robot_foundry.evaluation.rollouts.keeping import Keeper
     from robot_foundry.evaluation.rollouts.spec import RolloutSpec
     from robot_foundry.evaluation.scorecards.reports import Subject
@@ -129,7 +130,8 @@ def command(
     acting = None if subject is None or random_control else str(subject.checkpoint)
     actor = ActorSpec(acting, device, dataset)
     with Workers(0 if workers == 1 else workers) as pool:
-        keeper = Keeper(subject, out, pool, _store(store, subject), again)
+        data = data_store(None if subject is None else subject.checkpoint, store)
+        keeper = Keeper(subject, out, pool, data, again)
         if suite is not None:
             _check_suite(given | ({"controls"} if controls else set()), is_random=random_control)
             _suite(suite, actor, keeper, {k: settings[k] for k in OF_SUITES if k in given}, dry_run, as_json)
@@ -144,6 +146,7 @@ def command(
 
 def _one(spec: Any, beside: list[str], keeper: Any, run: Path | None, dry_run: bool, as_json: bool) -> None:
     """One task, and its controls beside it."""
+    from robot_foundry.evaluation.rollouts.demonstrated import tell_unlike_pictures
     from robot_foundry.evaluation.rollouts.keeping import folder_of
     from robot_foundry.evaluation.rollouts.scene import check_words
     from robot_foundry.evaluation.rollouts.spec import SHUFFLED
@@ -157,6 +160,7 @@ def _one(spec: Any, beside: list[str], keeper: Any, run: Path | None, dry_run: b
         text = f"would run {counted(spec.episodes, 'scene')} of {spec.task}{also} and write to {folder}"
         emit({**plan, "controls": beside}, as_json=as_json, text=text)
         return
+    tell_unlike_pictures(spec, keeper.store)
     if SHUFFLED in beside:
         check_words(spec.control(SHUFFLED))
     found = keeper.run(spec)
@@ -180,19 +184,23 @@ def _suite(
     place: str, actor: Any, keeper: Any, settings: dict[str, Any], dry_run: bool, as_json: bool
 ) -> None:
     """All tasks of a suite."""
+    from robot_foundry.evaluation.rollouts.demonstrated import tell_unlike_pictures
     from robot_foundry.evaluation.scorecards.reports import FILES, SUITE, write
     from robot_foundry.evaluation.suites.run import run_suite, suite_rows
     from robot_foundry.evaluation.suites.suite import read_suite
 
     suite = read_suite(place)
     folder = keeper.out if keeper.subject is None else keeper.subject.folder(SUITE, suite.name, keeper.out)
-    scenes = sum(suite.spec(name, actor, **settings).episodes for name in suite.tasks)
+    specs = [suite.spec(name, actor, **settings) for name in suite.tasks]
+    scenes = sum(spec.episodes for spec in specs)
     if dry_run:
         text = f"would run {counted(scenes, 'scene')} of {counted(len(suite.tasks), 'task')}"
         text += "".join(f", and as many with {name}" for name in suite.controls) + f", and write to {folder}"
         plan = {"suite": suite.name, "tasks": list(suite.tasks), "scenes": scenes, "out": str(folder)}
         emit({**plan, "controls": list(suite.controls)}, as_json=as_json, text=text)
         return
+    for spec in {spec.variant: spec for spec in specs}.values():
+        tell_unlike_pictures(spec, keeper.store)
     report = run_suite(suite, actor, keeper, **settings)
     _told_kept(report.pop("kept"), scenes * (1 + len(suite.controls)), folder)
     write(folder, FILES[SUITE], report)
@@ -205,27 +213,6 @@ def _suite(
 def _told_kept(kept: int, scenes: int, folder: Path) -> None:
     if kept:
         note(f"{kept} of {counted(scenes, 'scene')} had been run before ({folder}); --again runs them anew")
-
-
-def _store(store: str | None, subject: Any) -> Any:
-    """Where records go: as asked for, else where the data of the run lies, if it still does."""
-    from robot_foundry.catalog.store import Store
-    from robot_foundry.trainer.checkpoints import checkpoint
-
-    if store is not None:
-        return Store(store)
-    if subject is None:
-        return None
-    where = checkpoint.read_json(subject.checkpoint, "lineage.json").get("store")
-    found = None if where is None else Store(where)
-    return found if found is not None and _has_data(found) else None
-
-
-def _has_data(store: Any) -> bool:
-    try:
-        return bool(store.storage.list("refs"))
-    except (OSError, FoundryError):
-        return False
 
 
 def _check_what_acts(

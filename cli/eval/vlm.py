@@ -71,7 +71,7 @@ def command(
     subject = Subject.find(run)
     files = as_vlm.find(subject.checkpoint)
     opened = _opened(mix, store, split, where, files.config)
-    name = f"{'+'.join(part.name for part in opened.parts)[:100]}-{split}"
+    name = f"{'+'.join(part.name for part in opened.parts)}-{split}"
     folder = subject.folder(VLM, name, out)
     about = {"mix": mix, "split": split, "where": where, "device": device}
     if split == "val" and files.learnt.isdisjoint(part.version_id for part in opened.mixture.components):

@@ -88,11 +88,11 @@ def command(
         as_json=as_json,
         text=table(["step", "successes", ""], rows) if rows else f"{run} has no checkpoint yet",
     )
-    if best is not None:
+    if best is not None and len(done) > 1:
         elsewhere = {"world": settings["world"], "seed": settings["seed"] + 1}
         report = json.loads(best.report.read_text(encoding="utf-8")) | elsewhere
         other = rollout_command(report, str(pointer))
-        note(f"The best of many did better on these scenes than it does on others. Its rate: {other}")
+        note(f"The best was chosen by these scenes, so its rate on them is no estimate. On others: {other}")
 
 
 def _counted(one: Any) -> str:

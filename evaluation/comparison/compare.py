@@ -16,16 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_foundry.evaluation.comparison.differences import difference_interval, paired_difference
-from robot_foundry.evaluation.comparison.exact import Barnard, McNemar
+from robot_foundry.evaluation.comparison.exact import Barnard, McNemar, check_alpha
+from robot_foundry.evaluation.comparison.least import least_paired, least_sequential, told
 from robot_foundry.evaluation.comparison.multiple import holm, letters
 from robot_foundry.evaluation.comparison.outcomes import SETTINGS, Outcomes, Policy, Task, task_name
 from robot_foundry.evaluation.comparison.recipes import Recipe, difference
 from robot_foundry.evaluation.comparison.sequential import anytime_p
 from robot_foundry.evaluation.intervals import clopper_pearson
+from robot_foundry.evaluation.rollouts.spec import RANDOM
 from robot_foundry.runtime.errors import FoundryError, UsageError
 
 ALL = "all tasks"
-LEAST_ALPHA = 1e-12  # 1 - alpha is known to a few digits
+MOST_UNPAIRED = 200  # episodes of each; of more their limit takes long to find
 MCNEMAR, BARNARD, SEQUENTIAL, WELCH = "McNemar", "Barnard", "sequential", "Welch on runs"
 Episode = tuple[Task, int]
 Episodes = Mapping[Episode, bool]
@@ -50,7 +52,9 @@ class Pair:
     """Two policies in one scope; `difference` is the second rate less the first, on what was compared.
 
     `scenes` is on how many scenes both acted, None where they are not paired. `stopped_at` is the scene after
-    which the sequential test has this pair decided, among all of the scope; None where it has not.
+    which the sequential test has this pair decided, among all of the scope; None where it has not. `limit`
+    says of runs that are not shown to differ which difference so many scenes could have shown, by this pair
+    alone.
     """
 
     first: str
@@ -62,6 +66,7 @@ class Pair:
     p: float
     p_adjusted: float = 1.0
     stopped_at: int | None = None
+    limit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,11 @@ class Scope:
     def may_stop(self) -> bool:
         """Whether every pair is decided."""
         return all(pair.stopped_at is not None for pair in self.pairs)
+
+    @property
+    def limits(self) -> list[str]:
+        """Those of its pairs, each once."""
+        return list(dict.fromkeys(pair.limit for pair in self.pairs if pair.limit is not None))
 
 
 @dataclass(frozen=True)
@@ -125,11 +135,7 @@ def _check(policies: Sequence[Policy], alpha: float, sequential: bool) -> None:
         raise UsageError("give two policies or more to compare", hint="foundry-eval compare runs/a runs/b")
     if len(set(names)) < len(names):
         raise UsageError("two of what is compared have one name", hint="write NAME=RUN")
-    if not LEAST_ALPHA <= alpha < 1.0:
-        raise UsageError(
-            f"alpha must lie between 0 and 1, and be at least {LEAST_ALPHA:g}, got {alpha:g}",
-            hint="--alpha 0.05",
-        )
+    check_alpha(alpha)
     single = [policy.name for policy in policies if len(policy.runs) == 1]
     if single and len(single) < len(policies):
         many = next(policy.name for policy in policies if len(policy.runs) > 1)
@@ -154,7 +160,8 @@ def _common_tasks(policies: Sequence[Policy]) -> list[Task]:
 
 def _notes(policies: Sequence[Policy], tasks: Sequence[Task]) -> Iterator[str]:
     """What was left out, and settings that are not the same."""
-    if len(policies[0].runs) == 1:
+    conditions = {run[task].settings["condition"] for p in policies for run in p.runs for task in tasks}
+    if len(policies[0].runs) == 1 and conditions != {RANDOM}:
         yield (
             "one training seed each: what differs are these runs; whether their recipes do cannot be told "
             "without more seeds (NAME=RUN,RUN,…)"
@@ -169,8 +176,8 @@ def _notes(policies: Sequence[Policy], tasks: Sequence[Task]) -> Iterator[str]:
                 policy.name: [run[task].settings[setting] for run in policy.runs] for policy in policies
             }
             if len({value for of_policy in values.values() for value in of_policy}) > 1:
-                told = ", ".join(f"{name} {_set(of_policy)}" for name, of_policy in values.items())
-                yield f"{task_name(task)}: {setting} is not the same: {told}"
+                each = ", ".join(f"{name} {_set(of_policy)}" for name, of_policy in values.items())
+                yield f"{task_name(task)}: {setting} is not the same: {each}"
         if unlike := _unlike_starts([run[task] for policy in policies for run in policy.runs]):
             yield (
                 f"{task_name(task)}: scenes did not begin alike though their seeds are the same ({unlike}): "
@@ -230,12 +237,27 @@ def _decided(name: str, standings: Sequence[Standing], pairs: Sequence[Pair], al
     """With adjusted p-values, and letters, of which the best has the first."""
     adjusted = holm([pair.p for pair in pairs])
     pairs = [replace(pair, p_adjusted=float(p)) for pair, p in zip(pairs, adjusted, strict=True)]
+    trials = {standing.name: standing.trials for standing in standings}
+    pairs = [replace(pair, limit=_limit(pair, trials, alpha)) for pair in pairs]
     ranked = sorted(standings, key=lambda standing: (-standing.rate, standing.name))
     place = {standing.name: rank for rank, standing in enumerate(ranked)}
     differ = [(place[pair.first], place[pair.second]) for pair in pairs if pair.p_adjusted <= alpha]
     given = letters(len(ranked), differ)
     lettered = (replace(standing, letters=given[place[standing.name]]) for standing in standings)
     return Scope(name, tuple(lettered), tuple(pairs))
+
+
+def _limit(pair: Pair, trials: Mapping[str, int], alpha: float) -> str | None:
+    if pair.p_adjusted <= alpha or pair.test == WELCH:
+        return None
+    if pair.scenes is not None:
+        least = least_sequential if pair.test == SEQUENTIAL else least_paired
+        scenes = "1 scene" if pair.scenes == 1 else f"{pair.scenes} scenes"
+        return told(scenes, least(pair.scenes, alpha), alpha)
+    first, second = trials[pair.first], trials[pair.second]
+    if max(first, second) > MOST_UNPAIRED:
+        return None
+    return told(f"{first} and {second} episodes", Barnard(first, second).least(alpha), alpha)
 
 
 # -- single runs -------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import bdtr, betaln, xlog1py, xlogy
 
-from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.errors import FoundryError, UsageError
 
 Floats = NDArray[np.float64]
+LEAST_ALPHA = 1e-12  # 1 - alpha is known to a few digits
 _GRID = np.sin(np.linspace(0.0, np.pi / 2, 129)) ** 2  # even where binomials are equally sharp
 _TIE = 1e-9  # relative; statistics that differ by less are of equal evidence
 
@@ -53,6 +54,13 @@ class Barnard:
         """The smallest value of T² that is significant at level `alpha`; infinity where none is."""
         values = np.unique(self._statistic_xy)
         return _first(values, lambda value: self.level(float(value)) <= alpha)
+
+    def least(self, alpha: float) -> float | None:
+        """The smallest difference of two rates that is significant at level `alpha`; None where none is."""
+        x, y = np.ogrid[: self.first + 1, : self.second + 1]
+        apart_xy = np.abs(x / self.first - y / self.second)
+        shown = apart_xy[self._statistic_xy >= self.bound(alpha) * (1.0 - _TIE)]
+        return float(shown.min()) if shown.size else None
 
     def power(self, alpha: float, rate_first: float, rate_second: float) -> float:
         """The probability of significance at level `alpha` for these rates."""
@@ -177,6 +185,15 @@ def _first(values: Floats, holds: Callable[[float], bool]) -> float:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(float(values[middle])) else (middle + 1, high)
     return float(values[low]) if low < len(values) else float("inf")
+
+
+def check_alpha(alpha: float) -> None:
+    """UsageError where it is no level, or one that 1 - alpha does not know."""
+    if not LEAST_ALPHA <= alpha < 1.0:
+        raise UsageError(
+            f"alpha must lie between 0 and 1, and be at least {LEAST_ALPHA:g}, got {alpha:g}",
+            hint="--alpha 0.05",
+        )
 
 
 def _check_count(part: int, whole: int) -> None:

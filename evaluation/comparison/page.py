@@ -56,6 +56,7 @@ def _scope(found: Comparison, scope: Scope) -> Iterator[str]:
     stop = ("decided at scene",) if found.sequential else ()
     pairs = [_pair(pair, found) for pair in scope.pairs]
     yield table(("pair", "points", "interval", "test", "scenes", "p", "p by Holm", *stop), pairs)
+    yield from (f"<p>{escape(limit)}</p>" for limit in scope.limits)
     if found.sequential:
         yield f"<p>{'Every pair is decided.' if scope.may_stop else 'Not every pair is decided.'}</p>"
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from robot_foundry.evaluation.comparison.exact import Barnard, McNemar
+from robot_foundry.evaluation.comparison.exact import Barnard, McNemar, check_alpha
 from robot_foundry.evaluation.comparison.sequential import stopped_by
 from robot_foundry.runtime.errors import UsageError
 
-MOST_EXACT = 500  # episodes of each policy; beyond, a normal approximation is within one percent
+MOST_EXACT = 500  # episodes of each policy; beyond, a normal approximation: 502 where McNemar's takes 512
 MOST = 4000
 _MISSES = 4  # the power of exact tests goes up and down a little with the number of episodes
 
@@ -43,18 +43,22 @@ class Plan:
 
 def plan(first: float, second: float, *, power: float = 0.8, alpha: float = 0.05) -> Plan:
     """For the two success rates; UsageError where they are equal, no rates, or too close to plan for."""
-    for name, value in (("a rate", first), ("a rate", second), ("power", power), ("alpha", alpha)):
-        if not 0.0 <= value <= 1.0 or (name in ("power", "alpha") and value in (0.0, 1.0)):
+    for name, value in (("a rate", first), ("a rate", second), ("power", power)):
+        if not 0.0 <= value <= 1.0 or (name == "power" and value in (0.0, 1.0)):
             raise UsageError(f"{name} must lie between 0 and 1, got {value:g}")
+    check_alpha(alpha)
     if first == second:
         raise UsageError("equal rates have no difference to be seen", hint="such as --plan 0.5 0.7")
     if power <= alpha:
         raise UsageError(f"power {power:g} must be above alpha {alpha:g}")
-    about = _approximate(first, second, power, alpha)
-    if about > MOST:
+    needed = _approximate(first, second, power, alpha)
+    if needed > MOST:
+        told = f"{needed:,.0f}" if needed < 1e9 else f"{needed:.0e}"
         raise UsageError(
-            f"to tell {first:g} from {second:g} takes about {about:,} episodes of each, {MOST:,} at most"
+            f"to tell {first:g} from {second:g} takes about {told} episodes of each, {MOST:,} at most",
+            hint="rates that are further apart take fewer",
         )
+    about = int(needed)
     only_first, only_second = first * (1.0 - second), second * (1.0 - first)
     exact = about <= MOST_EXACT
     barnard = mcnemar = about
@@ -65,12 +69,13 @@ def plan(first: float, second: float, *, power: float = 0.8, alpha: float = 0.05
     return Plan((first, second), power, alpha, barnard, mcnemar, exact, most, mean)
 
 
-def _approximate(first: float, second: float, power: float, alpha: float) -> int:
+def _approximate(first: float, second: float, power: float, alpha: float) -> float:
     """The normal approximation without correction (Fleiss, Levin and Paik 2003, eq. 4.14)."""
     middle = (first + second) / 2.0
     null = ndtri(1.0 - alpha / 2.0) * np.sqrt(2.0 * middle * (1.0 - middle))
     other = ndtri(power) * np.sqrt(first * (1.0 - first) + second * (1.0 - second))
-    return max(2, int(np.ceil(((null + other) / (first - second)) ** 2)))
+    with np.errstate(over="ignore"):
+        return float(max(2.0, np.ceil(np.square((null + other) / (first - second)))))
 
 
 def _smallest(suffices: Callable[[int], bool], about: int) -> int:

@@ -1,14 +1,11 @@
-"""The formats in which demonstrations can be written, by name, and places that appear whole or not at all.
+"""The formats in which demonstrations can be written, by name, and where each may be written.
 
 A format is imported when it is asked for.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -97,31 +94,8 @@ def _is_recorded(out: Path, format: Format) -> bool:
     return bool(import_module(module).is_recorded(out))
 
 
-@contextmanager
-def appearing(out: Path, format: Format) -> Iterator[Path]:
-    """A place beside `out` to write to; it becomes `out` if all goes well, and goes away if it does not."""
-    check_place(out, format)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    _remove(partial)  # of a run that was killed
-    try:
-        if format.is_folder:
-            partial.mkdir()
-        yield partial
-        os.replace(partial, out)
-    finally:
-        _remove(partial)
-
-
 def size_of(place: Path) -> int:
     """Bytes of a file, or of all files of a folder."""
     if place.is_file():
         return place.stat().st_size
     return sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
-
-
-def _remove(place: Path) -> None:
-    if place.is_dir():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        place.unlink(missing_ok=True)

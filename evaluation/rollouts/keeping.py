@@ -16,7 +16,7 @@ from robot_foundry.evaluation.rollouts.kept_rows import kept_rows
 from robot_foundry.evaluation.rollouts.report import REPORT, Rollout
 from robot_foundry.evaluation.rollouts.spec import RolloutSpec
 from robot_foundry.evaluation.scorecards.reports import ROLLOUT, Report, Subject, read_reports
-from robot_foundry.evaluation.scorecards.rollout_controls import is_control
+from robot_foundry.evaluation.scorecards.rollout_controls import control_of, is_control
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning, UsageError
 from robot_foundry.runtime.parallel import Workers
 
@@ -64,12 +64,13 @@ class Keeper:
         return Found(report, folder, kept)
 
     def beside(self, policy: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """The controls of a rollout that are kept with its run."""
+        """The controls of a rollout that are kept with its run. A FoundryWarning names a report that lacks
+        something."""
         if self.subject is None or self.subject.run is None:
             return []
         reports: list[Report] = read_reports(self.subject.run, ROLLOUT)
-        mine = [report.values for report in reports if report.is_of(self.subject.weights_id)]
-        return [values for values in mine if is_control(values, policy)]
+        mine = [report for report in reports if report.is_of(self.subject.weights_id)]
+        return [report.values for report in mine if _is_control(report, policy)]
 
     def _record(self, about: Mapping[str, Any], report: Mapping[str, Any]) -> None:
         if self.store is None:
@@ -80,6 +81,18 @@ class Keeper:
         except (OSError, FoundryError) as error:
             told = f"the episodes are not recorded in the store {self.store.url}: {error}"
             warnings.warn(told, FoundryWarning, stacklevel=2)
+
+
+def _is_control(report: Report, policy: Mapping[str, Any]) -> bool:
+    try:
+        if not is_control(report.values, policy):
+            return False
+        control_of(policy, report.values)
+        return True
+    except (KeyError, TypeError, ValueError) as error:
+        told = f"{report.path} is passed over: it is no report of this version ({error!r})"
+        warnings.warn(told, FoundryWarning, stacklevel=3)
+        return False
 
 
 def name_of(spec: RolloutSpec) -> str:

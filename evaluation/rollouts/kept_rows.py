@@ -133,23 +133,24 @@ def _episode(row: dict[str, Any]) -> RolloutEpisode:
 def _unlike(data: bytes, header: Mapping[str, Any]) -> str:
     """Which settings in the header of rows are not those of `header`: "spec.seed was 3 and is 4"."""
     try:
-        there = dict(_settings(json.loads(data.splitlines()[0])))
+        there = dict(leaves(json.loads(data.splitlines()[0])))
     except (ValueError, RecursionError):
         return "their header is torn"
-    wanted = dict(_settings(json.loads(canonical_json(dict(header)))))
+    wanted = dict(leaves(json.loads(canonical_json(dict(header)))))
     names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name) and name != "key"]
-    return ", ".join(_change(name, there.get(name), wanted.get(name)) for name in names)
+    return ", ".join(change(name, there.get(name), wanted.get(name)) for name in names)
 
 
-def _change(name: str, was: Any, now: Any) -> str:
+def change(name: str, was: Any, now: Any) -> str:
+    """A setting that is not the same, for people."""
     short = len(f"{was}{now}") <= 2 * LONGEST
     return f"{name} was {was} and is {now}" if short else f"{name} is another"
 
 
-def _settings(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested objects by their paths with dots."""
     if not isinstance(values, dict):
         yield path, values
         return
     for name, value in values.items():
-        yield from _settings(value, f"{path}.{name}" if path else name)
+        yield from leaves(value, f"{path}.{name}" if path else name)

@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning, UsageError
 from robot_foundry.runtime.storage.storage import open_storage
 from robot_foundry.trainer.checkpoints import checkpoint
 
 SCORECARDS = "scorecards"
+LONGEST_NAME = 120
 LLM, OPENLOOP, ROLLOUT, SUITE, VLM = "llm", "openloop", "rollout", "suite", "vlm"
 FILES = {
     LLM: "text.json",
@@ -93,8 +95,9 @@ class Report:
 
 
 def place(run: Path, what: str, name: str) -> Path:
-    """The folder of a report with its run."""
-    return run / SCORECARDS / what / name.replace("/", "_")[:120]
+    """The folder of a report with its run; a longer name is cut, and told apart by its hash."""
+    short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 9]}-{digest_of(name)[:8]}"
+    return run / SCORECARDS / what / short.replace("/", "_")
 
 
 def write(folder: Path, name: str, report: Mapping[str, Any]) -> None:

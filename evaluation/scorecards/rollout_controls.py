@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from robot_foundry.evaluation.comparison.differences import Difference, paired_difference
+from robot_foundry.evaluation.comparison.differences import Difference, paired_difference, paired_interval
 from robot_foundry.evaluation.rollouts.spec import BLANK, CONTROLS, EXECUTE, RANDOM, SHUFFLED
 from robot_foundry.evaluation.scorecards.rows import Control, by_gain, by_interval, pair
 
@@ -125,7 +125,14 @@ def sentence(policy: Mapping[str, Any], other: Mapping[str, Any]) -> str:
         return f"{control.name}: {against}; not comparable: {control.basis}"
     if control.is_beaten:
         return f"{control.name}: it {what}: {against}"
-    return f"{control.name}: this policy does not show that it {what}: {against}"
+    too_few = "; so few scenes show no difference at all" if _is_too_few(policy, other) else ""
+    return f"{control.name}: this policy does not show that it {what}: {against}{too_few}"
+
+
+def _is_too_few(policy: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether even success on all scenes against none would not be told apart on the same scenes."""
+    scenes = min(policy["trials"], other["trials"])
+    return paired_interval(scenes, 0, scenes)[0] <= 0
 
 
 def told_points(difference: Difference) -> str:
@@ -139,7 +146,8 @@ def command(policy: Mapping[str, Any], run: str) -> str:
     settings = ("world", "task", "variant", *OF_SCENES, "episodes", "seed", "size")
     given = [(name, policy[name]) for name in settings if policy[name] is not None]
     given += [("delay", policy["delay"])] if policy.get("delay") else []
-    given += [("ensemble", policy["ensemble"])] if policy.get("ensemble") is not None else []
+    given += [(name, policy[name]) for name in ("ensemble", "dataset") if policy.get(name) is not None]
+    given += [("device", policy["device"])] if policy.get("device", "cpu") != "cpu" else []
     options = [text for name, value in given for text in (f"--{name.replace('_', '-')}", str(value))]
     options += ["--rtc"] if policy.get("rtc") else []
     return shlex.join(["foundry-eval", "rollout", run, *options])

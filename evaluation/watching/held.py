@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,11 +56,10 @@ def hold(checkpoint: Path, folder: Path) -> Path | None:
     return held
 
 
-def release(folder: Path, but: str | None) -> None:
-    """Remove all that `hold` made, but the checkpoint of that name."""
-    for path in sorted(folder.glob("*step-*")):
-        if path.name != but:
-            shutil.rmtree(path)
+def release(folder: Path, names: Collection[str]) -> None:
+    """Remove the checkpoints of these names that `hold` made, and what it left that was not whole."""
+    for path in [*folder.glob(".step-*"), *(folder / name for name in names)]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _link(source: str, target: str) -> str:

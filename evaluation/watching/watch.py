@@ -7,7 +7,8 @@
 <name> is of task, variant and condition, and of a hash of all that was asked, so that the rates in one folder
 are of the same scenes. A report that is there is not made again: whoever starts anew goes on.
 
-The best of many checkpoints on the same scenes is better on these than on others: its rate is no estimate.
+The best of many checkpoints was chosen by these scenes and is expected to do better on them than on others:
+its rate is no estimate.
 """
 
 from __future__ import annotations
@@ -15,21 +16,22 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from robot_foundry.evaluation.intervals import clopper_pearson
 from robot_foundry.evaluation.rollout import RolloutSpec, rollout, save
+from robot_foundry.evaluation.rollouts.demonstrated import data_store, tell_unlike_pictures
+from robot_foundry.evaluation.rollouts.kept_rows import change, leaves
 from robot_foundry.evaluation.scorecards.reports import Subject
 from robot_foundry.evaluation.watching.held import hold, only_one, release
+from robot_foundry.evaluation.watching.life import Life
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
-from robot_foundry.trainer.checkpoints.checkpoint import complete, write_pointer
+from robot_foundry.trainer.checkpoints.checkpoint import STATE, complete, latest, read_json, write_pointer
 from robot_foundry.trainer.checkpoints.proof import TornCheckpoint
-from robot_foundry.trainer.metering.phases import ENDED
-from robot_foundry.trainer.metering.watch import HEARTBEAT
 
 FOLDER, HELD, BEST, REPORT = "watch", "checkpoints", "best.json", "rollout.json"
 
@@ -62,6 +64,7 @@ class Watch:
                 f"{run} is not there", hint="give the folder that foundry-train writes its run to"
             )
         self._run, self._spec, self._workers, self._quiet = run, spec, workers, quiet
+        self._has_told_pictures = False  # once
         self.folder = run / FOLDER / _name(spec)
 
     def follow(self, wait: Callable[[], None] | None) -> Iterator[Watched]:
@@ -75,9 +78,11 @@ class Watch:
 
     def _follow(self, wait: Callable[[], None] | None) -> Iterator[Watched]:
         gone: set[int] = set()
+        life = Life(self._run)
         self._mark()  # of what was evaluated before
         while True:
-            over = wait is None or _has_ended(self._run)
+            over = wait is None or life.is_over()
+            self._check_run()
             waiting = self.waiting(gone)
             for step, checkpoint in waiting.items():
                 found = self._evaluate(step, checkpoint)
@@ -101,10 +106,27 @@ class Watch:
         return max(self.done(), key=lambda one: (one.rate, -one.step), default=None)
 
     def waiting(self, gone: Collection[int] = ()) -> dict[int, Path]:
-        """The checkpoints without a report, by step."""
-        there = sorted(complete(self._run).items())
+        """The checkpoints without a report, by step: those of the run, and what a stopped watch held."""
+        there = sorted({**complete(self.folder), **complete(self._run)}.items())
         known = {one.step for one in self.done()} | set(gone)
         return {step: path for step, path in there if step not in known}
+
+    def _check_run(self) -> None:
+        """FoundryError where the run's newest checkpoint is of another run than one that is held here.
+
+        Only what both tell is compared, as versions may tell more or fewer settings.
+        """
+        if (newest := latest(self._run)) is None:
+            return
+        now = dict(leaves(_identity(newest)))
+        for held in complete(self.folder).values():
+            for name, was in leaves(_identity(held)):
+                if name in now and now[name] != was:
+                    raise FoundryError(
+                        f"{self._run} is another run than the one whose reports are in {self.folder}: "
+                        f"{change(name, was, now[name])}",
+                        hint="move that folder away and watch again; give each run a run.dir of its own",
+                    )
 
     def _evaluate(self, step: int, checkpoint: Path) -> Watched | None:
         """None where the run has removed it before it could be held, or it is damaged."""
@@ -118,20 +140,24 @@ class Watch:
             warnings.warn(f"step {step} is passed over: {error.message}", FoundryWarning, stacklevel=3)
             return None
         spec = replace(self._spec, actor=replace(self._spec.actor, run=str(held)))
+        if not self._has_told_pictures:
+            self._has_told_pictures = True
+            tell_unlike_pictures(spec, data_store(held))
         folder = self.folder / held.name
         result = rollout(spec, workers=self._workers, quiet=self._quiet, keep=folder)
         save(result, folder, {**subject.to_json(), "watched": str(self._run)})
         return Watched(step, result.successes, len(result.episodes), folder / REPORT)
 
     def _mark(self) -> None:
-        """Name the best and let go of the others."""
+        """Name the best and let go of the others that have been evaluated."""
         best = self.best()
-        if best is None or not (self.folder / HELD / best.report.parent.name).is_dir():
+        if best is None:
             return
-        name = best.report.parent.name
-        facts = {"step": best.step, "successes": best.successes, "trials": best.trials}
-        write_pointer(self.folder / BEST, self.folder / HELD / name, **facts)
-        release(self.folder / HELD, but=name)
+        held = self.folder / HELD / best.report.parent.name
+        if held.is_dir():
+            facts = {"step": best.step, "successes": best.successes, "trials": best.trials}
+            write_pointer(self.folder / BEST, held, **facts)
+        release(self.folder / HELD, {one.report.parent.name for one in self.done()} - {held.name})
 
 
 def _name(spec: RolloutSpec) -> str:
@@ -144,19 +170,13 @@ def _name(spec: RolloutSpec) -> str:
     return f"{spec.task}-{spec.variant}-{condition}-{digest_of(asked)[:8]}".replace("/", "_")
 
 
-def _has_ended(run: Path) -> bool:
-    """Whether the run says that it is over. One that says nothing has not begun, or is from before there was
-    a heartbeat."""
+def _identity(checkpoint: Path) -> dict[str, Any]:
+    """What decides its weights; nothing where it is gone or damaged."""
     try:
-        told: Mapping[str, Any] = json.loads((run / HEARTBEAT).read_text(encoding="utf-8"))
-        return bool(told["phase"] == ENDED)
-    except FileNotFoundError:
-        return bool(complete(run))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FoundryError(
-            f"whether the run has ended cannot be read from {run / HEARTBEAT}: {error!r}",
-            hint=f"foundry-eval watch {run} --once evaluates what is there; a run that goes on rewrites it",
-        ) from error
+        state = read_json(checkpoint, STATE)
+        return dict(state["identity"])
+    except (FoundryError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _read(path: Path) -> Watched:
