@@ -29,9 +29,9 @@ from robot_foundry.evaluation.comparison import spread
 from robot_foundry.runtime.errors import FoundryError
 
 Floats = NDArray[np.float64]
-# The spread of seeds is taken as contradicted where so small a one as is shown has at most this probability.
-# Two recipes are seldom both misjudged, so each of two may be more readily.
-OF_ONE, OF_TWO = 0.05, 0.1
+# The spread of seeds is taken as contradicted where so small a one as is shown has at most this probability;
+# in a test of two recipes more readily, as both are seldom misjudged at once.
+IN_INTERVALS, IN_TESTS = 0.05, 0.1
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Recipe:
         of_rate = self.rate * (1.0 - self.rate)
         more = np.maximum(_mean_variance(self.rate_S) - self.of_both, 0.0)
         share = np.divide(more, of_rate, out=np.zeros_like(of_rate), where=of_rate > 0)
-        episodes_P = 1.0 / (1.0 / self.by_spread(OF_ONE) + share[..., None])
+        episodes_P = 1.0 / (1.0 / self.by_spread(IN_INTERVALS) + share[..., None])
         lowest, highest = spread.ends(self.rate, episodes_P, tail)
         return np.minimum(low, lowest), np.maximum(high, highest)
 
@@ -142,14 +142,14 @@ def difference(first: Recipe, second: Recipe, *, paired: bool, confidence: float
     freedom = min(first.runs, second.runs) - 1
     reach = stdtrit(freedom, (1.0 + confidence) / 2.0) * error
     p = 2.0 * stdtr(freedom, -np.abs(value) / error)
-    episodes = first.by_spread(OF_TWO), second.by_spread(OF_TWO)
     (low_1, high_1), (low_2, high_2) = (
-        spread.ends(one.rate, number, (1.0 - confidence) / 2.0)
-        for one, number in zip((first, second), episodes, strict=True)
+        spread.ends(one.rate, one.by_spread(IN_INTERVALS), (1.0 - confidence) / 2.0)
+        for one in (first, second)
     )
     # Distances are squared and added (Zou and Donner 2008).
     down = np.maximum(reach, np.hypot(second.rate - low_2, high_1 - first.rate))
     up = np.maximum(reach, np.hypot(high_2 - second.rate, first.rate - low_1))
+    episodes = first.by_spread(IN_TESTS), second.by_spread(IN_TESTS)
     most = np.maximum(p, spread.p_of_none((first.rate, second.rate), episodes))
     return Difference(value, np.maximum(value - down, -1.0), np.minimum(value + up, 1.0), np.asarray(most))
 
