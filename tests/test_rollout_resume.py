@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from foundry_testing.gymnasium_worlds import GANTRY, HILL
 from foundry_testing.kills import killed_each
-from foundry_testing.rollout_worlds import ABSENT, EVERY_WORLD, assert_alike
+from foundry_testing.rollout_worlds import ABSENT, EVERY_WORLD, assert_alike, skip_without_memory
 
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, decided_by, rollout, save
@@ -82,6 +82,7 @@ def test_killed_and_run_again_it_ends_as_if_it_had_not_been(
 
 @pytest.mark.parametrize("world", in_worlds(*([world] for world in EVERY_WORLD)))
 def test_four_processes_find_what_one_does(world: str, four_workers: int, tmp_path: Path) -> None:
+    skip_without_memory(world, four_workers)
     spec = replace(EVERY_WORLD[world], episodes=4 * GROUP, max_steps=2, execute=1)
     parallel = rollout(spec, workers=four_workers, quiet=True, films=2, keep=tmp_path / "four")
     inline = rollout(spec, quiet=True, films=2, keep=tmp_path / "one")

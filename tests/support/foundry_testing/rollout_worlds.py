@@ -11,10 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from foundry_testing import line_program
 from robot_foundry.evaluation.actors import Actor, ActorSpec, Situation
-from robot_foundry.evaluation.rollout import Rollout, RolloutSpec
+from robot_foundry.evaluation.rollout import GROUP, Rollout, RolloutSpec
 from robot_foundry.evaluation.world import WorldFactory, WorldInfo
 from robot_foundry.evaluation.worlds.child.world import ChildWorlds
 from robot_foundry.evaluation.worlds.libero.world import PYTHON
@@ -67,12 +68,21 @@ EVERY_WORLD: Mapping[str, RolloutSpec] = {
     "line": _spec(ChildWorlds("line", sys.executable, f"{line_program.__file__}:Line"), "go"),
     "libero": _spec("libero", "libero_10/0"),
 }
+# What a world takes that takes much, bytes (docs/libero.md).
+TAKES = {"libero": 1.6e9}
 # Worlds that cannot be opened here, and why.
 ABSENT: dict[str, str] = {}
 if find_spec("metaworld") is None:
     ABSENT["metaworld"] = "needs the extra metaworld"
 if PYTHON not in os.environ:
     ABSENT["libero"] = f"{PYTHON} names no interpreter with LIBERO"
+
+
+def skip_without_memory(world: str, groups: int) -> None:
+    """Skip the test where the worlds of so many groups at once do not fit into memory."""
+    takes = groups * GROUP * TAKES.get(world, 0.0)
+    if takes > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        pytest.skip(f"{groups * GROUP} worlds of {world} at once take {takes / 1e9:.0f} GB")
 
 
 def assert_alike(one: Rollout, other: Rollout) -> None:
