@@ -9,6 +9,7 @@ Shape suffixes: T periods, A dims of the action space, D dims of the state; HWC 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -66,9 +67,9 @@ class WorldInfo:
     random: RandomMotion
 
     def __post_init__(self) -> None:
-        if self.control_hz <= 0 or self.max_steps < 1:
+        if not 0 < self.control_hz < math.inf or self.max_steps < 1:
             raise FoundryError(
-                f"the world '{self.name}' needs a rate above 0 Hz and at least 1 step, got "
+                f"the world '{self.name}' needs a finite rate above 0 Hz and at least 1 step, got "
                 f"{self.control_hz} Hz and {self.max_steps} steps"
             )
         low, high, size = self.random.low, self.random.high, len(self.action_space)
@@ -77,6 +78,16 @@ class WorldInfo:
             raise FoundryError(
                 f"random motion in the world '{self.name}' needs a finite low <= high for each of its {size} "
                 f"action dims, got {list(low)} and {list(high)}"
+            )
+        if (speed := self.random.speed) is None:
+            return
+        positions = [dim.name for dim in self.action_space if dim.kind == "position"]
+        unmeasured = [name for name in positions if name not in self.state_space]
+        if not 0 < speed < math.inf or unmeasured:
+            raise FoundryError(
+                f"random motion at a speed of {speed} m a step in the world '{self.name}' needs a finite one "
+                f"above 0, and a state that says where it is"
+                + (f": that of {', '.join(unmeasured)} is not in it" if unmeasured else "")
             )
 
 

@@ -14,16 +14,16 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-RAY = "ray_workers"
+RAY = ("ray_workers", "four_workers")
 # Minutes of work: first, so that no process is left alone with one at the end.
 LONGEST = ("test_pipeline.py", "test_trainer_sharding.py")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, then those that use Ray, one after the other: its session is started once."""
-    with_ray = {item.path for item in items if RAY in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: (item.path.name not in LONGEST, item.path not in with_ray))
+    """The longest files first, then those that use Ray, one after the other: each session is started once."""
+    of = {name: {item.path for item in items if name in getattr(item, "fixturenames", ())} for name in RAY}
+    items.sort(key=lambda item: (item.path.name not in LONGEST, *(item.path not in of[name] for name in RAY)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -42,6 +42,13 @@ def ray_workers() -> int:
     """Workers of the session that tests share."""
     pytest.importorskip("ray")
     return ray_session.begin()
+
+
+@pytest.fixture
+def four_workers() -> int:
+    """Workers of one of four, more than most machines that test have cores."""
+    pytest.importorskip("ray")
+    return ray_session.begin(4)
 
 
 @pytest.fixture

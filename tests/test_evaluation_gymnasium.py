@@ -94,17 +94,19 @@ def test_an_end_that_is_no_success_is_a_failure() -> None:
         ),
         ({"state": (Column("right.gripper_opening", 0),)}, "opening: the observation of .* has no number 0"),
         ({"state": (Column("right.ee_position", 0, "mark"),)}, "1 columns name 3 dims"),
+        ({"state": GANTRY.state[1:]}, "says where it is: that of right.ee_position.x is not in it"),
         ({"action": GANTRY.action[:2]}, r"3 numbers, each of which needs one column; .* \[0, 1\]"),
         ({"cameras": {"primary": "mark"}}, "not an image"),
         ({"cameras": {"primary": None}}, "which is nothing"),
         ({"success": "success"}, "does not say 'success', did you mean 'is_success'"),
         ({"success": "said"}, "says 'yes' for 'said', neither yes nor no"),
         ({"env": "Gantri-v0"}, "Gymnasium does not make the environment 'Gantri-v0'"),
+        ({"options": {"patienc": 3}}, "does not make .* unexpected keyword argument 'patienc'"),
         ({"env": "CartPole-v1"}, "not a row of numbers"),
     ],
 )
 def test_wrong_maps_are_refused(change: dict[str, Any], said: str) -> None:
-    of_task = {name: value for name, value in change.items() if name in ("success", "env")}
+    of_task = {name: value for name, value in change.items() if name in ("success", "env", "options")}
     of_worlds = {name: value for name, value in change.items() if name not in of_task}
     worlds = replace(GANTRY, tasks={"touch": replace(GANTRY.tasks["touch"], **of_task)}, **of_worlds)
     with pytest.raises(FoundryError, match=said):

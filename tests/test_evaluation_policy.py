@@ -1,4 +1,4 @@
-"""A trained policy in closed loop: from recording to rollout, the same with one process and with several."""
+"""A trained policy in closed loop: from recording to rollout, the same with one process and with four."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from foundry_testing.gymnasium_worlds import HILL
+from foundry_testing.rollout_worlds import assert_alike
 from foundry_testing.trainer_runs import TINY
 
 from robot_foundry.cli.foundry_eval import group
@@ -51,28 +52,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_processes_change_nothing(ray_workers: int, folder: Path, tmp_path: Path) -> None:
-    """Rollouts of a policy, and recordings: equal with two processes and inline."""
+def test_processes_change_nothing(four_workers: int, folder: Path, tmp_path: Path) -> None:
+    """Rollouts of a policy, and recordings: equal with four processes and inline."""
     spec = RolloutSpec(
         ActorSpec(str(folder / "both"), dataset="sim"),
         "reach_pair",
-        episodes=GROUP + 3,
+        episodes=3 * GROUP + 3,
         size=32,
         max_steps=10,
     )
-    inline, parallel = rollout(spec, quiet=True), rollout(spec, workers=2, quiet=True)
-    assert inline.episodes == parallel.episodes
-    for one, other in zip(inline.episodes, parallel.episodes, strict=True):
-        assert one.film is not None and other.film is not None
-        for frame, again in zip(one.film.frames, other.film.frames, strict=True):
-            np.testing.assert_array_equal(frame, again)
+    inline, parallel = (rollout(spec, workers=count, quiet=True) for count in (0, four_workers))
+    assert_alike(inline, parallel)
     request = Request("reach_single", "real", 20, seed=5, cameras=("primary",), size=16)
     for to in FORMATS:
-        for workers in (0, 2):
+        for workers in (0, four_workers):
             collect(request, tmp_path / str(workers) / to, to=to, workers=workers, quiet=True)
     one, other = (
         {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-        for root in (tmp_path / "0", tmp_path / "2")
+        for root in (tmp_path / "0", tmp_path / str(four_workers))
     )
     assert one == other
     assert {path.parts[0] for path in one} == set(FORMATS)

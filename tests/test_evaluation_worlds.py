@@ -282,10 +282,12 @@ def test_impossible_descriptions_are_refused() -> None:
     info = Lying().info
     for change, said in (
         ({"control_hz": 0.0}, "above 0 Hz"),
+        ({"control_hz": float("nan")}, "finite rate above 0 Hz"),
         ({"max_steps": 0}, "at least 1 step"),
         ({"random": RandomMotion((0.0, 0.0), (1.0, 1.0))}, "low <= high for each of its 1"),
         ({"random": RandomMotion((2.0,), (1.0,))}, "low <= high"),
         ({"random": RandomMotion((0.0,), (np.inf,))}, "finite"),
+        ({"random": RandomMotion((0.0,), (1.0,), -0.1)}, "a speed of -0.1 m a step"),
     ):
         with pytest.raises(FoundryError, match=said):
             replace(info, **change)

@@ -1,47 +1,48 @@
-"""A rollout that is killed at any of its named places goes on, and ends as one that was not."""
+"""Rollouts are the same with one process and with four, and killed at any of its named places one goes on and
+ends as one that was not; in every world."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from foundry_testing import ray_session
 from foundry_testing.gymnasium_worlds import GANTRY, HILL
 from foundry_testing.kills import killed_each
+from foundry_testing.rollout_worlds import ABSENT, EVERY_WORLD, assert_alike, skip_without_memory
 
 from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.rollout import GROUP, RolloutSpec, decided_by, rollout, save
 from robot_foundry.evaluation.rollouts.episode import RolloutEpisode
 from robot_foundry.evaluation.rollouts.kept_rows import ROWS, KeptRows, kept_rows
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
-from robot_foundry.runtime.parallel import Workers
 
 RANDOM = ActorSpec(run=None)
+REACH = RolloutSpec(RANDOM, "reach", episodes=20, seed=3, max_steps=12)
 ROLL = """
 from pathlib import Path
-from foundry_testing.gymnasium_worlds import GANTRY
-from robot_foundry.evaluation.actors import ActorSpec
-from robot_foundry.evaluation.rollout import RolloutSpec, rollout
-from robot_foundry.evaluation.worlds.tabletop.world import TabletopWorlds
-def work(task, folder):
-    world = GANTRY if task == "touch" else TabletopWorlds()
-    spec = RolloutSpec(ActorSpec(None), task, episodes=20, seed=3, max_steps=12, world=world)
-    rollout(spec, quiet=True, films=0, keep=Path(folder))
+from foundry_testing.rollout_worlds import EVERY_WORLD
+from robot_foundry.evaluation.rollout import rollout
+def work(world, folder):
+    rollout(EVERY_WORLD[world], quiet=True, films=0, keep=Path(folder))
 """
+# Where rollouts are killed, and how many rows that leaves.
 KILLED = (
-    ("tabletop", "rollout-rows-kept:2", 2 * GROUP),
+    *((world, "rollout-rows-kept:2", 2 * GROUP) for world in EVERY_WORLD),
     ("gantry", "rollout-rows-torn:3", None),  # the header, a group, and a part of the next
     ("gantry", "rollout-rows-torn:1", 0),
 )
-CASES = {
-    "tabletop": RolloutSpec(RANDOM, "reach", episodes=20, seed=3, max_steps=12),
-    "gantry": RolloutSpec(RANDOM, "touch", episodes=20, seed=3, max_steps=12, world=GANTRY),
-}
+
+
+def in_worlds(*cases: Any) -> list[Any]:
+    """Cases for parametrize, which begin with the name of a world; those of absent worlds are skipped."""
+    return [
+        pytest.param(*case, marks=pytest.mark.skipif(case[0] in ABSENT, reason=ABSENT.get(case[0], "")))
+        for case in cases
+    ]
 
 
 def files_of(folder: Path) -> dict[str, Any]:
@@ -52,31 +53,23 @@ def files_of(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def four() -> Iterator[Workers]:
-    """Four processes of a session of their own."""
-    pytest.importorskip("ray")
-    ray_session.end()
-    with Workers(4) as workers:
-        yield workers
-
-
-@pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What each of KILLED left, by its place."""
+    """What each of KILLED left, by its world and place."""
     root = tmp_path_factory.mktemp("killed")
-    killed_each(ROLL, [(place, CASES[world].task, root / place) for world, place, _ in KILLED])
+    here = [(world, place) for world, place, _ in KILLED if world not in ABSENT]
+    killed_each(ROLL, [(place, world, root / world / place) for world, place in here])
     return root
 
 
-@pytest.mark.parametrize(("world", "place", "kept"), KILLED)
+@pytest.mark.parametrize(("world", "place", "kept"), in_worlds(*KILLED))
 def test_killed_and_run_again_it_ends_as_if_it_had_not_been(
     world: str, place: str, kept: int | None, left: Path, tmp_path: Path
 ) -> None:
-    spec, folder = CASES[world], left / place
+    spec, folder = EVERY_WORLD[world], left / world / place
     there = kept_rows(folder, decided_by(spec))
     assert len(there) == kept if kept is not None else GROUP <= len(there) < 2 * GROUP
-    again = rollout(spec, quiet=True, keep=folder)
-    whole = rollout(spec, quiet=True, keep=tmp_path / "whole")
+    again = rollout(spec, quiet=True, films=2, keep=folder)
+    whole = rollout(spec, quiet=True, films=2, keep=tmp_path / "whole")
     assert (again.kept, whole.kept, again.episodes) == (len(there), 0, whole.episodes)
     save(again, folder)
     save(whole, tmp_path / "whole")
@@ -84,38 +77,28 @@ def test_killed_and_run_again_it_ends_as_if_it_had_not_been(
     # A group that was torn is run and kept again, so its rows may be there twice.
     del one[ROWS], other[ROWS]
     assert one == other
-    assert rollout(spec, quiet=True, keep=folder).kept == 20
+    assert rollout(spec, quiet=True, films=0, keep=folder).kept == 20
 
 
-def test_processes_change_nothing_and_may_go_on_with_what_one_began(ray_workers: int, tmp_path: Path) -> None:
-    hill = RolloutSpec(RANDOM, "climb", episodes=20, seed=3, max_steps=12, world=HILL)
-    for name, spec in {"tabletop": CASES["tabletop"], "hill": hill}.items():
-        inline = rollout(spec, quiet=True, films=4)
-        rollout(replace(spec, episodes=GROUP), quiet=True, films=0, keep=tmp_path / name)
-        parallel = rollout(spec, workers=ray_workers, quiet=True, films=4, keep=tmp_path / name)
-        assert parallel.episodes == inline.episodes and parallel.kept == GROUP
-        for one, other in zip(inline.episodes, parallel.episodes, strict=True):
-            assert (one.film is None) == (other.film is None)
-            if one.film is not None and other.film is not None:
-                np.testing.assert_array_equal(one.film.frames, other.film.frames)
-
-
-@pytest.mark.parametrize("world", ["tabletop", "metaworld"])
-def test_four_processes_find_what_one_does(world: str, four: Workers, tmp_path: Path) -> None:
-    if world == "metaworld":
-        pytest.importorskip("metaworld")
-    spec = RolloutSpec(RANDOM, "push", episodes=4 * GROUP, seed=5, max_steps=2, world=world)
-    parallel = rollout(spec, workers=four, quiet=True, films=0, keep=tmp_path / "four")
-    inline = rollout(spec, quiet=True, films=0, keep=tmp_path / "one")
-    assert parallel.episodes == inline.episodes
+@pytest.mark.parametrize("world", in_worlds(*([world] for world in EVERY_WORLD)))
+def test_four_processes_find_what_one_does(world: str, four_workers: int, tmp_path: Path) -> None:
+    skip_without_memory(world, four_workers)
+    spec = replace(EVERY_WORLD[world], episodes=4 * GROUP, max_steps=2, execute=1)
+    parallel = rollout(spec, workers=four_workers, quiet=True, films=2, keep=tmp_path / "four")
+    inline = rollout(spec, quiet=True, films=2, keep=tmp_path / "one")
+    assert_alike(inline, parallel)
     assert kept_rows(tmp_path / "four", decided_by(spec)) == kept_rows(tmp_path / "one", decided_by(spec))
-    for one, other in zip(inline.episodes, parallel.episodes, strict=True):
-        assert one.executed is not None and other.executed is not None
-        np.testing.assert_array_equal(one.executed.target_TA, other.executed.target_TA)
+
+
+def test_four_processes_go_on_with_what_one_began(four_workers: int, tmp_path: Path) -> None:
+    inline = rollout(REACH, quiet=True, films=0)
+    rollout(replace(REACH, episodes=GROUP), quiet=True, films=0, keep=tmp_path)
+    parallel = rollout(REACH, workers=four_workers, quiet=True, films=0, keep=tmp_path)
+    assert (parallel.kept, parallel.episodes) == (GROUP, inline.episodes)
 
 
 def test_rows_of_anything_else_are_no_rows_of_it(tmp_path: Path) -> None:
-    spec = replace(CASES["tabletop"], episodes=2)
+    spec = replace(REACH, episodes=2)
     first = rollout(spec, quiet=True, films=0, keep=tmp_path)
     longer = rollout(replace(spec, episodes=5), quiet=True, films=0, keep=tmp_path)
     assert longer.kept == 2 and longer.episodes[:2] == first.episodes
@@ -131,7 +114,7 @@ def test_rows_of_anything_else_are_no_rows_of_it(tmp_path: Path) -> None:
 
 
 def test_what_a_row_says_comes_back_and_two_do_not_write_at_once(tmp_path: Path) -> None:
-    spec = replace(CASES["gantry"], episodes=3)
+    spec = RolloutSpec(RANDOM, "touch", episodes=3, seed=3, max_steps=12, world=GANTRY)
     result = rollout(spec, quiet=True, films=0)
     assert result.world.name == "gantry" and result.episodes[0].reward is not None
     for episode in result.episodes:
@@ -152,8 +135,8 @@ def test_returns_ends_and_starts_are_told() -> None:
     hill = rollout(RolloutSpec(RANDOM, "climb", episodes=2, max_steps=20, world=HILL), quiet=True).to_json()
     assert all(scene["ended"] == "out of time" and scene["return"] < 0 for scene in hill["scenes"])
     assert hill["mean_return"] == pytest.approx(np.mean([scene["return"] for scene in hill["scenes"]]))
-    one = rollout(replace(CASES["tabletop"], episodes=3), quiet=True, films=0).to_json()
-    other = rollout(replace(CASES["tabletop"], episodes=3, execute=2), quiet=True, films=0).to_json()
+    one = rollout(replace(REACH, episodes=3), quiet=True, films=0).to_json()
+    other = rollout(replace(REACH, episodes=3, execute=2), quiet=True, films=0).to_json()
     assert one["mean_return"] is None and {scene["return"] for scene in one["scenes"]} == {None}
     starts = [scene["start"] for scene in one["scenes"]]
     assert starts == [scene["start"] for scene in other["scenes"]] and len(set(starts)) == 3

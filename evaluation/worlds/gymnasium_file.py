@@ -47,7 +47,7 @@ def read_world(path: Path) -> GymnasiumWorlds:
 
 
 def _tasks(section: Section) -> dict[str, GymnasiumTask]:
-    tasks = {}
+    tasks, is_given = {}, "tasks" in section.values
     named = section.section("tasks", required=True)
     for name, value in named.values.items():
         task = Section(value, named.path(name), section.problems)
@@ -59,6 +59,8 @@ def _tasks(section: Section) -> dict[str, GymnasiumTask]:
             options=task.take("options", _mapping, {}),
         )
         task.close()
+    if is_given and not named.values and not named.broken:
+        section.problems.append("tasks: names none")
     return tasks
 
 

@@ -122,7 +122,7 @@ class GymnasiumWorld:
             self._env = gymnasium.make(
                 task.env, max_episode_steps=-1, disable_env_checker=True, **task.options
             )
-        except (gymnasium.error.Error, ImportError) as error:
+        except Exception as error:  # whatever the environment's own code may raise
             raise FoundryError(f"Gymnasium does not make the environment '{task.env}': {error}") from error
         try:
             self._box = self._action_box()

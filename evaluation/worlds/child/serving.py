@@ -6,7 +6,8 @@ The attribute is called and gives an object with `describe(task, variant)`, a di
 and `build(task, variant, cameras, size)` -> a world: `reset(seed)` -> (instruction, subject), `observe()` ->
 (images by role, state), `aim(targets)`, `step()` -> "running", "success" or "failure", `picture(size)` -> an
 image or None, `close()`, and optionally `reward`, that of the last step. An exception of any of them becomes
-a sentence of the answer; `LookupError(sentence, hint)` says that what was asked for is not there.
+a sentence of the answer; `LookupError(sentence, hint)` says that what was asked for is not there. Images are
+uint8 arrays (H, W, 3), the state is float64.
 
 A frame is 4 bytes of magic, the lengths of header and body (big-endian, 32 bits each), a header in JSON and
 the bytes of its arrays one after the other. Nothing in it is executed.
@@ -15,6 +16,7 @@ the bytes of its arrays one after the other. Nothing in it is executed.
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import sys
@@ -35,8 +37,13 @@ class WireError(Exception):
 
 
 def encode(message: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
-    """A frame of JSON and arrays."""
-    parts = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    """A frame of JSON and arrays, whose numbers cross in the byte order of this machine."""
+    parts = {
+        name: np.ascontiguousarray(array, array.dtype.newbyteorder("=")) for name, array in arrays.items()
+    }
+    for name, part in parts.items():
+        if part.dtype.name not in DTYPES:
+            raise WireError(f"the array '{name}' is {part.dtype}, not one of {', '.join(DTYPES)}")
     forms = [[name, part.dtype.name, list(part.shape)] for name, part in parts.items()]
     header = json.dumps({"message": message, "arrays": forms}, allow_nan=False).encode()
     body = b"".join(part.tobytes() for part in parts.values())
@@ -59,9 +66,9 @@ def decode(read: Callable[[int], bytes]) -> tuple[dict[str, Any], dict[str, np.n
         for name, dtype, shape in forms:
             if dtype not in DTYPES or not all(type(side) is int and side >= 0 for side in shape):
                 raise WireError(f"the array '{name}' is {dtype} {shape}")
-            array = np.frombuffer(body, dtype, int(np.prod(shape)), start).reshape(shape).copy()
+            array = np.frombuffer(body, dtype, math.prod(shape), start).reshape(shape).copy()
             arrays[str(name)], start = array, start + array.nbytes
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise WireError(f"a frame cannot be read: {error}") from error
     if start != body_size or not isinstance(message, dict):
         raise WireError("a frame holds other bytes than it says")
@@ -88,14 +95,14 @@ class Server:
             raise ValueError(f"'{call}' before a world was built")
         if call == "reset":
             told = world.reset(asked["seed"])
-            return [told, getattr(world, "reward", None)], {}
+            return [told, _reward(world)], {}
         if call == "observe":
             images, state = world.observe()
             return None, {"state": np.asarray(state), **{f"image/{role}": images[role] for role in images}}
         if call == "aim":
             return world.aim(arrays["target"]), {}
         if call == "step":
-            return [world.step(), getattr(world, "reward", None)], {}
+            return [world.step(), _reward(world)], {}
         if call == "picture":
             picture = world.picture(asked["size"])
             return None, {} if picture is None else {"picture": picture}
@@ -137,6 +144,12 @@ def serve(make: Callable[[], Any], incoming: int, outgoing: int) -> None:
             write(frame)
     except EOFError:
         server.close()
+
+
+def _reward(world: Any) -> float | None:
+    # Simulators give numbers of NumPy's, of which JSON knows float64 alone.
+    reward = getattr(world, "reward", None)
+    return None if reward is None else float(reward)
 
 
 def _told(error: Exception) -> dict[str, Any]:

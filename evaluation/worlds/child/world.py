@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 import tempfile
 import time
@@ -64,7 +65,7 @@ class ChildWorld:
 
     def reset(self, seed: int) -> Start:
         match self._child.ask("reset", seed=seed)[0]:
-            case [[str(instruction), str(subject)], int() | float() | None as reward]:
+            case [[str(instruction), str(subject)], float() | None as reward]:
                 self.reward = reward
                 return Start(instruction, subject)
             case other:
@@ -82,7 +83,7 @@ class ChildWorld:
 
     def step(self) -> Outcome:
         match self._child.ask("step")[0]:
-            case [("running" | "success" | "failure") as outcome, int() | float() | None as reward]:
+            case [("running" | "success" | "failure") as outcome, float() | None as reward]:
                 self.reward = reward
                 return Outcome(outcome)
             case other:
@@ -95,7 +96,7 @@ class ChildWorld:
         self._child.close()
 
     def _wrong(self, call: str, told: Any, wanted: str) -> FoundryError:
-        return FoundryError(f"the world '{self.info.name}' answers {told!r} to '{call}', not {wanted}")
+        return FoundryError(f"the world '{self.info.name}' answers {told!r:.200} to '{call}', not {wanted}")
 
 
 class Child:
@@ -138,33 +139,43 @@ class Child:
         if self._words.closed:
             raise FoundryError(f"the world '{self._worlds.name}' is closed", hint="build another one")
         assert self._process.stdin is not None
+        if self._process.stdin.closed:
+            raise self._ended()
         frame = memoryview(serving.encode({"call": call, **asked}, arrays or {}))
         try:
             while frame:
                 frame = frame[self._process.stdin.write(frame) or 0 :]
         except OSError as error:
-            raise self._failed("has ended") from error
+            raise self._ended() from error
         answer, given = self._receive()
-        if "absent" in answer:
-            sentence, *hints = answer["absent"]
-            raise UsageError(sentence, hint=hints[0] if hints else None)
-        if "error" in answer:
-            raise FoundryError(f"the world '{self._worlds.name}' failed at '{call}': {answer['error']}")
-        return answer.get("value"), given
+        match answer:
+            case {"value": value}:
+                return value, given
+            case {"absent": [str(sentence), *hints]}:
+                raise UsageError(sentence, hint=str(hints[0]) if hints else None)
+            case {"error": str(error)}:
+                raise FoundryError(f"the world '{self._worlds.name}' failed at '{call}': {error}")
+            case other:
+                self._process.kill()
+                raise self._failed(f"does not keep the protocol (to '{call}' it answers {other!r:.200})")
 
     def close(self) -> None:
-        """Let it end by itself; kill it where it does not."""
         if self._words.closed:
             return
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._end()
+        assert self._process.stdout is not None
         self._process.stdout.close()
         self._words.close()
+
+    def _end(self) -> int:
+        """Let it end by itself, and kill it where it does not; its exit code."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            return self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def _receive(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         until = time.monotonic() + self._worlds.limit_s
@@ -185,10 +196,15 @@ class Child:
                     raise self._failed(f"did not answer within {self._worlds.limit_s:g} s and was ended")
                 part = os.read(self._process.stdout.fileno(), count)
                 if not part:
-                    raise self._failed("has ended")
+                    raise self._ended()
                 parts.append(part)
                 count -= len(part)
         return b"".join(parts)
+
+    def _ended(self) -> FoundryError:
+        if (code := self._end()) >= 0:
+            return self._failed("has ended")
+        return self._failed(f"was ended by signal {-code} ({signal.strsignal(-code)})")
 
     def _failed(self, how: str) -> FoundryError:
         self._process.wait()
@@ -212,15 +228,32 @@ def _check_cameras(info: WorldInfo, roles: tuple[str, ...]) -> None:
 def _info(name: str, told: Any) -> WorldInfo:
     try:
         motion = told["random"]
+        speed = motion.get("speed")
         return WorldInfo(
             name=name,
-            embodiment=told["embodiment"],
-            state_space=ActionSpace(told["state"]),
-            action_space=ActionSpace(told["action"]),
-            cameras=tuple(told["cameras"]),
+            embodiment=_text(told["embodiment"]),
+            state_space=ActionSpace(_texts(told["state"])),
+            action_space=ActionSpace(_texts(told["action"])),
+            cameras=_texts(told["cameras"]),
             control_hz=float(told["control_hz"]),
             max_steps=int(told["max_steps"]),
-            random=RandomMotion(tuple(motion["low"]), tuple(motion["high"]), motion.get("speed")),
+            random=RandomMotion(
+                tuple(map(float, motion["low"])),
+                tuple(map(float, motion["high"])),
+                None if speed is None else float(speed),
+            ),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise FoundryError(f"the world '{name}' does not describe itself: {error!r}") from error
+
+
+def _texts(told: Any) -> tuple[str, ...]:
+    if not isinstance(told, list):
+        raise TypeError(f"{told!r} is no list of names")
+    return tuple(map(_text, told))
+
+
+def _text(told: Any) -> str:
+    if not isinstance(told, str):
+        raise TypeError(f"{told!r} is no name")
+    return told

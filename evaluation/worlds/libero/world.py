@@ -72,7 +72,12 @@ def _installed(python: str) -> Mapping[str, str]:
             [python, str(PROGRAM)], capture_output=True, text=True, check=True, env=environment
         )
         versions = json.loads(told.stdout)
-    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.strip().splitlines()[-1:] or [str(error)]
+        raise UsageError(
+            f"{python}, named by {PYTHON}, does not say what it has installed: {said[0]}", hint=INSTALL
+        ) from error
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"{PYTHON} names {python}, which is no interpreter with numpy ({error})", hint=INSTALL
         ) from error

@@ -17,7 +17,7 @@ from robot_foundry.runtime.errors import FoundryError
 
 VERSION = "-v3"
 PACKAGES = ("metaworld", "mujoco")
-COMPILED = 8  # models that a process keeps, 21 MB each
+COMPILED = 8  # models that a process keeps, 30 MB each and with what draws them 100 MB
 
 
 def check_installed() -> None:

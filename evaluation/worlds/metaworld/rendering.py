@@ -65,10 +65,6 @@ class Canvas:
         # OpenGL's first row is the lowest.
         return np.ascontiguousarray(picture_HW3[:, ::-1] if hangs(data, number) else picture_HW3[::-1])
 
-    def free(self) -> None:
-        _opengl().make_current()
-        self._context.free()
-
 
 def hangs(data: Any, camera: int) -> bool:
     """Whether a camera's own up points down."""

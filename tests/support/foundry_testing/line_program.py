@@ -1,11 +1,10 @@
 """A world for `ChildWorlds`: a dot that goes where it is told, at most 0.2 a step, to the right.
 
-y above 5 makes the process die, below -5 be silent. Numpy alone, as in an interpreter that has no more.
+y above 5 makes the process die. Numpy alone, as in an interpreter that has no more.
 """
 
 import os
 import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -49,10 +48,8 @@ class Line:
         if target[1] > 5:
             print("last words", file=sys.stderr, flush=True)
             os._exit(3)
-        if target[1] < -5:
-            time.sleep(60)
         self.place = self.place + np.clip(target - self.place, -0.2, 0.2)
-        self.reward = float(self.place[0])
+        self.reward = np.float32(self.place[0])  # as simulators say it
         return "success" if self.place[0] > 0.9 else "running"
 
     def picture(self, size: int) -> None:

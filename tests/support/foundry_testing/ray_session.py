@@ -9,15 +9,17 @@ from typing import Any
 WORKERS = 2
 
 
-def begin() -> int:
-    """Start it, unless it is there; how many workers it has."""
+def begin(workers: int = WORKERS) -> int:
+    """Start it, unless it is there with so many workers; how many it has."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    if ray.is_initialized() and ray.cluster_resources()["CPU"] != workers:
+        end()
     if not ray.is_initialized():
         quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": 40}
-        ray.init(address="local", num_cpus=WORKERS, object_store_memory=1 << 27, **quiet)
-    return WORKERS
+        ray.init(address="local", num_cpus=workers, object_store_memory=1 << 27, **quiet)
+    return workers
 
 
 def end() -> None:
