@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 WORKERS = 2
+SUPPORT = str(Path(__file__).parent.parent)
 
 
 def begin(workers: int = WORKERS) -> int:
@@ -18,7 +21,10 @@ def begin(workers: int = WORKERS) -> int:
         end()
     if not ray.is_initialized():
         quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": 40}
-        ray.init(address="local", num_cpus=workers, object_store_memory=1 << 27, **quiet)
+        # Workers import what tests share too.
+        paths = os.pathsep.join([SUPPORT, *filter(None, [os.environ.get("PYTHONPATH")])])
+        with patch.dict(os.environ, PYTHONPATH=paths):
+            ray.init(address="local", num_cpus=workers, object_store_memory=1 << 27, **quiet)
     return workers
 
 
