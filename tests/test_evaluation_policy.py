@@ -177,9 +177,9 @@ def test_what_a_policy_cannot_do_is_said(folder: Path) -> None:
     elsewhere = replace(spec, actor=replace(spec.actor, dataset="sim"), task="climb", world=HILL)
     with pytest.raises(FoundryError, match=r"'hill' needs targets that the policy does not give \(base.thro"):
         rollout(elsewhere, quiet=True)
+    seen = get_world("tabletop").describe("reach_pair", "sim")
     blind = replace(
-        get_world("tabletop").describe("reach_pair", "sim"),
-        state_space=ActionSpace(["right.gripper_opening"]),
+        seen, state_space=ActionSpace(["right.gripper_opening"]), random=replace(seen.random, speed=None)
     )
     with pytest.raises(
         FoundryError, match=r"does not measure what the policy's targets are relative to \(right.ee"

@@ -153,8 +153,8 @@ class Child:
                 return value, given
             case {"absent": [str(sentence), *hints]}:
                 raise UsageError(sentence, hint=str(hints[0]) if hints else None)
-            case {"error": str(error)}:
-                raise FoundryError(f"the world '{self._worlds.name}' failed at '{call}': {error}")
+            case {"error": str(told)}:
+                raise FoundryError(f"the world '{self._worlds.name}' failed at '{call}': {told}")
             case other:
                 self._process.kill()
                 raise self._failed(f"does not keep the protocol (to '{call}' it answers {other!r:.200})")

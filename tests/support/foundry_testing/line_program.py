@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Line:
-    reward = 0.0
+    reward: float | np.floating[Any] = 0.0
 
     def describe(self, task: str, variant: str) -> dict[str, Any]:
         for word, there in ((task, "go"), (variant, "sim")):
