@@ -127,11 +127,10 @@ def command(
     _check_what_acts(run, out, is_random=random_control, rtc=settings["rtc"], ensemble=settings["ensemble"])
     beside = _controls(controls, settings, is_random=random_control)
     subject = None if run is None else Subject.find(run)
-    acting = None if subject is None or random_control else str(subject.checkpoint)
-    actor = ActorSpec(acting, device, dataset)
+    checkpoint = None if subject is None else subject.checkpoint
+    actor = ActorSpec(None if checkpoint is None or random_control else str(checkpoint), device, dataset)
     with Workers(0 if workers == 1 else workers) as pool:
-        data = data_store(None if subject is None else subject.checkpoint, store)
-        keeper = Keeper(subject, out, pool, data, again)
+        keeper = Keeper(subject, out, pool, data_store(checkpoint, store), again)
         if suite is not None:
             _check_suite(given | ({"controls"} if controls else set()), is_random=random_control)
             _suite(suite, actor, keeper, {k: settings[k] for k in OF_SUITES if k in given}, dry_run, as_json)
