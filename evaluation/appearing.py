@@ -45,6 +45,8 @@ def appearing(out: Path, check: Callable[[], None], *, is_folder: bool) -> Itera
 def _held(out: Path, partial: Path) -> int:
     """The lock of the folder, which is made. Who ends removes it with its lock, so that a lock may be of a
     folder that is gone: then it is asked for again."""
+    if partial.is_file():
+        partial.unlink()  # a recording that an earlier version wrote until it was killed
     for left in range(MOST_TIMES, -1, -1):
         try:
             partial.mkdir(parents=True, exist_ok=True)
