@@ -16,10 +16,10 @@ from foundry_testing.vla_models import GEOMETRY, make_inputs
 from robot_foundry.catalog.store import Store
 from robot_foundry.policy.policy import Policy
 from robot_foundry.runtime.errors import FoundryError
+from robot_foundry.runtime.later import without_later
 from robot_foundry.trainer.models.layers.initial import allocated, initialise
 from robot_foundry.trainer.models.vla import VLA, Inputs
 from robot_foundry.trainer.optim.optimizers import OptimConfig, parameter_groups
-from robot_foundry.trainer.recipes.later import without_later
 from robot_foundry.trainer.tasks.run_identity import decisive
 from robot_foundry.trainer.tasks.vla.recipe import read_recipe
 from robot_foundry.trainer.tasks.vla.resolving import resolve_vla

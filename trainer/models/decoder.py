@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from robot_foundry.runtime.later import later
 from robot_foundry.trainer.models.layers.attention import (
     Block,
     CausalBias,
@@ -23,7 +24,6 @@ from robot_foundry.trainer.models.layers.attention import (
     rope_tables,
 )
 from robot_foundry.trainer.models.layers.initial import Distribution, residual_outputs
-from robot_foundry.trainer.recipes.later import later
 
 
 @dataclass(frozen=True)

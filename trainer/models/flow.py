@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robot_foundry.runtime.later import later
 from robot_foundry.trainer.models.layers.attention import Mlp, SelfAttention, attention_bias
 from robot_foundry.trainer.models.layers.embodiment import project, projection
 from robot_foundry.trainer.models.layers.initial import Constant, Distribution, Normal, residual_outputs
-from robot_foundry.trainer.recipes.later import later
 
 DENSITIES = ("beta", "uniform", "logit_normal")
 TIME_CHANNELS = 256

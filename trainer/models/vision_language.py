@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robot_foundry.runtime.later import later
 from robot_foundry.trainer.models import llm
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig
 from robot_foundry.trainer.models.inputs import moved, pinned
@@ -28,7 +29,6 @@ from robot_foundry.trainer.models.layers.contrastive import SigmoidLoss, pairs_w
 from robot_foundry.trainer.models.layers.cross_entropy import cross_entropy
 from robot_foundry.trainer.models.layers.initial import Distribution, Normal
 from robot_foundry.trainer.models.llm import TextInputs, packed_bias
-from robot_foundry.trainer.recipes.later import later
 
 ANSWER = "answer"  # the name of its loss
 OBJECTIVES = (ANSWER, contrastive.LOSS)

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robot_foundry.runtime.later import later
 from robot_foundry.trainer.models.layers.attention import Block, Mlp, SelfAttention
 from robot_foundry.trainer.models.layers.initial import Constant, Distribution, Normal, residual_outputs
-from robot_foundry.trainer.recipes.later import later
 
 STEMS = ("patch", "conv")
 POSITIONS = ("learned", "sincos")

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robot_foundry.runtime.later import later
 from robot_foundry.trainer.features.kept import KeptFeatures
 from robot_foundry.trainer.features.threads import each_on_one_thread
 from robot_foundry.trainer.models.backbone import Backbone, BackboneConfig, PolicyBackbone
@@ -27,7 +28,6 @@ from robot_foundry.trainer.models.layers.by_dataset import Losses, by_dataset
 from robot_foundry.trainer.models.layers.initial import Distribution, Normal
 from robot_foundry.trainer.models.layers.lora import LoRAConfig, adapt
 from robot_foundry.trainer.models.units import as_constants
-from robot_foundry.trainer.recipes.later import later
 
 _BEHIND_FEATURES = ("tap_norms", "tap_projections", "head")
 FLOW, L1 = OBJECTIVES = ("flow", "l1")

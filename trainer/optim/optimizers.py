@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from robot_foundry.runtime.errors import UsageError, nearest
+from robot_foundry.runtime.later import later
 from robot_foundry.trainer.models.layers.lora import is_adapter
 from robot_foundry.trainer.optim.muon import Muon
 from robot_foundry.trainer.optim.schedule import SCHEDULES
 from robot_foundry.trainer.ranks.shares import local, split_as
-from robot_foundry.trainer.recipes.later import later
 from robot_foundry.trainer.recipes.ranges import choice
 
 OPTIMIZERS = ("adamw", "muon")

@@ -21,8 +21,8 @@ from robot_foundry.loader.load import load
 from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import NothingSelected, UsageError
+from robot_foundry.runtime.later import later
 from robot_foundry.trainer.ranks.ranks import Ranks
-from robot_foundry.trainer.recipes.later import later
 from robot_foundry.trainer.recipes.ranges import at_least, choice
 from robot_foundry.trainer.settings import RunConfig
 from robot_foundry.trainer.streams import TRAIN, Amounts, Inputs, Preparation, Rows, Stream

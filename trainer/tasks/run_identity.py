@@ -14,9 +14,9 @@ from robot_foundry.catalog.components import Mixture
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.loader.order import ORDER_VERSION
 from robot_foundry.runtime.canonical import digest_of
+from robot_foundry.runtime.later import without_later
 from robot_foundry.trainer.ranks.agreement import versions
 from robot_foundry.trainer.recipes.form import resolved
-from robot_foundry.trainer.recipes.later import without_later
 from robot_foundry.trainer.recipes.layers import overlay
 from robot_foundry.trainer.tasks.mixtures import MixtureSettings
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from robot_foundry.runtime.later import later
 from robot_foundry.trainer.models.sizes.sizes import taps_problems, vla_problems
 from robot_foundry.trainer.models.vla import VLAConfig
 from robot_foundry.trainer.optim.optimizers import OptimConfig, optim_problems
-from robot_foundry.trainer.recipes.later import later
 from robot_foundry.trainer.recipes.ranges import choice
 from robot_foundry.trainer.settings import RunConfig, run_problems
 from robot_foundry.trainer.tasks.mixtures import BatchSettings, MixtureSettings, mixture_problems
