@@ -176,6 +176,19 @@ def test_every_problem_of_a_suite_is_listed_at_once(tmp_path: Path) -> None:
         assert said in raised.value.message
 
 
+def test_a_task_of_a_suite_may_say_whose_words_it_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "words.yaml"
+    path.write_text("words: suite\ntasks: {reach: {}, stack: {}, push: {words: [reach]}}\n")
+    suite = read_suite(str(path))
+    assert suite.spec("push", ActorSpec(None)).words_of == ("reach",)
+    assert suite.spec("reach", ActorSpec(None)).words_of == ("push", "stack")
+    path.write_text("tasks: {push: {words: [raech]}}\n")
+    with pytest.raises(
+        UsageError, match="tasks.push: the tabletop has no task 'raech', did you mean 'reach'"
+    ):
+        read_suite(str(path))
+
+
 def test_two_entries_of_one_task_would_share_a_place(tmp_path: Path) -> None:
     path = tmp_path / "twice.yaml"
     path.write_text(

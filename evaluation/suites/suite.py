@@ -13,6 +13,7 @@ YAML, by packaged name or as a file:
     tasks:
       reach: {category: reach}
       reach_real: {category: reach, task: reach, variant: real, episodes: 100, max_steps: 32}
+      push: {words: [reach]}   # shuffled words are of these tasks of the world
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class SuiteTask:
     variant: str | None = None
     episodes: int | None = None
     max_steps: int | None = None
+    words: tuple[str, ...] = ()  # the tasks whose words shuffled ones are
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Suite:
                 "size": self.size,
                 "max_steps": task.max_steps,
                 "world": self.world,
-                "words_of": tuple(sorted(others)) if self.words == OF_SUITE else (),
+                "words_of": task.words or (tuple(sorted(others)) if self.words == OF_SUITE else ()),
                 **settings,
             },
         )
@@ -162,7 +164,8 @@ def _problems(suite: Suite) -> Iterator[str]:
     for name in suite.tasks:
         try:
             spec = suite.spec(name, ActorSpec(None))
-            world.describe(spec.task, spec.variant)
+            for asked in (spec.task, *suite.tasks[name].words):
+                world.describe(asked, spec.variant)
         except FoundryError as error:
             yield f"tasks.{name}: {error.message}"
             continue
