@@ -78,12 +78,18 @@ class Share:
         k_nB, dataset_nB, sample_nB = self._plan(run)
         return Samples(k_nB[place], dataset_nB[place], sample_nB[place])
 
+    def at(self, k_n: NDArray[np.int64]) -> Samples:
+        """What stands at any positions [n], of which other ranks may have some."""
+        k_n = self._again(k_n)
+        dataset_n, _, sample_n = self._order.at(k_n)
+        return Samples(k_n, dataset_n, sample_n)
+
     def _plan_run(self, run: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
         first = run * self._batches_per_plan
         b_n = np.arange(first, first + self._batches_per_plan, dtype=np.int64)
-        k_nB = self._again(b_n[:, None] * self._global_batch + self._offset_B)
-        dataset_n, _, sample_n = self._order.at(k_nB.reshape(-1))
-        return k_nB, dataset_n.reshape(k_nB.shape), sample_n.reshape(k_nB.shape)
+        k_nB = b_n[:, None] * self._global_batch + self._offset_B
+        k_n, dataset_n, sample_n = self.at(k_nB.reshape(-1))
+        return k_n.reshape(k_nB.shape), dataset_n.reshape(k_nB.shape), sample_n.reshape(k_nB.shape)
 
     def _again(self, k: NDArray[np.int64]) -> NDArray[np.int64]:
         return k if self._repeat is None else k % self._repeat

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from robot_foundry.catalog.robot.tables import FLAGS, flag_named
 from robot_foundry.normalization.representation import Representation
 from robot_foundry.runtime.errors import FoundryError, nearest
+from robot_foundry.runtime.later import later
 from robot_foundry.windows.timing import Timing, timing_problems
 
 SKIP, MASK = "skip", "mask"
@@ -33,6 +34,8 @@ class WindowSpec:
     cameras         roles of the cameras
     image           (height, width) that images are resized to, stretched where the shape differs; None is
                     the stored size, which then must be the same for a role in all datasets
+    swapped_pictures
+                    the share of samples that show the pictures of another one, whose words are unlike
     """
 
     stream: str = "next_state"
@@ -44,6 +47,7 @@ class WindowSpec:
     flags: Mapping[str, float | str] | None = None
     cameras: tuple[str, ...] = ("primary",)
     image: tuple[int, int] | None = None
+    swapped_pictures: float = later(0.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cameras", tuple(self.cameras))
@@ -58,6 +62,8 @@ class WindowSpec:
             problems.append(f"a camera role is named twice in {', '.join(self.cameras)}")
         if self.image is not None and (len(self.image) != 2 or min(self.image) < 1):
             problems.append(f"image {self.image} is not (height, width)")
+        if not 0 <= self.swapped_pictures <= 1:
+            problems.append(f"swapped_pictures must lie in 0 … 1, not {self.swapped_pictures}")
         if problems:
             raise FoundryError(f"window: {'; '.join(problems)}")
 

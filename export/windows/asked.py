@@ -13,6 +13,7 @@ from robot_foundry.catalog.robot.unions import unions_of
 from robot_foundry.export.windows.options import VLA_FOUNDRY
 from robot_foundry.normalization.representation import Representation
 from robot_foundry.runtime.errors import FoundryError, UsageError, nearest
+from robot_foundry.runtime.later import without_later
 from robot_foundry.windows.window import MASK, WindowSpec
 
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
@@ -33,7 +34,7 @@ class Asked:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON."""
-        spec = asdict(self.spec)
+        spec = without_later(asdict(self.spec), self.spec)
         masked = {name: use for name, use in (self.spec.flags or {}).items()}
         spec |= {"flags": masked, "cameras": list(self.spec.cameras)}
         spec["image"] = None if self.spec.image is None else list(self.spec.image)

@@ -18,6 +18,7 @@ import numpy as np
 from robot_foundry.loader.robot.batch import Batch
 from robot_foundry.loader.robot.drafts import Draft, Drafts
 from robot_foundry.loader.robot.row_images import read_rows
+from robot_foundry.loader.robot.swapped import swap_pictures
 from robot_foundry.loader.share import Samples, Share
 from robot_foundry.loader.substituted import Substitution, all_corrupt, substitutes
 
@@ -68,7 +69,9 @@ class WindowReader:
         """All but the images of the steps of a run."""
         first = run * self._steps_per_draft
         parts = [self._share.samples(step) for step in range(first, first + self._steps_per_draft)]
-        return self.drafts.draft(Samples(*(np.concatenate(c) for c in zip(*parts, strict=True))))
+        draft = self.drafts.draft(Samples(*(np.concatenate(c) for c in zip(*parts, strict=True))))
+        swap_pictures(draft, self.drafts, self._share, seed=self._seed)
+        return draft
 
     def _substitute(self, draft: Draft, row: int, sample: int) -> Substitution:
         damage = draft.failed[row]

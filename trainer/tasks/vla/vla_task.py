@@ -209,9 +209,12 @@ class MeasuredVLA:
         return language_figures(sums)
 
     def open_stream(self, split: str, ranks: Ranks) -> Stream:
-        config = self.task.config
+        config, streams = self.task.config, self.streams
+        if split != TRAIN:  # what is held out is shown as it is
+            seen = replace(config.data.window, swapped_pictures=0.0)
+            streams = {**streams, ROBOT: replace(streams[ROBOT], samples=seen)}
         return open_streams(
-            self.streams, split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks,
+            streams, split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks,
             held_out={} if split == TRAIN else self._held_out_rows(), join=joined,
             repeat=config.data.overfit,
         )  # fmt: skip
