@@ -26,15 +26,15 @@ from robot_foundry.evaluation.rollouts.kept_rows import KeptRows
 from robot_foundry.evaluation.rollouts.open_worlds import OpenWorlds, worlds_of_this_process
 from robot_foundry.evaluation.rollouts.report import Rollout, save
 from robot_foundry.evaluation.rollouts.scene import Scene
-from robot_foundry.evaluation.rollouts.spec import RolloutSpec
+from robot_foundry.evaluation.rollouts.spec import GROUP, RolloutSpec
 from robot_foundry.evaluation.world import Versioned, WorldInfo
 from robot_foundry.runtime.errors import FoundryError, FoundryWarning
+from robot_foundry.runtime.later import without_later
 from robot_foundry.runtime.parallel import Workers
 from robot_foundry.runtime.progress import Progress
 
 __all__ = ["GROUP", "Rollout", "RolloutEpisode", "RolloutSpec", "decided_by", "rollout", "save"]
 
-GROUP = 8
 FILMED = 12
 Item = tuple[RolloutSpec, WorldInfo, int]
 
@@ -92,7 +92,7 @@ def decided_by(spec: RolloutSpec) -> dict[str, Any]:
     packages = ("numpy",) if spec.actor.run is None else ("numpy", "torch")
     return {
         "actor": _acting(spec),
-        "spec": {name: getattr(spec, name) for name in names},
+        "spec": without_later({name: getattr(spec, name) for name in names}, spec),
         "world": {"name": factory.name, "is": said, "info": described},
         "versions": {"robot_foundry": __version__, **{name: version(name) for name in packages}, **of_world},
     }
@@ -124,8 +124,8 @@ def _tell_short_chunks(spec: RolloutSpec, episodes: Iterable[RolloutEpisode]) ->
 
 def _missing(spec: RolloutSpec, found: dict[int, RolloutEpisode]) -> list[int]:
     """The first scenes of the groups that are not whole."""
-    firsts = range(0, spec.episodes, GROUP)
-    return [k for k in firsts if any(i not in found for i in range(k, min(k + GROUP, spec.episodes)))]
+    firsts, size = range(0, spec.episodes, spec.together), spec.together
+    return [k for k in firsts if any(i not in found for i in range(k, min(k + size, spec.episodes)))]
 
 
 # -- groups of scenes --------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def _run_group_in_worker(item: Item) -> list[RolloutEpisode]:
 def _run_group(item: Item, worlds: OpenWorlds) -> list[RolloutEpisode]:
     spec, world, first = item
     actor = spec.actor.build(world)
-    scenes = [Scene(spec, first + slot, actor, worlds, slot) for slot in range(GROUP)]
+    scenes = [Scene(spec, first + slot, actor, worlds, slot) for slot in range(spec.together)]
     while running := [scene for scene in scenes if scene.running]:
         if spec.rtc:
             _continue(running, actor)

@@ -31,7 +31,7 @@ def work(world, folder):
 """
 # Where rollouts are killed, and how many rows that leaves.
 KILLED = (
-    *((world, "rollout-rows-kept:2", 2 * GROUP) for world in EVERY_WORLD),
+    *((world, "rollout-rows-kept:2", 2 * spec.together) for world, spec in EVERY_WORLD.items()),
     ("gantry", "rollout-rows-torn:3", None),  # the header, a group, and a part of the next
     ("gantry", "rollout-rows-torn:1", 0),
 )
@@ -83,11 +83,19 @@ def test_killed_and_run_again_it_ends_as_if_it_had_not_been(
 @pytest.mark.parametrize("world", in_worlds(*([world] for world in EVERY_WORLD)))
 def test_four_processes_find_what_one_does(world: str, four_workers: int, tmp_path: Path) -> None:
     skip_without_memory(world, four_workers)
-    spec = replace(EVERY_WORLD[world], episodes=4 * GROUP, max_steps=2, execute=1)
+    spec = EVERY_WORLD[world]
+    spec = replace(spec, episodes=4 * spec.together, max_steps=2, execute=1)
     parallel = rollout(spec, workers=four_workers, quiet=True, films=2, keep=tmp_path / "four")
     inline = rollout(spec, quiet=True, films=2, keep=tmp_path / "one")
     assert_alike(inline, parallel)
     assert kept_rows(tmp_path / "four", decided_by(spec)) == kept_rows(tmp_path / "one", decided_by(spec))
+
+
+def test_scenes_go_alike_however_many_run_beside_each_other(tmp_path: Path) -> None:
+    spec = EVERY_WORLD["tabletop"]
+    eight = rollout(spec, quiet=True, films=2)
+    for together in (1, 3):
+        assert_alike(eight, rollout(replace(spec, together=together), quiet=True, films=2))
 
 
 def test_four_processes_go_on_with_what_one_began(four_workers: int, tmp_path: Path) -> None:
@@ -105,7 +113,9 @@ def test_rows_of_anything_else_are_no_rows_of_it(tmp_path: Path) -> None:
     others = replace(spec, words_of=("push",))  # of no scene: none are shuffled
     assert rollout(others, quiet=True, films=0, keep=tmp_path).kept == 2
     assert rollout(spec, quiet=True, films=0, keep=tmp_path, again=True).kept == 0
-    changes: list[dict[str, Any]] = [{"execute": 4}, {"variant": "real"}, {"blank": True}, {"size": 32}]
+    changes: list[dict[str, Any]] = [
+        {"execute": 4}, {"variant": "real"}, {"blank": True}, {"together": 3}, {"size": 32}
+    ]  # fmt: skip
     for change in changes:
         with pytest.warns(FoundryWarning, match=r"2 rows in .* give way: .*spec\." + next(iter(change))):
             assert rollout(replace(spec, **change), quiet=True, films=0, keep=tmp_path).kept == 0

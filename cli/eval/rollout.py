@@ -16,7 +16,7 @@ from robot_foundry.evaluation.worlds.registry import WORLDS, get_world
 from robot_foundry.runtime.errors import UsageError, nearest
 
 # Of a suite; what is given on the command line takes their place.
-OF_SUITES = ("episodes", "seed", "execute", "size", "max_steps", "delay", "rtc", "ensemble")
+OF_SUITES = ("episodes", "seed", "execute", "size", "max_steps", "delay", "rtc", "ensemble", "together")
 NOT_OF_SUITES = ("world", "task", "variant", "blank", "shuffle_instructions", "words_of", "controls")
 
 
@@ -58,6 +58,10 @@ NOT_OF_SUITES = ("world", "task", "variant", "blank", "shuffle_instructions", "w
 @click.option(
     "--ensemble", type=float, is_flag=False, flag_value=0.01, metavar="[W]",
     help="Temporal ensembling: the mean of all chunks of a step, weights exp(-W i).  [0.01]",
+)  # fmt: skip
+@click.option(
+    "--together", type=int, default=8, show_default=True,
+    help="Scenes that a process runs beside each other, each in a world of its own.",
 )  # fmt: skip
 @click.option("--random", "random_control", is_flag=True, help="Control: random motion, whatever RUN is.")
 @click.option(

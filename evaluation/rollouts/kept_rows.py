@@ -138,7 +138,9 @@ def _unlike(data: bytes, header: Mapping[str, Any]) -> str:
         return "their header is torn"
     wanted = dict(leaves(json.loads(canonical_json(dict(header)))))
     names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name) and name != "key"]
-    return ", ".join(change(name, there.get(name), wanted.get(name)) for name in names)
+    return ", ".join(
+        change(name, there.get(name, "not said"), wanted.get(name, "not said")) for name in names
+    )
 
 
 def change(name: str, was: Any, now: Any) -> str:

@@ -10,8 +10,10 @@ from robot_foundry.evaluation.actors import ActorSpec
 from robot_foundry.evaluation.world import WorldFactory
 from robot_foundry.evaluation.worlds.registry import get_world
 from robot_foundry.runtime.errors import UsageError
+from robot_foundry.runtime.later import later
 
 EXECUTE = 8
+GROUP = 8
 BLANK, SHUFFLED, RANDOM = CONTROLS = ("blank", "shuffled", "random")
 
 
@@ -23,7 +25,8 @@ class RolloutSpec:
     with that chunk. With `ensemble` every target is the mean over all chunks that cover its period, whose
     weights fall by exp(-ensemble) from the oldest on (`execution.Ensemble`). `world` is the name of one that
     is built in, or makes worlds of another kind. Shuffled instructions are those of other scenes of the task,
-    or of scenes of the tasks `words_of`, where they are given.
+    or of scenes of the tasks `words_of`, where they are given. The actor is asked for `together` scenes at
+    once, so a process has as many worlds open; how many share a batch can change the last bits of an answer.
     """
 
     actor: ActorSpec
@@ -41,13 +44,14 @@ class RolloutSpec:
     world: str | WorldFactory = "tabletop"
     ensemble: float | None = None
     words_of: tuple[str, ...] = ()
+    together: int = later(GROUP)
 
     def __post_init__(self) -> None:
         if problems := list(self._problems()):
             raise UsageError("; ".join(problems))
 
     def _problems(self) -> Iterator[str]:
-        for name in ("episodes", "execute", "max_steps"):
+        for name in ("episodes", "execute", "max_steps", "together"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 yield f"{name} must be at least 1, got {value}"

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,8 +56,9 @@ class Watcher:
         return rng.uniform(low, high, (CHUNK, len(low)))
 
 
-def _spec(world: str | WorldFactory, task: str) -> RolloutSpec:
-    return RolloutSpec(WatcherSpec(), task, world=world, episodes=20, seed=3, max_steps=12, size=16)
+def _spec(world: str | WorldFactory, task: str, together: int = GROUP) -> RolloutSpec:
+    spec = RolloutSpec(WatcherSpec(), task, world=world, episodes=20, seed=3, max_steps=12, size=16)
+    return replace(spec, together=together)
 
 
 EVERY_WORLD: Mapping[str, RolloutSpec] = {
@@ -66,7 +67,7 @@ EVERY_WORLD: Mapping[str, RolloutSpec] = {
     "pusht": _spec("pusht", "push-t"),
     "gantry": _spec(str(HERE / "gantry.yaml"), "touch"),  # of Gymnasium, by a file
     "line": _spec(ChildWorlds("line", sys.executable, f"{line_program.__file__}:Line"), "go"),
-    "libero": _spec("libero", "libero_10/0"),
+    "libero": _spec("libero", "libero_10/0", together=2),
 }
 # What a world takes that takes much, bytes (docs/libero.md).
 TAKES = {"libero": 1.6e9}
@@ -80,9 +81,10 @@ if PYTHON not in os.environ:
 
 def skip_without_memory(world: str, groups: int) -> None:
     """Skip the test where the worlds of so many groups at once do not fit into memory."""
-    takes = groups * GROUP * TAKES.get(world, 0.0)
+    worlds = groups * EVERY_WORLD[world].together
+    takes = worlds * TAKES.get(world, 0.0)
     if takes > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
-        pytest.skip(f"{groups * GROUP} worlds of {world} at once take {takes / 1e9:.0f} GB")
+        pytest.skip(f"{worlds} worlds of {world} at once take {takes / 1e9:.0f} GB")
 
 
 def assert_alike(one: Rollout, other: Rollout) -> None:
