@@ -95,6 +95,14 @@ def test_what_is_held_out_shows_its_own(store: Store, tmp_path: Path) -> None:
     assert not torch.equal(shown[TRAIN, 0.0], shown[TRAIN, 1.0])
 
 
+def test_words_that_are_all_the_same_are_told(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    make_version(store, "lift", [[12], [15]], images=True)  # one episode a shard, each the first
+    task = resolve_vla(trainer_runs.tiny(store, tmp_path, "data.window.swapped_pictures=0.1"))
+    told = task.measured(task.measure()).warnings()
+    assert any(line.startswith("data.window.swapped_pictures: no picture is swapped") for line in told)
+
+
 def test_a_share_outside_0_to_1_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(FoundryError, match=r"swapped_pictures must lie in 0 … 1, not 1.5"):
         trainer_runs.run(store, tmp_path / "run", "data.window.swapped_pictures=1.5")

@@ -8,8 +8,11 @@ Legend: B rows of a draft, n those that are to be swapped.
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.compute as pc
 
+from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.loader.robot.drafts import Draft, Drafts
+from robot_foundry.loader.robot.instructions import INSTRUCTION
 from robot_foundry.loader.share import Share
 from robot_foundry.runtime.keyed import key, uniform
 
@@ -34,3 +37,12 @@ def swap_pictures(draft: Draft, drafts: Drafts, share: Share, *, seed: int) -> N
         is_unlike = others.instruction[other] != draft.instruction[row]
         if is_unlike and row in draft.images and other in others.images:
             draft.images[row] = others.images[other]
+
+
+def have_one_text(opened: OpenMixture) -> bool:
+    """Whether no episode of any component is told anything else than the others."""
+    texts: set[str] = set()
+    for part in opened.parts:
+        notes = part.opened.table("annotations")
+        texts.update(notes["text"].filter(pc.equal(notes["kind"], INSTRUCTION)).unique().to_pylist())
+    return len(texts) <= 1

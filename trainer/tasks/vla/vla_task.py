@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from robot_foundry.loader.robot.swapped import have_one_text
 from robot_foundry.runtime.canonical import digest_of
 from robot_foundry.runtime.errors import FoundryError
 from robot_foundry.trainer.checkpoints import checkpoint
@@ -176,8 +177,12 @@ class MeasuredVLA:
 
     def warnings(self) -> list[str]:
         task, config = self.task, self.task.config
-        untold = nothing_held_out(task.streams_beside, config.run.eval_samples)
-        return [*outlier_notes(task.opened, task.spaces, config.data.window.stream, self.scales), *untold]
+        window = config.data.window
+        told = outlier_notes(task.opened, task.spaces, window.stream, self.scales)
+        told += nothing_held_out(task.streams_beside, config.run.eval_samples)
+        if window.swapped_pictures and have_one_text(task.opened):
+            told.append("data.window.swapped_pictures: no picture is swapped, as all have the same words")
+        return told
 
     @cached_property
     def streams(self) -> dict[str, Drawn]:
