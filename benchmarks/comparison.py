@@ -39,6 +39,7 @@ BOUND = -np.log(ALPHA)
 RATES = (0.02, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98)
 FEWER = (0.02, 0.1, 0.3, 0.5, 0.98)
 HARDNESS = (0.0, 0.5, 0.9)
+EQUAL, UNEQUAL = ((2, 2), (3, 3), (5, 5), (10, 10)), ((3, 5), (3, 10), (5, 10))  # runs of two recipes
 BLOCK = 1000  # experiments drawn at once
 Cell = tuple[str, float, str]  # row, value, which cell
 
@@ -123,7 +124,7 @@ def families(number: int) -> Iterator[Cell]:
 
 def recipes(number: int, *, alarms: bool) -> Iterator[Cell]:
     """Means of recipes, and equal recipes on the same scenes; also of unlike spread between seeds."""
-    shapes = ((2, 2), (3, 3), (5, 5), (10, 10), (3, 10))
+    shapes = EQUAL + UNEQUAL if alarms else EQUAL
     for (runs, of_other), sd, ratio, rate in product(shapes, (0.0, 0.25, 0.5, 1.0), (1.0, 0.1), FEWER):
         if ratio != 1.0 and (sd < 0.5 or not alarms):
             continue

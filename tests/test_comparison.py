@@ -158,24 +158,28 @@ def test_the_interval_of_a_difference_covers_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("runs", "rate", "sd", "of_other"),
+    ("runs", "rate", "sd", "of_other", "other_runs"),
     [
-        (3, 0.02, 0.4, 0.4),
-        (3, 0.5, 0.4, 0.4),
-        (5, 0.9, 0.4, 0.4),
+        (3, 0.02, 0.4, 0.4, 3),
+        (3, 0.5, 0.4, 0.4, 3),
+        (5, 0.9, 0.4, 0.4, 5),
         # Near 0 and 100 % few seeds do not show how far they lie apart.
-        (5, 0.9, 1.0, 0.1),
-        (10, 0.1, 1.0, 0.1),
-        (10, 0.05, 1.0, 0.1),
+        (5, 0.9, 1.0, 0.1, 5),
+        (10, 0.1, 1.0, 0.1, 10),
+        (10, 0.05, 1.0, 0.1, 10),
+        # Neither do three where they stand alone against ten that agree.
+        (3, 0.3, 1.0, 0.1, 10),
     ],
 )
-def test_recipes_cover_and_do_not_alarm(runs: int, rate: float, sd: float, of_other: float) -> None:
+def test_recipes_cover_and_do_not_alarm(
+    runs: int, rate: float, sd: float, of_other: float, other_runs: int
+) -> None:
     """500 simulated experiments; benchmarks/comparison.py has 10,000 of many kinds."""
     random = generator("recipes", runs, str(rate))
     tables = []
-    for apart in (sd, of_other):
-        seed = apart * random.standard_normal((500, runs, 1))
-        tables.append(random.standard_normal((500, runs, 40)) < ndtri(rate) * np.sqrt(1 + apart**2) + seed)
+    for apart, number in ((sd, runs), (of_other, other_runs)):
+        seed = apart * random.standard_normal((500, number, 1))
+        tables.append(random.standard_normal((500, number, 40)) < ndtri(rate) * np.sqrt(1 + apart**2) + seed)
     one, other = map(Recipe, tables)
     low, high = one.interval()
     assert ((low <= rate) & (rate <= high)).mean() >= 0.95

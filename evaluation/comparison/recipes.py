@@ -30,8 +30,9 @@ from robot_foundry.runtime.errors import FoundryError
 
 Floats = NDArray[np.float64]
 # The spread of seeds is taken as contradicted where so small a one as is shown has at most this probability;
-# in a test of two recipes more readily, as both are seldom misjudged at once.
-IN_INTERVALS, IN_TESTS = 0.05, 0.1
+# in a test of two recipes of as many runs more readily, as both are seldom misjudged at once. Of unlike
+# numbers the one of fewer runs decides alone.
+IN_INTERVALS, IN_TESTS, IN_UNEQUAL_TESTS = 0.05, 0.1, 0.03
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ def difference(first: Recipe, second: Recipe, *, paired: bool, confidence: float
     # Distances are squared and added (Zou and Donner 2008).
     down = np.maximum(reach, np.hypot(second.rate - low_2, high_1 - first.rate))
     up = np.maximum(reach, np.hypot(high_2 - second.rate, first.rate - low_1))
-    episodes = first.by_spread(IN_TESTS), second.by_spread(IN_TESTS)
+    contradicted = IN_TESTS if first.runs == second.runs else IN_UNEQUAL_TESTS
+    episodes = first.by_spread(contradicted), second.by_spread(contradicted)
     most = np.maximum(p, spread.p_of_none((first.rate, second.rate), episodes))
     return Difference(value, np.maximum(value - down, -1.0), np.minimum(value + up, 1.0), np.asarray(most))
 
