@@ -182,6 +182,9 @@ def test_a_task_of_a_suite_may_say_whose_words_it_is_shown(tmp_path: Path) -> No
     suite = read_suite(str(path))
     assert suite.spec("push", ActorSpec(None)).words_of == ("reach",)
     assert suite.spec("reach", ActorSpec(None)).words_of == ("push", "stack")
+    path.write_text("tasks: {push: {words: [reach, push]}}\n")
+    with pytest.raises(UsageError, match=r"tasks.push.words: push is the task itself, name others"):
+        read_suite(str(path))
     path.write_text("tasks: {push: {words: [raech]}}\n")
     with pytest.raises(
         UsageError, match="tasks.push: the tabletop has no task 'raech', did you mean 'reach'"

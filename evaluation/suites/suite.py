@@ -169,6 +169,8 @@ def _problems(suite: Suite) -> Iterator[str]:
         except FoundryError as error:
             yield f"tasks.{name}: {error.message}"
             continue
+        if spec.task in suite.tasks[name].words:
+            yield f"tasks.{name}.words: {spec.task} is the task itself, name others"
         other = places.setdefault((spec.task, spec.variant), name)
         if other != name:
             same = f"is the same task in the same variant as tasks.{other}"
