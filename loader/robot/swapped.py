@@ -44,5 +44,8 @@ def have_one_text(opened: OpenMixture) -> bool:
     texts: set[str] = set()
     for part in opened.parts:
         notes = part.opened.table("annotations")
-        texts.update(notes["text"].filter(pc.equal(notes["kind"], INSTRUCTION)).unique().to_pylist())
+        notes = notes.filter(pc.equal(notes["kind"], INSTRUCTION))
+        texts.update(notes["text"].unique().to_pylist())
+        if len(notes["key"].unique()) < part.opened.table("episodes").num_rows:
+            texts.add("")  # which the others are told
     return len(texts) <= 1
