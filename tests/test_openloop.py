@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -57,6 +58,13 @@ def policy(run_folder: Path) -> Policy:
 @pytest.fixture(scope="module")
 def report(policy: Policy, store: Store) -> dict[str, Any]:
     return openloop(policy, store, samples=SAMPLES, seed=SEED)
+
+
+def test_what_is_held_out_is_shown_as_it_is(policy: Policy, store: Store, report: dict[str, Any]) -> None:
+    window = replace(policy.config.data.window, swapped_pictures=1.0)
+    data = replace(policy.config.data, window=window)
+    taught = replace(policy, config=replace(policy.config, data=data))
+    assert openloop(taught, store, samples=SAMPLES, seed=SEED) == report
 
 
 Answers = dict[str, np.ndarray | None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +29,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("swapped") / "store")
     # No two frames look alike; words are of even and of odd episodes.
     make_version(store, "lift", [[10] * 12], images=True, cameras=CAMERAS)
+    make_version(store, "front", [[10] * 12], images=True, seed=1)
+    make_version(store, "blind", [[10] * 12], seed=2)
     return store
 
 
-def loader(store: Store, share: float, **options: int) -> Loader[Batch]:
+def loader(store: Store, share: float, mix: str = "lift", **options: int) -> Loader[Batch]:
     window = WindowSpec(history=2, cameras=tuple(CAMERAS.values()), swapped_pictures=share)
     given = {"seed": 3, "global_batch": 64, "threads": 0} | options
-    return load("lift", window, store=store, **given)
+    return load(mix, window, store=store, **given)
 
 
 def pictures(batch: Batch) -> list[bytes]:
@@ -78,6 +81,57 @@ def test_who_and_whose_depend_on_the_position_alone(store: Store) -> None:
 
 def _rows(batch: Batch) -> list[tuple[np.int64, bytes]]:
     return list(zip(batch.k_B, pictures(batch), strict=True))
+
+
+def test_a_row_shows_the_cameras_that_its_own_dataset_has(store: Store) -> None:
+    for other in ("front", "blind"):
+        mix = f"lift=0.5,{other}=0.5"
+        with loader(store, 0.0, mix) as plain, loader(store, 1.0, mix) as swapped:
+            own, shown = plain.batch(0), swapped.batch(0)
+        assert any(np.any(own.images[role] != shown.images[role]) for role in own.images)
+        for role, mask_BH in own.image_mask.items():
+            np.testing.assert_array_equal(mask_BH, shown.image_mask[role])
+
+
+def test_where_the_pictures_of_the_other_are_corrupt_a_row_shows_its_own(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    make_version(store, "good", [[10] * 12], images=True, cameras=CAMERAS)
+    make_version(store, "bad", [[10] * 12], images=True, cameras=CAMERAS, seed=1)
+    for tar in (tmp_path / "store/shards/bad").glob("*.tar"):
+        with tarfile.open(tar) as members:
+            places = [member.offset_data for member in members if member.name.endswith(".jpg")]
+        data = bytearray(tar.read_bytes())
+        for place in places[: len(places) // 2]:
+            data[place + 30] ^= 255
+        tar.write_bytes(data)
+    with loader(store, 1.0, "good=0.5,bad=0.5") as swapped:
+        batches = [swapped.batch(b) for b in range(3)]
+        lost = {item.k for item in swapped.substitutions}
+        assert {item.dataset for item in swapped.substitutions} == {"bad"}
+        good = [component.name for component in swapped.mixture.components].index("good")
+    with loader(store, 0.0, "good=0.5,bad=0.5") as plain:
+        for batch in batches:
+            own = plain.batch(batch.step)
+            of_good = [row for row in range(64) if own.dataset_B[row] == good]
+            assert of_good and not {int(own.k_B[row]) for row in of_good} & lost
+            np.testing.assert_array_equal(own.state_BHD[of_good], batch.state_BHD[of_good])
+
+
+def test_what_has_no_words_or_the_same_ones_shows_its_own(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    texts = (("take it", "grasp it"), ("put it down",), ())
+    make_version(store, "lift", [[10] * 12], images=True, cameras=CAMERAS, texts=texts)
+    with loader(store, 0.0) as plain, loader(store, 1.0) as swapped:
+        batches = [(plain.batch(b), swapped.batch(b)) for b in range(6)]
+    texts_of = {
+        seen: words for own, _ in batches for seen, words in zip(pictures(own), own.instruction, strict=True)
+    }
+    put = "put it down"
+    for own, other in batches:
+        for before, after, words in zip(pictures(own), pictures(other), own.instruction, strict=True):
+            assert words or before == after
+            assert before == after or (words == put) != (texts_of[after] == put) and texts_of[after]
+        assert pictures(own) != pictures(other)
 
 
 def test_what_is_held_out_shows_its_own(store: Store, tmp_path: Path) -> None:

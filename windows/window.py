@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,7 +35,7 @@ class WindowSpec:
     image           (height, width) that images are resized to, stretched where the shape differs; None is
                     the stored size, which then must be the same for a role in all datasets
     swapped_pictures
-                    the share of samples that show the pictures of another one, whose words are unlike
+                    the share of samples that are to show the pictures of another one, whose words are unlike
     """
 
     stream: str = "next_state"
@@ -66,6 +66,11 @@ class WindowSpec:
             problems.append(f"swapped_pictures must lie in 0 … 1, not {self.swapped_pictures}")
         if problems:
             raise FoundryError(f"window: {'; '.join(problems)}")
+
+    @property
+    def as_seen(self) -> WindowSpec:
+        """The same with each sample's own pictures, as what is held out is shown."""
+        return replace(self, swapped_pictures=0.0)
 
     @cached_property
     def timing(self) -> Timing:

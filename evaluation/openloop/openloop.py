@@ -54,7 +54,7 @@ def openloop(
     measured, and `note` says that training saw it.
     """
     opened, note = _mixture(policy, store, split)
-    window = policy.config.data.window
+    window = policy.config.data.window.as_seen
     batches = -(-samples // ROWS)
     chunks: dict[int, list[Chunk]] = {}
     loader = load(opened, window, seed=seed, global_batch=ROWS, split=split, threads=0)

@@ -17,6 +17,7 @@ from robot_foundry.evaluation.rollouts.episode import RolloutEpisode
 from robot_foundry.evaluation.rollouts.kept_rows import ROWS
 from robot_foundry.evaluation.rollouts.spec import RolloutSpec
 from robot_foundry.evaluation.world import Outcome, WorldInfo
+from robot_foundry.runtime.later import without_later
 from robot_foundry.runtime.storage.storage import open_storage
 
 FILMS_EACH = 2
@@ -45,7 +46,7 @@ class Rollout:
         return {
             "world": self.world.name,
             "condition": self.spec.condition,
-            **{name: getattr(self.spec, name) for name in names},
+            **without_later({name: getattr(self.spec, name) for name in names}, self.spec),
             "words_of": list(self.spec.words_of),
             **asdict(self.spec.actor),
             "embodiment": self.world.embodiment,

@@ -26,7 +26,7 @@ class RolloutSpec:
     weights fall by exp(-ensemble) from the oldest on (`execution.Ensemble`). `world` is the name of one that
     is built in, or makes worlds of another kind. Shuffled instructions are those of other scenes of the task,
     or of scenes of the tasks `words_of`, where they are given. The actor is asked for `together` scenes at
-    once, so a process has as many worlds open; how many share a batch can change the last bits of an answer.
+    once, each in a world of its own; how many share a batch can change the last bits of an answer.
     """
 
     actor: ActorSpec

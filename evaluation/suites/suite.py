@@ -44,7 +44,7 @@ class SuiteTask:
     variant: str | None = None
     episodes: int | None = None
     max_steps: int | None = None
-    words: tuple[str, ...] = ()  # the tasks whose words shuffled ones are
+    words: tuple[str, ...] | None = None  # the tasks whose words shuffled ones are; none: this one's scenes
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,10 @@ class Suite:
         """The rollout of one of its tasks; `settings` take the place of the suite's own."""
         task = self.tasks[name]
         own = task.task or name
-        others = {other.task or key for key, other in self.tasks.items()} - {own}
+        words = task.words
+        if words is None:
+            every = {other.task or key for key, other in self.tasks.items()}
+            words = tuple(sorted(every - {own})) if self.words == OF_SUITE else ()
         return RolloutSpec(
             actor,
             own,
@@ -86,7 +89,7 @@ class Suite:
                 "size": self.size,
                 "max_steps": task.max_steps,
                 "world": self.world,
-                "words_of": task.words or (tuple(sorted(others)) if self.words == OF_SUITE else ()),
+                "words_of": words,
                 **settings,
             },
         )
@@ -164,12 +167,12 @@ def _problems(suite: Suite) -> Iterator[str]:
     for name in suite.tasks:
         try:
             spec = suite.spec(name, ActorSpec(None))
-            for asked in (spec.task, *suite.tasks[name].words):
+            for asked in (spec.task, *(suite.tasks[name].words or ())):
                 world.describe(asked, spec.variant)
         except FoundryError as error:
             yield f"tasks.{name}: {error.message}"
             continue
-        if spec.task in suite.tasks[name].words:
+        if spec.task in (suite.tasks[name].words or ()):
             yield f"tasks.{name}.words: {spec.task} is the task itself, name others"
         other = places.setdefault((spec.task, spec.variant), name)
         if other != name:

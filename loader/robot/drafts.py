@@ -32,13 +32,14 @@ from robot_foundry.windows.window import WindowSpec
 class Draft:
     """Rows in the making: all but their pixels, what images they need, and which met corruption.
 
-    `images` and `failed` are by row.
+    `images` and `failed` are by row; `own_images` are those of rows that are to show another's.
     """
 
     batch: Batch
     instruction: list[str]
     images: dict[int, RowImages] = field(default_factory=dict)
     failed: dict[int, Damage] = field(default_factory=dict)
+    own_images: dict[int, RowImages] = field(default_factory=dict)
 
     def part(self, rows: range, step: int, image_sizes: Mapping[str, tuple[int, int]]) -> Draft:
         """Some of the rows as a draft of their own, with room for the pixels."""
@@ -47,6 +48,7 @@ class Draft:
             self.instruction[rows.start : rows.stop],
             {row - rows.start: self.images[row] for row in rows if row in self.images},
             {row - rows.start: self.failed[row] for row in rows if row in self.failed},
+            {row - rows.start: self.own_images[row] for row in rows if row in self.own_images},
         )
 
 
@@ -105,6 +107,17 @@ class Drafts:
         for number in np.unique(dataset_n):
             of_source = dataset_n == number
             self._fill_source(draft, self.sources[number], row_n[of_source], sample_n[of_source])
+
+    def texts(self, samples: Samples) -> list[set[str]]:
+        """All texts of each of these samples, of which its instruction is one."""
+        texts: list[set[str]] = [set()] * len(samples.k_B)
+        for number in np.unique(samples.dataset_B):
+            row_n = np.flatnonzero(samples.dataset_B == number)
+            source = self.sources[number]
+            found = source.instructions(source.anchors(samples.sample_B[row_n]))
+            for row, of_row in zip(row_n.tolist(), found, strict=True):
+                texts[row] = set(of_row)
+        return texts
 
     def close(self) -> None:
         """Let go of the files."""

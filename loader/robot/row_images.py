@@ -29,6 +29,11 @@ class RowImages:
     shard: OpenShard
     row_H: NDArray[np.int64]
 
+    @property
+    def shown(self) -> dict[str, list[bool]]:
+        """By camera role which moments have a picture [H]."""
+        return {role: (rows[self.row_H] >= 0).tolist() for role, rows in self.shard.member_row_R.items()}
+
 
 class _Damaged(Exception):
     """Carries the Damage of an image out of the rows that need it."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from robot_foundry.catalog.opened import OpenMixture
 from robot_foundry.loader.robot.drafts import Draft, Drafts
 from robot_foundry.loader.robot.instructions import INSTRUCTION
-from robot_foundry.loader.share import Share
+from robot_foundry.loader.share import Samples, Share
 from robot_foundry.runtime.keyed import key, uniform
 
 # Positions ahead in which the other sample stands: near enough that its span is being read anyway, far enough
@@ -21,10 +22,14 @@ from robot_foundry.runtime.keyed import key, uniform
 _AHEAD = 1024
 
 
-def swap_pictures(draft: Draft, drafts: Drafts, share: Share, *, seed: int) -> None:
+def swap_pictures(
+    draft: Draft, drafts: Drafts, sample_B: NDArray[np.int64], share: Share, *, seed: int
+) -> None:
     """Let some rows of a draft need the pictures of others: who, and whose, depends on (seed, k) alone.
 
-    A row keeps its own where the other has the same words, or lies in a shard that is corrupt.
+    `sample_B` are the samples of the rows. A row keeps its own pictures where it or the other has no words,
+    one of its texts is also one of the other's, the other has not pictures of the same cameras, or they lie
+    in a shard that is corrupt.
     """
     k_B = draft.batch.k_B
     row_n = np.flatnonzero(uniform(key("swapped pictures", seed), k_B) < drafts.spec.swapped_pictures)
@@ -32,20 +37,23 @@ def swap_pictures(draft: Draft, drafts: Drafts, share: Share, *, seed: int) -> N
         return
     k_n = k_B[row_n]
     ahead_n = (uniform(key("swapped with", seed), k_n) * _AHEAD).astype(np.int64)
-    others = drafts.draft(share.at(k_n + 1 + ahead_n))
+    theirs = share.at(k_n + 1 + ahead_n)
+    others = drafts.draft(theirs)
+    own_texts = drafts.texts(Samples(k_n, draft.batch.dataset_B[row_n], sample_B[row_n]))
+    their_texts = drafts.texts(theirs)
     for other, row in enumerate(row_n.tolist()):
-        is_unlike = others.instruction[other] != draft.instruction[row]
-        if is_unlike and row in draft.images and other in others.images:
+        if row not in draft.images or other not in others.images:
+            continue
+        is_unlike = own_texts[other] and their_texts[other] and not own_texts[other] & their_texts[other]
+        if is_unlike and draft.images[row].shown == others.images[other].shown:
+            draft.own_images[row] = draft.images[row]
             draft.images[row] = others.images[other]
 
 
 def have_one_text(opened: OpenMixture) -> bool:
-    """Whether no episode of any component is told anything else than the others."""
+    """Whether all that the versions of the components say in words is one text, or nothing."""
     texts: set[str] = set()
     for part in opened.parts:
         notes = part.opened.table("annotations")
-        notes = notes.filter(pc.equal(notes["kind"], INSTRUCTION))
-        texts.update(notes["text"].unique().to_pylist())
-        if len(notes["key"].unique()) < part.opened.table("episodes").num_rows:
-            texts.add("")  # which the others are told
+        texts.update(notes["text"].filter(pc.equal(notes["kind"], INSTRUCTION)).unique().to_pylist())
     return len(texts) <= 1

@@ -55,6 +55,10 @@ class WindowReader:
         draft = self._draft(step // self._steps_per_draft)
         part = draft.part(range(first, first + len(sample_B)), step, self._image_sizes)
         self._decode(part, sorted(part.images))
+        for row in sorted(part.failed.keys() & part.own_images.keys()):  # another's are corrupt
+            del part.failed[row]
+            part.images[row] = part.own_images[row]
+            self._decode(part, [row])
         substitutions = [self._substitute(part, row, int(sample_B[row])) for row in sorted(part.failed)]
         return replace(part.batch, instruction=tuple(part.instruction)), substitutions
 
@@ -69,8 +73,9 @@ class WindowReader:
         """All but the images of the steps of a run."""
         first = run * self._steps_per_draft
         parts = [self._share.samples(step) for step in range(first, first + self._steps_per_draft)]
-        draft = self.drafts.draft(Samples(*(np.concatenate(c) for c in zip(*parts, strict=True))))
-        swap_pictures(draft, self.drafts, self._share, seed=self._seed)
+        samples = Samples(*(np.concatenate(c) for c in zip(*parts, strict=True)))
+        draft = self.drafts.draft(samples)
+        swap_pictures(draft, self.drafts, samples.sample_B, self._share, seed=self._seed)
         return draft
 
     def _substitute(self, draft: Draft, row: int, sample: int) -> Substitution:

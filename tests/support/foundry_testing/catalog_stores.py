@@ -49,13 +49,14 @@ def make_version(
     left_out: Sequence[tuple[int, int]] = (),
     centre: float = 0.0,
     stream: str = "next_state",
+    texts: Sequence[Sequence[str]] = (("lift the cube 0",), ("lift the cube 1",)),
 ) -> Version:
     """`lengths` holds the frames of each episode of each shard.
 
     The last row of every episode is TERMINAL; rows 1 and 2 of the first have an invalid action and state, all
     zero. Of the episodes `left_out` (shard, episode) only the rows are there, as ingest leaves those that a
     mapping cannot read. Numbers but rotations lie about `centre`. With `images` there are pictures of all
-    `cameras`, roles by the names of the source.
+    `cameras`, roles by the names of the source. Episodes of a shard have the `texts` by turns.
     """
     rng = np.random.default_rng(seed)
     state_space, action_space = ActionSpace(state), ActionSpace(action)
@@ -80,9 +81,9 @@ def make_version(
                 | {"num_frames": count, "fps": fps, "duration_s": count / fps, "success": i % 2 == 0}
                 | {"source": f"{name}.hdf5", "split_hash": key_of("split", key)}
             )
-            text = f"lift the cube {i % 2}"
-            note = {"key": key, "start": 0, "end": count, "kind": "instruction", "text": text}
-            notes.append(note | {"source": "spec"})
+            for text in texts[i % len(texts)]:
+                note = {"key": key, "start": 0, "end": count, "kind": "instruction", "text": text}
+                notes.append(note | {"source": "spec"})
         shard_key = digest_of([name, seed, ordinal])
         shards.append(_write_shard(store, name, shard_key, keys, counts, list(cameras) if images else []))
         tables[f"frames/{shard_key}"] = table

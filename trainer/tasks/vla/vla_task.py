@@ -216,8 +216,7 @@ class MeasuredVLA:
     def open_stream(self, split: str, ranks: Ranks) -> Stream:
         config, streams = self.task.config, self.streams
         if split != TRAIN:  # what is held out is shown as it is
-            seen = replace(config.data.window, swapped_pictures=0.0)
-            streams = {**streams, ROBOT: replace(streams[ROBOT], samples=seen)}
+            streams = {**streams, ROBOT: replace(streams[ROBOT], samples=config.data.window.as_seen)}
         return open_streams(
             streams, split, seed=config.seed, accumulate=config.run.accumulate, ranks=ranks,
             held_out={} if split == TRAIN else self._held_out_rows(), join=joined,
