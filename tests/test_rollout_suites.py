@@ -178,8 +178,9 @@ def test_every_problem_of_a_suite_is_listed_at_once(tmp_path: Path) -> None:
 
 def test_a_task_of_a_suite_may_say_whose_words_it_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "words.yaml"
-    path.write_text("words: suite\ntasks: {reach: {}, stack: {}, push: {words: [reach]}}\n")
+    path.write_text("words: suite\ntasks: {reach: {}, stack: {words: []}, push: {words: [reach]}}\n")
     suite = read_suite(str(path))
+    assert suite.spec("stack", ActorSpec(None)).words_of == ()
     assert suite.spec("push", ActorSpec(None)).words_of == ("reach",)
     assert suite.spec("reach", ActorSpec(None)).words_of == ("push", "stack")
     path.write_text("tasks: {push: {words: [reach, push]}}\n")

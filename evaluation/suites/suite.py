@@ -44,7 +44,7 @@ class SuiteTask:
     variant: str | None = None
     episodes: int | None = None
     max_steps: int | None = None
-    words: tuple[str, ...] | None = None  # the tasks whose words shuffled ones are; none: this one's scenes
+    words: tuple[str, ...] | None = None  # the tasks whose words shuffled ones are; (): of its other scenes
 
 
 @dataclass(frozen=True)
